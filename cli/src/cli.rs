@@ -1,0 +1,77 @@
+//! Command-line parsing and dispatch.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+
+#[derive(Parser)]
+#[command(
+    name = "quantsmith",
+    version,
+    about = "Quantize models and convert them to GGUF"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Produce the table of quants of a model, with size and perplexity
+    Table(commands::table::Args),
+    /// Convert a Hugging Face model directory to one GGUF file
+    Convert(commands::convert::Args),
+    /// Quantize a GGUF file
+    Quantize(commands::quantize::Args),
+    /// Show the metadata and tensors of a GGUF file
+    Inspect(commands::inspect::Args),
+    /// Split a GGUF file into shards
+    Split(commands::split::Args),
+    /// Merge the shards of a GGUF model into one file
+    Merge(commands::merge::Args),
+    /// Print the token ids of a text
+    Tokenize(commands::tokenize::Args),
+    /// Measure the perplexity of a GGUF model on a text
+    Perplexity(commands::perplexity::Args),
+}
+
+/// Runs the command line of this process. Exit codes: 0 done, 1 failed, 2 wrong usage.
+pub fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("QUANTSMITH_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = if e.use_stderr() { 2 } else { 0 };
+            // A closed terminal is no reason to panic; there is nobody left to tell.
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    let done = match cli.command {
+        Command::Table(a) => commands::table::run(a),
+        Command::Convert(a) => commands::convert::run(a),
+        Command::Quantize(a) => commands::quantize::run(a),
+        Command::Inspect(a) => commands::inspect::run(a),
+        Command::Split(a) => commands::split::run(a),
+        Command::Merge(a) => commands::merge::run(a),
+        Command::Tokenize(a) => commands::tokenize::run(a),
+        Command::Perplexity(a) => commands::perplexity::run(a),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

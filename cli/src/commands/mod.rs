@@ -1,0 +1,10 @@
+//! One file per command: its arguments and what it does.
+
+pub(crate) mod convert;
+pub(crate) mod inspect;
+pub(crate) mod merge;
+pub(crate) mod perplexity;
+pub(crate) mod quantize;
+pub(crate) mod split;
+pub(crate) mod table;
+pub(crate) mod tokenize;

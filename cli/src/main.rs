@@ -1,0 +1,7 @@
+//! The `quantsmith` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quantsmith::cli::main()
+}

@@ -1,0 +1,8 @@
+//! From model sources to GGUF files: sources, recipes, plans and the pipeline.
+
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod source;
+
+pub use error::{Error, Result};

@@ -1,0 +1,42 @@
+//! Where weights come from: ordered tensors with GGUF names and shapes, read as rows of f32.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::Path;
+
+use gguf::{Metadata, TensorType};
+
+use crate::Result;
+
+/// One tensor of a source, under its GGUF name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTensor {
+    /// The GGUF name.
+    pub name: String,
+    /// Dimensions, innermost first, as GGUF stores them.
+    pub shape: Vec<u64>,
+    /// The type in which the unquantized GGUF holds it (a GGUF source: its own type).
+    pub ty: TensorType,
+    /// The shard of the source that holds it, for `--keep-split`.
+    pub shard: usize,
+}
+
+/// A model to convert or quantize. Nothing downstream knows which kind it is.
+pub trait Source: Sync {
+    /// The file or directory, for messages.
+    fn path(&self) -> &Path;
+
+    /// Metadata of the unquantized model, in output order.
+    fn metadata(&self) -> &Metadata;
+
+    /// The tensors in output order.
+    fn tensors(&self) -> &[SourceTensor];
+
+    /// Decodes whole rows (`ne[0]` weights each, counted over all outer dimensions) into `out`,
+    /// whose length is the number of rows times `ne[0]`.
+    fn read_rows(&self, tensor: usize, rows: Range<u64>, out: &mut [f32]) -> Result<()>;
+
+    /// The bytes of whole rows exactly as an output of type [`SourceTensor::ty`] stores them, or
+    /// `None` when they have to be encoded from [`Source::read_rows`].
+    fn raw_rows(&self, tensor: usize, rows: Range<u64>) -> Result<Option<Cow<'_, [u8]>>>;
+}

@@ -1,0 +1,1 @@
+//! Importance matrices: reading and writing both file formats.
