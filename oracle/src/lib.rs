@@ -1,1 +1,194 @@
-//! oracle
+//! Conformance: the references that our output is compared with, installed on first use.
+//!
+//! Everything lands under `target/oracle`: a Python virtual environment with the packages pinned in
+//! `py/requirements.txt`, stock llama.cpp's prebuilt library, and its sources. The environment
+//! variable `QUANTSMITH_ORACLE` says what a test does where they cannot be had: `require` fails,
+//! `off` skips without trying; otherwise it tries and says when it skips.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, bail};
+
+/// The Python environment of the references.
+#[derive(Clone, Debug)]
+pub struct Python {
+    executable: PathBuf,
+}
+
+/// The environment, or `None` (with a line on standard error) when tests have to be skipped.
+///
+/// # Panics
+/// When `QUANTSMITH_ORACLE=require` and the references cannot be installed.
+pub fn python() -> Option<Python> {
+    static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| available("the Python references", install_python))
+        .clone()
+}
+
+/// The folder of llama.cpp's sources (its converter, vocabularies and expected token ids), or `None`
+/// when tests have to be skipped.
+///
+/// # Panics
+/// When `QUANTSMITH_ORACLE=require` and the sources cannot be had.
+pub fn reference_sources() -> Option<PathBuf> {
+    static SOURCES: OnceLock<Option<PathBuf>> = OnceLock::new();
+    SOURCES
+        .get_or_init(|| {
+            let python = python()?;
+            available("llama.cpp's sources", || install_sources(&python))
+        })
+        .clone()
+}
+
+/// The width-768 testbed model directory (191 million weights of a real model), made on first use,
+/// or `None` when tests have to be skipped.
+///
+/// # Panics
+/// When `QUANTSMITH_ORACLE=require` and the model cannot be made.
+pub fn testbed(width: u32) -> Option<PathBuf> {
+    let python = python()?;
+    let dir = home().join(format!("testbed-{width}"));
+    available("the testbed model", || {
+        let _guard = lock("testbed")?;
+        if !dir.join("config.json").exists() {
+            let making = home().join(format!("testbed-{width}.making"));
+            python.run(
+                "testbed.py",
+                [making.as_os_str(), "--width".as_ref(), width.to_string().as_ref()],
+            )?;
+            std::fs::rename(&making, &dir)?;
+        }
+        Ok(dir.clone())
+    })
+}
+
+impl Python {
+    /// Runs a script of `oracle/py` and returns its standard output; its failure is an error that
+    /// carries its standard error.
+    pub fn run(&self, script: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("py").join(script);
+        let mut command = Command::new(&self.executable);
+        command
+            .arg(&script)
+            .args(args)
+            .env("ORACLE_CACHE", home())
+            .stdin(Stdio::null());
+        output(&mut command)
+    }
+
+    /// The interpreter, for tests that drive it themselves.
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+}
+
+/// Folder for what the references install and what tests make once: `target/oracle`.
+pub fn home() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
+    target.join("oracle")
+}
+
+fn available<T>(what: &str, install: impl FnOnce() -> Result<T>) -> Option<T> {
+    let mode = std::env::var("QUANTSMITH_ORACLE").unwrap_or_default();
+    if mode == "off" {
+        eprintln!("skipped: {what}: QUANTSMITH_ORACLE=off");
+        return None;
+    }
+    match install() {
+        Ok(found) => Some(found),
+        Err(e) if mode == "require" => panic!("{what}: {e:#}"),
+        Err(e) => {
+            eprintln!("skipped: {what} cannot be had here: {e:#}");
+            None
+        }
+    }
+}
+
+/// Test binaries run side by side: one installs, the others wait.
+fn lock(name: &str) -> Result<std::fs::File> {
+    std::fs::create_dir_all(home())?;
+    let file = std::fs::File::create(home().join(format!("{name}.lock")))?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn install_python() -> Result<Python> {
+    let _guard = lock("python")?;
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("py/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements)?;
+    let venv = home().join("venv");
+    let stamp = venv.join("installed.txt");
+    let executable = venv.join("bin/python");
+    if std::fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
+        output(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        output(
+            Command::new(&executable)
+                .args(["-m", "pip", "install", "--quiet", "-r"])
+                .arg(&requirements),
+        )?;
+        std::fs::write(&stamp, wanted)?;
+    }
+    Ok(Python { executable })
+}
+
+fn install_sources(python: &Python) -> Result<PathBuf> {
+    const PACKAGE: &str = "llama-cpp-python==0.3.36";
+    let _guard = lock("sources")?;
+    let dir = home().join("llama-cpp-python");
+    if !dir.exists() {
+        let download = tempfile::tempdir_in(home())?;
+        let tools = python.executable.parent().into_iter().map(Path::to_path_buf);
+        let inherited = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(tools.chain(std::env::split_paths(&inherited)))?;
+        // Without build isolation pip reads the package's metadata but builds nothing.
+        output(
+            Command::new(&python.executable)
+                .args([
+                    "-m",
+                    "pip",
+                    "download",
+                    "--quiet",
+                    "--no-deps",
+                    "--no-build-isolation",
+                ])
+                .args(["--no-binary", "llama-cpp-python", PACKAGE, "--dest"])
+                .arg(download.path())
+                .env("PATH", path),
+        )?;
+        let archive = std::fs::read_dir(download.path())?
+            .next()
+            .context("pip downloaded nothing")??
+            .path();
+        let unpacked = tempfile::tempdir_in(home())?;
+        output(
+            Command::new("tar")
+                .arg("-xzf")
+                .arg(&archive)
+                .args(["--strip-components", "1", "-C"])
+                .arg(unpacked.path()),
+        )?;
+        std::fs::rename(unpacked.keep(), &dir)?;
+    }
+    Ok(dir.join("vendor/llama.cpp"))
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let done = command.output().with_context(|| format!("{command:?}"))?;
+    if !done.status.success() {
+        bail!(
+            "{command:?}: {}\n{}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    Ok(String::from_utf8(done.stdout)?)
+}
