@@ -1,1 +1,6 @@
-//! reference
+//! The reference runtime: tokenizer, forward pass and the measures built on them, from a GGUF alone.
+#![forbid(unsafe_code)]
+
+mod error;
+
+pub use error::{Error, Result};
