@@ -4,5 +4,6 @@
 
 mod error;
 pub mod source;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
