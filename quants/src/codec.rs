@@ -1,0 +1,91 @@
+//! The codec table: one row per type.
+//!
+//! A format is a file with `encode_row` and `decode_row`, and a row here. Instruction sets replace
+//! single functions of a row (see [`crate::arch`]); the rows here are the specification.
+
+use gguf::TensorType;
+
+use crate::arch::{self, Isa};
+use crate::validate::Check;
+use crate::{plain, q4_0, q8_0};
+
+/// Encodes one row. The row is whole blocks; importance, where given, is as long as the row; the
+/// destination is exactly the row's blocks.
+pub(crate) type EncodeRow = fn(&[f32], Option<&[f32]>, &mut [u8]);
+
+/// Decodes whole blocks; the destination is exactly as long as their weights.
+pub(crate) type DecodeRow = fn(&[u8], &mut [f32]);
+
+/// What an encoder makes of an importance vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Importance {
+    /// Uses it where there is one, or has no use for it.
+    Optional,
+    /// Gives an unusable result without one.
+    Required,
+}
+
+/// One row of the codec table.
+#[derive(Clone, Copy)]
+pub(crate) struct Codec {
+    pub(crate) ty: TensorType,
+    pub(crate) encode_row: Option<EncodeRow>,
+    pub(crate) decode_row: DecodeRow,
+    pub(crate) importance: Importance,
+    /// How stored blocks are checked; see [`crate::validate()`].
+    pub(crate) check: Check,
+}
+
+/// A type that can be encoded and decoded.
+const fn codec(ty: TensorType, encode: EncodeRow, decode: DecodeRow, check: Check) -> Codec {
+    Codec {
+        ty,
+        encode_row: Some(encode),
+        decode_row: decode,
+        importance: Importance::Optional,
+        check,
+    }
+}
+
+/// A type that is only read.
+const fn decoder(ty: TensorType, decode: DecodeRow, check: Check) -> Codec {
+    Codec {
+        ty,
+        encode_row: None,
+        decode_row: decode,
+        importance: Importance::Optional,
+        check,
+    }
+}
+
+/// A type that cannot be encoded without an importance vector.
+#[allow(dead_code, reason = "used by the rows of the importance-only formats")]
+const fn needs_importance(codec: Codec) -> Codec {
+    Codec {
+        importance: Importance::Required,
+        ..codec
+    }
+}
+
+use TensorType as T;
+
+/// The scalar codecs, in order of type id.
+#[rustfmt::skip]
+pub(crate) static SCALAR: &[Codec] = &[
+    codec(T::F32,  plain::f32::encode_row,  plain::f32::decode_row,  Check::F32Elements),
+    codec(T::F16,  plain::f16::encode_row,  plain::f16::decode_row,  Check::F16At(&[0])),
+    codec(T::Q4_0, q4_0::encode_row,        q4_0::decode_row,        Check::F16At(&[0])),
+    codec(T::Q8_0, q8_0::encode_row,        q8_0::decode_row,        Check::F16At(&[0])),
+    decoder(T::I8,  plain::i8::decode_row,  Check::Anything),
+    decoder(T::I16, plain::i16::decode_row, Check::Anything),
+    decoder(T::I32, plain::i32::decode_row, Check::Anything),
+    decoder(T::I64, plain::i64::decode_row, Check::Anything),
+    decoder(T::F64, plain::f64::decode_row, Check::F64Elements),
+    codec(T::BF16, plain::bf16::encode_row, plain::bf16::decode_row, Check::Bf16Elements),
+];
+
+/// The codec of a type with the kernels of an instruction set; `None` for types without one.
+pub(crate) fn find(isa: Isa, ty: TensorType) -> Option<Codec> {
+    let scalar = SCALAR.iter().find(|codec| codec.ty == ty)?;
+    Some(arch::specialize(isa, *scalar))
+}

@@ -1,0 +1,38 @@
+//! Q8_0: blocks of 32 weights, a scale and signed bytes.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::block::{Half, blocks, blocks_mut};
+use crate::round::nearest_away;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Block {
+    d: Half,
+    qs: [i8; 32],
+}
+
+/// The scale makes the largest magnitude 127. Importance has no influence.
+pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+    for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
+        let largest = x.iter().fold(0.0_f32, |largest, x| {
+            let magnitude = x.abs();
+            if largest > magnitude { largest } else { magnitude }
+        });
+        let d = largest / 127.0;
+        let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
+        block.d = Half::new(d);
+        for (q, x) in block.qs.iter_mut().zip(x) {
+            *q = nearest_away(x * inverse) as i8;
+        }
+    }
+}
+
+pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
+        let d = block.d.get();
+        for (y, q) in y.iter_mut().zip(&block.qs) {
+            *y = f32::from(*q) * d;
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The searches for scales that several formats share.
+//!
+//! Each works on one sub-block of fixed size. They are scalar on purpose: every sum runs in source
+//! order, so that kernels which put one sub-block in each lane give the same bits. The algorithms
+//! and the order of their float operations are those of ggml's `make_*_quants` functions.
+
+mod affine;
+mod positive;
+mod symmetric;
+
+pub(crate) use affine::{AffineFit, Candidates, ErrorMeasure, fit_affine};
+pub(crate) use positive::fit_positive;
+pub(crate) use symmetric::{descend_symmetric, fit_symmetric, signed_extreme};
+
+/// A sub-block whose largest magnitude is below this is taken for zero.
+pub(crate) const NEGLIGIBLE: f32 = 1e-15;
+
+/// The sum of squares, in order.
+pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |sum, x| sum + x * x)
+}
+
+/// The sum, in order.
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |sum, x| sum + x)
+}
+
+/// The weight of each error: its importance, raised with the weight's magnitude against the
+/// variance of its neighbourhood.
+#[inline(always)]
+pub(crate) fn error_weights<const N: usize>(x: &[f32; N], importance: &[f32; N], variance: f32) -> [f32; N] {
+    std::array::from_fn(|i| importance[i] * (variance + x[i] * x[i]).sqrt())
+}

@@ -1,0 +1,108 @@
+//! Checks of stored blocks, by the rules of ggml's `ggml_validate_row_data`.
+
+use gguf::TensorType;
+
+use crate::codec;
+use crate::error::{Fault, InvalidBlock};
+
+/// How the blocks of a type are checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Check {
+    /// Every bit pattern is valid.
+    Anything,
+    /// Finite half-precision values at these offsets in each block.
+    F16At(&'static [usize]),
+    /// A half-precision scale spread over the top four bits of the four words at the end of the
+    /// block (IQ1_M).
+    #[allow(dead_code, reason = "used by the row of IQ1_M")]
+    F16InTopBits,
+    /// A shared exponent at the start of each block, of which 0xff is not-a-number.
+    #[allow(dead_code, reason = "used by the row of MXFP4")]
+    E8m0,
+    /// Finite `f32` elements, or an `f32` at the start of each block.
+    F32Elements,
+    /// Finite `f64` elements. ggml narrows them to `f32` first, so overflow counts as infinity.
+    F64Elements,
+    /// Finite `bf16` elements.
+    Bf16Elements,
+    /// A type that no file stores.
+    #[allow(dead_code, reason = "used by the rows of intermediate formats")]
+    NotStored,
+}
+
+/// Checks stored blocks of `ty`: whole blocks, with finite scales (or elements).
+///
+/// Accepts exactly what ggml's `ggml_validate_row_data` accepts.
+///
+/// # Errors
+///
+/// The first invalid block and what is wrong with it.
+pub fn validate(ty: TensorType, blocks: &[u8]) -> Result<(), InvalidBlock> {
+    let block_bytes = ty.block_bytes();
+    let invalid = |block, fault| InvalidBlock { ty, block, fault };
+    if !blocks.len().is_multiple_of(block_bytes) {
+        return Err(invalid(blocks.len() / block_bytes, Fault::PartialBlock));
+    }
+    let Some(codec) = codec::SCALAR.iter().find(|codec| codec.ty == ty) else {
+        return Err(invalid(0, Fault::NotStored));
+    };
+    let check: fn(&[u8], &[usize]) -> Result<(), Fault> = match codec.check {
+        Check::Anything => return Ok(()),
+        Check::NotStored => return Err(invalid(0, Fault::NotStored)),
+        Check::F16At(_) => |block, offsets| {
+            offsets
+                .iter()
+                .try_for_each(|&at| f16_is_finite(u16::from_le_bytes([block[at], block[at + 1]])))
+        },
+        Check::F16InTopBits => |block, _| f16_is_finite(top_bits(block)),
+        Check::E8m0 => |block, _| match block[0] {
+            0xff => Err(Fault::Exponent),
+            _ => Ok(()),
+        },
+        Check::F32Elements => |block, _| f32_is_finite(f32::from_bits(word(block))),
+        Check::F64Elements => |block, _| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(block);
+            f32_is_finite(f64::from_le_bytes(bytes) as f32)
+        },
+        Check::Bf16Elements => {
+            |block, _| f32_is_finite(f32::from_bits(u32::from_le_bytes([0, 0, block[0], block[1]])))
+        }
+    };
+    let offsets = match codec.check {
+        Check::F16At(offsets) => offsets,
+        _ => &[],
+    };
+    for (index, block) in blocks.chunks_exact(block_bytes).enumerate() {
+        check(block, offsets).map_err(|fault| invalid(index, fault))?;
+    }
+    Ok(())
+}
+
+fn word(block: &[u8]) -> u32 {
+    u32::from_le_bytes([block[0], block[1], block[2], block[3]])
+}
+
+/// The scale whose nibbles, lowest first, are the top four bits of the block's last four words.
+fn top_bits(block: &[u8]) -> u16 {
+    let words = &block[block.len() - 8..];
+    (0..4).fold(0, |bits, i| bits | u16::from(words[2 * i + 1] >> 4) << (4 * i))
+}
+
+fn f16_is_finite(bits: u16) -> Result<(), Fault> {
+    match bits & 0x7fff {
+        0..0x7c00 => Ok(()),
+        0x7c00 => Err(Fault::Infinity),
+        _ => Err(Fault::NotANumber),
+    }
+}
+
+fn f32_is_finite(value: f32) -> Result<(), Fault> {
+    if value.is_finite() {
+        Ok(())
+    } else if value.is_nan() {
+        Err(Fault::NotANumber)
+    } else {
+        Err(Fault::Infinity)
+    }
+}
