@@ -1,0 +1,114 @@
+//! How far a quantized model's predictions are from the unquantized model's: KL divergence, the change of
+//! the true token's probability, and agreement on the most likely token.
+//!
+//! The quantities and their errors are those of llama.cpp's perplexity tool; here every sum runs in f64.
+
+mod logits_file;
+mod statistics;
+
+pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
+pub use statistics::{Estimate, Quantiles, Statistics};
+
+/// What one scored position contributes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// Negative log probability (nats) of the true token under the model measured.
+    pub nll: f64,
+    /// The same under the base model.
+    pub nll_base: f64,
+    /// KL divergence (nats) from the base distribution to the measured one.
+    pub kld: f64,
+    /// Probability of the true token, measured minus base.
+    pub delta_p: f64,
+    /// Whether both models rank the same token first.
+    pub same_top: bool,
+}
+
+/// Log of the sum of exponentials of `logits`, and the index of the first largest.
+pub(crate) fn log_sum_exp(logits: &[f32]) -> (f64, usize) {
+    let mut top = 0;
+    for (i, &x) in logits.iter().enumerate() {
+        if x > logits[top] {
+            top = i;
+        }
+    }
+    let max = f64::from(logits[top]);
+    let sum: f64 = logits.iter().map(|&x| (f64::from(x) - max).exp()).sum();
+    (max + sum.ln(), top)
+}
+
+impl Observation {
+    /// Compares two models' logits (`[vocabulary]` each) at one position whose true token is `target`.
+    ///
+    /// Returns `None` when the rows differ in length, are empty, or do not hold `target`.
+    pub fn from_logits(base: &[f32], measured: &[f32], target: usize) -> Option<Self> {
+        if base.len() != measured.len() || target >= base.len() {
+            return None;
+        }
+        let (log_z_base, top_base) = log_sum_exp(base);
+        let (log_z, top) = log_sum_exp(measured);
+        let mut kld = 0.0;
+        for (&b, &m) in base.iter().zip(measured) {
+            let log_p = f64::from(b) - log_z_base;
+            let log_q = f64::from(m) - log_z;
+            kld += log_p.exp() * (log_p - log_q);
+        }
+        let nll = log_z - f64::from(measured[target]);
+        let nll_base = log_z_base - f64::from(base[target]);
+        Some(Self { nll, nll_base, kld, delta_p: (-nll).exp() - (-nll_base).exp(), same_top: top == top_base })
+    }
+
+    /// Compares logits with a row of a logits file, as llama.cpp's perplexity tool does: tokens whose stored
+    /// log probability is at most −16 do not count towards the divergence.
+    ///
+    /// Returns `None` when the rows differ in length or do not hold `target`.
+    pub fn from_compressed(base: &CompressedRow<'_>, measured: &[f32], target: usize) -> Option<Self> {
+        if base.len() != measured.len() || target >= base.len() {
+            return None;
+        }
+        let (log_z, top) = log_sum_exp(measured);
+        let (mut kld, mut top_base, mut best) = (0.0, 0, f64::NEG_INFINITY);
+        for (i, &m) in measured.iter().enumerate() {
+            let log_p = base.log_prob(i);
+            if log_p > best {
+                (best, top_base) = (log_p, i);
+            }
+            if log_p > -16.0 {
+                kld += log_p.exp() * (log_p - (f64::from(m) - log_z));
+            }
+        }
+        let nll = log_z - f64::from(measured[target]);
+        let nll_base = -base.log_prob(target);
+        Some(Self { nll, nll_base, kld, delta_p: (-nll).exp() - (-nll_base).exp(), same_top: top == top_base })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_models_do_not_diverge() {
+        let logits = [0.5, -1.0, 3.0, 2.0];
+        let o = Observation::from_logits(&logits, &logits, 1).unwrap();
+        assert_eq!((o.kld, o.delta_p, o.same_top), (0.0, 0.0, true));
+        assert_eq!(o.nll, o.nll_base);
+    }
+
+    #[test]
+    fn two_tokens_by_hand() {
+        // p = (1/2, 1/2), q = (1/4, 3/4): KL = ln(2)/2 + ln(2/3)/2.
+        let o = Observation::from_logits(&[0.0, 0.0], &[0.0, 3f32.ln()], 0).unwrap();
+        let expected = 0.5 * 2f64.ln() + 0.5 * (2f64 / 3.0).ln();
+        assert!((o.kld - expected).abs() < 1e-7, "{}", o.kld);
+        assert!((o.delta_p + 0.25).abs() < 1e-7);
+        assert!((o.nll - 4f64.ln()).abs() < 1e-7);
+        assert!(!o.same_top);
+    }
+
+    #[test]
+    fn mismatched_rows_are_refused() {
+        assert_eq!(Observation::from_logits(&[0.0; 3], &[0.0; 4], 0), None);
+        assert_eq!(Observation::from_logits(&[0.0; 3], &[0.0; 3], 3), None);
+    }
+}
