@@ -62,10 +62,16 @@ impl LogitsWriter {
     /// # Errors
     /// When the file cannot be written, or `tokens` are not whole windows.
     pub fn create(path: &Path, context: usize, vocabulary: usize, tokens: &[u32]) -> Result<Self> {
-        let io = |source| Error::Io { path: path.to_path_buf(), source };
+        let io = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
         let fits = context > 1 && tokens.len().is_multiple_of(context);
         let (Ok(n_ctx), Ok(n_vocab), true) = (u32::try_from(context), i32::try_from(vocabulary), fits) else {
-            return Err(malformed(path, "the tokens are not whole windows of the context length"));
+            return Err(malformed(
+                path,
+                "the tokens are not whole windows of the context length",
+            ));
         };
         let chunks = tokens.len() / context;
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
@@ -76,7 +82,12 @@ impl LogitsWriter {
         for &t in tokens {
             out.write_all(&t.to_le_bytes()).map_err(io)?;
         }
-        Ok(Self { path: path.to_path_buf(), out, vocabulary, rows_left: chunks * scored(context) })
+        Ok(Self {
+            path: path.to_path_buf(),
+            out,
+            vocabulary,
+            rows_left: chunks * scored(context),
+        })
     }
 
     /// Appends the logits (`[vocabulary]`) of the next scored position.
@@ -90,7 +101,10 @@ impl LogitsWriter {
         self.rows_left -= 1;
         let mut row = Vec::with_capacity(8 + 2 * (logits.len() + 1));
         compress(logits, &mut row);
-        self.out.write_all(&row).map_err(|source| Error::Io { path: self.path.clone(), source })
+        self.out.write_all(&row).map_err(|source| Error::Io {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Flushes the file.
@@ -99,16 +113,24 @@ impl LogitsWriter {
     /// When rows are missing or the file cannot be written.
     pub fn finish(mut self) -> Result<()> {
         if self.rows_left > 0 {
-            return Err(malformed(&self.path, &format!("{} rows were not written", self.rows_left)));
+            return Err(malformed(
+                &self.path,
+                &format!("{} rows were not written", self.rows_left),
+            ));
         }
-        let io = |source| Error::Io { path: self.path.clone(), source };
+        let io = |source| Error::Io {
+            path: self.path.clone(),
+            source,
+        };
         self.out.flush().map_err(io)?;
         self.out.get_ref().sync_all().map_err(io)
     }
 }
 
 fn compress(logits: &[f32], row: &mut Vec<u8>) {
-    let (max, min) = logits.iter().fold((f32::MIN, f32::MAX), |(hi, lo), &x| (hi.max(x), lo.min(x)));
+    let (max, min) = logits
+        .iter()
+        .fold((f32::MIN, f32::MAX), |(hi, lo), &x| (hi.max(x), lo.min(x)));
     let min = min.max(max - 16.0);
     let sum: f64 = logits.iter().map(|&x| f64::from((x - max).exp())).sum();
     let log_sum = sum.ln() as f32;
@@ -117,7 +139,11 @@ fn compress(logits: &[f32], row: &mut Vec<u8>) {
     row.extend((min - max - log_sum).to_le_bytes());
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
     for &x in logits {
-        let code = if x > min { (inverse * (x - min)).round_ties_even() as u16 } else { 0 };
+        let code = if x > min {
+            (inverse * (x - min)).round_ties_even() as u16
+        } else {
+            0
+        };
         row.extend(code.to_le_bytes());
     }
     if logits.len() % 2 == 1 {
@@ -143,20 +169,29 @@ impl LogitsReader {
     /// # Errors
     /// When the file cannot be read, is no logits file, or is shorter than its header says.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io { path: path.to_path_buf(), source };
+        let io = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut input = BufReader::with_capacity(1 << 20, file);
         let mut header = [0u8; 20];
-        input.read_exact(&mut header).map_err(|_| malformed(path, "shorter than a header of 20 bytes"))?;
+        input
+            .read_exact(&mut header)
+            .map_err(|_| malformed(path, "shorter than a header of 20 bytes"))?;
         if &header[..8] != MAGIC {
-            return Err(malformed(path, "not a file of log probabilities (it does not start with _logits_)"));
+            return Err(malformed(
+                path,
+                "not a file of log probabilities (it does not start with _logits_)",
+            ));
         }
         let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
         let context = u32::from_le_bytes(word(8));
         let vocabulary = i32::from_le_bytes(word(12));
         let chunks = i32::from_le_bytes(word(16));
-        if !(2..=MAX_CONTEXT).contains(&context) || !(1..=MAX_VOCABULARY).contains(&vocabulary) || chunks < 1 {
+        if !(2..=MAX_CONTEXT).contains(&context) || !(1..=MAX_VOCABULARY).contains(&vocabulary) || chunks < 1
+        {
             return Err(malformed(
                 path,
                 &format!("impossible header: context {context}, vocabulary {vocabulary}, chunks {chunks}"),
@@ -166,16 +201,32 @@ impl LogitsReader {
         let rows = chunks as u64 * scored(context) as u64;
         let expected = 20 + chunks as u64 * context as u64 * 4 + rows * row_bytes(vocabulary) as u64;
         if length < expected {
-            return Err(malformed(path, &format!("{length} bytes long, but its header announces {expected}")));
+            return Err(malformed(
+                path,
+                &format!("{length} bytes long, but its header announces {expected}"),
+            ));
         }
         let mut bytes = vec![0u8; chunks * context * 4];
         input.read_exact(&mut bytes).map_err(io)?;
-        let tokens: Vec<u32> =
-            bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let tokens: Vec<u32> = bytes
+            .chunks_exact(4)
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
         if let Some(bad) = tokens.iter().find(|&&t| t as usize >= vocabulary) {
-            return Err(malformed(path, &format!("token {bad} in a vocabulary of {vocabulary}")));
+            return Err(malformed(
+                path,
+                &format!("token {bad} in a vocabulary of {vocabulary}"),
+            ));
         }
-        Ok(Self { path: path.to_path_buf(), input, context, vocabulary, tokens, window: vec![], codes: vec![] })
+        Ok(Self {
+            path: path.to_path_buf(),
+            input,
+            context,
+            vocabulary,
+            tokens,
+            window: vec![],
+            codes: vec![],
+        })
     }
 
     /// Tokens in a window.
@@ -202,11 +253,15 @@ impl LogitsReader {
         self.window.resize(rows * row_len, 0);
         self.input
             .read_exact(&mut self.window)
-            .map_err(|source| Error::Io { path: self.path.clone(), source })?;
+            .map_err(|source| Error::Io {
+                path: self.path.clone(),
+                source,
+            })?;
         let per_row = (row_len - 8) / 2;
         self.codes.clear();
         for row in self.window.chunks_exact(row_len) {
-            self.codes.extend(row[8..].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])));
+            self.codes
+                .extend(row[8..].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])));
         }
         Ok(self
             .window
@@ -226,7 +281,10 @@ fn row_bytes(vocabulary: usize) -> usize {
 }
 
 fn malformed(path: &Path, message: &str) -> Error {
-    Error::Model { path: path.to_path_buf(), message: message.to_owned() }
+    Error::Model {
+        path: path.to_path_buf(),
+        message: message.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +304,10 @@ mod tests {
         assert!(writer.push(&rows[0]).is_err());
         writer.finish().unwrap();
         let mut reader = LogitsReader::open(&path).unwrap();
-        assert_eq!((reader.context(), reader.vocabulary(), reader.tokens()), (4, 3, &tokens[..]));
+        assert_eq!(
+            (reader.context(), reader.vocabulary(), reader.tokens()),
+            (4, 3, &tokens[..])
+        );
         for row in &rows {
             let window = reader.next_window().unwrap();
             let log_z = f64::from(row[0]).exp() + f64::from(row[1]).exp();

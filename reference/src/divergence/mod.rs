@@ -55,7 +55,13 @@ impl Observation {
         }
         let nll = log_z - f64::from(measured[target]);
         let nll_base = log_z_base - f64::from(base[target]);
-        Some(Self { nll, nll_base, kld, delta_p: (-nll).exp() - (-nll_base).exp(), same_top: top == top_base })
+        Some(Self {
+            nll,
+            nll_base,
+            kld,
+            delta_p: (-nll).exp() - (-nll_base).exp(),
+            same_top: top == top_base,
+        })
     }
 
     /// Compares logits with a row of a logits file, as llama.cpp's perplexity tool does: tokens whose stored
@@ -79,7 +85,13 @@ impl Observation {
         }
         let nll = log_z - f64::from(measured[target]);
         let nll_base = -base.log_prob(target);
-        Some(Self { nll, nll_base, kld, delta_p: (-nll).exp() - (-nll_base).exp(), same_top: top == top_base })
+        Some(Self {
+            nll,
+            nll_base,
+            kld,
+            delta_p: (-nll).exp() - (-nll_base).exp(),
+            same_top: top == top_base,
+        })
     }
 }
 

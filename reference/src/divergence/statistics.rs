@@ -24,14 +24,21 @@ impl Estimate {
         }
         let mean = sum / n as f64;
         let variance = sum2 / n as f64 - mean * mean;
-        let error = if n > 10 && variance > 0.0 { (variance / (n - 1) as f64).sqrt() } else { 0.0 };
+        let error = if n > 10 && variance > 0.0 {
+            (variance / (n - 1) as f64).sqrt()
+        } else {
+            0.0
+        };
         Self { value: mean, error }
     }
 
     /// The estimate of `exp` of this quantity, by error propagation.
     pub fn exp(self) -> Self {
         let value = self.value.exp();
-        Self { value, error: value * self.error }
+        Self {
+            value,
+            error: value * self.error,
+        }
     }
 }
 
@@ -48,7 +55,9 @@ impl Quantiles {
 
     /// The value below which `fraction` (0 to 1) of the observations lie; 0 when there are none.
     pub fn at(&self, fraction: f64) -> f64 {
-        let Some(last) = self.0.len().checked_sub(1) else { return 0.0 };
+        let Some(last) = self.0.len().checked_sub(1) else {
+            return 0.0;
+        };
         let place = fraction.clamp(0.0, 1.0) * last as f64;
         let low = place as usize;
         let part = place - low as f64;
@@ -132,11 +141,19 @@ impl Statistics {
             delta_p_quantiles: Quantiles::of(seen.iter().map(|o| o.delta_p)),
             delta_p_rms: Estimate {
                 value: rms,
-                error: if rms > 0.0 { 0.5 / rms * mean_square.error } else { 0.0 },
+                error: if rms > 0.0 {
+                    0.5 / rms * mean_square.error
+                } else {
+                    0.0
+                },
             },
             same_top: Estimate {
                 value: top,
-                error: if seen.len() > 1 { (top * (1.0 - top) / (n - 1.0)).sqrt() } else { 0.0 },
+                error: if seen.len() > 1 {
+                    (top * (1.0 - top) / (n - 1.0)).sqrt()
+                } else {
+                    0.0
+                },
             },
         })
     }
@@ -147,7 +164,13 @@ mod tests {
     use super::*;
 
     fn observation(nll: f64, nll_base: f64, kld: f64) -> Observation {
-        Observation { nll, nll_base, kld, delta_p: (-nll).exp() - (-nll_base).exp(), same_top: nll < 2.0 }
+        Observation {
+            nll,
+            nll_base,
+            kld,
+            delta_p: (-nll).exp() - (-nll_base).exp(),
+            same_top: nll < 2.0,
+        }
     }
 
     #[test]
@@ -159,7 +182,9 @@ mod tests {
 
     #[test]
     fn equal_models_are_perfectly_correlated() {
-        let seen: Vec<_> = (0..50).map(|i| observation(f64::from(i) * 0.1, f64::from(i) * 0.1, 0.0)).collect();
+        let seen: Vec<_> = (0..50)
+            .map(|i| observation(f64::from(i) * 0.1, f64::from(i) * 0.1, 0.0))
+            .collect();
         let s = Statistics::of(&seen).unwrap();
         assert!((s.correlation - 1.0).abs() < 1e-9);
         assert_eq!(s.ppl_ratio.value, 1.0);
