@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod recipe;
 pub mod source;
 pub mod tokenizer;
 

@@ -1,0 +1,438 @@
+//! Recipes: from a preset and explicit rules to a type for every tensor, the way llama-quantize
+//! chooses it, with every override and substitution reported.
+
+mod exclusions;
+mod hparams;
+mod mixture;
+mod order;
+mod preset;
+
+use fancy_regex::Regex;
+use gguf::{TensorType, Value};
+
+pub(crate) use exclusions::dimensions;
+pub use hparams::Hyperparameters;
+use mixture::{Mixture, Role};
+pub(crate) use order::by_layer;
+pub use preset::{PRESETS, Preset, PresetInfo};
+
+use crate::{Error, Result};
+
+/// `--override-kv`: a metadata key and the value it is to have. llama.cpp knows integers
+/// ([`Value::I64`]), floats ([`Value::F64`]), booleans and strings here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KvOverride {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+}
+
+/// `--tensor-type`: tensors whose names match a pattern get this type.
+#[derive(Clone, Debug)]
+pub struct TensorTypeRule {
+    pattern: Regex,
+    /// The type.
+    pub ty: TensorType,
+}
+
+impl TensorTypeRule {
+    /// A rule for every tensor in whose name `pattern` is found.
+    ///
+    /// # Errors
+    /// A pattern that is no regular expression.
+    pub fn new(pattern: &str, ty: TensorType) -> Result<Self> {
+        let pattern = Regex::new(pattern)
+            .map_err(|e| Error::Request(format!("tensor-type pattern {pattern:?} is malformed: {e}")))?;
+        Ok(Self { pattern, ty })
+    }
+
+    /// Reads `PATTERN=TYPE` as llama-quantize does: the pattern ends at the first `=` and is put
+    /// into lower case.
+    ///
+    /// # Errors
+    /// A missing part, an unknown type, a malformed pattern.
+    pub fn parse(text: &str) -> Result<Self> {
+        let malformed = |what: &str| Error::Request(format!("tensor-type rule {text:?}: {what}"));
+        let (pattern, ty) = text
+            .split_once('=')
+            .ok_or_else(|| malformed("expected PATTERN=TYPE"))?;
+        if pattern.is_empty() {
+            return Err(malformed("the pattern is missing"));
+        }
+        let ty = TensorType::from_name(ty).ok_or_else(|| malformed(&format!("{ty:?} is no tensor type")))?;
+        Self::new(&pattern.to_lowercase(), ty)
+    }
+
+    /// The pattern as written.
+    pub fn pattern(&self) -> &str {
+        self.pattern.as_str()
+    }
+
+    /// Whether it applies to a tensor of this name.
+    pub fn matches(&self, name: &str) -> bool {
+        // A pattern that exceeds the matcher's backtracking limit does not match.
+        self.pattern.is_match(name).unwrap_or(false)
+    }
+}
+
+/// What decides the types besides the model itself.
+#[derive(Clone, Debug)]
+pub struct RecipeOptions {
+    /// The preset.
+    pub preset: Preset,
+    /// Give every quantizable tensor the preset's base type.
+    pub pure: bool,
+    /// Leave `output.weight` as it is.
+    pub leave_output_tensor: bool,
+    /// The type of `output.weight`, or of the token embedding where that stands for it.
+    pub output_tensor_type: Option<TensorType>,
+    /// The type of the token embeddings.
+    pub token_embedding_type: Option<TensorType>,
+    /// Explicit rules; the first that matches decides.
+    pub tensor_types: Vec<TensorTypeRule>,
+    /// Whether an importance matrix is at hand, which changes some mixtures.
+    pub has_importance: bool,
+    /// Refuse to replace a type that a tensor's row length does not allow.
+    pub no_fallback: bool,
+}
+
+impl RecipeOptions {
+    /// The plain preset.
+    pub fn new(preset: Preset) -> Self {
+        Self {
+            preset,
+            pure: false,
+            leave_output_tensor: false,
+            output_tensor_type: None,
+            token_embedding_type: None,
+            tensor_types: Vec::new(),
+            has_importance: false,
+            no_fallback: false,
+        }
+    }
+}
+
+/// A tensor as the recipe sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorSpec<'a> {
+    /// The name in the output.
+    pub name: &'a str,
+    /// Dimensions, innermost first.
+    pub shape: &'a [u64],
+    /// The type in the source.
+    pub ty: TensorType,
+}
+
+impl TensorSpec<'_> {
+    fn weights(&self) -> u64 {
+        self.shape.iter().product()
+    }
+}
+
+/// A departure from what the preset alone would have given.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Change {
+    /// The tensor.
+    pub tensor: String,
+    /// The type that was wanted.
+    #[serde(serialize_with = "type_name")]
+    pub wanted: TensorType,
+    /// The type that it gets.
+    #[serde(serialize_with = "type_name")]
+    pub got: TensorType,
+    /// Why.
+    pub reason: String,
+    /// Weights in the tensor.
+    pub weights: u64,
+}
+
+fn type_name<S: serde::Serializer>(ty: &TensorType, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(ty.name())
+}
+
+/// A tensor whose type needs an importance vector that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The type in the output.
+    pub ty: TensorType,
+    /// Whether llama.cpp refuses to encode this tensor in this type without importance.
+    pub needs_importance: bool,
+}
+
+/// The types of a model's tensors and what was decided on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Recipe {
+    /// For each tensor, in the order given.
+    pub assignments: Vec<Assignment>,
+    /// Types that explicit rules changed.
+    pub overrides: Vec<Change>,
+    /// Types replaced because a row length is no multiple of their block.
+    pub substituted: Vec<Change>,
+    /// Requests that have no effect with this preset or model.
+    pub warnings: Vec<String>,
+}
+
+/// Chooses the type of every tensor. `tensors` are in llama.cpp's order (non-layer tensors, then
+/// layer by layer; see [`sort_by_layer`]): some mixtures count.
+///
+/// # Errors
+/// A rule that matches no tensor, a type that this tensor cannot have, a shape for which llama.cpp
+/// knows no substitute, and with `no_fallback` any substitution.
+pub fn choose_types(
+    model: &Hyperparameters,
+    tensors: &[TensorSpec<'_>],
+    options: &RecipeOptions,
+) -> Result<Recipe> {
+    let mut recipe = Recipe::default();
+    if options.preset == Preset::Copy {
+        recipe.assignments = tensors.iter().map(|t| unchanged(t.ty)).collect();
+        return Ok(recipe);
+    }
+    check_rules_match(tensors, options)?;
+
+    let roles: Vec<Role> = tensors.iter().map(|t| Role::of(t.name)).collect();
+    let mut walk = Mixture::new(
+        options.preset,
+        model,
+        options.has_importance,
+        options.output_tensor_type,
+        options.token_embedding_type,
+        &roles,
+    );
+    let base = options.preset.base();
+    if !base.is_quantized() && !options.tensor_types.is_empty() {
+        recipe.warnings.push(format!(
+            "tensor-type rules have no effect with preset {}",
+            options.preset
+        ));
+    }
+
+    let mut refused = Vec::new();
+    for (tensor, &role) in tensors.iter().zip(&roles) {
+        if !exclusions::quantizable(&model.architecture, tensor.name, tensor.shape)
+            || (options.leave_output_tensor && tensor.name == "output.weight")
+        {
+            recipe.assignments.push(unchanged(tensor.ty));
+            continue;
+        }
+        let change = |list: &mut Vec<Change>, wanted, got, reason: String| {
+            list.push(Change {
+                tensor: tensor.name.to_owned(),
+                wanted,
+                got,
+                reason,
+                weights: tensor.weights(),
+            });
+        };
+        let rule = options.tensor_types.iter().find(|r| r.matches(tensor.name));
+        let ty = if let Some((ty, flag)) = pinned(tensor.name, role, rule, options) {
+            let wanted = preset_choice(&walk, base, tensor, role, options)?;
+            if wanted != ty {
+                change(&mut recipe.overrides, wanted, ty, flag.to_owned());
+            }
+            check_row(tensor, ty)?;
+            ty
+        } else if !base.is_quantized() {
+            base
+        } else {
+            let wanted = if let Some(rule) = rule {
+                let preset = preset_choice(&walk, base, tensor, role, options)?;
+                if preset != rule.ty {
+                    let reason = format!("--tensor-type {}={}", rule.pattern(), rule.ty);
+                    change(&mut recipe.overrides, preset, rule.ty, reason);
+                }
+                mixture::Choice::from(rule.ty)
+            } else if options.pure {
+                base.into()
+            } else {
+                if let Some(ty) = options.output_tensor_type.filter(|_| walk.is_head(role)) {
+                    let preset = preset_choice(&walk, base, tensor, role, options)?;
+                    if preset != ty {
+                        let reason = "--output-tensor-type (the embedding is the output matrix)".to_owned();
+                        change(&mut recipe.overrides, preset, ty, reason);
+                    }
+                }
+                walk.choose(tensor.name, role, tensor.shape)?
+            };
+            let ty = fit(tensor, wanted.ty)?;
+            if ty != wanted.but_for_shape {
+                let reason = format!(
+                    "rows of {} are no multiple of {}",
+                    tensor.shape.first().copied().unwrap_or(0),
+                    wanted.but_for_shape.block_len().max(base.block_len())
+                );
+                change(&mut recipe.substituted, wanted.but_for_shape, ty, reason);
+                if options.no_fallback {
+                    refused.push(tensor.name);
+                }
+            }
+            ty
+        };
+        recipe.assignments.push(Assignment {
+            ty,
+            needs_importance: needs_importance(options.preset, tensor.name, role, ty),
+        });
+    }
+    if !refused.is_empty() {
+        return Err(Error::Request(format!(
+            "preset {} would be substituted in {} of {} tensors, which --no-fallback refuses: {}",
+            options.preset,
+            refused.len(),
+            tensors.len(),
+            summarize(&refused)
+        )));
+    }
+    Ok(recipe)
+}
+
+/// Sorts indices of tensors into llama.cpp's order.
+pub fn sort_by_layer(names: &[&str]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by(|&a, &b| by_layer(names[a], names[b]));
+    order
+}
+
+/// The first names of a list, and how many more there are.
+pub(crate) fn summarize(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names
+        .iter()
+        .take(SHOWN)
+        .map(AsRef::as_ref)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > SHOWN {
+        text += &format!(" and {} more", names.len() - SHOWN);
+    }
+    text
+}
+
+fn unchanged(ty: TensorType) -> Assignment {
+    Assignment {
+        ty,
+        needs_importance: false,
+    }
+}
+
+/// What the preset alone would give, for the report. The walk itself does not advance: llama.cpp
+/// does not count tensors whose type is decided by rule.
+fn preset_choice(
+    walk: &Mixture<'_>,
+    base: TensorType,
+    tensor: &TensorSpec<'_>,
+    role: Role,
+    options: &RecipeOptions,
+) -> Result<TensorType> {
+    if !base.is_quantized() || options.pure {
+        return Ok(base);
+    }
+    Ok(walk
+        .clone()
+        .without_explicit_types()
+        .choose(tensor.name, role, tensor.shape)?
+        .ty)
+}
+
+/// The type that `--token-embedding-type` or `--output-tensor-type` fixes, before all rules.
+fn pinned(
+    name: &str,
+    role: Role,
+    rule: Option<&TensorTypeRule>,
+    options: &RecipeOptions,
+) -> Option<(TensorType, &'static str)> {
+    // The table of per-layer embeddings is large and separate, so a rule may name it.
+    let named = name == "per_layer_token_embd.weight" && rule.is_some();
+    match role {
+        Role::TokenEmbedding if !named => options
+            .token_embedding_type
+            .map(|ty| (ty, "--token-embedding-type")),
+        Role::Output => options.output_tensor_type.map(|ty| (ty, "--output-tensor-type")),
+        _ => None,
+    }
+}
+
+fn check_rules_match(tensors: &[TensorSpec<'_>], options: &RecipeOptions) -> Result<()> {
+    for rule in &options.tensor_types {
+        if !tensors.iter().any(|t| rule.matches(t.name)) {
+            return Err(Error::Request(format!(
+                "--tensor-type {}={} matches no tensor",
+                rule.pattern(),
+                rule.ty
+            )));
+        }
+    }
+    let has = |role| tensors.iter().any(|t| Role::of(t.name) == role);
+    let (embedding, output) = (has(Role::TokenEmbedding), has(Role::Output));
+    if options.token_embedding_type.is_some() && !embedding {
+        return Err(Error::Request(
+            "--token-embedding-type: the model has no token embedding".into(),
+        ));
+    }
+    // Where the embedding stands for the output, the preset's mixture has to be in force.
+    let by_mixture = embedding && !options.pure && options.preset.base().is_quantized();
+    if options.output_tensor_type.is_some() && !output && !by_mixture {
+        return Err(Error::Request(
+            "--output-tensor-type: the model has no output.weight".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn check_row(tensor: &TensorSpec<'_>, ty: TensorType) -> Result<()> {
+    let row = tensor.shape.first().copied().unwrap_or(0);
+    if ty.row_bytes(row).is_none() {
+        return Err(Error::Request(format!(
+            "tensor {}: rows of {row} weights cannot be stored as {ty}, whose blocks hold {}",
+            tensor.name,
+            ty.block_len()
+        )));
+    }
+    Ok(())
+}
+
+/// The type itself, or the one that llama.cpp takes where the row length does not allow it.
+fn fit(tensor: &TensorSpec<'_>, ty: TensorType) -> Result<TensorType> {
+    use TensorType as T;
+    let row = tensor.shape.first().copied().unwrap_or(0);
+    if ty.row_bytes(row).is_some() {
+        return Ok(ty);
+    }
+    let smaller = match ty {
+        T::IQ1_S | T::IQ1_M | T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ3_XXS | T::IQ3_S | T::IQ4_XS => {
+            T::IQ4_NL
+        }
+        T::Q2_0 | T::Q2_K | T::Q3_K | T::TQ1_0 | T::TQ2_0 => T::Q4_0,
+        T::Q4_K => T::Q5_0,
+        T::Q5_K => T::Q5_1,
+        T::Q6_K => T::Q8_0,
+        _ if ty.block_len() <= 32 => ty,
+        _ => {
+            return Err(Error::Request(format!(
+                "tensor {}: rows of {row} weights do not fit {ty}, for which there is no substitute",
+                tensor.name
+            )));
+        }
+    };
+    Ok(if smaller.row_bytes(row).is_some() {
+        smaller
+    } else {
+        T::F16
+    })
+}
+
+/// llama.cpp's rule, and the encoders' own demand.
+fn needs_importance(preset: Preset, name: &str, role: Role, ty: TensorType) -> bool {
+    use TensorType as T;
+    let spared = role == Role::TokenEmbedding || name == "output.weight";
+    let by_rule = match ty {
+        T::IQ3_XXS | T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ1_M | T::IQ1_S => true,
+        T::Q2_K => preset == Preset::Q2_K_S,
+        _ => false,
+    };
+    // TODO-MERGE
+    (by_rule && !spared) || matches!(ty, T::IQ2_XXS | T::IQ2_XS | T::IQ1_S)
+}
+
+#[cfg(test)]
+mod tests;
