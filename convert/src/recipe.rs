@@ -430,8 +430,7 @@ fn needs_importance(preset: Preset, name: &str, role: Role, ty: TensorType) -> b
         T::Q2_K => preset == Preset::Q2_K_S,
         _ => false,
     };
-    // TODO-MERGE
-    (by_rule && !spared) || matches!(ty, T::IQ2_XXS | T::IQ2_XS | T::IQ1_S)
+    (by_rule && !spared) || quants::requires_importance(ty)
 }
 
 #[cfg(test)]
