@@ -7,7 +7,7 @@ use gguf::TensorType;
 
 use crate::arch::{self, Isa};
 use crate::validate::Check;
-use crate::{plain, q4_0, q8_0};
+use crate::{plain, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, q8_k};
 
 /// Encodes one row. The row is whole blocks; importance, where given, is as long as the row; the
 /// destination is exactly the row's blocks.
@@ -75,7 +75,17 @@ pub(crate) static SCALAR: &[Codec] = &[
     codec(T::F32,  plain::f32::encode_row,  plain::f32::decode_row,  Check::F32Elements),
     codec(T::F16,  plain::f16::encode_row,  plain::f16::decode_row,  Check::F16At(&[0])),
     codec(T::Q4_0, q4_0::encode_row,        q4_0::decode_row,        Check::F16At(&[0])),
+    codec(T::Q4_1, q4_1::encode_row,        q4_1::decode_row,        Check::F16At(&[0, 2])),
+    codec(T::Q5_0, q5_0::encode_row,        q5_0::decode_row,        Check::F16At(&[0])),
+    codec(T::Q5_1, q5_1::encode_row,        q5_1::decode_row,        Check::F16At(&[0, 2])),
     codec(T::Q8_0, q8_0::encode_row,        q8_0::decode_row,        Check::F16At(&[0])),
+    decoder(T::Q8_1, q8_k::decode_row_q8_1, Check::NotStored),
+    codec(T::Q2_K, q2_k::encode_row,        q2_k::decode_row,        Check::F16At(&[80, 82])),
+    codec(T::Q3_K, q3_k::encode_row,        q3_k::decode_row,        Check::F16At(&[108])),
+    codec(T::Q4_K, q4_k::encode_row,        q4_k::decode_row,        Check::F16At(&[0, 2])),
+    codec(T::Q5_K, q5_k::encode_row,        q5_k::decode_row,        Check::F16At(&[0, 2])),
+    codec(T::Q6_K, q6_k::encode_row,        q6_k::decode_row,        Check::F16At(&[208])),
+    decoder(T::Q8_K, q8_k::decode_row,      Check::F32Elements),
     decoder(T::I8,  plain::i8::decode_row,  Check::Anything),
     decoder(T::I16, plain::i16::decode_row, Check::Anything),
     decoder(T::I32, plain::i32::decode_row, Check::Anything),

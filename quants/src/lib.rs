@@ -10,13 +10,24 @@ mod error;
 pub mod f16;
 mod validate;
 
+mod affine_k;
 mod block;
+mod levels;
 mod round;
 mod search;
 
 mod plain;
+mod q2_k;
+mod q3_k;
 mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
+mod q8_k;
 
 pub use arch::Isa;
 pub use error::{Error, Fault, InvalidBlock};

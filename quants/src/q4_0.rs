@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::levels::{pack_nibbles, unpack_nibbles};
 use crate::round::truncate;
 use crate::search::{error_weights, fit_symmetric, signed_extreme, sum_of_squares};
 
@@ -10,7 +11,6 @@ use crate::search::{error_weights, fit_symmetric, signed_extreme, sum_of_squares
 #[repr(C)]
 struct Block {
     d: Half,
-    /// Level `i` in the low nibble of byte `i`, level `16 + i` in its high nibble.
     qs: [u8; 16],
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
         let weights = error_weights(x, importance, variance);
         let mut levels = [0; 32];
         block.d = Half::new(fit_symmetric(x, 8, &weights, &mut levels));
-        block.qs = pack(&levels);
+        block.qs = pack_nibbles(&levels);
     }
 }
 
@@ -33,23 +33,12 @@ fn encode_block(x: &[f32; 32], block: &mut Block) {
     let d = signed_extreme(x) / -8.0;
     let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
     block.d = Half::new(d);
-    let mut levels = [0; 32];
-    for (level, x) in levels.iter_mut().zip(x) {
-        *level = (truncate(x * inverse + 8.5) as i8).min(15);
-    }
-    block.qs = pack(&levels);
-}
-
-fn pack(levels: &[i8; 32]) -> [u8; 16] {
-    std::array::from_fn(|i| levels[i] as u8 | (levels[16 + i] as u8) << 4)
+    block.qs = pack_nibbles(&x.map(|x| (truncate(x * inverse + 8.5) as i8).min(15) as u8));
 }
 
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         let d = block.d.get();
-        for (i, q) in block.qs.iter().enumerate() {
-            y[i] = ((q & 15) as i8 - 8) as f32 * d;
-            y[16 + i] = ((q >> 4) as i8 - 8) as f32 * d;
-        }
+        *y = unpack_nibbles(&block.qs).map(|q| (f32::from(q) - 8.0) * d);
     }
 }

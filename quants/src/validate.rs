@@ -26,7 +26,6 @@ pub(crate) enum Check {
     /// Finite `bf16` elements.
     Bf16Elements,
     /// A type that no file stores.
-    #[allow(dead_code, reason = "used by the rows of intermediate formats")]
     NotStored,
 }
 

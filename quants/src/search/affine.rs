@@ -9,7 +9,16 @@ pub(crate) struct Candidates {
     pub(crate) first: f32,
     pub(crate) step: f32,
     pub(crate) last: u8,
+    pub(crate) measure: ErrorMeasure,
 }
+
+/// What ggml tries for every format that is encoded with importance.
+pub(crate) const IMPORTANCE_CANDIDATES: Candidates = Candidates {
+    first: -0.9,
+    step: 0.05,
+    last: 36,
+    measure: ErrorMeasure::Squared,
+};
 
 /// How the error of one element counts, before it is weighted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,7 +72,6 @@ pub(crate) fn fit_affine<const N: usize>(
     weights: &[f32; N],
     max_level: i32,
     candidates: Candidates,
-    measure: ErrorMeasure,
     levels: &mut [u8; N],
 ) -> AffineFit {
     let mut min = x[0];
@@ -93,7 +101,7 @@ pub(crate) fn fit_affine<const N: usize>(
     let inverse = max_level as f32 / (max - min);
     let mut scale = 1.0 / inverse;
     let mut chosen = levels_of(x, inverse, min, max_level);
-    let mut best = error(x, weights, &chosen, (scale, min), measure);
+    let mut best = error(x, weights, &chosen, (scale, min), candidates.measure);
     for i in 0..=candidates.last {
         // The best minimum so far, not the smallest element, is where the levels start from.
         let inverse = (candidates.first + candidates.step * f32::from(i) + max_level as f32) / (max - min);
@@ -114,7 +122,7 @@ pub(crate) fn fit_affine<const N: usize>(
                 this_min = 0.0;
                 this_scale = sum_xl / sum_l2;
             }
-            let this_error = error(x, weights, &candidate, (this_scale, this_min), measure);
+            let this_error = error(x, weights, &candidate, (this_scale, this_min), candidates.measure);
             if this_error < best {
                 chosen = candidate;
                 best = this_error;
@@ -125,4 +133,18 @@ pub(crate) fn fit_affine<const N: usize>(
     }
     *levels = chosen.map(|level| level as u8);
     AffineFit { scale, min: -min }
+}
+
+/// The levels of a sub-block once its scale and minimum are rounded to what is stored. Those of the
+/// search stay where the stored scale is zero.
+#[inline(always)]
+pub(crate) fn refine_affine<const N: usize>(
+    x: &[f32; N],
+    (scale, min): (f32, f32),
+    max_level: i32,
+    levels: &mut [u8; N],
+) {
+    if scale != 0.0 {
+        *levels = x.map(|x| nearest_int((x + min) / scale).clamp(0, max_level) as u8);
+    }
 }

@@ -8,9 +8,9 @@ mod affine;
 mod positive;
 mod symmetric;
 
-pub(crate) use affine::{AffineFit, Candidates, ErrorMeasure, fit_affine};
+pub(crate) use affine::{Candidates, ErrorMeasure, IMPORTANCE_CANDIDATES, fit_affine, refine_affine};
 pub(crate) use positive::fit_positive;
-pub(crate) use symmetric::{descend_symmetric, fit_symmetric, signed_extreme};
+pub(crate) use symmetric::{descend_symmetric, fit_symmetric, refine_symmetric, signed_extreme};
 
 /// A sub-block whose largest magnitude is below this is taken for zero.
 pub(crate) const NEGLIGIBLE: f32 = 1e-15;
@@ -30,4 +30,18 @@ pub(crate) fn sum(x: &[f32]) -> f32 {
 #[inline(always)]
 pub(crate) fn error_weights<const N: usize>(x: &[f32; N], importance: &[f32; N], variance: f32) -> [f32; N] {
     std::array::from_fn(|i| importance[i] * (variance + x[i] * x[i]).sqrt())
+}
+
+/// The largest of `x`, but at least zero.
+pub(crate) fn largest(x: &[f32]) -> f32 {
+    x.iter()
+        .fold(0.0, |largest, &x| if x > largest { x } else { largest })
+}
+
+/// The smallest and the largest of `x`.
+#[inline(always)]
+pub(crate) fn range(x: &[f32]) -> (f32, f32) {
+    x.iter().fold((f32::MAX, -f32::MAX), |(min, max), &x| {
+        (if x < min { x } else { min }, if x > max { x } else { max })
+    })
 }

@@ -46,7 +46,7 @@ pub(crate) fn fit_symmetric<const N: usize>(
     x: &[f32; N],
     max_level: i32,
     weights: &[f32; N],
-    levels: &mut [i8; N],
+    levels: &mut [u8; N],
 ) -> f32 {
     let extreme = signed_extreme(x);
     if extreme.abs() < NEGLIGIBLE {
@@ -67,7 +67,7 @@ pub(crate) fn fit_symmetric<const N: usize>(
             best = scale * sum_xl;
         }
     }
-    *levels = chosen.map(|level| (level + max_level) as i8);
+    *levels = chosen.map(|level| (level + max_level) as u8);
     scale
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn fit_symmetric<const N: usize>(
 /// Writes the levels, raised by `max_level` to be non-negative, and returns the scale. A negligible
 /// sub-block gives scale zero and levels of zero, unraised.
 #[inline(always)]
-pub(crate) fn descend_symmetric<const N: usize>(x: &[f32; N], max_level: i32, levels: &mut [i8; N]) -> f32 {
+pub(crate) fn descend_symmetric<const N: usize>(x: &[f32; N], max_level: i32, levels: &mut [u8; N]) -> f32 {
     let extreme = signed_extreme(x);
     if extreme.abs() < NEGLIGIBLE {
         *levels = [0; N];
@@ -111,6 +111,23 @@ pub(crate) fn descend_symmetric<const N: usize>(x: &[f32; N], max_level: i32, le
             break;
         }
     }
-    *levels = current.map(|level| (level + max_level) as i8);
+    *levels = current.map(|level| (level + max_level) as u8);
     if sum_l2 > 0.0 { sum_xl / sum_l2 } else { 0.0 }
+}
+
+/// The levels of a sub-block once its scale is rounded to what is stored, raised by `max_level`.
+/// Those of the search stay where the stored scale is zero.
+#[inline(always)]
+pub(crate) fn refine_symmetric<const N: usize>(
+    x: &[f32; N],
+    scale: f32,
+    max_level: i32,
+    levels: &mut [u8; N],
+) {
+    if scale != 0.0 {
+        *levels = x.map(|x| {
+            let level = nearest_int(x / scale).clamp(-max_level, max_level - 1);
+            (level + max_level) as u8
+        });
+    }
 }

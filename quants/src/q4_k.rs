@@ -1,0 +1,60 @@
+//! Q4_K: super-blocks of 8 sub-blocks of 32 weights, 6-bit scales and minima, 4-bit levels.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::affine_k::{self, Format, unpack_scale};
+use crate::block::{Half, blocks, blocks_mut};
+use crate::search::{Candidates, ErrorMeasure};
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Block {
+    d: Half,
+    dmin: Half,
+    scales: [u8; 12],
+    /// For each pair of sub-blocks 32 bytes: the first's levels in the low nibbles, the second's in
+    /// the high ones.
+    qs: [u8; 128],
+}
+
+pub(crate) const FORMAT: Format = Format {
+    max_level: 15,
+    plain_candidates: Candidates {
+        first: -1.0,
+        step: 0.1,
+        last: 20,
+        measure: ErrorMeasure::Squared,
+    },
+    clamp_scales: false,
+};
+
+pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
+    let blocks = blocks_mut::<Block>(dst).iter_mut();
+    for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
+        let importance = importance.as_mut().and_then(Iterator::next);
+        let mut levels = [0; 256];
+        let scales = affine_k::encode(&FORMAT, x, importance, &mut levels);
+        block.d = scales.d;
+        block.dmin = scales.dmin;
+        block.scales = scales.packed;
+        block.qs = std::array::from_fn(|i| {
+            let first = i / 32 * 64 + i % 32;
+            levels[first] | levels[first + 32] << 4
+        });
+    }
+}
+
+pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
+        let (d, dmin) = (block.d.get(), block.dmin.get());
+        for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let (scale, min) = unpack_scale(&block.scales, j);
+            let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+            let qs = &block.qs[j / 2 * 32..][..32];
+            for (y, q) in y.iter_mut().zip(qs) {
+                *y = scale * f32::from(q >> (j % 2 * 4) & 15) - min;
+            }
+        }
+    }
+}
