@@ -1,6 +1,6 @@
 //! Errors of this crate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can go wrong with a GGUF file.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,158 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+
+    /// The device or the user's quota is full.
+    #[error("{path}: no space left: the file needs {needed} bytes in all ({source})", path = path.display())]
+    DiskFull {
+        /// The file being written.
+        path: PathBuf,
+        /// Size of the finished file.
+        needed: u64,
+        /// The system's error.
+        source: std::io::Error,
+    },
+
+    /// The file ends before something that it must hold.
+    #[error(
+        "{path}: {subject}: the file ends too early: found {available} bytes at byte {offset}, expected {needed}",
+        path = path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// The tensor, key or field.
+        subject: String,
+        /// Bytes that are there.
+        available: u64,
+        /// Bytes that had to be there.
+        needed: u64,
+    },
+
+    /// The file holds something that the format does not allow, or that exceeds a limit.
+    #[error("{path}: {subject} at byte {offset}: found {found}, expected {expected}", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// The tensor, key or field.
+        subject: String,
+        /// What is there.
+        found: String,
+        /// What had to be there.
+        expected: String,
+    },
+
+    /// A file that was opened has become shorter since.
+    #[error("{path}: the file changed while it was read: found {found} bytes, expected {expected}", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its length now.
+        found: u64,
+        /// Its length when it was opened.
+        expected: u64,
+    },
+
+    /// The files of a multi-file model do not fit together.
+    #[error("{path}: {what}: found {found}, expected {expected}", path = path.display())]
+    Shards {
+        /// The shard.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+        /// What is there.
+        found: String,
+        /// What had to be there.
+        expected: String,
+    },
+
+    /// Tensor data of this type cannot be brought from big-endian to little-endian order, or back.
+    #[error("{path}: tensor '{tensor}': {ty} blocks have no defined big-endian form", path = path.display())]
+    NoBigEndianForm {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        ty: crate::TensorType,
+    },
+
+    /// A byte range outside of a tensor.
+    #[error(
+        "{path}: tensor '{tensor}': bytes {start}..{end} asked for, the tensor has {size}",
+        path = path.display()
+    )]
+    OutOfRange {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Start of the range.
+        start: u64,
+        /// End of the range.
+        end: u64,
+        /// Size of the tensor.
+        size: u64,
+    },
+
+    /// A file cannot be planned: a name, shape or value that the format does not hold.
+    #[error("cannot write {subject}: found {found}, expected {expected}")]
+    Unwritable {
+        /// The tensor or key.
+        subject: String,
+        /// What was asked for.
+        found: String,
+        /// What the format holds.
+        expected: String,
+    },
+
+    /// A file was finished before all of a tensor was written.
+    #[error("{path}: tensor '{tensor}' is incomplete: {written} of {size} bytes were written", path = path.display())]
+    Incomplete {
+        /// The file being written.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Bytes written.
+        written: u64,
+        /// Bytes it has.
+        size: u64,
+    },
+
+    /// The target of a write exists and may not be replaced.
+    #[error("{path}: {reason}", path = path.display())]
+    Target {
+        /// The target.
+        path: PathBuf,
+        /// Why it cannot be written.
+        reason: &'static str,
+    },
 }
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    pub(crate) fn unwritable(
+        subject: impl Into<String>,
+        found: impl ToString,
+        expected: impl ToString,
+    ) -> Self {
+        Self::Unwritable {
+            subject: subject.into(),
+            found: found.to_string(),
+            expected: expected.to_string(),
+        }
+    }
+}

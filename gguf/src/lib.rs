@@ -1,4 +1,12 @@
 //! GGUF files: the type table, metadata, reading, planning, writing, splitting and merging.
+//!
+//! [`GgufModel`] opens a model of one or many files; [`FilePlan`] fixes every byte offset of a new
+//! file before any work is done, and [`Writer`] fills it from any number of threads and publishes it
+//! under its name only when it is complete. [`split`] cuts models into shards and merges them.
+//!
+//! Every number in a file is treated as hostile: see [`limits`] for the bounds.
+
+#![deny(unsafe_code)]
 
 mod types;
 mod value;
@@ -6,5 +14,26 @@ mod value;
 pub use types::{TYPES, TensorType, TypeInfo};
 pub use value::{Array, GgufString, Metadata, Value, ValueType};
 
+mod cursor;
+mod encode;
+mod endian;
 mod error;
+mod file;
+mod header;
+pub mod limits;
+mod map;
+mod model;
+mod plan;
+mod positional;
+pub mod split;
+mod tensor;
+mod writer;
+
+pub use endian::Endian;
 pub use error::{Error, Result};
+pub use file::{Backing, GgufFile, OpenOptions};
+pub use header::Header;
+pub use model::{GgufModel, TensorRef};
+pub use plan::FilePlan;
+pub use tensor::{TensorInfo, ggml_shape};
+pub use writer::{Sealed, Writer};

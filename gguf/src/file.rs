@@ -1,0 +1,243 @@
+//! One GGUF file, open for reading.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::BufReader;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::endian::{can_swap, swap_blocks};
+use crate::map::MappedFile;
+use crate::positional::read_at;
+use crate::{Endian, Error, Header, Metadata, Result, TensorInfo};
+
+/// How tensor data is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Backing {
+    /// The file is mapped, and bytes are borrowed from the map. Fastest. A file that another process
+    /// shortens at the very instant of a read can end this process with a bus error.
+    #[default]
+    Mapped,
+    /// Bytes are copied by reads at their offset. A file that changes gives an error, never a crash.
+    File,
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct OpenOptions {
+    /// How tensor data is read.
+    pub backing: Backing,
+    /// Accept a file whose tensor data is absent or incomplete, so that headers can be looked at and
+    /// planned with. Reading bytes that are not there is still an error.
+    pub allow_missing_data: bool,
+}
+
+/// One GGUF file: its header parsed and validated, its data mapped or read on demand.
+#[derive(Debug)]
+pub struct GgufFile {
+    path: PathBuf,
+    file: File,
+    /// Length of the file when it was opened.
+    length: u64,
+    header: Header,
+    map: Option<MappedFile>,
+}
+
+impl GgufFile {
+    /// Opens a file, mapped; all its tensor data must be there.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not well-formed, or is cut short.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, OpenOptions::default())
+    }
+
+    /// Opens a file as `options` say.
+    ///
+    /// # Errors
+    /// As [`GgufFile::open`].
+    pub fn open_with(path: &Path, options: OpenOptions) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let status = file.metadata().map_err(Error::io(path))?;
+        if !status.is_file() {
+            let kind = if status.is_dir() {
+                "a directory"
+            } else {
+                "a special file"
+            };
+            return Err(Error::Malformed {
+                path: path.to_path_buf(),
+                offset: 0,
+                subject: "file".into(),
+                found: kind.into(),
+                expected: "a regular file".into(),
+            });
+        }
+        let length = status.len();
+        let header = Header::parse(BufReader::with_capacity(1 << 16, &file), length, path)?;
+        if !options.allow_missing_data {
+            check_data(&header, length, path)?;
+        }
+        let map = match options.backing {
+            Backing::Mapped => Some(MappedFile::new(&file).map_err(Error::io(path))?),
+            Backing::File => None,
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            length,
+            header,
+            map,
+        })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length of the file in bytes, when it was opened.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The whole header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Format version, 1 to 3.
+    pub fn version(&self) -> u32 {
+        self.header.version
+    }
+
+    /// Byte order of the file.
+    pub fn endian(&self) -> Endian {
+        self.header.endian
+    }
+
+    /// Alignment of tensor data, in bytes.
+    pub fn alignment(&self) -> u64 {
+        self.header.alignment
+    }
+
+    /// Keys and values in file order.
+    pub fn metadata(&self) -> &Metadata {
+        &self.header.metadata
+    }
+
+    /// Tensors in file order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.header.tensors
+    }
+
+    /// Byte at which the data section starts.
+    pub fn data_offset(&self) -> u64 {
+        self.header.data_offset
+    }
+
+    /// Whether all tensor data is there. Can only be false with [`OpenOptions::allow_missing_data`].
+    pub fn has_data(&self) -> bool {
+        check_data(&self.header, self.length, &self.path).is_ok()
+    }
+
+    /// Bytes `range` of a tensor, numbers in little-endian order whatever the file's order is.
+    /// Borrowed when the file is mapped and little-endian.
+    ///
+    /// # Errors
+    /// When the range is outside of the tensor, the data is not there, the file has shrunk, or a
+    /// big-endian file holds blocks that have no little-endian form.
+    ///
+    /// # Panics
+    /// When there is no tensor `index`.
+    pub fn bytes(&self, index: usize, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let info = &self.header.tensors[index];
+        let size = info.size_bytes();
+        if range.start > range.end || range.end > size {
+            return Err(Error::OutOfRange {
+                path: self.path.clone(),
+                tensor: info.name.clone(),
+                start: range.start,
+                end: range.end,
+                size,
+            });
+        }
+        if self.header.endian == Endian::Little || info.ty.block_bytes() == 1 {
+            return self.stored(info, range);
+        }
+        if !can_swap(info.ty) {
+            return Err(Error::NoBigEndianForm {
+                path: self.path.clone(),
+                tensor: info.name.clone(),
+                ty: info.ty,
+            });
+        }
+        // Only whole blocks can be turned; the wanted part is cut out of them.
+        let block = info.ty.block_bytes() as u64;
+        let start = range.start / block * block;
+        let end = range.end.next_multiple_of(block);
+        let mut data = self.stored(info, start..end)?.into_owned();
+        let swapped = swap_blocks(info.ty, &mut data);
+        debug_assert!(swapped);
+        data.truncate((range.end - start) as usize);
+        data.drain(..(range.start - start) as usize);
+        Ok(Cow::Owned(data))
+    }
+
+    /// Bytes `range` of a tensor as the file has them. The range is inside the tensor.
+    fn stored(&self, info: &TensorInfo, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        // The header is validated: a tensor's end is at most 2^63.
+        let base = self.header.data_offset + info.offset;
+        let (start, end) = (base + range.start, base + range.end);
+        if end > self.length {
+            return Err(Error::Truncated {
+                path: self.path.clone(),
+                offset: start,
+                subject: format!("data of tensor '{}'", info.name),
+                available: self.length.saturating_sub(start),
+                needed: end - start,
+            });
+        }
+        let shrunk = |found| Error::Changed {
+            path: self.path.clone(),
+            found,
+            expected: self.length,
+        };
+        if let Some(map) = &self.map {
+            let now = self.file.metadata().map_err(Error::io(&self.path))?.len();
+            if now < end {
+                return Err(shrunk(now));
+            }
+            return map.get(start, end).map(Cow::Borrowed).ok_or_else(|| shrunk(now));
+        }
+        let mut data = vec![0; (end - start) as usize];
+        let read = read_at(&self.file, &mut data, start).map_err(Error::io(&self.path))?;
+        if read < data.len() {
+            return Err(shrunk(start + read as u64));
+        }
+        Ok(Cow::Owned(data))
+    }
+}
+
+/// Names the first tensor whose data is not all there.
+fn check_data(header: &Header, length: u64, path: &Path) -> Result<()> {
+    let available = length.saturating_sub(header.data_offset);
+    if header.data_len <= available {
+        return Ok(());
+    }
+    let Some(short) = header
+        .tensors
+        .iter()
+        .find(|t| t.offset + t.size_bytes() > available)
+    else {
+        return Ok(());
+    };
+    let offset = header.data_offset + short.offset;
+    Err(Error::Truncated {
+        path: path.to_path_buf(),
+        offset,
+        subject: format!("data of tensor '{}'", short.name),
+        available: length.saturating_sub(offset),
+        needed: short.size_bytes(),
+    })
+}
