@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arch;
 mod error;
+mod json;
+mod metadata;
 pub mod recipe;
 pub mod source;
 pub mod tokenizer;

@@ -1,5 +1,7 @@
 //! Where weights come from: ordered tensors with GGUF names and shapes, read as rows of f32.
 
+pub mod hf;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;

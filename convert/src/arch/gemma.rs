@@ -1,0 +1,170 @@
+//! Gemma and Gemma 2.
+
+use super::names::{Rule, Transform, copy, rule};
+use super::{Architecture, Default, Hparams, Keys, ModelType, class, none_generated};
+use crate::Result;
+use crate::tokenizer::{VocabKind, VocabRequest};
+use serde_json::Value;
+
+pub(super) static GEMMA: Architecture = Architecture {
+    gguf: "gemma",
+    classes: &[class("GemmaForCausalLM")],
+    rules: GEMMA_RULES,
+    hyperparameters: gemma_keys,
+    generated: none_generated,
+    vocabulary: gemma_vocabulary,
+};
+
+pub(super) static GEMMA2: Architecture = Architecture {
+    gguf: "gemma2",
+    classes: &[class("Gemma2ForCausalLM")],
+    rules: GEMMA2_RULES,
+    hyperparameters: gemma2_keys,
+    generated: none_generated,
+    vocabulary: gemma2_vocabulary,
+};
+
+const GEMMA_RULES: &[Rule] = &[
+    copy("model.embed_tokens", "token_embd"),
+    rule("model.norm", "output_norm", Transform::AddOne),
+    // The embedding is the output matrix; some exports repeat it.
+    rule("lm_head", "output", Transform::Skip),
+    rule(
+        "model.layers.{}.input_layernorm",
+        "blk.{}.attn_norm",
+        Transform::AddOne,
+    ),
+    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
+    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
+    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
+    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
+    rule(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.ffn_norm",
+        Transform::AddOne,
+    ),
+    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+];
+
+const GEMMA2_RULES: &[Rule] = &[
+    copy("model.embed_tokens", "token_embd"),
+    rule("model.norm", "output_norm", Transform::AddOne),
+    rule("lm_head", "output", Transform::Skip),
+    rule(
+        "model.layers.{}.input_layernorm",
+        "blk.{}.attn_norm",
+        Transform::AddOne,
+    ),
+    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
+    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
+    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
+    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
+    rule(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.post_attention_norm",
+        Transform::AddOne,
+    ),
+    rule(
+        "model.layers.{}.pre_feedforward_layernorm",
+        "blk.{}.ffn_norm",
+        Transform::AddOne,
+    ),
+    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+    rule(
+        "model.layers.{}.post_feedforward_layernorm",
+        "blk.{}.post_ffw_norm",
+        Transform::AddOne,
+    ),
+];
+
+fn gemma_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    keys.set("context_length", hp.u32(&["max_position_embeddings"])?);
+    keys.set("embedding_length", hp.u32(&["hidden_size"])?);
+    keys.set("block_count", hp.block_count());
+    keys.set("feed_forward_length", hp.u32(&["intermediate_size"])?);
+    let (heads, kv_heads) = hp.heads()?;
+    keys.set("attention.head_count", heads);
+    keys.set("attention.head_count_kv", kv_heads);
+    keys.set("attention.layer_norm_rms_epsilon", hp.f32(&["rms_norm_eps"])?);
+    let head_dim = hp.u32(&["head_dim"])?;
+    keys.set("attention.key_length", head_dim);
+    keys.set("attention.value_length", head_dim);
+    keys.set_file_type();
+    Ok(())
+}
+
+fn gemma2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    gemma_keys(hp, keys)?;
+    keys.set("attn_logit_softcapping", hp.f32(&["attn_logit_softcapping"])?);
+    keys.set("final_logit_softcapping", hp.f32(&["final_logit_softcapping"])?);
+    keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
+    Ok(())
+}
+
+/// Code Gemma's special tokens are written for the whole family.
+fn gemma_vocabulary(_: &Value) -> VocabRequest {
+    let special = [
+        ("prefix", 67),
+        ("suffix", 69),
+        ("middle", 68),
+        ("fsep", 70),
+        ("eot", 107),
+    ];
+    let extra_special = special.map(|(name, id)| (name.to_owned(), id)).to_vec();
+    VocabRequest {
+        extra_special,
+        ..gemma2_vocabulary(&Value::Null)
+    }
+}
+
+fn gemma2_vocabulary(_: &Value) -> VocabRequest {
+    VocabRequest {
+        space_prefix: Some(false),
+        ..VocabRequest::new(&[VocabKind::SentencePiece])
+    }
+}
+
+pub(super) static GEMMA_TYPE: ModelType = ModelType {
+    name: "gemma",
+    defaults: &[
+        ("vocab_size", Default::Int(256000)),
+        ("hidden_size", Default::Int(3072)),
+        ("intermediate_size", Default::Int(24576)),
+        ("num_hidden_layers", Default::Int(28)),
+        ("num_attention_heads", Default::Int(16)),
+        ("num_key_value_heads", Default::Int(16)),
+        ("head_dim", Default::Int(256)),
+        ("max_position_embeddings", Default::Int(8192)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+    ],
+    renames: &[],
+    derives_head_dim: false,
+    needs_even_heads: false,
+    rope_theta: 10000.0,
+};
+
+pub(super) static GEMMA2_TYPE: ModelType = ModelType {
+    name: "gemma2",
+    defaults: &[
+        ("vocab_size", Default::Int(256000)),
+        ("hidden_size", Default::Int(2304)),
+        ("intermediate_size", Default::Int(9216)),
+        ("num_hidden_layers", Default::Int(26)),
+        ("num_attention_heads", Default::Int(8)),
+        ("num_key_value_heads", Default::Int(4)),
+        ("head_dim", Default::Int(256)),
+        ("max_position_embeddings", Default::Int(8192)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+        ("sliding_window", Default::Int(4096)),
+        ("final_logit_softcapping", Default::Float(30.0)),
+        ("attn_logit_softcapping", Default::Float(50.0)),
+    ],
+    renames: &[],
+    derives_head_dim: false,
+    needs_even_heads: true,
+    rope_theta: 10000.0,
+};

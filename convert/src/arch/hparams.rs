@@ -1,0 +1,161 @@
+//! A model's configuration, and the keys written from it.
+
+use std::path::{Path, PathBuf};
+
+use gguf::{Metadata, Value as GgufValue};
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// Most transformer blocks a model may claim to have.
+const MAX_BLOCKS: u32 = 4096;
+
+/// `config.json`, completed with the defaults of its model type.
+#[derive(Debug)]
+pub(crate) struct Hparams {
+    path: PathBuf,
+    values: Map<String, Value>,
+    rope: Map<String, Value>,
+    block_count: u32,
+}
+
+impl Hparams {
+    /// # Errors
+    /// No usable number of layers.
+    pub(crate) fn new(path: PathBuf, values: Map<String, Value>) -> Result<Self> {
+        let rope = super::rope::parameters(&values);
+        let mut hparams = Self {
+            path,
+            values,
+            rope,
+            block_count: 0,
+        };
+        hparams.block_count = hparams.u32(&["n_layers", "num_hidden_layers", "n_layer", "num_layers"])?;
+        if hparams.block_count > MAX_BLOCKS {
+            return Err(hparams.error(format!(
+                "num_hidden_layers is {}, at most {MAX_BLOCKS} expected",
+                hparams.block_count
+            )));
+        }
+        Ok(hparams)
+    }
+
+    /// The configuration as one JSON object.
+    pub(crate) fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
+    /// The RoPE parameters, whichever key of the configuration they come from.
+    pub(crate) fn rope(&self) -> &Map<String, Value> {
+        &self.rope
+    }
+
+    pub(crate) fn block_count(&self) -> u32 {
+        self.block_count
+    }
+
+    pub(crate) fn error(&self, message: String) -> Error {
+        Error::Input {
+            path: self.path.clone(),
+            message,
+        }
+    }
+
+    /// The value of the first of `keys` that is present; `None` also when that one is null.
+    pub(crate) fn find(&self, keys: &[&str]) -> Option<&Value> {
+        keys.iter()
+            .find_map(|k| self.values.get(*k))
+            .filter(|v| !v.is_null())
+    }
+
+    pub(crate) fn opt_u32(&self, keys: &[&str]) -> Result<Option<u32>> {
+        self.find(keys).map(|v| self.to_u32(keys[0], v)).transpose()
+    }
+
+    pub(crate) fn u32(&self, keys: &[&str]) -> Result<u32> {
+        self.opt_u32(keys)?.ok_or_else(|| self.missing(keys))
+    }
+
+    pub(crate) fn opt_f32(&self, keys: &[&str]) -> Result<Option<f32>> {
+        self.find(keys).map(|v| self.to_f32(keys[0], v)).transpose()
+    }
+
+    pub(crate) fn f32(&self, keys: &[&str]) -> Result<f32> {
+        self.opt_f32(keys)?.ok_or_else(|| self.missing(keys))
+    }
+
+    pub(crate) fn opt_str(&self, keys: &[&str]) -> Option<&str> {
+        self.find(keys).and_then(Value::as_str)
+    }
+
+    pub(crate) fn to_u32(&self, key: &str, value: &Value) -> Result<u32> {
+        value.as_u64().and_then(|v| u32::try_from(v).ok()).ok_or_else(|| {
+            self.error(format!(
+                "{key} is {value}, a non-negative 32-bit integer expected"
+            ))
+        })
+    }
+
+    pub(crate) fn to_f32(&self, key: &str, value: &Value) -> Result<f32> {
+        value
+            .as_f64()
+            .map(|v| v as f32)
+            .filter(|v| v.is_finite())
+            .ok_or_else(|| self.error(format!("{key} is {value}, a number expected")))
+    }
+
+    /// Query heads and key-value heads.
+    pub(crate) fn heads(&self) -> Result<(u32, u32)> {
+        let heads = self.u32(&["n_heads", "num_attention_heads"])?;
+        let kv = self
+            .opt_u32(&["n_kv_heads", "num_key_value_heads"])?
+            .unwrap_or(heads);
+        if heads == 0 || kv == 0 {
+            return Err(self.error(format!(
+                "{heads} query heads and {kv} key-value heads, at least one expected"
+            )));
+        }
+        Ok((heads, kv))
+    }
+
+    /// `head_dim`, or the hidden size divided among the heads.
+    pub(crate) fn head_dim(&self) -> Result<u32> {
+        if let Some(dim) = self.opt_u32(&["head_dim"])? {
+            return Ok(dim);
+        }
+        Ok(self.u32(&["hidden_size"])? / self.heads()?.0)
+    }
+
+    fn missing(&self, keys: &[&str]) -> Error {
+        self.error(format!("no key {}", keys.join(" or ")))
+    }
+}
+
+/// Writes `{arch}.*` keys.
+pub(crate) struct Keys<'a> {
+    pub(crate) arch: &'static str,
+    pub(crate) metadata: &'a mut Metadata,
+    /// `general.file_type`, which stands among the keys of the architecture.
+    pub(crate) file_type: u32,
+    /// The model directory, for the few keys that come from other files.
+    pub(crate) dir: &'a Path,
+}
+
+impl Keys<'_> {
+    /// Sets `{arch}.{suffix}`; a key set before keeps its place.
+    pub(crate) fn set(&mut self, suffix: &str, value: impl Into<GgufValue>) {
+        self.metadata
+            .set_in_place(format!("{}.{suffix}", self.arch), value);
+    }
+
+    /// Sets `{arch}.{suffix}` when there is a value.
+    pub(crate) fn set_some(&mut self, suffix: &str, value: Option<impl Into<GgufValue>>) {
+        if let Some(value) = value {
+            self.set(suffix, value);
+        }
+    }
+
+    pub(crate) fn set_file_type(&mut self) {
+        self.metadata.set_in_place("general.file_type", self.file_type);
+    }
+}

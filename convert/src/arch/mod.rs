@@ -1,0 +1,237 @@
+//! Model architectures that can be converted: one file each, with its hyperparameters, its tensor names
+//! and the transforms between the two layouts.
+//!
+//! To add one, write a file with an [`Architecture`] (and a [`ModelType`] for the defaults that
+//! `transformers` assumes for missing keys of `config.json`) and name it in [`ARCHITECTURES`].
+
+mod common;
+mod gemma;
+mod hparams;
+mod llama;
+mod names;
+mod qwen2;
+mod qwen2moe;
+mod qwen3;
+mod rope;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+pub(crate) use hparams::{Hparams, Keys};
+pub(crate) use names::{Match, Rule, Transform, ignored, resolve};
+
+use crate::tokenizer::VocabRequest;
+use crate::{Error, Result};
+
+/// A class of `config.json`'s `architectures` and how its tensor names begin.
+#[derive(Debug)]
+pub(crate) struct Class {
+    pub(crate) name: &'static str,
+    /// Put before every tensor name, for classes that are saved without their outer module.
+    pub(crate) prefix: &'static str,
+}
+
+const fn class(name: &'static str) -> Class {
+    Class { name, prefix: "" }
+}
+
+/// The same model saved without its outer `model.` module.
+const fn bare_class(name: &'static str) -> Class {
+    Class {
+        name,
+        prefix: "model.",
+    }
+}
+
+/// A tensor that no file holds: computed from the hyperparameters.
+#[derive(Clone, Debug)]
+pub(crate) struct Generated {
+    pub(crate) name: &'static str,
+    pub(crate) values: Vec<f32>,
+}
+
+/// One architecture of the GGUF side and what is converted to it.
+#[derive(Debug)]
+pub(crate) struct Architecture {
+    /// `general.architecture`.
+    pub(crate) gguf: &'static str,
+    pub(crate) classes: &'static [Class],
+    /// Tensor names, with what happens to each on the way.
+    pub(crate) rules: &'static [Rule],
+    /// Writes the `{arch}.*` keys and `general.file_type`, in the stock converter's order.
+    pub(crate) hyperparameters: fn(&Hparams, &mut Keys<'_>) -> Result<()>,
+    /// Tensors to compute, which precede the others.
+    pub(crate) generated: fn(&Hparams) -> Result<Vec<Generated>>,
+    /// How its vocabularies are published, given the configuration.
+    pub(crate) vocabulary: fn(&Value) -> VocabRequest,
+}
+
+/// Every architecture, in the order in which `convert --list` prints them.
+pub(crate) static ARCHITECTURES: &[&Architecture] = &[
+    &llama::LLAMA,
+    &qwen2::QWEN2,
+    &qwen3::QWEN3,
+    &qwen2moe::QWEN2MOE,
+    &qwen2moe::QWEN3MOE,
+    &gemma::GEMMA,
+    &gemma::GEMMA2,
+];
+
+static MODEL_TYPES: &[&ModelType] = &[
+    &llama::LLAMA_TYPE,
+    &llama::MISTRAL_TYPE,
+    &llama::MIXTRAL_TYPE,
+    &qwen2::QWEN2_TYPE,
+    &qwen3::QWEN3_TYPE,
+    &qwen2moe::QWEN2MOE_TYPE,
+    &qwen2moe::QWEN3MOE_TYPE,
+    &gemma::GEMMA_TYPE,
+    &gemma::GEMMA2_TYPE,
+];
+
+/// Supported values of `architectures` in `config.json`, each with its `general.architecture`.
+pub fn supported_classes() -> Vec<(&'static str, &'static str)> {
+    ARCHITECTURES
+        .iter()
+        .flat_map(|a| a.classes.iter().map(|c| (c.name, a.gguf)))
+        .collect()
+}
+
+/// The architecture of a class and the class itself.
+pub(crate) fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'static Class)> {
+    for architecture in ARCHITECTURES {
+        if let Some(class) = architecture.classes.iter().find(|c| c.name == name) {
+            return Ok((architecture, class));
+        }
+    }
+    let known: Vec<&str> = supported_classes().into_iter().map(|(class, _)| class).collect();
+    Err(Error::Input {
+        path: config_path.to_path_buf(),
+        message: format!(
+            "architecture {name} is not supported; supported are: {}",
+            known.join(", ")
+        ),
+    })
+}
+
+/// A default value of a configuration key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Default {
+    Int(u64),
+    Float(f64),
+    Null,
+}
+
+/// What `transformers` assumes for keys that a `config.json` of this `model_type` leaves out. The stock
+/// converter reads configurations through that library, so these reach the GGUF file.
+#[derive(Debug)]
+pub(crate) struct ModelType {
+    pub(crate) name: &'static str,
+    pub(crate) defaults: &'static [(&'static str, Default)],
+    /// Other spellings: (found, meant).
+    pub(crate) renames: &'static [(&'static str, &'static str)],
+    /// Whether a missing `head_dim` becomes `hidden_size / num_attention_heads`.
+    pub(crate) derives_head_dim: bool,
+    /// Whether heads must divide `hidden_size`, without which `transformers` refuses the configuration
+    /// and the stock converter takes the file as it is.
+    pub(crate) needs_even_heads: bool,
+    pub(crate) rope_theta: f64,
+}
+
+/// Completes a configuration with the defaults of its model type.
+pub(crate) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
+    let model_type = config.get("model_type").and_then(Value::as_str);
+    let Some(model_type) = MODEL_TYPES.iter().find(|t| Some(t.name) == model_type) else {
+        return config;
+    };
+    let raw = config.clone();
+    for (found, meant) in model_type.renames {
+        if let Some(value) = config.shift_remove(*found) {
+            config.insert((*meant).to_owned(), value);
+        }
+    }
+    for (key, default) in model_type.defaults {
+        if !config.contains_key(*key) {
+            let value = match *default {
+                Default::Int(n) => Value::from(n),
+                Default::Float(x) => Value::from(x),
+                Default::Null => Value::Null,
+            };
+            config.insert((*key).to_owned(), value);
+        }
+    }
+    let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64);
+    let hidden = number(&config, "hidden_size");
+    let heads = number(&config, "num_attention_heads").filter(|&n| n > 0);
+    if let (Some(hidden), Some(heads)) = (hidden, heads) {
+        if model_type.needs_even_heads && !hidden.is_multiple_of(heads) {
+            return raw;
+        }
+        if model_type.derives_head_dim && config.get("head_dim").is_none_or(Value::is_null) {
+            config.insert("head_dim".to_owned(), Value::from(hidden / heads));
+        }
+    }
+    if let (Some(heads), Some(Value::Null)) = (heads, config.get("num_key_value_heads")) {
+        config.insert("num_key_value_heads".to_owned(), Value::from(heads));
+    }
+    rope::standardize(&mut config, model_type.rope_theta);
+    config
+}
+
+/// For architectures without computed tensors.
+fn none_generated(_: &Hparams) -> Result<Vec<Generated>> {
+    Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_class_is_claimed_twice() {
+        let mut classes: Vec<_> = supported_classes().into_iter().map(|(class, _)| class).collect();
+        let count = classes.len();
+        classes.sort_unstable();
+        classes.dedup();
+        assert_eq!(classes.len(), count);
+    }
+
+    #[test]
+    fn unknown_class_lists_the_known() {
+        let error = find(Path::new("config.json"), "FooForCausalLM")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("FooForCausalLM") && error.contains("MistralForCausalLM"),
+            "{error}"
+        );
+    }
+
+    fn completed(text: &str) -> Value {
+        let Value::Object(map) = serde_json::from_str(text).unwrap() else {
+            panic!("not an object")
+        };
+        Value::Object(complete(map))
+    }
+
+    #[test]
+    fn defaults_fill_only_what_is_missing() {
+        let c = completed(
+            r#"{"model_type": "llama", "hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": null}"#,
+        );
+        assert_eq!(c["head_dim"], 8);
+        assert_eq!(c["num_key_value_heads"], 8);
+        assert_eq!(c["rms_norm_eps"], 1e-6);
+        assert_eq!(
+            c["rope_parameters"],
+            serde_json::json!({"rope_theta": 10000.0, "rope_type": "default"})
+        );
+    }
+
+    #[test]
+    fn refused_configurations_stay_as_they_are() {
+        let c = completed(r#"{"model_type": "llama", "hidden_size": 64, "num_attention_heads": 7}"#);
+        assert_eq!(c.as_object().unwrap().len(), 3);
+    }
+}

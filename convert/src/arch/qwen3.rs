@@ -1,0 +1,65 @@
+//! Qwen3: Qwen2 with norms on queries and keys.
+
+use super::names::{Rule, copy};
+use super::{Architecture, Default, Hparams, Keys, ModelType, bare_class, class, none_generated, qwen2};
+use crate::Result;
+use crate::tokenizer::VocabRequest;
+
+pub(super) static QWEN3: Architecture = Architecture {
+    gguf: "qwen3",
+    classes: &[class("Qwen3ForCausalLM"), bare_class("Qwen3Model")],
+    rules: RULES,
+    hyperparameters,
+    generated: none_generated,
+    vocabulary: |_| VocabRequest::qwen2(),
+};
+
+const RULES: &[Rule] = &[
+    copy("model.embed_tokens", "token_embd"),
+    copy("model.norm", "output_norm"),
+    copy("lm_head", "output"),
+    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
+    copy("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"),
+    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
+    copy("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"),
+    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
+    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
+    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
+    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+];
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    // The stock converter rewrites these into a classifier over two tokens.
+    let directory = keys
+        .dir
+        .file_name()
+        .map(|n| n.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    let named = hp.opt_str(&["_name_or_path"]).unwrap_or("").to_lowercase();
+    if [directory, named].iter().any(|n| n.contains("qwen3-reranker")) {
+        return Err(hp.error("Qwen3 rerankers are not supported".to_owned()));
+    }
+    qwen2::hyperparameters(hp, keys)
+}
+
+pub(super) static QWEN3_TYPE: ModelType = ModelType {
+    name: "qwen3",
+    defaults: &[
+        ("vocab_size", Default::Int(151936)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(22016)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(32)),
+        ("head_dim", Default::Int(128)),
+        ("max_position_embeddings", Default::Int(32768)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+    ],
+    renames: &[],
+    derives_head_dim: false,
+    needs_even_heads: false,
+    rope_theta: 10000.0,
+};

@@ -1,0 +1,167 @@
+//! Rotary position embeddings: the spellings of their parameters, the keys, and the frequency factors.
+
+use serde_json::{Map, Value};
+
+use super::{Generated, Hparams, Keys};
+use crate::Result;
+
+/// RoPE kinds whose parameters carry the context length of the original training.
+const SCALED: [&str; 3] = ["llama3", "yarn", "longrope"];
+
+/// Brings the spellings that `config.json` files use to the one that `transformers` 5 writes: an object
+/// `rope_parameters` with `rope_type` and `rope_theta`.
+pub(super) fn standardize(config: &mut Map<String, Value>, default_theta: f64) {
+    let theta = config
+        .get("rope_theta")
+        .cloned()
+        .unwrap_or_else(|| Value::from(default_theta));
+    let scaling = match config.shift_remove("rope_scaling") {
+        Some(Value::Object(map)) if !map.is_empty() => Some(map),
+        _ => None,
+    };
+    let mut rope = scaling.unwrap_or_else(|| match config.get("rope_parameters") {
+        Some(Value::Object(map)) => map.clone(),
+        _ => Map::new(),
+    });
+    rope.entry("rope_theta").or_insert(theta);
+    if let Some(partial) = config.get("partial_rotary_factor").filter(|v| !v.is_null()) {
+        rope.entry("partial_rotary_factor").or_insert(partial.clone());
+    }
+    let kind = rope
+        .get("type")
+        .cloned()
+        .unwrap_or_else(|| Value::from("default"));
+    rope.entry("rope_type").or_insert(kind);
+    if rope
+        .get("rope_type")
+        .and_then(Value::as_str)
+        .is_some_and(|t| SCALED.contains(&t))
+    {
+        let length = config
+            .get("max_position_embeddings")
+            .cloned()
+            .unwrap_or(Value::Null);
+        rope.entry("original_max_position_embeddings").or_insert(length);
+    }
+    config.insert("rope_parameters".to_owned(), Value::Object(rope));
+}
+
+/// The RoPE parameters of a configuration that may never have been standardized.
+pub(super) fn parameters(config: &Map<String, Value>) -> Map<String, Value> {
+    let given = config
+        .get("rope_parameters")
+        .or_else(|| config.get("rope_scaling"));
+    let mut rope = given.and_then(Value::as_object).cloned().unwrap_or_default();
+    let first = |keys: &[&str]| {
+        keys.iter()
+            .find_map(|k| config.get(*k))
+            .filter(|v| !v.is_null())
+            .cloned()
+    };
+    if let Some(theta) = first(&[
+        "global_rope_theta",
+        "rope_global_theta",
+        "rope_theta_global",
+        "rope_theta",
+        "rotary_emb_base",
+    ]) {
+        rope.entry("rope_theta").or_insert(theta);
+    }
+    if let Some(kind) = rope.get("type").filter(|v| !v.is_null()).cloned() {
+        rope.entry("rope_type").or_insert(kind);
+    }
+    if let Some(length) = first(&["original_max_position_embeddings"]) {
+        rope.entry("original_max_position_embeddings").or_insert(length);
+    }
+    rope
+}
+
+/// Writes the scaling keys and the frequency base.
+pub(super) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let rope = hp.rope();
+    let number = |key: &str| -> Result<Option<f32>> {
+        rope.get(key)
+            .filter(|v| !v.is_null())
+            .map(|v| hp.to_f32(key, v))
+            .transpose()
+    };
+    let kind = rope.get("rope_type").and_then(Value::as_str).unwrap_or("default");
+    let factor = number("factor")?;
+    match (kind, factor) {
+        ("linear", Some(factor)) => {
+            keys.set("rope.scaling.type", "linear");
+            keys.set("rope.scaling.factor", factor);
+        }
+        ("yarn", Some(factor)) => {
+            keys.set("rope.scaling.type", "yarn");
+            keys.set("rope.scaling.factor", factor);
+            let key = "original_max_position_embeddings";
+            let length = rope.get(key).unwrap_or(&Value::Null);
+            keys.set("rope.scaling.original_context_length", hp.to_u32(key, length)?);
+            keys.set_some("rope.scaling.yarn_ext_factor", number("extrapolation_factor")?);
+            let attention = if rope.contains_key("attention_factor") {
+                "attention_factor"
+            } else {
+                "attn_factor"
+            };
+            keys.set_some("rope.scaling.yarn_attn_factor", number(attention)?);
+            keys.set_some("rope.scaling.yarn_beta_fast", number("beta_fast")?);
+            keys.set_some("rope.scaling.yarn_beta_slow", number("beta_slow")?);
+        }
+        ("su" | "longrope", _) => keys.set("rope.scaling.type", "longrope"),
+        ("default" | "dynamic", _) => {}
+        (kind, _) if kind.eq_ignore_ascii_case("llama3") => {}
+        (kind, _) => tracing::warn!("RoPE type {kind} has no key in GGUF; the model is converted without it"),
+    }
+    keys.set_some("rope.freq_base", number("rope_theta")?);
+    Ok(())
+}
+
+/// The factors by which Llama 3's scaling divides each frequency, as the tensor `rope_freqs.weight`.
+pub(super) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
+    let rope = hp.rope();
+    let kind = rope.get("rope_type").and_then(Value::as_str).unwrap_or("");
+    if !kind.eq_ignore_ascii_case("llama3") {
+        return Ok(Vec::new());
+    }
+    let number = |key: &str, default: f64| match rope.get(key) {
+        None => Ok(default),
+        Some(v) => v
+            .as_f64()
+            .ok_or_else(|| hp.error(format!("{key} is {v}, a number expected"))),
+    };
+    let base = number("rope_theta", 10000.0)?;
+    let factor = number("factor", 8.0)?;
+    let low = number("low_freq_factor", 1.0)?;
+    let high = number("high_freq_factor", 4.0)?;
+    let context = number("original_max_position_embeddings", 8192.0)?;
+    let dim = hp.head_dim()?;
+    if dim > MAX_HEAD_DIM {
+        return Err(hp.error(format!("head_dim is {dim}, at most {MAX_HEAD_DIM} expected")));
+    }
+    let (low_wavelen, high_wavelen) = (context / low, context / high);
+    let values = (0..dim)
+        .step_by(2)
+        .map(|i| {
+            // The stock converter computes frequencies and wavelengths as single-precision tensors.
+            let exponent = i as f32 / dim as f32;
+            let frequency = 1.0f32 / (base as f32).powf(exponent);
+            let wavelen = std::f32::consts::TAU / frequency;
+            if f64::from(wavelen) < high_wavelen {
+                1.0
+            } else if f64::from(wavelen) > low_wavelen {
+                factor as f32
+            } else {
+                let smooth = (context as f32 / wavelen - low as f32) / (high - low) as f32;
+                1.0 / ((1.0 - smooth) / factor as f32 + smooth)
+            }
+        })
+        .collect();
+    Ok(vec![Generated {
+        name: "rope_freqs.weight",
+        values,
+    }])
+}
+
+/// Largest head dimension accepted.
+const MAX_HEAD_DIM: u32 = 1 << 16;

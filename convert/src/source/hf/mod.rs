@@ -1,0 +1,208 @@
+//! A Hugging Face model directory as a source: `config.json`, safetensors, tokenizer and model card.
+
+mod assemble;
+mod layout;
+mod outtype;
+mod parts;
+mod safetensors;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use gguf::{Metadata, TensorType};
+use serde_json::Value;
+
+use self::assemble::{Assembler, Content};
+use self::layout::Element;
+pub use self::outtype::OutType;
+use self::parts::Parts;
+use super::{Source, SourceTensor};
+use crate::arch::{self, Hparams, Keys};
+use crate::metadata::{General, ParameterCount};
+use crate::tokenizer;
+use crate::{Error, Result};
+
+/// `general.quantization_version` of what this crate writes.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// What a user may want of a conversion.
+#[derive(Clone, Debug, Default)]
+pub struct HfOptions {
+    /// The type of the matrices.
+    pub outtype: OutType,
+    /// `general.name`, instead of what model card, configuration and directory suggest.
+    pub model_name: Option<String>,
+    /// A JSON file with `general.*` keys that override the rest.
+    pub metadata: Option<PathBuf>,
+    /// `tokenizer.ggml.pre`, instead of finding it.
+    pub pre_tokenizer: Option<String>,
+    /// Leave out the tensors.
+    pub vocab_only: bool,
+}
+
+/// A model directory, with headers read and nothing else.
+#[derive(Debug)]
+pub struct HfSource {
+    dir: PathBuf,
+    parts: Parts,
+    metadata: Metadata,
+    tensors: Vec<SourceTensor>,
+    contents: Vec<Content>,
+    general: General,
+    ty: TensorType,
+    vocab_only: bool,
+    warnings: Vec<String>,
+}
+
+impl HfSource {
+    /// Opens a directory: reads its configuration, the headers of its safetensors files, its tokenizer
+    /// and its model card.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file, and the tensor or key, for whatever is missing, malformed or
+    /// not supported.
+    pub fn open(dir: &Path, options: &HfOptions) -> Result<Self> {
+        let config_path = dir.join("config.json");
+        if !config_path.is_file() {
+            return Err(Error::Input {
+                path: dir.to_path_buf(),
+                message: "not a Hugging Face model directory: it has no config.json".to_owned(),
+            });
+        }
+        let config = crate::json::read_object(&config_path)?;
+        let input = |message: String| Error::Input {
+            path: config_path.clone(),
+            message,
+        };
+        let class = config
+            .get("architectures")
+            .and_then(|a| a.get(0))
+            .and_then(Value::as_str)
+            .ok_or_else(|| input("no class name in \"architectures\"".to_owned()))?;
+        let (architecture, class) = arch::find(&config_path, class)?;
+        if let Some(method) = config
+            .get("quantization_config")
+            .and_then(|q| q.get("quant_method"))
+        {
+            return Err(input(format!(
+                "quantization_config: the weights are already quantized ({method}), which is not supported; \
+                 convert the original model"
+            )));
+        }
+        let hparams = Hparams::new(config_path.clone(), arch::complete(config))?;
+
+        let parts = match Parts::open(dir) {
+            // A vocabulary needs no weights, though their type is noted when they are there.
+            Err(_) if options.vocab_only => Parts::none(),
+            parts => parts?,
+        };
+        let matrices = parts
+            .tensors
+            .values()
+            .map(|&at| parts.entry(at))
+            .filter(|e| e.shape.len() >= 2)
+            .map(|e| Element::from_dtype(e.dtype).and_then(Element::tensor_type));
+        let ty = options.outtype.decide(matrices);
+        let (tensors, contents) = if options.vocab_only {
+            (Vec::new(), Vec::new())
+        } else {
+            Assembler::new(&parts, architecture, class, &hparams, ty).run()?
+        };
+
+        let count = ParameterCount::of(&tensors);
+        let general = General::load(
+            dir,
+            options.model_name.as_deref(),
+            options.metadata.as_deref(),
+            count,
+        )?;
+        let mut metadata = Metadata::new();
+        metadata.set("general.architecture", architecture.gguf);
+        metadata.set("general.type", "model");
+        general.write(&mut metadata);
+        let mut keys = Keys {
+            arch: architecture.gguf,
+            metadata: &mut metadata,
+            file_type: outtype::file_type(ty),
+            dir,
+        };
+        (architecture.hyperparameters)(&hparams, &mut keys)?;
+        metadata.set_in_place("general.quantization_version", QUANTIZATION_VERSION);
+        let config = Value::Object(hparams.values().clone());
+        let request = (architecture.vocabulary)(&config).with_pre_tokenizer(options.pre_tokenizer.clone());
+        let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
+        for (key, value) in vocabulary.metadata.0 {
+            metadata.set_in_place(key, value);
+        }
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            parts,
+            metadata,
+            tensors,
+            contents,
+            general,
+            ty,
+            vocab_only: options.vocab_only,
+            warnings: vocabulary.warnings,
+        })
+    }
+
+    /// What the user should know about the directory.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The type of the matrices, as decided from [`HfOptions::outtype`].
+    pub fn matrix_type(&self) -> TensorType {
+        self.ty
+    }
+
+    /// The file name (with `.gguf`) that the stock converter would give the output. `encoding` is the
+    /// preset, when it is not the type of the matrices.
+    pub fn default_file_name(&self, encoding: Option<&str>) -> String {
+        let encoding = encoding.map_or_else(|| outtype::file_name_part(self.ty), str::to_ascii_uppercase);
+        self.general
+            .file_name((!self.vocab_only).then_some(encoding.as_str()))
+    }
+
+    fn elements(&self, tensor: usize, rows: &Range<u64>) -> Range<u64> {
+        let row_len = self.tensors[tensor].shape[0];
+        rows.start * row_len..rows.end * row_len
+    }
+}
+
+impl Source for HfSource {
+    fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn tensors(&self) -> &[SourceTensor] {
+        &self.tensors
+    }
+
+    fn read_rows(&self, tensor: usize, rows: Range<u64>, out: &mut [f32]) -> Result<()> {
+        let elements = self.elements(tensor, &rows);
+        match &self.contents[tensor] {
+            Content::Stored(layout) => layout.read_values(&self.parts, elements, out),
+            Content::Computed(values) => {
+                out.copy_from_slice(&values[elements.start as usize..elements.end as usize]);
+                Ok(())
+            }
+        }
+    }
+
+    fn raw_rows(&self, tensor: usize, rows: Range<u64>) -> Result<Option<Cow<'_, [u8]>>> {
+        match &self.contents[tensor] {
+            Content::Stored(layout) if layout.is_stored_as(self.tensors[tensor].ty) => {
+                let elements = self.elements(tensor, &rows);
+                Ok(Some(Cow::Owned(layout.read_bytes(&self.parts, elements)?)))
+            }
+            _ => Ok(None),
+        }
+    }
+}

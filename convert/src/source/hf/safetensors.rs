@@ -1,0 +1,259 @@
+//! One safetensors file: the header, checked against the file; tensor bytes by positional reads.
+//!
+//! Layout: a little-endian `u64` header length, a JSON header, then the data section. Offsets in the
+//! header count from the start of the data section.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+
+use crate::{Error, Result};
+
+/// Longest header accepted, as in the format's reference implementation.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Most dimensions a tensor may have: those of GGUF, and one for a stack of experts.
+const MAX_DIMS: usize = 5;
+
+/// A tensor as its file's header describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    /// Outermost dimension first, as PyTorch orders them.
+    pub(crate) shape: Vec<u64>,
+    /// Absolute position in the file.
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// An open safetensors file whose header is consistent with its length.
+#[derive(Debug)]
+pub(crate) struct SafetensorsFile {
+    path: PathBuf,
+    file: File,
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct RawEntry {
+    dtype: serde_json::Value,
+    shape: Vec<u64>,
+    data_offsets: [u64; 2],
+}
+
+/// The header's pairs in order, so that a name that occurs twice is seen and not overwritten.
+struct RawHeader(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = RawHeader;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object that maps tensor names to their descriptions")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(RawHeader(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+impl SafetensorsFile {
+    /// Opens a file and checks its header: length, JSON, dtypes, sizes, bounds, overlaps.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::Input`] naming the tensor, what was found and
+    /// what was expected otherwise.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let io_error = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let input = |message: String| Error::Input {
+            path: path.to_path_buf(),
+            message,
+        };
+
+        let mut file = File::open(path).map_err(io_error)?;
+        let file_len = file.metadata().map_err(io_error)?.len();
+        if file_len < 8 {
+            return Err(input(format!(
+                "{file_len} bytes, too short for a safetensors file (truncated?)"
+            )));
+        }
+        let mut prefix = [0u8; 8];
+        file.read_exact(&mut prefix).map_err(io_error)?;
+        let header_len = u64::from_le_bytes(prefix);
+        if header_len > MAX_HEADER_BYTES {
+            return Err(input(format!(
+                "offset 0: header length {header_len}, more than the limit of {MAX_HEADER_BYTES} (not a safetensors file?)"
+            )));
+        }
+        if header_len > file_len - 8 {
+            return Err(input(format!(
+                "offset 0: header length {header_len}, but only {} bytes follow (truncated?)",
+                file_len - 8
+            )));
+        }
+        let mut header = vec![0u8; header_len as usize];
+        file.read_exact(&mut header).map_err(io_error)?;
+        let RawHeader(pairs) = serde_json::from_slice(&header).map_err(|e| {
+            input(format!(
+                "offset 8: the header is not valid JSON of a safetensors file: {e}"
+            ))
+        })?;
+
+        let data_start = 8 + header_len;
+        let data_len = file_len - data_start;
+        let mut entries = Vec::new();
+        for (name, value) in pairs {
+            if name == "__metadata__" {
+                continue;
+            }
+            let entry = check_entry(name, value, data_start, data_len).map_err(input)?;
+            entries.push(entry);
+        }
+        check_disjoint(&entries, data_start).map_err(input)?;
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(pair) = entries.windows(2).find(|w| w[0].name == w[1].name) {
+            return Err(input(format!(
+                "tensor {} is described twice in the header",
+                pair[0].name
+            )));
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            entries,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The tensors, sorted by name (by bytes).
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Fills `out` from an absolute position.
+    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        read_exact_at(&self.file, offset, out).map_err(|source| {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                Error::Input {
+                    path: self.path.clone(),
+                    message: format!(
+                        "offset {offset}: {} bytes expected, but the file ends first",
+                        out.len()
+                    ),
+                }
+            } else {
+                Error::Io {
+                    path: self.path.clone(),
+                    source,
+                }
+            }
+        })
+    }
+}
+
+fn check_entry(
+    name: String,
+    value: serde_json::Value,
+    data_start: u64,
+    data_len: u64,
+) -> Result<Entry, String> {
+    let raw: RawEntry = serde_json::from_value(value)
+        .map_err(|e| format!("tensor {name}: its description in the header is malformed: {e}"))?;
+    let dtype: Dtype = serde_json::from_value(raw.dtype.clone())
+        .map_err(|_| format!("tensor {name}: unknown dtype {}", raw.dtype))?;
+    if raw.shape.len() > MAX_DIMS {
+        return Err(format!(
+            "tensor {name}: {} dimensions, at most {MAX_DIMS} expected",
+            raw.shape.len()
+        ));
+    }
+    let [begin, end] = raw.data_offsets;
+    if begin > end || end > data_len {
+        return Err(format!(
+            "tensor {name}: data at [{begin}, {end}) of a data section of {data_len} bytes that starts at \
+             offset {data_start} (truncated file?)"
+        ));
+    }
+    let expected = raw
+        .shape
+        .iter()
+        .try_fold(1u64, |n, &d| n.checked_mul(d))
+        .and_then(|n| n.checked_mul(dtype.bitsize() as u64))
+        .filter(|bits| bits.is_multiple_of(8))
+        .map(|bits| bits / 8);
+    if expected != Some(end - begin) {
+        let expected = expected.map_or("an impossible number of".to_owned(), |n| n.to_string());
+        return Err(format!(
+            "tensor {name}: {} bytes of data, but shape {:?} of {dtype} takes {expected} bytes",
+            end - begin,
+            raw.shape
+        ));
+    }
+    Ok(Entry {
+        name,
+        dtype,
+        shape: raw.shape,
+        offset: data_start + begin,
+        bytes: end - begin,
+    })
+}
+
+fn check_disjoint(entries: &[Entry], data_start: u64) -> Result<(), String> {
+    let mut order: Vec<&Entry> = entries.iter().filter(|e| e.bytes > 0).collect();
+    order.sort_by_key(|e| e.offset);
+    for pair in order.windows(2) {
+        let end = pair[0].offset + pair[0].bytes;
+        if pair[1].offset < end {
+            return Err(format!(
+                "tensors {} and {} overlap: the second starts at {} of the data section, the first ends at {}",
+                pair[0].name,
+                pair[1].name,
+                pair[1].offset - data_start,
+                end - data_start
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                out = &mut out[n..];
+                offset += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
