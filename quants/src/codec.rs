@@ -7,6 +7,8 @@ use gguf::TensorType;
 
 use crate::arch::{self, Isa};
 use crate::validate::Check;
+use crate::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs, iq4_nl, iq4_xs};
+use crate::{mxfp4, nvfp4, q1_0, q2_0, tq1_0, tq2_0};
 use crate::{plain, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, q8_k};
 
 /// Encodes one row. The row is whole blocks; importance, where given, is as long as the row; the
@@ -59,7 +61,6 @@ const fn decoder(ty: TensorType, decode: DecodeRow, check: Check) -> Codec {
 }
 
 /// A type that cannot be encoded without an importance vector.
-#[allow(dead_code, reason = "used by the rows of the importance-only formats")]
 const fn needs_importance(codec: Codec) -> Codec {
     Codec {
         importance: Importance::Required,
@@ -86,12 +87,27 @@ pub(crate) static SCALAR: &[Codec] = &[
     codec(T::Q5_K, q5_k::encode_row,        q5_k::decode_row,        Check::F16At(&[0, 2])),
     codec(T::Q6_K, q6_k::encode_row,        q6_k::decode_row,        Check::F16At(&[208])),
     decoder(T::Q8_K, q8_k::decode_row,      Check::F32Elements),
+    needs_importance(codec(T::IQ2_XXS, iq2_xxs::encode_row, iq2_xxs::decode_row, Check::F16At(&[0]))),
+    needs_importance(codec(T::IQ2_XS, iq2_xs::encode_row, iq2_xs::decode_row, Check::F16At(&[0]))),
+    codec(T::IQ3_XXS, iq3_xxs::encode_row, iq3_xxs::decode_row, Check::F16At(&[0])),
+    needs_importance(codec(T::IQ1_S, iq1_s::encode_row, iq1_s::decode_row, Check::F16At(&[0]))),
+    codec(T::IQ4_NL, iq4_nl::encode_row, iq4_nl::decode_row, Check::F16At(&[0])),
+    codec(T::IQ3_S, iq3_s::encode_row, iq3_s::decode_row, Check::F16At(&[0])),
+    codec(T::IQ2_S, iq2_s::encode_row, iq2_s::decode_row, Check::F16At(&[0])),
+    codec(T::IQ4_XS, iq4_xs::encode_row, iq4_xs::decode_row, Check::F16At(&[0])),
     decoder(T::I8,  plain::i8::decode_row,  Check::Anything),
     decoder(T::I16, plain::i16::decode_row, Check::Anything),
     decoder(T::I32, plain::i32::decode_row, Check::Anything),
     decoder(T::I64, plain::i64::decode_row, Check::Anything),
     decoder(T::F64, plain::f64::decode_row, Check::F64Elements),
+    codec(T::IQ1_M, iq1_m::encode_row, iq1_m::decode_row, Check::F16InTopBits),
     codec(T::BF16, plain::bf16::encode_row, plain::bf16::decode_row, Check::Bf16Elements),
+    codec(T::TQ1_0, tq1_0::encode_row, tq1_0::decode_row, Check::F16At(&[52])),
+    codec(T::TQ2_0, tq2_0::encode_row, tq2_0::decode_row, Check::F16At(&[64])),
+    codec(T::MXFP4, mxfp4::encode_row, mxfp4::decode_row, Check::E8m0),
+    codec(T::NVFP4, nvfp4::encode_row, nvfp4::decode_row, Check::Anything),
+    codec(T::Q1_0, q1_0::encode_row, q1_0::decode_row, Check::F16At(&[0])),
+    codec(T::Q2_0, q2_0::encode_row, q2_0::decode_row, Check::F16At(&[0])),
 ];
 
 /// The codec of a type with the kernels of an instruction set; `None` for types without one.

@@ -16,7 +16,24 @@ mod levels;
 mod round;
 mod search;
 
+mod grid;
+mod iq1;
+mod weights;
+
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod nvfp4;
 mod plain;
+mod q1_0;
+mod q2_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -28,6 +45,8 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod q8_k;
+mod tq1_0;
+mod tq2_0;
 
 pub use arch::Isa;
 pub use error::{Error, Fault, InvalidBlock};

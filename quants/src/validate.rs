@@ -14,10 +14,8 @@ pub(crate) enum Check {
     F16At(&'static [usize]),
     /// A half-precision scale spread over the top four bits of the four words at the end of the
     /// block (IQ1_M).
-    #[allow(dead_code, reason = "used by the row of IQ1_M")]
     F16InTopBits,
     /// A shared exponent at the start of each block, of which 0xff is not-a-number.
-    #[allow(dead_code, reason = "used by the row of MXFP4")]
     E8m0,
     /// Finite `f32` elements, or an `f32` at the start of each block.
     F32Elements,

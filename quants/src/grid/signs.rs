@@ -1,0 +1,79 @@
+//! Signs of a group of eight, kept apart from its magnitudes.
+
+/// The sign byte of each 7-bit code: the eighth sign makes the number of negative ones even.
+pub(crate) static SIGNS: [u8; 128] = {
+    let mut signs = [0; 128];
+    let mut code = 0;
+    while code < 128u8 {
+        signs[code as usize] = code | ((code.count_ones() as u8 & 1) << 7);
+        code += 1;
+    }
+    signs
+};
+
+/// `-1` where bit `axis` of a sign byte is set.
+#[inline]
+pub(crate) fn sign(signs: u8, axis: usize) -> f32 {
+    if signs >> axis & 1 == 1 { -1.0 } else { 1.0 }
+}
+
+/// Writes the magnitudes of `x` and returns its signs. A negative zero counts as positive and stays as it is.
+#[inline]
+pub(crate) fn fold_signs(x: &[f32; 8], magnitudes: &mut [f32; 8]) -> u8 {
+    let mut signs = 0;
+    for (axis, (&x, magnitude)) in x.iter().zip(magnitudes).enumerate() {
+        if x >= 0.0 {
+            *magnitude = x;
+        } else {
+            *magnitude = -x;
+            signs |= 1 << axis;
+        }
+    }
+    signs
+}
+
+/// As [`fold_signs`], but the number of signs is made even by turning the weight that matters least (the first
+/// with the smallest weight·x²), whose magnitude then is negative. The result is the 7-bit code of the signs.
+#[inline]
+pub(crate) fn fold_signs_even(x: &[f32; 8], weights: &[f32; 8], magnitudes: &mut [f32; 8]) -> u8 {
+    let mut signs = fold_signs(x, magnitudes);
+    if signs.count_ones() % 2 == 1 {
+        let mut least = 0;
+        let mut smallest = weights[0] * x[0] * x[0];
+        for axis in 1..8 {
+            let cost = weights[axis] * x[axis] * x[axis];
+            if cost < smallest {
+                smallest = cost;
+                least = axis;
+            }
+        }
+        magnitudes[least] = -magnitudes[least];
+        signs ^= 1 << least;
+    }
+    signs & 0x7f
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sign_bytes_have_even_parity_and_keep_their_code() {
+        for (code, signs) in (0u8..).zip(SIGNS) {
+            assert_eq!(signs & 0x7f, code);
+            assert_eq!(signs.count_ones() % 2, 0);
+        }
+    }
+
+    #[test]
+    fn even_folding_turns_the_least_important_weight() {
+        let x = [-4.0, 3.0, 0.5, 0.25, 2.0, 1.0, 8.0, 9.0];
+        let mut magnitudes = [0.0; 8];
+        let code = fold_signs_even(&x, &[1.0; 8], &mut magnitudes);
+        assert_eq!(code, 0b1001);
+        for axis in 0..8 {
+            assert_eq!(magnitudes[axis] * sign(SIGNS[usize::from(code)], axis), x[axis]);
+        }
+        assert_eq!(magnitudes[3], -0.25);
+    }
+}

@@ -1,0 +1,151 @@
+//! IQ1_S: 1.5625 bits a weight. Eight weights are a point of a codebook of 2048; 32 weights share a 3-bit scale
+//! and the direction of the values' shift.
+//!
+//! Block (256 weights, 50 bytes): f16 `d`; 32 low bytes of point indices; for each 32 weights a u16 of four
+//! times three high index bits, the scale, and the shift. A weight is `d·(2·scale + 1)·(value ± ⅛)`.
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::block::{Half, blocks, blocks_mut};
+use crate::grid;
+use crate::iq1::{DELTA, DOWN, UP, ascending, largest_magnitude, place_groups, split_levels};
+use crate::search::sum_of_squares;
+use crate::weights::{block_weights, part};
+
+/// Blocks whose largest magnitude is below this are stored as nothing.
+const NEGLIGIBLE: f32 = 1e-12;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Block {
+    d: Half,
+    low: [[u8; 4]; 8],
+    words: [[u8; 2]; 8],
+}
+
+/// The best split of a sorted block.
+struct Split {
+    scale: f32,
+    at: (usize, usize),
+    up: bool,
+}
+
+/// Encodes whole blocks. The format is meant for use with importance; without, x² stands in for it.
+pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    let grid = grid::iq1();
+    for (index, (x, block)) in x
+        .as_chunks::<256>()
+        .0
+        .iter()
+        .zip(blocks_mut::<Block>(dst))
+        .enumerate()
+    {
+        let importance = part::<256>(importance, index).map(|part| &part[..]);
+        *block = Block::new_zeroed();
+        let variance = 2.0 * sum_of_squares(x) / 256.0;
+        let mut scales = [0.0; 8];
+        let mut words = [0u16; 8];
+        let mut max_scale = 0.0f32;
+        for (index, x) in x.as_chunks::<32>().0.iter().enumerate() {
+            if largest_magnitude(x) < NEGLIGIBLE {
+                continue;
+            }
+            let weights = block_weights(x, part::<32>(importance, index), variance, |x| x * x);
+            let order = ascending(x);
+            let Some(Split { scale, at, up }) = best_split(x, &weights, &order) else {
+                continue;
+            };
+            let levels = split_levels(&order, at, scale < 0.0);
+            let up = up != (scale < 0.0);
+            let (points, scale) = place_groups(
+                grid,
+                x.as_chunks().0,
+                weights.as_chunks().0,
+                levels.as_chunks().0,
+                &[if up { &UP } else { &DOWN }; 4],
+                scale.abs(),
+            );
+            block.low[index] = points.map(|point| point as u8);
+            for (group, point) in points.into_iter().enumerate() {
+                words[index] |= (point >> 8) << (3 * group);
+            }
+            words[index] |= u16::from(!up) << 15;
+            scales[index] = scale;
+            max_scale = max_scale.max(scale);
+        }
+        let d = max_scale / 15.0;
+        if max_scale != 0.0 {
+            block.d = Half::new(d * 1.125);
+            let codes = grid::quantize_scales(&scales, d, 7);
+            for (word, code) in words.iter_mut().zip(codes) {
+                *word |= u16::from(code) << 12;
+            }
+        } else {
+            words = words.map(|word| word & 0x0fff);
+        }
+        block.words = words.map(u16::to_le_bytes);
+    }
+}
+
+/// The best of all splits into three runs, with either shift; `None` if all weights of error are zero.
+#[inline]
+fn best_split(x: &[f32; 32], weights: &[f32; 32], order: &[u8; 32]) -> Option<Split> {
+    let mut sums_x = [0.0; 33];
+    let mut sums_w = [0.0; 33];
+    for (position, &index) in order.iter().enumerate() {
+        let index = usize::from(index);
+        sums_x[position + 1] = sums_x[position] + weights[index] * x[index];
+        sums_w[position + 1] = sums_w[position] + weights[index];
+    }
+    let mut best = f32::MIN;
+    let mut split = None;
+    for first in 0..=32 {
+        for second in first..=32 {
+            let runs_x = [
+                sums_x[first],
+                sums_x[second] - sums_x[first],
+                sums_x[32] - sums_x[second],
+            ];
+            let runs_w = [
+                sums_w[first],
+                sums_w[second] - sums_w[first],
+                sums_w[32] - sums_w[second],
+            ];
+            for (values, up) in [(&UP, true), (&DOWN, false)] {
+                let sum_qx = runs_x[0] * values[0] + runs_x[1] * values[1] + runs_x[2] * values[2];
+                let sum_q2 = runs_w[0] * values[0] * values[0]
+                    + runs_w[1] * values[1] * values[1]
+                    + runs_w[2] * values[2] * values[2];
+                if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
+                    let scale = sum_qx / sum_q2;
+                    best = scale * sum_qx;
+                    split = Some(Split {
+                        scale,
+                        at: (first, second),
+                        up,
+                    });
+                }
+            }
+        }
+    }
+    split
+}
+
+/// Decodes whole blocks.
+pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
+        let d = block.d.get();
+        for (index, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let word = u16::from_le_bytes(block.words[index]);
+            let scale = d * f32::from(2 * (word >> 12 & 7) + 1);
+            let delta = if word >> 15 == 1 { -DELTA } else { DELTA };
+            for (group, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let high = (word >> (3 * group) & 7) as u8;
+                let point = &grid::IQ1[usize::from(u16::from_le_bytes([block.low[index][group], high]))];
+                for axis in 0..8 {
+                    y[axis] = scale * (f32::from(point[axis]) + delta);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! MXFP4: 4.25 bits a weight. E2M1 floats; 32 weights share a scale that is a power of two (E8M0).
+//!
+//! Block (32 weights, 17 bytes): the scale's biased exponent; 16 bytes, each with weights `i` and `16 + i`. A
+//! weight is `scale·value`. Values are kept doubled, to be integers, and scales halved.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::block::{blocks, blocks_mut};
+use crate::round::truncate;
+
+/// E2M1 values, doubled.
+pub(crate) const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Block {
+    exponent: u8,
+    /// Weight `i` in the low nibble of byte `i`, weight `16 + i` in its high nibble.
+    qs: [u8; 16],
+}
+
+/// Half the power of two that a biased exponent stands for.
+#[inline(always)]
+fn half_scale(exponent: u8) -> f32 {
+    f32::from_bits(match exponent {
+        0 | 1 => 0x0020_0000 << exponent,
+        _ => u32::from(exponent - 1) << 23,
+    })
+}
+
+/// The first of the doubled values that is nearest to `x` at this scale.
+#[inline(always)]
+pub(crate) fn nearest_value(x: f32, scale: f32) -> u8 {
+    let mut nearest = 0;
+    let mut smallest = (f32::from(VALUES[0]) * scale - x).abs();
+    for (index, value) in (1..16).zip(&VALUES[1..]) {
+        let distance = (f32::from(*value) * scale - x).abs();
+        if distance < smallest {
+            smallest = distance;
+            nearest = index;
+        }
+    }
+    nearest
+}
+
+/// ⌊log₂ x⌋ of a positive, finite `x`, as C's `floorf(log2f(x))` gives it: where the logarithm is nearer to the
+/// integer above than a float can tell, it is that integer.
+#[inline(always)]
+fn floor_log2(x: f32) -> i32 {
+    let leading = x.to_bits().leading_zeros() as i32;
+    // The mantissa with its first bit at bit 23, and the exponent that this bit stands for.
+    let (mantissa, exponent) = match x.to_bits() >> 23 {
+        0 => (x.to_bits() << (leading - 8), -118 - leading),
+        biased => (x.to_bits() & 0x007f_ffff | 0x0080_0000, biased as i32 - 127),
+    };
+    // Σ is k + log2(1 - missing / 2^24), about k - missing / (2^24 ln 2); floats next to k on that side are
+    // 2^(binade - 23) apart, so that the logarithm rounds to k while missing <= ln 2 * 2^binade.
+    let above = exponent + 1;
+    let missing = (1 << 24) - mantissa;
+    let binade = match above {
+        0 => return exponent,
+        1.. => (above as u32 - 1).checked_ilog2(),
+        _ => above.unsigned_abs().checked_ilog2(),
+    };
+    let reach = binade.map_or(0, |binade| {
+        (std::f64::consts::LN_2 * f64::from(1 << binade)) as u32
+    });
+    if missing <= reach { above } else { exponent }
+}
+
+/// Encodes whole blocks; importance has no influence.
+///
+/// The scale is two powers of two below the largest magnitude's. Below 2⁻¹²⁵ its exponent wraps around, as
+/// in ggml (where that is undefined behaviour with this outcome on x86-64), and the block decodes to zeros.
+pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+    for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
+        let largest = x
+            .iter()
+            .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max });
+        block.exponent = match largest {
+            0.0 => 0,
+            f32::INFINITY => truncate(f32::INFINITY) as u8,
+            _ => (floor_log2(largest) - 2 + 127) as u8,
+        };
+        let scale = half_scale(block.exponent);
+        block.qs = std::array::from_fn(|i| nearest_value(x[i], scale) | nearest_value(x[16 + i], scale) << 4);
+    }
+}
+
+/// Decodes whole blocks.
+pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
+        let scale = half_scale(block.exponent);
+        for (i, q) in block.qs.iter().enumerate() {
+            y[i] = f32::from(VALUES[usize::from(q & 0xf)]) * scale;
+            y[16 + i] = f32::from(VALUES[usize::from(q >> 4)]) * scale;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floor_of_the_logarithm_rounds_up_below_powers_of_two() {
+        for exponent in -148..=127 {
+            let power = 2f64.powi(exponent) as f32;
+            let mut x = power;
+            for _ in 0..100 {
+                let expected = f64::from(x).log2() as f32;
+                assert_eq!(floor_log2(x), expected.floor() as i32, "{x:e}");
+                x = x.next_down();
+                if x == 0.0 {
+                    break;
+                }
+            }
+            assert_eq!(
+                floor_log2(power.next_up()),
+                exponent + i32::from(exponent == -149)
+            );
+        }
+        assert_eq!(floor_log2(f32::MAX), 128);
+        assert_eq!(floor_log2(f32::from_bits(1)), -149);
+    }
+}

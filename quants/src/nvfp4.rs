@@ -1,0 +1,84 @@
+//! NVFP4: 4.5 bits a weight. E2M1 floats; 16 weights share a scale that is an unsigned E4M3 float.
+//!
+//! Block (64 weights, 36 bytes): four scales; for each, 8 bytes with weights `i` and `8 + i`. A weight is
+//! `scale·value`. Values are kept doubled, as in MXFP4, and scales halved.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::block::{blocks, blocks_mut};
+use crate::mxfp4::{VALUES, nearest_value};
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Block {
+    scales: [u8; 4],
+    qs: [[u8; 8]; 4],
+}
+
+/// The largest scale that is a number; the code after it is none.
+const LARGEST: u8 = 0x7e;
+
+/// Half of what a scale's code stands for; zero for the code that is no number. The highest bit, a sign that
+/// scales do not have, is ignored but for those two codes.
+#[inline(always)]
+fn half_scale(code: u8) -> f32 {
+    if code == 0 || code == LARGEST + 1 {
+        return 0.0;
+    }
+    let (exponent, mantissa) = (code >> 3 & 0xf, u32::from(code & 7));
+    let scale = match exponent {
+        0 => mantissa as f32 / 512.0,
+        // The bias of 7 becomes that of `f32`.
+        _ => f32::from_bits((u32::from(exponent) + 120) << 23 | mantissa << 20),
+    };
+    scale * 0.5
+}
+
+/// The code of the scale nearest to `scale`; zero for what is not above zero. Halves are rounded up.
+#[inline(always)]
+fn encode_scale(scale: f32) -> u8 {
+    if scale.is_nan() || scale <= 0.0 {
+        return 0;
+    }
+    let scale = scale.min(448.0);
+    let bits = scale.to_bits();
+    let exponent = (bits >> 23) as i32 - 120;
+    if exponent <= 0 {
+        return ((scale * 512.0 + 0.5) as u8).min(7);
+    }
+    // A carry out of the mantissa goes where it belongs, to the exponent.
+    let rounded = ((exponent as u32) << 3 | bits >> 20 & 7) + (bits >> 19 & 1);
+    if rounded >= 15 << 3 {
+        LARGEST
+    } else {
+        rounded as u8
+    }
+}
+
+/// Encodes whole blocks; importance has no influence.
+pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+    for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
+        for (part, x) in x.as_chunks::<16>().0.iter().enumerate() {
+            let largest = x
+                .iter()
+                .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max });
+            block.scales[part] = encode_scale(largest / 6.0);
+            let scale = half_scale(block.scales[part]);
+            block.qs[part] =
+                std::array::from_fn(|i| nearest_value(x[i], scale) | nearest_value(x[8 + i], scale) << 4);
+        }
+    }
+}
+
+/// Decodes whole blocks.
+pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<64>().0) {
+        for (part, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let scale = half_scale(block.scales[part]);
+            for (i, q) in block.qs[part].iter().enumerate() {
+                y[i] = f32::from(VALUES[usize::from(q & 0xf)]) * scale;
+                y[8 + i] = f32::from(VALUES[usize::from(q >> 4)]) * scale;
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Q2_0: 2.25 bits a weight. Levels -1, 0, 1 and 2; 64 weights share a scale, their largest magnitude.
+//!
+//! Block (64 weights, 18 bytes): f16 `d`; 16 bytes of four levels, raised by one. A weight is `d·level`. The
+//! encoder, like ggml's, never uses level 2.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::block::{Half, blocks, blocks_mut};
+use crate::round::nearest_away;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Block {
+    d: Half,
+    /// Level `n` of byte `m` is weight `4·m + n`.
+    qs: [u8; 16],
+}
+
+/// Encodes whole blocks; importance has no influence.
+pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+    for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
+        let d = x
+            .iter()
+            .fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max });
+        let inverse = if d > 0.0 { 1.0 / d } else { 0.0 };
+        block.d = Half::new(d);
+        for (x, byte) in x.as_chunks::<4>().0.iter().zip(&mut block.qs) {
+            *byte = (0..4)
+                .map(|i| (nearest_away(x[i] * inverse).clamp(-1, 2) + 1) as u8 & 3)
+                .enumerate()
+                .map(|(i, level)| level << (2 * i))
+                .sum();
+        }
+    }
+}
+
+/// Decodes whole blocks.
+pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<64>().0) {
+        let d = block.d.get();
+        for (byte, y) in block.qs.iter().zip(y.as_chunks_mut::<4>().0) {
+            *y = std::array::from_fn(|i| f32::from((byte >> (2 * i) & 3) as i8 - 1) * d);
+        }
+    }
+}
