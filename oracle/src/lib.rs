@@ -7,6 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocks;
+pub mod rows;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
