@@ -205,4 +205,6 @@ pub fn decode_with(isa: Isa, ty: TensorType, src: &[u8], dst: &mut [f32]) -> Res
 }
 
 #[cfg(test)]
+mod step_tests;
+#[cfg(test)]
 mod tests;
