@@ -7,19 +7,19 @@ use quantsmith_gguf::{FilePlan, GgufFile, Metadata, TensorType, Writer};
 use tempfile::TempDir;
 
 /// A folder for a test's files.
-pub fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
 /// Bytes that differ from tensor to tensor.
-pub fn pattern(seed: usize, len: u64) -> Vec<u8> {
+pub(crate) fn pattern(seed: usize, len: u64) -> Vec<u8> {
     (0..len)
         .map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed as u8))
         .collect()
 }
 
 /// Writes a plan with [`pattern`] data.
-pub fn write_pattern(path: &Path, plan: &FilePlan) {
+pub(crate) fn write_pattern(path: &Path, plan: &FilePlan) {
     let writer = Writer::create(path, plan).unwrap();
     for (i, t) in plan.tensors.iter().enumerate() {
         writer.write_at(i, 0, &pattern(i, t.size_bytes())).unwrap();
@@ -28,7 +28,7 @@ pub fn write_pattern(path: &Path, plan: &FilePlan) {
 }
 
 /// Writes a file of f32 tensors with the given shapes.
-pub fn sample(folder: &Path, name: &str, metadata: Metadata, shapes: &[(&str, Vec<u64>)]) -> PathBuf {
+pub(crate) fn sample(folder: &Path, name: &str, metadata: Metadata, shapes: &[(&str, Vec<u64>)]) -> PathBuf {
     let tensors = shapes
         .iter()
         .map(|(n, s)| ((*n).to_string(), s.clone(), TensorType::F32));
@@ -38,7 +38,7 @@ pub fn sample(folder: &Path, name: &str, metadata: Metadata, shapes: &[(&str, Ve
 }
 
 /// Copies a file through the reader and the writer.
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let file = GgufFile::open(from).unwrap();
     let writer = Writer::create(to, &FilePlan::like(&file).unwrap()).unwrap();
     for (i, t) in file.tensors().iter().enumerate() {
