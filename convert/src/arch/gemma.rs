@@ -143,7 +143,6 @@ pub(super) static GEMMA_TYPE: ModelType = ModelType {
     ],
     renames: &[],
     derives_head_dim: false,
-    needs_even_heads: false,
     rope_theta: 10000.0,
 };
 
@@ -165,6 +164,5 @@ pub(super) static GEMMA2_TYPE: ModelType = ModelType {
     ],
     renames: &[],
     derives_head_dim: false,
-    needs_even_heads: true,
     rope_theta: 10000.0,
 };

@@ -61,15 +61,19 @@ impl Hparams {
         }
     }
 
+    fn find_pair<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &Value)> {
+        keys.iter()
+            .find_map(|&k| Some((k, self.values.get(k)?)))
+            .filter(|(_, v)| !v.is_null())
+    }
+
     /// The value of the first of `keys` that is present; `None` also when that one is null.
     pub(crate) fn find(&self, keys: &[&str]) -> Option<&Value> {
-        keys.iter()
-            .find_map(|k| self.values.get(*k))
-            .filter(|v| !v.is_null())
+        self.find_pair(keys).map(|(_, value)| value)
     }
 
     pub(crate) fn opt_u32(&self, keys: &[&str]) -> Result<Option<u32>> {
-        self.find(keys).map(|v| self.to_u32(keys[0], v)).transpose()
+        self.find_pair(keys).map(|(k, v)| self.to_u32(k, v)).transpose()
     }
 
     pub(crate) fn u32(&self, keys: &[&str]) -> Result<u32> {
@@ -77,7 +81,7 @@ impl Hparams {
     }
 
     pub(crate) fn opt_f32(&self, keys: &[&str]) -> Result<Option<f32>> {
-        self.find(keys).map(|v| self.to_f32(keys[0], v)).transpose()
+        self.find_pair(keys).map(|(k, v)| self.to_f32(k, v)).transpose()
     }
 
     pub(crate) fn f32(&self, keys: &[&str]) -> Result<f32> {

@@ -84,7 +84,6 @@ pub(super) static LLAMA_TYPE: ModelType = ModelType {
     ],
     renames: &[],
     derives_head_dim: true,
-    needs_even_heads: true,
     rope_theta: 10000.0,
 };
 
@@ -97,12 +96,12 @@ pub(super) static MISTRAL_TYPE: ModelType = ModelType {
         ("num_hidden_layers", Default::Int(32)),
         ("num_attention_heads", Default::Int(32)),
         ("num_key_value_heads", Default::Int(8)),
+        ("head_dim", Default::Null),
         ("max_position_embeddings", Default::Int(131072)),
         ("rms_norm_eps", Default::Float(1e-6)),
     ],
     renames: &[],
-    derives_head_dim: true,
-    needs_even_heads: false,
+    derives_head_dim: false,
     rope_theta: 10000.0,
 };
 
@@ -123,6 +122,5 @@ pub(super) static MIXTRAL_TYPE: ModelType = ModelType {
     ],
     renames: &[("num_experts", "num_local_experts")],
     derives_head_dim: false,
-    needs_even_heads: false,
     rope_theta: 1e6,
 };

@@ -123,8 +123,9 @@ pub(crate) enum Default {
     Null,
 }
 
-/// What `transformers` assumes for keys that a `config.json` of this `model_type` leaves out. The stock
-/// converter reads configurations through that library, so these reach the GGUF file.
+/// What `transformers` (4.57.6, which the stock converter pins) assumes for keys that a `config.json` of
+/// this `model_type` leaves out. The stock converter reads configurations through that library, so these
+/// reach the GGUF file.
 #[derive(Debug)]
 pub(crate) struct ModelType {
     pub(crate) name: &'static str,
@@ -133,9 +134,6 @@ pub(crate) struct ModelType {
     pub(crate) renames: &'static [(&'static str, &'static str)],
     /// Whether a missing `head_dim` becomes `hidden_size / num_attention_heads`.
     pub(crate) derives_head_dim: bool,
-    /// Whether heads must divide `hidden_size`, without which `transformers` refuses the configuration
-    /// and the stock converter takes the file as it is.
-    pub(crate) needs_even_heads: bool,
     pub(crate) rope_theta: f64,
 }
 
@@ -145,7 +143,6 @@ pub(crate) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
     let Some(model_type) = MODEL_TYPES.iter().find(|t| Some(t.name) == model_type) else {
         return config;
     };
-    let raw = config.clone();
     for (found, meant) in model_type.renames {
         if let Some(value) = config.shift_remove(*found) {
             config.insert((*meant).to_owned(), value);
@@ -165,9 +162,6 @@ pub(crate) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
     let hidden = number(&config, "hidden_size");
     let heads = number(&config, "num_attention_heads").filter(|&n| n > 0);
     if let (Some(hidden), Some(heads)) = (hidden, heads) {
-        if model_type.needs_even_heads && !hidden.is_multiple_of(heads) {
-            return raw;
-        }
         if model_type.derives_head_dim && config.get("head_dim").is_none_or(Value::is_null) {
             config.insert("head_dim".to_owned(), Value::from(hidden / heads));
         }
@@ -227,11 +221,5 @@ mod tests {
             c["rope_parameters"],
             serde_json::json!({"rope_theta": 10000.0, "rope_type": "default"})
         );
-    }
-
-    #[test]
-    fn refused_configurations_stay_as_they_are() {
-        let c = completed(r#"{"model_type": "llama", "hidden_size": 64, "num_attention_heads": 7}"#);
-        assert_eq!(c.as_object().unwrap().len(), 3);
     }
 }

@@ -53,6 +53,5 @@ pub(super) static QWEN2_TYPE: ModelType = ModelType {
     ],
     renames: &[],
     derives_head_dim: false,
-    needs_even_heads: false,
     rope_theta: 10000.0,
 };

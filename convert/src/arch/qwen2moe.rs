@@ -115,7 +115,6 @@ pub(super) static QWEN2MOE_TYPE: ModelType = ModelType {
     ],
     renames: &[],
     derives_head_dim: false,
-    needs_even_heads: false,
     rope_theta: 10000.0,
 };
 
@@ -136,6 +135,5 @@ pub(super) static QWEN3MOE_TYPE: ModelType = ModelType {
     ],
     renames: &[("num_experts", "num_local_experts")],
     derives_head_dim: false,
-    needs_even_heads: false,
     rope_theta: 10000.0,
 };

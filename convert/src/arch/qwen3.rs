@@ -60,6 +60,5 @@ pub(super) static QWEN3_TYPE: ModelType = ModelType {
     ],
     renames: &[],
     derives_head_dim: false,
-    needs_even_heads: false,
     rope_theta: 10000.0,
 };

@@ -80,7 +80,7 @@ impl<'a> Assembler<'a> {
             return Err(self.hparams.error(format!(
                 "layer {block} has {} expert tensors, {} expected",
                 seen.len(),
-                self.expert_count()? as usize * self.expert_rules(seen).len()
+                self.expert_count()? as usize * self.expert_rules().len()
             )));
         }
         let mut names: Vec<&str> = self.tensors.iter().map(|t| t.name.as_str()).collect();
@@ -193,11 +193,9 @@ impl<'a> Assembler<'a> {
                 format!("expert {expert}, but config.json says {count} experts"),
             ));
         }
+        let rules = self.expert_rules();
         let seen = self.experts.entry(block).or_default();
         seen.insert((found.rule, expert), at);
-        let rules: Vec<usize> = (0..self.architecture.rules.len())
-            .filter(|&r| self.architecture.rules[r].transform == Transform::Expert)
-            .collect();
         if seen.len() < rules.len() * count as usize {
             return Ok(());
         }
@@ -261,11 +259,11 @@ impl<'a> Assembler<'a> {
         Ok(count)
     }
 
-    fn expert_rules(&self, seen: &LayerExperts) -> Vec<usize> {
-        let mut rules: Vec<usize> = seen.keys().map(|k| k.0).collect();
-        rules.sort_unstable();
-        rules.dedup();
-        rules
+    fn expert_rules(&self) -> Vec<usize> {
+        let rules = self.architecture.rules;
+        (0..rules.len())
+            .filter(|&r| rules[r].transform == Transform::Expert)
+            .collect()
     }
 
     fn element(&self, at: (usize, usize)) -> Result<Element> {

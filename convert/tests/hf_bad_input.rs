@@ -1,0 +1,309 @@
+//! Bad model directories: one clear message each, naming the file and what is wrong with it.
+
+use std::path::Path;
+
+use quantsmith_convert::source::hf::{HfOptions, HfSource};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A directory with the configuration of a one-block Llama.
+fn model_dir() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8,
+        "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 4,
+    });
+    write_json(&dir.path().join("config.json"), &config);
+    dir
+}
+
+fn write_json(path: &Path, value: &Value) {
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+fn change_config(dir: &TempDir, key: &str, value: Value) {
+    let path = dir.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config[key] = value;
+    write_json(&path, &config);
+}
+
+/// A safetensors file with this header and `data` zero bytes.
+fn write_safetensors(path: &Path, header: &Value, data: usize) {
+    write_raw(path, header.to_string().as_bytes(), None, data);
+}
+
+fn write_raw(path: &Path, header: &[u8], length: Option<u64>, data: usize) {
+    let mut bytes = length.unwrap_or(header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    bytes.resize(bytes.len() + data, 0);
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn f32_tensor(shape: &[u64], begin: u64) -> Value {
+    let end = begin + 4 * shape.iter().product::<u64>();
+    json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, end]})
+}
+
+/// The message of opening the directory, which must hold all of `words`.
+fn expect_error(dir: &Path, words: &[&str]) {
+    let error = HfSource::open(dir, &HfOptions::default())
+        .expect_err("bad input was accepted")
+        .to_string();
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in {error:?}");
+    }
+    assert!(!error.contains('\n'), "more than one line: {error:?}");
+}
+
+fn with_header(header: Value, data: usize, words: &[&str]) {
+    let dir = model_dir();
+    write_safetensors(&dir.path().join("model.safetensors"), &header, data);
+    expect_error(dir.path(), words);
+}
+
+#[test]
+fn no_config() {
+    let dir = tempfile::tempdir().unwrap();
+    expect_error(dir.path(), &["config.json"]);
+    expect_error(&dir.path().join("nowhere"), &["nowhere", "config.json"]);
+}
+
+#[test]
+fn malformed_config() {
+    let dir = model_dir();
+    std::fs::write(dir.path().join("config.json"), "{\"architectures\": [").unwrap();
+    expect_error(dir.path(), &["config.json", "not valid JSON"]);
+    std::fs::write(dir.path().join("config.json"), "[".repeat(100_000)).unwrap();
+    expect_error(dir.path(), &["config.json", "not valid JSON"]);
+    std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    expect_error(dir.path(), &["config.json", "architectures"]);
+}
+
+#[test]
+fn unknown_architecture() {
+    let dir = model_dir();
+    change_config(&dir, "architectures", json!(["NeverForCausalLM"]));
+    expect_error(
+        dir.path(),
+        &[
+            "config.json",
+            "NeverForCausalLM",
+            "LlamaForCausalLM",
+            "Qwen3ForCausalLM",
+        ],
+    );
+}
+
+#[test]
+fn quantized_checkpoint() {
+    let dir = model_dir();
+    change_config(&dir, "quantization_config", json!({"quant_method": "gptq"}));
+    expect_error(dir.path(), &["config.json", "gptq"]);
+}
+
+#[test]
+fn wrong_hyperparameters() {
+    let dir = model_dir();
+    write_safetensors(&dir.path().join("model.safetensors"), &json!({}), 0);
+    for (key, value, word) in [
+        ("num_hidden_layers", json!("two"), "num_hidden_layers"),
+        ("num_hidden_layers", json!(4_000_000_000u64), "num_hidden_layers"),
+        ("num_hidden_layers", json!(-1), "num_hidden_layers"),
+        ("hidden_size", json!(1.5), "hidden_size"),
+        ("rms_norm_eps", json!("small"), "rms_norm_eps"),
+        (
+            "rope_scaling",
+            json!({"rope_type": "llama3", "factor": "x"}),
+            "factor",
+        ),
+    ] {
+        let dir = model_dir();
+        write_safetensors(&dir.path().join("model.safetensors"), &json!({}), 0);
+        change_config(&dir, key, value);
+        expect_error(dir.path(), &["config.json", word]);
+    }
+}
+
+#[test]
+fn no_weights() {
+    let dir = model_dir();
+    expect_error(dir.path(), &["no model*.safetensors"]);
+    std::fs::write(dir.path().join("pytorch_model.bin"), "x").unwrap();
+    expect_error(dir.path(), &["no model*.safetensors", "pytorch_model"]);
+}
+
+#[test]
+fn missing_shard() {
+    let dir = model_dir();
+    let map = json!({"model.norm.weight": "model-1.safetensors", "lm_head.weight": "model-2.safetensors"});
+    write_json(
+        &dir.path().join("model.safetensors.index.json"),
+        &json!({"weight_map": map}),
+    );
+    write_safetensors(
+        &dir.path().join("model-1.safetensors"),
+        &json!({"model.norm.weight": f32_tensor(&[8], 0)}),
+        32,
+    );
+    expect_error(dir.path(), &["model-2.safetensors", "missing", "1 tensors"]);
+}
+
+#[test]
+fn index_and_files_disagree() {
+    let dir = model_dir();
+    let map = json!({"model.norm.weight": "model-1.safetensors", "lm_head.weight": "model-1.safetensors"});
+    write_json(
+        &dir.path().join("model.safetensors.index.json"),
+        &json!({"weight_map": map}),
+    );
+    let header = json!({"model.norm.weight": f32_tensor(&[8], 0), "extra.weight": f32_tensor(&[8], 32)});
+    write_safetensors(&dir.path().join("model-1.safetensors"), &header, 64);
+    expect_error(dir.path(), &["index.json", "lm_head.weight", "extra.weight"]);
+}
+
+#[test]
+fn index_reaches_out_of_its_directory() {
+    for name in ["../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", ""] {
+        let dir = model_dir();
+        let map = json!({"lm_head.weight": name});
+        write_json(
+            &dir.path().join("model.safetensors.index.json"),
+            &json!({"weight_map": map}),
+        );
+        expect_error(dir.path(), &["index.json", "not a file name in this directory"]);
+    }
+}
+
+#[test]
+fn one_tensor_in_two_files() {
+    let dir = model_dir();
+    let header = json!({"model.norm.weight": f32_tensor(&[8], 0)});
+    write_safetensors(&dir.path().join("model.safetensors"), &header, 32);
+    write_safetensors(&dir.path().join("model-copy.safetensors"), &header, 32);
+    expect_error(
+        dir.path(),
+        &["model.norm.weight", "model-copy.safetensors", "model.safetensors"],
+    );
+}
+
+#[test]
+fn truncated_file() {
+    with_header(
+        json!({"model.norm.weight": f32_tensor(&[8], 0)}),
+        31,
+        &["model.norm.weight", "31 bytes", "truncated"],
+    );
+    let dir = model_dir();
+    let path = dir.path().join("model.safetensors");
+    std::fs::write(&path, [1, 2, 3]).unwrap();
+    expect_error(dir.path(), &["model.safetensors", "3 bytes", "too short"]);
+    write_raw(&path, b"{}", Some(1000), 0);
+    expect_error(dir.path(), &["header length 1000", "2 bytes follow"]);
+}
+
+#[test]
+fn header_lies() {
+    let dir = model_dir();
+    let path = dir.path().join("model.safetensors");
+    for length in [100_000_001, u64::MAX] {
+        write_raw(&path, b"{}", Some(length), 0);
+        expect_error(dir.path(), &["header length", "limit of 100000000"]);
+    }
+    write_raw(&path, b"not json", None, 0);
+    expect_error(dir.path(), &["offset 8", "not valid JSON"]);
+    write_raw(&path, "[".repeat(50_000).as_bytes(), None, 0);
+    expect_error(dir.path(), &["offset 8"]);
+    let twice = br#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}"#;
+    write_raw(&path, twice, None, 8);
+    expect_error(dir.path(), &["tensor a is described twice"]);
+}
+
+#[test]
+fn offsets_lie() {
+    let offsets =
+        |begin: u64, end: u64| json!({"a": {"dtype": "F32", "shape": [2], "data_offsets": [begin, end]}});
+    with_header(offsets(0, 12), 12, &["tensor a", "12 bytes", "takes 8 bytes"]);
+    with_header(offsets(8, 0), 8, &["tensor a", "[8, 0)"]);
+    with_header(offsets(u64::MAX - 7, u64::MAX), 8, &["tensor a"]);
+    with_header(
+        json!({"a": f32_tensor(&[2], 0), "b": f32_tensor(&[2], 4)}),
+        16,
+        &["tensors a and b overlap", "starts at 4", "ends at 8"],
+    );
+    with_header(
+        json!({"a": {"dtype": "F32", "shape": [u64::MAX, u64::MAX], "data_offsets": [0, 8]}}),
+        8,
+        &["tensor a", "impossible"],
+    );
+    with_header(
+        json!({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}),
+        4,
+        &["tensor a", "malformed"],
+    );
+    with_header(
+        json!({"a": {"dtype": "F32", "shape": [1]}}),
+        4,
+        &["tensor a", "data_offsets"],
+    );
+}
+
+#[test]
+fn unsupported_dtype() {
+    let header = json!({"lm_head.weight": {"dtype": "I32", "shape": [4, 8], "data_offsets": [0, 128]}});
+    with_header(
+        header,
+        128,
+        &["model.safetensors", "lm_head.weight", "I32", "BF16"],
+    );
+    let header = json!({"lm_head.weight": {"dtype": "Q99", "shape": [4, 8], "data_offsets": [0, 128]}});
+    with_header(header, 128, &["lm_head.weight", "unknown dtype", "Q99"]);
+}
+
+#[test]
+fn unknown_tensor() {
+    let header = json!({"model.layers.0.self_attn.z_proj.weight": f32_tensor(&[8], 0)});
+    with_header(header, 32, &["z_proj", "llama", "LlamaForCausalLM"]);
+    let header = json!({"model.layers.7.mlp.up_proj.weight": f32_tensor(&[8], 0)});
+    with_header(
+        header,
+        32,
+        &["model.layers.7.mlp.up_proj.weight", "block 7", "1 blocks"],
+    );
+}
+
+#[test]
+fn wrong_shapes() {
+    with_header(
+        json!({"lm_head.weight": f32_tensor(&[0, 8], 0)}),
+        0,
+        &["lm_head.weight", "[0, 8]"],
+    );
+    with_header(
+        json!({"lm_head.weight": f32_tensor(&[1, 1, 1, 2, 2], 0)}),
+        16,
+        &["lm_head.weight", "[1, 1, 1, 2, 2]"],
+    );
+    with_header(
+        json!({"lm_head.weight": f32_tensor(&[], 0)}),
+        4,
+        &["lm_head.weight", "[]"],
+    );
+    let header = json!({"model.layers.0.self_attn.q_proj.weight": f32_tensor(&[6, 8], 0)});
+    with_header(header, 192, &["q_proj", "6 rows", "2 heads"]);
+}
+
+#[test]
+fn missing_expert() {
+    let dir = model_dir();
+    change_config(&dir, "architectures", json!(["MixtralForCausalLM"]));
+    change_config(&dir, "num_local_experts", json!(2));
+    let name = "model.layers.0.block_sparse_moe.experts";
+    let header = json!({format!("{name}.0.w1.weight"): f32_tensor(&[8, 8], 0)});
+    let path = dir.path().join("model.safetensors");
+    write_safetensors(&path, &header, 256);
+    expect_error(dir.path(), &["layer 0", "1 expert tensors", "6 expected"]);
+    let header = json!({format!("{name}.2.w1.weight"): f32_tensor(&[8, 8], 0)});
+    write_safetensors(&path, &header, 256);
+    expect_error(dir.path(), &["expert 2", "2 experts"]);
+}
