@@ -9,3 +9,4 @@ pub use {convert, gguf, imatrix, quants, reference};
 #[doc(hidden)]
 pub mod cli;
 mod commands;
+mod progress;

@@ -25,6 +25,49 @@ pub enum Error {
         /// What was found and what was expected.
         message: String,
     },
+    /// A weight of the source is NaN or infinite.
+    #[error("{path}: tensor {tensor}, row {row}, column {column}: found {found}, expected a finite weight", path = path.display())]
+    NotFinite {
+        /// The source.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The row, counted over all stacked matrices.
+        row: u64,
+        /// The column.
+        column: u64,
+        /// The value.
+        found: f32,
+    },
+    /// A block holds a scale or element that is not finite, or cannot hold a weight's magnitude.
+    #[error("{path}: tensor {tensor}, row {row}, column {column}: invalid data as {when}: {source}", path = path.display())]
+    InvalidBlock {
+        /// The source.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The row, counted over all stacked matrices.
+        row: u64,
+        /// The first column of the block.
+        column: u64,
+        /// "stored" in the source, or "encoded" from it.
+        when: &'static str,
+        /// What is wrong.
+        source: quants::InvalidBlock,
+    },
+    /// A tensor cannot be decoded or encoded.
+    #[error("{path}: tensor {tensor}: {source}", path = path.display())]
+    Codec {
+        /// The source.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The codec's error.
+        source: quants::Error,
+    },
+    /// An importance matrix could not be read.
+    #[error(transparent)]
+    Imatrix(#[from] imatrix::Error),
     /// The request itself cannot be met (an override that matches nothing, a missing importance matrix).
     #[error("{0}")]
     Request(String),

@@ -10,7 +10,6 @@ mod preset;
 use fancy_regex::Regex;
 use gguf::{TensorType, Value};
 
-pub(crate) use exclusions::dimensions;
 pub use hparams::Hyperparameters;
 use mixture::{Mixture, Role};
 pub(crate) use order::by_layer;

@@ -1,1 +1,98 @@
-//! Importance matrices: reading and writing both file formats.
+//! Importance matrices: for every linear layer the mean of its squared inputs, column by column,
+//! by which the encoders weigh their errors. Both file formats of llama-imatrix are read.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod gguf_form;
+mod legacy;
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+pub use error::{Error, Result};
+
+/// Which of the two file formats a matrix came from; their sums differ in meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Form {
+    /// `NAME.in_sum2` and `NAME.counts` tensors in a GGUF file: plain sums, and tokens counted for
+    /// each matrix.
+    #[default]
+    Gguf,
+    /// The older `.dat` format: means already, times the number of calls.
+    Legacy,
+}
+
+/// What was collected for one tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// Sums of squared inputs: one per column, matrix after matrix for stacked experts.
+    pub sums: Vec<f32>,
+    /// Tokens (legacy form: calls) that went into the sums of each matrix.
+    pub counts: Vec<f32>,
+}
+
+/// An importance matrix as a file holds it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImportanceMatrix {
+    /// Entries by tensor name, in file order.
+    pub entries: IndexMap<String, Entry>,
+    /// The texts it was made from, as recorded.
+    pub datasets: Vec<String>,
+    /// Windows of text it was made from; 0 when not recorded.
+    pub chunk_count: u32,
+    /// Tokens in a window; 0 when not recorded (the legacy form never does).
+    pub chunk_size: u32,
+    /// The file format, on which the meaning of the sums depends.
+    pub form: Form,
+}
+
+impl ImportanceMatrix {
+    /// Reads a file of either format, told apart by their first bytes.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is truncated, has no entries, or its sums and counts do not fit
+    /// each other.
+    pub fn load(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let mut magic = [0; 4];
+        let mut file = std::fs::File::open(path).map_err(io)?;
+        let read = std::io::Read::read(&mut file, &mut magic).map_err(io)?;
+        if magic[..read] == *b"GGUF" {
+            return gguf_form::load(path);
+        }
+        let bytes = std::fs::read(path).map_err(io)?;
+        legacy::parse(&bytes, path)
+    }
+
+    /// The importance of each column of a tensor, matrix after matrix, as llama-quantize computes
+    /// it: the mean of the squared inputs, and 1 for an expert that saw no token.
+    pub fn values(&self, name: &str) -> Option<Vec<f32>> {
+        let entry = self.entries.get(name)?;
+        Some(match self.form {
+            Form::Gguf => {
+                let columns = entry.sums.len() / entry.counts.len().max(1);
+                let mut values = Vec::with_capacity(entry.sums.len());
+                for (sums, &count) in entry.sums.chunks(columns.max(1)).zip(&entry.counts) {
+                    // Counts are whole numbers that happen to be stored as floats.
+                    let count = count.round();
+                    if count > 0.0 {
+                        values.extend(sums.iter().map(|s| s / count));
+                    } else {
+                        values.extend(sums.iter().map(|_| 1.0));
+                    }
+                }
+                values
+            }
+            Form::Legacy => {
+                let calls = entry.counts.first().copied().unwrap_or(0.0);
+                let divisor = if calls > 0.0 { calls } else { 1.0 };
+                entry.sums.iter().map(|s| s / divisor).collect()
+            }
+        })
+    }
+}

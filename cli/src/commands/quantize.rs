@@ -1,10 +1,501 @@
 //! `quantsmith quantize`.
 
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::builder::PossibleValuesParser;
+use convert::importance::{Importance, Selection};
+use convert::pipeline::{DEFAULT_MAX_MEMORY, PipelineOptions};
+use convert::quantize::{Quantization, QuantizeOptions, default_output, plan, run as execute};
+use convert::recipe::{KvOverride, PRESETS, Preset, RecipeOptions, TensorTypeRule};
+use convert::source::{GgufSource, Source};
+use gguf::{TYPES, TensorType, Value};
+
+use crate::progress::Meter;
+
 /// Arguments of `quantsmith quantize`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = presets_help())]
+pub(crate) struct Args {
+    /// IN.gguf [OUT.gguf] PRESET [THREADS]; without OUT.gguf, ggml-model-PRESET.gguf beside the input
+    #[arg(required = true, num_args = 2..=4, value_name = "IN.gguf [OUT.gguf] PRESET [THREADS]")]
+    operands: Vec<String>,
+
+    #[command(flatten)]
+    types: TypeArgs,
+
+    #[command(flatten)]
+    importance: ImportanceArgs,
+
+    /// Allow changing tensors that are quantized already, at a loss of quality
+    #[arg(long)]
+    allow_requantize: bool,
+
+    /// Leave out these layers
+    #[arg(long, value_name = "L0,L1,...", value_delimiter = ',')]
+    prune_layers: Vec<u32>,
+
+    /// Write one file for each shard of the input; OUT is then the prefix of their names
+    #[arg(long)]
+    keep_split: bool,
+
+    /// Set a metadata key; TYPE is int, float, bool or str (repeatable)
+    #[arg(long, value_name = "KEY=TYPE:VALUE", value_parser = parse_kv_override)]
+    override_kv: Vec<KvOverride>,
+
+    /// Show what would be written, with exact sizes; the headers of the input suffice
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    memory: MemoryArgs,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which type each tensor gets.
+#[derive(clap::Args)]
+pub(crate) struct TypeArgs {
+    /// Give every tensor the preset's base type
+    #[arg(long)]
+    pure: bool,
+
+    /// Leave output.weight as it is
+    #[arg(long)]
+    leave_output_tensor: bool,
+
+    /// Type of output.weight
+    #[arg(long, value_name = "TYPE", value_parser = type_parser(), ignore_case = true)]
+    output_tensor_type: Option<String>,
+
+    /// Type of the token embeddings
+    #[arg(long, value_name = "TYPE", value_parser = type_parser(), ignore_case = true)]
+    token_embedding_type: Option<String>,
+
+    /// Type of the tensors whose names match a regular expression; the first match decides (repeatable)
+    #[arg(long, value_name = "REGEX=TYPE")]
+    tensor_type: Vec<String>,
+
+    /// File of REGEX=TYPE rules, separated by blanks or newlines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    tensor_type_file: Vec<PathBuf>,
+
+    /// Refuse to replace a type that does not fit a tensor's rows
+    #[arg(long)]
+    no_fallback: bool,
+}
+
+/// Where importance comes from.
+#[derive(clap::Args)]
+pub(crate) struct ImportanceArgs {
+    /// Importance matrix, of either of llama-imatrix's formats
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
+
+    /// Use importance only for tensors with this in their names (repeatable)
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "imatrix",
+        conflicts_with = "exclude_weights"
+    )]
+    include_weights: Vec<String>,
+
+    /// Do not use importance for tensors with this in their names (repeatable)
+    #[arg(long, value_name = "TEXT", requires = "imatrix")]
+    exclude_weights: Vec<String>,
+}
+
+/// How much memory buffers may take.
+#[derive(clap::Args)]
+pub(crate) struct MemoryArgs {
+    /// Memory for buffers, as 256M, 2G or bytes [default: 1G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_memory: Option<u64>,
+
+    /// The same in MiB, as llama-quantize names it
+    #[arg(long, value_name = "MIB", conflicts_with = "max_memory")]
+    max_buffer_size: Option<std::num::NonZeroU32>,
+}
+
+impl TypeArgs {
+    /// The recipe of a preset under these arguments.
+    pub(crate) fn recipe(&self, preset: Preset) -> anyhow::Result<RecipeOptions> {
+        let ty = |name: &Option<String>| name.as_deref().and_then(TensorType::from_name);
+        let mut tensor_types = Vec::new();
+        for rule in &self.tensor_type {
+            tensor_types.push(TensorTypeRule::parse(rule)?);
+        }
+        for path in &self.tensor_type_file {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            for rule in text.split_ascii_whitespace() {
+                let rule = TensorTypeRule::parse(rule);
+                tensor_types.push(rule.with_context(|| path.display().to_string())?);
+            }
+        }
+        Ok(RecipeOptions {
+            pure: self.pure,
+            leave_output_tensor: self.leave_output_tensor,
+            output_tensor_type: ty(&self.output_tensor_type),
+            token_embedding_type: ty(&self.token_embedding_type),
+            tensor_types,
+            no_fallback: self.no_fallback,
+            ..RecipeOptions::new(preset)
+        })
+    }
+}
+
+impl ImportanceArgs {
+    /// The importance these arguments name.
+    pub(crate) fn load(&self) -> anyhow::Result<Option<Importance>> {
+        let Some(path) = &self.imatrix else {
+            return Ok(None);
+        };
+        let selection = if !self.include_weights.is_empty() {
+            Selection::Include(self.include_weights.clone())
+        } else if !self.exclude_weights.is_empty() {
+            Selection::Exclude(self.exclude_weights.clone())
+        } else {
+            Selection::All
+        };
+        Ok(Importance::load(path, &selection)?)
+    }
+}
+
+impl MemoryArgs {
+    /// The bound in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let mib = self.max_buffer_size.map(|n| u64::from(n.get()) << 20);
+        self.max_memory.or(mib).unwrap_or(DEFAULT_MAX_MEMORY)
+    }
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("not available in this build")
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let Operands {
+        input,
+        output,
+        preset,
+        threads,
+    } = Operands::parse(&args.operands, args.keep_split)?;
+    let options = QuantizeOptions {
+        recipe: args.types.recipe(preset)?,
+        allow_requantize: args.allow_requantize,
+        prune_layers: args.prune_layers,
+        keep_split: args.keep_split,
+        kv_overrides: args.override_kv,
+    };
+    let importance = args.importance.load()?;
+    let source = if args.dry_run {
+        GgufSource::open_headers(&input)?
+    } else {
+        GgufSource::open(&input)?
+    };
+    let plan = plan(&source, &output, &options, importance.as_ref())?;
+    report_problems(&plan, args.dry_run);
+    if !args.dry_run {
+        refuse_to_overwrite_input(&source, &plan)?;
+        let pipeline = PipelineOptions {
+            threads,
+            max_memory: args.memory.bytes(),
+        };
+        let meter = Meter::new();
+        let done = execute(&source, &plan, &pipeline, &|p| meter.show(p));
+        meter.finish();
+        done?;
+    }
+    if args.json {
+        println!("{:#}", as_json(&source, &plan));
+    } else {
+        print_report(&source, &plan, args.dry_run);
+    }
+    Ok(())
+}
+
+/// The operands, told apart as llama-quantize does: the second is a preset, or else the output.
+struct Operands {
+    input: PathBuf,
+    output: PathBuf,
+    preset: Preset,
+    threads: usize,
+}
+
+impl Operands {
+    fn parse(operands: &[String], keep_split: bool) -> anyhow::Result<Self> {
+        let unknown = |name: &str| format!("{name:?} is no preset (see --help for the list)");
+        let (input, rest) = operands.split_first().context("the input is missing")?;
+        let input = PathBuf::from(input);
+        let (output, preset, rest) = match rest {
+            [first, rest @ ..] if Preset::parse(first).is_some() => (None, first, rest),
+            [output, preset, rest @ ..] => (Some(output), preset, rest),
+            [only] => bail!(unknown(only)),
+            [] => bail!("the preset is missing"),
+        };
+        let preset = Preset::parse(preset).with_context(|| unknown(preset))?;
+        let threads = match rest {
+            [] => 0,
+            [threads] => threads
+                .parse()
+                .with_context(|| format!("{threads:?} is no number of threads"))?,
+            [_, extra, ..] => bail!("unexpected operand {extra:?}"),
+        };
+        let output = match output {
+            None => default_output(&input, preset, keep_split),
+            // What llama-quantize takes off is the length of the extension.
+            Some(path) if keep_split && path.contains(".gguf") => {
+                path.get(..path.len() - ".gguf".len()).unwrap_or(path).into()
+            }
+            Some(path) => path.into(),
+        };
+        Ok(Self {
+            input,
+            output,
+            preset,
+            threads,
+        })
+    }
+}
+
+fn refuse_to_overwrite_input(source: &GgufSource, plan: &Quantization<'_>) -> anyhow::Result<()> {
+    for output in &plan.outputs {
+        let Ok(target) = output.path.canonicalize() else {
+            continue;
+        };
+        let files = source.model().files();
+        if files
+            .iter()
+            .any(|f| f.path().canonicalize().is_ok_and(|p| p == target))
+        {
+            bail!("{}: input and output are the same file", output.path.display());
+        }
+    }
+    Ok(())
+}
+
+fn report_problems(plan: &Quantization<'_>, dry_run: bool) {
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for change in &plan.overrides {
+        eprintln!(
+            "override: {}: {} instead of {} ({})",
+            change.tensor, change.got, change.wanted, change.reason
+        );
+    }
+    for change in &plan.substituted {
+        eprintln!(
+            "substituted: {}: {} instead of {} ({})",
+            change.tensor, change.got, change.wanted, change.reason
+        );
+    }
+    for tensor in &plan.without_importance {
+        eprintln!("warning: the importance matrix has nothing for {tensor}");
+    }
+    if dry_run && let Err(e) = plan.check() {
+        eprintln!("warning: this cannot be executed: {e}");
+    }
+}
+
+fn print_report(source: &GgufSource, plan: &Quantization<'_>, dry_run: bool) {
+    for output in plan.outputs.iter().filter(|_| dry_run) {
+        for (info, planned) in output.tensors().iter().zip(output.contents()) {
+            let from = source.tensors()[planned.source].ty;
+            println!(
+                "{:<40} {:<24} {:>8} -> {:<8} {:>14} bytes",
+                info.name,
+                format!("{:?}", info.shape),
+                from,
+                info.ty,
+                info.size_bytes()
+            );
+        }
+    }
+    for output in &plan.outputs {
+        println!("{}: {} bytes", output.path.display(), output.file_size());
+    }
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!(
+        "{}: {:.2} MiB in tensors, from {:.2} MiB; {:.2} bits per weight",
+        plan.preset,
+        mib(plan.tensor_bytes()),
+        mib(plan.source_bytes),
+        plan.bits_per_weight()
+    );
+    if !plan.substituted.is_empty() {
+        let weights: u64 = plan.substituted.iter().map(|c| c.weights).sum();
+        println!(
+            "{} tensors with {:.1} % of the weights were substituted",
+            plan.substituted.len(),
+            weights as f64 * 100.0 / plan.weights() as f64
+        );
+    }
+}
+
+fn as_json(source: &GgufSource, plan: &Quantization<'_>) -> serde_json::Value {
+    let lacking = |list: &[convert::quantize::Lacking]| -> Vec<_> {
+        list.iter()
+            .map(|t| serde_json::json!({"tensor": t.tensor, "type": t.ty.name()}))
+            .collect()
+    };
+    let outputs: Vec<_> = plan
+        .outputs
+        .iter()
+        .map(|output| {
+            let tensors: Vec<_> = output
+                .tensors()
+                .iter()
+                .zip(output.contents())
+                .map(|(info, planned)| {
+                    serde_json::json!({
+                        "name": info.name,
+                        "shape": info.shape,
+                        "from": source.tensors()[planned.source].ty.name(),
+                        "type": info.ty.name(),
+                        "offset": info.offset,
+                        "size_bytes": info.size_bytes(),
+                    })
+                })
+                .collect();
+            serde_json::json!({
+                "file": output.path,
+                "size_bytes": output.file_size(),
+                "tensors": tensors,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "input": source.path(),
+        "preset": plan.preset.name(),
+        "size_bytes": plan.file_size(),
+        "tensor_bytes": plan.tensor_bytes(),
+        "source_tensor_bytes": plan.source_bytes,
+        "weights": plan.weights(),
+        "bits_per_weight": plan.bits_per_weight(),
+        "overrides": plan.overrides,
+        "substituted": plan.substituted,
+        "missing_importance": lacking(&plan.missing_importance),
+        "without_importance": plan.without_importance,
+        "requantized": lacking(&plan.requantized),
+        "warnings": plan.warnings,
+        "outputs": outputs,
+    })
+}
+
+fn presets_help() -> String {
+    let mut text = String::from("Presets:\n");
+    for info in PRESETS {
+        let id = info.file_type.map_or(String::new(), |id| id.to_string());
+        let alias = info.alias.map_or(String::new(), |a| format!(" (also {a})"));
+        text += &format!("  {id:>2}  {:<10} {}{alias}\n", info.name, info.about);
+    }
+    text
+}
+
+fn type_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(TYPES.iter().map(|t| t.name))
+}
+
+/// Reads `KEY=TYPE:VALUE` within llama.cpp's limits.
+fn parse_kv_override(text: &str) -> Result<KvOverride, String> {
+    const MAX_KEY_BYTES: usize = 127;
+    const MAX_TEXT_BYTES: usize = 127;
+    let (key, typed) = text.split_once('=').ok_or("expected KEY=TYPE:VALUE")?;
+    let (ty, value) = typed.split_once(':').ok_or("expected KEY=TYPE:VALUE")?;
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        return Err(format!("the key must have 1 to {MAX_KEY_BYTES} bytes"));
+    }
+    let value = match ty {
+        "int" => Value::I64(value.parse().map_err(|e| format!("{value:?}: {e}"))?),
+        "float" => Value::F64(value.parse().map_err(|e| format!("{value:?}: {e}"))?),
+        "bool" => Value::Bool(
+            value
+                .parse()
+                .map_err(|_| format!("{value:?} is neither true nor false"))?,
+        ),
+        "str" if value.len() > MAX_TEXT_BYTES => {
+            return Err(format!("a string may have at most {MAX_TEXT_BYTES} bytes"));
+        }
+        "str" => Value::from(value),
+        _ => return Err(format!("{ty:?} is none of int, float, bool, str")),
+    };
+    Ok(KvOverride {
+        key: key.to_owned(),
+        value,
+    })
+}
+
+/// Reads a size in bytes, with an optional K, M, G or T for powers of 1024 (also as KiB, KB …).
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit
+        .trim()
+        .to_ascii_uppercase()
+        .trim_end_matches('B')
+        .trim_end_matches('I')
+    {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(format!("{unit:?} is no unit of size")),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no size"))?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|&n| n > 0)
+        .ok_or_else(|| format!("{text:?} is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn operands(list: &[&str], keep_split: bool) -> anyhow::Result<Operands> {
+        let list: Vec<String> = list.iter().map(|s| (*s).to_owned()).collect();
+        Operands::parse(&list, keep_split)
+    }
+
+    #[test]
+    fn operands_are_those_of_llama_quantize() {
+        let o = operands(&["dir/in.gguf", "q4_k", "4"], false).unwrap();
+        assert_eq!(o.output, Path::new("dir/ggml-model-Q4_K_M.gguf"));
+        assert_eq!((o.preset, o.threads), (Preset::Q4_K_M, 4));
+        let o = operands(&["in.gguf", "out.gguf", "15"], false).unwrap();
+        assert_eq!(
+            (o.output.as_path(), o.preset),
+            (Path::new("out.gguf"), Preset::Q4_K_M)
+        );
+        let o = operands(&["in.gguf", "out.gguf", "Q8_0"], true).unwrap();
+        assert_eq!(o.output, Path::new("out"));
+        for wrong in [&["in", "out"][..], &["in", "out", "Q9"], &["in", "Q8_0", "x"]] {
+            assert!(operands(wrong, false).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("256M"), Ok(256 << 20));
+        assert_eq!(parse_size("2GiB"), Ok(2 << 30));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for wrong in ["", "M", "0", "-1", "1X", "99999999999T"] {
+            assert!(parse_size(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn overrides() {
+        let o = parse_kv_override("a.b=int:-3").unwrap();
+        assert_eq!((o.key.as_str(), o.value), ("a.b", Value::I64(-3)));
+        let text = parse_kv_override("a=str:x:y=z").unwrap();
+        assert_eq!(text.value, Value::from("x:y=z"));
+        for wrong in ["a", "a=1", "a=int:x", "a=bool:1", "=int:1"] {
+            assert!(parse_kv_override(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -68,17 +68,12 @@ const KEPT_GLM5_NEXT: &[&str] = &[
     "attn_v_b.weight",
 ];
 
-/// Dimensions as ggml counts them: trailing ones do not count.
-pub(crate) fn dimensions(shape: &[u64]) -> usize {
-    shape.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1)
-}
-
 /// Whether a preset may change the type of this tensor.
 pub(super) fn quantizable(architecture: &str, name: &str, shape: &[u64]) -> bool {
     // llama.cpp's test for the suffix also lets every five-letter name pass.
     let is_weight = name.ends_with("weight") || name.len() == 5;
     let has = |part: &&str| name.contains(*part);
-    dimensions(shape) >= 2
+    gguf::ggml_shape(shape).len() >= 2
         && is_weight
         && !KEPT.iter().any(has)
         && !KEPT_NAMES.contains(&name)

@@ -1,6 +1,9 @@
 //! Where weights come from: ordered tensors with GGUF names and shapes, read as rows of f32.
 
+mod gguf_model;
 pub mod hf;
+
+pub use gguf_model::GgufSource;
 
 use std::borrow::Cow;
 use std::ops::Range;

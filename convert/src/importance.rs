@@ -1,0 +1,139 @@
+//! Importance as quantizing uses it: values by tensor, and what is recorded of where they came from.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use gguf::{GgufString, Value};
+use imatrix::ImportanceMatrix;
+
+use crate::plan::Edit;
+use crate::{Error, Result};
+
+/// llama-quantize keeps the strings it records in fields of this many bytes.
+const MAX_RECORDED_BYTES: usize = 127;
+
+/// An importance matrix, limited to the chosen tensors.
+#[derive(Clone, Debug)]
+pub struct Importance {
+    values: HashMap<String, Arc<[f32]>>,
+    file: String,
+    dataset: Option<String>,
+    chunk_count: u32,
+}
+
+/// Which entries of an importance matrix to use: all, those whose names contain one of the texts, or
+/// all but those.
+#[derive(Clone, Debug, Default)]
+pub enum Selection {
+    /// All entries.
+    #[default]
+    All,
+    /// Only entries whose name contains one of these.
+    Include(Vec<String>),
+    /// All entries but those whose name contains one of these.
+    Exclude(Vec<String>),
+}
+
+impl Selection {
+    fn keeps(&self, name: &str) -> bool {
+        let contains_one = |parts: &[String]| parts.iter().any(|part| name.contains(part));
+        match self {
+            Self::All => true,
+            Self::Include(parts) => contains_one(parts),
+            Self::Exclude(parts) => !contains_one(parts),
+        }
+    }
+
+    /// A text that no entry's name contains, if there is one.
+    fn unmatched<'a>(&'a self, matrix: &ImportanceMatrix) -> Option<&'a str> {
+        match self {
+            Self::All => None,
+            Self::Include(parts) | Self::Exclude(parts) => parts
+                .iter()
+                .find(|part| !matrix.entries.keys().any(|name| name.contains(part.as_str())))
+                .map(String::as_str),
+        }
+    }
+}
+
+impl Importance {
+    /// Reads a file of either format and keeps the selected entries; `None` when none is left, which
+    /// llama-quantize treats as having no importance matrix.
+    ///
+    /// # Errors
+    /// As [`ImportanceMatrix::load`] and [`Importance::new`].
+    pub fn load(path: &Path, selection: &Selection) -> Result<Option<Self>> {
+        let matrix = ImportanceMatrix::load(path)?;
+        Self::new(&matrix, &path.to_string_lossy(), selection)
+    }
+
+    /// Keeps the selected entries of a matrix that is recorded as read from `file`.
+    ///
+    /// # Errors
+    /// A value that is not finite or a selection that fits no entry, each named.
+    pub fn new(matrix: &ImportanceMatrix, file: &str, selection: &Selection) -> Result<Option<Self>> {
+        if let Some(part) = selection.unmatched(matrix) {
+            return Err(Error::Request(format!(
+                "{file}: no entry of the importance matrix has {part:?} in its name"
+            )));
+        }
+        let mut values = HashMap::new();
+        for name in matrix.entries.keys().filter(|name| selection.keeps(name)) {
+            let Some(of_tensor) = matrix.values(name) else {
+                continue;
+            };
+            if let Some(at) = of_tensor.iter().position(|v| !v.is_finite()) {
+                return Err(Error::Request(format!(
+                    "{file}: importance of tensor {name}: found {} at value {at}, expected a finite number",
+                    of_tensor[at]
+                )));
+            }
+            values.insert(name.clone(), Arc::from(of_tensor));
+        }
+        if values.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            values,
+            file: file.to_owned(),
+            dataset: matrix.datasets.first().cloned(),
+            chunk_count: matrix.chunk_count,
+        }))
+    }
+
+    /// Importance of each column of a tensor, matrix after matrix.
+    pub fn of(&self, tensor: &str) -> Option<&Arc<[f32]>> {
+        self.values.get(tensor)
+    }
+
+    /// Number of tensors that have importance.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are none; never so for a value of this type.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The keys by which llama-quantize records what was used.
+    pub(crate) fn record(&self) -> Vec<Edit> {
+        let text = |text: &str| {
+            let end = text.len().min(MAX_RECORDED_BYTES);
+            Value::String(GgufString(text.as_bytes()[..end].to_vec()))
+        };
+        let number = |n: usize| Value::U32(u32::try_from(n).unwrap_or(u32::MAX));
+        let mut keys = vec![("file", text(&self.file))];
+        if let Some(dataset) = &self.dataset {
+            keys.push(("dataset", text(dataset)));
+        }
+        keys.push(("entries_count", number(self.len())));
+        if self.chunk_count > 0 {
+            keys.push(("chunks_count", Value::U32(self.chunk_count)));
+        }
+        keys.into_iter()
+            .map(|(key, value)| Edit::Set(format!("quantize.imatrix.{key}"), value))
+            .collect()
+    }
+}

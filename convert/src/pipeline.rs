@@ -1,0 +1,169 @@
+//! The pipeline: executes any number of plans over one source in one pass.
+//!
+//! The unit of work is a piece: some rows of one source tensor. A piece is read and decoded once, each
+//! distinct (type, importance) that an output wants of it is encoded once, and the blocks are written
+//! to every output that wants them, at offsets that the plans fix. Pieces are independent, so threads
+//! take them as they come and the bytes do not depend on who took which, nor on the size of a piece.
+
+mod jobs;
+mod memory;
+mod worker;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use gguf::Writer;
+
+use crate::plan::OutputPlan;
+use crate::source::Source;
+use crate::{Error, Result};
+
+pub use jobs::{Job, Piece, jobs, pieces};
+pub use memory::DEFAULT_MAX_MEMORY;
+use worker::Worker;
+
+/// How a run uses the machine. None of it affects the bytes written.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineOptions {
+    /// Threads; 0 for as many as the machine runs at once.
+    pub threads: usize,
+    /// Bytes that buffers may take, over all threads.
+    pub max_memory: u64,
+}
+
+impl Default for PipelineOptions {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            max_memory: DEFAULT_MAX_MEMORY,
+        }
+    }
+}
+
+impl PipelineOptions {
+    fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        }
+    }
+}
+
+/// How far a run is: weights encoded or copied, counted once for each distinct encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Weights done.
+    pub done: u64,
+    /// Weights in all.
+    pub total: u64,
+}
+
+/// Told of progress from the working threads.
+pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
+
+/// Where encoded rows go: the writers of whole files, or whatever another executor of pieces brings.
+pub trait Sink: Sync {
+    /// Takes bytes of tensor `tensor` of output `output`, from byte `offset` of that tensor on.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    fn write(&self, output: usize, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()>;
+}
+
+impl Sink for [Writer] {
+    fn write(&self, output: usize, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()> {
+        Ok(self[output].write_at(tensor, offset, bytes)?)
+    }
+}
+
+/// Writes every planned file. None is published before all are complete and on disk.
+///
+/// # Errors
+/// Reading, writing, and a value in the source that is not finite; nothing is published then.
+pub fn execute(
+    source: &dyn Source,
+    outputs: &[OutputPlan<'_>],
+    options: &PipelineOptions,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
+    let writers = outputs
+        .iter()
+        .map(|plan| Ok(Writer::create(&plan.path, &plan.file_plan()?)?))
+        .collect::<Result<Vec<_>>>()?;
+    let jobs = jobs(source, outputs)?;
+    let rows = memory::rows_per_piece(source, &jobs, options)?;
+    let pieces = pieces(&jobs, &rows.per_job);
+    run(
+        source,
+        &jobs,
+        &pieces,
+        writers.as_slice(),
+        rows.threads,
+        on_progress,
+    )?;
+    let sealed = writers
+        .into_iter()
+        .map(Writer::seal)
+        .collect::<Result<Vec<_>, _>>()?;
+    for file in sealed {
+        file.publish()?;
+    }
+    Ok(())
+}
+
+/// Executes these pieces, on this many threads, into `sink`.
+///
+/// # Errors
+/// The error of the first piece that failed, in the order of `pieces`.
+pub fn run(
+    source: &dyn Source,
+    jobs: &[Job],
+    pieces: &[Piece],
+    sink: &(impl Sink + ?Sized),
+    threads: usize,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
+    let total = pieces.iter().map(|p| jobs[p.job].work(p)).sum();
+    let done = AtomicU64::new(0);
+    let next = AtomicUsize::new(0);
+    // Pieces are taken in order, so whatever comes before a failed one was taken as well and is
+    // finished: the first failure is the same however many threads there are.
+    let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+    let failed = AtomicUsize::new(usize::MAX);
+
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.max(1))
+        .build()
+        .map_err(|e| Error::Request(format!("cannot start {threads} threads: {e}")))?;
+    on_progress(Progress { done: 0, total });
+    pool.broadcast(|_| {
+        let mut worker = Worker::new(source, sink);
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(piece) = pieces.get(index) else { break };
+            if index > failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let job = &jobs[piece.job];
+            match worker.execute(job, piece) {
+                Ok(()) => {
+                    let work = job.work(piece);
+                    let done = done.fetch_add(work, Ordering::Relaxed) + work;
+                    on_progress(Progress { done, total });
+                }
+                Err(error) => {
+                    failed.fetch_min(index, Ordering::Relaxed);
+                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    if failure.as_ref().is_none_or(|(first, _)| index < *first) {
+                        *failure = Some((index, error));
+                    }
+                }
+            }
+        }
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+

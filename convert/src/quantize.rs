@@ -1,0 +1,303 @@
+//! What llama-quantize does, as library calls: plan, look, execute.
+
+mod metadata;
+mod prune;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gguf::TensorType;
+
+use crate::importance::Importance;
+use crate::pipeline::{OnProgress, PipelineOptions, execute};
+use crate::plan::{OutputPlan, PlannedTensor, matrices};
+use crate::recipe::{
+    Change, Hyperparameters, KvOverride, Preset, RecipeOptions, TensorSpec, choose_types, sort_by_layer,
+    summarize,
+};
+use crate::source::Source;
+use crate::{Error, Result};
+
+/// What to make of a model.
+#[derive(Clone, Debug)]
+pub struct QuantizeOptions {
+    /// Which types. [`RecipeOptions::has_importance`] is set by [`plan`].
+    pub recipe: RecipeOptions,
+    /// Allow changing the type of tensors that are quantized already.
+    pub allow_requantize: bool,
+    /// Layers to leave out.
+    pub prune_layers: Vec<u32>,
+    /// Write one file for each shard of the source.
+    pub keep_split: bool,
+    /// Metadata keys to set, in this order.
+    pub kv_overrides: Vec<KvOverride>,
+}
+
+impl QuantizeOptions {
+    /// The plain preset.
+    pub fn new(preset: Preset) -> Self {
+        Self {
+            recipe: RecipeOptions::new(preset),
+            allow_requantize: false,
+            prune_layers: Vec::new(),
+            keep_split: false,
+            kv_overrides: Vec::new(),
+        }
+    }
+}
+
+/// A tensor that lacks what its type needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// The tensor.
+    pub tensor: String,
+    /// Its type in the output.
+    pub ty: TensorType,
+}
+
+/// A quantization that is ready to run: every file, and everything worth knowing before.
+#[derive(Clone, Debug)]
+pub struct Quantization<'a> {
+    /// The preset.
+    pub preset: Preset,
+    /// The files; more than one only with `keep_split`.
+    pub outputs: Vec<OutputPlan<'a>>,
+    /// Types changed by explicit rules.
+    pub overrides: Vec<Change>,
+    /// Types replaced because rows do not fit them.
+    pub substituted: Vec<Change>,
+    /// Tensors whose type needs importance that is not there: executing is refused.
+    pub missing_importance: Vec<Lacking>,
+    /// Tensors encoded without importance although a matrix was given.
+    pub without_importance: Vec<String>,
+    /// Tensors that would be quantized from an already quantized form without leave.
+    pub requantized: Vec<Lacking>,
+    /// Requests that have no effect.
+    pub warnings: Vec<String>,
+    /// Bytes of the source's tensors, pruned ones left out.
+    pub source_bytes: u64,
+}
+
+impl Quantization<'_> {
+    /// Bytes of all files.
+    pub fn file_size(&self) -> u64 {
+        self.outputs.iter().map(OutputPlan::file_size).sum()
+    }
+
+    /// Bytes of all tensors.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.outputs.iter().map(OutputPlan::tensor_bytes).sum()
+    }
+
+    /// Number of weights.
+    pub fn weights(&self) -> u64 {
+        self.outputs.iter().map(OutputPlan::weights).sum()
+    }
+
+    /// Bits per weight over all tensors, as llama-quantize reports them.
+    pub fn bits_per_weight(&self) -> f64 {
+        self.tensor_bytes() as f64 * 8.0 / (self.weights().max(1)) as f64
+    }
+
+    /// Whether it can be executed.
+    ///
+    /// # Errors
+    /// Missing importance or forbidden requantizing, with the tensors' names.
+    pub fn check(&self) -> Result<()> {
+        if !self.missing_importance.is_empty() {
+            return Err(Error::Request(format!(
+                "preset {} needs an importance matrix, which has no values for {} tensors: {}",
+                self.preset,
+                self.missing_importance.len(),
+                describe(&self.missing_importance)
+            )));
+        }
+        if !self.requantized.is_empty() {
+            return Err(Error::Request(format!(
+                "{} tensors are quantized already (allow it with --allow-requantize, at a loss of quality): {}",
+                self.requantized.len(),
+                describe(&self.requantized)
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn describe(tensors: &[Lacking]) -> String {
+    let names: Vec<String> = tensors
+        .iter()
+        .map(|t| format!("{} ({})", t.tensor, t.ty))
+        .collect();
+    summarize(&names)
+}
+
+/// Plans a quantization of `source` into `path`; with `keep_split`, `path` is the prefix of the
+/// shards' names. The result equals, to the byte, what llama-quantize writes.
+///
+/// # Errors
+/// Requests that the model cannot meet. What only forbids executing (missing importance,
+/// requantizing) is left to [`Quantization::check`].
+pub fn plan<'a>(
+    source: &'a dyn Source,
+    path: &Path,
+    options: &QuantizeOptions,
+    importance: Option<&Importance>,
+) -> Result<Quantization<'a>> {
+    let tensors = source.tensors();
+    let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+    let mut order = sort_by_layer(&names);
+    let pruned = prune::rename(&names, &order, &options.prune_layers)?;
+    order.retain(|&index| pruned.names[index].is_some());
+    if options.keep_split {
+        order.sort_by_key(|&index| (tensors[index].shard, index));
+    }
+    let name_of = |index: usize| pruned.names[index].as_deref().unwrap_or_default();
+
+    let model = Hyperparameters::new(source.metadata(), &options.kv_overrides)?;
+    let recipe_options = RecipeOptions {
+        has_importance: importance.is_some(),
+        ..options.recipe.clone()
+    };
+    let specs: Vec<TensorSpec<'_>> = order
+        .iter()
+        .map(|&index| TensorSpec {
+            name: name_of(index),
+            shape: &tensors[index].shape,
+            ty: tensors[index].ty,
+        })
+        .collect();
+    let recipe = choose_types(&model, &specs, &recipe_options)?;
+
+    let mut result = Quantization {
+        preset: options.recipe.preset,
+        outputs: Vec::new(),
+        overrides: recipe.overrides,
+        substituted: recipe.substituted,
+        missing_importance: Vec::new(),
+        without_importance: Vec::new(),
+        requantized: Vec::new(),
+        warnings: recipe.warnings,
+        source_bytes: 0,
+    };
+    let mut files: Vec<Vec<PlannedTensor>> = Vec::new();
+    for ((&index, assignment), spec) in order.iter().zip(&recipe.assignments).zip(&specs) {
+        let from = &tensors[index];
+        let ty = assignment.ty;
+        let row = from.shape.first().copied().unwrap_or(1);
+        result.source_bytes +=
+            from.ty.row_bytes(row).unwrap_or(0) * from.shape.iter().skip(1).product::<u64>();
+        let mut values = None;
+        if ty != from.ty {
+            check_convertible(source, from, ty)?;
+            if from.ty.is_quantized() && !options.allow_requantize {
+                result.requantized.push(Lacking {
+                    tensor: from.name.clone(),
+                    ty: from.ty,
+                });
+            }
+            // Pruned layers shift the numbers; the matrix knows the original ones.
+            values = importance_of(importance, &from.name, row, &from.shape)?;
+            if values.is_none() && assignment.needs_importance {
+                result.missing_importance.push(Lacking {
+                    tensor: spec.name.to_owned(),
+                    ty,
+                });
+            } else if values.is_none() && importance.is_some() {
+                result.without_importance.push(spec.name.to_owned());
+            }
+        }
+        let file = if options.keep_split { from.shard } else { 0 };
+        if files.len() <= file {
+            files.resize_with(file + 1, Vec::new);
+        }
+        files[file].push(PlannedTensor {
+            source: index,
+            name: spec.name.to_owned(),
+            shape: gguf::ggml_shape(&from.shape),
+            ty,
+            importance: values,
+        });
+    }
+
+    let count = files.len();
+    for (number, contents) in files.into_iter().enumerate() {
+        let edits = metadata::edits(
+            source,
+            options,
+            importance,
+            pruned.layers,
+            metadata::Shard {
+                number,
+                count,
+                tensors: order.len(),
+            },
+        )?;
+        let path = if options.keep_split {
+            gguf::split::shard_path(path, number as u64, count as u64)
+        } else {
+            path.to_path_buf()
+        };
+        result
+            .outputs
+            .push(OutputPlan::new(path, source.metadata(), edits, contents)?);
+    }
+    Ok(result)
+}
+
+/// Executes a plan.
+///
+/// # Errors
+/// As [`Quantization::check`] and [`execute`].
+pub fn run(
+    source: &dyn Source,
+    plan: &Quantization<'_>,
+    options: &PipelineOptions,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
+    plan.check()?;
+    execute(source, &plan.outputs, options, on_progress)
+}
+
+/// The output path that llama-quantize takes when none is given: `ggml-model-PRESET.gguf` beside the
+/// input, and with `keep_split` that without its extension, the prefix of the shards' names.
+pub fn default_output(input: &Path, preset: Preset, keep_split: bool) -> PathBuf {
+    let suffix = if keep_split { "" } else { ".gguf" };
+    crate::plan::sibling(input, &format!("ggml-model-{preset}{suffix}"))
+}
+
+fn check_convertible(source: &dyn Source, from: &crate::source::SourceTensor, ty: TensorType) -> Result<()> {
+    use TensorType as T;
+    let readable = matches!(from.ty, T::F32 | T::F16 | T::BF16) || from.ty.is_quantized();
+    if readable && quants::can_decode(from.ty) && quants::can_encode(ty) {
+        return Ok(());
+    }
+    Err(Error::Input {
+        path: source.path().to_path_buf(),
+        message: format!("tensor {}: {} cannot be converted to {ty}", from.name, from.ty),
+    })
+}
+
+/// The importance of a tensor, when there is some and it fits.
+fn importance_of(
+    importance: Option<&Importance>,
+    name: &str,
+    row: u64,
+    shape: &[u64],
+) -> Result<Option<Arc<[f32]>>> {
+    let Some(values) = importance.and_then(|i| i.of(name)) else {
+        return Ok(None);
+    };
+    let expected = row.saturating_mul(matrices(shape));
+    if values.len() as u64 == expected {
+        return Ok(Some(values.clone()));
+    }
+    // Embeddings are looked up, not multiplied; what a matrix has under their name belongs to the
+    // output and may have another shape.
+    if matches!(name, "token_embd.weight" | "per_layer_token_embd.weight") {
+        return Ok(None);
+    }
+    Err(Error::Request(format!(
+        "importance of tensor {name}: found {} values, expected {expected}",
+        values.len()
+    )))
+}

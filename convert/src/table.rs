@@ -1,0 +1,287 @@
+//! The table of quants: many presets of one model, planned together and written in one pass.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::importance::Importance;
+use crate::pipeline::{OnProgress, PipelineOptions, execute as run_pipeline};
+use crate::plan::OutputPlan;
+use crate::quantize::{self, Quantization, QuantizeOptions};
+use crate::recipe::{Change, PRESETS, Preset};
+use crate::source::Source;
+use crate::{Error, Result};
+
+/// The presets of a published table, in its order; `Q3_K`, `Q4_K` and `Q5_K` are other names of the
+/// medium mixtures.
+pub const PUBLISHED: [&str; 22] = [
+    "Q2_K", "IQ3_XS", "IQ3_S", "Q3_K_S", "IQ3_M", "Q3_K", "Q3_K_M", "Q3_K_L", "IQ4_XS", "Q4_0", "IQ4_NL",
+    "Q4_K_S", "Q4_K", "Q4_K_M", "Q4_1", "Q5_0", "Q5_K_S", "Q5_K", "Q5_K_M", "Q5_1", "Q6_K", "Q8_0",
+];
+
+/// What `all` puts before the published presets, from the smallest on.
+const BELOW: [&str; 13] = [
+    "Q1_0",
+    "IQ1_S",
+    "TQ1_0",
+    "IQ1_M",
+    "IQ2_XXS",
+    "TQ2_0",
+    "Q2_0",
+    "IQ2_XS",
+    "IQ2_S",
+    "IQ2_M",
+    "Q2_K_S",
+    "IQ3_XXS",
+    "MXFP4_MOE",
+];
+
+/// What `all` puts after the published presets.
+const ABOVE: [&str; 3] = ["F16", "BF16", "F32"];
+
+/// A line of a table: a preset under one of its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The name, which may be an alias.
+    pub name: &'static str,
+    /// The preset.
+    pub preset: Preset,
+}
+
+impl Line {
+    /// The line of a preset's name or alias; case does not matter.
+    pub fn parse(text: &str) -> Option<Self> {
+        let preset = Preset::parse(text).filter(|&p| p != Preset::Copy)?;
+        let info = PRESETS.iter().find(|p| p.preset == preset)?;
+        let alias = info.alias.filter(|alias| alias.eq_ignore_ascii_case(text));
+        Some(Self {
+            name: alias.unwrap_or(info.name),
+            preset,
+        })
+    }
+}
+
+/// The published table.
+pub fn published() -> Vec<Line> {
+    PUBLISHED.iter().filter_map(|name| Line::parse(name)).collect()
+}
+
+/// Every preset and alias.
+pub fn all() -> Vec<Line> {
+    BELOW
+        .iter()
+        .chain(&PUBLISHED)
+        .chain(&ABOVE)
+        .filter_map(|name| Line::parse(name))
+        .collect()
+}
+
+/// Reads a list of preset names, separated by commas or spaces.
+///
+/// # Errors
+/// An unknown name, or none at all.
+pub fn parse_lines(text: &str) -> Result<Vec<Line>> {
+    let lines = text
+        .split([',', ' '])
+        .filter(|name| !name.is_empty())
+        .map(|name| {
+            Line::parse(name).ok_or_else(|| Error::Request(format!("{name:?} is no preset of a table")))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    if lines.is_empty() {
+        return Err(Error::Request("the list of presets is empty".into()));
+    }
+    Ok(lines)
+}
+
+/// What to make a table of.
+#[derive(Clone, Debug)]
+pub struct TableOptions {
+    /// The lines, in order.
+    pub lines: Vec<Line>,
+    /// The directory of the files.
+    pub directory: PathBuf,
+    /// Files are named `MODEL-LINE.gguf`.
+    pub model: String,
+    /// Applied to every line; its preset does not matter.
+    pub quantize: QuantizeOptions,
+}
+
+/// The plan of one line.
+#[derive(Debug)]
+pub struct RowPlan<'a> {
+    /// The line.
+    pub line: Line,
+    /// The file.
+    pub path: PathBuf,
+    /// An earlier line that has the same bytes, of which this file is a link or copy.
+    pub same_as: Option<usize>,
+    /// What is written (also for a link), or why this model cannot have this preset.
+    pub plan: Result<Quantization<'a>>,
+}
+
+/// A line as it is reported.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The name of the line.
+    pub preset: &'static str,
+    /// The file.
+    pub file: PathBuf,
+    /// Bytes of the file.
+    pub size_bytes: Option<u64>,
+    /// Bits per weight over all tensors.
+    pub bits_per_weight: Option<f64>,
+    /// Weights in all tensors.
+    pub weights: Option<u64>,
+    /// Tensors whose rows do not fit the preset's type, and what they got instead.
+    pub substituted: Vec<Change>,
+    /// Tensors for whose type an importance matrix is needed and has no values: the file cannot be
+    /// made.
+    pub needs_importance: Vec<String>,
+    /// The line whose file this one is a link or copy of.
+    pub same_as: Option<&'static str>,
+    /// Why the file cannot be made.
+    pub error: Option<String>,
+}
+
+impl RowPlan<'_> {
+    /// Whether the file can be made.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), String> {
+        match &self.plan {
+            Ok(plan) => plan.check().map_err(|e| e.to_string()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+}
+
+/// Plans every line.
+///
+/// Lines that this model cannot have, or that lack importance, are part of the result, not an error.
+///
+/// # Errors
+/// Two lines with one file name.
+pub fn plan<'a>(
+    source: &'a dyn Source,
+    options: &TableOptions,
+    importance: Option<&Importance>,
+) -> Result<Vec<RowPlan<'a>>> {
+    let mut rows: Vec<RowPlan<'a>> = Vec::with_capacity(options.lines.len());
+    for &line in &options.lines {
+        if rows.iter().any(|row| row.line == line) {
+            return Err(Error::Request(format!("preset {} is listed twice", line.name)));
+        }
+        let path = options
+            .directory
+            .join(format!("{}-{}.gguf", options.model, line.name));
+        let mut quantize = options.quantize.clone();
+        quantize.recipe.preset = line.preset;
+        quantize.keep_split = false;
+        rows.push(RowPlan {
+            line,
+            plan: quantize::plan(source, &path, &quantize, importance),
+            same_as: rows.iter().position(|row| row.line.preset == line.preset),
+            path,
+        });
+    }
+    Ok(rows)
+}
+
+/// The rows of a planned table, for a report.
+pub fn rows(table: &[RowPlan<'_>]) -> Vec<Row> {
+    table
+        .iter()
+        .map(|row| {
+            let plan = row.plan.as_ref().ok();
+            Row {
+                preset: row.line.name,
+                file: row.path.clone(),
+                size_bytes: plan.map(Quantization::file_size),
+                bits_per_weight: plan.map(Quantization::bits_per_weight),
+                weights: plan.map(Quantization::weights),
+                substituted: plan.map(|p| p.substituted.clone()).unwrap_or_default(),
+                needs_importance: plan
+                    .map(|p| p.missing_importance.iter().map(|t| t.tensor.clone()).collect())
+                    .unwrap_or_default(),
+                same_as: row.same_as.map(|other| table[other].line.name),
+                error: row.check().err(),
+            }
+        })
+        .collect()
+}
+
+/// Writes the files of all lines that can be made, in one pass over the source.
+///
+/// # Errors
+/// As [`crate::pipeline::execute`]; no file is published then.
+pub fn execute(
+    source: &dyn Source,
+    table: &[RowPlan<'_>],
+    options: &PipelineOptions,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
+    let feasible = || table.iter().filter(|row| row.check().is_ok());
+    let outputs: Vec<OutputPlan<'_>> = feasible()
+        .filter(|row| row.same_as.is_none())
+        .filter_map(|row| row.plan.as_ref().ok())
+        .flat_map(|plan| plan.outputs.iter().cloned())
+        .collect();
+    run_pipeline(source, &outputs, options, on_progress)?;
+    for row in feasible() {
+        if let Some(other) = row.same_as {
+            link_or_copy(&table[other].path, &row.path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `to` a hard link of `from`, or a copy where links cannot be had, replacing what is there.
+fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    let io = |source| Error::Io {
+        path: to.to_path_buf(),
+        source,
+    };
+    let directory = to.parent().filter(|d| !d.as_os_str().is_empty());
+    // The new name appears at once or not at all: made beside it, then renamed.
+    let staging = tempfile::tempdir_in(directory.unwrap_or(Path::new("."))).map_err(io)?;
+    let staged = staging.path().join("file");
+    if fs::hard_link(from, &staged).is_err() {
+        fs::copy(from, &staged).map_err(io)?;
+    }
+    // Renaming a link over another of the same file would leave both, so the target goes first.
+    match fs::remove_file(to) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e)),
+        _ => {}
+    }
+    fs::rename(&staged, to).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_complete() {
+        assert_eq!(published().len(), 22);
+        let all = all();
+        assert_eq!(all.len(), 38);
+        for info in PRESETS.iter().filter(|p| p.preset != Preset::Copy) {
+            assert!(all.iter().any(|line| line.name == info.name), "{}", info.name);
+        }
+        let names: Vec<_> = published().iter().map(|line| line.name).collect();
+        assert_eq!(names, PUBLISHED);
+    }
+
+    #[test]
+    fn lists_are_read() {
+        let lines = parse_lines("q4_k, Q8_0").unwrap();
+        assert_eq!((lines[0].name, lines[0].preset), ("Q4_K", Preset::Q4_K_M));
+        assert_eq!(lines[1].name, "Q8_0");
+        assert!(parse_lines("Q9").unwrap_err().to_string().contains("\"Q9\""));
+        assert!(parse_lines(" ,").is_err());
+        assert!(parse_lines("COPY").is_err());
+    }
+}

@@ -1,0 +1,49 @@
+//! Errors of this crate.
+
+use std::path::PathBuf;
+
+/// What can go wrong with an importance-matrix file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operating-system error on a file.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file is a GGUF file that cannot be read.
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    /// A legacy file holds something it cannot hold.
+    #[error("{path}: {subject} at byte {offset}: found {found}, expected {expected}", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// The entry or field.
+        subject: String,
+        /// What is there.
+        found: String,
+        /// What had to be there.
+        expected: String,
+    },
+    /// A well-formed GGUF file that is no importance matrix.
+    #[error("{path}: {subject}: found {found}, expected {expected}", path = path.display())]
+    NotAnImatrix {
+        /// The file.
+        path: PathBuf,
+        /// The key or tensor.
+        subject: String,
+        /// What is there.
+        found: String,
+        /// What had to be there.
+        expected: String,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
