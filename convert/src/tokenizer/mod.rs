@@ -4,11 +4,24 @@
 //! the `tokenizers` library; everything else is read from the directory's files, none of which is
 //! trusted.
 
+mod chat_template;
+mod files;
+mod hf;
+mod pre;
+mod sentencepiece;
+mod special;
+mod vocab;
+
 use std::path::Path;
 
-use gguf::{Metadata, Value};
+use gguf::Metadata;
+use serde_json::Value as Json;
 
-use crate::{Error, Result};
+use crate::Result;
+use files::{VocabFiles, input_error};
+use hf::HfTokenizer;
+use special::SpecialVocab;
+use vocab::TokenList;
 
 /// One way to read a vocabulary. An architecture lists the ways that its models are published in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,10 +63,10 @@ impl VocabRequest {
 
     /// What llama.cpp's converter does for Llama, Mistral and their kin. `config` is the model's
     /// `config.json`: two vocabulary sizes stand for Code Llama and for Granite's small models.
-    pub fn llama(config: &serde_json::Value) -> Self {
+    pub fn llama(config: &Json) -> Self {
         let mut request = Self::new(&[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe]);
         request.space_prefix_from_config = true;
-        match root_or_text_config(config, "vocab_size").and_then(serde_json::Value::as_u64) {
+        match root_or_text_config(config, "vocab_size").and_then(Json::as_u64) {
             Some(32016) => {
                 request.extra_special = [
                     ("prefix", 32007),
@@ -119,16 +132,149 @@ pub enum FoundBy {
 }
 
 /// Reads the vocabulary of the model directory `dir`, whose `config.json` is `config`.
-pub fn vocab_metadata(dir: &Path, config: &serde_json::Value, request: &VocabRequest) -> Result<Vocabulary> {
-    let _ = (config, request, Value::Bool(true));
-    Err(Error::Input {
-        path: dir.to_owned(),
-        message: "no vocabulary".into(),
+pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Result<Vocabulary> {
+    let files = VocabFiles::read(dir, config)?;
+    let mut metadata = Metadata::new();
+    if request.space_prefix_from_config
+        && let Some(space) = files.tokenizer_config("add_prefix_space")
+        && let Some(space) = space.as_bool()
+    {
+        metadata.set_in_place(ADD_SPACE_PREFIX, space);
+    }
+    let mut vocabulary = None;
+    for &kind in &request.kinds {
+        if !is_present(&files, kind) {
+            continue;
+        }
+        vocabulary = Some(match kind {
+            VocabKind::SentencePiece => sentencepiece_vocab(&files, metadata)?,
+            VocabKind::LlamaHf => llama_hf_vocab(&files, metadata)?,
+            VocabKind::Bpe => byte_level_vocab(&files, metadata, request)?,
+        });
+        break;
+    }
+    let Some(mut vocabulary) = vocabulary else {
+        return Err(nothing_found(&files, request));
+    };
+    let metadata = &mut vocabulary.metadata;
+    if !request.extra_special.is_empty() {
+        let types: Vec<&str> = request.extra_special.iter().map(|(t, _)| &**t).collect();
+        let mut special = SpecialVocab::read(&files, false, Some(&types), None)?;
+        for (kind, id) in &request.extra_special {
+            special.set_id(kind, (*id).into());
+        }
+        special.write(metadata);
+    }
+    if let Some(space) = request.space_prefix {
+        metadata.set_in_place(ADD_SPACE_PREFIX, space);
+    }
+    if let Some(add) = request.add_bos {
+        metadata.set_in_place("tokenizer.ggml.add_bos_token", add);
+    }
+    Ok(vocabulary)
+}
+
+const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+
+/// Whether a directory holds a vocabulary of this kind.
+fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
+    let decoder = |tokenizer: &files::TokenizerJson| {
+        let decoder = tokenizer.decoder.as_ref();
+        decoder.and_then(|d| d.get("type")).and_then(Json::as_str) == Some("Sequence")
+    };
+    match kind {
+        VocabKind::SentencePiece => files.dir.join(sentencepiece::FILE).is_file(),
+        VocabKind::LlamaHf => files.tokenizer_json().is_some_and(|tokenizer| {
+            let model = &tokenizer.model;
+            model.kind.as_deref() == Some("BPE")
+                && model.byte_fallback == Some(true)
+                && decoder(tokenizer)
+        }),
+        VocabKind::Bpe => files.tokenizer.is_some(),
+    }
+}
+
+fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
+    let wanted: Vec<&str> = request
+        .kinds
+        .iter()
+        .map(|kind| match kind {
+            VocabKind::SentencePiece => "a SentencePiece tokenizer.model",
+            VocabKind::LlamaHf => "a tokenizer.json with byte fallback",
+            VocabKind::Bpe => "a byte-level tokenizer.json",
+        })
+        .collect();
+    input_error(
+        &files.dir,
+        format!("no vocabulary found, expected {}", wanted.join(", or ")),
+    )
+}
+
+/// Writes what comes first in every kind: model, pre-tokenizer, tokens.
+fn write_tokens(metadata: &mut Metadata, model: &str, pre: &str, tokens: TokenList) {
+    metadata.set_in_place("tokenizer.ggml.model", model);
+    metadata.set_in_place("tokenizer.ggml.pre", pre);
+    tokens.write(metadata);
+}
+
+fn byte_level_vocab(
+    files: &VocabFiles,
+    mut metadata: Metadata,
+    request: &VocabRequest,
+) -> Result<Vocabulary> {
+    let hf = HfTokenizer::load(files)?;
+    let tokens = vocab::byte_level(files, &hf)?;
+    let pre = pre::find(files, &hf, request.pre_tokenizer.as_deref())?;
+    let n_vocab = tokens.len();
+    write_tokens(&mut metadata, "gpt2", &pre.name, tokens);
+    let mut special = SpecialVocab::read(files, true, None, None)?;
+    if special.merges.is_empty() {
+        special.warnings.push("the vocabulary has no merges".into());
+    }
+    special.write(&mut metadata);
+    Ok(Vocabulary {
+        metadata,
+        n_vocab,
+        kind: VocabKind::Bpe,
+        pre_tokenizer: Some(pre),
+        warnings: special.warnings,
+    })
+}
+
+fn llama_hf_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
+    let tokens = vocab::llama_hf(&HfTokenizer::load(files)?);
+    scored_vocab(files, metadata, tokens, VocabKind::LlamaHf, Vec::new())
+}
+
+fn sentencepiece_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
+    let mut warnings = Vec::new();
+    let tokens = sentencepiece::tokens(files, &mut warnings)?;
+    scored_vocab(files, metadata, tokens, VocabKind::SentencePiece, warnings)
+}
+
+fn scored_vocab(
+    files: &VocabFiles,
+    mut metadata: Metadata,
+    tokens: TokenList,
+    kind: VocabKind,
+    mut warnings: Vec<String>,
+) -> Result<Vocabulary> {
+    let n_vocab = tokens.len();
+    write_tokens(&mut metadata, "llama", "default", tokens);
+    let special = SpecialVocab::read(files, false, None, Some(n_vocab))?;
+    special.write(&mut metadata);
+    warnings.extend(special.warnings);
+    Ok(Vocabulary {
+        metadata,
+        n_vocab,
+        kind,
+        pre_tokenizer: None,
+        warnings,
     })
 }
 
 /// `key` of `text_config` where a multimodal `config.json` has one, else of its root.
-fn root_or_text_config<'a>(config: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
+fn root_or_text_config<'a>(config: &'a Json, key: &str) -> Option<&'a Json> {
     config
         .get("text_config")
         .and_then(|text| text.get(key))

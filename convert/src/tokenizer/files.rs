@@ -1,0 +1,199 @@
+//! The files of a model directory that a vocabulary is read from, none of them trusted.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::{Error, Result};
+
+/// Largest `tokenizer.json`, `vocab.json`, `merges.txt` or `tokenizer.model` that is read. Published
+/// ones stay under 40 MB.
+pub(super) const MAX_VOCAB_BYTES: u64 = 128 << 20;
+/// Largest configuration or template file that is read. Published ones stay under 2 MB.
+pub(super) const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// Most tokens in a vocabulary. Published ones stay under 1.1 million.
+pub(super) const MAX_TOKENS: usize = 1 << 22;
+
+/// An error about one file.
+pub(super) fn input_error(path: &Path, message: impl Into<String>) -> Error {
+    Error::Input {
+        path: path.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// The bytes of a file, or `None` where there is no such regular file.
+pub(super) fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let io = |source| Error::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .map_err(io)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
+    if bytes.len() as u64 > limit {
+        return Err(input_error(
+            path,
+            format!("the file is larger than the limit of {limit} bytes"),
+        ));
+    }
+    Ok(Some(bytes))
+}
+
+/// A JSON document, or `None` where there is no such file.
+pub(super) fn json_optional(path: &Path) -> Result<Option<Json>> {
+    read_optional(path, MAX_CONFIG_BYTES)?
+        .map(|bytes| parse_json(path, &bytes))
+        .transpose()
+}
+
+/// Parses JSON; the error names line and column.
+pub(super) fn parse_json<'a, T: Deserialize<'a>>(path: &Path, bytes: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| input_error(path, format!("not readable as JSON: {e}")))
+}
+
+/// Text with every line ending as `\n`, or `None` where there is no such file.
+pub(super) fn text_optional(path: &Path, limit: u64) -> Result<Option<String>> {
+    let Some(bytes) = read_optional(path, limit)? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(bytes).map_err(|e| {
+        input_error(
+            path,
+            format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to()),
+        )
+    })?;
+    Ok(Some(if text.contains('\r') {
+        text.replace("\r\n", "\n").replace('\r', "\n")
+    } else {
+        text
+    }))
+}
+
+/// `tokenizer.json`, as far as its structure matters here. The vocabulary itself is read by the
+/// `tokenizers` library.
+#[derive(Debug, Deserialize)]
+pub(super) struct TokenizerJson {
+    #[serde(default)]
+    pub(super) model: ModelJson,
+    #[serde(default)]
+    pub(super) normalizer: Option<Json>,
+    #[serde(default)]
+    pub(super) pre_tokenizer: Option<Json>,
+    #[serde(default)]
+    pub(super) post_processor: Option<Json>,
+    #[serde(default)]
+    pub(super) decoder: Option<Json>,
+    #[serde(default)]
+    pub(super) added_tokens: Option<Vec<Json>>,
+}
+
+/// The `model` part of `tokenizer.json`, without its vocabulary.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ModelJson {
+    #[serde(rename = "type", default)]
+    pub(super) kind: Option<String>,
+    #[serde(default)]
+    pub(super) byte_fallback: Option<bool>,
+    #[serde(default)]
+    pub(super) ignore_merges: Option<bool>,
+    #[serde(default)]
+    pub(super) merges: Option<Vec<Merge>>,
+}
+
+/// One merge, in either of the two forms that files use.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Merge {
+    /// `"left right"`
+    Line(String),
+    /// `["left", "right"]`
+    Pair(String, String),
+}
+
+impl Merge {
+    /// The form that GGUF stores: both parts with one space between them. A space within a part
+    /// would make that ambiguous and is written as `Ġ`.
+    pub(super) fn to_line(&self) -> String {
+        match self {
+            Self::Line(line) => line.clone(),
+            Self::Pair(left, right) => {
+                format!("{} {}", left.replace(' ', "Ġ"), right.replace(' ', "Ġ"))
+            }
+        }
+    }
+}
+
+/// Everything that a vocabulary is read from, apart from `tokenizer.model`.
+#[derive(Debug)]
+pub(super) struct VocabFiles {
+    pub(super) dir: PathBuf,
+    /// `tokenizer.json`: its bytes for the `tokenizers` library, and its structure.
+    pub(super) tokenizer: Option<(Vec<u8>, TokenizerJson)>,
+    /// `tokenizer_config.json`, when it is an object that is not empty.
+    pub(super) tokenizer_config: Option<Json>,
+    /// `config.json`.
+    pub(super) config: Json,
+}
+
+impl VocabFiles {
+    pub(super) fn read(dir: &Path, config: &Json) -> Result<Self> {
+        let path = dir.join("tokenizer.json");
+        let tokenizer = match read_optional(&path, MAX_VOCAB_BYTES)? {
+            Some(bytes) => {
+                let parsed = parse_json(&path, &bytes)?;
+                Some((bytes, parsed))
+            }
+            None => None,
+        };
+        let tokenizer_config = json_optional(&dir.join("tokenizer_config.json"))?
+            .filter(|config| config.as_object().is_some_and(|fields| !fields.is_empty()));
+        Ok(Self {
+            dir: dir.to_owned(),
+            tokenizer,
+            tokenizer_config,
+            config: config.clone(),
+        })
+    }
+
+    /// The structure of `tokenizer.json`.
+    pub(super) fn tokenizer_json(&self) -> Option<&TokenizerJson> {
+        self.tokenizer.as_ref().map(|(_, parsed)| parsed)
+    }
+
+    /// A key of `tokenizer_config.json`.
+    pub(super) fn tokenizer_config(&self, key: &str) -> Option<&Json> {
+        self.tokenizer_config.as_ref()?.get(key)
+    }
+
+    /// A key of the text model's configuration: `text_config` first, then the root.
+    pub(super) fn config(&self, key: &str) -> Option<&Json> {
+        super::root_or_text_config(&self.config, key)
+    }
+
+    /// `vocab_size` of the configuration, checked against the limit.
+    pub(super) fn vocab_size(&self, keys: &[&str]) -> Result<Option<usize>> {
+        let Some((key, value)) = keys
+            .iter()
+            .find_map(|key| self.config(key).map(|value| (*key, value)))
+        else {
+            return Ok(None);
+        };
+        match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
+            Some(n) if n <= MAX_TOKENS => Ok(Some(n)),
+            _ => Err(input_error(
+                &self.dir.join("config.json"),
+                format!("`{key}` is {value}, expected a number of tokens up to {MAX_TOKENS}"),
+            )),
+        }
+    }
+}

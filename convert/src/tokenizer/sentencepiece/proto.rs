@@ -1,0 +1,189 @@
+//! `tokenizer.model`: the protocol buffer that SentencePiece writes.
+//!
+//! Field numbers are those of `sentencepiece_model.proto`. Only the wire format is understood here,
+//! and only as much of it as such files use; unknown fields are skipped.
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tokenizer) enum PieceType {
+    Normal,
+    Unknown,
+    Control,
+    UserDefined,
+    Unused,
+    Byte,
+}
+
+/// One token.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::tokenizer) struct Piece {
+    pub(in crate::tokenizer) text: String,
+    pub(in crate::tokenizer) score: f32,
+    pub(in crate::tokenizer) kind: PieceType,
+}
+
+/// A file that is not a SentencePiece model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a SentencePiece model: at byte {offset}: {message}")]
+pub(in crate::tokenizer) struct ProtoError {
+    offset: usize,
+    message: String,
+}
+
+/// The tokens of a model, in the order of their ids. No more than `limit` are read.
+pub(in crate::tokenizer) fn pieces(bytes: &[u8], limit: usize) -> Result<Vec<Piece>, ProtoError> {
+    let mut fields = Fields::new(bytes, 0);
+    let mut pieces = Vec::new();
+    while let Some(field) = fields.next()? {
+        if let (1, Payload::Bytes(piece)) = (field.number, &field.payload) {
+            if pieces.len() == limit {
+                return Err(field.error(format!("more than {limit} tokens")));
+            }
+            pieces.push(read_piece(piece, field.offset)?);
+        }
+    }
+    if pieces.is_empty() {
+        return Err(ProtoError {
+            offset: bytes.len(),
+            message: "it has no tokens".into(),
+        });
+    }
+    Ok(pieces)
+}
+
+fn read_piece(bytes: &[u8], offset: usize) -> Result<Piece, ProtoError> {
+    let mut piece = Piece {
+        text: String::new(),
+        score: 0.0,
+        kind: PieceType::Normal,
+    };
+    let mut fields = Fields::new(bytes, offset);
+    while let Some(field) = fields.next()? {
+        match (field.number, &field.payload) {
+            (1, Payload::Bytes(text)) => {
+                let text = std::str::from_utf8(text)
+                    .map_err(|_| field.error("a token is not UTF-8".into()))?;
+                piece.text = text.to_owned();
+            }
+            (2, Payload::Fixed32(bits)) => piece.score = f32::from_bits(*bits),
+            (3, Payload::Varint(kind)) => {
+                piece.kind = match kind {
+                    1 => PieceType::Normal,
+                    2 => PieceType::Unknown,
+                    3 => PieceType::Control,
+                    4 => PieceType::UserDefined,
+                    5 => PieceType::Unused,
+                    6 => PieceType::Byte,
+                    _ => return Err(field.error(format!("token type {kind}, expected 1 to 6"))),
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(piece)
+}
+
+/// The fields of one message.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Where the message starts in the file, for messages.
+    base: usize,
+}
+
+struct Field<'a> {
+    number: u64,
+    payload: Payload<'a>,
+    offset: usize,
+}
+
+enum Payload<'a> {
+    Varint(u64),
+    Fixed64,
+    Bytes(&'a [u8]),
+    Fixed32(u32),
+}
+
+impl Field<'_> {
+    fn error(&self, message: String) -> ProtoError {
+        ProtoError {
+            offset: self.offset,
+            message,
+        }
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn new(bytes: &'a [u8], base: usize) -> Self {
+        Self { bytes, at: 0, base }
+    }
+
+    fn error(&self, message: impl Into<String>) -> ProtoError {
+        ProtoError {
+            offset: self.base + self.at,
+            message: message.into(),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Field<'a>>, ProtoError> {
+        if self.at == self.bytes.len() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let payload = match tag & 7 {
+            0 => Payload::Varint(self.varint()?),
+            1 => {
+                self.take(8)?;
+                Payload::Fixed64
+            }
+            2 => {
+                let len = self.varint()?;
+                let len = usize::try_from(len).map_err(|_| self.error("a length is too large"))?;
+                let start = self.at;
+                return Ok(Some(Field {
+                    number: tag >> 3,
+                    payload: Payload::Bytes(self.take(len)?),
+                    offset: self.base + start,
+                }));
+            }
+            5 => {
+                let bytes = self.take(4)?;
+                Payload::Fixed32(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            }
+            wire => return Err(self.error(format!("wire type {wire}, expected 0, 1, 2 or 5"))),
+        };
+        Ok(Some(Field {
+            number: tag >> 3,
+            payload,
+            offset: self.base + self.at,
+        }))
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], ProtoError> {
+        let rest = &self.bytes[self.at..];
+        let Some(taken) = rest.get(..len) else {
+            return Err(self.error(format!(
+                "{len} bytes wanted where {} are left",
+                rest.len()
+            )));
+        };
+        self.at += len;
+        Ok(taken)
+    }
+
+    fn varint(&mut self) -> Result<u64, ProtoError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(self.error("a number does not fit 64 bits"));
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(self.error("a number does not end within 10 bytes"))
+    }
+}

@@ -1,0 +1,155 @@
+//! The token list of each kind of vocabulary.
+
+use gguf::{GgufString, Metadata, Value};
+
+use super::files::{VocabFiles, input_error};
+use super::hf::HfTokenizer;
+use crate::Result;
+
+/// The type of a token; the value is what `tokenizer.ggml.token_type` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum TokenType {
+    Normal = 1,
+    Unknown = 2,
+    Control = 3,
+    UserDefined = 4,
+    Unused = 5,
+    Byte = 6,
+}
+
+/// Tokens with their types and, where a kind has them, scores.
+#[derive(Debug, Default)]
+pub(super) struct TokenList {
+    pub(super) texts: Vec<String>,
+    pub(super) types: Vec<TokenType>,
+    pub(super) scores: Option<Vec<f32>>,
+}
+
+impl TokenList {
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    pub(super) fn write(self, metadata: &mut Metadata) {
+        let texts: Vec<GgufString> = self.texts.into_iter().map(GgufString::from).collect();
+        metadata.set_in_place("tokenizer.ggml.tokens", Value::from(texts));
+        if let Some(scores) = self.scores {
+            metadata.set_in_place("tokenizer.ggml.scores", Value::from(scores));
+        }
+        let types: Vec<i32> = self.types.into_iter().map(|t| t as i32).collect();
+        metadata.set_in_place("tokenizer.ggml.token_type", Value::from(types));
+    }
+}
+
+/// The text of an id that no token has.
+pub(super) fn padding_text(id: usize) -> String {
+    format!("[PAD{id}]")
+}
+
+/// Whether an added token that is not marked as special should have been.
+pub(super) fn looks_special(text: &str) -> bool {
+    let between = |open: &str, close: &str| text.starts_with(open) && text.ends_with(close);
+    matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
+        || between("<|", "|>")
+        || between("<｜", "｜>")
+        || between("<unused", ">")
+}
+
+/// The tokens of a byte-level vocabulary, up to the model's vocabulary size.
+pub(super) fn byte_level(files: &VocabFiles, hf: &HfTokenizer) -> Result<TokenList> {
+    let by_id = hf.by_id();
+    let added = hf.added();
+    let n_known = by_id.keys().next_back().map_or(0, |&id| id as usize + 1);
+    let n_vocab = match files.vocab_size(&["vocab_size"])? {
+        Some(n) => n,
+        None => hf.inner().get_vocab_size(true),
+    };
+    if n_known > n_vocab {
+        return Err(input_error(
+            &files.dir.join("tokenizer.json"),
+            format!(
+                "token id {} is outside the model's vocabulary of {n_vocab} tokens (`vocab_size` of \
+                 config.json)",
+                n_known - 1
+            ),
+        ));
+    }
+    let mut list = TokenList::default();
+    for id in 0..n_vocab {
+        let Some(text) = by_id.get(&(id as u32)) else {
+            list.texts.push(padding_text(id));
+            list.types.push(TokenType::Unused);
+            continue;
+        };
+        let Some(token) = added.get(&(id as u32)) else {
+            list.texts.push(text.clone());
+            list.types.push(TokenType::Normal);
+            continue;
+        };
+        // Programs that read the GGUF look for added tokens in text as it is, so one that is matched
+        // before normalization is stored as its own encoding says it.
+        let mut text = if token.normalized {
+            text.clone()
+        } else {
+            hf.round_trip(files, text)?
+        };
+        if token.special || looks_special(&text) {
+            list.types.push(TokenType::Control);
+        } else {
+            text = text.replace('▁', " ");
+            list.types.push(TokenType::UserDefined);
+        }
+        list.texts.push(text);
+    }
+    Ok(list)
+}
+
+/// The score of every token that has none of its own.
+const NO_SCORE: f32 = -1000.0;
+
+/// The tokens of a byte-fallback vocabulary: those of the model, then the added ones after them.
+pub(super) fn llama_hf(hf: &HfTokenizer) -> TokenList {
+    let by_id = hf.by_id();
+    let base = hf.base_size();
+    let mut list = TokenList::default();
+    let own_type = |text: &str| {
+        if hf.is_special(text) {
+            TokenType::Control
+        } else {
+            TokenType::Normal
+        }
+    };
+    for id in 0..base {
+        let Some(text) = by_id.get(&(id as u32)) else {
+            list.texts.push(padding_text(id));
+            list.types.push(TokenType::Unused);
+            continue;
+        };
+        list.types.push(if is_byte_token(text) {
+            TokenType::Byte
+        } else {
+            own_type(text)
+        });
+        list.texts.push(text.clone());
+    }
+    for (id, token) in hf.added() {
+        if (id as usize) < base {
+            continue;
+        }
+        list.types.push(if hf.is_special(&token.content) {
+            TokenType::Control
+        } else {
+            TokenType::UserDefined
+        });
+        list.texts.push(token.content);
+    }
+    list.scores = Some(vec![NO_SCORE; list.len()]);
+    list
+}
+
+/// Whether a token stands for one byte: `<0x0A>`.
+fn is_byte_token(text: &str) -> bool {
+    let digits = text.strip_prefix("<0x").and_then(|t| t.strip_suffix('>'));
+    digits.is_some_and(|d| d.len() == 2 && d.bytes().all(|b| b.is_ascii_hexdigit()))
+}

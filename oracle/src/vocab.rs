@@ -1,0 +1,90 @@
+//! Vocabularies in a form that can be compared line by line.
+
+use std::fmt::Write;
+
+use convert::tokenizer::{VocabKind, VocabRequest};
+use gguf::{Array, GgufString, Metadata, Value};
+use sha2::{Digest, Sha256};
+
+/// What llama.cpp's converter asks of a vocabulary, by the model's `config.json`.
+pub fn request_for(config: &serde_json::Value) -> VocabRequest {
+    let architecture = config["architectures"][0].as_str().unwrap_or("");
+    match architecture {
+        "Qwen2ForCausalLM" | "Qwen3ForCausalLM" => VocabRequest::qwen2(),
+        "Gemma2ForCausalLM" => VocabRequest {
+            space_prefix: Some(false),
+            ..VocabRequest::new(&[VocabKind::SentencePiece])
+        },
+        "GPT2LMHeadModel" | "Qwen2MoeForCausalLM" => VocabRequest::new(&[VocabKind::Bpe]),
+        _ => VocabRequest::llama(config),
+    }
+}
+
+/// One line for each key: the key, the type's id (an array's with its elements'), the number of
+/// elements, and the SHA-256 of the value's bytes in a little-endian GGUF file.
+pub fn digest_lines(metadata: &Metadata) -> String {
+    let mut lines = String::new();
+    for (key, value) in metadata.iter() {
+        let mut bytes = Vec::new();
+        let (kind, count) = match value {
+            Value::Array(array) => {
+                encode_array(array, &mut bytes);
+                let element = array.element_type() as u32;
+                (format!("{}/{element}", value.value_type() as u32), array.len())
+            }
+            scalar => {
+                encode_scalar(scalar, &mut bytes);
+                ((scalar.value_type() as u32).to_string(), 1)
+            }
+        };
+        let digest: String = Sha256::digest(&bytes).iter().fold(String::new(), |mut s, b| {
+            let _ = write!(s, "{b:02x}");
+            s
+        });
+        let _ = writeln!(lines, "{key}\t{kind}\t{count}\t{digest}");
+    }
+    lines
+}
+
+fn encode_string(text: &GgufString, out: &mut Vec<u8>) {
+    out.extend((text.0.len() as u64).to_le_bytes());
+    out.extend(&text.0);
+}
+
+fn encode_scalar(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::U8(v) => out.push(*v),
+        Value::I8(v) => out.extend(v.to_le_bytes()),
+        Value::U16(v) => out.extend(v.to_le_bytes()),
+        Value::I16(v) => out.extend(v.to_le_bytes()),
+        Value::U32(v) => out.extend(v.to_le_bytes()),
+        Value::I32(v) => out.extend(v.to_le_bytes()),
+        Value::F32(v) => out.extend(v.to_le_bytes()),
+        Value::Bool(v) => out.push(u8::from(*v)),
+        Value::String(v) => encode_string(v, out),
+        Value::U64(v) => out.extend(v.to_le_bytes()),
+        Value::I64(v) => out.extend(v.to_le_bytes()),
+        Value::F64(v) => out.extend(v.to_le_bytes()),
+        Value::Array(v) => encode_array(v, out),
+    }
+}
+
+fn encode_array(array: &Array, out: &mut Vec<u8>) {
+    out.extend((array.element_type() as u32).to_le_bytes());
+    out.extend((array.len() as u64).to_le_bytes());
+    match array {
+        Array::U8(v) => out.extend(v),
+        Array::I8(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::U16(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::I16(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::U32(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::I32(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::F32(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::Bool(v) => v.iter().for_each(|x| out.push(u8::from(*x))),
+        Array::String(v) => v.iter().for_each(|x| encode_string(x, out)),
+        Array::Array(v) => v.iter().for_each(|x| encode_array(x, out)),
+        Array::U64(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::I64(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::F64(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+    }
+}
