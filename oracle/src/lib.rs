@@ -9,6 +9,7 @@
 
 pub mod blocks;
 pub mod rows;
+pub mod vocab;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

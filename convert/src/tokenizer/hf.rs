@@ -200,8 +200,7 @@ impl HfTokenizer {
                     .tokenizer_config(&format!("add_{kind}_token"))
                     .map_or(default, |v| v.as_bool().unwrap_or(false));
                 let text = special.named.get(format!("{kind}_token").as_str());
-                text.filter(|_| add)
-                    .and_then(|text| tokenizer.token_to_id(text))
+                text.filter(|_| add).and_then(|text| tokenizer.token_to_id(text))
             };
             (id("bos", default), id("eos", false))
         });
@@ -217,10 +216,7 @@ impl HfTokenizer {
             around,
         };
         if this.tokenizer.get_vocab_size(true) > MAX_TOKENS {
-            return Err(input_error(
-                &path,
-                format!("more than {MAX_TOKENS} tokens"),
-            ));
+            return Err(input_error(&path, format!("more than {MAX_TOKENS} tokens")));
         }
         Ok(this)
     }
@@ -293,10 +289,7 @@ impl HfTokenizer {
 }
 
 /// Runs code of the `tokenizers` library on a stranger's file. Its panics become errors.
-pub(super) fn guarded<T>(
-    files: &VocabFiles,
-    work: impl FnOnce() -> tokenizers::Result<T>,
-) -> Result<T> {
+pub(super) fn guarded<T>(files: &VocabFiles, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     let error = |message: String| -> Error {
         input_error(
             &files.dir.join("tokenizer.json"),
@@ -388,7 +381,12 @@ impl SpecialTokens {
             }
         }
         let list = entries.get("additional_special_tokens").and_then(Json::as_array);
-        texts.extend(list.into_iter().flatten().filter_map(token_content).map(str::to_owned));
+        texts.extend(
+            list.into_iter()
+                .flatten()
+                .filter_map(token_content)
+                .map(str::to_owned),
+        );
         if let Some(class) = class {
             for (key, _) in class.defaults {
                 if !SPECIAL_KEYS.contains(key) {

@@ -186,9 +186,7 @@ fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
         VocabKind::SentencePiece => files.dir.join(sentencepiece::FILE).is_file(),
         VocabKind::LlamaHf => files.tokenizer_json().is_some_and(|tokenizer| {
             let model = &tokenizer.model;
-            model.kind.as_deref() == Some("BPE")
-                && model.byte_fallback == Some(true)
-                && decoder(tokenizer)
+            model.kind.as_deref() == Some("BPE") && model.byte_fallback == Some(true) && decoder(tokenizer)
         }),
         VocabKind::Bpe => files.tokenizer.is_some(),
     }

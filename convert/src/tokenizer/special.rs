@@ -83,11 +83,7 @@ impl SpecialVocab {
 
     fn from_tokenizer_files(&mut self, files: &VocabFiles, load_merges: bool) -> Result<()> {
         // The post-processor changes some of these entries before they are looked up.
-        let mut config = files
-            .tokenizer_config
-            .as_ref()
-            .and_then(Json::as_object)
-            .cloned();
+        let mut config = files.tokenizer_config.as_ref().and_then(Json::as_object).cloned();
         if let Some(tokenizer) = files.tokenizer_json() {
             if load_merges && let Some(merges) = &tokenizer.model.merges {
                 self.merges = merges.iter().map(Merge::to_line).collect();
@@ -174,10 +170,8 @@ impl SpecialVocab {
             if let [left, right] = parts[..] {
                 self.merges.push(format!("{left} {right}"));
             } else {
-                self.warnings.push(format!(
-                    "merges.txt line {}: not two parts, ignored",
-                    number + 1
-                ));
+                self.warnings
+                    .push(format!("merges.txt line {}: not two parts, ignored", number + 1));
             }
         }
         Ok(())
@@ -389,22 +383,16 @@ impl<'a> PostProcessor<'a> {
     }
 
     /// Whether the template of two sequences puts a separator between them.
-    fn pair(
-        &mut self,
-        pair: &[Json],
-        first: Option<&str>,
-        last: Option<&str>,
-        special: &mut SpecialVocab,
-    ) {
+    fn pair(&mut self, pair: &[Json], first: Option<&str>, last: Option<&str>, special: &mut SpecialVocab) {
         if pair.is_empty() {
             return;
         }
         let start = usize::from(first.is_some() && special_token(&pair[0]) == first);
         let stop = usize::from(last.is_some() && special_token(&pair[pair.len() - 1]) == last);
         if (first.is_some() && start == 0) || (last.is_some() && stop == 0) {
-            special.warnings.push(
-                "the post-processor's template for one sequence and for two do not match".into(),
-            );
+            special
+                .warnings
+                .push("the post-processor's template for one sequence and for two do not match".into());
         }
         let Some([a, middle @ .., b]) = pair.get(start..pair.len() - stop) else {
             return;
@@ -412,9 +400,8 @@ impl<'a> PostProcessor<'a> {
         if sequence(a) != Some("A") || sequence(b) != Some("B") || middle.is_empty() {
             return;
         }
-        let separates = |piece: &Json| {
-            special_token(piece).is_some_and(|token| self.sep == token || self.eos == token)
-        };
+        let separates =
+            |piece: &Json| special_token(piece).is_some_and(|token| self.sep == token || self.eos == token);
         let mut add = separates(&middle[0]) && last.is_none();
         if middle.len() == 2 {
             add |= separates(&middle[1]);

@@ -8,11 +8,7 @@ use super::{FoundBy, PreTokenizer};
 use crate::Result;
 
 /// Finds the pre-tokenizer: the one that the user named, else by the ids of a fixed text.
-pub(super) fn find(
-    files: &VocabFiles,
-    hf: &HfTokenizer,
-    named: Option<&str>,
-) -> Result<PreTokenizer> {
+pub(super) fn find(files: &VocabFiles, hf: &HfTokenizer, named: Option<&str>) -> Result<PreTokenizer> {
     if let Some(name) = named {
         return Ok(PreTokenizer {
             name: name.to_owned(),

@@ -5,9 +5,7 @@ mod proto;
 
 use serde_json::Value as Json;
 
-use super::files::{
-    MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, json_optional, read_optional,
-};
+use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, json_optional, read_optional};
 use super::vocab::{TokenList, TokenType, looks_special, padding_text};
 use crate::Result;
 use proto::PieceType;
@@ -23,8 +21,7 @@ const ADDED_SCORE: f32 = -1000.0;
 /// The tokens, as many as the configuration says, else as many as the model has.
 pub(super) fn tokens(files: &VocabFiles, warnings: &mut Vec<String>) -> Result<TokenList> {
     let path = files.dir.join(FILE);
-    let bytes = read_optional(&path, MAX_VOCAB_BYTES)?
-        .ok_or_else(|| input_error(&path, "file not found"))?;
+    let bytes = read_optional(&path, MAX_VOCAB_BYTES)?.ok_or_else(|| input_error(&path, "file not found"))?;
     let pieces = proto::pieces(&bytes, MAX_TOKENS).map_err(|e| input_error(&path, e.to_string()))?;
     // The first key is Gemma 3n's.
     let n_vocab = files
@@ -117,12 +114,10 @@ fn added_tokens(files: &VocabFiles, slots: &mut Slots, warnings: &mut Vec<String
 }
 
 /// `added_tokens_decoder` of `tokenizer_config.json`: ids with their tokens.
-fn added_tokens_decoder(
-    files: &VocabFiles,
-    slots: &mut Slots,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
-    let Some(decoder) = files.tokenizer_config("added_tokens_decoder").and_then(Json::as_object)
+fn added_tokens_decoder(files: &VocabFiles, slots: &mut Slots, warnings: &mut Vec<String>) -> Result<()> {
+    let Some(decoder) = files
+        .tokenizer_config("added_tokens_decoder")
+        .and_then(Json::as_object)
     else {
         return Ok(());
     };

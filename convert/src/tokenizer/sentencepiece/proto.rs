@@ -61,8 +61,8 @@ fn read_piece(bytes: &[u8], offset: usize) -> Result<Piece, ProtoError> {
     while let Some(field) = fields.next()? {
         match (field.number, &field.payload) {
             (1, Payload::Bytes(text)) => {
-                let text = std::str::from_utf8(text)
-                    .map_err(|_| field.error("a token is not UTF-8".into()))?;
+                let text =
+                    std::str::from_utf8(text).map_err(|_| field.error("a token is not UTF-8".into()))?;
                 piece.text = text.to_owned();
             }
             (2, Payload::Fixed32(bits)) => piece.score = f32::from_bits(*bits),
@@ -162,10 +162,7 @@ impl<'a> Fields<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], ProtoError> {
         let rest = &self.bytes[self.at..];
         let Some(taken) = rest.get(..len) else {
-            return Err(self.error(format!(
-                "{len} bytes wanted where {} are left",
-                rest.len()
-            )));
+            return Err(self.error(format!("{len} bytes wanted where {} are left", rest.len())));
         };
         self.at += len;
         Ok(taken)
