@@ -35,4 +35,8 @@ pub enum Error {
         /// The key or tensor, what was found and what was expected.
         message: String,
     },
+
+    /// A text cannot be measured: it is too short, or the windows asked for are.
+    #[error("{0}")]
+    Text(String),
 }

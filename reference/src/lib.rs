@@ -1,7 +1,14 @@
 //! The reference runtime: tokenizer, forward pass and the measures built on them, from a GGUF alone.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // one module calls a library through raw pointers: ops/matmul.rs
 
 pub mod divergence;
 mod error;
+mod layers;
+mod model;
+mod ops;
+mod perplexity;
+mod weights;
 
 pub use error::{Error, Result};
+pub use model::{Logits, LogitsSink, Model, Tap, architectures};
+pub use perplexity::{ChunkResult, PerplexityOptions, PerplexityReport, perplexity};

@@ -1,0 +1,105 @@
+//! Self-attention with its projections.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::model::Run;
+use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend};
+
+use super::Linear;
+
+/// The matrices that make queries, keys and values.
+#[derive(Clone, Debug)]
+pub(crate) enum Projections {
+    Separate {
+        query: Linear,
+        key: Linear,
+        value: Linear,
+    },
+    /// One matrix: all queries, then all keys, then all values.
+    Fused(Linear),
+}
+
+/// Causal self-attention.
+#[derive(Clone, Debug)]
+pub(crate) struct Attention {
+    pub(crate) projections: Projections,
+    pub(crate) output: Linear,
+    /// Norms of each head of the queries and keys, before the rotation.
+    pub(crate) query_norm: Option<Norm>,
+    pub(crate) key_norm: Option<Norm>,
+    /// Rotation of queries and keys; `None` for layers without.
+    pub(crate) rope: Option<Arc<Rope>>,
+    pub(crate) shape: AttentionShape,
+}
+
+impl Attention {
+    pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        let (mut q, mut k, v) = self.project(run, x)?;
+        if let Some(norm) = &self.query_norm {
+            norm.apply(&mut q);
+        }
+        if let Some(norm) = &self.key_norm {
+            norm.apply(&mut k);
+        }
+        if let Some(rope) = &self.rope {
+            rope.apply(&mut q, self.shape.key_len, &run.positions);
+            rope.apply(&mut k, self.shape.key_len, &run.positions);
+        }
+        let mut mixed = run.scratch.take(x.rows, self.shape.heads * self.shape.value_len);
+        attend(&q, &k, &v, &mut mixed, &run.windows, &self.shape);
+        for m in [q, k, v] {
+            run.scratch.give(m);
+        }
+        let out = self.output.forward(run, &mixed)?;
+        run.scratch.give(mixed);
+        Ok(out)
+    }
+
+    fn project(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix, Matrix)> {
+        match &self.projections {
+            Projections::Separate { query, key, value } => Ok((
+                query.forward(run, x)?,
+                key.forward(run, x)?,
+                value.forward(run, x)?,
+            )),
+            Projections::Fused(linear) => {
+                let all = linear.forward(run, x)?;
+                let AttentionShape {
+                    heads,
+                    kv_heads,
+                    key_len,
+                    value_len,
+                    ..
+                } = self.shape;
+                let mut first = 0;
+                let mut part = |run: &mut Run<'_>, cols: usize| {
+                    let mut out = run.scratch.take(all.rows, cols);
+                    let rows = all.data.chunks_exact(all.cols);
+                    for (to, from) in out.data.chunks_exact_mut(cols).zip(rows) {
+                        to.copy_from_slice(&from[first..first + cols]);
+                    }
+                    first += cols;
+                    out
+                };
+                let q = part(run, heads * key_len);
+                let k = part(run, kv_heads * key_len);
+                let v = part(run, kv_heads * value_len);
+                run.scratch.give(all);
+                Ok((q, k, v))
+            }
+        }
+    }
+
+    /// Intermediate results, in numbers for each token.
+    pub(crate) fn width(&self) -> usize {
+        let AttentionShape {
+            heads,
+            kv_heads,
+            key_len,
+            value_len,
+            ..
+        } = self.shape;
+        heads * (key_len + value_len) + kv_heads * (key_len + value_len)
+    }
+}

@@ -1,0 +1,76 @@
+//! Linear layers on encoded weights.
+
+use std::ops::Range;
+
+use crate::Result;
+use crate::model::Run;
+use crate::ops::Matrix;
+use crate::weights::BlockMatrix;
+
+/// `y = scale * W x + bias`.
+#[derive(Clone, Debug)]
+pub(crate) struct Linear {
+    pub(crate) matrix: BlockMatrix,
+    /// One number for each output.
+    pub(crate) bias: Option<Vec<f32>>,
+    /// The second-level scale that some formats keep in a tensor of its own; 1 otherwise.
+    pub(crate) scale: f32,
+}
+
+impl Linear {
+    /// Applies the layer to every row of `x`.
+    pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        run.tap(&self.matrix.name, None, x);
+        self.forward_range(run, x, 0..self.matrix.outputs)
+    }
+
+    /// The given outputs only, unseen by the tap.
+    pub(crate) fn forward_range(
+        &self,
+        run: &mut Run<'_>,
+        x: &Matrix,
+        outputs: Range<usize>,
+    ) -> Result<Matrix> {
+        let mut out = run.scratch.take(x.rows, outputs.len());
+        let bias = self.bias.as_ref().map(|b| &b[outputs.clone()]);
+        self.matrix
+            .multiply(run.gguf, outputs, x, &mut out, &mut run.tile)?;
+        finish(&mut out, self.scale, bias);
+        Ok(out)
+    }
+}
+
+/// A [`Linear`] for each expert, in one tensor.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpertLinear {
+    pub(crate) matrix: BlockMatrix,
+    /// outputs numbers for each expert.
+    pub(crate) bias: Option<Vec<f32>>,
+    pub(crate) scales: Option<Vec<f32>>,
+}
+
+impl ExpertLinear {
+    /// Applies one expert's layer to every row of `x`.
+    pub(crate) fn forward(&self, run: &mut Run<'_>, expert: usize, x: &Matrix) -> Result<Matrix> {
+        run.tap(&self.matrix.name, Some(expert), x);
+        let outputs = self.matrix.outputs;
+        let mut out = run.scratch.take(x.rows, outputs);
+        let rows = expert * outputs..(expert + 1) * outputs;
+        self.matrix.multiply(run.gguf, rows, x, &mut out, &mut run.tile)?;
+        let scale = self.scales.as_ref().map_or(1.0, |s| s[expert]);
+        let bias = self.bias.as_ref().map(|b| &b[expert * outputs..][..outputs]);
+        finish(&mut out, scale, bias);
+        Ok(out)
+    }
+}
+
+fn finish(out: &mut Matrix, scale: f32, bias: Option<&[f32]>) {
+    out.scale(scale);
+    if let Some(bias) = bias {
+        for row in out.data.chunks_exact_mut(out.cols) {
+            for (x, b) in row.iter_mut().zip(bias) {
+                *x += b;
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Mixtures of experts.
+
+use crate::Result;
+use crate::model::Run;
+use crate::ops::{Activation, Matrix, exp, gate, softmax};
+
+use super::{ExpertLinear, FeedForward, Linear};
+
+/// Experts that every token goes through beside the chosen ones.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedExpert {
+    pub(crate) layer: FeedForward,
+    /// Its output is multiplied by the logistic function of this product, where there is one.
+    pub(crate) gate: Option<Linear>,
+}
+
+/// A router that sends each token through the `used` experts with the highest probabilities (a softmax of its
+/// outputs), and the weighted sum of their outputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Mixture {
+    pub(crate) router: Linear,
+    pub(crate) gate: ExpertLinear,
+    pub(crate) up: ExpertLinear,
+    pub(crate) down: ExpertLinear,
+    pub(crate) activation: Activation,
+    pub(crate) used: usize,
+    /// Whether the weights of the chosen experts are divided by their sum.
+    pub(crate) normalize: bool,
+    /// Factor on the weights.
+    pub(crate) weight_scale: f32,
+    pub(crate) shared: Option<SharedExpert>,
+}
+
+/// The smallest divisor of the weights: the smallest normal f16, as llama.cpp has it.
+const SMALLEST_WEIGHT_SUM: f32 = 6.103_515_6e-5;
+
+impl Mixture {
+    pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        let mut out = run.scratch.take(x.rows, x.cols);
+        out.data.fill(0.0);
+        let routed = self.route(run, x)?;
+        for (expert, tokens) in routed.iter().enumerate() {
+            if tokens.is_empty() {
+                continue;
+            }
+            let mut mine = run.scratch.take(tokens.len(), x.cols);
+            for (row, &(token, _)) in mine.data.chunks_exact_mut(x.cols).zip(tokens) {
+                row.copy_from_slice(&x.data[token * x.cols..][..x.cols]);
+            }
+            let mut inner = self.up.forward(run, expert, &mine)?;
+            let gates = self.gate.forward(run, expert, &mine)?;
+            gate(self.activation, &gates.data, &mut inner.data);
+            let down = self.down.forward(run, expert, &inner)?;
+            for (row, &(token, weight)) in down.data.chunks_exact(x.cols).zip(tokens) {
+                let out = &mut out.data[token * x.cols..][..x.cols];
+                for (o, y) in out.iter_mut().zip(row) {
+                    *o += weight * y;
+                }
+            }
+            for m in [mine, gates, inner, down] {
+                run.scratch.give(m);
+            }
+        }
+        if let Some(shared) = &self.shared {
+            let mut y = shared.layer.forward(run, x)?;
+            if let Some(linear) = &shared.gate {
+                let gates = linear.forward(run, x)?;
+                for (row, g) in y.data.chunks_exact_mut(x.cols).zip(&gates.data) {
+                    let factor = 1.0 / (1.0 + exp(-g));
+                    row.iter_mut().for_each(|y| *y *= factor);
+                }
+                run.scratch.give(gates);
+            }
+            out.add(&y);
+            run.scratch.give(y);
+        }
+        Ok(out)
+    }
+
+    /// For each expert its tokens (row numbers) and their weights.
+    fn route(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Vec<Vec<(usize, f32)>>> {
+        let experts = self.router.matrix.outputs;
+        let mut routed = vec![Vec::new(); experts];
+        let mut probabilities = self.router.forward(run, x)?;
+        for (token, p) in probabilities.data.chunks_exact_mut(experts).enumerate() {
+            for (expert, weight) in self.choose(p) {
+                routed[expert].push((token, weight));
+            }
+        }
+        run.scratch.give(probabilities);
+        Ok(routed)
+    }
+
+    /// The chosen experts of one token with their weights, from the router's outputs.
+    fn choose(&self, logits: &mut [f32]) -> Vec<(usize, f32)> {
+        let p = logits;
+        softmax(p);
+        let mut order: Vec<usize> = (0..p.len()).collect();
+        order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+        order.truncate(self.used);
+        let mut factor = self.weight_scale;
+        if self.normalize {
+            factor /= order.iter().map(|&e| p[e]).sum::<f32>().max(SMALLEST_WEIGHT_SUM);
+        }
+        order.into_iter().map(|e| (e, p[e] * factor)).collect()
+    }
+
+    /// Widest intermediate results, in numbers for each token.
+    pub(crate) fn width(&self) -> usize {
+        let routed = (self.up.matrix.outputs * 2 + self.up.matrix.inputs * 2) * self.used;
+        routed.max(
+            self.shared
+                .as_ref()
+                .map_or(0, |s| s.layer.width() + self.up.matrix.inputs),
+        )
+    }
+}

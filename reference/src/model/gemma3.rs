@@ -1,0 +1,64 @@
+//! Gemma 3 (text): Gemma 2's layers with norms of query and key heads in place of capped scores, and five
+//! sliding layers, rotated with their own base, for each full one.
+
+use std::sync::Arc;
+
+use super::decoder::{Decoder, Layer, Mlp};
+use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers};
+use super::qwen3::with_head_norms;
+use crate::Result;
+use crate::ops::{Activation, Rope, RopeStyle};
+use crate::weights::Loader;
+
+/// Layers of the 27B model, whose scores are scaled by hidden size over heads instead of the head's length.
+const LAYERS_27B: usize = 62;
+
+pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
+    let hyper = Hyperparameters::read(loader)?;
+    let keys = &loader.keys;
+    let eps = keys.float("attention.layer_norm_rms_epsilon")?;
+    let logit_cap = keys
+        .optional_float("final_logit_softcapping")?
+        .filter(|&c| c > 0.0);
+    let window = keys
+        .optional_count("attention.sliding_window")?
+        .filter(|&n| n > 0);
+    let sliding = match window {
+        Some(_) => sliding_layers(loader, &hyper, 6)?,
+        None => vec![],
+    };
+    let scale = match hyper.layers {
+        LAYERS_27B => hyper.scale_by_heads(loader)?,
+        _ => hyper.usual_scale(),
+    };
+    let embedding = loader.embedding(hyper.hidden)?;
+    let full = rope_settings(loader, &hyper, RopeStyle::Neox)?;
+    let mut local = full.clone();
+    local.base = f64::from(keys.optional_positive("rope.freq_base_swa")?.unwrap_or(10000.0));
+    local.frequency_scale = 1.0;
+    let (full, local) = (Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local)));
+    let mut layers = Vec::new();
+    for i in 0..hyper.layers {
+        let norm = |name: &str| loader.rms_norm(&format!("blk.{i}.{name}"), hyper.hidden, eps);
+        let slides = sliding.get(i).copied().unwrap_or(false);
+        let rope = if slides { local.clone() } else { full.clone() };
+        let mut attention = hyper.attention(loader, i, Some(rope), scale)?;
+        attention.shape.window = window.filter(|_| slides);
+        layers.push(Layer {
+            attention_norm: norm("attn_norm")?,
+            attention: with_head_norms(loader, i, &hyper, eps, attention)?,
+            attention_post_norm: Some(norm("post_attention_norm")?),
+            mlp_norm: norm("ffn_norm")?,
+            mlp: Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Gelu)?)),
+            mlp_post_norm: Some(norm("post_ffw_norm")?),
+        });
+    }
+    Ok(Decoder {
+        embedding_scale: (hyper.hidden as f32).sqrt(),
+        layers,
+        output_norm: loader.rms_norm("output_norm", hyper.hidden, eps)?,
+        head: loader.head(hyper.hidden, embedding.matrix.outputs)?,
+        logit_softcap: logit_cap,
+        embedding,
+    })
+}

@@ -1,0 +1,373 @@
+//! Hyperparameters that decoder-only transformers share, and the layers that follow from them.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::layers::{Attention, FeedForward, Mixture, Projections};
+use crate::ops::{Activation, AttentionShape, Rope, RopeSettings, RopeStyle, Yarn};
+use crate::weights::{Loader, PerLayer};
+
+/// The hyperparameters that all decoder-only transformers share, under the keys that llama.cpp gives them.
+#[derive(Clone, Debug)]
+pub(crate) struct Hyperparameters {
+    /// Entries of per-layer keys.
+    pub(crate) blocks: usize,
+    /// Layers that run.
+    pub(crate) layers: usize,
+    pub(crate) hidden: usize,
+    heads: PerLayer,
+    kv_heads: PerLayer,
+    inner: Option<PerLayer>,
+    pub(crate) key_len: usize,
+    pub(crate) value_len: usize,
+    /// Elements of a head that are rotated.
+    pub(crate) rotated: usize,
+}
+
+impl Hyperparameters {
+    pub(crate) fn read(loader: &Loader<'_>) -> Result<Self> {
+        let keys = &loader.keys;
+        let blocks = keys.count("block_count")?;
+        // The last blocks may be heads that predict further tokens; they are not part of the model proper.
+        let predicting = keys.optional_count("nextn_predict_layers")?.unwrap_or(0);
+        let layers = blocks.checked_sub(predicting).filter(|&n| n > 0).ok_or_else(|| {
+            loader.error(format!(
+                "nextn_predict_layers: found {predicting}, expected fewer than {blocks}"
+            ))
+        })?;
+        let hidden = keys.count("embedding_length")?;
+        let heads = keys
+            .optional_per_layer("attention.head_count", blocks)?
+            .ok_or_else(|| keys.missing("attention.head_count"))?;
+        let kv_heads = keys.optional_per_layer("attention.head_count_kv", blocks)?;
+        let first = heads.get(0);
+        let default = || match first {
+            0 => Err(loader.error("attention heads of layer 0: found 0, expected at least 1")),
+            n => Ok(hidden / n),
+        };
+        let key_len = match keys.optional_count("attention.key_length")? {
+            Some(n) => n,
+            None => default()?,
+        };
+        let value_len = match keys.optional_count("attention.value_length")? {
+            Some(n) => n,
+            None => default()?,
+        };
+        if key_len == 0 || value_len == 0 {
+            return Err(loader.error("attention heads have 0 elements, expected at least 1"));
+        }
+        let rotated = keys.optional_count("rope.dimension_count")?.unwrap_or(key_len);
+        if rotated > key_len || !rotated.is_multiple_of(2) {
+            return Err(loader.error(format!(
+                "rotated elements of a head (rope.dimension_count): found {rotated}, expected an even number \
+                 of at most the head's {key_len}"
+            )));
+        }
+        Ok(Self {
+            blocks,
+            layers,
+            hidden,
+            kv_heads: kv_heads.unwrap_or_else(|| heads.clone()),
+            heads,
+            inner: keys.optional_per_layer("feed_forward_length", blocks)?,
+            key_len,
+            value_len,
+            rotated,
+        })
+    }
+
+    /// Query heads and key-value heads of a layer.
+    fn heads(&self, loader: &Loader<'_>, layer: usize) -> Result<(usize, usize)> {
+        let (heads, kv) = (self.heads.get(layer), self.kv_heads.get(layer));
+        if heads == 0 || kv == 0 || !heads.is_multiple_of(kv) {
+            return Err(loader.error(format!(
+                "attention heads of layer {layer}: found {heads} for queries and {kv} for keys and values, \
+                 expected a multiple of at least 1"
+            )));
+        }
+        Ok((heads, kv))
+    }
+
+    /// Width of a layer's dense feed-forward part.
+    pub(crate) fn inner(&self, loader: &Loader<'_>, layer: usize) -> Result<usize> {
+        let inner = self
+            .inner
+            .as_ref()
+            .ok_or_else(|| loader.keys.missing("feed_forward_length"))?;
+        match inner.get(layer) {
+            0 => Err(loader.error(format!(
+                "feed_forward_length of layer {layer}: found 0, expected at least 1"
+            ))),
+            n => Ok(n),
+        }
+    }
+
+    /// One over the square root of the head's length, the usual factor on the scores.
+    pub(crate) fn usual_scale(&self) -> f32 {
+        1.0 / (self.key_len as f32).sqrt()
+    }
+
+    /// One over the square root of the hidden size divided by the number of heads.
+    pub(crate) fn scale_by_heads(&self, loader: &Loader<'_>) -> Result<f32> {
+        let (heads, _) = self.heads(loader, 0)?;
+        Ok(1.0 / ((self.hidden / heads).max(1) as f32).sqrt())
+    }
+
+    /// The attention of `blk.{layer}` with what all variants have: projections (separate or fused), their
+    /// biases, and norms of query and key heads where the file has them.
+    pub(crate) fn attention(
+        &self,
+        loader: &Loader<'_>,
+        layer: usize,
+        rope: Option<Arc<Rope>>,
+        scale: f32,
+    ) -> Result<Attention> {
+        let (heads, kv_heads) = self.heads(loader, layer)?;
+        let total = |heads: usize, len: usize| {
+            heads.checked_mul(len).ok_or_else(|| {
+                loader.error(format!("{heads} attention heads of {len} elements are too many"))
+            })
+        };
+        let queries = total(heads, self.key_len)?;
+        let keys = total(kv_heads, self.key_len)?;
+        let values = total(kv_heads, self.value_len)?;
+        let mixed = total(heads, self.value_len)?;
+        let base = |name: &str| format!("blk.{layer}.{name}");
+        let projections = if loader.has(&base("attn_qkv.weight")) {
+            let all = [keys, values].iter().try_fold(queries, |n, &m| n.checked_add(m));
+            let all = all.ok_or_else(|| loader.error("attention heads are too many"))?;
+            Projections::Fused(loader.linear(&base("attn_qkv"), self.hidden, all)?)
+        } else {
+            Projections::Separate {
+                query: loader.linear(&base("attn_q"), self.hidden, queries)?,
+                key: loader.linear(&base("attn_k"), self.hidden, keys)?,
+                value: loader.linear(&base("attn_v"), self.hidden, values)?,
+            }
+        };
+        Ok(Attention {
+            projections,
+            output: loader.linear(&base("attn_output"), mixed, self.hidden)?,
+            query_norm: None,
+            key_norm: None,
+            rope,
+            shape: AttentionShape {
+                heads,
+                kv_heads,
+                key_len: self.key_len,
+                value_len: self.value_len,
+                scale,
+                softcap: None,
+                window: None,
+            },
+        })
+    }
+
+    /// The dense feed-forward part of `blk.{layer}` with a gate.
+    pub(crate) fn feed_forward(
+        &self,
+        loader: &Loader<'_>,
+        layer: usize,
+        activation: Activation,
+    ) -> Result<FeedForward> {
+        let inner = self.inner(loader, layer)?;
+        gated(
+            loader,
+            &format!("blk.{layer}.ffn_"),
+            "",
+            self.hidden,
+            inner,
+            activation,
+        )
+    }
+
+    /// The mixture of experts of `blk.{layer}`, routed by a softmax, each expert `inner` wide, without shared
+    /// experts.
+    pub(crate) fn mixture(
+        &self,
+        loader: &Loader<'_>,
+        layer: usize,
+        inner: usize,
+        normalize: bool,
+    ) -> Result<Mixture> {
+        let keys = &loader.keys;
+        let experts = keys.count("expert_count")?;
+        let used = keys
+            .optional_per_layer("expert_used_count", self.blocks)?
+            .ok_or_else(|| keys.missing("expert_used_count"))?
+            .get(layer);
+        if used == 0 || used > experts {
+            return Err(loader.error(format!(
+                "expert_used_count of layer {layer}: found {used}, expected 1 to {experts} (expert_count)"
+            )));
+        }
+        let weight_scale = keys.optional_float("expert_weights_scale")?.filter(|&s| s != 0.0);
+        let base = |name: &str| format!("blk.{layer}.{name}");
+        Ok(Mixture {
+            router: loader.linear(&base("ffn_gate_inp"), self.hidden, experts)?,
+            gate: loader.experts(&base("ffn_gate_exps"), self.hidden, inner, experts)?,
+            up: loader.experts(&base("ffn_up_exps"), self.hidden, inner, experts)?,
+            down: loader.experts(&base("ffn_down_exps"), inner, self.hidden, experts)?,
+            activation: Activation::Silu,
+            used,
+            normalize,
+            weight_scale: weight_scale.unwrap_or(1.0),
+            shared: None,
+        })
+    }
+
+    /// Width of each expert: `expert_feed_forward_length`, or `feed_forward_length` shared out among the
+    /// experts that are used.
+    pub(crate) fn expert_inner(&self, loader: &Loader<'_>, layer: usize) -> Result<usize> {
+        let own = loader
+            .keys
+            .optional_per_layer("expert_feed_forward_length", self.blocks)?;
+        if let Some(inner) = own.map(|w| w.get(layer)).filter(|&n| n > 0) {
+            return Ok(inner);
+        }
+        let used = loader.keys.optional_per_layer("expert_used_count", self.blocks)?;
+        let used = used.map_or(1, |u| u.get(layer)).max(1);
+        match self.inner(loader, layer)? / used {
+            0 => Err(loader.error(format!("experts of layer {layer} have no width"))),
+            n => Ok(n),
+        }
+    }
+}
+
+/// A gated feed-forward layer of the tensors `{prefix}gate{suffix}`, `…up…` and `…down…`.
+pub(crate) fn gated(
+    loader: &Loader<'_>,
+    prefix: &str,
+    suffix: &str,
+    hidden: usize,
+    inner: usize,
+    activation: Activation,
+) -> Result<FeedForward> {
+    Ok(FeedForward {
+        gate: loader.linear(&format!("{prefix}gate{suffix}"), hidden, inner)?,
+        up: loader.linear(&format!("{prefix}up{suffix}"), hidden, inner)?,
+        down: loader.linear(&format!("{prefix}down{suffix}"), inner, hidden)?,
+        activation,
+    })
+}
+
+/// Rotation as the file's `rope.*` keys describe it: base, linear or YaRN scaling, and the divisors in
+/// `rope_freqs.weight` (Llama 3).
+pub(crate) fn rope_settings(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    style: RopeStyle,
+) -> Result<RopeSettings> {
+    let keys = &loader.keys;
+    let base = f64::from(keys.optional_positive("rope.freq_base")?.unwrap_or(10000.0));
+    let kind = keys.optional_str("rope.scaling.type")?.unwrap_or("linear");
+    let factor = match keys.optional_float("rope.scaling.factor")? {
+        Some(f) => f,
+        None => keys.optional_float("rope.scale_linear")?.unwrap_or(0.0),
+    };
+    if factor < 0.0 {
+        return Err(loader.error(format!(
+            "rope scaling factor: found {factor}, expected a positive number"
+        )));
+    }
+    let factor = if factor == 0.0 || kind == "none" {
+        1.0
+    } else {
+        f64::from(factor)
+    };
+    let mut magnitude = f64::from(keys.optional_float("rope.scaling.attn_factor")?.unwrap_or(1.0));
+    let yarn = match kind {
+        "none" | "linear" | "longrope" => None,
+        "yarn" => {
+            let context = keys.optional_count("context_length")?.unwrap_or(0);
+            let original = keys.optional_count("rope.scaling.original_context_length")?;
+            let original = original.filter(|&n| n > 0).unwrap_or(context);
+            if original == 0 {
+                return Err(loader.error("rope scaling yarn needs original_context_length or context_length"));
+            }
+            let beta_fast = keys
+                .optional_positive("rope.scaling.yarn_beta_fast")?
+                .unwrap_or(32.0);
+            let beta_slow = keys
+                .optional_positive("rope.scaling.yarn_beta_slow")?
+                .unwrap_or(1.0);
+            let ext_factor = keys
+                .optional_float("rope.scaling.yarn_ext_factor")?
+                .unwrap_or(1.0);
+            if ext_factor != 0.0 {
+                // The rotation's length grows with the logarithm of the factor; with `yarn_log_multiplier`
+                // the attention scores carry a part of that growth instead.
+                let grown = |by: f64| {
+                    if factor <= 1.0 {
+                        1.0
+                    } else {
+                        0.1 * by * factor.ln() + 1.0
+                    }
+                };
+                let log = f64::from(
+                    keys.optional_float("rope.scaling.yarn_log_multiplier")?
+                        .unwrap_or(0.0),
+                );
+                magnitude *= if log != 0.0 {
+                    grown(1.0) / grown(log)
+                } else {
+                    grown(1.0)
+                };
+            }
+            (ext_factor != 0.0).then_some(Yarn {
+                original_context: original as f64,
+                ext_factor: f64::from(ext_factor),
+                beta_fast: f64::from(beta_fast),
+                beta_slow: f64::from(beta_slow),
+            })
+        }
+        other => {
+            return Err(loader.error(format!(
+                "key rope.scaling.type: found {other:?}, expected none, linear, yarn or longrope"
+            )));
+        }
+    };
+    let divisors = loader.optional_vector("rope_freqs.weight", hyper.rotated / 2)?;
+    if let Some(bad) = divisors.iter().flatten().find(|d| !d.is_finite() || **d == 0.0) {
+        return Err(loader.error(format!(
+            "tensor rope_freqs.weight: found {bad}, expected divisors"
+        )));
+    }
+    Ok(RopeSettings {
+        style,
+        dims: hyper.rotated,
+        base,
+        frequency_scale: 1.0 / factor,
+        yarn,
+        divisors,
+        magnitude,
+    })
+}
+
+/// The rotation that [`rope_settings`] describes.
+pub(crate) fn rope(loader: &Loader<'_>, hyper: &Hyperparameters, style: RopeStyle) -> Result<Arc<Rope>> {
+    Ok(Arc::new(Rope::new(&rope_settings(loader, hyper, style)?)))
+}
+
+/// Which layers have a sliding window: `attention.sliding_window_pattern` as flags, or as the period of
+/// which the last layer is full (`period` when the file does not say).
+pub(crate) fn sliding_layers(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    period: usize,
+) -> Result<Vec<bool>> {
+    let suffix = "attention.sliding_window_pattern";
+    // The flags are as many as there are blocks, of which the first `layers` run; a huge count fails at the
+    // first missing layer, before anything of its size exists.
+    if loader.keys.is_array(suffix) {
+        let flags = loader
+            .keys
+            .optional_flags(suffix, hyper.blocks)?
+            .unwrap_or_default();
+        return Ok(flags.into_iter().take(hyper.layers).collect());
+    }
+    let period = loader.keys.optional_count(suffix)?.unwrap_or(period);
+    loader.check_layer(hyper.layers - 1)?;
+    Ok((0..hyper.layers)
+        .map(|i| period == 0 || i % period < period - 1)
+        .collect())
+}

@@ -1,0 +1,47 @@
+//! Llama: also Mistral, Mixtral and the many models published under Llama's architecture.
+//!
+//! Rotation of neighbouring elements (the converter reorders the rows), optional biases, and experts in place
+//! of the dense part when `expert_count` says so.
+
+use super::decoder::{Decoder, Layer, Mlp};
+use super::hyperparameters::{Hyperparameters, rope};
+use crate::Result;
+use crate::ops::{Activation, RopeStyle};
+use crate::weights::Loader;
+
+pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
+    let hyper = Hyperparameters::read(loader)?;
+    let eps = loader.keys.float("attention.layer_norm_rms_epsilon")?;
+    let scale = loader
+        .keys
+        .optional_positive("attention.scale")?
+        .unwrap_or(hyper.usual_scale());
+    let experts = loader.keys.optional_count("expert_count")?.unwrap_or(0);
+    let embedding = loader.embedding(hyper.hidden)?;
+    let rope = rope(loader, &hyper, RopeStyle::Norm)?;
+    let mut layers = Vec::new();
+    for i in 0..hyper.layers {
+        layers.push(Layer {
+            attention_norm: loader.rms_norm(&format!("blk.{i}.attn_norm"), hyper.hidden, eps)?,
+            attention: hyper.attention(loader, i, Some(rope.clone()), scale)?,
+            attention_post_norm: None,
+            mlp_norm: loader.rms_norm(&format!("blk.{i}.ffn_norm"), hyper.hidden, eps)?,
+            mlp: match experts {
+                0 => Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Silu)?)),
+                _ => {
+                    let inner = hyper.inner(loader, i)?;
+                    Mlp::Mixture(Box::new(hyper.mixture(loader, i, inner, true)?))
+                }
+            },
+            mlp_post_norm: None,
+        });
+    }
+    Ok(Decoder {
+        embedding_scale: 1.0,
+        layers,
+        output_norm: loader.rms_norm("output_norm", hyper.hidden, eps)?,
+        head: loader.head(hyper.hidden, embedding.matrix.outputs)?,
+        logit_softcap: None,
+        embedding,
+    })
+}

@@ -1,0 +1,227 @@
+//! Models: any GGUF of a supported architecture, run in f32 on decoded weights.
+
+mod decoder;
+mod hyperparameters;
+mod run;
+
+mod gemma;
+mod gemma2;
+mod gemma3;
+mod llama;
+mod qwen2;
+mod qwen2moe;
+mod qwen3;
+mod qwen3moe;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use gguf::GgufModel;
+
+use crate::ops::Matrix;
+use crate::weights::{Loader, TILE_BYTES};
+use crate::{Error, Result};
+
+pub(crate) use decoder::Decoder;
+pub(crate) use run::Run;
+
+/// Builds an architecture's graph from a file's keys and tensors.
+type Build = fn(&Loader<'_>) -> Result<Decoder>;
+
+/// The architectures: `general.architecture` and what builds its graph. A new one is a file beside this one
+/// and a row here.
+const ARCHITECTURES: &[(&str, Build)] = &[
+    ("gemma", gemma::build),
+    ("gemma2", gemma2::build),
+    ("gemma3", gemma3::build),
+    ("llama", llama::build),
+    ("qwen2", qwen2::build),
+    ("qwen2moe", qwen2moe::build),
+    ("qwen3", qwen3::build),
+    ("qwen3moe", qwen3moe::build),
+];
+
+/// The values of `general.architecture` that [`Model`] can run.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    ARCHITECTURES.iter().map(|(name, _)| *name)
+}
+
+/// Sees the input of every linear layer as it is computed.
+pub trait Tap {
+    /// `tensor` is the layer's weight (such as `blk.0.attn_q.weight`), `expert` the matrix inside it where it
+    /// holds one for each expert. `input` holds rows of `columns` numbers, one row for each token that goes
+    /// through the layer, in the order of the windows given to the model (through an expert: of the tokens
+    /// that were sent to it). The embedding look-up is not a linear layer; the output matrix is one.
+    fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize);
+}
+
+/// The logits of some positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    /// Positions: all windows' requested positions, window after window.
+    pub rows: usize,
+    /// Entries of the vocabulary.
+    pub vocabulary: usize,
+    /// `rows * vocabulary` numbers, row after row.
+    pub data: Vec<f32>,
+}
+
+impl Logits {
+    /// The logits of one position.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.data[row * self.vocabulary..][..self.vocabulary]
+    }
+}
+
+/// Takes logits a range of the vocabulary at a time, so that they never exist all at once.
+pub trait LogitsSink {
+    /// The logits of entries `vocabulary` of every requested position: rows of `vocabulary.len()` numbers,
+    /// in the order of [`Logits`]. Ranges ascend, touch, and end with the vocabulary.
+    fn tile(&mut self, vocabulary: Range<usize>, logits: &[f32]);
+}
+
+/// Bytes of logits that exist at a time when they are handed out in tiles.
+const LOGITS_TILE_BYTES: usize = 32 << 20;
+
+/// A model ready to run. Its weights stay in the (mapped) file, encoded; each tile of rows is decoded when it
+/// is used.
+#[derive(Debug)]
+pub struct Model {
+    gguf: GgufModel,
+    path: PathBuf,
+    decoder: Decoder,
+}
+
+impl Model {
+    /// Opens a GGUF file (or the first of its shards).
+    ///
+    /// # Errors
+    /// When the file is malformed, its architecture is not supported (the message lists those that are), or a
+    /// key or tensor is missing or not as its architecture needs it.
+    pub fn load(path: &Path) -> Result<Self> {
+        Self::from_gguf(GgufModel::open(path)?)
+    }
+
+    /// [`Self::load`] of a model that is open already.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_gguf(gguf: GgufModel) -> Result<Self> {
+        let path = gguf
+            .files()
+            .first()
+            .map(|f| f.path().to_owned())
+            .unwrap_or_default();
+        let loader = Loader::new(&gguf, &path);
+        let name = gguf.metadata().architecture();
+        let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<_> = architectures().collect();
+            return Err(loader.error(format!(
+                "key general.architecture: found {name:?}, the forward pass supports {}",
+                known.join(", ")
+            )));
+        };
+        let decoder = build(&loader)?;
+        Ok(Self { gguf, path, decoder })
+    }
+
+    /// The file.
+    pub fn gguf(&self) -> &GgufModel {
+        &self.gguf
+    }
+
+    /// Entries of the vocabulary: the length of a row of logits.
+    pub fn vocabulary(&self) -> usize {
+        self.decoder.embedding.matrix.outputs
+    }
+
+    /// Bytes of intermediate results for each token that is run at a time, without logits.
+    pub fn bytes_per_token(&self) -> u64 {
+        self.decoder.width().saturating_mul(size_of::<f32>()) as u64
+    }
+
+    /// Bytes that a run holds whatever its length: tiles of decoded weights and of logits, and what a matrix
+    /// product rearranges.
+    pub fn bytes_per_run(&self) -> u64 {
+        (LOGITS_TILE_BYTES + 4 * TILE_BYTES) as u64
+    }
+
+    /// Runs windows of tokens, each from its own beginning, and returns the logits of the positions `wanted`
+    /// of every window (cut to the window's length). `tap` sees the input of every linear layer; the last
+    /// layers run only for the wanted positions.
+    ///
+    /// # Errors
+    /// When a token is not below [`Self::vocabulary`], or weights cannot be read.
+    pub fn forward<'a>(
+        &'a self,
+        windows: &[&[u32]],
+        wanted: Range<usize>,
+        tap: Option<&'a mut dyn Tap>,
+    ) -> Result<Logits> {
+        let (mut run, hidden) = self.hidden(windows, wanted, tap)?;
+        let logits = self.decoder.head.forward(&mut run, &hidden)?;
+        let Matrix { rows, cols, mut data } = logits;
+        self.decoder.finish_logits(&mut data);
+        Ok(Logits {
+            rows,
+            vocabulary: cols,
+            data,
+        })
+    }
+
+    /// [`Self::forward`], handing out logits a range of the vocabulary at a time.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_tiles<'a>(
+        &'a self,
+        windows: &[&[u32]],
+        wanted: Range<usize>,
+        tap: Option<&'a mut dyn Tap>,
+        sink: &mut dyn LogitsSink,
+    ) -> Result<()> {
+        let (mut run, hidden) = self.hidden(windows, wanted, tap)?;
+        if hidden.rows == 0 {
+            return Ok(());
+        }
+        run.tap(&self.decoder.head.matrix.name, None, &hidden);
+        let width = (LOGITS_TILE_BYTES / size_of::<f32>() / hidden.rows).max(256);
+        for first in (0..self.vocabulary()).step_by(width) {
+            let range = first..self.vocabulary().min(first + width);
+            let mut logits = self
+                .decoder
+                .head
+                .forward_range(&mut run, &hidden, range.clone())?;
+            self.decoder.finish_logits(&mut logits.data);
+            sink.tile(range, &logits.data);
+            run.scratch.give(logits);
+        }
+        Ok(())
+    }
+
+    /// An error about this model.
+    pub(crate) fn error(&self, message: String) -> Error {
+        Error::Model {
+            path: self.path.clone(),
+            message,
+        }
+    }
+
+    /// The final hidden states of the wanted positions.
+    fn hidden<'a>(
+        &'a self,
+        windows: &[&[u32]],
+        wanted: Range<usize>,
+        tap: Option<&'a mut dyn Tap>,
+    ) -> Result<(Run<'a>, Matrix)> {
+        let mut run = Run::new(&self.gguf, windows, wanted, tap);
+        let vocabulary = self.vocabulary();
+        if let Some(token) = run.tokens.iter().find(|&&t| t as usize >= vocabulary) {
+            return Err(self.error(format!(
+                "token {token} is outside the vocabulary of {vocabulary} entries"
+            )));
+        }
+        let hidden = self.decoder.forward(&mut run)?;
+        Ok((run, hidden))
+    }
+}

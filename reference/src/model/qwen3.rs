@@ -1,0 +1,51 @@
+//! Qwen3: norms of each query and key head before the rotation; no biases.
+
+use super::decoder::{Decoder, Layer, Mlp};
+use super::hyperparameters::{Hyperparameters, rope};
+use crate::Result;
+use crate::layers::Attention;
+use crate::ops::{Activation, RopeStyle};
+use crate::weights::Loader;
+
+pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
+    let hyper = Hyperparameters::read(loader)?;
+    let eps = loader.keys.float("attention.layer_norm_rms_epsilon")?;
+    let embedding = loader.embedding(hyper.hidden)?;
+    let rope = rope(loader, &hyper, RopeStyle::Neox)?;
+    let mut layers = Vec::new();
+    for i in 0..hyper.layers {
+        let attention = hyper.attention(loader, i, Some(rope.clone()), hyper.usual_scale())?;
+        layers.push(Layer {
+            attention_norm: loader.rms_norm(&format!("blk.{i}.attn_norm"), hyper.hidden, eps)?,
+            attention: with_head_norms(loader, i, &hyper, eps, attention)?,
+            attention_post_norm: None,
+            mlp_norm: loader.rms_norm(&format!("blk.{i}.ffn_norm"), hyper.hidden, eps)?,
+            mlp: Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Silu)?)),
+            mlp_post_norm: None,
+        });
+    }
+    Ok(Decoder {
+        embedding_scale: 1.0,
+        layers,
+        output_norm: loader.rms_norm("output_norm", hyper.hidden, eps)?,
+        head: loader.head(hyper.hidden, embedding.matrix.outputs)?,
+        logit_softcap: None,
+        embedding,
+    })
+}
+
+/// Adds the norms of `blk.{layer}.attn_q_norm` and `attn_k_norm`.
+pub(super) fn with_head_norms(
+    loader: &Loader<'_>,
+    layer: usize,
+    hyper: &Hyperparameters,
+    eps: f32,
+    attention: Attention,
+) -> Result<Attention> {
+    let norm = |name: &str| loader.rms_norm(&format!("blk.{layer}.{name}"), hyper.key_len, eps);
+    Ok(Attention {
+        query_norm: Some(norm("attn_q_norm")?),
+        key_norm: Some(norm("attn_k_norm")?),
+        ..attention
+    })
+}

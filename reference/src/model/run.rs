@@ -1,0 +1,62 @@
+//! One batch of windows on its way through a model.
+
+use std::ops::Range;
+
+use gguf::GgufModel;
+
+use super::Tap;
+use crate::ops::{Matrix, Scratch};
+
+/// What all layers of one pass share.
+pub(crate) struct Run<'a> {
+    pub(crate) gguf: &'a GgufModel,
+    /// All windows' tokens, one row of every matrix for each.
+    pub(crate) tokens: Vec<u32>,
+    /// Rows of each window.
+    pub(crate) windows: Vec<Range<usize>>,
+    /// Position of each row in its window.
+    pub(crate) positions: Vec<usize>,
+    /// Rows whose logits are wanted.
+    pub(crate) wanted: Vec<usize>,
+    pub(crate) scratch: Scratch,
+    /// The tile of decoded weights in use.
+    pub(crate) tile: Vec<f32>,
+    tap: Option<&'a mut dyn Tap>,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        gguf: &'a GgufModel,
+        windows: &[&[u32]],
+        wanted: Range<usize>,
+        tap: Option<&'a mut dyn Tap>,
+    ) -> Self {
+        let mut run = Self {
+            gguf,
+            tokens: windows.concat(),
+            windows: Vec::new(),
+            positions: Vec::new(),
+            wanted: Vec::new(),
+            scratch: Scratch::default(),
+            tile: Vec::new(),
+            tap,
+        };
+        let mut first = 0;
+        for window in windows.iter().filter(|w| !w.is_empty()) {
+            let len = window.len();
+            run.windows.push(first..first + len);
+            run.positions.extend(0..len);
+            run.wanted
+                .extend(wanted.start.min(len) + first..wanted.end.min(len) + first);
+            first += len;
+        }
+        run
+    }
+
+    /// Shows a linear layer's input to the tap, if there is one.
+    pub(crate) fn tap(&mut self, tensor: &str, expert: Option<usize>, x: &Matrix) {
+        if let Some(tap) = &mut self.tap {
+            tap.linear(tensor, expert, &x.data, x.cols);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Scaled dot-product attention with a causal mask, exact (no approximation of the softmax).
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Matrix, Parallel, View, ViewMut, exp, matmul};
+
+/// Query rows that a thread takes at a time: few enough that their scores stay in the cache.
+const QUERIES: usize = 64;
+const LANES: usize = 16;
+
+/// Heads and masks of an attention layer.
+#[derive(Clone, Debug)]
+pub(crate) struct AttentionShape {
+    /// Query heads.
+    pub(crate) heads: usize,
+    /// Key and value heads; a divisor of `heads`.
+    pub(crate) kv_heads: usize,
+    /// Elements of a query or key head.
+    pub(crate) key_len: usize,
+    /// Elements of a value head.
+    pub(crate) value_len: usize,
+    /// Factor on the scores.
+    pub(crate) scale: f32,
+    /// `cap * tanh(score / cap)`.
+    pub(crate) softcap: Option<f32>,
+    /// Number of latest keys, its own included, that a query sees.
+    pub(crate) window: Option<usize>,
+}
+
+/// Attention inside each window. Shapes: `q` rows x heads*key_len, `k` rows x kv_heads*key_len, `v` rows x
+/// kv_heads*value_len, `out` rows x heads*value_len. `windows` are consecutive row ranges that cover all
+/// rows.
+pub(crate) fn attend(
+    q: &Matrix,
+    k: &Matrix,
+    v: &Matrix,
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+    shape: &AttentionShape,
+) {
+    let width = out.cols;
+    let mut jobs = Vec::new();
+    let mut rest = out.data.as_mut_slice();
+    for window in windows {
+        for start in window.clone().step_by(QUERIES) {
+            let queries = start..window.end.min(start + QUERIES);
+            let (mine, others) = rest.split_at_mut(queries.len() * width);
+            rest = others;
+            jobs.push((window.start, queries, mine));
+        }
+    }
+    // The last blocks of a window see the most keys: taken first, they leave small ones to even out.
+    jobs.sort_by_key(|(start, queries, _)| start.wrapping_sub(queries.end) as isize);
+    jobs.into_par_iter()
+        .with_max_len(1)
+        .for_each_init(Vec::new, |scores, (start, queries, out)| {
+            block(q, k, v, out, scores, start, queries, shape);
+        });
+}
+
+/// All heads of one block of queries.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one block's operands, called from one place"
+)]
+fn block(
+    q: &Matrix,
+    k: &Matrix,
+    v: &Matrix,
+    out: &mut [f32],
+    scores: &mut Vec<f32>,
+    window_start: usize,
+    queries: Range<usize>,
+    shape: &AttentionShape,
+) {
+    let &AttentionShape {
+        heads,
+        kv_heads,
+        key_len,
+        value_len,
+        scale,
+        softcap,
+        window,
+    } = shape;
+    let first_key = match window {
+        Some(n) => window_start.max((queries.start + 1).saturating_sub(n)),
+        None => window_start,
+    };
+    let keys = queries.end - first_key;
+    let rows = queries.len();
+    scores.resize(rows * keys, 0.0);
+    let group = heads / kv_heads;
+    for head in 0..heads {
+        let kv = head / group;
+        let q = View::strided(
+            &q.data[queries.start * q.cols + head * key_len..],
+            rows,
+            key_len,
+            q.cols,
+            1,
+        );
+        let k = View::strided(
+            &k.data[first_key * k.cols + kv * key_len..],
+            keys,
+            key_len,
+            k.cols,
+            1,
+        );
+        let v = View::strided(
+            &v.data[first_key * v.cols + kv * value_len..],
+            keys,
+            value_len,
+            v.cols,
+            1,
+        );
+        matmul(
+            ViewMut::rows(scores, rows, keys),
+            q,
+            k.transposed(),
+            scale,
+            Parallel::No,
+        );
+        for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+            let query = queries.start + row;
+            let visible = query + 1 - first_key;
+            let hidden = window.map_or(0, |n| visible.saturating_sub(n));
+            scores[..hidden].fill(0.0);
+            scores[visible..].fill(0.0);
+            let scores = &mut scores[hidden..visible];
+            if let Some(cap) = softcap {
+                for s in scores.iter_mut() {
+                    *s = cap * (*s / cap).tanh();
+                }
+            }
+            softmax(scores);
+        }
+        let width = heads * value_len;
+        let out = ViewMut::strided(&mut out[head * value_len..], rows, value_len, width);
+        matmul(out, View::rows(scores, rows, keys), v, 1.0, Parallel::No);
+    }
+}
+
+/// e^(x - max) divided by their sum, in place.
+pub(crate) fn softmax(x: &mut [f32]) {
+    let max = max(x);
+    let mut sums = [0.0f32; LANES];
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for (s, x) in sums.iter_mut().zip(chunk) {
+            *x = exp(*x - max);
+            *s += *x;
+        }
+    }
+    let mut sum = sums.iter().map(|&s| f64::from(s)).sum::<f64>();
+    for x in rest {
+        *x = exp(*x - max);
+        sum += f64::from(*x);
+    }
+    let scale = (1.0 / sum) as f32;
+    for x in x {
+        *x *= scale;
+    }
+}
+
+/// The largest element (NaN is passed over); negative infinity of nothing.
+pub(crate) fn max(x: &[f32]) -> f32 {
+    let mut maxima = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (m, &x) in maxima.iter_mut().zip(chunk) {
+            *m = if x > *m { x } else { *m };
+        }
+    }
+    maxima
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(rows: usize, cols: usize, seed: usize) -> Matrix {
+        let data = (0..rows * cols)
+            .map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0)
+            .collect();
+        Matrix { rows, cols, data }
+    }
+
+    /// The definition, in f64.
+    fn naive(q: &Matrix, k: &Matrix, v: &Matrix, windows: &[Range<usize>], s: &AttentionShape) -> Vec<f64> {
+        let mut out = vec![0.0; q.rows * s.heads * s.value_len];
+        for w in windows {
+            for i in w.clone() {
+                for h in 0..s.heads {
+                    let kv = h / (s.heads / s.kv_heads);
+                    let seen: Vec<usize> = (w.start..=i)
+                        .filter(|j| s.window.is_none_or(|n| i - j < n))
+                        .collect();
+                    let scores: Vec<f64> = seen
+                        .iter()
+                        .map(|&j| {
+                            let dot: f64 = (0..s.key_len)
+                                .map(|d| {
+                                    f64::from(q.data[i * q.cols + h * s.key_len + d])
+                                        * f64::from(k.data[j * k.cols + kv * s.key_len + d])
+                                })
+                                .sum();
+                            let x = dot * f64::from(s.scale);
+                            s.softcap.map_or(x, |c| f64::from(c) * (x / f64::from(c)).tanh())
+                        })
+                        .collect();
+                    let total: f64 = scores.iter().map(|x| x.exp()).sum();
+                    for d in 0..s.value_len {
+                        out[(i * s.heads + h) * s.value_len + d] = seen
+                            .iter()
+                            .zip(&scores)
+                            .map(|(&j, x)| {
+                                x.exp() / total * f64::from(v.data[j * v.cols + kv * s.value_len + d])
+                            })
+                            .sum();
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn equals_the_definition() {
+        for (window, softcap) in [(None, None), (Some(1), None), (Some(70), None), (None, Some(2.0))] {
+            let shape = AttentionShape {
+                heads: 4,
+                kv_heads: 2,
+                key_len: 8,
+                value_len: 6,
+                scale: 0.9,
+                softcap,
+                window,
+            };
+            let windows = [0..150, 150..153, 153..154];
+            let (q, k, v) = (numbers(154, 32, 1), numbers(154, 16, 2), numbers(154, 12, 3));
+            let mut out = Matrix {
+                rows: 154,
+                cols: 24,
+                data: vec![f32::NAN; 154 * 24],
+            };
+            attend(&q, &k, &v, &mut out, &windows, &shape);
+            for (got, want) in out.data.iter().zip(naive(&q, &k, &v, &windows, &shape)) {
+                assert!(
+                    (f64::from(*got) - want).abs() < 2e-6,
+                    "{got} {want} {window:?} {softcap:?}"
+                );
+            }
+        }
+    }
+}

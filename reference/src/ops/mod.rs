@@ -1,0 +1,17 @@
+//! The operations that graphs are built from, on rows of f32 (one row for each token).
+
+mod activation;
+mod attention;
+mod exp;
+mod matmul;
+mod matrix;
+mod norm;
+mod rope;
+
+pub(crate) use activation::{Activation, gate};
+pub(crate) use attention::{AttentionShape, attend, max, softmax};
+pub(crate) use exp::{exp, exp64};
+pub(crate) use matmul::{Parallel, View, ViewMut, matmul};
+pub(crate) use matrix::{Matrix, Scratch};
+pub(crate) use norm::Norm;
+pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};

@@ -1,0 +1,179 @@
+//! Perplexity as llama.cpp's perplexity tool defines it.
+//!
+//! The tokens are cut into windows of `context`. Each window is run from its own beginning, its first token
+//! replaced by the beginning-of-sequence token where the tokenizer adds one. The tokens after the window's
+//! middle are scored, each given all before it: those at `context / 2 + 1` up to the last.
+
+mod scores;
+
+use crate::{Error, Model, Result};
+use scores::Scores;
+
+/// Tokens that are run together at most. More would decode weights less often, which is a few percent of
+/// the work by then.
+const BATCH_TOKENS: usize = 4096;
+
+/// How perplexity is measured.
+#[derive(Clone, Debug)]
+pub struct PerplexityOptions {
+    /// Tokens in a window.
+    pub context: usize,
+    /// Windows to run at most; all when `None`.
+    pub chunks: Option<usize>,
+    /// What replaces each window's first token: the tokenizer's beginning-of-sequence token where it adds one.
+    pub bos: Option<u32>,
+    /// Bytes of memory to stay under, the mapped model file aside.
+    pub max_memory: u64,
+}
+
+impl Default for PerplexityOptions {
+    fn default() -> Self {
+        Self {
+            context: 512,
+            chunks: None,
+            bos: None,
+            max_memory: 1 << 30,
+        }
+    }
+}
+
+/// One window's result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChunkResult {
+    /// Number of the window, from 0.
+    pub index: usize,
+    /// Windows that will be run in all.
+    pub of: usize,
+    /// Negative log probability (nats) of each scored token.
+    pub nll: Vec<f64>,
+    /// Perplexity over all windows so far.
+    pub ppl: f64,
+}
+
+/// Perplexity of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerplexityReport {
+    /// Tokens in a window.
+    pub context: usize,
+    /// Tokens of the whole text.
+    pub text_tokens: usize,
+    /// Scored tokens.
+    pub scored: usize,
+    /// Mean negative log probability of the scored tokens, in nats.
+    pub nll: f64,
+    /// e^nll.
+    pub ppl: f64,
+    /// Standard error of `ppl`; `None` when one scored token leaves it undefined.
+    pub ppl_error: Option<f64>,
+    /// Perplexity over the windows up to each one.
+    pub running: Vec<f64>,
+}
+
+/// How many windows of `context` tokens `model` runs together within `max_memory` bytes.
+///
+/// # Errors
+/// When not even one window fits.
+pub(crate) fn windows_at_once(model: &Model, context: usize, max_memory: u64) -> Result<usize> {
+    let one = model.bytes_per_token().saturating_mul(context as u64);
+    let needed = model.bytes_per_run().saturating_add(one);
+    if needed > max_memory {
+        return Err(model.error(format!(
+            "running one window of {context} tokens needs {needed} bytes of memory, more than the bound of \
+             {max_memory}"
+        )));
+    }
+    let fit = (max_memory - model.bytes_per_run()) / one.max(1);
+    Ok(usize::try_from(fit)
+        .unwrap_or(usize::MAX)
+        .clamp(1, (BATCH_TOKENS / context).max(1)))
+}
+
+/// Measures the perplexity of a text's token ids (with its beginning-of-sequence token, as the tokenizer
+/// makes them). `progress` is called after each window.
+///
+/// # Errors
+/// When the window is too short to score anything, the text has fewer tokens than two windows, a token is
+/// outside the vocabulary, logits are not finite, or weights cannot be read.
+pub fn perplexity(
+    model: &Model,
+    tokens: &[u32],
+    options: &PerplexityOptions,
+    progress: &mut dyn FnMut(&ChunkResult),
+) -> Result<PerplexityReport> {
+    let context = options.context;
+    // The first of the scored positions predicts the token after the middle.
+    let first = context / 2;
+    let per_window = context.saturating_sub(first + 1);
+    if per_window == 0 {
+        return Err(Error::Text(format!(
+            "a context of {context} tokens leaves none to score, expected at least 3"
+        )));
+    }
+    if tokens.len() / 2 < context {
+        return Err(Error::Text(format!(
+            "the text has {} tokens, expected at least {}: two windows of {context}",
+            tokens.len(),
+            context.saturating_mul(2)
+        )));
+    }
+    let available = tokens.len() / context;
+    let chunks = options.chunks.map_or(available, |n| n.min(available));
+    if chunks == 0 {
+        return Err(Error::Text("0 windows to run, expected at least 1".into()));
+    }
+    let at_once = windows_at_once(model, context, options.max_memory)?;
+
+    let (mut sum, mut sum_of_squares, mut scored) = (0.0, 0.0, 0usize);
+    let mut running = Vec::new();
+    while running.len() < chunks {
+        let batch = running.len()..chunks.min(running.len() + at_once);
+        let windows: Vec<Vec<u32>> = tokens[batch.start * context..batch.end * context]
+            .chunks_exact(context)
+            .map(|window| {
+                let mut window = window.to_vec();
+                window[0] = options.bos.unwrap_or(window[0]);
+                window
+            })
+            .collect();
+        let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
+        let targets = windows
+            .iter()
+            .flat_map(|w| w[first + 1..].iter().copied())
+            .collect();
+        let mut scores = Scores::new(targets);
+        model.forward_tiles(&views, first..context - 1, None, &mut scores)?;
+        let nll = scores.negative_log_probabilities();
+        for (offset, nll) in nll.chunks_exact(per_window).enumerate() {
+            let index = batch.start + offset;
+            if let Some(position) = nll.iter().position(|v| !v.is_finite()) {
+                return Err(model.error(format!(
+                    "window {index}: the prediction of token {} is not finite",
+                    index * context + first + 1 + position
+                )));
+            }
+            sum += nll.iter().sum::<f64>();
+            sum_of_squares += nll.iter().map(|v| v * v).sum::<f64>();
+            scored += nll.len();
+            let ppl = (sum / scored as f64).exp();
+            running.push(ppl);
+            progress(&ChunkResult {
+                index,
+                of: chunks,
+                nll: nll.to_vec(),
+                ppl,
+            });
+        }
+    }
+    let nll = sum / scored as f64;
+    let variance = sum_of_squares / scored as f64 - nll * nll;
+    let error = (scored > 1).then(|| (variance.max(0.0) / (scored - 1) as f64).sqrt());
+    Ok(PerplexityReport {
+        context,
+        text_tokens: tokens.len(),
+        scored,
+        nll,
+        ppl: nll.exp(),
+        ppl_error: error.map(|e| e * nll.exp()),
+        running,
+    })
+}

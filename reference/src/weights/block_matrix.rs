@@ -1,0 +1,83 @@
+//! Matrices that stay as stored and are decoded a tile of rows at a time.
+
+use std::ops::Range;
+
+use gguf::{GgufModel, TensorType};
+use rayon::prelude::*;
+
+use crate::ops::{Matrix, Parallel, View, ViewMut, matmul};
+use crate::{Error, Result};
+
+/// Decoded weights held at a time. Larger tiles amortize the hand-over between threads and the packing
+/// inside the product; this one still fits a shared cache.
+pub(crate) const TILE_BYTES: usize = 8 << 20;
+
+/// Decoded weights that a thread takes at a time.
+const DECODE_ELEMENTS: usize = 32 * 1024;
+
+/// A matrix, or a stack of one for each expert, of `outputs` rows of `inputs` weights: one tensor.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockMatrix {
+    pub(crate) name: String,
+    /// Index in the model's tensor order.
+    pub(crate) tensor: usize,
+    pub(crate) ty: TensorType,
+    /// Row length.
+    pub(crate) inputs: usize,
+    /// Rows of one matrix of the stack.
+    pub(crate) outputs: usize,
+    pub(crate) row_bytes: usize,
+}
+
+impl BlockMatrix {
+    /// Decodes consecutive rows of the stack into `out`, whole rows.
+    pub(crate) fn decode(&self, gguf: &GgufModel, first_row: usize, out: &mut [f32]) -> Result<()> {
+        let rows = out.len() / self.inputs;
+        let start = first_row as u64 * self.row_bytes as u64;
+        let bytes = gguf.bytes(self.tensor, start..start + rows as u64 * self.row_bytes as u64)?;
+        let rows_at_once = (DECODE_ELEMENTS / self.inputs).max(1);
+        bytes
+            .par_chunks(rows_at_once * self.row_bytes)
+            .zip(out.par_chunks_mut(rows_at_once * self.inputs))
+            .try_for_each(|(blocks, out)| quants::decode(self.ty, blocks, out))
+            .map_err(|e| Error::Model {
+                path: gguf.files()[gguf.file_of(self.tensor)].path().to_owned(),
+                message: format!("tensor {}: {e}", self.name),
+            })
+    }
+
+    /// Rows that one tile holds.
+    pub(crate) fn tile_rows(&self) -> usize {
+        (TILE_BYTES / size_of::<f32>() / self.inputs).clamp(1, self.outputs)
+    }
+
+    /// `out = x * W^T` for consecutive rows of the stack as W: `x` tokens x inputs, `out` tokens x
+    /// rows.len(). `tile` is working memory.
+    pub(crate) fn multiply(
+        &self,
+        gguf: &GgufModel,
+        rows: Range<usize>,
+        x: &Matrix,
+        out: &mut Matrix,
+        tile: &mut Vec<f32>,
+    ) -> Result<()> {
+        if x.rows == 0 {
+            return Ok(());
+        }
+        let step = self.tile_rows();
+        for first in rows.clone().step_by(step) {
+            let count = step.min(rows.end - first);
+            tile.resize(count * self.inputs, 0.0);
+            self.decode(gguf, first, tile)?;
+            let width = out.cols;
+            matmul(
+                ViewMut::strided(&mut out.data[first - rows.start..], x.rows, count, width),
+                x.view(),
+                View::rows(tile, count, self.inputs).transposed(),
+                1.0,
+                Parallel::Yes,
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Hyperparameters: `{architecture}.*` keys with their types checked.
+
+use std::path::Path;
+
+use gguf::{Array, Metadata, Value};
+
+use crate::{Error, Result};
+
+/// The keys of one model under its architecture's prefix.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys<'a> {
+    metadata: &'a Metadata,
+    path: &'a Path,
+}
+
+impl<'a> Keys<'a> {
+    pub(crate) fn new(metadata: &'a Metadata, path: &'a Path) -> Self {
+        Self { metadata, path }
+    }
+
+    /// An error about this model.
+    pub(crate) fn error(&self, message: impl Into<String>) -> Error {
+        Error::Model {
+            path: self.path.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn name(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.metadata.architecture())
+    }
+
+    fn wrong(&self, suffix: &str, found: &Value, expected: &str) -> Error {
+        let found = match found {
+            Value::Array(a) => format!("array of {} {:?}", a.len(), a.element_type()),
+            other => format!("{other:?}"),
+        };
+        self.error(format!(
+            "key {}: found {found}, expected {expected}",
+            self.name(suffix)
+        ))
+    }
+
+    /// The error of a key that is needed and not there.
+    pub(crate) fn missing(&self, suffix: &str) -> Error {
+        self.error(format!("key {} is missing", self.name(suffix)))
+    }
+
+    /// A count; `None` when the key is absent.
+    pub(crate) fn optional_count(&self, suffix: &str) -> Result<Option<usize>> {
+        let Some(value) = self.metadata.arch(suffix) else {
+            return Ok(None);
+        };
+        let count = value.as_u64().and_then(|v| u32::try_from(v).ok());
+        match count {
+            Some(v) => Ok(Some(v as usize)),
+            None => Err(self.wrong(suffix, value, "a number from 0 to 2^32 - 1")),
+        }
+    }
+
+    /// A count that must be there and not be zero.
+    pub(crate) fn count(&self, suffix: &str) -> Result<usize> {
+        match self.optional_count(suffix)? {
+            None => Err(self.missing(suffix)),
+            Some(0) => Err(self.error(format!("key {}: found 0, expected at least 1", self.name(suffix)))),
+            Some(n) => Ok(n),
+        }
+    }
+
+    /// A finite number; `None` when the key is absent.
+    pub(crate) fn optional_float(&self, suffix: &str) -> Result<Option<f32>> {
+        let Some(value) = self.metadata.arch(suffix) else {
+            return Ok(None);
+        };
+        match value.as_f64().map(|v| v as f32).filter(|v| v.is_finite()) {
+            Some(v) => Ok(Some(v)),
+            None => Err(self.wrong(suffix, value, "a finite floating-point number")),
+        }
+    }
+
+    /// A finite number above zero; `None` when the key is absent.
+    pub(crate) fn optional_positive(&self, suffix: &str) -> Result<Option<f32>> {
+        match self.optional_float(suffix)? {
+            Some(v) if v <= 0.0 => Err(self.error(format!(
+                "key {}: found {v}, expected a number above 0",
+                self.name(suffix)
+            ))),
+            other => Ok(other),
+        }
+    }
+
+    /// A finite number that must be there.
+    pub(crate) fn float(&self, suffix: &str) -> Result<f32> {
+        self.optional_float(suffix)?.ok_or_else(|| self.missing(suffix))
+    }
+
+    /// A string; `None` when the key is absent.
+    pub(crate) fn optional_str(&self, suffix: &str) -> Result<Option<&'a str>> {
+        let Some(value) = self.metadata.arch(suffix) else {
+            return Ok(None);
+        };
+        match value.as_str() {
+            Some(v) => Ok(Some(v)),
+            None => Err(self.wrong(suffix, value, "a UTF-8 string")),
+        }
+    }
+
+    /// One count for all layers, or one for each; `None` when the key is absent.
+    pub(crate) fn optional_per_layer(&self, suffix: &str, layers: usize) -> Result<Option<PerLayer>> {
+        let Some(value) = self.metadata.arch(suffix) else {
+            return Ok(None);
+        };
+        let Some(array) = value.as_array() else {
+            return Ok(self.optional_count(suffix)?.map(PerLayer::Same));
+        };
+        let counts: Option<Vec<usize>> = match array {
+            Array::U32(v) => Some(v.iter().map(|&n| n as usize).collect()),
+            Array::I32(v) => v.iter().map(|&n| usize::try_from(n).ok()).collect(),
+            _ => None,
+        };
+        match counts {
+            Some(counts) if counts.len() == layers => Ok(Some(PerLayer::Each(counts))),
+            _ => Err(self.wrong(
+                suffix,
+                value,
+                &format!("one number, or {layers} numbers of 32 bits"),
+            )),
+        }
+    }
+
+    /// One flag for each layer.
+    pub(crate) fn optional_flags(&self, suffix: &str, layers: usize) -> Result<Option<Vec<bool>>> {
+        let Some(value) = self.metadata.arch(suffix) else {
+            return Ok(None);
+        };
+        match value.as_array() {
+            Some(Array::Bool(flags)) if flags.len() == layers => Ok(Some(flags.clone())),
+            _ => Err(self.wrong(suffix, value, &format!("{layers} booleans"))),
+        }
+    }
+
+    /// Whether the key holds an array.
+    pub(crate) fn is_array(&self, suffix: &str) -> bool {
+        self.metadata.arch(suffix).is_some_and(|v| v.as_array().is_some())
+    }
+}
+
+/// A count that may differ from layer to layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PerLayer {
+    Same(usize),
+    Each(Vec<usize>),
+}
+
+impl PerLayer {
+    /// The count of one layer; 0 past the last.
+    pub(crate) fn get(&self, layer: usize) -> usize {
+        match self {
+            Self::Same(n) => *n,
+            Self::Each(counts) => counts.get(layer).copied().unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Finds tensors by name and checks their shapes.
+
+use std::path::Path;
+
+use gguf::{GgufModel, TensorInfo};
+
+use super::{BlockMatrix, Keys};
+use crate::layers::{Embedding, ExpertLinear, Linear};
+use crate::ops::Norm;
+use crate::{Error, Result};
+
+/// What an architecture's graph is built from: the file's keys and tensors.
+pub(crate) struct Loader<'a> {
+    pub(crate) gguf: &'a GgufModel,
+    pub(crate) keys: Keys<'a>,
+    path: &'a Path,
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn new(gguf: &'a GgufModel, path: &'a Path) -> Self {
+        Self {
+            gguf,
+            keys: Keys::new(gguf.metadata(), path),
+            path,
+        }
+    }
+
+    /// An error about this model.
+    pub(crate) fn error(&self, message: impl Into<String>) -> Error {
+        Error::Model {
+            path: self.path.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// Whether the file has a tensor.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.gguf.find(name).is_some()
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<usize> {
+        let index = self.gguf.find(name).ok_or_else(|| {
+            self.error(format!(
+                "tensor {name} is missing (expected with shape {shape:?})"
+            ))
+        })?;
+        let info = self.gguf.info(index);
+        if !same_shape(info, shape) {
+            return Err(self.error(format!(
+                "tensor {name}: found shape {:?}, expected {shape:?} from the hyperparameters",
+                info.shape
+            )));
+        }
+        if !quants::can_decode(info.ty) {
+            return Err(self.error(format!(
+                "tensor {name}: type {} cannot be decoded, expected a floating-point or quantized type",
+                info.ty
+            )));
+        }
+        Ok(index)
+    }
+
+    /// An error when the file has no tensor of a layer.
+    pub(crate) fn check_layer(&self, layer: usize) -> Result<()> {
+        let name = format!("blk.{layer}.attn_norm.weight");
+        match self.has(&name) {
+            true => Ok(()),
+            false => Err(self.error(format!("tensor {name} is missing"))),
+        }
+    }
+
+    /// A one-dimensional tensor, decoded.
+    pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
+        let matrix = self.matrix(name, &[len])?;
+        let mut out = vec![0.0; len];
+        matrix.decode(self.gguf, 0, &mut out)?;
+        Ok(out)
+    }
+
+    /// [`Self::vector`], or `None` when the file does not have it.
+    pub(crate) fn optional_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
+        self.has(name).then(|| self.vector(name, len)).transpose()
+    }
+
+    /// A tensor of 1 to 3 dimensions (innermost first) as a stack of matrices.
+    fn matrix(&self, name: &str, shape: &[usize]) -> Result<BlockMatrix> {
+        let tensor = self.find(name, shape)?;
+        let info = self.gguf.info(tensor);
+        let too_large = |_| self.error(format!("tensor {name}: rows are too large for this machine"));
+        Ok(BlockMatrix {
+            name: name.to_owned(),
+            tensor,
+            ty: info.ty,
+            inputs: shape[0],
+            outputs: shape.get(1).copied().unwrap_or(1),
+            row_bytes: usize::try_from(info.row_bytes()).map_err(too_large)?,
+        })
+    }
+
+    /// `{base}.weight` of shape [inputs, outputs], with `{base}.bias` and `{base}.scale` where the file has
+    /// them.
+    pub(crate) fn linear(&self, base: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        let scale = self.optional_vector(&format!("{base}.scale"), 1)?;
+        Ok(Linear {
+            matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs])?,
+            bias: self.optional_vector(&format!("{base}.bias"), outputs)?,
+            scale: scale.map_or(1.0, |s| s[0]),
+        })
+    }
+
+    /// `{base}.weight` of shape [inputs, outputs, experts], with biases and scales for each expert where the
+    /// file has them.
+    pub(crate) fn experts(
+        &self,
+        base: &str,
+        inputs: usize,
+        outputs: usize,
+        experts: usize,
+    ) -> Result<ExpertLinear> {
+        let bias = format!("{base}.bias");
+        let bias = match self.has(&bias) {
+            true => {
+                let matrix = self.matrix(&bias, &[outputs, experts])?;
+                let mut out = vec![0.0; outputs * experts];
+                matrix.decode(self.gguf, 0, &mut out)?;
+                Some(out)
+            }
+            false => None,
+        };
+        Ok(ExpertLinear {
+            matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs, experts])?,
+            bias,
+            scales: self.optional_vector(&format!("{base}.scale"), experts)?,
+        })
+    }
+
+    /// `token_embd.weight`, whose second dimension is the size of the vocabulary.
+    pub(crate) fn embedding(&self, hidden: usize) -> Result<Embedding> {
+        let name = "token_embd.weight";
+        let index = self
+            .gguf
+            .find(name)
+            .ok_or_else(|| self.error(format!("tensor {name} is missing")))?;
+        let info = self.gguf.info(index);
+        let vocabulary = match info.shape[..] {
+            [_, rows] => usize::try_from(rows).ok(),
+            _ => None,
+        };
+        let vocabulary = vocabulary.ok_or_else(|| {
+            self.error(format!(
+                "tensor {name}: found shape {:?}, expected [{hidden}, vocabulary]",
+                info.shape
+            ))
+        })?;
+        Ok(Embedding {
+            matrix: self.matrix(name, &[hidden, vocabulary])?,
+        })
+    }
+
+    /// The matrix from hidden states to logits: `output.weight`, or the embedding where they are tied.
+    pub(crate) fn head(&self, hidden: usize, vocabulary: usize) -> Result<Linear> {
+        if self.has("output.weight") {
+            return self.linear("output", hidden, vocabulary);
+        }
+        Ok(Linear {
+            matrix: self.matrix("token_embd.weight", &[hidden, vocabulary])?,
+            bias: self.optional_vector("output.bias", vocabulary)?,
+            scale: 1.0,
+        })
+    }
+
+    /// A root-mean-square norm over `len` elements: `{base}.weight`.
+    pub(crate) fn rms_norm(&self, base: &str, len: usize, eps: f32) -> Result<Norm> {
+        Ok(Norm {
+            weight: self.vector(&format!("{base}.weight"), len)?,
+            eps,
+        })
+    }
+}
+
+/// Equal but for outer dimensions of 1, which writers drop or keep.
+fn same_shape(info: &TensorInfo, expected: &[usize]) -> bool {
+    let longest = info.shape.len().max(expected.len());
+    (0..longest).all(|i| info.shape.get(i).copied().unwrap_or(1) == expected.get(i).map_or(1, |&d| d as u64))
+}
