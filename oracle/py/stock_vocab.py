@@ -1,10 +1,13 @@
 """Prints what llama.cpp's converter makes of a model directory's vocabulary.
 
-    python stock_vocab.py LLAMA_CPP_SOURCES MODEL_DIR
+    python stock_vocab.py LLAMA_CPP_SOURCES MODEL_DIR [PRE_TOKENIZER]
 
 One line for each `tokenizer.*` key, in the order of the file: the key, the type, the number of
 elements, and the SHA-256 of the value's bytes: the same lines as the example `vocab_digest` prints.
 Needs the packages of requirements-converter.txt.
+
+The converter knows pre-tokenizers only by the ids of published vocabularies. With PRE_TOKENIZER its
+look-up of that one name, and nothing else, is replaced; so vocabularies of our own can be compared.
 """
 
 import hashlib
@@ -16,6 +19,17 @@ from pathlib import Path
 
 SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 STRING, ARRAY = 8, 9
+
+
+# Run in the converter's place: its own main program, after the look-up is replaced.
+WITH_PRE_TOKENIZER = """
+import runpy, sys
+name, converter, sys.argv = sys.argv[1], sys.argv[2], sys.argv[2:]
+sys.path.insert(0, str(__import__("pathlib").Path(converter).parent))
+from conversion.base import TextModel
+TextModel.get_vocab_base_pre = lambda self, tokenizer: name
+runpy.run_path(converter, run_name="__main__")
+"""
 
 
 class Header:
@@ -58,11 +72,13 @@ class Header:
 
 def main():
     sources, model = (Path(a) for a in sys.argv[1:3])
+    converter = [sources / "convert_hf_to_gguf.py"]
+    if len(sys.argv) > 3:
+        converter = ["-c", WITH_PRE_TOKENIZER, sys.argv[3], *converter]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "vocab.gguf"
-        converter = sources / "convert_hf_to_gguf.py"
         done = subprocess.run(
-            [sys.executable, converter, model, "--vocab-only", "--outfile", out],
+            [sys.executable, *converter, model, "--vocab-only", "--outfile", out],
             capture_output=True,
             text=True,
             env={"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"},

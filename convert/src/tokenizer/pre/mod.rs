@@ -1,5 +1,6 @@
 //! The name of a byte-level vocabulary's pre-tokenizer.
 
+mod behaviour;
 mod known_ids;
 
 use super::files::{VocabFiles, input_error};
@@ -7,7 +8,8 @@ use super::hf::HfTokenizer;
 use super::{FoundBy, PreTokenizer};
 use crate::Result;
 
-/// Finds the pre-tokenizer: the one that the user named, else by the ids of a fixed text.
+/// Finds the pre-tokenizer: the one that the user named, else by the ids of a fixed text,
+/// else by how it splits text.
 pub(super) fn find(files: &VocabFiles, hf: &HfTokenizer, named: Option<&str>) -> Result<PreTokenizer> {
     if let Some(name) = named {
         return Ok(PreTokenizer {
@@ -22,11 +24,23 @@ pub(super) fn find(files: &VocabFiles, hf: &HfTokenizer, named: Option<&str>) ->
             found_by: FoundBy::KnownIds,
         });
     }
+    let near = match behaviour::find(files, hf)? {
+        Ok(name) => {
+            return Ok(PreTokenizer {
+                name: name.to_owned(),
+                found_by: FoundBy::Behaviour,
+            });
+        }
+        Err(near) => near,
+    };
+    let nearest: Vec<String> = near.iter().take(3).map(ToString::to_string).collect();
     Err(input_error(
         &files.dir.join("tokenizer.json"),
         format!(
-            "its pre-tokenizer is not a known one (digest {digest}); name the one that it is with \
-             `--pre-tokenizer NAME`"
+            "its pre-tokenizer is not a known one: no published vocabulary gives the ids {digest}, \
+             and no known pre-tokenizer splits text alike. The nearest: {}. If one of them, or \
+             another that llama.cpp knows, is right, name it with `--pre-tokenizer NAME`",
+            nearest.join("; ")
         ),
     ))
 }
