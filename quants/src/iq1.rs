@@ -4,7 +4,7 @@
 //! the sorted weights into three runs, over both shifts, is found by trying all of them. Groups of eight
 //! levels are then moved to points of the codebook.
 
-use crate::grid::{Grid, Place};
+use crate::grid::{Grid, Kernel, Place, error_terms, level};
 
 /// The shift of the values.
 pub(crate) const DELTA: f32 = 0.125;
@@ -15,7 +15,7 @@ pub(crate) const DOWN: [f32; 3] = [-DELTA - 1.0, -DELTA, 1.0 - DELTA];
 
 /// The indices of the weights in ascending order; equal weights (zeros of either sign among them) stay in
 /// order. Not-a-number goes to the ends.
-#[inline]
+#[inline(always)]
 pub(crate) fn ascending<const N: usize>(x: &[f32; N]) -> [u8; N] {
     let mut keys: [u64; N] = std::array::from_fn(|i| {
         let bits = (x[i] + 0.0).to_bits();
@@ -28,7 +28,7 @@ pub(crate) fn ascending<const N: usize>(x: &[f32; N]) -> [u8; N] {
 
 /// The levels of a block whose sorted weights are split before positions `first` and `second`; mirrored for
 /// a negative scale.
-#[inline]
+#[inline(always)]
 pub(crate) fn split_levels<const N: usize>(
     order: &[u8; N],
     (first, second): (usize, usize),
@@ -44,8 +44,8 @@ pub(crate) fn split_levels<const N: usize>(
 
 /// Places a block's groups on the codebook, each with its shift's values. Returns the points, and the scale of
 /// least squares for them: the one given if all groups were points already, or if it would not be positive.
-#[inline]
-pub(crate) fn place_groups<const G: usize>(
+#[inline(always)]
+pub(crate) fn place_groups<K: Kernel, const G: usize>(
     grid: &Grid<8>,
     x: &[[f32; 8]],
     weights: &[[f32; 8]],
@@ -53,25 +53,32 @@ pub(crate) fn place_groups<const G: usize>(
     values: &[&[f32; 3]; G],
     scale: f32,
 ) -> ([u16; G], f32) {
-    let mut points = [0; G];
+    let mut codes = [0; G];
     let mut all_on_grid = true;
     for group in 0..G {
-        points[group] = match grid.locate(&levels[group]) {
-            Place::On(point) => point,
+        let code = (0..8)
+            .map(|axis| u16::from(levels[group][axis]) << (2 * axis))
+            .sum();
+        codes[group] = match grid.locate(code) {
+            Place::On => code,
             Place::Off(candidates) => {
                 all_on_grid = false;
-                grid.nearest(candidates, values[group], &x[group], &weights[group], scale)
+                let values = std::array::from_fn(|column| values[group][(column % 4).min(2)]);
+                K::nearest(
+                    candidates,
+                    &error_terms(&values, &x[group], &weights[group], scale),
+                )
             }
         };
     }
+    let points = codes.map(|code| grid.index(code));
     if all_on_grid {
         return (points, scale);
     }
     let (mut sum_qx, mut sum_q2) = (0.0, 0.0);
     for group in 0..G {
-        let point = grid.point(points[group]);
         for axis in 0..8 {
-            let value = values[group][usize::from(point[axis])];
+            let value = values[group][level::<8>(codes[group], axis)];
             let weight = weights[group][axis];
             sum_qx += weight * value * x[group][axis];
             sum_q2 += weight * value * value;
@@ -82,7 +89,7 @@ pub(crate) fn place_groups<const G: usize>(
 }
 
 /// The largest magnitude.
-#[inline]
+#[inline(always)]
 pub(crate) fn largest_magnitude(x: &[f32]) -> f32 {
     x.iter()
         .fold(x[0].abs(), |max, x| if max > x.abs() { max } else { x.abs() })

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::block::{blocks, blocks_mut};
 use crate::f16;
-use crate::grid;
+use crate::grid::{self, Kernel, Portable};
 use crate::iq1::{DELTA, DOWN, UP, ascending, largest_magnitude, place_groups, split_levels};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
@@ -49,6 +49,12 @@ fn values(up: bool) -> &'static [f32; 3] {
 
 /// Encodes whole blocks.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Portable>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let grid = grid::iq1();
     for (index, (x, block)) in x
         .as_chunks::<256>()
@@ -80,7 +86,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
             };
             let levels = split_levels(&order, at, scale < 0.0);
             let up = up.map(|up| up != (scale < 0.0));
-            let (points, scale) = place_groups(
+            let (points, scale) = place_groups::<K, _>(
                 grid,
                 x.as_chunks().0,
                 weights[index].as_chunks().0,
@@ -104,10 +110,10 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
             block.high[index] |= u8::from(!up[0]) << 3 | u8::from(!up[1]) << 7;
             let multiple = f32::from(2 * codes[index] + 1);
             for group in 0..2 {
-                let point = grid.point(points[group]);
+                let point = &grid::IQ1[usize::from(points[group])];
                 for axis in 0..8 {
                     let weight = weights[index][8 * group + axis];
-                    let value = values(up[group])[usize::from(point[axis])] * multiple;
+                    let value = values(up[group])[(point[axis] + 1) as usize] * multiple;
                     sum_qx += weight * value * blocks[index][8 * group + axis];
                     sum_q2 += weight * value * value;
                 }
@@ -129,7 +135,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 ///
 /// With values one apart, the sums for a split come from sums over everything and over what is below each
 /// boundary; these are kept for each half.
-#[inline]
+#[inline(always)]
 fn best_split(x: &[f32; 16], weights: &[f32; 16], order: &[u8; 16]) -> Option<Split> {
     let mut sums_x = [[0.0f32; 2]; 17];
     let mut sums_w = [[0.0f32; 2]; 17];

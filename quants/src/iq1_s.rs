@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid;
+use crate::grid::{self, Kernel, Portable};
 use crate::iq1::{DELTA, DOWN, UP, ascending, largest_magnitude, place_groups, split_levels};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
@@ -32,6 +32,12 @@ struct Split {
 
 /// Encodes whole blocks. The format is meant for use with importance; without, x² stands in for it.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Portable>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let grid = grid::iq1();
     for (index, (x, block)) in x
         .as_chunks::<256>()
@@ -57,7 +63,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
             };
             let levels = split_levels(&order, at, scale < 0.0);
             let up = up != (scale < 0.0);
-            let (points, scale) = place_groups(
+            let (points, scale) = place_groups::<K, _>(
                 grid,
                 x.as_chunks().0,
                 weights.as_chunks().0,
@@ -88,7 +94,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 }
 
 /// The best of all splits into three runs, with either shift; `None` if all weights of error are zero.
-#[inline]
+#[inline(always)]
 fn best_split(x: &[f32; 32], weights: &[f32; 32], order: &[u8; 32]) -> Option<Split> {
     let mut sums_x = [0.0; 33];
     let mut sums_w = [0.0; 33];

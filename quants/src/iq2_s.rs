@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Refit, Search, fold_signs, sign};
+use crate::grid::{self, Fit, Kernel, Portable, Refit, Search, fold_signs, sign};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
 
@@ -32,6 +32,12 @@ const SEARCH: Search = Search {
 
 /// Encodes whole blocks.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Portable>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let grid = grid::iq2_s();
     for (index, (x, block)) in x
         .as_chunks::<256>()
@@ -64,7 +70,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
                 scale,
                 points,
                 inverted,
-            } = grid::fit(grid, SEARCH, &magnitudes, &weights, max, max / 5.0);
+            } = grid::fit::<K, _, _, 24>(grid, SEARCH, &magnitudes, &weights, max, max / 5.0);
             for group in 0..2 {
                 let [low, high] = points[group].to_le_bytes();
                 let at = 2 * index + group;

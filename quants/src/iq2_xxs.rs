@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::grid::{self, Fit, Kernel, Portable, Refit, SIGNS, Search, fold_signs_even, sign};
 use crate::search::{NEGLIGIBLE, fit_positive, sum_of_squares};
 use crate::weights::{block_weights, part};
 
@@ -35,6 +35,12 @@ const SEARCH: Search = Search {
 
 /// Encodes whole blocks. The format is meant for use with importance; without, x² stands in for it.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Portable>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let grid = grid::iq2_xxs();
     for (index, (x, block)) in x
         .as_chunks::<256>()
@@ -72,7 +78,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
                 scale,
                 points,
                 inverted,
-            } = grid::fit(grid, SEARCH, &magnitudes, &weight_groups, reach, first);
+            } = grid::fit::<K, _, _, 16>(grid, SEARCH, &magnitudes, &weight_groups, reach, first);
             for group in 0..4 {
                 let code = if inverted {
                     !signs[group] & 0x7f

@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Refit, Search, fold_signs, sign};
+use crate::grid::{self, Fit, Kernel, Portable, Refit, Search, fold_signs, sign};
 use crate::iq3_xxs::quarters;
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
@@ -35,6 +35,12 @@ const SEARCH: Search = Search {
 /// bits stay in place, so such weights are decoded to something else. It takes 32 consecutive zeros among
 /// 256 weights that are not all zero.)
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Portable>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let grid = grid::iq3_s();
     for (index, (x, block)) in x
         .as_chunks::<256>()
@@ -65,7 +71,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
                 scale,
                 points,
                 inverted,
-            } = grid::fit(grid, SEARCH, &magnitudes, &quarters(&weights), max, max / 15.0);
+            } = grid::fit::<K, _, _, 24>(grid, SEARCH, &magnitudes, &quarters(&weights), max, max / 15.0);
             for (group, point) in points.into_iter().enumerate() {
                 let [low, high] = point.to_le_bytes();
                 block.low[stored][group] = low;

@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::grid::{self, Fit, Kernel, Portable, Refit, SIGNS, Search, fold_signs_even, sign};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
 
@@ -30,6 +30,12 @@ const SEARCH: Search = Search {
 
 /// Encodes whole blocks.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Portable>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let grid = grid::iq3_xxs();
     for (index, (x, block)) in x
         .as_chunks::<256>()
@@ -67,7 +73,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
                 scale,
                 points,
                 inverted,
-            } = grid::fit(grid, SEARCH, &magnitudes, &quarters(&weights), max, max / 15.0);
+            } = grid::fit::<K, _, _, 32>(grid, SEARCH, &magnitudes, &quarters(&weights), max, max / 15.0);
             block.points[index] = points.map(|point| point as u8);
             if inverted {
                 words[index] = !words[index] & 0x0fff_ffff;
@@ -89,7 +95,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 }
 
 /// A block of 32 as groups of four.
-#[inline]
+#[inline(always)]
 pub(crate) fn quarters(x: &[f32]) -> [[f32; 4]; 8] {
     std::array::from_fn(|group| x.as_chunks::<4>().0[group])
 }

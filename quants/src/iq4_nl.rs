@@ -44,7 +44,7 @@ pub(crate) fn nearest_value(x: f32) -> u8 {
 }
 
 /// The scale that minimizes Σ weight·(x − scale·value)²; zero for a negligible block.
-#[inline]
+#[inline(always)]
 pub(crate) fn fit_scale(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
     let extreme = signed_extreme(x);
     if extreme.abs() < NEGLIGIBLE {
@@ -65,7 +65,7 @@ pub(crate) fn fit_scale(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
 }
 
 /// Σ weight·x·value and Σ weight·value² with the values nearest to `inverse`·x.
-#[inline]
+#[inline(always)]
 fn moments(x: &[f32; 32], weights: &[f32; 32], inverse: f32) -> (f32, f32) {
     let values = x.map(|x| f32::from(VALUES[usize::from(nearest_value(inverse * x))]));
     let (mut sum_qx, mut sum_q2) = (0.0, 0.0);
@@ -77,7 +77,7 @@ fn moments(x: &[f32; 32], weights: &[f32; 32], inverse: f32) -> (f32, f32) {
 }
 
 /// The nearest values' indices for a block of this scale, as stored.
-#[inline]
+#[inline(always)]
 pub(crate) fn pack(x: &[f32; 32], scale: f32) -> [u8; 16] {
     let inverse = if scale != 0.0 { 1.0 / scale } else { 0.0 };
     let indices = x.map(|x| nearest_value(inverse * x));
@@ -85,7 +85,7 @@ pub(crate) fn pack(x: &[f32; 32], scale: f32) -> [u8; 16] {
 }
 
 /// The values of a stored block times `scale`.
-#[inline]
+#[inline(always)]
 pub(crate) fn unpack(qs: &[u8; 16], scale: f32, y: &mut [f32; 32]) {
     for (i, q) in qs.iter().enumerate() {
         y[i] = scale * f32::from(VALUES[usize::from(q & 0xf)]);

@@ -107,3 +107,70 @@ proptest! {
         }
     }
 }
+
+/// Rows of the kinds that encoders find hard, with an importance for each weight.
+pub(crate) fn hard_rows() -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
+    let normal = proptest::collection::vec(-1.0_f32..1.0, 512);
+    let cubed = proptest::collection::vec((-1.0_f32..1.0).prop_map(|x| x * x * x), 512);
+    let levels = proptest::collection::vec((-4_i8..5).prop_map(|x| f32::from(x) * 0.125), 512);
+    let sparse = proptest::collection::vec(prop_oneof![4 => Just(0.0_f32), 1 => -1.0_f32..1.0], 512);
+    let any = proptest::collection::vec(any_float(), 512);
+    let scaled = |row: Vec<f32>, exponent: i32| row.into_iter().map(|x| x * 2_f32.powi(exponent)).collect();
+    let rows = prop_oneof![
+        4 => (normal, -8_i32..8).prop_map(move |(row, exponent)| scaled(row, exponent)),
+        2 => (cubed, -40_i32..30).prop_map(move |(row, exponent)| scaled(row, exponent)),
+        2 => levels,
+        2 => sparse,
+        1 => any,
+    ];
+    let importance = proptest::collection::vec(prop_oneof![4 => 0.0_f32..2.0, 1 => Just(0.0)], 512);
+    (rows, importance)
+}
+
+/// Tests that the kernels of an instruction set give the scalar ones' bits, for every type.
+macro_rules! isa_agrees_with_scalar {
+    ($isa:expr) => {
+        mod agrees_with_scalar {
+            use proptest::prelude::*;
+
+            use crate::{Isa, can_decode, can_encode, decode_with, encode_with, requires_importance, tests};
+
+            proptest! {
+                #![proptest_config(ProptestConfig::with_cases(128))]
+
+                #[test]
+                fn encoders((row, importance) in tests::hard_rows()) {
+                    let types = gguf::TYPES.iter().filter(|info| can_encode(info.ty));
+                    for ty in types.map(|info| info.ty) {
+                        for importance in [Some(&importance[..]), None] {
+                            if importance.is_none() && requires_importance(ty) {
+                                continue;
+                            }
+                            let mut scalar = vec![0; row.len() / ty.block_len() * ty.block_bytes()];
+                            let mut vector = vec![0xaa; scalar.len()];
+                            encode_with(Isa::Scalar, ty, &row, row.len(), importance, &mut scalar).unwrap();
+                            encode_with($isa, ty, &row, row.len(), importance, &mut vector).unwrap();
+                            prop_assert!(scalar == vector, "{ty}, importance: {}", importance.is_some());
+                        }
+                    }
+                }
+
+                #[test]
+                fn decoders(bytes in proptest::collection::vec(any::<u8>(), 2048)) {
+                    for info in gguf::TYPES.iter().filter(|info| can_decode(info.ty)) {
+                        let bytes = &bytes[..bytes.len() / info.block_bytes * info.block_bytes];
+                        let mut scalar = vec![0.0; bytes.len() / info.block_bytes * info.block_len];
+                        let mut vector = scalar.clone();
+                        decode_with(Isa::Scalar, info.ty, bytes, &mut scalar).unwrap();
+                        decode_with($isa, info.ty, bytes, &mut vector).unwrap();
+                        for (x, y) in scalar.iter().zip(&vector) {
+                            let same = x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
+                            prop_assert!(same, "{}: {x} and {y}", info.ty);
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+pub(crate) use isa_agrees_with_scalar;

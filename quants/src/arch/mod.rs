@@ -1,5 +1,8 @@
 //! Instruction sets: which one is used, and which functions of the codec table it replaces.
 
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
 use std::sync::OnceLock;
 
 use crate::codec::Codec;
@@ -81,7 +84,15 @@ impl Isa {
     }
 }
 
-/// A row of the codec table with the functions that an instruction set has of its own.
-pub(crate) fn specialize(_isa: Isa, scalar: Codec) -> Codec {
-    scalar
+/// A row of the codec table with the functions that an instruction set has of its own; the row itself where
+/// this machine lacks it.
+pub(crate) fn specialize(isa: Isa, scalar: Codec) -> Codec {
+    if !isa.is_available() {
+        return scalar;
+    }
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512 => x86_64::avx2::specialize(scalar),
+        _ => scalar,
+    }
 }

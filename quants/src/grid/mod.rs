@@ -51,114 +51,135 @@ pub(crate) static IQ1: Codebook<8, 2048> = expand(&points::IQ1, &[-1, 0, 1]);
 pub(crate) static IQ3_XXS: Codebook<4, 256> = expand(&points::IQ3_XXS, &[4, 12, 20, 28, 36, 44, 52, 62]);
 pub(crate) static IQ3_S: Codebook<4, 512> = expand(&points::IQ3_S, &[1, 3, 5, 7, 9, 11, 13, 15]);
 
-/// A codebook prepared for encoding: for every group of levels, its index or its neighbours.
+/// A codebook prepared for encoding: for every code of a group of levels, its index or its neighbours.
+///
+/// Codes are packed as in [`points`].
 pub(crate) struct Grid<const D: usize> {
-    /// The levels of each point.
-    points: Vec<[u8; D]>,
-    /// For each cell (a group of levels, see [`cell`]): the index of its point, or `!start` of its neighbours.
-    cells: Vec<i32>,
-    /// Neighbour lists one after another, each preceded by its length.
-    neighbours: Vec<u16>,
+    /// Where each code lies.
+    cells: Vec<Cell>,
+    /// The codes of neighbours, list after list, each filled up to whole chunks with its last.
+    neighbours: Vec<[u16; 8]>,
+}
+
+/// Where a code lies: [`Cell::ON`] and the index of its point, or the extent of its list of neighbours.
+#[derive(Clone, Copy)]
+struct Cell {
+    start: u16,
+    chunks: u8,
+}
+
+impl Cell {
+    /// The number of chunks that no list has.
+    const ON: u8 = 0;
 }
 
 /// Where a group of levels lies in a codebook.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place<'a> {
-    /// On the point of this index.
-    On(u16),
-    /// On none; these points are the candidates, nearest first.
-    Off(&'a [u16]),
+    /// On a point.
+    On,
+    /// On none; these points are the candidates, nearest first, the last one repeated.
+    Off(&'a [[u16; 8]]),
 }
 
-/// Numbers a group of levels: lowest coordinate first, in base [`levels`].
-#[inline]
-fn cell<const D: usize>(group: &[u8; D]) -> usize {
-    group
-        .iter()
-        .rev()
-        .fold(0, |cell, &level| cell * levels(D) + usize::from(level))
+/// The level of a coordinate in a code.
+#[inline(always)]
+pub(crate) fn level<const D: usize>(code: u16, axis: usize) -> usize {
+    usize::from(code >> (bits(D) * axis)) & ((1 << bits(D)) - 1)
 }
 
 impl<const D: usize> Grid<D> {
-    /// Prepares the codebook of these packed points; a cell's neighbours are the points at its `shells` smallest
-    /// distinct distances.
-    fn build(packed: &[u16], shells: usize) -> Self {
-        let mask = (1 << bits(D)) - 1;
-        let points: Vec<[u8; D]> = packed
-            .iter()
-            .map(|code| std::array::from_fn(|axis| ((code >> (bits(D) * axis)) & mask) as u8))
-            .collect();
-        let mut cells = vec![-1; levels(D).pow(D as u32)];
-        for (index, point) in points.iter().enumerate() {
-            cells[cell(point)] = index as i32;
-        }
+    /// Prepares the codebook of these codes; a code's neighbours are the points at its `shells` smallest distinct
+    /// distances.
+    fn build(points: &[u16], shells: usize) -> Self {
+        let mut cells = vec![
+            Cell {
+                start: 0,
+                chunks: Cell::ON
+            };
+            1 << (bits(D) * D)
+        ];
         let mut neighbours = Vec::new();
         let mut ranked: Vec<(u32, u16)> = Vec::with_capacity(points.len());
-        for (number, place) in cells.iter_mut().enumerate() {
-            if *place >= 0 {
+        let levels_of = |code: u16| std::array::from_fn(|axis| level::<D>(code, axis) as i32);
+        let point_levels: Vec<[i32; D]> = points.iter().map(|code| levels_of(*code)).collect();
+        for (code, cell) in (0..=u16::MAX).zip(&mut cells) {
+            let here = levels_of(code);
+            if here.iter().any(|level| *level >= levels(D) as i32) {
+                continue; // no level is that high
+            }
+            if let Ok(index) = points.binary_search(&code) {
+                cell.start = index as u16;
                 continue;
             }
-            let mut rest = number;
-            let here: [i32; D] = std::array::from_fn(|_| {
-                let level = rest % levels(D);
-                rest /= levels(D);
-                level as i32
-            });
-            nearest_shells(&points, &here, shells, &mut ranked);
-            *place = !(neighbours.len() as i32);
-            neighbours.push(ranked.len() as u16);
-            neighbours.extend(ranked.iter().map(|&(_, index)| index));
+            nearest_shells(&point_levels, &here, shells, &mut ranked);
+            cell.start = neighbours.len() as u16;
+            for chunk in ranked.chunks(8) {
+                let code_at =
+                    |i: usize| points[usize::from(chunk.get(i).unwrap_or(&chunk[chunk.len() - 1]).1)];
+                neighbours.push(std::array::from_fn(code_at));
+            }
+            cell.chunks = (neighbours.len() - usize::from(cell.start)) as u8;
         }
-        Self {
-            points,
-            cells,
-            neighbours,
+        Self { cells, neighbours }
+    }
+
+    /// Looks the code of a group of levels up. Each level must be below [`levels`].
+    #[inline(always)]
+    pub(crate) fn locate(&self, code: u16) -> Place<'_> {
+        let Cell { start, chunks } = self.cells[usize::from(code)];
+        match chunks {
+            Cell::ON => Place::On,
+            _ => Place::Off(&self.neighbours[usize::from(start)..][..usize::from(chunks)]),
         }
     }
 
-    /// The levels of a point.
-    #[inline]
-    pub(crate) fn point(&self, index: u16) -> &[u8; D] {
-        &self.points[usize::from(index)]
+    /// The index of the point with this code.
+    #[inline(always)]
+    pub(crate) fn index(&self, code: u16) -> u16 {
+        self.cells[usize::from(code)].start
     }
+}
 
-    /// Looks a group of levels up. Each must be below [`levels`].
-    #[inline]
-    pub(crate) fn locate(&self, group: &[u8; D]) -> Place<'_> {
-        let place = self.cells[cell(group)];
-        if place >= 0 {
-            return Place::On(place as u16);
-        }
-        let start = !place as usize;
-        let len = usize::from(self.neighbours[start]);
-        Place::Off(&self.neighbours[start + 1..start + 1 + len])
-    }
+/// What each level of each coordinate adds to Σ weight·(scale·value − x)², in eight columns that repeat where
+/// there are less levels. `values` gives the value of each column.
+#[inline(always)]
+pub(crate) fn error_terms<const D: usize>(
+    values: &[f32; 8],
+    x: &[f32; D],
+    weights: &[f32; D],
+    scale: f32,
+) -> [[f32; 8]; D] {
+    let products = values.map(|value| scale * value);
+    std::array::from_fn(|axis| {
+        products.map(|product| {
+            let difference = product - x[axis];
+            weights[axis] * difference * difference
+        })
+    })
+}
 
-    /// The candidate with the smallest Σ weight·(scale·value − x)², the first of equals. `values` gives the
-    /// value of each level.
+/// The inner loop of the search, which an instruction set may replace.
+pub(crate) trait Kernel {
+    /// The candidate with the smallest sum of [`error_terms`], the first of equals.
     ///
     /// Where no sum is below the largest finite number (infinite or NaN input, on which ggml aborts), it is
     /// the first candidate.
-    #[inline]
-    pub(crate) fn nearest(
-        &self,
-        candidates: &[u16],
-        values: &[f32],
-        x: &[f32; D],
-        weights: &[f32; D],
-        scale: f32,
-    ) -> u16 {
+    fn nearest<const D: usize>(candidates: &[[u16; 8]], terms: &[[f32; 8]; D]) -> u16;
+}
+
+/// The specification.
+pub(crate) struct Portable;
+
+impl Kernel for Portable {
+    #[inline(always)]
+    fn nearest<const D: usize>(candidates: &[[u16; 8]], terms: &[[f32; 8]; D]) -> u16 {
         let mut best = f32::MAX;
-        let mut nearest = candidates[0];
-        for &candidate in candidates {
-            let point = self.point(candidate);
-            let mut distance = 0.0;
-            for axis in 0..D {
-                let difference = scale * values[usize::from(point[axis])] - x[axis];
-                distance += weights[axis] * difference * difference;
-            }
-            if distance < best {
-                best = distance;
+        let mut nearest = candidates[0][0];
+        for &candidate in candidates.as_flattened() {
+            let sum = (0..D).fold(0.0, |sum, axis| sum + terms[axis][level::<D>(candidate, axis)]);
+            if sum < best {
+                best = sum;
                 nearest = candidate;
             }
         }
@@ -168,16 +189,14 @@ impl<const D: usize> Grid<D> {
 
 /// Puts into `ranked` the points at the `shells` smallest distinct distances from `here`, by distance and index.
 fn nearest_shells<const D: usize>(
-    points: &[[u8; D]],
+    points: &[[i32; D]],
     here: &[i32; D],
     shells: usize,
     ranked: &mut Vec<(u32, u16)>,
 ) {
     ranked.clear();
     ranked.extend(points.iter().zip(0..).map(|(point, index)| {
-        let distance: i32 = (0..D)
-            .map(|axis| (i32::from(point[axis]) - here[axis]).pow(2))
-            .sum();
+        let distance: i32 = (0..D).map(|axis| (point[axis] - here[axis]).pow(2)).sum();
         (distance as u32, index)
     }));
     let mut limit = 0;
@@ -219,58 +238,60 @@ grids! {
 mod tests {
     use super::*;
 
-    fn check<const D: usize>(grid: &Grid<D>) {
-        assert!(
-            grid.points.is_sorted_by_key(cell),
-            "the lists are in order of code"
-        );
+    fn check<const D: usize>(grid: &Grid<D>, points: &[u16]) {
+        assert!(points.is_sorted(), "the lists are in order of code");
+        assert!(grid.neighbours.len() <= usize::from(u16::MAX));
         for number in 0..levels(D).pow(D as u32) {
-            let group: [u8; D] =
-                std::array::from_fn(|axis| (number / levels(D).pow(axis as u32) % levels(D)) as u8);
-            assert_eq!(cell(&group), number);
-            match grid.locate(&group) {
-                Place::On(index) => assert_eq!(grid.point(index), &group),
+            let level_at = |axis: usize| number / levels(D).pow(axis as u32) % levels(D);
+            let code = (0..D)
+                .map(|axis| (level_at(axis) << (bits(D) * axis)) as u16)
+                .sum();
+            assert!((0..D).all(|axis| level::<D>(code, axis) == level_at(axis)));
+            match grid.locate(code) {
+                Place::On => assert_eq!(points[usize::from(grid.index(code))], code),
                 Place::Off(candidates) => {
-                    assert!(!candidates.is_empty());
-                    assert!(!grid.points.contains(&group));
+                    assert!(!candidates.is_empty() && candidates.len() < 256);
+                    assert!(!points.contains(&code));
                 }
             }
         }
         assert!(
-            matches!(grid.locate(&[0; D]), Place::On(0)),
+            matches!(grid.locate(0), Place::On) && grid.index(0) == 0,
             "the point of index 0 is all lowest levels"
         );
     }
 
     #[test]
     fn every_group_of_levels_has_a_place() {
-        check(iq2_xxs());
-        check(iq2_xs());
-        check(iq2_s());
-        check(iq1());
-        check(iq3_xxs());
-        check(iq3_s());
+        check(iq2_xxs(), &points::IQ2_XXS);
+        check(iq2_xs(), &points::IQ2_XS);
+        check(iq2_s(), &points::IQ2_S);
+        check(iq1(), &points::IQ1);
+        check(iq3_xxs(), &points::IQ3_XXS);
+        check(iq3_s(), &points::IQ3_S);
     }
 
     #[test]
     fn neighbours_are_whole_shells_in_order() {
         let grid = iq2_xs();
-        let group = [1, 1, 1, 1, 1, 1, 1, 1];
-        let Place::Off(candidates) = grid.locate(&group) else {
+        let Place::Off(candidates) = grid.locate(0x5555) else {
             panic!("is a point")
         };
-        let distance = |index: u16| -> u32 {
-            grid.point(index)
-                .iter()
-                .zip(group)
-                .map(|(&a, b): (&u8, u8)| u32::from(a.abs_diff(b)).pow(2))
-                .sum()
-        };
-        let ranks: Vec<_> = candidates.iter().map(|&index| (distance(index), index)).collect();
+        let distance =
+            |code: u16| -> usize { (0..8).map(|axis| level::<8>(code, axis).abs_diff(1).pow(2)).sum() };
+        let mut ranks: Vec<_> = candidates
+            .as_flattened()
+            .iter()
+            .map(|&code| (distance(code), grid.index(code)))
+            .collect();
+        ranks.dedup();
         assert!(ranks.is_sorted());
         let farthest = ranks.last().unwrap().0;
-        let near = (0..512).filter(|&index| distance(index) <= farthest).count();
-        assert_eq!(near, candidates.len());
+        let near = points::IQ2_XS
+            .iter()
+            .filter(|&&code| distance(code) <= farthest)
+            .count();
+        assert_eq!(near, ranks.len());
         let mut distances: Vec<_> = ranks.iter().map(|rank| rank.0).collect();
         distances.dedup();
         assert_eq!(distances.len(), 2);

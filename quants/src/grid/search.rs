@@ -1,10 +1,7 @@
 //! The search for a block's scale that IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS and IQ3_S share.
 
-use super::{Grid, Place, levels};
+use super::{Grid, Kernel, Place, bits, error_terms, levels};
 use crate::round::nearest_int;
-
-/// The values of the levels during the search: odd numbers, so that a scale is half a step.
-const ODD: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
 
 /// Which groups are placed again with the best scale, when it is positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +40,9 @@ pub(crate) struct Fit<const G: usize> {
 ///
 /// `x` are magnitudes, `largest` is what the largest value stands for in the middle of the search, and
 /// `scale` is the outcome if none of the scales tried is better than a block of zeros. A NaN scale, on which
-/// ggml aborts, becomes 0.
-#[inline]
-pub(crate) fn fit<const D: usize, const G: usize>(
+/// ggml aborts, becomes 0. `T` lanes hold all tries.
+#[inline(always)]
+pub(crate) fn fit<K: Kernel, const D: usize, const G: usize, const T: usize>(
     grid: &Grid<D>,
     search: Search,
     x: &[[f32; D]; G],
@@ -55,34 +52,53 @@ pub(crate) fn fit<const D: usize, const G: usize>(
 ) -> Fit<G> {
     let top = (2 * levels(D) - 1) as f32;
     let roots = weights.map(|group| group.map(f32::sqrt));
-    let mut points = [0; G];
-    let mut on_grid = [search.refit == Refit::OnlyOff; G];
-    let mut best = 0.0;
-    for offset in -search.tries..=search.tries {
-        let inverse = (top + f32::from(offset) * search.step) / largest;
-        let this_scale = 1.0 / inverse;
-        let mut tried = [0; G];
-        let mut tried_on_grid = [true; G];
-        for group in 0..G {
-            (tried[group], tried_on_grid[group]) = place(grid, &x[group], &roots[group], inverse, this_scale);
+    let tries = 2 * search.tries as usize + 1;
+    let inverses: [f32; T] = std::array::from_fn(|lane| {
+        let offset = lane.min(tries - 1) as i8 - search.tries;
+        (top + f32::from(offset) * search.step) / largest
+    });
+    let scales = inverses.map(|inverse| 1.0 / inverse);
+    let mut tried = [[0; T]; G];
+    let mut tried_off = [0u32; G];
+    for group in 0..G {
+        tried[group] = round(&x[group], &inverses);
+        for (lane, code) in tried[group][..tries].iter_mut().enumerate() {
+            if let Place::Off(candidates) = grid.locate(*code as u16) {
+                let terms = error_terms(&odd(D), &x[group], &roots[group], scales[lane]);
+                *code = u32::from(K::nearest(candidates, &terms));
+                tried_off[group] |= 1 << lane;
+            }
         }
-        let (sum_qx, sum_q2) = moments(grid, &tried, x, weights);
+    }
+    let (sums_qx, sums_q2) = moments(&tried, x, weights);
+    let mut best = 0.0;
+    let mut codes = [0; G];
+    let mut off_grid = [search.refit != Refit::OnlyOff; G];
+    for lane in 0..tries {
+        let (sum_qx, sum_q2) = (sums_qx[lane], sums_q2[lane]);
         if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
             scale = sum_qx / sum_q2;
             best = scale * sum_qx;
-            points = tried;
-            on_grid = tried_on_grid;
+            codes = tried.map(|codes| codes[lane]);
+            off_grid = tried_off.map(|lanes| lanes >> lane & 1 == 1);
         }
     }
-    let again = search.refit == Refit::Always || on_grid.contains(&false);
+    let again = search.refit == Refit::Always || off_grid.contains(&true);
     if again && scale > 0.0 {
-        let inverse = 1.0 / scale;
         for group in 0..G {
-            if search.refit != Refit::OnlyOff || !on_grid[group] {
-                (points[group], _) = place(grid, &x[group], &roots[group], inverse, scale);
+            if search.refit == Refit::OnlyOff && !off_grid[group] {
+                continue;
             }
+            let [code] = round(&x[group], &[1.0 / scale]);
+            codes[group] = match grid.locate(code as u16) {
+                Place::On => code,
+                Place::Off(candidates) => {
+                    let terms = error_terms(&odd(D), &x[group], &roots[group], scale);
+                    u32::from(K::nearest(candidates, &terms))
+                }
+            };
         }
-        let (sum_qx, sum_q2) = moments(grid, &points, x, weights);
+        let ([sum_qx], [sum_q2]) = moments(&codes.map(|code| [code]), x, weights);
         if sum_q2 > 0.0 {
             scale = sum_qx / sum_q2;
         }
@@ -92,58 +108,66 @@ pub(crate) fn fit<const D: usize, const G: usize>(
     }
     Fit {
         scale: if scale < 0.0 { -scale } else { scale },
-        points,
+        points: codes.map(|code| grid.index(code as u16)),
         inverted: scale < 0.0,
     }
 }
 
-/// The point that stands for a group at this scale, and whether the group's rounded levels are that point.
-#[inline]
-fn place<const D: usize>(
-    grid: &Grid<D>,
-    x: &[f32; D],
-    roots: &[f32; D],
-    inverse: f32,
-    scale: f32,
-) -> (u16, bool) {
-    let highest = levels(D) as i32 - 1;
-    let group = x.map(|x| nearest_int(0.5 * (inverse * x - 1.0)).clamp(0, highest) as u8);
-    match grid.locate(&group) {
-        Place::On(index) => (index, true),
-        Place::Off(candidates) => (grid.nearest(candidates, &ODD, x, roots, scale), false),
-    }
+/// The values of the levels during the search, odd numbers, so that a scale is half a step; in eight columns
+/// that repeat.
+#[inline(always)]
+fn odd(dimensions: usize) -> [f32; 8] {
+    let mask = (1 << bits(dimensions)) - 1;
+    std::array::from_fn(|level| (2 * (level & mask) + 1) as f32)
 }
 
-/// Σ weight·x·value and Σ weight·value² over a block.
-#[inline]
-fn moments<const D: usize, const G: usize>(
-    grid: &Grid<D>,
-    points: &[u16; G],
-    x: &[[f32; D]; G],
-    weights: &[[f32; D]; G],
-) -> (f32, f32) {
-    let (mut sum_qx, mut sum_q2) = (0.0, 0.0);
-    for group in 0..G {
-        let point = grid.point(points[group]);
-        for axis in 0..D {
-            let value = ODD[usize::from(point[axis])];
-            let weight = weights[group][axis];
-            sum_qx += weight * x[group][axis] * value;
-            sum_q2 += weight * value * value;
+/// The codes of a group rounded at each inverse scale.
+#[inline(always)]
+fn round<const D: usize, const T: usize>(x: &[f32; D], inverses: &[f32; T]) -> [u32; T] {
+    let highest = levels(D) as i32 - 1;
+    let mut codes = [0; T];
+    for axis in 0..D {
+        for lane in 0..T {
+            let level = nearest_int(0.5 * (inverses[lane] * x[axis] - 1.0)).clamp(0, highest);
+            codes[lane] |= (level as u32) << (bits(D) * axis);
         }
     }
-    (sum_qx, sum_q2)
+    codes
+}
+
+/// Σ weight·x·value and Σ weight·value² over a block, for each lane's codes.
+#[inline(always)]
+fn moments<const D: usize, const G: usize, const T: usize>(
+    codes: &[[u32; T]; G],
+    x: &[[f32; D]; G],
+    weights: &[[f32; D]; G],
+) -> ([f32; T], [f32; T]) {
+    let mask = (1 << bits(D)) - 1;
+    let (mut sums_qx, mut sums_q2) = ([0.0; T], [0.0; T]);
+    for group in 0..G {
+        for axis in 0..D {
+            let weight = weights[group][axis];
+            let weighted = weight * x[group][axis];
+            for lane in 0..T {
+                let level = codes[group][lane] >> (bits(D) * axis) & mask;
+                let value = (2 * level + 1) as i32 as f32;
+                sums_qx[lane] += weighted * value;
+                sums_q2[lane] += weight * value * value;
+            }
+        }
+    }
+    (sums_qx, sums_q2)
 }
 
 /// The largest value.
-#[inline]
+#[inline(always)]
 pub(crate) fn largest(x: &[f32]) -> f32 {
     x.iter().fold(x[0], |max, &x| if max > x { max } else { x })
 }
 
 /// Quantizes the scales of a super-block's blocks to odd multiples (2·code + 1) of the super-block's scale
 /// `d`, codes being at most `highest`.
-#[inline]
+#[inline(always)]
 pub(crate) fn quantize_scales<const S: usize>(scales: &[f32; S], d: f32, highest: u8) -> [u8; S] {
     let inverse = 1.0 / d;
     scales.map(|scale| nearest_int(0.5 * (inverse * scale - 1.0)).clamp(0, i32::from(highest)) as u8)

@@ -12,13 +12,13 @@ pub(crate) static SIGNS: [u8; 128] = {
 };
 
 /// `-1` where bit `axis` of a sign byte is set.
-#[inline]
+#[inline(always)]
 pub(crate) fn sign(signs: u8, axis: usize) -> f32 {
     if signs >> axis & 1 == 1 { -1.0 } else { 1.0 }
 }
 
 /// Writes the magnitudes of `x` and returns its signs. A negative zero counts as positive and stays as it is.
-#[inline]
+#[inline(always)]
 pub(crate) fn fold_signs(x: &[f32; 8], magnitudes: &mut [f32; 8]) -> u8 {
     let mut signs = 0;
     for (axis, (&x, magnitude)) in x.iter().zip(magnitudes).enumerate() {
@@ -34,7 +34,7 @@ pub(crate) fn fold_signs(x: &[f32; 8], magnitudes: &mut [f32; 8]) -> u8 {
 
 /// As [`fold_signs`], but the number of signs is made even by turning the weight that matters least (the first
 /// with the smallest weight·x²), whose magnitude then is negative. The result is the 7-bit code of the signs.
-#[inline]
+#[inline(always)]
 pub(crate) fn fold_signs_even(x: &[f32; 8], weights: &[f32; 8], magnitudes: &mut [f32; 8]) -> u8 {
     let mut signs = fold_signs(x, magnitudes);
     if signs.count_ones() % 2 == 1 {
