@@ -126,9 +126,9 @@ fn odd(dimensions: usize) -> [f32; 8] {
 fn round<const D: usize, const T: usize>(x: &[f32; D], inverses: &[f32; T]) -> [u32; T] {
     let highest = levels(D) as i32 - 1;
     let mut codes = [0; T];
-    for axis in 0..D {
+    for (axis, x) in x.iter().enumerate() {
         for lane in 0..T {
-            let level = nearest_int(0.5 * (inverses[lane] * x[axis] - 1.0)).clamp(0, highest);
+            let level = nearest_int(0.5 * (inverses[lane] * x - 1.0)).clamp(0, highest);
             codes[lane] |= (level as u32) << (bits(D) * axis);
         }
     }
