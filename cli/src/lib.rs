@@ -9,4 +9,5 @@ pub use {convert, gguf, imatrix, quants, reference};
 #[doc(hidden)]
 pub mod cli;
 mod commands;
+mod output;
 mod progress;

@@ -161,7 +161,7 @@ impl<'a, R: Read> Cursor<'a, R> {
         convert: impl Fn([u8; N]) -> T,
         what: impl Fn() -> String,
     ) -> Result<Vec<T>> {
-        let size = n.checked_mul(N as u64).unwrap_or(u64::MAX);
+        let size = n.saturating_mul(N as u64);
         self.require(size, &what)?;
         let mut left = size as usize;
         let mut numbers = Vec::new();
