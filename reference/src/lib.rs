@@ -7,8 +7,10 @@ mod layers;
 mod model;
 mod ops;
 mod perplexity;
+pub mod tokenizer;
 mod weights;
 
 pub use error::{Error, Result};
 pub use model::{Logits, LogitsSink, Model, Tap, architectures};
 pub use perplexity::{ChunkResult, PerplexityOptions, PerplexityReport, perplexity};
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,284 @@
+//! Byte-pair encoding: words are merged pair by pair, the pair of lowest rank first.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use gguf::{Array, Metadata, Value};
+
+use super::pretokenizer::{Family, PreTokenizer};
+use super::unicode;
+use super::vocab::{KMER_MARKER, Vocab, wrong_type};
+use crate::error::Result;
+
+/// Longest word, in bytes, whose tokens are remembered during one call.
+const CACHED_WORD_BYTES: usize = 64;
+/// Most words whose tokens are remembered during one call.
+const CACHED_WORDS: usize = 1 << 17;
+/// Letters in one token of DNA.
+const KMER: usize = 6;
+
+/// Interned text of a symbol; [`UNNAMED`] when no merge mentions it.
+type SymbolId = u32;
+const UNNAMED: SymbolId = u32::MAX;
+
+/// Byte-pair merges of one vocabulary.
+pub(super) struct BytePair {
+    words: PreTokenizer,
+    /// The symbols that start a word, by their text.
+    names: HashMap<Box<[u8]>, SymbolId>,
+    /// Rank and result of merging two symbols.
+    merges: HashMap<(SymbolId, SymbolId), (u32, SymbolId)>,
+    /// Token of each symbol.
+    tokens: Vec<Option<u32>>,
+}
+
+impl BytePair {
+    pub(super) fn new(vocab: &Vocab, metadata: &Metadata) -> Result<Self> {
+        const KEY: &str = "tokenizer.ggml.merges";
+        let merges: &[_] = match metadata.get(KEY) {
+            Some(Value::Array(Array::String(merges))) => merges,
+            None if vocab.family == Family::KimiK2 => &[],
+            found => return Err(wrong_type(KEY, found, "an array of strings")),
+        };
+        let mut this = Self {
+            words: PreTokenizer::new(vocab.family)?,
+            names: HashMap::with_capacity(vocab.tokens.len()),
+            merges: HashMap::with_capacity(merges.len()),
+            tokens: Vec::new(),
+        };
+        for (rank, merge) in merges.iter().enumerate() {
+            // The first byte belongs to the left symbol, whatever it is.
+            let Some(space) = merge.0.iter().skip(1).position(|&b| b == b' ') else {
+                continue;
+            };
+            let (left, right) = (&merge.0[..space + 1], &merge.0[space + 2..]);
+            let pair = (this.intern(vocab, left), this.intern(vocab, right));
+            let merged = this.intern(vocab, &[left, right].concat());
+            this.merges.entry(pair).or_insert((rank as u32, merged));
+        }
+        Ok(this)
+    }
+
+    fn intern(&mut self, vocab: &Vocab, text: &[u8]) -> SymbolId {
+        if let Some(&id) = self.names.get(text) {
+            return id;
+        }
+        let id = self.tokens.len() as SymbolId;
+        self.names.insert(text.into(), id);
+        self.tokens.push(vocab.id(text));
+        id
+    }
+
+    /// Tokens of a stretch of text without special tokens.
+    pub(super) fn encode(&self, vocab: &Vocab, text: &[u8], cache: &mut Cache, out: &mut Vec<u32>) {
+        match vocab.model.as_str() {
+            "hybriddna" => self.encode_dna(vocab, text, cache, out),
+            "whitespace" => self.encode_spaceless(vocab, text, cache, out),
+            _ => self.encode_text(vocab, text, cache, out),
+        }
+    }
+
+    fn encode_text(&self, vocab: &Vocab, text: &[u8], cache: &mut Cache, out: &mut Vec<u32>) {
+        let code_points = unicode::decode(text);
+        let mut start = 0;
+        let mut word = Vec::new();
+        for end in self.words.split(&code_points) {
+            word.clear();
+            for &code_point in &code_points[start..end] {
+                unicode::encode(code_point, &mut word);
+            }
+            start = end;
+            if let Some(range) = cache.words.get(word.as_slice()) {
+                out.extend_from_slice(&cache.tokens[range.clone()]);
+                continue;
+            }
+            let first = out.len();
+            self.encode_word(vocab, &word, out);
+            if word.len() <= CACHED_WORD_BYTES && cache.words.len() < CACHED_WORDS {
+                let range = cache.tokens.len()..cache.tokens.len() + out.len() - first;
+                cache.tokens.extend_from_slice(&out[first..]);
+                cache.words.insert(word.as_slice().into(), range);
+            }
+        }
+    }
+
+    fn encode_word(&self, vocab: &Vocab, word: &[u8], out: &mut Vec<u32>) {
+        let spelled: Vec<u8>;
+        let word = if vocab.flags.byte_encode {
+            let mut text = Vec::with_capacity(word.len() * 2);
+            for &byte in word {
+                unicode::encode(unicode::BYTE_TO_CHAR[usize::from(byte)], &mut text);
+            }
+            spelled = text;
+            spelled.as_slice()
+        } else {
+            word
+        };
+        let whole_first =
+            vocab.flags.ignore_merges || (vocab.family == Family::Gemma4 && word.iter().all(|&b| b == b'\n'));
+        if whole_first && let Some(token) = vocab.id(word) {
+            out.push(token);
+            return;
+        }
+        for symbol in self.merge(word) {
+            let text = &word[symbol.start..symbol.start + symbol.len];
+            let token = match symbol.id {
+                UNNAMED => vocab.id(text),
+                id => self.tokens[id as usize],
+            };
+            if let Some(token) = token {
+                out.push(token);
+            } else if vocab.flags.byte_encode {
+                out.extend(text.iter().filter_map(|&byte| vocab.id(&[byte])));
+            } else {
+                out.extend(text.iter().filter_map(|&byte| vocab.byte_id(byte)));
+            }
+        }
+    }
+
+    /// The symbols of a word when no merge is left to do.
+    fn merge(&self, word: &[u8]) -> impl Iterator<Item = Symbol> + use<> {
+        let mut symbols: Vec<Symbol> = Vec::new();
+        let mut start = 0;
+        while start < word.len() {
+            let len = unicode::sequence_len(word[start]).min(word.len() - start);
+            let id = self
+                .names
+                .get(&word[start..start + len])
+                .copied()
+                .unwrap_or(UNNAMED);
+            let here = symbols.len();
+            let next = if start + len < word.len() {
+                here + 1
+            } else {
+                usize::MAX
+            };
+            symbols.push(Symbol {
+                start,
+                len,
+                id,
+                previous: here.wrapping_sub(1),
+                next,
+            });
+            start += len;
+        }
+        let mut queue = BinaryHeap::new();
+        let consider = |symbols: &[Symbol], queue: &mut BinaryHeap<Reverse<Pair>>, left: usize| {
+            let Some(a) = symbols.get(left) else { return };
+            let Some(b) = symbols.get(a.next) else { return };
+            if let Some(&(rank, merged)) = self.merges.get(&(a.id, b.id)) {
+                let size = a.len + b.len;
+                queue.push(Reverse(Pair {
+                    rank,
+                    left,
+                    right: a.next,
+                    size,
+                    merged,
+                }));
+            }
+        };
+        for left in 0..symbols.len() {
+            consider(&symbols, &mut queue, left);
+        }
+        while let Some(Reverse(pair)) = queue.pop() {
+            let (a, b) = (symbols[pair.left], symbols[pair.right]);
+            if a.len == 0 || b.len == 0 || a.len + b.len != pair.size {
+                continue;
+            }
+            symbols[pair.left] = Symbol {
+                len: pair.size,
+                id: pair.merged,
+                next: b.next,
+                ..a
+            };
+            symbols[pair.right].len = 0;
+            if let Some(after) = symbols.get_mut(b.next) {
+                after.previous = pair.left;
+            }
+            consider(&symbols, &mut queue, a.previous);
+            consider(&symbols, &mut queue, pair.left);
+        }
+        symbols.into_iter().filter(|symbol| symbol.len > 0)
+    }
+
+    /// White space only separates, and letters may have to be small.
+    fn encode_spaceless(&self, vocab: &Vocab, text: &[u8], cache: &mut Cache, out: &mut Vec<u32>) {
+        let code_points = unicode::decode(text);
+        let space = |&c: &u32| unicode::flags(c).any(unicode::Flags::SPACE);
+        for segment in code_points.split(space).filter(|segment| !segment.is_empty()) {
+            let mut word = Vec::new();
+            for &c in segment {
+                unicode::encode(
+                    if vocab.flags.lowercase {
+                        unicode::to_lower(c)
+                    } else {
+                        c
+                    },
+                    &mut word,
+                );
+            }
+            self.encode_text(vocab, &word, cache, out);
+        }
+    }
+
+    /// Text between `<dna>` and `</dna>` becomes tokens of six letters, filled up with `A`.
+    fn encode_dna(&self, vocab: &Vocab, text: &[u8], cache: &mut Cache, out: &mut Vec<u32>) {
+        let (Some(open), Some(close), Some(oov)) =
+            (vocab.id(b"<dna>"), vocab.id(b"</dna>"), vocab.id(b"<oov>"))
+        else {
+            return self.encode_text(vocab, text, cache, out);
+        };
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (before, tagged) = split_once(rest, b"<dna>");
+            self.encode_text(vocab, before, cache, out);
+            let Some(tagged) = tagged else { return };
+            out.push(open);
+            let (sequence, after) = split_once(tagged, b"</dna>");
+            for letters in sequence.to_ascii_uppercase().chunks(KMER) {
+                let mut kmer = letters.to_vec();
+                kmer.resize(KMER, b'A');
+                kmer.extend_from_slice(KMER_MARKER);
+                out.push(vocab.id(&kmer).unwrap_or(oov));
+            }
+            let Some(after) = after else { return };
+            out.push(close);
+            rest = after;
+        }
+    }
+}
+
+fn split_once<'a>(text: &'a [u8], tag: &[u8]) -> (&'a [u8], Option<&'a [u8]>) {
+    match text.windows(tag.len()).position(|window| window == tag) {
+        Some(at) => (&text[..at], Some(&text[at + tag.len()..])),
+        None => (text, None),
+    }
+}
+
+/// Tokens of the words met so far.
+#[derive(Default)]
+pub(super) struct Cache {
+    words: HashMap<Box<[u8]>, std::ops::Range<usize>>,
+    tokens: Vec<u32>,
+}
+
+/// A stretch of a word, linked to its neighbours. An index out of range means there is none.
+#[derive(Clone, Copy)]
+struct Symbol {
+    start: usize,
+    len: usize,
+    id: SymbolId,
+    previous: usize,
+    next: usize,
+}
+
+/// Two neighbours that may merge; ordered by rank, then from the left.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    rank: u32,
+    left: usize,
+    right: usize,
+    /// Their length when found; another length says that they have changed since.
+    size: usize,
+    merged: SymbolId,
+}

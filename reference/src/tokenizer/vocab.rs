@@ -1,0 +1,338 @@
+//! The vocabulary of a GGUF's metadata: tokens with scores and kinds, special ids and flags.
+
+use std::collections::HashMap;
+
+use gguf::{Array, Metadata, Value};
+
+use super::pretokenizer::{self, Family};
+use super::special::Special;
+use crate::error::{Error, Result};
+
+/// Longest token text that is accepted, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 1 << 20;
+/// Most tokens that are accepted; ids have to fit a signed 32-bit number with room to spare.
+pub const MAX_TOKENS: usize = 1 << 28;
+
+/// Reserved suffix that keeps DNA k-mers apart from equal text tokens.
+pub(super) const KMER_MARKER: &[u8] = "\u{E000}".as_bytes();
+
+/// The algorithm that a vocabulary is for, as `tokenizer.ggml.model` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenizerKind {
+    /// `llama`: SentencePiece merges by score, with bytes as the last resort.
+    SentencePiece,
+    /// `gpt2` and its relatives: byte-pair merges by rank.
+    BytePair,
+    /// `bert`: longest pieces of normalized words.
+    WordPiece,
+    /// `t5`: the best segmentation by a unigram model.
+    Unigram,
+    /// `rwkv`: longest matches of byte strings.
+    Rwkv,
+    /// `plamo2`: the best segmentation from the end.
+    Plamo2,
+}
+
+/// Attributes of a token, one bit each.
+pub(super) mod attribute {
+    pub(crate) const UNKNOWN: u16 = 1;
+    pub(crate) const UNUSED: u16 = 1 << 1;
+    pub(crate) const NORMAL: u16 = 1 << 2;
+    pub(crate) const CONTROL: u16 = 1 << 3;
+    pub(crate) const USER_DEFINED: u16 = 1 << 4;
+    pub(crate) const BYTE: u16 = 1 << 5;
+    /// White space on the left goes with the token.
+    pub(crate) const STRIP_LEFT: u16 = 1 << 6;
+    /// White space on the right goes with the token.
+    pub(crate) const STRIP_RIGHT: u16 = 1 << 7;
+}
+
+/// One token.
+#[derive(Clone, Debug)]
+pub(super) struct Token {
+    pub(super) text: Vec<u8>,
+    pub(super) score: f32,
+    pub(super) attributes: u16,
+}
+
+impl Token {
+    pub(super) fn has(&self, attributes: u16) -> bool {
+        self.attributes & attributes != 0
+    }
+}
+
+/// Switches of the vocabulary.
+#[derive(Clone, Debug)]
+pub(super) struct Flags {
+    pub(super) add_space_prefix: bool,
+    pub(super) add_bos: bool,
+    pub(super) add_eos: bool,
+    pub(super) add_sep: bool,
+    pub(super) ignore_merges: bool,
+    pub(super) clean_spaces: bool,
+    pub(super) remove_extra_spaces: bool,
+    pub(super) escape_spaces: bool,
+    pub(super) byte_encode: bool,
+    pub(super) lowercase: bool,
+    pub(super) strip_accents: bool,
+}
+
+/// Everything the algorithms ask about tokens.
+pub(super) struct Vocab {
+    pub(super) kind: TokenizerKind,
+    /// `tokenizer.ggml.model` as stored.
+    pub(super) model: String,
+    pub(super) family: Family,
+    pub(super) tokens: Vec<Token>,
+    by_text: HashMap<Box<[u8]>, u32>,
+    pub(super) longest: usize,
+    pub(super) flags: Flags,
+    pub(super) special: Special,
+}
+
+impl Vocab {
+    /// Reads the tokens, their kinds and the flags; special ids are still those of the kind.
+    pub(super) fn read(metadata: &Metadata) -> Result<Self> {
+        let model = required_text(metadata, "tokenizer.ggml.model")?;
+        let kind = match model {
+            "llama" => TokenizerKind::SentencePiece,
+            "gpt2" | "gemma4" | "hybriddna" | "whitespace" => TokenizerKind::BytePair,
+            "bert" => TokenizerKind::WordPiece,
+            "t5" => TokenizerKind::Unigram,
+            "rwkv" => TokenizerKind::Rwkv,
+            "plamo2" => TokenizerKind::Plamo2,
+            "no_vocab" | "none" => {
+                return Err(Error::Tokenizer(format!(
+                    "tokenizer.ggml.model is {model:?}: the model has no vocabulary"
+                )));
+            }
+            other => {
+                return Err(Error::Tokenizer(format!(
+                    "tokenizer.ggml.model is {other:?}; expected llama, gpt2, bert, t5, rwkv, plamo2, gemma4, \
+                     hybriddna or whitespace"
+                )));
+            }
+        };
+        let pre = match model {
+            "gemma4" => "gemma4",
+            _ => optional_text(metadata, "tokenizer.ggml.pre")?.unwrap_or(""),
+        };
+        let mut flags = Flags {
+            add_space_prefix: kind == TokenizerKind::SentencePiece,
+            add_bos: matches!(kind, TokenizerKind::SentencePiece | TokenizerKind::WordPiece),
+            add_eos: kind == TokenizerKind::Unigram,
+            add_sep: kind == TokenizerKind::WordPiece,
+            ignore_merges: false,
+            clean_spaces: kind == TokenizerKind::WordPiece,
+            remove_extra_spaces: false,
+            escape_spaces: true,
+            byte_encode: true,
+            lowercase: true,
+            strip_accents: true,
+        };
+        let mut family = Family::Default;
+        let mut special = Special::of(kind, model);
+        if kind == TokenizerKind::BytePair {
+            let defaults = pretokenizer::defaults(pre).ok_or_else(|| {
+                Error::Tokenizer(format!(
+                    "tokenizer.ggml.pre is {pre:?}, which is no known pre-tokenizer"
+                ))
+            })?;
+            if pre.is_empty() {
+                tracing::warn!(
+                    "tokenizer.ggml.pre is missing: text is split by the pre-tokenizer \"default\""
+                );
+            }
+            family = defaults.family;
+            flags.ignore_merges = defaults.ignore_merges;
+            flags.add_bos = defaults.add_bos;
+            flags.add_sep = defaults.add_sep;
+            flags.clean_spaces = defaults.clean_spaces;
+            flags.escape_spaces = defaults.escape_spaces;
+            flags.byte_encode = defaults.byte_encode;
+            flags.lowercase = family != Family::Whitespace;
+            if defaults.no_bos {
+                special.bos = None;
+            }
+        }
+        set(
+            metadata,
+            "tokenizer.ggml.add_space_prefix",
+            &mut flags.add_space_prefix,
+        )?;
+        set(
+            metadata,
+            "tokenizer.ggml.remove_extra_whitespaces",
+            &mut flags.remove_extra_spaces,
+        )?;
+        set(metadata, "tokenizer.ggml.add_bos_token", &mut flags.add_bos)?;
+        set(metadata, "tokenizer.ggml.add_eos_token", &mut flags.add_eos)?;
+        set(metadata, "tokenizer.ggml.add_sep_token", &mut flags.add_sep)?;
+        set(
+            metadata,
+            "tokenizer.ggml.normalizer.lowercase",
+            &mut flags.lowercase,
+        )?;
+        flags.strip_accents = flags.lowercase;
+        set(
+            metadata,
+            "tokenizer.ggml.normalizer.strip_accents",
+            &mut flags.strip_accents,
+        )?;
+        // Gemma 4 files were published without the flag that the model needs.
+        flags.add_bos |= family == Family::Gemma4;
+
+        let tokens = read_tokens(metadata)?;
+        let mut by_text: HashMap<Box<[u8]>, u32> = HashMap::with_capacity(tokens.len());
+        let mut longest = 0;
+        for (id, token) in tokens.iter().enumerate() {
+            longest = longest.max(token.text.len());
+            if let Some(earlier) = by_text.insert(token.text.clone().into(), id as u32) {
+                return Err(Error::Tokenizer(format!(
+                    "tokenizer.ggml.tokens: tokens {earlier} and {id} are both {:?}",
+                    String::from_utf8_lossy(&token.text)
+                )));
+            }
+        }
+        let mut vocab = Self {
+            kind,
+            model: model.to_owned(),
+            family,
+            tokens,
+            by_text,
+            longest,
+            flags,
+            special,
+        };
+        if model == "hybriddna"
+            && let Some(oov) = vocab.id(b"<oov>")
+        {
+            for token in &mut vocab.tokens[oov as usize + 1..] {
+                if token.text.len() > KMER_MARKER.len() && token.text.ends_with(KMER_MARKER) {
+                    token.text.truncate(token.text.len() - KMER_MARKER.len());
+                }
+            }
+        }
+        Ok(vocab)
+    }
+
+    /// The token with this text.
+    pub(super) fn id(&self, text: &[u8]) -> Option<u32> {
+        if text.len() > self.longest {
+            return None;
+        }
+        self.by_text.get(text).copied()
+    }
+
+    /// The token of a byte in the form `<0x0A>`.
+    pub(super) fn byte_id(&self, byte: u8) -> Option<u32> {
+        self.id(format!("<0x{byte:02X}>").as_bytes())
+    }
+
+    pub(super) fn token(&self, id: u32) -> Option<&Token> {
+        self.tokens.get(id as usize)
+    }
+}
+
+fn read_tokens(metadata: &Metadata) -> Result<Vec<Token>> {
+    const KEY: &str = "tokenizer.ggml.tokens";
+    let texts = match metadata.get(KEY) {
+        Some(Value::Array(Array::String(texts))) => texts,
+        found => return Err(wrong_type(KEY, found, "an array of strings")),
+    };
+    let n = texts.len();
+    if n > MAX_TOKENS {
+        return Err(Error::Tokenizer(format!(
+            "{KEY} holds {n} tokens; at most {MAX_TOKENS} are accepted"
+        )));
+    }
+    const SCORES: &str = "tokenizer.ggml.scores";
+    let scores: Option<Vec<f32>> = match metadata.get(SCORES) {
+        None => None,
+        Some(Value::Array(Array::F32(scores))) => Some(scores.clone()),
+        Some(Value::Array(Array::I32(scores))) => Some(scores.iter().map(|&s| s as f32).collect()),
+        found => return Err(wrong_type(SCORES, found, "an array of f32 or i32")),
+    };
+    const KINDS: &str = "tokenizer.ggml.token_type";
+    let kinds = match metadata.get(KINDS) {
+        None => None,
+        Some(Value::Array(Array::I32(kinds))) => Some(kinds),
+        found => return Err(wrong_type(KINDS, found, "an array of i32")),
+    };
+    let lengths = [
+        (SCORES, scores.as_ref().map(Vec::len)),
+        (KINDS, kinds.map(Vec::len)),
+    ];
+    for (key, len) in lengths {
+        if let Some(len) = len
+            && len < n
+        {
+            return Err(Error::Tokenizer(format!(
+                "{key} holds {len} values; {KEY} holds {n}"
+            )));
+        }
+    }
+    let mut tokens = Vec::with_capacity(n);
+    for (id, text) in texts.iter().enumerate() {
+        let mut text = text.0.clone();
+        if text.len() > MAX_TOKEN_BYTES {
+            return Err(Error::Tokenizer(format!(
+                "{KEY}: token {id} has {} bytes; at most {MAX_TOKEN_BYTES} are accepted",
+                text.len()
+            )));
+        }
+        if text.is_empty() {
+            text = format!("[EMPTY_{id}]").into_bytes();
+        }
+        let attributes = match kinds.map(|kinds| kinds[id]) {
+            None | Some(1) => attribute::NORMAL,
+            Some(2) => attribute::UNKNOWN,
+            Some(3) => attribute::CONTROL,
+            Some(4) => attribute::USER_DEFINED,
+            Some(5) => attribute::UNUSED,
+            Some(6) => attribute::BYTE,
+            Some(_) => 0,
+        };
+        let score = scores.as_ref().map_or(0.0, |scores| scores[id]);
+        tokens.push(Token {
+            text,
+            score,
+            attributes,
+        });
+    }
+    Ok(tokens)
+}
+
+/// The error of a key that is missing or holds something else.
+pub(super) fn wrong_type(key: &str, found: Option<&Value>, expected: &str) -> Error {
+    let found = match found {
+        None => "missing".to_owned(),
+        Some(Value::Array(array)) => format!("an array of {:?}", array.element_type()),
+        Some(value) => format!("{:?}", value.value_type()),
+    };
+    Error::Tokenizer(format!("{key} is {found}; expected {expected}"))
+}
+
+fn optional_text<'a>(metadata: &'a Metadata, key: &str) -> Result<Option<&'a str>> {
+    match metadata.get(key) {
+        None => Ok(None),
+        Some(value) => value
+            .as_str()
+            .map(Some)
+            .ok_or_else(|| wrong_type(key, Some(value), "a UTF-8 string")),
+    }
+}
+
+fn required_text<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a str> {
+    optional_text(metadata, key)?.ok_or_else(|| wrong_type(key, None, "a string"))
+}
+
+fn set(metadata: &Metadata, key: &str, flag: &mut bool) -> Result<()> {
+    if let Some(value) = metadata.get(key) {
+        *flag = value
+            .as_bool()
+            .ok_or_else(|| wrong_type(key, Some(value), "a boolean"))?;
+    }
+    Ok(())
+}
