@@ -1,9 +1,11 @@
 //! What Q4_K and Q5_K share: eight sub-blocks of 32 weights with 6-bit scales and minima.
 
+use zerocopy::{transmute, transmute_mut, transmute_ref};
+
 use crate::block::Half;
 use crate::round::nearest_int;
 use crate::search::{
-    Candidates, IMPORTANCE_CANDIDATES, error_weights, fit_affine, fit_positive, largest, refine_affine, sum,
+    Candidates, FitAffine8, IMPORTANCE_CANDIDATES, error_weights, fit_positive, largest, refine_affine, sum,
     sum_of_squares,
 };
 
@@ -52,11 +54,12 @@ pub(crate) fn encode(
     format: &Format,
     x: &[f32; 256],
     importance: Option<&[f32; 256]>,
+    fit: FitAffine8<32>,
     levels: &mut [u8; 256],
 ) -> Scales {
     let scales = match importance {
-        None => fit_plain(format, x, levels),
-        Some(importance) => fit_with_importance(format, x, importance, levels),
+        None => fit_plain(format, x, fit, levels),
+        Some(importance) => fit_with_importance(format, x, importance, fit, levels),
     };
     let (d, dmin) = (scales.d.get(), scales.dmin.get());
     let sub_blocks = x.as_chunks::<32>().0.iter();
@@ -70,16 +73,15 @@ pub(crate) fn encode(
 
 /// Errors are weighted with the weights' magnitudes above the sub-block's root mean square; scales
 /// and minima are rounded to 64 steps of the largest.
-fn fit_plain(format: &Format, x: &[f32; 256], levels: &mut [u8; 256]) -> Scales {
-    let mut scales = [0.0; 8];
-    let mut mins = [0.0; 8];
-    let sub_blocks = x.as_chunks::<32>().0.iter();
-    for (j, (x, levels)) in sub_blocks.zip(levels.as_chunks_mut::<32>().0).enumerate() {
-        let magnitude = (sum_of_squares(x) / 32.0).sqrt();
-        let weights = x.map(|x| magnitude + x.abs());
-        let fit = fit_affine(x, &weights, format.max_level, format.plain_candidates, levels);
-        (scales[j], mins[j]) = (fit.scale, fit.min);
-    }
+fn fit_plain(format: &Format, x: &[f32; 256], fit: FitAffine8<32>, levels: &mut [u8; 256]) -> Scales {
+    let x: &[[f32; 32]; 8] = transmute_ref!(x);
+    let weights = x.map(|x| {
+        let magnitude = (sum_of_squares(&x) / 32.0).sqrt();
+        x.map(|x| magnitude + x.abs())
+    });
+    let candidates = format.plain_candidates;
+    let fits = fit(x, &weights, format.max_level, candidates, transmute_mut!(levels));
+    let (scales, mins) = (fits.map(|fit| fit.scale), fits.map(|fit| fit.min));
     let (scale_levels, d) = round_to_64(&scales);
     let (min_levels, dmin) = round_to_64(&mins);
     Scales {
@@ -101,19 +103,20 @@ fn fit_with_importance(
     format: &Format,
     x: &[f32; 256],
     importance: &[f32; 256],
+    fit: FitAffine8<32>,
     levels: &mut [u8; 256],
 ) -> Scales {
     let variance = 2.0 * sum_of_squares(x) / 256.0;
-    let mut scales = [0.0; 8];
-    let mut mins = [0.0; 8];
-    let mut totals = [0.0; 8];
-    let sub_blocks = x.as_chunks::<32>().0.iter().zip(importance.as_chunks::<32>().0);
-    for (j, ((x, importance), levels)) in sub_blocks.zip(levels.as_chunks_mut::<32>().0).enumerate() {
-        let weights = error_weights(x, importance, variance);
-        totals[j] = sum(&weights);
-        let fit = fit_affine(x, &weights, format.max_level, IMPORTANCE_CANDIDATES, levels);
-        (scales[j], mins[j]) = (fit.scale, fit.min);
-    }
+    let weights: [[f32; 32]; 8] = transmute!(error_weights(x, importance, variance));
+    let totals = weights.map(|weights| sum(&weights));
+    let fits = fit(
+        transmute_ref!(x),
+        &weights,
+        format.max_level,
+        IMPORTANCE_CANDIDATES,
+        transmute_mut!(levels),
+    );
+    let (scales, mins) = (fits.map(|fit| fit.scale), fits.map(|fit| fit.min));
     let mut scale_levels = [0; 8];
     let mut min_levels = [0; 8];
     let d = fit_positive(&scales, 63, &totals, &mut scale_levels);

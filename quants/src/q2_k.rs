@@ -1,13 +1,13 @@
 //! Q2_K: super-blocks of 16 sub-blocks of 16 weights, 4-bit scales and minima, 2-bit levels.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_mut, transmute_ref};
 
 use crate::block::{Half, blocks, blocks_mut};
 use crate::levels::{pack_two_bits, unpack_two_bits};
 use crate::round::nearest_int;
 use crate::search::{
-    Candidates, ErrorMeasure, IMPORTANCE_CANDIDATES, error_weights, fit_affine, fit_positive, largest,
-    refine_affine, sum, sum_of_squares,
+    AffineFit, Candidates, ErrorMeasure, FitAffine8, IMPORTANCE_CANDIDATES, error_weights, fit_affine_8,
+    fit_positive, largest, refine_affine, sum, sum_of_squares,
 };
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -28,13 +28,18 @@ const PLAIN_CANDIDATES: Candidates = Candidates {
 };
 
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with(fit_affine_8, x, importance, dst);
+}
+
+/// [`encode_row`] with some instruction set's search.
+pub(crate) fn encode_row_with(fit: FitAffine8<16>, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
     let blocks = blocks_mut::<Block>(dst).iter_mut();
     for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
         let mut levels = [0; 256];
         match importance.as_mut().and_then(Iterator::next) {
-            None => fit_plain(x, block, &mut levels),
-            Some(importance) => fit_with_importance(x, importance, block, &mut levels),
+            None => fit_plain(x, fit, block, &mut levels),
+            Some(importance) => fit_with_importance(x, importance, fit, block, &mut levels),
         }
         let (d, dmin) = (block.d.get(), block.dmin.get());
         let sub_blocks = x.as_chunks::<16>().0.iter();
@@ -48,14 +53,8 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 
 /// Errors are absolute and weighted with the weights' magnitudes; scales and minima are rounded to
 /// sixteen steps of the largest.
-fn fit_plain(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
-    let mut scales = [0.0; 16];
-    let mut mins = [0.0; 16];
-    let sub_blocks = x.as_chunks::<16>().0.iter();
-    for (j, (x, levels)) in sub_blocks.zip(levels.as_chunks_mut::<16>().0).enumerate() {
-        let fit = fit_affine(x, &x.map(f32::abs), 3, PLAIN_CANDIDATES, levels);
-        (scales[j], mins[j]) = (fit.scale, fit.min);
-    }
+fn fit_plain(x: &[f32; 256], fit: FitAffine8<16>, block: &mut Block, levels: &mut [u8; 256]) {
+    let (scales, mins) = fit_both_halves(fit, x, &x.map(f32::abs), PLAIN_CANDIDATES, levels);
     let (scale_levels, d) = round_to_sixteen(&scales);
     let (min_levels, dmin) = round_to_sixteen(&mins);
     block.scales = std::array::from_fn(|j| (scale_levels[j] | min_levels[j] << 4) as u8);
@@ -75,23 +74,41 @@ fn round_to_sixteen(values: &[f32; 16]) -> ([i32; 16], Half) {
 }
 
 /// Scales and minima are fitted with the weight of their sub-blocks.
-fn fit_with_importance(x: &[f32; 256], importance: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
+fn fit_with_importance(
+    x: &[f32; 256],
+    importance: &[f32; 256],
+    fit: FitAffine8<16>,
+    block: &mut Block,
+    levels: &mut [u8; 256],
+) {
     let variance = sum_of_squares(x) / 256.0;
-    let mut scales = [0.0; 16];
-    let mut mins = [0.0; 16];
-    let mut totals = [0.0; 16];
-    let sub_blocks = x.as_chunks::<16>().0.iter().zip(importance.as_chunks::<16>().0);
-    for (j, ((x, importance), levels)) in sub_blocks.zip(levels.as_chunks_mut::<16>().0).enumerate() {
-        let weights = error_weights(x, importance, variance);
-        totals[j] = sum(&weights);
-        let fit = fit_affine(x, &weights, 3, IMPORTANCE_CANDIDATES, levels);
-        (scales[j], mins[j]) = (fit.scale, fit.min);
-    }
+    let weights = error_weights(x, importance, variance);
+    let totals: [f32; 16] = std::array::from_fn(|j| sum(&weights[16 * j..][..16]));
+    let (scales, mins) = fit_both_halves(fit, x, &weights, IMPORTANCE_CANDIDATES, levels);
     let mut scale_levels = [0; 16];
     let mut min_levels = [0; 16];
     block.d = Half::new(fit_positive(&scales, 15, &totals, &mut scale_levels));
     block.dmin = Half::new(fit_positive(&mins, 15, &totals, &mut min_levels));
     block.scales = std::array::from_fn(|j| scale_levels[j] | min_levels[j] << 4);
+}
+
+/// The scales and minima of the sixteen sub-blocks.
+fn fit_both_halves(
+    fit: FitAffine8<16>,
+    x: &[f32; 256],
+    weights: &[f32; 256],
+    candidates: Candidates,
+    levels: &mut [u8; 256],
+) -> ([f32; 16], [f32; 16]) {
+    let x: &[[[f32; 16]; 8]; 2] = transmute_ref!(x);
+    let weights: &[[[f32; 16]; 8]; 2] = transmute_ref!(weights);
+    let levels: &mut [[[u8; 16]; 8]; 2] = transmute_mut!(levels);
+    let fits: [[AffineFit; 8]; 2] =
+        std::array::from_fn(|half| fit(&x[half], &weights[half], 3, candidates, &mut levels[half]));
+    (
+        std::array::from_fn(|j| fits[j / 8][j % 8].scale),
+        std::array::from_fn(|j| fits[j / 8][j % 8].min),
+    )
 }
 
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {

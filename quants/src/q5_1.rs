@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::block::{Half, blocks, blocks_mut};
 use crate::levels::{pack_five_bits, unpack_five_bits};
 use crate::round::truncate;
-use crate::search::{IMPORTANCE_CANDIDATES, error_weights, fit_affine, range, sum_of_squares};
+use crate::search::{FitAffine8, IMPORTANCE_CANDIDATES, error_weights, fit_affine_8, range, sum_of_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -18,18 +18,37 @@ struct Block {
 
 /// Without importance, the smallest and the largest weight become the first and the last level.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    let blocks = x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst));
+    encode_row_with(fit_affine_8, x, importance, dst);
+}
+
+/// [`encode_row`] with some instruction set's search.
+pub(crate) fn encode_row_with(fit: FitAffine8<32>, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    let x_blocks = x.as_chunks::<32>().0;
+    let blocks = blocks_mut::<Block>(dst);
     let Some(importance) = importance else {
-        return blocks.for_each(|(x, block)| encode_block(x, block));
+        return x_blocks
+            .iter()
+            .zip(blocks)
+            .for_each(|(x, block)| encode_block(x, block));
     };
     let variance = sum_of_squares(x) / x.len() as f32;
-    for ((x, block), importance) in blocks.zip(importance.as_chunks::<32>().0) {
-        let weights = error_weights(x, importance, variance);
-        let mut levels = [0; 32];
-        let fit = fit_affine(x, &weights, 31, IMPORTANCE_CANDIDATES, &mut levels);
-        block.d = Half::new(fit.scale);
-        block.m = Half::new(-fit.min);
-        (block.qs, block.qh) = pack_five_bits(&levels);
+    let importance = importance.as_chunks::<32>().0.chunks(8);
+    let groups = x_blocks.chunks(8).zip(importance).zip(blocks.chunks_mut(8));
+    for ((x, importance), blocks) in groups {
+        // The last group may be partial: its other lanes are zero.
+        let mut group = [[0.0; 32]; 8];
+        let mut weights = [[0.0; 32]; 8];
+        for (j, (x, importance)) in x.iter().zip(importance).enumerate() {
+            group[j] = *x;
+            weights[j] = error_weights(x, importance, variance);
+        }
+        let mut levels = [[0; 32]; 8];
+        let fits = fit(&group, &weights, 31, IMPORTANCE_CANDIDATES, &mut levels);
+        for ((block, fit), levels) in blocks.iter_mut().zip(fits).zip(&levels) {
+            block.d = Half::new(fit.scale);
+            block.m = Half::new(-fit.min);
+            (block.qs, block.qh) = pack_five_bits(levels);
+        }
     }
 }
 

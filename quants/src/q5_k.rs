@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::affine_k::{self, Format, unpack_scale};
 use crate::block::{Half, blocks, blocks_mut};
-use crate::search::{Candidates, ErrorMeasure};
+use crate::search::{Candidates, ErrorMeasure, FitAffine8, fit_affine_8};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -31,12 +31,17 @@ pub(crate) const FORMAT: Format = Format {
 };
 
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with(fit_affine_8, x, importance, dst);
+}
+
+/// [`encode_row`] with some instruction set's search.
+pub(crate) fn encode_row_with(fit: FitAffine8<32>, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
     let blocks = blocks_mut::<Block>(dst).iter_mut();
     for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
         let importance = importance.as_mut().and_then(Iterator::next);
         let mut levels = [0; 256];
-        let scales = affine_k::encode(&FORMAT, x, importance, &mut levels);
+        let scales = affine_k::encode(&FORMAT, x, importance, fit, &mut levels);
         block.d = scales.d;
         block.dmin = scales.dmin;
         block.scales = scales.packed;

@@ -28,7 +28,7 @@ pub(crate) enum ErrorMeasure {
 }
 
 /// The outcome of [`fit_affine`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct AffineFit {
     pub(crate) scale: f32,
     /// The offset to subtract; never negative, unless elements are not finite.
@@ -133,6 +133,26 @@ pub(crate) fn fit_affine<const N: usize>(
     }
     *levels = chosen.map(|level| level as u8);
     AffineFit { scale, min: -min }
+}
+
+/// [`fit_affine`] for eight sub-blocks: the shape that instruction sets with eight lanes replace.
+pub(crate) type FitAffine8<const N: usize> = fn(
+    x: &[[f32; N]; 8],
+    weights: &[[f32; N]; 8],
+    max_level: i32,
+    candidates: Candidates,
+    levels: &mut [[u8; N]; 8],
+) -> [AffineFit; 8];
+
+/// The scalar [`FitAffine8`].
+pub(crate) fn fit_affine_8<const N: usize>(
+    x: &[[f32; N]; 8],
+    weights: &[[f32; N]; 8],
+    max_level: i32,
+    candidates: Candidates,
+    levels: &mut [[u8; N]; 8],
+) -> [AffineFit; 8] {
+    std::array::from_fn(|j| fit_affine(&x[j], &weights[j], max_level, candidates, &mut levels[j]))
 }
 
 /// The levels of a sub-block once its scale and minimum are rounded to what is stored. Those of the

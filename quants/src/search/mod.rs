@@ -8,7 +8,9 @@ mod affine;
 mod positive;
 mod symmetric;
 
-pub(crate) use affine::{Candidates, ErrorMeasure, IMPORTANCE_CANDIDATES, fit_affine, refine_affine};
+pub(crate) use affine::{
+    AffineFit, Candidates, ErrorMeasure, FitAffine8, IMPORTANCE_CANDIDATES, fit_affine_8, refine_affine,
+};
 pub(crate) use positive::fit_positive;
 pub(crate) use symmetric::{descend_symmetric, fit_symmetric, refine_symmetric, signed_extreme};
 

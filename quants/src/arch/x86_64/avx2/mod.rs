@@ -4,13 +4,14 @@
 //! they are compiled once more with AVX2. Where it cannot see the lanes, [`Avx2`] stands in for the inner loop.
 //! FMA stays off: it would give other bytes.
 
+mod affine;
 mod grid;
 
 use gguf::TensorType as T;
 
 use crate::codec::{Codec, DecodeRow, EncodeRow};
 use crate::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs, iq4_nl, iq4_xs};
-use crate::{mxfp4, nvfp4, q1_0, q2_0, tq1_0, tq2_0};
+use crate::{mxfp4, nvfp4, q1_0, q2_0, q2_k, q4_1, q4_k, q5_1, q5_k, tq1_0, tq2_0};
 
 /// The inner loops for AVX2. To be used only in functions that are compiled with it.
 struct Avx2;
@@ -45,9 +46,24 @@ macro_rules! decoder {
     }};
 }
 
+/// The encoder of a format with scales and minima, eight sub-blocks in lanes.
+macro_rules! affine_encoder {
+    ($format:ident) => {{
+        fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+            $format::encode_row_with(affine::fit_affine_8, x, importance, dst);
+        }
+        encode_row as EncodeRow
+    }};
+}
+
 /// Replaces the functions of a row that have an AVX2 version. The CPU must have AVX2 and F16C.
 pub(crate) fn specialize(scalar: Codec) -> Codec {
     let encode_row = match scalar.ty {
+        T::Q4_1 => affine_encoder!(q4_1),
+        T::Q5_1 => affine_encoder!(q5_1),
+        T::Q2_K => affine_encoder!(q2_k),
+        T::Q4_K => affine_encoder!(q4_k),
+        T::Q5_K => affine_encoder!(q5_k),
         T::IQ2_XXS => encoder!(iq2_xxs::encode_row_with::<Avx2>),
         T::IQ2_XS => encoder!(iq2_xs::encode_row_with::<Avx2>),
         T::IQ2_S => encoder!(iq2_s::encode_row_with::<Avx2>),
