@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blocks;
+pub mod files;
 pub mod rows;
 pub mod vocab;
 

@@ -1,10 +1,255 @@
 //! `quantsmith convert`.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use convert::arch::supported_classes;
+use convert::pipeline::{PipelineOptions, execute};
+use convert::plan::OutputPlan;
+use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization};
+use convert::recipe::{PRESETS, Preset};
+use convert::source::Source;
+use convert::source::hf::{HfOptions, HfSource, OutType};
+
+use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs, as_json, print_report, report_problems};
+use crate::progress::Meter;
+
 /// Arguments of `quantsmith convert`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = outtypes_help())]
+pub(crate) struct Args {
+    /// Directory with config.json, safetensors and tokenizer
+    #[arg(required_unless_present = "list")]
+    model_dir: Option<PathBuf>,
+
+    /// File to write, or directory to write it into; {ftype} in it becomes the output type [default: a
+    /// name made of the model's, in MODEL_DIR]
+    #[arg(value_name = "OUT.gguf")]
+    out: Option<PathBuf>,
+
+    /// The same as OUT.gguf
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    outfile: Option<PathBuf>,
+
+    /// f32, f16, bf16, q8_0, tq1_0, tq2_0 as the stock converter writes them; auto for the model's own
+    /// 16-bit type; or a preset, to quantize in the same pass
+    #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = parse_outtype)]
+    outtype: String,
+
+    /// Write the vocabulary without the tensors
+    #[arg(long)]
+    vocab_only: bool,
+
+    /// The model's name, instead of what its directory and card suggest
+    #[arg(long, value_name = "NAME")]
+    model_name: Option<String>,
+
+    /// JSON file with general.* keys that override those of the model card
+    #[arg(long, value_name = "FILE")]
+    metadata: Option<PathBuf>,
+
+    /// Name of the pre-tokenizer, instead of finding it by what the tokenizer does
+    #[arg(long, value_name = "NAME")]
+    pre_tokenizer: Option<String>,
+
+    #[command(flatten)]
+    types: TypeArgs,
+
+    #[command(flatten)]
+    importance: ImportanceArgs,
+
+    #[command(flatten)]
+    memory: MemoryArgs,
+
+    /// Threads; 0 for as many as the machine runs at once
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+
+    /// Show what would be written, with exact sizes; the headers of the safetensors files suffice
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// List the model classes that can be converted
+    #[arg(long, visible_alias = "print-supported-models")]
+    list: bool,
+}
+
+/// What the output is made of.
+enum Target {
+    /// What the stock converter writes.
+    Stock(OutType),
+    /// What llama-quantize makes of it.
+    Preset(Preset),
+}
+
+impl Target {
+    fn parse(args: &Args) -> anyhow::Result<Self> {
+        let rules = args.types.given() || args.importance.given();
+        match (OutType::from_name(&args.outtype), Preset::parse(&args.outtype)) {
+            (Some(outtype), _) if !rules => Ok(Self::Stock(outtype)),
+            (_, Some(preset)) if !args.vocab_only => Ok(Self::Preset(preset)),
+            (Some(_), None) => bail!("explicit types and importance need a preset as --outtype"),
+            (_, Some(_)) => bail!("a vocabulary alone is not quantized: --vocab-only takes no preset"),
+            (None, None) => bail!(parse_outtype(&args.outtype).err().unwrap_or_default()),
+        }
+    }
+}
+
+/// Accepts the names of output types and presets.
+fn parse_outtype(text: &str) -> Result<String, String> {
+    if OutType::from_name(text).is_some() || Preset::parse(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let presets: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
+    Err(format!(
+        "no output type; these are: {}, and the presets {}",
+        OutType::NAMES.join(", "),
+        presets.join(", ")
+    ))
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("not available in this build")
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    if args.list {
+        for (class, architecture) in supported_classes() {
+            println!("{class:<28} {architecture}");
+        }
+        return Ok(());
+    }
+    let dir = args
+        .model_dir
+        .as_deref()
+        .context("the model directory is missing")?;
+    let target = Target::parse(&args)?;
+    let source = HfSource::open(
+        dir,
+        &HfOptions {
+            outtype: match target {
+                Target::Stock(outtype) => outtype,
+                Target::Preset(_) => OutType::Lossless,
+            },
+            model_name: args.model_name.clone(),
+            metadata: args.metadata.clone(),
+            pre_tokenizer: args.pre_tokenizer.clone(),
+            vocab_only: args.vocab_only,
+            headers_suffice: args.dry_run,
+        },
+    )?;
+    for warning in source.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    let pipeline = PipelineOptions {
+        threads: args.threads,
+        max_memory: args.memory.bytes(),
+    };
+    match target {
+        Target::Stock(_) => {
+            let encoding = source.matrix_type().name();
+            let path = output_path(&args, dir, &source, encoding)?;
+            let plan = OutputPlan::unquantized(path, &source, Vec::new())?;
+            if !args.dry_run {
+                let meter = Meter::new();
+                let done = execute(&source, std::slice::from_ref(&plan), &pipeline, &|p| {
+                    meter.show(p)
+                });
+                meter.finish();
+                done?;
+            }
+            report(&args, &source, &plan);
+        }
+        Target::Preset(preset) => {
+            let path = output_path(&args, dir, &source, preset.name())?;
+            let options = QuantizeOptions {
+                recipe: args.types.recipe(preset)?,
+                ..QuantizeOptions::new(preset)
+            };
+            let importance = args.importance.load()?;
+            let plan = plan_quantization(&source, &path, &options, importance.as_ref())?;
+            report_problems(&plan, args.dry_run);
+            if !args.dry_run {
+                let meter = Meter::new();
+                let done = run_quantization(&source, &plan, &pipeline, &|p| meter.show(p));
+                meter.finish();
+                done?;
+            }
+            if args.json {
+                println!("{:#}", as_json(&source, &plan));
+            } else {
+                print_report(&source, &plan, args.dry_run);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the output goes: the file that was named, with its placeholders filled; in a directory, or when
+/// none was named, the stock converter's name for it.
+fn output_path(args: &Args, dir: &Path, source: &HfSource, encoding: &str) -> anyhow::Result<PathBuf> {
+    let named = args.out.as_deref().or(args.outfile.as_deref()).unwrap_or(dir);
+    if named.is_dir() {
+        return Ok(named.join(source.default_file_name(Some(encoding))));
+    }
+    let name = named.file_name().and_then(|n| n.to_str());
+    let name = name.with_context(|| format!("{}: no file name", named.display()))?;
+    let mut filled = name.to_owned();
+    for key in ["ftype", "outtype"] {
+        filled = filled
+            .replace(&format!("{{{key}}}"), &encoding.to_lowercase())
+            .replace(&format!("{{{}}}", key.to_uppercase()), &encoding.to_uppercase());
+    }
+    Ok(named.with_file_name(filled))
+}
+
+fn report(args: &Args, source: &HfSource, plan: &OutputPlan<'_>) {
+    if args.json {
+        let tensors: Vec<_> = plan
+            .tensors()
+            .iter()
+            .map(|info| {
+                serde_json::json!({
+                    "name": info.name,
+                    "shape": info.shape,
+                    "type": info.ty.name(),
+                    "offset": info.offset,
+                    "size_bytes": info.size_bytes(),
+                })
+            })
+            .collect();
+        let report = serde_json::json!({
+            "input": source.path(),
+            "outtype": source.matrix_type().name(),
+            "file": plan.path,
+            "size_bytes": plan.file_size(),
+            "weights": plan.weights(),
+            "tensors": tensors,
+        });
+        println!("{report:#}");
+        return;
+    }
+    if args.dry_run {
+        for info in plan.tensors() {
+            println!(
+                "{:<40} {:<24} {:>8} {:>14} bytes",
+                info.name,
+                format!("{:?}", info.shape),
+                info.ty.name(),
+                info.size_bytes()
+            );
+        }
+    }
+    println!("{}: {} bytes", plan.path.display(), plan.file_size());
+}
+
+fn outtypes_help() -> String {
+    let presets: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
+    format!(
+        "Output types: {}\nPresets: {}\n\nA preset's tensors equal those of converting without loss (f32, or \
+         the 16-bit type that all matrices share) and then quantizing.",
+        OutType::NAMES.join(" "),
+        presets.join(" ")
+    )
 }

@@ -121,6 +121,17 @@ pub(crate) struct MemoryArgs {
 }
 
 impl TypeArgs {
+    /// Whether any of these arguments is there.
+    pub(crate) fn given(&self) -> bool {
+        self.pure
+            || self.leave_output_tensor
+            || self.no_fallback
+            || self.output_tensor_type.is_some()
+            || self.token_embedding_type.is_some()
+            || !self.tensor_type.is_empty()
+            || !self.tensor_type_file.is_empty()
+    }
+
     /// The recipe of a preset under these arguments.
     pub(crate) fn recipe(&self, preset: Preset) -> anyhow::Result<RecipeOptions> {
         let ty = |name: &Option<String>| name.as_deref().and_then(TensorType::from_name);
@@ -148,6 +159,11 @@ impl TypeArgs {
 }
 
 impl ImportanceArgs {
+    /// Whether an importance matrix is named.
+    pub(crate) fn given(&self) -> bool {
+        self.imatrix.is_some()
+    }
+
     /// The importance these arguments name.
     pub(crate) fn load(&self) -> anyhow::Result<Option<Importance>> {
         let Some(path) = &self.imatrix else {
@@ -274,7 +290,7 @@ fn refuse_to_overwrite_input(source: &GgufSource, plan: &Quantization<'_>) -> an
     Ok(())
 }
 
-fn report_problems(plan: &Quantization<'_>, dry_run: bool) {
+pub(crate) fn report_problems(plan: &Quantization<'_>, dry_run: bool) {
     for warning in &plan.warnings {
         eprintln!("warning: {warning}");
     }
@@ -298,7 +314,7 @@ fn report_problems(plan: &Quantization<'_>, dry_run: bool) {
     }
 }
 
-fn print_report(source: &GgufSource, plan: &Quantization<'_>, dry_run: bool) {
+pub(crate) fn print_report(source: &dyn Source, plan: &Quantization<'_>, dry_run: bool) {
     for output in plan.outputs.iter().filter(|_| dry_run) {
         for (info, planned) in output.tensors().iter().zip(output.contents()) {
             let from = source.tensors()[planned.source].ty;
@@ -333,7 +349,7 @@ fn print_report(source: &GgufSource, plan: &Quantization<'_>, dry_run: bool) {
     }
 }
 
-fn as_json(source: &GgufSource, plan: &Quantization<'_>) -> serde_json::Value {
+pub(crate) fn as_json(source: &dyn Source, plan: &Quantization<'_>) -> serde_json::Value {
     let lacking = |list: &[convert::quantize::Lacking]| -> Vec<_> {
         list.iter()
             .map(|t| serde_json::json!({"tensor": t.tensor, "type": t.ty.name()}))

@@ -39,6 +39,8 @@ pub struct HfOptions {
     pub pre_tokenizer: Option<String>,
     /// Leave out the tensors.
     pub vocab_only: bool,
+    /// Accept files whose data section ends early, for plans that read no weights.
+    pub headers_suffice: bool,
 }
 
 /// A model directory, with headers read and nothing else.
@@ -92,7 +94,7 @@ impl HfSource {
         }
         let hparams = Hparams::new(config_path.clone(), arch::complete(config))?;
 
-        let parts = match Parts::open(dir) {
+        let parts = match Parts::open(dir, options.headers_suffice) {
             // A vocabulary needs no weights, though their type is noted when they are there.
             Err(_) if options.vocab_only => Parts::none(),
             parts => parts?,

@@ -31,12 +31,12 @@ impl Parts {
         }
     }
 
-    /// Finds and opens the files of `dir`.
+    /// Finds and opens the files of `dir`. With `headers_suffice` their data may be missing.
     ///
     /// # Errors
     /// No safetensors file, a file that the index names and that is missing, tensors that the index and
     /// the files do not agree on, a tensor in two files, or a malformed file.
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
+    pub(crate) fn open(dir: &Path, headers_suffice: bool) -> Result<Self> {
         let index_path = dir.join(INDEX_NAME);
         let index = index_path
             .is_file()
@@ -58,7 +58,7 @@ impl Parts {
         let mut files = Vec::with_capacity(names.len());
         let mut tensors: IndexMap<String, (usize, usize)> = IndexMap::new();
         for name in &names {
-            let file = SafetensorsFile::open(&dir.join(name))?;
+            let file = SafetensorsFile::open(&dir.join(name), headers_suffice)?;
             for (at, entry) in file.entries().iter().enumerate() {
                 if let Some((other, _)) = tensors.insert(entry.name.clone(), (files.len(), at)) {
                     return Err(Error::Input {

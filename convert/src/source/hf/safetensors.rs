@@ -73,12 +73,13 @@ impl<'de> Deserialize<'de> for RawHeader {
 }
 
 impl SafetensorsFile {
-    /// Opens a file and checks its header: length, JSON, dtypes, sizes, bounds, overlaps.
+    /// Opens a file and checks its header: length, JSON, dtypes, sizes, bounds, overlaps. With
+    /// `headers_suffice` the data section may end early.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Input`] naming the tensor, what was found and
     /// what was expected otherwise.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, headers_suffice: bool) -> Result<Self> {
         let io_error = |source| Error::Io {
             path: path.to_path_buf(),
             source,
@@ -118,7 +119,11 @@ impl SafetensorsFile {
         })?;
 
         let data_start = 8 + header_len;
-        let data_len = file_len - data_start;
+        let data_len = if headers_suffice {
+            u64::MAX - data_start
+        } else {
+            file_len - data_start
+        };
         let mut entries = Vec::new();
         for (name, value) in pairs {
             if name == "__metadata__" {
