@@ -1,17 +1,24 @@
 //! Importance matrices: for every linear layer the mean of its squared inputs, column by column,
-//! by which the encoders weigh their errors. Both file formats of llama-imatrix are read.
+//! by which the encoders weigh their errors. Both file formats of llama-imatrix are read and written.
 
 #![forbid(unsafe_code)]
 
+mod accumulate;
+mod combine;
 mod error;
 mod gguf_form;
 mod legacy;
+mod save;
+mod statistics;
 
 use std::path::Path;
 
 use indexmap::IndexMap;
 
+pub use accumulate::{Accumulator, ShapeChanged};
+pub use combine::Mismatch;
 pub use error::{Error, Result};
+pub use statistics::{LayerStatistics, TensorStatistics, layers};
 
 /// Which of the two file formats a matrix came from; their sums differ in meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
