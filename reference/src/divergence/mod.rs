@@ -3,9 +3,11 @@
 //!
 //! The quantities and their errors are those of llama.cpp's perplexity tool; here every sum runs in f64.
 
+mod compare;
 mod logits_file;
 mod statistics;
 
+pub use compare::{CompareProgress, compare};
 pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
 pub use statistics::{Estimate, Quantiles, Statistics};
 

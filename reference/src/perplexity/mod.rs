@@ -5,9 +5,11 @@
 //! middle are scored, each given all before it: those at `context / 2 + 1` up to the last.
 
 mod scores;
+mod windows;
 
-use crate::{Error, Model, Result};
+use crate::{Model, Result};
 use scores::Scores;
+pub(crate) use windows::Windows;
 
 /// Tokens that are run together at most. More would decode weights less often, which is a few percent of
 /// the work by then.
@@ -101,40 +103,15 @@ pub fn perplexity(
     progress: &mut dyn FnMut(&ChunkResult),
 ) -> Result<PerplexityReport> {
     let context = options.context;
-    // The first of the scored positions predicts the token after the middle.
-    let first = context / 2;
-    let per_window = context.saturating_sub(first + 1);
-    if per_window == 0 {
-        return Err(Error::Text(format!(
-            "a context of {context} tokens leaves none to score, expected at least 3"
-        )));
-    }
-    if tokens.len() / 2 < context {
-        return Err(Error::Text(format!(
-            "the text has {} tokens, expected at least {}: two windows of {context}",
-            tokens.len(),
-            context.saturating_mul(2)
-        )));
-    }
-    let available = tokens.len() / context;
-    let chunks = options.chunks.map_or(available, |n| n.min(available));
-    if chunks == 0 {
-        return Err(Error::Text("0 windows to run, expected at least 1".into()));
-    }
+    let split = Windows::new(tokens, options)?;
+    let (first, per_window, chunks) = (split.first(), split.scored(), split.count);
     let at_once = windows_at_once(model, context, options.max_memory)?;
 
     let (mut sum, mut sum_of_squares, mut scored) = (0.0, 0.0, 0usize);
     let mut running = Vec::new();
     while running.len() < chunks {
         let batch = running.len()..chunks.min(running.len() + at_once);
-        let windows: Vec<Vec<u32>> = tokens[batch.start * context..batch.end * context]
-            .chunks_exact(context)
-            .map(|window| {
-                let mut window = window.to_vec();
-                window[0] = options.bos.unwrap_or(window[0]);
-                window
-            })
-            .collect();
+        let windows = split.batch(batch.clone());
         let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
         let targets = windows
             .iter()
