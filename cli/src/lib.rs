@@ -9,5 +9,6 @@ pub use {convert, gguf, imatrix, quants, reference};
 #[doc(hidden)]
 pub mod cli;
 mod commands;
+mod demo;
 mod output;
 mod progress;

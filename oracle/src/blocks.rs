@@ -22,19 +22,6 @@ pub struct Reference {
     dir: tempfile::TempDir,
 }
 
-/// The error of a reference that ended instead of answering: ggml's encoders that search a grid abort
-/// on some weights so large that their sums overflow.
-#[derive(Debug)]
-pub struct Died(std::process::ExitStatus);
-
-impl std::fmt::Display for Died {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the reference ended: {}", self.0)
-    }
-}
-
-impl std::error::Error for Died {}
-
 /// What the references make of rows.
 #[derive(Debug)]
 pub struct Encoded {
@@ -68,7 +55,6 @@ impl Reference {
             .arg(script)
             .arg(dir.path())
             .env("ORACLE_CACHE", crate::home())
-            .env("GGML_NO_BACKTRACE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -87,7 +73,7 @@ impl Reference {
         self.requests.flush()?;
         let mut line = String::new();
         if self.answers.read_line(&mut line)? == 0 {
-            return Err(Died(self.child.wait()?).into());
+            bail!("the reference ended: {}", self.child.wait()?);
         }
         Ok(serde_json::from_str(&line)?)
     }

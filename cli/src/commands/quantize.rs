@@ -159,6 +159,11 @@ impl TypeArgs {
 }
 
 impl ImportanceArgs {
+    /// The file, where one is named.
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        self.imatrix.as_deref()
+    }
+
     /// Whether an importance matrix is named.
     pub(crate) fn given(&self) -> bool {
         self.imatrix.is_some()

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use gguf::TensorType;
-use oracle::blocks::{Died, Reference, Tally, compare, compare_random_blocks, encodable, row_len};
+use oracle::blocks::{Reference, Tally, compare, compare_random_blocks, encodable, row_len};
 use oracle::rows::{HUGE, IMPORTANCE, Kind, WEIGHTS};
 
 /// Weights that travel to the references at once.
@@ -86,11 +86,11 @@ fn sweep(
                 let rows = left.min(CHUNK).div_ceil(row_len(ty));
                 match compare(&mut reference, ty, rows, kind, importance, seed) {
                     Ok(compared) => tally += compared,
-                    Err(e) if e.is::<Died>() => {
-                        eprintln!("not compared: {e:#}");
+                    Err(e) => {
+                        failures.push(format!("{e:#}"));
+                        // The reference may have died of it.
                         reference = Reference::start(python)?;
                     }
-                    Err(e) => failures.push(format!("{e:#}")),
                 }
                 left = left.saturating_sub(rows * row_len(ty));
                 if left == 0 {
