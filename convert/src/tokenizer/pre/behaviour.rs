@@ -16,8 +16,9 @@ use crate::tokenizer::hf::{HfTokenizer, guarded};
 /// Texts on which any two of the known pre-tokenizers differ, and strangers are likely to.
 const PROBES: &[&str] = &[
     CHECK_TEXT,
-    "I'll I'LL we'Ll don't DON'T he's'S 'twas o'clock",
+    "I'll I'LL we'Ll don't DON'T he's'S 'twas o'clock Ankara'dan",
     "a1b22c333d4444 1234567 12,345.67",
+    "two  12  345\n  6",
     "foo  bar\t\tbaz \n\n qux\r\n\r\nend   ",
     "HTTPServer camelCase XMLHttpRequest aBC ABCd",
     "x=y+z/w //comment\n/next\r\n!= >= <- $100 (a|b) ^~` ###\n\n",
@@ -64,8 +65,9 @@ const fn whole_words(name: &'static str, patterns: &'static [&'static str]) -> K
     }
 }
 
-/// One name for each behaviour; where llama.cpp has several for one, the most widely used. The
-/// regular expressions are those of the models' own files.
+/// One name for each behaviour; where llama.cpp has several for one (`qwen2` and
+/// `bailingmoe` among them), the most widely used. The regular expressions are those of the models'
+/// own files.
 const KNOWN: &[Known] = &[
     known("gpt-2", &[GPT2]),
     known("smollm", &[r"\p{N}", GPT2]),
@@ -91,12 +93,6 @@ const KNOWN: &[Known] = &[
     ),
     known("bloom", &[BLOOM]),
     known("viking", &[BLOOM, r"\p{N}"]),
-    known(
-        "bailingmoe",
-        &[
-            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
-        ],
-    ),
     known(
         "seed-coder",
         &[
