@@ -44,8 +44,8 @@ impl SpecialVocab {
             n_vocab,
             ..Self::default()
         };
-        special.from_tokenizer_files(files, load_merges)?;
-        special.from_config(files)?;
+        special.read_tokenizer_files(files, load_merges)?;
+        special.read_config(files)?;
         if load_merges && special.merges.is_empty() {
             special.merges_txt(files)?;
         }
@@ -81,7 +81,7 @@ impl SpecialVocab {
         }
     }
 
-    fn from_tokenizer_files(&mut self, files: &VocabFiles, load_merges: bool) -> Result<()> {
+    fn read_tokenizer_files(&mut self, files: &VocabFiles, load_merges: bool) -> Result<()> {
         // The post-processor changes some of these entries before they are looked up.
         let mut config = files.tokenizer_config.as_ref().and_then(Json::as_object).cloned();
         if let Some(tokenizer) = files.tokenizer_json() {
@@ -122,7 +122,7 @@ impl SpecialVocab {
         Ok(())
     }
 
-    fn from_config(&mut self, files: &VocabFiles) -> Result<()> {
+    fn read_config(&mut self, files: &VocabFiles) -> Result<()> {
         for kind in self.types.clone() {
             let key = format!("{kind}_token_id");
             let at_root = files.config.get(&key).filter(|id| !id.is_null());
