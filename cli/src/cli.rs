@@ -25,6 +25,8 @@ enum Command {
     Convert(commands::convert::Args),
     /// Quantize a GGUF file
     Quantize(commands::quantize::Args),
+    /// Collect an importance matrix, or convert, merge and inspect importance files
+    Imatrix(commands::imatrix::Args),
     /// Show the metadata and tensors of a GGUF file
     Inspect(commands::inspect::Args),
     /// Split a GGUF file into shards
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Table(a) => commands::table::run(a),
         Command::Convert(a) => commands::convert::run(a),
         Command::Quantize(a) => commands::quantize::run(a),
+        Command::Imatrix(a) => commands::imatrix::run(a),
         Command::Inspect(a) => commands::inspect::run(a),
         Command::Split(a) => commands::split::run(a),
         Command::Merge(a) => commands::merge::run(a),

@@ -32,6 +32,10 @@ const FILES: &[(&str, &[u8])] = &[
 /// Held-out English text in the public domain, never trained on by the demo model.
 pub(crate) const EVALUATION_TEXT: &str = include_str!("../../assets/demo/eval.txt");
 
+/// English text in the public domain that calibrates the importance matrix where no other is given. Disjoint
+/// from the evaluation text.
+pub(crate) const CALIBRATION_TEXT: &str = include_str!("../../assets/demo/calibration.txt");
+
 /// The demo model, unpacked for as long as this value lives.
 pub(crate) struct Demo {
     folder: tempfile::TempDir,

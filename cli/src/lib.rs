@@ -6,6 +6,8 @@
 
 pub use {convert, gguf, imatrix, quants, reference};
 
+mod base;
+mod calibrate;
 #[doc(hidden)]
 pub mod cli;
 mod commands;

@@ -1,6 +1,7 @@
 //! One file per command: its arguments and what it does.
 
 pub(crate) mod convert;
+pub(crate) mod imatrix;
 pub(crate) mod inspect;
 pub(crate) mod merge;
 pub(crate) mod perplexity;

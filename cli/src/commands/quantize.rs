@@ -171,9 +171,13 @@ impl ImportanceArgs {
 
     /// The importance these arguments name.
     pub(crate) fn load(&self) -> anyhow::Result<Option<Importance>> {
-        let Some(path) = &self.imatrix else {
-            return Ok(None);
-        };
+        self.imatrix
+            .as_deref()
+            .map_or(Ok(None), |path| self.load_from(path))
+    }
+
+    /// The importance in `path`, limited as these arguments say.
+    pub(crate) fn load_from(&self, path: &std::path::Path) -> anyhow::Result<Option<Importance>> {
         let selection = if !self.include_weights.is_empty() {
             Selection::Include(self.include_weights.clone())
         } else if !self.exclude_weights.is_empty() {

@@ -3,23 +3,28 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use convert::pipeline::{PipelineOptions, execute};
-use convert::plan::OutputPlan;
+use convert::pipeline::PipelineOptions;
 use convert::quantize::QuantizeOptions;
 use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use convert::table::{self, Line, Row, RowPlan, TableOptions};
+use imatrix::Accumulator;
 use reference::tokenizer::Tokenizer;
 use reference::{Model, PerplexityOptions, divergence};
 use serde::Serialize;
 
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs};
-use crate::demo::{Demo, EVALUATION_TEXT};
+use crate::calibrate::{Calibration, collect};
+use crate::demo::{CALIBRATION_TEXT, Demo, EVALUATION_TEXT};
 use crate::progress::Meter;
 
 /// Arguments of `quantsmith table`.
 #[derive(clap::Args)]
+#[command(
+    after_help = "--imatrix also takes `auto`, which makes a matrix first (the default when the files are \
+                        evaluated), and `none`."
+)]
 pub(crate) struct Args {
     /// Model directory or GGUF file; the demo model where none is given
     model: Option<PathBuf>,
@@ -39,8 +44,14 @@ pub(crate) struct Args {
     #[command(flatten)]
     types_of_tensors: TypeArgs,
 
+    // --imatrix also takes `auto` here (make one first; the default when evaluating) and `none`.
     #[command(flatten)]
     importance: ImportanceArgs,
+
+    /// Text to calibrate an importance matrix on, with --imatrix auto [default: a bundled English text in the
+    /// public domain, disjoint from the evaluation text]
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
 
     /// Text to evaluate on [default: a bundled English text in the public domain]
     #[arg(long, value_name = "FILE", conflicts_with = "no_eval")]
@@ -178,7 +189,26 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         },
         lines,
     };
-    let importance = args.importance.load()?;
+    let with_base = evaluate || wants_calibration(&args, evaluate);
+    if !args.dry_run {
+        std::fs::create_dir_all(&options.directory)
+            .with_context(|| options.directory.display().to_string())?;
+    }
+    let base = with_base
+        .then(|| Base::open(source, &options.directory, &args))
+        .transpose()?;
+    let (importance, imatrix) = match &base {
+        Some(base) if wants_calibration(&args, evaluate) => {
+            let file = options.directory.join(format!("{name}-imatrix.gguf"));
+            base.calibrate(&file, &args)?;
+            (args.importance.load_from(&file)?, Some(file))
+        }
+        _ if args.importance.path() == Some(Path::new(NONE)) => (None, None),
+        _ => (
+            args.importance.load()?,
+            args.importance.path().map(Path::to_path_buf),
+        ),
+    };
     let planned = table::plan(source, &options, importance.as_ref())?;
     let mut rows: Vec<ReportRow> = table::rows(&planned)
         .into_iter()
@@ -186,9 +216,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .collect();
     let mut evaluation = None;
     if !args.dry_run {
-        write_files(source, &planned, &options.directory, &args)?;
-        if evaluate {
-            let (of_rows, of_base) = measure(source, &planned, &options.directory, &args)?;
+        write_files(source, &planned, &args)?;
+        if let Some(base) = base.filter(|_| evaluate) {
+            let (of_rows, of_base) = base.measure(source, &planned, &args)?;
             for (row, measured) in rows.iter_mut().zip(of_rows) {
                 row.measured = measured;
             }
@@ -202,7 +232,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         } else {
             path
         },
-        imatrix: args.importance.path().map(Path::to_path_buf),
+        imatrix,
         dry_run: args.dry_run,
         evaluation,
         rows,
@@ -276,12 +306,7 @@ fn pipeline_options(args: &Args) -> PipelineOptions {
     }
 }
 
-fn write_files(
-    source: &dyn Source,
-    planned: &[RowPlan<'_>],
-    directory: &Path,
-    args: &Args,
-) -> anyhow::Result<()> {
+fn write_files(source: &dyn Source, planned: &[RowPlan<'_>], args: &Args) -> anyhow::Result<()> {
     for (row, problem) in planned
         .iter()
         .filter_map(|row| row.check().err().map(|e| (row, e)))
@@ -291,86 +316,149 @@ fn write_files(
     if planned.iter().all(|row| row.check().is_err()) {
         bail!("none of the presets can be made of this model");
     }
-    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let meter = Meter::new();
     let done = table::execute(source, planned, &pipeline_options(args), &|p| meter.show(p));
     meter.finish();
     Ok(done?)
 }
 
+/// The value of --imatrix that makes a matrix first.
+const AUTO: &str = "auto";
+/// The value of --imatrix that goes without one even when evaluating.
+const NONE: &str = "none";
+
+/// Whether an importance matrix is to be made: when asked for, and by default when the files are evaluated.
+fn wants_calibration(args: &Args, evaluate: bool) -> bool {
+    match args.importance.path() {
+        None => evaluate,
+        Some(path) => path == Path::new(AUTO) && !args.dry_run,
+    }
+}
+
+/// The unquantized model, ready to run.
+struct Base {
+    model: Model,
+    tokenizer: Tokenizer,
+}
+
+impl Base {
+    /// Opens the source's own GGUF file, or makes one of a model directory, which is gone after use.
+    fn open(source: &dyn Source, directory: &Path, args: &Args) -> anyhow::Result<Self> {
+        let model = if source.path().is_dir() {
+            let folder = tempfile::tempdir_in(directory).with_context(|| directory.display().to_string())?;
+            let file = folder.path().join("base.gguf");
+            crate::base::write_source(source, &file, &pipeline_options(args))?;
+            // Once mapped, the file needs no name.
+            Model::load(&file)?
+        } else {
+            Model::load(source.path())?
+        };
+        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
+        Ok(Self { model, tokenizer })
+    }
+
+    /// What replaces the first token of each window.
+    fn bos(&self) -> Option<u32> {
+        self.tokenizer.bos().filter(|_| self.tokenizer.add_bos())
+    }
+
+    /// Makes an importance matrix.
+    fn calibrate(&self, file: &Path, args: &Args) -> anyhow::Result<()> {
+        let (text, name) = text_or(
+            args.calibration.as_deref(),
+            CALIBRATION_TEXT,
+            "bundled calibration text",
+        )?;
+        let tokens = self.tokenizer.encode(&text, true, false);
+        let calibration = Calibration {
+            context: args.ctx_size,
+            from_chunk: 0,
+            chunks: None,
+            bos: self.bos(),
+            process_output: false,
+        };
+        let window = u32::try_from(args.ctx_size).context("-c is too large")?;
+        let mut collected = Accumulator::new(window);
+        in_pool(args.threads, || {
+            collect(
+                &self.model,
+                &tokens,
+                &calibration,
+                &mut collected,
+                0,
+                &mut |step| {
+                    for (window, tensor) in &step.set_aside {
+                        eprintln!(
+                            "warning: window {window} is set aside: the inputs of {tensor} are not finite"
+                        );
+                    }
+                    eprintln!("calibrated on {} of {} windows", step.done, step.of);
+                    Ok(())
+                },
+            )
+        })??;
+        let mut matrix = collected.totals().clone();
+        matrix.datasets = vec![name];
+        Ok(matrix.save(file)?)
+    }
+
+    /// Runs this model and every file side by side over the evaluation text.
+    fn measure(&self, source: &dyn Source, planned: &[RowPlan<'_>], args: &Args) -> anyhow::Result<Results> {
+        let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
+        let distinct: Vec<usize> = (0..planned.len()).filter(|&i| made(&planned[i])).collect();
+        let models = distinct
+            .iter()
+            .map(|&i| Ok(Model::load(&planned[i].path)?))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let (text, name) = text_or(args.text.as_deref(), EVALUATION_TEXT, "bundled text")?;
+        let tokens = self.tokenizer.encode(&text, true, false);
+        let options = PerplexityOptions {
+            context: args.ctx_size,
+            chunks: args.chunks,
+            bos: self.bos(),
+            max_memory: args.memory.bytes(),
+        };
+        let seen = in_pool(args.threads, || {
+            divergence::compare(&self.model, &models, &tokens, &options, &mut |p| {
+                eprintln!("evaluated {} of {} windows", p.windows, p.of);
+            })
+        })??;
+        let statistics: Vec<divergence::Statistics> = seen
+            .iter()
+            .filter_map(|o| divergence::Statistics::of(o))
+            .collect();
+        let evaluation = statistics.first().map(|s| Evaluation {
+            text: name,
+            context: args.ctx_size,
+            chunks: s.count / (args.ctx_size - args.ctx_size / 2 - 1).max(1),
+            scored_tokens: s.count,
+            base_type: base_type(source),
+            base_ppl: s.ppl_base.value,
+            base_ppl_error: s.ppl_base.error,
+        });
+        let of_row = |i: usize| {
+            let original = planned[i].same_as.unwrap_or(i);
+            distinct
+                .iter()
+                .position(|&d| d == original)
+                .map(|at| Measured::from(&statistics[at]))
+        };
+        Ok(((0..planned.len()).map(of_row).collect(), evaluation))
+    }
+}
+
 /// The rows' results, in order, and the unquantized model's.
 type Results = (Vec<Option<Measured>>, Option<Evaluation>);
 
-/// Runs the unquantized model and every file side by side over the evaluation text.
-fn measure(
-    source: &dyn Source,
-    planned: &[RowPlan<'_>],
-    directory: &Path,
-    args: &Args,
-) -> anyhow::Result<Results> {
-    let distinct: Vec<usize> = (0..planned.len())
-        .filter(|&i| planned[i].check().is_ok() && planned[i].same_as.is_none())
-        .collect();
-    let models = distinct
-        .iter()
-        .map(|&i| Ok(Model::load(&planned[i].path)?))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-
-    // The base has to be a GGUF file too; it lives only as long as the evaluation.
-    let folder = tempfile::tempdir_in(directory).with_context(|| directory.display().to_string())?;
-    let base_path = folder.path().join("base.gguf");
-    let base = if source.path().is_dir() {
-        let plan = OutputPlan::unquantized(base_path.clone(), source, Vec::new())?;
-        let meter = Meter::new();
-        let done = execute(source, &[plan], &pipeline_options(args), &|p| meter.show(p));
-        meter.finish();
-        done?;
-        Model::load(&base_path)?
-    } else {
-        Model::load(source.path())?
-    };
-
-    let (text, text_name) = match &args.text {
+/// A file's text with its path, or else a bundled one with its name.
+fn text_or(file: Option<&Path>, bundled: &str, name: &str) -> anyhow::Result<(String, String)> {
+    match file {
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            (text, path.display().to_string())
+            Ok((text, path.display().to_string()))
         }
-        None => (EVALUATION_TEXT.to_owned(), "bundled text".to_owned()),
-    };
-    let tokenizer = Tokenizer::from_metadata(base.gguf().metadata())?;
-    let tokens = tokenizer.encode(&text, true, false);
-    let options = PerplexityOptions {
-        context: args.ctx_size,
-        chunks: args.chunks,
-        bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
-        max_memory: args.memory.bytes(),
-    };
-    let seen = in_pool(args.threads, || {
-        divergence::compare(&base, &models, &tokens, &options, &mut |p| {
-            eprintln!("evaluated {} of {} windows", p.windows, p.of);
-        })
-    })??;
-    let statistics: Vec<divergence::Statistics> = seen
-        .iter()
-        .filter_map(|o| divergence::Statistics::of(o))
-        .collect();
-    let evaluation = statistics.first().map(|s| Evaluation {
-        text: text_name,
-        context: args.ctx_size,
-        chunks: s.count / (args.ctx_size - args.ctx_size / 2 - 1).max(1),
-        scored_tokens: s.count,
-        base_type: base_type(source),
-        base_ppl: s.ppl_base.value,
-        base_ppl_error: s.ppl_base.error,
-    });
-    let of_row = |i: usize| {
-        let original = planned[i].same_as.unwrap_or(i);
-        distinct
-            .iter()
-            .position(|&d| d == original)
-            .map(|at| Measured::from(&statistics[at]))
-    };
-    Ok(((0..planned.len()).map(of_row).collect(), evaluation))
+        None => Ok((bundled.to_owned(), name.to_owned())),
+    }
 }
 
 /// Runs `work` in a pool of this many threads; 0 for the default pool.
@@ -500,6 +588,9 @@ fn print_table(report: &Report, directory: &Path, markdown: bool) {
         report.source.display(),
         directory.display()
     );
+    if let Some(file) = &report.imatrix {
+        println!("importance from {}", file.display());
+    }
     if let Some(e) = &report.evaluation {
         println!(
             "evaluated on {} ({} windows of {} tokens); unquantized ({}): PPL {:.4} ± {:.4}",

@@ -1,0 +1,36 @@
+//! The unquantized model as a GGUF file, for commands that run it.
+
+use std::path::Path;
+
+use convert::pipeline::{PipelineOptions, execute};
+use convert::plan::OutputPlan;
+use convert::source::Source;
+use convert::source::hf::{HfOptions, HfSource, OutType};
+
+use crate::progress::Meter;
+
+/// Converts a model directory to `file` without loss.
+pub(crate) fn write(directory: &Path, file: &Path) -> anyhow::Result<()> {
+    let options = HfOptions {
+        outtype: OutType::Lossless,
+        ..HfOptions::default()
+    };
+    let source = HfSource::open(directory, &options)?;
+    for warning in source.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    write_source(&source, file, &PipelineOptions::default())
+}
+
+/// Writes a source to `file` in the types that it has.
+pub(crate) fn write_source(
+    source: &dyn Source,
+    file: &Path,
+    options: &PipelineOptions,
+) -> anyhow::Result<()> {
+    let plan = OutputPlan::unquantized(file.to_path_buf(), source, Vec::new())?;
+    let meter = Meter::new();
+    let done = execute(source, &[plan], options, &|p| meter.show(p));
+    meter.finish();
+    Ok(done?)
+}

@@ -1,0 +1,160 @@
+//! Collecting importance: the reference model runs over a text, and the squared inputs of its linear
+//! layers are summed.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, bail};
+use imatrix::Accumulator;
+use reference::{LogitsSink, Model, Tap};
+
+/// Tokens run together at least, where windows are shorter. Part of the definition of the result, for sums
+/// are rounded after each step: it depends on nothing but the window.
+const STEP_TOKENS: usize = 2048;
+
+/// What to collect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Calibration {
+    /// Tokens in a window.
+    pub(crate) context: usize,
+    /// Windows to leave out at the beginning.
+    pub(crate) from_chunk: usize,
+    /// Windows to run at most.
+    pub(crate) chunks: Option<usize>,
+    /// What replaces each window's first token.
+    pub(crate) bos: Option<u32>,
+    /// Collect for `output.weight` too.
+    pub(crate) process_output: bool,
+}
+
+/// Where a calibration is after a step.
+pub(crate) struct Step<'a> {
+    /// Windows run, those set aside included.
+    pub(crate) done: usize,
+    /// Windows in all.
+    pub(crate) of: usize,
+    /// What has been collected.
+    pub(crate) collected: &'a Accumulator,
+    /// Windows of this step that were set aside, and the tensor whose inputs were not finite.
+    pub(crate) set_aside: Vec<(usize, String)>,
+}
+
+/// Runs the windows of `tokens` that `accumulator` does not have yet, and adds them to it. `report` is called
+/// after each step.
+///
+/// # Errors
+/// Too few tokens, weights that cannot be read, sums of another model, or an error of `report`.
+pub(crate) fn collect(
+    model: &Model,
+    tokens: &[u32],
+    calibration: &Calibration,
+    accumulator: &mut Accumulator,
+    already: usize,
+    report: &mut dyn FnMut(Step<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let context = calibration.context;
+    if context == 0 {
+        bail!("a window of 0 tokens");
+    }
+    let skipped = calibration.from_chunk.saturating_mul(context).min(tokens.len());
+    let tokens = &tokens[skipped..];
+    if tokens.len() / 2 < context {
+        bail!(
+            "the text has {} tokens left, expected at least {}: two windows of {context}",
+            tokens.len(),
+            context.saturating_mul(2)
+        );
+    }
+    let available = tokens.len() / context;
+    let of = calibration.chunks.map_or(available, |n| n.min(available));
+    let experts = expert_counts(model);
+    let per_step = (STEP_TOKENS / context).max(1);
+    let mut done = already;
+    while done < of {
+        let step = done..of.min(done + per_step);
+        let windows: Vec<Vec<u32>> = tokens[step.start * context..step.end * context]
+            .chunks_exact(context)
+            .map(|window| {
+                let mut window = window.to_vec();
+                window[0] = calibration.bos.unwrap_or(window[0]);
+                window
+            })
+            .collect();
+        let mut tap = Collector {
+            accumulator,
+            experts: &experts,
+            process_output: calibration.process_output,
+        };
+        let mut set_aside = Vec::new();
+        if !tap.run(model, &windows)? {
+            // One window spoils the step: run each for itself, and keep what is finite.
+            for (offset, window) in windows.iter().enumerate() {
+                tap.accumulator.discard();
+                if tap.run(model, std::slice::from_ref(window))? {
+                    tap.accumulator.commit(1)?;
+                } else {
+                    let tensor = tap.accumulator.not_finite().unwrap_or_default().to_owned();
+                    // It counts as run, so that a checkpoint knows where to go on.
+                    tap.accumulator.discard();
+                    tap.accumulator.commit(1)?;
+                    set_aside.push((calibration.from_chunk + step.start + offset, tensor));
+                }
+            }
+            tap.accumulator.discard();
+        } else {
+            tap.accumulator.commit(windows.len() as u32)?;
+        }
+        done = step.end;
+        report(Step {
+            done,
+            of,
+            collected: accumulator,
+            set_aside,
+        })?;
+    }
+    Ok(())
+}
+
+/// Matrices stacked in each tensor of experts.
+fn expert_counts(model: &Model) -> HashMap<String, usize> {
+    model
+        .gguf()
+        .tensors()
+        .filter_map(|t| {
+            let matrices = *t.info.shape.get(2)?;
+            Some((t.info.name.clone(), usize::try_from(matrices).ok()?))
+        })
+        .collect()
+}
+
+struct Collector<'a> {
+    accumulator: &'a mut Accumulator,
+    experts: &'a HashMap<String, usize>,
+    process_output: bool,
+}
+
+impl Collector<'_> {
+    /// Runs windows; whether all inputs were finite.
+    fn run(&mut self, model: &Model, windows: &[Vec<u32>]) -> anyhow::Result<bool> {
+        let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
+        let context = windows.first().map(Vec::len).context("no window")?;
+        model.forward_tiles(&views, 0..context, Some(&mut *self), &mut NoLogits)?;
+        Ok(self.accumulator.not_finite().is_none())
+    }
+}
+
+impl Tap for Collector<'_> {
+    fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize) {
+        // As llama-imatrix: layers, and the output matrix when asked for.
+        if !tensor.starts_with("blk.") && !(self.process_output && tensor == "output.weight") {
+            return;
+        }
+        let expert = expert.map(|index| (index, self.experts.get(tensor).copied().unwrap_or(index + 1)));
+        self.accumulator.add(tensor, expert, input, columns);
+    }
+}
+
+struct NoLogits;
+
+impl LogitsSink for NoLogits {
+    fn tile(&mut self, _vocabulary: std::ops::Range<usize>, _logits: &[f32]) {}
+}
