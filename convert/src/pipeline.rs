@@ -166,3 +166,6 @@ pub fn run(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

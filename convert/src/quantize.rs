@@ -1,4 +1,16 @@
 //! What llama-quantize does, as library calls: plan, look, execute.
+//!
+//! Files equal llama-quantize's to the byte, its habits included (tensors are put into layer order, set
+//! keys move to the end, strings end at a NUL byte, outer dimensions of 1 are dropped). Where we differ
+//! on purpose:
+//!
+//! * `general.alignment` is obeyed; llama-quantize keeps the key but lays the file out by 32, so that the
+//!   file contradicts itself.
+//! * Requests that fit nothing are errors: a type rule or a selection of weights that matches no
+//!   tensor, a layer to prune that does not exist.
+//! * Importance that a type needs and the matrix lacks is found while planning, for all tensors at
+//!   once, and not when the first of them is reached.
+//! * A value that is not finite is reported with its tensor, row and column.
 
 mod metadata;
 mod prune;

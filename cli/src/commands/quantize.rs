@@ -204,7 +204,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         output,
         preset,
         threads,
-    } = Operands::parse(&args.operands, args.keep_split)?;
+    } = Operands::parse(&args.operands, args.keep_split).unwrap_or_else(|e| {
+        clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit()
+    });
     let options = QuantizeOptions {
         recipe: args.types.recipe(preset)?,
         allow_requantize: args.allow_requantize,
