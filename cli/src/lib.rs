@@ -14,3 +14,4 @@ mod commands;
 mod demo;
 mod output;
 mod progress;
+mod threads;

@@ -1,10 +1,294 @@
 //! `quantsmith perplexity`.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use reference::divergence::{self, Estimate, LogitsReader, Observation, Quantiles, Statistics};
+use reference::tokenizer::Tokenizer;
+use reference::{Model, PerplexityOptions, PerplexityReport, perplexity};
+use serde_json::{Value, json};
+
+use super::quantize::MemoryArgs;
+use crate::output::{print, print_json};
+use crate::threads::in_pool;
+
 /// Arguments of `quantsmith perplexity`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// GGUF file of the model (the first, where there are shards)
+    model: PathBuf,
+
+    /// Text to evaluate on; not needed where --base is a logits file, which holds its tokens
+    text: Option<PathBuf>,
+
+    /// Tokens in a window
+    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    ctx_size: usize,
+
+    /// Evaluate at most this many windows
+    #[arg(long, value_name = "N")]
+    chunks: Option<usize>,
+
+    /// Measure the KL divergence from the model or logits file --base
+    #[arg(long, requires = "base")]
+    kl_divergence: bool,
+
+    /// The unquantized model (GGUF), or a logits file of it
+    #[arg(long, value_name = "FILE", requires = "kl_divergence")]
+    base: Option<PathBuf>,
+
+    /// Write the model's logits to a file, to compare others with it
+    #[arg(
+        long,
+        visible_alias = "kl-divergence-base",
+        value_name = "FILE",
+        conflicts_with = "kl_divergence"
+    )]
+    save_all_logits: Option<PathBuf>,
+
+    #[command(flatten)]
+    memory: MemoryArgs,
+
+    /// Threads; 0 for as many as the machine runs at once
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("not available in this build")
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let model = Model::load(&args.model)?;
+    let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
+    let options = PerplexityOptions {
+        context: args.ctx_size,
+        chunks: args.chunks,
+        bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
+        max_memory: args.memory.bytes(),
+    };
+    if let Some(base) = &args.base {
+        let seen = diverge(&model, &tokenizer, base, &options, &args)?;
+        return print_divergence(&seen, &args);
+    }
+    let tokens = tokens(&tokenizer, args.text.as_deref())?;
+    if let Some(path) = &args.save_all_logits {
+        in_pool(args.threads, || {
+            divergence::save_logits(&model, &tokens, &options, path, &mut |p| {
+                eprintln!("{} of {} windows", p.windows, p.of);
+            })
+        })??;
+    }
+    let report = in_pool(args.threads, || {
+        perplexity(&model, &tokens, &options, &mut |chunk| {
+            eprintln!("[{}/{}] {:.4}", chunk.index + 1, chunk.of, chunk.ppl);
+        })
+    })??;
+    print_perplexity(&report, &args)
+}
+
+fn tokens(tokenizer: &Tokenizer, text: Option<&Path>) -> anyhow::Result<Vec<u32>> {
+    let path = text.context("the text to evaluate on is missing")?;
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
+    Ok(tokenizer.encode(&text, true, false))
+}
+
+fn diverge(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    base: &Path,
+    options: &PerplexityOptions,
+    args: &Args,
+) -> anyhow::Result<Vec<Observation>> {
+    let progress = |p: divergence::CompareProgress| eprintln!("{} of {} windows", p.windows, p.of);
+    if is_gguf(base)? {
+        let base = Model::load(base)?;
+        let of_base = Tokenizer::from_metadata(base.gguf().metadata())?;
+        let tokens = tokens(tokenizer, args.text.as_deref())?;
+        let text = std::fs::read_to_string(args.text.as_deref().unwrap_or(Path::new("")))?;
+        if of_base.encode(&text, true, false) != tokens {
+            bail!("the two models read the text as different tokens: their logits cannot be compared");
+        }
+        let models = std::slice::from_ref(model);
+        let mut all = in_pool(args.threads, || {
+            divergence::compare(&base, models, &tokens, options, &mut |p| progress(p))
+        })??;
+        return all.pop().context("no model was compared");
+    }
+    let mut reader = LogitsReader::open(base)?;
+    if args.text.is_some() {
+        let mine = tokens(tokenizer, args.text.as_deref())?;
+        let theirs = reader.tokens();
+        if mine.len() < theirs.len() || mine[..theirs.len()] != *theirs {
+            bail!(
+                "{}: the tokens of the logits file are not those of the text; leave the text out to use the \
+                 file's own",
+                base.display()
+            );
+        }
+    }
+    Ok(in_pool(args.threads, || {
+        divergence::compare_with_file(&mut reader, model, options, &mut |p| progress(p))
+    })??)
+}
+
+fn is_gguf(path: &Path) -> anyhow::Result<bool> {
+    use std::io::Read as _;
+    let mut magic = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|f| f.take(4).read_to_end(&mut magic))
+        .with_context(|| path.display().to_string())?;
+    Ok(magic == b"GGUF")
+}
+
+fn print_perplexity(report: &PerplexityReport, args: &Args) -> anyhow::Result<()> {
+    if args.json {
+        return print_json(&json!({
+            "model": args.model,
+            "text": args.text,
+            "context": report.context,
+            "chunks": report.running.len(),
+            "text_tokens": report.text_tokens,
+            "scored_tokens": report.scored,
+            "nll": report.nll,
+            "ppl": report.ppl,
+            "ppl_error": report.ppl_error,
+            "running_ppl": report.running,
+        }));
+    }
+    print(|out| match report.ppl_error {
+        Some(error) => writeln!(out, "Final estimate: PPL = {:.4} +/- {error:.5}", report.ppl),
+        None => writeln!(out, "Final estimate: PPL = {:.4}", report.ppl),
+    })
+}
+
+/// The quantiles of a report, largest first, with their names.
+const KLD_QUANTILES: &[(&str, f64)] = &[
+    ("Maximum", 1.0),
+    ("99.9%", 0.999),
+    ("99.0%", 0.99),
+    ("95.0%", 0.95),
+    ("90.0%", 0.9),
+    ("Median", 0.5),
+    ("10.0%", 0.1),
+    ("5.0%", 0.05),
+    ("1.0%", 0.01),
+    ("0.1%", 0.001),
+    ("Minimum", 0.0),
+];
+const DELTA_P_QUANTILES: &[(&str, f64)] = &[
+    ("Maximum", 1.0),
+    ("99.9%", 0.999),
+    ("99.0%", 0.99),
+    ("95.0%", 0.95),
+    ("90.0%", 0.9),
+    ("75.0%", 0.75),
+    ("Median", 0.5),
+    ("25.0%", 0.25),
+    ("10.0%", 0.1),
+    ("5.0%", 0.05),
+    ("1.0%", 0.01),
+    ("0.1%", 0.001),
+    ("Minimum", 0.0),
+];
+
+fn print_divergence(seen: &[Observation], args: &Args) -> anyhow::Result<()> {
+    let s = Statistics::of(seen).context("no position was scored")?;
+    let per_window = (args.ctx_size - args.ctx_size / 2).saturating_sub(1).max(1);
+    let windows: Vec<Statistics> = (1..=seen.len() / per_window)
+        .filter_map(|n| Statistics::of(&seen[..n * per_window]))
+        .collect();
+    if args.json {
+        let quantiles = |q: &Quantiles, list: &[(&str, f64)]| -> Value {
+            list.iter()
+                .map(|(name, f)| ((*name).to_lowercase(), json!(q.at(*f))))
+                .collect()
+        };
+        let estimate = |e: Estimate| json!({"value": e.value, "error": e.error});
+        return print_json(&json!({
+            "model": args.model,
+            "base": args.base,
+            "scored_tokens": s.count,
+            "ppl": estimate(s.ppl),
+            "ppl_base": estimate(s.ppl_base),
+            "correlation": s.correlation,
+            "ln_ppl_ratio": estimate(s.ln_ppl_ratio),
+            "ppl_ratio": estimate(s.ppl_ratio),
+            "ppl_difference": estimate(s.ppl_difference),
+            "kld": estimate(s.kld),
+            "kld_quantiles": quantiles(&s.kld_quantiles, KLD_QUANTILES),
+            "delta_p": estimate(s.delta_p),
+            "delta_p_quantiles": quantiles(&s.delta_p_quantiles, DELTA_P_QUANTILES),
+            "delta_p_rms": estimate(s.delta_p_rms),
+            "same_top": estimate(s.same_top),
+            "chunks": windows.iter().map(|w| json!({
+                "ppl": estimate(w.ppl), "ln_ppl_ratio": estimate(w.ln_ppl_ratio), "kld": estimate(w.kld),
+                "delta_p_rms": estimate(w.delta_p_rms), "same_top": estimate(w.same_top),
+            })).collect::<Vec<_>>(),
+        }));
+    }
+    let percent = |e: Estimate| Estimate {
+        value: 100.0 * e.value,
+        error: 100.0 * e.error,
+    };
+    print(|out| {
+        writeln!(
+            out,
+            "chunk             PPL               ln(PPL(Q)/PPL(base))          KL Divergence              Δp RMS            Same top p"
+        )?;
+        for (i, w) in windows.iter().enumerate() {
+            let (rms, top) = (percent(w.delta_p_rms), percent(w.same_top));
+            writeln!(
+                out,
+                "{:4}    {:9.4} ± {:9.4}    {:10.5} ± {:10.5}    {:10.5} ± {:10.5}    {:6.3} ± {:6.3} %    {:6.3} ± {:6.3} %",
+                i + 1,
+                w.ppl.value,
+                w.ppl.error,
+                w.ln_ppl_ratio.value,
+                w.ln_ppl_ratio.error,
+                w.kld.value,
+                w.kld.error,
+                rms.value,
+                rms.error,
+                top.value,
+                top.error
+            )?;
+        }
+        writeln!(out, "\n====== Perplexity statistics ======")?;
+        let mut line =
+            |name: &str, e: Estimate| writeln!(out, "{name:<30}: {:10.6} ± {:10.6}", e.value, e.error);
+        line("Mean PPL(Q)", s.ppl)?;
+        line("Mean PPL(base)", s.ppl_base)?;
+        writeln!(
+            out,
+            "{:<30}: {:6.2}%",
+            "Cor(ln(PPL(Q)), ln(PPL(base)))",
+            100.0 * s.correlation
+        )?;
+        let mut line =
+            |name: &str, e: Estimate| writeln!(out, "{name:<30}: {:10.6} ± {:10.6}", e.value, e.error);
+        line("Mean ln(PPL(Q)/PPL(base))", s.ln_ppl_ratio)?;
+        line("Mean PPL(Q)/PPL(base)", s.ppl_ratio)?;
+        line("Mean PPL(Q)-PPL(base)", s.ppl_difference)?;
+        writeln!(out, "\n====== KL divergence statistics ======")?;
+        writeln!(out, "Mean    KLD: {:10.6} ± {:10.6}", s.kld.value, s.kld.error)?;
+        for (name, fraction) in KLD_QUANTILES {
+            writeln!(out, "{name:<7} KLD: {:10.6}", s.kld_quantiles.at(*fraction))?;
+        }
+        writeln!(out, "\n====== Token probability statistics ======")?;
+        let mean = percent(s.delta_p);
+        writeln!(out, "Mean    Δp: {:6.3} ± {:5.3} %", mean.value, mean.error)?;
+        for (name, fraction) in DELTA_P_QUANTILES {
+            writeln!(
+                out,
+                "{name:<7} Δp: {:6.3}%",
+                100.0 * s.delta_p_quantiles.at(*fraction)
+            )?;
+        }
+        let (rms, top) = (percent(s.delta_p_rms), percent(s.same_top));
+        writeln!(out, "RMS Δp    : {:6.3} ± {:5.3} %", rms.value, rms.error)?;
+        writeln!(out, "Same top p: {:6.3} ± {:5.3} %", top.value, top.error)
+    })
 }

@@ -18,6 +18,7 @@ use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs};
 use crate::calibrate::{Calibration, collect};
 use crate::demo::{CALIBRATION_TEXT, Demo, EVALUATION_TEXT};
 use crate::progress::Meter;
+use crate::threads::in_pool;
 
 /// Arguments of `quantsmith table`.
 #[derive(clap::Args)]
@@ -459,17 +460,6 @@ fn text_or(file: Option<&Path>, bundled: &str, name: &str) -> anyhow::Result<(St
         }
         None => Ok((bundled.to_owned(), name.to_owned())),
     }
-}
-
-/// Runs `work` in a pool of this many threads; 0 for the default pool.
-fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
-    if threads == 0 {
-        return Ok(work());
-    }
-    Ok(rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()?
-        .install(work))
 }
 
 impl From<&divergence::Statistics> for Measured {

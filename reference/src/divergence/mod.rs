@@ -7,7 +7,7 @@ mod compare;
 mod logits_file;
 mod statistics;
 
-pub use compare::{CompareProgress, compare};
+pub use compare::{CompareProgress, compare, compare_with_file, save_logits};
 pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
 pub use statistics::{Estimate, Quantiles, Statistics};
 

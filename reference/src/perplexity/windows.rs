@@ -18,6 +18,20 @@ impl<'a> Windows<'a> {
     /// Cuts `tokens` by `options`; refuses a context without scored tokens, and a text shorter than two
     /// windows.
     pub(crate) fn new(tokens: &'a [u32], options: &PerplexityOptions) -> Result<Self> {
+        let windows = Self::whole(tokens, options)?;
+        if tokens.len() / 2 < options.context {
+            return Err(Error::Text(format!(
+                "the text has {} tokens, expected at least {}: two windows of {}",
+                tokens.len(),
+                options.context.saturating_mul(2),
+                options.context
+            )));
+        }
+        Ok(windows)
+    }
+
+    /// [`Self::new`] for tokens that were cut into windows before: one is enough.
+    pub(crate) fn whole(tokens: &'a [u32], options: &PerplexityOptions) -> Result<Self> {
         let context = options.context;
         let windows = Self {
             tokens,
@@ -28,13 +42,6 @@ impl<'a> Windows<'a> {
         if windows.scored() == 0 {
             return Err(Error::Text(format!(
                 "a context of {context} tokens leaves none to score, expected at least 3"
-            )));
-        }
-        if tokens.len() / 2 < context {
-            return Err(Error::Text(format!(
-                "the text has {} tokens, expected at least {}: two windows of {context}",
-                tokens.len(),
-                context.saturating_mul(2)
             )));
         }
         let available = tokens.len() / context;
