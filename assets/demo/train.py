@@ -198,7 +198,9 @@ def perplexity(model, ids):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
-    ap.add_argument("--steps", type=int, default=850)
+    ap.add_argument("--steps", type=int, default=330)
+    ap.add_argument("--first-step", type=int, default=0,
+                    help="continue from the weights in OUT, saved before this step (optimizers start anew)")
     ap.add_argument("--batch", type=int, default=8)
     ap.add_argument("--threads", type=int, default=1)
     a = ap.parse_args()
@@ -218,14 +220,16 @@ def main():
           flush=True)
 
     model = Llama()
+    if a.first_step:
+        load(model, a.out)
     matrices = [p for b in model.layers for p in b.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is m for m in matrices)]
     optimizers = [Muon(matrices, 0.02), torch.optim.AdamW(others, 0.004, (0.9, 0.95), weight_decay=0.0)]
     peaks = [o.param_groups[0]["lr"] for o in optimizers]
     usable = (len(ids) - 1) // CONTEXT
     order, start = [], time.time()
-    for step in range(a.steps):
-        scale = min(1, (step + 1) / 50, (a.steps - step) / (0.5 * a.steps))
+    for step in range(a.first_step, a.steps):
+        scale = min(1, (step - a.first_step + 1) / (5 if a.first_step else 50), (a.steps - step) / (0.24 * a.steps))
         for o, peak in zip(optimizers, peaks):
             o.param_groups[0]["lr"] = peak * scale
         if len(order) < a.batch:
@@ -242,21 +246,35 @@ def main():
         for o in optimizers:
             o.step()
         if step % 25 == 0 or step + 1 == a.steps:
-            rate = (step + 1) * a.batch * CONTEXT / (time.time() - start)
+            rate = (step - a.first_step + 1) * a.batch * CONTEXT / (time.time() - start)
             print(f"step {step} loss {loss.item():.3f} {rate:.0f} tokens/s", flush=True)
         if (step + 1) % 250 == 0 or step + 1 == a.steps:
             save(model, a.out)
             print(f"held-out perplexity {perplexity(model, text):.3f}", flush=True)
 
 
-def save(model, out):
-    from safetensors.torch import save_file
+def tensors_of(model):
+    """The parameters under their names in a Hugging Face directory."""
     names = {"layernorm": "{}", "self": "self_attn.{}", "mlp": "mlp.{}"}
     tensors = {"model.embed_tokens.weight": model.embed_tokens.weight, "model.norm.weight": model.norm.weight}
     for i, block in enumerate(model.layers):
         for name, p in block.named_parameters():
             kind = "layernorm" if "layernorm" in name else "self" if name[1] == "_" else "mlp"
             tensors[f"model.layers.{i}." + names[kind].format(name)] = p
+    return tensors
+
+
+def load(model, out):
+    from safetensors.torch import load_file
+    stored = load_file(out / "model.safetensors")
+    with torch.no_grad():
+        for name, p in tensors_of(model).items():
+            p.copy_(stored[name].float())
+
+
+def save(model, out):
+    from safetensors.torch import save_file
+    tensors = tensors_of(model)
     save_file({k: v.detach().half().contiguous() for k, v in tensors.items()}, out / "model.safetensors",
               metadata={"format": "pt"})
     json.dump(dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_size=WIDTH, intermediate_size=FFN,
