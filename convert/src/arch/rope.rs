@@ -143,17 +143,17 @@ pub(super) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
     let values = (0..dim)
         .step_by(2)
         .map(|i| {
-            // The stock converter computes frequencies and wavelengths as single-precision tensors.
-            let exponent = i as f32 / dim as f32;
-            let frequency = 1.0f32 / (base as f32).powf(exponent);
-            let wavelen = std::f32::consts::TAU / frequency;
-            if f64::from(wavelen) < high_wavelen {
+            // The stock converter computes with single-precision tensors of PyTorch, which divides a
+            // number by a tensor by multiplying with the reciprocal.
+            let frequency = (base as f32).powf(i as f32 / dim as f32).recip();
+            let wavelen = frequency.recip() * std::f32::consts::TAU;
+            if wavelen < high_wavelen as f32 {
                 1.0
-            } else if f64::from(wavelen) > low_wavelen {
+            } else if wavelen > low_wavelen as f32 {
                 factor as f32
             } else {
-                let smooth = (context as f32 / wavelen - low as f32) / (high - low) as f32;
-                1.0 / ((1.0 - smooth) / factor as f32 + smooth)
+                let smooth = (wavelen.recip() * context as f32 - low as f32) / (high - low) as f32;
+                ((1.0 - smooth) / factor as f32 + smooth).recip()
             }
         })
         .collect();
