@@ -25,9 +25,9 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "N", default_value_t = 512)]
     ctx_size: usize,
 
-    /// Evaluate at most this many windows
-    #[arg(long, value_name = "N")]
-    chunks: Option<usize>,
+    /// Evaluate at most this many windows; -1 for all
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    chunks: i64,
 
     /// Measure the KL divergence from the model or logits file --base
     #[arg(long, requires = "base")]
@@ -64,7 +64,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
     let options = PerplexityOptions {
         context: args.ctx_size,
-        chunks: args.chunks,
+        chunks: usize::try_from(args.chunks).ok(),
         bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
         max_memory: args.memory.bytes(),
     };
@@ -89,10 +89,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn tokens(tokenizer: &Tokenizer, text: Option<&Path>) -> anyhow::Result<Vec<u32>> {
+    Ok(tokenizer.encode(read(text)?, true, false))
+}
+
+/// The bytes of the text, without a newline at its end, as llama-perplexity takes it.
+fn read(text: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     let path = text.context("the text to evaluate on is missing")?;
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
-    Ok(tokenizer.encode(&text, true, false))
+    let mut bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    bytes.pop_if(|last| *last == b'\n');
+    Ok(bytes)
 }
 
 fn diverge(
@@ -107,8 +112,7 @@ fn diverge(
         let base = Model::load(base)?;
         let of_base = Tokenizer::from_metadata(base.gguf().metadata())?;
         let tokens = tokens(tokenizer, args.text.as_deref())?;
-        let text = std::fs::read_to_string(args.text.as_deref().unwrap_or(Path::new("")))?;
-        if of_base.encode(&text, true, false) != tokens {
+        if of_base.encode(read(args.text.as_deref())?, true, false) != tokens {
             bail!("the two models read the text as different tokens: their logits cannot be compared");
         }
         let models = std::slice::from_ref(model);

@@ -1,0 +1,328 @@
+//! The forward pass against transformers' logits on tiny random models, and models that cannot be run.
+//!
+//! `oracle/py/forward_fixtures.py` makes the fixtures.
+
+use std::path::{Path, PathBuf};
+
+use gguf::{FilePlan, GgufModel, Metadata, Value, Writer};
+use quantsmith_reference::{Logits, LogitsSink, Model, PerplexityOptions, Tap, perplexity};
+
+const VOCABULARY: usize = 48;
+
+fn tokens() -> Vec<u32> {
+    (0..24)
+        .map(|i| (i * 29 + i * i * 7) % VOCABULARY as u32)
+        .collect()
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/forward")
+        .join(name)
+}
+
+fn expected(name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(fixture(&format!("{name}.logits"))).unwrap();
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect()
+}
+
+/// Root of the mean squared difference over root of the mean square.
+fn distance(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square = |x: f64| x * x;
+    let difference: f64 = got
+        .iter()
+        .zip(want)
+        .map(|(g, w)| square(f64::from(*g) - f64::from(*w)))
+        .sum();
+    (difference / want.iter().map(|w| square(f64::from(*w))).sum::<f64>()).sqrt()
+}
+
+fn logits_equal_transformers(name: &str) {
+    let model = Model::load(&fixture(&format!("{name}.gguf"))).unwrap();
+    assert_eq!(model.vocabulary(), VOCABULARY);
+    let (tokens, want) = (tokens(), expected(name));
+    let all = model.forward(&[&tokens], 0..tokens.len(), None).unwrap();
+    assert_eq!((all.rows, all.vocabulary), (tokens.len(), VOCABULARY));
+    assert!(
+        distance(&all.data, &want) < 1e-5,
+        "{name}: {}",
+        distance(&all.data, &want)
+    );
+
+    // Two windows side by side do not see each other, and only what is asked for comes back.
+    let some = model.forward(&[&tokens[..9], &[], &tokens], 7..20, None).unwrap();
+    assert_eq!(some.rows, 2 + 13);
+    assert!(
+        distance(
+            &some.data[..2 * VOCABULARY],
+            &want[7 * VOCABULARY..9 * VOCABULARY]
+        ) < 1e-5
+    );
+    assert!(
+        distance(
+            &some.data[2 * VOCABULARY..],
+            &want[7 * VOCABULARY..20 * VOCABULARY]
+        ) < 1e-5
+    );
+}
+
+macro_rules! equal_transformers {
+    ($($test:ident: $name:literal,)*) => {$(
+        #[test]
+        fn $test() {
+            logits_equal_transformers($name);
+        }
+    )*};
+}
+
+equal_transformers! {
+    llama_with_biases: "llama",
+    llama_with_frequency_divisors_and_tied_output: "llama-rope-llama3",
+    llama_with_yarn: "llama-rope-yarn",
+    llama_with_linear_scaling: "llama-rope-linear",
+    mistral_with_wide_heads: "mistral",
+    mixtral: "mixtral",
+    qwen2: "qwen2",
+    qwen2_mixture: "qwen2moe",
+    qwen3: "qwen3",
+    qwen3_mixture: "qwen3moe",
+    gemma: "gemma",
+    gemma2_with_sliding_windows: "gemma2",
+    gemma3_with_sliding_windows: "gemma3",
+}
+
+#[derive(Default)]
+struct Seen(Vec<(String, Option<usize>, usize, usize)>);
+
+impl Tap for Seen {
+    fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize) {
+        self.0
+            .push((tensor.into(), expert, input.len() / columns, columns));
+    }
+}
+
+#[test]
+fn the_tap_sees_every_linear_layer() {
+    let model = Model::load(&fixture("llama.gguf")).unwrap();
+    let mut seen = Seen::default();
+    model.forward(&[&tokens()], 0..24, Some(&mut seen)).unwrap();
+    let mut names: Vec<_> = seen.0.iter().map(|(name, ..)| name.as_str()).collect();
+    names.sort_unstable();
+    let mut matrices: Vec<_> = model.gguf().tensors().map(|t| t.info.name.as_str()).collect();
+    matrices.retain(|n| n.ends_with(".weight") && !n.contains("norm") && *n != "token_embd.weight");
+    matrices.sort_unstable();
+    assert_eq!(names, matrices);
+    assert!(seen.0.contains(&("blk.1.ffn_down.weight".into(), None, 24, 24)));
+    assert!(seen.0.contains(&("output.weight".into(), None, 24, 16)));
+}
+
+#[test]
+fn the_tap_sees_each_expert_with_its_tokens() {
+    let model = Model::load(&fixture("mixtral.gguf")).unwrap();
+    let mut seen = Seen::default();
+    model.forward(&[&tokens()], 0..24, Some(&mut seen)).unwrap();
+    for tensor in [
+        "blk.0.ffn_gate_exps.weight",
+        "blk.0.ffn_up_exps.weight",
+        "blk.0.ffn_down_exps.weight",
+    ] {
+        let mine = seen.0.iter().filter(|(name, ..)| name == tensor);
+        let rows: usize = mine
+            .inspect(|(_, expert, ..)| assert!(expert.is_some()))
+            .map(|s| s.2)
+            .sum();
+        assert_eq!(rows, 24 * 2, "two of the experts for each token");
+    }
+}
+
+struct Collect(Logits);
+
+impl LogitsSink for Collect {
+    fn tile(&mut self, vocabulary: std::ops::Range<usize>, logits: &[f32]) {
+        for (row, tile) in logits.chunks_exact(vocabulary.len()).enumerate() {
+            self.0.data[row * self.0.vocabulary..][vocabulary.clone()].copy_from_slice(tile);
+        }
+    }
+}
+
+#[test]
+fn tiles_are_the_logits() {
+    for name in ["gemma2.gguf", "qwen2.gguf"] {
+        let model = Model::load(&fixture(name)).unwrap();
+        let whole = model.forward(&[&tokens()], 3..9, None).unwrap();
+        let mut sink = Collect(Logits {
+            data: vec![f32::NAN; whole.data.len()],
+            ..whole.clone()
+        });
+        model.forward_tiles(&[&tokens()], 3..9, None, &mut sink).unwrap();
+        assert_eq!(sink.0, whole);
+    }
+}
+
+/// Perplexity by its definition, from all logits at once.
+#[test]
+fn perplexity_is_that_of_the_second_halves() {
+    let model = Model::load(&fixture("llama.gguf")).unwrap();
+    let text: Vec<u32> = (0..67).map(|i| (i * i * 5 + i * 3) % VOCABULARY as u32).collect();
+    for bos in [None, Some(1)] {
+        let options = PerplexityOptions {
+            context: 16,
+            bos,
+            ..PerplexityOptions::default()
+        };
+        let mut chunks = 0;
+        let report = perplexity(&model, &text, &options, &mut |_| chunks += 1).unwrap();
+        let mut nll = Vec::new();
+        for window in text.chunks_exact(16) {
+            let mut window = window.to_vec();
+            window[0] = bos.unwrap_or(window[0]);
+            let logits = model.forward(&[&window], 0..16, None).unwrap();
+            for i in 8..15 {
+                let row = logits.row(i);
+                let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+                nll.push(sum.ln() - f64::from(row[window[i + 1] as usize]));
+            }
+        }
+        let n = nll.len() as f64;
+        let mean = nll.iter().sum::<f64>() / n;
+        let variance = nll.iter().map(|v| v * v).sum::<f64>() / n - mean * mean;
+        assert_eq!((chunks, report.running.len(), report.scored), (4, 4, nll.len()));
+        assert!((report.nll - mean).abs() < 1e-6);
+        let error = report.ppl_error.unwrap();
+        assert!((error - mean.exp() * (variance / (n - 1.0)).sqrt()).abs() < 1e-5 * error);
+    }
+}
+
+#[test]
+fn texts_and_bounds_that_do_not_do() {
+    let model = Model::load(&fixture("llama.gguf")).unwrap();
+    let measure = |tokens: &[u32], options: PerplexityOptions| {
+        perplexity(&model, tokens, &options, &mut |_| ())
+            .unwrap_err()
+            .to_string()
+    };
+    let options = |context| PerplexityOptions {
+        context,
+        ..PerplexityOptions::default()
+    };
+    assert!(measure(&[1; 31], options(16)).contains("31 tokens, expected at least 32"));
+    assert!(measure(&[1; 31], options(2)).contains("at least 3"));
+    assert!(measure(&[], options(usize::MAX)).contains("0 tokens"));
+    assert!(measure(&[48; 40], options(16)).contains("token 48 is outside the vocabulary of 48"));
+    let small = PerplexityOptions {
+        max_memory: 1000,
+        ..options(16)
+    };
+    assert!(measure(&[1; 40], small).contains("more than the bound of 1000"));
+}
+
+/// The Llama fixture with other keys and without some tensors, and what loading it says.
+fn refused(change: impl FnOnce(&mut Metadata), keep: impl Fn(&str) -> bool) -> String {
+    let source = GgufModel::open(&fixture("llama.gguf")).unwrap();
+    let mut metadata = source.metadata().clone();
+    change(&mut metadata);
+    let kept: Vec<usize> = (0..source.len())
+        .filter(|&i| keep(&source.info(i).name))
+        .collect();
+    let plan = FilePlan::new(
+        metadata,
+        kept.iter().map(|&i| {
+            let info = source.info(i);
+            (info.name.clone(), info.shape.clone(), info.ty)
+        }),
+    )
+    .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    let writer = Writer::create(&path, &plan).unwrap();
+    for (to, &from) in kept.iter().enumerate() {
+        let bytes = source.bytes(from, 0..source.info(from).size_bytes()).unwrap();
+        writer.write_at(to, 0, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    let message = Model::load(&path).unwrap_err().to_string();
+    assert!(message.contains("model.gguf"), "{message}");
+    message
+}
+
+fn key(name: &'static str, value: impl Into<Value>) -> impl FnOnce(&mut Metadata) {
+    let value = value.into();
+    move |m: &mut Metadata| m.set(format!("llama.{name}"), value)
+}
+
+#[test]
+fn unknown_architectures_name_the_known_ones() {
+    let message = refused(|m| m.set("general.architecture", "mamba"), |_| true);
+    assert!(
+        message.contains("\"mamba\"") && message.contains("llama, qwen2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn missing_tensors_and_keys_are_named() {
+    let message = refused(|_| (), |name| name != "blk.1.ffn_up.weight");
+    assert!(message.contains("blk.1.ffn_up.weight is missing"), "{message}");
+    for name in [
+        "llama.block_count",
+        "llama.embedding_length",
+        "llama.attention.head_count",
+    ] {
+        let message = refused(|m| drop(m.remove(name)), |_| true);
+        assert!(message.contains(name) && message.contains("missing"), "{message}");
+    }
+}
+
+#[test]
+fn hostile_hyperparameters_are_refused() {
+    let max = u32::MAX;
+    for (name, value, says) in [
+        ("block_count", Value::U32(max), "blk.2."),
+        ("block_count", Value::U32(0), "found 0"),
+        ("block_count", Value::U64(u64::MAX), "block_count"),
+        ("block_count", Value::String("2".into()), "block_count"),
+        ("embedding_length", Value::U32(max), "token_embd.weight"),
+        ("embedding_length", Value::U32(17), "token_embd.weight"),
+        ("attention.head_count", Value::U32(0), "attention heads"),
+        ("attention.head_count", Value::U32(max - 1), "blk.0.attn_q.weight"),
+        (
+            "attention.head_count",
+            Value::U32(3),
+            "attention heads of layer 0",
+        ),
+        ("attention.head_count", Value::from(vec![4u32; 9]), "2 numbers"),
+        (
+            "attention.head_count_kv",
+            Value::U32(0),
+            "attention heads of layer 0",
+        ),
+        (
+            "attention.head_count_kv",
+            Value::from(vec![4i32, -1]),
+            "2 numbers",
+        ),
+        ("attention.key_length", Value::U32(0), "0 elements"),
+        ("attention.key_length", Value::U32(7), "rope.dimension_count"),
+        ("attention.key_length", Value::U32(max), "blk.0.attn_q.weight"),
+        ("attention.value_length", Value::U32(max), "blk.0.attn_v.weight"),
+        ("rope.dimension_count", Value::U32(9), "rope.dimension_count"),
+        ("rope.freq_base", Value::F32(0.0), "rope.freq_base"),
+        ("rope.freq_base", Value::F32(f32::NAN), "rope.freq_base"),
+        ("rope.scaling.factor", Value::F32(-1.0), "rope scaling factor"),
+        ("rope.scaling.type", Value::String("spiral".into()), "spiral"),
+        ("feed_forward_length", Value::U32(0), "feed_forward_length"),
+        ("feed_forward_length", Value::U32(max), "blk.0.ffn_gate.weight"),
+        ("expert_count", Value::U32(max), "expert_used_count"),
+        ("nextn_predict_layers", Value::U32(2), "nextn_predict_layers"),
+    ] {
+        let shown = format!("{name} = {value:?}");
+        let message = refused(key(name, value), |_| true);
+        assert!(message.contains(says), "{shown}: {message}");
+    }
+}
