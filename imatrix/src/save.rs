@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use gguf::{FilePlan, Metadata, TensorType, Writer};
+use gguf::{FilePlan, Metadata, TensorType, Writer, ggml_shape};
 
 use crate::{Entry, Error, Form, ImportanceMatrix, Result};
 
@@ -37,10 +37,14 @@ impl ImportanceMatrix {
             [
                 (
                     format!("{name}.in_sum2"),
-                    vec![e.sums.len() as u64 / matrices, matrices],
+                    ggml_shape(&[e.sums.len() as u64 / matrices, matrices]),
                     TensorType::F32,
                 ),
-                (format!("{name}.counts"), vec![1, matrices], TensorType::F32),
+                (
+                    format!("{name}.counts"),
+                    ggml_shape(&[1, matrices]),
+                    TensorType::F32,
+                ),
             ]
         });
         let plan = FilePlan::new(metadata, tensors)?;
