@@ -2,28 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong with a GGUF file.
+/// What can go wrong with a GGUF file. Each message is whole: it has the cause in it, and no error
+/// carries another one as its source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An operating-system error on a file.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {cause}", path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 
     /// The device or the user's quota is full.
-    #[error("{path}: no space left: the file needs {needed} bytes in all ({source})", path = path.display())]
+    #[error("{path}: no space left: the file needs {needed} bytes in all ({cause})", path = path.display())]
     DiskFull {
         /// The file being written.
         path: PathBuf,
         /// Size of the finished file.
         needed: u64,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 
     /// The file ends before something that it must hold.
@@ -151,9 +152,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Io {
+        move |cause| Self::Io {
             path: path.to_path_buf(),
-            source,
+            cause,
         }
     }
 

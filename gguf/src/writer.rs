@@ -149,18 +149,18 @@ impl Writer {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn io(&self, source: io::Error) -> Error {
-        match source.kind() {
+    fn io(&self, cause: io::Error) -> Error {
+        match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Error::DiskFull {
                     path: self.target.clone(),
                     needed: self.size,
-                    source,
+                    cause,
                 }
             }
             _ => Error::Io {
                 path: self.target.clone(),
-                source,
+                cause,
             },
         }
     }
@@ -186,7 +186,7 @@ impl Sealed {
     pub fn publish(self) -> Result<()> {
         self.file.persist(&self.target).map_err(|e| Error::Io {
             path: self.target.clone(),
-            source: e.error,
+            cause: e.error,
         })?;
         sync_directory(&self.target);
         Ok(())
@@ -203,7 +203,7 @@ impl Sealed {
                 io::ErrorKind::AlreadyExists => already_exists(&self.target),
                 _ => Error::Io {
                     path: self.target.clone(),
-                    source: e.error,
+                    cause: e.error,
                 },
             })?;
         sync_directory(&self.target);

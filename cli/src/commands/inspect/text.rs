@@ -195,7 +195,7 @@ fn quoted(s: &GgufString, limit: usize) -> String {
     let bytes = &s.0[..s.0.len().min(limit.saturating_mul(4).saturating_add(4))];
     let cut = bytes.len() < s.0.len();
     let text = String::from_utf8_lossy(bytes);
-    let mut shown = escaped(&text, limit);
+    let mut shown = escaped(&text, limit).replace('"', "\\\"");
     if cut && !shown.ends_with('…') {
         shown.push('…');
     }
@@ -235,6 +235,7 @@ mod tests {
     fn long_strings_are_cut() {
         assert_eq!(quoted(&"é".repeat(99).into(), 3), "\"ééé…\"");
         assert_eq!(quoted(&"abc".into(), 3), "\"abc\"");
+        assert_eq!(quoted(&"a\"c".into(), 3), "\"a\\\"c\"");
         assert!(elements(&Array::U8(vec![0; 1000])).len() < 40);
     }
 }
