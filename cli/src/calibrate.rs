@@ -145,7 +145,8 @@ impl Collector<'_> {
 impl Tap for Collector<'_> {
     fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize) {
         // As llama-imatrix: layers, and the output matrix when asked for.
-        if !tensor.starts_with("blk.") && !(self.process_output && tensor == "output.weight") {
+        let collected = tensor.starts_with("blk.") || self.process_output && tensor == "output.weight";
+        if !collected {
             return;
         }
         let expert = expert.map(|index| (index, self.experts.get(tensor).copied().unwrap_or(index + 1)));

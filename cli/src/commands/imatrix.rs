@@ -266,7 +266,7 @@ fn show(matrix: &ImportanceMatrix, as_json: bool) -> anyhow::Result<()> {
     print(|out| {
         writeln!(
             out,
-            "{:>5}  {:<20} {:>12} {:>10} {:>12} {:>9} {:>9} {:>9} {:>7} {:>10} {:>9} {:>8} {:>8}  {}",
+            "{:>5}  {:<20} {:>12} {:>10} {:>12} {:>9} {:>9} {:>9} {:>7} {:>10} {:>9} {:>8} {:>8}  Tokens",
             "Layer",
             "Tensor",
             "Σ(Act²)",
@@ -280,7 +280,6 @@ fn show(matrix: &ImportanceMatrix, as_json: bool) -> anyhow::Result<()> {
             "E (norm)",
             "ZD",
             "CosSim",
-            "Tokens"
         )?;
         for t in &tensors {
             let layer = t.layer.map_or_else(|| "-".to_owned(), |l| l.to_string());

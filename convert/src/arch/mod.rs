@@ -161,10 +161,11 @@ pub(crate) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
     let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64);
     let hidden = number(&config, "hidden_size");
     let heads = number(&config, "num_attention_heads").filter(|&n| n > 0);
-    if let (Some(hidden), Some(heads)) = (hidden, heads) {
-        if model_type.derives_head_dim && config.get("head_dim").is_none_or(Value::is_null) {
-            config.insert("head_dim".to_owned(), Value::from(hidden / heads));
-        }
+    if let (Some(hidden), Some(heads)) = (hidden, heads)
+        && model_type.derives_head_dim
+        && config.get("head_dim").is_none_or(Value::is_null)
+    {
+        config.insert("head_dim".to_owned(), Value::from(hidden / heads));
     }
     if let (Some(heads), Some(Value::Null)) = (heads, config.get("num_key_value_heads")) {
         config.insert("num_key_value_heads".to_owned(), Value::from(heads));

@@ -143,20 +143,22 @@ impl Tokenizer {
     pub fn decode(&self, mut ids: &[u32], remove_special: bool, show_special: bool) -> Vec<u8> {
         let vocab = &self.vocab;
         let mut drop_space = vocab.flags.add_space_prefix;
-        if remove_special && vocab.flags.add_bos && vocab.special.bos.is_some() {
-            if let Some((first, rest)) = ids.split_first()
-                && Some(*first) == vocab.special.bos
-            {
-                drop_space = false;
-                ids = rest;
-            }
+        if remove_special
+            && vocab.flags.add_bos
+            && vocab.special.bos.is_some()
+            && let Some((first, rest)) = ids.split_first()
+            && Some(*first) == vocab.special.bos
+        {
+            drop_space = false;
+            ids = rest;
         }
-        if remove_special && vocab.flags.add_eos && vocab.special.eos.is_some() {
-            if let Some((last, rest)) = ids.split_last()
-                && Some(*last) == vocab.special.eos
-            {
-                ids = rest;
-            }
+        if remove_special
+            && vocab.flags.add_eos
+            && vocab.special.eos.is_some()
+            && let Some((last, rest)) = ids.split_last()
+            && Some(*last) == vocab.special.eos
+        {
+            ids = rest;
         }
         let mut out = Vec::new();
         for &id in ids {

@@ -192,12 +192,11 @@ impl PreTokenizer {
             0 => return Vec::new(),
             n => vec![n],
         };
-        let collapsed = self
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Pattern(_)))
-            .then(|| collapse(code_points))
-            .unwrap_or_default();
+        let collapsed = if self.steps.iter().any(|step| matches!(step, Step::Pattern(_))) {
+            collapse(code_points)
+        } else {
+            Default::default()
+        };
         for step in &self.steps {
             let mut next = Vec::with_capacity(ends.len() * 2);
             let mut start = 0;
