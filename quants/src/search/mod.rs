@@ -9,7 +9,8 @@ mod positive;
 mod symmetric;
 
 pub(crate) use affine::{
-    AffineFit, Candidates, ErrorMeasure, FitAffine8, IMPORTANCE_CANDIDATES, fit_affine_8, refine_affine,
+    AffineFit, Candidates, ErrorMeasure, FitAffine8, IMPORTANCE_CANDIDATES, fit_affine, fit_affine_8,
+    refine_affine,
 };
 pub(crate) use positive::fit_positive;
 pub(crate) use symmetric::{descend_symmetric, fit_symmetric, refine_symmetric, signed_extreme};

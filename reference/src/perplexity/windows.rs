@@ -18,8 +18,8 @@ impl<'a> Windows<'a> {
     /// Cuts `tokens` by `options`; refuses a context without scored tokens, and a text shorter than two
     /// windows.
     pub(crate) fn new(tokens: &'a [u32], options: &PerplexityOptions) -> Result<Self> {
-        let windows = Self::whole(tokens, options)?;
-        if tokens.len() / 2 < options.context {
+        let too_short = tokens.len() / 2 < options.context;
+        if too_short && options.context > 2 {
             return Err(Error::Text(format!(
                 "the text has {} tokens, expected at least {}: two windows of {}",
                 tokens.len(),
@@ -27,7 +27,7 @@ impl<'a> Windows<'a> {
                 options.context
             )));
         }
-        Ok(windows)
+        Self::whole(tokens, options)
     }
 
     /// [`Self::new`] for tokens that were cut into windows before: one is enough.

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::search::{AffineFit, Candidates, ErrorMeasure};
+use crate::search::{AffineFit, Candidates, ErrorMeasure, fit_affine};
 
 /// The AVX2 [`crate::search::FitAffine8`]. Only for machines with AVX2.
 pub(super) fn fit_affine_8<const N: usize>(
@@ -15,12 +15,18 @@ pub(super) fn fit_affine_8<const N: usize>(
     levels: &mut [[u8; N]; 8],
 ) -> [AffineFit; 8] {
     debug_assert!(crate::Isa::Avx2.is_available());
-    match candidates.measure {
+    let fits = match candidates.measure {
         // SAFETY: the table names this function only where AVX2 was detected.
         ErrorMeasure::Squared => unsafe { fit::<N, false>(x, weights, max_level, candidates, levels) },
         // SAFETY: as above.
         ErrorMeasure::Absolute => unsafe { fit::<N, true>(x, weights, max_level, candidates, levels) },
+    };
+    if fits.iter().all(|f| !f.scale.is_nan() && !f.min.is_nan()) {
+        return fits;
     }
+    // The sign of a not-a-number, which is stored, depends on the order of an addition's operands, and that
+    // is the compiler's choice: only the scalar code itself agrees with the scalar code.
+    std::array::from_fn(|j| fit_affine(&x[j], &weights[j], max_level, candidates, &mut levels[j]))
 }
 
 /// Element `i` of all eight sub-blocks.
