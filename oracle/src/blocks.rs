@@ -68,6 +68,11 @@ impl Reference {
         })
     }
 
+    /// Whether the process has died, as it does where ggml aborts.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     fn ask(&mut self, request: &Value) -> Result<Value> {
         writeln!(self.requests, "{request}")?;
         self.requests.flush()?;

@@ -18,6 +18,12 @@ fn blocks_equal_ggml() {
             for importance in without.into_iter().chain(IMPORTANCE.iter().map(Some)) {
                 match compare(&mut reference, ty, 4, kind, importance, seed) {
                     Ok(tally) => weights += tally.weights,
+                    // ggml itself aborts where a grid search loses itself in large weights.
+                    Err(_)
+                        if ty.name().starts_with("iq") && kind.name == "large" && reference.has_ended() =>
+                    {
+                        reference = Reference::start(&python).unwrap();
+                    }
                     Err(e) => failures.push(format!("{e:#}")),
                 }
             }
