@@ -173,15 +173,13 @@ pub(super) fn lines(text: Span<'_>, pos: usize) -> usize {
     pos + rest.take_while(|&&c| (c == u32::from('\n')) == feed).count()
 }
 
-/// Numbers in groups of three counted from their end; everything else in one piece.
+/// Numbers in groups of three counted from their end. What precedes a number stays with its first group.
 pub(super) fn digit_groups(text: Span<'_>, pos: usize) -> usize {
-    if !text.any(pos, Flags::NUMBER) {
-        return text.skip_others(pos, Flags::NUMBER);
-    }
-    let end = text.skip(pos, Flags::NUMBER);
-    match (end - pos) % 3 {
-        0 => pos + 3,
-        rest => pos + rest,
+    let start = text.skip_others(pos, Flags::NUMBER);
+    let end = text.skip(start, Flags::NUMBER);
+    match (end - start) % 3 {
+        0 => end.min(start + 3),
+        rest => start + rest,
     }
 }
 
