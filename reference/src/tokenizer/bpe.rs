@@ -5,15 +5,12 @@ use std::collections::{BinaryHeap, HashMap};
 
 use gguf::{Array, Metadata, Value};
 
+use super::cache::Cache;
 use super::pretokenizer::{Family, PreTokenizer};
 use super::unicode;
 use super::vocab::{KMER_MARKER, Vocab, wrong_type};
 use crate::error::Result;
 
-/// Longest word, in bytes, whose tokens are remembered during one call.
-const CACHED_WORD_BYTES: usize = 64;
-/// Most words whose tokens are remembered during one call.
-const CACHED_WORDS: usize = 1 << 17;
 /// Letters in one token of DNA.
 const KMER: usize = 6;
 
@@ -88,17 +85,7 @@ impl BytePair {
                 unicode::encode(code_point, &mut word);
             }
             start = end;
-            if let Some(range) = cache.words.get(word.as_slice()) {
-                out.extend_from_slice(&cache.tokens[range.clone()]);
-                continue;
-            }
-            let first = out.len();
-            self.encode_word(vocab, &word, out);
-            if word.len() <= CACHED_WORD_BYTES && cache.words.len() < CACHED_WORDS {
-                let range = cache.tokens.len()..cache.tokens.len() + out.len() - first;
-                cache.tokens.extend_from_slice(&out[first..]);
-                cache.words.insert(word.as_slice().into(), range);
-            }
+            cache.encode(&word, out, |out| self.encode_word(vocab, &word, out));
         }
     }
 
@@ -253,13 +240,6 @@ fn split_once<'a>(text: &'a [u8], tag: &[u8]) -> (&'a [u8], Option<&'a [u8]>) {
         Some(at) => (&text[..at], Some(&text[at + tag.len()..])),
         None => (text, None),
     }
-}
-
-/// Tokens of the words met so far.
-#[derive(Default)]
-pub(super) struct Cache {
-    words: HashMap<Box<[u8]>, std::ops::Range<usize>>,
-    tokens: Vec<u32>,
 }
 
 /// A stretch of a word, linked to its neighbours. An index out of range means there is none.

@@ -4,6 +4,7 @@
 //! algorithm works on code points and as bytes where it works on bytes.
 
 mod bpe;
+mod cache;
 mod decode;
 mod partition;
 mod plamo2;
@@ -32,7 +33,7 @@ pub struct Tokenizer {
 }
 
 enum Algorithm {
-    SentencePiece,
+    SentencePiece(sentencepiece::SentencePiece),
     BytePair(bpe::BytePair),
     WordPiece(wordpiece::WordPiece),
     Unigram(unigram::Unigram),
@@ -59,7 +60,9 @@ impl Tokenizer {
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         let mut vocab = Vocab::read(metadata)?;
         let algorithm = match vocab.kind {
-            TokenizerKind::SentencePiece => Algorithm::SentencePiece,
+            TokenizerKind::SentencePiece => {
+                Algorithm::SentencePiece(sentencepiece::SentencePiece::new(&vocab))
+            }
             TokenizerKind::BytePair => Algorithm::BytePair(bpe::BytePair::new(&vocab, metadata)?),
             TokenizerKind::WordPiece => Algorithm::WordPiece(wordpiece::WordPiece::new(&vocab)),
             TokenizerKind::Unigram => Algorithm::Unigram(unigram::Unigram::new(&vocab, metadata)?),
@@ -91,7 +94,7 @@ impl Tokenizer {
         if add_special && begins {
             out.extend(vocab.special.bos);
         }
-        let mut cache = bpe::Cache::default();
+        let mut cache = cache::Cache::default();
         let mut after_special = true;
         for fragment in self.partition.split(vocab, text, parse_special) {
             let range = match fragment {
@@ -104,9 +107,9 @@ impl Tokenizer {
             };
             let text = &text[range];
             match &self.algorithm {
-                Algorithm::SentencePiece => {
+                Algorithm::SentencePiece(pieces) => {
                     let prefix = vocab.flags.add_space_prefix && after_special;
-                    sentencepiece::encode(vocab, &escape_spaces(text, prefix), &mut out);
+                    pieces.encode(vocab, &escape_spaces(text, prefix), &mut cache, &mut out);
                 }
                 Algorithm::BytePair(bpe) if vocab.flags.escape_spaces => {
                     bpe.encode(vocab, &escape_spaces(text, false), &mut cache, &mut out);

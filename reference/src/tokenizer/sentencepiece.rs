@@ -3,15 +3,67 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use super::cache::Cache;
 use super::unicode;
-use super::vocab::Vocab;
+use super::vocab::{Token, Vocab};
 
-/// Tokens of a stretch of text whose spaces are escaped already.
-pub(super) fn encode(vocab: &Vocab, text: &[u8], out: &mut Vec<u32>) {
+const SPACE: &[u8] = "▁".as_bytes();
+
+/// Merging by the scores of one vocabulary.
+pub(super) struct SentencePiece {
+    /// Whether no token has an escaped space after anything but escaped spaces. Then nothing merges
+    /// across the start of a word, and words can be looked at one by one.
+    by_words: bool,
+}
+
+impl SentencePiece {
+    pub(super) fn new(vocab: &Vocab) -> Self {
+        let space_leads = |token: &Token| {
+            let mut rest = token.text.as_slice();
+            while let Some(after) = rest.strip_prefix(SPACE) {
+                rest = after;
+            }
+            !rest.windows(SPACE.len()).any(|window| window == SPACE)
+        };
+        Self {
+            by_words: vocab.tokens.iter().all(space_leads),
+        }
+    }
+
+    /// Tokens of a stretch of text whose spaces are escaped already.
+    pub(super) fn encode(&self, vocab: &Vocab, text: &[u8], cache: &mut Cache, out: &mut Vec<u32>) {
+        if !self.by_words {
+            return encode_merging(vocab, text, out);
+        }
+        let mut word = 0;
+        let mut start = 0;
+        let mut after_space = true;
+        while start < text.len() {
+            let len = symbol_len(text, start);
+            let space = &text[start..start + len] == SPACE;
+            if space && !after_space {
+                let piece = &text[word..start];
+                cache.encode(piece, out, |out| encode_merging(vocab, piece, out));
+                word = start;
+            }
+            after_space = space;
+            start += len;
+        }
+        let piece = &text[word..];
+        cache.encode(piece, out, |out| encode_merging(vocab, piece, out));
+    }
+}
+
+/// Length of the character at a position, cut at the end of the text.
+fn symbol_len(text: &[u8], start: usize) -> usize {
+    unicode::sequence_len(text[start]).min(text.len() - start)
+}
+
+fn encode_merging(vocab: &Vocab, text: &[u8], out: &mut Vec<u32>) {
     let mut symbols: Vec<Symbol> = Vec::with_capacity(text.len());
     let mut start = 0;
     while start < text.len() {
-        let len = unicode::sequence_len(text[start]).min(text.len() - start);
+        let len = symbol_len(text, start);
         let here = symbols.len();
         let next = if start + len < text.len() {
             here + 1
