@@ -76,6 +76,7 @@ fn generated_text_has_the_ids_of_stock() {
 }
 
 #[test]
+#[ignore = "slow: a stock process for every pre-tokenizer; see the README"]
 fn every_pre_tokenizer_splits_like_stock() {
     let Some(paths) = vocabularies() else { return };
     let gpt2 = paths
