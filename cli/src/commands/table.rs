@@ -1,5 +1,8 @@
 //! `quantsmith table`.
 
+mod evaluate;
+mod report;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -8,17 +11,13 @@ use convert::quantize::QuantizeOptions;
 use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
-use convert::table::{self, Line, Row, RowPlan, TableOptions};
-use imatrix::Accumulator;
-use reference::tokenizer::Tokenizer;
-use reference::{Model, PerplexityOptions, divergence};
-use serde::Serialize;
+use convert::table::{self, Line, RowPlan, TableOptions};
 
+use self::evaluate::Base;
+use self::report::{Report, ReportRow};
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs};
-use crate::calibrate::{Calibration, collect};
-use crate::demo::{CALIBRATION_TEXT, Demo, EVALUATION_TEXT};
+use crate::demo::Demo;
 use crate::progress::Meter;
-use crate::threads::in_pool;
 
 /// Arguments of `quantsmith table`.
 #[derive(clap::Args)]
@@ -105,51 +104,6 @@ enum PresetList {
     Full,
     /// Every preset and alias
     All,
-}
-
-/// What the evaluation of one file found.
-#[derive(Clone, Debug, Serialize)]
-struct Measured {
-    ppl: f64,
-    ppl_error: f64,
-    /// Perplexity over that of the unquantized model.
-    ppl_ratio: f64,
-    ppl_ratio_error: f64,
-    kld: f64,
-    kld_error: f64,
-    kld_99_9: f64,
-    same_top: f64,
-}
-
-/// A line of the report.
-#[derive(Clone, Debug, Serialize)]
-struct ReportRow {
-    #[serde(flatten)]
-    row: Row,
-    #[serde(flatten)]
-    measured: Option<Measured>,
-}
-
-/// What was evaluated, and the unquantized model's own result.
-#[derive(Clone, Debug, Serialize)]
-struct Evaluation {
-    text: String,
-    context: usize,
-    chunks: usize,
-    scored_tokens: usize,
-    base_type: String,
-    base_ppl: f64,
-    base_ppl_error: f64,
-}
-
-#[derive(Serialize)]
-struct Report {
-    model: String,
-    source: PathBuf,
-    imatrix: Option<PathBuf>,
-    dry_run: bool,
-    evaluation: Option<Evaluation>,
-    rows: Vec<ReportRow>,
 }
 
 /// Runs the command.
@@ -239,11 +193,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         rows,
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        crate::output::print_json(&serde_json::to_value(&report)?)
     } else {
-        print_table(&report, &options.directory, args.markdown);
+        report::print(&report, &options.directory, args.markdown)
     }
-    Ok(())
 }
 
 /// The model, whichever form it came in.
@@ -333,283 +286,5 @@ fn wants_calibration(args: &Args, evaluate: bool) -> bool {
     match args.importance.path() {
         None => evaluate,
         Some(path) => path == Path::new(AUTO) && !args.dry_run,
-    }
-}
-
-/// The unquantized model, ready to run.
-struct Base {
-    model: Model,
-    tokenizer: Tokenizer,
-}
-
-impl Base {
-    /// Opens the source's own GGUF file, or makes one of a model directory, which is gone after use.
-    fn open(source: &dyn Source, directory: &Path, args: &Args) -> anyhow::Result<Self> {
-        let model = if source.path().is_dir() {
-            let folder = tempfile::tempdir_in(directory).with_context(|| directory.display().to_string())?;
-            let file = folder.path().join("base.gguf");
-            crate::base::write_source(source, &file, &pipeline_options(args))?;
-            // Once mapped, the file needs no name.
-            Model::load(&file)?
-        } else {
-            Model::load(source.path())?
-        };
-        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
-        Ok(Self { model, tokenizer })
-    }
-
-    /// What replaces the first token of each window.
-    fn bos(&self) -> Option<u32> {
-        self.tokenizer.bos().filter(|_| self.tokenizer.add_bos())
-    }
-
-    /// Makes an importance matrix.
-    fn calibrate(&self, file: &Path, args: &Args) -> anyhow::Result<()> {
-        let (text, name) = text_or(
-            args.calibration.as_deref(),
-            CALIBRATION_TEXT,
-            "bundled calibration text",
-        )?;
-        let tokens = self.tokenizer.encode(&text, true, false);
-        let calibration = Calibration {
-            context: args.ctx_size,
-            from_chunk: 0,
-            chunks: None,
-            bos: self.bos(),
-            process_output: false,
-        };
-        let window = u32::try_from(args.ctx_size).context("-c is too large")?;
-        let mut collected = Accumulator::new(window);
-        in_pool(args.threads, || {
-            collect(
-                &self.model,
-                &tokens,
-                &calibration,
-                &mut collected,
-                0,
-                &mut |step| {
-                    for (window, tensor) in &step.set_aside {
-                        eprintln!(
-                            "warning: window {window} is set aside: the inputs of {tensor} are not finite"
-                        );
-                    }
-                    eprintln!("calibrated on {} of {} windows", step.done, step.of);
-                    Ok(())
-                },
-            )
-        })??;
-        let mut matrix = collected.totals().clone();
-        matrix.datasets = vec![name];
-        Ok(matrix.save(file)?)
-    }
-
-    /// Runs this model and every file side by side over the evaluation text.
-    fn measure(&self, source: &dyn Source, planned: &[RowPlan<'_>], args: &Args) -> anyhow::Result<Results> {
-        let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
-        let distinct: Vec<usize> = (0..planned.len()).filter(|&i| made(&planned[i])).collect();
-        let models = distinct
-            .iter()
-            .map(|&i| Ok(Model::load(&planned[i].path)?))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let (text, name) = text_or(args.text.as_deref(), EVALUATION_TEXT, "bundled text")?;
-        let tokens = self.tokenizer.encode(&text, true, false);
-        let options = PerplexityOptions {
-            context: args.ctx_size,
-            chunks: args.chunks,
-            bos: self.bos(),
-            max_memory: args.memory.bytes(),
-        };
-        let seen = in_pool(args.threads, || {
-            divergence::compare(&self.model, &models, &tokens, &options, &mut |p| {
-                eprintln!("evaluated {} of {} windows", p.windows, p.of);
-            })
-        })??;
-        let statistics: Vec<divergence::Statistics> = seen
-            .iter()
-            .filter_map(|o| divergence::Statistics::of(o))
-            .collect();
-        let evaluation = statistics.first().map(|s| Evaluation {
-            text: name,
-            context: args.ctx_size,
-            chunks: s.count / (args.ctx_size - args.ctx_size / 2 - 1).max(1),
-            scored_tokens: s.count,
-            base_type: base_type(source),
-            base_ppl: s.ppl_base.value,
-            base_ppl_error: s.ppl_base.error,
-        });
-        let of_row = |i: usize| {
-            let original = planned[i].same_as.unwrap_or(i);
-            distinct
-                .iter()
-                .position(|&d| d == original)
-                .map(|at| Measured::from(&statistics[at]))
-        };
-        Ok(((0..planned.len()).map(of_row).collect(), evaluation))
-    }
-}
-
-/// The rows' results, in order, and the unquantized model's.
-type Results = (Vec<Option<Measured>>, Option<Evaluation>);
-
-/// A file's text with its path, or else a bundled one with its name.
-fn text_or(file: Option<&Path>, bundled: &str, name: &str) -> anyhow::Result<(String, String)> {
-    match file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            Ok((text, path.display().to_string()))
-        }
-        None => Ok((bundled.to_owned(), name.to_owned())),
-    }
-}
-
-impl From<&divergence::Statistics> for Measured {
-    fn from(s: &divergence::Statistics) -> Self {
-        Self {
-            ppl: s.ppl.value,
-            ppl_error: s.ppl.error,
-            ppl_ratio: s.ppl_ratio.value,
-            ppl_ratio_error: s.ppl_ratio.error,
-            kld: s.kld.value,
-            kld_error: s.kld.error,
-            kld_99_9: s.kld_quantiles.at(0.999),
-            same_top: s.same_top.value,
-        }
-    }
-}
-
-/// The type that holds most of the source's weights.
-fn base_type(source: &dyn Source) -> String {
-    let mut weights = std::collections::BTreeMap::<&str, u64>::new();
-    for t in source.tensors() {
-        *weights.entry(t.ty.name()).or_default() += t.shape.iter().product::<u64>();
-    }
-    weights
-        .into_iter()
-        .max_by_key(|(_, n)| *n)
-        .map_or_else(String::new, |(name, _)| name.to_owned())
-}
-
-fn size(bytes: u64) -> String {
-    let gib = bytes as f64 / f64::from(1 << 30);
-    if gib >= 0.1 {
-        format!("{gib:.2} GiB")
-    } else {
-        format!("{:.2} MiB", gib * 1024.0)
-    }
-}
-
-/// Substitutions in a few words: how many tensors, and their share of the weights.
-fn substitutions(row: &Row) -> String {
-    if row.substituted.is_empty() {
-        return String::new();
-    }
-    let touched: u64 = row.substituted.iter().map(|c| c.weights).sum();
-    let share = touched as f64 * 100.0 / row.weights.unwrap_or(touched).max(1) as f64;
-    let mut kinds: Vec<String> = row
-        .substituted
-        .iter()
-        .map(|c| format!("{}→{}", c.wanted, c.got))
-        .collect();
-    kinds.sort();
-    kinds.dedup();
-    format!(
-        "{} tensors, {share:.1} % of weights substituted ({})",
-        row.substituted.len(),
-        kinds.join(", ")
-    )
-}
-
-fn note(row: &Row) -> String {
-    let mut parts = Vec::new();
-    if let Some(error) = &row.error {
-        parts.push(match row.needs_importance.len() {
-            0 => format!("not made: {error}"),
-            n => format!("not made: {n} tensors need an importance matrix (--imatrix)"),
-        });
-    }
-    if let Some(same) = row.same_as {
-        parts.push(format!("same file as {same}"));
-    }
-    parts.push(substitutions(row));
-    parts.retain(|p| !p.is_empty());
-    parts.join("; ")
-}
-
-fn print_table(report: &Report, directory: &Path, markdown: bool) {
-    let evaluated = report.evaluation.is_some();
-    let mut head = vec!["Preset", "File", "Size", "bpw"];
-    if evaluated {
-        head.extend(["PPL", "±", "PPL ratio", "mean KLD", "99.9 % KLD", "same top"]);
-    }
-    head.push("Notes");
-    let mut cells: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
-    for line in &report.rows {
-        let row = &line.row;
-        let name = row
-            .file
-            .file_name()
-            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        let mut out = vec![
-            row.preset.to_owned(),
-            name,
-            row.size_bytes.map_or_else(|| "-".into(), size),
-            row.bits_per_weight
-                .map_or_else(|| "-".into(), |b| format!("{b:.2}")),
-        ];
-        if evaluated {
-            match &line.measured {
-                Some(m) => out.extend([
-                    format!("{:.4}", m.ppl),
-                    format!("{:.4}", m.ppl_error),
-                    format!("{:.4}", m.ppl_ratio),
-                    format!("{:.5}", m.kld),
-                    format!("{:.4}", m.kld_99_9),
-                    format!("{:.1} %", m.same_top * 100.0),
-                ]),
-                None => out.extend(std::iter::repeat_n("-".to_owned(), 6)),
-            }
-        }
-        out.push(note(row));
-        cells.push(out);
-    }
-    println!(
-        "{} from {} in {}",
-        report.model,
-        report.source.display(),
-        directory.display()
-    );
-    if let Some(file) = &report.imatrix {
-        println!("importance from {}", file.display());
-    }
-    if let Some(e) = &report.evaluation {
-        println!(
-            "evaluated on {} ({} windows of {} tokens); unquantized ({}): PPL {:.4} ± {:.4}",
-            e.text, e.chunks, e.context, e.base_type, e.base_ppl, e.base_ppl_error
-        );
-    }
-    println!();
-    let columns = cells[0].len();
-    let width: Vec<usize> = (0..columns)
-        .map(|c| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0))
-        .collect();
-    for (i, row) in cells.iter().enumerate() {
-        // The first two columns and the notes read from the left, figures from the right.
-        let padded: Vec<String> = row
-            .iter()
-            .enumerate()
-            .map(|(c, cell)| match c {
-                _ if c < 2 || c + 1 == columns => format!("{cell:<0$}", width[c]),
-                _ => format!("{cell:>0$}", width[c]),
-            })
-            .collect();
-        if markdown {
-            println!("| {} |", padded.join(" | "));
-            if i == 0 {
-                let rule = |c: usize| if c < 2 || c + 1 == columns { "---" } else { "---:" };
-                println!("|{}|", (0..columns).map(rule).collect::<Vec<_>>().join("|"));
-            }
-        } else {
-            println!("{}", padded.join("  ").trim_end());
-        }
     }
 }

@@ -1,0 +1,160 @@
+//! The unquantized model of `quantsmith table`: it makes the importance matrix, and the files are measured
+//! against it.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use convert::source::Source;
+use convert::table::RowPlan;
+use imatrix::Accumulator;
+use reference::tokenizer::Tokenizer;
+use reference::{Model, PerplexityOptions, divergence};
+
+use super::report::{Evaluation, Measured};
+use super::{Args, pipeline_options};
+use crate::calibrate::{Calibration, collect};
+use crate::demo::{CALIBRATION_TEXT, EVALUATION_TEXT};
+use crate::threads::in_pool;
+
+/// The unquantized model, ready to run.
+pub(super) struct Base {
+    model: Model,
+    tokenizer: Tokenizer,
+}
+
+impl Base {
+    /// Opens the source's own GGUF file, or makes one of a model directory, which is gone after use.
+    pub(super) fn open(source: &dyn Source, directory: &Path, args: &Args) -> anyhow::Result<Self> {
+        let model = if source.path().is_dir() {
+            let folder = tempfile::tempdir_in(directory).with_context(|| directory.display().to_string())?;
+            let file = folder.path().join("base.gguf");
+            crate::base::write_source(source, &file, &pipeline_options(args))?;
+            // Once mapped, the file needs no name.
+            Model::load(&file)?
+        } else {
+            Model::load(source.path())?
+        };
+        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
+        Ok(Self { model, tokenizer })
+    }
+
+    /// What replaces the first token of each window.
+    fn bos(&self) -> Option<u32> {
+        self.tokenizer.bos().filter(|_| self.tokenizer.add_bos())
+    }
+
+    /// Makes an importance matrix.
+    pub(super) fn calibrate(&self, file: &Path, args: &Args) -> anyhow::Result<()> {
+        let (text, name) = text_or(
+            args.calibration.as_deref(),
+            CALIBRATION_TEXT,
+            "bundled calibration text",
+        )?;
+        let tokens = self.tokenizer.encode(&text, true, false);
+        let calibration = Calibration {
+            context: args.ctx_size,
+            from_chunk: 0,
+            chunks: None,
+            bos: self.bos(),
+            process_output: false,
+        };
+        let window = u32::try_from(args.ctx_size).context("-c is too large")?;
+        let mut collected = Accumulator::new(window);
+        in_pool(args.threads, || {
+            collect(
+                &self.model,
+                &tokens,
+                &calibration,
+                &mut collected,
+                0,
+                &mut |step| {
+                    for (window, tensor) in &step.set_aside {
+                        eprintln!(
+                            "warning: window {window} is set aside: the inputs of {tensor} are not finite"
+                        );
+                    }
+                    eprintln!("calibrated on {} of {} windows", step.done, step.of);
+                    Ok(())
+                },
+            )
+        })??;
+        let mut matrix = collected.totals().clone();
+        matrix.datasets = vec![name];
+        Ok(matrix.save(file)?)
+    }
+
+    /// Runs this model and every file side by side over the evaluation text.
+    pub(super) fn measure(
+        &self,
+        source: &dyn Source,
+        planned: &[RowPlan<'_>],
+        args: &Args,
+    ) -> anyhow::Result<Results> {
+        let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
+        let distinct: Vec<usize> = (0..planned.len()).filter(|&i| made(&planned[i])).collect();
+        let models = distinct
+            .iter()
+            .map(|&i| Ok(Model::load(&planned[i].path)?))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let (text, name) = text_or(args.text.as_deref(), EVALUATION_TEXT, "bundled text")?;
+        let tokens = self.tokenizer.encode(&text, true, false);
+        let options = PerplexityOptions {
+            context: args.ctx_size,
+            chunks: args.chunks,
+            bos: self.bos(),
+            max_memory: args.memory.bytes(),
+        };
+        let seen = in_pool(args.threads, || {
+            divergence::compare(&self.model, &models, &tokens, &options, &mut |p| {
+                eprintln!("evaluated {} of {} windows", p.windows, p.of);
+            })
+        })??;
+        let statistics: Vec<divergence::Statistics> = seen
+            .iter()
+            .filter_map(|o| divergence::Statistics::of(o))
+            .collect();
+        let evaluation = statistics.first().map(|s| Evaluation {
+            text: name,
+            context: args.ctx_size,
+            chunks: s.count / (args.ctx_size - args.ctx_size / 2 - 1).max(1),
+            scored_tokens: s.count,
+            base_type: base_type(source),
+            base_ppl: s.ppl_base.value,
+            base_ppl_error: s.ppl_base.error,
+        });
+        let of_row = |i: usize| {
+            let original = planned[i].same_as.unwrap_or(i);
+            distinct
+                .iter()
+                .position(|&d| d == original)
+                .map(|at| Measured::from(&statistics[at]))
+        };
+        Ok(((0..planned.len()).map(of_row).collect(), evaluation))
+    }
+}
+
+/// The rows' results, in order, and the unquantized model's.
+pub(super) type Results = (Vec<Option<Measured>>, Option<Evaluation>);
+
+/// A file's text with its path, or else a bundled one with its name.
+fn text_or(file: Option<&Path>, bundled: &str, name: &str) -> anyhow::Result<(String, String)> {
+    match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            Ok((text, path.display().to_string()))
+        }
+        None => Ok((bundled.to_owned(), name.to_owned())),
+    }
+}
+
+/// The type that holds most of the source's weights.
+fn base_type(source: &dyn Source) -> String {
+    let mut weights = std::collections::BTreeMap::<&str, u64>::new();
+    for t in source.tensors() {
+        *weights.entry(t.ty.name()).or_default() += t.shape.iter().product::<u64>();
+    }
+    weights
+        .into_iter()
+        .max_by_key(|(_, n)| *n)
+        .map_or_else(String::new, |(name, _)| name.to_owned())
+}

@@ -1,0 +1,215 @@
+//! The report of `quantsmith table`: its rows, and how they are printed.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use convert::table::Row;
+use reference::divergence;
+use serde::Serialize;
+
+/// What the evaluation of one file found.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Measured {
+    pub(super) ppl: f64,
+    pub(super) ppl_error: f64,
+    /// Perplexity over that of the unquantized model.
+    pub(super) ppl_ratio: f64,
+    pub(super) ppl_ratio_error: f64,
+    pub(super) kld: f64,
+    pub(super) kld_error: f64,
+    pub(super) kld_99_9: f64,
+    pub(super) same_top: f64,
+}
+
+/// A line of the report.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ReportRow {
+    #[serde(flatten)]
+    pub(super) row: Row,
+    #[serde(flatten)]
+    pub(super) measured: Option<Measured>,
+}
+
+/// What was evaluated, and the unquantized model's own result.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Evaluation {
+    pub(super) text: String,
+    pub(super) context: usize,
+    pub(super) chunks: usize,
+    pub(super) scored_tokens: usize,
+    pub(super) base_type: String,
+    pub(super) base_ppl: f64,
+    pub(super) base_ppl_error: f64,
+}
+
+/// All that the command reports.
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) model: String,
+    pub(super) source: PathBuf,
+    pub(super) imatrix: Option<PathBuf>,
+    pub(super) dry_run: bool,
+    pub(super) evaluation: Option<Evaluation>,
+    pub(super) rows: Vec<ReportRow>,
+}
+
+impl From<&divergence::Statistics> for Measured {
+    fn from(s: &divergence::Statistics) -> Self {
+        Self {
+            ppl: s.ppl.value,
+            ppl_error: s.ppl.error,
+            ppl_ratio: s.ppl_ratio.value,
+            ppl_ratio_error: s.ppl_ratio.error,
+            kld: s.kld.value,
+            kld_error: s.kld.error,
+            kld_99_9: s.kld_quantiles.at(0.999),
+            same_top: s.same_top.value,
+        }
+    }
+}
+
+fn size(bytes: u64) -> String {
+    let gib = bytes as f64 / f64::from(1 << 30);
+    if gib >= 0.1 {
+        format!("{gib:.2} GiB")
+    } else {
+        format!("{:.2} MiB", gib * 1024.0)
+    }
+}
+
+/// Substitutions in a few words: how many tensors, and their share of the weights.
+fn substitutions(row: &Row) -> String {
+    if row.substituted.is_empty() {
+        return String::new();
+    }
+    let touched: u64 = row.substituted.iter().map(|c| c.weights).sum();
+    let share = touched as f64 * 100.0 / row.weights.unwrap_or(touched).max(1) as f64;
+    let mut kinds: Vec<String> = row
+        .substituted
+        .iter()
+        .map(|c| format!("{}→{}", c.wanted, c.got))
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    format!(
+        "{} tensors, {share:.1} % of weights substituted ({})",
+        row.substituted.len(),
+        kinds.join(", ")
+    )
+}
+
+fn note(row: &Row) -> String {
+    let mut parts = Vec::new();
+    if let Some(error) = &row.error {
+        parts.push(match row.needs_importance.len() {
+            0 => format!("not made: {error}"),
+            n => format!("not made: {n} tensors need an importance matrix (--imatrix)"),
+        });
+    }
+    if let Some(same) = row.same_as {
+        parts.push(format!("same file as {same}"));
+    }
+    parts.push(substitutions(row));
+    parts.retain(|p| !p.is_empty());
+    parts.join("; ")
+}
+
+/// Prints the table for people, as aligned text or Markdown.
+pub(super) fn print(report: &Report, directory: &Path, markdown: bool) -> anyhow::Result<()> {
+    crate::output::print(|out| {
+        writeln!(
+            out,
+            "{} from {} in {}",
+            report.model,
+            report.source.display(),
+            directory.display()
+        )?;
+        if let Some(file) = &report.imatrix {
+            writeln!(out, "importance from {}", file.display())?;
+        }
+        if let Some(e) = &report.evaluation {
+            writeln!(
+                out,
+                "evaluated on {} ({} windows of {} tokens); unquantized ({}): PPL {:.4} ± {:.4}",
+                e.text, e.chunks, e.context, e.base_type, e.base_ppl, e.base_ppl_error
+            )?;
+        }
+        writeln!(out)?;
+        print_cells(out, &cells(report), markdown)
+    })
+}
+
+/// The table's head and lines.
+fn cells(report: &Report) -> Vec<Vec<String>> {
+    let evaluated = report.evaluation.is_some();
+    let mut head = vec!["Preset", "File", "Size", "bpw"];
+    if evaluated {
+        head.extend(["PPL", "±", "PPL ratio", "mean KLD", "99.9 % KLD", "same top"]);
+    }
+    head.push("Notes");
+    let mut cells: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
+    for line in &report.rows {
+        let row = &line.row;
+        let name = row
+            .file
+            .file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let mut out = vec![
+            row.preset.to_owned(),
+            name,
+            row.size_bytes.map_or_else(|| "-".into(), size),
+            row.bits_per_weight
+                .map_or_else(|| "-".into(), |b| format!("{b:.2}")),
+        ];
+        if evaluated {
+            match &line.measured {
+                Some(m) => out.extend([
+                    format!("{:.4}", m.ppl),
+                    format!("{:.4}", m.ppl_error),
+                    format!("{:.4}", m.ppl_ratio),
+                    format!("{:.5}", m.kld),
+                    format!("{:.4}", m.kld_99_9),
+                    format!("{:.1} %", m.same_top * 100.0),
+                ]),
+                None => out.extend(std::iter::repeat_n("-".to_owned(), 6)),
+            }
+        }
+        out.push(note(row));
+        cells.push(out);
+    }
+    cells
+}
+
+/// Prints cells in columns: the first two and the last (notes) read from the left, figures from the right.
+fn print_cells(out: &mut dyn Write, cells: &[Vec<String>], markdown: bool) -> io::Result<()> {
+    let columns = cells[0].len();
+    let of_text = |c: usize| c < 2 || c + 1 == columns;
+    let width: Vec<usize> = (0..columns)
+        .map(|c| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0))
+        .collect();
+    for (i, row) in cells.iter().enumerate() {
+        let padded: Vec<String> = row
+            .iter()
+            .enumerate()
+            .map(|(c, cell)| {
+                if of_text(c) {
+                    format!("{cell:<0$}", width[c])
+                } else {
+                    format!("{cell:>0$}", width[c])
+                }
+            })
+            .collect();
+        if !markdown {
+            writeln!(out, "{}", padded.join("  ").trim_end())?;
+            continue;
+        }
+        writeln!(out, "| {} |", padded.join(" | "))?;
+        if i == 0 {
+            let rules: Vec<&str> = (0..columns)
+                .map(|c| if of_text(c) { "---" } else { "---:" })
+                .collect();
+            writeln!(out, "|{}|", rules.join("|"))?;
+        }
+    }
+    Ok(())
+}
