@@ -3,10 +3,11 @@
 use gguf::TensorType;
 use indexmap::IndexMap;
 
-use super::layout::{Element, Layout, Order};
+use super::element::Element;
+use super::layout::{Layout, Order};
 use super::outtype;
 use super::parts::Parts;
-use super::safetensors::Entry;
+use super::tensor_file::Entry;
 use crate::arch::{self, Architecture, Class, Generated, Hparams, Match, Transform};
 use crate::source::SourceTensor;
 use crate::{Error, Result};
@@ -268,11 +269,11 @@ impl<'a> Assembler<'a> {
 
     fn element(&self, at: (usize, usize)) -> Result<Element> {
         let entry = self.parts.entry(at);
-        Element::from_dtype(entry.dtype).ok_or_else(|| {
+        entry.element().ok_or_else(|| {
             self.fail(
                 at,
                 format!(
-                    "dtype {} is not supported; F32, F16, BF16 and F64 are",
+                    "dtype {} is not supported; F32, F16, BF16, F64, F8_E4M3 and F8_E5M2 are",
                     entry.dtype
                 ),
             )

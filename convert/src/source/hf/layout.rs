@@ -6,54 +6,14 @@
 use std::ops::Range;
 
 use gguf::TensorType;
-use half::{bf16, f16};
-use safetensors::Dtype;
+use half::f16;
 
+use super::element::Element;
 use super::parts::Parts;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Bytes read from a file at a time.
 const READ_BYTES: u64 = 1 << 20;
-
-/// Element types that can be converted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
-    F32,
-    F16,
-    Bf16,
-    F64,
-}
-
-impl Element {
-    /// The element type of a dtype, or `None` when weights cannot be read from it.
-    pub(super) fn from_dtype(dtype: Dtype) -> Option<Self> {
-        match dtype {
-            Dtype::F32 => Some(Self::F32),
-            Dtype::F16 => Some(Self::F16),
-            Dtype::BF16 => Some(Self::Bf16),
-            Dtype::F64 => Some(Self::F64),
-            _ => None,
-        }
-    }
-
-    fn bytes(self) -> u64 {
-        match self {
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
-
-    /// The tensor type with the same bytes.
-    pub(super) fn tensor_type(self) -> Option<TensorType> {
-        match self {
-            Self::F32 => Some(TensorType::F32),
-            Self::F16 => Some(TensorType::F16),
-            Self::Bf16 => Some(TensorType::BF16),
-            Self::F64 => None,
-        }
-    }
-}
 
 /// How the outer dimension of a piece is rearranged. A unit is a row of a matrix, or an element of a
 /// vector.
@@ -102,7 +62,7 @@ impl Layout {
 
     /// The stored bytes of a range of elements that begins and ends with units.
     pub(super) fn read_bytes(&self, parts: &Parts, elements: Range<u64>) -> Result<Vec<u8>> {
-        let unit_bytes = self.unit_len * self.element.bytes();
+        let unit_bytes = self.element.bytes_of(self.unit_len);
         let units = elements.start / self.unit_len..elements.end / self.unit_len;
         let mut out = vec![0u8; ((units.end - units.start) * unit_bytes) as usize];
         let mut rest = out.as_mut_slice();
@@ -117,8 +77,9 @@ impl Layout {
 
     /// The values of a range of elements that begins and ends with units.
     pub(super) fn read_values(&self, parts: &Parts, elements: Range<u64>, out: &mut [f32]) -> Result<()> {
-        let bytes = self.element.bytes();
-        let unit_bytes = self.unit_len * bytes;
+        let (block, block_bytes) = self.element.block();
+        let step = READ_BYTES / block_bytes * block_bytes;
+        let unit_bytes = self.element.bytes_of(self.unit_len);
         let units = elements.start / self.unit_len..elements.end / self.unit_len;
         let mut buffer = Vec::new();
         let mut rest = out;
@@ -127,11 +88,16 @@ impl Layout {
             let mut at = offset + run.start * unit_bytes;
             let end = at + run.units * unit_bytes;
             while at < end {
-                let length = (end - at).min(READ_BYTES);
+                let length = (end - at).min(step);
                 buffer.resize(length as usize, 0u8);
                 parts.files[file].read_at(at, &mut buffer)?;
-                let (head, tail) = std::mem::take(&mut rest).split_at_mut((length / bytes) as usize);
-                self.decode(&buffer, head);
+                let elements = (length / block_bytes * block) as usize;
+                let (head, tail) = std::mem::take(&mut rest).split_at_mut(elements);
+                self.decode(&buffer, head).map_err(|source| Error::Codec {
+                    path: parts.files[file].path().to_path_buf(),
+                    tensor: format!("at offset {at}"),
+                    source,
+                })?;
                 rest = tail;
                 at += length;
             }
@@ -139,29 +105,8 @@ impl Layout {
         Ok(())
     }
 
-    fn decode(&self, bytes: &[u8], out: &mut [f32]) {
-        match self.element {
-            Element::F32 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                    *x = f32::from_le_bytes(*b);
-                }
-            }
-            Element::F16 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = f16::from_le_bytes(*b).to_f32();
-                }
-            }
-            Element::Bf16 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = bf16::from_le_bytes(*b).to_f32();
-                }
-            }
-            Element::F64 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<8>().0) {
-                    *x = f64::from_le_bytes(*b) as f32;
-                }
-            }
-        }
+    fn decode(&self, bytes: &[u8], out: &mut [f32]) -> Result<(), quants::Error> {
+        self.element.decode(bytes, out)?;
         if self.add_one {
             for x in out.iter_mut() {
                 *x += 1.0;
@@ -171,6 +116,7 @@ impl Layout {
                 }
             }
         }
+        Ok(())
     }
 
     /// The runs that make up a range of output units, in order.

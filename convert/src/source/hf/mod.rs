@@ -1,10 +1,12 @@
 //! A Hugging Face model directory as a source: `config.json`, safetensors, tokenizer and model card.
 
 mod assemble;
+mod element;
 mod layout;
 mod outtype;
 mod parts;
 mod safetensors;
+mod tensor_file;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,7 +16,7 @@ use gguf::{Metadata, TensorType};
 use serde_json::Value;
 
 use self::assemble::{Assembler, Content};
-use self::layout::Element;
+use self::element::Element;
 pub use self::outtype::OutType;
 use self::parts::Parts;
 use super::{Source, SourceTensor};
@@ -104,7 +106,7 @@ impl HfSource {
             .values()
             .map(|&at| parts.entry(at))
             .filter(|e| e.shape.len() >= 2)
-            .map(|e| Element::from_dtype(e.dtype).and_then(Element::tensor_type));
+            .map(|e| e.element().and_then(Element::tensor_type));
         let ty = options.outtype.decide(matrices);
         let (tensors, contents) = if options.vocab_only {
             (Vec::new(), Vec::new())

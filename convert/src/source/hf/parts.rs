@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::safetensors::{Entry, SafetensorsFile};
+use super::safetensors::SafetensorsFile;
+use super::tensor_file::{Entry, TensorFile};
 use crate::{Error, Result};
 
 const INDEX_NAME: &str = "model.safetensors.index.json";
@@ -17,7 +19,7 @@ const MAX_LISTED: usize = 5;
 /// by tensor name. This is the order in which the stock converter visits them.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) files: Vec<SafetensorsFile>,
+    pub(crate) files: Vec<Arc<dyn TensorFile>>,
     /// Tensor name -> (file, entry).
     pub(crate) tensors: IndexMap<String, (usize, usize)>,
 }
@@ -55,7 +57,7 @@ impl Parts {
             report_missing_files(dir, &names, index)?;
         }
 
-        let mut files = Vec::with_capacity(names.len());
+        let mut files: Vec<Arc<dyn TensorFile>> = Vec::new();
         let mut tensors: IndexMap<String, (usize, usize)> = IndexMap::new();
         for name in &names {
             let file = SafetensorsFile::open(&dir.join(name), headers_suffice)?;
@@ -70,7 +72,7 @@ impl Parts {
                     });
                 }
             }
-            files.push(file);
+            files.push(Arc::new(file));
         }
         if let Some(index) = &index {
             compare_with_index(&index_path, index, &tensors)?;

@@ -5,32 +5,18 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
+use super::tensor_file::{Entry, MAX_DIMS, TensorFile, read_exact_at};
 use crate::{Error, Result};
 
 /// Longest header accepted, as in the format's reference implementation.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-
-/// Most dimensions a tensor may have: those of GGUF, and one for a stack of experts.
-const MAX_DIMS: usize = 5;
-
-/// A tensor as its file's header describes it.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) dtype: Dtype,
-    /// Outermost dimension first, as PyTorch orders them.
-    pub(crate) shape: Vec<u64>,
-    /// Absolute position in the file.
-    pub(crate) offset: u64,
-    pub(crate) bytes: u64,
-}
 
 /// An open safetensors file whose header is consistent with its length.
 #[derive(Debug)]
@@ -146,34 +132,20 @@ impl SafetensorsFile {
             entries,
         })
     }
+}
 
-    pub(crate) fn path(&self) -> &Path {
+impl TensorFile for SafetensorsFile {
+    fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The tensors, sorted by name (by bytes).
-    pub(crate) fn entries(&self) -> &[Entry] {
+    /// Sorted by name (by bytes).
+    fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Fills `out` from an absolute position.
-    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        read_exact_at(&self.file, offset, out).map_err(|source| {
-            if source.kind() == io::ErrorKind::UnexpectedEof {
-                Error::Input {
-                    path: self.path.clone(),
-                    message: format!(
-                        "offset {offset}: {} bytes expected, but the file ends first",
-                        out.len()
-                    ),
-                }
-            } else {
-                Error::Io {
-                    path: self.path.clone(),
-                    source,
-                }
-            }
-        })
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        read_exact_at(&self.file, &self.path, offset, out)
     }
 }
 
@@ -218,6 +190,7 @@ fn check_entry(
     Ok(Entry {
         name,
         dtype,
+        blocks: None,
         shape: raw.shape,
         offset: data_start + begin,
         bytes: end - begin,
@@ -237,27 +210,6 @@ fn check_disjoint(entries: &[Entry], data_start: u64) -> Result<(), String> {
                 pair[1].offset - data_start,
                 end - data_start
             ));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
-    while !out.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => {
-                out = &mut out[n..];
-                offset += n as u64;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
         }
     }
     Ok(())
