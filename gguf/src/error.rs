@@ -60,7 +60,7 @@ pub enum Error {
         expected: String,
     },
 
-    /// A file that was opened has become shorter since.
+    /// A file that was opened has become shorter or longer since.
     #[error("{path}: the file changed while it was read: found {found} bytes, expected {expected}", path = path.display())]
     Changed {
         /// The file.

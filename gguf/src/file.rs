@@ -198,22 +198,22 @@ impl GgufFile {
                 needed: end - start,
             });
         }
-        let shrunk = |found| Error::Changed {
+        let changed = |found| Error::Changed {
             path: self.path.clone(),
             found,
             expected: self.length,
         };
+        let now = self.file.metadata().map_err(Error::io(&self.path))?.len();
+        if now != self.length {
+            return Err(changed(now));
+        }
         if let Some(map) = &self.map {
-            let now = self.file.metadata().map_err(Error::io(&self.path))?.len();
-            if now < end {
-                return Err(shrunk(now));
-            }
-            return map.get(start, end).map(Cow::Borrowed).ok_or_else(|| shrunk(now));
+            return map.get(start, end).map(Cow::Borrowed).ok_or_else(|| changed(now));
         }
         let mut data = vec![0; (end - start) as usize];
         let read = read_at(&self.file, &mut data, start).map_err(Error::io(&self.path))?;
         if read < data.len() {
-            return Err(shrunk(start + read as u64));
+            return Err(changed(start + read as u64));
         }
         Ok(Cow::Owned(data))
     }

@@ -15,6 +15,7 @@ pub use types::{TYPES, TensorType, TypeInfo};
 pub use value::{Array, GgufString, Metadata, Value, ValueType};
 
 mod cursor;
+pub mod edit;
 mod encode;
 mod endian;
 mod error;
@@ -26,6 +27,7 @@ mod model;
 mod plan;
 mod positional;
 pub mod split;
+mod staging;
 mod tensor;
 mod writer;
 

@@ -93,11 +93,19 @@ impl FilePlan {
     /// # Errors
     /// As [`FilePlan::new`].
     pub fn like(file: &GgufFile) -> Result<Self> {
+        Self::with_metadata(file, file.metadata().clone())
+    }
+
+    /// Plans a file like `file` with other metadata; offsets change only with `general.alignment`.
+    ///
+    /// # Errors
+    /// As [`FilePlan::new`].
+    pub fn with_metadata(file: &GgufFile, metadata: Metadata) -> Result<Self> {
         let tensors = file
             .tensors()
             .iter()
             .map(|t| (t.name.clone(), t.shape.clone(), t.ty));
-        let mut plan = Self::new(file.metadata().clone(), tensors)?;
+        let mut plan = Self::new(metadata, tensors)?;
         plan.version = file.version();
         plan.endian = file.endian();
         plan.bare = file.tensors().is_empty() && file.length() == file.data_offset();

@@ -219,7 +219,7 @@ pub fn write(
 }
 
 /// Copies a tensor as it is, a piece at a time.
-fn copy_tensor(
+pub(crate) fn copy_tensor(
     model: &GgufModel,
     source: usize,
     writer: &Writer,

@@ -1,27 +1,24 @@
 //! Writing of a planned file from many threads, published only when it is complete.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
-use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Mutex;
 
-use tempfile::{NamedTempFile, TempPath};
-
 use crate::endian::{can_swap, swap_blocks};
-use crate::positional::write_all_at;
+use crate::positional::{read_at, write_all_at};
+use crate::staging::Staging;
 use crate::{Endian, Error, FilePlan, Result, TensorInfo};
 
 /// Writes one planned file.
 ///
-/// The bytes go to a temporary file beside the target, at offsets the plan fixes, in any order and from
-/// any number of threads. [`Writer::finish`] checks that every byte came, syncs, and renames. A writer
-/// that is dropped before removes its temporary file and leaves the target as it was.
+/// The bytes go to a temporary file beside the target (`.NAME.partial`), at offsets the plan fixes, in any
+/// order and from any number of threads. [`Writer::finish`] checks that every byte came, syncs, and
+/// renames. A writer that is dropped before removes its temporary file and leaves the target as it was.
 #[derive(Debug)]
 pub struct Writer {
-    target: PathBuf,
-    file: NamedTempFile,
+    file: Staging,
     tensors: Vec<TensorInfo>,
     written: Vec<Mutex<Ranges>>,
     endian: Endian,
@@ -33,9 +30,24 @@ impl Writer {
     /// Creates the temporary file at its full size and writes the header.
     ///
     /// # Errors
-    /// When the plan cannot be encoded, the target is not a regular file, or the directory cannot be
-    /// written to.
+    /// When the plan cannot be encoded, the target is not a regular file or read-only, another process
+    /// is writing it, or the directory cannot be written to.
     pub fn create(path: &Path, plan: &FilePlan) -> Result<Self> {
+        Ok(Self::open(path, plan, false)?.0)
+    }
+
+    /// As [`Writer::create`], for a run that can be continued: a writer that is dropped leaves its
+    /// temporary file, and what an earlier writer of the same plan left in it is kept. Nothing of it
+    /// counts as written before [`Writer::accept`] says so. The second value is whether there was such
+    /// a file.
+    ///
+    /// # Errors
+    /// As [`Writer::create`].
+    pub fn create_resumable(path: &Path, plan: &FilePlan) -> Result<(Self, bool)> {
+        Self::open(path, plan, true)
+    }
+
+    fn open(path: &Path, plan: &FilePlan, resumable: bool) -> Result<(Self, bool)> {
         let header = plan.header_bytes()?;
         let data_offset = header.len() as u64;
         let size = data_offset.saturating_add(plan.data_len());
@@ -48,26 +60,92 @@ impl Writer {
                 ty: t.ty,
             });
         }
-        let target = resolve(path)?;
-        let file = temporary(&target).map_err(Error::io(&target))?;
         let writer = Self {
-            target,
-            file,
+            file: Staging::open(path, resumable)?,
             tensors: plan.tensors.clone(),
             written: plan.tensors.iter().map(|_| Mutex::default()).collect(),
             endian: plan.endian,
             data_offset,
             size,
         };
+        let file = &writer.file.file;
+        if resumable && writer.holds(&header)? {
+            return Ok((writer, true));
+        }
         // A file of its full size at once: gaps, which are the padding, read as zeros.
-        writer.file.as_file().set_len(size).map_err(|e| writer.io(e))?;
-        write_all_at(writer.file.as_file(), &header, 0).map_err(|e| writer.io(e))?;
-        Ok(writer)
+        file.set_len(0)
+            .and_then(|()| file.set_len(size))
+            .map_err(|e| writer.io(e))?;
+        write_all_at(file, &header, 0).map_err(|e| writer.io(e))?;
+        Ok((writer, false))
+    }
+
+    /// Whether the temporary file has the size and the header of this plan.
+    fn holds(&self, header: &[u8]) -> Result<bool> {
+        let file = &self.file.file;
+        if file.metadata().map_err(|e| self.io(e))?.len() != self.size {
+            return Ok(false);
+        }
+        let mut stored = vec![0; header.len()];
+        let read = read_at(file, &mut stored, 0).map_err(|e| self.io(e))?;
+        Ok(read == header.len() && stored == header)
+    }
+
+    /// Reads back bytes of a tensor as they are in the temporary file, in the file's byte order.
+    ///
+    /// # Errors
+    /// When the range is outside of the tensor or cannot be read.
+    ///
+    /// # Panics
+    /// When the plan has no tensor `tensor`.
+    pub fn read_back(&self, tensor: usize, offset_in_tensor: u64, bytes: &mut [u8]) -> Result<()> {
+        let at = self.place(tensor, offset_in_tensor, bytes.len())?;
+        let read = read_at(&self.file.file, bytes, at).map_err(|e| self.io(e))?;
+        if read < bytes.len() {
+            return Err(self.io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(())
+    }
+
+    /// Counts bytes of a tensor as written, which the caller has found in the temporary file and checked.
+    ///
+    /// # Panics
+    /// When the plan has no tensor `tensor`.
+    pub fn accept(&self, tensor: usize, range: Range<u64>) {
+        let end = range.end.min(self.tensors[tensor].size_bytes());
+        if range.start < end {
+            self.ranges(tensor).insert(range.start, end);
+        }
+    }
+
+    /// Whether all these bytes of a tensor are written.
+    ///
+    /// # Panics
+    /// When the plan has no tensor `tensor`.
+    pub fn has(&self, tensor: usize, range: Range<u64>) -> bool {
+        self.ranges(tensor).covers(range.start, range.end)
     }
 
     /// The path under which the file will be published.
     pub fn path(&self) -> &Path {
-        &self.target
+        self.file.target()
+    }
+
+    /// Where a range of a tensor is in the file.
+    fn place(&self, tensor: usize, offset_in_tensor: u64, length: usize) -> Result<u64> {
+        let info = &self.tensors[tensor];
+        let size = info.size_bytes();
+        let end = offset_in_tensor.saturating_add(length as u64);
+        if end > size {
+            return Err(Error::OutOfRange {
+                path: self.path().to_path_buf(),
+                tensor: info.name.clone(),
+                start: offset_in_tensor,
+                end,
+                size,
+            });
+        }
+        Ok(self.data_offset + info.offset + offset_in_tensor)
     }
 
     /// Writes bytes of tensor `tensor` (its index in the plan) from byte `offset_in_tensor` on, numbers
@@ -80,31 +158,26 @@ impl Writer {
     /// # Panics
     /// When the plan has no tensor `tensor`.
     pub fn write_at(&self, tensor: usize, offset_in_tensor: u64, bytes: &[u8]) -> Result<()> {
+        let at = self.place(tensor, offset_in_tensor, bytes.len())?;
         let info = &self.tensors[tensor];
-        let size = info.size_bytes();
-        let out_of_range = |end| Error::OutOfRange {
-            path: self.target.clone(),
-            tensor: info.name.clone(),
-            start: offset_in_tensor,
-            end,
-            size,
-        };
-        let end = offset_in_tensor
-            .checked_add(bytes.len() as u64)
-            .filter(|&end| end <= size)
-            .ok_or_else(|| out_of_range(offset_in_tensor.saturating_add(bytes.len() as u64)))?;
+        let end = offset_in_tensor + bytes.len() as u64;
         let bytes = if self.endian == Endian::Big {
             let mut bytes = bytes.to_vec();
             let aligned = offset_in_tensor.is_multiple_of(info.ty.block_bytes() as u64);
             if !aligned || !swap_blocks(info.ty, &mut bytes) {
-                return Err(out_of_range(end));
+                return Err(Error::OutOfRange {
+                    path: self.path().to_path_buf(),
+                    tensor: info.name.clone(),
+                    start: offset_in_tensor,
+                    end,
+                    size: info.size_bytes(),
+                });
             }
             Cow::Owned(bytes)
         } else {
             Cow::Borrowed(bytes)
         };
-        let at = self.data_offset + info.offset + offset_in_tensor;
-        write_all_at(self.file.as_file(), &bytes, at).map_err(|e| self.io(e))?;
+        write_all_at(&self.file.file, &bytes, at).map_err(|e| self.io(e))?;
         self.ranges(tensor).insert(offset_in_tensor, end);
         Ok(())
     }
@@ -128,18 +201,15 @@ impl Writer {
             let written = self.ranges(index).total();
             if written != info.size_bytes() {
                 return Err(Error::Incomplete {
-                    path: self.target.clone(),
+                    path: self.path().to_path_buf(),
                     tensor: info.name.clone(),
                     written,
                     size: info.size_bytes(),
                 });
             }
         }
-        self.file.as_file().sync_all().map_err(|e| self.io(e))?;
-        Ok(Sealed {
-            target: self.target,
-            file: self.file.into_temp_path(),
-        })
+        self.file.file.sync_all().map_err(|e| self.io(e))?;
+        Ok(Sealed(self.file))
     }
 
     fn ranges(&self, tensor: usize) -> std::sync::MutexGuard<'_, Ranges> {
@@ -153,30 +223,28 @@ impl Writer {
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Error::DiskFull {
-                    path: self.target.clone(),
+                    path: self.path().to_path_buf(),
                     needed: self.size,
                     cause,
                 }
             }
             _ => Error::Io {
-                path: self.target.clone(),
+                path: self.path().to_path_buf(),
                 cause,
             },
         }
     }
 }
 
-/// A complete, synced file that has not got its name yet. Dropped, it is removed.
+/// A complete, synced file that has not got its name yet. Dropped, it is removed, unless it belongs to a
+/// run that can be continued.
 #[derive(Debug)]
-pub struct Sealed {
-    target: PathBuf,
-    file: TempPath,
-}
+pub struct Sealed(Staging);
 
 impl Sealed {
     /// The path under which the file will be published.
     pub fn path(&self) -> &Path {
-        &self.target
+        self.0.target()
     }
 
     /// Gives the file its name, replacing a file that has it.
@@ -184,12 +252,7 @@ impl Sealed {
     /// # Errors
     /// When the system refuses to rename.
     pub fn publish(self) -> Result<()> {
-        self.file.persist(&self.target).map_err(|e| Error::Io {
-            path: self.target.clone(),
-            cause: e.error,
-        })?;
-        sync_directory(&self.target);
-        Ok(())
+        self.0.publish()
     }
 
     /// Gives the file its name, unless a file has it.
@@ -197,76 +260,8 @@ impl Sealed {
     /// # Errors
     /// [`Error::Target`] when the name is taken, or an error of the system.
     pub fn publish_new(self) -> Result<()> {
-        self.file
-            .persist_noclobber(&self.target)
-            .map_err(|e| match e.error.kind() {
-                io::ErrorKind::AlreadyExists => already_exists(&self.target),
-                _ => Error::Io {
-                    path: self.target.clone(),
-                    cause: e.error,
-                },
-            })?;
-        sync_directory(&self.target);
-        Ok(())
+        self.0.publish_new()
     }
-}
-
-pub(crate) fn already_exists(target: &Path) -> Error {
-    Error::Target {
-        path: target.into(),
-        reason: "the output file exists already",
-    }
-}
-
-/// The file that a path leads to, symbolic links followed, so that renaming replaces what the link
-/// points at and not the link. Refuses devices and directories.
-fn resolve(path: &Path) -> Result<PathBuf> {
-    let target = match fs::symlink_metadata(path) {
-        Ok(m) if m.is_symlink() => fs::canonicalize(path).map_err(Error::io(path))?,
-        _ => path.to_path_buf(),
-    };
-    match fs::metadata(&target) {
-        Ok(m) if !m.is_file() => Err(Error::Target {
-            path: target,
-            reason: "the output is not a regular file",
-        }),
-        Ok(_) => Ok(target),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && target.file_name().is_some() => Ok(target),
-        Err(e) => Err(Error::io(path)(e)),
-    }
-}
-
-fn directory(target: &Path) -> &Path {
-    target
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
-fn temporary(target: &Path) -> io::Result<NamedTempFile> {
-    let mut prefix = OsString::from(".");
-    prefix.push(target.file_name().unwrap_or_default());
-    prefix.push(".");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As any new file: the process's mask is taken off by the system.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(directory(target))
-}
-
-/// Makes a rename last through a power cut, where the system lets directories be synced.
-fn sync_directory(target: &Path) {
-    #[cfg(unix)]
-    if let Ok(dir) = File::open(directory(target)) {
-        // The file is in place and synced; some file systems cannot sync a directory.
-        let _ = dir.sync_all();
-    }
-    #[cfg(not(unix))]
-    let _ = target;
 }
 
 /// Disjoint ranges in order, merged where they touch.
@@ -286,6 +281,11 @@ impl Ranges {
         self.0.splice(first..last, [merged]);
     }
 
+    fn covers(&self, start: u64, end: u64) -> bool {
+        let at = self.0.partition_point(|r| r.1 < end);
+        start >= end || self.0.get(at).is_some_and(|r| r.0 <= start && end <= r.1)
+    }
+
     fn total(&self) -> u64 {
         self.0.iter().map(|r| r.1 - r.0).sum()
     }
@@ -303,6 +303,8 @@ mod tests {
         }
         assert_eq!(r.0, [(0, 7), (10, 40)]);
         assert_eq!(r.total(), 37);
+        assert!(r.covers(0, 7) && r.covers(12, 40) && r.covers(9, 9));
+        assert!(!r.covers(0, 8) && !r.covers(6, 12) && !r.covers(39, 41) && !r.covers(7, 10));
         r.insert(0, 100);
         assert_eq!(r.0, [(0, 100)]);
     }

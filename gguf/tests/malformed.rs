@@ -521,3 +521,19 @@ fn directories_and_special_files() {
             .contains("special file")
     );
 }
+
+#[test]
+fn a_file_that_grows_while_read_is_an_error() {
+    for backing in [Backing::Mapped, Backing::File] {
+        let folder = folder();
+        let path = sample(folder.path(), "m.gguf", Metadata::new(), &[("a", vec![1 << 10])]);
+        let options = OpenOptions {
+            backing,
+            allow_missing_data: false,
+        };
+        let file = GgufFile::open_with(&path, options).unwrap();
+        let mut longer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        longer.write_all(&[0; 64]).unwrap();
+        assert!(matches!(file.bytes(0, 0..16), Err(Error::Changed { .. })));
+    }
+}

@@ -241,3 +241,91 @@ fn iq2_xxs_has_no_big_endian_form() {
     let e = Writer::create(&folder.path().join("m.gguf"), &plan).unwrap_err();
     assert!(matches!(e, Error::NoBigEndianForm { .. }));
 }
+
+#[test]
+fn a_second_writer_of_the_same_file_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("m.gguf");
+    let plan = plan(&[("a", &[8], TensorType::F32)]).unwrap();
+    let first = Writer::create(&path, &plan).unwrap();
+    let message = Writer::create(&path, &plan).unwrap_err().to_string();
+    assert!(
+        message.contains("m.gguf") && message.contains("another process is writing"),
+        "{message}"
+    );
+    first.write_at(0, 0, &[1; 32]).unwrap();
+    first.finish().unwrap();
+    assert_eq!(names(folder.path()), ["m.gguf"]);
+}
+
+#[test]
+fn what_a_killed_run_left_is_reused() {
+    let folder = folder();
+    let path = folder.path().join("m.gguf");
+    std::fs::write(folder.path().join(".m.gguf.partial"), vec![7; 100_000]).unwrap();
+    let plan = plan(&[("a", &[7], TensorType::F32)]).unwrap();
+    let writer = Writer::create(&path, &plan).unwrap();
+    writer.write_at(0, 0, &[1; 28]).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(names(folder.path()), ["m.gguf"]);
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes.len() as u64, plan.file_size());
+    assert_eq!(bytes[bytes.len() - 4..], [0; 4], "padding holds what was there");
+}
+
+#[test]
+fn a_resumable_writer_keeps_its_bytes() {
+    let folder = folder();
+    let path = folder.path().join("m.gguf");
+    let plan = plan(&[("a", &[8], TensorType::F32)]).unwrap();
+    let (writer, found) = Writer::create_resumable(&path, &plan).unwrap();
+    assert!(!found);
+    writer.write_at(0, 0, &[3; 16]).unwrap();
+    drop(writer);
+    assert_eq!(names(folder.path()), [".m.gguf.partial"]);
+    let (writer, found) = Writer::create_resumable(&path, &plan).unwrap();
+    assert!(found);
+    let mut back = [0; 16];
+    writer.read_back(0, 0, &mut back).unwrap();
+    assert_eq!(back, [3; 16]);
+    assert!(!writer.has(0, 0..16));
+    writer.accept(0, 0..16);
+    assert!(writer.has(0, 0..16) && !writer.has(0, 0..17));
+    writer.write_at(0, 16, &[4; 16]).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(names(folder.path()), ["m.gguf"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn read_only_targets_and_planted_links_are_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let path = folder.path().join("m.gguf");
+    let plan = plan(&[]).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+    let message = Writer::create(&path, &plan).unwrap_err().to_string();
+    assert!(message.contains("read-only"), "{message}");
+    std::fs::remove_file(&path).unwrap();
+
+    let victim = folder.path().join("victim");
+    let partial = folder.path().join(".m.gguf.partial");
+    std::fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &partial).unwrap();
+    assert!(
+        Writer::create(&path, &plan)
+            .unwrap_err()
+            .to_string()
+            .contains("not a regular file")
+    );
+    std::fs::remove_file(&partial).unwrap();
+    std::fs::hard_link(&victim, &partial).unwrap();
+    assert!(
+        Writer::create(&path, &plan)
+            .unwrap_err()
+            .to_string()
+            .contains("second name")
+    );
+    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+}

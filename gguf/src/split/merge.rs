@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{COUNT_KEY, copy_tensor};
-use crate::writer::already_exists;
+use crate::staging::already_exists;
 use crate::{Error, FilePlan, GgufModel, Result, Writer, ggml_shape};
 
 /// Plans the one file that the shards of a model are merged into: the first shard's metadata with

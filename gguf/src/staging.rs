@@ -1,0 +1,208 @@
+//! The temporary file beside a target: `.NAME.partial`, locked while it is written.
+//!
+//! The name is fixed, so that a second process with the same target finds the lock, a later run reuses
+//! what a killed one left, and a run that is continued finds its bytes.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// How often a temporary file that another process renames away at this very moment is looked for again.
+const ATTEMPTS: usize = 16;
+
+/// An open, locked temporary file. Dropped, it is removed, unless it is to be kept or has got its name.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    pub(crate) file: File,
+    target: PathBuf,
+    path: PathBuf,
+    /// Whether it stays when it is dropped.
+    keep: bool,
+    named: bool,
+}
+
+impl Staging {
+    /// Opens the temporary file of a target, with whatever an earlier run left in it.
+    ///
+    /// # Errors
+    /// A target that is not to be replaced, another process that writes it, or an error of the system.
+    pub(crate) fn open(path: &Path, keep: bool) -> Result<Self> {
+        let target = resolve(path)?;
+        let path = partial_path(&target);
+        for _ in 0..ATTEMPTS {
+            if let Some(file) = open_once(&target, &path)? {
+                return Ok(Self {
+                    file,
+                    target,
+                    path,
+                    keep,
+                    named: false,
+                });
+            }
+        }
+        Err(busy(&target))
+    }
+
+    /// The path under which the file will be published.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Gives the file its name, replacing a file that has it.
+    pub(crate) fn publish(mut self) -> Result<()> {
+        fs::rename(&self.path, &self.target).map_err(Error::io(&self.target))?;
+        self.named = true;
+        sync_directory(&self.target);
+        Ok(())
+    }
+
+    /// Gives the file its name, unless a file has it.
+    pub(crate) fn publish_new(mut self) -> Result<()> {
+        match fs::hard_link(&self.path, &self.target) {
+            // The temporary name goes when this is dropped.
+            Ok(()) => self.keep = false,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(already_exists(&self.target)),
+            // A file system without hard links.
+            Err(_) => {
+                if fs::symlink_metadata(&self.target).is_ok() {
+                    return Err(already_exists(&self.target));
+                }
+                fs::rename(&self.path, &self.target).map_err(Error::io(&self.target))?;
+                self.named = true;
+            }
+        }
+        sync_directory(&self.target);
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.keep && !self.named {
+            // Nobody is left to tell; the next run of the same target reuses what stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+pub(crate) fn already_exists(target: &Path) -> Error {
+    Error::Target {
+        path: target.into(),
+        reason: "the output file exists already",
+    }
+}
+
+fn busy(target: &Path) -> Error {
+    Error::Target {
+        path: target.into(),
+        reason: "another process is writing this file",
+    }
+}
+
+/// The temporary file of a target, in the same directory.
+pub(crate) fn partial_path(target: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(".partial");
+    target.with_file_name(name)
+}
+
+/// One attempt; `None` when the file changed its name between opening and locking.
+fn open_once(target: &Path, path: &Path) -> Result<Option<File>> {
+    let refused = |reason| Error::Target {
+        path: path.into(),
+        reason,
+    };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let file = match options.clone().create_new(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            // Whatever somebody else put under this name is not written through: no links.
+            match fs::symlink_metadata(path) {
+                Ok(m) if !m.is_file() => return Err(refused("the temporary file is not a regular file")),
+                Ok(m) if links(&m) > 1 => return Err(refused("the temporary file has a second name")),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(Error::io(path)(e)),
+            }
+            match options.open(path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(Error::io(path)(e)),
+            }
+        }
+        Err(e) => return Err(Error::io(target)(e)),
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(busy(target)),
+        // A file system without locks: then nobody guards against a second process.
+        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(e)) => return Err(Error::io(path)(e)),
+    }
+    let opened = file.metadata().map_err(Error::io(path))?;
+    match fs::symlink_metadata(path) {
+        Ok(named) if same_file(&opened, &named) => Ok(Some(file)),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(unix)]
+fn links(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(metadata)
+}
+
+#[cfg(not(unix))]
+fn links(_: &fs::Metadata) -> u64 {
+    1
+}
+
+#[cfg(unix)]
+fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
+}
+
+/// The file that a path leads to, symbolic links followed, so that renaming replaces what the link
+/// points at and not the link. Refuses devices, directories and files that are read-only.
+fn resolve(path: &Path) -> Result<PathBuf> {
+    let target = match fs::symlink_metadata(path) {
+        Ok(m) if m.is_symlink() => fs::canonicalize(path).map_err(Error::io(path))?,
+        _ => path.to_path_buf(),
+    };
+    let refused = |path, reason| Err(Error::Target { path, reason });
+    match fs::metadata(&target) {
+        Ok(m) if !m.is_file() => refused(target, "the output is not a regular file"),
+        Ok(m) if m.permissions().readonly() => refused(target, "the output file is read-only"),
+        Ok(_) => Ok(target),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && target.file_name().is_some() => Ok(target),
+        Err(e) => Err(Error::io(path)(e)),
+    }
+}
+
+pub(crate) fn directory(target: &Path) -> &Path {
+    target
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Makes a rename last through a power cut, where the system lets directories be synced.
+pub(crate) fn sync_directory(target: &Path) {
+    #[cfg(unix)]
+    if let Ok(dir) = File::open(directory(target)) {
+        // The file is in place and synced; some file systems cannot sync a directory.
+        let _ = dir.sync_all();
+    }
+    #[cfg(not(unix))]
+    let _ = target;
+}
