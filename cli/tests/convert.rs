@@ -1,96 +1,9 @@
 //! `quantsmith convert` as a user meets it.
 
-use std::path::Path;
+mod common;
 
-use assert_cmd::Command;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-const VOCAB: u64 = 259 + 3;
-
-/// A Llama of one block, with a byte-fallback tokenizer and F32 weights made by `weight`.
-fn model(weight: impl Fn(&str, usize) -> f32) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, value: Value| std::fs::write(dir.path().join(name), value.to_string()).unwrap();
-    write(
-        "config.json",
-        json!({
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32,
-            "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": VOCAB,
-        }),
-    );
-    let mut tokens = vec!["<unk>".to_owned(), "<s>".into(), "</s>".into()];
-    tokens.extend((0..256).map(|b| format!("<0x{b:02X}>")));
-    tokens.extend(["▁".to_owned(), "a".into(), "▁a".into()]);
-    let vocab: Value = tokens
-        .iter()
-        .enumerate()
-        .map(|(i, t)| (t.clone(), json!(i)))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    write(
-        "tokenizer.json",
-        json!({
-            "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
-            "post_processor": null, "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}]},
-            "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab, "merges": ["▁ a"]},
-        }),
-    );
-    write(
-        "tokenizer_config.json",
-        json!({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}),
-    );
-
-    let mut shapes = vec![
-        ("model.embed_tokens.weight".to_owned(), vec![VOCAB, 32]),
-        ("model.norm.weight".into(), vec![32]),
-    ];
-    for part in ["input_layernorm", "post_attention_layernorm"] {
-        shapes.push((format!("model.layers.0.{part}.weight"), vec![32]));
-    }
-    for part in [
-        "self_attn.q",
-        "self_attn.k",
-        "self_attn.v",
-        "self_attn.o",
-        "mlp.gate",
-        "mlp.up",
-        "mlp.down",
-    ] {
-        shapes.push((format!("model.layers.0.{part}_proj.weight"), vec![32, 32]));
-    }
-    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
-    for (name, shape) in shapes {
-        let begin = data.len();
-        for i in 0..shape.iter().product::<u64>() as usize {
-            data.extend(weight(&name, i).to_le_bytes());
-        }
-        header.insert(
-            name,
-            json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()]}),
-        );
-    }
-    let header = Value::Object(header).to_string();
-    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(header.as_bytes());
-    bytes.extend(data);
-    std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
-    dir
-}
-
-fn plain(_: &str, i: usize) -> f32 {
-    ((i * 37) % 101) as f32 / 64.0 - 0.75
-}
-
-fn quantsmith(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("quantsmith").unwrap();
-    command.args(args);
-    command
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use common::{model, plain, quantsmith, text};
+use serde_json::Value;
 
 #[test]
 fn converts_and_names_the_file() {
