@@ -420,8 +420,9 @@ fn presets_help() -> String {
     text
 }
 
+/// The types that a tensor can be given.
 fn type_parser() -> PossibleValuesParser {
-    PossibleValuesParser::new(TYPES.iter().map(|t| t.name))
+    PossibleValuesParser::new(TYPES.iter().filter(|t| quants::can_encode(t.ty)).map(|t| t.name))
 }
 
 /// Reads `KEY=TYPE:VALUE` within llama.cpp's limits.
