@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(super) static GEMMA: Architecture = Architecture {
     gguf: "gemma",
     classes: &[class("GemmaForCausalLM")],
-    rules: GEMMA_RULES,
+    rules: &[GEMMA_RULES],
     hyperparameters: gemma_keys,
     generated: none_generated,
     vocabulary: gemma_vocabulary,
@@ -18,7 +18,7 @@ pub(super) static GEMMA: Architecture = Architecture {
 pub(super) static GEMMA2: Architecture = Architecture {
     gguf: "gemma2",
     classes: &[class("Gemma2ForCausalLM")],
-    rules: GEMMA2_RULES,
+    rules: &[GEMMA2_RULES],
     hyperparameters: gemma2_keys,
     generated: none_generated,
     vocabulary: gemma2_vocabulary,

@@ -15,7 +15,7 @@ pub(super) static LLAMA: Architecture = Architecture {
         class("IQuestCoderForCausalLM"),
         bare_class("LlamaModel"),
     ],
-    rules: RULES,
+    rules: &[RULES],
     hyperparameters,
     generated: rope::llama3_factors,
     vocabulary: VocabRequest::llama,

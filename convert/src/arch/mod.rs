@@ -13,6 +13,7 @@ mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod rope;
+mod rows;
 
 use std::path::Path;
 
@@ -20,6 +21,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use hparams::{Hparams, Keys};
 pub(crate) use names::{Match, Rule, Transform, ignored, resolve};
+pub(crate) use rows::{Rows, Strided};
 
 use crate::tokenizer::VocabRequest;
 use crate::{Error, Result};
@@ -28,18 +30,35 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Class {
     pub(crate) name: &'static str,
-    /// Put before every tensor name, for classes that are saved without their outer module.
+    /// Taken from the beginning of every tensor name that has it.
+    pub(crate) strip: &'static str,
+    /// Put before every tensor name then, for classes that are saved without their outer module.
     pub(crate) prefix: &'static str,
 }
 
+impl Class {
+    /// A tensor's name as the rules have it.
+    pub(crate) fn canonical(&self, name: &str) -> String {
+        format!("{}{}", self.prefix, name.strip_prefix(self.strip).unwrap_or(name))
+    }
+}
+
 const fn class(name: &'static str) -> Class {
-    Class { name, prefix: "" }
+    let (strip, prefix) = ("", "");
+    Class { name, strip, prefix }
+}
+
+/// A class that is saved both with and without its outer module `strip`.
+const fn class_without(name: &'static str, strip: &'static str) -> Class {
+    let prefix = "";
+    Class { name, strip, prefix }
 }
 
 /// The same model saved without its outer `model.` module.
 const fn bare_class(name: &'static str) -> Class {
     Class {
         name,
+        strip: "",
         prefix: "model.",
     }
 }
@@ -57,8 +76,8 @@ pub(crate) struct Architecture {
     /// `general.architecture`.
     pub(crate) gguf: &'static str,
     pub(crate) classes: &'static [Class],
-    /// Tensor names, with what happens to each on the way.
-    pub(crate) rules: &'static [Rule],
+    /// Tensor names, with what happens to each on the way. The first table that knows a name decides.
+    pub(crate) rules: &'static [&'static [Rule]],
     /// Writes the `{arch}.*` keys and `general.file_type`, in the stock converter's order.
     pub(crate) hyperparameters: fn(&Hparams, &mut Keys<'_>) -> Result<()>,
     /// Tensors to compute, which precede the others.
@@ -120,7 +139,21 @@ pub(crate) fn find(config_path: &Path, name: &str) -> Result<(&'static Architect
 pub(crate) enum Default {
     Int(u64),
     Float(f64),
+    Bool(bool),
+    Text(&'static str),
     Null,
+}
+
+impl Default {
+    fn value(self) -> Value {
+        match self {
+            Self::Int(n) => Value::from(n),
+            Self::Float(x) => Value::from(x),
+            Self::Bool(b) => Value::from(b),
+            Self::Text(t) => Value::from(t),
+            Self::Null => Value::Null,
+        }
+    }
 }
 
 /// What `transformers` (4.57.6, which the stock converter pins) assumes for keys that a `config.json` of
@@ -150,12 +183,7 @@ pub(crate) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
     }
     for (key, default) in model_type.defaults {
         if !config.contains_key(*key) {
-            let value = match *default {
-                Default::Int(n) => Value::from(n),
-                Default::Float(x) => Value::from(x),
-                Default::Null => Value::Null,
-            };
-            config.insert((*key).to_owned(), value);
+            config.insert((*key).to_owned(), default.value());
         }
     }
     let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64);

@@ -1,7 +1,11 @@
 //! Tensor names: patterns of a checkpoint's names, and the GGUF name and transform of each.
 
+use super::Hparams;
+use super::rows::Rows;
+use crate::Result;
+
 /// What happens to a tensor between the checkpoint and the GGUF file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Transform {
     /// The same elements in the same order.
     Copy,
@@ -11,10 +15,20 @@ pub(crate) enum Transform {
     PermuteQuery,
     /// The same for the key heads.
     PermuteKey,
+    /// Some of the rows, or all in another order. The function gets the number of stored rows.
+    Rows(fn(&Hparams, u64) -> Result<Rows>),
+    /// Columns become rows (weights that are stored as inputs x outputs).
+    Transpose,
     /// One is added to every element (norms that are stored as their distance from one).
     AddOne,
+    /// Every element is multiplied by a number from the configuration.
+    Scale(fn(&Hparams) -> Result<f32>),
+    /// Every element by itself.
+    Map(fn(f32) -> f32),
     /// One expert's matrix, to be stacked with those of the other experts.
     Expert,
+    /// One of as many tensors as the function says, numbered like experts, to be stacked.
+    Numbered(fn(&Hparams) -> Result<u32>),
     /// Of each matrix of a stack, the first half of the rows.
     FirstHalf,
     /// Of each matrix of a stack, the second half of the rows.
@@ -23,13 +37,14 @@ pub(crate) enum Transform {
     Stack,
 }
 
-/// One row of a name table. `{}` stands for the block, `{e}` for the expert; the table's names have
-/// neither `.weight` nor `.bias`.
+/// One row of a name table. `{}` stands for the block, `{e}` for the expert; the names have neither `.weight`
+/// nor `.bias`, unless the rule is [`exact`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
     pub(crate) hf: &'static str,
     pub(crate) gguf: &'static str,
     pub(crate) transform: Transform,
+    exact: bool,
 }
 
 /// A row of a name table whose tensors are copied.
@@ -39,14 +54,71 @@ pub(crate) const fn copy(hf: &'static str, gguf: &'static str) -> Rule {
 
 /// A row of a name table.
 pub(crate) const fn rule(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
-    Rule { hf, gguf, transform }
+    let exact = false;
+    Rule {
+        hf,
+        gguf,
+        transform,
+        exact,
+    }
 }
 
+/// A row whose two names are whole, whatever they end with.
+pub(crate) const fn exact(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
+    let exact = true;
+    Rule {
+        hf,
+        gguf,
+        transform,
+        exact,
+    }
+}
+
+/// A tensor that no GGUF file needs.
+pub(crate) const fn skip(hf: &'static str) -> Rule {
+    exact(hf, "", Transform::Skip)
+}
+
+/// Embedding, norms and projections under the names that most classes of `transformers` use.
+pub(crate) const DECODER: &[Rule] = &[
+    copy("model.embed_tokens", "token_embd"),
+    copy("model.norm", "output_norm"),
+    copy("lm_head", "output"),
+    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
+    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
+    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
+    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
+    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
+    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+];
+
+/// Norms of query and key heads.
+pub(crate) const HEAD_NORMS: &[Rule] = &[
+    copy("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"),
+    copy("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"),
+];
+
+/// Query and key rows in ggml's interleaved order. To stand before [`DECODER`].
+pub(crate) const PERMUTED: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_q",
+        Transform::PermuteQuery,
+    ),
+    rule(
+        "model.layers.{}.self_attn.k_proj",
+        "blk.{}.attn_k",
+        Transform::PermuteKey,
+    ),
+];
+
 /// Where a rule sends a tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Match {
-    /// The rule's place in its table.
-    pub(crate) rule: usize,
+    pub(crate) rule: &'static Rule,
     pub(crate) transform: Transform,
     /// The GGUF name, suffix included.
     pub(crate) name: String,
@@ -66,33 +138,43 @@ pub(crate) fn ignored(name: &str) -> bool {
     IGNORED_SUFFIXES.iter().any(|s| name.ends_with(s))
 }
 
-/// All rules of a table that a tensor name matches: none when it is unknown, several when it is split.
-pub(crate) fn resolve(rules: &[Rule], name: &str) -> Vec<Match> {
+/// All rules that a tensor name matches, of the first of the tables that has any: none when the name is
+/// unknown, several when the tensor is split.
+pub(crate) fn resolve(tables: &[&'static [Rule]], name: &str) -> Vec<Match> {
+    tables
+        .iter()
+        .map(|rules| matches_of(rules, name))
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
+}
+
+fn matches_of(rules: &'static [Rule], name: &str) -> Vec<Match> {
     let (stem, suffix) = match name {
         n if n.ends_with(".weight") => (&n[..n.len() - ".weight".len()], ".weight"),
         n if n.ends_with(".bias") => (&n[..n.len() - ".bias".len()], ".bias"),
         n => (n, ""),
     };
     let mut found = Vec::new();
-    for (at, rule) in rules.iter().enumerate() {
+    for rule in rules {
         let whole = matches!(
             rule.transform,
             Transform::Stack | Transform::FirstHalf | Transform::SecondHalf
         );
-        if suffix.is_empty() && !whole {
+        if suffix.is_empty() && !whole && !rule.exact {
             continue;
         }
-        let Some((block, expert)) = capture(rule.hf, stem) else {
+        let Some((block, expert)) = capture(rule.hf, if rule.exact { name } else { stem }) else {
             continue;
         };
-        let suffix = if suffix.is_empty() { ".weight" } else { suffix };
         let mut name = rule.gguf.to_owned();
         if let Some(block) = block {
             name = name.replacen("{}", &block.to_string(), 1);
         }
-        name.push_str(suffix);
+        if !rule.exact {
+            name.push_str(if suffix.is_empty() { ".weight" } else { suffix });
+        }
         found.push(Match {
-            rule: at,
+            rule,
             transform: rule.transform,
             name,
             block,
@@ -141,18 +223,27 @@ mod tests {
 
     #[test]
     fn captures_numbers_and_suffixes() {
-        let m = resolve(RULES, "model.layers.12.q.bias");
+        let m = resolve(&[RULES], "model.layers.12.q.bias");
         assert_eq!((m[0].name.as_str(), m[0].block), ("blk.12.attn_q.bias", Some(12)));
-        let m = resolve(RULES, "model.layers.1.x.7.up.weight");
+        let m = resolve(&[RULES], "model.layers.1.x.7.up.weight");
         assert_eq!(
             (m[0].name.as_str(), m[0].expert),
             ("blk.1.ffn_up_exps.weight", Some(7))
         );
-        let m = resolve(RULES, "model.layers.1.x.both");
+        let m = resolve(&[RULES], "model.layers.1.x.both");
         assert_eq!(
             m.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(),
             ["blk.1.a.weight", "blk.1.b.weight"]
         );
+    }
+
+    #[test]
+    fn the_first_table_that_knows_a_name_decides() {
+        const FIRST: &[Rule] = &[exact("model.layers.{}.q.bias", "blk.{}.own", Transform::Copy)];
+        let m = resolve(&[FIRST, RULES], "model.layers.3.q.bias");
+        assert_eq!((m.len(), m[0].name.as_str()), (1, "blk.3.own"));
+        let m = resolve(&[FIRST, RULES], "model.layers.3.q.weight");
+        assert_eq!(m[0].name, "blk.3.attn_q.weight");
     }
 
     #[test]
@@ -167,7 +258,7 @@ mod tests {
             "",
             ".weight",
         ] {
-            assert_eq!(resolve(RULES, name), [], "{name}");
+            assert!(resolve(&[RULES], name).is_empty(), "{name}");
         }
     }
 }

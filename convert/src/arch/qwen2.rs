@@ -12,7 +12,7 @@ pub(super) static QWEN2: Architecture = Architecture {
         class("KORMoForCausalLM"),
         bare_class("Qwen2Model"),
     ],
-    rules: RULES,
+    rules: &[RULES],
     hyperparameters,
     generated: none_generated,
     vocabulary: |_| VocabRequest::qwen2(),

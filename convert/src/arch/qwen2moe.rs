@@ -8,7 +8,7 @@ use crate::tokenizer::{VocabKind, VocabRequest};
 pub(super) static QWEN2MOE: Architecture = Architecture {
     gguf: "qwen2moe",
     classes: &[class("Qwen2MoeForCausalLM")],
-    rules: RULES,
+    rules: &[RULES],
     hyperparameters,
     generated: none_generated,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
@@ -17,7 +17,7 @@ pub(super) static QWEN2MOE: Architecture = Architecture {
 pub(super) static QWEN3MOE: Architecture = Architecture {
     gguf: "qwen3moe",
     classes: &[class("Qwen3MoeForCausalLM")],
-    rules: RULES,
+    rules: &[RULES],
     hyperparameters,
     generated: none_generated,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),

@@ -8,7 +8,7 @@ use crate::tokenizer::VocabRequest;
 pub(super) static QWEN3: Architecture = Architecture {
     gguf: "qwen3",
     classes: &[class("Qwen3ForCausalLM"), bare_class("Qwen3Model")],
-    rules: RULES,
+    rules: &[RULES],
     hyperparameters,
     generated: none_generated,
     vocabulary: |_| VocabRequest::qwen2(),

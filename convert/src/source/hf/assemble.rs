@@ -4,11 +4,11 @@ use gguf::TensorType;
 use indexmap::IndexMap;
 
 use super::element::Element;
-use super::layout::{Layout, Order};
+use super::layout::{Layout, Values};
 use super::outtype;
 use super::parts::Parts;
 use super::tensor_file::Entry;
-use crate::arch::{self, Architecture, Class, Generated, Hparams, Match, Transform};
+use crate::arch::{self, Architecture, Class, Generated, Hparams, Match, Rows, Rule, Strided, Transform};
 use crate::source::SourceTensor;
 use crate::{Error, Result};
 
@@ -25,8 +25,18 @@ pub(super) enum Content {
     Computed(Vec<f32>),
 }
 
-/// The experts of one layer, as far as they have been seen: (rule, expert) -> tensor.
-type LayerExperts = IndexMap<(usize, u32), (usize, usize)>;
+/// Numbered tensors of one layer, as far as they have been seen: (name of the rule, number) -> tensor.
+type Numbered = IndexMap<(&'static str, u32), (usize, usize)>;
+
+/// What numbered tensors are collected by: the layer and, unless they are experts, the rule.
+type Group = (u32, Option<&'static str>);
+
+/// The tensors of an output, and the names in the checkpoint that are in none of them.
+pub(super) struct Assembled {
+    pub(super) tensors: Vec<SourceTensor>,
+    pub(super) contents: Vec<Content>,
+    pub(super) left_out: Vec<String>,
+}
 
 /// Maps every tensor of a checkpoint.
 pub(super) struct Assembler<'a> {
@@ -38,7 +48,8 @@ pub(super) struct Assembler<'a> {
     pub(super) ty: TensorType,
     tensors: Vec<SourceTensor>,
     contents: Vec<Content>,
-    experts: IndexMap<u32, LayerExperts>,
+    numbered: IndexMap<Group, Numbered>,
+    left_out: Vec<String>,
 }
 
 impl<'a> Assembler<'a> {
@@ -49,8 +60,9 @@ impl<'a> Assembler<'a> {
         hparams: &'a Hparams,
         ty: TensorType,
     ) -> Self {
-        let (tensors, contents, experts) = (Vec::new(), Vec::new(), IndexMap::new());
+        let (tensors, contents, numbered) = (Vec::new(), Vec::new(), IndexMap::new());
         Self {
+            left_out: Vec::new(),
             parts,
             architecture,
             class,
@@ -58,7 +70,7 @@ impl<'a> Assembler<'a> {
             ty,
             tensors,
             contents,
-            experts,
+            numbered,
         }
     }
 
@@ -67,21 +79,27 @@ impl<'a> Assembler<'a> {
     /// # Errors
     /// A tensor that the architecture does not know, that has an unsupported dtype or shape, or that
     /// occurs twice; experts that are missing.
-    pub(super) fn run(mut self) -> Result<(Vec<SourceTensor>, Vec<Content>)> {
+    pub(super) fn run(mut self) -> Result<Assembled> {
         for Generated { name, values } in (self.architecture.generated)(self.hparams)? {
             let shape = vec![values.len() as u64];
             self.push(name.to_owned(), shape, 0, Content::Computed(values));
         }
         for (name, &at) in &self.parts.tensors {
-            if !arch::ignored(name) {
+            if arch::ignored(name) {
+                self.left_out.push(name.clone());
+            } else {
                 self.map(name, at)?;
             }
         }
-        if let Some((block, seen)) = self.experts.iter().find(|(_, seen)| !seen.is_empty()) {
+        if let Some(((block, rule), seen)) = self.numbered.iter().find(|(_, seen)| !seen.is_empty()) {
+            let expected = match rule.and_then(|hf| self.rules().find(|r| r.hf == hf)) {
+                Some(rule) => self.count_of(rule)? as usize,
+                None => self.expert_count()? as usize * self.expert_rules().len(),
+            };
             return Err(self.hparams.error(format!(
-                "layer {block} has {} expert tensors, {} expected",
+                "layer {block} has {} of the {expected} numbered tensors such as {} that config.json asks for",
                 seen.len(),
-                self.expert_count()? as usize * self.expert_rules().len()
+                seen.values().next().map_or("", |&at| self.parts.entry(at).name.as_str())
             )));
         }
         let mut names: Vec<&str> = self.tensors.iter().map(|t| t.name.as_str()).collect();
@@ -91,17 +109,26 @@ impl<'a> Assembler<'a> {
                 .hparams
                 .error(format!("two tensors of the checkpoint map to {}", twice[0])));
         }
-        Ok((self.tensors, self.contents))
+        Ok(Assembled {
+            tensors: self.tensors,
+            contents: self.contents,
+            left_out: self.left_out,
+        })
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &'static Rule> + use<> {
+        self.architecture.rules.iter().flat_map(|table| table.iter())
     }
 
     fn map(&mut self, name: &str, at: (usize, usize)) -> Result<()> {
-        let matches = arch::resolve(self.architecture.rules, &format!("{}{name}", self.class.prefix));
+        let matches = arch::resolve(self.architecture.rules, &self.class.canonical(name));
         if matches.is_empty() {
             return Err(self.fail(
                 at,
                 format!(
-                    "no place in the {} architecture for this tensor of a {}; it is unknown to this \
-                     converter, or the checkpoint is of another model",
+                    "no place in the {} architecture for this tensor of a {}: the checkpoint is of another \
+                     model, or a row for it is missing in the name table of that architecture (in the source \
+                     code: convert/src/arch/)",
                     self.architecture.gguf, self.class.name
                 ),
             ));
@@ -111,14 +138,15 @@ impl<'a> Assembler<'a> {
                 return Err(self.fail(
                     at,
                     format!(
-                        "block {block}, but config.json says {} blocks",
+                        "block {block}, but config.json says {} blocks (num_hidden_layers)",
                         self.hparams.block_count()
                     ),
                 ));
             }
             match found.transform {
-                Transform::Skip => {}
-                Transform::Expert => self.expert(found, at)?,
+                Transform::Skip => self.left_out.push(name.to_owned()),
+                Transform::Expert => self.expert(&found, at)?,
+                Transform::Numbered(_) => self.member(&found, at)?,
                 _ => self.whole(found, at)?,
             }
         }
@@ -128,95 +156,134 @@ impl<'a> Assembler<'a> {
     /// A tensor that is one piece.
     fn whole(&mut self, found: Match, at: (usize, usize)) -> Result<()> {
         let entry = self.parts.entry(at);
-        let element = self.element(at)?;
         let mut shape = self.gguf_shape(at)?;
-        let units = *entry.shape.first().unwrap_or(&1);
-        let mut layout = Layout {
-            element,
-            unit_len: entry.shape.iter().skip(1).product(),
-            piece_units: units,
-            pieces: vec![(at.0, entry.offset)],
-            order: Order::AsStored,
-            add_one: found.transform == Transform::AddOne,
+        let stored = *entry.shape.first().unwrap_or(&1);
+        let mut layout = Layout::new(self.element(at)?, entry.shape.iter().skip(1).product());
+        let mut rows = Rows::range(0, stored);
+        let rearranged = |rows: Rows, shape: &mut Vec<u64>| {
+            if !rows.fit(stored) {
+                let message =
+                    format!("{stored} rows, more expected from the numbers of heads in config.json");
+                return Err(self.fail(at, message));
+            }
+            if let Some(outermost) = shape.last_mut() {
+                *outermost = rows.len();
+            }
+            Ok(rows)
         };
         match found.transform {
             Transform::PermuteQuery | Transform::PermuteKey => {
                 let (query, key) = self.hparams.heads()?;
-                let heads = u64::from(if found.transform == Transform::PermuteQuery {
-                    query
-                } else {
-                    key
-                });
-                if !units.is_multiple_of(2 * heads) {
+                let is_query = matches!(found.transform, Transform::PermuteQuery);
+                let heads = u64::from(if is_query { query } else { key });
+                if !stored.is_multiple_of(2 * heads) {
                     return Err(self.fail(
                         at,
-                        format!("{units} rows cannot be divided among {heads} heads in pairs"),
+                        format!("{stored} rows cannot be divided among {heads} heads in pairs"),
                     ));
                 }
-                layout.order = Order::Interleaved {
-                    head_units: units / heads,
-                };
+                rows = Rows::interleaved(0, heads, stored / heads);
+            }
+            Transform::Rows(choose) => {
+                rows = rearranged(choose(self.hparams, stored)?, &mut shape)?;
             }
             Transform::FirstHalf | Transform::SecondHalf => {
-                let [_, rows, stack] = shape[..] else {
+                let [_, matrix, stack] = shape[..] else {
                     return Err(self.fail(at, format!("{} dimensions, 3 expected", shape.len())));
                 };
-                if !rows.is_multiple_of(2) {
-                    return Err(self.fail(at, format!("{rows} rows in each matrix, an even number expected")));
+                if !matrix.is_multiple_of(2) {
+                    return Err(self.fail(
+                        at,
+                        format!("{matrix} rows in each matrix, an even number expected"),
+                    ));
                 }
-                let half = rows / 2;
+                let half = matrix / 2;
                 shape[1] = half;
                 layout.unit_len = shape[0];
-                layout.piece_units = half * stack;
-                let start = if found.transform == Transform::FirstHalf {
-                    0
-                } else {
-                    half
-                };
-                layout.order = Order::Half { units: half, start };
+                let is_first = matches!(found.transform, Transform::FirstHalf);
+                let start = if is_first { 0 } else { half };
+                rows = Rows(vec![Strided::new(start, &[(stack, matrix), (half, 1)])]);
             }
+            Transform::Transpose if shape.len() == 2 && layout.element.block().0 == 1 => {
+                shape.reverse();
+                layout.unit_len = shape[0];
+                layout.transposed = true;
+                rows = Rows::range(0, shape[1]);
+            }
+            Transform::AddOne => layout.values = Values::Add(1.0),
+            Transform::Scale(factor) => layout.values = Values::Multiply(factor(self.hparams)?),
+            Transform::Map(f) => layout.values = Values::Map(f),
             _ => {}
         }
+        layout.push((at.0, entry.offset), &rows);
         self.push(found.name, shape, at.0, Content::Stored(layout));
         Ok(())
     }
 
     /// One expert's tensor. Once a layer has all of its experts, their stacks are added, in the order of
     /// the rules.
-    fn expert(&mut self, found: Match, at: (usize, usize)) -> Result<()> {
+    fn expert(&mut self, found: &Match, at: (usize, usize)) -> Result<()> {
         let count = self.expert_count()?;
-        let (Some(block), Some(expert)) = (found.block, found.expert) else {
-            return Err(self.fail(at, "an expert without block or number".to_owned()));
-        };
-        if expert >= count {
-            return Err(self.fail(
-                at,
-                format!("expert {expert}, but config.json says {count} experts"),
-            ));
-        }
         let rules = self.expert_rules();
-        let seen = self.experts.entry(block).or_default();
-        seen.insert((found.rule, expert), at);
+        let (block, seen) = self.collect(found, at, count, None)?;
         if seen.len() < rules.len() * count as usize {
             return Ok(());
         }
         let seen = std::mem::take(seen);
         for rule in rules {
-            let places: Vec<(usize, usize)> =
-                (0..count).filter_map(|e| seen.get(&(rule, e)).copied()).collect();
+            let places: Vec<(usize, usize)> = (0..count)
+                .filter_map(|e| seen.get(&(rule.hf, e)).copied())
+                .collect();
             self.stack(rule, block, &places)?;
         }
         Ok(())
     }
 
-    fn stack(&mut self, rule: usize, block: u32, places: &[(usize, usize)]) -> Result<()> {
+    /// One of several tensors with numbers, which are stacked when all are there.
+    fn member(&mut self, found: &Match, at: (usize, usize)) -> Result<()> {
+        let count = self.count_of(found.rule)?;
+        let (block, seen) = self.collect(found, at, count, Some(found.rule.hf))?;
+        if seen.len() < count as usize {
+            return Ok(());
+        }
+        let seen = std::mem::take(seen);
+        let places: Vec<(usize, usize)> = (0..count)
+            .filter_map(|n| seen.get(&(found.rule.hf, n)).copied())
+            .collect();
+        self.stack(found.rule, block, &places)
+    }
+
+    /// Notes a numbered tensor; returns its layer and what has been seen of its group.
+    fn collect(
+        &mut self,
+        found: &Match,
+        at: (usize, usize),
+        count: u32,
+        rule: Option<&'static str>,
+    ) -> Result<(u32, &mut Numbered)> {
+        let (Some(block), Some(number)) = (found.block, found.expert) else {
+            return Err(self.fail(at, "an expert without block or number".to_owned()));
+        };
+        if number >= count {
+            return Err(self.fail(
+                at,
+                format!("number {number}, but config.json says there are {count}"),
+            ));
+        }
+        let seen = self.numbered.entry((block, rule)).or_default();
+        seen.insert((found.rule.hf, number), at);
+        Ok((block, seen))
+    }
+
+    fn stack(&mut self, rule: &Rule, block: u32, places: &[(usize, usize)]) -> Result<()> {
         let Some(&first) = places.first() else {
             return Ok(());
         };
         let element = self.element(first)?;
         let mut shape = self.gguf_shape(first)?;
         let model = self.parts.entry(first);
-        let mut pieces = Vec::with_capacity(places.len());
+        let rows = Rows::range(0, *model.shape.first().unwrap_or(&1));
+        let mut layout = Layout::new(element, model.shape.iter().skip(1).product());
         for &at in places {
             let entry = self.parts.entry(at);
             if entry.shape != model.shape || entry.dtype != model.dtype {
@@ -228,30 +295,32 @@ impl<'a> Assembler<'a> {
                     ),
                 ));
             }
-            pieces.push((at.0, entry.offset));
+            layout.push((at.0, entry.offset), &rows);
         }
         shape.push(places.len() as u64);
         if shape.len() > MAX_GGUF_DIMS {
             return Err(self.fail(first, "too many dimensions to be stacked".to_owned()));
         }
-        let layout = Layout {
-            element,
-            unit_len: model.shape.iter().skip(1).product(),
-            piece_units: *model.shape.first().unwrap_or(&1),
-            pieces,
-            order: Order::AsStored,
-            add_one: false,
-        };
-        let name = self.architecture.rules[rule]
-            .gguf
-            .replacen("{}", &block.to_string(), 1)
-            + ".weight";
+        let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
         self.push(name, shape, first.0, Content::Stored(layout));
         Ok(())
     }
 
     fn expert_count(&self) -> Result<u32> {
-        let count = self.hparams.u32(&["num_local_experts", "num_experts"])?;
+        let count = self
+            .hparams
+            .u32(&["num_local_experts", "num_experts", "n_routed_experts"])?;
+        self.checked_count(count)
+    }
+
+    fn count_of(&self, rule: &Rule) -> Result<u32> {
+        match rule.transform {
+            Transform::Numbered(count) => self.checked_count(count(self.hparams)?),
+            _ => self.expert_count(),
+        }
+    }
+
+    fn checked_count(&self, count: u32) -> Result<u32> {
         if count == 0 || count > MAX_EXPERTS {
             return Err(self
                 .hparams
@@ -260,10 +329,9 @@ impl<'a> Assembler<'a> {
         Ok(count)
     }
 
-    fn expert_rules(&self) -> Vec<usize> {
-        let rules = self.architecture.rules;
-        (0..rules.len())
-            .filter(|&r| rules[r].transform == Transform::Expert)
+    fn expert_rules(&self) -> Vec<&'static Rule> {
+        self.rules()
+            .filter(|r| matches!(r.transform, Transform::Expert))
             .collect()
     }
 

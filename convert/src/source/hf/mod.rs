@@ -108,10 +108,11 @@ impl HfSource {
             .filter(|e| e.shape.len() >= 2)
             .map(|e| e.element().and_then(Element::tensor_type));
         let ty = options.outtype.decide(matrices);
-        let (tensors, contents) = if options.vocab_only {
-            (Vec::new(), Vec::new())
+        let (tensors, contents, left_out) = if options.vocab_only {
+            (Vec::new(), Vec::new(), Vec::new())
         } else {
-            Assembler::new(&parts, architecture, class, &hparams, ty).run()?
+            let made = Assembler::new(&parts, architecture, class, &hparams, ty).run()?;
+            (made.tensors, made.contents, made.left_out)
         };
 
         let count = ParameterCount::of(&tensors);
@@ -139,6 +140,13 @@ impl HfSource {
         for (key, value) in vocabulary.metadata.0 {
             metadata.set_in_place(key, value);
         }
+        let mut warnings = vocabulary.warnings;
+        if !left_out.is_empty() {
+            warnings.push(format!(
+                "tensors that no GGUF file holds are left out: {}",
+                left_out.join(", ")
+            ));
+        }
         Ok(Self {
             dir: dir.to_path_buf(),
             parts,
@@ -148,7 +156,7 @@ impl HfSource {
             general,
             ty,
             vocab_only: options.vocab_only,
-            warnings: vocabulary.warnings,
+            warnings,
         })
     }
 
