@@ -1,7 +1,7 @@
-//! Gemma and Gemma 2.
+//! Gemma, Gemma 2 and Gemma 3 (text).
 
 use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, class, none_generated};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, class, common};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 use serde_json::Value;
@@ -11,8 +11,9 @@ pub(super) static GEMMA: Architecture = Architecture {
     classes: &[class("GemmaForCausalLM")],
     rules: &[GEMMA_RULES],
     hyperparameters: gemma_keys,
-    generated: none_generated,
     vocabulary: gemma_vocabulary,
+    model_types: &[&GEMMA_TYPE],
+    ..PLAIN
 };
 
 pub(super) static GEMMA2: Architecture = Architecture {
@@ -20,9 +21,37 @@ pub(super) static GEMMA2: Architecture = Architecture {
     classes: &[class("Gemma2ForCausalLM")],
     rules: &[GEMMA2_RULES],
     hyperparameters: gemma2_keys,
-    generated: none_generated,
     vocabulary: gemma2_vocabulary,
+    model_types: &[&GEMMA2_TYPE],
+    ..PLAIN
 };
+
+pub(super) static GEMMA3: Architecture = Architecture {
+    gguf: "gemma3",
+    classes: &[class("Gemma3ForCausalLM")],
+    rules: &[GEMMA3_OWN, GEMMA2_RULES],
+    hyperparameters: gemma3_keys,
+    vocabulary: |_| VocabRequest {
+        space_prefix: Some(false),
+        ..VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
+    },
+    model_types: &[&GEMMA3_TEXT_TYPE],
+    ..PLAIN
+};
+
+const GEMMA3_OWN: &[Rule] = &[
+    rule("model.embed_tokens", "token_embd", Transform::Rows(known_tokens)),
+    rule(
+        "model.layers.{}.self_attn.q_norm",
+        "blk.{}.attn_q_norm",
+        Transform::AddOne,
+    ),
+    rule(
+        "model.layers.{}.self_attn.k_norm",
+        "blk.{}.attn_k_norm",
+        Transform::AddOne,
+    ),
+];
 
 const GEMMA_RULES: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),
@@ -105,6 +134,30 @@ fn gemma2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
+fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    if hp.find(&["attn_logit_softcapping"]).is_some() {
+        return Err(hp.error("attn_logit_softcapping is set, which Gemma 3 does not have".to_owned()));
+    }
+    keys.set_some(
+        "final_logit_softcapping",
+        hp.opt_f32(&["final_logit_softcapping"])?.filter(|&x| x != 0.0),
+    );
+    if hp.opt_u32(&["sliding_window_pattern"])? != Some(1) {
+        keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
+    }
+    Ok(())
+}
+
+/// The rows of tokens that the vocabulary has: the matrix may be padded.
+fn known_tokens(hp: &Hparams, stored: u64) -> Result<Rows> {
+    let known = match hp.dir().join("tokenizer.model").is_file() {
+        true => u64::from(hp.u32(&["vocab_size"])?),
+        false => crate::tokenizer::entries(hp.dir())?,
+    };
+    Ok(Rows::range(0, stored.min(known)))
+}
+
 /// Code Gemma's special tokens are written for the whole family.
 fn gemma_vocabulary(_: &Value) -> VocabRequest {
     let special = [
@@ -165,4 +218,26 @@ pub(super) static GEMMA2_TYPE: ModelType = ModelType {
     renames: &[],
     derives_head_dim: false,
     rope_theta: 10000.0,
+};
+
+pub(super) static GEMMA3_TEXT_TYPE: ModelType = ModelType {
+    name: "gemma3_text",
+    defaults: &[
+        ("vocab_size", Default::Int(262208)),
+        ("hidden_size", Default::Int(2304)),
+        ("intermediate_size", Default::Int(9216)),
+        ("num_hidden_layers", Default::Int(26)),
+        ("num_attention_heads", Default::Int(8)),
+        ("num_key_value_heads", Default::Int(4)),
+        ("head_dim", Default::Int(256)),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+        ("sliding_window", Default::Int(4096)),
+        ("query_pre_attn_scalar", Default::Int(256)),
+        ("rope_local_base_freq", Default::Float(10000.0)),
+        ("final_logit_softcapping", Default::Null),
+        ("attn_logit_softcapping", Default::Null),
+    ],
+    rope_theta: 1000000.0,
+    ..ModelType::BLANK
 };

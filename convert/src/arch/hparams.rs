@@ -50,6 +50,11 @@ impl Hparams {
         &self.rope
     }
 
+    /// The model directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
     pub(crate) fn block_count(&self) -> u32 {
         self.block_count
     }
@@ -88,6 +93,48 @@ impl Hparams {
         self.opt_f32(keys)?.ok_or_else(|| self.missing(keys))
     }
 
+    /// A number as the configuration has it, for keys that others are computed from.
+    pub(crate) fn opt_f64(&self, keys: &[&str]) -> Result<Option<f64>> {
+        let number = |(key, value): (&str, &Value)| {
+            value
+                .as_f64()
+                .ok_or_else(|| self.error(format!("{key} is {value}, a number expected")))
+        };
+        self.find_pair(keys).map(number).transpose()
+    }
+
+    pub(crate) fn f64(&self, keys: &[&str]) -> Result<f64> {
+        self.opt_f64(keys)?.ok_or_else(|| self.missing(keys))
+    }
+
+    pub(crate) fn opt_bool(&self, key: &str) -> Option<bool> {
+        self.find(&[key]).and_then(Value::as_bool)
+    }
+
+    /// Which layers slide, by `layer_types`.
+    pub(crate) fn sliding_layers(&self) -> Option<Vec<bool>> {
+        let types = self.find(&["layer_types"])?.as_array()?;
+        Some(types.iter().map(|t| t == "sliding_attention").collect())
+    }
+
+    /// `partial_rotary_factor`, which may stand among the RoPE parameters or beside them.
+    pub(crate) fn partial_rotary_factor(&self) -> Result<Option<f64>> {
+        match self.rope.get("partial_rotary_factor").filter(|v| !v.is_null()) {
+            Some(value) => match value.as_f64() {
+                Some(factor) => Ok(Some(factor)),
+                None => Err(self.error(format!("partial_rotary_factor is {value}, a number expected"))),
+            },
+            None => self.opt_f64(&["partial_rotary_factor", "rope_pct", "rope_percent"]),
+        }
+    }
+
+    /// `n` times the first number among `keys`, which must fit.
+    pub(crate) fn times(&self, n: u32, keys: &[&str]) -> Result<u32> {
+        let number = self.u32(keys)?;
+        n.checked_mul(number)
+            .ok_or_else(|| self.error(format!("{} is {number}, which is too large", keys.join(" or "))))
+    }
+
     pub(crate) fn opt_str(&self, keys: &[&str]) -> Option<&str> {
         self.find(keys).and_then(Value::as_str)
     }
@@ -110,7 +157,7 @@ impl Hparams {
 
     /// Query heads and key-value heads.
     pub(crate) fn heads(&self) -> Result<(u32, u32)> {
-        let heads = self.u32(&["n_heads", "num_attention_heads"])?;
+        let heads = self.u32(&["n_heads", "num_attention_heads", "n_head"])?;
         let kv = self
             .opt_u32(&["n_kv_heads", "num_key_value_heads"])?
             .unwrap_or(heads);
@@ -127,7 +174,12 @@ impl Hparams {
         if let Some(dim) = self.opt_u32(&["head_dim"])? {
             return Ok(dim);
         }
-        Ok(self.u32(&["hidden_size"])? / self.heads()?.0)
+        self.even_head_dim()
+    }
+
+    /// The hidden size divided among the heads.
+    pub(crate) fn even_head_dim(&self) -> Result<u32> {
+        Ok(self.u32(&["hidden_size", "n_embd", "d_model"])? / self.heads()?.0)
     }
 
     fn missing(&self, keys: &[&str]) -> Error {
@@ -157,6 +209,18 @@ impl Keys<'_> {
         if let Some(value) = value {
             self.set(suffix, value);
         }
+    }
+
+    /// Takes `{arch}.{suffix}` away.
+    pub(crate) fn unset(&mut self, suffix: &str) {
+        let key = format!("{}.{suffix}", self.arch);
+        self.metadata.0.shift_remove(&key);
+    }
+
+    /// Sets a key of the tokenizer, which a later one of the same name overwrites in its place.
+    pub(crate) fn set_tokenizer(&mut self, suffix: &str, value: impl Into<GgufValue>) {
+        self.metadata
+            .set_in_place(format!("tokenizer.ggml.{suffix}"), value);
     }
 
     pub(crate) fn set_file_type(&mut self) {

@@ -1,7 +1,8 @@
-//! Llama, Mistral and Mixtral, and the models published under their classes.
+//! Llama, Mistral and Mixtral, and the models published under their classes or made in their image: SmolLM3,
+//! Arcee.
 
-use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, bare_class, class, common, rope};
+use super::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class, common, rope};
 use crate::Result;
 use crate::tokenizer::VocabRequest;
 
@@ -15,33 +16,35 @@ pub(super) static LLAMA: Architecture = Architecture {
         class("IQuestCoderForCausalLM"),
         bare_class("LlamaModel"),
     ],
-    rules: &[RULES],
+    rules: &[PERMUTED, EXPERTS, DECODER],
     hyperparameters,
     generated: rope::llama3_factors,
     vocabulary: VocabRequest::llama,
+    model_types: &[&LLAMA_TYPE, &MISTRAL_TYPE, &MIXTRAL_TYPE],
+    ..PLAIN
 };
 
-const RULES: &[Rule] = &[
-    copy("model.embed_tokens", "token_embd"),
-    copy("model.norm", "output_norm"),
-    copy("lm_head", "output"),
-    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
-        Transform::PermuteQuery,
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_proj",
-        "blk.{}.attn_k",
-        Transform::PermuteKey,
-    ),
-    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
-    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
-    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+pub(super) static SMOLLM3: Architecture = Architecture {
+    gguf: "smollm3",
+    classes: &[class("SmolLM3ForCausalLM")],
+    rules: &[PERMUTED, DECODER],
+    model_types: &[&SMOLLM3_TYPE],
+    ..LLAMA
+};
+
+pub(super) static ARCEE: Architecture = Architecture {
+    gguf: "arcee",
+    classes: &[class("ArceeForCausalLM")],
+    rules: &[PERMUTED, DECODER],
+    hyperparameters: |hp, keys| {
+        hyperparameters(hp, keys)?;
+        common::pooling(hp, keys)
+    },
+    model_types: &[&ARCEE_TYPE],
+    ..LLAMA
+};
+
+pub(super) const EXPERTS: &[Rule] = &[
     copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
     rule(
         "model.layers.{}.block_sparse_moe.experts.{e}.w1",
@@ -60,7 +63,7 @@ const RULES: &[Rule] = &[
     ),
 ];
 
-fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if hp.find(&["draft_vocab_size"]).is_some() {
         return Err(hp.error("draft models (EAGLE-3) are not supported".to_owned()));
     }
@@ -123,4 +126,37 @@ pub(super) static MIXTRAL_TYPE: ModelType = ModelType {
     renames: &[("num_experts", "num_local_experts")],
     derives_head_dim: false,
     rope_theta: 1e6,
+};
+
+pub(super) static SMOLLM3_TYPE: ModelType = ModelType {
+    name: "smollm3",
+    defaults: &[
+        ("vocab_size", Default::Int(128256)),
+        ("hidden_size", Default::Int(2048)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(36)),
+        ("num_attention_heads", Default::Int(16)),
+        ("num_key_value_heads", Default::Int(4)),
+        ("max_position_embeddings", Default::Int(32768)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+        ("sliding_window", Default::Null),
+    ],
+    rope_theta: 2000000.0,
+    ..ModelType::BLANK
+};
+
+pub(super) static ARCEE_TYPE: ModelType = ModelType {
+    name: "arcee",
+    defaults: &[
+        ("vocab_size", Default::Int(32000)),
+        ("hidden_size", Default::Int(2560)),
+        ("intermediate_size", Default::Int(18432)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(4096)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+    ],
+    derives_head_dim: true,
+    ..ModelType::BLANK
 };

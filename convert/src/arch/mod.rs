@@ -4,16 +4,31 @@
 //! To add one, write a file with an [`Architecture`] (and a [`ModelType`] for the defaults that
 //! `transformers` assumes for missing keys of `config.json`) and name it in [`ARCHITECTURES`].
 
+mod bloom;
+mod cohere;
 mod common;
+mod falcon;
 mod gemma;
+mod glm;
+mod gpt2;
+mod gptneox;
+mod granite;
 mod hparams;
+mod internlm2;
 mod llama;
+mod mpt;
 mod names;
+mod nemotron;
+mod olmo;
+mod phi;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod rope;
 mod rows;
+mod seed_oss;
+mod stablelm;
+mod starcoder2;
 
 use std::path::Path;
 
@@ -23,7 +38,7 @@ pub(crate) use hparams::{Hparams, Keys};
 pub(crate) use names::{Match, Rule, Transform, ignored, resolve};
 pub(crate) use rows::{Rows, Strided};
 
-use crate::tokenizer::VocabRequest;
+use crate::tokenizer::{VocabKind, VocabRequest};
 use crate::{Error, Result};
 
 /// A class of `config.json`'s `architectures` and how its tensor names begin.
@@ -82,9 +97,26 @@ pub(crate) struct Architecture {
     pub(crate) hyperparameters: fn(&Hparams, &mut Keys<'_>) -> Result<()>,
     /// Tensors to compute, which precede the others.
     pub(crate) generated: fn(&Hparams) -> Result<Vec<Generated>>,
+    /// Keys that the stock converter notes while it goes through the tensors, so that they come first.
+    pub(crate) early: fn(&Hparams, &mut Keys<'_>) -> Result<()>,
     /// How its vocabularies are published, given the configuration.
     pub(crate) vocabulary: fn(&Value) -> VocabRequest,
+    /// The configurations of its classes.
+    pub(crate) model_types: &'static [&'static ModelType],
 }
+
+/// What an architecture is unless it says otherwise: tensors under their usual names, the usual keys, and a
+/// byte-level vocabulary.
+const PLAIN: Architecture = Architecture {
+    gguf: "",
+    classes: &[],
+    rules: &[names::DECODER],
+    hyperparameters: common::text_model,
+    generated: none_generated,
+    early: |_, _| Ok(()),
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
+    model_types: &[],
+};
 
 /// Every architecture, in the order in which `convert --list` prints them.
 pub(crate) static ARCHITECTURES: &[&Architecture] = &[
@@ -95,18 +127,32 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &qwen2moe::QWEN3MOE,
     &gemma::GEMMA,
     &gemma::GEMMA2,
-];
-
-static MODEL_TYPES: &[&ModelType] = &[
-    &llama::LLAMA_TYPE,
-    &llama::MISTRAL_TYPE,
-    &llama::MIXTRAL_TYPE,
-    &qwen2::QWEN2_TYPE,
-    &qwen3::QWEN3_TYPE,
-    &qwen2moe::QWEN2MOE_TYPE,
-    &qwen2moe::QWEN3MOE_TYPE,
-    &gemma::GEMMA_TYPE,
-    &gemma::GEMMA2_TYPE,
+    &gemma::GEMMA3,
+    &phi::PHI2,
+    &phi::PHI3,
+    &phi::PHIMOE,
+    &gpt2::GPT2,
+    &gpt2::STARCODER,
+    &gptneox::GPTNEOX,
+    &starcoder2::STARCODER2,
+    &falcon::FALCON,
+    &stablelm::STABLELM,
+    &cohere::COMMAND_R,
+    &cohere::COHERE2,
+    &olmo::OLMO,
+    &olmo::OLMO2,
+    &olmo::OLMOE,
+    &seed_oss::SEED_OSS,
+    &internlm2::INTERNLM2,
+    &llama::SMOLLM3,
+    &llama::ARCEE,
+    &granite::GRANITE,
+    &granite::GRANITE_MOE,
+    &glm::GLM4,
+    &glm::CHATGLM,
+    &nemotron::NEMOTRON,
+    &bloom::BLOOM,
+    &mpt::MPT,
 ];
 
 /// Supported values of `architectures` in `config.json`, each with its `general.architecture`.
@@ -140,7 +186,6 @@ pub(crate) enum Default {
     Int(u64),
     Float(f64),
     Bool(bool),
-    Text(&'static str),
     Null,
 }
 
@@ -150,7 +195,6 @@ impl Default {
             Self::Int(n) => Value::from(n),
             Self::Float(x) => Value::from(x),
             Self::Bool(b) => Value::from(b),
-            Self::Text(t) => Value::from(t),
             Self::Null => Value::Null,
         }
     }
@@ -170,10 +214,22 @@ pub(crate) struct ModelType {
     pub(crate) rope_theta: f64,
 }
 
+impl ModelType {
+    /// Only the rotation's base, and nothing that is renamed or derived.
+    const BLANK: Self = Self {
+        name: "",
+        defaults: &[],
+        renames: &[],
+        derives_head_dim: false,
+        rope_theta: 10000.0,
+    };
+}
+
 /// Completes a configuration with the defaults of its model type.
 pub(crate) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
     let model_type = config.get("model_type").and_then(Value::as_str);
-    let Some(model_type) = MODEL_TYPES.iter().find(|t| Some(t.name) == model_type) else {
+    let known = ARCHITECTURES.iter().flat_map(|a| a.model_types);
+    let Some(model_type) = known.into_iter().find(|t| Some(t.name) == model_type) else {
         return config;
     };
     for (found, meant) in model_type.renames {

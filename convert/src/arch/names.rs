@@ -5,6 +5,7 @@ use super::rows::Rows;
 use crate::Result;
 
 /// What happens to a tensor between the checkpoint and the GGUF file.
+#[allow(dead_code, reason = "some of these only few architectures need")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Transform {
     /// The same elements in the same order.

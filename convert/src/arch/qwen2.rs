@@ -1,7 +1,6 @@
 //! Qwen2 and Qwen2.5.
 
-use super::names::{Rule, copy};
-use super::{Architecture, Default, Hparams, Keys, ModelType, bare_class, class, common, none_generated};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class, common};
 use crate::Result;
 use crate::tokenizer::VocabRequest;
 
@@ -12,26 +11,11 @@ pub(super) static QWEN2: Architecture = Architecture {
         class("KORMoForCausalLM"),
         bare_class("Qwen2Model"),
     ],
-    rules: &[RULES],
     hyperparameters,
-    generated: none_generated,
     vocabulary: |_| VocabRequest::qwen2(),
+    model_types: &[&QWEN2_TYPE],
+    ..PLAIN
 };
-
-const RULES: &[Rule] = &[
-    copy("model.embed_tokens", "token_embd"),
-    copy("model.norm", "output_norm"),
-    copy("lm_head", "output"),
-    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
-    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
-    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
-    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
-    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
-];
 
 /// Also Qwen3's: the two differ only in their tensors.
 pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

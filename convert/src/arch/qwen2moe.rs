@@ -1,7 +1,7 @@
 //! The mixture-of-experts models of Qwen2 and Qwen3.
 
 use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, class, common, none_generated};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, common};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -10,8 +10,9 @@ pub(super) static QWEN2MOE: Architecture = Architecture {
     classes: &[class("Qwen2MoeForCausalLM")],
     rules: &[RULES],
     hyperparameters,
-    generated: none_generated,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
+    model_types: &[&QWEN2MOE_TYPE],
+    ..PLAIN
 };
 
 pub(super) static QWEN3MOE: Architecture = Architecture {
@@ -19,8 +20,9 @@ pub(super) static QWEN3MOE: Architecture = Architecture {
     classes: &[class("Qwen3MoeForCausalLM")],
     rules: &[RULES],
     hyperparameters,
-    generated: none_generated,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
+    model_types: &[&QWEN3MOE_TYPE],
+    ..PLAIN
 };
 
 const RULES: &[Rule] = &[

@@ -1,35 +1,19 @@
 //! Qwen3: Qwen2 with norms on queries and keys.
 
-use super::names::{Rule, copy};
-use super::{Architecture, Default, Hparams, Keys, ModelType, bare_class, class, none_generated, qwen2};
+use super::names::{DECODER, HEAD_NORMS};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class, qwen2};
 use crate::Result;
 use crate::tokenizer::VocabRequest;
 
 pub(super) static QWEN3: Architecture = Architecture {
     gguf: "qwen3",
     classes: &[class("Qwen3ForCausalLM"), bare_class("Qwen3Model")],
-    rules: &[RULES],
+    rules: &[DECODER, HEAD_NORMS],
     hyperparameters,
-    generated: none_generated,
     vocabulary: |_| VocabRequest::qwen2(),
+    model_types: &[&QWEN3_TYPE],
+    ..PLAIN
 };
-
-const RULES: &[Rule] = &[
-    copy("model.embed_tokens", "token_embd"),
-    copy("model.norm", "output_norm"),
-    copy("lm_head", "output"),
-    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
-    copy("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"),
-    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
-    copy("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"),
-    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
-    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
-    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
-];
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     // The stock converter rewrites these into a classifier over two tokens.

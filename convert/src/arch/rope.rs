@@ -37,9 +37,9 @@ pub(super) fn standardize(config: &mut Map<String, Value>, default_theta: f64) {
         .and_then(Value::as_str)
         .is_some_and(|t| SCALED.contains(&t))
     {
-        let length = config
-            .get("max_position_embeddings")
-            .cloned()
+        let length = ["original_max_position_embeddings", "max_position_embeddings"]
+            .iter()
+            .find_map(|key| config.get(*key).cloned())
             .unwrap_or(Value::Null);
         rope.entry("original_max_position_embeddings").or_insert(length);
     }
@@ -114,7 +114,44 @@ pub(super) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         (kind, _) => tracing::warn!("RoPE type {kind} has no key in GGUF; the model is converted without it"),
     }
     keys.set_some("rope.freq_base", number("rope_theta")?);
+    keys.set_some("rope.freq_base_swa", hp.opt_f32(&LOCAL_BASES)?);
     Ok(())
+}
+
+/// The spellings of the frequency base of layers with a sliding window.
+const LOCAL_BASES: [&str; 5] = [
+    "local_rope_theta",
+    "rope_local_theta",
+    "rope_theta_local",
+    "swa_rope_theta",
+    "rope_local_base_freq",
+];
+
+/// LongRoPE's divisors of each frequency, for long and for short contexts, as tensors; none where the
+/// configuration has none.
+pub(super) fn long_factors(hp: &Hparams) -> Result<Vec<Generated>> {
+    let list = |key: &str| -> Result<Option<Vec<f32>>> {
+        let Some(value) = hp.rope().get(key).filter(|v| !v.is_null()) else {
+            return Ok(None);
+        };
+        let numbers = value.as_array().map(|a| a.iter().map(|v| hp.to_f32(key, v)));
+        let numbers = numbers.ok_or_else(|| hp.error(format!("{key} is no list of numbers")))?;
+        Ok(Some(numbers.collect::<Result<Vec<f32>>>()?).filter(|n| !n.is_empty()))
+    };
+    match (list("long_factor")?, list("short_factor")?) {
+        (None, None) => Ok(Vec::new()),
+        (Some(long), Some(short)) if long.len() == short.len() => Ok(vec![
+            Generated {
+                name: "rope_factors_long.weight",
+                values: long,
+            },
+            Generated {
+                name: "rope_factors_short.weight",
+                values: short,
+            },
+        ]),
+        _ => Err(hp.error("long_factor and short_factor are not two lists of one length".to_owned())),
+    }
 }
 
 /// The factors by which Llama 3's scaling divides each frequency, as the tensor `rope_freqs.weight`.

@@ -108,6 +108,26 @@ pub(super) struct ModelJson {
     pub(super) merges: Option<Vec<Merge>>,
 }
 
+/// `tokenizer.json` for counting its entries.
+#[derive(Debug, Deserialize)]
+pub(super) struct Entries {
+    model: EntriesModel,
+    #[serde(default)]
+    added_tokens: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct EntriesModel {
+    vocab: std::collections::HashMap<String, serde::de::IgnoredAny>,
+}
+
+impl Entries {
+    /// Entries of the vocabulary and added tokens, whether they are the same or not.
+    pub(super) fn count(&self) -> u64 {
+        (self.model.vocab.len() + self.added_tokens.len()) as u64
+    }
+}
+
 /// One merge, in either of the two forms that files use.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]

@@ -32,6 +32,12 @@ pub enum VocabKind {
     LlamaHf,
     /// `tokenizer.json` with byte-level merges, written as GGUF tokenizer model `gpt2`.
     Bpe,
+    /// The same, where `tokenizer_config.json` names the class `GPT2Tokenizer` (Phi-4).
+    Gpt2Class,
+    /// `tokenizer.model`, with the added tokens of `tokenizer.json` too, all of them as they are (Phi-3).
+    Phi3,
+    /// `tokenizer.model` of InternLM 2, which chats end with `<|im_end|>`.
+    InternLm2,
 }
 
 /// What an architecture and the user want of a vocabulary.
@@ -46,7 +52,11 @@ pub struct VocabRequest {
     /// Read the special tokens a second time, for these types (`eot`, …) alone, each with the id to
     /// take when the directory names none.
     pub extra_special: Vec<(String, u32)>,
-    /// Set `tokenizer.ggml.add_space_prefix` after everything else.
+    /// Special tokens by type (`eos`, …) and text, which count only where the directory names none.
+    pub special_texts: &'static [(&'static str, &'static str)],
+    /// `tokenizer.ggml.{name}_token_id` to set after everything else.
+    pub ids: &'static [(&'static str, u32)],
+    /// Set `tokenizer.ggml.add_space_prefix` of a SentencePiece vocabulary after everything else.
     pub space_prefix: Option<bool>,
     /// Set `tokenizer.ggml.add_bos_token` after everything else.
     pub add_bos: Option<bool>,
@@ -149,7 +159,9 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
         vocabulary = Some(match kind {
             VocabKind::SentencePiece => sentencepiece_vocab(&files, metadata)?,
             VocabKind::LlamaHf => llama_hf_vocab(&files, metadata)?,
-            VocabKind::Bpe => byte_level_vocab(&files, metadata, request)?,
+            VocabKind::Bpe | VocabKind::Gpt2Class => byte_level_vocab(&files, metadata, request)?,
+            VocabKind::Phi3 => added_pieces_vocab(&files, metadata, kind)?,
+            VocabKind::InternLm2 => added_pieces_vocab(&files, metadata, kind)?,
         });
         break;
     }
@@ -165,7 +177,12 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
         }
         special.write(metadata);
     }
-    if let Some(space) = request.space_prefix {
+    for (name, id) in request.ids {
+        metadata.set_in_place(format!("tokenizer.ggml.{name}_token_id"), *id);
+    }
+    if let Some(space) = request.space_prefix
+        && vocabulary.kind == VocabKind::SentencePiece
+    {
         metadata.set_in_place(ADD_SPACE_PREFIX, space);
     }
     if let Some(add) = request.add_bos {
@@ -183,7 +200,13 @@ fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
         decoder.and_then(|d| d.get("type")).and_then(Json::as_str) == Some("Sequence")
     };
     match kind {
-        VocabKind::SentencePiece => files.dir.join(sentencepiece::FILE).is_file(),
+        VocabKind::SentencePiece | VocabKind::Phi3 | VocabKind::InternLm2 => {
+            files.dir.join(sentencepiece::FILE).is_file()
+        }
+        VocabKind::Gpt2Class => {
+            let class = files.tokenizer_config("tokenizer_class").and_then(Json::as_str);
+            files.tokenizer.is_some() && class == Some("GPT2Tokenizer")
+        }
         VocabKind::LlamaHf => files.tokenizer_json().is_some_and(|tokenizer| {
             let model = &tokenizer.model;
             model.kind.as_deref() == Some("BPE") && model.byte_fallback == Some(true) && decoder(tokenizer)
@@ -197,7 +220,10 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
         .kinds
         .iter()
         .map(|kind| match kind {
-            VocabKind::SentencePiece => "a SentencePiece tokenizer.model",
+            VocabKind::SentencePiece | VocabKind::Phi3 | VocabKind::InternLm2 => {
+                "a SentencePiece tokenizer.model"
+            }
+            VocabKind::Gpt2Class => "a tokenizer.json of the class GPT2Tokenizer",
             VocabKind::LlamaHf => "a tokenizer.json with byte fallback",
             VocabKind::Bpe => "a byte-level tokenizer.json",
         })
@@ -226,6 +252,16 @@ fn byte_level_vocab(
     let n_vocab = tokens.len();
     write_tokens(&mut metadata, "gpt2", &pre.name, tokens);
     let mut special = SpecialVocab::read(files, true, None, None)?;
+    for (kind, text) in request.special_texts {
+        let id = hf.added().into_iter().find(|(_, token)| token.content == *text);
+        let (id, _) = id.ok_or_else(|| {
+            input_error(
+                &files.dir.join("tokenizer.json"),
+                format!("no added token {text:?}, which this architecture needs"),
+            )
+        })?;
+        special.set_id(kind, id.into());
+    }
     if special.merges.is_empty() {
         special.warnings.push("the vocabulary has no merges".into());
     }
@@ -248,6 +284,42 @@ fn sentencepiece_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabul
     let mut warnings = Vec::new();
     let tokens = sentencepiece::tokens(files, &mut warnings)?;
     scored_vocab(files, metadata, tokens, VocabKind::SentencePiece, warnings)
+}
+
+/// Number of entries of `tokenizer.json`: its vocabulary and its added tokens, as they are listed.
+pub(crate) fn entries(dir: &Path) -> Result<u64> {
+    let path = dir.join("tokenizer.json");
+    let bytes = files::read_optional(&path, files::MAX_VOCAB_BYTES)?
+        .ok_or_else(|| input_error(&path, "file not found"))?;
+    let parsed: files::Entries = files::parse_json(&path, &bytes)?;
+    Ok(parsed.count())
+}
+
+/// A SentencePiece vocabulary whose added tokens also come from `tokenizer.json`.
+fn added_pieces_vocab(files: &VocabFiles, metadata: Metadata, kind: VocabKind) -> Result<Vocabulary> {
+    let mut warnings = Vec::new();
+    let pieces = sentencepiece::all_tokens(files, kind == VocabKind::InternLm2, &mut warnings)?;
+    let mut vocabulary = scored_vocab(files, metadata, pieces.tokens, kind, warnings)?;
+    if kind == VocabKind::InternLm2 {
+        let end = pieces.end_of_turn;
+        vocabulary.metadata = internlm2_metadata(&vocabulary.metadata, pieces.add_dummy_prefix, end);
+    }
+    Ok(vocabulary)
+}
+
+/// With `add_space_prefix` after the token types, and `eos` that ends a turn of a chat.
+fn internlm2_metadata(metadata: &Metadata, space: bool, end_of_turn: Option<u32>) -> Metadata {
+    let mut out = Metadata::new();
+    for (key, value) in metadata.iter() {
+        match (key, end_of_turn) {
+            ("tokenizer.ggml.eos_token_id", Some(id)) => out.set_in_place(key, id),
+            _ => out.set_in_place(key, value.clone()),
+        }
+        if key == "tokenizer.ggml.token_type" {
+            out.set_in_place(ADD_SPACE_PREFIX, space);
+        }
+    }
+    out
 }
 
 fn scored_vocab(

@@ -96,10 +96,13 @@ impl<'a> Assembler<'a> {
                 Some(rule) => self.count_of(rule)? as usize,
                 None => self.expert_count()? as usize * self.expert_rules().len(),
             };
+            let kind = if rule.is_some() { "norm" } else { "expert" };
             return Err(self.hparams.error(format!(
-                "layer {block} has {} of the {expected} numbered tensors such as {} that config.json asks for",
+                "layer {block} has {} {kind} tensors such as {}, {expected} expected",
                 seen.len(),
-                seen.values().next().map_or("", |&at| self.parts.entry(at).name.as_str())
+                seen.values()
+                    .next()
+                    .map_or("", |&at| self.parts.entry(at).name.as_str())
             )));
         }
         let mut names: Vec<&str> = self.tensors.iter().map(|t| t.name.as_str()).collect();
@@ -265,9 +268,10 @@ impl<'a> Assembler<'a> {
             return Err(self.fail(at, "an expert without block or number".to_owned()));
         };
         if number >= count {
+            let kind = if rule.is_some() { "norm" } else { "expert" };
             return Err(self.fail(
                 at,
-                format!("number {number}, but config.json says there are {count}"),
+                format!("{kind} {number}, but config.json says {count} {kind}s"),
             ));
         }
         let seen = self.numbered.entry((block, rule)).or_default();

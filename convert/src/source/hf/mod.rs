@@ -124,14 +124,15 @@ impl HfSource {
         )?;
         let mut metadata = Metadata::new();
         metadata.set("general.architecture", architecture.gguf);
-        metadata.set("general.type", "model");
-        general.write(&mut metadata);
         let mut keys = Keys {
             arch: architecture.gguf,
             metadata: &mut metadata,
             file_type: outtype::file_type(ty),
             dir,
         };
+        (architecture.early)(&hparams, &mut keys)?;
+        keys.metadata.set("general.type", "model");
+        general.write(keys.metadata);
         (architecture.hyperparameters)(&hparams, &mut keys)?;
         metadata.set_in_place("general.quantization_version", QUANTIZATION_VERSION);
         let config = Value::Object(hparams.values().clone());

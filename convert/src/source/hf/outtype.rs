@@ -82,7 +82,7 @@ pub(super) fn file_name_part(ty: TensorType) -> String {
 }
 
 /// GGUF names, between block number and suffix, of matrices that are always stored as F32.
-const ALWAYS_F32: [&str; 2] = ["ffn_gate_inp", "ffn_gate_inp_shexp"];
+const ALWAYS_F32: [&str; 3] = ["ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd"];
 
 /// The type of one tensor in a file whose matrices are of type `ty`.
 pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64]) -> TensorType {

@@ -29,20 +29,8 @@ pub(super) fn tokens(files: &VocabFiles, warnings: &mut Vec<String>) -> Result<T
         .filter(|&n| n > 0)
         .unwrap_or(pieces.len());
 
-    let mut slots = Slots::new(n_vocab);
     let n_pieces = pieces.len();
-    for (id, piece) in pieces.into_iter().take(n_vocab).enumerate() {
-        slots.texts[id] = piece.text;
-        slots.scores[id] = piece.score;
-        slots.types[id] = match piece.kind {
-            // The stock converter leaves user-defined pieces to the files that list added tokens.
-            PieceType::Normal | PieceType::UserDefined => TokenType::Normal,
-            PieceType::Unknown => TokenType::Unknown,
-            PieceType::Control => TokenType::Control,
-            PieceType::Unused => TokenType::Unused,
-            PieceType::Byte => TokenType::Byte,
-        };
-    }
+    let mut slots = Slots::of_pieces(pieces, n_vocab);
     if n_pieces > n_vocab {
         warnings.push(format!(
             "{FILE} has {n_pieces} tokens, the model {n_vocab}; the rest is left out"
@@ -50,12 +38,83 @@ pub(super) fn tokens(files: &VocabFiles, warnings: &mut Vec<String>) -> Result<T
     }
     added_tokens(files, &mut slots, warnings)?;
     added_tokens_decoder(files, &mut slots, warnings)?;
-    Ok(TokenList {
-        texts: slots.texts,
-        types: slots.types,
-        scores: Some(slots.scores),
+    Ok(slots.list())
+}
+
+/// A vocabulary with the added tokens of every file.
+pub(super) struct AllTokens {
+    pub(super) tokens: TokenList,
+    /// Whether a space is put before a text.
+    pub(super) add_dummy_prefix: bool,
+    /// The id of `<|im_end|>`, where it is an added token.
+    pub(super) end_of_turn: Option<u32>,
+}
+
+/// The tokens with those that `tokenizer_config.json` and `tokenizer.json` add, each as it is written there.
+/// `internlm2`: as many as the model needs, `[UNUSED…]` as unused, and no text that begins with a NUL.
+pub(super) fn all_tokens(
+    files: &VocabFiles,
+    internlm2: bool,
+    warnings: &mut Vec<String>,
+) -> Result<AllTokens> {
+    let path = files.dir.join(FILE);
+    let bytes = read_optional(&path, MAX_VOCAB_BYTES)?.ok_or_else(|| input_error(&path, "file not found"))?;
+    let error = |e: proto::ProtoError| input_error(&path, e.to_string());
+    let pieces = proto::pieces(&bytes, MAX_TOKENS).map_err(error)?;
+    let n_vocab = files.vocab_size(&["vocab_size"])?.unwrap_or(pieces.len());
+    let mut slots = Slots::of_pieces(pieces, n_vocab);
+    if internlm2 {
+        for (text, kind) in slots.texts.iter_mut().zip(&mut slots.types) {
+            if text == "\0" {
+                NUL_STAND_IN.clone_into(text);
+            }
+            if text.starts_with("[UNUSED") {
+                *kind = TokenType::Unused;
+            }
+        }
+    }
+    added_tokens(files, &mut slots, warnings)?;
+    let mut end_of_turn = None;
+    let config = files
+        .tokenizer_config("added_tokens_decoder")
+        .and_then(Json::as_object);
+    let mut listed: Vec<(Option<u64>, &Json)> = Vec::new();
+    for (id, token) in config.into_iter().flatten() {
+        listed.push((id.trim().parse().ok(), token));
+    }
+    let in_tokenizer = files.tokenizer_json().and_then(|t| t.added_tokens.as_ref());
+    for token in in_tokenizer.into_iter().flatten() {
+        listed.push((token.get("id").and_then(Json::as_u64), token));
+    }
+    for (id, token) in listed {
+        let (Some(id), Some(text)) = (id, token.get("content").and_then(Json::as_str)) else {
+            return Err(input_error(
+                &files.dir,
+                format!("an added token without id or text: {token}"),
+            ));
+        };
+        let special = token.get("special").and_then(Json::as_bool) == Some(true);
+        if text == END_OF_TURN {
+            end_of_turn = u32::try_from(id).ok();
+        }
+        let kind = if special {
+            TokenType::Control
+        } else {
+            TokenType::UserDefined
+        };
+        slots.add(id, text.to_owned(), kind, warnings);
+    }
+    Ok(AllTokens {
+        tokens: slots.list(),
+        add_dummy_prefix: proto::add_dummy_prefix(&bytes).map_err(error)?,
+        end_of_turn,
     })
 }
+
+/// What ends a turn of a chat in InternLM 2.
+const END_OF_TURN: &str = "<|im_end|>";
+/// What stands for a NUL, which would end a text in C.
+const NUL_STAND_IN: &str = "🐉";
 
 /// Tokens by id, each a padding token until something takes its place.
 struct Slots {
@@ -70,6 +129,32 @@ impl Slots {
             texts: (0..n_vocab).map(padding_text).collect(),
             types: vec![TokenType::Unused; n_vocab],
             scores: vec![PADDING_SCORE; n_vocab],
+        }
+    }
+
+    /// The pieces of a model, cut or padded to `n_vocab`.
+    fn of_pieces(pieces: Vec<proto::Piece>, n_vocab: usize) -> Self {
+        let mut slots = Self::new(n_vocab);
+        for (id, piece) in pieces.into_iter().take(n_vocab).enumerate() {
+            slots.texts[id] = piece.text;
+            slots.scores[id] = piece.score;
+            slots.types[id] = match piece.kind {
+                // The stock converter leaves user-defined pieces to the files that list added tokens.
+                PieceType::Normal | PieceType::UserDefined => TokenType::Normal,
+                PieceType::Unknown => TokenType::Unknown,
+                PieceType::Control => TokenType::Control,
+                PieceType::Unused => TokenType::Unused,
+                PieceType::Byte => TokenType::Byte,
+            };
+        }
+        slots
+    }
+
+    fn list(self) -> TokenList {
+        TokenList {
+            texts: self.texts,
+            types: self.types,
+            scores: Some(self.scores),
         }
     }
 

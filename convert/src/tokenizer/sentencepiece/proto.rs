@@ -51,6 +51,24 @@ pub(in crate::tokenizer) fn pieces(bytes: &[u8], limit: usize) -> Result<Vec<Pie
     Ok(pieces)
 }
 
+/// Whether the model puts a space before a text: `normalizer_spec.add_dummy_prefix`, which is on unless set.
+pub(in crate::tokenizer) fn add_dummy_prefix(bytes: &[u8]) -> Result<bool, ProtoError> {
+    let mut on = true;
+    let mut fields = Fields::new(bytes, 0);
+    while let Some(field) = fields.next()? {
+        let (3, Payload::Bytes(normalizer)) = (field.number, &field.payload) else {
+            continue;
+        };
+        let mut inner = Fields::new(normalizer, field.offset);
+        while let Some(field) = inner.next()? {
+            if let (3, Payload::Varint(value)) = (field.number, &field.payload) {
+                on = *value != 0;
+            }
+        }
+    }
+    Ok(on)
+}
+
 fn read_piece(bytes: &[u8], offset: usize) -> Result<Piece, ProtoError> {
     let mut piece = Piece {
         text: String::new(),

@@ -1,0 +1,152 @@
+//! GLM-4 (0414) and ChatGLM / GLM-4 (2024).
+
+use super::names::{DECODER, Rule, copy, skip};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, class_without, common};
+use crate::Result;
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static GLM4: Architecture = Architecture {
+    gguf: "glm4",
+    classes: &[class("Glm4ForCausalLM")],
+    rules: &[GLM4_OWN, DECODER],
+    hyperparameters: glm4_keys,
+    vocabulary: |_| VocabRequest {
+        special_texts: &[
+            ("eos", "<|endoftext|>"),
+            ("eot", "<|user|>"),
+            ("unk", "<|endoftext|>"),
+            ("bos", "<|endoftext|>"),
+        ],
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    model_types: &[&GLM4_TYPE],
+    ..PLAIN
+};
+
+pub(super) static CHATGLM: Architecture = Architecture {
+    gguf: "chatglm",
+    classes: &[
+        class("GlmForCausalLM"),
+        class_without("ChatGLMModel", "transformer."),
+        class_without("ChatGLMForConditionalGeneration", "transformer."),
+    ],
+    rules: &[CHATGLM_OWN, DECODER],
+    hyperparameters: chatglm_keys,
+    vocabulary: |_| VocabRequest {
+        special_texts: &[
+            ("eos", "<|endoftext|>"),
+            ("eot", "<|user|>"),
+            ("unk", "<|endoftext|>"),
+        ],
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    model_types: &[&GLM_TYPE],
+    ..PLAIN
+};
+
+const GLM4_OWN: &[Rule] = &[
+    copy(
+        "model.layers.{}.post_self_attn_layernorm",
+        "blk.{}.post_attention_norm",
+    ),
+    copy("model.layers.{}.post_mlp_layernorm", "blk.{}.post_ffw_norm"),
+    copy("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"),
+];
+
+const CHATGLM_OWN: &[Rule] = &[
+    copy("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"),
+    copy("embedding.word_embeddings", "token_embd"),
+    copy("encoder.final_layernorm", "output_norm"),
+    copy("output_layer", "output"),
+    copy("encoder.layers.{}.input_layernorm", "blk.{}.attn_norm"),
+    copy(
+        "encoder.layers.{}.self_attention.query_key_value",
+        "blk.{}.attn_qkv",
+    ),
+    copy("encoder.layers.{}.self_attention.dense", "blk.{}.attn_output"),
+    copy("encoder.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
+    copy("encoder.layers.{}.mlp.dense_h_to_4h", "blk.{}.ffn_up"),
+    copy("encoder.layers.{}.mlp.dense_4h_to_h", "blk.{}.ffn_down"),
+    skip("rotary_pos_emb.inv_freq"),
+];
+
+/// Half of each head is rotated where the configuration does not say.
+const DEFAULT_FACTOR: f64 = 0.5;
+
+fn glm4_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    let factor = hp.partial_rotary_factor()?.unwrap_or(DEFAULT_FACTOR);
+    keys.set(
+        "rope.dimension_count",
+        (factor * f64::from(hp.head_dim()?)) as u32,
+    );
+    Ok(())
+}
+
+fn chatglm_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let hidden = hp.u32(&["hidden_size", "n_embed"])?;
+    let heads = hp.u32(&["n_head", "num_attention_heads"])?;
+    let kv = hp.opt_u32(&["multi_query_group_num", "num_key_value_heads"])?;
+    keys.set("context_length", hp.opt_u32(&["seq_length"])?.unwrap_or(hidden));
+    keys.set("embedding_length", hidden);
+    let inner = hp.opt_u32(&["ffn_hidden_size", "intermediate_size"])?;
+    keys.set(
+        "feed_forward_length",
+        match inner {
+            Some(inner) => inner,
+            None => hp.times(4, &["hidden_size", "n_embed"])?,
+        },
+    );
+    keys.set("block_count", hp.block_count());
+    keys.set("attention.head_count", heads);
+    keys.set("attention.head_count_kv", kv.unwrap_or(heads));
+    keys.set(
+        "attention.layer_norm_rms_epsilon",
+        hp.opt_f32(&["layernorm_epsilon"])?.unwrap_or(1e-5),
+    );
+    keys.set_file_type();
+    let dim = match hp.opt_u32(&["attention_dim"])? {
+        Some(dim) => dim,
+        None => hp.even_head_dim()?,
+    };
+    let factor = hp.partial_rotary_factor()?.unwrap_or(DEFAULT_FACTOR);
+    keys.set("rope.dimension_count", (factor * f64::from(dim)) as u32);
+    keys.set_tokenizer("add_bos_token", false);
+    let ratio = hp.opt_f64(&["rope_ratio"])?.unwrap_or(1.0);
+    keys.set("rope.freq_base", (ratio * 10000.0) as f32);
+    Ok(())
+}
+
+pub(super) static GLM_TYPE: ModelType = ModelType {
+    name: "glm",
+    defaults: &[
+        ("vocab_size", Default::Int(151552)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(13696)),
+        ("num_hidden_layers", Default::Int(40)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(2)),
+        ("head_dim", Default::Int(128)),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1.5625e-07)),
+        ("partial_rotary_factor", Default::Float(0.5)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static GLM4_TYPE: ModelType = ModelType {
+    name: "glm4",
+    defaults: &[
+        ("vocab_size", Default::Int(151552)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(13696)),
+        ("num_hidden_layers", Default::Int(40)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(2)),
+        ("head_dim", Default::Int(128)),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1.5625e-07)),
+        ("partial_rotary_factor", Default::Float(0.5)),
+    ],
+    ..ModelType::BLANK
+};

