@@ -29,6 +29,14 @@ enum Command {
     Imatrix(commands::imatrix::Args),
     /// Show the metadata and tensors of a GGUF file
     Inspect(commands::inspect::Args),
+    /// Check a GGUF file, or prove that it is the image of its source
+    Verify(commands::verify::Args),
+    /// Show what differs between two GGUF files
+    Diff(commands::diff::Args),
+    /// Print digests of a GGUF file and its tensors
+    Hash(commands::hash::Args),
+    /// Read and change the metadata of a GGUF file
+    Meta(commands::meta::Args),
     /// Split a GGUF file into shards
     Split(commands::split::Args),
     /// Merge the shards of a GGUF model into one file
@@ -65,16 +73,42 @@ pub fn main() -> ExitCode {
         Command::Quantize(a) => commands::quantize::run(a),
         Command::Imatrix(a) => commands::imatrix::run(a),
         Command::Inspect(a) => commands::inspect::run(a),
+        Command::Verify(a) => commands::verify::run(a),
+        Command::Diff(a) => return finish(commands::diff::run(a)),
+        Command::Hash(a) => commands::hash::run(a),
+        Command::Meta(a) => commands::meta::run(a),
         Command::Split(a) => commands::split::run(a),
         Command::Merge(a) => commands::merge::run(a),
         Command::Tokenize(a) => commands::tokenize::run(a),
         Command::Perplexity(a) => commands::perplexity::run(a),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e:#}");
+    finish(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code of a command, its error told.
+fn finish(done: anyhow::Result<ExitCode>) -> ExitCode {
+    let code = done.unwrap_or_else(|e| {
+        eprintln!("error: {}", told(&e));
+        ExitCode::FAILURE
+    });
+    match crate::output::failure() {
+        Some(e) => {
+            eprintln!("error: standard output: {e}");
             ExitCode::FAILURE
         }
+        None => code,
     }
+}
+
+/// An error and its causes in one line; messages that hold their cause already do not repeat it.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
 }

@@ -4,6 +4,16 @@
 
 #![forbid(unsafe_code)]
 
+// In place of the standard macros, which panic when the reader has gone away.
+macro_rules! println {
+    () => { $crate::output::line(format_args!("")) };
+    ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
+}
+macro_rules! eprintln {
+    () => { $crate::output::message(format_args!("")) };
+    ($($text:tt)*) => { $crate::output::message(format_args!($($text)*)) };
+}
+
 pub use {convert, gguf, imatrix, quants, reference};
 
 mod base;
@@ -12,6 +22,8 @@ mod calibrate;
 pub mod cli;
 mod commands;
 mod demo;
+#[doc(hidden)]
+pub mod fuzzing;
 mod output;
 mod progress;
 mod threads;

@@ -1,6 +1,36 @@
 //! Printing of results.
 
+use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::sync::Mutex;
+
+/// The first error of a line on standard output.
+static FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Prints a line to standard output: what `println!` does in this crate. A reader that has gone away is no
+/// error; any other failure is told when the command is done, by [`failure`].
+pub(crate) fn line(text: fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    if let Err(e) = out.write_fmt(text).and_then(|()| out.write_all(b"\n"))
+        && e.kind() != io::ErrorKind::BrokenPipe
+        && let Ok(mut first) = FAILURE.lock()
+    {
+        first.get_or_insert(e);
+    }
+}
+
+/// Prints a line to standard error: what `eprintln!` does in this crate. With nobody to tell, nothing is told.
+pub(crate) fn message(text: fmt::Arguments<'_>) {
+    let mut out = io::stderr().lock();
+    let _ = out.write_fmt(text).and_then(|()| out.write_all(b"\n"));
+}
+
+/// What went wrong with [`line`], once; standard output is flushed first.
+pub(crate) fn failure() -> Option<io::Error> {
+    let flushed = io::stdout().flush().err();
+    let first = FAILURE.lock().ok().and_then(|mut first| first.take());
+    first.or(flushed.filter(|e| e.kind() != io::ErrorKind::BrokenPipe))
+}
 
 /// Prints a result to standard output. A reader that has gone away (`| head`) is no error.
 pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {

@@ -3,7 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod diff;
+pub mod digest;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod importance;
 mod json;
 mod metadata;
@@ -14,5 +18,6 @@ pub mod recipe;
 pub mod source;
 pub mod table;
 pub mod tokenizer;
+pub mod verify;
 
 pub use error::{Error, Result};

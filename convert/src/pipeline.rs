@@ -6,7 +6,9 @@
 //! take them as they come and the bytes do not depend on who took which, nor on the size of a piece.
 
 mod jobs;
+mod journal;
 mod memory;
+mod resume;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,6 +22,7 @@ use crate::{Error, Result};
 
 pub use jobs::{Job, Piece, jobs, pieces};
 pub use memory::DEFAULT_MAX_MEMORY;
+pub use resume::{Finished, execute_resumable};
 use worker::Worker;
 
 /// How a run uses the machine. None of it affects the bytes written.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use gguf::TensorType;
 
 use crate::importance::Importance;
-use crate::pipeline::{OnProgress, PipelineOptions, execute};
+use crate::pipeline::{OnProgress, PipelineOptions, execute, execute_resumable};
 use crate::plan::{OutputPlan, PlannedTensor, matrices};
 use crate::recipe::{
     Change, Hyperparameters, KvOverride, Preset, RecipeOptions, TensorSpec, choose_types, sort_by_layer,
@@ -268,6 +268,21 @@ pub fn run(
 ) -> Result<()> {
     plan.check()?;
     execute(source, &plan.outputs, options, on_progress)
+}
+
+/// Executes a plan so that it can be continued; see [`execute_resumable`].
+///
+/// # Errors
+/// As [`Quantization::check`] and [`execute_resumable`].
+pub fn run_resumable(
+    source: &dyn Source,
+    plan: &Quantization<'_>,
+    options: &PipelineOptions,
+    journal: &Path,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
+    plan.check()?;
+    execute_resumable(source, &plan.outputs, options, journal, on_progress)?.forget()
 }
 
 /// The output path that llama-quantize takes when none is given: `ggml-model-PRESET.gguf` beside the

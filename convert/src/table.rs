@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::importance::Importance;
-use crate::pipeline::{OnProgress, PipelineOptions, execute as run_pipeline};
+use crate::pipeline::{
+    OnProgress, PipelineOptions, execute as run_pipeline, execute_resumable as run_resumable,
+};
 use crate::plan::OutputPlan;
 use crate::quantize::{self, Quantization, QuantizeOptions};
 use crate::recipe::{Change, PRESETS, Preset};
@@ -223,19 +225,53 @@ pub fn execute(
     options: &PipelineOptions,
     on_progress: OnProgress<'_>,
 ) -> Result<()> {
-    let feasible = || table.iter().filter(|row| row.check().is_ok());
-    let outputs: Vec<OutputPlan<'_>> = feasible()
-        .filter(|row| row.same_as.is_none())
+    run_pipeline(source, &outputs(table), options, on_progress)?;
+    link(table)
+}
+
+/// As [`execute`], so that it can be continued; see [`execute_resumable`](run_resumable).
+///
+/// # Errors
+/// As [`crate::pipeline::execute_resumable`].
+pub fn execute_resumable(
+    source: &dyn Source,
+    table: &[RowPlan<'_>],
+    options: &PipelineOptions,
+    journal: &Path,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
+    let finished = run_resumable(source, &outputs(table), options, journal, on_progress)?;
+    link(table)?;
+    finished.forget()
+}
+
+/// The distinct files of all lines that can be made.
+fn outputs<'a>(table: &[RowPlan<'a>]) -> Vec<OutputPlan<'a>> {
+    table
+        .iter()
+        .filter(|row| row.check().is_ok() && row.same_as.is_none())
         .filter_map(|row| row.plan.as_ref().ok())
         .flat_map(|plan| plan.outputs.iter().cloned())
-        .collect();
-    run_pipeline(source, &outputs, options, on_progress)?;
-    for row in feasible() {
+        .collect()
+}
+
+/// Gives the lines that are other names of a file their links.
+fn link(table: &[RowPlan<'_>]) -> Result<()> {
+    for row in table.iter().filter(|row| row.check().is_ok()) {
         if let Some(other) = row.same_as {
             link_or_copy(&table[other].path, &row.path)?;
         }
     }
     Ok(())
+}
+
+/// The files of all lines that can be made.
+pub fn files(table: &[RowPlan<'_>]) -> Vec<PathBuf> {
+    table
+        .iter()
+        .filter(|row| row.check().is_ok())
+        .map(|row| row.path.clone())
+        .collect()
 }
 
 /// Makes `to` a hard link of `from`, or a copy where links cannot be had, replacing what is there.

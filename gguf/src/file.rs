@@ -141,6 +141,40 @@ impl GgufFile {
         check_data(&self.header, self.length, &self.path).is_ok()
     }
 
+    /// Bytes of padding that are not zero: after the header, between tensors and after the last, as far as
+    /// the file goes.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn dirty_padding(&self) -> Result<u64> {
+        let header = &self.header;
+        let mut gaps = vec![(header.end, header.data_offset)];
+        let ends = header.tensors.iter().map(|t| t.offset + t.size_bytes());
+        let starts = header.tensors.iter().skip(1).map(|t| t.offset);
+        // The last tensor's padding, and no more of what may follow it.
+        let last = header.data_len.checked_next_multiple_of(header.alignment);
+        let starts = starts.chain(last);
+        gaps.extend(
+            ends.zip(starts)
+                .map(|(a, b)| (header.data_offset + a, header.data_offset + b)),
+        );
+        let mut dirty = 0;
+        let mut buffer = [0; 4096];
+        for (mut at, end) in gaps {
+            let end = end.min(self.length);
+            while at < end {
+                let step = (end - at).min(buffer.len() as u64) as usize;
+                let read = read_at(&self.file, &mut buffer[..step], at).map_err(Error::io(&self.path))?;
+                if read == 0 {
+                    break;
+                }
+                dirty += buffer[..read].iter().filter(|&&b| b != 0).count() as u64;
+                at += read as u64;
+            }
+        }
+        Ok(dirty)
+    }
+
     /// Bytes `range` of a tensor, numbers in little-endian order whatever the file's order is.
     /// Borrowed when the file is mapped and little-endian.
     ///

@@ -31,6 +31,8 @@ pub struct Header {
     pub tensors: Vec<TensorInfo>,
     /// Alignment of the data section and of every tensor in it.
     pub alignment: u64,
+    /// Byte after the last entry; padding follows up to the data section.
+    pub end: u64,
     /// Byte at which the data section starts.
     pub data_offset: u64,
     /// Bytes from the data section's start to the end of the last tensor, without its padding.
@@ -77,6 +79,7 @@ impl Header {
             metadata,
             tensors,
             alignment,
+            end,
             data_offset,
             data_len,
         })

@@ -20,6 +20,8 @@ mod encode;
 mod endian;
 mod error;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 pub mod limits;
 mod map;

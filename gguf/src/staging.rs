@@ -102,8 +102,13 @@ fn busy(target: &Path) -> Error {
     }
 }
 
+/// Whether the temporary file of a target is there.
+pub(crate) fn has_partial(path: &Path) -> bool {
+    resolve(path).is_ok_and(|target| partial_path(&target).exists())
+}
+
 /// The temporary file of a target, in the same directory.
-pub(crate) fn partial_path(target: &Path) -> PathBuf {
+fn partial_path(target: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(target.file_name().unwrap_or_default());
     name.push(".partial");

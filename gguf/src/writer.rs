@@ -47,6 +47,11 @@ impl Writer {
         Self::open(path, plan, true)
     }
 
+    /// Whether an interrupted writer of this path has left its temporary file.
+    pub fn has_partial(path: &Path) -> bool {
+        crate::staging::has_partial(path)
+    }
+
     fn open(path: &Path, plan: &FilePlan, resumable: bool) -> Result<(Self, bool)> {
         let header = plan.header_bytes()?;
         let data_offset = header.len() as u64;

@@ -6,6 +6,8 @@
 mod accumulate;
 mod combine;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gguf_form;
 mod legacy;
 mod save;

@@ -8,6 +8,8 @@ mod arch;
 mod codec;
 mod error;
 pub mod f16;
+#[doc(hidden)]
+pub mod fuzzing;
 mod validate;
 
 mod affine_k;

@@ -3,6 +3,8 @@
 
 pub mod divergence;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod layers;
 mod model;
 mod ops;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use convert::arch::supported_classes;
-use convert::pipeline::{PipelineOptions, execute};
+use convert::pipeline::{Finished, PipelineOptions, execute, execute_resumable};
 use convert::plan::OutputPlan;
-use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization};
+use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization, run_resumable};
 use convert::recipe::{PRESETS, Preset};
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
@@ -153,9 +153,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let plan = OutputPlan::unquantized(path, &source, Vec::new())?;
             if !args.dry_run {
                 let meter = Meter::new();
-                let done = execute(&source, std::slice::from_ref(&plan), &pipeline, &|p| {
-                    meter.show(p)
-                });
+                let outputs = std::slice::from_ref(&plan);
+                let show = |p| meter.show(p);
+                let done = match args.memory.journal(&plan.path) {
+                    Some(journal) => execute_resumable(&source, outputs, &pipeline, &journal, &show)
+                        .and_then(Finished::forget),
+                    None => execute(&source, outputs, &pipeline, &show),
+                };
                 meter.finish();
                 done?;
             }
@@ -172,7 +176,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             report_problems(&plan, args.dry_run);
             if !args.dry_run {
                 let meter = Meter::new();
-                let done = run_quantization(&source, &plan, &pipeline, &|p| meter.show(p));
+                let done = match args.memory.journal(&path) {
+                    Some(journal) => run_resumable(&source, &plan, &pipeline, &journal, &|p| meter.show(p)),
+                    None => run_quantization(&source, &plan, &pipeline, &|p| meter.show(p)),
+                };
                 meter.finish();
                 done?;
             }

@@ -5,6 +5,9 @@ mod text;
 
 use std::path::PathBuf;
 
+pub(crate) use json::entry as value_json;
+pub(crate) use text::{key as shown_key, shown as shown_value};
+
 use gguf::{Backing, GgufModel, OpenOptions, TensorType};
 
 use crate::output::{print, print_json};
@@ -49,6 +52,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     } else {
         print(|out| text::report(out, &model, &summary, args.tensors))
     }
+}
+
+/// Makes both reports and throws them away.
+pub(crate) fn report_everything(model: &GgufModel) {
+    let summary = Summary::of(model);
+    let mut nowhere = std::io::sink();
+    let _ = text::report(&mut nowhere, model, &summary, true);
+    let _ = serde_json::to_writer(nowhere, &json::report(model, &summary));
 }
 
 /// Sums over all tensors.

@@ -1,11 +1,15 @@
 //! One file per command: its arguments and what it does.
 
 pub(crate) mod convert;
+pub(crate) mod diff;
+pub(crate) mod hash;
 pub(crate) mod imatrix;
 pub(crate) mod inspect;
 pub(crate) mod merge;
+pub(crate) mod meta;
 pub(crate) mod perplexity;
 pub(crate) mod quantize;
 pub(crate) mod split;
 pub(crate) mod table;
 pub(crate) mod tokenize;
+pub(crate) mod verify;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::builder::PossibleValuesParser;
 use convert::importance::{Importance, Selection};
 use convert::pipeline::{DEFAULT_MAX_MEMORY, PipelineOptions};
-use convert::quantize::{Quantization, QuantizeOptions, default_output, plan, run as execute};
+use convert::quantize::{Quantization, QuantizeOptions, default_output, plan, run as execute, run_resumable};
 use convert::recipe::{KvOverride, PRESETS, Preset, RecipeOptions, TensorTypeRule};
 use convert::source::{GgufSource, Source};
 use gguf::{TYPES, TensorType, Value};
@@ -108,9 +108,14 @@ pub(crate) struct ImportanceArgs {
     exclude_weights: Vec<String>,
 }
 
-/// How much memory buffers may take.
+/// How a run uses the machine, and whether it can be continued.
 #[derive(clap::Args)]
 pub(crate) struct MemoryArgs {
+    /// Keep what is written when the run is interrupted, and continue a run that was, with the same bytes in
+    /// the end
+    #[arg(long)]
+    resume: bool,
+
     /// Memory for buffers, as 256M, 2G or bytes [default: 1G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_memory: Option<u64>,
@@ -195,6 +200,13 @@ impl MemoryArgs {
         let mib = self.max_buffer_size.map(|n| u64::from(n.get()) << 20);
         self.max_memory.or(mib).unwrap_or(DEFAULT_MAX_MEMORY)
     }
+
+    /// The journal beside an output, when the run is to be one that can be continued.
+    pub(crate) fn journal(&self, output: &std::path::Path) -> Option<PathBuf> {
+        let name = output.file_name()?.to_string_lossy();
+        self.resume
+            .then(|| output.with_file_name(format!(".{name}.journal")))
+    }
 }
 
 /// Runs the command.
@@ -229,7 +241,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             max_memory: args.memory.bytes(),
         };
         let meter = Meter::new();
-        let done = execute(&source, &plan, &pipeline, &|p| meter.show(p));
+        let done = match args.memory.journal(&output) {
+            Some(journal) => run_resumable(&source, &plan, &pipeline, &journal, &|p| meter.show(p)),
+            None => execute(&source, &plan, &pipeline, &|p| meter.show(p)),
+        };
         meter.finish();
         done?;
     }

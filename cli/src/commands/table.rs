@@ -6,6 +6,7 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use convert::digest;
 use convert::pipeline::PipelineOptions;
 use convert::quantize::QuantizeOptions;
 use convert::recipe::Preset;
@@ -149,13 +150,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         std::fs::create_dir_all(&options.directory)
             .with_context(|| options.directory.display().to_string())?;
     }
+    let journal = args.memory.journal(&options.directory.join(&name));
     let base = with_base
         .then(|| Base::open(source, &options.directory, &args))
         .transpose()?;
     let (importance, imatrix) = match &base {
         Some(base) if wants_calibration(&args, evaluate) => {
             let file = options.directory.join(format!("{name}-imatrix.gguf"));
-            base.calibrate(&file, &args)?;
+            // An interrupted run has got that far already.
+            if journal.as_deref().is_some_and(Path::exists) && file.exists() {
+                eprintln!("continuing with {}", file.display());
+            } else {
+                base.calibrate(&file, &args)?;
+            }
             (args.importance.load_from(&file)?, Some(file))
         }
         _ if args.importance.path() == Some(Path::new(NONE)) => (None, None),
@@ -171,7 +178,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .collect();
     let mut evaluation = None;
     if !args.dry_run {
-        write_files(source, &planned, &args)?;
+        write_files(source, &planned, &args, journal.as_deref())?;
+        digest::write_manifest(&options.directory, &table::files(&planned))?;
         if let Some(base) = base.filter(|_| evaluate) {
             let (of_rows, of_base) = base.measure(source, &planned, &args)?;
             for (row, measured) in rows.iter_mut().zip(of_rows) {
@@ -260,7 +268,12 @@ fn pipeline_options(args: &Args) -> PipelineOptions {
     }
 }
 
-fn write_files(source: &dyn Source, planned: &[RowPlan<'_>], args: &Args) -> anyhow::Result<()> {
+fn write_files(
+    source: &dyn Source,
+    planned: &[RowPlan<'_>],
+    args: &Args,
+    journal: Option<&Path>,
+) -> anyhow::Result<()> {
     for (row, problem) in planned
         .iter()
         .filter_map(|row| row.check().err().map(|e| (row, e)))
@@ -271,7 +284,11 @@ fn write_files(source: &dyn Source, planned: &[RowPlan<'_>], args: &Args) -> any
         bail!("none of the presets can be made of this model");
     }
     let meter = Meter::new();
-    let done = table::execute(source, planned, &pipeline_options(args), &|p| meter.show(p));
+    let (options, show) = (pipeline_options(args), |p| meter.show(p));
+    let done = match journal {
+        Some(journal) => table::execute_resumable(source, planned, &options, journal, &show),
+        None => table::execute(source, planned, &options, &show),
+    };
     meter.finish();
     Ok(done?)
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gguf::{Backing, GgufModel, Metadata, OpenOptions};
 
@@ -89,6 +89,11 @@ impl GgufSource {
 impl Source for GgufSource {
     fn path(&self) -> &Path {
         self.model.path()
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let files = self.model.files().iter();
+        Ok(files.map(|f| f.path().to_path_buf()).collect())
     }
 
     fn metadata(&self) -> &Metadata {

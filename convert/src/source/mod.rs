@@ -7,11 +7,11 @@ pub use gguf_model::GgufSource;
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gguf::{Metadata, TensorType};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// One tensor of a source, under its GGUF name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,15 @@ pub trait Source: Sync {
     /// The file or directory, for messages.
     fn path(&self) -> &Path;
 
+    /// The files that hold the weights, by which a run that is continued knows its source: in a directory
+    /// those with the endings of weight files.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        weight_files(self.path())
+    }
+
     /// Metadata of the unquantized model, in output order.
     fn metadata(&self) -> &Metadata;
 
@@ -44,4 +53,27 @@ pub trait Source: Sync {
     /// The bytes of whole rows exactly as an output of type [`SourceTensor::ty`] stores them, or
     /// `None` when they have to be encoded from [`Source::read_rows`].
     fn raw_rows(&self, tensor: usize, rows: Range<u64>) -> Result<Option<Cow<'_, [u8]>>>;
+}
+
+/// Endings of files that hold weights.
+const WEIGHT_ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "pth", "ckpt"];
+
+fn weight_files(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let io = |source| Error::Io {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in path.read_dir().map_err(io)? {
+        let file = entry.map_err(io)?.path();
+        let ending = file.extension().and_then(|e| e.to_str());
+        if ending.is_some_and(|e| WEIGHT_ENDINGS.contains(&e)) && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
 }

@@ -5,6 +5,7 @@
 
 mod bpe;
 mod cache;
+mod check;
 mod decode;
 mod partition;
 mod plamo2;
@@ -21,6 +22,7 @@ mod wordpiece;
 use gguf::Metadata;
 
 use crate::error::Result;
+pub use check::check;
 use partition::{Fragment, Partition};
 pub use vocab::{MAX_TOKEN_BYTES, MAX_TOKENS, TokenizerKind};
 use vocab::{Vocab, attribute};

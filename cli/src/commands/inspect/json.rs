@@ -61,7 +61,7 @@ pub(super) fn report(model: &GgufModel, summary: &Summary) -> Json {
 }
 
 /// A value with its type.
-fn entry(value: &Value) -> Json {
+pub(crate) fn entry(value: &Value) -> Json {
     let ty = value.value_type().name();
     match value {
         Value::Array(a) => json!({

@@ -146,7 +146,8 @@ fn type_of(value: &Value) -> String {
     }
 }
 
-fn shown(value: &Value) -> String {
+/// A value, cut to what fits in a line.
+pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::U8(v) => v.to_string(),
         Value::I8(v) => v.to_string(),
@@ -200,6 +201,11 @@ fn quoted(s: &GgufString, limit: usize) -> String {
         shown.push('…');
     }
     format!("\"{shown}\"")
+}
+
+/// A key or name made safe for a terminal.
+pub(crate) fn key(text: &str) -> String {
+    escaped(text, usize::MAX)
 }
 
 /// Text of a stranger made safe for a terminal, and cut.

@@ -1,0 +1,338 @@
+//! `quantsmith meta`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use gguf::edit::{Edited, recover, set_metadata};
+use gguf::{Array, Backing, GgufModel, Metadata, OpenOptions, Value, ValueType};
+use serde_json::Value as Json;
+
+use super::inspect::{shown_key, shown_value, value_json};
+use crate::output::{copy_bar, print, print_json};
+
+/// Largest file that becomes a value, in bytes.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
+/// The key of the chat template.
+const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+
+/// Arguments of `quantsmith meta`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Print values: all of them, or those of some keys
+    Get {
+        /// GGUF file; its tensor data may be absent
+        file: PathBuf,
+        /// Keys; a string alone is printed as it is, line breaks and all
+        keys: Vec<String>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set values; KEY=TYPE:VALUE with a GGUF type (u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str), or
+    /// KEY=VALUE for a key that is there and keeps its type. Arrays are written TYPE[]:JSON
+    Set {
+        /// GGUF file
+        file: PathBuf,
+        /// What to set
+        #[arg(value_name = "KEY=[TYPE:]VALUE", required_unless_present = "chat_template")]
+        values: Vec<String>,
+        /// Set tokenizer.chat_template to the text of this file
+        #[arg(long, value_name = "FILE")]
+        chat_template: Option<PathBuf>,
+        #[command(flatten)]
+        to: Destination,
+    },
+    /// Delete keys
+    Delete {
+        /// GGUF file
+        file: PathBuf,
+        /// Keys, each of which has to be there
+        #[arg(required = true)]
+        keys: Vec<String>,
+        #[command(flatten)]
+        to: Destination,
+    },
+    /// Copy keys from another file, with their values and types
+    Copy {
+        /// GGUF file to take them from; its tensor data may be absent
+        from: PathBuf,
+        /// GGUF file that gets them
+        file: PathBuf,
+        /// Keys, each of which has to be there; a final `*` stands for any ending
+        #[arg(required = true)]
+        keys: Vec<String>,
+        #[command(flatten)]
+        to: Destination,
+    },
+    /// Restore a file whose editing was interrupted (any other change does this first)
+    Recover {
+        /// GGUF file
+        file: PathBuf,
+    },
+}
+
+/// Where the change goes.
+#[derive(clap::Args)]
+struct Destination {
+    /// Write a new file and leave this one as it is
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    match args.action {
+        Action::Get { file, keys, json } => get(&file, &keys, json),
+        Action::Set {
+            file,
+            values,
+            chat_template,
+            to,
+        } => {
+            let mut metadata = edited(&file)?;
+            for text in &values {
+                let (key, value) = parse(text, &metadata).with_context(|| format!("{text:?}"))?;
+                metadata.set_in_place(key, value);
+            }
+            if let Some(path) = chat_template {
+                metadata.set_in_place(CHAT_TEMPLATE, read_text(&path)?);
+            }
+            write(&file, metadata, &to)
+        }
+        Action::Delete { file, keys, to } => {
+            let mut metadata = edited(&file)?;
+            for key in &keys {
+                if metadata.remove(key).is_none() {
+                    bail!("{}: no key {key:?}", file.display());
+                }
+            }
+            write(&file, metadata, &to)
+        }
+        Action::Copy { from, file, keys, to } => {
+            let mut metadata = edited(&file)?;
+            let source = read(&from)?;
+            for key in &keys {
+                let prefix = key.strip_suffix('*');
+                let wanted = |k: &str| prefix.map_or(k == key, |p| k.starts_with(p));
+                let mut found = false;
+                for (key, value) in source.iter().filter(|(k, _)| wanted(k)) {
+                    metadata.set_in_place(key, value.clone());
+                    found = true;
+                }
+                if !found {
+                    bail!("{}: no key {key:?}", from.display());
+                }
+            }
+            write(&file, metadata, &to)
+        }
+        Action::Recover { file } => {
+            let done = recover(&file)?;
+            print(|out| {
+                let what = if done { "restored" } else { "nothing to restore" };
+                writeln!(out, "{}: {what}", file.display())
+            })
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Metadata> {
+    let options = OpenOptions {
+        backing: Backing::File,
+        allow_missing_data: true,
+    };
+    Ok(GgufModel::open_single(path, options)?.metadata().clone())
+}
+
+/// The metadata of a file that is to be changed.
+fn edited(path: &Path) -> anyhow::Result<Metadata> {
+    if recover(path)? {
+        eprintln!("note: {}: an interrupted edit was undone first", path.display());
+    }
+    read(path)
+}
+
+fn get(path: &Path, keys: &[String], json: bool) -> anyhow::Result<()> {
+    let metadata = read(path)?;
+    let mut chosen = Vec::new();
+    for key in keys {
+        let value = metadata.get(key);
+        let value = value.with_context(|| format!("{}: no key {key:?}", path.display()))?;
+        chosen.push((key.as_str(), value));
+    }
+    if keys.is_empty() {
+        chosen.extend(metadata.iter());
+    }
+    if json {
+        let object: serde_json::Map<String, Json> = chosen
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value_json(value)))
+            .collect();
+        return print_json(&Json::Object(object));
+    }
+    print(|out| match chosen.as_slice() {
+        // What a script asks for: a chat template goes to a file as it is.
+        [(_, Value::String(text))] if !keys.is_empty() => out.write_all(&text.0),
+        [(_, value)] if !keys.is_empty() => writeln!(out, "{}", shown_value(value)),
+        many => many
+            .iter()
+            .try_for_each(|(key, value)| writeln!(out, "{} = {}", shown_key(key), shown_value(value))),
+    })
+}
+
+fn write(path: &Path, metadata: Metadata, to: &Destination) -> anyhow::Result<()> {
+    let same = |output: &PathBuf| {
+        let canonical = output.canonicalize().ok();
+        canonical.is_some() && canonical == path.canonicalize().ok()
+    };
+    let output = to.output.as_deref().filter(|o| !same(&o.to_path_buf()));
+    let bar = copy_bar(0);
+    let done = set_metadata(path, metadata, output, &mut |n| {
+        bar.inc_length(n);
+        bar.inc(n);
+    })?;
+    bar.finish_and_clear();
+    print(|out| {
+        let what = match done {
+            Edited::Unchanged => "unchanged",
+            Edited::InPlace => "changed in place",
+            Edited::Rewritten => "written anew, tensor bytes as they were",
+        };
+        writeln!(out, "{}: {what}", output.unwrap_or(path).display())
+    })
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|f| f.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text))
+        .with_context(|| path.display().to_string())?;
+    if text.len() as u64 > MAX_TEXT_BYTES {
+        bail!("{}: longer than {MAX_TEXT_BYTES} bytes", path.display());
+    }
+    Ok(text)
+}
+
+/// Reads `KEY=TYPE:VALUE`, or `KEY=VALUE` for a key that is there.
+fn parse(text: &str, metadata: &Metadata) -> anyhow::Result<(String, Value)> {
+    let (key, rest) = text.split_once('=').context("expected KEY=TYPE:VALUE")?;
+    if key.is_empty() {
+        bail!("the key is empty");
+    }
+    if let Some((ty, value)) = rest.split_once(':') {
+        if let Some(element) = ty.strip_suffix("[]").and_then(type_of) {
+            return Ok((key.to_owned(), Value::Array(array(element, value)?)));
+        }
+        if let Some(ty) = type_of(ty) {
+            return Ok((key.to_owned(), scalar(ty, value)?));
+        }
+    }
+    match metadata.get(key) {
+        Some(Value::Array(old)) => Ok((key.to_owned(), Value::Array(array(old.element_type(), rest)?))),
+        Some(old) => Ok((key.to_owned(), scalar(old.value_type(), rest)?)),
+        None => bail!("{key:?} is a new key: its type is needed, as in {key}=str:{rest}"),
+    }
+}
+
+fn type_of(name: &str) -> Option<ValueType> {
+    (0..=12)
+        .filter_map(ValueType::from_id)
+        .filter(|&t| t != ValueType::Array)
+        .find(|t| t.name() == name)
+}
+
+fn scalar(ty: ValueType, text: &str) -> anyhow::Result<Value> {
+    let bad = || format!("{text:?} is no {ty}");
+    macro_rules! number {
+        ($variant:ident) => {
+            Value::$variant(text.parse().with_context(bad)?)
+        };
+    }
+    Ok(match ty {
+        ValueType::U8 => number!(U8),
+        ValueType::I8 => number!(I8),
+        ValueType::U16 => number!(U16),
+        ValueType::I16 => number!(I16),
+        ValueType::U32 => number!(U32),
+        ValueType::I32 => number!(I32),
+        ValueType::U64 => number!(U64),
+        ValueType::I64 => number!(I64),
+        ValueType::F32 => number!(F32),
+        ValueType::F64 => number!(F64),
+        ValueType::Bool => number!(Bool),
+        ValueType::String => Value::from(text),
+        ValueType::Array => bail!("an array of arrays cannot be given here"),
+    })
+}
+
+fn array(element: ValueType, text: &str) -> anyhow::Result<Array> {
+    let items: Vec<Json> =
+        serde_json::from_str(text).with_context(|| format!("{text:?} is no JSON array"))?;
+    let texts: Vec<String> = items
+        .iter()
+        .map(|item| match item {
+            Json::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+        .collect();
+    macro_rules! numbers {
+        ($variant:ident) => {
+            Array::$variant(
+                texts
+                    .iter()
+                    .map(|t| t.parse().with_context(|| format!("{t:?} is no {element}")))
+                    .collect::<anyhow::Result<_>>()?,
+            )
+        };
+    }
+    Ok(match element {
+        ValueType::U8 => numbers!(U8),
+        ValueType::I8 => numbers!(I8),
+        ValueType::U16 => numbers!(U16),
+        ValueType::I16 => numbers!(I16),
+        ValueType::U32 => numbers!(U32),
+        ValueType::I32 => numbers!(I32),
+        ValueType::U64 => numbers!(U64),
+        ValueType::I64 => numbers!(I64),
+        ValueType::F32 => numbers!(F32),
+        ValueType::F64 => numbers!(F64),
+        ValueType::Bool => numbers!(Bool),
+        ValueType::String => Array::String(texts.into_iter().map(Into::into).collect()),
+        ValueType::Array => bail!("an array of arrays cannot be given here"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_with_or_without_type() {
+        let mut metadata = Metadata::new();
+        metadata.set("n", 1u16);
+        metadata.set("list", vec![1i32]);
+        let read = |text: &str| parse(text, &metadata).map(|(_, v)| v);
+        assert_eq!(read("a=u32:7").unwrap(), Value::U32(7));
+        assert_eq!(read("a=str:x:y=z").unwrap(), Value::from("x:y=z"));
+        assert_eq!(read("n=9").unwrap(), Value::U16(9));
+        assert_eq!(read("n=str:9").unwrap(), Value::from("9"));
+        assert_eq!(read("list=[2,3]").unwrap(), Value::from(vec![2i32, 3]));
+        assert_eq!(
+            read("a=str[]:[\"x\",\"y\"]").unwrap(),
+            Value::from(vec!["x", "y"])
+        );
+        assert_eq!(read("a=bool:true").unwrap(), Value::Bool(true));
+        for bad in [
+            "a", "a=1", "=u8:1", "a=u8:256", "n=-1", "a=bool:1", "a=arr:[]", "list=3",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! `quantsmith verify`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use convert::digest;
+use convert::source::hf::{HfOptions, HfSource, OutType};
+use convert::source::{GgufSource, Source};
+use convert::verify::image::{Image, Outcome};
+use convert::verify::{Finding, Severity, check, image};
+use gguf::{Backing, GgufModel, OpenOptions};
+use serde::Serialize;
+
+use super::quantize::ImportanceArgs;
+use crate::output::{copy_bar, print, print_json};
+
+/// Arguments of `quantsmith verify`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "A file is checked for structure, sizes, padding, every block's scales and decoded \
+    values, and the tokenizer's consistency. A directory is checked against its SHA256SUMS, and then each of \
+    its GGUF files. With --source, every tensor is encoded again and compared to the byte.\n\nExit codes: 0 \
+    nothing wrong, 1 something is."
+)]
+pub(crate) struct Args {
+    /// GGUF file (of a model of several files, the first), or a directory of them
+    path: PathBuf,
+
+    /// What the file was made from: a model directory or a GGUF file
+    #[arg(long, value_name = "MODEL_DIR|GGUF")]
+    source: Option<PathBuf>,
+
+    #[command(flatten)]
+    importance: ImportanceArgs,
+
+    /// Count warnings as errors
+    #[arg(long)]
+    strict: bool,
+
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    file: PathBuf,
+    findings: Vec<Finding>,
+    tensors: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<Image>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let mut reports = Vec::new();
+    if args.path.is_dir() {
+        if args.source.is_some() {
+            bail!(
+                "{}: --source is compared with one file, not with a directory",
+                args.path.display()
+            );
+        }
+        let files = digest::gguf_files(&args.path)?;
+        if files.is_empty() {
+            bail!("{}: no GGUF files", args.path.display());
+        }
+        reports.push(Report {
+            file: args.path.join(digest::MANIFEST),
+            findings: manifest(&args.path, &files)?,
+            tensors: 0,
+            image: None,
+        });
+        for file in &files {
+            // Later shards are looked at with their first.
+            let report = file_report(file, true).unwrap_or_else(|e| {
+                Some(Report {
+                    file: file.clone(),
+                    findings: vec![Finding::error("file", format!("{e:#}"))],
+                    tensors: 0,
+                    image: None,
+                })
+            });
+            reports.extend(report);
+        }
+    } else {
+        let mut report = file_report(&args.path, false)?.context("not a model by itself")?;
+        if let Some(source) = &args.source {
+            report.image = Some(compare(&args.path, source, &args.importance)?);
+        }
+        reports.push(report);
+    }
+    if args.json {
+        print_json(&serde_json::to_value(&reports)?)?;
+    } else {
+        print(|out| reports.iter().try_for_each(|r| show(out, r)))?;
+    }
+    let errors = count(&reports, Severity::Error)
+        + if args.strict {
+            count(&reports, Severity::Warning)
+        } else {
+            0
+        };
+    let inexact = reports
+        .iter()
+        .filter(|r| r.image.as_ref().is_some_and(|i| !i.is_exact()))
+        .count();
+    match (errors, inexact) {
+        (0, 0) => Ok(()),
+        (0, _) => bail!("{}: not the byte-exact image of its source", args.path.display()),
+        (n, _) => bail!("{}: {n} errors found", args.path.display()),
+    }
+}
+
+fn count(reports: &[Report], severity: Severity) -> usize {
+    reports
+        .iter()
+        .flat_map(|r| &r.findings)
+        .filter(|f| f.severity == severity)
+        .count()
+}
+
+/// Checks the digests of a directory.
+fn manifest(directory: &Path, files: &[PathBuf]) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    if !directory.join(digest::MANIFEST).exists() {
+        findings.push(Finding::warning(
+            digest::MANIFEST,
+            "there is none; `quantsmith hash --write` makes one",
+        ));
+        return Ok(findings);
+    }
+    let entries = digest::read_manifest(directory)?;
+    for entry in &entries {
+        match digest::file_sha256(&directory.join(&entry.name)) {
+            Ok(found) if found == entry.sha256 => {}
+            Ok(found) => findings.push(Finding::error(
+                &entry.name,
+                format!("SHA-256 {found}, expected {}", entry.sha256),
+            )),
+            Err(e) => findings.push(Finding::error(&entry.name, e.to_string())),
+        }
+    }
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if !entries.iter().any(|e| e.name == name) {
+            findings.push(Finding::warning(name, format!("not in {}", digest::MANIFEST)));
+        }
+    }
+    Ok(findings)
+}
+
+/// Checks one model; `None` for a later shard, when these are to be left out.
+fn file_report(path: &Path, skip_later_shards: bool) -> anyhow::Result<Option<Report>> {
+    if gguf::edit::is_interrupted(path) {
+        bail!(
+            "{}: an edit of its metadata was interrupted; `quantsmith meta recover` restores it",
+            path.display()
+        );
+    }
+    // Plain reads: nothing that happens to the file meanwhile can crash this process.
+    let options = OpenOptions {
+        backing: Backing::File,
+        allow_missing_data: false,
+    };
+    if skip_later_shards {
+        let alone = GgufModel::open_single(path, options)?;
+        let number = alone.metadata().get_u64(gguf::split::NUMBER_KEY);
+        if number.is_some_and(|n| n > 0) {
+            return Ok(None);
+        }
+    }
+    let model = GgufModel::open_with(path, options)?;
+    let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
+    let mut findings = check(&model, &|n| bar.inc(n))?;
+    bar.finish_and_clear();
+    let embedded = model.find("token_embd.weight").map(|i| model.info(i).rows());
+    let problems = reference::tokenizer::check(model.metadata(), embedded);
+    findings.extend(
+        problems
+            .into_iter()
+            .map(|(key, message)| Finding::error(key, message)),
+    );
+    Ok(Some(Report {
+        file: path.to_path_buf(),
+        findings,
+        tensors: model.len(),
+        image: None,
+    }))
+}
+
+fn compare(path: &Path, source: &Path, importance: &ImportanceArgs) -> anyhow::Result<Image> {
+    let model = GgufModel::open_with(
+        path,
+        OpenOptions {
+            backing: Backing::File,
+            allow_missing_data: false,
+        },
+    )?;
+    let importance = importance.load()?;
+    let opened: Box<dyn Source> = if source.is_dir() {
+        let options = HfOptions {
+            outtype: OutType::Lossless,
+            // The file says what its tokenizer is; weights do not depend on it.
+            pre_tokenizer: model.metadata().get_str("tokenizer.ggml.pre").map(str::to_owned),
+            ..HfOptions::default()
+        };
+        Box::new(HfSource::open(source, &options)?)
+    } else {
+        Box::new(GgufSource::open(source)?)
+    };
+    let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
+    let image = image::compare(&model, opened.as_ref(), importance.as_ref(), &|n| bar.inc(n))?;
+    bar.finish_and_clear();
+    Ok(image)
+}
+
+fn show(out: &mut dyn std::io::Write, report: &Report) -> std::io::Result<()> {
+    let file = report.file.display();
+    for finding in &report.findings {
+        let word = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        writeln!(out, "{file}: {word}: {}: {}", finding.subject, finding.message)?;
+    }
+    if report.findings.is_empty() {
+        match report.tensors {
+            0 => writeln!(out, "{file}: all digests match")?,
+            n => writeln!(out, "{file}: {n} tensors, nothing wrong")?,
+        }
+    }
+    report
+        .image
+        .as_ref()
+        .map_or(Ok(()), |image| show_image(out, image))
+}
+
+fn show_image(out: &mut dyn std::io::Write, image: &Image) -> std::io::Result<()> {
+    let mut exact = 0;
+    for tensor in &image.tensors {
+        let (name, ty) = (&tensor.name, tensor.ty);
+        match &tensor.outcome {
+            Outcome::Exact(_) => exact += 1,
+            Outcome::NotInSource => writeln!(out, "{name} ({ty}): not in the source")?,
+            Outcome::OtherShape { source } => {
+                writeln!(out, "{name} ({ty}): the source's shape is {source:?}")?;
+            }
+            Outcome::NotEncodable { reason } => writeln!(out, "{name} ({ty}): {reason}")?,
+            Outcome::Differs(d) => {
+                writeln!(
+                    out,
+                    "{name} ({ty}): {:.1} % of blocks equal; RMS error {:.3e} ({:.2} % of the weights'), ours \
+                     {:.3e}; largest {:.3e}",
+                    d.equal_blocks * 100.0,
+                    d.rms_error,
+                    d.rms_error * 100.0 / d.rms_weight.max(f64::MIN_POSITIVE),
+                    d.nearest_rms_error,
+                    d.max_error
+                )?;
+                let rows: Vec<String> = d
+                    .worst_rows
+                    .iter()
+                    .map(|(row, error)| format!("{row} ({error:.3e})"))
+                    .collect();
+                writeln!(out, "  worst rows: {}; likely {}", rows.join(", "), d.likely())?;
+            }
+        }
+    }
+    for name in &image.missing {
+        writeln!(out, "{name}: missing, the source has it")?;
+    }
+    let mut encoders: Vec<String> = image
+        .tensors
+        .iter()
+        .filter_map(|t| match t.outcome {
+            Outcome::Exact(encoder) => Some(encoder.to_string()),
+            _ => None,
+        })
+        .collect();
+    encoders.sort();
+    encoders.dedup();
+    writeln!(
+        out,
+        "{exact} of {} tensors are the byte-exact image of their source ({})",
+        image.tensors.len(),
+        encoders.join("; ")
+    )?;
+    let others: Vec<String> = image
+        .tensors
+        .iter()
+        .filter_map(|t| Some(format!("{} ({}, not {})", t.name, t.ty, t.recipe?)))
+        .collect();
+    match image.preset {
+        Some(preset) if others.is_empty() => writeln!(out, "types are those of {preset}'s recipe"),
+        Some(preset) => writeln!(
+            out,
+            "{} tensors have other types than {preset}'s recipe: {}",
+            others.len(),
+            others.join(", ")
+        ),
+        None => writeln!(out, "no recipe to compare types with"),
+    }
+}

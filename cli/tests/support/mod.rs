@@ -1,0 +1,150 @@
+//! What tests of the command share.
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use gguf::{FilePlan, Metadata, TensorType, Writer};
+
+/// The demo model: a Hugging Face directory.
+pub(crate) const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/demo");
+
+pub(crate) fn quantsmith(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("quantsmith").unwrap();
+    command.args(args);
+    command
+}
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Runs a command that has to succeed; its standard output.
+#[track_caller]
+pub(crate) fn succeeds(args: &[&str]) -> String {
+    let done = quantsmith(args).output().unwrap();
+    assert!(
+        done.status.success(),
+        "{args:?}: {}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// Runs a command that has to exit with 1 and to have this in its messages, which are returned.
+#[track_caller]
+pub(crate) fn fails(args: &[&str], parts: &[&str]) -> String {
+    told(&quantsmith(args).output().unwrap(), parts)
+}
+
+/// The messages of a run that has to have exited with 1, with one line that says `error: `.
+#[track_caller]
+pub(crate) fn told(done: &Output, parts: &[&str]) -> String {
+    let message = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(1), "{message}");
+    let errors = message.lines().filter(|l| l.starts_with("error: ")).count();
+    assert_eq!(errors, 1, "one clear message is expected: {message}");
+    assert!(!message.contains("panicked"), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+    message
+}
+
+/// Names in a directory, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = folder
+        .read_dir()
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A tiny Llama in f32 with rows of 256 and a byte-pair vocabulary of 20 tokens. `change` may change any
+/// weight.
+pub(crate) fn tiny(path: &Path, layers: u32, change: impl Fn(&str, usize, f32) -> f32) -> PathBuf {
+    let mut m = Metadata::new();
+    m.set("general.architecture", "llama");
+    m.set("general.name", "Tiny");
+    m.set("llama.block_count", layers);
+    m.set("llama.attention.head_count", 4u32);
+    m.set("tokenizer.ggml.model", "gpt2");
+    m.set("tokenizer.ggml.pre", "gpt-2");
+    let tokens: Vec<String> = (0..20u8).map(|i| char::from(b'a' + i).to_string()).collect();
+    m.set("tokenizer.ggml.tokens", tokens);
+    m.set("tokenizer.ggml.token_type", vec![1i32; 20]);
+    m.set("tokenizer.ggml.merges", Vec::<String>::new());
+    m.set("tokenizer.ggml.eos_token_id", 19u32);
+    let mut tensors = vec![
+        ("token_embd.weight".to_owned(), vec![256, 20], TensorType::F32),
+        ("output_norm.weight".to_owned(), vec![256], TensorType::F32),
+    ];
+    for layer in 0..layers {
+        for name in [
+            "attn_q",
+            "attn_k",
+            "attn_v",
+            "attn_output",
+            "ffn_gate",
+            "ffn_up",
+            "ffn_down",
+        ] {
+            tensors.push((
+                format!("blk.{layer}.{name}.weight"),
+                vec![256, 8],
+                TensorType::F32,
+            ));
+        }
+    }
+    let plan = FilePlan::new(m, tensors).unwrap();
+    let writer = Writer::create(path, &plan).unwrap();
+    for (index, tensor) in plan.tensors.iter().enumerate() {
+        let bytes: Vec<u8> = (0..tensor.elements() as usize)
+            .map(|i| ((i * 7919 + 13 * index) % 1000) as f32 / 1000.0 - 0.5)
+            .enumerate()
+            .flat_map(|(i, w)| change(&tensor.name, i, w).to_le_bytes())
+            .collect();
+        writer.write_at(index, 0, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    path.to_path_buf()
+}
+
+/// The weights as they are.
+pub(crate) fn plain(_: &str, _: usize, weight: f32) -> f32 {
+    weight
+}
+
+/// A legacy importance matrix with `columns` values for these tensors.
+pub(crate) fn imatrix(path: &Path, names: &[&str], columns: usize) -> PathBuf {
+    let mut bytes = (names.len() as i32).to_le_bytes().to_vec();
+    for name in names {
+        bytes.extend((name.len() as i32).to_le_bytes());
+        bytes.extend(name.as_bytes());
+        bytes.extend(1i32.to_le_bytes());
+        bytes.extend((columns as i32).to_le_bytes());
+        bytes.extend((0..columns).flat_map(|i| (1.0 + i as f32).to_le_bytes()));
+    }
+    fs::write(path, bytes).unwrap();
+    path.to_path_buf()
+}
+
+/// A copy of the demo model's directory that can be damaged.
+pub(crate) fn demo_copy(to: &Path) -> PathBuf {
+    let model = to.join("Demo");
+    fs::create_dir(&model).unwrap();
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+    ] {
+        fs::copy(Path::new(DEMO).join(name), model.join(name)).unwrap();
+    }
+    model
+}

@@ -1,0 +1,396 @@
+//! The commands `verify`, `diff`, `hash` and `meta`.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use gguf::{GgufFile, GgufModel};
+use serde_json::Value as Json;
+use support::{DEMO, fails, imatrix, names, plain, quantsmith, succeeds, text, tiny};
+
+/// Flips bytes of a tensor in a file.
+fn damage(path: &Path, tensor: &str, at: u64, bytes: &[u8]) {
+    let model = GgufModel::open(path).unwrap();
+    let info = model.info(model.find(tensor).unwrap());
+    let start = (model.files()[0].data_offset() + info.offset + at) as usize;
+    let mut whole = fs::read(path).unwrap();
+    whole[start..start + bytes.len()].copy_from_slice(bytes);
+    fs::write(path, whole).unwrap();
+}
+
+#[test]
+fn a_good_file_has_nothing_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = tiny(&dir.path().join("tiny.gguf"), 2, plain);
+    for preset in ["Q4_K_M", "Q8_0", "TQ1_0", "Q2_K", "MXFP4_MOE"] {
+        let made = dir.path().join(format!("{preset}.gguf"));
+        succeeds(&["quantize", text(&model), text(&made), preset]);
+        let out = succeeds(&["verify", "--strict", text(&made)]);
+        assert!(out.contains("16 tensors, nothing wrong"), "{out}");
+    }
+}
+
+#[test]
+fn verify_names_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = tiny(&dir.path().join("tiny.gguf"), 2, plain);
+    let made = dir.path().join("q.gguf");
+    let fresh = || {
+        succeeds(&["quantize", text(&model), text(&made), "Q4_0"]);
+    };
+    let says = |parts: &[&str]| {
+        let done = quantsmith(&["verify", text(&made)]).output().unwrap();
+        let out = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(done.status.code(), Some(1), "{out}");
+        for part in parts {
+            assert!(out.contains(part), "{part:?} is not in {out:?}");
+        }
+    };
+    fresh();
+    // The scale of the second block of the third row.
+    damage(
+        &made,
+        "blk.1.ffn_up.weight",
+        18 * 8 * 2 + 18,
+        &0x7e00u16.to_le_bytes(),
+    );
+    says(&[
+        "tensor blk.1.ffn_up.weight",
+        "row 2, column 32",
+        "q4_0",
+        "not a number",
+    ]);
+    fresh();
+    damage(&made, "output_norm.weight", 8, &f32::INFINITY.to_le_bytes());
+    says(&["tensor output_norm.weight", "row 0, column 2", "infinity"]);
+    fresh();
+    succeeds(&["meta", "set", text(&made), "tokenizer.ggml.eos_token_id=20"]);
+    says(&["tokenizer.ggml.eos_token_id", "token 20 of a vocabulary of 20"]);
+    fresh();
+    succeeds(&["meta", "set", text(&made), "llama.block_count=1"]);
+    says(&["llama.block_count", "tensors of block 1"]);
+    fresh();
+    succeeds(&["meta", "set", text(&made), "tokenizer.ggml.tokens=[\"a\",\"b\"]"]);
+    says(&["2 tokens, but token_embd.weight has 20 rows"]);
+    fresh();
+    succeeds(&["meta", "delete", text(&made), "general.architecture"]);
+    says(&["general.architecture"]);
+
+    // Warnings fail only when asked for.
+    fresh();
+    let mut bytes = fs::read(&made).unwrap();
+    bytes.extend([0; 5]);
+    fs::write(&made, &bytes).unwrap();
+    let out = succeeds(&["verify", text(&made)]);
+    assert!(out.contains("5 bytes after the end"), "{out}");
+    fails(&["verify", "--strict", text(&made)], &["1 errors found"]);
+    let at = GgufFile::open(&made).unwrap().header().end as usize;
+    bytes[at] = 7;
+    fs::write(&made, &bytes).unwrap();
+    let out = succeeds(&["verify", text(&made)]);
+    assert!(out.contains("1 bytes of padding are not zero"), "{out}");
+}
+
+#[test]
+fn a_shared_exponent_that_decodes_to_infinity() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = tiny(&dir.path().join("tiny.gguf"), 1, plain);
+    let made = dir.path().join("q.gguf");
+    succeeds(&["quantize", "--pure", text(&model), text(&made), "MXFP4_MOE"]);
+    let file = GgufFile::open(&made).unwrap();
+    let tensor = file.tensors().iter().find(|t| t.ty == gguf::TensorType::MXFP4);
+    let Some(name) = tensor.map(|t| t.name.clone()) else {
+        panic!("no mxfp4 tensor in {:?}", file.tensors());
+    };
+    // 2^127 · 6, which no f32 holds; ggml's own check lets it pass.
+    damage(&made, &name, 0, &[0xfe, 0x77]);
+    let done = quantsmith(&["verify", text(&made)]).output().unwrap();
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(
+        done.status.code() == Some(1) && out.contains("decodes to inf"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_file_is_proven_to_be_the_image_of_its_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    // From a model directory, with types of the recipe; bf16 or f16 weights alike.
+    let made = at("demo-Q4_K_M.gguf");
+    succeeds(&["convert", DEMO, text(&made), "--outtype", "Q4_K_M"]);
+    let out = succeeds(&["verify", text(&made), "--source", DEMO]);
+    assert!(out.contains("types are those of Q4_K_M's recipe"), "{out}");
+    let count = GgufModel::open(&made).unwrap().len();
+    assert!(
+        out.contains(&format!("{count} of {count} tensors are the byte-exact image")),
+        "{out}"
+    );
+
+    // From a GGUF, with importance.
+    let model = tiny(&at("tiny.gguf"), 1, plain);
+    let names = [
+        "attn_q",
+        "attn_k",
+        "attn_v",
+        "attn_output",
+        "ffn_gate",
+        "ffn_up",
+        "ffn_down",
+    ];
+    let names: Vec<String> = names.iter().map(|n| format!("blk.0.{n}.weight")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let matrix = imatrix(&at("i.dat"), &names, 256);
+    let weighted = at("weighted.gguf");
+    succeeds(&[
+        "quantize",
+        "--imatrix",
+        text(&matrix),
+        text(&model),
+        text(&weighted),
+        "Q4_K_S",
+    ]);
+    let out = succeeds(&[
+        "verify",
+        text(&weighted),
+        "--source",
+        text(&model),
+        "--imatrix",
+        text(&matrix),
+    ]);
+    assert!(out.contains("with the importance matrix"), "{out}");
+    let done = quantsmith(&["verify", text(&weighted), "--source", text(&model)])
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(
+        out.contains("an importance matrix that was not given") && out.contains("worst rows"),
+        "{out}"
+    );
+
+    // Through a 16-bit file.
+    let (half, two) = (at("f16.gguf"), at("two.gguf"));
+    succeeds(&["quantize", text(&model), text(&half), "F16"]);
+    succeeds(&["quantize", text(&half), text(&two), "Q8_0"]);
+    let out = succeeds(&["verify", text(&two), "--source", text(&model)]);
+    assert!(out.contains("without importance, through f16"), "{out}");
+}
+
+#[test]
+fn what_is_no_image_of_its_source_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let model = tiny(&at("tiny.gguf"), 1, plain);
+    let made = at("made.gguf");
+    succeeds(&[
+        "quantize",
+        "--tensor-type",
+        "ffn_up=q8_0",
+        text(&model),
+        text(&made),
+        "Q4_0",
+    ]);
+    let out = succeeds(&["verify", text(&made), "--source", text(&model)]);
+    assert!(
+        out.contains("1 tensors have other types than Q4_0's recipe: blk.0.ffn_up.weight (q8_0, not q4_0)"),
+        "{out}"
+    );
+    // One changed nibble.
+    damage(&made, "blk.0.attn_v.weight", 18 * 8 * 5 + 3, &[0x5a]);
+    let done = quantsmith(&["verify", "--json", text(&made), "--source", text(&model)])
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let report: Json = serde_json::from_slice(&done.stdout).unwrap();
+    let tensors = report[0]["image"]["tensors"].as_array().unwrap();
+    let differing: Vec<&Json> = tensors.iter().filter(|t| t["result"] != "exact").collect();
+    assert_eq!(differing.len(), 1);
+    assert_eq!(differing[0]["name"], "blk.0.attn_v.weight");
+    assert_eq!(differing[0]["worst_rows"][0][0], 5);
+    assert_eq!(differing[0]["equal_blocks"], 63.0 / 64.0);
+    // Another model altogether.
+    let other = tiny(&at("other.gguf"), 1, |_, i, _| {
+        ((i * 31 % 97) as f32 - 48.0) / 100.0
+    });
+    let done = quantsmith(&["verify", text(&made), "--source", text(&other)])
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(out.contains("does not resemble its source"), "{out}");
+    // Tensors that only one side has.
+    let larger = tiny(&at("larger.gguf"), 2, plain);
+    let done = quantsmith(&["verify", text(&made), "--source", text(&larger)])
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(out.contains("blk.1.attn_q.weight: missing"), "{out}");
+}
+
+#[test]
+fn diff_tells_keys_and_tensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = tiny(&dir.path().join("a.gguf"), 1, plain);
+    let b = dir.path().join("b.gguf");
+    fs::copy(&a, &b).unwrap();
+    let out = succeeds(&["diff", text(&a), text(&b)]);
+    assert!(
+        out.contains("0 keys and 0 tensors differ; 9 tensors are equal"),
+        "{out}"
+    );
+    succeeds(&["meta", "set", text(&b), "general.name=Other", "x.y=u8:1"]);
+    succeeds(&["meta", "delete", text(&b), "tokenizer.ggml.eos_token_id"]);
+    damage(&b, "blk.0.attn_q.weight", 4, &1f32.to_le_bytes());
+    let done = quantsmith(&["diff", text(&a), text(&b)]).output().unwrap();
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(1));
+    for part in [
+        "- general.name = \"Tiny\"",
+        "+ general.name = \"Other\"",
+        "+ x.y = 1",
+        "- tokenizer.ggml.eos_token_id = 19",
+        "! tensor blk.0.attn_q.weight: f32, 1 of 2048 blocks differ",
+        "3 keys and 1 tensors differ; 8 tensors are equal",
+    ] {
+        assert!(out.contains(part), "{part:?} is not in {out:?}");
+    }
+    let quant = dir.path().join("q.gguf");
+    succeeds(&["quantize", text(&a), text(&quant), "Q8_0"]);
+    let done = quantsmith(&["diff", "--json", text(&a), text(&quant)])
+        .output()
+        .unwrap();
+    let report: Json = serde_json::from_slice(&done.stdout).unwrap();
+    let tensor = &report["tensors"][0];
+    assert_eq!(tensor["types"], serde_json::json!(["f32", "q8_0"]));
+    let relative = tensor["data"]["relative_rms"].as_f64().unwrap();
+    assert!(relative > 1e-4 && relative < 0.01, "{relative}");
+}
+
+#[test]
+fn digests_are_those_of_tensor_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = tiny(&dir.path().join("tiny.gguf"), 1, plain);
+    let path = text(&model);
+    let out = succeeds(&["hash", "--all", "--uuid", path]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 9 * 3 + 4);
+    assert!(lines[0].starts_with("xxh64     ") && lines[0].ends_with(&format!("  {path}:token_embd.weight")));
+    assert!(lines[30].starts_with("uuid      "), "{}", lines[30]);
+    // A metadata edit changes the file and not its digests.
+    let manifest = dir.path().join("manifest");
+    fs::write(&manifest, &out).unwrap();
+    let whole = succeeds(&["hash", "--file", path]);
+    succeeds(&["meta", "set", path, "general.name=Another name altogether"]);
+    assert_ne!(succeeds(&["hash", "--file", path]), whole);
+    let checked = succeeds(&["hash", "--all", "--check", text(&manifest), path]);
+    assert!(checked.lines().all(|l| l.ends_with("  -  Ok")), "{checked}");
+    damage(&model, "blk.0.attn_q.weight", 0, &[1, 2, 3]);
+    fails(&["hash", "--check", text(&manifest), path], &["2 digests differ"]);
+}
+
+#[test]
+fn a_directory_is_checked_by_its_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("table");
+    let model = tiny(&dir.path().join("tiny.gguf"), 1, plain);
+    succeeds(&[
+        "table",
+        text(&model),
+        "--no-eval",
+        "--types",
+        "Q8_0,Q4_K,Q4_K_M",
+        "--out",
+        text(&table),
+    ]);
+    assert_eq!(
+        names(&table),
+        [
+            "SHA256SUMS",
+            "tiny-Q4_K.gguf",
+            "tiny-Q4_K_M.gguf",
+            "tiny-Q8_0.gguf"
+        ]
+    );
+    let out = succeeds(&["verify", "--strict", text(&table)]);
+    assert!(out.contains("SHA256SUMS: all digests match"), "{out}");
+    // The format is sha256sum's.
+    let system = std::process::Command::new("sha256sum")
+        .args(["-c", "SHA256SUMS"])
+        .current_dir(&table)
+        .output();
+    if let Ok(done) = system {
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    }
+    damage(&table.join("tiny-Q8_0.gguf"), "blk.0.attn_q.weight", 5, &[0x55]);
+    let done = quantsmith(&["verify", text(&table)]).output().unwrap();
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(
+        out.contains("tiny-Q8_0.gguf: SHA-256") && out.contains("expected"),
+        "{out}"
+    );
+    succeeds(&["hash", "--write", text(&table)]);
+    succeeds(&["verify", text(&table)]);
+    fs::remove_file(table.join("tiny-Q4_K.gguf")).unwrap();
+    fails(&["verify", text(&table)], &["1 errors found"]);
+}
+
+#[test]
+fn metadata_is_edited_without_touching_tensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = tiny(&dir.path().join("tiny.gguf"), 1, plain);
+    let path = text(&model);
+    let digests = succeeds(&["hash", "--sha256", path]);
+    let template = dir.path().join("template.jinja");
+    fs::write(
+        &template,
+        "{% for m in messages %}\n{{ m.content }}\n{% endfor %}\n",
+    )
+    .unwrap();
+    let out = succeeds(&["meta", "set", path, "--chat-template", text(&template)]);
+    assert!(out.contains("written anew"), "{out}");
+    let shown = succeeds(&["meta", "get", path, "tokenizer.chat_template"]);
+    assert_eq!(shown, fs::read_to_string(&template).unwrap());
+    let out = succeeds(&["meta", "set", path, "general.name=Tine"]);
+    assert!(out.contains("changed in place"), "{out}");
+    assert_eq!(succeeds(&["meta", "get", path, "general.name"]), "Tine");
+    let out = succeeds(&["meta", "set", path, "general.name=Tine"]);
+    assert!(out.contains("unchanged"), "{out}");
+
+    let other = tiny(&dir.path().join("other.gguf"), 1, plain);
+    let copy = dir.path().join("copy.gguf");
+    succeeds(&[
+        "meta",
+        "copy",
+        path,
+        text(&other),
+        "tokenizer.*",
+        "general.name",
+        "-o",
+        text(&copy),
+    ]);
+    assert_eq!(
+        succeeds(&["meta", "get", text(&copy), "tokenizer.chat_template"]),
+        shown
+    );
+    assert_eq!(succeeds(&["meta", "get", text(&other), "general.name"]), "Tiny");
+    succeeds(&["meta", "delete", path, "tokenizer.chat_template"]);
+    fails(&["meta", "get", path, "tokenizer.chat_template"], &["no key"]);
+    fails(&["meta", "delete", path, "nothing"], &["no key \"nothing\""]);
+    fails(
+        &["meta", "copy", path, text(&other), "nothing*"],
+        &["no key \"nothing*\""],
+    );
+    fails(&["meta", "set", path, "new=1"], &["type is needed"]);
+    fails(
+        &["meta", "set", path, "general.alignment=u32:33"],
+        &["general.alignment", "power of two"],
+    );
+    assert_eq!(succeeds(&["hash", "--sha256", path]), digests);
+    let all: Json = serde_json::from_str(&succeeds(&["meta", "get", "--json", path])).unwrap();
+    assert_eq!(all["llama.block_count"]["value"], 1);
+    assert_eq!(names(dir.path()).len(), 4, "{:?}", names(dir.path()));
+    let out = succeeds(&["meta", "recover", path]);
+    assert!(out.contains("nothing to restore"), "{out}");
+}

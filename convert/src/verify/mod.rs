@@ -1,0 +1,199 @@
+//! Checks of GGUF files: of one by itself ([`check`]), and of one against the source it was made from
+//! ([`compare`](image::compare)).
+
+mod blocks;
+pub mod image;
+
+use gguf::{GgufModel, TensorInfo};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// Most findings kept of one tensor.
+const FINDINGS_PER_TENSOR: usize = 3;
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something unusual that readers accept.
+    Warning,
+    /// Something that makes the model unusable or its results wrong.
+    Error,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How grave it is.
+    pub severity: Severity,
+    /// The tensor, key or file.
+    pub subject: String,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl Finding {
+    /// An error.
+    pub fn error(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            subject: subject.into(),
+            message: message.into(),
+        }
+    }
+
+    /// A warning.
+    pub fn warning(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            subject: subject.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Told how many bytes of tensors were looked at since its last call, from many threads.
+pub type OnBytes<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Checks a model that opened well: file sizes, padding, every block of every tensor (finite scales and
+/// decoded values, patterns that the type does not have), names against hyperparameters.
+///
+/// # Errors
+/// When tensor data cannot be read. What is wrong with the model is found, not an error.
+pub fn check(model: &GgufModel, on_bytes: OnBytes<'_>) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    check_sizes(model, &mut findings)?;
+    check_layers(model, &mut findings);
+    for tensor in model.tensors() {
+        findings.extend(check_tensor(model, tensor.index, tensor.info, on_bytes)?);
+    }
+    Ok(findings)
+}
+
+/// Files end where the last tensor ends, padded or not, and padding is zeros.
+fn check_sizes(model: &GgufModel, findings: &mut Vec<Finding>) -> Result<()> {
+    for file in model.files() {
+        let subject = file.path().display().to_string();
+        let end = file.data_offset().saturating_add(file.header().data_len);
+        let padded = end.div_ceil(file.alignment()).saturating_mul(file.alignment());
+        if file.length() > padded {
+            findings.push(Finding::warning(
+                subject.clone(),
+                format!(
+                    "{} bytes after the end of the last tensor",
+                    file.length() - padded
+                ),
+            ));
+        } else if file.length() < padded && !file.tensors().is_empty() && file.length() != end {
+            findings.push(Finding::warning(
+                subject.clone(),
+                format!(
+                    "the padding of the last tensor is cut: {} bytes, {padded} expected",
+                    file.length()
+                ),
+            ));
+        }
+        let dirty = file.dirty_padding()?;
+        if dirty > 0 {
+            findings.push(Finding::warning(
+                subject,
+                format!("{dirty} bytes of padding are not zero: something leaked into the file"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Every block that tensors are named for exists by `block_count`.
+fn check_layers(model: &GgufModel, findings: &mut Vec<Finding>) {
+    let metadata = model.metadata();
+    if metadata.architecture().is_empty() {
+        findings.push(Finding::error("general.architecture", "missing or not text"));
+        return;
+    }
+    let Some(value) = metadata.arch("block_count") else {
+        return;
+    };
+    let key = format!("{}.block_count", metadata.architecture());
+    let Some(count) = value.as_u64() else {
+        findings.push(Finding::error(key, "not a whole number"));
+        return;
+    };
+    let layers: std::collections::BTreeSet<u64> = model
+        .tensors()
+        .filter_map(|t| t.info.name.strip_prefix("blk.")?.split('.').next()?.parse().ok())
+        .collect();
+    let Some(&last) = layers.last() else {
+        // A vocabulary or a projector has none.
+        return;
+    };
+    if last >= count {
+        findings.push(Finding::error(
+            key,
+            format!("{count}, but there are tensors of block {last}"),
+        ));
+    } else if (layers.len() as u64) < count {
+        findings.push(Finding::warning(
+            key,
+            format!("{count}, but tensors of only {} blocks", layers.len()),
+        ));
+    }
+}
+
+fn check_tensor(
+    model: &GgufModel,
+    index: usize,
+    info: &TensorInfo,
+    on_bytes: OnBytes<'_>,
+) -> Result<Vec<Finding>> {
+    let pieces = blocks::pieces(info);
+    let faults: Vec<blocks::Fault> = pieces
+        .into_par_iter()
+        .map(|range| {
+            let bytes = model.bytes(index, range.clone())?;
+            on_bytes(range.end - range.start);
+            Ok(blocks::faults(info, range.start, &bytes))
+        })
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    let many = faults.iter().filter(|f| f.severity == Severity::Error).count();
+    let mut findings: Vec<Finding> = faults
+        .iter()
+        .take(FINDINGS_PER_TENSOR)
+        .map(|fault| Finding {
+            severity: fault.severity,
+            subject: format!("tensor {}", info.name),
+            message: format!("row {}, column {}: {}", fault.row, fault.column, fault.what),
+        })
+        .collect();
+    if faults.len() > FINDINGS_PER_TENSOR {
+        let found = format!(
+            "{} parts of it are not as they should be, {many} of them invalid",
+            faults.len()
+        );
+        let severity = if many > 0 {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        findings.push(Finding {
+            severity,
+            subject: format!("tensor {}", info.name),
+            message: found,
+        });
+    }
+    Ok(findings)
+}
+
+/// Cannot happen for tensors of a model, whose lengths are checked.
+fn codec_error(model: &GgufModel, info: &TensorInfo, source: quants::Error) -> Error {
+    Error::Codec {
+        path: model.path().to_path_buf(),
+        tensor: info.name.clone(),
+        source,
+    }
+}

@@ -1,0 +1,69 @@
+//! Bodies of fuzz targets: any bytes may be given; a panic is a finding.
+
+use crate::split::{Limit, SplitOptions, plan};
+use crate::{FilePlan, Header};
+
+/// Parses a header; what is accepted keeps the promises of [`crate::TensorInfo`].
+pub fn header(data: &[u8]) {
+    let Ok(header) = Header::parse_bytes(data) else {
+        return;
+    };
+    let mut next = 0;
+    for tensor in &header.tensors {
+        assert!(tensor.elements() > 0 && tensor.size_bytes() > 0);
+        assert!(tensor.offset >= next, "tensors overlap");
+        next = tensor.offset + tensor.size_bytes();
+    }
+    assert!(header.data_offset >= header.end && header.end <= data.len() as u64);
+}
+
+/// What is read, written and read again is the same.
+pub fn round_trip(data: &[u8]) {
+    let Ok(first) = Header::parse_bytes(data) else {
+        return;
+    };
+    let tensors = |h: &Header| -> Vec<_> {
+        h.tensors
+            .iter()
+            .map(|t| (t.name.clone(), t.shape.clone(), t.ty))
+            .collect()
+    };
+    // Names longer than stock llama.cpp reads are inspected and not written.
+    let Ok(plan) = FilePlan::new(first.metadata.clone(), tensors(&first)) else {
+        return;
+    };
+    let written = plan.header_bytes().expect("what was read can be written");
+    let second = Header::parse_bytes(&written).expect("what was written can be read");
+    let again = FilePlan::new(second.metadata.clone(), tensors(&second))
+        .and_then(|p| p.header_bytes())
+        .expect("and written again");
+    assert!(written == again, "the second writing differs from the first");
+    assert_eq!(plan.header_len(), written.len() as u64);
+}
+
+/// Cutting into shards loses and repeats no tensor, whatever the limit.
+pub fn shards(data: &[u8]) {
+    let Some((&limit, data)) = data.split_first() else {
+        return;
+    };
+    let Ok(header) = Header::parse_bytes(data) else {
+        return;
+    };
+    let tensors: Vec<_> = header
+        .tensors
+        .iter()
+        .map(|t| (t.name.clone(), t.shape.clone(), t.ty))
+        .collect();
+    let options = SplitOptions {
+        limit: if limit & 1 == 0 {
+            Limit::Tensors(u64::from(limit >> 2))
+        } else {
+            Limit::Bytes(1 << (limit >> 2))
+        },
+        no_tensor_first_split: limit & 2 != 0,
+    };
+    if let Ok(plans) = plan(&header.metadata, tensors, &options) {
+        let names = plans.iter().flat_map(|p| p.tensors.iter().map(|t| &t.name));
+        assert!(names.eq(header.tensors.iter().map(|t| &t.name)));
+    }
+}

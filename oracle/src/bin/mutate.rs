@@ -1,0 +1,370 @@
+//! Mutated inputs through the parsers, for machines without a fuzzer, and the count that the project has to
+//! hold: 100,000 mutated files through `inspect` and `verify` without a crash, a hang of more than a second,
+//! or more than 64 MiB beyond the file.
+//!
+//! ```text
+//! mutate files [--count N] [--seed N]                 the count above
+//! mutate target NAME|all [--seconds N] [--seed N]     one fuzz target, from its corpus
+//! mutate seeds DIR                                    writes the seed corpora
+//! ```
+//!
+//! A finding is kept under `fuzz/crashes/NAME`, where the tests replay it.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use peak_alloc::PeakAlloc;
+use quantsmith::fuzzing::{Mutator, TARGETS, Target, find, inspect_and_verify, seed_model};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Longest time that one file may take.
+const MAX_TIME: Duration = Duration::from_secs(1);
+/// Memory that one file may take beyond its own size, in bytes.
+const MAX_MEMORY: usize = 64 << 20;
+/// Time after which an input counts as hanging for good.
+const HANG: Duration = Duration::from_secs(30);
+
+/// What was seen over all inputs.
+#[derive(Default)]
+struct Seen {
+    inputs: u64,
+    findings: BTreeMap<&'static str, u64>,
+    slowest: Duration,
+    largest: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let option = |name: &str, default: u64| -> anyhow::Result<u64> {
+        match args.iter().position(|a| a == name) {
+            Some(at) => args
+                .get(at + 1)
+                .context("a number is missing")?
+                .parse()
+                .context(name.to_owned()),
+            None => Ok(default),
+        }
+    };
+    let seed = option("--seed", 2026)?;
+    std::panic::set_hook(Box::new(|_| {}));
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let clean = match words.as_slice() {
+        ["files", ..] => files(option("--count", 100_000)?, seed)?,
+        ["target", name, ..] => {
+            let seconds = Duration::from_secs(option("--seconds", 60)?);
+            let chosen: Vec<Target> = match *name {
+                "all" => TARGETS.to_vec(),
+                name => vec![find(name).with_context(|| format!("no target {name:?}"))?],
+            };
+            let mut clean = true;
+            for target in chosen {
+                clean &= fuzz(target, seconds, seed)?;
+            }
+            clean
+        }
+        ["seeds", folder, ..] => return write_seeds(Path::new(folder)),
+        _ => bail!("usage: mutate files|target NAME|seeds DIR (see the head of the source)"),
+    };
+    if !clean {
+        bail!("there are findings");
+    }
+    Ok(())
+}
+
+/// The repository's folder of corpora.
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
+}
+
+/// The fastest place for small files.
+fn scratch() -> anyhow::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    Ok(if memory.is_dir() {
+        tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir())?
+    } else {
+        tempfile::tempdir()?
+    })
+}
+
+/// Runs one input and notes what it cost.
+fn observe(
+    seen: &mut Seen,
+    kept: &Path,
+    input: &[u8],
+    limits: bool,
+    run: impl FnOnce(),
+) -> anyhow::Result<()> {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let epoch = *EPOCH.get_or_init(Instant::now);
+    STARTED.store(epoch.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+    if seen.inputs == 0 {
+        // What never returns is kept by a thread beside it, and ends the run.
+        let last = kept.join("hang");
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(HANG);
+                let started = STARTED.load(Ordering::Relaxed);
+                if started > 0 && epoch.elapsed().as_millis() as u64 > started + HANG.as_millis() as u64 {
+                    eprintln!(
+                        "an input does not return; seed and count say which ({})",
+                        last.display()
+                    );
+                    std::process::exit(3);
+                }
+            }
+        });
+    }
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let start = Instant::now();
+    let done = catch_unwind(AssertUnwindSafe(run));
+    let took = start.elapsed();
+    STARTED.store(0, Ordering::Relaxed);
+    let memory = MEMORY
+        .peak_usage()
+        .saturating_sub(before)
+        .saturating_sub(input.len());
+    seen.inputs += 1;
+    seen.slowest = seen.slowest.max(took);
+    seen.largest = seen.largest.max(memory);
+    let what = match done {
+        Err(_) => "panic",
+        Ok(()) if limits && took > MAX_TIME => "slow",
+        Ok(()) if limits && memory > MAX_MEMORY => "memory",
+        Ok(()) => return Ok(()),
+    };
+    *seen.findings.entry(what).or_default() += 1;
+    std::fs::create_dir_all(kept)?;
+    let digest = input.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, &b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    });
+    let path = kept.join(format!("{what}-{digest:016x}"));
+    std::fs::write(&path, input)?;
+    eprintln!("{what}: {} ({took:?}, {memory} bytes)", path.display());
+    Ok(())
+}
+
+static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+
+fn report(name: &str, seen: &Seen, started: Instant) -> bool {
+    println!(
+        "{name}: {} inputs in {:.0} s, findings {:?}, slowest {:.3} s, most memory beyond the input {:.1} MiB",
+        seen.inputs,
+        started.elapsed().as_secs_f64(),
+        seen.findings,
+        seen.slowest.as_secs_f64(),
+        seen.largest as f64 / f64::from(1 << 20),
+    );
+    seen.findings.is_empty()
+}
+
+fn files(count: u64, seed: u64) -> anyhow::Result<bool> {
+    let folder = scratch()?;
+    let path = folder.path().join("mutated.gguf");
+    seed_model(&path)?;
+    let mut seeds = vec![std::fs::read(&path)?];
+    seeds.extend(corpus("gguf_commands")?);
+    let mut mutator = Mutator::new(seed);
+    let mut seen = Seen::default();
+    let started = Instant::now();
+    // What the first use of everything allocates for good is not counted.
+    inspect_and_verify(&path);
+    for index in 0..count {
+        let base = &seeds[index as usize % seeds.len()];
+        let other = &seeds[(index as usize / 7) % seeds.len()];
+        let input = mutator.mutate(base, other);
+        std::fs::write(&path, &input)?;
+        let kept = home().join("crashes/gguf_commands");
+        observe(&mut seen, &kept, &input, true, || inspect_and_verify(&path))?;
+    }
+    Ok(report("inspect and verify", &seen, started))
+}
+
+/// The inputs in a target's corpus.
+fn corpus(name: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let folder = home().join("corpus").join(name);
+    let mut paths: Vec<PathBuf> = match folder.read_dir() {
+        Ok(entries) => entries.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?,
+        Err(_) => Vec::new(),
+    };
+    paths.sort();
+    paths.iter().map(|p| Ok(std::fs::read(p)?)).collect()
+}
+
+fn fuzz(target: Target, time: Duration, seed: u64) -> anyhow::Result<bool> {
+    let mut pool = corpus(target.name)?;
+    if pool.is_empty() {
+        pool.push(b"seed".to_vec());
+    }
+    let kept = home().join("crashes").join(target.name);
+    let mut mutator = Mutator::new(seed);
+    let mut seen = Seen::default();
+    let started = Instant::now();
+    let mut at = 0usize;
+    while started.elapsed() < time {
+        at += 1;
+        let input = mutator.mutate(&pool[at % pool.len()], &pool[at / 5 % pool.len()]);
+        observe(&mut seen, &kept, &input, false, || (target.run)(&input))?;
+        // Without coverage to go by, some mutants are kept to be mutated again.
+        if at.is_multiple_of(50) && input.len() < 1 << 16 {
+            if pool.len() < 256 {
+                pool.push(input);
+            } else {
+                let slot = 8 + at / 50 % 248;
+                pool[slot] = input;
+            }
+        }
+    }
+    Ok(report(target.name, &seen, started))
+}
+
+/// Writes the seed corpora, small and reproducible.
+fn write_seeds(folder: &Path) -> anyhow::Result<()> {
+    let put = |target: &str, name: &str, bytes: &[u8]| -> anyhow::Result<()> {
+        let folder = folder.join(target);
+        std::fs::create_dir_all(&folder)?;
+        Ok(std::fs::write(folder.join(name), bytes)?)
+    };
+    let scratch = scratch()?;
+    let model = scratch.path().join("seed.gguf");
+    seed_model(&model)?;
+    let bytes = std::fs::read(&model)?;
+    let header = gguf::GgufFile::open(&model)?.data_offset() as usize;
+    for target in ["gguf_header", "gguf_round_trip", "tokenizer"] {
+        put(target, "every-type", &bytes[..header])?;
+    }
+    put("gguf_shards", "two-a-shard", &[&[8], &bytes[..header]].concat())?;
+    put("gguf_commands", "every-type", &bytes)?;
+
+    let mut matrix = imatrix::ImportanceMatrix {
+        datasets: vec!["text".into()],
+        chunk_count: 2,
+        chunk_size: 4,
+        ..Default::default()
+    };
+    let entry = |sums: Vec<f32>, counts: Vec<f32>| imatrix::Entry { sums, counts };
+    matrix.entries.insert(
+        "blk.0.a.weight".into(),
+        entry(vec![1.0, 2.0, 3.0, 4.0], vec![8.0]),
+    );
+    matrix.entries.insert(
+        "blk.0.b.weight".into(),
+        entry(vec![1.0, 0.0, 0.0, 4.0], vec![8.0, 0.0]),
+    );
+    let path = scratch.path().join("i.gguf");
+    matrix.save(&path)?;
+    put("imatrix", "gguf", &std::fs::read(&path)?)?;
+    matrix.entries.shift_remove("blk.0.b.weight");
+    let path = scratch.path().join("i.dat");
+    matrix.to_legacy_form().save(&path)?;
+    put("imatrix", "legacy", &std::fs::read(&path)?)?;
+
+    let safetensors = |header: &str, data: usize| {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.resize(bytes.len() + data, 0x3f);
+        bytes
+    };
+    let header = r#"{"__metadata__":{"format":"pt"},"model.norm.weight":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"model.layers.0.self_attn.q_proj.weight":{"dtype":"BF16","shape":[8,8],"data_offsets":[32,160]}}"#;
+    put("safetensors", "two-tensors", &safetensors(header, 160))?;
+    put(
+        "safetensors_index",
+        "two-files",
+        br#"{"metadata":{"total_size":64},"weight_map":{"model.norm.weight":"model-00001-of-00002.safetensors","model.layers.0.input_layernorm.weight":"model-00002-of-00002.safetensors"}}"#,
+    )?;
+    for (name, class, more) in [
+        (
+            "llama",
+            "LlamaForCausalLM",
+            r#""rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192}"#,
+        ),
+        (
+            "qwen2",
+            "Qwen2ForCausalLM",
+            r#""rope_theta":1000000.0,"tie_word_embeddings":true"#,
+        ),
+        (
+            "mixtral",
+            "MixtralForCausalLM",
+            r#""num_local_experts":2,"num_experts_per_tok":1"#,
+        ),
+        (
+            "gemma2",
+            "Gemma2ForCausalLM",
+            r#""head_dim":4,"sliding_window":8,"final_logit_softcapping":30.0"#,
+        ),
+    ] {
+        let text = format!(
+            r#"{{"architectures":["{class}"],"hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":4,"rms_norm_eps":1e-5,"max_position_embeddings":64,{more}}}"#
+        );
+        put("config_json", name, text.as_bytes())?;
+    }
+    let bpe = r#"{"version":"1.0","added_tokens":[{"id":3,"content":"<|end|>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]}}"#;
+    let spm = r#"{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":{"type":"Sequence","decoders":[{"type":"ByteFallback"}]},"model":{"type":"BPE","byte_fallback":true,"unk_token":"<unk>","vocab":{"<unk>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"#;
+    put("tokenizer_json", "byte-level", bpe.as_bytes())?;
+    put("tokenizer_json", "byte-fallback", spm.as_bytes())?;
+    let mut proto = Vec::new();
+    for (text, kind) in [
+        ("<unk>", 2u8),
+        ("<s>", 3),
+        ("</s>", 3),
+        ("<0x0A>", 6),
+        ("\u{2581}a", 1),
+    ] {
+        let mut piece = vec![0x0a, text.len() as u8];
+        piece.extend(text.as_bytes());
+        piece.push(0x15);
+        piece.extend((-1f32).to_le_bytes());
+        piece.extend([0x18, kind]);
+        proto.extend([0x0a, piece.len() as u8]);
+        proto.extend(piece);
+    }
+    put("sentencepiece", "five-pieces", &proto)?;
+    let digest = "0".repeat(64);
+    put(
+        "manifest",
+        "one-file",
+        format!("{digest}  a-Q8_0.gguf\n").as_bytes(),
+    )?;
+
+    let mut logits = b"_logits_".to_vec();
+    for word in [4u32, 3, 1, 1, 2, 0, 1] {
+        logits.extend(word.to_le_bytes());
+    }
+    logits.extend([0; 16]);
+    put("logits_file", "one-window", &logits)?;
+    for (index, info) in gguf::TYPES.iter().enumerate() {
+        let weights: Vec<f32> = (0..info.block_len.max(32))
+            .map(|i| (i as f32 - 15.5) / 8.0)
+            .collect();
+        let raw: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+        put("encode", info.name, &[&[index as u8, 0], raw.as_slice()].concat())?;
+        let block: Vec<u8> = (0..info.block_bytes).map(|i| (i * 37 % 251) as u8).collect();
+        put("decode", info.name, &[&[index as u8], block.as_slice()].concat())?;
+    }
+    put(
+        "recipe",
+        "llama",
+        &(0..120).map(|i| (i * 29 % 256) as u8).collect::<Vec<u8>>(),
+    )?;
+    put(
+        "recipe",
+        "experts",
+        &(0..160).map(|i| (i * 53 % 256) as u8 | 1).collect::<Vec<u8>>(),
+    )?;
+    for (index, name) in ["llama", "gpt2", "bert", "t5", "rwkv", "plamo2"]
+        .into_iter()
+        .enumerate()
+    {
+        let mut bytes = vec![index as u8, 0, 128];
+        bytes.extend(b"a\0b\0ab\0<0x0A>\0\xe2\x96\x81a\0abab ab\na b <s> ab\xff");
+        put("vocabulary", name, &bytes)?;
+    }
+    Ok(())
+}
