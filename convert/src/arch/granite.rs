@@ -30,7 +30,7 @@ pub(super) static GRANITE_MOE: Architecture = Architecture {
     ..PLAIN
 };
 
-const EXPERTS: &[Rule] = &[
+pub(super) const EXPERTS: &[Rule] = &[
     copy(
         "model.layers.{}.block_sparse_moe.router.layer",
         "blk.{}.ffn_gate_inp",
@@ -82,7 +82,7 @@ pub(super) fn granite_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-fn granite_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn granite_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     granite_keys(hp, keys)?;
     let shared = hp.opt_u32(&["shared_intermediate_size"])?;
     keys.set_some("expert_shared_feed_forward_length", shared.filter(|&n| n > 0));

@@ -55,8 +55,39 @@ impl Hparams {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
+    /// Blocks of the output.
     pub(crate) fn block_count(&self) -> u32 {
         self.block_count
+    }
+
+    /// Adds blocks that the configuration does not count.
+    ///
+    /// # Errors
+    /// More blocks than any model has.
+    pub(crate) fn add_blocks(&mut self, more: u32) -> Result<()> {
+        match self.block_count.checked_add(more).filter(|&n| n <= MAX_BLOCKS) {
+            Some(n) => self.block_count = n,
+            None => {
+                return Err(self.error(format!(
+                    "{} blocks and {more} more, at most {MAX_BLOCKS} expected",
+                    self.block_count
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The strings of a list; `None` when there is no list.
+    pub(crate) fn strings(&self, key: &str) -> Option<Vec<&str>> {
+        let list = self.find(&[key])?.as_array()?;
+        Some(list.iter().map(|v| v.as_str().unwrap_or("")).collect())
+    }
+
+    /// A value from a map inside the configuration.
+    pub(crate) fn inside(&self, map: &str, key: &str) -> Result<&Value> {
+        self.find(&[map])
+            .and_then(|m| m.get(key))
+            .ok_or_else(|| self.error(format!("no key {key} in {map}")))
     }
 
     pub(crate) fn error(&self, message: String) -> Error {

@@ -7,15 +7,26 @@
 mod bloom;
 mod cohere;
 mod common;
+mod dbrx;
+mod deepseek;
+mod ernie;
+mod experts;
 mod falcon;
 mod gemma;
 mod glm;
 mod gpt2;
+mod gpt_oss;
 mod gptneox;
 mod granite;
+mod granite_hybrid;
+mod hooks;
 mod hparams;
+mod hybrid;
 mod internlm2;
 mod llama;
+mod llama4;
+mod mamba;
+mod moe;
 mod mpt;
 mod names;
 mod nemotron;
@@ -24,19 +35,23 @@ mod phi;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
+mod qwen3next;
 mod rope;
 mod rows;
 mod seed_oss;
 mod stablelm;
 mod starcoder2;
+mod view;
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
+pub(crate) use hooks::Hooks;
 pub(crate) use hparams::{Hparams, Keys};
-pub(crate) use names::{Match, Rule, Transform, ignored, resolve};
+pub(crate) use names::{Match, Rearrange, RowFactors, Rule, Transform, ignored, resolve};
 pub(crate) use rows::{Rows, Strided};
+pub(crate) use view::{View, Walk};
 
 use crate::tokenizer::{VocabKind, VocabRequest};
 use crate::{Error, Result};
@@ -103,6 +118,8 @@ pub(crate) struct Architecture {
     pub(crate) vocabulary: fn(&Value) -> VocabRequest,
     /// The configurations of its classes.
     pub(crate) model_types: &'static [&'static ModelType],
+    /// What few architectures need besides.
+    pub(crate) hooks: Hooks,
 }
 
 /// What an architecture is unless it says otherwise: tensors under their usual names, the usual keys, and a
@@ -116,6 +133,7 @@ const PLAIN: Architecture = Architecture {
     early: |_, _| Ok(()),
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
     model_types: &[],
+    hooks: Hooks::NONE,
 };
 
 /// Every architecture, in the order in which `convert --list` prints them.
@@ -153,6 +171,24 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &nemotron::NEMOTRON,
     &bloom::BLOOM,
     &mpt::MPT,
+    &deepseek::DEEPSEEK,
+    &deepseek::DEEPSEEK2,
+    &gpt_oss::GPT_OSS,
+    &llama4::LLAMA4,
+    &mamba::MAMBA,
+    &mamba::MAMBA2,
+    &moe::DOTS1,
+    &moe::GLM4_MOE,
+    &moe::MINIMAX_M2,
+    &dbrx::DBRX,
+    &granite_hybrid::GRANITE_HYBRID,
+    &qwen3next::QWEN3NEXT,
+    &ernie::ERNIE4_5,
+    &ernie::ERNIE4_5_MOE,
+    &hybrid::JAMBA,
+    &hybrid::FALCON_H1,
+    &hybrid::LFM2,
+    &hybrid::LFM2_MOE,
 ];
 
 /// Supported values of `architectures` in `config.json`, each with its `general.architecture`.

@@ -1,8 +1,17 @@
 //! Tensor names: patterns of a checkpoint's names, and the GGUF name and transform of each.
 
+use std::ops::Range;
+
 use super::Hparams;
 use super::rows::Rows;
+use super::view::View;
 use crate::Result;
+
+/// Rows of a stored tensor and what their elements are multiplied by.
+pub(crate) type RowFactors = Vec<(Range<u64>, f32)>;
+
+/// What an output tensor takes of the stored one; `None` when the stored shape does not allow it.
+pub(crate) type Rearrange = fn(&Hparams, View) -> Result<Option<View>>;
 
 /// What happens to a tensor between the checkpoint and the GGUF file.
 #[allow(dead_code, reason = "some of these only few architectures need")]
@@ -26,6 +35,11 @@ pub(crate) enum Transform {
     Scale(fn(&Hparams) -> Result<f32>),
     /// Every element by itself.
     Map(fn(f32) -> f32),
+    /// Dimensions split, exchanged and cut, then every element by itself where there is a function for it.
+    View(Rearrange, Option<fn(f32) -> f32>),
+    /// Rows multiplied by numbers from the configuration, one after the other. The function gets the number of
+    /// stored rows.
+    ScaleRows(fn(&Hparams, u64) -> Result<RowFactors>),
     /// One expert's matrix, to be stacked with those of the other experts.
     Expert,
     /// One of as many tensors as the function says, numbered like experts, to be stacked.

@@ -26,6 +26,7 @@ pub(super) static PHI3: Architecture = Architecture {
     generated: rope::long_factors,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Gpt2Class, VocabKind::Phi3]),
     model_types: &[&PHI3_TYPE],
+    ..PLAIN
 };
 
 pub(super) static PHIMOE: Architecture = Architecture {

@@ -70,6 +70,9 @@ pub(super) fn parameters(config: &Map<String, Value>) -> Map<String, Value> {
     if let Some(kind) = rope.get("type").filter(|v| !v.is_null()).cloned() {
         rope.entry("rope_type").or_insert(kind);
     }
+    if let Some(factor) = first(&["partial_rotary_factor", "rope_pct", "rope_percent"]) {
+        rope.entry("partial_rotary_factor").or_insert(factor);
+    }
     if let Some(length) = first(&["original_max_position_embeddings"]) {
         rope.entry("original_max_position_embeddings").or_insert(length);
     }

@@ -161,6 +161,8 @@ pub(super) struct VocabFiles {
     pub(super) tokenizer_config: Option<Json>,
     /// `config.json`.
     pub(super) config: Json,
+    /// What the number of tokens is rounded up to a multiple of.
+    pub(super) multiple: u64,
 }
 
 impl VocabFiles {
@@ -180,6 +182,7 @@ impl VocabFiles {
             tokenizer,
             tokenizer_config,
             config: config.clone(),
+            multiple: 1,
         })
     }
 
@@ -206,7 +209,12 @@ impl VocabFiles {
         else {
             return Ok(None);
         };
-        match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
+        let rounded = |n: u64| n.checked_next_multiple_of(self.multiple.max(1));
+        match value
+            .as_u64()
+            .and_then(rounded)
+            .and_then(|n| usize::try_from(n).ok())
+        {
             Some(n) if n <= MAX_TOKENS => Ok(Some(n)),
             _ => Err(input_error(
                 &self.dir.join("config.json"),

@@ -58,6 +58,12 @@ pub struct VocabRequest {
     pub ids: &'static [(&'static str, u32)],
     /// Set `tokenizer.ggml.add_space_prefix` of a SentencePiece vocabulary after everything else.
     pub space_prefix: Option<bool>,
+    /// The way of reading that [`Self::space_prefix`] is for, instead of a SentencePiece vocabulary.
+    pub space_prefix_for: Option<VocabKind>,
+    /// Write `add_prefix_space` of `tokenizer_config.json`, where it is there, after everything else.
+    pub space_prefix_from_config_last: bool,
+    /// The number of tokens is rounded up to a multiple of this (0 and 1: it is not).
+    pub multiple: u64,
     /// Set `tokenizer.ggml.add_bos_token` after everything else.
     pub add_bos: Option<bool>,
 }
@@ -143,7 +149,8 @@ pub enum FoundBy {
 
 /// Reads the vocabulary of the model directory `dir`, whose `config.json` is `config`.
 pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Result<Vocabulary> {
-    let files = VocabFiles::read(dir, config)?;
+    let mut files = VocabFiles::read(dir, config)?;
+    files.multiple = request.multiple;
     let mut metadata = Metadata::new();
     if request.space_prefix_from_config
         && let Some(space) = files.tokenizer_config("add_prefix_space")
@@ -168,6 +175,7 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     let Some(mut vocabulary) = vocabulary else {
         return Err(nothing_found(&files, request));
     };
+    let vocabulary_kind = vocabulary.kind;
     let metadata = &mut vocabulary.metadata;
     if !request.extra_special.is_empty() {
         let types: Vec<&str> = request.extra_special.iter().map(|(t, _)| &**t).collect();
@@ -180,8 +188,12 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     for (name, id) in request.ids {
         metadata.set_in_place(format!("tokenizer.ggml.{name}_token_id"), *id);
     }
-    if let Some(space) = request.space_prefix
-        && vocabulary.kind == VocabKind::SentencePiece
+    let kind = request.space_prefix_for.unwrap_or(VocabKind::SentencePiece);
+    if let Some(space) = request.space_prefix.filter(|_| vocabulary_kind == kind) {
+        metadata.set_in_place(ADD_SPACE_PREFIX, space);
+    }
+    if request.space_prefix_from_config_last
+        && let Some(space) = files.tokenizer_config("add_prefix_space").and_then(Json::as_bool)
     {
         metadata.set_in_place(ADD_SPACE_PREFIX, space);
     }

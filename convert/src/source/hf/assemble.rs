@@ -4,11 +4,14 @@ use gguf::TensorType;
 use indexmap::IndexMap;
 
 use super::element::Element;
+use super::gather::Gather;
 use super::layout::{Layout, Values};
 use super::outtype;
 use super::parts::Parts;
 use super::tensor_file::Entry;
-use crate::arch::{self, Architecture, Class, Generated, Hparams, Match, Rows, Rule, Strided, Transform};
+use crate::arch::{
+    self, Architecture, Class, Generated, Hparams, Match, Rearrange, Rows, Rule, Strided, Transform, View,
+};
 use crate::source::SourceTensor;
 use crate::{Error, Result};
 
@@ -22,6 +25,7 @@ const MAX_GGUF_DIMS: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Stored(Layout),
+    Gathered(Gather),
     Computed(Vec<f32>),
 }
 
@@ -124,7 +128,12 @@ impl<'a> Assembler<'a> {
     }
 
     fn map(&mut self, name: &str, at: (usize, usize)) -> Result<()> {
-        let matches = arch::resolve(self.architecture.rules, &self.class.canonical(name));
+        let canonical = (self.architecture.hooks.canonical)(self.hparams, self.class.canonical(name));
+        let Some(canonical) = canonical else {
+            self.left_out.push(name.to_owned());
+            return Ok(());
+        };
+        let matches = arch::resolve(self.architecture.rules, &canonical);
         if matches.is_empty() {
             return Err(self.fail(
                 at,
@@ -150,6 +159,12 @@ impl<'a> Assembler<'a> {
                 Transform::Skip => self.left_out.push(name.to_owned()),
                 Transform::Expert => self.expert(&found, at)?,
                 Transform::Numbered(_) => self.member(&found, at)?,
+                Transform::View(rearrange, map) => self.view(found, at, rearrange, map)?,
+                Transform::ScaleRows(factors) => {
+                    let shape = &self.parts.entry(at).shape;
+                    let factors = factors(self.hparams, shape.first().copied().unwrap_or(1))?;
+                    self.gathered(found, at, View::of(shape), |g| g.with_factors(factors))?;
+                }
                 _ => self.whole(found, at)?,
             }
         }
@@ -220,6 +235,47 @@ impl<'a> Assembler<'a> {
         }
         layout.push((at.0, entry.offset), &rows);
         self.push(found.name, shape, at.0, Content::Stored(layout));
+        Ok(())
+    }
+
+    /// A tensor whose dimensions are rearranged.
+    fn view(
+        &mut self,
+        found: Match,
+        at: (usize, usize),
+        rearrange: Rearrange,
+        map: Option<fn(f32) -> f32>,
+    ) -> Result<()> {
+        let view = match View::of(&self.parts.entry(at).shape) {
+            Some(view) => rearrange(self.hparams, view)?,
+            None => None,
+        };
+        self.gathered(found, at, view, |g| g.with_map(map))
+    }
+
+    fn gathered(
+        &mut self,
+        found: Match,
+        at: (usize, usize),
+        view: Option<View>,
+        finish: impl FnOnce(Gather) -> Gather,
+    ) -> Result<()> {
+        self.gguf_shape(at)?;
+        let entry = self.parts.entry(at);
+        let place = (at.0, entry.offset);
+        let element = self.element(at)?;
+        let gather = view.and_then(|view| Some((Gather::new(element, place, &view)?, view.shape())));
+        let Some((gather, mut shape)) = gather.filter(|(_, s)| (1..=MAX_GGUF_DIMS).contains(&s.len())) else {
+            return Err(self.fail(
+                at,
+                format!(
+                    "shape {:?} does not go with the numbers in config.json",
+                    entry.shape
+                ),
+            ));
+        };
+        shape.reverse();
+        self.push(found.name, shape, at.0, Content::Gathered(finish(gather)));
         Ok(())
     }
 
@@ -311,9 +367,12 @@ impl<'a> Assembler<'a> {
     }
 
     fn expert_count(&self) -> Result<u32> {
-        let count = self
-            .hparams
-            .u32(&["num_local_experts", "num_experts", "n_routed_experts"])?;
+        let count = self.hparams.u32(&[
+            "num_local_experts",
+            "num_experts",
+            "n_routed_experts",
+            "moe_num_experts",
+        ])?;
         self.checked_count(count)
     }
 
@@ -367,7 +426,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn push(&mut self, name: String, shape: Vec<u64>, shard: usize, content: Content) {
-        let ty = outtype::tensor_type(self.ty, &name, &shape);
+        let ty = outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices);
         self.tensors.push(SourceTensor {
             name,
             shape,

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod element;
+mod gather;
 mod layout;
 mod outtype;
 mod parts;
@@ -94,13 +95,18 @@ impl HfSource {
                  convert the original model"
             )));
         }
-        let hparams = Hparams::new(config_path.clone(), arch::complete(config))?;
+        let mut config = arch::complete(config);
+        (architecture.hooks.prepare)(&mut config);
+        let mut hparams = Hparams::new(config_path.clone(), config)?;
+        let architecture = (architecture.hooks.variant)(&hparams).unwrap_or(architecture);
 
         let parts = match Parts::open(dir, options.headers_suffice) {
             // A vocabulary needs no weights, though their type is noted when they are there.
             Err(_) if options.vocab_only => Parts::none(),
             parts => parts?,
         };
+        let more = (architecture.hooks.more_blocks)(&hparams, &mut parts.tensors.keys().map(String::as_str))?;
+        hparams.add_blocks(more)?;
         let matrices = parts
             .tensors
             .values()
@@ -202,6 +208,7 @@ impl Source for HfSource {
         let elements = self.elements(tensor, &rows);
         match &self.contents[tensor] {
             Content::Stored(layout) => layout.read_values(&self.parts, elements, out),
+            Content::Gathered(gather) => gather.read_values(&self.parts, elements, out),
             Content::Computed(values) => {
                 out.copy_from_slice(&values[elements.start as usize..elements.end as usize]);
                 Ok(())
@@ -214,6 +221,10 @@ impl Source for HfSource {
             Content::Stored(layout) if layout.is_stored_as(self.tensors[tensor].ty) => {
                 let elements = self.elements(tensor, &rows);
                 Ok(Some(Cow::Owned(layout.read_bytes(&self.parts, elements)?)))
+            }
+            Content::Gathered(gather) if gather.is_stored_as(self.tensors[tensor].ty) => {
+                let elements = self.elements(tensor, &rows);
+                Ok(Some(Cow::Owned(gather.read_bytes(&self.parts, elements)?)))
             }
             _ => Ok(None),
         }

@@ -81,11 +81,24 @@ pub(super) fn file_name_part(ty: TensorType) -> String {
     ty.name().to_ascii_uppercase()
 }
 
-/// GGUF names, between block number and suffix, of matrices that are always stored as F32.
-const ALWAYS_F32: [&str; 3] = ["ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd"];
+/// GGUF names, between block number and suffix, of matrices that are stored as F32.
+const SMALL: [&str; 11] = [
+    "ffn_gate_inp",
+    "ffn_gate_inp_shexp",
+    "position_embd",
+    "token_types",
+    "ssm_conv1d",
+    "time_mix_first",
+    "time_mix_w1",
+    "time_mix_w2",
+    "time_mix_decay_w1",
+    "time_mix_decay_w2",
+    "time_mix_lerp_fused",
+];
 
-/// The type of one tensor in a file whose matrices are of type `ty`.
-pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64]) -> TensorType {
+/// The type of one tensor in a file whose matrices are of type `ty`. With `all_matrices` no matrix is too small
+/// for it.
+pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64], all_matrices: bool) -> TensorType {
     let Some(stem) = name.strip_suffix(".weight") else {
         return TensorType::F32;
     };
@@ -93,7 +106,7 @@ pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64]) -> TensorTy
         return TensorType::F32;
     }
     let kind = stem.rsplit('.').next().unwrap_or(stem);
-    if ALWAYS_F32.contains(&kind) {
+    if !all_matrices && (SMALL.contains(&kind) || stem.ends_with(".shortconv.conv")) {
         return TensorType::F32;
     }
     let ternary = matches!(ty, TensorType::TQ1_0 | TensorType::TQ2_0);
@@ -114,7 +127,7 @@ mod tests {
 
     #[test]
     fn types_follow_name_shape_and_row() {
-        let ty = |ty, name, shape: &[u64]| tensor_type(ty, name, shape);
+        let ty = |ty, name, shape: &[u64]| tensor_type(ty, name, shape, false);
         assert_eq!(
             ty(TensorType::Q8_0, "blk.0.attn_q.weight", &[64, 64]),
             TensorType::Q8_0

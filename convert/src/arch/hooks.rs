@@ -1,0 +1,46 @@
+//! What few architectures need besides name tables and keys.
+
+use serde_json::{Map, Value};
+
+use super::{Architecture, Hparams};
+use crate::Result;
+
+/// Steps between the configuration and the name tables. [`Hooks::NONE`] does nothing at any of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hooks {
+    /// Changes the completed configuration before anything is read from it.
+    pub(crate) prepare: fn(&mut Map<String, Value>),
+    /// The architecture to convert to instead, by what the configuration says.
+    pub(crate) variant: fn(&Hparams) -> Option<&'static Architecture>,
+    /// The name that the tables know a tensor by; `None` for one that is left out.
+    pub(crate) canonical: fn(&Hparams, String) -> Option<String>,
+    /// Blocks after those that the configuration counts: heads that predict further tokens. The iterator has
+    /// the checkpoint's tensor names.
+    pub(crate) more_blocks: fn(&Hparams, &mut dyn Iterator<Item = &str>) -> Result<u32>,
+    /// Whether also small matrices, such as a router's, get the type of the others.
+    pub(crate) all_matrices: bool,
+}
+
+impl Hooks {
+    pub(crate) const NONE: Self = Self {
+        prepare: |_| (),
+        variant: |_| None,
+        canonical: |_, name| Some(name),
+        more_blocks: |_, _| Ok(0),
+        all_matrices: false,
+    };
+}
+
+/// `num_nextn_predict_layers` of the configuration as [`Hooks::more_blocks`].
+pub(super) fn predicting_layers(hp: &Hparams, _: &mut dyn Iterator<Item = &str>) -> Result<u32> {
+    Ok(hp.opt_u32(&["num_nextn_predict_layers"])?.unwrap_or(0))
+}
+
+/// Leaves out blocks from the configuration's number of blocks on, as [`Hooks::canonical`].
+pub(super) fn without_further_blocks(hp: &Hparams, name: String) -> Option<String> {
+    let block = name
+        .strip_prefix("model.layers.")
+        .and_then(|rest| rest.split('.').next())
+        .and_then(|n| n.parse::<u32>().ok());
+    block.is_none_or(|n| n < hp.block_count()).then_some(name)
+}

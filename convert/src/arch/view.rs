@@ -1,0 +1,207 @@
+//! Rearrangements of a stored tensor that go beyond whole rows: dimensions split, exchanged and cut.
+
+/// A stored tensor seen through strides: output element (i, j, …) is stored element `start + i * stride_0 + j *
+/// stride_1 …`. Dimensions are outermost first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// Elements in the stored tensor.
+    stored: u64,
+    start: u64,
+    dims: Vec<(u64, u64)>,
+    /// The shape of the output, when it is not that of the counters.
+    shape: Option<Vec<u64>>,
+}
+
+impl View {
+    /// The tensor as it is stored. `None` when its size overflows.
+    pub(crate) fn of(shape: &[u64]) -> Option<Self> {
+        let mut stride = 1u64;
+        let mut dims = Vec::with_capacity(shape.len());
+        for &length in shape.iter().rev() {
+            dims.push((length, stride));
+            stride = stride.checked_mul(length)?;
+        }
+        dims.reverse();
+        Some(Self {
+            stored: stride,
+            start: 0,
+            dims,
+            shape: None,
+        })
+    }
+
+    /// Splits a dimension into `outer` parts of equal length, or `None` when that does not come out even.
+    pub(crate) fn split(mut self, dim: usize, outer: u64) -> Option<Self> {
+        let &(length, stride) = self.dims.get(dim)?;
+        if outer == 0 || !length.is_multiple_of(outer) {
+            return None;
+        }
+        let inner = length / outer;
+        self.dims[dim] = (inner, stride);
+        self.dims.insert(dim, (outer, stride * inner));
+        Some(self)
+    }
+
+    /// Exchanges two dimensions.
+    pub(crate) fn swap(mut self, a: usize, b: usize) -> Option<Self> {
+        if a.max(b) >= self.dims.len() {
+            return None;
+        }
+        self.dims.swap(a, b);
+        Some(self)
+    }
+
+    /// Of a dimension, `length` places from `start` on.
+    pub(crate) fn cut(mut self, dim: usize, start: u64, length: u64) -> Option<Self> {
+        let (whole, stride) = self.dims.get_mut(dim)?;
+        if length == 0 || start.checked_add(length)? > *whole {
+            return None;
+        }
+        *whole = length;
+        self.start += start * *stride;
+        Some(self)
+    }
+
+    /// Of a dimension, every `step`th place from `start` on.
+    pub(crate) fn every(self, dim: usize, start: u64, step: u64) -> Option<Self> {
+        let &(length, _) = self.dims.get(dim)?;
+        if step == 0 || !length.is_multiple_of(step) {
+            return None;
+        }
+        let view = self.split(dim, length / step)?.cut(dim + 1, start, 1)?;
+        view.without(dim + 1)
+    }
+
+    /// Leaves out a dimension of length 1.
+    pub(crate) fn without(mut self, dim: usize) -> Option<Self> {
+        (self.dims.get(dim)?.0 == 1).then(|| {
+            self.dims.remove(dim);
+            self
+        })
+    }
+
+    /// Gives the output this shape (outermost dimension first), with the elements in the same order.
+    pub(crate) fn shaped(mut self, shape: &[u64]) -> Option<Self> {
+        let elements = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
+        (elements == self.len() && elements > 0).then(|| {
+            self.shape = Some(shape.to_vec());
+            self
+        })
+    }
+
+    /// Elements of the output.
+    pub(crate) fn len(&self) -> u64 {
+        self.dims.iter().map(|d| d.0).product()
+    }
+
+    /// The shape of the output, outermost dimension first.
+    pub(crate) fn shape(&self) -> Vec<u64> {
+        let counters = || self.dims.iter().map(|d| d.0).collect();
+        self.shape.clone().unwrap_or_else(counters)
+    }
+
+    /// The view as runs of its innermost dimensions.
+    pub(crate) fn walk(&self) -> Walk {
+        let mut dims: Vec<(u64, u64)> = Vec::with_capacity(self.dims.len());
+        for &(length, stride) in self.dims.iter().filter(|d| d.0 > 1) {
+            match dims.last_mut() {
+                // Two dimensions that together count evenly are one.
+                Some(last) if last.1 == stride * length => *last = (last.0 * length, stride),
+                _ => dims.push((length, stride)),
+            }
+        }
+        let inner = dims.pop().unwrap_or((1, 1));
+        Walk {
+            start: self.start,
+            outer: dims,
+            inner,
+        }
+    }
+}
+
+/// A [`View`] with as few dimensions as it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Walk {
+    start: u64,
+    outer: Vec<(u64, u64)>,
+    inner: (u64, u64),
+}
+
+impl Walk {
+    /// Stored elements between neighbours of a run.
+    pub(crate) fn step(&self) -> u64 {
+        self.inner.1
+    }
+
+    /// The dimension outside of the runs: runs that follow one another and the distance of their stored
+    /// elements.
+    pub(crate) fn beside(&self) -> (u64, u64) {
+        self.outer.last().copied().unwrap_or((1, 0))
+    }
+
+    /// Whether the place of every run is as asked.
+    pub(crate) fn starts_are(&self, holds: impl Fn(u64) -> bool) -> bool {
+        holds(self.start) && self.outer.iter().all(|d| holds(d.1))
+    }
+
+    /// Elements in a run.
+    pub(crate) fn run(&self) -> u64 {
+        self.inner.0
+    }
+
+    /// The stored element of output element `at`.
+    pub(crate) fn locate(&self, at: u64) -> u64 {
+        let (length, stride) = self.inner;
+        let mut stored = self.start + at % length * stride;
+        let mut rest = at / length;
+        for (length, stride) in self.outer.iter().rev() {
+            stored += rest % length * stride;
+            rest /= length;
+        }
+        stored
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(view: &View) -> Vec<u64> {
+        let walk = view.walk();
+        (0..view.len()).map(|at| walk.locate(at)).collect()
+    }
+
+    #[test]
+    fn dimensions_are_split_exchanged_and_cut() {
+        // Two heads of three rows, of which the last two, transposed; rows of two elements.
+        let view = View::of(&[6, 2]).unwrap().split(0, 2).unwrap();
+        let view = view.cut(1, 1, 2).unwrap().swap(1, 2).unwrap();
+        assert_eq!(view.shape(), [2, 2, 2]);
+        assert_eq!(listed(&view), [2, 4, 3, 5, 8, 10, 9, 11]);
+        let shaped = view.shaped(&[8]).unwrap();
+        assert_eq!(shaped.shape(), [8]);
+    }
+
+    #[test]
+    fn every_other_place() {
+        let view = View::of(&[2, 4]).unwrap().every(1, 1, 2).unwrap();
+        assert_eq!((view.shape(), listed(&view)), (vec![2, 2], vec![1, 3, 5, 7]));
+        assert_eq!(view.walk().run(), 4);
+    }
+
+    #[test]
+    fn whole_tensors_are_one_run() {
+        let walk = View::of(&[3, 4, 5]).unwrap().walk();
+        assert_eq!((walk.run(), walk.step()), (60, 1));
+    }
+
+    #[test]
+    fn what_does_not_come_out_even_is_refused() {
+        let view = || View::of(&[6, 2]).unwrap();
+        assert!(view().split(0, 4).is_none() && view().split(0, 0).is_none() && view().split(2, 1).is_none());
+        assert!(view().cut(0, 5, 2).is_none() && view().cut(0, u64::MAX, 2).is_none());
+        assert!(view().swap(0, 2).is_none() && view().without(0).is_none());
+        assert!(view().shaped(&[13]).is_none() && view().every(0, 0, 4).is_none());
+        assert!(View::of(&[u64::MAX, 2]).is_none());
+    }
+}
