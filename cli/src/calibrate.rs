@@ -13,29 +13,29 @@ const STEP_TOKENS: usize = 2048;
 
 /// What to collect.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Calibration {
+pub struct Calibration {
     /// Tokens in a window.
-    pub(crate) context: usize,
+    pub context: usize,
     /// Windows to leave out at the beginning.
-    pub(crate) from_chunk: usize,
+    pub from_chunk: usize,
     /// Windows to run at most.
-    pub(crate) chunks: Option<usize>,
+    pub chunks: Option<usize>,
     /// What replaces each window's first token.
-    pub(crate) bos: Option<u32>,
+    pub bos: Option<u32>,
     /// Collect for `output.weight` too.
-    pub(crate) process_output: bool,
+    pub process_output: bool,
 }
 
 /// Where a calibration is after a step.
-pub(crate) struct Step<'a> {
+pub struct Step<'a> {
     /// Windows run, those set aside included.
-    pub(crate) done: usize,
+    pub done: usize,
     /// Windows in all.
-    pub(crate) of: usize,
+    pub of: usize,
     /// What has been collected.
-    pub(crate) collected: &'a Accumulator,
+    pub collected: &'a Accumulator,
     /// Windows of this step that were set aside, and the tensor whose inputs were not finite.
-    pub(crate) set_aside: Vec<(usize, String)>,
+    pub set_aside: Vec<(usize, String)>,
 }
 
 /// Runs the windows of `tokens` that `accumulator` does not have yet, and adds them to it. `report` is called
@@ -43,7 +43,7 @@ pub(crate) struct Step<'a> {
 ///
 /// # Errors
 /// Too few tokens, weights that cannot be read, sums of another model, or an error of `report`.
-pub(crate) fn collect(
+pub fn collect(
     model: &Model,
     tokens: &[u32],
     calibration: &Calibration,

@@ -17,7 +17,7 @@ macro_rules! eprintln {
 pub use {convert, gguf, imatrix, quants, reference};
 
 mod base;
-mod calibrate;
+pub mod calibrate;
 #[doc(hidden)]
 pub mod cli;
 mod commands;
@@ -26,4 +26,5 @@ mod demo;
 pub mod fuzzing;
 mod output;
 mod progress;
+mod rounding;
 mod threads;

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gguf::{GgufString, Value};
-use imatrix::ImportanceMatrix;
+use imatrix::{Gap, ImportanceMatrix};
 
 use crate::plan::Edit;
 use crate::{Error, Result};
 
 /// llama-quantize keeps the strings it records in fields of this many bytes.
 const MAX_RECORDED_BYTES: usize = 127;
+/// Columns for which uniform importance is made up; more belong to no model but to a lying header.
+const MAX_UNIFORM_COLUMNS: u64 = 1 << 28;
 
 /// An importance matrix, limited to the chosen tensors.
 #[derive(Clone, Debug)]
@@ -20,6 +22,19 @@ pub struct Importance {
     file: String,
     dataset: Option<String>,
     chunk_count: u32,
+    gaps: Vec<Gap>,
+    expert_prior: Option<u32>,
+    uniform: Arc<Mutex<HashMap<u64, Arc<[f32]>>>>,
+}
+
+/// What becomes of a tensor whose type needs importance that the matrix does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissingImportance {
+    /// The quantization is refused, before anything is encoded.
+    #[default]
+    Error,
+    /// Every column counts the same.
+    Uniform,
 }
 
 /// Which entries of an importance matrix to use: all, those whose names contain one of the texts, or
@@ -64,8 +79,21 @@ impl Importance {
     /// # Errors
     /// As [`ImportanceMatrix::load`] and [`Importance::new`].
     pub fn load(path: &Path, selection: &Selection) -> Result<Option<Self>> {
+        Self::load_with_prior(path, selection, None)
+    }
+
+    /// [`Self::load`], where experts that saw few tokens are drawn towards the mean over all experts with the
+    /// weight of `expert_prior` tokens ([`ImportanceMatrix::values_with_prior`]).
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with_prior(
+        path: &Path,
+        selection: &Selection,
+        expert_prior: Option<u32>,
+    ) -> Result<Option<Self>> {
         let matrix = ImportanceMatrix::load(path)?;
-        Self::new(&matrix, &path.to_string_lossy(), selection)
+        Self::with_prior(&matrix, &path.to_string_lossy(), selection, expert_prior)
     }
 
     /// Keeps the selected entries of a matrix that is recorded as read from `file`.
@@ -73,6 +101,15 @@ impl Importance {
     /// # Errors
     /// A value that is not finite or a selection that fits no entry, each named.
     pub fn new(matrix: &ImportanceMatrix, file: &str, selection: &Selection) -> Result<Option<Self>> {
+        Self::with_prior(matrix, file, selection, None)
+    }
+
+    fn with_prior(
+        matrix: &ImportanceMatrix,
+        file: &str,
+        selection: &Selection,
+        expert_prior: Option<u32>,
+    ) -> Result<Option<Self>> {
         if let Some(part) = selection.unmatched(matrix) {
             return Err(Error::Request(format!(
                 "{file}: no entry of the importance matrix has {part:?} in its name"
@@ -80,7 +117,11 @@ impl Importance {
         }
         let mut values = HashMap::new();
         for name in matrix.entries.keys().filter(|name| selection.keeps(name)) {
-            let Some(of_tensor) = matrix.values(name) else {
+            let of_tensor = match expert_prior {
+                None => matrix.values(name),
+                Some(tokens) => matrix.values_with_prior(name, tokens as f32),
+            };
+            let Some(of_tensor) = of_tensor else {
                 continue;
             };
             if let Some(at) = of_tensor.iter().position(|v| !v.is_finite()) {
@@ -99,12 +140,37 @@ impl Importance {
             file: file.to_owned(),
             dataset: matrix.datasets.first().cloned(),
             chunk_count: matrix.chunk_count,
+            gaps: matrix
+                .gaps()
+                .into_iter()
+                .filter(|gap| selection.keeps(&gap.tensor))
+                .collect(),
+            expert_prior,
+            uniform: Arc::default(),
         }))
     }
 
     /// Importance of each column of a tensor, matrix after matrix.
     pub fn of(&self, tensor: &str) -> Option<&Arc<[f32]>> {
         self.values.get(tensor)
+    }
+
+    /// The tensors that the matrix knows little about.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Importance that is the same for each of `columns` columns. The same values for every preset that asks,
+    /// so that a tensor is encoded once for all of them; none for more columns than a model has.
+    pub(crate) fn uniform(&self, columns: u64) -> Option<Arc<[f32]>> {
+        if columns > MAX_UNIFORM_COLUMNS {
+            return None;
+        }
+        let mut held = self.uniform.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = held
+            .entry(columns)
+            .or_insert_with(|| (0..columns).map(|_| 1.0).collect());
+        Some(values.clone())
     }
 
     /// Number of tensors that have importance.
@@ -131,6 +197,9 @@ impl Importance {
         keys.push(("entries_count", number(self.len())));
         if self.chunk_count > 0 {
             keys.push(("chunks_count", Value::U32(self.chunk_count)));
+        }
+        if let Some(tokens) = self.expert_prior {
+            keys.push(("expert_prior", Value::U32(tokens)));
         }
         keys.into_iter()
             .map(|(key, value)| Edit::Set(format!("quantize.imatrix.{key}"), value))

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use gguf::TensorType;
 
-use crate::importance::Importance;
+use crate::importance::{Importance, MissingImportance};
 use crate::pipeline::{OnProgress, PipelineOptions, execute, execute_resumable};
 use crate::plan::{OutputPlan, PlannedTensor, matrices};
 use crate::recipe::{
@@ -43,6 +43,8 @@ pub struct QuantizeOptions {
     pub keep_split: bool,
     /// Metadata keys to set, in this order.
     pub kv_overrides: Vec<KvOverride>,
+    /// What becomes of tensors whose type needs importance that a given matrix does not have.
+    pub missing_importance: MissingImportance,
 }
 
 impl QuantizeOptions {
@@ -54,6 +56,7 @@ impl QuantizeOptions {
             prune_layers: Vec::new(),
             keep_split: false,
             kv_overrides: Vec::new(),
+            missing_importance: MissingImportance::Error,
         }
     }
 }
@@ -80,6 +83,9 @@ pub struct Quantization<'a> {
     pub substituted: Vec<Change>,
     /// Tensors whose type needs importance that is not there: executing is refused.
     pub missing_importance: Vec<Lacking>,
+    /// Tensors whose type needs importance that the matrix does not have, encoded with every column counting the
+    /// same ([`MissingImportance::Uniform`]).
+    pub uniform_importance: Vec<Lacking>,
     /// Tensors encoded without importance although a matrix was given.
     pub without_importance: Vec<String>,
     /// Tensors that would be quantized from an already quantized form without leave.
@@ -186,6 +192,7 @@ pub fn plan<'a>(
         overrides: recipe.overrides,
         substituted: recipe.substituted,
         missing_importance: Vec::new(),
+        uniform_importance: Vec::new(),
         without_importance: Vec::new(),
         requantized: Vec::new(),
         warnings: recipe.warnings,
@@ -210,10 +217,18 @@ pub fn plan<'a>(
             // Pruned layers shift the numbers; the matrix knows the original ones.
             values = importance_of(importance, &from.name, row, &from.shape)?;
             if values.is_none() && assignment.needs_importance {
-                result.missing_importance.push(Lacking {
+                let lacking = Lacking {
                     tensor: spec.name.to_owned(),
                     ty,
-                });
+                };
+                if options.missing_importance == MissingImportance::Uniform {
+                    let columns = row.saturating_mul(matrices(&from.shape));
+                    values = importance.and_then(|i| i.uniform(columns));
+                }
+                match values {
+                    Some(_) => result.uniform_importance.push(lacking),
+                    None => result.missing_importance.push(lacking),
+                }
             } else if values.is_none() && importance.is_some() {
                 result.without_importance.push(spec.name.to_owned());
             }

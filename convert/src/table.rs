@@ -141,6 +141,9 @@ pub struct Row {
     /// Tensors for whose type an importance matrix is needed and has no values: the file cannot be
     /// made.
     pub needs_importance: Vec<String>,
+    /// Tensors for whose type importance is needed and the matrix has none, encoded with every column counting
+    /// the same.
+    pub uniform_importance: Vec<String>,
     /// The line whose file this one is a link or copy of.
     pub same_as: Option<&'static str>,
     /// Why the file cannot be made.
@@ -207,6 +210,9 @@ pub fn rows(table: &[RowPlan<'_>]) -> Vec<Row> {
                 substituted: plan.map(|p| p.substituted.clone()).unwrap_or_default(),
                 needs_importance: plan
                     .map(|p| p.missing_importance.iter().map(|t| t.tensor.clone()).collect())
+                    .unwrap_or_default(),
+                uniform_importance: plan
+                    .map(|p| p.uniform_importance.iter().map(|t| t.tensor.clone()).collect())
                     .unwrap_or_default(),
                 same_as: row.same_as.map(|other| table[other].line.name),
                 error: row.check().err(),

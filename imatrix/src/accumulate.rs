@@ -8,8 +8,12 @@
 //! and a run that continues from one ends with the same bytes as a run that was never interrupted.
 
 use indexmap::IndexMap;
+use rayon::prelude::*;
 
 use crate::{Entry, Form, ImportanceMatrix};
+
+/// Columns that a thread takes at a time.
+const COLUMNS: usize = 128;
 
 /// Sums of squared inputs for any number of tensors.
 #[derive(Clone, Debug)]
@@ -85,11 +89,16 @@ impl Accumulator {
             "{tensor}"
         );
         let sums = &mut staged.sums[index * columns..][..columns];
-        for row in input.chunks_exact(columns) {
-            for (sum, &x) in sums.iter_mut().zip(row) {
-                *sum += f64::from(x) * f64::from(x);
-            }
-        }
+        // Each column's sum stays in the order of the rows, so that threads do not change it.
+        sums.par_chunks_mut(COLUMNS)
+            .enumerate()
+            .for_each(|(block, sums)| {
+                for row in input.chunks_exact(columns) {
+                    for (sum, &x) in sums.iter_mut().zip(&row[block * COLUMNS..]) {
+                        *sum += f64::from(x) * f64::from(x);
+                    }
+                }
+            });
         staged.counts[index] += (input.len() / columns) as u64;
     }
 

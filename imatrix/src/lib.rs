@@ -5,6 +5,7 @@
 
 mod accumulate;
 mod combine;
+mod coverage;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -19,6 +20,7 @@ use indexmap::IndexMap;
 
 pub use accumulate::{Accumulator, ShapeChanged};
 pub use combine::Mismatch;
+pub use coverage::{FEW_TOKENS, Gap};
 pub use error::{Error, Result};
 pub use statistics::{LayerStatistics, TensorStatistics, layers};
 

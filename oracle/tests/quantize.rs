@@ -309,6 +309,25 @@ fn every_option() {
     assert_same(&python, &cases);
 }
 
+/// Both file forms of an importance matrix, on dense models and mixtures of experts.
+#[test]
+fn both_forms_of_importance() {
+    let Some(python) = oracle::python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut cases = Vec::new();
+    for (model, imatrix) in synthetic(&python, dir.path(), &["llama", "mixtral", "qwen3moe"]) {
+        let legacy = model.with_extension("dat");
+        let matrix = ImportanceMatrix::load(&imatrix).unwrap();
+        matrix.to_legacy_form().save(&legacy).unwrap();
+        for preset in [Preset::IQ2_XXS, Preset::IQ1_S, Preset::Q2_K, Preset::Q4_K_M] {
+            for imatrix in [&imatrix, &legacy] {
+                cases.push(Case::new(&model, preset).with_imatrix(imatrix));
+            }
+        }
+    }
+    assert_same(&python, &cases);
+}
+
 #[test]
 fn quantized_sources() {
     let Some(python) = oracle::python() else { return };

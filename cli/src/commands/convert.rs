@@ -169,6 +169,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let path = output_path(&args, dir, &source, preset.name())?;
             let options = QuantizeOptions {
                 recipe: args.types.recipe(preset)?,
+                missing_importance: args.importance.missing(),
                 ..QuantizeOptions::new(preset)
             };
             let importance = args.importance.load()?;

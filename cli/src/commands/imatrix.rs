@@ -1,15 +1,17 @@
 //! `quantsmith imatrix`.
 
+mod show;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use imatrix::{Accumulator, Form, ImportanceMatrix, TensorStatistics, layers};
+use imatrix::{Accumulator, ImportanceMatrix};
 use reference::Model;
 use reference::tokenizer::Tokenizer;
-use serde_json::json;
 
 use crate::calibrate::{Calibration, collect};
-use crate::output::{print, print_json};
+use crate::rounding::RoundingArgs;
+use crate::threads::in_pool;
 
 /// Arguments of `quantsmith imatrix`.
 #[derive(clap::Args)]
@@ -68,6 +70,13 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "in_file")]
     resume: bool,
 
+    #[command(flatten)]
+    rounding: RoundingArgs,
+
+    /// Threads; 0 for as many as the machine runs at once
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+
     /// Print statistics as JSON
     #[arg(long, requires = "show_statistics")]
     json: bool,
@@ -89,7 +98,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let [file] = args.in_file.as_slice() else {
             bail!("--show-statistics takes exactly one --in-file");
         };
-        return show(&ImportanceMatrix::load(file)?.to_gguf_form(window), args.json);
+        return show::show(&ImportanceMatrix::load(file)?.to_gguf_form(window), args.json);
     }
     let mut collected = match args.in_file.split_first() {
         None => None,
@@ -109,11 +118,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Some((model, texts)) => {
             let checkpoint = checkpoint_path(&args.output);
             let begin = if args.resume && checkpoint.exists() {
-                Some(ImportanceMatrix::load(&checkpoint)?)
+                let saved = ImportanceMatrix::load(&checkpoint)?;
+                if saved.chunk_size != window || saved.datasets != dataset_names(texts) {
+                    bail!(
+                        "{}: the checkpoint is of windows of {} tokens of {:?}, not of {window} of {:?}; the same \
+                         arguments are needed to resume it",
+                        checkpoint.display(),
+                        saved.chunk_size,
+                        saved.datasets,
+                        dataset_names(texts)
+                    );
+                }
+                Some(saved)
             } else {
                 collected.take()
             };
-            collected = Some(calibrate(model, texts, begin, &checkpoint, &args)?);
+            let work = || calibrate(model, texts, begin, &checkpoint, &args);
+            collected = Some(in_pool(args.threads, work)??);
         }
     }
     let Some(mut matrix) = collected else {
@@ -133,6 +154,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         matrix.chunk_count
     );
     Ok(())
+}
+
+/// The texts as a matrix records them.
+fn dataset_names(texts: &[PathBuf]) -> Vec<String> {
+    texts.iter().map(|p| p.display().to_string()).collect()
 }
 
 fn checkpoint_path(output: &Path) -> PathBuf {
@@ -161,7 +187,8 @@ fn calibrate(
         Model::load(&file)?
     } else {
         Model::load(model)?
-    };
+    }
+    .with_rounding(args.rounding.rounding());
     let mut text = Vec::new();
     for path in texts {
         text.extend(std::fs::read(path).with_context(|| path.display().to_string())?);
@@ -193,6 +220,11 @@ fn calibrate(
             (Accumulator::resume(matrix), already, datasets)
         }
     };
+    // What is known before the work, so that nobody learns of a gap after hours.
+    warn_of_gaps(accumulator.totals());
+    if !args.process_output && model.gguf().find("output.weight").is_some() {
+        eprintln!("output.weight is not collected; --process-output would");
+    }
     let started = std::time::Instant::now();
     let mut saved = already;
     collect(
@@ -213,115 +245,35 @@ fn calibrate(
             );
             if args.output_frequency > 0 && step.done - saved >= args.output_frequency && step.done < step.of
             {
-                step.collected.totals().save(checkpoint)?;
+                let mut totals = step.collected.totals().clone();
+                totals.datasets = dataset_names(texts);
+                totals.save(checkpoint)?;
                 saved = step.done;
             }
             Ok(())
         },
     )?;
     let mut matrix = accumulator.totals().clone();
+    warn_of_missing(&model, &matrix);
     matrix.datasets = datasets;
-    matrix
-        .datasets
-        .extend(texts.iter().map(|p| p.display().to_string()));
+    matrix.datasets.extend(dataset_names(texts));
     Ok(matrix)
 }
 
 /// Says which tensors and experts saw too little.
 fn warn_of_gaps(matrix: &ImportanceMatrix) {
-    for (name, entry) in &matrix.entries {
-        let empty = entry.counts.iter().filter(|c| **c == 0.0).count();
-        if empty > 0 {
-            eprintln!(
-                "warning: {name}: {empty} of {} experts saw no token",
-                entry.counts.len()
-            );
-        }
+    for gap in matrix.gaps() {
+        eprintln!("warning: {gap}");
     }
 }
 
-fn show(matrix: &ImportanceMatrix, as_json: bool) -> anyhow::Result<()> {
-    let tensors = matrix.statistics();
-    if tensors.is_empty() {
-        bail!("no tensor of the importance matrix has data");
-    }
-    let by_layer = layers(&tensors);
-    if as_json {
-        let of_tensor = |t: &TensorStatistics| {
-            json!({
-                "tensor": t.tensor, "layer": t.layer, "total": t.total, "min": t.min, "max": t.max,
-                "mean": t.mean, "deviation": t.deviation, "active": t.active, "elements": t.elements,
-                "entropy": t.entropy, "normalized_entropy": t.normalized_entropy(), "zd": t.zd,
-                "cosine": t.cosine, "matrices": t.matrices, "without_data": t.without_data,
-                "fewest_tokens": t.tokens.0, "most_tokens": t.tokens.1,
-            })
-        };
-        let of_layer = |l: &imatrix::LayerStatistics| json!({"layer": l.layer, "total": l.total, "zd": l.zd, "cosine": l.cosine});
-        return print_json(&json!({
-            "chunk_count": matrix.chunk_count, "chunk_size": matrix.chunk_size, "datasets": matrix.datasets,
-            "tensors": tensors.iter().map(of_tensor).collect::<Vec<_>>(),
-            "layers": by_layer.iter().map(of_layer).collect::<Vec<_>>(),
-        }));
-    }
-    print(|out| {
-        writeln!(
-            out,
-            "{:>5}  {:<20} {:>12} {:>10} {:>12} {:>9} {:>9} {:>9} {:>7} {:>10} {:>9} {:>8} {:>8}  Tokens",
-            "Layer",
-            "Tensor",
-            "Σ(Act²)",
-            "Min",
-            "Max",
-            "μ",
-            "σ",
-            "% Active",
-            "N",
-            "Entropy",
-            "E (norm)",
-            "ZD",
-            "CosSim",
-        )?;
-        for t in &tensors {
-            let layer = t.layer.map_or_else(|| "-".to_owned(), |l| l.to_string());
-            let coverage = match t.without_data {
-                0 if t.matrices == 1 => format!("{:.0}", t.tokens.1),
-                0 => format!("{:.0} to {:.0} each", t.tokens.0, t.tokens.1),
-                n => format!("{n} of {} experts have none", t.matrices),
-            };
-            writeln!(
-                out,
-                "{layer:>5}  {:<20} {:>12.2} {:>10.4} {:>12.4} {:>9.2} {:>9.2} {:>8.2}% {:>7} {:>10.4} {:>8.2}% {:>7.2}% {:>8.4}  {coverage}",
-                t.short_name(),
-                t.total,
-                t.min,
-                t.max,
-                t.mean,
-                t.deviation,
-                t.active * 100.0,
-                t.elements,
-                t.entropy,
-                t.normalized_entropy() * 100.0,
-                t.zd * 100.0,
-                t.cosine,
-            )?;
+/// Says which of the model's matrices have no entry although they belong to a layer.
+fn warn_of_missing(model: &Model, matrix: &ImportanceMatrix) {
+    for tensor in model.gguf().tensors() {
+        let info = tensor.info;
+        let is_matrix = info.shape.len() >= 2 && info.shape[1] > 1 && info.name.ends_with(".weight");
+        if is_matrix && info.name.starts_with("blk.") && !matrix.entries.contains_key(&info.name) {
+            eprintln!("warning: {}: no data", info.name);
         }
-        writeln!(
-            out,
-            "\n{:>5}  {:>14} {:>9} {:>8}",
-            "Layer", "μΣ(Act²)", "μZD", "μCosSim"
-        )?;
-        for l in &by_layer {
-            writeln!(
-                out,
-                "{:>5}  {:>14.2} {:>8.4}% {:>8.4}",
-                l.layer,
-                l.total,
-                l.zd * 100.0,
-                l.cosine
-            )?;
-        }
-        Ok(())
-    })?;
-    debug_assert_eq!(matrix.form, Form::Gguf);
-    Ok(())
+    }
 }

@@ -1,5 +1,7 @@
 //! `quantsmith perplexity`.
 
+mod tasks;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -10,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::quantize::MemoryArgs;
 use crate::output::{print, print_json};
+use crate::rounding::RoundingArgs;
 use crate::threads::in_pool;
 
 /// Arguments of `quantsmith perplexity`.
@@ -18,7 +21,7 @@ pub(crate) struct Args {
     /// GGUF file of the model (the first, where there are shards)
     model: PathBuf,
 
-    /// Text to evaluate on; not needed where --base is a logits file, which holds its tokens
+    /// Text to evaluate on, or file of tasks; not needed where --base is a logits file, which holds its tokens
     text: Option<PathBuf>,
 
     /// Tokens in a window
@@ -47,6 +50,12 @@ pub(crate) struct Args {
     save_all_logits: Option<PathBuf>,
 
     #[command(flatten)]
+    tasks: tasks::TaskArgs,
+
+    #[command(flatten)]
+    rounding: RoundingArgs,
+
+    #[command(flatten)]
     memory: MemoryArgs,
 
     /// Threads; 0 for as many as the machine runs at once
@@ -60,7 +69,8 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let model = Model::load(&args.model)?;
+    let rounding = args.rounding.rounding();
+    let model = Model::load(&args.model)?.with_rounding(rounding);
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
     let options = PerplexityOptions {
         context: args.ctx_size,
@@ -68,6 +78,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
         max_memory: args.memory.bytes(),
     };
+    if args.tasks.given() {
+        return tasks::run(&model, &tokenizer, &args);
+    }
     if let Some(base) = &args.base {
         let seen = diverge(&model, &tokenizer, base, &options, &args)?;
         return print_divergence(&seen, &args);
@@ -109,7 +122,7 @@ fn diverge(
 ) -> anyhow::Result<Vec<Observation>> {
     let progress = |p: divergence::CompareProgress| eprintln!("{} of {} windows", p.windows, p.of);
     if is_gguf(base)? {
-        let base = Model::load(base)?;
+        let base = Model::load(base)?.with_rounding(args.rounding.rounding());
         let of_base = Tokenizer::from_metadata(base.gguf().metadata())?;
         let tokens = tokens(tokenizer, args.text.as_deref())?;
         if of_base.encode(read(args.text.as_deref())?, true, false) != tokens {

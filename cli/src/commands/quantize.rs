@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::builder::PossibleValuesParser;
-use convert::importance::{Importance, Selection};
+use convert::importance::{Importance, MissingImportance, Selection};
 use convert::pipeline::{DEFAULT_MAX_MEMORY, PipelineOptions};
 use convert::quantize::{Quantization, QuantizeOptions, default_output, plan, run as execute, run_resumable};
 use convert::recipe::{KvOverride, PRESETS, Preset, RecipeOptions, TensorTypeRule};
@@ -106,6 +106,23 @@ pub(crate) struct ImportanceArgs {
     /// Do not use importance for tensors with this in their names (repeatable)
     #[arg(long, value_name = "TEXT", requires = "imatrix")]
     exclude_weights: Vec<String>,
+
+    /// What becomes of tensors whose type needs importance that the matrix does not have
+    #[arg(long, value_enum, default_value_t = Missing::Error)]
+    imatrix_missing: Missing,
+
+    /// Draw experts that saw few tokens towards the mean over all experts, which counts as this many tokens
+    #[arg(long, value_name = "TOKENS")]
+    imatrix_expert_prior: Option<u32>,
+}
+
+/// The values of --imatrix-missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Missing {
+    /// Refuse, with their names, before anything is encoded
+    Error,
+    /// Let every column of them count the same
+    Uniform,
 }
 
 /// How a run uses the machine, and whether it can be continued.
@@ -169,6 +186,14 @@ impl ImportanceArgs {
         self.imatrix.as_deref()
     }
 
+    /// What becomes of tensors that the matrix lacks.
+    pub(crate) fn missing(&self) -> MissingImportance {
+        match self.imatrix_missing {
+            Missing::Error => MissingImportance::Error,
+            Missing::Uniform => MissingImportance::Uniform,
+        }
+    }
+
     /// Whether an importance matrix is named.
     pub(crate) fn given(&self) -> bool {
         self.imatrix.is_some()
@@ -190,7 +215,11 @@ impl ImportanceArgs {
         } else {
             Selection::All
         };
-        Ok(Importance::load(path, &selection)?)
+        let importance = Importance::load_with_prior(path, &selection, self.imatrix_expert_prior)?;
+        for gap in importance.iter().flat_map(|i| i.gaps()) {
+            eprintln!("warning: importance of {gap}");
+        }
+        Ok(importance)
     }
 }
 
@@ -225,6 +254,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         prune_layers: args.prune_layers,
         keep_split: args.keep_split,
         kv_overrides: args.override_kv,
+        missing_importance: args.importance.missing(),
     };
     let importance = args.importance.load()?;
     let source = if args.dry_run {
@@ -332,6 +362,12 @@ pub(crate) fn report_problems(plan: &Quantization<'_>, dry_run: bool) {
             change.tensor, change.got, change.wanted, change.reason
         );
     }
+    for lacking in &plan.uniform_importance {
+        eprintln!(
+            "warning: the importance matrix has nothing for {} ({}): every column counts the same",
+            lacking.tensor, lacking.ty
+        );
+    }
     for tensor in &plan.without_importance {
         eprintln!("warning: the importance matrix has nothing for {tensor}");
     }
@@ -418,6 +454,7 @@ pub(crate) fn as_json(source: &dyn Source, plan: &Quantization<'_>) -> serde_jso
         "overrides": plan.overrides,
         "substituted": plan.substituted,
         "missing_importance": lacking(&plan.missing_importance),
+        "uniform_importance": lacking(&plan.uniform_importance),
         "without_importance": plan.without_importance,
         "requantized": lacking(&plan.requantized),
         "warnings": plan.warnings,

@@ -141,6 +141,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         quantize: QuantizeOptions {
             recipe: args.types_of_tensors.recipe(Preset::Q8_0)?,
             allow_requantize: args.allow_requantize,
+            missing_importance: args.importance.missing(),
             ..QuantizeOptions::new(Preset::Q8_0)
         },
         lines,

@@ -35,7 +35,7 @@ pub(crate) struct Attention {
 
 impl Attention {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
-        let (mut q, mut k, v) = self.project(run, x)?;
+        let (mut q, mut k, mut v) = self.project(run, x)?;
         if let Some(norm) = &self.query_norm {
             norm.apply(&mut q);
         }
@@ -46,6 +46,8 @@ impl Attention {
             rope.apply(&mut q, self.shape.key_len, &run.positions);
             rope.apply(&mut k, self.shape.key_len, &run.positions);
         }
+        run.rounding.cached(&mut k);
+        run.rounding.cached(&mut v);
         let mut mixed = run.scratch.take(x.rows, self.shape.heads * self.shape.value_len);
         attend(&q, &k, &v, &mut mixed, &run.windows, &self.shape);
         for m in [q, k, v] {

@@ -33,8 +33,7 @@ impl Linear {
     ) -> Result<Matrix> {
         let mut out = run.scratch.take(x.rows, outputs.len());
         let bias = self.bias.as_ref().map(|b| &b[outputs.clone()]);
-        self.matrix
-            .multiply(run.gguf, outputs, x, &mut out, &mut run.tile)?;
+        multiply(&self.matrix, run, outputs, x, &mut out)?;
         finish(&mut out, self.scale, bias);
         Ok(out)
     }
@@ -56,12 +55,31 @@ impl ExpertLinear {
         let outputs = self.matrix.outputs;
         let mut out = run.scratch.take(x.rows, outputs);
         let rows = expert * outputs..(expert + 1) * outputs;
-        self.matrix.multiply(run.gguf, rows, x, &mut out, &mut run.tile)?;
+        multiply(&self.matrix, run, rows, x, &mut out)?;
         let scale = self.scales.as_ref().map_or(1.0, |s| s[expert]);
         let bias = self.bias.as_ref().map(|b| &b[expert * outputs..][..outputs]);
         finish(&mut out, scale, bias);
         Ok(out)
     }
+}
+
+/// The product with some rows of a matrix, of operands rounded as the run says.
+fn multiply(
+    matrix: &BlockMatrix,
+    run: &mut Run<'_>,
+    rows: Range<usize>,
+    x: &Matrix,
+    out: &mut Matrix,
+) -> Result<()> {
+    if !run.rounding.changes_operand(matrix.ty) {
+        return matrix.multiply(run.gguf, rows, x, out, &mut run.tile);
+    }
+    let mut rounded = run.scratch.take(x.rows, x.cols);
+    rounded.copy_from(x);
+    run.rounding.operand(matrix.ty, &mut rounded);
+    matrix.multiply(run.gguf, rows, &rounded, out, &mut run.tile)?;
+    run.scratch.give(rounded);
+    Ok(())
 }
 
 fn finish(out: &mut Matrix, scale: f32, bias: Option<&[f32]>) {

@@ -110,7 +110,7 @@ impl Decoder {
 
 fn normalized(run: &mut Run<'_>, norm: &Norm, x: &Matrix) -> Matrix {
     let mut out = run.scratch.take(x.rows, x.cols);
-    out.data.copy_from_slice(&x.data);
+    out.copy_from(x);
     norm.apply(&mut out);
     out
 }

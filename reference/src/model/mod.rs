@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use gguf::GgufModel;
 
-use crate::ops::Matrix;
+use crate::ops::{Matrix, Rounding};
 use crate::weights::{Loader, TILE_BYTES};
 use crate::{Error, Result};
 
@@ -90,6 +90,7 @@ pub struct Model {
     gguf: GgufModel,
     path: PathBuf,
     decoder: Decoder,
+    rounding: Rounding,
 }
 
 impl Model {
@@ -122,7 +123,18 @@ impl Model {
             )));
         };
         let decoder = build(&loader)?;
-        Ok(Self { gguf, path, decoder })
+        Ok(Self {
+            gguf,
+            path,
+            decoder,
+            rounding: Rounding::None,
+        })
+    }
+
+    /// The same model, rounding more than its weights.
+    #[must_use]
+    pub fn with_rounding(self, rounding: Rounding) -> Self {
+        Self { rounding, ..self }
     }
 
     /// The file.
@@ -158,7 +170,7 @@ impl Model {
         wanted: Range<usize>,
         tap: Option<&'a mut dyn Tap>,
     ) -> Result<Logits> {
-        let (mut run, hidden) = self.hidden(windows, wanted, tap)?;
+        let (mut run, hidden) = self.hidden(&alike(windows, &wanted), tap)?;
         let logits = self.decoder.head.forward(&mut run, &hidden)?;
         let Matrix { rows, cols, mut data } = logits;
         self.decoder.finish_logits(&mut data);
@@ -180,7 +192,25 @@ impl Model {
         tap: Option<&'a mut dyn Tap>,
         sink: &mut dyn LogitsSink,
     ) -> Result<()> {
-        let (mut run, hidden) = self.hidden(windows, wanted, tap)?;
+        self.tiles(&alike(windows, &wanted), tap, sink)
+    }
+
+    /// Logits of sequences that each have their own positions wanted, a range of the vocabulary at a time.
+    pub(crate) fn forward_each(
+        &self,
+        sequences: &[(&[u32], Range<usize>)],
+        sink: &mut dyn LogitsSink,
+    ) -> Result<()> {
+        self.tiles(sequences, None, sink)
+    }
+
+    fn tiles<'a>(
+        &'a self,
+        sequences: &[(&[u32], Range<usize>)],
+        tap: Option<&'a mut dyn Tap>,
+        sink: &mut dyn LogitsSink,
+    ) -> Result<()> {
+        let (mut run, hidden) = self.hidden(sequences, tap)?;
         if hidden.rows == 0 {
             return Ok(());
         }
@@ -210,11 +240,11 @@ impl Model {
     /// The final hidden states of the wanted positions.
     fn hidden<'a>(
         &'a self,
-        windows: &[&[u32]],
-        wanted: Range<usize>,
+        sequences: &[(&[u32], Range<usize>)],
         tap: Option<&'a mut dyn Tap>,
     ) -> Result<(Run<'a>, Matrix)> {
-        let mut run = Run::new(&self.gguf, windows, wanted, tap);
+        let mut run = Run::new(&self.gguf, sequences, tap);
+        run.rounding = self.rounding;
         let vocabulary = self.vocabulary();
         if let Some(token) = run.tokens.iter().find(|&&t| t as usize >= vocabulary) {
             return Err(self.error(format!(
@@ -224,4 +254,9 @@ impl Model {
         let hidden = self.decoder.forward(&mut run)?;
         Ok((run, hidden))
     }
+}
+
+/// Windows of which the same positions are wanted.
+fn alike<'a>(windows: &[&'a [u32]], wanted: &Range<usize>) -> Vec<(&'a [u32], Range<usize>)> {
+    windows.iter().map(|window| (*window, wanted.clone())).collect()
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use gguf::GgufModel;
 
 use super::Tap;
-use crate::ops::{Matrix, Scratch};
+use crate::ops::{Matrix, Rounding, Scratch};
 
 /// What all layers of one pass share.
 pub(crate) struct Run<'a> {
@@ -18,6 +18,8 @@ pub(crate) struct Run<'a> {
     pub(crate) positions: Vec<usize>,
     /// Rows whose logits are wanted.
     pub(crate) wanted: Vec<usize>,
+    /// What is rounded besides the weights.
+    pub(crate) rounding: Rounding,
     pub(crate) scratch: Scratch,
     /// The tile of decoded weights in use.
     pub(crate) tile: Vec<f32>,
@@ -27,22 +29,22 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn new(
         gguf: &'a GgufModel,
-        windows: &[&[u32]],
-        wanted: Range<usize>,
+        windows: &[(&[u32], Range<usize>)],
         tap: Option<&'a mut dyn Tap>,
     ) -> Self {
         let mut run = Self {
             gguf,
-            tokens: windows.concat(),
+            tokens: windows.iter().flat_map(|(tokens, _)| *tokens).copied().collect(),
             windows: Vec::new(),
             positions: Vec::new(),
             wanted: Vec::new(),
+            rounding: Rounding::default(),
             scratch: Scratch::default(),
             tile: Vec::new(),
             tap,
         };
         let mut first = 0;
-        for window in windows.iter().filter(|w| !w.is_empty()) {
+        for (window, wanted) in windows.iter().filter(|(tokens, _)| !tokens.is_empty()) {
             let len = window.len();
             run.windows.push(first..first + len);
             run.positions.extend(0..len);

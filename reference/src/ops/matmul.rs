@@ -11,6 +11,10 @@ pub(crate) enum Parallel {
     No,
 }
 
+/// Shares of a product for each thread: more than one, so that a thread that is held up leaves the rest of its
+/// work to the others.
+const SHARES: usize = 4;
+
 /// A read-only matrix inside a slice, with any strides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
@@ -135,7 +139,7 @@ pub(crate) fn matmul(dst: ViewMut<'_>, lhs: View<'_>, rhs: View<'_>, alpha: f32,
             false,
             false,
             match parallel {
-                Parallel::Yes => gemm::Parallelism::Rayon(0),
+                Parallel::Yes => gemm::Parallelism::Rayon(SHARES * rayon::current_num_threads()),
                 Parallel::No => gemm::Parallelism::None,
             },
         );

@@ -1,6 +1,11 @@
 //! Row-major matrices, and the pool their buffers come back to.
 
+use rayon::prelude::*;
+
 use super::View;
+
+/// Elements a thread takes at a time.
+const BLOCK: usize = 16 * 1024;
 
 /// `rows` x `cols` numbers, rows one after the other; a row is one token.
 #[derive(Clone, Debug, Default)]
@@ -18,17 +23,27 @@ impl Matrix {
     /// Adds `other`, which has the same shape, element by element.
     pub(crate) fn add(&mut self, other: &Self) {
         debug_assert_eq!((self.rows, self.cols), (other.rows, other.cols));
-        for (a, b) in self.data.iter_mut().zip(&other.data) {
-            *a += b;
-        }
+        self.data
+            .par_chunks_mut(BLOCK)
+            .zip(other.data.par_chunks(BLOCK))
+            .for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a += b));
+    }
+
+    /// Takes over the elements of `other`, which has the same shape.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        debug_assert_eq!((self.rows, self.cols), (other.rows, other.cols));
+        self.data
+            .par_chunks_mut(BLOCK)
+            .zip(other.data.par_chunks(BLOCK))
+            .for_each(|(a, b)| a.copy_from_slice(b));
     }
 
     /// Multiplies every element.
     pub(crate) fn scale(&mut self, factor: f32) {
         if factor != 1.0 {
-            for a in &mut self.data {
-                *a *= factor;
-            }
+            self.data
+                .par_chunks_mut(BLOCK)
+                .for_each(|block| block.iter_mut().for_each(|a| *a *= factor));
         }
     }
 

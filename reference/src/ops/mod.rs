@@ -7,6 +7,7 @@ mod matmul;
 mod matrix;
 mod norm;
 mod rope;
+mod rounding;
 
 pub(crate) use activation::{Activation, gate};
 pub(crate) use attention::{AttentionShape, attend, max, softmax};
@@ -15,3 +16,4 @@ pub(crate) use matmul::{Parallel, View, ViewMut, matmul};
 pub(crate) use matrix::{Matrix, Scratch};
 pub(crate) use norm::Norm;
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
+pub use rounding::Rounding;

@@ -8,7 +8,7 @@ mod scores;
 mod windows;
 
 use crate::{Model, Result};
-use scores::Scores;
+pub(crate) use scores::Scores;
 pub(crate) use windows::Windows;
 
 /// Tokens that are run together at most. More would decode weights less often, which is a few percent of

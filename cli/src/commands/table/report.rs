@@ -109,6 +109,12 @@ fn note(row: &Row) -> String {
     if let Some(same) = row.same_as {
         parts.push(format!("same file as {same}"));
     }
+    if !row.uniform_importance.is_empty() {
+        parts.push(format!(
+            "{} tensors without importance, their columns counted alike",
+            row.uniform_importance.len()
+        ));
+    }
     parts.push(substitutions(row));
     parts.retain(|p| !p.is_empty());
     parts.join("; ")
