@@ -10,7 +10,7 @@ For each case of CASES (or each NAME) OUT_DIR/<name> gets
     stock-f32.gguf the same with all tensors as F32
     logits         transformers' f32 logits of TOKENS, f32 little-endian, one row of the vocabulary for each token
 
-and then the comparison runs (`cargo run -p quantsmith-oracle --release --example architectures -- OUT_DIR`),
+and then the comparison runs (`cargo run -p quantsmith-oracle --example architectures -- OUT_DIR`),
 which prints a row for each case: converted equal, logits' distance. `--no-compare` leaves that out, `--keep`
 leaves cases alone that are made already.
 
@@ -143,6 +143,8 @@ def add_tokenizer(case, tokenizers, model):
         for file in (HERE.parent / "fixtures/vocab/spm_bpe").iterdir():
             if file.name not in ("config.json", "stock.tsv"):
                 shutil.copy(file, model)
+        path = model / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | dict(tokenizer_class="LlamaTokenizer")))
         return
     source = tokenizers / ("gpt2" if case.tokenizer == "glm" else case.tokenizer)
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -186,7 +188,7 @@ def make(case, tokenizers, folder):
     with torch.no_grad():
         # Norm weights are all equal and biases zero in a new model; that would hide mistakes.
         for parameter in model.parameters():
-            if parameter.dim() == 1:
+            if parameter is not None and parameter.dim() == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
         model.to(getattr(torch, case.dtype)).save_pretrained(model_dir)
         if case.logits:
@@ -245,7 +247,7 @@ def main():
     if failed:
         print("not made:", *failed)
     if not a.no_compare:
-        subprocess.run(["cargo", "run", "--quiet", "--release", "-p", "quantsmith-oracle", "--example",
+        subprocess.run(["cargo", "run", "--quiet", "-p", "quantsmith-oracle", "--example",
                         "architectures", "--", str(a.out.resolve()), *[c.name for c in cases]],
                        cwd=HERE, check=True)
     sys.exit(bool(failed))

@@ -16,8 +16,8 @@ pub(super) static FALCON: Architecture = Architecture {
 const RULES: &[Rule] = &[
     copy("transformer.word_embeddings", "token_embd"),
     copy("transformer.h.{}.input_layernorm", "blk.{}.attn_norm"),
-    copy("transformer.h.{}.ln_attn", "blk.{}.attn_norm"),
-    copy("transformer.h.{}.ln_mlp", "blk.{}.attn_norm_2"),
+    copy("transformer.h.{}.ln_mlp", "blk.{}.attn_norm"),
+    copy("transformer.h.{}.ln_attn", "blk.{}.attn_norm_2"),
     rule(
         "transformer.h.{}.self_attention.query_key_value",
         "blk.{}.attn_qkv",

@@ -1,13 +1,20 @@
 //! Seed-OSS.
 
+use super::names::{DECODER, Rule, copy};
 use super::{Architecture, Default, ModelType, PLAIN, class};
 
 pub(super) static SEED_OSS: Architecture = Architecture {
     gguf: "seed_oss",
     classes: &[class("SeedOssForCausalLM")],
+    rules: &[OWN, DECODER],
     model_types: &[&SEED_OSS_TYPE],
     ..PLAIN
 };
+
+const OWN: &[Rule] = &[copy(
+    "model.layers.{}.post_attention_layernorm",
+    "blk.{}.post_attention_norm",
+)];
 
 pub(super) static SEED_OSS_TYPE: ModelType = ModelType {
     name: "seed_oss",

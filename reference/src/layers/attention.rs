@@ -25,9 +25,13 @@ pub(crate) enum Projections {
 pub(crate) struct Attention {
     pub(crate) projections: Projections,
     pub(crate) output: Linear,
-    /// Norms of each head of the queries and keys, before the rotation.
+    /// Largest magnitude of queries, keys and values; what is beyond is cut.
+    pub(crate) clamp: Option<f32>,
+    /// Norms of the queries and keys (each head, or all of a row).
     pub(crate) query_norm: Option<Norm>,
     pub(crate) key_norm: Option<Norm>,
+    /// Whether these come after the rotation instead of before it.
+    pub(crate) norms_follow_rope: bool,
     /// Rotation of queries and keys; `None` for layers without.
     pub(crate) rope: Option<Arc<Rope>>,
     pub(crate) shape: AttentionShape,
@@ -36,15 +40,20 @@ pub(crate) struct Attention {
 impl Attention {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let (mut q, mut k, mut v) = self.project(run, x)?;
-        if let Some(norm) = &self.query_norm {
-            norm.apply(&mut q);
+        if let Some(limit) = self.clamp {
+            for m in [&mut q, &mut k, &mut v] {
+                m.data.iter_mut().for_each(|x| *x = x.clamp(-limit, limit));
+            }
         }
-        if let Some(norm) = &self.key_norm {
-            norm.apply(&mut k);
+        if !self.norms_follow_rope {
+            self.normalize(&mut q, &mut k);
         }
         if let Some(rope) = &self.rope {
-            rope.apply(&mut q, self.shape.key_len, &run.positions);
-            rope.apply(&mut k, self.shape.key_len, &run.positions);
+            rope.apply(&mut q, self.shape.key_len, &run.positions, &run.windows);
+            rope.apply(&mut k, self.shape.key_len, &run.positions, &run.windows);
+        }
+        if self.norms_follow_rope {
+            self.normalize(&mut q, &mut k);
         }
         run.rounding.cached(&mut k);
         run.rounding.cached(&mut v);
@@ -56,6 +65,15 @@ impl Attention {
         let out = self.output.forward(run, &mixed)?;
         run.scratch.give(mixed);
         Ok(out)
+    }
+
+    fn normalize(&self, q: &mut Matrix, k: &mut Matrix) {
+        if let Some(norm) = &self.query_norm {
+            norm.apply(q);
+        }
+        if let Some(norm) = &self.key_norm {
+            norm.apply(k);
+        }
     }
 
     fn project(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix, Matrix)> {

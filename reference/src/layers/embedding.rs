@@ -25,4 +25,21 @@ impl Embedding {
             .try_for_each(|(row, &token)| self.matrix.decode(gguf, token as usize, row))?;
         Ok(out)
     }
+
+    /// Adds the row of its position to each row of `x`. Positions beyond the last row have none.
+    pub(crate) fn add_positions(&self, run: &mut Run<'_>, x: &mut Matrix) -> Result<()> {
+        let (gguf, width) = (run.gguf, self.matrix.inputs);
+        x.data
+            .par_chunks_exact_mut(width)
+            .zip(&run.positions)
+            .with_min_len(16)
+            .try_for_each_init(
+                || vec![0.0; width],
+                |row, (x, &position)| {
+                    self.matrix.decode(gguf, position, row)?;
+                    x.iter_mut().zip(row.iter()).for_each(|(x, p)| *x += p);
+                    Ok(())
+                },
+            )
+    }
 }

@@ -1,15 +1,26 @@
-//! Dense feed-forward layers with a gate.
+//! Dense feed-forward layers.
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{Activation, Matrix, gate};
+use crate::ops::{Activation, Matrix, activate, gate};
 
 use super::Linear;
 
-/// `down(activation(gate(x)) * up(x))`.
+/// What the activation function is applied to.
+#[derive(Clone, Debug)]
+pub(crate) enum Gate {
+    /// `down(activation(up(x)))`
+    None,
+    /// `down(activation(gate(x)) * up(x))`
+    Separate(Linear),
+    /// The same with one matrix: all gates, then all others.
+    Fused,
+}
+
+/// The two or three matrices of a dense feed-forward layer.
 #[derive(Clone, Debug)]
 pub(crate) struct FeedForward {
-    pub(crate) gate: Linear,
+    pub(crate) gate: Gate,
     pub(crate) up: Linear,
     pub(crate) down: Linear,
     pub(crate) activation: Activation,
@@ -18,9 +29,28 @@ pub(crate) struct FeedForward {
 impl FeedForward {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let mut inner = self.up.forward(run, x)?;
-        let gates = self.gate.forward(run, x)?;
-        gate(self.activation, &gates.data, &mut inner.data);
-        run.scratch.give(gates);
+        match &self.gate {
+            Gate::None => activate(self.activation, &mut inner.data),
+            Gate::Separate(linear) => {
+                let gates = linear.forward(run, x)?;
+                gate(self.activation, &gates.data, &mut inner.data);
+                run.scratch.give(gates);
+            }
+            Gate::Fused => {
+                let half = inner.cols / 2;
+                let mut product = run.scratch.take(x.rows, half);
+                for (to, from) in product
+                    .data
+                    .chunks_exact_mut(half)
+                    .zip(inner.data.chunks_exact(2 * half))
+                {
+                    let (gates, ups) = from.split_at(half);
+                    to.copy_from_slice(ups);
+                    gate(self.activation, gates, to);
+                }
+                run.scratch.give(std::mem::replace(&mut inner, product));
+            }
+        }
         let out = self.down.forward(run, &inner)?;
         run.scratch.give(inner);
         Ok(out)

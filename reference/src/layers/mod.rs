@@ -8,6 +8,6 @@ mod mixture;
 
 pub(crate) use attention::{Attention, Projections};
 pub(crate) use embedding::Embedding;
-pub(crate) use feed_forward::FeedForward;
+pub(crate) use feed_forward::{FeedForward, Gate};
 pub(crate) use linear::{ExpertLinear, Linear};
 pub(crate) use mixture::{Mixture, SharedExpert};

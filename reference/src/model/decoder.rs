@@ -12,9 +12,14 @@ pub(crate) struct Decoder {
     pub(crate) embedding: Embedding,
     /// Factor on the embeddings.
     pub(crate) embedding_scale: f32,
+    /// Learned vectors that are added by position.
+    pub(crate) positions: Option<Embedding>,
+    pub(crate) embedding_norm: Option<Norm>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Norm,
     pub(crate) head: Linear,
+    /// Factor on the logits.
+    pub(crate) logit_scale: f32,
     /// `cap * tanh(logit / cap)`.
     pub(crate) logit_softcap: Option<f32>,
 }
@@ -22,12 +27,34 @@ pub(crate) struct Decoder {
 /// `x += attention(norm(x)); x += mlp(norm(x))`, with norms of what is added where an architecture has them.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    pub(crate) attention_norm: Norm,
+    /// `None`: attention sees the layer's input as it is.
+    pub(crate) attention_norm: Option<Norm>,
     pub(crate) attention: Attention,
     pub(crate) attention_post_norm: Option<Norm>,
-    pub(crate) mlp_norm: Norm,
+    /// `None`: the second half sees its input as it is; in a parallel layer, what attention sees.
+    pub(crate) mlp_norm: Option<Norm>,
     pub(crate) mlp: Mlp,
     pub(crate) mlp_post_norm: Option<Norm>,
+    /// Whether both halves see the layer's input: `x += attention(norm(x)) + mlp(norm(x))`.
+    pub(crate) parallel: bool,
+    /// Factor on what the halves add.
+    pub(crate) residual_scale: f32,
+}
+
+impl Layer {
+    /// A layer whose halves follow one another, each behind its norm.
+    pub(crate) fn new(attention_norm: Norm, attention: Attention, mlp_norm: Norm, mlp: Mlp) -> Self {
+        Self {
+            attention_norm: Some(attention_norm),
+            attention,
+            attention_post_norm: None,
+            mlp_norm: Some(mlp_norm),
+            mlp,
+            mlp_post_norm: None,
+            parallel: false,
+            residual_scale: 1.0,
+        }
+    }
 }
 
 /// The second half of a layer.
@@ -54,35 +81,39 @@ impl Mlp {
 }
 
 impl Decoder {
+    /// A model without factors, caps or learned positions.
+    pub(crate) fn new(embedding: Embedding, layers: Vec<Layer>, output_norm: Norm, head: Linear) -> Self {
+        Self {
+            embedding,
+            embedding_scale: 1.0,
+            positions: None,
+            embedding_norm: None,
+            layers,
+            output_norm,
+            head,
+            logit_scale: 1.0,
+            logit_softcap: None,
+        }
+    }
+
+    /// The longest window that can be run, where positions are learned.
+    pub(crate) fn longest_window(&self) -> Option<usize> {
+        self.positions.as_ref().map(|p| p.matrix.outputs)
+    }
+
     /// The normalized final states of the wanted rows.
     pub(crate) fn forward(&self, run: &mut Run<'_>) -> Result<Matrix> {
         let mut x = self.embedding.forward(run)?;
         x.scale(self.embedding_scale);
+        if let Some(positions) = &self.positions {
+            positions.add_positions(run, &mut x)?;
+        }
+        if let Some(norm) = &self.embedding_norm {
+            norm.apply(&mut x);
+        }
         for (index, layer) in self.layers.iter().enumerate() {
-            let mut attended = {
-                let normed = normalized(run, &layer.attention_norm, &x);
-                let out = layer.attention.forward(run, &normed)?;
-                run.scratch.give(normed);
-                out
-            };
-            if index + 1 == self.layers.len() && run.wanted.len() < x.rows {
-                // From here on rows do not see each other.
-                attended.keep_rows(&run.wanted);
-                x.keep_rows(&run.wanted);
-            }
-            if let Some(norm) = &layer.attention_post_norm {
-                norm.apply(&mut attended);
-            }
-            x.add(&attended);
-            run.scratch.give(attended);
-            let normed = normalized(run, &layer.mlp_norm, &x);
-            let mut out = layer.mlp.forward(run, &normed)?;
-            run.scratch.give(normed);
-            if let Some(norm) = &layer.mlp_post_norm {
-                norm.apply(&mut out);
-            }
-            x.add(&out);
-            run.scratch.give(out);
+            let last = index + 1 == self.layers.len();
+            layer.forward(run, &mut x, last)?;
         }
         self.output_norm.apply(&mut x);
         Ok(x)
@@ -90,6 +121,9 @@ impl Decoder {
 
     /// What happens to logits after the matrix.
     pub(crate) fn finish_logits(&self, logits: &mut [f32]) {
+        if self.logit_scale != 1.0 {
+            logits.iter_mut().for_each(|x| *x *= self.logit_scale);
+        }
         if let Some(cap) = self.logit_softcap {
             for x in logits {
                 *x = cap * (*x / cap).tanh();
@@ -108,9 +142,58 @@ impl Decoder {
     }
 }
 
-fn normalized(run: &mut Run<'_>, norm: &Norm, x: &Matrix) -> Matrix {
+impl Layer {
+    /// Adds both halves to `x`. In the last layer, rows that nobody wants are dropped once attention has seen
+    /// them: from there on rows do not see each other.
+    fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
+        let mut normed = normalized(run, self.attention_norm.as_ref(), x);
+        let mut attended = self.attention.forward(run, &normed)?;
+        if last && run.wanted.len() < x.rows {
+            attended.keep_rows(&run.wanted);
+            normed.keep_rows(&run.wanted);
+            x.keep_rows(&run.wanted);
+        }
+        if let Some(norm) = &self.attention_post_norm {
+            norm.apply(&mut attended);
+        }
+        attended.scale(self.residual_scale);
+        let input = if self.parallel {
+            match &self.mlp_norm {
+                Some(norm) => {
+                    run.scratch.give(normed);
+                    let input = normalized(run, Some(norm), x);
+                    x.add(&attended);
+                    input
+                }
+                None => {
+                    x.add(&attended);
+                    normed
+                }
+            }
+        } else {
+            run.scratch.give(normed);
+            x.add(&attended);
+            normalized(run, self.mlp_norm.as_ref(), x)
+        };
+        run.scratch.give(attended);
+        let mut out = self.mlp.forward(run, &input)?;
+        run.scratch.give(input);
+        if let Some(norm) = &self.mlp_post_norm {
+            norm.apply(&mut out);
+        }
+        out.scale(self.residual_scale);
+        x.add(&out);
+        run.scratch.give(out);
+        Ok(())
+    }
+}
+
+/// A copy of `x`, normalized where there is a norm.
+fn normalized(run: &mut Run<'_>, norm: Option<&Norm>, x: &Matrix) -> Matrix {
     let mut out = run.scratch.take(x.rows, x.cols);
     out.copy_from(x);
-    norm.apply(&mut out);
+    if let Some(norm) = norm {
+        norm.apply(&mut out);
+    }
     out
 }

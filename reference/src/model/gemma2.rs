@@ -38,21 +38,23 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         let mut attention = hyper.attention(loader, i, Some(rope), scale)?;
         attention.shape.softcap = Some(score_cap);
         attention.shape.window = (slides && window > 0).then_some(window);
-        layers.push(Layer {
-            attention_norm: norm("attn_norm")?,
+        let layer = Layer::new(
+            norm("attn_norm")?,
             attention,
+            norm("ffn_norm")?,
+            Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Gelu)?)),
+        );
+        layers.push(Layer {
             attention_post_norm: Some(norm("post_attention_norm")?),
-            mlp_norm: norm("ffn_norm")?,
-            mlp: Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Gelu)?)),
             mlp_post_norm: Some(norm("post_ffw_norm")?),
+            ..layer
         });
     }
+    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
+    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
     Ok(Decoder {
         embedding_scale: (hyper.hidden as f32).sqrt(),
-        layers,
-        output_norm: loader.rms_norm("output_norm", hyper.hidden, eps)?,
-        head: loader.head(hyper.hidden, embedding.matrix.outputs)?,
         logit_softcap: Some(logit_cap),
-        embedding,
+        ..Decoder::new(embedding, layers, output_norm, head)
     })
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
+use super::dense::with_head_norms;
 use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers};
-use super::qwen3::with_head_norms;
 use crate::Result;
 use crate::ops::{Activation, Rope, RopeStyle};
 use crate::weights::Loader;
@@ -44,21 +44,23 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         let rope = if slides { local.clone() } else { full.clone() };
         let mut attention = hyper.attention(loader, i, Some(rope), scale)?;
         attention.shape.window = window.filter(|_| slides);
+        let layer = Layer::new(
+            norm("attn_norm")?,
+            with_head_norms(loader, i, &hyper, eps, attention)?,
+            norm("ffn_norm")?,
+            Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Gelu)?)),
+        );
         layers.push(Layer {
-            attention_norm: norm("attn_norm")?,
-            attention: with_head_norms(loader, i, &hyper, eps, attention)?,
             attention_post_norm: Some(norm("post_attention_norm")?),
-            mlp_norm: norm("ffn_norm")?,
-            mlp: Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Gelu)?)),
             mlp_post_norm: Some(norm("post_ffw_norm")?),
+            ..layer
         });
     }
+    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
+    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
     Ok(Decoder {
         embedding_scale: (hyper.hidden as f32).sqrt(),
-        layers,
-        output_norm: loader.rms_norm("output_norm", hyper.hidden, eps)?,
-        head: loader.head(hyper.hidden, embedding.matrix.outputs)?,
         logit_softcap: logit_cap,
-        embedding,
+        ..Decoder::new(embedding, layers, output_norm, head)
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::layers::{Attention, FeedForward, Mixture, Projections};
+use crate::layers::{Attention, FeedForward, Gate, Mixture, Projections};
 use crate::ops::{Activation, AttentionShape, Rope, RopeSettings, RopeStyle, Yarn};
 use crate::weights::{Loader, PerLayer};
 
@@ -77,7 +77,7 @@ impl Hyperparameters {
     }
 
     /// Query heads and key-value heads of a layer.
-    fn heads(&self, loader: &Loader<'_>, layer: usize) -> Result<(usize, usize)> {
+    pub(crate) fn heads(&self, loader: &Loader<'_>, layer: usize) -> Result<(usize, usize)> {
         let (heads, kv) = (self.heads.get(layer), self.kv_heads.get(layer));
         if heads == 0 || kv == 0 || !heads.is_multiple_of(kv) {
             return Err(loader.error(format!(
@@ -147,8 +147,10 @@ impl Hyperparameters {
         Ok(Attention {
             projections,
             output: loader.linear(&base("attn_output"), mixed, self.hidden)?,
+            clamp: None,
             query_norm: None,
             key_norm: None,
+            norms_follow_rope: false,
             rope,
             shape: AttentionShape {
                 heads,
@@ -158,6 +160,7 @@ impl Hyperparameters {
                 scale,
                 softcap: None,
                 window: None,
+                max_alibi_bias: None,
             },
         })
     }
@@ -178,6 +181,26 @@ impl Hyperparameters {
             inner,
             activation,
         )
+    }
+
+    /// The dense feed-forward part of `blk.{layer}` without a gate, or with one in the matrix of the others.
+    pub(crate) fn feed_forward_of_two(
+        &self,
+        loader: &Loader<'_>,
+        layer: usize,
+        activation: Activation,
+        fused: bool,
+    ) -> Result<FeedForward> {
+        let inner = self.inner(loader, layer)?;
+        let outputs = if fused { inner.checked_mul(2) } else { Some(inner) };
+        let outputs = outputs.ok_or_else(|| loader.error("feed_forward_length is too large"))?;
+        let base = |name: &str| format!("blk.{layer}.{name}");
+        Ok(FeedForward {
+            gate: if fused { Gate::Fused } else { Gate::None },
+            up: loader.linear(&base("ffn_up"), self.hidden, outputs)?,
+            down: loader.linear(&base("ffn_down"), inner, self.hidden)?,
+            activation,
+        })
     }
 
     /// The mixture of experts of `blk.{layer}`, routed by a softmax, each expert `inner` wide, without shared
@@ -243,7 +266,7 @@ pub(crate) fn gated(
     activation: Activation,
 ) -> Result<FeedForward> {
     Ok(FeedForward {
-        gate: loader.linear(&format!("{prefix}gate{suffix}"), hidden, inner)?,
+        gate: Gate::Separate(loader.linear(&format!("{prefix}gate{suffix}"), hidden, inner)?),
         up: loader.linear(&format!("{prefix}up{suffix}"), hidden, inner)?,
         down: loader.linear(&format!("{prefix}down{suffix}"), inner, hidden)?,
         activation,
@@ -326,12 +349,7 @@ pub(crate) fn rope_settings(
             )));
         }
     };
-    let divisors = loader.optional_vector("rope_freqs.weight", hyper.rotated / 2)?;
-    if let Some(bad) = divisors.iter().flatten().find(|d| !d.is_finite() || **d == 0.0) {
-        return Err(loader.error(format!(
-            "tensor rope_freqs.weight: found {bad}, expected divisors"
-        )));
-    }
+    let divisors = divisors(loader, "rope_freqs.weight", hyper)?;
     Ok(RopeSettings {
         style,
         dims: hyper.rotated,
@@ -343,9 +361,29 @@ pub(crate) fn rope_settings(
     })
 }
 
-/// The rotation that [`rope_settings`] describes.
+/// Divisors of the frequencies of each pair, where the file has them.
+fn divisors(loader: &Loader<'_>, name: &str, hyper: &Hyperparameters) -> Result<Option<Vec<f32>>> {
+    let divisors = loader.optional_vector(name, hyper.rotated / 2)?;
+    match divisors.iter().flatten().find(|d| !d.is_finite() || **d == 0.0) {
+        Some(bad) => Err(loader.error(format!("tensor {name}: found {bad}, expected divisors"))),
+        None => Ok(divisors),
+    }
+}
+
+/// The rotation that [`rope_settings`] describes, with LongRoPE's two sets of divisors where the file has
+/// them.
 pub(crate) fn rope(loader: &Loader<'_>, hyper: &Hyperparameters, style: RopeStyle) -> Result<Arc<Rope>> {
-    Ok(Arc::new(Rope::new(&rope_settings(loader, hyper, style)?)))
+    let mut settings = rope_settings(loader, hyper, style)?;
+    let long = divisors(loader, "rope_factors_long.weight", hyper)?;
+    let short = divisors(loader, "rope_factors_short.weight", hyper)?;
+    let (Some(long), Some(short)) = (long, short) else {
+        return Ok(Arc::new(Rope::new(&settings)));
+    };
+    let original = loader.keys.count("rope.scaling.original_context_length")?;
+    settings.divisors = Some(long);
+    let long = Rope::new(&settings);
+    settings.divisors = Some(short);
+    Ok(Arc::new(Rope::new(&settings).with_long(original, long)))
 }
 
 /// Which layers have a sliding window: `attention.sliding_window_pattern` as flags, or as the period of

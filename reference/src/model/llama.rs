@@ -21,27 +21,20 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let rope = rope(loader, &hyper, RopeStyle::Norm)?;
     let mut layers = Vec::new();
     for i in 0..hyper.layers {
-        layers.push(Layer {
-            attention_norm: loader.rms_norm(&format!("blk.{i}.attn_norm"), hyper.hidden, eps)?,
-            attention: hyper.attention(loader, i, Some(rope.clone()), scale)?,
-            attention_post_norm: None,
-            mlp_norm: loader.rms_norm(&format!("blk.{i}.ffn_norm"), hyper.hidden, eps)?,
-            mlp: match experts {
+        layers.push(Layer::new(
+            loader.rms_norm(&format!("blk.{i}.attn_norm"), hyper.hidden, eps)?,
+            hyper.attention(loader, i, Some(rope.clone()), scale)?,
+            loader.rms_norm(&format!("blk.{i}.ffn_norm"), hyper.hidden, eps)?,
+            match experts {
                 0 => Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Silu)?)),
                 _ => {
                     let inner = hyper.inner(loader, i)?;
                     Mlp::Mixture(Box::new(hyper.mixture(loader, i, inner, true)?))
                 }
             },
-            mlp_post_norm: None,
-        });
+        ));
     }
-    Ok(Decoder {
-        embedding_scale: 1.0,
-        layers,
-        output_norm: loader.rms_norm("output_norm", hyper.hidden, eps)?,
-        head: loader.head(hyper.hidden, embedding.matrix.outputs)?,
-        logit_softcap: None,
-        embedding,
-    })
+    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
+    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
+    Ok(Decoder::new(embedding, layers, output_norm, head))
 }

@@ -1,16 +1,14 @@
 //! Models: any GGUF of a supported architecture, run in f32 on decoded weights.
 
 mod decoder;
+mod dense;
 mod hyperparameters;
 mod run;
 
-mod gemma;
 mod gemma2;
 mod gemma3;
 mod llama;
-mod qwen2;
 mod qwen2moe;
-mod qwen3;
 mod qwen3moe;
 
 use std::ops::Range;
@@ -28,22 +26,29 @@ pub(crate) use run::Run;
 /// Builds an architecture's graph from a file's keys and tensors.
 type Build = fn(&Loader<'_>) -> Result<Decoder>;
 
-/// The architectures: `general.architecture` and what builds its graph. A new one is a file beside this one
-/// and a row here.
+/// The architectures with graphs of their own: `general.architecture` and what builds its graph. A new one is
+/// a file beside this one and a row here, or a row of [`dense::DESIGNS`].
 const ARCHITECTURES: &[(&str, Build)] = &[
-    ("gemma", gemma::build),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
     ("llama", llama::build),
-    ("qwen2", qwen2::build),
     ("qwen2moe", qwen2moe::build),
-    ("qwen3", qwen3::build),
     ("qwen3moe", qwen3moe::build),
 ];
 
 /// The values of `general.architecture` that [`Model`] can run.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
-    ARCHITECTURES.iter().map(|(name, _)| *name)
+    let dense = dense::DESIGNS.iter().map(|(name, _)| *name);
+    ARCHITECTURES.iter().map(|(name, _)| *name).chain(dense)
+}
+
+/// The graph of a file, or `None` where its architecture has none.
+fn build(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> {
+    if let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) {
+        return Some(build(loader));
+    }
+    let (_, design) = dense::DESIGNS.iter().find(|(known, _)| *known == name)?;
+    Some(dense::build(loader, design))
 }
 
 /// Sees the input of every linear layer as it is computed.
@@ -115,14 +120,14 @@ impl Model {
             .unwrap_or_default();
         let loader = Loader::new(&gguf, &path);
         let name = gguf.metadata().architecture();
-        let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) else {
+        let Some(decoder) = build(name, &loader) else {
             let known: Vec<_> = architectures().collect();
             return Err(loader.error(format!(
                 "key general.architecture: found {name:?}, the forward pass supports {}",
                 known.join(", ")
             )));
         };
-        let decoder = build(&loader)?;
+        let decoder = decoder?;
         Ok(Self {
             gguf,
             path,
@@ -249,6 +254,12 @@ impl Model {
         if let Some(token) = run.tokens.iter().find(|&&t| t as usize >= vocabulary) {
             return Err(self.error(format!(
                 "token {token} is outside the vocabulary of {vocabulary} entries"
+            )));
+        }
+        let longest = run.windows.iter().map(|w| w.len()).max().unwrap_or(0);
+        if let Some(limit) = self.decoder.longest_window().filter(|&n| longest > n) {
+            return Err(self.error(format!(
+                "a window of {longest} tokens is longer than the {limit} positions of the model"
             )));
         }
         let hidden = self.decoder.forward(&mut run)?;

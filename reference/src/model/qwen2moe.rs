@@ -37,21 +37,14 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
             )?,
             gate: Some(loader.linear(&format!("blk.{i}.ffn_gate_inp_shexp"), hyper.hidden, 1)?),
         });
-        layers.push(Layer {
-            attention_norm: loader.rms_norm(&format!("blk.{i}.attn_norm"), hyper.hidden, eps)?,
-            attention: hyper.attention(loader, i, Some(rope.clone()), hyper.usual_scale())?,
-            attention_post_norm: None,
-            mlp_norm: loader.rms_norm(&format!("blk.{i}.ffn_norm"), hyper.hidden, eps)?,
-            mlp: Mlp::Mixture(Box::new(mixture)),
-            mlp_post_norm: None,
-        });
+        layers.push(Layer::new(
+            loader.rms_norm(&format!("blk.{i}.attn_norm"), hyper.hidden, eps)?,
+            hyper.attention(loader, i, Some(rope.clone()), hyper.usual_scale())?,
+            loader.rms_norm(&format!("blk.{i}.ffn_norm"), hyper.hidden, eps)?,
+            Mlp::Mixture(Box::new(mixture)),
+        ));
     }
-    Ok(Decoder {
-        embedding_scale: 1.0,
-        layers,
-        output_norm: loader.rms_norm("output_norm", hyper.hidden, eps)?,
-        head: loader.head(hyper.hidden, embedding.matrix.outputs)?,
-        logit_softcap: None,
-        embedding,
-    })
+    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
+    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
+    Ok(Decoder::new(embedding, layers, output_norm, head))
 }

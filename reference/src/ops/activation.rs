@@ -14,6 +14,25 @@ pub(crate) enum Activation {
     Silu,
     /// x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2
     Gelu,
+    /// x (1 + erf(x / sqrt(2))) / 2
+    GeluErf,
+    /// max(x, 0)^2
+    SquaredRelu,
+}
+
+/// The error function by formula 7.1.26 of Abramowitz and Stegun's handbook; off by at most 2e-7.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let a = x.abs();
+    let t = 1.0 / (1.0 + 0.327_591_1 * a);
+    let series =
+        ((((1.061_405_4 * t - 1.453_152_1) * t + 1.421_413_8) * t - 0.284_496_74) * t + 0.254_829_6) * t;
+    (1.0 - series * exp(-a * a)).copysign(x)
+}
+
+#[inline(always)]
+fn gelu_erf(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
 #[inline(always)]
@@ -33,6 +52,22 @@ pub(crate) fn gate(activation: Activation, gate: &[f32], up: &mut [f32]) {
     match activation {
         Activation::Silu => pairs(gate, up, silu),
         Activation::Gelu => pairs(gate, up, gelu),
+        Activation::GeluErf => pairs(gate, up, gelu_erf),
+        Activation::SquaredRelu => pairs(gate, up, |x| x.max(0.0) * x.max(0.0)),
+    }
+}
+
+/// `x[i] = activation(x[i])`, for feed-forward layers without a gate.
+pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
+    let all = |x: &mut [f32], f: fn(f32) -> f32| {
+        x.par_chunks_mut(BLOCK)
+            .for_each(|x| x.iter_mut().for_each(|x| *x = f(*x)));
+    };
+    match activation {
+        Activation::Silu => all(x, silu),
+        Activation::Gelu => all(x, gelu),
+        Activation::GeluErf => all(x, gelu_erf),
+        Activation::SquaredRelu => all(x, |x| x.max(0.0) * x.max(0.0)),
     }
 }
 
@@ -69,6 +104,17 @@ mod tests {
             );
         }
         assert_eq!(silu(-1e4), -0.0);
+    }
+
+    #[test]
+    fn activations_without_a_gate() {
+        let mut x = vec![-2.0, 0.0, 3.0];
+        activate(Activation::SquaredRelu, &mut x);
+        assert_eq!(x, [0.0, 0.0, 9.0]);
+        // Values of the error function from the same handbook's table 7.1.
+        for (at, value) in [(0.5, 0.520_499_9), (1.0, 0.842_700_8), (2.0, 0.995_322_3)] {
+            assert!((erf(at) - value).abs() < 3e-7 && (erf(-at) + value).abs() < 3e-7);
+        }
     }
 
     #[test]

@@ -27,6 +27,22 @@ pub(crate) struct AttentionShape {
     pub(crate) softcap: Option<f32>,
     /// Number of latest keys, its own included, that a query sees.
     pub(crate) window: Option<usize>,
+    /// ALiBi: scores fall with the distance, by slopes that go down to 2^-bias over the heads.
+    pub(crate) max_alibi_bias: Option<f32>,
+}
+
+impl AttentionShape {
+    /// ALiBi's slope of a head ("Train Short, Test Long", 2021): powers of 2^(-bias/n) for the first n heads,
+    /// n being a power of two, and odd powers of its root for the rest.
+    fn slope(&self, head: usize) -> Option<f32> {
+        let bias = self.max_alibi_bias?;
+        let whole = 1 << self.heads.max(1).ilog2();
+        let exponent = match head < whole {
+            true => (head + 1) as f32 / whole as f32,
+            false => (2 * (head - whole) + 1) as f32 / (2 * whole) as f32,
+        };
+        Some((-bias * exponent).exp2())
+    }
 }
 
 /// Attention inside each window. Shapes: `q` rows x heads*key_len, `k` rows x kv_heads*key_len, `v` rows x
@@ -83,6 +99,7 @@ fn block(
         scale,
         softcap,
         window,
+        ..
     } = shape;
     let first_key = match window {
         Some(n) => window_start.max((queries.start + 1).saturating_sub(n)),
@@ -94,6 +111,7 @@ fn block(
     let group = heads / kv_heads;
     for head in 0..heads {
         let kv = head / group;
+        let slope = shape.slope(head);
         let q = View::strided(
             &q.data[queries.start * q.cols + head * key_len..],
             rows,
@@ -132,6 +150,11 @@ fn block(
             if let Some(cap) = softcap {
                 for s in scores.iter_mut() {
                     *s = cap * (*s / cap).tanh();
+                }
+            }
+            if let Some(slope) = slope {
+                for (s, distance) in scores.iter_mut().rev().zip(0u32..) {
+                    *s -= slope * distance as f32;
                 }
             }
             softmax(scores);
@@ -230,6 +253,27 @@ mod tests {
     }
 
     #[test]
+    fn alibi_slopes_are_those_of_the_paper() {
+        let shape = |heads| AttentionShape {
+            heads,
+            kv_heads: heads,
+            key_len: 1,
+            value_len: 1,
+            scale: 1.0,
+            softcap: None,
+            window: None,
+            max_alibi_bias: Some(8.0),
+        };
+        let slopes = |heads| {
+            (0..heads)
+                .map(|h| shape(heads).slope(h).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(slopes(4), [0.25, 0.0625, 0.015625, 0.00390625]);
+        assert_eq!(slopes(6)[4..], [0.5, 0.125]);
+    }
+
+    #[test]
     fn equals_the_definition() {
         for (window, softcap) in [(None, None), (Some(1), None), (Some(70), None), (None, Some(2.0))] {
             let shape = AttentionShape {
@@ -240,6 +284,7 @@ mod tests {
                 scale: 0.9,
                 softcap,
                 window,
+                max_alibi_bias: None,
             };
             let windows = [0..150, 150..153, 153..154];
             let (q, k, v) = (numbers(154, 32, 1), numbers(154, 16, 2), numbers(154, 12, 3));

@@ -9,11 +9,11 @@ mod norm;
 mod rope;
 mod rounding;
 
-pub(crate) use activation::{Activation, gate};
+pub(crate) use activation::{Activation, activate, gate};
 pub(crate) use attention::{AttentionShape, attend, max, softmax};
 pub(crate) use exp::{exp, exp64};
 pub(crate) use matmul::{Parallel, View, ViewMut, matmul};
 pub(crate) use matrix::{Matrix, Scratch};
-pub(crate) use norm::Norm;
+pub(crate) use norm::{Norm, NormKind};
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
 pub use rounding::Rounding;

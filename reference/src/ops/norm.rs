@@ -19,38 +19,83 @@ fn sum_of_squares(row: &[f32]) -> f64 {
     sums.iter().map(|&s| f64::from(s)).sum::<f64>() + rest
 }
 
-/// Scales one row to a root mean square of one: `x / sqrt(mean(x^2) + eps) * weight`.
-fn rms_norm_row(row: &mut [f32], weight: &[f32], eps: f32) {
+/// Scales one row to a root mean square of one: `x / sqrt(mean(x^2) + eps)`.
+fn rms_norm_row(row: &mut [f32], eps: f32) {
     let mean = sum_of_squares(row) / row.len() as f64;
     let scale = (1.0 / (mean + f64::from(eps)).sqrt()) as f32;
-    for (x, w) in row.iter_mut().zip(weight) {
-        *x = *x * scale * w;
+    for x in row {
+        *x *= scale;
     }
 }
 
-/// Root-mean-square norm of consecutive groups of `weight.len()` elements: whole rows, or the heads of
-/// each row.
-fn rms_norm(data: &mut [f32], weight: &[f32], eps: f32) {
-    let group = weight.len();
-    let block = group * 4096usize.div_ceil(group);
-    data.par_chunks_mut(block).for_each(|block| {
-        block
-            .chunks_exact_mut(group)
-            .for_each(|row| rms_norm_row(row, weight, eps))
-    });
+/// Shifts and scales one row to a mean of zero and a variance of one: `(x - mean) / sqrt(variance + eps)`.
+fn layer_norm_row(row: &mut [f32], eps: f32) {
+    let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / row.len() as f64;
+    for x in row.iter_mut() {
+        *x = (f64::from(*x) - mean) as f32;
+    }
+    rms_norm_row(row, eps);
 }
 
-/// A root-mean-square norm with its learned weights, as many as it normalizes at a time.
+/// What a norm does to the elements before its weights come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NormKind {
+    /// Root mean square of one.
+    Rms,
+    /// Mean of zero, variance of one.
+    Layer,
+}
+
+/// A norm of consecutive groups of elements (whole rows, or the heads of each row) with its learned weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Norm {
+    pub(crate) kind: NormKind,
+    /// Elements that are normalized at a time.
+    pub(crate) group: usize,
+    /// None, as many as `group`, or as many as several groups, which take turns.
     pub(crate) weight: Vec<f32>,
+    /// As many as weights, or none.
+    pub(crate) bias: Vec<f32>,
     pub(crate) eps: f32,
 }
 
 impl Norm {
+    /// A root-mean-square norm of as many elements at a time as it has weights.
+    #[cfg(test)]
+    pub(crate) fn rms(weight: Vec<f32>, eps: f32) -> Self {
+        Self {
+            kind: NormKind::Rms,
+            group: weight.len(),
+            weight,
+            bias: Vec::new(),
+            eps,
+        }
+    }
+
     /// Normalizes each group of a row (the whole row, or each head) in place.
     pub(crate) fn apply(&self, x: &mut Matrix) {
-        rms_norm(&mut x.data, &self.weight, self.eps);
+        self.apply_to(&mut x.data);
+    }
+
+    fn apply_to(&self, data: &mut [f32]) {
+        let period = self.weight.len().max(self.group);
+        let block = period * 4096usize.div_ceil(period);
+        data.par_chunks_mut(block).for_each(|block| {
+            for row in block.chunks_mut(period) {
+                for group in row.chunks_mut(self.group) {
+                    match self.kind {
+                        NormKind::Rms => rms_norm_row(group, self.eps),
+                        NormKind::Layer => layer_norm_row(group, self.eps),
+                    }
+                }
+                for (x, w) in row.iter_mut().zip(&self.weight) {
+                    *x *= w;
+                }
+                for (x, b) in row.iter_mut().zip(&self.bias) {
+                    *x += b;
+                }
+            }
+        });
     }
 }
 
@@ -61,7 +106,7 @@ mod tests {
     #[test]
     fn root_mean_square_of_heads() {
         let mut data = vec![3.0, 4.0, -6.0, 8.0];
-        rms_norm(&mut data, &[1.0, 2.0], 0.0);
+        Norm::rms(vec![1.0, 2.0], 0.0).apply_to(&mut data);
         let rms = 12.5f32.sqrt();
         for (got, want) in data.iter().zip([3.0 / rms, 8.0 / rms, -3.0 / rms, 8.0 / rms]) {
             assert!((got - want).abs() < 1e-6);
@@ -69,9 +114,23 @@ mod tests {
     }
 
     #[test]
+    fn weights_of_several_heads_take_turns() {
+        let mut data = vec![1.0, 3.0, 1.0, 3.0];
+        let norm = Norm {
+            kind: NormKind::Layer,
+            group: 2,
+            weight: vec![1.0, 1.0, 2.0, 3.0],
+            bias: vec![0.0, 0.0, 0.5, 0.0],
+            eps: 0.0,
+        };
+        norm.apply_to(&mut data);
+        assert_eq!(data, [-1.0, 1.0, -1.5, 3.0]);
+    }
+
+    #[test]
     fn epsilon_counts() {
         let mut data = vec![1e-3; 64];
-        rms_norm(&mut data, &[1.0; 64], 1e-6);
+        Norm::rms(vec![1.0; 64], 1e-6).apply_to(&mut data);
         assert!((data[7] - 1e-3 / 2e-6f32.sqrt()).abs() < 1e-6);
     }
 }

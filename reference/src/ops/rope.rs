@@ -1,5 +1,6 @@
 //! Rotary position embedding.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -50,6 +51,8 @@ pub(crate) struct Rope {
     frequencies: Vec<f64>,
     magnitude: f64,
     table: Mutex<Arc<Table>>,
+    /// What rotates windows longer than this many tokens instead (LongRoPE).
+    long: Option<(usize, Box<Rope>)>,
 }
 
 /// Cosines and sines, `pairs` of each for every position.
@@ -94,7 +97,14 @@ impl Rope {
             frequencies,
             magnitude: settings.magnitude,
             table: Mutex::default(),
+            long: None,
         }
+    }
+
+    /// Windows of more than `tokens` tokens are rotated by `long`, which rotates as many elements.
+    pub(crate) fn with_long(mut self, tokens: usize, long: Rope) -> Self {
+        self.long = Some((tokens, Box::new(long)));
+        self
     }
 
     fn table(&self, positions: usize) -> Arc<Table> {
@@ -117,8 +127,29 @@ impl Rope {
         held.clone()
     }
 
-    /// Rotates every head of every row; `positions` has one entry for each row.
-    pub(crate) fn apply(&self, x: &mut Matrix, head_len: usize, positions: &[usize]) {
+    /// Rotates every head of every row; `positions` has one entry for each row, `windows` the consecutive
+    /// ranges of rows that belong together.
+    pub(crate) fn apply(
+        &self,
+        x: &mut Matrix,
+        head_len: usize,
+        positions: &[usize],
+        windows: &[Range<usize>],
+    ) {
+        let cols = x.cols;
+        match &self.long {
+            Some((limit, long)) if windows.iter().any(|w| w.len() > *limit) => {
+                for window in windows {
+                    let rope = if window.len() > *limit { long } else { self };
+                    let rows = &mut x.data[window.start * cols..window.end * cols];
+                    rope.rotate(rows, cols, head_len, &positions[window.clone()]);
+                }
+            }
+            _ => self.rotate(&mut x.data, cols, head_len, positions),
+        }
+    }
+
+    fn rotate(&self, data: &mut [f32], cols: usize, head_len: usize, positions: &[usize]) {
         let Some(&last) = positions.iter().max() else {
             return;
         };
@@ -127,8 +158,7 @@ impl Rope {
             return;
         }
         let table = self.table(last + 1);
-        x.data
-            .par_chunks_exact_mut(x.cols)
+        data.par_chunks_exact_mut(cols)
             .zip(positions)
             .with_min_len(8)
             .for_each(|(row, &position)| {
@@ -176,7 +206,7 @@ mod tests {
             cols: row.len(),
             data: row.to_vec(),
         };
-        rope.apply(&mut m, row.len(), &[position]);
+        rope.apply(&mut m, row.len(), &[position], &[0..1]);
         m.data
     }
 
@@ -214,6 +244,22 @@ mod tests {
         divided.divisors = Some(vec![4.0]);
         let (s, c) = 1f64.sin_cos();
         close(&rotated(&Rope::new(&divided), &[1.0, 0.0], 4), &[c, s]);
+    }
+
+    #[test]
+    fn long_windows_have_their_own_rotation() {
+        let mut slow = settings(RopeStyle::Norm, 2);
+        slow.frequency_scale = 0.5;
+        let rope = Rope::new(&settings(RopeStyle::Norm, 2)).with_long(2, Rope::new(&slow));
+        let mut m = Matrix {
+            rows: 5,
+            cols: 2,
+            data: [1.0, 0.0].repeat(5),
+        };
+        rope.apply(&mut m, 2, &[0, 1, 0, 1, 2], &[0..2, 2..5]);
+        let (s, c) = 1f64.sin_cos();
+        close(&m.data[2..4], &[c, s]);
+        close(&m.data[8..], &[c, s]);
     }
 
     /// Fast pairs keep their frequency, slow ones are divided by the factor.

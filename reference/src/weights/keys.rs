@@ -105,6 +105,15 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A flag; `None` when the key is absent.
+    pub(crate) fn optional_flag(&self, suffix: &str) -> Result<Option<bool>> {
+        match self.metadata.arch(suffix) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(self.wrong(suffix, other, "a boolean")),
+        }
+    }
+
     /// One count for all layers, or one for each; `None` when the key is absent.
     pub(crate) fn optional_per_layer(&self, suffix: &str, layers: usize) -> Result<Option<PerLayer>> {
         let Some(value) = self.metadata.arch(suffix) else {

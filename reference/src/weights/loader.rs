@@ -6,7 +6,7 @@ use gguf::{GgufModel, TensorInfo};
 
 use super::{BlockMatrix, Keys};
 use crate::layers::{Embedding, ExpertLinear, Linear};
-use crate::ops::Norm;
+use crate::ops::{Norm, NormKind};
 use crate::{Error, Result};
 
 /// What an architecture's graph is built from: the file's keys and tensors.
@@ -171,10 +171,66 @@ impl<'a> Loader<'a> {
 
     /// A root-mean-square norm over `len` elements: `{base}.weight`.
     pub(crate) fn rms_norm(&self, base: &str, len: usize, eps: f32) -> Result<Norm> {
+        self.norm(NormKind::Rms, base, len, eps)
+    }
+
+    /// A norm over `len` elements: `{base}.weight`, and `{base}.bias` where the file has it.
+    pub(crate) fn norm(&self, kind: NormKind, base: &str, len: usize, eps: f32) -> Result<Norm> {
+        let bias = self.optional_vector(&format!("{base}.bias"), len)?;
         Ok(Norm {
+            kind,
+            group: len,
             weight: self.vector(&format!("{base}.weight"), len)?,
+            bias: bias.unwrap_or_default(),
             eps,
         })
+    }
+
+    /// A norm of each of `heads` heads of `len` elements: `{base}.weight` with weights for one head, or for
+    /// each.
+    pub(crate) fn head_norm(
+        &self,
+        kind: NormKind,
+        base: &str,
+        len: usize,
+        heads: usize,
+        eps: f32,
+    ) -> Result<Norm> {
+        let name = format!("{base}.weight");
+        let index = self.gguf.find(&name);
+        let each = index.is_some_and(|i| self.gguf.info(i).shape.len() == 2);
+        let weight = match each {
+            true => self.table(&name, len, heads)?,
+            false => self.vector(&name, len)?,
+        };
+        Ok(Norm {
+            kind,
+            group: len,
+            weight,
+            bias: Vec::new(),
+            eps,
+        })
+    }
+
+    /// A tensor of shape [columns, rows], decoded.
+    fn table(&self, name: &str, columns: usize, rows: usize) -> Result<Vec<f32>> {
+        let matrix = self.matrix(name, &[columns, rows])?;
+        let mut out = vec![0.0; columns * rows];
+        matrix.decode(self.gguf, 0, &mut out)?;
+        Ok(out)
+    }
+
+    /// `position_embd.weight`, one row for each position of the context; `None` when the file has none.
+    pub(crate) fn positions(&self, hidden: usize) -> Result<Option<Embedding>> {
+        let name = "position_embd.weight";
+        let Some(index) = self.gguf.find(name) else {
+            return Ok(None);
+        };
+        let rows = self.gguf.info(index).shape.get(1).copied().unwrap_or(1);
+        let rows = usize::try_from(rows).map_err(|_| self.error(format!("tensor {name}: too many rows")))?;
+        Ok(Some(Embedding {
+            matrix: self.matrix(name, &[hidden, rows])?,
+        }))
     }
 }
 
