@@ -84,11 +84,22 @@ enum LogitScale {
     Divides,
 }
 
+/// The factor on the scores, unless the file has one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scale {
+    /// One over the square root of a head's length.
+    OneOverRoot,
+    /// One over a head's length.
+    OneOverLength,
+}
+
 /// The choices.
 #[derive(Clone, Copy)]
 pub(super) struct Design {
     norm: NormKind,
     norms: Norms,
+    /// The second half's norm.
+    mlp_norm: &'static str,
     head_norms: HeadNorms,
     rope: Option<RopeStyle>,
     layers: Layers,
@@ -98,6 +109,7 @@ pub(super) struct Design {
     /// Whether the embeddings are multiplied by the square root of their width.
     scaled_embeddings: bool,
     logit_scale: LogitScale,
+    scale: Scale,
     /// The exponent range of ALiBi where the file does not say; zero for models without.
     alibi: f32,
 }
@@ -106,6 +118,7 @@ pub(super) struct Design {
 pub(super) const QWEN2: Design = Design {
     norm: NormKind::Rms,
     norms: Norms::Before,
+    mlp_norm: "ffn_norm",
     head_norms: HeadNorms::None,
     rope: Some(RopeStyle::Neox),
     layers: Layers::Alike,
@@ -114,6 +127,7 @@ pub(super) const QWEN2: Design = Design {
     activation: Activation::Silu,
     scaled_embeddings: false,
     logit_scale: LogitScale::Multiplies,
+    scale: Scale::OneOverRoot,
     alibi: 0.0,
 };
 
@@ -143,7 +157,7 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
     (
         "seed_oss",
         Design {
-            norms: Norms::Before,
+            mlp_norm: "post_attention_norm",
             ..QWEN2
         },
     ),
@@ -307,7 +321,83 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             ..LLAMA_LIKE
         },
     ),
+    ("exaone", QWEN2),
+    (
+        "exaone4",
+        Design {
+            norms: Norms::After,
+            head_norms: HeadNorms::Each,
+            layers: Layers::SlidersRotateIfAny(4),
+            ..QWEN2
+        },
+    ),
+    (
+        "hunyuan-dense",
+        Design {
+            head_norms: HeadNorms::Rotated,
+            ..QWEN2
+        },
+    ),
+    ("ernie4_5", LLAMA_LIKE),
+    ("xverse", LLAMA_LIKE),
+    (
+        "minicpm",
+        Design {
+            logit_scale: LogitScale::Divides,
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "orion",
+        Design {
+            norm: NormKind::Layer,
+            ..QWEN2
+        },
+    ),
+    ("codeshell", LAYER_NORMS),
+    (
+        "refact",
+        Design {
+            rope: None,
+            alibi: 8.0,
+            ..QWEN2
+        },
+    ),
+    (
+        "jais",
+        Design {
+            norm: NormKind::Layer,
+            rope: None,
+            alibi: 8.0,
+            scale: Scale::OneOverLength,
+            ..QWEN2
+        },
+    ),
+    ("pangu-embedded", QWEN2),
+    (
+        "maincoder",
+        Design {
+            head_norms: HeadNorms::Rotated,
+            ..LLAMA_LIKE
+        },
+    ),
 ];
+
+/// Layers of Baichuan 13B, which has ALiBi in place of the rotation.
+const LAYERS_BAICHUAN_13B: usize = 40;
+
+/// Baichuan: two designs under one name.
+pub(super) fn baichuan(loader: &Loader<'_>) -> Result<Decoder> {
+    let design = match loader.keys.count("block_count")? {
+        LAYERS_BAICHUAN_13B => Design {
+            rope: None,
+            alibi: 8.0,
+            ..QWEN2
+        },
+        _ => LLAMA_LIKE,
+    };
+    build(loader, &design)
+}
 
 /// Builds the graph of a design.
 pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
@@ -370,7 +460,10 @@ impl<'a, 'l> Builder<'a, 'l> {
             sliding,
             scale: keys
                 .optional_positive("attention.scale")?
-                .unwrap_or(hyper.usual_scale()),
+                .unwrap_or(match design.scale {
+                    Scale::OneOverRoot => hyper.usual_scale(),
+                    Scale::OneOverLength => 1.0 / hyper.key_len as f32,
+                }),
             residual_scale: keys.optional_positive("residual_scale")?.unwrap_or(1.0),
             loader,
             design,
@@ -417,8 +510,8 @@ impl<'a, 'l> Builder<'a, 'l> {
         };
         let mut attention_norm = norm("attn_norm")?;
         let mut mlp_norm = match design.halves {
-            Halves::InSequence | Halves::ByKey => norm("ffn_norm")?,
-            Halves::ByNorm if !parallel => norm("ffn_norm")?,
+            Halves::InSequence | Halves::ByKey => norm(design.mlp_norm)?,
+            Halves::ByNorm if !parallel => norm(design.mlp_norm)?,
             _ => None,
         };
         if design.halves == Halves::ParallelFalcon && self.loader.has(&format!("blk.{i}.attn_norm_2.weight"))
@@ -452,7 +545,7 @@ impl<'a, 'l> Builder<'a, 'l> {
         let rotates = match self.design.layers {
             Layers::Alike | Layers::SlidersRotatePlainly(_) => true,
             Layers::AllSlide => return (true, self.rope.clone()),
-            Layers::RotateAllBut(n) => (i + 1) % n != 0,
+            Layers::RotateAllBut(n) => !(i + 1).is_multiple_of(n),
             Layers::SlidersRotate(_) => slides,
             Layers::SlidersRotateIfAny(_) => slides || self.window.is_none(),
         };

@@ -29,6 +29,7 @@ type Build = fn(&Loader<'_>) -> Result<Decoder>;
 /// The architectures with graphs of their own: `general.architecture` and what builds its graph. A new one is
 /// a file beside this one and a row here, or a row of [`dense::DESIGNS`].
 const ARCHITECTURES: &[(&str, Build)] = &[
+    ("baichuan", dense::baichuan),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
     ("llama", llama::build),

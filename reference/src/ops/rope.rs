@@ -206,7 +206,7 @@ mod tests {
             cols: row.len(),
             data: row.to_vec(),
         };
-        rope.apply(&mut m, row.len(), &[position], &[0..1]);
+        rope.apply(&mut m, row.len(), &[position], std::slice::from_ref(&(0..1)));
         m.data
     }
 
