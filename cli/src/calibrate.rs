@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use imatrix::Accumulator;
-use reference::{LogitsSink, Model, Tap};
+use reference::{Model, Tap};
 
 /// Tokens run together at least, where windows are shorter. Part of the definition of the result, for sums
 /// are rounded after each step: it depends on nothing but the window.
@@ -136,8 +136,7 @@ impl Collector<'_> {
     /// Runs windows; whether all inputs were finite.
     fn run(&mut self, model: &Model, windows: &[Vec<u32>]) -> anyhow::Result<bool> {
         let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
-        let context = windows.first().map(Vec::len).context("no window")?;
-        model.forward_tiles(&views, 0..context, Some(&mut *self), &mut NoLogits)?;
+        model.observe(&views, &mut *self)?;
         Ok(self.accumulator.not_finite().is_none())
     }
 }
@@ -152,10 +151,4 @@ impl Tap for Collector<'_> {
         let expert = expert.map(|index| (index, self.experts.get(tensor).copied().unwrap_or(index + 1)));
         self.accumulator.add(tensor, expert, input, columns);
     }
-}
-
-struct NoLogits;
-
-impl LogitsSink for NoLogits {
-    fn tile(&mut self, _vocabulary: std::ops::Range<usize>, _logits: &[f32]) {}
 }

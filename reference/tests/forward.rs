@@ -112,6 +112,9 @@ fn the_tap_sees_every_linear_layer() {
     let model = Model::load(&fixture("llama.gguf")).unwrap();
     let mut seen = Seen::default();
     model.forward(&[&tokens()], 0..24, Some(&mut seen)).unwrap();
+    let mut alone = Seen::default();
+    model.observe(&[&tokens()], &mut alone).unwrap();
+    assert_eq!(alone.0, seen.0);
     let mut names: Vec<_> = seen.0.iter().map(|(name, ..)| name.as_str()).collect();
     names.sort_unstable();
     let mut matrices: Vec<_> = model.gguf().tensors().map(|t| t.info.name.as_str()).collect();

@@ -201,6 +201,17 @@ impl Model {
         self.tiles(&alike(windows, &wanted), tap, sink)
     }
 
+    /// Runs windows of tokens, each from its own beginning, for what `tap` sees: the input of every linear layer at
+    /// every position, that of the output matrix included. No logits are computed.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn observe<'a>(&'a self, windows: &[&[u32]], tap: &'a mut dyn Tap) -> Result<()> {
+        let (mut run, hidden) = self.hidden(&alike(windows, &(0..usize::MAX)), Some(tap))?;
+        run.tap(&self.decoder.head.matrix.name, None, &hidden);
+        Ok(())
+    }
+
     /// Logits of sequences that each have their own positions wanted, a range of the vocabulary at a time.
     pub(crate) fn forward_each(
         &self,
