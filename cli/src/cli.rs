@@ -23,6 +23,10 @@ enum Command {
     Table(commands::table::Args),
     /// Convert a Hugging Face model directory to one GGUF file
     Convert(commands::convert::Args),
+    /// Convert a LoRA adapter of PEFT to a GGUF adapter
+    ConvertLora(commands::convert_lora::Args),
+    /// Turn a GGUF file back into a Hugging Face directory
+    Export(commands::export::Args),
     /// Quantize a GGUF file
     Quantize(commands::quantize::Args),
     /// Collect an importance matrix, or convert, merge and inspect importance files
@@ -70,6 +74,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Table(a) => commands::table::run(a),
         Command::Convert(a) => commands::convert::run(a),
+        Command::ConvertLora(a) => commands::convert_lora::run(a),
+        Command::Export(a) => commands::export::run(a),
         Command::Quantize(a) => commands::quantize::run(a),
         Command::Imatrix(a) => commands::imatrix::run(a),
         Command::Inspect(a) => commands::inspect::run(a),

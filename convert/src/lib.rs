@@ -6,6 +6,7 @@ pub mod arch;
 pub mod diff;
 pub mod digest;
 mod error;
+pub mod export;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod importance;
@@ -15,6 +16,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod quantize;
 pub mod recipe;
+pub mod shards;
 pub mod source;
 pub mod table;
 pub mod tokenizer;

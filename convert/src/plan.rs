@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gguf::{FilePlan, Metadata, TensorInfo, TensorType, Value};
+use gguf::{Endian, FilePlan, Metadata, TensorInfo, TensorType, Value};
 
 use crate::source::Source;
 use crate::{Error, Result};
@@ -52,6 +52,7 @@ pub struct OutputPlan<'a> {
     infos: Vec<TensorInfo>,
     header_len: u64,
     file_size: u64,
+    endian: Endian,
 }
 
 impl<'a> OutputPlan<'a> {
@@ -73,6 +74,7 @@ impl<'a> OutputPlan<'a> {
             infos: Vec::new(),
             header_len: 0,
             file_size: 0,
+            endian: Endian::Little,
         };
         let file = plan.file_plan()?;
         plan.header_len = file.header_len();
@@ -111,7 +113,48 @@ impl<'a> OutputPlan<'a> {
             .contents
             .iter()
             .map(|t| (t.name.clone(), t.shape.clone(), t.ty));
-        Ok(FilePlan::new(self.metadata(), tensors)?)
+        let mut plan = FilePlan::new(self.metadata(), tensors)?;
+        plan.endian = self.endian;
+        Ok(plan)
+    }
+
+    /// The same file in this byte order. Tensor types that have none but little-endian are refused when
+    /// the file is written.
+    #[must_use]
+    pub fn with_endian(mut self, endian: Endian) -> Self {
+        self.endian = endian;
+        self
+    }
+
+    /// The byte order of the file.
+    pub fn endian(&self) -> Endian {
+        self.endian
+    }
+
+    /// What the metadata starts from.
+    pub(crate) fn base(&self) -> &'a Metadata {
+        self.base
+    }
+
+    /// The changes to it.
+    pub(crate) fn edits(&self) -> &[Edit] {
+        &self.edits
+    }
+
+    /// The value that a key has in the file.
+    pub(crate) fn metadata_value(&self, wanted: &str) -> Option<Value> {
+        let mut value = self.base.get(wanted).cloned();
+        for edit in &self.edits {
+            match edit {
+                Edit::Set(key, new) | Edit::SetInPlace(key, new) if key == wanted => {
+                    value = Some(new.clone())
+                }
+                Edit::Remove(key) if key == wanted => value = None,
+                Edit::Clear => value = None,
+                _ => {}
+            }
+        }
+        value
     }
 
     /// The metadata of the file.

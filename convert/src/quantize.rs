@@ -27,6 +27,7 @@ use crate::recipe::{
     Change, Hyperparameters, KvOverride, Preset, RecipeOptions, TensorSpec, choose_types, sort_by_layer,
     summarize,
 };
+use crate::shards::{Shards, cut};
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -45,6 +46,8 @@ pub struct QuantizeOptions {
     pub kv_overrides: Vec<KvOverride>,
     /// What becomes of tensors whose type needs importance that a given matrix does not have.
     pub missing_importance: MissingImportance,
+    /// Cut the output into shards; not together with `keep_split`.
+    pub shards: Option<Shards>,
 }
 
 impl QuantizeOptions {
@@ -57,6 +60,7 @@ impl QuantizeOptions {
             keep_split: false,
             kv_overrides: Vec::new(),
             missing_importance: MissingImportance::Error,
+            shards: None,
         }
     }
 }
@@ -75,7 +79,7 @@ pub struct Lacking {
 pub struct Quantization<'a> {
     /// The preset.
     pub preset: Preset,
-    /// The files; more than one only with `keep_split`.
+    /// The files; more than one only with `keep_split` or `shards`.
     pub outputs: Vec<OutputPlan<'a>>,
     /// Types changed by explicit rules.
     pub overrides: Vec<Change>,
@@ -264,9 +268,11 @@ pub fn plan<'a>(
         } else {
             path.to_path_buf()
         };
-        result
-            .outputs
-            .push(OutputPlan::new(path, source.metadata(), edits, contents)?);
+        let output = OutputPlan::new(path, source.metadata(), edits, contents)?;
+        match &options.shards {
+            Some(shards) if !options.keep_split => result.outputs.extend(cut(output, shards)?),
+            _ => result.outputs.push(output),
+        }
     }
     Ok(result)
 }

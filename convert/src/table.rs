@@ -115,7 +115,7 @@ pub struct TableOptions {
 pub struct RowPlan<'a> {
     /// The line.
     pub line: Line,
-    /// The file.
+    /// The file, or the first of its shards.
     pub path: PathBuf,
     /// An earlier line that has the same bytes, of which this file is a link or copy.
     pub same_as: Option<usize>,
@@ -185,9 +185,13 @@ pub fn plan<'a>(
         let mut quantize = options.quantize.clone();
         quantize.recipe.preset = line.preset;
         quantize.keep_split = false;
+        let plan = quantize::plan(source, &path, &quantize, importance);
+        // Of several shards, the first is the one that readers open.
+        let first = plan.as_ref().ok().and_then(|p| p.outputs.first());
+        let path = first.map_or(path, |output| output.path.clone());
         rows.push(RowPlan {
             line,
-            plan: quantize::plan(source, &path, &quantize, importance),
+            plan,
             same_as: rows.iter().position(|row| row.line.preset == line.preset),
             path,
         });
@@ -264,8 +268,12 @@ fn outputs<'a>(table: &[RowPlan<'a>]) -> Vec<OutputPlan<'a>> {
 /// Gives the lines that are other names of a file their links.
 fn link(table: &[RowPlan<'_>]) -> Result<()> {
     for row in table.iter().filter(|row| row.check().is_ok()) {
-        if let Some(other) = row.same_as {
-            link_or_copy(&table[other].path, &row.path)?;
+        if let Some(other) = row.same_as
+            && let (Ok(from), Ok(to)) = (&table[other].plan, &row.plan)
+        {
+            for (from, to) in from.outputs.iter().zip(&to.outputs) {
+                link_or_copy(&from.path, &to.path)?;
+            }
         }
     }
     Ok(())

@@ -96,10 +96,134 @@ fn unknown_architecture() {
 }
 
 #[test]
-fn quantized_checkpoint() {
+fn unknown_quantization() {
     let dir = model_dir();
-    change_config(&dir, "quantization_config", json!({"quant_method": "gptq"}));
-    expect_error(dir.path(), &["config.json", "gptq"]);
+    write_safetensors(&dir.path().join("model.safetensors"), &json!({}), 0);
+    change_config(&dir, "quantization_config", json!({"quant_method": "hqq"}));
+    expect_error(dir.path(), &["config.json", "hqq", "gptq"]);
+}
+
+/// A header of tensors one after the other, all zero.
+fn header_of(tensors: &[(&str, &str, &[u64])]) -> (Value, usize) {
+    let (mut header, mut end) = (json!({}), 0);
+    for (name, dtype, shape) in tensors {
+        let width = match *dtype {
+            "I64" => 8,
+            "I32" | "F32" => 4,
+            "F16" => 2,
+            _ => 1,
+        };
+        let begin = end;
+        end += width * shape.iter().product::<u64>();
+        header[name] = json!({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]});
+    }
+    (header, end as usize)
+}
+
+#[test]
+fn quantized_weights_that_do_not_fit_together() {
+    let gptq = json!({"quant_method": "gptq", "bits": 4, "group_size": 8});
+    let awq = json!({"quant_method": "awq", "bits": 4});
+    let fp8 = json!({"quant_method": "fp8", "weight_block_size": [4, 4]});
+    let bnb = json!({"quant_method": "bitsandbytes"});
+    let mx = json!({"quant_method": "mxfp4"});
+    let packed = json!({"quant_method": "compressed-tensors", "format": "pack-quantized",
+        "config_groups": {"g": {"weights": {"num_bits": 4}}}});
+    let sparse = json!({"quant_method": "compressed-tensors", "format": "marlin-24"});
+    let nv = json!({"quant_method": "modelopt"});
+    type Case<'a> = (&'a Value, &'a [(&'a str, &'a str, &'a [u64])], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
+        (
+            &gptq,
+            &[("a.qweight", "I32", &[1, 8])],
+            &["a.qweight", "a.qzeros"],
+        ),
+        (
+            &gptq,
+            &[
+                ("a.qweight", "I32", &[1, 8]),
+                ("a.qzeros", "I32", &[1, 2]),
+                ("a.scales", "F16", &[1, 8]),
+            ],
+            &["a.qzeros", "[1, 2]", "[1, 1]"],
+        ),
+        (
+            &gptq,
+            &[
+                ("a.qweight", "I32", &[1, 8]),
+                ("a.qzeros", "I32", &[2, 1]),
+                ("a.scales", "F16", &[2, 8]),
+            ],
+            &["a.scales", "2 groups", "8 inputs"],
+        ),
+        (
+            &gptq,
+            &[
+                ("a.qweight", "F32", &[1, 8]),
+                ("a.qzeros", "I32", &[1, 1]),
+                ("a.scales", "F16", &[1, 8]),
+            ],
+            &["a.qweight", "dtype F32"],
+        ),
+        (
+            &awq,
+            &[
+                ("a.qweight", "I32", &[8, 1]),
+                ("a.qzeros", "I32", &[3, 1]),
+                ("a.scales", "F16", &[3, 8]),
+            ],
+            &["a.scales", "3 groups of 8"],
+        ),
+        (
+            &fp8,
+            &[
+                ("a.weight", "F8_E4M3", &[8, 8]),
+                ("a.weight_scale_inv", "F32", &[3, 2]),
+            ],
+            &["a.weight_scale_inv", "[3, 2]", "[8, 8]"],
+        ),
+        (
+            &bnb,
+            &[
+                ("a.weight", "U8", &[32, 1]),
+                ("a.weight.absmax", "F32", &[1]),
+                ("a.weight.quant_map", "F32", &[16]),
+                ("a.weight.quant_state.bitsandbytes__nf4", "U8", &[9]),
+            ],
+            &["quant_state", "JSON"],
+        ),
+        (&bnb, &[("a.SCB", "F32", &[8])], &["a.SCB", "a.weight"]),
+        (
+            &packed,
+            &[
+                ("a.weight_packed", "I32", &[8, 1]),
+                ("a.weight_scale", "F16", &[8, 1]),
+                ("a.weight_shape", "I64", &[2]),
+            ],
+            &["a.weight_packed", "[0, 0]"],
+        ),
+        (&sparse, &[], &["marlin-24"]),
+        (
+            &mx,
+            &[("a_blocks", "U8", &[2, 4, 1, 16]), ("a_scales", "U8", &[2, 4, 2])],
+            &["a_scales", "[2, 4, 2]"],
+        ),
+        (
+            &nv,
+            &[
+                ("a.weight", "U8", &[2, 32]),
+                ("a.weight_scale", "F8_E4M3", &[2, 3]),
+            ],
+            &["a.weight_scale", "[2, 3]"],
+        ),
+    ];
+    for (config, tensors, words) in cases {
+        let dir = model_dir();
+        change_config(&dir, "quantization_config", (*config).clone());
+        let (header, data) = header_of(tensors);
+        write_safetensors(&dir.path().join("model.safetensors"), &header, data);
+        expect_error(dir.path(), words);
+    }
 }
 
 #[test]
@@ -130,7 +254,7 @@ fn no_weights() {
     let dir = model_dir();
     expect_error(dir.path(), &["no model*.safetensors"]);
     std::fs::write(dir.path().join("pytorch_model.bin"), "x").unwrap();
-    expect_error(dir.path(), &["no model*.safetensors", "pytorch_model"]);
+    expect_error(dir.path(), &["pytorch_model.bin", "zip"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 """Prints the SHA-256 of what llama.cpp's converter makes of the directories of tiny_models.py.
 
-    python stock_digests.py LLAMA_CPP_SOURCES MODELS_DIR > digests/convert.txt
+    python stock_digests.py LLAMA_CPP_SOURCES MODELS_DIR [OUTTYPE ...] > digests/convert.txt
 
 Needs the packages of requirements-converter.txt.
 """
@@ -16,13 +16,14 @@ OUTTYPES = ["f32", "f16", "bf16", "q8_0", "auto"]
 
 def main():
     sources, models = Path(sys.argv[1]), Path(sys.argv[2])
+    outtypes = sys.argv[3:] or OUTTYPES
     os.environ["HF_HUB_OFFLINE"] = "1"
     sys.path.insert(0, str(sources))
     import convert_hf_to_gguf as converter
 
     with tempfile.TemporaryDirectory() as folder:
         for model in sorted(models.iterdir()):
-            for outtype in OUTTYPES:
+            for outtype in outtypes:
                 out = Path(folder) / "out.gguf"
                 sys.argv = ["convert", str(model), "--outfile", str(out), "--outtype", outtype]
                 converter.main()

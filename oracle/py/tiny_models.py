@@ -127,4 +127,5 @@ def main():
           changes=dict(num_local_experts=3, num_experts_per_tok=2))
 
 
-main()
+if __name__ == "__main__":
+    main()

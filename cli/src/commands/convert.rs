@@ -8,10 +8,13 @@ use convert::pipeline::{Finished, PipelineOptions, execute, execute_resumable};
 use convert::plan::OutputPlan;
 use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization, run_resumable};
 use convert::recipe::{PRESETS, Preset};
+use convert::shards::cut;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
+use gguf::Endian;
 
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs, as_json, print_report, report_problems};
+use super::shards::ShardArgs;
 use crate::progress::Meter;
 
 /// Arguments of `quantsmith convert`.
@@ -57,6 +60,13 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     importance: ImportanceArgs,
+
+    #[command(flatten)]
+    shards: ShardArgs,
+
+    /// Write numbers with the highest byte first, for big-endian machines
+    #[arg(long)]
+    bigendian: bool,
 
     #[command(flatten)]
     memory: MemoryArgs,
@@ -146,34 +156,42 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         threads: args.threads,
         max_memory: args.memory.bytes(),
     };
+    let endian = if args.bigendian {
+        Endian::Big
+    } else {
+        Endian::Little
+    };
     match target {
         Target::Stock(_) => {
             let encoding = source.matrix_type().name();
             let path = output_path(&args, dir, &source, encoding)?;
-            let plan = OutputPlan::unquantized(path, &source, Vec::new())?;
+            let plan = OutputPlan::unquantized(path, &source, Vec::new())?.with_endian(endian);
+            let plans = cut(plan, &args.shards.converter())?;
             if !args.dry_run {
                 let meter = Meter::new();
-                let outputs = std::slice::from_ref(&plan);
                 let show = |p| meter.show(p);
-                let done = match args.memory.journal(&plan.path) {
-                    Some(journal) => execute_resumable(&source, outputs, &pipeline, &journal, &show)
+                let journal = plans.first().and_then(|plan| args.memory.journal(&plan.path));
+                let done = match journal {
+                    Some(journal) => execute_resumable(&source, &plans, &pipeline, &journal, &show)
                         .and_then(Finished::forget),
-                    None => execute(&source, outputs, &pipeline, &show),
+                    None => execute(&source, &plans, &pipeline, &show),
                 };
                 meter.finish();
                 done?;
             }
-            report(&args, &source, &plan);
+            report(&args, &source, &plans);
         }
         Target::Preset(preset) => {
             let path = output_path(&args, dir, &source, preset.name())?;
             let options = QuantizeOptions {
                 recipe: args.types.recipe(preset)?,
                 missing_importance: args.importance.missing(),
+                shards: args.shards.gguf_split(),
                 ..QuantizeOptions::new(preset)
             };
             let importance = args.importance.load()?;
-            let plan = plan_quantization(&source, &path, &options, importance.as_ref())?;
+            let mut plan = plan_quantization(&source, &path, &options, importance.as_ref())?;
+            plan.outputs = plan.outputs.into_iter().map(|o| o.with_endian(endian)).collect();
             report_problems(&plan, args.dry_run);
             if !args.dry_run {
                 let meter = Meter::new();
@@ -201,19 +219,24 @@ fn output_path(args: &Args, dir: &Path, source: &HfSource, encoding: &str) -> an
     if named.is_dir() {
         return Ok(named.join(source.default_file_name(Some(encoding))));
     }
-    let name = named.file_name().and_then(|n| n.to_str());
-    let name = name.with_context(|| format!("{}: no file name", named.display()))?;
+    fill_template(named, encoding)
+}
+
+/// A path with the placeholders of its file name filled.
+pub(super) fn fill_template(path: &Path, encoding: &str) -> anyhow::Result<PathBuf> {
+    let name = path.file_name().and_then(|n| n.to_str());
+    let name = name.with_context(|| format!("{}: no file name", path.display()))?;
     let mut filled = name.to_owned();
     for key in ["ftype", "outtype"] {
         filled = filled
             .replace(&format!("{{{key}}}"), &encoding.to_lowercase())
             .replace(&format!("{{{}}}", key.to_uppercase()), &encoding.to_uppercase());
     }
-    Ok(named.with_file_name(filled))
+    Ok(path.with_file_name(filled))
 }
 
-fn report(args: &Args, source: &HfSource, plan: &OutputPlan<'_>) {
-    if args.json {
+fn report(args: &Args, source: &HfSource, plans: &[OutputPlan<'_>]) {
+    let files = |plan: &OutputPlan<'_>| {
         let tensors: Vec<_> = plan
             .tensors()
             .iter()
@@ -227,19 +250,32 @@ fn report(args: &Args, source: &HfSource, plan: &OutputPlan<'_>) {
                 })
             })
             .collect();
-        let report = serde_json::json!({
-            "input": source.path(),
-            "outtype": source.matrix_type().name(),
+        serde_json::json!({
             "file": plan.path,
             "size_bytes": plan.file_size(),
             "weights": plan.weights(),
             "tensors": tensors,
+        })
+    };
+    if args.json {
+        let mut report = serde_json::json!({
+            "input": source.path(),
+            "outtype": source.matrix_type().name(),
         });
+        match plans {
+            [plan] => {
+                if let (Some(report), serde_json::Value::Object(file)) = (report.as_object_mut(), files(plan))
+                {
+                    report.extend(file);
+                }
+            }
+            plans => report["shards"] = plans.iter().map(files).collect(),
+        }
         println!("{report:#}");
         return;
     }
-    if args.dry_run {
-        for info in plan.tensors() {
+    for plan in plans {
+        for info in plan.tensors().iter().filter(|_| args.dry_run) {
             println!(
                 "{:<40} {:<24} {:>8} {:>14} bytes",
                 info.name,
@@ -248,8 +284,8 @@ fn report(args: &Args, source: &HfSource, plan: &OutputPlan<'_>) {
                 info.size_bytes()
             );
         }
+        println!("{}: {} bytes", plan.path.display(), plan.file_size());
     }
-    println!("{}: {} bytes", plan.path.display(), plan.file_size());
 }
 
 fn outtypes_help() -> String {

@@ -1,7 +1,9 @@
 //! One file per command: its arguments and what it does.
 
 pub(crate) mod convert;
+pub(crate) mod convert_lora;
 pub(crate) mod diff;
+pub(crate) mod export;
 pub(crate) mod hash;
 pub(crate) mod imatrix;
 pub(crate) mod inspect;
@@ -9,6 +11,7 @@ pub(crate) mod merge;
 pub(crate) mod meta;
 pub(crate) mod perplexity;
 pub(crate) mod quantize;
+pub(crate) mod shards;
 pub(crate) mod split;
 pub(crate) mod table;
 pub(crate) mod tokenize;

@@ -11,6 +11,7 @@ use convert::recipe::{KvOverride, PRESETS, Preset, RecipeOptions, TensorTypeRule
 use convert::source::{GgufSource, Source};
 use gguf::{TYPES, TensorType, Value};
 
+use super::shards::ShardArgs;
 use crate::progress::Meter;
 
 /// Arguments of `quantsmith quantize`.
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     prune_layers: Vec<u32>,
 
     /// Write one file for each shard of the input; OUT is then the prefix of their names
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["split_max_tensors", "split_max_size", "no_tensor_first_split"])]
     keep_split: bool,
 
     /// Set a metadata key; TYPE is int, float, bool or str (repeatable)
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// Show what would be written, with exact sizes; the headers of the input suffice
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    shards: ShardArgs,
 
     #[command(flatten)]
     memory: MemoryArgs,
@@ -255,6 +259,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         keep_split: args.keep_split,
         kv_overrides: args.override_kv,
         missing_importance: args.importance.missing(),
+        shards: args.shards.gguf_split(),
     };
     let importance = args.importance.load()?;
     let source = if args.dry_run {

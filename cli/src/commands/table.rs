@@ -17,6 +17,7 @@ use convert::table::{self, Line, RowPlan, TableOptions};
 use self::evaluate::Base;
 use self::report::{Report, ReportRow};
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs};
+use super::shards::ShardArgs;
 use crate::demo::Demo;
 use crate::progress::Meter;
 
@@ -83,6 +84,9 @@ pub(crate) struct Args {
     allow_requantize: bool,
 
     #[command(flatten)]
+    shards: ShardArgs,
+
+    #[command(flatten)]
     memory: MemoryArgs,
 
     /// Threads; 0 for as many as the machine runs at once
@@ -142,6 +146,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             recipe: args.types_of_tensors.recipe(Preset::Q8_0)?,
             allow_requantize: args.allow_requantize,
             missing_importance: args.importance.missing(),
+            shards: args.shards.gguf_split(),
             ..QuantizeOptions::new(Preset::Q8_0)
         },
         lines,

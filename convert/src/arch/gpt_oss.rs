@@ -47,6 +47,21 @@ const OWN: &[Rule] = &[
         Transform::View(|_, v| Ok(v.swap(1, 2).and_then(|v| v.every(1, 1, 2))), None),
     ),
     exact(
+        "model.layers.{}.mlp.experts.down_proj_blocks",
+        "blk.{}.ffn_down_exps.weight",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.mlp.experts.gate_up_proj_blocks",
+        "blk.{}.ffn_gate_exps.weight",
+        Transform::View(even, None),
+    ),
+    exact(
+        "model.layers.{}.mlp.experts.gate_up_proj_blocks",
+        "blk.{}.ffn_up_exps.weight",
+        Transform::View(odd, None),
+    ),
+    exact(
         "model.layers.{}.mlp.experts.gate_up_proj_bias",
         "blk.{}.ffn_gate_exps.bias",
         Transform::View(even, None),

@@ -49,7 +49,8 @@ use serde_json::{Map, Value};
 
 pub(crate) use hooks::Hooks;
 pub(crate) use hparams::{Hparams, Keys};
-pub(crate) use names::{Match, Rearrange, RowFactors, Rule, Transform, ignored, resolve};
+pub(crate) use names::{Match, Rearrange, RowFactors, Rule, Transform, block_of, ignored, resolve};
+pub(crate) use rope::llama3_frequency_factors;
 pub(crate) use rows::{Rows, Strided};
 pub(crate) use view::{View, Walk};
 
@@ -214,6 +215,13 @@ pub(crate) fn find(config_path: &Path, name: &str) -> Result<(&'static Architect
             known.join(", ")
         ),
     })
+}
+
+/// The name table of a GGUF architecture, the rules that decide first at the front.
+pub(crate) fn rules_of(gguf: &str) -> Vec<&'static Rule> {
+    let found = ARCHITECTURES.iter().find(|a| a.gguf == gguf);
+    let tables = found.map(|a| a.rules).unwrap_or_default();
+    tables.iter().flat_map(|table| table.iter()).collect()
 }
 
 /// A default value of a configuration key.

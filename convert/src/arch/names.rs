@@ -214,6 +214,11 @@ fn capture(pattern: &str, text: &str) -> Option<(Option<u32>, Option<u32>)> {
     }
 }
 
+/// The block number of a GGUF name that a rule's name fits, `Some(None)` where the rule has none.
+pub(crate) fn block_of(pattern: &str, name: &str) -> Option<Option<u32>> {
+    capture(pattern, name).map(|(block, _)| block)
+}
+
 /// A decimal number in its only spelling, so that two names never mean one tensor.
 fn number(text: &str) -> Option<u32> {
     let n: u32 = text.parse().ok()?;

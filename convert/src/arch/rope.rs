@@ -164,21 +164,38 @@ pub(super) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
     if !kind.eq_ignore_ascii_case("llama3") {
         return Ok(Vec::new());
     }
-    let number = |key: &str, default: f64| match rope.get(key) {
-        None => Ok(default),
-        Some(v) => v
-            .as_f64()
-            .ok_or_else(|| hp.error(format!("{key} is {v}, a number expected"))),
-    };
-    let base = number("rope_theta", 10000.0)?;
-    let factor = number("factor", 8.0)?;
-    let low = number("low_freq_factor", 1.0)?;
-    let high = number("high_freq_factor", 4.0)?;
-    let context = number("original_max_position_embeddings", 8192.0)?;
-    let dim = hp.head_dim()?;
-    if dim > MAX_HEAD_DIM {
-        return Err(hp.error(format!("head_dim is {dim}, at most {MAX_HEAD_DIM} expected")));
+    let keys = [
+        "rope_theta",
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ];
+    for key in keys {
+        if let Some(v) = rope.get(key).filter(|v| !v.is_number()) {
+            return Err(hp.error(format!("{key} is {v}, a number expected")));
+        }
     }
+    let dim = hp.head_dim()?;
+    let values = llama3_frequency_factors(&rope, dim)
+        .ok_or_else(|| hp.error(format!("head_dim is {dim}, at most {MAX_HEAD_DIM} expected")))?;
+    Ok(vec![Generated {
+        name: "rope_freqs.weight",
+        values,
+    }])
+}
+
+/// The factors of these parameters for heads of `dim`, `None` when they are too large.
+pub(crate) fn llama3_frequency_factors(rope: &Map<String, Value>, dim: u32) -> Option<Vec<f32>> {
+    if dim > MAX_HEAD_DIM {
+        return None;
+    }
+    let number = |key: &str, default: f64| rope.get(key).and_then(Value::as_f64).unwrap_or(default);
+    let base = number("rope_theta", 10000.0);
+    let factor = number("factor", 8.0);
+    let low = number("low_freq_factor", 1.0);
+    let high = number("high_freq_factor", 4.0);
+    let context = number("original_max_position_embeddings", 8192.0);
     let (low_wavelen, high_wavelen) = (context / low, context / high);
     let values = (0..dim)
         .step_by(2)
@@ -197,10 +214,7 @@ pub(super) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
             }
         })
         .collect();
-    Ok(vec![Generated {
-        name: "rope_freqs.weight",
-        values,
-    }])
+    Some(values)
 }
 
 /// Largest head dimension accepted.

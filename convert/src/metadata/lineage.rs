@@ -23,7 +23,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The list that a model card gives: an id, a URL, an object, or a list of these.
-pub(super) fn from_card(value: &Value, total: u64) -> Vec<Lineage> {
+pub(super) fn from_card(value: &Value, total: i64) -> Vec<Lineage> {
     match value {
         Value::Text(id) => vec![from_id(id, total)],
         Value::List(items) => items
@@ -63,7 +63,7 @@ pub(super) fn write(metadata: &mut Metadata, key: &str, list: &[Lineage]) {
     }
 }
 
-fn from_id(id: &str, total: u64) -> Lineage {
+fn from_id(id: &str, total: i64) -> Lineage {
     let mut entry = Lineage::new();
     let mut add = |field, value: Option<String>| entry.extend(value.map(|v| (field, v)));
     if ["http://", "https://", "ssh://"]

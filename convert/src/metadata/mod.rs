@@ -21,7 +21,7 @@ pub(crate) use self::size::ParameterCount;
 use crate::{Error, Result};
 
 /// The string keys of `general.*` in output order, each with the names that a model card may give it.
-const TEXTS: &[(&str, &[&str])] = &[
+pub(crate) const TEXTS: &[(&str, &[&str])] = &[
     ("name", &["name", "model_name"]),
     ("author", &["author", "model_author", "model_creator"]),
     ("version", &["version", "model_version"]),
@@ -72,6 +72,11 @@ const SAMPLING: &[(&str, &[&str], Sampling)] = &[
     ("mirostat_eta", &["mirostat_eta"], Sampling::Float),
 ];
 
+/// The keys of `general.sampling.*`, each with its names in `generation_config.json`.
+pub(crate) fn sampling_names() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    SAMPLING.iter().map(|&(key, names, _)| (key, names))
+}
+
 /// What is known of a model besides its weights.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct General {
@@ -96,15 +101,19 @@ impl General {
         count: ParameterCount,
     ) -> Result<Self> {
         let mut general = Self::default();
-        general.add_card(&Card::load(dir)?, count.total);
-        let config = crate::json::read_object(&dir.join("config.json"))?;
+        general.add_card(&Card::load(dir)?, count.signed());
+        // Adapters have none.
+        let config = match dir.join("config.json") {
+            path if count.adapter && !path.is_file() => serde_json::Map::new(),
+            path => crate::json::read_object(&path)?,
+        };
         if let Some(id) = config.get("_name_or_path").and_then(Value::as_str)
             && id.matches('/').count() <= 1
         {
-            general.add_model_id(&ModelId::parse(id, count.total));
+            general.add_model_id(&ModelId::parse(id, count.signed()));
         }
         let dir_name = directory_name(dir);
-        general.add_model_id(&ModelId::parse(&dir_name, count.total));
+        general.add_model_id(&ModelId::parse(&dir_name, count.signed()));
         general.add_generation_config(dir)?;
         if let Some(path) = overrides {
             general.apply_overrides(path)?;
@@ -113,7 +122,7 @@ impl General {
             general.texts.insert("name", name.to_owned());
         }
         general.texts.entry("name").or_insert(dir_name);
-        if count.total > 0 {
+        if count.total > 0 && !count.adapter {
             general.texts.entry("size_label").or_insert_with(|| count.label());
         }
         Ok(general)
@@ -159,7 +168,12 @@ impl General {
         format!("{name}-{}.gguf", encoding.unwrap_or("vocab"))
     }
 
-    fn add_card(&mut self, card: &Card, total: u64) {
+    /// The same for an adapter.
+    pub(crate) fn adapter_file_name(&self, encoding: &str) -> String {
+        self.file_name(Some(&format!("{encoding}-LoRA")))
+    }
+
+    fn add_card(&mut self, card: &Card, total: i64) {
         for &(key, names) in TEXTS {
             for name in names {
                 if !self.texts.contains_key(key)

@@ -23,6 +23,8 @@ struct Kinds {
     finetune: bool,
     version: bool,
     encoding: bool,
+    /// A word that only repeats what the file is.
+    redundant: bool,
 }
 
 impl Kinds {
@@ -43,9 +45,9 @@ static SIZE: LazyLock<Regex> =
 static FINETUNE: LazyLock<Regex> = LazyLock::new(|| pattern("chat|instruct|vision|lora"));
 
 impl ModelId {
-    /// Takes a name apart. `total` is the number of weights (0: unknown), by which sizes are told from
-    /// context lengths.
-    pub(crate) fn parse(id: &str, total: u64) -> Self {
+    /// Takes a name apart. `total` is the number of weights (0: unknown; negative: of an adapter), by which
+    /// sizes are told from context lengths.
+    pub(crate) fn parse(id: &str, total: i64) -> Self {
         if id.contains(' ') {
             // A sentence, not an identifier.
             return Self {
@@ -97,7 +99,7 @@ impl ModelId {
     }
 }
 
-fn classify(part: &str, first: bool, total: u64) -> (String, Kinds) {
+fn classify(part: &str, first: bool, total: i64) -> (String, Kinds) {
     let mut kinds = Kinds::default();
     if VERSION.is_match(part) {
         kinds.version = true;
@@ -106,6 +108,8 @@ fn classify(part: &str, first: bool, total: u64) -> (String, Kinds) {
         return (part.to_uppercase(), kinds);
     } else if !first && SIZE.is_match(part) {
         return classify_size(part, total);
+    } else if !first && total < 0 && part.eq_ignore_ascii_case("lora") {
+        kinds.redundant = true;
     } else if !first && FINETUNE.is_match(part) {
         kinds.finetune = true;
     }
@@ -113,7 +117,7 @@ fn classify(part: &str, first: bool, total: u64) -> (String, Kinds) {
 }
 
 /// A part that reads as a size: normalized, and a size unless it is far from the model's.
-fn classify_size(part: &str, total: u64) -> (String, Kinds) {
+fn classify_size(part: &str, total: i64) -> (String, Kinds) {
     let mut chars: Vec<char> = part.replace('_', ".").chars().collect();
     let n = chars.len();
     // `7b1` means 7.1b.
@@ -133,8 +137,15 @@ fn classify_size(part: &str, total: u64) -> (String, Kinds) {
         if let (true, Ok(value)) = (total != 0 && plain, digits.parse::<f64>()) {
             let power = " KMBT".find(unit).map_or(-1, |p| p as i32);
             let label = value * 1000f64.powi(power);
-            let tolerance = (7 * u128::from(total) / 8) as f64;
-            if (label - total as f64).abs() > tolerance {
+            let weights = total.unsigned_abs();
+            let far = if total < 0 {
+                // An adapter need not be as large as what it adapts.
+                label < (weights / 8) as f64
+            } else {
+                let tolerance = (7 * u128::from(weights) / 8) as f64;
+                (label - weights as f64).abs() > tolerance
+            };
+            if far {
                 // Likely a context length.
                 kinds.finetune = true;
                 let last = chars.len() - 1;
@@ -227,7 +238,7 @@ fn capitalized(word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn parts(id: &str, total: u64) -> [Option<String>; 6] {
+    fn parts(id: &str, total: i64) -> [Option<String>; 6] {
         let m = ModelId::parse(id, total);
         [
             m.name,
@@ -239,7 +250,7 @@ mod tests {
         ]
     }
 
-    fn expect(id: &str, total: u64, expected: [&str; 6]) {
+    fn expect(id: &str, total: i64, expected: [&str; 6]) {
         let expected = expected.map(|s| (!s.is_empty()).then(|| s.to_owned()));
         assert_eq!(parts(id, total), expected, "{id}");
     }

@@ -13,9 +13,17 @@ pub(crate) struct ParameterCount {
     expert: u64,
     /// Experts in a layer, averaged.
     experts: u64,
+    /// Set for an adapter, whose weights tell little of the model's.
+    pub(crate) adapter: bool,
 }
 
 impl ParameterCount {
+    /// The total, negative for an adapter.
+    pub(crate) fn signed(self) -> i64 {
+        let total = i64::try_from(self.total).unwrap_or(i64::MAX);
+        if self.adapter { -total } else { total }
+    }
+
     pub(crate) fn of(tensors: &[SourceTensor]) -> Self {
         let mut count = Self::default();
         let (mut expert_sum, mut expert_tensors) = (0u64, 0u64);

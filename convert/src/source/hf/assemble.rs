@@ -8,6 +8,7 @@ use super::gather::Gather;
 use super::layout::{Layout, Values};
 use super::outtype;
 use super::parts::Parts;
+use super::quantized::BlockFactors;
 use super::tensor_file::Entry;
 use crate::arch::{
     self, Architecture, Class, Generated, Hparams, Match, Rearrange, Rows, Rule, Strided, Transform, View,
@@ -17,6 +18,9 @@ use crate::{Error, Result};
 
 /// Most experts a layer may have.
 const MAX_EXPERTS: u32 = 4096;
+
+/// Factors this close to one are not written.
+const FACTOR_TOLERANCE: f32 = 1e-6;
 
 /// Dimensions of a GGUF tensor.
 const MAX_GGUF_DIMS: usize = 4;
@@ -84,17 +88,40 @@ impl<'a> Assembler<'a> {
     /// A tensor that the architecture does not know, that has an unsupported dtype or shape, or that
     /// occurs twice; experts that are missing.
     pub(super) fn run(mut self) -> Result<Assembled> {
+        let (blocks, others): (Vec<_>, Vec<_>) = self
+            .parts
+            .tensors
+            .iter()
+            .partition(|(_, at)| self.parts.entry(**at).blocks.is_some());
+        for (name, &at) in blocks {
+            self.map(name, at)?;
+        }
         for Generated { name, values } in (self.architecture.generated)(self.hparams)? {
             let shape = vec![values.len() as u64];
             self.push(name.to_owned(), shape, 0, Content::Computed(values));
         }
-        for (name, &at) in &self.parts.tensors {
+        for (name, &at) in others {
             if arch::ignored(name) {
                 self.left_out.push(name.clone());
             } else {
                 self.map(name, at)?;
             }
         }
+        self.finish()
+    }
+
+    /// The tensors of the checkpoint in its order, none computed.
+    ///
+    /// # Errors
+    /// As [`Assembler::run`].
+    pub(super) fn run_stored(mut self) -> Result<Assembled> {
+        for (name, &at) in &self.parts.tensors {
+            self.map(name, at)?;
+        }
+        self.finish()
+    }
+
+    fn finish(self) -> Result<Assembled> {
         if let Some(((block, rule), seen)) = self.numbered.iter().find(|(_, seen)| !seen.is_empty()) {
             let expected = match rule.and_then(|hf| self.rules().find(|r| r.hf == hf)) {
                 Some(rule) => self.count_of(rule)? as usize,
@@ -426,7 +453,19 @@ impl<'a> Assembler<'a> {
     }
 
     fn push(&mut self, name: String, shape: Vec<u64>, shard: usize, content: Content) {
-        let ty = outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices);
+        let blocks = match &content {
+            Content::Stored(layout) => layout.blocks(),
+            Content::Gathered(gather) => gather.blocks(),
+            Content::Computed(_) => None,
+        };
+        let ty = blocks.unwrap_or_else(|| {
+            outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices)
+        });
+        let factors = match (&content, blocks) {
+            (Content::Stored(layout), Some(TensorType::NVFP4)) => self.factors(layout),
+            _ => Vec::new(),
+        };
+        let stem = name.strip_suffix(".weight").unwrap_or(&name).to_owned();
         self.tensors.push(SourceTensor {
             name,
             shape,
@@ -434,6 +473,31 @@ impl<'a> Assembler<'a> {
             shard,
         });
         self.contents.push(content);
+        if factors.is_empty() {
+            return;
+        }
+        let one = |xs: &[f32]| xs.iter().all(|x| (x - 1.0).abs() <= FACTOR_TOLERANCE);
+        let weights: Vec<f32> = factors.iter().map(|f| f.weight).collect();
+        let inputs: Vec<f32> = factors.iter().map(|f| f.input).collect();
+        for (suffix, values) in [("scale", weights), ("input_scale", inputs)] {
+            if !one(&values) {
+                let shape = vec![values.len() as u64];
+                self.push(
+                    format!("{stem}.{suffix}"),
+                    shape,
+                    shard,
+                    Content::Computed(values),
+                );
+            }
+        }
+    }
+
+    /// The factors of a tensor of NVFP4 blocks, one for each of its pieces.
+    fn factors(&self, layout: &Layout) -> Vec<BlockFactors> {
+        let places = layout.offsets().into_iter();
+        places
+            .filter_map(|offset| self.parts.factors.get(&offset).copied())
+            .collect()
     }
 
     fn fail(&self, at: (usize, usize), message: String) -> Error {

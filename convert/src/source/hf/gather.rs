@@ -56,6 +56,14 @@ impl Gather {
         self
     }
 
+    /// The type of the blocks that the rows are, if they are blocks.
+    pub(super) fn blocks(&self) -> Option<TensorType> {
+        match self.element {
+            Element::Blocks(ty) => Some(ty),
+            _ => None,
+        }
+    }
+
     /// Whether the stored bytes, in runs, are those of an output of type `ty`.
     pub(super) fn is_stored_as(&self, ty: TensorType) -> bool {
         let as_stored = self.factors.is_empty() && self.map.is_none();

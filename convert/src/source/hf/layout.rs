@@ -86,6 +86,21 @@ impl Layout {
         }
     }
 
+    /// The type of the blocks that the rows are, if they are blocks.
+    pub(super) fn blocks(&self) -> Option<TensorType> {
+        match self.element {
+            Element::Blocks(ty) => Some(ty),
+            _ => None,
+        }
+    }
+
+    /// The offsets of the stored tensors, in output order.
+    pub(super) fn offsets(&self) -> Vec<u64> {
+        let mut offsets: Vec<u64> = self.pieces.iter().map(|p| p.offset).collect();
+        offsets.dedup();
+        offsets
+    }
+
     /// Whether the stored bytes are those of an output of type `ty`.
     pub(super) fn is_stored_as(&self, ty: TensorType) -> bool {
         matches!(self.values, Values::AsStored) && !self.transposed && self.element.tensor_type() == Some(ty)

@@ -1,11 +1,14 @@
-//! A Hugging Face model directory as a source: `config.json`, safetensors, tokenizer and model card.
+//! A Hugging Face model directory as a source: `config.json`, weights, tokenizer and model card.
 
+mod adapter;
 mod assemble;
 mod element;
 mod gather;
 mod layout;
 mod outtype;
 mod parts;
+mod pytorch;
+mod quantized;
 mod safetensors;
 mod tensor_file;
 
@@ -16,10 +19,12 @@ use std::path::{Path, PathBuf};
 use gguf::{Metadata, TensorType};
 use serde_json::Value;
 
+pub use self::adapter::{AdapterOptions, AdapterSource};
 use self::assemble::{Assembler, Content};
 use self::element::Element;
 pub use self::outtype::OutType;
 use self::parts::Parts;
+use self::quantized::QuantConfig;
 use super::{Source, SourceTensor};
 use crate::arch::{self, Hparams, Keys};
 use crate::metadata::{General, ParameterCount};
@@ -56,6 +61,8 @@ pub struct HfSource {
     contents: Vec<Content>,
     general: General,
     ty: TensorType,
+    /// The type of the weights that are kept as the blocks they are stored in.
+    blocks: Option<TensorType>,
     vocab_only: bool,
     warnings: Vec<String>,
 }
@@ -86,34 +93,34 @@ impl HfSource {
             .and_then(Value::as_str)
             .ok_or_else(|| input("no class name in \"architectures\"".to_owned()))?;
         let (architecture, class) = arch::find(&config_path, class)?;
-        if let Some(method) = config
-            .get("quantization_config")
-            .and_then(|q| q.get("quant_method"))
-        {
-            return Err(input(format!(
-                "quantization_config: the weights are already quantized ({method}), which is not supported; \
-                 convert the original model"
-            )));
-        }
+        let quantization = QuantConfig::find(dir, &config)?;
         let mut config = arch::complete(config);
         (architecture.hooks.prepare)(&mut config);
         let mut hparams = Hparams::new(config_path.clone(), config)?;
         let architecture = (architecture.hooks.variant)(&hparams).unwrap_or(architecture);
 
-        let parts = match Parts::open(dir, options.headers_suffice) {
+        let mut parts = match Parts::open(dir, options.headers_suffice) {
             // A vocabulary needs no weights, though their type is noted when they are there.
             Err(_) if options.vocab_only => Parts::none(),
             parts => parts?,
         };
         let more = (architecture.hooks.more_blocks)(&hparams, &mut parts.tensors.keys().map(String::as_str))?;
         hparams.add_blocks(more)?;
-        let matrices = parts
-            .tensors
-            .values()
-            .map(|&at| parts.entry(at))
-            .filter(|e| e.shape.len() >= 2)
-            .map(|e| e.element().and_then(Element::tensor_type));
-        let ty = options.outtype.decide(matrices);
+        let stored_type = options.outtype.decide(matrix_types(&parts).into_iter());
+        let mut warnings = Vec::new();
+        if let Some(config) = &quantization
+            && !options.vocab_only
+        {
+            let keep_blocks = options.outtype != OutType::Lossless;
+            warnings = quantized::rewrite(&mut parts, dir, config, keep_blocks)?.notes;
+        }
+        // What loses nothing depends on the weights as they are read, the stock converter's choice on how
+        // they are stored.
+        let ty = match options.outtype {
+            OutType::Lossless => options.outtype.decide(matrix_types(&parts).into_iter()),
+            _ => stored_type,
+        };
+        let blocks = parts.tensors.values().find_map(|&at| parts.entry(at).blocks);
         let (tensors, contents, left_out) = if options.vocab_only {
             (Vec::new(), Vec::new(), Vec::new())
         } else {
@@ -133,7 +140,7 @@ impl HfSource {
         let mut keys = Keys {
             arch: architecture.gguf,
             metadata: &mut metadata,
-            file_type: outtype::file_type(ty),
+            file_type: outtype::file_type(ty, blocks),
             dir,
         };
         (architecture.early)(&hparams, &mut keys)?;
@@ -144,10 +151,10 @@ impl HfSource {
         let config = Value::Object(hparams.values().clone());
         let request = (architecture.vocabulary)(&config).with_pre_tokenizer(options.pre_tokenizer.clone());
         let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
+        warnings.extend(vocabulary.warnings);
         for (key, value) in vocabulary.metadata.0 {
             metadata.set_in_place(key, value);
         }
-        let mut warnings = vocabulary.warnings;
         if !left_out.is_empty() {
             warnings.push(format!(
                 "tensors that no GGUF file holds are left out: {}",
@@ -162,6 +169,7 @@ impl HfSource {
             contents,
             general,
             ty,
+            blocks,
             vocab_only: options.vocab_only,
             warnings,
         })
@@ -180,15 +188,24 @@ impl HfSource {
     /// The file name (with `.gguf`) that the stock converter would give the output. `encoding` is the
     /// preset, when it is not the type of the matrices.
     pub fn default_file_name(&self, encoding: Option<&str>) -> String {
-        let encoding = encoding.map_or_else(|| outtype::file_name_part(self.ty), str::to_ascii_uppercase);
+        let encoding = encoding.map_or_else(
+            || outtype::file_name_part(self.ty, self.blocks),
+            str::to_ascii_uppercase,
+        );
         self.general
             .file_name((!self.vocab_only).then_some(encoding.as_str()))
     }
+}
 
-    fn elements(&self, tensor: usize, rows: &Range<u64>) -> Range<u64> {
-        let row_len = self.tensors[tensor].shape[0];
-        rows.start * row_len..rows.end * row_len
-    }
+/// The types that hold the matrices of a checkpoint as they are.
+fn matrix_types(parts: &Parts) -> Vec<Option<TensorType>> {
+    parts
+        .tensors
+        .values()
+        .map(|&at| parts.entry(at))
+        .filter(|e| e.shape.len() >= 2 && e.blocks.is_none())
+        .map(|e| e.element().and_then(Element::tensor_type))
+        .collect()
 }
 
 impl Source for HfSource {
@@ -205,28 +222,60 @@ impl Source for HfSource {
     }
 
     fn read_rows(&self, tensor: usize, rows: Range<u64>, out: &mut [f32]) -> Result<()> {
-        let elements = self.elements(tensor, &rows);
-        match &self.contents[tensor] {
-            Content::Stored(layout) => layout.read_values(&self.parts, elements, out),
-            Content::Gathered(gather) => gather.read_values(&self.parts, elements, out),
-            Content::Computed(values) => {
-                out.copy_from_slice(&values[elements.start as usize..elements.end as usize]);
-                Ok(())
-            }
-        }
+        read_values(
+            &self.parts,
+            &self.tensors[tensor],
+            &self.contents[tensor],
+            &rows,
+            out,
+        )
     }
 
     fn raw_rows(&self, tensor: usize, rows: Range<u64>) -> Result<Option<Cow<'_, [u8]>>> {
-        match &self.contents[tensor] {
-            Content::Stored(layout) if layout.is_stored_as(self.tensors[tensor].ty) => {
-                let elements = self.elements(tensor, &rows);
-                Ok(Some(Cow::Owned(layout.read_bytes(&self.parts, elements)?)))
-            }
-            Content::Gathered(gather) if gather.is_stored_as(self.tensors[tensor].ty) => {
-                let elements = self.elements(tensor, &rows);
-                Ok(Some(Cow::Owned(gather.read_bytes(&self.parts, elements)?)))
-            }
-            _ => Ok(None),
+        read_bytes(&self.parts, &self.tensors[tensor], &self.contents[tensor], &rows)
+    }
+}
+
+fn elements(tensor: &SourceTensor, rows: &Range<u64>) -> Range<u64> {
+    let row_len = tensor.shape[0];
+    rows.start * row_len..rows.end * row_len
+}
+
+/// The values of whole rows.
+fn read_values(
+    parts: &Parts,
+    tensor: &SourceTensor,
+    content: &Content,
+    rows: &Range<u64>,
+    out: &mut [f32],
+) -> Result<()> {
+    let elements = elements(tensor, rows);
+    match content {
+        Content::Stored(layout) => layout.read_values(parts, elements, out),
+        Content::Gathered(gather) => gather.read_values(parts, elements, out),
+        Content::Computed(values) => {
+            out.copy_from_slice(&values[elements.start as usize..elements.end as usize]);
+            Ok(())
         }
+    }
+}
+
+/// The bytes of whole rows, where they are stored as the output has them.
+fn read_bytes<'a>(
+    parts: &Parts,
+    tensor: &SourceTensor,
+    content: &Content,
+    rows: &Range<u64>,
+) -> Result<Option<Cow<'a, [u8]>>> {
+    match content {
+        Content::Stored(layout) if layout.is_stored_as(tensor.ty) => {
+            let bytes = layout.read_bytes(parts, elements(tensor, rows))?;
+            Ok(Some(Cow::Owned(bytes)))
+        }
+        Content::Gathered(gather) if gather.is_stored_as(tensor.ty) => {
+            let bytes = gather.read_bytes(parts, elements(tensor, rows))?;
+            Ok(Some(Cow::Owned(bytes)))
+        }
+        _ => Ok(None),
     }
 }

@@ -64,8 +64,13 @@ impl OutType {
     }
 }
 
-/// `general.file_type` of a file whose matrices are of this type.
-pub(super) fn file_type(ty: TensorType) -> u32 {
+/// `general.file_type` of a file whose matrices are of this type, but for those that are kept as `blocks`.
+pub(super) fn file_type(ty: TensorType, blocks: Option<TensorType>) -> u32 {
+    match named_by_blocks(ty, blocks) {
+        Some(TensorType::NVFP4) => return 39,
+        Some(TensorType::MXFP4) => return 38,
+        _ => {}
+    }
     match ty {
         TensorType::F32 => 0,
         TensorType::Q8_0 => 7,
@@ -77,8 +82,17 @@ pub(super) fn file_type(ty: TensorType) -> u32 {
 }
 
 /// The part of a default file name that tells the type.
-pub(super) fn file_name_part(ty: TensorType) -> String {
-    ty.name().to_ascii_uppercase()
+pub(super) fn file_name_part(ty: TensorType, blocks: Option<TensorType>) -> String {
+    match named_by_blocks(ty, blocks) {
+        Some(TensorType::MXFP4) => "MXFP4_MOE".to_owned(),
+        Some(other) => other.name().to_ascii_uppercase(),
+        None => ty.name().to_ascii_uppercase(),
+    }
+}
+
+/// The blocks that give a file its type: beside matrices that are not quantized.
+fn named_by_blocks(ty: TensorType, blocks: Option<TensorType>) -> Option<TensorType> {
+    blocks.filter(|_| matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16))
 }
 
 /// GGUF names, between block number and suffix, of matrices that are stored as F32.
@@ -118,6 +132,15 @@ pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64], all_matrice
         TensorType::F16
     } else {
         ty
+    }
+}
+
+/// The type of a matrix of an adapter, which no name is special to.
+pub(super) fn by_shape(ty: TensorType, shape: &[u64]) -> TensorType {
+    match shape {
+        [row, _, ..] if ty.row_bytes(*row).is_some() => ty,
+        [_, _, ..] => TensorType::F16,
+        _ => TensorType::F32,
     }
 }
 

@@ -1,27 +1,55 @@
-//! Which safetensors files make up a model directory, and that none is missing.
+//! Which files make up a model directory, and that none is missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::pytorch::PytorchFile;
+use super::quantized::BlockFactors;
 use super::safetensors::SafetensorsFile;
 use super::tensor_file::{Entry, TensorFile};
 use crate::{Error, Result};
 
-const INDEX_NAME: &str = "model.safetensors.index.json";
+/// A format of weight files: how their names begin and end, and the name of an index of several.
+struct Format {
+    names: &'static [(&'static str, &'static str)],
+    index: &'static str,
+    open: fn(&Path, bool) -> Result<Arc<dyn TensorFile>>,
+}
+
+/// The formats, the preferred one first.
+static FORMATS: [Format; 2] = [
+    Format {
+        names: &[("model", ".safetensors")],
+        index: "model.safetensors.index.json",
+        open: |path, headers_suffice| Ok(Arc::new(SafetensorsFile::open(path, headers_suffice)?)),
+    },
+    Format {
+        names: &[
+            ("pytorch_model", ".bin"),
+            ("pytorch_model", ".pt"),
+            ("model", ".pt"),
+            ("model", ".pth"),
+        ],
+        index: "pytorch_model.bin.index.json",
+        open: |path, _| Ok(Arc::new(PytorchFile::open(path)?)),
+    },
+];
 
 /// Most names listed in one message.
 const MAX_LISTED: usize = 5;
 
 /// The files of a model and, by name, where each tensor is: file by file in order of file name, in each
-/// by tensor name. This is the order in which the stock converter visits them.
+/// as the file lists them. This is the order in which the stock converter visits them.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) files: Vec<Arc<dyn TensorFile>>,
     /// Tensor name -> (file, entry).
     pub(crate) tensors: IndexMap<String, (usize, usize)>,
+    /// Factors of tensors that are NVFP4 blocks, by their position in the file of computed tensors.
+    pub(super) factors: HashMap<u64, BlockFactors>,
 }
 
 impl Parts {
@@ -30,16 +58,27 @@ impl Parts {
         Self {
             files: Vec::new(),
             tensors: IndexMap::new(),
+            factors: HashMap::new(),
+        }
+    }
+
+    /// A single file, with its tensors under other names.
+    pub(super) fn of(file: Arc<dyn TensorFile>, tensors: IndexMap<String, (usize, usize)>) -> Self {
+        Self {
+            files: vec![file],
+            tensors,
+            factors: HashMap::new(),
         }
     }
 
     /// Finds and opens the files of `dir`. With `headers_suffice` their data may be missing.
     ///
     /// # Errors
-    /// No safetensors file, a file that the index names and that is missing, tensors that the index and
+    /// No file of weights, a file that the index names and that is missing, tensors that the index and
     /// the files do not agree on, a tensor in two files, or a malformed file.
     pub(crate) fn open(dir: &Path, headers_suffice: bool) -> Result<Self> {
-        let index_path = dir.join(INDEX_NAME);
+        let (format, names) = part_names(dir)?;
+        let index_path = dir.join(format.index);
         let index = index_path
             .is_file()
             .then(|| read_index(&index_path))
@@ -51,16 +90,16 @@ impl Parts {
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
-            None => part_names(dir)?,
+            None => names,
         };
         if let Some(index) = &index {
-            report_missing_files(dir, &names, index)?;
+            report_missing_files(dir, format.index, &names, index)?;
         }
 
         let mut files: Vec<Arc<dyn TensorFile>> = Vec::new();
         let mut tensors: IndexMap<String, (usize, usize)> = IndexMap::new();
         for name in &names {
-            let file = SafetensorsFile::open(&dir.join(name), headers_suffice)?;
+            let file = (format.open)(&dir.join(name), headers_suffice)?;
             for (at, entry) in file.entries().iter().enumerate() {
                 if let Some((other, _)) = tensors.insert(entry.name.clone(), (files.len(), at)) {
                     return Err(Error::Input {
@@ -72,12 +111,16 @@ impl Parts {
                     });
                 }
             }
-            files.push(Arc::new(file));
+            files.push(file);
         }
         if let Some(index) = &index {
             compare_with_index(&index_path, index, &tensors)?;
         }
-        Ok(Self { files, tensors })
+        Ok(Self {
+            files,
+            tensors,
+            factors: HashMap::new(),
+        })
     }
 
     pub(crate) fn entry(&self, at: (usize, usize)) -> &Entry {
@@ -85,34 +128,39 @@ impl Parts {
     }
 }
 
-fn part_names(dir: &Path) -> Result<Vec<String>> {
+/// The first format that the directory has files or an index of, and the names of those files.
+fn part_names(dir: &Path) -> Result<(&'static Format, Vec<String>)> {
     let io_error = |source| Error::Io {
         path: dir.to_path_buf(),
         source,
     };
-    let mut names = Vec::new();
-    let mut pytorch = false;
+    let mut all = Vec::new();
     for item in std::fs::read_dir(dir).map_err(io_error)? {
-        let name = item.map_err(io_error)?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if name.starts_with("model") && name.ends_with(".safetensors") {
-            names.push(name.to_owned());
+        if let Ok(name) = item.map_err(io_error)?.file_name().into_string() {
+            all.push(name);
         }
-        pytorch |= name.starts_with("pytorch_model") && name.ends_with(".bin");
     }
-    names.sort();
-    if names.is_empty() {
-        let hint = if pytorch {
-            "; it has pytorch_model*.bin, which are pickles: save the model as safetensors first"
-        } else {
-            ""
+    all.sort();
+    for format in &FORMATS {
+        // Only one way of naming: others beside it are other copies.
+        let of = |(prefix, suffix): &(&str, &str)| -> Vec<String> {
+            let names = all
+                .iter()
+                .filter(|n| n.starts_with(prefix) && n.ends_with(suffix));
+            names.cloned().collect()
         };
-        return Err(Error::Input {
-            path: dir.to_path_buf(),
-            message: format!("no model*.safetensors file in this directory{hint}"),
-        });
+        let names = format.names.iter().map(of).find(|names| !names.is_empty());
+        if let Some(names) = names {
+            return Ok((format, names));
+        }
+        if dir.join(format.index).is_file() {
+            return Ok((format, Vec::new()));
+        }
     }
-    Ok(names)
+    Err(Error::Input {
+        path: dir.to_path_buf(),
+        message: "no model*.safetensors and no pytorch_model*.bin file in this directory".to_owned(),
+    })
 }
 
 /// The `weight_map` of an index: tensor name -> file name.
@@ -146,7 +194,12 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     Ok(index)
 }
 
-fn report_missing_files(dir: &Path, names: &[String], index: &BTreeMap<String, String>) -> Result<()> {
+fn report_missing_files(
+    dir: &Path,
+    index_name: &str,
+    names: &[String],
+    index: &BTreeMap<String, String>,
+) -> Result<()> {
     let missing: Vec<&str> = names
         .iter()
         .map(String::as_str)
@@ -159,7 +212,7 @@ fn report_missing_files(dir: &Path, names: &[String], index: &BTreeMap<String, S
     Err(Error::Input {
         path: dir.join(first),
         message: format!(
-            "missing: {INDEX_NAME} names {} files, of which {} {} not there ({}), with {tensors} tensors",
+            "missing: {index_name} names {} files, of which {} {} not there ({}), with {tensors} tensors",
             names.len(),
             missing.len(),
             if missing.len() == 1 { "is" } else { "are" },

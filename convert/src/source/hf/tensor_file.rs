@@ -28,7 +28,6 @@ pub(crate) struct Entry {
     pub(crate) bytes: u64,
 }
 
-#[allow(dead_code, reason = "shapes of weights that are quantized already")]
 impl Entry {
     /// How its weights are stored, or `None` when they cannot be read.
     pub(crate) fn element(&self) -> Option<Element> {

@@ -1,0 +1,96 @@
+//! `quantsmith convert-lora`.
+
+use std::path::PathBuf;
+
+use convert::pipeline::{PipelineOptions, execute};
+use convert::plan::OutputPlan;
+use convert::source::hf::{AdapterOptions, AdapterSource, OutType};
+use gguf::Endian;
+
+use super::convert::fill_template;
+use crate::progress::Meter;
+
+/// The types that the stock converter offers for adapters.
+const OUTTYPES: [&str; 5] = ["f32", "f16", "bf16", "q8_0", "auto"];
+
+/// Arguments of `quantsmith convert-lora`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Directory with adapter_config.json and adapter_model.safetensors or adapter_model.bin
+    lora_path: PathBuf,
+
+    /// Directory with the base model's config.json [default: what the adapter names, if it is here]
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+
+    /// File to write, or directory to write it into; {ftype} in it becomes the output type [default: a name
+    /// made of the adapter's, in LORA_PATH]
+    #[arg(long, value_name = "FILE")]
+    outfile: Option<PathBuf>,
+
+    /// Type of the matrices
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = OUTTYPES)]
+    outtype: String,
+
+    /// The adapter's name, instead of what its directory and card suggest
+    #[arg(long, value_name = "NAME")]
+    model_name: Option<String>,
+
+    /// Write numbers with the highest byte first, for big-endian machines
+    #[arg(long)]
+    bigendian: bool,
+
+    /// Show what would be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let source = AdapterSource::open(
+        &args.lora_path,
+        &AdapterOptions {
+            outtype: OutType::from_name(&args.outtype).unwrap_or_default(),
+            base: args.base,
+            model_name: args.model_name,
+        },
+    )?;
+    for warning in source.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    let named = args.outfile.unwrap_or_else(|| args.lora_path.clone());
+    let path = if named.is_dir() {
+        named.join(source.default_file_name())
+    } else {
+        fill_template(&named, source.matrix_type().name())?
+    };
+    let endian = if args.bigendian {
+        Endian::Big
+    } else {
+        Endian::Little
+    };
+    let plan = OutputPlan::unquantized(path, &source, Vec::new())?.with_endian(endian);
+    if args.dry_run {
+        for info in plan.tensors() {
+            println!(
+                "{:<48} {:<24} {:>8} {:>14} bytes",
+                info.name,
+                format!("{:?}", info.shape),
+                info.ty.name(),
+                info.size_bytes()
+            );
+        }
+    } else {
+        let meter = Meter::new();
+        let done = execute(
+            &source,
+            std::slice::from_ref(&plan),
+            &PipelineOptions::default(),
+            &|p| meter.show(p),
+        );
+        meter.finish();
+        done?;
+    }
+    println!("{}: {} bytes", plan.path.display(), plan.file_size());
+    Ok(())
+}

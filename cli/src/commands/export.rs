@@ -1,0 +1,36 @@
+//! `quantsmith export`.
+
+use std::path::PathBuf;
+
+use convert::export::{ExportOptions, ExportType, export};
+use convert::source::GgufSource;
+
+/// Arguments of `quantsmith export`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// GGUF file of a Llama, Mistral, Qwen2 or Qwen3 model; of several, the first
+    input: PathBuf,
+
+    /// Directory to make
+    out_dir: PathBuf,
+
+    /// Type of all matrices [default: their own; f32 for quantized ones]
+    #[arg(long, value_name = "TYPE", value_parser = ExportType::NAMES)]
+    dtype: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let source = GgufSource::open(&args.input)?;
+    let options = ExportOptions {
+        dtype: args.dtype.as_deref().and_then(ExportType::from_name),
+    };
+    let exported = export(&source, &args.out_dir, options)?;
+    for warning in &exported.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for file in &exported.files {
+        println!("{}", args.out_dir.join(file).display());
+    }
+    Ok(())
+}

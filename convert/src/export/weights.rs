@@ -1,0 +1,286 @@
+//! The safetensors files: names and row orders of the checkpoint, written shard by shard.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+use gguf::TensorType;
+use serde_json::{Map, Value, json};
+
+use super::{ExportType, Family};
+use crate::arch::{self, Rule, Transform};
+use crate::source::{GgufSource, Source};
+use crate::{Error, Result};
+
+/// Bytes of weights in a file.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+/// Weights read at a time.
+const STEP: u64 = 1 << 20;
+
+/// A tensor of the checkpoint.
+struct Weight {
+    name: String,
+    source: usize,
+    dtype: ExportType,
+    /// Outermost dimension first.
+    shape: Vec<u64>,
+    /// Rows of a head, where heads are to be put back into their half-split order.
+    head_rows: Option<u64>,
+}
+
+impl Weight {
+    fn bytes(&self) -> u64 {
+        self.shape.iter().product::<u64>() * self.dtype.bytes()
+    }
+}
+
+/// What is written.
+pub(super) struct Plan {
+    /// Sorted by name.
+    weights: Vec<Weight>,
+    /// GGUF names.
+    names: Vec<String>,
+    /// The type of most matrices.
+    pub(super) dtype: ExportType,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Plan {
+    /// # Errors
+    /// A tensor that no rule of the architecture explains.
+    pub(super) fn new(source: &GgufSource, family: &Family, dtype: Option<ExportType>) -> Result<Self> {
+        let metadata = source.metadata();
+        let input = |message: String| Error::Input {
+            path: source.path().to_path_buf(),
+            message,
+        };
+        let rules = arch::rules_of(family.gguf);
+        let heads = |key: &str| {
+            metadata
+                .arch(key)
+                .and_then(gguf::Value::as_u64)
+                .filter(|&n| n > 0)
+                .ok_or_else(|| input(format!("no positive number {}.{key}", metadata.architecture())))
+        };
+        let (query, key) = (heads("attention.head_count")?, heads("attention.head_count_kv")?);
+        let matrices = source.tensors().iter().filter(|t| t.shape.len() > 1);
+        let quantized = matrices.clone().any(|t| ExportType::of(t.ty).is_none());
+        let common = matrices
+            .clone()
+            .find(|t| t.name.starts_with("blk."))
+            .and_then(|t| ExportType::of(t.ty));
+        let common = dtype.or(common).unwrap_or(ExportType::F32);
+        let mut plan = Self {
+            weights: Vec::new(),
+            names: source.tensors().iter().map(|t| t.name.clone()).collect(),
+            dtype: common,
+            warnings: Vec::new(),
+        };
+        if quantized {
+            plan.warnings.push(format!(
+                "quantized tensors are written as {}, as they decode",
+                dtype.unwrap_or(ExportType::F32).dtype()
+            ));
+        }
+        for (index, tensor) in source.tensors().iter().enumerate() {
+            if tensor.name == "rope_freqs.weight" {
+                continue;
+            }
+            let (name, transform) = original(&rules, &tensor.name)
+                .ok_or_else(|| input(format!("tensor {}: not one of a {}", tensor.name, family.class)))?;
+            let shape: Vec<u64> = tensor.shape.iter().rev().copied().collect();
+            let rows = shape.first().copied().unwrap_or(1);
+            let count = match transform {
+                Transform::PermuteQuery => Some(query),
+                Transform::PermuteKey => Some(key),
+                _ => None,
+            };
+            if let Some(count) = count
+                && !rows.is_multiple_of(count * 2)
+            {
+                return Err(input(format!(
+                    "tensor {}: {rows} rows of {count} heads",
+                    tensor.name
+                )));
+            }
+            let own = ExportType::of(tensor.ty);
+            let dtype = if shape.len() > 1 {
+                dtype.or(own).unwrap_or(ExportType::F32)
+            } else if fits(source, index, common)? {
+                common
+            } else {
+                ExportType::F32
+            };
+            plan.weights.push(Weight {
+                name,
+                source: index,
+                dtype,
+                shape,
+                head_rows: count.map(|n| rows / n),
+            });
+        }
+        plan.weights.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(plan)
+    }
+
+    /// Whether the model has a tensor of this GGUF name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|n| n == name)
+    }
+
+    /// Writes the files into `dir` and returns their names.
+    pub(super) fn write(&self, source: &GgufSource, dir: &Path) -> Result<Vec<String>> {
+        let mut shards: Vec<&[Weight]> = Vec::new();
+        let mut rest = self.weights.as_slice();
+        while !rest.is_empty() {
+            let mut held = 0u64;
+            let fits = |w: &&Weight| {
+                held = held.saturating_add(w.bytes());
+                held <= SHARD_BYTES
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (head, tail) = rest.split_at(count);
+            shards.push(head);
+            rest = tail;
+        }
+        let mut files = Vec::new();
+        let mut map = Map::new();
+        for (number, shard) in shards.iter().enumerate() {
+            let name = match shards.len() {
+                1 => "model.safetensors".to_owned(),
+                n => format!("model-{:05}-of-{n:05}.safetensors", number + 1),
+            };
+            write_file(source, &dir.join(&name), shard)?;
+            map.extend(shard.iter().map(|w| (w.name.clone(), Value::from(name.clone()))));
+            files.push(name);
+        }
+        if files.len() > 1 {
+            let name = "model.safetensors.index.json";
+            let total: u64 = self.weights.iter().map(Weight::bytes).sum();
+            let index = json!({"metadata": {"total_size": total}, "weight_map": map});
+            let path = dir.join(name);
+            std::fs::write(&path, super::json(&index)).map_err(|source| Error::Io { path, source })?;
+            files.push(name.to_owned());
+        }
+        Ok(files)
+    }
+}
+
+/// The name in a checkpoint and how its rows were moved.
+fn original(rules: &[&'static Rule], name: &str) -> Option<(String, Transform)> {
+    let (stem, suffix) = name
+        .strip_suffix(".weight")
+        .map(|s| (s, ".weight"))
+        .or_else(|| name.strip_suffix(".bias").map(|s| (s, ".bias")))?;
+    rules.iter().find_map(|rule| {
+        let plain = matches!(
+            rule.transform,
+            Transform::Copy | Transform::PermuteQuery | Transform::PermuteKey
+        );
+        let block = arch::block_of(rule.gguf, stem).filter(|_| plain)?;
+        let hf = match block {
+            Some(block) => rule.hf.replacen("{}", &block.to_string(), 1),
+            None => rule.hf.to_owned(),
+        };
+        Some((hf + suffix, rule.transform))
+    })
+}
+
+/// Whether a vector loses nothing as this type.
+fn fits(source: &GgufSource, tensor: usize, dtype: ExportType) -> Result<bool> {
+    let shape = &source.tensors()[tensor].shape;
+    let length = shape.iter().product::<u64>();
+    if dtype == ExportType::F32 || length > STEP {
+        return Ok(dtype == ExportType::F32);
+    }
+    let mut values = vec![0f32; length as usize];
+    source.read_rows(tensor, 0..1, &mut values)?;
+    Ok(values.iter().all(|x| {
+        let rounded = match dtype {
+            ExportType::F16 => half::f16::from_f32(*x).to_f32(),
+            _ => half::bf16::from_f32(*x).to_f32(),
+        };
+        rounded.to_bits() == x.to_bits()
+    }))
+}
+
+fn write_file(source: &GgufSource, path: &Path, weights: &[Weight]) -> Result<()> {
+    let io = |source| Error::Io {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
+    let mut end = 0;
+    for weight in weights {
+        let begin = end;
+        end += weight.bytes();
+        let entry = json!({
+            "dtype": weight.dtype.dtype(), "shape": weight.shape, "data_offsets": [begin, end],
+        });
+        header.insert(weight.name.clone(), entry);
+    }
+    let mut text = Value::Object(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut file = BufWriter::new(File::create(path).map_err(io)?);
+    file.write_all(&(text.len() as u64).to_le_bytes()).map_err(io)?;
+    file.write_all(&text).map_err(io)?;
+    for weight in weights {
+        each_run(source, weight, &mut |bytes| file.write_all(bytes).map_err(io))?;
+    }
+    file.flush().map_err(io)?;
+    file.get_ref().sync_all().map_err(io)
+}
+
+/// Gives the bytes of a tensor in order, a few rows at a time.
+fn each_run(source: &GgufSource, weight: &Weight, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let tensor = &source.tensors()[weight.source];
+    // Heads of a bias lie in one row.
+    let vector = tensor.shape.len() == 1;
+    let row_len = if vector { 1 } else { tensor.shape[0] };
+    let units: u64 = tensor.shape.iter().product::<u64>() / row_len.max(1);
+    let step = match weight.head_rows {
+        Some(rows) => rows,
+        None if vector => units,
+        None => (STEP / row_len.max(1)).max(1),
+    };
+    let mut start = 0;
+    while start < units {
+        let end = units.min(start + step);
+        let mut values = vec![0f32; ((end - start) * row_len) as usize];
+        if vector {
+            let mut all = vec![0f32; units as usize];
+            source.read_rows(weight.source, 0..1, &mut all)?;
+            values.copy_from_slice(&all[start as usize..end as usize]);
+        } else {
+            source.read_rows(weight.source, start..end, &mut values)?;
+        }
+        let rows = (end - start) as usize;
+        let row_len = row_len as usize;
+        let mut bytes = Vec::with_capacity(values.len() * weight.dtype.bytes() as usize);
+        for row in 0..rows {
+            // A head is stored as its even rows between its odd ones; in a checkpoint the even ones come first.
+            let from = match weight.head_rows {
+                Some(_) => row % (rows / 2) * 2 + row / (rows / 2),
+                None => row,
+            };
+            encode(
+                weight.dtype,
+                &values[from * row_len..(from + 1) * row_len],
+                &mut bytes,
+            );
+        }
+        put(&bytes)?;
+        start = end;
+    }
+    Ok(())
+}
+
+fn encode(dtype: ExportType, values: &[f32], out: &mut Vec<u8>) {
+    match dtype.tensor_type() {
+        TensorType::F16 => out.extend(values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes())),
+        TensorType::BF16 => out.extend(values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes())),
+        _ => out.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+    }
+}

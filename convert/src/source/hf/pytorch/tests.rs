@@ -1,0 +1,257 @@
+use std::path::PathBuf;
+
+use super::*;
+
+/// Puts members into a zip file, as PyTorch does.
+fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in members {
+        let header = out.len() as u32;
+        let length = (bytes.len() as u32).to_le_bytes();
+        out.extend(b"PK\x03\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        out.extend([length, length].concat());
+        out.extend((name.len() as u16).to_le_bytes());
+        out.extend([0, 0]);
+        out.extend(name.as_bytes());
+        out.extend(*bytes);
+        directory.extend(b"PK\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        directory.extend([length, length].concat());
+        directory.extend((name.len() as u16).to_le_bytes());
+        directory.extend([0; 12]);
+        directory.extend(header.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let (start, size) = (out.len() as u32, directory.len() as u32);
+    out.extend(directory);
+    let count = (members.len() as u16).to_le_bytes();
+    out.extend(b"PK\x05\x06\0\0\0\0");
+    out.extend([count, count].concat());
+    out.extend([size.to_le_bytes(), start.to_le_bytes()].concat());
+    out.extend([0, 0]);
+    out
+}
+
+/// The pickle of `{"w": tensor}` over storage 0 of `length` f32.
+fn pickle(length: u8, offset: u8, shape: &[u8], stride: &[u8]) -> Vec<u8> {
+    let mut out = b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage".to_vec();
+    out.extend(b"ctorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpu");
+    out.extend([b'K', length, b't', b'Q', b'K', offset]);
+    for numbers in [shape, stride] {
+        out.push(b'(');
+        out.extend(numbers.iter().flat_map(|&n| [b'K', n]));
+        out.push(b't');
+    }
+    out.extend(b"\x89ccollections\nOrderedDict\n)RtRs.");
+    out
+}
+
+fn open(bytes: &[u8]) -> (tempfile::TempDir, Result<PytorchFile>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path: PathBuf = dir.path().join("pytorch_model.bin");
+    std::fs::write(&path, bytes).unwrap();
+    (dir, PytorchFile::open(&path))
+}
+
+fn refused(bytes: &[u8], words: &[&str]) {
+    let error = open(bytes).1.expect_err("accepted").to_string();
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in {error:?}");
+    }
+}
+
+fn storage(n: u8) -> Vec<u8> {
+    (0..n).flat_map(|i| f32::from(i).to_le_bytes()).collect()
+}
+
+fn checkpoint(pickle: &[u8]) -> Vec<u8> {
+    zip(&[("m/data.pkl", pickle), ("m/data/0", &storage(12))])
+}
+
+fn values(file: &PytorchFile, first: u64, count: usize) -> Vec<f32> {
+    let mut bytes = vec![0; count * 4];
+    file.read_at(file.entries()[0].offset + first * 4, &mut bytes)
+        .unwrap();
+    let chunks = bytes.as_chunks::<4>().0.iter();
+    chunks.map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+#[test]
+fn tensors_are_read_where_they_lie() {
+    let (_dir, file) = open(&checkpoint(&pickle(12, 2, &[2, 4], &[4, 1])));
+    let file = file.unwrap();
+    assert_eq!(file.entries()[0].name, "w");
+    assert_eq!(file.entries()[0].shape, [2, 4]);
+    assert_eq!(values(&file, 3, 2), [5.0, 6.0]);
+    // The same, transposed.
+    let (_dir, file) = open(&checkpoint(&pickle(12, 0, &[4, 3], &[1, 4])));
+    let file = file.unwrap();
+    assert_eq!(values(&file, 0, 4), [0.0, 4.0, 8.0, 1.0]);
+    assert_eq!(values(&file, 10, 2), [7.0, 11.0]);
+}
+
+#[test]
+fn absurd_views_are_refused() {
+    for (offset, shape, stride) in [
+        (5, &[2, 4][..], &[4, 1][..]),
+        (0, &[3, 4], &[5, 1]),
+        (0, &[200, 12], &[0, 1]),
+        (13, &[1], &[1]),
+    ] {
+        refused(
+            &checkpoint(&pickle(12, offset, shape, stride)),
+            &["tensor w", "its storage"],
+        );
+    }
+    refused(
+        &checkpoint(&pickle(12, 0, &[2, 2], &[1])),
+        &["2 sizes and 1 strides"],
+    );
+    refused(&checkpoint(&pickle(12, 0, &[1; 9], &[1; 9])), &["9 dimensions"]);
+    // More elements than the storage's member has bytes for.
+    refused(
+        &checkpoint(&pickle(13, 0, &[13], &[1])),
+        &["48 bytes, 13 elements"],
+    );
+    let negative = b"\x80\x02J\xFF\xFF\xFF\xFF\x85ctorch\nSize\n.";
+    refused(&checkpoint(negative), &["no dict"]);
+}
+
+#[test]
+fn nothing_is_executed() {
+    let call = b"\x80\x02cposix\nsystem\nX\x04\0\0\0true\x85R.";
+    refused(&checkpoint(call), &["posix.system", "nothing was executed"]);
+    let getattr = b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.";
+    refused(&checkpoint(getattr), &["builtins.eval"]);
+    refused(&checkpoint(b"\x80\x02ctorch\nload\n."), &["torch.load"]);
+    refused(&checkpoint(b"\x80\x02(i__main__\nX\n."), &["opcode 0x69"]);
+}
+
+#[test]
+fn malformed_pickles_are_refused() {
+    for bad in [
+        &b""[..],
+        b".",
+        b"(",
+        b"t.",
+        b"h\x05.",
+        b"Nr\xFF\xFF\xFF\xFF.",
+        b"Na.",
+        b"}Ks.",
+        b"X\xFF\xFF\xFF\xFFa.",
+        b"\x8d\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF.",
+        b"(N0.",
+        b"(K\x01\x85\x85.",
+        b"NQ.",
+        b"NNR.",
+        b"ccollections\nOrderedDict\nNR.",
+    ] {
+        refused(&checkpoint(bad), &["pickle, byte"]);
+    }
+    // Nested deeper than any stack: built and dropped without recursion.
+    let mut deep = vec![b']'; 400_000];
+    deep.extend(vec![b'a'; 399_999]);
+    deep.push(b'.');
+    refused(&checkpoint(&deep), &["no dict"]);
+    let mut deep = vec![b')'];
+    deep.extend(vec![0x85; 400_000]);
+    deep.push(b'.');
+    refused(&checkpoint(&deep), &["no dict"]);
+    // Each list holds the one before twice; references are not followed.
+    let mut bomb = b"]q\0".to_vec();
+    for _ in 0..10_000 {
+        bomb.extend(b"](h\0h\0eq\0");
+    }
+    bomb.push(b'.');
+    refused(&checkpoint(&bomb), &["no dict"]);
+}
+
+#[test]
+fn lying_zip_files_are_refused() {
+    let good = checkpoint(&pickle(12, 0, &[12], &[1]));
+    assert!(open(&good).1.is_ok());
+    for length in 0..good.len() {
+        assert!(open(&good[..length]).1.is_err(), "cut to {length} bytes");
+    }
+    refused(&[0; 100], &["no end record"]);
+    refused(
+        &zip(&[("m/data.pkl", &pickle(12, 0, &[12], &[1]))]),
+        &["m/data/0 is not in it"],
+    );
+    refused(&zip(&[("a", b"b")]), &["no data.pkl"]);
+    refused(&zip(&[("a/data.pkl", b"N."), ("a/data.pkl", b"N.")]), &["twice"]);
+    let big = zip(&[("m/data.pkl", b"N."), ("m/byteorder", b"big")]);
+    refused(&big, &["big-endian"]);
+    // Sizes and positions in the directory, byte by byte: an error or the same values, never a panic.
+    let start = good.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+    for at in start..good.len() {
+        for change in [1, 0x80, 0xFF] {
+            let mut bad = good.clone();
+            bad[at] ^= change;
+            if let (_dir, Ok(file)) = open(&bad)
+                && let Some(entry) = file.entries().first()
+            {
+                let mut bytes = vec![0; entry.bytes as usize];
+                let _ = file.read_at(entry.offset, &mut bytes);
+            }
+        }
+    }
+    // Every byte of the pickle.
+    let pickle = pickle(12, 0, &[4, 3], &[1, 4]);
+    for at in 0..pickle.len() {
+        for change in [1, 0x40, 0xFF] {
+            let mut bad = pickle.clone();
+            bad[at] ^= change;
+            let (_dir, opened) = open(&checkpoint(&bad));
+            if let Ok(file) = opened {
+                for entry in file.entries() {
+                    let mut bytes = vec![0; entry.bytes as usize];
+                    let _ = file.read_at(entry.offset, &mut bytes);
+                }
+            }
+        }
+    }
+}
+
+/// Files that PyTorch 2 wrote: a state dict with a view, tied tensors, a parameter and other types, in both
+/// formats.
+#[test]
+fn files_of_pytorch_are_read() {
+    for bytes in [
+        &include_bytes!("fixtures/zip.bin")[..],
+        &include_bytes!("fixtures/legacy.bin")[..],
+    ] {
+        let (_dir, file) = open(bytes);
+        let file = file.unwrap();
+        let found: Vec<(&str, Dtype, &[u64])> = file
+            .entries()
+            .iter()
+            .map(|e| (e.name.as_str(), e.dtype, &e.shape[..]))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("plain", Dtype::F32, &[3, 4][..]),
+                ("transposed", Dtype::F32, &[4, 3]),
+                ("tied", Dtype::F32, &[3, 4]),
+                ("half", Dtype::F16, &[2]),
+                ("bf16", Dtype::BF16, &[2, 1]),
+                ("steps", Dtype::I64, &[]),
+            ]
+        );
+        let bytes = |at: usize| {
+            let entry = &file.entries()[at];
+            let mut out = vec![0; entry.bytes as usize];
+            file.read_at(entry.offset, &mut out).unwrap();
+            out
+        };
+        assert_eq!(bytes(0), storage(12));
+        assert_eq!(bytes(2), storage(12));
+        let transposed: Vec<u8> = (0..12)
+            .flat_map(|i| ((i % 3 * 4 + i / 3) as f32).to_le_bytes())
+            .collect();
+        assert_eq!(bytes(1), transposed);
+        assert_eq!(bytes(3), [0x00, 0x3E, 0x00, 0xC0]);
+        assert_eq!(bytes(4), [0x00, 0x3F, 0x40, 0x40]);
+        assert_eq!(bytes(5), 7i64.to_le_bytes());
+    }
+}

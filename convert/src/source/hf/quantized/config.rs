@@ -1,0 +1,147 @@
+//! What a model directory says about how its weights are quantized.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// The quantization of a directory, in the words of the library that made it.
+#[derive(Clone, Debug)]
+pub(in super::super) struct QuantConfig {
+    /// `quant_method`.
+    pub(super) method: String,
+    values: Map<String, Value>,
+    path: std::path::PathBuf,
+}
+
+/// Files beside `config.json` in which older or other tools say it, and their method.
+const SIDE_FILES: [(&str, &str); 3] = [
+    ("hf_quant_config.json", "modelopt"),
+    ("quantize_config.json", "gptq"),
+    ("quant_config.json", "awq"),
+];
+
+impl QuantConfig {
+    /// Finds it, or `None` where weights are as they are.
+    ///
+    /// # Errors
+    /// A side file that is malformed.
+    pub(in super::super) fn find(dir: &Path, config: &Map<String, Value>) -> Result<Option<Self>> {
+        let inner = |key: &str| config.get(key).and_then(|c| c.get("quantization_config"));
+        let found = config
+            .get("quantization_config")
+            .or_else(|| inner("text_config"))
+            .or_else(|| config.get("compression_config"))
+            .and_then(Value::as_object);
+        if let Some(values) = found {
+            let method = values.get("quant_method").and_then(Value::as_str);
+            let (four, eight) = (values.get("load_in_4bit"), values.get("load_in_8bit"));
+            let method = method.or_else(|| {
+                [four, eight]
+                    .contains(&Some(&Value::Bool(true)))
+                    .then_some("bitsandbytes")
+            });
+            return Ok(method.map(|method| Self {
+                method: method.to_ascii_lowercase(),
+                values: values.clone(),
+                path: dir.join("config.json"),
+            }));
+        }
+        for (name, method) in SIDE_FILES {
+            let path = dir.join(name);
+            if !path.is_file() {
+                continue;
+            }
+            let mut values = crate::json::read_object(&path)?;
+            if let Some(Value::Object(inner)) = values.shift_remove("quantization") {
+                values = inner;
+            }
+            return Ok(Some(Self {
+                method: method.to_owned(),
+                values,
+                path,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// An error about the configuration.
+    pub(super) fn error(&self, message: impl std::fmt::Display) -> Error {
+        Error::Input {
+            path: self.path.clone(),
+            message: format!("quantization ({}): {message}", self.method),
+        }
+    }
+
+    /// The text of the first of these keys that has one.
+    pub(super) fn text(&self, keys: &[&str]) -> Option<&str> {
+        keys.iter()
+            .find_map(|k| self.values.get(*k).and_then(Value::as_str))
+    }
+
+    /// The positive number of the first of these keys that has one.
+    pub(super) fn number(&self, keys: &[&str]) -> Option<u64> {
+        keys.iter()
+            .find_map(|k| self.values.get(*k).and_then(Value::as_u64))
+            .filter(|&n| n > 0)
+    }
+
+    /// The sizes of a weight's blocks, if the configuration names any.
+    pub(super) fn block(&self) -> Vec<u64> {
+        let numbers = |v: &Value| {
+            let items = v.as_array()?;
+            items.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>()
+        };
+        if let Some(block) = self.values.get("weight_block_size").and_then(numbers) {
+            return block;
+        }
+        let weights = self.weights();
+        if let Some(block) = weights
+            .iter()
+            .find_map(|w| w.get("block_structure").and_then(numbers))
+        {
+            return block;
+        }
+        match weights
+            .iter()
+            .find_map(|w| w.get("group_size").and_then(Value::as_u64))
+        {
+            Some(group) if group > 0 => vec![1, group],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The `weights` of each of compressed-tensors' groups.
+    fn weights(&self) -> Vec<&Value> {
+        let groups = self.values.get("config_groups").and_then(Value::as_object);
+        groups
+            .into_iter()
+            .flat_map(Map::values)
+            .filter_map(|g| g.get("weights"))
+            .collect()
+    }
+
+    /// The numbers of bits that compressed-tensors' groups name.
+    pub(super) fn widths(&self) -> Vec<u32> {
+        let bits = |w: &&Value| w.get("num_bits").and_then(Value::as_u64);
+        let mut widths: Vec<u32> = self
+            .weights()
+            .iter()
+            .filter_map(bits)
+            .filter_map(|n| u32::try_from(n).ok())
+            .collect();
+        widths.dedup();
+        widths
+    }
+
+    /// Whether the groups, or the configuration as a whole, are of a format.
+    pub(super) fn has_format(&self, name: &str) -> bool {
+        let groups = self.values.get("config_groups").and_then(Value::as_object);
+        let in_groups = groups
+            .into_iter()
+            .flat_map(Map::values)
+            .any(|g| g.get("format").and_then(Value::as_str) == Some(name));
+        in_groups || self.text(&["format"]) == Some(name)
+    }
+}

@@ -1,0 +1,523 @@
+//! Checkpoints whose weights are quantized already: FP8, GPTQ, AWQ, compressed-tensors, bitsandbytes, BitNet,
+//! MXFP4, NVFP4. Their tensors take the place of those they are computed from; nothing else of the source
+//! knows of it.
+
+mod awq;
+mod bitnet;
+mod bitsandbytes;
+mod config;
+mod derived;
+mod fp4;
+mod gptq;
+mod packed;
+mod scaled;
+mod stored;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use gguf::TensorType;
+use indexmap::IndexMap;
+use safetensors::Dtype;
+
+pub(super) use self::config::QuantConfig;
+use self::derived::{Dequantize, Derivation, DerivedFile};
+use self::stored::Stored;
+use super::parts::Parts;
+use super::tensor_file::TensorFile as _;
+use crate::Result;
+
+/// Most names of left-out tensors in a message.
+const MAX_LISTED: usize = 3;
+
+/// What replaces the tensors of a quantized checkpoint.
+struct Rewrite<'a> {
+    parts: &'a Parts,
+    config: &'a QuantConfig,
+    file: DerivedFile,
+    /// Tensors that are part of others now.
+    consumed: HashSet<String>,
+    /// New tensors that stand where one of the same name stood: name -> entry of `file`.
+    replaced: HashMap<String, usize>,
+    /// New tensors after all others, in order.
+    appended: Vec<(String, usize)>,
+    /// New tensors before all others, in order, with the factors that their blocks lack.
+    leading: Vec<(String, usize, BlockFactors)>,
+    /// Whether the output can hold ggml's blocks with factors beside them.
+    keep_blocks: bool,
+    /// Tensors that inference would use and a GGUF file has no place for.
+    unused: Vec<String>,
+}
+
+/// What inference multiplies a product with NVFP4 blocks by, and what it divides the inputs by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockFactors {
+    pub(super) weight: f32,
+    pub(super) input: f32,
+}
+
+/// What was done to a checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// What the user should know.
+    pub(super) notes: Vec<String>,
+}
+
+/// Replaces the quantized tensors of a checkpoint by what they stand for. With `keep_blocks`, NVFP4 weights
+/// stay blocks and their tensors' factors are found in [`Parts::factors`].
+///
+/// # Errors
+/// A method that is not known, and tensors that are missing or do not fit together.
+pub(super) fn rewrite(
+    parts: &mut Parts,
+    dir: &Path,
+    config: &QuantConfig,
+    keep_blocks: bool,
+) -> Result<Outcome> {
+    let mut rewrite = Rewrite {
+        parts,
+        config,
+        file: DerivedFile::new(dir),
+        consumed: HashSet::new(),
+        replaced: HashMap::new(),
+        appended: Vec::new(),
+        leading: Vec::new(),
+        keep_blocks,
+        unused: Vec::new(),
+    };
+    match config.method.as_str() {
+        "fp8" | "fbgemm_fp8" | "modelopt" | "quark" => rewrite.scaled()?,
+        "compressed-tensors" | "sparseml" => rewrite.compressed()?,
+        "bitnet" => rewrite.bitnet()?,
+        "gptq" => rewrite.gptq()?,
+        "awq" => rewrite.awq()?,
+        "bitsandbytes" => rewrite.bitsandbytes()?,
+        "mxfp4" => rewrite.mxfp4()?,
+        _ => {
+            return Err(config.error(
+                "not a method that can be read; fp8, fbgemm_fp8, gptq, awq, compressed-tensors, bitsandbytes, \
+                 bitnet, mxfp4 and modelopt are. Convert the original model",
+            ));
+        }
+    }
+    Ok(rewrite.finish().apply(parts))
+}
+
+/// The result of a rewrite, free of the borrow of what it was made from.
+struct Finished {
+    file: DerivedFile,
+    consumed: HashSet<String>,
+    replaced: HashMap<String, usize>,
+    appended: Vec<(String, usize)>,
+    leading: Vec<(String, usize, BlockFactors)>,
+    outcome: Outcome,
+}
+
+impl Finished {
+    fn apply(self, parts: &mut Parts) -> Outcome {
+        let number = parts.files.len();
+        let mut tensors = IndexMap::new();
+        for (name, entry, factors) in self.leading {
+            parts.factors.insert(self.file.entries()[entry].offset, factors);
+            tensors.insert(name, (number, entry));
+        }
+        for (name, at) in std::mem::take(&mut parts.tensors) {
+            match self.replaced.get(&name) {
+                Some(&entry) => {
+                    tensors.insert(name, (number, entry));
+                }
+                // A tensor that leads has the name of one it is made of.
+                None if self.consumed.contains(&name) || tensors.contains_key(&name) => {}
+                None => {
+                    tensors.insert(name, at);
+                }
+            }
+        }
+        for (name, entry) in self.appended {
+            tensors.insert(name, (number, entry));
+        }
+        parts.tensors = tensors;
+        parts.files.push(Arc::new(self.file));
+        self.outcome
+    }
+}
+
+impl Rewrite<'_> {
+    fn finish(self) -> Finished {
+        let mut notes = Vec::new();
+        let count = self.replaced.len() + self.appended.len() + self.leading.len();
+        if count > 0 {
+            notes.push(format!(
+                "{count} tensors are stored quantized ({}) and are decoded as they are read",
+                self.config.method
+            ));
+        }
+        if let Some((first, rest)) = self.unused.split_first() {
+            let more: Vec<&str> = rest.iter().take(MAX_LISTED - 1).map(String::as_str).collect();
+            let mut names = [&[first.as_str()], &more[..]].concat().join(", ");
+            if self.unused.len() > MAX_LISTED {
+                names += &format!(" and {} more", self.unused.len() - MAX_LISTED);
+            }
+            notes.push(format!(
+                "left out, for a GGUF file has no place for them: {names}"
+            ));
+        }
+        Finished {
+            file: self.file,
+            consumed: self.consumed,
+            replaced: self.replaced,
+            appended: self.appended,
+            leading: self.leading,
+            outcome: Outcome { notes },
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.parts.tensors.keys().cloned().collect()
+    }
+
+    /// A tensor of the checkpoint, without consuming it.
+    fn peek(&self, name: &str) -> Option<Stored> {
+        let &(file, entry) = self.parts.tensors.get(name)?;
+        let file = self.parts.files[file].clone();
+        let entry = file.entries()[entry].clone();
+        Some(Stored { file, entry })
+    }
+
+    /// A tensor of the checkpoint, which is part of another from now on.
+    fn take(&mut self, name: &str) -> Option<Stored> {
+        let stored = self.peek(name)?;
+        self.consumed.insert(name.to_owned());
+        Some(stored)
+    }
+
+    /// A tensor that `beside` cannot do without.
+    fn need(&mut self, beside: &str, name: &str) -> Result<Stored> {
+        self.take(name).ok_or_else(|| {
+            self.config
+                .error(format!("tensor {beside} is there without {name}"))
+        })
+    }
+
+    fn drop_unused(&mut self, name: String) {
+        self.consumed.insert(name.clone());
+        self.unused.push(name);
+    }
+
+    fn replace(&mut self, name: &str, shape: Vec<u64>, source: impl Dequantize + 'static) -> Result<()> {
+        let entry = self
+            .file
+            .add(name.to_owned(), shape, Derivation::Values(Box::new(source)))?;
+        self.replaced.insert(name.to_owned(), entry);
+        Ok(())
+    }
+
+    fn append(&mut self, name: String, shape: Vec<u64>, derivation: Derivation) -> Result<()> {
+        let entry = self.file.add(name.clone(), shape, derivation)?;
+        self.appended.push((name, entry));
+        Ok(())
+    }
+
+    /// FP8 and the like: weights beside their scales.
+    fn scaled(&mut self) -> Result<()> {
+        let block = self.config.block();
+        let mut activations = Vec::new();
+        for name in self.names() {
+            if is_activation_scale(&name) {
+                activations.push(name);
+            } else if let Some(weight) = name.strip_suffix("_scale_inv") {
+                self.scale(weight, &name, &block)?;
+            } else if let Some(module) = name.strip_suffix(".qscale_weight") {
+                self.scale(&format!("{module}.weight"), &name, &block)?;
+            } else if let Some(weight) = name.strip_suffix("_scale")
+                && weight.ends_with(".weight")
+            {
+                if self.is_nvfp4(weight, &name) {
+                    self.nvfp4(weight, weight, &name, &format!("{weight}_scale_2"), false)?;
+                } else {
+                    self.scale(weight, &name, &block)?;
+                }
+            }
+        }
+        self.drop_scales(activations);
+        Ok(())
+    }
+
+    /// Leaves out scales of activations that no weight has taken.
+    fn drop_scales(&mut self, names: Vec<String>) {
+        for name in names {
+            if !self.consumed.contains(&name) {
+                self.drop_unused(name);
+            }
+        }
+    }
+
+    /// A weight that is multiplied by its scale.
+    fn scale(&mut self, weight: &str, scale: &str, block: &[u64]) -> Result<()> {
+        let scale = self.need(weight, scale)?;
+        let Some(stored) = self.peek(weight) else {
+            // Scales of caches have no weight.
+            let name = scale.entry.name.clone();
+            self.drop_unused(name);
+            return Ok(());
+        };
+        let zero_point = self.take(&format!("{weight}_zero_point"));
+        let shape = stored.shape().to_vec();
+        let source = scaled::Scaled::new(stored, scale, zero_point, block)?;
+        self.replace(weight, shape, source)
+    }
+
+    fn is_nvfp4(&self, weight: &str, scale: &str) -> bool {
+        let dtype = |name: &str| self.peek(name).map(|s| s.entry.dtype);
+        dtype(weight) == Some(Dtype::U8) && dtype(scale) == Some(Dtype::F8_E4M3)
+    }
+
+    /// An NVFP4 weight. The global scale multiplies, or divides where `inverse`.
+    fn nvfp4(&mut self, name: &str, codes: &str, scale: &str, global: &str, inverse: bool) -> Result<()> {
+        let scale = self.need(codes, scale)?;
+        let codes = self.need(name, codes)?;
+        let global = match self.take(global) {
+            Some(global) if inverse => 1.0 / global.scalar()?,
+            Some(global) => global.scalar()?,
+            None => 1.0,
+        };
+        let blocks = fp4::Nvfp4::new(codes, scale)?;
+        let shape = blocks.shape();
+        if self.keep_blocks && blocks.has_whole_blocks() {
+            let module = name.strip_suffix(".weight").unwrap_or(name);
+            let input = if inverse {
+                "input_global_scale"
+            } else {
+                "input_scale"
+            };
+            let input = match self.take(&format!("{module}.{input}")) {
+                Some(input) if inverse => 1.0 / input.scalar()?,
+                Some(input) => input.scalar()?,
+                None => 1.0,
+            };
+            let derivation = Derivation::Blocks(TensorType::NVFP4, Box::new(blocks));
+            let entry = self.file.add(name.to_owned(), shape, derivation)?;
+            let factors = BlockFactors {
+                weight: global,
+                input,
+            };
+            self.leading.push((name.to_owned(), entry, factors));
+            return Ok(());
+        }
+        let source = blocks.multiplied(global);
+        if self.parts.tensors.contains_key(name) {
+            return self.replace(name, shape, source);
+        }
+        self.append(name.to_owned(), shape, Derivation::Values(Box::new(source)))
+    }
+
+    fn compressed(&mut self) -> Result<()> {
+        let block = self.config.block();
+        let widths = self.config.widths();
+        let mut activations = Vec::new();
+        for format in ["marlin-24", "sparse-24-bitmask", "sparse-bitmask", "dense-2of4"] {
+            if self.config.has_format(format) {
+                return Err(self.config.error(format!(
+                    "format {format} cannot be read; convert the original model"
+                )));
+            }
+        }
+        for name in self.names() {
+            if is_activation_scale(&name) {
+                activations.push(name);
+            } else if let Some(weight) = name.strip_suffix("_packed") {
+                let dtype = self.peek(&name).map(|s| s.entry.dtype);
+                let scale_name = format!("{weight}_scale");
+                let scale = self.peek(&scale_name).map(|s| s.entry.dtype);
+                match (dtype, scale) {
+                    (Some(Dtype::U8), Some(Dtype::F8_E4M3)) => {
+                        let global = format!("{weight}_global_scale");
+                        self.nvfp4(weight, &name, &scale_name, &global, true)?;
+                    }
+                    (Some(Dtype::U8), _) => self.mx(weight.to_owned(), &name, &scale_name)?,
+                    _ => {
+                        let parts = packed::Parts {
+                            packed: self.need(weight, &name)?,
+                            scale: self.need(&name, &scale_name)?,
+                            shape: self.need(&name, &format!("{weight}_shape"))?,
+                            zero_point: self.take(&format!("{weight}_zero_point")),
+                            g_idx: self.take(&format!("{weight}_g_idx")),
+                        };
+                        let source = packed::Packed::new(parts, &widths)?;
+                        let shape = source.shape();
+                        self.append(weight.to_owned(), shape, Derivation::Values(Box::new(source)))?;
+                    }
+                }
+            } else if let Some(weight) = name.strip_suffix("_scale")
+                && weight.ends_with(".weight")
+                && !self.parts.tensors.contains_key(&format!("{weight}_packed"))
+            {
+                self.scale(weight, &name, &block)?;
+            }
+        }
+        self.drop_scales(activations);
+        Ok(())
+    }
+
+    fn bitnet(&mut self) -> Result<()> {
+        for name in self.names() {
+            let Some(weight) = name.strip_suffix("_scale").filter(|w| w.ends_with(".weight")) else {
+                continue;
+            };
+            let scale = self.need(weight, &name)?;
+            let stored = self.need(&name, weight)?;
+            if matches!(stored.entry.dtype, Dtype::U8 | Dtype::I8) {
+                let source = bitnet::BitNet::new(stored, &scale)?;
+                let shape = source.shape();
+                self.replace(weight, shape, source)?;
+            } else {
+                let shape = stored.shape().to_vec();
+                let source = scaled::Scaled::new(stored, scale, None, &[])?.inverse();
+                self.replace(weight, shape, source)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gptq(&mut self) -> Result<()> {
+        let bits = self.config.number(&["bits"]).and_then(|n| u32::try_from(n).ok());
+        let group_size = self.config.number(&["group_size"]);
+        // The first version of the format stores zero points less one, the second as they are.
+        let format = self.config.text(&["checkpoint_format"]).unwrap_or("gptq");
+        let zero_offset = match format {
+            "gptq" => 1,
+            "gptq_v2" => 0,
+            other => {
+                return Err(self.config.error(format!(
+                    "checkpoint_format {other} cannot be read; gptq and gptq_v2 can"
+                )));
+            }
+        };
+        for name in self.names() {
+            let Some(module) = name.strip_suffix(".qweight") else {
+                continue;
+            };
+            let parts = gptq::Parts {
+                qweight: self.need(module, &name)?,
+                qzeros: self.need(&name, &format!("{module}.qzeros"))?,
+                scales: self.need(&name, &format!("{module}.scales"))?,
+                g_idx: self.take(&format!("{module}.g_idx")),
+            };
+            let source = gptq::Gptq::new(parts, bits, group_size, zero_offset)?;
+            let shape = source.shape();
+            self.append(
+                format!("{module}.weight"),
+                shape,
+                Derivation::Values(Box::new(source)),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn awq(&mut self) -> Result<()> {
+        let bits = self.config.number(&["bits", "w_bit"]).unwrap_or(4);
+        let version = self
+            .config
+            .text(&["version"])
+            .unwrap_or("gemm")
+            .to_ascii_lowercase();
+        if bits != 4 || version != "gemm" {
+            return Err(self.config.error(format!(
+                "{bits} bits in the layout {version:?} cannot be read; 4 bits in \"gemm\" can"
+            )));
+        }
+        for name in self.names() {
+            let Some(module) = name.strip_suffix(".qweight") else {
+                continue;
+            };
+            let qweight = self.need(module, &name)?;
+            let qzeros = self.need(&name, &format!("{module}.qzeros"))?;
+            let scales = self.need(&name, &format!("{module}.scales"))?;
+            let source = awq::Awq::new(qweight, qzeros, scales)?;
+            let shape = source.shape();
+            self.append(
+                format!("{module}.weight"),
+                shape,
+                Derivation::Values(Box::new(source)),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn bitsandbytes(&mut self) -> Result<()> {
+        for name in self.names() {
+            let four = ["nf4", "fp4"]
+                .iter()
+                .find_map(|kind| name.strip_suffix(&format!(".quant_state.bitsandbytes__{kind}")));
+            if let Some(weight) = four {
+                let parts = bitsandbytes::Parts {
+                    codes: self.need(&name, weight)?,
+                    absmax: self.need(&name, &format!("{weight}.absmax"))?,
+                    quant_map: self.need(&name, &format!("{weight}.quant_map"))?,
+                    nested_absmax: self.take(&format!("{weight}.nested_absmax")),
+                    nested_quant_map: self.take(&format!("{weight}.nested_quant_map")),
+                    state: self.need(weight, &name)?,
+                };
+                let source = bitsandbytes::FourBit::new(parts)?;
+                let shape = source.shape();
+                self.replace(weight, shape, source)?;
+            } else if let Some(module) = name.strip_suffix(".SCB") {
+                let weight = format!("{module}.weight");
+                let maxima = self.need(&weight, &name)?;
+                let stored = self.need(&name, &weight)?;
+                self.take(&format!("{weight}_format"));
+                let source = bitsandbytes::EightBit::new(stored, maxima)?;
+                let shape = source.shape();
+                self.replace(&weight, shape, source)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// MXFP4 as GPT-OSS has it: `X_blocks` and `X_scales` become one tensor of ggml's blocks, which keeps the
+    /// name `X_blocks`, since its rows and columns are not those of an unquantized `X`.
+    fn mxfp4(&mut self) -> Result<()> {
+        for name in self.names() {
+            if let Some(weight) = name.strip_suffix("_blocks") {
+                self.mx(name.clone(), &name, &format!("{weight}_scales"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mx(&mut self, weight: String, codes: &str, scales: &str) -> Result<()> {
+        let stored = self.need(&weight, codes)?;
+        let scales = self.need(codes, scales)?;
+        let source = fp4::Mxfp4::new(stored, scales)?;
+        let shape = source.shape();
+        let derivation = Derivation::Blocks(TensorType::MXFP4, Box::new(source));
+        let entry = self.file.add(weight.clone(), shape, derivation)?;
+        let factors = BlockFactors {
+            weight: 1.0,
+            input: 1.0,
+        };
+        self.leading.push((weight, entry, factors));
+        Ok(())
+    }
+}
+
+/// Whether a tensor scales what a layer is given or keeps, not what it weighs.
+fn is_activation_scale(name: &str) -> bool {
+    [
+        ".input_scale",
+        ".input_global_scale",
+        ".input_zero_point",
+        ".input_scale_ub",
+        ".activation_scale",
+        "_activation_scale",
+        ".output_scale",
+        ".qscale_act",
+        ".q_scale",
+        ".k_scale",
+        ".v_scale",
+        ".kv_scale",
+    ]
+    .iter()
+    .any(|suffix| name.ends_with(suffix))
+}

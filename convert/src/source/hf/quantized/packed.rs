@@ -1,0 +1,174 @@
+//! compressed-tensors' `pack-quantized`: integers packed along the columns of each row.
+
+use std::ops::Range;
+
+use safetensors::Dtype;
+
+use super::derived::Dequantize;
+use super::stored::{Stored, mask};
+use crate::Result;
+
+/// Most columns a matrix may have; the groups of an activation order are held in memory.
+const MAX_COLUMNS: u64 = 1 << 24;
+
+/// A matrix in words of `32 / bits` fields, the rest of each word unused.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// Words `[rows, ceil(columns / fields)]`.
+    words: Stored,
+    /// `[rows, groups]`, or one for all.
+    scale: Stored,
+    /// Words `[ceil(rows / fields), groups]`.
+    zero_point: Option<Stored>,
+    /// The group of each column, when they are not in order.
+    order: Option<Vec<u32>>,
+    bits: u32,
+    shape: [u64; 2],
+    group_size: u64,
+}
+
+/// The stored tensors of a matrix.
+pub(super) struct Parts {
+    pub(super) packed: Stored,
+    pub(super) scale: Stored,
+    pub(super) shape: Stored,
+    pub(super) zero_point: Option<Stored>,
+    pub(super) g_idx: Option<Stored>,
+}
+
+impl Packed {
+    /// `widths` are the numbers of bits that the configuration names.
+    ///
+    /// # Errors
+    /// Shapes and dtypes that do not fit.
+    pub(super) fn new(parts: Parts, widths: &[u32]) -> Result<Self> {
+        let Parts {
+            packed,
+            scale,
+            shape,
+            zero_point,
+            g_idx,
+        } = parts;
+        packed.expect_dtype(&[Dtype::I32])?;
+        shape.expect(&[Dtype::I64, Dtype::I32], &[2])?;
+        let numbers = shape.small(16)?;
+        let numbers: Vec<u64> = numbers
+            .chunks_exact(numbers.len() / 2)
+            .map(|bytes| {
+                let mut wide = [0; 8];
+                wide[..bytes.len()].copy_from_slice(bytes);
+                u64::from_le_bytes(wide)
+            })
+            .collect();
+        let [rows, width] = packed.matrix()?;
+        let (&[found_rows, columns], true) = (&numbers[..], numbers.len() == 2) else {
+            return Err(shape.fail("two numbers expected"));
+        };
+        let fits = |bits: u32| (1..=8).contains(&bits) && columns.div_ceil((32 / bits).into()) == width;
+        let bits = widths.iter().copied().find(|&b| fits(b));
+        let Some(bits) = bits.filter(|_| found_rows == rows && (1..=MAX_COLUMNS).contains(&columns)) else {
+            return Err(packed.fail(format!(
+                "{rows} rows of {width} words do not hold [{found_rows}, {columns}] fields of {widths:?} bits"
+            )));
+        };
+        let one_scale = scale.entry.elements() == 1;
+        let groups = match scale.shape() {
+            _ if one_scale => 1,
+            &[n] if n == rows => 1,
+            &[n, groups] if n == rows && groups > 0 => groups,
+            other => {
+                return Err(scale.fail(format!("shape {other:?}, [{rows}, groups] expected")));
+            }
+        };
+        if columns % groups != 0 {
+            return Err(scale.fail(format!("{groups} groups of {columns} columns")));
+        }
+        scale.element()?;
+        if let Some(zero) = &zero_point {
+            zero.expect(&[Dtype::I32], &[rows.div_ceil((32 / bits).into()), groups])?;
+        }
+        let order = match g_idx {
+            Some(index) => {
+                index.expect(&[Dtype::I32], &[columns])?;
+                let bytes = index.bytes(0, index.entry.bytes)?;
+                let numbers: Vec<i32> = bytes
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| i32::from_le_bytes(*b))
+                    .collect();
+                // -1 stands for an index that was never filled.
+                if numbers.contains(&-1) {
+                    None
+                } else {
+                    let checked: Option<Vec<u32>> = numbers
+                        .iter()
+                        .map(|&n| u32::try_from(n).ok().filter(|&n| u64::from(n) < groups))
+                        .collect();
+                    Some(checked.ok_or_else(|| {
+                        index.fail(format!("a group outside of the {groups} that are there"))
+                    })?)
+                }
+            }
+            None => None,
+        };
+        Ok(Self {
+            words: packed,
+            scale,
+            zero_point,
+            order,
+            bits,
+            shape: [rows, columns],
+            group_size: columns / groups,
+        })
+    }
+
+    /// The shape of the weights.
+    pub(super) fn shape(&self) -> Vec<u64> {
+        self.shape.to_vec()
+    }
+}
+
+impl Dequantize for Packed {
+    fn rows(&self, rows: Range<u64>, out: &mut [f32]) -> Result<()> {
+        let [_, columns] = self.shape;
+        let groups = columns / self.group_size;
+        let fields = 32 / self.bits as usize;
+        let width = self.words.shape()[1];
+        let words = self.words.words(rows.clone(), 0..width)?;
+        let one_scale = self.scale.entry.elements() == 1;
+        for ((row, out), words) in rows
+            .zip(out.chunks_exact_mut(columns as usize))
+            .zip(words.chunks_exact(width as usize))
+        {
+            let scales = self
+                .scale
+                .floats(if one_scale { 0 } else { row * groups }, groups)?;
+            let zeros: Option<Vec<i32>> = match &self.zero_point {
+                Some(zero) => {
+                    let line = row / fields as u64;
+                    let shift = (row % fields as u64) as u32 * self.bits;
+                    let words = zero.words(line..line + 1, 0..groups)?;
+                    Some(
+                        words
+                            .iter()
+                            .map(|w| (w >> shift & mask(self.bits)) as i32)
+                            .collect(),
+                    )
+                }
+                None => None,
+            };
+            for (column, x) in out.iter_mut().enumerate() {
+                let group = match &self.order {
+                    Some(order) => order[column] as usize,
+                    None => column / self.group_size as usize,
+                };
+                let zero = zeros.as_ref().map_or(1 << (self.bits - 1), |z| z[group]);
+                let shift = (column % fields) as u32 * self.bits;
+                let value = (words[column / fields] >> shift & mask(self.bits)) as i32;
+                *x = (value - zero) as f32 * scales[group];
+            }
+        }
+        Ok(())
+    }
+}
