@@ -177,7 +177,7 @@ pub(super) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
         }
     }
     let dim = hp.head_dim()?;
-    let values = llama3_frequency_factors(&rope, dim)
+    let values = llama3_frequency_factors(rope, dim)
         .ok_or_else(|| hp.error(format!("head_dim is {dim}, at most {MAX_HEAD_DIM} expected")))?;
     Ok(vec![Generated {
         name: "rope_freqs.weight",

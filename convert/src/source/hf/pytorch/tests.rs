@@ -34,7 +34,7 @@ fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
 /// The pickle of `{"w": tensor}` over storage 0 of `length` f32.
 fn pickle(length: u8, offset: u8, shape: &[u8], stride: &[u8]) -> Vec<u8> {
     let mut out = b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage".to_vec();
-    out.extend(b"ctorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpu");
+    out.extend(b"ctorch\nFloatStorage\nX\x01\0\0\0\x30X\x03\0\0\0cpu");
     out.extend([b'K', length, b't', b'Q', b'K', offset]);
     for numbers in [shape, stride] {
         out.push(b'(');
@@ -140,7 +140,6 @@ fn malformed_pickles_are_refused() {
         b"X\xFF\xFF\xFF\xFFa.",
         b"\x8d\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF.",
         b"(N0.",
-        b"(K\x01\x85\x85.",
         b"NQ.",
         b"NNR.",
         b"ccollections\nOrderedDict\nNR.",
@@ -184,21 +183,19 @@ fn lying_zip_files_are_refused() {
     // Sizes and positions in the directory, byte by byte: an error or the same values, never a panic.
     let start = good.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
     for at in start..good.len() {
-        for change in [1, 0x80, 0xFF] {
-            let mut bad = good.clone();
-            bad[at] ^= change;
-            if let (_dir, Ok(file)) = open(&bad)
-                && let Some(entry) = file.entries().first()
-            {
-                let mut bytes = vec![0; entry.bytes as usize];
-                let _ = file.read_at(entry.offset, &mut bytes);
-            }
+        let mut bad = good.clone();
+        bad[at] ^= 0x81;
+        if let (_dir, Ok(file)) = open(&bad)
+            && let Some(entry) = file.entries().first()
+        {
+            let mut bytes = vec![0; entry.bytes as usize];
+            let _ = file.read_at(entry.offset, &mut bytes);
         }
     }
     // Every byte of the pickle.
     let pickle = pickle(12, 0, &[4, 3], &[1, 4]);
     for at in 0..pickle.len() {
-        for change in [1, 0x40, 0xFF] {
+        for change in [1, 0xC0] {
             let mut bad = pickle.clone();
             bad[at] ^= change;
             let (_dir, opened) = open(&checkpoint(&bad));
