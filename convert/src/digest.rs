@@ -199,12 +199,14 @@ pub struct ManifestEntry {
     pub sha256: String,
 }
 
-/// Writes `SHA256SUMS` for these files of a directory, replacing one that is there.
+/// Writes `SHA256SUMS` for these files of a directory. Lines of one that is there stay for other files that are
+/// still there.
 ///
 /// # Errors
 /// When a file cannot be read or the manifest cannot be written; one that was there is then as it was.
 pub fn write_manifest(directory: &Path, files: &[PathBuf]) -> Result<()> {
     let mut lines = String::new();
+    let mut names = Vec::new();
     for file in files {
         let Some(name) = file.file_name().and_then(|n| n.to_str()) else {
             return Err(Error::Input {
@@ -212,7 +214,14 @@ pub fn write_manifest(directory: &Path, files: &[PathBuf]) -> Result<()> {
                 message: "the file has no name that a manifest could hold".into(),
             });
         };
+        names.push(name);
         lines += &format!("{}  {name}\n", file_sha256(&directory.join(name))?);
+    }
+    // A manifest that cannot be read is replaced.
+    for entry in read_manifest(directory).unwrap_or_default() {
+        if !names.contains(&entry.name.as_str()) && directory.join(&entry.name).is_file() {
+            lines += &format!("{}  {}\n", entry.sha256, entry.name);
+        }
     }
     let path = directory.join(MANIFEST);
     let io = |source| Error::Io {

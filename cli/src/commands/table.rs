@@ -185,7 +185,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let mut evaluation = None;
     if !args.dry_run {
         write_files(source, &planned, &args, journal.as_deref())?;
-        digest::write_manifest(&options.directory, &table::files(&planned))?;
+        let mut published = table::files(&planned);
+        // A matrix that was made here is published beside the files.
+        published.extend(
+            imatrix
+                .iter()
+                .filter(|f| f.parent() == Some(&options.directory))
+                .cloned(),
+        );
+        digest::write_manifest(&options.directory, &published)?;
         if let Some(base) = base.filter(|_| evaluate) {
             let (of_rows, of_base) = base.measure(source, &planned, &args)?;
             for (row, measured) in rows.iter_mut().zip(of_rows) {
