@@ -190,7 +190,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         published.extend(
             imatrix
                 .iter()
-                .filter(|f| f.parent() == Some(&options.directory))
+                .filter(|f| f.parent() == Some(options.directory.as_path()))
                 .cloned(),
         );
         digest::write_manifest(&options.directory, &published)?;

@@ -27,6 +27,8 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const MAX_TIME: Duration = Duration::from_secs(1);
 /// Memory that one file may take beyond its own size, in bytes.
 const MAX_MEMORY: usize = 64 << 20;
+/// Further tries of an input that took longer.
+const RETRIES: usize = 4;
 /// Time after which an input counts as hanging for good.
 const HANG: Duration = Duration::from_secs(30);
 
@@ -93,13 +95,7 @@ fn scratch() -> anyhow::Result<tempfile::TempDir> {
 }
 
 /// Runs one input and notes what it cost.
-fn observe(
-    seen: &mut Seen,
-    kept: &Path,
-    input: &[u8],
-    limits: bool,
-    run: impl FnOnce(),
-) -> anyhow::Result<()> {
+fn observe(seen: &mut Seen, kept: &Path, input: &[u8], limits: bool, run: impl Fn()) -> anyhow::Result<()> {
     static STARTED: AtomicU64 = AtomicU64::new(0);
     let epoch = *EPOCH.get_or_init(Instant::now);
     STARTED.store(epoch.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
@@ -123,13 +119,22 @@ fn observe(
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let start = Instant::now();
-    let done = catch_unwind(AssertUnwindSafe(run));
-    let took = start.elapsed();
+    let done = catch_unwind(AssertUnwindSafe(&run));
+    let mut took = start.elapsed();
     STARTED.store(0, Ordering::Relaxed);
     let memory = MEMORY
         .peak_usage()
         .saturating_sub(before)
         .saturating_sub(input.len());
+    // On a busy machine an input may only have waited: the fastest of some tries counts.
+    for _ in 0..RETRIES {
+        if took <= MAX_TIME || done.is_err() {
+            break;
+        }
+        let start = Instant::now();
+        run();
+        took = took.min(start.elapsed());
+    }
     seen.inputs += 1;
     seen.slowest = seen.slowest.max(took);
     seen.largest = seen.largest.max(memory);

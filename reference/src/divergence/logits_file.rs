@@ -198,9 +198,10 @@ impl LogitsReader {
             ));
         }
         let (context, vocabulary, chunks) = (context as usize, vocabulary as usize, chunks as usize);
-        let rows = chunks as u64 * scored(context) as u64;
-        let expected = 20 + chunks as u64 * context as u64 * 4 + rows * row_bytes(vocabulary) as u64;
-        if length < expected {
+        // Each factor is bounded; their product is not, so it is taken in a wider type.
+        let of_window = context as u128 * 4 + scored(context) as u128 * row_bytes(vocabulary) as u128;
+        let expected = 20 + chunks as u128 * of_window;
+        if u128::from(length) < expected {
             return Err(malformed(
                 path,
                 &format!("{length} bytes long, but its header announces {expected}"),
@@ -337,6 +338,10 @@ mod tests {
             header(u32::MAX, 1, i32::MAX),
             header(0, 1, 1),
             header(512, -1, 1),
+            // Products that wrap around 2^64, some of them to a small number.
+            header(1 << 24, 1 << 24, i32::MAX),
+            header(1 << 24, (1 << 24) - 2, 1 << 18),
+            header(1 << 22, 1 << 23, 1 << 20),
         ] {
             std::fs::write(&path, bytes).unwrap();
             assert!(LogitsReader::open(&path).is_err());
