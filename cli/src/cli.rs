@@ -47,6 +47,8 @@ enum Command {
     Merge(commands::merge::Args),
     /// Print the token ids of a text
     Tokenize(commands::tokenize::Args),
+    /// Print embeddings of texts by an embedding model
+    Embed(commands::embed::Args),
     /// Measure the perplexity of a GGUF model on a text
     Perplexity(commands::perplexity::Args),
 }
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Split(a) => commands::split::run(a),
         Command::Merge(a) => commands::merge::run(a),
         Command::Tokenize(a) => commands::tokenize::run(a),
+        Command::Embed(a) => commands::embed::run(a),
         Command::Perplexity(a) => commands::perplexity::run(a),
     };
     finish(done.map(|()| ExitCode::SUCCESS))

@@ -57,6 +57,8 @@ class Case:
     auto: str = "AutoModelForCausalLM"
     logits: bool = True
     """Whether the forward pass is compared (transformers' logits)."""
+    more: object = None
+    """A function from the saved tensors and the configuration to tensors that the file has besides."""
     prune: tuple = ()
     """Beginnings of names of parameters that are left out of the file."""
 
@@ -80,6 +82,36 @@ def rope(kind, **more):
 EXPERTS = dict(num_local_experts=4, num_experts_per_tok=2)
 LONG = dict(original_max_position_embeddings=64, rope_scaling=dict(
     type="longrope", long_factor=[1.0 + i / 2 for i in range(8)], short_factor=[1.0 + i / 8 for i in range(8)]))
+
+LATENT = dict(num_key_value_heads=4, kv_lora_rank=32, q_lora_rank=48, qk_rope_head_dim=8, qk_nope_head_dim=16,
+              v_head_dim=12, n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=3, moe_intermediate_size=32,
+              first_k_dense_replace=1, n_group=4, topk_group=2, num_hidden_layers=3)
+ROUTED = dict(n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=32, n_group=1,
+              topk_group=1, first_k_dense_replace=1, norm_topk_prob=True, routed_scaling_factor=1.5, head_dim=16)
+MAMBA2 = dict(mamba_n_heads=8, mamba_d_head=16, mamba_n_groups=1, mamba_d_state=16, mamba_expand=2,
+              mamba_chunk_size=8)
+GRANITE = dict(embedding_multiplier=3.0, logits_scaling=4.0, residual_multiplier=0.5, attention_multiplier=0.1)
+
+
+def yarn(scale):
+    return dict(rope_scaling=dict(rope_type="yarn", type="yarn", factor=4.0, original_max_position_embeddings=64,
+                                  beta_fast=32, beta_slow=1, mscale=scale, mscale_all_dim=scale))
+
+
+def predicting(prefix, renames):
+    """A layer that predicts a further token: the last one's tensors under another name, and four more."""
+    def more(saved, config):
+        import torch
+        last = f"model.layers.{config['num_hidden_layers'] - 1}."
+        hidden = config["hidden_size"]
+        first = prefix.format(config["num_hidden_layers"])
+        made = {first + k[len(last):]: v.clone() for k, v in saved.items() if k.startswith(last)}
+        sizes = dict(fc=(hidden, 2 * hidden), embedding=(hidden,), hidden=(hidden,), norm=(hidden,))
+        for key, name in renames.items():
+            made[name.format(config["num_hidden_layers"])] = torch.randn(sizes[key]) * 0.1
+        return made
+    return more
+
 
 CASES = [
     Case("llama", "llama", "llama3", dict(attention_bias=True, mlp_bias=True), dtype="bfloat16"),
@@ -134,6 +166,60 @@ CASES = [
     Case("bloom", "bloom", "gpt2", dict(n_layer=2, n_head=4, num_attention_heads=None)),
     Case("mpt", "mpt", "gpt2", dict(d_model=64, n_heads=4, n_layers=2, max_seq_len=256),
          architecture="MPTForCausalLM"),
+    Case("deepseek2", "deepseek_v2", "gpt2", LATENT | dict(
+        topk_method="group_limited_greedy", routed_scaling_factor=2.5)),
+    Case("deepseek2-lite", "deepseek_v2", "gpt2", LATENT | dict(q_lora_rank=None, topk_method="greedy", n_group=1,
+                                                                topk_group=1)),
+    Case("deepseek2-v3", "deepseek_v3", "gpt2", LATENT | yarn(1.0) | dict(norm_topk_prob=True),
+         file=dict(scoring_func="sigmoid"), dtype="bfloat16"),
+    Case("gpt-oss", "gpt_oss", "gpt2", EXPERTS | dict(head_dim=16, sliding_window=5, intermediate_size=64)),
+    Case("llama4", "llama4_text", "gpt2", EXPERTS | dict(
+        intermediate_size=32, intermediate_size_mlp=96, num_experts_per_tok=1, head_dim=16, attention_chunk_size=8192,
+        interleave_moe_layer_step=2, num_hidden_layers=4, use_qk_norm=True, attn_temperature_tuning=True)),
+    Case("mamba", "mamba", "gpt2", dict(vocab_size=50264, state_size=8, intermediate_size=128)),
+    Case("mamba-falcon", "falcon_mamba", "gpt2", dict(vocab_size=50264, state_size=8, intermediate_size=128)),
+    Case("mamba2", "mamba2", "gpt2", dict(vocab_size=50272, state_size=16, num_heads=8, head_dim=16, n_groups=1,
+                                          expand=2, chunk_size=8, intermediate_size=128)),
+    Case("dbrx", "dbrx", "gpt2", dict(
+        d_model=64, n_heads=4, n_layers=2, max_seq_len=256, initializer_range=0.1,
+        attn_config=dict(kv_n_heads=2, clip_qkv=0.5, rope_theta=10000.0),
+        ffn_config=dict(ffn_hidden_size=32, moe_num_experts=4, moe_top_k=2))),
+    Case("granitehybrid", "granitemoehybrid", "gpt2", EXPERTS | GRANITE | MAMBA2 | dict(
+        vocab_size=50264, shared_intermediate_size=48, layer_types=["mamba", "attention", "mamba"],
+        num_hidden_layers=3, position_embedding_type="nope")),
+    Case("granitehybrid-dense", "granitemoehybrid", "gpt2", GRANITE | MAMBA2 | dict(
+        vocab_size=50264, shared_intermediate_size=48, num_local_experts=0, num_experts_per_tok=0,
+        layer_types=["mamba", "attention"], position_embedding_type="nope")),
+    Case("granitehybrid-bamba", "bamba", "gpt2", MAMBA2 | dict(vocab_size=50264, attn_layer_indices=[1],
+                                                               attn_rotary_emb=16, partial_rotary_factor=1.0,
+                                                               num_hidden_layers=3)),
+    Case("glm4moe", "glm4_moe", "glm", ROUTED | dict(use_qk_norm=True, attention_bias=True, pad_token_id=0,
+                                                     num_hidden_layers=3),
+         file=dict(num_nextn_predict_layers=1), more=predicting("model.layers.{}.", dict(
+             fc="model.layers.{}.eh_proj.weight", embedding="model.layers.{}.enorm.weight",
+             hidden="model.layers.{}.hnorm.weight", norm="model.layers.{}.shared_head.norm.weight"))),
+    Case("qwen3next", "qwen3_next", "gpt2", dict(
+        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=48,
+        num_hidden_layers=4, head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8,
+        linear_value_head_dim=16, linear_conv_kernel_dim=4, partial_rotary_factor=0.5),
+         more=predicting("mtp.layers.0.", dict(
+             fc="mtp.fc.weight", embedding="mtp.pre_fc_norm_embedding.weight",
+             hidden="mtp.pre_fc_norm_hidden.weight", norm="mtp.norm.weight"))),
+    Case("ernie4_5", "ernie4_5", "spm", dict(head_dim=16)),
+    Case("ernie4_5-moe", "ernie4_5_moe", "spm", dict(
+        moe_intermediate_size=32, moe_num_experts=4, moe_k=2, moe_num_shared_experts=2, moe_layer_start_index=1,
+        head_dim=16, num_hidden_layers=3)),
+    Case("dots1", "dots1", "gpt2", ROUTED | dict(num_hidden_layers=3), file=dict(scoring_func="sigmoid")),
+    Case("jamba", "jamba", "llama2", dict(
+        num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1,
+        num_experts=4, num_experts_per_tok=2, mamba_d_state=8, mamba_dt_rank=4, use_mamba_kernels=False)),
+    Case("falcon-h1", "falcon_h1", "gpt2", MAMBA2 | dict(
+        head_dim=16, mamba_d_ssm=128, mamba_rms_norm=True, mamba_norm_before_gate=False, embedding_multiplier=2.0, lm_head_multiplier=0.5,
+        key_multiplier=0.7, attention_in_multiplier=1.5, attention_out_multiplier=0.8, ssm_in_multiplier=1.2,
+        ssm_out_multiplier=0.9, mlp_multipliers=[0.9, 0.8], ssm_multipliers=[0.5, 0.6, 0.7, 0.8, 0.9])),
+    Case("lfm2", "lfm2", "gpt2", dict(num_hidden_layers=4, conv_L_cache=3, block_auto_adjust_ff_dim=True,
+                                      layer_types=["conv", "full_attention", "conv", "full_attention"],
+                                      block_ff_dim=96, block_multiple_of=32)),
 ]
 
 
@@ -153,7 +239,7 @@ def add_tokenizer(case, tokenizers, model):
         # GLM's own special tokens on GPT-2's vocabulary.
         path = model / "tokenizer.json"
         tokenizer = json.loads(path.read_text(encoding="utf-8"))
-        for i, text in enumerate(["[gMASK]", "<sop>", "<|user|>", "<|assistant|>"]):
+        for i, text in enumerate(["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>"]):
             tokenizer["added_tokens"].append(dict(id=50257 + i, content=text, single_word=False, lstrip=False,
                                                   rstrip=False, normalized=False, special=True))
         path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
@@ -163,7 +249,7 @@ def make(case, tokenizers, folder):
     """Writes the model directory and the logits."""
     import torch
     import transformers
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     model_dir = folder / "model"
     shutil.rmtree(folder, ignore_errors=True)
@@ -193,10 +279,13 @@ def make(case, tokenizers, folder):
         model.to(getattr(torch, case.dtype)).save_pretrained(model_dir)
         if case.logits:
             # What is compared are the weights as they are stored, computed in f32.
-            model.float()(ids).logits[0].numpy().astype("<f4").tofile(folder / "logits")
+            model.float()(ids, use_cache=False).logits[0].numpy().astype("<f4").tofile(folder / "logits")
     path = model_dir / "config.json"
     saved = json.loads(path.read_text())
     saved |= case.file
+    if case.more:
+        weights = load_file(model_dir / "model.safetensors")
+        save_file(weights | case.more(weights, saved), model_dir / "model.safetensors")
     if case.architecture:
         saved["architectures"] = [case.architecture]
     path.write_text(json.dumps({k: v for k, v in saved.items()}, indent=1))

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, CONFIG_MAPPING
+from transformers import AutoModel, AutoModelForCausalLM, CONFIG_MAPPING
 
 VOCABULARY = 48
 TOKENS = [(i * 29 + i * i * 7) % VOCABULARY for i in range(24)]
@@ -42,6 +42,32 @@ MODELS = {
     "gemma": ("gemma", dict(hidden_activation="gelu_pytorch_tanh")),
     "gemma2": ("gemma2", dict(sliding_window=5, query_pre_attn_scalar=8)),
     "gemma3": ("gemma3_text", dict(sliding_window=5, query_pre_attn_scalar=8, num_hidden_layers=7)),
+    "deepseek3": ("deepseek_v3", dict(
+        num_key_value_heads=4, kv_lora_rank=8, q_lora_rank=12, qk_rope_head_dim=4, qk_nope_head_dim=8, v_head_dim=6,
+        head_dim=4, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, moe_intermediate_size=12,
+        first_k_dense_replace=1, n_group=4, topk_group=2, norm_topk_prob=True, scoring_func="sigmoid")),
+    "deepseek2": ("deepseek_v2", dict(
+        num_key_value_heads=4, kv_lora_rank=8, q_lora_rank=None, qk_rope_head_dim=4, qk_nope_head_dim=8, v_head_dim=6,
+        head_dim=4, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, moe_intermediate_size=12,
+        first_k_dense_replace=1, n_group=4, topk_group=2, topk_method="group_limited_greedy")),
+    "gpt-oss": ("gpt_oss", dict(num_local_experts=4, num_experts_per_tok=2, sliding_window=5, rope_scaling=None)),
+    "llama4": ("llama4_text", dict(num_local_experts=4, num_experts_per_tok=1, intermediate_size_mlp=24,
+                                   intermediate_size=12, attention_chunk_size=8192, interleave_moe_layer_step=2,
+                                   num_hidden_layers=4)),
+    "mamba": ("mamba", dict(state_size=4, intermediate_size=32)),
+    "mamba2": ("mamba2", dict(state_size=4, num_heads=4, head_dim=8, n_groups=1, expand=2, chunk_size=8,
+                              intermediate_size=32)),
+    "lfm2": ("lfm2", dict(head_dim=4, layer_types=["conv", "full_attention"], block_ff_dim=24, conv_L_cache=3,
+                          block_auto_adjust_ff_dim=False)),
+    "granitehybrid": ("granitemoehybrid", dict(
+        head_dim=4, num_local_experts=4, num_experts_per_tok=2, shared_intermediate_size=20, mamba_n_heads=4,
+        mamba_d_head=8, mamba_n_groups=1, mamba_d_state=4, mamba_expand=2, mamba_chunk_size=8,
+        layer_types=["mamba", "attention"], position_embedding_type="nope", residual_multiplier=0.5,
+        logits_scaling=2.0)),
+    "bert": ("bert", dict(head_dim=4, num_key_value_heads=4, type_vocab_size=2)),
+    "glm4moe": ("glm4_moe", dict(n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2, use_qk_norm=True,
+                                 moe_intermediate_size=12, first_k_dense_replace=1, n_group=1, topk_group=1,
+                                 routed_scaling_factor=1.5, norm_topk_prob=True, attention_bias=True)),
 }
 
 
@@ -56,13 +82,21 @@ def main():
         model_type, changes = MODELS[name]
         torch.manual_seed(sum(name.encode()))
         config = CONFIG_MAPPING[model_type](**(SMALL | changes))
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+        auto = AutoModel if model_type == "bert" else AutoModelForCausalLM
+        model = auto.from_config(config, attn_implementation="eager").float().eval()
         with torch.no_grad():
             # Norm weights are all equal and biases zero in a new model; that would hide mistakes.
-            for parameter in model.parameters():
+            for key, parameter in model.named_parameters():
+                if not parameter.isfinite().all():
+                    parameter.normal_(0, 0.3)
                 if parameter.dim() == 1:
                     parameter.add_(torch.randn_like(parameter) * 0.2)
-            logits = model(torch.tensor([TOKENS])).logits[0]
+            for key, buffer in model.named_buffers():
+                if key.endswith("correction_bias"):
+                    buffer.add_(torch.rand_like(buffer) * 0.3)
+            # Of an encoder, the final states.
+            made = model(torch.tensor([TOKENS]), **({} if model_type == "bert" else dict(use_cache=False)))
+            logits = (made.last_hidden_state if model_type == "bert" else made.logits)[0]
         logits.numpy().astype("<f4").tofile(out / f"{name}.logits")
         with tempfile.TemporaryDirectory() as directory, torch.inference_mode():
             model.save_pretrained(directory)

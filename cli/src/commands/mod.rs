@@ -3,6 +3,7 @@
 pub(crate) mod convert;
 pub(crate) mod convert_lora;
 pub(crate) mod diff;
+pub(crate) mod embed;
 pub(crate) mod export;
 pub(crate) mod hash;
 pub(crate) mod imatrix;

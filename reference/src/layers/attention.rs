@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend};
+use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, sigmoid};
 
 use super::Linear;
+use super::latent::copy_head;
 
 /// The matrices that make queries, keys and values.
 #[derive(Clone, Debug)]
@@ -18,6 +19,12 @@ pub(crate) enum Projections {
     },
     /// One matrix: all queries, then all keys, then all values.
     Fused(Linear),
+    /// Each query head is followed by gates of its result.
+    Gated {
+        query: Linear,
+        key: Linear,
+        value: Linear,
+    },
 }
 
 /// Causal self-attention.
@@ -32,6 +39,9 @@ pub(crate) struct Attention {
     pub(crate) key_norm: Option<Norm>,
     /// Whether these come after the rotation instead of before it.
     pub(crate) norms_follow_rope: bool,
+    /// Factor on the queries of each position: grows by `.1` times the logarithm of the position in steps of
+    /// `.0` positions (Llama 4).
+    pub(crate) query_scale: Option<(usize, f32)>,
     /// Rotation of queries and keys; `None` for layers without.
     pub(crate) rope: Option<Arc<Rope>>,
     pub(crate) shape: AttentionShape,
@@ -39,7 +49,7 @@ pub(crate) struct Attention {
 
 impl Attention {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
-        let (mut q, mut k, mut v) = self.project(run, x)?;
+        let (mut q, mut k, mut v, gates) = self.project(run, x)?;
         if let Some(limit) = self.clamp {
             for m in [&mut q, &mut k, &mut v] {
                 m.data.iter_mut().for_each(|x| *x = x.clamp(-limit, limit));
@@ -55,12 +65,25 @@ impl Attention {
         if self.norms_follow_rope {
             self.normalize(&mut q, &mut k);
         }
+        if let Some((step, factor)) = self.query_scale {
+            for (row, &position) in q.data.chunks_exact_mut(q.cols).zip(&run.positions) {
+                let steps = ((position + 1) / step) as f32;
+                let scale = (steps + 1.0).ln() * factor + 1.0;
+                row.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
         run.rounding.cached(&mut k);
         run.rounding.cached(&mut v);
         let mut mixed = run.scratch.take(x.rows, self.shape.heads * self.shape.value_len);
         attend(&q, &k, &v, &mut mixed, &run.windows, &self.shape);
         for m in [q, k, v] {
             run.scratch.give(m);
+        }
+        if let Some(gates) = gates {
+            for (x, g) in mixed.data.iter_mut().zip(&gates.data) {
+                *x *= sigmoid(*g);
+            }
+            run.scratch.give(gates);
         }
         let out = self.output.forward(run, &mixed)?;
         run.scratch.give(mixed);
@@ -76,13 +99,28 @@ impl Attention {
         }
     }
 
-    fn project(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix, Matrix)> {
+    /// Queries, keys, values and, where there are some, gates of the result.
+    fn project(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix, Matrix, Option<Matrix>)> {
         match &self.projections {
             Projections::Separate { query, key, value } => Ok((
                 query.forward(run, x)?,
                 key.forward(run, x)?,
                 value.forward(run, x)?,
+                None,
             )),
+            Projections::Gated { query, key, value } => {
+                let both = query.forward(run, x)?;
+                let AttentionShape { heads, key_len, .. } = self.shape;
+                let mut q = run.scratch.take(x.rows, heads * key_len);
+                let mut gates = run.scratch.take(x.rows, heads * key_len);
+                for head in 0..heads {
+                    let (from, to) = (2 * head * key_len, head * key_len);
+                    copy_head(&both, from, &mut q, to, key_len);
+                    copy_head(&both, from + key_len, &mut gates, to, key_len);
+                }
+                run.scratch.give(both);
+                Ok((q, key.forward(run, x)?, value.forward(run, x)?, Some(gates)))
+            }
             Projections::Fused(linear) => {
                 let all = linear.forward(run, x)?;
                 let AttentionShape {
@@ -106,7 +144,7 @@ impl Attention {
                 let k = part(run, kv_heads * key_len);
                 let v = part(run, kv_heads * value_len);
                 run.scratch.give(all);
-                Ok((q, k, v))
+                Ok((q, k, v, None))
             }
         }
     }

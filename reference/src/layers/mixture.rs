@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{Activation, Matrix, exp, gate, softmax};
+use crate::ops::{Activation, Matrix, gate, sigmoid, softmax};
 
 use super::{ExpertLinear, FeedForward, Linear};
 
@@ -12,6 +12,26 @@ pub(crate) struct SharedExpert {
     pub(crate) layer: FeedForward,
     /// Its output is multiplied by the logistic function of this product, where there is one.
     pub(crate) gate: Option<Linear>,
+}
+
+/// How a router's outputs become weights of experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scoring {
+    /// A softmax over all experts.
+    Softmax,
+    /// The logistic function of each.
+    Sigmoid,
+    /// A softmax over the chosen ones.
+    SoftmaxOfChosen,
+}
+
+/// Experts are chosen from a few groups only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Groups {
+    pub(crate) count: usize,
+    pub(crate) used: usize,
+    /// Members whose scores, added up, are the score of their group.
+    pub(crate) judged_by: usize,
 }
 
 /// A router that sends each token through the `used` experts with the highest probabilities (a softmax of its
@@ -28,11 +48,36 @@ pub(crate) struct Mixture {
     pub(crate) normalize: bool,
     /// Factor on the weights.
     pub(crate) weight_scale: f32,
+    pub(crate) scoring: Scoring,
+    /// Added to the scores for the choice alone.
+    pub(crate) selection_bias: Option<Vec<f32>>,
+    pub(crate) groups: Option<Groups>,
+    /// Whether an expert's weight multiplies its input instead of its output.
+    pub(crate) weigh_inputs: bool,
     pub(crate) shared: Option<SharedExpert>,
 }
 
 /// The smallest divisor of the weights: the smallest normal f16, as llama.cpp has it.
 const SMALLEST_WEIGHT_SUM: f32 = 6.103_515_6e-5;
+
+impl Groups {
+    /// Puts the scores of all groups but the best below any other.
+    fn mask(self, scores: &mut [f32]) {
+        let members = (scores.len() / self.count.max(1)).max(1);
+        let judge = |group: &[f32]| {
+            let mut best = group.to_vec();
+            best.sort_by(|a, b| b.total_cmp(a));
+            best.iter().take(self.judged_by).sum::<f32>()
+        };
+        let judged: Vec<f32> = scores.chunks(members).map(judge).collect();
+        let mut order: Vec<usize> = (0..judged.len()).collect();
+        order.sort_by(|&a, &b| judged[b].total_cmp(&judged[a]));
+        for &group in order.iter().skip(self.used) {
+            let end = scores.len().min((group + 1) * members);
+            scores[group * members..end].fill(f32::NEG_INFINITY);
+        }
+    }
+}
 
 impl Mixture {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
@@ -44,8 +89,11 @@ impl Mixture {
                 continue;
             }
             let mut mine = run.scratch.take(tokens.len(), x.cols);
-            for (row, &(token, _)) in mine.data.chunks_exact_mut(x.cols).zip(tokens) {
+            for (row, &(token, weight)) in mine.data.chunks_exact_mut(x.cols).zip(tokens) {
                 row.copy_from_slice(&x.data[token * x.cols..][..x.cols]);
+                if self.weigh_inputs {
+                    row.iter_mut().for_each(|x| *x *= weight);
+                }
             }
             let mut inner = self.up.forward(run, expert, &mine)?;
             let gates = self.gate.forward(run, expert, &mine)?;
@@ -53,6 +101,7 @@ impl Mixture {
             let down = self.down.forward(run, expert, &inner)?;
             for (row, &(token, weight)) in down.data.chunks_exact(x.cols).zip(tokens) {
                 let out = &mut out.data[token * x.cols..][..x.cols];
+                let weight = if self.weigh_inputs { 1.0 } else { weight };
                 for (o, y) in out.iter_mut().zip(row) {
                     *o += weight * y;
                 }
@@ -66,7 +115,7 @@ impl Mixture {
             if let Some(linear) = &shared.gate {
                 let gates = linear.forward(run, x)?;
                 for (row, g) in y.data.chunks_exact_mut(x.cols).zip(&gates.data) {
-                    let factor = 1.0 / (1.0 + exp(-g));
+                    let factor = sigmoid(*g);
                     row.iter_mut().for_each(|y| *y *= factor);
                 }
                 run.scratch.give(gates);
@@ -94,10 +143,28 @@ impl Mixture {
     /// The chosen experts of one token with their weights, from the router's outputs.
     fn choose(&self, logits: &mut [f32]) -> Vec<(usize, f32)> {
         let p = logits;
-        softmax(p);
+        match self.scoring {
+            Scoring::Softmax => softmax(p),
+            Scoring::Sigmoid => p.iter_mut().for_each(|x| *x = sigmoid(*x)),
+            Scoring::SoftmaxOfChosen => {}
+        }
+        let mut judged = p.to_vec();
+        for (score, bias) in judged.iter_mut().zip(self.selection_bias.iter().flatten()) {
+            *score += bias;
+        }
+        if let Some(groups) = self.groups {
+            groups.mask(&mut judged);
+        }
         let mut order: Vec<usize> = (0..p.len()).collect();
-        order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+        order.sort_by(|&a, &b| judged[b].total_cmp(&judged[a]));
         order.truncate(self.used);
+        if self.scoring == Scoring::SoftmaxOfChosen {
+            let mut chosen: Vec<f32> = order.iter().map(|&e| p[e]).collect();
+            softmax(&mut chosen);
+            for (&e, weight) in order.iter().zip(chosen) {
+                p[e] = weight;
+            }
+        }
         let mut factor = self.weight_scale;
         if self.normalize {
             factor /= order.iter().map(|&e| p[e]).sum::<f32>().max(SMALLEST_WEIGHT_SUM);

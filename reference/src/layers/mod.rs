@@ -1,13 +1,23 @@
 //! Layers with weights, which architectures put together.
 
 mod attention;
+mod delta_net;
 mod embedding;
 mod feed_forward;
+mod latent;
 mod linear;
+mod mamba;
+mod mixer;
 mod mixture;
+mod short_convolution;
 
 pub(crate) use attention::{Attention, Projections};
+pub(crate) use delta_net::DeltaNet;
 pub(crate) use embedding::Embedding;
 pub(crate) use feed_forward::{FeedForward, Gate};
+pub(crate) use latent::{LatentAttention, LatentQuery};
 pub(crate) use linear::{ExpertLinear, Linear};
-pub(crate) use mixture::{Mixture, SharedExpert};
+pub(crate) use mamba::{Convolution, Mamba, Mamba2};
+pub(crate) use mixer::Mixer;
+pub(crate) use mixture::{Groups, Mixture, Scoring, SharedExpert};
+pub(crate) use short_convolution::ShortConvolution;

@@ -1,7 +1,7 @@
 //! The decoder-only transformer that most architectures are a variant of.
 
 use crate::Result;
-use crate::layers::{Attention, Embedding, FeedForward, Linear, Mixture};
+use crate::layers::{Embedding, FeedForward, Linear, Mixer, Mixture};
 use crate::ops::{Matrix, Norm};
 
 use super::Run;
@@ -14,9 +14,11 @@ pub(crate) struct Decoder {
     pub(crate) embedding_scale: f32,
     /// Learned vectors that are added by position.
     pub(crate) positions: Option<Embedding>,
+    /// Added to every embedding; nothing, or one number for each column.
+    pub(crate) embedding_shift: Vec<f32>,
     pub(crate) embedding_norm: Option<Norm>,
     pub(crate) layers: Vec<Layer>,
-    pub(crate) output_norm: Norm,
+    pub(crate) output_norm: Option<Norm>,
     pub(crate) head: Linear,
     /// Factor on the logits.
     pub(crate) logit_scale: f32,
@@ -29,7 +31,7 @@ pub(crate) struct Decoder {
 pub(crate) struct Layer {
     /// `None`: attention sees the layer's input as it is.
     pub(crate) attention_norm: Option<Norm>,
-    pub(crate) attention: Attention,
+    pub(crate) attention: Mixer,
     pub(crate) attention_post_norm: Option<Norm>,
     /// `None`: the second half sees its input as it is; in a parallel layer, what attention sees.
     pub(crate) mlp_norm: Option<Norm>,
@@ -39,20 +41,23 @@ pub(crate) struct Layer {
     pub(crate) parallel: bool,
     /// Factor on what the halves add.
     pub(crate) residual_scale: f32,
+    /// Whether the norms after the halves are of the sums instead of what is added.
+    pub(crate) norms_follow_sums: bool,
 }
 
 impl Layer {
     /// A layer whose halves follow one another, each behind its norm.
-    pub(crate) fn new(attention_norm: Norm, attention: Attention, mlp_norm: Norm, mlp: Mlp) -> Self {
+    pub(crate) fn new(attention_norm: Norm, attention: impl Into<Mixer>, mlp_norm: Norm, mlp: Mlp) -> Self {
         Self {
             attention_norm: Some(attention_norm),
-            attention,
+            attention: attention.into(),
             attention_post_norm: None,
             mlp_norm: Some(mlp_norm),
             mlp,
             mlp_post_norm: None,
             parallel: false,
             residual_scale: 1.0,
+            norms_follow_sums: false,
         }
     }
 }
@@ -60,6 +65,8 @@ impl Layer {
 /// The second half of a layer.
 #[derive(Debug)]
 pub(crate) enum Mlp {
+    /// There is none.
+    None,
     Dense(Box<FeedForward>),
     Mixture(Box<Mixture>),
 }
@@ -67,6 +74,7 @@ pub(crate) enum Mlp {
 impl Mlp {
     fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         match self {
+            Self::None => Ok(Matrix::default()),
             Self::Dense(layer) => layer.forward(run, x),
             Self::Mixture(layer) => layer.forward(run, x),
         }
@@ -74,6 +82,7 @@ impl Mlp {
 
     fn width(&self) -> usize {
         match self {
+            Self::None => 0,
             Self::Dense(layer) => layer.width(),
             Self::Mixture(layer) => layer.width(),
         }
@@ -87,9 +96,10 @@ impl Decoder {
             embedding,
             embedding_scale: 1.0,
             positions: None,
+            embedding_shift: Vec::new(),
             embedding_norm: None,
             layers,
-            output_norm,
+            output_norm: Some(output_norm),
             head,
             logit_scale: 1.0,
             logit_softcap: None,
@@ -108,6 +118,13 @@ impl Decoder {
         if let Some(positions) = &self.positions {
             positions.add_positions(run, &mut x)?;
         }
+        if !self.embedding_shift.is_empty() {
+            for row in x.data.chunks_exact_mut(x.cols) {
+                for (x, shift) in row.iter_mut().zip(&self.embedding_shift) {
+                    *x += shift;
+                }
+            }
+        }
         if let Some(norm) = &self.embedding_norm {
             norm.apply(&mut x);
         }
@@ -115,7 +132,9 @@ impl Decoder {
             let last = index + 1 == self.layers.len();
             layer.forward(run, &mut x, last)?;
         }
-        self.output_norm.apply(&mut x);
+        if let Some(norm) = &self.output_norm {
+            norm.apply(&mut x);
+        }
         Ok(x)
     }
 
@@ -143,6 +162,14 @@ impl Decoder {
 }
 
 impl Layer {
+    /// A norm after a half as what it is: of what is added, or of the sum.
+    fn sides<'n>(&self, norm: &'n Option<Norm>) -> (Option<&'n Norm>, Option<&'n Norm>) {
+        match self.norms_follow_sums {
+            false => (norm.as_ref(), None),
+            true => (None, norm.as_ref()),
+        }
+    }
+
     /// Adds both halves to `x`. In the last layer, rows that nobody wants are dropped once attention has seen
     /// them: from there on rows do not see each other.
     fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
@@ -153,10 +180,17 @@ impl Layer {
             normed.keep_rows(&run.wanted);
             x.keep_rows(&run.wanted);
         }
-        if let Some(norm) = &self.attention_post_norm {
+        let (before, after) = self.sides(&self.attention_post_norm);
+        if let Some(norm) = before {
             norm.apply(&mut attended);
         }
         attended.scale(self.residual_scale);
+        if matches!(self.mlp, Mlp::None) {
+            x.add(&attended);
+            run.scratch.give(attended);
+            run.scratch.give(normed);
+            return Ok(());
+        }
         let input = if self.parallel {
             match &self.mlp_norm {
                 Some(norm) => {
@@ -173,16 +207,23 @@ impl Layer {
         } else {
             run.scratch.give(normed);
             x.add(&attended);
+            if let Some(norm) = after {
+                norm.apply(x);
+            }
             normalized(run, self.mlp_norm.as_ref(), x)
         };
         run.scratch.give(attended);
         let mut out = self.mlp.forward(run, &input)?;
         run.scratch.give(input);
-        if let Some(norm) = &self.mlp_post_norm {
+        let (before, after) = self.sides(&self.mlp_post_norm);
+        if let Some(norm) = before {
             norm.apply(&mut out);
         }
         out.scale(self.residual_scale);
         x.add(&out);
+        if let Some(norm) = after {
+            norm.apply(x);
+        }
         run.scratch.give(out);
         Ok(())
     }

@@ -529,13 +529,14 @@ impl<'a, 'l> Builder<'a, 'l> {
         };
         Ok(Layer {
             attention_norm,
-            attention: self.attention(i)?,
+            attention: self.attention(i)?.into(),
             attention_post_norm: post("post_attention_norm")?,
             mlp_norm,
             mlp: Mlp::Dense(Box::new(mlp)),
             mlp_post_norm: post("post_ffw_norm")?,
             parallel,
             residual_scale: self.residual_scale,
+            norms_follow_sums: false,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::layers::{Attention, FeedForward, Gate, Mixture, Projections};
+use crate::layers::{Attention, FeedForward, Gate, Mixture, Projections, Scoring};
 use crate::ops::{Activation, AttentionShape, Rope, RopeSettings, RopeStyle, Yarn};
 use crate::weights::{Loader, PerLayer};
 
@@ -151,17 +151,9 @@ impl Hyperparameters {
             query_norm: None,
             key_norm: None,
             norms_follow_rope: false,
+            query_scale: None,
             rope,
-            shape: AttentionShape {
-                heads,
-                kv_heads,
-                key_len: self.key_len,
-                value_len: self.value_len,
-                scale,
-                softcap: None,
-                window: None,
-                max_alibi_bias: None,
-            },
+            shape: AttentionShape::plain(heads, kv_heads, self.key_len, self.value_len, scale),
         })
     }
 
@@ -234,6 +226,10 @@ impl Hyperparameters {
             used,
             normalize,
             weight_scale: weight_scale.unwrap_or(1.0),
+            scoring: Scoring::Softmax,
+            selection_bias: loader.optional_vector(&base("exp_probs_b.bias"), experts)?,
+            groups: None,
+            weigh_inputs: false,
             shared: None,
         })
     }

@@ -5,9 +5,15 @@ mod dense;
 mod hyperparameters;
 mod run;
 
+mod bert;
+mod deepseek2;
 mod gemma2;
 mod gemma3;
+mod hybrids;
 mod llama;
+mod llama4;
+mod mamba;
+mod mixtures;
 mod qwen2moe;
 mod qwen3moe;
 
@@ -27,26 +33,46 @@ pub(crate) use run::Run;
 type Build = fn(&Loader<'_>) -> Result<Decoder>;
 
 /// The architectures with graphs of their own: `general.architecture` and what builds its graph. A new one is
-/// a file beside this one and a row here, or a row of [`dense::DESIGNS`].
+/// a file beside this one and a row here, or a row of [`dense::DESIGNS`] or
+/// [`mixtures::DESIGNS`].
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("baichuan", dense::baichuan),
+    ("bert", bert::build),
+    ("deepseek2", deepseek2::build),
+    ("falcon-h1", hybrids::falcon_h1),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
+    ("granitehybrid", hybrids::granite),
+    ("jamba", hybrids::jamba),
+    ("lfm2", hybrids::lfm2),
+    ("lfm2moe", hybrids::lfm2),
     ("llama", llama::build),
+    ("llama4", llama4::build),
+    ("mamba", mamba::build),
+    ("mamba2", mamba::build2),
     ("qwen2moe", qwen2moe::build),
     ("qwen3moe", qwen3moe::build),
+    ("qwen3next", hybrids::qwen3next),
 ];
 
 /// The values of `general.architecture` that [`Model`] can run.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
     let dense = dense::DESIGNS.iter().map(|(name, _)| *name);
-    ARCHITECTURES.iter().map(|(name, _)| *name).chain(dense)
+    let mixtures = mixtures::DESIGNS.iter().map(|(name, _)| *name);
+    ARCHITECTURES
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(dense)
+        .chain(mixtures)
 }
 
 /// The graph of a file, or `None` where its architecture has none.
 fn build(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> {
     if let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) {
         return Some(build(loader));
+    }
+    if let Some((_, design)) = mixtures::DESIGNS.iter().find(|(known, _)| *known == name) {
+        return Some(mixtures::build(loader, design));
     }
     let (_, design) = dense::DESIGNS.iter().find(|(known, _)| *known == name)?;
     Some(dense::build(loader, design))
@@ -254,6 +280,37 @@ impl Model {
         }
     }
 
+    /// One vector of length one for each window: its final hidden states, pooled as the file says
+    /// (`pooling_type`: their mean, the first, or the last; the mean where it does not say).
+    ///
+    /// # Errors
+    /// As [`Self::forward`]; also when a window has no token, or the pooling is another.
+    pub fn embed(&self, windows: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
+        let key = self.gguf.metadata().arch("pooling_type");
+        let pooling = key.map_or(Some(1), |v| v.as_u64());
+        let pooling = match pooling {
+            Some(0 | 1) => Pooling::Mean,
+            Some(2) => Pooling::First,
+            Some(3) => Pooling::Last,
+            _ => {
+                return Err(self.error(format!(
+                    "key pooling_type: found {key:?}, expected 1 (mean), 2 (first) or 3 (last)"
+                )));
+            }
+        };
+        if windows.iter().any(|w| w.is_empty()) {
+            return Err(self.error("a text without tokens has no embedding".to_owned()));
+        }
+        let (_, states) = self.hidden(&alike(windows, &(0..usize::MAX)), None)?;
+        let mut rows = states.data.chunks_exact(states.cols.max(1));
+        let mut out = Vec::with_capacity(windows.len());
+        for window in windows {
+            let mine: Vec<&[f32]> = rows.by_ref().take(window.len()).collect();
+            out.push(pooling.pool(&mine));
+        }
+        Ok(out)
+    }
+
     /// The final hidden states of the wanted positions.
     fn hidden<'a>(
         &'a self,
@@ -276,6 +333,33 @@ impl Model {
         }
         let hidden = self.decoder.forward(&mut run)?;
         Ok((run, hidden))
+    }
+}
+
+/// How the states of a text become one vector.
+#[derive(Clone, Copy)]
+enum Pooling {
+    Mean,
+    First,
+    Last,
+}
+
+impl Pooling {
+    fn pool(self, states: &[&[f32]]) -> Vec<f32> {
+        let mut sums = vec![0f64; states.first().map_or(0, |s| s.len())];
+        let chosen = match self {
+            Self::Mean => states,
+            Self::First => &states[..states.len().min(1)],
+            Self::Last => &states[states.len().saturating_sub(1)..],
+        };
+        for state in chosen {
+            for (sum, x) in sums.iter_mut().zip(*state) {
+                *sum += f64::from(*x);
+            }
+        }
+        let length = sums.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+        sums.iter().map(|x| (x * scale) as f32).collect()
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Activation {
     GeluErf,
     /// max(x, 0)^2
     SquaredRelu,
+    /// GPT-OSS: x / (1 + e^(-1.702 x)) with x cut at 7; what it gates is cut at 7 and -7, plus one.
+    SwigluOai,
 }
 
 /// The error function by formula 7.1.26 of Abramowitz and Stegun's handbook; off by at most 2e-7.
@@ -33,6 +35,12 @@ fn erf(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_erf(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+#[inline(always)]
+fn swiglu_oai(x: f32) -> f32 {
+    let x = x.min(7.0);
+    x / (1.0 + exp(-1.702 * x))
 }
 
 #[inline(always)]
@@ -54,6 +62,10 @@ pub(crate) fn gate(activation: Activation, gate: &[f32], up: &mut [f32]) {
         Activation::Gelu => pairs(gate, up, gelu),
         Activation::GeluErf => pairs(gate, up, gelu_erf),
         Activation::SquaredRelu => pairs(gate, up, |x| x.max(0.0) * x.max(0.0)),
+        Activation::SwigluOai => {
+            up.iter_mut().for_each(|x| *x = x.clamp(-7.0, 7.0) + 1.0);
+            pairs(gate, up, swiglu_oai);
+        }
     }
 }
 
@@ -68,6 +80,7 @@ pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
         Activation::Gelu => all(x, gelu),
         Activation::GeluErf => all(x, gelu_erf),
         Activation::SquaredRelu => all(x, |x| x.max(0.0) * x.max(0.0)),
+        Activation::SwigluOai => all(x, swiglu_oai),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scaled dot-product attention with a causal mask, exact (no approximation of the softmax).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -29,6 +30,31 @@ pub(crate) struct AttentionShape {
     pub(crate) window: Option<usize>,
     /// ALiBi: scores fall with the distance, by slopes that go down to 2^-bias over the heads.
     pub(crate) max_alibi_bias: Option<f32>,
+    /// Length of the pieces that a window is cut into; a query sees the keys of its own piece.
+    pub(crate) chunk: Option<usize>,
+    /// One score for each head that takes part in the softmax and has no value.
+    pub(crate) sinks: Option<Arc<[f32]>>,
+    /// Whether a query sees no later keys.
+    pub(crate) causal: bool,
+}
+
+impl AttentionShape {
+    /// Heads that see everything before them and have nothing special.
+    pub(crate) fn plain(heads: usize, kv_heads: usize, key_len: usize, value_len: usize, scale: f32) -> Self {
+        Self {
+            heads,
+            kv_heads,
+            key_len,
+            value_len,
+            scale,
+            softcap: None,
+            window: None,
+            max_alibi_bias: None,
+            chunk: None,
+            sinks: None,
+            causal: true,
+        }
+    }
 }
 
 impl AttentionShape {
@@ -64,15 +90,15 @@ pub(crate) fn attend(
             let queries = start..window.end.min(start + QUERIES);
             let (mine, others) = rest.split_at_mut(queries.len() * width);
             rest = others;
-            jobs.push((window.start, queries, mine));
+            jobs.push((window.clone(), queries, mine));
         }
     }
     // The last blocks of a window see the most keys: taken first, they leave small ones to even out.
-    jobs.sort_by_key(|(start, queries, _)| start.wrapping_sub(queries.end) as isize);
+    jobs.sort_by_key(|(window, queries, _)| window.start.wrapping_sub(queries.end) as isize);
     jobs.into_par_iter()
         .with_max_len(1)
-        .for_each_init(Vec::new, |scores, (start, queries, out)| {
-            block(q, k, v, out, scores, start, queries, shape);
+        .for_each_init(Vec::new, |scores, (window, queries, out)| {
+            block(q, k, v, out, scores, window, queries, shape);
         });
 }
 
@@ -87,7 +113,7 @@ fn block(
     v: &Matrix,
     out: &mut [f32],
     scores: &mut Vec<f32>,
-    window_start: usize,
+    span: Range<usize>,
     queries: Range<usize>,
     shape: &AttentionShape,
 ) {
@@ -102,10 +128,10 @@ fn block(
         ..
     } = shape;
     let first_key = match window {
-        Some(n) => window_start.max((queries.start + 1).saturating_sub(n)),
-        None => window_start,
+        Some(n) => span.start.max((queries.start + 1).saturating_sub(n)),
+        None => span.start,
     };
-    let keys = queries.end - first_key;
+    let keys = if shape.causal { queries.end } else { span.end } - first_key;
     let rows = queries.len();
     scores.resize(rows * keys, 0.0);
     let group = heads / kv_heads;
@@ -142,8 +168,12 @@ fn block(
         );
         for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
             let query = queries.start + row;
-            let visible = query + 1 - first_key;
-            let hidden = window.map_or(0, |n| visible.saturating_sub(n));
+            let visible = if shape.causal { query + 1 } else { span.end } - first_key;
+            let mut hidden = window.map_or(0, |n| visible.saturating_sub(n));
+            if let Some(chunk) = shape.chunk {
+                let start = span.start + (query - span.start) / chunk * chunk;
+                hidden = hidden.max(start - first_key);
+            }
             scores[..hidden].fill(0.0);
             scores[visible..].fill(0.0);
             let scores = &mut scores[hidden..visible];
@@ -157,7 +187,10 @@ fn block(
                     *s -= slope * distance as f32;
                 }
             }
-            softmax(scores);
+            match &shape.sinks {
+                Some(sinks) => softmax_with(scores, sinks[head]),
+                None => softmax(scores),
+            }
         }
         let width = heads * value_len;
         let out = ViewMut::strided(&mut out[head * value_len..], rows, value_len, width);
@@ -185,6 +218,17 @@ pub(crate) fn softmax(x: &mut [f32]) {
     for x in x {
         *x *= scale;
     }
+}
+
+/// The same with one more number, which only takes its share.
+fn softmax_with(x: &mut [f32], sink: f32) {
+    let max = max(x);
+    softmax(x);
+    // What softmax divided by is e^(largest - max) over the largest share.
+    let largest = x.iter().fold(0f32, |m, &x| m.max(x));
+    let others = 1.0 / f64::from(largest);
+    let kept = others / (others + f64::from(sink - max).exp());
+    x.iter_mut().for_each(|x| *x *= kept as f32);
 }
 
 /// The largest element (NaN is passed over); negative infinity of nothing.
@@ -263,6 +307,9 @@ mod tests {
             softcap: None,
             window: None,
             max_alibi_bias: Some(8.0),
+            chunk: None,
+            sinks: None,
+            causal: true,
         };
         let slopes = |heads| {
             (0..heads)
@@ -285,6 +332,9 @@ mod tests {
                 softcap,
                 window,
                 max_alibi_bias: None,
+                chunk: None,
+                sinks: None,
+                causal: true,
             };
             let windows = [0..150, 150..153, 153..154];
             let (q, k, v) = (numbers(154, 32, 1), numbers(154, 16, 2), numbers(154, 12, 3));

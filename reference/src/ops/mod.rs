@@ -6,6 +6,7 @@ mod exp;
 mod matmul;
 mod matrix;
 mod norm;
+mod recurrence;
 mod rope;
 mod rounding;
 
@@ -15,5 +16,6 @@ pub(crate) use exp::{exp, exp64};
 pub(crate) use matmul::{Parallel, View, ViewMut, matmul};
 pub(crate) use matrix::{Matrix, Scratch};
 pub(crate) use norm::{Norm, NormKind};
+pub(crate) use recurrence::{StateSpace, convolve, delta_rule, scan, sigmoid, softplus};
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
 pub use rounding::Rounding;

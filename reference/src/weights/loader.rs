@@ -213,11 +213,22 @@ impl<'a> Loader<'a> {
     }
 
     /// A tensor of shape [columns, rows], decoded.
-    fn table(&self, name: &str, columns: usize, rows: usize) -> Result<Vec<f32>> {
+    pub(crate) fn table(&self, name: &str, columns: usize, rows: usize) -> Result<Vec<f32>> {
         let matrix = self.matrix(name, &[columns, rows])?;
         let mut out = vec![0.0; columns * rows];
         matrix.decode(self.gguf, 0, &mut out)?;
         Ok(out)
+    }
+
+    /// The second dimension of `{base}.weight`: the outputs of a linear layer whose width no key gives.
+    pub(crate) fn outputs_of(&self, base: &str) -> Result<usize> {
+        let name = format!("{base}.weight");
+        let index = self
+            .gguf
+            .find(&name)
+            .ok_or_else(|| self.error(format!("tensor {name} is missing")))?;
+        let rows = self.gguf.info(index).shape.get(1).copied().unwrap_or(1);
+        usize::try_from(rows).map_err(|_| self.error(format!("tensor {name}: too many rows")))
     }
 
     /// `position_embd.weight`, one row for each position of the context; `None` when the file has none.

@@ -1,0 +1,152 @@
+//! Multi-head latent attention ("DeepSeek-V2", 2024).
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::model::Run;
+use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend};
+
+use super::{ExpertLinear, Linear};
+
+/// How queries are made.
+#[derive(Clone, Debug)]
+pub(crate) enum LatentQuery {
+    Direct(Linear),
+    /// By way of a short vector.
+    Compressed {
+        down: Linear,
+        norm: Norm,
+        up: Linear,
+    },
+}
+
+/// Attention on short vectors instead of keys and values: the matrices that would make keys and values of them
+/// are applied to the queries and to the results, head by head.
+#[derive(Clone, Debug)]
+pub(crate) struct LatentAttention {
+    pub(crate) query: LatentQuery,
+    /// Makes the short vector and the rotated part of the key, which all heads share.
+    pub(crate) compress: Linear,
+    pub(crate) norm: Norm,
+    /// For each head, from the query's part without rotation to the short vector.
+    pub(crate) key_up: ExpertLinear,
+    /// For each head, from the short vector to its value.
+    pub(crate) value_up: ExpertLinear,
+    pub(crate) output: Linear,
+    pub(crate) rope: Arc<Rope>,
+    pub(crate) heads: usize,
+    /// Elements of a head's key without rotation, and those that are rotated.
+    pub(crate) plain: usize,
+    pub(crate) rotated: usize,
+    pub(crate) rank: usize,
+    pub(crate) value_len: usize,
+    pub(crate) scale: f32,
+}
+
+impl LatentAttention {
+    pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        let &Self {
+            heads,
+            plain,
+            rotated,
+            rank,
+            value_len,
+            ..
+        } = self;
+        let all = self.queries(run, x)?;
+        let key_len = rank + rotated;
+        let mut q = run.scratch.take(x.rows, heads * key_len);
+        let mut turned = run.scratch.take(x.rows, heads * rotated);
+        copy_parts(&all, plain + rotated, plain, &mut turned, rotated, 0, rotated);
+        self.rope
+            .apply(&mut turned, rotated, &run.positions, &run.windows);
+        copy_parts(&turned, rotated, 0, &mut q, key_len, rank, rotated);
+        for head in 0..heads {
+            let mut mine = run.scratch.take(x.rows, plain);
+            copy_head(&all, head * (plain + rotated), &mut mine, 0, plain);
+            let absorbed = self.key_up.forward(run, head, &mine)?;
+            copy_head(&absorbed, 0, &mut q, head * key_len, rank);
+            run.scratch.give(mine);
+            run.scratch.give(absorbed);
+        }
+        run.scratch.give(all);
+        run.scratch.give(turned);
+
+        let compressed = self.compress.forward(run, x)?;
+        let mut values = run.scratch.take(x.rows, rank);
+        copy_head(&compressed, 0, &mut values, 0, rank);
+        self.norm.apply(&mut values);
+        let mut turned = run.scratch.take(x.rows, rotated);
+        copy_head(&compressed, rank, &mut turned, 0, rotated);
+        self.rope
+            .apply(&mut turned, rotated, &run.positions, &run.windows);
+        let mut k = run.scratch.take(x.rows, key_len);
+        copy_head(&values, 0, &mut k, 0, rank);
+        copy_head(&turned, 0, &mut k, rank, rotated);
+        run.scratch.give(compressed);
+        run.scratch.give(turned);
+
+        run.rounding.cached(&mut k);
+        run.rounding.cached(&mut values);
+        let shape = AttentionShape::plain(heads, 1, key_len, rank, self.scale);
+        let mut mixed = run.scratch.take(x.rows, heads * rank);
+        attend(&q, &k, &values, &mut mixed, &run.windows, &shape);
+        for m in [q, k, values] {
+            run.scratch.give(m);
+        }
+        let mut out = run.scratch.take(x.rows, heads * value_len);
+        for head in 0..heads {
+            let mut mine = run.scratch.take(x.rows, rank);
+            copy_head(&mixed, head * rank, &mut mine, 0, rank);
+            let value = self.value_up.forward(run, head, &mine)?;
+            copy_head(&value, 0, &mut out, head * value_len, value_len);
+            run.scratch.give(mine);
+            run.scratch.give(value);
+        }
+        run.scratch.give(mixed);
+        let result = self.output.forward(run, &out)?;
+        run.scratch.give(out);
+        Ok(result)
+    }
+
+    fn queries(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        match &self.query {
+            LatentQuery::Direct(linear) => linear.forward(run, x),
+            LatentQuery::Compressed { down, norm, up } => {
+                let mut short = down.forward(run, x)?;
+                norm.apply(&mut short);
+                let out = up.forward(run, &short)?;
+                run.scratch.give(short);
+                Ok(out)
+            }
+        }
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        let head = self.plain + 3 * self.rotated + 2 * self.rank + self.value_len;
+        self.heads * head + 3 * (self.rank + self.rotated)
+    }
+}
+
+/// Copies `len` columns, from column `from_col` to column `to_col`.
+pub(super) fn copy_head(from: &Matrix, from_col: usize, to: &mut Matrix, to_col: usize, len: usize) {
+    let rows = from.data.chunks_exact(from.cols);
+    for (to, from) in to.data.chunks_exact_mut(to.cols).zip(rows) {
+        to[to_col..to_col + len].copy_from_slice(&from[from_col..from_col + len]);
+    }
+}
+
+/// The same in every head of `from_len` and `to_len` columns.
+fn copy_parts(
+    from: &Matrix,
+    from_len: usize,
+    from_col: usize,
+    to: &mut Matrix,
+    to_len: usize,
+    to_col: usize,
+    len: usize,
+) {
+    for head in 0..from.cols / from_len {
+        copy_head(from, head * from_len + from_col, to, head * to_len + to_col, len);
+    }
+}

@@ -1,0 +1,59 @@
+//! What lets the tokens of a window see each other.
+
+use crate::Result;
+use crate::model::Run;
+use crate::ops::Matrix;
+
+use super::{Attention, DeltaNet, LatentAttention, Mamba, Mamba2, ShortConvolution};
+
+/// The first half of a layer.
+#[derive(Clone, Debug)]
+pub(crate) enum Mixer {
+    Attention(Box<Attention>),
+    Latent(Box<LatentAttention>),
+    Mamba(Box<Mamba>),
+    Mamba2(Box<Mamba2>),
+    DeltaNet(Box<DeltaNet>),
+    ShortConvolution(Box<ShortConvolution>),
+    /// The sum of what both make of the same input.
+    Both(Box<(Mixer, Mixer)>),
+}
+
+impl From<Attention> for Mixer {
+    fn from(attention: Attention) -> Self {
+        Self::Attention(Box::new(attention))
+    }
+}
+
+impl Mixer {
+    pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        match self {
+            Self::Attention(layer) => layer.forward(run, x),
+            Self::Latent(layer) => layer.forward(run, x),
+            Self::Mamba(layer) => layer.forward(run, x),
+            Self::Mamba2(layer) => layer.forward(run, x),
+            Self::DeltaNet(layer) => layer.forward(run, x),
+            Self::ShortConvolution(layer) => layer.forward(run, x),
+            Self::Both(both) => {
+                let mut first = both.0.forward(run, x)?;
+                let second = both.1.forward(run, x)?;
+                first.add(&second);
+                run.scratch.give(second);
+                Ok(first)
+            }
+        }
+    }
+
+    /// Intermediate results, in numbers for each token.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Self::Attention(layer) => layer.width(),
+            Self::Latent(layer) => layer.width(),
+            Self::Mamba(layer) => layer.width(),
+            Self::Mamba2(layer) => layer.width(),
+            Self::DeltaNet(layer) => layer.width(),
+            Self::ShortConvolution(layer) => layer.width(),
+            Self::Both(both) => both.0.width().saturating_add(both.1.width()),
+        }
+    }
+}

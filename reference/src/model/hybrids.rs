@@ -1,0 +1,286 @@
+//! Attention in some layers (or beside something else in all): Jamba, Falcon-H1, Granite's hybrids, LFM2,
+//! Qwen3-Next.
+
+use std::sync::Arc;
+
+use super::decoder::{Decoder, Layer, Mlp};
+use super::hyperparameters::{Hyperparameters, gated, rope};
+use super::mamba::{convolution, mamba, mamba2};
+use super::mixtures::mixture;
+use crate::Result;
+use crate::layers::{Attention, DeltaNet, Mixer, Projections, Scoring, ShortConvolution};
+use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
+use crate::weights::Loader;
+
+/// What a hybrid's layers are put together from.
+struct Builder<'a, 'l> {
+    loader: &'a Loader<'l>,
+    hyper: Hyperparameters,
+    eps: f32,
+    scale: f32,
+}
+
+impl<'a, 'l> Builder<'a, 'l> {
+    fn new(loader: &'a Loader<'l>) -> Result<Self> {
+        let hyper = Hyperparameters::read(loader)?;
+        let scale = loader.keys.optional_positive("attention.scale")?;
+        Ok(Self {
+            eps: loader.keys.float("attention.layer_norm_rms_epsilon")?,
+            scale: scale.unwrap_or(hyper.usual_scale()),
+            loader,
+            hyper,
+        })
+    }
+
+    fn rope(&self, style: RopeStyle) -> Result<Arc<Rope>> {
+        rope(self.loader, &self.hyper, style)
+    }
+
+    fn norm(&self, layer: usize, name: &str) -> Result<Norm> {
+        self.loader
+            .rms_norm(&format!("blk.{layer}.{name}"), self.hyper.hidden, self.eps)
+    }
+
+    fn has(&self, layer: usize, name: &str) -> bool {
+        self.loader.has(&format!("blk.{layer}.{name}.weight"))
+    }
+
+    fn attention(&self, layer: usize, rope: Option<Arc<Rope>>) -> Result<Attention> {
+        let mut attention = self.hyper.attention(self.loader, layer, rope, self.scale)?;
+        self.head_norms(layer, &mut attention)?;
+        Ok(attention)
+    }
+
+    /// Norms of query and key heads, where the file has them.
+    fn head_norms(&self, layer: usize, attention: &mut Attention) -> Result<()> {
+        if self.has(layer, "attn_q_norm") {
+            let norm = |name: &str| {
+                let base = format!("blk.{layer}.{name}");
+                self.loader
+                    .rms_norm(&base, self.hyper.key_len, self.eps)
+                    .map(Some)
+            };
+            attention.query_norm = norm("attn_q_norm")?;
+            attention.key_norm = norm("attn_k_norm")?;
+        }
+        Ok(())
+    }
+
+    fn mamba2(&self, layer: usize) -> Result<Mixer> {
+        let space = mamba2(self.loader, layer, self.hyper.hidden, self.eps)?;
+        Ok(Mixer::Mamba2(Box::new(space)))
+    }
+
+    /// Experts where there is a router, else a dense second half.
+    fn mlp(&self, layer: usize, scoring: Scoring, normalize: bool) -> Result<Mlp> {
+        let (loader, hyper) = (self.loader, &self.hyper);
+        Ok(match self.has(layer, "ffn_gate_inp") {
+            true => Mlp::Mixture(Box::new(mixture(loader, hyper, layer, scoring, normalize)?)),
+            false => {
+                // Of Granite's hybrids, feed_forward_length is another layer's width.
+                let prefix = format!("blk.{layer}.ffn_");
+                let inner = loader.outputs_of(&format!("{prefix}up"))?;
+                let dense = gated(loader, &prefix, "", hyper.hidden, inner, Activation::Silu)?;
+                Mlp::Dense(Box::new(dense))
+            }
+        })
+    }
+
+    fn decoder(self, layers: Vec<Layer>, output_norm: &str) -> Result<Decoder> {
+        let (loader, hidden) = (self.loader, self.hyper.hidden);
+        let embedding = loader.embedding(hidden)?;
+        let head = loader.head(hidden, embedding.matrix.outputs)?;
+        let norm = loader.rms_norm(output_norm, hidden, self.eps)?;
+        Ok(Decoder::new(embedding, layers, norm, head))
+    }
+}
+
+/// Mamba in most layers, attention without positions in the others, experts in every other one.
+pub(super) fn jamba(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let mut layers = Vec::new();
+    for i in 0..b.hyper.layers {
+        let mixer = match b.has(i, "ssm_in") {
+            true => Mixer::Mamba(Box::new(mamba(loader, i, b.hyper.hidden, b.eps)?)),
+            false => b.attention(i, None)?.into(),
+        };
+        let mlp = b.mlp(i, Scoring::Softmax, false)?;
+        layers.push(Layer::new(
+            b.norm(i, "attn_norm")?,
+            mixer,
+            b.norm(i, "ffn_norm")?,
+            mlp,
+        ));
+    }
+    b.decoder(layers, "output_norm")
+}
+
+/// Attention and Mamba-2 side by side.
+pub(super) fn falcon_h1(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let rope = b.rope(RopeStyle::Neox)?;
+    let mut layers = Vec::new();
+    for i in 0..b.hyper.layers {
+        let attention = b.attention(i, Some(rope.clone()))?.into();
+        let mixer = Mixer::Both(Box::new((b.mamba2(i)?, attention)));
+        // This norm's name has no suffix.
+        let name = format!("blk.{i}.ffn_norm");
+        let mlp_norm = match b.has(i, "ffn_norm") {
+            true => b.norm(i, "ffn_norm")?,
+            false => Norm {
+                kind: NormKind::Rms,
+                group: b.hyper.hidden,
+                weight: loader.vector(&name, b.hyper.hidden)?,
+                bias: Vec::new(),
+                eps: b.eps,
+            },
+        };
+        let mlp = b.mlp(i, Scoring::Softmax, false)?;
+        layers.push(Layer::new(b.norm(i, "attn_norm")?, mixer, mlp_norm, mlp));
+    }
+    b.decoder(layers, "output_norm")
+}
+
+/// Mamba-2 in most layers, attention in the others.
+pub(super) fn granite(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let keys = &loader.keys;
+    let rotates = keys.optional_flag("rope.scaling.finetuned")?.unwrap_or(false);
+    let rope = rotates.then(|| b.rope(RopeStyle::Norm)).transpose()?;
+    let residual_scale = keys.optional_positive("residual_scale")?.unwrap_or(1.0);
+    let embedding_scale = keys.optional_positive("embedding_scale")?.unwrap_or(1.0);
+    let logit_scale = 1.0 / keys.optional_positive("logit_scale")?.unwrap_or(1.0);
+    let mut layers = Vec::new();
+    for i in 0..b.hyper.layers {
+        let mixer = match b.has(i, "ssm_in") {
+            true => b.mamba2(i)?,
+            false => b.attention(i, rope.clone())?.into(),
+        };
+        let mlp = b.mlp(i, Scoring::Softmax, true)?;
+        layers.push(Layer {
+            residual_scale,
+            ..Layer::new(b.norm(i, "attn_norm")?, mixer, b.norm(i, "ffn_norm")?, mlp)
+        });
+    }
+    Ok(Decoder {
+        embedding_scale,
+        logit_scale,
+        ..b.decoder(layers, "output_norm")?
+    })
+}
+
+/// Short convolutions in most layers, attention in the others.
+pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let rope = b.rope(RopeStyle::Neox)?;
+    let width = loader.keys.count("shortconv.l_cache")?;
+    let hidden = b.hyper.hidden;
+    let mut layers = Vec::new();
+    for i in 0..b.hyper.layers {
+        let base = |name: &str| format!("blk.{i}.shortconv.{name}");
+        let mixer = match b.has(i, "shortconv.conv") {
+            true => {
+                let three = hidden.checked_mul(3);
+                let three = three.ok_or_else(|| loader.error("embedding_length is too large"))?;
+                Mixer::ShortConvolution(Box::new(ShortConvolution {
+                    input: loader.linear(&base("in_proj"), hidden, three)?,
+                    convolution: convolution(loader, &base("conv"), width, hidden)?,
+                    output: loader.linear(&base("out_proj"), hidden, hidden)?,
+                }))
+            }
+            false => b.attention(i, Some(rope.clone()))?.into(),
+        };
+        let mlp = b.mlp(i, Scoring::Sigmoid, true)?;
+        layers.push(Layer::new(
+            b.norm(i, "attn_norm")?,
+            mixer,
+            b.norm(i, "ffn_norm")?,
+            mlp,
+        ));
+    }
+    b.decoder(layers, "token_embd_norm")
+}
+
+/// Gated delta nets in three layers of four, gated attention in the fourth.
+pub(super) fn qwen3next(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let rope = b.rope(RopeStyle::Neox)?;
+    let mut layers = Vec::new();
+    for i in 0..b.hyper.layers {
+        let mixer = match b.has(i, "ssm_ba") {
+            true => Mixer::DeltaNet(Box::new(delta_net(&b, i)?)),
+            false => gated_attention(&b, i, rope.clone())?.into(),
+        };
+        let mlp = b.mlp(i, Scoring::Softmax, true)?;
+        let (norm, mlp_norm) = (b.norm(i, "attn_norm")?, b.norm(i, "post_attention_norm")?);
+        layers.push(Layer::new(norm, mixer, mlp_norm, mlp));
+    }
+    b.decoder(layers, "output_norm")
+}
+
+fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result<Attention> {
+    let (loader, hyper) = (b.loader, &b.hyper);
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let (heads, kv) = hyper.heads(loader, layer)?;
+    let product = |a: usize, b: usize| {
+        a.checked_mul(b)
+            .ok_or_else(|| loader.error(format!("{a} attention heads of {b} elements are too many")))
+    };
+    let values = product(heads, hyper.value_len)?;
+    let mut attention = Attention {
+        projections: Projections::Gated {
+            query: loader.linear(&base("attn_q"), hyper.hidden, product(2 * heads, hyper.key_len)?)?,
+            key: loader.linear(&base("attn_k"), hyper.hidden, product(kv, hyper.key_len)?)?,
+            value: loader.linear(&base("attn_v"), hyper.hidden, product(kv, hyper.value_len)?)?,
+        },
+        output: loader.linear(&base("attn_output"), values, hyper.hidden)?,
+        clamp: None,
+        query_norm: None,
+        key_norm: None,
+        norms_follow_rope: false,
+        query_scale: None,
+        rope: Some(rope),
+        shape: crate::ops::AttentionShape::plain(heads, kv, hyper.key_len, hyper.value_len, b.scale),
+    };
+    if hyper.key_len != hyper.value_len {
+        return Err(loader.error("gated attention with keys and values of different lengths"));
+    }
+    b.head_norms(layer, &mut attention)?;
+    Ok(attention)
+}
+
+fn delta_net(b: &Builder<'_, '_>, layer: usize) -> Result<DeltaNet> {
+    let (loader, hidden) = (b.loader, b.hyper.hidden);
+    let keys = &loader.keys;
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let key_len = keys.count("ssm.state_size")?;
+    let key_heads = keys.count("ssm.group_count")?;
+    let value_heads = keys.count("ssm.time_step_rank")?;
+    let values = keys.count("ssm.inner_size")?;
+    let width = keys.count("ssm.conv_kernel")?;
+    let mixed = key_heads
+        .checked_mul(2)
+        .and_then(|n| n.checked_mul(key_len)?.checked_add(values));
+    let mixed = mixed.filter(|_| value_heads.is_multiple_of(key_heads) && values.is_multiple_of(value_heads));
+    let mixed = mixed.ok_or_else(|| {
+        loader.error(format!(
+            "delta net: found {key_heads} key heads of {key_len} and {value_heads} value heads of {values} \
+             elements in all, expected multiples"
+        ))
+    })?;
+    let value_len = values / value_heads;
+    Ok(DeltaNet {
+        input: loader.linear(&base("attn_qkv"), hidden, mixed)?,
+        gates: loader.linear(&base("attn_gate"), hidden, values)?,
+        strengths: loader.linear(&base("ssm_ba"), hidden, 2 * value_heads)?,
+        convolution: convolution(loader, &base("ssm_conv1d"), width, mixed)?,
+        a: loader.vector(&base("ssm_a"), value_heads)?,
+        step_bias: loader.vector(&base("ssm_dt.bias"), value_heads)?,
+        norm: loader.rms_norm(&base("ssm_norm"), value_len, b.eps)?,
+        output: loader.linear(&base("ssm_out"), values, hidden)?,
+        key_heads,
+        value_heads,
+        key_len,
+        value_len,
+    })
+}

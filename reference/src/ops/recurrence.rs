@@ -1,0 +1,207 @@
+//! Operations that pass along a window token by token: causal convolutions and selective state spaces.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Matrix, exp};
+
+/// ln(1 + e^x)
+pub(crate) fn softplus(x: f32) -> f32 {
+    if x > 20.0 { x } else { exp(x).ln_1p() }
+}
+
+/// 1 / (1 + e^-x)
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// Runs `channel(number, window, out)` for every channel of every window and lays what it writes (one number
+/// for each token of the window) into the columns of `out`.
+fn by_channel(
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+    channel: impl Fn(usize, &Range<usize>, &mut [f32]) + Sync,
+) {
+    let cols = out.cols;
+    let mut column = Vec::new();
+    for window in windows {
+        let tokens = window.len();
+        column.resize(cols * tokens, 0.0);
+        column
+            .par_chunks_exact_mut(tokens.max(1))
+            .enumerate()
+            .with_min_len(8)
+            .for_each(|(c, values)| channel(c, window, values));
+        for (t, row) in out.data[window.start * cols..window.end * cols]
+            .chunks_exact_mut(cols.max(1))
+            .enumerate()
+        {
+            for (x, values) in row.iter_mut().zip(column.chunks_exact(tokens)) {
+                *x = values[t];
+            }
+        }
+    }
+}
+
+/// A convolution of each channel by itself over the latest tokens. `weight` holds `width` numbers for each
+/// channel, the one for the current token last; before a window there are zeros. `x` starts at `first` of each
+/// row.
+pub(crate) fn convolve(
+    x: &Matrix,
+    first: usize,
+    weight: &[f32],
+    bias: &[f32],
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+) {
+    let width = weight.len() / out.cols.max(1);
+    by_channel(out, windows, |c, window, values| {
+        let weight = &weight[c * width..][..width];
+        let bias = bias.get(c).copied().unwrap_or(0.0);
+        for (t, y) in values.iter_mut().enumerate() {
+            let mut sum = bias;
+            for (back, w) in weight.iter().rev().enumerate().take(t + 1) {
+                sum += w * x.data[(window.start + t - back) * x.cols + first + c];
+            }
+            *y = sum;
+        }
+    });
+}
+
+/// The parameters of a selective state space ("Mamba", 2023; "Transformers are SSMs", 2024).
+#[derive(Debug)]
+pub(crate) struct StateSpace<'a> {
+    /// States of a channel.
+    pub(crate) states: usize,
+    /// Channels that share a time step.
+    pub(crate) head_len: usize,
+    /// Heads that share B and C.
+    pub(crate) group_heads: usize,
+    /// Decay: one number for each state of each head, or one for each head.
+    pub(crate) a: &'a [f32],
+    /// What passes by the states: one number for each head.
+    pub(crate) d: &'a [f32],
+}
+
+/// `s = exp(dt a) s + dt B x; y = C s + d x` for every channel. `x` rows of channels; `dt` rows of heads
+/// (positive); `b` and `c` rows of groups of states.
+pub(crate) fn scan(
+    space: &StateSpace<'_>,
+    x: &Matrix,
+    dt: &Matrix,
+    b: &Matrix,
+    c: &Matrix,
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+) {
+    let n = space.states;
+    let heads = dt.cols;
+    let each = space.a.len() == heads * n;
+    by_channel(out, windows, |channel, window, values| {
+        let head = channel / space.head_len;
+        let group = head / space.group_heads;
+        let mut state = vec![0f32; n];
+        for (t, y) in window.clone().zip(values) {
+            let step = dt.data[t * heads + head];
+            let input = x.data[t * x.cols + channel];
+            let b = &b.data[t * b.cols + group * n..][..n];
+            let c = &c.data[t * c.cols + group * n..][..n];
+            let mut sum = 0.0;
+            if each {
+                let a = &space.a[head * n..][..n];
+                for (((s, a), b), c) in state.iter_mut().zip(a).zip(b).zip(c) {
+                    *s = *s * exp(step * a) + b * (input * step);
+                    sum += *s * c;
+                }
+            } else {
+                let decay = exp(step * space.a[head]);
+                for ((s, b), c) in state.iter_mut().zip(b).zip(c) {
+                    *s = *s * decay + b * (input * step);
+                    sum += *s * c;
+                }
+            }
+            *y = sum + space.d[head] * input;
+        }
+    });
+}
+
+/// The gated delta rule ("Gated Delta Networks", 2024): `S = g S; S += k (beta (v - S k)); y = S q` for each
+/// value head. `q` and `k` rows of key heads of `key_len`, `v` rows of value heads of `value_len`; `g` and
+/// `beta` one number for each value head.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one layer's operands, called from one place"
+)]
+pub(crate) fn delta_rule(
+    q: &Matrix,
+    k: &Matrix,
+    v: &Matrix,
+    g: &Matrix,
+    beta: &Matrix,
+    (key_len, value_len): (usize, usize),
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+) {
+    let share = (v.cols / value_len) / (k.cols / key_len);
+    // One element of the value sees one column of the state, which no other sees.
+    by_channel(out, windows, |channel, window, values| {
+        let head = channel / value_len;
+        let key_head = head / share;
+        let mut state = vec![0f32; key_len];
+        for (t, y) in window.clone().zip(values) {
+            let key = &k.data[t * k.cols + key_head * key_len..][..key_len];
+            let query = &q.data[t * q.cols + key_head * key_len..][..key_len];
+            let decay = g.data[t * g.cols + head];
+            let mut known = 0.0;
+            for (s, k) in state.iter_mut().zip(key) {
+                *s *= decay;
+                known += *s * k;
+            }
+            let delta = (v.data[t * v.cols + channel] - known) * beta.data[t * beta.cols + head];
+            let mut sum = 0.0;
+            for ((s, k), q) in state.iter_mut().zip(key).zip(query) {
+                *s += k * delta;
+                sum += *s * q;
+            }
+            *y = sum;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(rows: usize, data: &[f32]) -> Matrix {
+        let cols = data.len() / rows;
+        Matrix {
+            rows,
+            cols,
+            data: data.to_vec(),
+        }
+    }
+
+    #[test]
+    fn convolutions_see_the_latest_tokens_of_their_window() {
+        let x = matrix(4, &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0]);
+        let mut out = matrix(4, &[0.0; 4]);
+        convolve(&x, 1, &[2.0, 1.0], &[0.5], &mut out, &[0..3, 3..4]);
+        assert_eq!(out.data, [10.5, 40.5, 70.5, 40.5]);
+    }
+
+    #[test]
+    fn states_decay_and_add_up() {
+        let space = StateSpace {
+            states: 1,
+            head_len: 1,
+            group_heads: 1,
+            a: &[0.0],
+            d: &[1.0],
+        };
+        let (x, ones) = (matrix(3, &[1.0, 2.0, 3.0]), matrix(3, &[1.0; 3]));
+        let mut out = matrix(3, &[0.0; 3]);
+        scan(&space, &x, &ones, &ones, &ones, &mut out, &[0..3, 3..3]);
+        assert_eq!(out.data, [2.0, 5.0, 9.0]);
+    }
+}
