@@ -16,6 +16,7 @@ macro_rules! eprintln {
 
 pub use {convert, gguf, imatrix, quants, reference};
 
+mod architectures;
 mod base;
 pub mod calibrate;
 #[doc(hidden)]

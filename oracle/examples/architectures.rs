@@ -69,6 +69,10 @@ fn open(folder: &Path, outtype: OutType) -> Result<HfSource> {
 /// Keys, values, tensors and bytes in both output types.
 fn converted(folder: &Path) -> Result<()> {
     for (outtype, file) in [(OutType::Auto, "stock.gguf"), (OutType::F32, "stock-f32.gguf")] {
+        // A quick run of the other half makes only the second.
+        if outtype == OutType::Auto && !folder.join(file).is_file() {
+            continue;
+        }
         oracle::files::compare_with(&open(folder, outtype)?, &folder.join(file)).context(file)?;
     }
     Ok(())

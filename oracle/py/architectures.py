@@ -9,6 +9,7 @@ For each case of CASES (or each NAME) OUT_DIR/<name> gets
     stock.gguf     what the stock converter makes of it, with the case's own tensor types ("auto")
     stock-f32.gguf the same with all tensors as F32
     logits         transformers' f32 logits of TOKENS, f32 little-endian, one row of the vocabulary for each token
+                   (stock llama.cpp's for classes that transformers lacks)
 
 and then the comparison runs (`cargo run -p quantsmith-oracle --example architectures -- OUT_DIR`),
 which prints a row for each case: converted equal, logits' distance. `--no-compare` leaves that out, `--keep`
@@ -29,6 +30,8 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import checkpoints
 
 HERE = Path(__file__).resolve().parent
 TOKENS = 12
@@ -67,7 +70,7 @@ SMALL = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_atte
              num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1)
 WIDE = dict(head_dim=32)
 SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
-             gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, spm=408)
+             gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, spm=408, spm_plain=380)
 
 
 def gpt(**more):
@@ -144,7 +147,6 @@ CASES = [
     Case("falcon-7b", "falcon", "gpt2", dict(new_decoder_architecture=False, multi_query=True, bias=False),
          architecture="RWForCausalLM", file=dict(model_type="RefinedWebModel", n_head_kv=1, num_kv_heads=None)),
     Case("stablelm", "stablelm", "gpt2", dict(use_qkv_bias=True, partial_rotary_factor=0.25)),
-    Case("stablelm-12b", "stablelm", "gpt2", dict(use_parallel_residual=True, qk_layernorm=True)),
     Case("command-r", "cohere", "gpt2", dict(use_qk_norm=True), dtype="float16"),
     Case("command-r-plain", "cohere", "gpt2", dict(model_max_length=512)),
     Case("cohere2", "cohere2", "gpt2", dict(sliding_window=5, num_hidden_layers=5), file=dict(rotary_pct=1.0)),
@@ -223,8 +225,46 @@ CASES = [
 ]
 
 
+def lacking(name, architecture, tensors, tokenizer="spm", config=None, **more):
+    """A case of a class that transformers lacks."""
+    file = dict(bos_token_id=1, eos_token_id=2, rms_norm_eps=1e-5)
+    return Case(name, "", tokenizer, config or {}, architecture=architecture, tensors=tensors, file=file | more)
+
+
+CASES += [
+    lacking("stablelm-12b", "StableLmForCausalLM", checkpoints.stablelm_12b, "gpt2", model_type="stablelm",
+            layer_norm_eps=1e-5, use_parallel_residual=True, qk_layernorm=True, partial_rotary_factor=0.25),
+    Case("exaone4", "exaone4", "gpt2", dict(sliding_window=5, sliding_window_pattern=4, num_hidden_layers=5)),
+    Case("exaone4-global", "exaone4", "gpt2", dict(
+        sliding_window=None, layer_types=["full_attention"] * 2, **rope(
+            "llama3", factor=16.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64))),
+    Case("hunyuan-dense", "hunyuan_v1_dense", "gpt2", dict(head_dim=16, tie_word_embeddings=True)),
+    Case("apertus", "apertus", "gpt2", dict(max_position_embeddings=4096), logits=False),
+    lacking("internlm2", "InternLM2ForCausalLM", checkpoints.internlm2, "spm_plain", dict(rope_theta=1e6)),
+    lacking("exaone", "ExaoneForCausalLM", checkpoints.exaone, "gpt2", activation_function="silu",
+            layer_norm_epsilon=1e-5, rope_theta=5e5),
+    # Stock llama.cpp knows Baichuan 7B by its number of layers.
+    lacking("baichuan", "BaichuanForCausalLM", checkpoints.baichuan, config=dict(
+        num_key_value_heads=4, num_hidden_layers=32)),
+    lacking("xverse", "XverseForCausalLM", checkpoints.decoder, "llama2", dict(num_key_value_heads=4)),
+    lacking("orion", "OrionForCausalLM", checkpoints.orion),
+    lacking("minicpm", "MiniCPMForCausalLM", checkpoints.decoder, scale_emb=12, scale_depth=1.4, dim_model_base=32),
+    lacking("pangu-embedded", "PanguEmbeddedForCausalLM", checkpoints.pangu),
+    lacking("maincoder", "MaincoderForCausalLM", checkpoints.maincoder, "gpt2", dict(head_dim=16)),
+    lacking("codeshell", "CodeShellForCausalLM", checkpoints.codeshell, "gpt2", gpt(num_query_groups=2),
+            layer_norm_epsilon=1e-5),
+    lacking("refact", "GPTRefactForCausalLM", checkpoints.refact, "gpt2", gpt(), layer_norm_epsilon=1e-5),
+    lacking("chatglm", "ChatGLMModel", checkpoints.chatglm, "glm", dict(num_layers=2, multi_query_group_num=2),
+            seq_length=256, ffn_hidden_size=96, padded_vocab_size=50304, rope_ratio=500),
+]
+
+
 def add_tokenizer(case, tokenizers, model):
     """Puts the case's tokenizer beside the model."""
+    if case.tokenizer == "spm_plain":
+        shutil.copy(HERE.parent / "fixtures/vocab/spm_bpe/tokenizer.model", model)
+        (model / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="LlamaTokenizer")))
+        return
     if case.tokenizer == "spm":
         for file in (HERE.parent / "fixtures/vocab/spm_bpe").iterdir():
             if file.name not in ("config.json", "stock.tsv"):
@@ -291,18 +331,58 @@ def make(case, tokenizers, folder):
     path.write_text(json.dumps({k: v for k, v in saved.items()}, indent=1))
 
 
-def stock(sources, folder):
+def repair():
+    """Two classes of the stock converter end in errors, which hide what they would write.
+
+    BaichuanModel calls itself without end for every tensor but one; StableLMModel drops its stacked norms, and
+    then complains that they are missing, because it returns them from a generator.
+    """
+    from conversion.baichuan import BaichuanModel
+    from conversion.base import TextModel
+    from conversion.stablelm import StableLMModel
+
+    if getattr(BaichuanModel, "repaired", False):
+        return
+    BaichuanModel.repaired = True
+    packed, stacked = BaichuanModel.modify_tensors, StableLMModel.modify_tensors
+
+    def baichuan(self, data, name, bid):
+        own = "W_pack" in name
+        yield from packed(self, data, name, bid) if own else TextModel.modify_tensors(self, data, name, bid)
+
+    def stablelm(self, data, name, bid):
+        yield from (yield from stacked(self, data, name, bid)) or ()
+
+    BaichuanModel.modify_tensors, StableLMModel.modify_tensors = baichuan, stablelm
+
+
+def stock(folder, kinds):
     """Runs the stock converter on the model directory."""
     import gguf
     import torch
     from conversion import get_model_class
     from conversion.base import ModelBase, ModelType, get_model_architecture
 
-    for name, kind in (("stock.gguf", gguf.LlamaFileType.GUESSED), ("stock-f32.gguf", gguf.LlamaFileType.ALL_F32)):
+    repair()
+    for name, kind in kinds.items():
+        kind = getattr(gguf.LlamaFileType, kind)
         with torch.inference_mode():
             hparams = ModelBase.load_hparams(folder / "model", False)
             converter = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
             converter(folder / "model", kind, folder / name).write()
+
+
+def stock_logits(folder):
+    """Stock llama.cpp's logits on its own conversion, with an f32 cache and without flash attention."""
+    import stock as library
+
+    class Exact(library.Model):
+        def adjust(self, c):
+            c.w[13] = c.w[26] = c.w[27] = 0
+
+    ids = [(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]
+    model = Exact(str(folder / "stock-f32.gguf"), 64, 2)
+    model.window(ids).astype("<f4").tofile(folder / "logits")
 
 
 def main():
@@ -312,6 +392,7 @@ def main():
     arguments.add_argument("names", nargs="*")
     arguments.add_argument("--no-compare", action="store_true")
     arguments.add_argument("--keep", action="store_true")
+    arguments.add_argument("--f32-only", action="store_true", help="half the work: no stock.gguf")
     a = arguments.parse_intermixed_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     sys.path[:0] = [str(a.sources), str(a.sources / "gguf-py")]
@@ -320,6 +401,9 @@ def main():
     unknown = set(a.names) - {c.name for c in cases}
     if unknown:
         sys.exit(f"no such case: {', '.join(sorted(unknown))}")
+    kinds = {"stock.gguf": "GUESSED", "stock-f32.gguf": "ALL_F32"}
+    if a.f32_only:
+        del kinds["stock.gguf"]
     failed = []
     for case in cases:
         folder = a.out / case.name
@@ -328,7 +412,9 @@ def main():
         start = time.time()
         try:
             make(case, a.tokenizers, folder)
-            stock(a.sources, folder)
+            stock(folder, kinds)
+            if case.tensors is not None and case.logits:
+                stock_logits(folder)
         except Exception:
             failed.append(case.name)
             traceback.print_exc()

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use convert::arch::supported_classes;
-use convert::pipeline::{Finished, PipelineOptions, execute, execute_resumable};
+use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
-use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization, run_resumable};
+use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization};
 use convert::recipe::{PRESETS, Preset};
 use convert::shards::cut;
 use convert::source::Source;
@@ -15,6 +14,7 @@ use gguf::Endian;
 
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs, as_json, print_report, report_problems};
 use super::shards::ShardArgs;
+use crate::architectures;
 use crate::progress::Meter;
 
 /// Arguments of `quantsmith convert`.
@@ -125,8 +125,10 @@ fn parse_outtype(text: &str) -> Result<String, String> {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if args.list {
-        for (class, architecture) in supported_classes() {
-            println!("{class:<28} {architecture}");
+        if args.json {
+            println!("{:#}", architectures::list_json());
+        } else {
+            print!("{}", architectures::list());
         }
         return Ok(());
     }
@@ -195,10 +197,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             report_problems(&plan, args.dry_run);
             if !args.dry_run {
                 let meter = Meter::new();
-                let done = match args.memory.journal(&path) {
-                    Some(journal) => run_resumable(&source, &plan, &pipeline, &journal, &|p| meter.show(p)),
-                    None => run_quantization(&source, &plan, &pipeline, &|p| meter.show(p)),
-                };
+                let done = run_quantization(&source, &plan, &pipeline, &|p| meter.show(p));
                 meter.finish();
                 done?;
             }

@@ -214,7 +214,15 @@ impl Hparams {
     }
 
     fn missing(&self, keys: &[&str]) -> Error {
-        self.error(format!("no key {}", keys.join(" or ")))
+        self.error(format!(
+            "no key {}, which the architecture {} needs",
+            keys.join(" or "),
+            self.values
+                .get("architectures")
+                .and_then(|a| a.get(0))
+                .and_then(Value::as_str)
+                .unwrap_or("of the model")
+        ))
     }
 }
 
@@ -226,6 +234,8 @@ pub(crate) struct Keys<'a> {
     pub(crate) file_type: u32,
     /// The model directory, for the few keys that come from other files.
     pub(crate) dir: &'a Path,
+    /// Reads a tensor of the checkpoint that holds one number; `None` where there is no such tensor.
+    pub(crate) number: &'a dyn Fn(&str) -> Result<Option<f32>>,
 }
 
 impl Keys<'_> {
@@ -240,6 +250,16 @@ impl Keys<'_> {
         if let Some(value) = value {
             self.set(suffix, value);
         }
+    }
+
+    /// The number in a tensor of the checkpoint, for architectures that write it as a key.
+    pub(crate) fn number(&self, tensor: &str) -> Result<Option<f32>> {
+        (self.number)(tensor)
+    }
+
+    /// Sets a key outside the architecture's.
+    pub(crate) fn set_global(&mut self, key: &str, value: impl Into<GgufValue>) {
+        self.metadata.set_in_place(key, value);
     }
 
     /// Takes `{arch}.{suffix}` away.

@@ -4,12 +4,16 @@
 //! To add one, write a file with an [`Architecture`] (and a [`ModelType`] for the defaults that
 //! `transformers` assumes for missing keys of `config.json`) and name it in [`ARCHITECTURES`].
 
+mod apertus;
+mod baichuan;
 mod bloom;
+mod code;
 mod cohere;
 mod common;
 mod dbrx;
 mod deepseek;
 mod ernie;
+mod exaone;
 mod experts;
 mod falcon;
 mod gemma;
@@ -21,16 +25,19 @@ mod granite;
 mod granite_hybrid;
 mod hooks;
 mod hparams;
+mod hunyuan;
 mod hybrid;
 mod internlm2;
 mod llama;
 mod llama4;
 mod mamba;
+mod minicpm;
 mod moe;
 mod mpt;
 mod names;
 mod nemotron;
 mod olmo;
+mod pangu;
 mod phi;
 mod qwen2;
 mod qwen2moe;
@@ -172,6 +179,18 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &nemotron::NEMOTRON,
     &bloom::BLOOM,
     &mpt::MPT,
+    &exaone::EXAONE,
+    &exaone::EXAONE4,
+    &hunyuan::HUNYUAN_DENSE,
+    &apertus::APERTUS,
+    &baichuan::BAICHUAN,
+    &baichuan::XVERSE,
+    &baichuan::ORION,
+    &code::CODESHELL,
+    &code::REFACT,
+    &minicpm::MINICPM,
+    &pangu::PANGU_EMBEDDED,
+    &pangu::MAINCODER,
     &deepseek::DEEPSEEK,
     &deepseek::DEEPSEEK2,
     &gpt_oss::GPT_OSS,
@@ -211,7 +230,8 @@ pub(crate) fn find(config_path: &Path, name: &str) -> Result<(&'static Architect
     Err(Error::Input {
         path: config_path.to_path_buf(),
         message: format!(
-            "architecture {name} is not supported; supported are: {}",
+            "architectures: {name} is not supported; supported are: {} (a further one is a file in the source \
+             code's convert/src/arch/, whose mod.rs says how)",
             known.join(", ")
         ),
     })

@@ -31,7 +31,7 @@ pub(super) static OLMOE: Architecture = Architecture {
     ..PLAIN
 };
 
-const POST_NORMS: &[Rule] = &[
+pub(super) const POST_NORMS: &[Rule] = &[
     copy(
         "model.layers.{}.post_attention_layernorm",
         "blk.{}.post_attention_norm",

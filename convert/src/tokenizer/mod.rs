@@ -36,6 +36,8 @@ pub enum VocabKind {
     Gpt2Class,
     /// `tokenizer.model`, with the added tokens of `tokenizer.json` too, all of them as they are (Phi-3).
     Phi3,
+    /// `tokenizer.json` whose tokens are written as they are, without scores, as GGUF tokenizer model `llama`.
+    Xverse,
     /// `tokenizer.model` of InternLM 2, which chats end with `<|im_end|>`.
     InternLm2,
 }
@@ -52,6 +54,12 @@ pub struct VocabRequest {
     /// Read the special tokens a second time, for these types (`eot`, …) alone, each with the id to
     /// take when the directory names none.
     pub extra_special: Vec<(String, u32)>,
+    /// Further types of that second reading, without ids of their own.
+    pub more_special: &'static [&'static str],
+    /// `tokenizer.ggml.eos_token_id` instead of the one that the directory names.
+    pub end: Option<u32>,
+    /// Set `tokenizer.ggml.eot_token_id` to the first of several `eos_token_id` of `generation_config.json`.
+    pub end_of_turn_from_generation_config: bool,
     /// Special tokens by type (`eos`, …) and text, which count only where the directory names none.
     pub special_texts: &'static [(&'static str, &'static str)],
     /// `tokenizer.ggml.{name}_token_id` to set after everything else.
@@ -167,6 +175,7 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
             VocabKind::SentencePiece => sentencepiece_vocab(&files, metadata)?,
             VocabKind::LlamaHf => llama_hf_vocab(&files, metadata)?,
             VocabKind::Bpe | VocabKind::Gpt2Class => byte_level_vocab(&files, metadata, request)?,
+            VocabKind::Xverse => xverse_vocab(&files, metadata)?,
             VocabKind::Phi3 => added_pieces_vocab(&files, metadata, kind)?,
             VocabKind::InternLm2 => added_pieces_vocab(&files, metadata, kind)?,
         });
@@ -178,12 +187,23 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     let vocabulary_kind = vocabulary.kind;
     let metadata = &mut vocabulary.metadata;
     if !request.extra_special.is_empty() {
-        let types: Vec<&str> = request.extra_special.iter().map(|(t, _)| &**t).collect();
+        let mut types: Vec<&str> = request.extra_special.iter().map(|(t, _)| &**t).collect();
+        types.extend(request.more_special);
         let mut special = SpecialVocab::read(&files, false, Some(&types), None)?;
         for (kind, id) in &request.extra_special {
             special.set_id(kind, (*id).into());
         }
         special.write(metadata);
+    }
+    if let Some(id) = request.end {
+        metadata.set_in_place("tokenizer.ggml.eos_token_id", id);
+    }
+    if request.end_of_turn_from_generation_config
+        && let Some(config) = files::json_optional(&dir.join("generation_config.json"))?
+        && let Some([first, _, ..]) = config["eos_token_id"].as_array().map(Vec::as_slice)
+        && let Some(id) = first.as_u64().and_then(|id| u32::try_from(id).ok())
+    {
+        metadata.set_in_place("tokenizer.ggml.eot_token_id", id);
     }
     for (name, id) in request.ids {
         metadata.set_in_place(format!("tokenizer.ggml.{name}_token_id"), *id);
@@ -223,7 +243,7 @@ fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
             let model = &tokenizer.model;
             model.kind.as_deref() == Some("BPE") && model.byte_fallback == Some(true) && decoder(tokenizer)
         }),
-        VocabKind::Bpe => files.tokenizer.is_some(),
+        VocabKind::Bpe | VocabKind::Xverse => files.tokenizer.is_some(),
     }
 }
 
@@ -235,6 +255,7 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
             VocabKind::SentencePiece | VocabKind::Phi3 | VocabKind::InternLm2 => {
                 "a SentencePiece tokenizer.model"
             }
+            VocabKind::Xverse => "a tokenizer.json",
             VocabKind::Gpt2Class => "a tokenizer.json of the class GPT2Tokenizer",
             VocabKind::LlamaHf => "a tokenizer.json with byte fallback",
             VocabKind::Bpe => "a byte-level tokenizer.json",
@@ -285,6 +306,11 @@ fn byte_level_vocab(
         pre_tokenizer: Some(pre),
         warnings: special.warnings,
     })
+}
+
+fn xverse_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
+    let tokens = vocab::as_they_are(files, &HfTokenizer::load(files)?)?;
+    scored_vocab(files, metadata, tokens, VocabKind::Xverse, Vec::new())
 }
 
 fn llama_hf_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {

@@ -148,6 +148,33 @@ pub(super) fn llama_hf(hf: &HfTokenizer) -> TokenList {
     list
 }
 
+/// Every token of `tokenizer.json` under its id; there must be one for each. The token of a NUL byte, which
+/// would end a text in C, is written in angle brackets.
+pub(super) fn as_they_are(files: &VocabFiles, hf: &HfTokenizer) -> Result<TokenList> {
+    let (by_id, added) = (hf.by_id(), hf.added());
+    let n_vocab = files.vocab_size(&["vocab_size"])?.unwrap_or(by_id.len());
+    let mut list = TokenList::default();
+    for id in 0..n_vocab {
+        let text = u32::try_from(id).ok().and_then(|id| by_id.get(&id));
+        let text = text.ok_or_else(|| {
+            input_error(
+                &files.dir.join("tokenizer.json"),
+                format!("no token {id}, {n_vocab} expected (`vocab_size` of config.json)"),
+            )
+        })?;
+        let (text, kind) = match added.get(&(id as u32)) {
+            _ if text == "\0" => ("<b'\\x00'>".to_owned(), TokenType::Byte),
+            _ if is_byte_token(text) => (text.clone(), TokenType::Byte),
+            Some(token) if token.special => (text.clone(), TokenType::Control),
+            Some(_) => (text.clone(), TokenType::UserDefined),
+            None => (text.clone(), TokenType::Normal),
+        };
+        list.texts.push(text);
+        list.types.push(kind);
+    }
+    Ok(list)
+}
+
 /// Whether a token stands for one byte: `<0x0A>`.
 fn is_byte_token(text: &str) -> bool {
     let digits = text.strip_prefix("<0x").and_then(|t| t.strip_suffix('>'));

@@ -509,3 +509,26 @@ impl<'a> Assembler<'a> {
         }
     }
 }
+
+/// The only element of a stored tensor, or `None` where there is no such tensor.
+pub(super) fn number(parts: &Parts, name: &str) -> Result<Option<f32>> {
+    let Some(&at) = parts.tensors.get(name) else {
+        return Ok(None);
+    };
+    let entry = parts.entry(at);
+    let one = entry.shape.iter().product::<u64>() == 1;
+    let Some(element) = entry.element().filter(|_| one) else {
+        return Err(Error::Input {
+            path: parts.files[at.0].path().to_path_buf(),
+            message: format!(
+                "tensor {name}: {} {:?}, one floating-point number expected",
+                entry.dtype, entry.shape
+            ),
+        });
+    };
+    let mut layout = Layout::new(element, 1);
+    layout.push((at.0, entry.offset), &Rows::range(0, 1));
+    let mut value = [0f32];
+    layout.read_values(parts, 0..1, &mut value)?;
+    Ok(Some(value[0]))
+}

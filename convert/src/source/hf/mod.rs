@@ -137,7 +137,9 @@ impl HfSource {
         )?;
         let mut metadata = Metadata::new();
         metadata.set("general.architecture", architecture.gguf);
+        let number = |tensor: &str| assemble::number(&parts, tensor);
         let mut keys = Keys {
+            number: &number,
             arch: architecture.gguf,
             metadata: &mut metadata,
             file_type: outtype::file_type(ty, blocks),

@@ -1,0 +1,94 @@
+//! EXAONE 3 and 4.
+
+use super::names::{DECODER, HEAD_NORMS, Rule, copy};
+use super::olmo::POST_NORMS;
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, common, rope};
+use crate::Result;
+
+pub(super) static EXAONE: Architecture = Architecture {
+    gguf: "exaone",
+    classes: &[class("ExaoneForCausalLM")],
+    rules: &[RULES],
+    hyperparameters: exaone_keys,
+    generated: rope::llama3_factors,
+    ..PLAIN
+};
+
+pub(super) static EXAONE4: Architecture = Architecture {
+    gguf: "exaone4",
+    classes: &[class("Exaone4ForCausalLM")],
+    rules: &[POST_NORMS, HEAD_NORMS, DECODER],
+    hyperparameters: exaone4_keys,
+    generated: rope::llama3_factors,
+    model_types: &[&EXAONE4_TYPE],
+    ..PLAIN
+};
+
+const RULES: &[Rule] = &[
+    copy("transformer.wte", "token_embd"),
+    copy("transformer.h.{}.ln_1", "blk.{}.attn_norm"),
+    copy("transformer.h.{}.attn.attention.q_proj", "blk.{}.attn_q"),
+    copy("transformer.h.{}.attn.attention.k_proj", "blk.{}.attn_k"),
+    copy("transformer.h.{}.attn.attention.v_proj", "blk.{}.attn_v"),
+    copy("transformer.h.{}.attn.attention.out_proj", "blk.{}.attn_output"),
+    copy("transformer.h.{}.ln_2", "blk.{}.ffn_norm"),
+    copy("transformer.h.{}.mlp.c_fc_0", "blk.{}.ffn_gate"),
+    copy("transformer.h.{}.mlp.c_fc_1", "blk.{}.ffn_up"),
+    copy("transformer.h.{}.mlp.c_proj", "blk.{}.ffn_down"),
+    copy("transformer.ln_f", "output_norm"),
+    copy("lm_head", "output"),
+];
+
+fn exaone_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    if hp.opt_str(&["activation_function"]) != Some("silu") {
+        return Err(hp.error("activation_function is not silu".to_owned()));
+    }
+    common::text_model(hp, keys)?;
+    let factor = hp.partial_rotary_factor()?.unwrap_or(1.0);
+    keys.set(
+        "rope.dimension_count",
+        (factor * f64::from(hp.even_head_dim()?)) as u32,
+    );
+    Ok(())
+}
+
+fn exaone4_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    let Some(window) = hp.opt_u32(&["sliding_window"])? else {
+        return Ok(());
+    };
+    keys.set("attention.sliding_window", window);
+    let blocks = hp.block_count() as usize;
+    let pattern = match (hp.sliding_layers(), hp.find(&["sliding_window_pattern"])) {
+        (Some(layers), _) => Some(layers),
+        // Such as LLLG: three local layers, a global one.
+        (None, Some(serde_json::Value::String(letters))) if !letters.is_empty() => {
+            Some(letters.bytes().cycle().map(|c| c == b'L').take(blocks).collect())
+        }
+        (None, Some(period)) => match period.as_u64() {
+            Some(n) if n > 0 => Some((1..=blocks as u64).map(|i| i % n != 0).collect()),
+            _ => None,
+        },
+        (None, None) => None,
+    };
+    keys.set_some("attention.sliding_window_pattern", pattern);
+    Ok(())
+}
+
+pub(super) static EXAONE4_TYPE: ModelType = ModelType {
+    name: "exaone4",
+    defaults: &[
+        ("vocab_size", Default::Int(102400)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(16384)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(32)),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+        ("sliding_window", Default::Int(4096)),
+        ("sliding_window_pattern", Default::Int(4)),
+    ],
+    ..ModelType::BLANK
+};

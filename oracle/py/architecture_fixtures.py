@@ -1,0 +1,128 @@
+"""Makes fixtures/architectures: for each case of architectures.py a configuration, the names and shapes of its
+tensors, the SHA-256 of what the stock converter writes (f32), and the logits of the last tokens.
+
+    python architecture_fixtures.py LLAMA_CPP_SOURCES OUT_DIR [NAME ...]
+
+The weights are numbers that follow from name order and place (see `weights` of tiny_models.py), so that
+tests/architectures.rs makes the same directory without Python. Tokenizers are the small ones of fixtures/vocab.
+Needs the packages of requirements-converter.txt.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+VOCABULARY = HERE.parent / "fixtures/vocab"
+SPM, BYTES, GLM = "spm_bpe", "llama3", "../architectures/glm"
+ROWS = 2
+"""Rows of logits that are kept."""
+
+
+def weights(seed, shape):
+    """As tiny_models.py has it: multiples of 1/256 below 1/2 in magnitude."""
+    n = int(np.prod(shape))
+    x = (np.arange(n, dtype=np.uint64) + np.uint64(seed * 1000003)) * np.uint64(6364136223846793005)
+    x = (x ^ (x >> np.uint64(29))) * np.uint64(1442695040888963407)
+    return ((x >> np.uint64(57)).astype(np.int64) * 2 - 127).astype(np.float32).reshape(shape) / 256
+
+
+def fixture(case, out, architectures, sources):
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+    from safetensors.numpy import save_file as save_numpy
+    from safetensors import safe_open
+
+    kind = BYTES if case.tokenizer not in ("spm", "spm_plain", "llama2") else SPM
+    if case.tokenizer == "glm":
+        kind = GLM
+    size = 380 if case.tokenizer == "spm_plain" else 420
+    ids = [(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        model_dir = folder / "model"
+        model_dir.mkdir()
+        model = None
+        if case.tensors is not None:
+            config = architectures.SMALL | dict(vocab_size=size) | case.config
+            config |= dict(architectures=[case.architecture]) | case.file
+            shapes = case.tensors(config)
+        else:
+            own = "n_embd" in case.config or "d_model" in case.config
+            changes = {k: v for k, v in ((({} if own else architectures.SMALL)) | case.config).items()
+                       if v is not None or k == "sliding_window"}
+            changes["vocab_size"] = size
+            config = transformers.CONFIG_MAPPING[case.model_type](**changes)
+            model = getattr(transformers, case.auto).from_config(config, attn_implementation="eager").float().eval()
+            model.save_pretrained(model_dir)
+            config = json.loads((model_dir / "config.json").read_text()) | case.file
+            if case.architecture:
+                config["architectures"] = [case.architecture]
+            with safe_open(model_dir / "model.safetensors", "np") as f:
+                shapes = {k: f.get_slice(k).get_shape() for k in f.keys()}
+        shapes = {name: list(shapes[name]) for name in sorted(shapes)}
+        made = {}
+        for seed, (name, shape) in enumerate(shapes.items()):
+            value = np.asarray(weights(seed, shape))
+            made[name] = value / 2 + 1 if len(shape) == 1 and "norm" in name and "bias" not in name else value
+        save_numpy(made, model_dir / "model.safetensors")
+        (model_dir / "config.json").write_text(json.dumps(config, indent=1))
+        for file in (VOCABULARY / kind).iterdir():
+            if file.name in ("tokenizer.json", "tokenizer.model"):
+                shutil.copy(file, model_dir)
+        (model_dir / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+        architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"})
+        digest = hashlib.sha256((folder / "stock-f32.gguf").read_bytes()).hexdigest()
+        logits = None
+        if case.logits:
+            if model is not None:
+                with torch.no_grad():
+                    state = model.state_dict()
+                    for name, value in made.items():
+                        state[name].copy_(torch.from_numpy(value))
+                    logits = model(torch.tensor([ids])).logits[0].numpy()
+            else:
+                architectures.stock_logits(folder)
+                logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)
+    name = case.name
+    lines = [f' "{n}": {json.dumps(s)}' for n, s in shapes.items()]
+    (out / f"{name}.json").write_text(
+        '{"config": %s,\n"tokenizer": "%s",\n"sha256": "%s",\n"tensors": {\n%s\n}}\n'
+        % (json.dumps(config), kind, digest, ",\n".join(lines)))
+    if logits is not None:
+        logits[-ROWS:].astype("<f4").tofile(out / f"{name}.logits")
+
+
+def main():
+    sources, out = Path(sys.argv[1]), Path(sys.argv[2])
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    sys.path[:0] = [str(sources), str(sources / "gguf-py")]
+    logging.disable(logging.WARNING)
+    import architectures
+    from conversion.base import TextModel
+
+    # What is compared here is the class; pre-tokenizers have tests of their own.
+    TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+    out.mkdir(exist_ok=True)
+    for case in architectures.CASES:
+        if sys.argv[3:] and case.name not in sys.argv[3:]:
+            continue
+        try:
+            fixture(case, out, architectures, sources)
+            print("made", case.name, flush=True)
+        except (Exception, SystemExit) as error:
+            print("not made", case.name, repr(error)[:200], flush=True)
+            if sys.argv[3:]:
+                traceback.print_exc()
+
+
+main()

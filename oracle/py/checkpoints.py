@@ -1,0 +1,146 @@
+"""Names and shapes of the tensors of classes that transformers lacks, from their published modelling code.
+
+Each function takes config.json as a dictionary and returns {name: shape}. architectures.py fills them with
+random numbers; the logits to compare with are then stock llama.cpp's.
+"""
+
+
+def sizes(c):
+    hidden, heads = c["hidden_size"], c["num_attention_heads"]
+    dim = c.get("head_dim") or hidden // heads
+    return hidden, c["intermediate_size"], heads * dim, c.get("num_key_value_heads", heads) * dim, dim
+
+
+def decoder(c, head="lm_head.weight", qkv_bias=False, norm_bias=False, head_norms=0, packed=False):
+    """The names that Llama's classes use, with what some models add."""
+    h, f, q, kv, dim = sizes(c)
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.norm.weight": (h,)}
+    if head:
+        out[head] = (c["vocab_size"], h)
+    if norm_bias:
+        out["model.norm.bias"] = (h,)
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.layers.{i}."
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            out[f"{b}{norm}.weight"] = (h,)
+            if norm_bias:
+                out[f"{b}{norm}.bias"] = (h,)
+        if packed:
+            out[b + "self_attn.W_pack.weight"] = (q + 2 * kv, h)
+        else:
+            for name, rows in (("q", q), ("k", kv), ("v", kv)):
+                out[f"{b}self_attn.{name}_proj.weight"] = (rows, h)
+                if qkv_bias:
+                    out[f"{b}self_attn.{name}_proj.bias"] = (rows,)
+        if head_norms:
+            out |= {b + "self_attn.q_norm.weight": (dim,), b + "self_attn.k_norm.weight": (dim,)}
+        out |= {b + "self_attn.o_proj.weight": (h, q), b + "mlp.gate_proj.weight": (f, h),
+                b + "mlp.up_proj.weight": (f, h), b + "mlp.down_proj.weight": (h, f)}
+    return out
+
+
+def baichuan(c):
+    return decoder(c, packed=True)
+
+
+def orion(c):
+    return decoder(c, norm_bias=True)
+
+
+def pangu(c):
+    out = decoder(c, qkv_bias=True)
+    return out | {f"model.layers.{i}.self_attn.o_proj.bias": (c["hidden_size"],)
+                  for i in range(c["num_hidden_layers"])}
+
+
+def maincoder(c):
+    return decoder(c, head_norms=1)
+
+
+def internlm2(c):
+    h, f, q, kv, _ = sizes(c)
+    out = {"model.tok_embeddings.weight": (c["vocab_size"], h), "model.norm.weight": (h,),
+           "output.weight": (c["vocab_size"], h)}
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.layers.{i}."
+        out |= {b + "attention_norm.weight": (h,), b + "ffn_norm.weight": (h,),
+                b + "attention.wqkv.weight": (q + 2 * kv, h), b + "attention.wo.weight": (h, q),
+                b + "feed_forward.w1.weight": (f, h), b + "feed_forward.w2.weight": (h, f),
+                b + "feed_forward.w3.weight": (f, h)}
+    return out
+
+
+def exaone(c):
+    h, f, q, kv, _ = sizes(c)
+    out = {"transformer.wte.weight": (c["vocab_size"], h), "transformer.ln_f.weight": (h,),
+           "lm_head.weight": (c["vocab_size"], h)}
+    for i in range(c["num_hidden_layers"]):
+        b = f"transformer.h.{i}."
+        out |= {b + "ln_1.weight": (h,), b + "ln_2.weight": (h,), b + "attn.attention.q_proj.weight": (q, h),
+                b + "attn.attention.k_proj.weight": (kv, h), b + "attn.attention.v_proj.weight": (kv, h),
+                b + "attn.attention.out_proj.weight": (h, q), b + "mlp.c_fc_0.weight": (f, h),
+                b + "mlp.c_fc_1.weight": (f, h), b + "mlp.c_proj.weight": (h, f)}
+    return out
+
+
+def stablelm_12b(c):
+    """StableLM 2 12B: norms of each head, one norm for both halves, no biases."""
+    dim = sizes(c)[-1]
+    out = decoder(c) | {"model.norm.bias": (c["hidden_size"],)}
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.layers.{i}."
+        del out[b + "post_attention_layernorm.weight"]
+        out[b + "input_layernorm.bias"] = (c["hidden_size"],)
+        for name, heads in (("q", c["num_attention_heads"]), ("k", c["num_key_value_heads"])):
+            out |= {f"{b}self_attn.{name}_layernorm.norms.{n}.weight": (dim,) for n in range(heads)}
+    return out
+
+
+def gpt(c, qkv, inner, gated=False, norm_bias=True, biases=True):
+    h = c["n_embd"]
+    out = {"transformer.wte.weight": (c["vocab_size"], h), "transformer.ln_f.weight": (h,),
+           "lm_head.weight": (c["vocab_size"], h)}
+    if norm_bias:
+        out["transformer.ln_f.bias"] = (h,)
+    for i in range(c["n_layer"]):
+        b = f"transformer.h.{i}."
+        matrices = dict(qkv)
+        matrices |= {"attn.c_proj": (h, h), "mlp.c_proj": (h, inner)}
+        matrices["mlp.gate_up_proj" if gated else "mlp.c_fc"] = (2 * inner if gated else inner, h)
+        for name, shape in matrices.items():
+            out[f"{b}{name}.weight"] = shape
+            if biases:
+                out[f"{b}{name}.bias"] = shape[:1]
+        for norm in ("ln_1", "ln_2"):
+            out[f"{b}{norm}.weight"] = (h,)
+            if norm_bias:
+                out[f"{b}{norm}.bias"] = (h,)
+    return out
+
+
+def codeshell(c):
+    h = c["n_embd"]
+    kv = h // c["n_head"] * c["num_query_groups"]
+    return gpt(c, {"attn.c_attn": (h + 2 * kv, h)}, 4 * h)
+
+
+def refact(c):
+    h = c["n_embd"]
+    dim = h // c["n_head"]
+    inner = -(-int(8 * h / 3) // 256) * 256
+    return gpt(c, {"attn.q": (h, h), "attn.kv": (2 * dim, h)}, inner, gated=True, norm_bias=False, biases=False)
+
+
+def chatglm(c):
+    h, f, q, kv, _ = sizes(c)
+    out = {"transformer.embedding.word_embeddings.weight": (c["vocab_size"], h),
+           "transformer.encoder.final_layernorm.weight": (h,),
+           "transformer.output_layer.weight": (c["vocab_size"], h)}
+    for i in range(c["num_layers"]):
+        b = f"transformer.encoder.layers.{i}."
+        out |= {b + "input_layernorm.weight": (h,), b + "post_attention_layernorm.weight": (h,),
+                b + "self_attention.query_key_value.weight": (q + 2 * kv, h),
+                b + "self_attention.query_key_value.bias": (q + 2 * kv,),
+                b + "self_attention.dense.weight": (h, q), b + "mlp.dense_h_to_4h.weight": (2 * f, h),
+                b + "mlp.dense_4h_to_h.weight": (h, f)}
+    return out
