@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
+use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use reference::Model;
 use serde_json::{Value, json};
@@ -86,7 +87,8 @@ fn check(path: &Path) -> Result<(), String> {
         return Err("the converted file is not the stock converter's".to_owned());
     }
     let logits = path.with_extension("logits");
-    if !logits.is_file() {
+    let architecture = source.metadata().architecture();
+    if !logits.is_file() || !reference::architectures().any(|a| a == architecture) {
         return Ok(());
     }
     let bytes = std::fs::read(logits).unwrap();

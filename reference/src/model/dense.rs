@@ -84,15 +84,6 @@ enum LogitScale {
     Divides,
 }
 
-/// The factor on the scores, unless the file has one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scale {
-    /// One over the square root of a head's length.
-    OneOverRoot,
-    /// One over a head's length.
-    OneOverLength,
-}
-
 /// The choices.
 #[derive(Clone, Copy)]
 pub(super) struct Design {
@@ -109,7 +100,6 @@ pub(super) struct Design {
     /// Whether the embeddings are multiplied by the square root of their width.
     scaled_embeddings: bool,
     logit_scale: LogitScale,
-    scale: Scale,
     /// The exponent range of ALiBi where the file does not say; zero for models without.
     alibi: f32,
 }
@@ -127,7 +117,6 @@ pub(super) const QWEN2: Design = Design {
     activation: Activation::Silu,
     scaled_embeddings: false,
     logit_scale: LogitScale::Multiplies,
-    scale: Scale::OneOverRoot,
     alibi: 0.0,
 };
 
@@ -363,16 +352,6 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             ..QWEN2
         },
     ),
-    (
-        "jais",
-        Design {
-            norm: NormKind::Layer,
-            rope: None,
-            alibi: 8.0,
-            scale: Scale::OneOverLength,
-            ..QWEN2
-        },
-    ),
     ("pangu-embedded", QWEN2),
     (
         "maincoder",
@@ -460,10 +439,7 @@ impl<'a, 'l> Builder<'a, 'l> {
             sliding,
             scale: keys
                 .optional_positive("attention.scale")?
-                .unwrap_or(match design.scale {
-                    Scale::OneOverRoot => hyper.usual_scale(),
-                    Scale::OneOverLength => 1.0 / hyper.key_len as f32,
-                }),
+                .unwrap_or(hyper.usual_scale()),
             residual_scale: keys.optional_positive("residual_scale")?.unwrap_or(1.0),
             loader,
             design,
