@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use convert::pipeline::{PipelineOptions, execute};
+use convert::pipeline::{Finished, PipelineOptions, execute, execute_resumable};
 use convert::plan::OutputPlan;
-use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization};
+use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization, run_resumable};
 use convert::recipe::{PRESETS, Preset};
 use convert::shards::cut;
 use convert::source::Source;
@@ -197,7 +197,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             report_problems(&plan, args.dry_run);
             if !args.dry_run {
                 let meter = Meter::new();
-                let done = run_quantization(&source, &plan, &pipeline, &|p| meter.show(p));
+                let done = match args.memory.journal(&path) {
+                    Some(journal) => run_resumable(&source, &plan, &pipeline, &journal, &|p| meter.show(p)),
+                    None => run_quantization(&source, &plan, &pipeline, &|p| meter.show(p)),
+                };
                 meter.finish();
                 done?;
             }
