@@ -1,12 +1,10 @@
 //! What Q4_K and Q5_K share: eight sub-blocks of 32 weights with 6-bit scales and minima.
 
-use zerocopy::{transmute, transmute_mut, transmute_ref};
-
 use crate::block::Half;
+use crate::kernel::Kernel;
 use crate::round::nearest_int;
 use crate::search::{
-    Candidates, FitAffine8, IMPORTANCE_CANDIDATES, error_weights, fit_positive, largest, refine_affine, sum,
-    sum_of_squares,
+    AffineFit, Candidates, IMPORTANCE_CANDIDATES, error_weights, largest, refine_affine, sum, sum_of_squares,
 };
 
 /// In what the two formats' encoders differ, apart from the layout of the levels.
@@ -19,10 +17,21 @@ pub(crate) struct Format {
 }
 
 /// The scales of a super-block.
+#[derive(Clone, Copy)]
 pub(crate) struct Scales {
     pub(crate) d: Half,
     pub(crate) dmin: Half,
     pub(crate) packed: [u8; 12],
+}
+
+impl Default for Scales {
+    fn default() -> Self {
+        Self {
+            d: Half::ZERO,
+            dmin: Half::ZERO,
+            packed: [0; 12],
+        }
+    }
 }
 
 /// Eight scales and eight minima of six bits. The first four of each fill the low six bits of the
@@ -49,41 +58,76 @@ pub(crate) fn unpack_scale(packed: &[u8; 12], j: usize) -> (u8, u8) {
     }
 }
 
-/// Finds the scales and levels of a super-block.
-pub(crate) fn encode(
+/// Super-blocks that are encoded together: their scales and minima fill eight lanes.
+pub(crate) const TILE: usize = 4;
+
+/// Finds the scales and levels of at most [`TILE`] super-blocks.
+#[inline(always)]
+pub(crate) fn encode<K: Kernel>(
     format: &Format,
-    x: &[f32; 256],
-    importance: Option<&[f32; 256]>,
-    fit: FitAffine8<32>,
-    levels: &mut [u8; 256],
-) -> Scales {
-    let scales = match importance {
-        None => fit_plain(format, x, fit, levels),
-        Some(importance) => fit_with_importance(format, x, importance, fit, levels),
+    x: &[[f32; 256]],
+    importance: Option<&[[f32; 256]]>,
+    levels: &mut [[u8; 256]; TILE],
+) -> [Scales; TILE] {
+    let count = x.len();
+    let levels = &mut levels[..count];
+    let mut weights = [[0.0; 256]; TILE];
+    for (j, x) in x.iter().enumerate() {
+        weights[j] = match importance {
+            None => plain_weights(x),
+            Some(importance) => {
+                let variance = 2.0 * sum_of_squares(x) / 256.0;
+                error_weights(x, &importance[j], variance)
+            }
+        };
+    }
+    let candidates = match importance {
+        None => format.plain_candidates,
+        Some(_) => IMPORTANCE_CANDIDATES,
     };
-    let (d, dmin) = (scales.d.get(), scales.dmin.get());
-    let sub_blocks = x.as_chunks::<32>().0.iter();
-    for (j, (x, levels)) in sub_blocks.zip(levels.as_chunks_mut::<32>().0).enumerate() {
-        let (scale, min) = unpack_scale(&scales.packed, j);
-        let scale_and_min = (d * f32::from(scale), dmin * f32::from(min));
-        refine_affine(x, scale_and_min, format.max_level, levels);
+    let weights = weights[..count].as_flattened().as_chunks::<32>().0;
+    let mut fits = [[AffineFit::default(); 8]; TILE];
+    K::fit_affine(
+        x.as_flattened().as_chunks::<32>().0,
+        weights,
+        format.max_level,
+        candidates,
+        levels.as_flattened_mut().as_chunks_mut::<32>().0,
+        fits[..count].as_flattened_mut(),
+    );
+    let mut scales = [Scales::default(); TILE];
+    match importance {
+        None => scales = fits.map(|fits| round_plain(&fits)),
+        Some(_) => round_with_importance::<K>(format, &fits[..count], weights, &mut scales[..count]),
+    }
+    for ((x, levels), scales) in x.iter().zip(levels).zip(&scales) {
+        let (d, dmin) = (scales.d.get(), scales.dmin.get());
+        let sub_blocks = x.as_chunks::<32>().0.iter();
+        for (j, (x, levels)) in sub_blocks.zip(levels.as_chunks_mut::<32>().0).enumerate() {
+            let (scale, min) = unpack_scale(&scales.packed, j);
+            let scale_and_min = (d * f32::from(scale), dmin * f32::from(min));
+            refine_affine(x, scale_and_min, format.max_level, levels);
+        }
     }
     scales
 }
 
-/// Errors are weighted with the weights' magnitudes above the sub-block's root mean square; scales
-/// and minima are rounded to 64 steps of the largest.
-fn fit_plain(format: &Format, x: &[f32; 256], fit: FitAffine8<32>, levels: &mut [u8; 256]) -> Scales {
-    let x: &[[f32; 32]; 8] = transmute_ref!(x);
-    let weights = x.map(|x| {
-        let magnitude = (sum_of_squares(&x) / 32.0).sqrt();
-        x.map(|x| magnitude + x.abs())
-    });
-    let candidates = format.plain_candidates;
-    let fits = fit(x, &weights, format.max_level, candidates, transmute_mut!(levels));
-    let (scales, mins) = (fits.map(|fit| fit.scale), fits.map(|fit| fit.min));
-    let (scale_levels, d) = round_to_64(&scales);
-    let (min_levels, dmin) = round_to_64(&mins);
+/// Errors are weighted with the weights' magnitudes above the sub-block's root mean square.
+#[inline(always)]
+fn plain_weights(x: &[f32; 256]) -> [f32; 256] {
+    let mut weights = *x;
+    for weights in weights.as_chunks_mut::<32>().0 {
+        let magnitude = (sum_of_squares(weights) / 32.0).sqrt();
+        *weights = weights.map(|x| magnitude + x.abs());
+    }
+    weights
+}
+
+/// Scales and minima are rounded to 64 steps of the largest.
+#[inline(always)]
+fn round_plain(fits: &[AffineFit; 8]) -> Scales {
+    let (scale_levels, d) = round_to_64(&fits.map(|fit| fit.scale));
+    let (min_levels, dmin) = round_to_64(&fits.map(|fit| fit.min));
     Scales {
         d,
         dmin,
@@ -91,6 +135,7 @@ fn fit_plain(format: &Format, x: &[f32; 256], fit: FitAffine8<32>, levels: &mut 
     }
 }
 
+#[inline(always)]
 fn round_to_64(values: &[f32; 8]) -> ([u8; 8], Half) {
     let largest = largest(values);
     let inverse = if largest > 0.0 { 63.0 / largest } else { 0.0 };
@@ -99,35 +144,41 @@ fn round_to_64(values: &[f32; 8]) -> ([u8; 8], Half) {
 }
 
 /// Scales and minima are fitted with the weight of their sub-blocks.
-fn fit_with_importance(
+#[inline(always)]
+fn round_with_importance<K: Kernel>(
     format: &Format,
-    x: &[f32; 256],
-    importance: &[f32; 256],
-    fit: FitAffine8<32>,
-    levels: &mut [u8; 256],
-) -> Scales {
-    let variance = 2.0 * sum_of_squares(x) / 256.0;
-    let weights: [[f32; 32]; 8] = transmute!(error_weights(x, importance, variance));
-    let totals = weights.map(|weights| sum(&weights));
-    let fits = fit(
-        transmute_ref!(x),
-        &weights,
-        format.max_level,
-        IMPORTANCE_CANDIDATES,
-        transmute_mut!(levels),
-    );
-    let (scales, mins) = (fits.map(|fit| fit.scale), fits.map(|fit| fit.min));
-    let mut scale_levels = [0; 8];
-    let mut min_levels = [0; 8];
-    let d = fit_positive(&scales, 63, &totals, &mut scale_levels);
-    let dmin = fit_positive(&mins, 63, &totals, &mut min_levels);
-    if format.clamp_scales {
-        scale_levels = scale_levels.map(|level| level.min(63));
-        min_levels = min_levels.map(|level| level.min(63));
+    fits: &[[AffineFit; 8]],
+    weights: &[[f32; 32]],
+    scales: &mut [Scales],
+) {
+    let mut values = [[0.0; 8]; 2 * TILE];
+    let mut totals = [[0.0; 8]; 2 * TILE];
+    for (j, fits) in fits.iter().enumerate() {
+        values[2 * j] = fits.map(|fit| fit.scale);
+        values[2 * j + 1] = fits.map(|fit| fit.min);
+        for (i, total) in totals[2 * j].iter_mut().enumerate() {
+            *total = sum(&weights[8 * j + i]);
+        }
+        totals[2 * j + 1] = totals[2 * j];
     }
-    Scales {
-        d: Half::new(d),
-        dmin: Half::new(dmin),
-        packed: pack_scales(&scale_levels, &min_levels),
+    let mut levels = [[0; 8]; 2 * TILE];
+    let mut d = [0.0; 2 * TILE];
+    let count = 2 * fits.len();
+    K::fit_positive(
+        &values[..count],
+        63,
+        &totals[..count],
+        &mut levels[..count],
+        &mut d[..count],
+    );
+    if format.clamp_scales {
+        levels = levels.map(|levels| levels.map(|level| level.min(63)));
+    }
+    for (j, scales) in scales.iter_mut().enumerate() {
+        *scales = Scales {
+            d: Half::new(d[2 * j]),
+            dmin: Half::new(d[2 * j + 1]),
+            packed: pack_scales(&levels[2 * j], &levels[2 * j + 1]),
+        };
     }
 }

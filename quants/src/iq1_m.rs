@@ -9,8 +9,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::block::{blocks, blocks_mut};
 use crate::f16;
-use crate::grid::{self, Kernel, Portable};
-use crate::iq1::{DELTA, DOWN, UP, ascending, largest_magnitude, place_groups, split_levels};
+use crate::grid;
+use crate::iq1::{DELTA, DOWN, Split, Sums, UP, ascending, largest_magnitude, place_groups, split_levels};
+use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
 
@@ -23,16 +24,6 @@ struct Block {
     low: [[u8; 2]; 16],
     high: [u8; 16],
     words: [[u8; 2]; 4],
-}
-
-/// The directions of the shifts of a block's two halves, in the order in which they are tried.
-const SHIFTS: [[bool; 2]; 4] = [[true, true], [true, false], [false, true], [false, false]];
-
-/// The best split of a sorted block.
-struct Split {
-    scale: f32,
-    at: (usize, usize),
-    up: [bool; 2],
 }
 
 /// What is known of a block after its own search.
@@ -49,7 +40,7 @@ fn values(up: bool) -> &'static [f32; 3] {
 
 /// Encodes whole blocks.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Portable>(x, importance, dst);
+    encode_row_with::<Scalar>(x, importance, dst);
 }
 
 /// [`encode_row`] with the inner loops of an instruction set.
@@ -81,7 +72,19 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
                 continue;
             }
             let order = ascending(x);
-            let Some(Split { scale, at, up }) = best_split(x, &weights[index], &order) else {
+            let mut sums_x = [Sums::new(), Sums::new()];
+            let mut sums_w = [Sums::new(), Sums::new()];
+            for (position, &at) in order.iter().enumerate() {
+                let (at, half) = (usize::from(at), usize::from(at >= 8));
+                sums_x[half].push(position, weights[index][at] * x[at]);
+                sums_w[half].push(position, weights[index][at]);
+                sums_x[1 - half].skip(position);
+                sums_w[1 - half].skip(position);
+            }
+            for sums in sums_x.iter_mut().chain(&mut sums_w) {
+                sums.finish();
+            }
+            let Some(Split { scale, at, up }) = K::best_split_of_halves(&sums_x, &sums_w) else {
                 continue;
             };
             let levels = split_levels(&order, at, scale < 0.0);
@@ -130,72 +133,13 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
     }
 }
 
-/// The best of all splits into three runs, with all four combinations of the halves' shifts; `None` if all
-/// weights of error are zero.
-///
-/// With values one apart, the sums for a split come from sums over everything and over what is below each
-/// boundary; these are kept for each half.
-#[inline(always)]
-fn best_split(x: &[f32; 16], weights: &[f32; 16], order: &[u8; 16]) -> Option<Split> {
-    let mut sums_x = [[0.0f32; 2]; 17];
-    let mut sums_w = [[0.0f32; 2]; 17];
-    for (position, &index) in order.iter().enumerate() {
-        let (index, half) = (usize::from(index), usize::from(index >= 8));
-        sums_x[position + 1] = sums_x[position];
-        sums_w[position + 1] = sums_w[position];
-        sums_x[position + 1][half] += weights[index] * x[index];
-        sums_w[position + 1][half] += weights[index];
-    }
-    // How much a weight adds to Σ weight·value² when it falls below the first boundary, and the second.
-    const fn steps(values: [f32; 3]) -> [f32; 2] {
-        let squares = [
-            values[0] * values[0],
-            values[1] * values[1],
-            values[2] * values[2],
-        ];
-        [squares[0] - squares[1], squares[1] - squares[2]]
-    }
-    const STEPS_UP: [f32; 2] = steps(UP);
-    const STEPS_DOWN: [f32; 2] = steps(DOWN);
-    let mut best = f32::MIN;
-    let mut split = None;
-    for first in 0..=16 {
-        for second in first..=16 {
-            let sums = |values: &[f32; 3], steps: [f32; 2], half: usize| {
-                let top = values[2];
-                let below = sums_x[first][half] + sums_x[second][half];
-                let sum_q2 = sums_w[16][half] * top * top
-                    + sums_w[first][half] * steps[0]
-                    + sums_w[second][half] * steps[1];
-                (sums_x[16][half] * top - below, sum_q2)
-            };
-            let up = [0, 1].map(|half| sums(&UP, STEPS_UP, half));
-            let down = [0, 1].map(|half| sums(&DOWN, STEPS_DOWN, half));
-            for shifts in SHIFTS {
-                let halves: [(f32, f32); 2] =
-                    std::array::from_fn(|half| if shifts[half] { up[half] } else { down[half] });
-                let (sum_qx, sum_q2) = (halves[0].0 + halves[1].0, halves[0].1 + halves[1].1);
-                if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
-                    let scale = sum_qx / sum_q2;
-                    best = scale * sum_qx;
-                    split = Some(Split {
-                        scale,
-                        at: (first, second),
-                        up: shifts,
-                    });
-                }
-            }
-        }
-    }
-    split
-}
-
 /// The super-block's scale, scattered over the four words of scales.
 fn super_scale(words: &[u16; 4]) -> f32 {
     f16::to_f32((0..4).map(|word| words[word] >> 12 << (4 * word)).sum())
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let words = block.words.map(u16::from_le_bytes);

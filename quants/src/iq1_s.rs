@@ -7,8 +7,9 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Kernel, Portable};
-use crate::iq1::{DELTA, DOWN, UP, ascending, largest_magnitude, place_groups, split_levels};
+use crate::grid;
+use crate::iq1::{DELTA, DOWN, Split, Sums, UP, ascending, largest_magnitude, place_groups, split_levels};
+use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
 
@@ -23,16 +24,9 @@ struct Block {
     words: [[u8; 2]; 8],
 }
 
-/// The best split of a sorted block.
-struct Split {
-    scale: f32,
-    at: (usize, usize),
-    up: bool,
-}
-
 /// Encodes whole blocks. The format is meant for use with importance; without, x² stands in for it.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Portable>(x, importance, dst);
+    encode_row_with::<Scalar>(x, importance, dst);
 }
 
 /// [`encode_row`] with the inner loops of an instruction set.
@@ -58,7 +52,15 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
             }
             let weights = block_weights(x, part::<32>(importance, index), variance, |x| x * x);
             let order = ascending(x);
-            let Some(Split { scale, at, up }) = best_split(x, &weights, &order) else {
+            let (mut sums_x, mut sums_w) = (Sums::new(), Sums::new());
+            for (position, &index) in order.iter().enumerate() {
+                let index = usize::from(index);
+                sums_x.push(position, weights[index] * x[index]);
+                sums_w.push(position, weights[index]);
+            }
+            sums_x.finish();
+            sums_w.finish();
+            let Some(Split { scale, at, up: [up] }) = K::best_split(&sums_x, &sums_w) else {
                 continue;
             };
             let levels = split_levels(&order, at, scale < 0.0);
@@ -93,51 +95,8 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
     }
 }
 
-/// The best of all splits into three runs, with either shift; `None` if all weights of error are zero.
-#[inline(always)]
-fn best_split(x: &[f32; 32], weights: &[f32; 32], order: &[u8; 32]) -> Option<Split> {
-    let mut sums_x = [0.0; 33];
-    let mut sums_w = [0.0; 33];
-    for (position, &index) in order.iter().enumerate() {
-        let index = usize::from(index);
-        sums_x[position + 1] = sums_x[position] + weights[index] * x[index];
-        sums_w[position + 1] = sums_w[position] + weights[index];
-    }
-    let mut best = f32::MIN;
-    let mut split = None;
-    for first in 0..=32 {
-        for second in first..=32 {
-            let runs_x = [
-                sums_x[first],
-                sums_x[second] - sums_x[first],
-                sums_x[32] - sums_x[second],
-            ];
-            let runs_w = [
-                sums_w[first],
-                sums_w[second] - sums_w[first],
-                sums_w[32] - sums_w[second],
-            ];
-            for (values, up) in [(&UP, true), (&DOWN, false)] {
-                let sum_qx = runs_x[0] * values[0] + runs_x[1] * values[1] + runs_x[2] * values[2];
-                let sum_q2 = runs_w[0] * values[0] * values[0]
-                    + runs_w[1] * values[1] * values[1]
-                    + runs_w[2] * values[2] * values[2];
-                if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
-                    let scale = sum_qx / sum_q2;
-                    best = scale * sum_qx;
-                    split = Some(Split {
-                        scale,
-                        at: (first, second),
-                        up,
-                    });
-                }
-            }
-        }
-    }
-    split
-}
-
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

@@ -7,7 +7,8 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Kernel, Portable, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::kernel::{Kernel, Scalar};
 use crate::search::{NEGLIGIBLE, sum_of_squares};
 use crate::weights::{block_weights, part};
 
@@ -28,7 +29,7 @@ const SEARCH: Search = Search {
 
 /// Encodes whole blocks. The format is meant for use with importance; without, x² stands in for it.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Portable>(x, importance, dst);
+    encode_row_with::<Scalar>(x, importance, dst);
 }
 
 /// [`encode_row`] with the inner loops of an instruction set.
@@ -91,6 +92,7 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

@@ -4,11 +4,12 @@
 //! Block (256 weights, 66 bytes): f16 `d`; for each 32 weights four bytes of point indices and a u32 of four
 //! 7-bit sign codes below the scale. A weight is `d·(scale + ½)·¼·value·sign`.
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Kernel, Portable, Refit, SIGNS, Search, fold_signs_even, sign};
-use crate::search::{NEGLIGIBLE, fit_positive, sum_of_squares};
+use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::kernel::{Kernel, Scalar};
+use crate::search::{NEGLIGIBLE, sum_of_squares};
 use crate::weights::{block_weights, part};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -35,7 +36,7 @@ const SEARCH: Search = Search {
 
 /// Encodes whole blocks. The format is meant for use with importance; without, x² stands in for it.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Portable>(x, importance, dst);
+    encode_row_with::<Scalar>(x, importance, dst);
 }
 
 /// [`encode_row`] with the inner loops of an instruction set.
@@ -55,30 +56,39 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
         let mut words = [0u32; 8];
         let mut scales = [0.0; 8];
         let mut max_scale = 0.0f32;
+        let mut weights = [[0.0; 32]; 8];
+        let mut magnitudes = [[0.0; 32]; 8];
+        let mut signs = [[0; 4]; 8];
         for (index, x) in x.as_chunks::<32>().0.iter().enumerate() {
-            let weights = block_weights(x, part::<32>(importance, index), variance, |x| x * x);
-            let (groups, _) = x.as_chunks::<8>();
-            let (weight_groups, _) = weights.as_chunks::<8>();
-            let mut magnitudes = [[0.0; 8]; 4];
-            let mut signs = [0; 4];
-            for group in 0..4 {
-                signs[group] = fold_signs_even(&groups[group], &weight_groups[group], &mut magnitudes[group]);
+            weights[index] = block_weights(x, part::<32>(importance, index), variance, |x| x * x);
+            let groups = x.as_chunks::<8>().0.iter().zip(weights[index].as_chunks::<8>().0);
+            let folded = magnitudes[index]
+                .as_chunks_mut::<8>()
+                .0
+                .iter_mut()
+                .zip(&mut signs[index]);
+            for ((x, weights), (magnitudes, signs)) in groups.zip(folded) {
+                *signs = fold_signs_even(x, weights, magnitudes);
             }
-            let flat: [f32; 32] = std::array::from_fn(|i| magnitudes.as_flattened()[i]);
-            if grid::largest(&flat) < NEGLIGIBLE {
+        }
+        let mut firsts = [0.0; 8];
+        K::fit_positive(&magnitudes, 4, &weights, &mut [[0; 32]; 8], &mut firsts);
+        for index in 0..8 {
+            let (first, signs) = (firsts[index], signs[index]);
+            if grid::largest(&magnitudes[index]) < NEGLIGIBLE {
                 continue;
             }
-            let first = fit_positive(&flat, 4, &weights, &mut [0; 32]);
             let reach = first * 3.0;
             if reach <= 0.0 {
                 continue;
             }
-            let weight_groups = std::array::from_fn(|group| weight_groups[group]);
+            let magnitudes: &[[f32; 8]; 4] = transmute_ref!(&magnitudes[index]);
+            let weight_groups: &[[f32; 8]; 4] = transmute_ref!(&weights[index]);
             let Fit {
                 scale,
                 points,
                 inverted,
-            } = grid::fit::<K, _, _, 16>(grid, SEARCH, &magnitudes, &weight_groups, reach, first);
+            } = grid::fit::<K, _, _, 16>(grid, SEARCH, magnitudes, weight_groups, reach, first);
             for group in 0..4 {
                 let code = if inverted {
                     !signs[group] & 0x7f
@@ -105,6 +115,7 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

@@ -7,7 +7,8 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Kernel, Portable, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
 
@@ -30,7 +31,7 @@ const SEARCH: Search = Search {
 
 /// Encodes whole blocks.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Portable>(x, importance, dst);
+    encode_row_with::<Scalar>(x, importance, dst);
 }
 
 /// [`encode_row`] with the inner loops of an instruction set.
@@ -101,6 +102,7 @@ pub(crate) fn quarters(x: &[f32]) -> [[f32; 4]; 8] {
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

@@ -7,6 +7,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::kernel::{Kernel, Scalar, TILE};
+use crate::levels::each;
 use crate::search::{NEGLIGIBLE, signed_extreme, sum_of_squares};
 use crate::weights::{block_weights, part};
 
@@ -16,7 +18,7 @@ pub(crate) const VALUES: [i8; 16] = [
 ];
 /// The middles between the values. `x - below < above - x`, which is how ggml compares, holds exactly where `x` is
 /// less than the middle, because both differences are exact around it.
-const MIDDLES: [f32; 15] = {
+pub(crate) const MIDDLES: [f32; 15] = {
     let mut middles = [0.0; 15];
     let mut index = 0;
     while index < 15 {
@@ -26,7 +28,7 @@ const MIDDLES: [f32; 15] = {
     middles
 };
 /// Scales tried on either side of the one that maps the extreme weight to the lowest value.
-const TRIES: i8 = 7;
+pub(crate) const TRIES: i8 = 7;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -80,7 +82,7 @@ fn moments(x: &[f32; 32], weights: &[f32; 32], inverse: f32) -> (f32, f32) {
 #[inline(always)]
 pub(crate) fn pack(x: &[f32; 32], scale: f32) -> [u8; 16] {
     let inverse = if scale != 0.0 { 1.0 / scale } else { 0.0 };
-    let indices = x.map(|x| nearest_value(inverse * x));
+    let indices = each(x, |x| nearest_value(inverse * x));
     std::array::from_fn(|i| indices[i] | indices[16 + i] << 4)
 }
 
@@ -95,22 +97,30 @@ pub(crate) fn unpack(qs: &[u8; 16], scale: f32, y: &mut [f32; 32]) {
 
 /// Encodes whole blocks.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    for (index, (x, block)) in x
-        .as_chunks::<32>()
-        .0
-        .iter()
-        .zip(blocks_mut::<Block>(dst))
-        .enumerate()
-    {
-        let variance = sum_of_squares(x) * (2.0 / 32.0);
-        let weights = block_weights(x, part::<32>(importance, index), variance, |x| x * x);
-        let scale = fit_scale(x, &weights);
-        block.d = Half::new(scale);
-        block.qs = pack(x, scale);
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    let tiles = x.as_chunks::<32>().0.chunks(TILE);
+    for (index, (x, blocks)) in tiles.zip(blocks_mut::<Block>(dst).chunks_mut(TILE)).enumerate() {
+        let mut weights = [[0.0; 32]; TILE];
+        for (j, x) in x.iter().enumerate() {
+            let variance = sum_of_squares(x) * (2.0 / 32.0);
+            weights[j] = block_weights(x, part::<32>(importance, TILE * index + j), variance, |x| x * x);
+        }
+        let mut scales = [0.0; TILE];
+        K::fit_nonlinear(x, &weights[..x.len()], &mut scales[..x.len()]);
+        for ((x, block), scale) in x.iter().zip(blocks).zip(scales) {
+            block.d = Half::new(scale);
+            block.qs = pack(x, scale);
+        }
     }
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         unpack(&block.qs, block.d.get(), y);

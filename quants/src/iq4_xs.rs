@@ -4,10 +4,11 @@
 //! Block (256 weights, 136 bytes): f16 `d`; u16 with the scales' two high bits; 4 bytes with their four low
 //! bits; 128 bytes of value indices as in IQ4_NL. A weight is `d·(scale − 32)·value`.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::iq4_nl::{fit_scale, pack, unpack};
+use crate::iq4_nl::{pack, unpack};
+use crate::kernel::{Kernel, Scalar};
 use crate::round::nearest_int;
 use crate::search::{signed_extreme, sum_of_squares};
 use crate::weights::{block_weights, part};
@@ -23,6 +24,12 @@ struct Block {
 
 /// Encodes whole blocks.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     for (index, (x, block)) in x
         .as_chunks::<256>()
         .0
@@ -32,12 +39,13 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
     {
         let importance = part::<256>(importance, index).map(|part| &part[..]);
         let variance = sum_of_squares(x) * (2.0 / 256.0);
-        let (parts, _) = x.as_chunks::<32>();
-        let scales: [f32; 8] = std::array::from_fn(|index| {
-            let x = &parts[index];
-            let weights = block_weights(x, part::<32>(importance, index), variance, |x| x * x);
-            fit_scale(x, &weights)
-        });
+        let parts: &[[f32; 32]; 8] = transmute_ref!(x);
+        let mut weights = [[0.0; 32]; 8];
+        for (index, weights) in weights.iter_mut().enumerate() {
+            *weights = block_weights(&parts[index], part::<32>(importance, index), variance, |x| x * x);
+        }
+        let mut scales = [0.0; 8];
+        K::fit_nonlinear(parts, &weights, &mut scales);
         let d = -signed_extreme(&scales) / 32.0;
         block.d = Half::new(d);
         let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
@@ -55,6 +63,7 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

@@ -1,40 +1,85 @@
 //! How levels are laid out in bytes.
 
+/// `level(x)` of each element. A loop, because `map` of arrays is a function of its own, which is not compiled for
+/// the instruction set of its caller.
+#[inline(always)]
+pub(crate) fn each<T: Copy, U: Copy + Default, const N: usize>(x: &[T; N], level: impl Fn(T) -> U) -> [U; N] {
+    let mut levels = [U::default(); N];
+    for i in 0..N {
+        levels[i] = level(x[i]);
+    }
+    levels
+}
+
+/// `element(i)` for each `i`. A loop, for the same reason as [`each`].
+#[inline(always)]
+pub(crate) fn build<U: Copy + Default, const N: usize>(element: impl Fn(usize) -> U) -> [U; N] {
+    let mut elements = [U::default(); N];
+    for (i, place) in elements.iter_mut().enumerate() {
+        *place = element(i);
+    }
+    elements
+}
+
 /// 32 levels of four bits: level `i` in the low nibble of byte `i`, level `16 + i` in its high one.
 #[inline(always)]
 pub(crate) fn pack_nibbles(levels: &[u8; 32]) -> [u8; 16] {
-    std::array::from_fn(|i| levels[i] | levels[16 + i] << 4)
+    build(|i| levels[i] | levels[16 + i] << 4)
 }
 
-/// The reverse of [`pack_nibbles`].
+/// Bit `bit` of 32 levels: that of level `i` becomes bit `i`.
 #[inline(always)]
-pub(crate) fn unpack_nibbles(bytes: &[u8; 16]) -> [u8; 32] {
-    std::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
+fn gather_bits(levels: &[u8; 32], bit: u32) -> u32 {
+    // Each byte's bit moves to its place in the top byte: byte `i` by `56 - 7 * i`.
+    const PLACES: u64 = 0x0102_0408_1020_4080;
+    const LOWEST: u64 = 0x0101_0101_0101_0101;
+    let parts = levels.as_chunks::<8>().0.iter().enumerate();
+    parts.fold(0, |bits, (part, levels)| {
+        let lowest = u64::from_le_bytes(*levels) >> bit & LOWEST;
+        bits | ((lowest.wrapping_mul(PLACES) >> 56) as u32) << (8 * part)
+    })
 }
 
 /// 32 levels of five bits: the low four as nibbles, the fifth of level `i` in bit `i`.
 #[inline(always)]
 pub(crate) fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
-    let mut fifth = 0_u32;
-    for (i, level) in levels.iter().enumerate() {
-        fifth |= u32::from(level >> 4 & 1) << i;
-    }
-    (pack_nibbles(&levels.map(|level| level & 15)), fifth.to_le_bytes())
+    let fifth = gather_bits(levels, 4);
+    (
+        pack_nibbles(&each(levels, |level| level & 15)),
+        fifth.to_le_bytes(),
+    )
 }
 
-/// The reverse of [`pack_five_bits`].
+/// Decodes the reverse of [`pack_nibbles`]: `value(level)` of each level.
 #[inline(always)]
-pub(crate) fn unpack_five_bits(nibbles: &[u8; 16], fifth: [u8; 4]) -> [u8; 32] {
+pub(crate) fn decode_nibbles(bytes: &[u8; 16], y: &mut [f32; 32], value: impl Fn(f32) -> f32) {
+    for (i, byte) in bytes.iter().enumerate() {
+        y[i] = value(f32::from(byte & 15));
+        y[16 + i] = value(f32::from(byte >> 4));
+    }
+}
+
+/// Decodes the reverse of [`pack_five_bits`]: `value(level)` of each level.
+#[inline(always)]
+pub(crate) fn decode_five_bits(
+    nibbles: &[u8; 16],
+    fifth: [u8; 4],
+    y: &mut [f32; 32],
+    value: impl Fn(f32) -> f32,
+) {
     let fifth = u32::from_le_bytes(fifth);
-    let low = unpack_nibbles(nibbles);
-    std::array::from_fn(|i| low[i] | ((fifth >> i & 1) as u8) << 4)
+    for (i, byte) in nibbles.iter().enumerate() {
+        let (low, high) = (u32::from(byte & 15), u32::from(byte >> 4));
+        y[i] = value((low | (fifth >> i & 1) << 4) as i32 as f32);
+        y[16 + i] = value((high | (fifth >> (16 + i) & 1) << 4) as i32 as f32);
+    }
 }
 
 /// 256 levels of two bits: in each half of the super-block, byte `i` holds the levels `i`, `32 + i`,
 /// `64 + i` and `96 + i`, lowest bits first.
 #[inline(always)]
 pub(crate) fn pack_two_bits(levels: &[u8; 256]) -> [u8; 64] {
-    std::array::from_fn(|i| {
+    build(|i| {
         let first = i / 32 * 128 + i % 32;
         levels[first] | levels[first + 32] << 2 | levels[first + 64] << 4 | levels[first + 96] << 6
     })
@@ -45,5 +90,5 @@ pub(crate) fn pack_two_bits(levels: &[u8; 256]) -> [u8; 64] {
 pub(crate) fn unpack_two_bits(bytes: &[u8; 64], index: usize) -> [u8; 16] {
     let first = index / 8 * 32 + index % 2 * 16;
     let shift = index % 8 / 2 * 2;
-    std::array::from_fn(|i| bytes[first + i] >> shift & 3)
+    build(|i| bytes[first + i] >> shift & 3)
 }

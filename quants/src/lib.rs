@@ -20,6 +20,7 @@ mod search;
 
 mod grid;
 mod iq1;
+mod kernel;
 mod weights;
 
 mod iq1_m;

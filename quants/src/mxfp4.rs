@@ -6,7 +6,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{blocks, blocks_mut};
+use crate::levels::{each, pack_nibbles};
 use crate::round::truncate;
+use crate::search::finite_magnitude;
 
 /// E2M1 values, doubled.
 pub(crate) const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
@@ -43,6 +45,38 @@ pub(crate) fn nearest_value(x: f32, scale: f32) -> u8 {
     nearest
 }
 
+/// The middles between the doubled magnitudes.
+const MIDDLES: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
+
+/// [`nearest_value`] of each element, whose largest magnitude is known unless one is not finite.
+///
+/// Between two neighbouring magnitudes one of the two differences is exact and the other rounds to its side of the
+/// middle, so that comparing with the middle decides alike, as long as products neither overflow nor underflow, and
+/// weights are not so far above all values that the differences round to one number.
+#[inline(always)]
+pub(crate) fn nearest_values<const N: usize>(x: &[f32; N], largest: Option<f32>, scale: f32) -> [u8; N] {
+    if scale == 0.0 {
+        return [0; N];
+    }
+    let near = largest.is_some_and(|largest| largest < FAR * scale);
+    if !near || !(SMALLEST_SCALE..LARGEST_SCALE).contains(&scale) {
+        return x.map(|x| nearest_value(x, scale));
+    }
+    let middles = MIDDLES.map(|middle| middle * scale);
+    each(x, |x| {
+        let magnitude = x.abs();
+        let level: u8 = middles.iter().map(|middle| u8::from(magnitude > *middle)).sum();
+        // Zero has no sign: it is the first of its two codes.
+        level | if x < 0.0 && level > 0 { 8 } else { 0 }
+    })
+}
+
+/// Within these scales, products and differences with values are exact or rounded as usual.
+const SMALLEST_SCALE: f32 = f32::from_bits(0x0020_0000 >> 1);
+/// Scales from which on weights are far.
+const FAR: f32 = 65536.0;
+const LARGEST_SCALE: f32 = f32::from_bits((127 + 120) << 23);
+
 /// ⌊log₂ x⌋ of a positive, finite `x`, as C's `floorf(log2f(x))` gives it: where the logarithm is nearer to the
 /// integer above than a float can tell, it is that integer.
 #[inline(always)]
@@ -72,22 +106,26 @@ fn floor_log2(x: f32) -> i32 {
 ///
 /// The scale is two powers of two below the largest magnitude's. Below 2⁻¹²⁵ its exponent wraps around, as
 /// in ggml (where that is undefined behaviour with this outcome on x86-64), and the block decodes to zeros.
+#[inline(always)]
 pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let largest = x
-            .iter()
-            .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max });
+        let finite = finite_magnitude(x);
+        let largest = finite.unwrap_or_else(|| {
+            x.iter()
+                .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
+        });
         block.exponent = match largest {
             0.0 => 0,
             f32::INFINITY => truncate(f32::INFINITY) as u8,
             _ => (floor_log2(largest) - 2 + 127) as u8,
         };
         let scale = half_scale(block.exponent);
-        block.qs = std::array::from_fn(|i| nearest_value(x[i], scale) | nearest_value(x[16 + i], scale) << 4);
+        block.qs = pack_nibbles(&nearest_values(x, finite, scale));
     }
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         let scale = half_scale(block.exponent);
@@ -101,6 +139,25 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn middles_decide_as_distances_do() {
+        let scales = (1..=247 << 3).map(|i| f32::from_bits(i << 20));
+        for scale in scales.chain([SMALLEST_SCALE, SMALLEST_SCALE * 2.0]) {
+            for middle in MIDDLES.iter().chain(&[
+                0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 13.0, 100.0, 60_000.0, 1e6, 1e8,
+            ]) {
+                let at = (middle * scale).to_bits();
+                let magnitudes: [f32; 16] =
+                    std::array::from_fn(|i| f32::from_bits(at.saturating_add_signed(i as i32 - 8)));
+                for x in [magnitudes, magnitudes.map(|x| -x)] {
+                    let largest = crate::search::finite_magnitude(&x);
+                    let expected = x.map(|x| nearest_value(x, scale));
+                    assert_eq!(nearest_values(&x, largest, scale), expected, "{scale:e} {middle}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn floor_of_the_logarithm_rounds_up_below_powers_of_two() {

@@ -6,7 +6,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{blocks, blocks_mut};
-use crate::mxfp4::{VALUES, nearest_value};
+use crate::levels::build;
+use crate::mxfp4::{VALUES, nearest_values};
+use crate::search::finite_magnitude;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -56,21 +58,25 @@ fn encode_scale(scale: f32) -> u8 {
 }
 
 /// Encodes whole blocks; importance has no influence.
+#[inline(always)]
 pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
         for (part, x) in x.as_chunks::<16>().0.iter().enumerate() {
-            let largest = x
-                .iter()
-                .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max });
+            let finite = finite_magnitude(x);
+            let largest = finite.unwrap_or_else(|| {
+                x.iter()
+                    .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
+            });
             block.scales[part] = encode_scale(largest / 6.0);
             let scale = half_scale(block.scales[part]);
-            block.qs[part] =
-                std::array::from_fn(|i| nearest_value(x[i], scale) | nearest_value(x[8 + i], scale) << 4);
+            let codes = nearest_values(x, finite, scale);
+            block.qs[part] = build(|i| codes[i] | codes[8 + i] << 4);
         }
     }
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<64>().0) {
         for (part, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {

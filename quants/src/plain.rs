@@ -8,6 +8,7 @@ pub(crate) mod f32 {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         for (value, bytes) in dst.iter_mut().zip(src.as_chunks().0) {
             *value = f32::from_le_bytes(*bytes);
@@ -19,12 +20,14 @@ pub(crate) mod f32 {
 pub(crate) mod f16 {
     use crate::f16;
 
+    #[inline(always)]
     pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
         for (bytes, value) in dst.as_chunks_mut().0.iter_mut().zip(x) {
             *bytes = f16::from_f32(*value).to_le_bytes();
         }
     }
 
+    #[inline(always)]
     pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         for (value, bytes) in dst.iter_mut().zip(src.as_chunks().0) {
             *value = f16::to_f32(u16::from_le_bytes(*bytes));
@@ -36,12 +39,14 @@ pub(crate) mod f16 {
 pub(crate) mod bf16 {
     use crate::f16;
 
+    #[inline(always)]
     pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
         for (bytes, value) in dst.as_chunks_mut().0.iter_mut().zip(x) {
             *bytes = f16::bf16_from_f32(*value).to_le_bytes();
         }
     }
 
+    #[inline(always)]
     pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         for (value, bytes) in dst.iter_mut().zip(src.as_chunks().0) {
             *value = f16::bf16_to_f32(u16::from_le_bytes(*bytes));
@@ -53,7 +58,8 @@ pub(crate) mod bf16 {
 macro_rules! converted {
     ($($name:ident)*) => {$(
         pub(crate) mod $name {
-            pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+            #[inline(always)]
+pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
                 for (value, bytes) in dst.iter_mut().zip(src.as_chunks().0) {
                     *value = $name::from_le_bytes(*bytes) as f32;
                 }

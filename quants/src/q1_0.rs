@@ -5,6 +5,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::levels::build;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -14,6 +15,7 @@ struct Block {
 }
 
 /// Encodes whole blocks; importance has no influence.
+#[inline(always)]
 pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<128>().0.iter().zip(blocks_mut::<Block>(dst)) {
         let sum = x.iter().fold(0.0, |sum, x| sum + x.abs());
@@ -25,11 +27,12 @@ pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8])
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<128>().0) {
         let d = block.d.get();
         for (signs, y) in block.signs.iter().zip(y.as_chunks_mut::<8>().0) {
-            *y = std::array::from_fn(|i| if signs >> i & 1 == 1 { d } else { -d });
+            *y = build(|i| if signs >> i & 1 == 1 { d } else { -d });
         }
     }
 }

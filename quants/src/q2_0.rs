@@ -6,7 +6,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::round::nearest_away;
+use crate::levels::build;
+use crate::round::nearest_away_level;
+use crate::search::finite_magnitude;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -17,16 +19,18 @@ struct Block {
 }
 
 /// Encodes whole blocks; importance has no influence.
+#[inline(always)]
 pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let d = x
-            .iter()
-            .fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max });
+        let d = finite_magnitude(x).unwrap_or_else(|| {
+            x.iter()
+                .fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max })
+        });
         let inverse = if d > 0.0 { 1.0 / d } else { 0.0 };
         block.d = Half::new(d);
         for (x, byte) in x.as_chunks::<4>().0.iter().zip(&mut block.qs) {
             *byte = (0..4)
-                .map(|i| (nearest_away(x[i] * inverse).clamp(-1, 2) + 1) as u8 & 3)
+                .map(|i| (nearest_away_level(x[i] * inverse).clamp(-1, 2) + 1) as u8 & 3)
                 .enumerate()
                 .map(|(i, level)| level << (2 * i))
                 .sum();
@@ -35,11 +39,12 @@ pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8])
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<64>().0) {
         let d = block.d.get();
         for (byte, y) in block.qs.iter().zip(y.as_chunks_mut::<4>().0) {
-            *y = std::array::from_fn(|i| f32::from((byte >> (2 * i) & 3) as i8 - 1) * d);
+            *y = build(|i| f32::from((byte >> (2 * i) & 3) as i8 - 1) * d);
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Q3_K: super-blocks of 16 sub-blocks of 16 weights, 6-bit scales, 3-bit levels around 4.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute, transmute_mut, transmute_ref,
+};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::kernel::{Kernel, Scalar};
 use crate::levels::{pack_two_bits, unpack_two_bits};
 use crate::round::nearest_int;
-use crate::search::{
-    descend_symmetric, error_weights, fit_symmetric, refine_symmetric, signed_extreme, sum, sum_of_squares,
-};
+use crate::search::{error_weights, refine_symmetric, signed_extreme, sum, sum_of_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -38,13 +39,19 @@ fn unpack_scales(bytes: &[u8; 12]) -> [i8; 16] {
 }
 
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
     let blocks = blocks_mut::<Block>(dst).iter_mut();
     for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
         let mut levels = [0; 256];
         match importance.as_mut().and_then(Iterator::next) {
-            None => fit_plain(x, block, &mut levels),
-            Some(importance) => fit_with_importance(x, importance, block, &mut levels),
+            None => fit_plain::<K>(x, block, &mut levels),
+            Some(importance) => fit_with_importance::<K>(x, importance, block, &mut levels),
         }
         let d = block.d.get();
         let sub_blocks = x.as_chunks::<16>().0.iter();
@@ -64,12 +71,12 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 }
 
 /// The scale of largest magnitude becomes -32 steps.
-fn fit_plain(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
+#[inline(always)]
+fn fit_plain<K: Kernel>(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
+    let x: &[[f32; 16]; 16] = transmute_ref!(x);
+    let levels: &mut [[u8; 16]; 16] = transmute_mut!(levels);
     let mut scales = [0.0; 16];
-    let sub_blocks = x.as_chunks::<16>().0.iter();
-    for ((x, levels), scale) in sub_blocks.zip(levels.as_chunks_mut::<16>().0).zip(&mut scales) {
-        *scale = descend_symmetric(x, 4, levels);
-    }
+    K::descend_symmetric(x, 4, levels, &mut scales);
     let extreme = signed_extreme(&scales);
     if extreme != 0.0 {
         let inverse = -32.0 / extreme;
@@ -85,21 +92,29 @@ fn fit_plain(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
 }
 
 /// Scales are fitted with the weight of their sub-blocks.
-fn fit_with_importance(x: &[f32; 256], importance: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
+#[inline(always)]
+fn fit_with_importance<K: Kernel>(
+    x: &[f32; 256],
+    importance: &[f32; 256],
+    block: &mut Block,
+    levels: &mut [u8; 256],
+) {
     let variance = 2.0 * sum_of_squares(x) / 256.0;
-    let mut scales = [0.0; 16];
-    let mut totals = [0.0; 16];
-    let sub_blocks = x.as_chunks::<16>().0.iter().zip(importance.as_chunks::<16>().0);
-    for (j, ((x, importance), levels)) in sub_blocks.zip(levels.as_chunks_mut::<16>().0).enumerate() {
-        let weights = error_weights(x, importance, variance);
-        totals[j] = sum(&weights);
-        scales[j] = fit_symmetric(x, 4, &weights, levels);
-    }
-    let mut scale_levels = [0; 16];
-    block.d = Half::new(fit_symmetric(&scales, 32, &totals, &mut scale_levels));
-    block.scales = pack_scales(&scale_levels);
+    let weights = error_weights(x, importance, variance);
+    let totals: [f32; 16] = std::array::from_fn(|j| sum(&weights[16 * j..][..16]));
+    let weights: [[f32; 16]; 16] = transmute!(weights);
+    let x: &[[f32; 16]; 16] = transmute_ref!(x);
+    let levels: &mut [[u8; 16]; 16] = transmute_mut!(levels);
+    let mut scales = [[0.0; 16]];
+    K::fit_symmetric(x, 4, &weights, levels, &mut scales[0]);
+    let mut scale_levels = [[0; 16]];
+    let mut d = [0.0];
+    K::fit_symmetric(&scales, 32, &[totals], &mut scale_levels, &mut d);
+    block.d = Half::new(d[0]);
+    block.scales = pack_scales(&scale_levels[0]);
 }
 
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

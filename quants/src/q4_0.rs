@@ -3,9 +3,10 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::levels::{pack_nibbles, unpack_nibbles};
-use crate::round::truncate;
-use crate::search::{error_weights, fit_symmetric, signed_extreme, sum_of_squares};
+use crate::kernel::{Kernel, Scalar, TILE};
+use crate::levels::{decode_nibbles, each, pack_nibbles};
+use crate::round::truncate_level;
+use crate::search::{error_weights, signed_extreme_of, sum_of_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -16,29 +17,59 @@ struct Block {
 
 /// Without importance, the weight of largest magnitude becomes level 0 (-8 steps) exactly.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    let blocks = x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst));
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    let x_blocks = x.as_chunks::<32>().0;
+    let blocks = blocks_mut::<Block>(dst);
     let Some(importance) = importance else {
-        return blocks.for_each(|(x, block)| encode_block(x, block));
+        return x_blocks
+            .iter()
+            .zip(blocks)
+            .for_each(|(x, block)| encode_block(x, block));
     };
     let variance = sum_of_squares(x) / x.len() as f32;
-    for ((x, block), importance) in blocks.zip(importance.as_chunks::<32>().0) {
-        let weights = error_weights(x, importance, variance);
-        let mut levels = [0; 32];
-        block.d = Half::new(fit_symmetric(x, 8, &weights, &mut levels));
-        block.qs = pack_nibbles(&levels);
+    let importance = importance.as_chunks::<32>().0.chunks(TILE);
+    let tiles = x_blocks.chunks(TILE).zip(importance).zip(blocks.chunks_mut(TILE));
+    for ((x, importance), blocks) in tiles {
+        let mut weights = [[0.0; 32]; TILE];
+        for ((x, importance), weights) in x.iter().zip(importance).zip(&mut weights) {
+            *weights = error_weights(x, importance, variance);
+        }
+        let mut levels = [[0; 32]; TILE];
+        let mut scales = [0.0; TILE];
+        let count = x.len();
+        K::fit_symmetric(
+            x,
+            8,
+            &weights[..count],
+            &mut levels[..count],
+            &mut scales[..count],
+        );
+        for ((block, scale), levels) in blocks.iter_mut().zip(scales).zip(&levels) {
+            block.d = Half::new(scale);
+            block.qs = pack_nibbles(levels);
+        }
     }
 }
 
+#[inline(always)]
 fn encode_block(x: &[f32; 32], block: &mut Block) {
-    let d = signed_extreme(x) / -8.0;
+    let d = signed_extreme_of(x) / -8.0;
     let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
     block.d = Half::new(d);
-    block.qs = pack_nibbles(&x.map(|x| (truncate(x * inverse + 8.5) as i8).min(15) as u8));
+    block.qs = pack_nibbles(&each(x, |x| {
+        (truncate_level(x * inverse + 8.5) as i8).min(15) as u8
+    }));
 }
 
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         let d = block.d.get();
-        *y = unpack_nibbles(&block.qs).map(|q| (f32::from(q) - 8.0) * d);
+        decode_nibbles(&block.qs, y, |q| (q - 8.0) * d);
     }
 }

@@ -3,9 +3,10 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::levels::{pack_nibbles, unpack_nibbles};
-use crate::round::truncate;
-use crate::search::{FitAffine8, IMPORTANCE_CANDIDATES, error_weights, fit_affine_8, range, sum_of_squares};
+use crate::kernel::{Kernel, Scalar, TILE};
+use crate::levels::{decode_nibbles, each, pack_nibbles};
+use crate::round::truncate_level;
+use crate::search::{AffineFit, IMPORTANCE_CANDIDATES, error_weights, range, sum_of_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -17,11 +18,12 @@ struct Block {
 
 /// Without importance, the smallest and the largest weight become the first and the last level.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with(fit_affine_8, x, importance, dst);
+    encode_row_with::<Scalar>(x, importance, dst);
 }
 
-/// [`encode_row`] with some instruction set's search.
-pub(crate) fn encode_row_with(fit: FitAffine8<32>, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let x_blocks = x.as_chunks::<32>().0;
     let blocks = blocks_mut::<Block>(dst);
     let Some(importance) = importance else {
@@ -31,18 +33,25 @@ pub(crate) fn encode_row_with(fit: FitAffine8<32>, x: &[f32], importance: Option
             .for_each(|(x, block)| encode_block(x, block));
     };
     let variance = sum_of_squares(x) / x.len() as f32;
-    let importance = importance.as_chunks::<32>().0.chunks(8);
-    let groups = x_blocks.chunks(8).zip(importance).zip(blocks.chunks_mut(8));
-    for ((x, importance), blocks) in groups {
-        // The last group may be partial: its other lanes are zero.
-        let mut group = [[0.0; 32]; 8];
-        let mut weights = [[0.0; 32]; 8];
-        for (j, (x, importance)) in x.iter().zip(importance).enumerate() {
-            group[j] = *x;
-            weights[j] = error_weights(x, importance, variance);
+    let importance = importance.as_chunks::<32>().0.chunks(TILE);
+    let tiles = x_blocks.chunks(TILE).zip(importance).zip(blocks.chunks_mut(TILE));
+    for ((x, importance), blocks) in tiles {
+        let mut weights = [[0.0; 32]; TILE];
+        for ((x, importance), weights) in x.iter().zip(importance).zip(&mut weights) {
+            *weights = error_weights(x, importance, variance);
         }
-        let mut levels = [[0; 32]; 8];
-        let fits = fit(&group, &weights, 15, IMPORTANCE_CANDIDATES, &mut levels);
+        let mut levels = [[0; 32]; TILE];
+        let mut fits = [AffineFit::default(); TILE];
+        let count = x.len();
+        let candidates = IMPORTANCE_CANDIDATES;
+        K::fit_affine(
+            x,
+            &weights[..count],
+            15,
+            candidates,
+            &mut levels[..count],
+            &mut fits[..count],
+        );
         for ((block, fit), levels) in blocks.iter_mut().zip(fits).zip(&levels) {
             block.d = Half::new(fit.scale);
             block.m = Half::new(-fit.min);
@@ -51,18 +60,22 @@ pub(crate) fn encode_row_with(fit: FitAffine8<32>, x: &[f32], importance: Option
     }
 }
 
+#[inline(always)]
 fn encode_block(x: &[f32; 32], block: &mut Block) {
     let (min, max) = range(x);
     let d = (max - min) / 15.0;
     let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
     block.d = Half::new(d);
     block.m = Half::new(min);
-    block.qs = pack_nibbles(&x.map(|x| (truncate((x - min) * inverse + 0.5) as i8).min(15) as u8));
+    block.qs = pack_nibbles(&each(x, |x| {
+        (truncate_level((x - min) * inverse + 0.5) as i8).min(15) as u8
+    }));
 }
 
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         let (d, m) = (block.d.get(), block.m.get());
-        *y = unpack_nibbles(&block.qs).map(|q| f32::from(q) * d + m);
+        decode_nibbles(&block.qs, y, |q| q * d + m);
     }
 }

@@ -2,9 +2,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::affine_k::{self, Format, unpack_scale};
+use crate::affine_k::{self, Format, TILE, unpack_scale};
 use crate::block::{Half, blocks, blocks_mut};
-use crate::search::{Candidates, ErrorMeasure, FitAffine8, fit_affine_8};
+use crate::kernel::{Kernel, Scalar};
+use crate::levels::build;
+use crate::search::{Candidates, ErrorMeasure};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -29,27 +31,31 @@ pub(crate) const FORMAT: Format = Format {
 };
 
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with(fit_affine_8, x, importance, dst);
+    encode_row_with::<Scalar>(x, importance, dst);
 }
 
-/// [`encode_row`] with some instruction set's search.
-pub(crate) fn encode_row_with(fit: FitAffine8<32>, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
-    let blocks = blocks_mut::<Block>(dst).iter_mut();
-    for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    let x = x.as_chunks::<256>().0.chunks(TILE);
+    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.chunks(TILE));
+    for (x, blocks) in x.zip(blocks_mut::<Block>(dst).chunks_mut(TILE)) {
         let importance = importance.as_mut().and_then(Iterator::next);
-        let mut levels = [0; 256];
-        let scales = affine_k::encode(&FORMAT, x, importance, fit, &mut levels);
-        block.d = scales.d;
-        block.dmin = scales.dmin;
-        block.scales = scales.packed;
-        block.qs = std::array::from_fn(|i| {
-            let first = i / 32 * 64 + i % 32;
-            levels[first] | levels[first + 32] << 4
-        });
+        let mut levels = [[0; 256]; TILE];
+        let scales = affine_k::encode::<K>(&FORMAT, x, importance, &mut levels);
+        for ((block, scales), levels) in blocks.iter_mut().zip(scales).zip(&levels) {
+            block.d = scales.d;
+            block.dmin = scales.dmin;
+            block.scales = scales.packed;
+            block.qs = build(|i| {
+                let first = i / 32 * 64 + i % 32;
+                levels[first] | levels[first + 32] << 4
+            });
+        }
     }
 }
 
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let (d, dmin) = (block.d.get(), block.dmin.get());

@@ -1,10 +1,14 @@
 //! Q6_K: super-blocks of 16 sub-blocks of 16 weights, 8-bit scales, 6-bit levels around 32.
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute, transmute_ref,
+};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::kernel::{Kernel, Scalar};
+use crate::levels::{build, each};
 use crate::round::nearest_int;
-use crate::search::{NEGLIGIBLE, fit_symmetric, refine_symmetric, signed_extreme};
+use crate::search::{NEGLIGIBLE, refine_symmetric, signed_extreme};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -21,20 +25,24 @@ struct Block {
 /// The scale of largest magnitude becomes -128 steps. Importance, where given, replaces the squared
 /// weights that weigh the errors otherwise.
 pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
     let blocks = blocks_mut::<Block>(dst).iter_mut();
     for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
         let importance = importance.as_mut().and_then(Iterator::next);
-        let mut levels = [0; 256];
+        let weights: [[f32; 16]; 16] = transmute!(match importance {
+            Some(importance) => *importance,
+            None => each(x, |x| x * x),
+        });
+        let mut levels = [[0; 16]; 16];
         let mut scales = [0.0; 16];
-        let sub_blocks = x.as_chunks::<16>().0.iter();
-        for (j, (x, levels)) in sub_blocks.zip(levels.as_chunks_mut::<16>().0).enumerate() {
-            let weights = match importance {
-                Some(importance) => importance.as_chunks::<16>().0[j],
-                None => x.map(|x| x * x),
-            };
-            scales[j] = fit_symmetric(x, 32, &weights, levels);
-        }
+        K::fit_symmetric::<16>(transmute_ref!(x), 32, &weights, &mut levels, &mut scales);
+        let mut levels: [u8; 256] = transmute!(levels);
         let extreme = signed_extreme(&scales);
         if extreme.abs() < NEGLIGIBLE {
             block.zero();
@@ -52,17 +60,19 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
     }
 }
 
+#[inline(always)]
 fn pack(levels: &[u8; 256], block: &mut Block) {
-    block.ql = std::array::from_fn(|i| {
+    block.ql = build(|i| {
         let first = i / 64 * 128 + i % 64;
         levels[first] & 15 | levels[first + 64] << 4
     });
-    block.qh = std::array::from_fn(|i| {
+    block.qh = build(|i| {
         let first = i / 32 * 128 + i % 32;
         (0..4).fold(0, |bits, j| bits | levels[first + 32 * j] >> 4 << (2 * j))
     });
 }
 
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

@@ -3,7 +3,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::round::nearest_away;
+use crate::round::nearest_away_level;
+use crate::search::finite_magnitude;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -13,21 +14,25 @@ struct Block {
 }
 
 /// The scale makes the largest magnitude 127. Importance has no influence.
+#[inline(always)]
 pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let largest = x.iter().fold(0.0_f32, |largest, x| {
-            let magnitude = x.abs();
-            if largest > magnitude { largest } else { magnitude }
+        let largest = finite_magnitude(x).unwrap_or_else(|| {
+            x.iter().fold(0.0_f32, |largest, x| {
+                let magnitude = x.abs();
+                if largest > magnitude { largest } else { magnitude }
+            })
         });
         let d = largest / 127.0;
         let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
         block.d = Half::new(d);
         for (q, x) in block.qs.iter_mut().zip(x) {
-            *q = nearest_away(x * inverse) as i8;
+            *q = nearest_away_level(x * inverse) as i8;
         }
     }
 }
 
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         let d = block.d.get();

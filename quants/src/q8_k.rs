@@ -31,6 +31,7 @@ pub(crate) fn decode_row_q8_1(src: &[u8], dst: &mut [f32]) {
     }
 }
 
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     let blocks = blocks::<BlockQ8K>(src).iter();
     for (block, y) in blocks.zip(dst.as_chunks_mut::<256>().0) {

@@ -21,11 +21,34 @@ pub(crate) fn truncate(value: f32) -> i32 {
     }
 }
 
+#[cfg(test)]
 /// To the nearest integer, ties away from zero (C's `roundf`); `i32::MIN` for what does not fit.
 #[inline(always)]
 pub(crate) fn nearest_away(value: f32) -> i32 {
     // The largest value below one half, so that its sum with the one below one half is below one.
     truncate(value + 0.499_999_97_f32.copysign(value))
+}
+
+/// [`truncate`] for what levels are made of: magnitudes below 2^22 - 1, infinities and not-a-number, of which the
+/// last three become a multiple of 256. Made of operations that vectors have.
+#[inline(always)]
+pub(crate) fn truncate_level(value: f32) -> i32 {
+    let magnitude = value.abs();
+    let shifted = magnitude + 12_582_912.0;
+    let above = i32::from(shifted - 12_582_912.0 > magnitude);
+    let truncated = (shifted.to_bits() & 0x007f_ffff) as i32 - 0x0040_0000 - above;
+    let sign = value.to_bits() as i32 >> 31;
+    if magnitude < 4_194_303.0 {
+        (truncated ^ sign) - sign
+    } else {
+        i32::MIN
+    }
+}
+
+/// [`nearest_away`] within the limits of [`truncate_level`].
+#[inline(always)]
+pub(crate) fn nearest_away_level(value: f32) -> i32 {
+    truncate_level(value + 0.499_999_97_f32.copysign(value))
 }
 
 #[cfg(test)]
@@ -46,6 +69,23 @@ mod tests {
             let expected = value.round();
             let fits = (-2_147_483_648.0..2_147_483_648.0).contains(&expected);
             prop_assert_eq!(nearest_away(value), if fits { expected as i32 } else { i32::MIN });
+        }
+    }
+
+    #[test]
+    fn levels_are_truncated_alike() {
+        let check = |value: f32| {
+            assert_eq!(truncate_level(value), truncate(value), "{value}");
+            assert_eq!(nearest_away_level(value), nearest_away(value), "{value}");
+        };
+        for i in -1000..1000 {
+            for ulps in -3..=3 {
+                let value = i as f32 / 4.0;
+                check(f32::from_bits(value.to_bits().wrapping_add_signed(ulps)));
+            }
+        }
+        for value in [f32::NAN, f32::INFINITY, -f32::INFINITY, 4e6, -4e6, 1e-45] {
+            check(value);
         }
     }
 

@@ -7,6 +7,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::levels::build;
 use crate::tq2_0::{largest_magnitude, trit};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -25,7 +26,7 @@ struct Block {
 #[inline(always)]
 fn pack<const B: usize>(x: &[f32], inverse: f32) -> [u8; B] {
     let (rows, _) = x.as_chunks::<B>();
-    std::array::from_fn(|column| {
+    build(|column| {
         let digits = (0..5).fold(0, |digits, row| {
             digits * 3
                 + rows
@@ -48,6 +49,7 @@ fn unpack<const B: usize>(packed: &[u8; B], d: f32, y: &mut [f32]) {
 }
 
 /// Encodes whole blocks; importance has no influence.
+#[inline(always)]
 pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks_mut::<Block>(dst)) {
         let d = largest_magnitude(x);
@@ -60,6 +62,7 @@ pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8])
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

@@ -5,6 +5,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::levels::build;
+use crate::search::finite_magnitude;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -16,9 +18,11 @@ struct Block {
 
 /// The largest magnitude, not-a-number counting as whatever follows it.
 #[inline(always)]
-pub(crate) fn largest_magnitude(x: &[f32]) -> f32 {
-    x.iter()
-        .fold(0.0, |max, x| if max > x.abs() { max } else { x.abs() })
+pub(crate) fn largest_magnitude(x: &[f32; 256]) -> f32 {
+    finite_magnitude(x).unwrap_or_else(|| {
+        x.iter()
+            .fold(0.0, |max, x| if max > x.abs() { max } else { x.abs() })
+    })
 }
 
 /// The ternary level of a weight scaled to -1..=1, one half and above in magnitude away from zero. What is not
@@ -33,12 +37,13 @@ pub(crate) fn trit(scaled: f32) -> u8 {
 }
 
 /// Encodes whole blocks; importance has no influence.
+#[inline(always)]
 pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks_mut::<Block>(dst)) {
         let d = largest_magnitude(x);
         let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
         for (x, qs) in x.as_chunks::<128>().0.iter().zip(&mut block.qs) {
-            *qs = std::array::from_fn(|byte| {
+            *qs = build(|byte| {
                 (0..4)
                     .map(|level| trit(x[32 * level + byte] * inverse) << (2 * level))
                     .sum()
@@ -49,6 +54,7 @@ pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8])
 }
 
 /// Decodes whole blocks.
+#[inline(always)]
 pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
         let d = block.d.get();

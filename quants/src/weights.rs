@@ -1,5 +1,6 @@
 //! How much the error of each weight counts in the i-quant encoders.
 
+use crate::levels::each;
 use crate::search::error_weights;
 
 /// The `index`-th `N` weights of importance.
@@ -18,6 +19,6 @@ pub(crate) fn block_weights<const N: usize>(
 ) -> [f32; N] {
     match importance {
         Some(importance) => error_weights(x, importance, variance),
-        None => x.map(otherwise),
+        None => each(x, otherwise),
     }
 }

@@ -1,5 +1,9 @@
 //! Instruction sets: which one is used, and which functions of the codec table it replaces.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod dispatch;
+mod generic;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -90,9 +94,20 @@ pub(crate) fn specialize(isa: Isa, scalar: Codec) -> Codec {
     if !isa.is_available() {
         return scalar;
     }
-    match isa {
+    let functions = match isa {
+        // No kernel has a use for AVX-512 beyond AVX2 yet.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512 => x86_64::avx2::specialize(scalar),
-        _ => scalar,
+        Isa::Avx2 | Isa::Avx512 => x86_64::avx2::specialize(scalar.ty),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => aarch64::neon::specialize(scalar.ty),
+        _ => None,
+    };
+    match functions {
+        Some((encode_row, decode_row)) => Codec {
+            encode_row: Some(encode_row),
+            decode_row,
+            ..scalar
+        },
+        None => scalar,
     }
 }

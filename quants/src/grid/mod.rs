@@ -159,34 +159,6 @@ pub(crate) fn error_terms<const D: usize>(
     })
 }
 
-/// The inner loop of the search, which an instruction set may replace.
-pub(crate) trait Kernel {
-    /// The candidate with the smallest sum of [`error_terms`], the first of equals.
-    ///
-    /// Where no sum is below the largest finite number (infinite or NaN input, on which ggml aborts), it is
-    /// the first candidate.
-    fn nearest<const D: usize>(candidates: &[[u16; 8]], terms: &[[f32; 8]; D]) -> u16;
-}
-
-/// The specification.
-pub(crate) struct Portable;
-
-impl Kernel for Portable {
-    #[inline(always)]
-    fn nearest<const D: usize>(candidates: &[[u16; 8]], terms: &[[f32; 8]; D]) -> u16 {
-        let mut best = f32::MAX;
-        let mut nearest = candidates[0][0];
-        for &candidate in candidates.as_flattened() {
-            let sum = (0..D).fold(0.0, |sum, axis| sum + terms[axis][level::<D>(candidate, axis)]);
-            if sum < best {
-                best = sum;
-                nearest = candidate;
-            }
-        }
-        nearest
-    }
-}
-
 /// Puts into `ranked` the points at the `shells` smallest distinct distances from `here`, by distance and index.
 fn nearest_shells<const D: usize>(
     points: &[[i32; D]],

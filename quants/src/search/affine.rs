@@ -1,5 +1,6 @@
 //! A scale and a minimum: `x ≈ scale * level - min`.
 
+use crate::levels::each;
 use crate::round::nearest_int;
 
 /// The inverse scales to try: those that spread `max_level + first + step * i` levels over the
@@ -28,7 +29,7 @@ pub(crate) enum ErrorMeasure {
 }
 
 /// The outcome of [`fit_affine`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AffineFit {
     pub(crate) scale: f32,
     /// The offset to subtract; never negative, unless elements are not finite.
@@ -135,26 +136,6 @@ pub(crate) fn fit_affine<const N: usize>(
     AffineFit { scale, min: -min }
 }
 
-/// [`fit_affine`] for eight sub-blocks: the shape that instruction sets with eight lanes replace.
-pub(crate) type FitAffine8<const N: usize> = fn(
-    x: &[[f32; N]; 8],
-    weights: &[[f32; N]; 8],
-    max_level: i32,
-    candidates: Candidates,
-    levels: &mut [[u8; N]; 8],
-) -> [AffineFit; 8];
-
-/// The scalar [`FitAffine8`].
-pub(crate) fn fit_affine_8<const N: usize>(
-    x: &[[f32; N]; 8],
-    weights: &[[f32; N]; 8],
-    max_level: i32,
-    candidates: Candidates,
-    levels: &mut [[u8; N]; 8],
-) -> [AffineFit; 8] {
-    std::array::from_fn(|j| fit_affine(&x[j], &weights[j], max_level, candidates, &mut levels[j]))
-}
-
 /// The levels of a sub-block once its scale and minimum are rounded to what is stored. Those of the
 /// search stay where the stored scale is zero.
 #[inline(always)]
@@ -165,6 +146,6 @@ pub(crate) fn refine_affine<const N: usize>(
     levels: &mut [u8; N],
 ) {
     if scale != 0.0 {
-        *levels = x.map(|x| nearest_int((x + min) / scale).clamp(0, max_level) as u8);
+        *levels = each(x, |x| nearest_int((x + min) / scale).clamp(0, max_level) as u8);
     }
 }

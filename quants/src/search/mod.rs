@@ -9,11 +9,12 @@ mod positive;
 mod symmetric;
 
 pub(crate) use affine::{
-    AffineFit, Candidates, ErrorMeasure, FitAffine8, IMPORTANCE_CANDIDATES, fit_affine, fit_affine_8,
-    refine_affine,
+    AffineFit, Candidates, ErrorMeasure, IMPORTANCE_CANDIDATES, fit_affine, refine_affine,
 };
 pub(crate) use positive::fit_positive;
-pub(crate) use symmetric::{descend_symmetric, fit_symmetric, refine_symmetric, signed_extreme};
+pub(crate) use symmetric::{
+    descend_symmetric, fit_symmetric, refine_symmetric, signed_extreme, signed_extreme_of,
+};
 
 /// A sub-block whose largest magnitude is below this is taken for zero.
 pub(crate) const NEGLIGIBLE: f32 = 1e-15;
@@ -39,6 +40,16 @@ pub(crate) fn error_weights<const N: usize>(x: &[f32; N], importance: &[f32; N],
 pub(crate) fn largest(x: &[f32]) -> f32 {
     x.iter()
         .fold(0.0, |largest, &x| if x > largest { x } else { largest })
+}
+
+/// The largest magnitude of finite elements; `None` if one is not finite. In whatever order: that of integers does
+/// not matter.
+#[inline(always)]
+pub(crate) fn finite_magnitude<const N: usize>(x: &[f32; N]) -> Option<f32> {
+    let bits = x
+        .iter()
+        .fold(0, |largest, x| (x.to_bits() & 0x7fff_ffff).max(largest));
+    (bits < 0x7f80_0000).then(|| f32::from_bits(bits))
 }
 
 /// The smallest and the largest of `x`.

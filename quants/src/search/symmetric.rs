@@ -1,6 +1,7 @@
 //! A scale for levels around zero: `x ≈ scale * (level - max_level)`.
 
 use super::NEGLIGIBLE;
+use crate::levels::each;
 use crate::round::nearest_int;
 
 /// The element of largest magnitude, with its sign; zero for an empty or all-zero sub-block.
@@ -15,6 +16,23 @@ pub(crate) fn signed_extreme(x: &[f32]) -> f32 {
         }
     }
     extreme
+}
+
+/// [`signed_extreme`], in operations that vectors have.
+#[inline(always)]
+pub(crate) fn signed_extreme_of<const N: usize>(x: &[f32; N]) -> f32 {
+    match super::finite_magnitude(x) {
+        None => signed_extreme(x),
+        Some(0.0) => 0.0,
+        Some(largest) => {
+            let mut first = N as u32;
+            for (i, x) in x.iter().enumerate() {
+                let candidate = if x.abs() == largest { i as u32 } else { N as u32 };
+                first = first.min(candidate);
+            }
+            x[first as usize]
+        }
+    }
 }
 
 /// The signed levels of `x` for an inverse scale, in `-max_level..max_level`.
@@ -125,7 +143,7 @@ pub(crate) fn refine_symmetric<const N: usize>(
     levels: &mut [u8; N],
 ) {
     if scale != 0.0 {
-        *levels = x.map(|x| {
+        *levels = each(x, |x| {
             let level = nearest_int(x / scale).clamp(-max_level, max_level - 1);
             (level + max_level) as u8
         });

@@ -1,3 +1,3 @@
 //! Kernels for x86-64.
 
-pub(crate) mod avx2;
+pub(super) mod avx2;

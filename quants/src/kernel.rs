@@ -1,0 +1,170 @@
+//! The inner loops of the encoders that an instruction set may replace.
+//!
+//! A format's `encode_row_with` takes a [`Kernel`]; [`Scalar`] is the specification of all others.
+
+use crate::grid::level;
+use crate::iq1::{Split, Sums};
+use crate::search::{self, AffineFit, Candidates};
+
+/// The search for the nearest point of a codebook.
+pub(crate) trait Nearest {
+    /// The candidate with the smallest sum of [`crate::grid::error_terms`], the first of equals.
+    ///
+    /// Where no sum is below the largest finite number (infinite or NaN input, on which ggml aborts), it is
+    /// the first candidate.
+    fn nearest<const D: usize>(candidates: &[[u16; 8]], terms: &[[f32; 8]; D]) -> u16;
+
+    /// [`Nearest::nearest`], and whether the sum of every other candidate is larger by more than `margin`. An
+    /// instruction set without a way to tell says no.
+    #[inline(always)]
+    fn clearly_nearest<const D: usize>(
+        candidates: &[[u16; 8]],
+        terms: &[[f32; 8]; D],
+        _margin: f32,
+    ) -> (u16, bool) {
+        (Self::nearest(candidates, terms), false)
+    }
+}
+
+/// How many sub-blocks or blocks the encoders give a kernel at once: enough to fill the lanes twice.
+pub(crate) const TILE: usize = 16;
+
+/// The inner loops.
+pub(crate) trait Kernel: Nearest {
+    /// [`search::fit_affine`] for each sub-block.
+    fn fit_affine<const N: usize>(
+        x: &[[f32; N]],
+        weights: &[[f32; N]],
+        max_level: i32,
+        candidates: Candidates,
+        levels: &mut [[u8; N]],
+        fits: &mut [AffineFit],
+    );
+
+    /// [`search::fit_symmetric`] for each sub-block.
+    fn fit_symmetric<const N: usize>(
+        x: &[[f32; N]],
+        max_level: i32,
+        weights: &[[f32; N]],
+        levels: &mut [[u8; N]],
+        scales: &mut [f32],
+    );
+
+    /// [`search::descend_symmetric`] for each sub-block.
+    fn descend_symmetric<const N: usize>(
+        x: &[[f32; N]],
+        max_level: i32,
+        levels: &mut [[u8; N]],
+        scales: &mut [f32],
+    );
+
+    /// [`search::fit_positive`] for each sub-block.
+    fn fit_positive<const N: usize>(
+        x: &[[f32; N]],
+        max_level: i32,
+        weights: &[[f32; N]],
+        levels: &mut [[u8; N]],
+        scales: &mut [f32],
+    );
+
+    /// [`crate::iq4_nl::fit_scale`] for each block.
+    fn fit_nonlinear(x: &[[f32; 32]], weights: &[[f32; 32]], scales: &mut [f32]);
+
+    /// [`crate::iq1::best_split`].
+    fn best_split(sums_x: &Sums<32>, sums_w: &Sums<32>) -> Option<Split<1>>;
+
+    /// [`crate::iq1::best_split_of_halves`].
+    fn best_split_of_halves(sums_x: &[Sums<16>; 2], sums_w: &[Sums<16>; 2]) -> Option<Split<2>>;
+}
+
+/// One sub-block, one candidate after another.
+pub(crate) struct Scalar;
+
+impl Nearest for Scalar {
+    #[inline(always)]
+    fn nearest<const D: usize>(candidates: &[[u16; 8]], terms: &[[f32; 8]; D]) -> u16 {
+        let mut best = f32::MAX;
+        let mut nearest = candidates[0][0];
+        for &candidate in candidates.as_flattened() {
+            let sum = (0..D).fold(0.0, |sum, axis| sum + terms[axis][level::<D>(candidate, axis)]);
+            if sum < best {
+                best = sum;
+                nearest = candidate;
+            }
+        }
+        nearest
+    }
+}
+
+// The searches are not inlined here: the encoders of other instruction sets come back to the same compiled code
+// where the outcome is not a number.
+impl Kernel for Scalar {
+    #[inline(never)]
+    fn fit_affine<const N: usize>(
+        x: &[[f32; N]],
+        weights: &[[f32; N]],
+        max_level: i32,
+        candidates: Candidates,
+        levels: &mut [[u8; N]],
+        fits: &mut [AffineFit],
+    ) {
+        for (j, fit) in fits.iter_mut().enumerate() {
+            *fit = search::fit_affine(&x[j], &weights[j], max_level, candidates, &mut levels[j]);
+        }
+    }
+
+    #[inline(never)]
+    fn fit_symmetric<const N: usize>(
+        x: &[[f32; N]],
+        max_level: i32,
+        weights: &[[f32; N]],
+        levels: &mut [[u8; N]],
+        scales: &mut [f32],
+    ) {
+        for (j, scale) in scales.iter_mut().enumerate() {
+            *scale = search::fit_symmetric(&x[j], max_level, &weights[j], &mut levels[j]);
+        }
+    }
+
+    #[inline(never)]
+    fn descend_symmetric<const N: usize>(
+        x: &[[f32; N]],
+        max_level: i32,
+        levels: &mut [[u8; N]],
+        scales: &mut [f32],
+    ) {
+        for (j, scale) in scales.iter_mut().enumerate() {
+            *scale = search::descend_symmetric(&x[j], max_level, &mut levels[j]);
+        }
+    }
+
+    #[inline(never)]
+    fn fit_positive<const N: usize>(
+        x: &[[f32; N]],
+        max_level: i32,
+        weights: &[[f32; N]],
+        levels: &mut [[u8; N]],
+        scales: &mut [f32],
+    ) {
+        for (j, scale) in scales.iter_mut().enumerate() {
+            *scale = search::fit_positive(&x[j], max_level, &weights[j], &mut levels[j]);
+        }
+    }
+
+    #[inline(never)]
+    fn fit_nonlinear(x: &[[f32; 32]], weights: &[[f32; 32]], scales: &mut [f32]) {
+        for (j, scale) in scales.iter_mut().enumerate() {
+            *scale = crate::iq4_nl::fit_scale(&x[j], &weights[j]);
+        }
+    }
+
+    #[inline(never)]
+    fn best_split(sums_x: &Sums<32>, sums_w: &Sums<32>) -> Option<Split<1>> {
+        crate::iq1::best_split(sums_x, sums_w)
+    }
+
+    #[inline(never)]
+    fn best_split_of_halves(sums_x: &[Sums<16>; 2], sums_w: &[Sums<16>; 2]) -> Option<Split<2>> {
+        crate::iq1::best_split_of_halves(sums_x, sums_w)
+    }
+}
