@@ -5,6 +5,7 @@
 //! to every output that wants them, at offsets that the plans fix. Pieces are independent, so threads
 //! take them as they come and the bytes do not depend on who took which, nor on the size of a piece.
 
+mod flush;
 mod jobs;
 mod journal;
 mod memory;
@@ -20,6 +21,7 @@ use crate::plan::OutputPlan;
 use crate::source::Source;
 use crate::{Error, Result};
 
+use flush::Flushing;
 pub use jobs::{Job, Piece, jobs, pieces};
 pub use memory::DEFAULT_MAX_MEMORY;
 pub use resume::{Finished, execute_resumable};
@@ -71,11 +73,24 @@ pub trait Sink: Sync {
     /// # Errors
     /// When they cannot be kept.
     fn write(&self, output: usize, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Brings what was written to output `output` so far to disk. Called now and then, from a thread of its own.
+    ///
+    /// # Errors
+    /// When the system cannot.
+    fn flush(&self, output: usize) -> Result<()> {
+        let _ = output;
+        Ok(())
+    }
 }
 
 impl Sink for [Writer] {
     fn write(&self, output: usize, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         Ok(self[output].write_at(tensor, offset, bytes)?)
+    }
+
+    fn flush(&self, output: usize) -> Result<()> {
+        Ok(self[output].flush()?)
     }
 }
 
@@ -139,8 +154,14 @@ pub fn run(
         .build()
         .map_err(|e| Error::Request(format!("cannot start {threads} threads: {e}")))?;
     on_progress(Progress { done: 0, total });
-    pool.broadcast(|_| {
-        let mut worker = Worker::new(source, sink);
+    let wanted_by = jobs
+        .iter()
+        .flat_map(|job| &job.targets)
+        .flat_map(|t| &t.wanted_by);
+    let outputs = wanted_by.map(|(output, _)| output + 1).max().unwrap_or(0);
+    let sink = Flushing::new(sink, outputs);
+    let work = || {
+        let mut worker = Worker::new(source, &sink);
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(piece) = pieces.get(index) else { break };
@@ -163,9 +184,16 @@ pub fn run(
                 }
             }
         }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| sink.flush_batches());
+        // Also where a thread panics: otherwise the scope would wait for ever.
+        let _end = sink.finish_when_dropped();
+        pool.broadcast(|_| work());
     });
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some((_, error)) => Err(error),
+    let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match failure.map(|(_, error)| error).or(sink.into_failure()) {
+        Some(error) => Err(error),
         None => Ok(()),
     }
 }

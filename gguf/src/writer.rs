@@ -187,6 +187,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Brings what was written so far to disk.
+    ///
+    /// # Errors
+    /// When the system cannot.
+    pub fn flush(&self) -> Result<()> {
+        self.file.file.sync_data().map_err(|e| self.io(e))
+    }
+
     /// Syncs the file and publishes it under its name.
     ///
     /// # Errors

@@ -209,4 +209,11 @@ impl Sink for Noted<'_> {
             }
         }
     }
+
+    fn flush(&self, output: usize) -> Result<()> {
+        match &self.states[output] {
+            State::Published => Ok(()),
+            State::Writing(writer) => Ok(writer.flush()?),
+        }
+    }
 }
