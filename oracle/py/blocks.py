@@ -13,6 +13,10 @@ the types that they have. Arrays travel as raw files in DIR:
         blocks.bin -> stock.f32 [, numpy.f32]
     {"op": "validate", "type": ID}
         blocks.bin -> valid.bin, one byte a block
+    {"op": "time", "work": "encode" or "decode", "type": ID, "rows": N, "row_len": N, "importance": BOOL,
+     "seconds": S}
+        rows.f32 [, importance.f32] or blocks.bin -> seconds of processor time
+        of the shortest of as many calls as fit in S
 """
 import ctypes as C, json, os, pathlib, sys, time
 import numpy as np
@@ -84,10 +88,44 @@ def validate(job):
     return {}
 
 
+def shortest(limit, call):
+    call()
+    best, calls, begun = float("inf"), 0, time.perf_counter()
+    while calls < 3 or time.perf_counter() - begun < limit:
+        start = time.thread_time()
+        call()
+        best = min(best, time.thread_time() - start)
+        calls += 1
+    return best
+
+
+def timed(job):
+    ty, rows, row_len, limit = job["type"], job["rows"], job["row_len"], job["seconds"]
+    tr = stock.traits(ty)
+    other = ty not in STORED and libgguf.row_size(ty, row_len) > 0
+    if job["work"] == "decode":
+        blocks = np.fromfile(DIR / "blocks.bin", np.uint8)
+        x = np.empty(rows * row_len, np.float32)
+        if ty == 0:
+            return dict(stock=shortest(limit, lambda: np.copyto(x, blocks.view(np.float32))), libgguf=None)
+        to_float = C.CFUNCTYPE(None, P, P, C.c_int64)(tr.to_float)
+        return dict(stock=shortest(limit, lambda: to_float(blocks.ctypes.data, x.ctypes.data, x.size)),
+                    libgguf=None)
+    x = np.fromfile(DIR / "rows.f32", np.float32)
+    im = np.fromfile(DIR / "importance.f32", np.float32) if job["importance"] else None
+    im_data = None if im is None else im.ctypes.data
+    out = np.zeros(x.size // tr.block * tr.size, np.uint8)
+    first = shortest(limit, lambda: quantize(ty, x.ctypes.data, out.ctypes.data, 0, rows, row_len, im_data))
+    if not other:
+        return dict(stock=first, libgguf=None)
+    return dict(stock=first, libgguf=shortest(
+        limit, lambda: libgguf.quantize_rows_into_raw(ty, x, out, rows, row_len, im)))
+
+
 # ggml's IQ3_XXS encoder prints to standard output where a point is off its grid: answers go another way.
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 for line in sys.stdin:
     job = json.loads(line)
-    answer = dict(encode=encode, decode=decode, validate=validate)[job["op"]](job)
+    answer = dict(encode=encode, decode=decode, validate=validate, time=timed)[job["op"]](job)
     print(json.dumps(answer), file=answers, flush=True)

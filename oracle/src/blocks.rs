@@ -46,6 +46,26 @@ pub struct Decoded {
     pub seconds: f64,
 }
 
+/// What can be timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Encoding with an importance vector.
+    EncodeWithImportance,
+    /// Encoding without.
+    Encode,
+    /// Decoding.
+    Decode,
+}
+
+/// Seconds that the references took for one call, the shortest of several.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    /// Stock llama.cpp's library.
+    pub stock: f64,
+    /// libgguf's build, for the encoders that it has.
+    pub libgguf: Option<f64>,
+}
+
 impl Reference {
     /// Starts the process.
     pub fn start(python: &Python) -> Result<Self> {
@@ -133,6 +153,34 @@ impl Reference {
             },
             decoded: self.read_decoded(&answer)?,
             seconds: answer["seconds"].as_f64().unwrap_or_default(),
+        })
+    }
+
+    /// Times the references at encoding these rows, or decoding these blocks, for `limit` each.
+    #[allow(clippy::too_many_arguments, reason = "the job is this wide")]
+    pub fn time(
+        &mut self,
+        ty: TensorType,
+        work: Work,
+        rows: &[f32],
+        row_len: usize,
+        importance: &[f32],
+        blocks: &[u8],
+        limit: std::time::Duration,
+    ) -> Result<Timed> {
+        match work {
+            Work::Decode => std::fs::write(self.dir.path().join("blocks.bin"), blocks)?,
+            _ => self.write_floats("rows.f32", rows)?,
+        }
+        self.write_floats("importance.f32", importance)?;
+        let answer = self.ask(&json!({
+            "op": "time", "type": ty.id(), "rows": rows.len() / row_len, "row_len": row_len,
+            "work": if work == Work::Decode { "decode" } else { "encode" },
+            "importance": work == Work::EncodeWithImportance, "seconds": limit.as_secs_f64(),
+        }))?;
+        Ok(Timed {
+            stock: answer["stock"].as_f64().context("no time")?,
+            libgguf: answer["libgguf"].as_f64(),
         })
     }
 

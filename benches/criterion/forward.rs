@@ -1,0 +1,43 @@
+//! The forward pass on windows of tokens.
+
+use benches::models;
+use convert::pipeline::PipelineOptions;
+use convert::quantize::QuantizeOptions;
+use convert::recipe::Preset;
+use convert::source::GgufSource;
+use convert::table::{self, TableOptions};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use reference::Model;
+
+const WINDOW: u32 = 512;
+
+fn forward(criterion: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let model = dir.path().join("model.gguf");
+    models::write_llama(&model).expect("a model");
+    let source = GgufSource::open(&model).expect("a model");
+    let options = TableOptions {
+        lines: table::parse_lines("F16,Q8_0,Q4_K_M").expect("a list"),
+        directory: dir.path().to_path_buf(),
+        model: "bench".into(),
+        quantize: QuantizeOptions::new(Preset::Q8_0),
+    };
+    let planned = table::plan(&source, &options, None).expect("a plan");
+    table::execute(&source, &planned, &PipelineOptions::default(), &|_| {}).expect("files");
+    let tokens: Vec<u32> = (0..WINDOW)
+        .map(|i| i * 7919 % models::VOCABULARY as u32)
+        .collect();
+    let mut group = criterion.benchmark_group("forward");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(u64::from(WINDOW)));
+    for row in &planned {
+        let model = Model::load(&row.path).expect("a model");
+        group.bench_function(BenchmarkId::new("window of 512", row.line.name), |bencher| {
+            bencher.iter(|| model.forward(&[&tokens], 256..512, None).expect("logits"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, forward);
+criterion_main!(benches);
