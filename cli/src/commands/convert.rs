@@ -128,7 +128,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         if args.json {
             println!("{:#}", architectures::list_json());
         } else {
-            print!("{}", architectures::list());
+            crate::output::print(|out| out.write_all(architectures::list().as_bytes()))?;
         }
         return Ok(());
     }

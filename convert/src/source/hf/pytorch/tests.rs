@@ -136,7 +136,7 @@ fn malformed_pickles_are_refused() {
         b"h\x05.",
         b"Nr\xFF\xFF\xFF\xFF.",
         b"Na.",
-        b"}Ks.",
+        b"}s.",
         b"X\xFF\xFF\xFF\xFFa.",
         b"\x8d\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF.",
         b"(N0.",
