@@ -28,10 +28,7 @@ fn main() -> Result<()> {
         let folder = Path::new(&dir).join(name);
         let class = class(&folder).unwrap_or_else(|e| format!("({e})"));
         let converted = converted(&folder);
-        let distance = match &converted {
-            Ok(()) => distance(&folder),
-            Err(_) => Ok(None),
-        };
+        let distance = distance(&folder);
         let (equal, far) = (converted.is_ok(), distance.is_err());
         let shown = match &distance {
             Ok(None) => "-".to_owned(),

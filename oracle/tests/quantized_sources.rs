@@ -3,8 +3,7 @@
 //! the kind.
 //!
 //! `oracle/py/stock_digests.py LLAMA_CPP_SOURCES OUT_DIR/quantized auto` made the digests, of the directories
-//! that `oracle/py/quantized_models.py OUT_DIR` makes. `oracle/py/check_quantized.py OUT_DIR` compares the
-//! same directories with the libraries that publish the formats.
+//! that `oracle/py/quantized_models.py OUT_DIR` makes.
 
 use std::path::Path;
 

@@ -1,22 +1,12 @@
-//! DeepSeek: the first mixture of experts, and V2 and V3 with latent attention.
+//! DeepSeek V2 and V3: latent attention and a mixture of experts.
 
 use serde_json::{Map, Value};
 
 use super::experts::{EXPERTS, SCORE_BIAS, SHARED_EXPERTS};
 use super::hooks::without_further_blocks;
-use super::names::{DECODER, PERMUTED, Rule, Transform, copy, exact};
+use super::names::{DECODER, Rule, Transform, copy, exact};
 use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class, common};
 use crate::Result;
-use crate::tokenizer::{VocabKind, VocabRequest};
-
-pub(super) static DEEPSEEK: Architecture = Architecture {
-    gguf: "deepseek",
-    classes: &[class("DeepseekForCausalLM")],
-    rules: &[PERMUTED, DECODER, EXPERTS, SHARED_EXPERTS],
-    hyperparameters: first_keys,
-    vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe]),
-    ..PLAIN
-};
 
 pub(super) static DEEPSEEK2: Architecture = Architecture {
     gguf: "deepseek2",
@@ -98,19 +88,6 @@ fn of_the_model_proper(hp: &Hparams, name: String) -> Option<String> {
         return None;
     }
     without_further_blocks(hp, name)
-}
-
-fn first_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    common::text_model(hp, keys)?;
-    keys.set("rope.dimension_count", hp.head_dim()?);
-    keys.set("rope.scaling.type", "none");
-    keys.set("leading_dense_block_count", hp.u32(&["first_k_dense_replace"])?);
-    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
-    keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
-    keys.set("expert_weights_scale", 1f32);
-    keys.set("expert_count", hp.u32(&["n_routed_experts"])?);
-    keys.set("expert_shared_count", hp.u32(&["n_shared_experts"])?);
-    Ok(())
 }
 
 fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -24,26 +24,6 @@ pub(super) const EXPERTS: &[Rule] = &[
     ),
 ];
 
-/// Experts named as Mixtral's, which go into the output in the order of their numbers.
-pub(super) const NUMBERED_WEIGHTS: &[Rule] = &[
-    copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w1",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w2",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w3",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
-];
-
 /// What every token goes through beside its experts.
 pub(super) const SHARED_EXPERTS: &[Rule] = &[
     copy(

@@ -231,14 +231,6 @@ pub(super) static LFM2: Architecture = Architecture {
     ..PLAIN
 };
 
-pub(super) static LFM2_MOE: Architecture = Architecture {
-    gguf: "lfm2moe",
-    classes: &[class("Lfm2MoeForCausalLM")],
-    rules: &[LFM2_EXPERTS, LFM2_RULES, SHORT_CONVOLUTION, DECODER],
-    hyperparameters: lfm2_moe_keys,
-    ..PLAIN
-};
-
 const LFM2_RULES: &[Rule] = &[
     copy("model.embedding_norm", "token_embd_norm"),
     copy("model.layers.{}.operator_norm", "blk.{}.attn_norm"),
@@ -258,30 +250,6 @@ const SHORT_CONVOLUTION: &[Rule] = &[
         "model.layers.{}.conv.conv",
         "blk.{}.shortconv.conv",
         Transform::View(squeezed, None),
-    ),
-];
-
-const LFM2_EXPERTS: &[Rule] = &[
-    copy("model.layers.{}.feed_forward.gate", "blk.{}.ffn_gate_inp"),
-    exact(
-        "model.layers.{}.feed_forward.expert_bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
-    ),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.w1",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.w2",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.w3",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
     ),
 ];
 
@@ -311,20 +279,6 @@ fn lfm2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let inner = u32::try_from(inner)
         .map_err(|_| hp.error(format!("a feed-forward length of {inner} does not fit 32 bits")))?;
     keys.set("feed_forward_length", inner);
-    Ok(())
-}
-
-fn lfm2_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    common::text_model(hp, keys)?;
-    keys.set(
-        "attention.head_count_kv",
-        lfm2_attention(hp, |t| t == "full_attention")?,
-    );
-    keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
-    keys.set("leading_dense_block_count", hp.u32(&["num_dense_layers"])?);
-    keys.set("expert_gating_func", 2u32);
-    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
-    keys.set("shortconv.l_cache", hp.u32(&["conv_L_cache"])?);
     Ok(())
 }
 

@@ -6,10 +6,7 @@ use crate::Result;
 
 pub(super) static LLAMA4: Architecture = Architecture {
     gguf: "llama4",
-    classes: &[
-        class("Llama4ForCausalLM"),
-        class("Llama4ForConditionalGeneration"),
-    ],
+    classes: &[class("Llama4ForCausalLM")],
     rules: &[OWN, DECODER],
     hyperparameters,
     generated: rope::llama3_factors,

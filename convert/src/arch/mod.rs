@@ -191,7 +191,6 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &minicpm::MINICPM,
     &pangu::PANGU_EMBEDDED,
     &pangu::MAINCODER,
-    &deepseek::DEEPSEEK,
     &deepseek::DEEPSEEK2,
     &gpt_oss::GPT_OSS,
     &llama4::LLAMA4,
@@ -199,7 +198,6 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &mamba::MAMBA2,
     &moe::DOTS1,
     &moe::GLM4_MOE,
-    &moe::MINIMAX_M2,
     &dbrx::DBRX,
     &granite_hybrid::GRANITE_HYBRID,
     &qwen3next::QWEN3NEXT,
@@ -208,7 +206,6 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &hybrid::JAMBA,
     &hybrid::FALCON_H1,
     &hybrid::LFM2,
-    &hybrid::LFM2_MOE,
 ];
 
 /// Supported values of `architectures` in `config.json`, each with its `general.architecture`.

@@ -1,6 +1,6 @@
-//! Mixtures of experts that need little more than tables: Dots 1, GLM-4.5, Hunyuan, MiniMax-M2.
+//! Mixtures of experts that need little more than tables: Dots 1 and GLM-4.5.
 
-use super::experts::{self, EXPERTS, NUMBERED_WEIGHTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
+use super::experts::{self, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use super::hooks::predicting_layers;
 use super::names::{DECODER, HEAD_NORMS, Rule, copy};
 use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class, common};
@@ -86,19 +86,6 @@ pub(super) fn rotated(hp: &Hparams, default: f64) -> Result<u32> {
     let factor = hp.partial_rotary_factor()?.unwrap_or(default);
     Ok((f64::from(hp.head_dim()?) * factor) as u32)
 }
-
-pub(super) static MINIMAX_M2: Architecture = Architecture {
-    gguf: "minimax-m2",
-    classes: &[class("MiniMaxM2ForCausalLM")],
-    rules: &[DECODER, HEAD_NORMS, NUMBERED_WEIGHTS, SCORE_BIAS],
-    hyperparameters: |hp, keys| {
-        common::text_model(hp, keys)?;
-        keys.set("expert_feed_forward_length", hp.u32(&["intermediate_size"])?);
-        keys.set("rope.dimension_count", hp.u32(&["rotary_dim"])?);
-        Ok(())
-    },
-    ..PLAIN
-};
 
 pub(super) static DOTS1_TYPE: ModelType = ModelType {
     name: "dots1",

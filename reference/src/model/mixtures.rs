@@ -70,14 +70,6 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         },
     ),
     (
-        "deepseek",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Never,
-            ..USUAL
-        },
-    ),
-    (
         "dots1",
         Design {
             head_norms: HeadNorms::Each,
@@ -91,15 +83,6 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             head_norms: HeadNorms::Each,
             mlp_norm: "post_attention_norm",
             scoring: Scoring::Sigmoid,
-            ..USUAL
-        },
-    ),
-    (
-        "minimax-m2",
-        Design {
-            head_norms: HeadNorms::Whole,
-            scoring: Scoring::Sigmoid,
-            normalize: Normalize::Always,
             ..USUAL
         },
     ),

@@ -33,8 +33,7 @@ pub(crate) use run::Run;
 type Build = fn(&Loader<'_>) -> Result<Decoder>;
 
 /// The architectures with graphs of their own: `general.architecture` and what builds its graph. A new one is
-/// a file beside this one and a row here, or a row of [`dense::DESIGNS`] or
-/// [`mixtures::DESIGNS`].
+/// a file beside this one and a row here, or a row of [`dense::DESIGNS`] or [`mixtures::DESIGNS`].
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("baichuan", dense::baichuan),
     ("bert", bert::build),
@@ -45,7 +44,6 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("granitehybrid", hybrids::granite),
     ("jamba", hybrids::jamba),
     ("lfm2", hybrids::lfm2),
-    ("lfm2moe", hybrids::lfm2),
     ("llama", llama::build),
     ("llama4", llama4::build),
     ("mamba", mamba::build),
