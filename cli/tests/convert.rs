@@ -1,13 +1,14 @@
 //! `quantsmith convert` as a user meets it.
 
-mod common;
+mod support;
 
-use common::{model, plain, quantsmith, text};
 use serde_json::Value;
+use support::directory::{model, ramp};
+use support::{quantsmith, text};
 
 #[test]
 fn converts_and_names_the_file() {
-    let dir = model(plain);
+    let dir = model(ramp);
     let out = dir.path().join("out-{ftype}.gguf");
     quantsmith(&["convert", text(dir.path()), text(&out), "--outtype", "q8_0"])
         .assert()
@@ -34,7 +35,7 @@ fn converts_and_names_the_file() {
 
 #[test]
 fn presets_equal_converting_and_then_quantizing() {
-    let dir = model(plain);
+    let dir = model(ramp);
     let path = |name: &str| dir.path().join(name);
     for preset in ["Q4_0", "Q5_1", "IQ4_NL"] {
         let (f32_file, two, one) = (path("f32.gguf"), path("two.gguf"), path("one.gguf"));
@@ -61,7 +62,7 @@ fn a_weight_that_is_not_finite_stops_the_run() {
             if name.ends_with("mlp.up_proj.weight") && i == 67 {
                 bad
             } else {
-                plain(name, i)
+                ramp(name, i)
             }
         });
         let out = dir.path().join("out.gguf");
@@ -80,7 +81,7 @@ fn a_weight_that_is_not_finite_stops_the_run() {
 
 #[test]
 fn wrong_usage_and_lists() {
-    let dir = model(plain);
+    let dir = model(ramp);
     quantsmith(&["convert"]).assert().code(2);
     let run = quantsmith(&["convert", text(dir.path()), "--outtype", "q9"])
         .assert()
@@ -100,7 +101,7 @@ fn wrong_usage_and_lists() {
 
 #[test]
 fn dry_run_tells_the_size_without_weights() {
-    let dir = model(plain);
+    let dir = model(ramp);
     let out = dir.path().join("out.gguf");
     let size = || {
         let run = quantsmith(&[

@@ -1,13 +1,14 @@
 //! Where `convert` differs from the stock converter on purpose: one test for each line of docs/convert.md
 //! that no other test pins.
 
-mod common;
+mod support;
 
 use std::path::Path;
 
-use common::{Tensors, configure, model, plain, quantsmith, text};
 use gguf::{GgufFile, Metadata};
 use serde_json::json;
+use support::directory::{Tensors, configure, model, ramp};
+use support::{quantsmith, text};
 
 /// Converts to F32 and gives the metadata and what was said on standard error.
 fn convert(dir: &Path, more: &[&str]) -> (Metadata, String) {
@@ -37,7 +38,7 @@ fn refused(dir: &Path, more: &[&str], words: &[&str]) {
 fn a_weight_that_becomes_infinite_in_the_output_type_is_refused() {
     let dir = model(|name, i| match name.ends_with("mlp.up_proj.weight") && i == 67 {
         true => 1e6,
-        false => plain(name, i),
+        false => ramp(name, i),
     });
     refused(
         dir.path(),
@@ -50,14 +51,14 @@ fn a_weight_that_becomes_infinite_in_the_output_type_is_refused() {
 
 #[test]
 fn a_draft_model_is_refused() {
-    let dir = model(plain);
+    let dir = model(ramp);
     configure(dir.path(), "draft_vocab_size", json!(32));
     refused(dir.path(), &[], &["config.json", "draft"]);
 }
 
 #[test]
 fn a_key_that_cannot_be_overridden_is_refused() {
-    let dir = model(plain);
+    let dir = model(ramp);
     let overrides = dir.path().join("overrides.json");
     std::fs::write(&overrides, json!({"llama.block_count": 3}).to_string()).unwrap();
     refused(
@@ -69,7 +70,7 @@ fn a_key_that_cannot_be_overridden_is_refused() {
 
 #[test]
 fn the_license_can_be_overridden() {
-    let dir = model(plain);
+    let dir = model(ramp);
     std::fs::write(dir.path().join("README.md"), "---\nlicense: mit\n---\n").unwrap();
     let overrides = dir.path().join("overrides.json");
     std::fs::write(&overrides, json!({"general.license": "apache-2.0"}).to_string()).unwrap();
@@ -79,7 +80,7 @@ fn the_license_can_be_overridden() {
 
 #[test]
 fn a_card_that_is_not_yaml_is_ignored_with_a_warning() {
-    let dir = model(plain);
+    let dir = model(ramp);
     std::fs::write(dir.path().join("README.md"), "---\nlicense: [mit\n: }\n---\n").unwrap();
     let (metadata, said) = convert(dir.path(), &[]);
     assert_eq!(metadata.get_str("general.license"), None);
@@ -88,7 +89,7 @@ fn a_card_that_is_not_yaml_is_ignored_with_a_warning() {
 
 #[test]
 fn numbers_booleans_and_dates_in_a_card_are_taken_as_written() {
-    let dir = model(plain);
+    let dir = model(ramp);
     let card = "---\nversion: 1.10\nauthor: true\ndescription: 2024-01-02\n---\n";
     std::fs::write(dir.path().join("README.md"), card).unwrap();
     let (metadata, _) = convert(dir.path(), &[]);
@@ -99,7 +100,7 @@ fn numbers_booleans_and_dates_in_a_card_are_taken_as_written() {
 
 #[test]
 fn yarn_without_its_original_length_takes_the_models() {
-    let dir = model(plain);
+    let dir = model(ramp);
     configure(dir.path(), "max_position_embeddings", json!(2048));
     configure(
         dir.path(),
@@ -115,7 +116,7 @@ fn yarn_without_its_original_length_takes_the_models() {
 
 #[test]
 fn weights_of_64_bits_are_rounded_to_32() {
-    let dir = model(plain);
+    let dir = model(ramp);
     // The final norm in a file of its own, in double precision.
     let single = dir.path().join("model.safetensors");
     let bytes = std::fs::read(&single).unwrap();
@@ -146,7 +147,7 @@ fn weights_of_64_bits_are_rounded_to_32() {
 
 #[test]
 fn the_current_directory_gives_its_name() {
-    let dir = model(plain);
+    let dir = model(ramp);
     let named = dir.path().join("Some-Model");
     std::fs::create_dir(&named).unwrap();
     for file in [
@@ -167,7 +168,7 @@ fn the_current_directory_gives_its_name() {
 
 #[test]
 fn slashes_in_a_name_stay_out_of_the_path() {
-    let dir = model(plain);
+    let dir = model(ramp);
     let card = "---\nmodel_name: x\nbasename: ../../up\nversion: a/b\n---\n";
     std::fs::write(dir.path().join("README.md"), card).unwrap();
     quantsmith(&["convert", text(dir.path()), "--outtype", "f32"])

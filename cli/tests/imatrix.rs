@@ -1,19 +1,13 @@
 //! `quantsmith imatrix` as a user meets it, and importance in `quantize`.
 
-mod common;
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use assert_cmd::Command;
 use quantsmith::imatrix::{Entry, ImportanceMatrix};
-
-fn quantsmith(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("quantsmith").unwrap();
-    command.args(args);
-    command
-}
+use support::quantsmith;
 
 /// Standard output and error of a run that has to succeed.
 fn done(args: &[&str]) -> (String, String) {
@@ -25,7 +19,7 @@ fn done(args: &[&str]) -> (String, String) {
 
 /// A tiny model as GGUF, and a text of so many bytes.
 fn prepare(dir: &Path, bytes: usize) -> (String, String) {
-    let model = common::model(|name, i| {
+    let model = support::directory::model(|name, i| {
         let shift = name.len() as u64 * 31;
         ((i as u64 * 7919 + shift) % 1000) as f32 / 1000.0 - 0.5
     });

@@ -1,6 +1,6 @@
 //! Task scores of `quantsmith perplexity` against a computation of their own from all logits of every sequence.
 
-mod common;
+mod support;
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ struct Tiny {
 
 impl Tiny {
     fn new() -> Self {
-        let source = common::model(|name, i| {
+        let source = support::directory::model(|name, i| {
             let shift = name.len() as u64 * 131;
             ((i as u64 * 7919 + shift) % 997) as f32 / 400.0 - 1.2
         });

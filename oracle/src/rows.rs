@@ -132,7 +132,7 @@ pub const WEIGHTS: &[Kind] = &[
     Kind {
         name: "large",
         fill: |random, row| {
-            let scale = 10.0_f32.powi(random.below(15) as i32 + 2);
+            let scale = 10.0_f32.powi(random.below(10) as i32 + 2);
             each(row, || scale * random.gaussian());
         },
     },
@@ -175,12 +175,12 @@ pub const WEIGHTS: &[Kind] = &[
     },
 ];
 
-/// Weights so large that their squares overflow. Apart from the others, because some of ggml's
-/// encoders abort on them.
+/// Weights so large that products of sums of squares overflow, or the squares themselves. Apart from the
+/// others, because some of ggml's encoders abort on them.
 pub const HUGE: Kind = Kind {
     name: "huge",
     fill: |random, row| {
-        let scale = 10.0_f32.powi(random.below(8) as i32 + 30);
+        let scale = 10.0_f32.powi(random.below(26) as i32 + 12);
         each(row, || scale * random.gaussian().clamp(-3.4, 3.4));
     },
 };

@@ -1,6 +1,8 @@
 //! What tests of the command share.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+pub(crate) mod directory;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;

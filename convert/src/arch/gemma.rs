@@ -194,9 +194,7 @@ pub(super) static GEMMA_TYPE: ModelType = ModelType {
         ("max_position_embeddings", Default::Int(8192)),
         ("rms_norm_eps", Default::Float(1e-6)),
     ],
-    renames: &[],
-    derives_head_dim: false,
-    rope_theta: 10000.0,
+    ..ModelType::BLANK
 };
 
 pub(super) static GEMMA2_TYPE: ModelType = ModelType {
@@ -215,9 +213,7 @@ pub(super) static GEMMA2_TYPE: ModelType = ModelType {
         ("final_logit_softcapping", Default::Float(30.0)),
         ("attn_logit_softcapping", Default::Float(50.0)),
     ],
-    renames: &[],
-    derives_head_dim: false,
-    rope_theta: 10000.0,
+    ..ModelType::BLANK
 };
 
 pub(super) static GEMMA3_TEXT_TYPE: ModelType = ModelType {

@@ -110,19 +110,8 @@ pub(super) static GRANITE_TYPE: ModelType = ModelType {
 
 pub(super) static GRANITEMOE_TYPE: ModelType = ModelType {
     name: "granitemoe",
+    extends: Some(&GRANITE_TYPE),
     defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("embedding_multiplier", Default::Float(1.0)),
-        ("logits_scaling", Default::Float(1.0)),
-        ("residual_multiplier", Default::Float(1.0)),
-        ("attention_multiplier", Default::Float(1.0)),
         ("num_local_experts", Default::Int(8)),
         ("num_experts_per_tok", Default::Int(2)),
     ],
@@ -131,22 +120,7 @@ pub(super) static GRANITEMOE_TYPE: ModelType = ModelType {
 
 pub(super) static GRANITEMOESHARED_TYPE: ModelType = ModelType {
     name: "granitemoeshared",
-    defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("embedding_multiplier", Default::Float(1.0)),
-        ("logits_scaling", Default::Float(1.0)),
-        ("residual_multiplier", Default::Float(1.0)),
-        ("attention_multiplier", Default::Float(1.0)),
-        ("num_local_experts", Default::Int(8)),
-        ("num_experts_per_tok", Default::Int(2)),
-        ("shared_intermediate_size", Default::Int(0)),
-    ],
+    extends: Some(&GRANITEMOE_TYPE),
+    defaults: &[("shared_intermediate_size", Default::Int(0))],
     ..ModelType::BLANK
 };

@@ -85,9 +85,8 @@ pub(super) static LLAMA_TYPE: ModelType = ModelType {
         ("max_position_embeddings", Default::Int(2048)),
         ("rms_norm_eps", Default::Float(1e-6)),
     ],
-    renames: &[],
     derives_head_dim: true,
-    rope_theta: 10000.0,
+    ..ModelType::BLANK
 };
 
 pub(super) static MISTRAL_TYPE: ModelType = ModelType {
@@ -103,9 +102,7 @@ pub(super) static MISTRAL_TYPE: ModelType = ModelType {
         ("max_position_embeddings", Default::Int(131072)),
         ("rms_norm_eps", Default::Float(1e-6)),
     ],
-    renames: &[],
-    derives_head_dim: false,
-    rope_theta: 10000.0,
+    ..ModelType::BLANK
 };
 
 pub(super) static MIXTRAL_TYPE: ModelType = ModelType {
@@ -124,8 +121,8 @@ pub(super) static MIXTRAL_TYPE: ModelType = ModelType {
         ("num_local_experts", Default::Int(8)),
     ],
     renames: &[("num_experts", "num_local_experts")],
-    derives_head_dim: false,
     rope_theta: 1e6,
+    ..ModelType::BLANK
 };
 
 pub(super) static SMOLLM3_TYPE: ModelType = ModelType {

@@ -217,7 +217,7 @@ pub fn supported_classes() -> Vec<(&'static str, &'static str)> {
 }
 
 /// The architecture of a class and the class itself.
-pub(crate) fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'static Class)> {
+fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'static Class)> {
     for architecture in ARCHITECTURES {
         if let Some(class) = architecture.classes.iter().find(|c| c.name == name) {
             return Ok((architecture, class));
@@ -232,6 +232,40 @@ pub(crate) fn find(config_path: &Path, name: &str) -> Result<(&'static Architect
             known.join(", ")
         ),
     })
+}
+
+/// The architecture of a configuration, by the first class that it names.
+///
+/// # Errors
+/// [`Error::Input`] where it names none, or one that is not supported.
+pub(crate) fn of_config(
+    config_path: &Path,
+    config: &Map<String, Value>,
+) -> Result<(&'static Architecture, &'static Class)> {
+    let class = config.get("architectures").and_then(|a| a.get(0));
+    let class = class.and_then(Value::as_str).ok_or_else(|| Error::Input {
+        path: config_path.to_path_buf(),
+        message: "no class name in \"architectures\"".to_owned(),
+    })?;
+    find(config_path, class)
+}
+
+impl Architecture {
+    /// The completed hyperparameters of a configuration, and the variant of this architecture that they ask for.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming what is missing or malformed.
+    pub(crate) fn hyperparameters_of(
+        &'static self,
+        config_path: &Path,
+        config: Map<String, Value>,
+    ) -> Result<(&'static Self, Hparams)> {
+        let mut config = complete(config);
+        (self.hooks.prepare)(&mut config);
+        let hparams = Hparams::new(config_path.to_path_buf(), config)?;
+        let variant = (self.hooks.variant)(&hparams).unwrap_or(self);
+        Ok((variant, hparams))
+    }
 }
 
 /// The name table of a GGUF architecture, the rules that decide first at the front.
@@ -267,6 +301,8 @@ impl Default {
 #[derive(Debug)]
 pub(crate) struct ModelType {
     pub(crate) name: &'static str,
+    /// The type whose defaults this one has too.
+    pub(crate) extends: Option<&'static ModelType>,
     pub(crate) defaults: &'static [(&'static str, Default)],
     /// Other spellings: (found, meant).
     pub(crate) renames: &'static [(&'static str, &'static str)],
@@ -276,9 +312,15 @@ pub(crate) struct ModelType {
 }
 
 impl ModelType {
+    /// Its own defaults, and those of the types that it extends.
+    fn all_defaults(&'static self) -> impl Iterator<Item = &'static (&'static str, Default)> {
+        std::iter::successors(Some(self), |t| t.extends).flat_map(|t| t.defaults)
+    }
+
     /// Only the rotation's base, and nothing that is renamed or derived.
     const BLANK: Self = Self {
         name: "",
+        extends: None,
         defaults: &[],
         renames: &[],
         derives_head_dim: false,
@@ -287,7 +329,7 @@ impl ModelType {
 }
 
 /// Completes a configuration with the defaults of its model type.
-pub(crate) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
+fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
     let model_type = config.get("model_type").and_then(Value::as_str);
     let known = ARCHITECTURES.iter().flat_map(|a| a.model_types);
     let Some(model_type) = known.into_iter().find(|t| Some(t.name) == model_type) else {
@@ -298,7 +340,7 @@ pub(crate) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
             config.insert((*meant).to_owned(), value);
         }
     }
-    for (key, default) in model_type.defaults {
+    for (key, default) in model_type.all_defaults() {
         if !config.contains_key(*key) {
             config.insert((*key).to_owned(), default.value());
         }

@@ -115,9 +115,7 @@ pub(super) static QWEN2MOE_TYPE: ModelType = ModelType {
         ("num_experts_per_tok", Default::Int(4)),
         ("num_experts", Default::Int(60)),
     ],
-    renames: &[],
-    derives_head_dim: false,
-    rope_theta: 10000.0,
+    ..ModelType::BLANK
 };
 
 pub(super) static QWEN3MOE_TYPE: ModelType = ModelType {
@@ -136,6 +134,5 @@ pub(super) static QWEN3MOE_TYPE: ModelType = ModelType {
         ("num_local_experts", Default::Int(128)),
     ],
     renames: &[("num_experts", "num_local_experts")],
-    derives_head_dim: false,
-    rope_theta: 10000.0,
+    ..ModelType::BLANK
 };

@@ -42,7 +42,5 @@ pub(super) static QWEN3_TYPE: ModelType = ModelType {
         ("max_position_embeddings", Default::Int(32768)),
         ("rms_norm_eps", Default::Float(1e-6)),
     ],
-    renames: &[],
-    derives_head_dim: false,
-    rope_theta: 10000.0,
+    ..ModelType::BLANK
 };

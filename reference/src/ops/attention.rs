@@ -200,6 +200,11 @@ fn block(
 
 /// e^(x - max) divided by their sum, in place.
 pub(crate) fn softmax(x: &mut [f32]) {
+    softmax_of(x);
+}
+
+/// The same; gives the maximum and the sum.
+fn softmax_of(x: &mut [f32]) -> (f32, f64) {
     let max = max(x);
     let mut sums = [0.0f32; LANES];
     let (chunks, rest) = x.as_chunks_mut::<LANES>();
@@ -218,17 +223,14 @@ pub(crate) fn softmax(x: &mut [f32]) {
     for x in x {
         *x *= scale;
     }
+    (max, sum)
 }
 
 /// The same with one more number, which only takes its share.
 fn softmax_with(x: &mut [f32], sink: f32) {
-    let max = max(x);
-    softmax(x);
-    // What softmax divided by is e^(largest - max) over the largest share.
-    let largest = x.iter().fold(0f32, |m, &x| m.max(x));
-    let others = 1.0 / f64::from(largest);
-    let kept = others / (others + f64::from(sink - max).exp());
-    x.iter_mut().for_each(|x| *x *= kept as f32);
+    let (max, sum) = softmax_of(x);
+    let kept = (sum / (sum + f64::from(sink - max).exp())) as f32;
+    x.iter_mut().for_each(|x| *x *= kept);
 }
 
 /// The largest element (NaN is passed over); negative infinity of nothing.

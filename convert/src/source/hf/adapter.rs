@@ -21,7 +21,7 @@ use super::pytorch::PytorchFile;
 use super::safetensors::SafetensorsFile;
 use super::tensor_file::TensorFile;
 use super::{OutType, QUANTIZATION_VERSION, read_bytes, read_values};
-use crate::arch::{self, Hparams, Rows};
+use crate::arch::{self, Rows};
 use crate::metadata::{General, ParameterCount};
 use crate::source::{Source, SourceTensor};
 use crate::{Error, Result};
@@ -95,19 +95,8 @@ impl AdapterSource {
         let base = base_directory(options, &config).map_err(input)?;
         let base_path = base.join("config.json");
         let base_config = crate::json::read_object(&base_path)?;
-        let class = base_config
-            .get("architectures")
-            .and_then(|a| a.get(0))
-            .and_then(Value::as_str)
-            .ok_or_else(|| Error::Input {
-                path: base_path.clone(),
-                message: "no class name in \"architectures\"".to_owned(),
-            })?;
-        let (architecture, class) = arch::find(&base_path, class)?;
-        let mut base_config = arch::complete(base_config);
-        (architecture.hooks.prepare)(&mut base_config);
-        let hparams = Hparams::new(base_path, base_config)?;
-        let architecture = (architecture.hooks.variant)(&hparams).unwrap_or(architecture);
+        let (architecture, class) = arch::of_config(&base_path, &base_config)?;
+        let (architecture, hparams) = architecture.hyperparameters_of(&base_path, base_config)?;
 
         let file = open_weights(dir)?;
         let (changed, a_of) = pairs(file.as_ref())?;

@@ -26,7 +26,7 @@ pub use self::outtype::OutType;
 use self::parts::Parts;
 use self::quantized::QuantConfig;
 use super::{Source, SourceTensor};
-use crate::arch::{self, Hparams, Keys};
+use crate::arch::{self, Keys};
 use crate::metadata::{General, ParameterCount};
 use crate::tokenizer;
 use crate::{Error, Result};
@@ -83,21 +83,9 @@ impl HfSource {
             });
         }
         let config = crate::json::read_object(&config_path)?;
-        let input = |message: String| Error::Input {
-            path: config_path.clone(),
-            message,
-        };
-        let class = config
-            .get("architectures")
-            .and_then(|a| a.get(0))
-            .and_then(Value::as_str)
-            .ok_or_else(|| input("no class name in \"architectures\"".to_owned()))?;
-        let (architecture, class) = arch::find(&config_path, class)?;
+        let (architecture, class) = arch::of_config(&config_path, &config)?;
         let quantization = QuantConfig::find(dir, &config)?;
-        let mut config = arch::complete(config);
-        (architecture.hooks.prepare)(&mut config);
-        let mut hparams = Hparams::new(config_path.clone(), config)?;
-        let architecture = (architecture.hooks.variant)(&hparams).unwrap_or(architecture);
+        let (architecture, mut hparams) = architecture.hyperparameters_of(&config_path, config)?;
 
         let mut parts = match Parts::open(dir, options.headers_suffice) {
             // A vocabulary needs no weights, though their type is noted when they are there.

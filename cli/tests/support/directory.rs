@@ -1,11 +1,7 @@
-//! A tiny model directory, and how to run the command on it.
-
-// Each test file uses a part.
-#![allow(dead_code)]
+//! A tiny Hugging Face directory.
 
 use std::path::Path;
 
-use assert_cmd::Command;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -73,18 +69,9 @@ pub(crate) fn model(weight: impl Fn(&str, usize) -> f32) -> TempDir {
     dir
 }
 
-pub(crate) fn plain(_: &str, i: usize) -> f32 {
+/// Weights that are none of the formats' levels.
+pub(crate) fn ramp(_: &str, i: usize) -> f32 {
     ((i * 37) % 101) as f32 / 64.0 - 0.75
-}
-
-pub(crate) fn quantsmith(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("quantsmith").unwrap();
-    command.args(args);
-    command
-}
-
-pub(crate) fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// A safetensors file in the making.
