@@ -18,13 +18,24 @@ pub(crate) const DOWN: [f32; 3] = [-DELTA - 1.0, -DELTA, 1.0 - DELTA];
 /// order. Not-a-number goes to the ends.
 #[inline(always)]
 pub(crate) fn ascending<const N: usize>(x: &[f32; N]) -> [u8; N] {
-    let mut keys: [u64; N] = std::array::from_fn(|i| {
-        let bits = (x[i] + 0.0).to_bits();
-        let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
-        u64::from(ordered) << 8 | i as u64
+    // In two's complement, whose order is that of the weights.
+    let keys: [i32; N] = std::array::from_fn(|i| {
+        let bits = (x[i] + 0.0).to_bits() as i32;
+        bits ^ (bits >> 31) & i32::MAX
     });
-    keys.sort_unstable();
-    keys.map(|key| key as u8)
+    // How many come before each: counted, not sorted, since that is the same work for every block.
+    let mut ranks = [0i32; N];
+    for (j, &other) in keys.iter().enumerate() {
+        for (i, rank) in ranks.iter_mut().enumerate() {
+            let before = if j < i { other <= keys[i] } else { other < keys[i] };
+            *rank += i32::from(before);
+        }
+    }
+    let mut order = [0; N];
+    for (index, rank) in ranks.into_iter().enumerate() {
+        order[rank as usize % N] = index as u8;
+    }
+    order
 }
 
 /// The levels of a block whose sorted weights are split before positions `first` and `second`; mirrored for
