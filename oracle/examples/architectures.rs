@@ -6,11 +6,14 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
+use convert::source::Source as _;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use reference::Model;
+use reference::{Model, Tokenizer};
 
 /// Largest distance of logits, relative to their root mean square, that counts as equal.
 const TOLERANCE: f64 = 1e-3;
+/// Tokens of the text that an embedding is of.
+const TOKENS: usize = 12;
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -29,7 +32,8 @@ fn main() -> Result<()> {
         let class = class(&folder).unwrap_or_else(|e| format!("({e})"));
         let converted = converted(&folder);
         let distance = distance(&folder);
-        let (equal, far) = (converted.is_ok(), distance.is_err());
+        let ids = ids(&folder);
+        let (equal, far) = (converted.is_ok() && ids.is_ok(), distance.is_err());
         let shown = match &distance {
             Ok(None) => "-".to_owned(),
             Ok(Some(d)) => format!("{d:.1e}"),
@@ -37,7 +41,7 @@ fn main() -> Result<()> {
         };
         let word = if equal { "equal" } else { "DIFFERS" };
         println!("{name:<22} {class:<36} {word:<10} {shown}");
-        for error in [converted.err(), distance.err()].into_iter().flatten() {
+        for error in [converted.err(), ids.err(), distance.err()].into_iter().flatten() {
             println!("    {error:#}");
         }
         failed += usize::from(!equal || far);
@@ -75,9 +79,37 @@ fn converted(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How far our logits are from those in the folder, where there are some.
+/// Whether our tokenizer gives the ids in the folder, where there are some.
+fn ids(folder: &Path) -> Result<()> {
+    let Ok(expected) = std::fs::read_to_string(folder.join("ids")) else {
+        return Ok(());
+    };
+    let texts = std::fs::read(folder.join("texts"))?;
+    let source = open(folder, OutType::F32)?;
+    let tokenizer = Tokenizer::from_metadata(source.metadata())?;
+    let (mut rest, mut lines) = (texts.as_slice(), expected.lines());
+    while let Some((length, tail)) = rest.split_first_chunk() {
+        let (text, tail) = tail.split_at(u32::from_le_bytes(*length) as usize);
+        let line = lines.next().context("fewer lines of ids than texts")?;
+        let wanted: Vec<u32> = line
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()?;
+        let got = tokenizer.encode(text, true, true);
+        ensure!(
+            got == wanted,
+            "{:?}: ids {got:?}, expected {wanted:?}",
+            String::from_utf8_lossy(text)
+        );
+        rest = tail;
+    }
+    Ok(())
+}
+
+/// How far our logits, or our embedding, are from those in the folder, where there are some.
 fn distance(folder: &Path) -> Result<Option<f64>> {
-    let expected = folder.join("logits");
+    let embedding = folder.join("embedding").is_file();
+    let expected = folder.join(if embedding { "embedding" } else { "logits" });
     if !expected.is_file() {
         return Ok(None);
     }
@@ -94,18 +126,23 @@ fn distance(folder: &Path) -> Result<Option<f64>> {
         .iter()
         .map(|b| f32::from_le_bytes(*b))
         .collect();
-    let count = expected.len() / model.vocabulary();
+    let count = match embedding {
+        true => TOKENS,
+        false => expected.len() / model.vocabulary(),
+    };
     let tokens: Vec<u32> = (0..count as u32).map(|i| (i * 29 + i * i * 7) % 300).collect();
-    let logits = model.forward(&[&tokens], 0..count, None)?;
+    let logits = match embedding {
+        true => model.embed(&[&tokens])?.concat(),
+        false => model.forward(&[&tokens], 0..count, None)?.data,
+    };
     ensure!(
-        logits.data.len() == expected.len(),
-        "{} logits, {} expected",
-        logits.data.len(),
+        logits.len() == expected.len(),
+        "{} numbers, {} expected",
+        logits.len(),
         expected.len()
     );
     let square = |x: f64| x * x;
     let difference: f64 = logits
-        .data
         .iter()
         .zip(&expected)
         .map(|(a, b)| square(f64::from(*a) - f64::from(*b)))

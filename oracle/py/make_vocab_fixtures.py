@@ -215,7 +215,29 @@ def llama_hf(folder):
     config(folder, "LlamaForCausalLM", "llama", vocab_size=422, bos_token_id=1, eos_token_id=2)
 
 
+def word_pieces(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(LINES, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    write(folder, tokenizer, tokenizer_class="BertTokenizer", do_lower_case=True)
+    config(folder, "BertModel", "bert", vocab_size=420)
+
+
+def xlm_roberta(folder):
+    sentence_piece(folder, "unigram")
+    (folder / "tokenizer.model").rename(folder / "sentencepiece.bpe.model")
+    config(folder, "XLMRobertaModel", "xlm-roberta", vocab_size=420)
+
+
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    for make in (llama3, qwen2, spm_bpe, spm_unigram, llama_hf):
+    for make in (llama3, qwen2, spm_bpe, spm_unigram, llama_hf, word_pieces, xlm_roberta):
         make(root / make.__name__)

@@ -15,6 +15,10 @@ pub fn request_for(config: &serde_json::Value) -> VocabRequest {
             space_prefix: Some(false),
             ..VocabRequest::new(&[VocabKind::SentencePiece])
         },
+        "XLMRobertaModel" => VocabRequest {
+            token_types: Some(2),
+            ..VocabRequest::new(&[VocabKind::XlmRoberta])
+        },
         "GPT2LMHeadModel" | "Qwen2MoeForCausalLM" => VocabRequest::new(&[VocabKind::Bpe]),
         _ => VocabRequest::llama(config),
     }

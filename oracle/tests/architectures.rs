@@ -58,10 +58,17 @@ fn make(fixture: &Value, dir: &Path) {
     let vocabulary = fixtures()
         .join("vocab")
         .join(fixture["tokenizer"].as_str().unwrap());
-    for name in ["tokenizer.json", "tokenizer.model"] {
+    for name in ["tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model"] {
         if vocabulary.join(name).is_file() {
             std::fs::copy(vocabulary.join(name), dir.join(name)).unwrap();
         }
+    }
+    if let Some(pooling) = fixture["pooling"].as_str() {
+        let modules = json!([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]);
+        std::fs::write(dir.join("modules.json"), modules.to_string()).unwrap();
+        std::fs::create_dir(dir.join("1_Pooling")).unwrap();
+        let config = json!({ "pooling_mode": pooling });
+        std::fs::write(dir.join("1_Pooling/config.json"), config.to_string()).unwrap();
     }
 }
 
@@ -86,12 +93,14 @@ fn check(path: &Path) -> Result<(), String> {
     if digest != fixture["sha256"].as_str().unwrap() {
         return Err("the converted file is not the stock converter's".to_owned());
     }
+    let embedding = path.with_extension("embedding");
     let logits = path.with_extension("logits");
     let architecture = source.metadata().architecture();
-    if !logits.is_file() || !reference::architectures().any(|a| a == architecture) {
+    let expected = [&embedding, &logits].into_iter().find(|p| p.is_file());
+    let Some(expected) = expected.filter(|_| reference::architectures().any(|a| a == architecture)) else {
         return Ok(());
-    }
-    let bytes = std::fs::read(logits).unwrap();
+    };
+    let bytes = std::fs::read(expected).unwrap();
     let expected: Vec<f32> = bytes
         .as_chunks()
         .0
@@ -101,11 +110,16 @@ fn check(path: &Path) -> Result<(), String> {
     let model = Model::load(&out).map_err(|e| e.to_string())?;
     let rows = expected.len() / model.vocabulary();
     let tokens: Vec<u32> = (0..TOKENS).map(|i| (i * 29 + i * i * 7) % 300).collect();
-    let got = model
-        .forward(&[&tokens], tokens.len() - rows..tokens.len(), None)
-        .map_err(|e| e.to_string())?;
+    let got = match embedding.is_file() {
+        true => model.embed(&[&tokens]).map(|vectors| vectors.concat()),
+        false => model
+            .forward(&[&tokens], tokens.len() - rows..tokens.len(), None)
+            .map(|matrix| matrix.data),
+    };
+    let got = got.map_err(|e| e.to_string())?;
+    assert_eq!(got.len(), expected.len());
     let square = |x: f64| x * x;
-    let pairs = got.data.iter().zip(&expected);
+    let pairs = got.iter().zip(&expected);
     let difference: f64 = pairs.map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
     let size: f64 = expected.iter().map(|b| square(f64::from(*b))).sum();
     match (difference / size).sqrt() {

@@ -62,6 +62,11 @@ fn sentencepiece_unigram_without_other_files() {
 }
 
 #[test]
+fn unigram_of_xlm_roberta() {
+    assert_equals_stock("xlm_roberta");
+}
+
+#[test]
 fn byte_fallback_from_tokenizer_json() {
     assert_equals_stock("llama_hf");
 }

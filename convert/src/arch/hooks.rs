@@ -17,6 +17,9 @@ pub(crate) struct Hooks {
     /// Blocks after those that the configuration counts: heads that predict further tokens. The iterator has
     /// the checkpoint's tensor names.
     pub(crate) more_blocks: fn(&Hparams, &mut dyn Iterator<Item = &str>) -> Result<u32>,
+    /// Names of a tensor that a checkpoint may hold several times; the first that comes counts, under the first
+    /// of these names.
+    pub(crate) one_of: &'static [&'static str],
     /// Whether also small matrices, such as a router's, get the type of the others.
     pub(crate) all_matrices: bool,
 }
@@ -27,6 +30,7 @@ impl Hooks {
         variant: |_| None,
         canonical: |_, name| Some(name),
         more_blocks: |_, _| Ok(0),
+        one_of: &[],
         all_matrices: false,
     };
 }

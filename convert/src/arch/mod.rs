@@ -6,6 +6,7 @@
 
 mod apertus;
 mod baichuan;
+mod bert;
 mod bloom;
 mod code;
 mod cohere;
@@ -48,6 +49,7 @@ mod rows;
 mod seed_oss;
 mod stablelm;
 mod starcoder2;
+mod t5;
 mod view;
 
 use std::path::Path;
@@ -191,6 +193,12 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &minicpm::MINICPM,
     &pangu::PANGU_EMBEDDED,
     &pangu::MAINCODER,
+    &bert::BERT,
+    &bert::DISTILBERT,
+    &bert::ROBERTA,
+    &bert::XLM_ROBERTA,
+    &t5::T5,
+    &t5::T5_ENCODER,
     &deepseek::DEEPSEEK2,
     &gpt_oss::GPT_OSS,
     &llama4::LLAMA4,
@@ -308,6 +316,7 @@ pub(crate) struct ModelType {
     pub(crate) renames: &'static [(&'static str, &'static str)],
     /// Whether a missing `head_dim` becomes `hidden_size / num_attention_heads`.
     pub(crate) derives_head_dim: bool,
+    /// The base of the rotation; 0 for models whose positions are not rotated.
     pub(crate) rope_theta: f64,
 }
 
@@ -325,6 +334,12 @@ impl ModelType {
         renames: &[],
         derives_head_dim: false,
         rope_theta: 10000.0,
+    };
+
+    /// The same without a rotation.
+    const UNROTATED: Self = Self {
+        rope_theta: 0.0,
+        ..Self::BLANK
     };
 }
 
@@ -357,7 +372,9 @@ fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
     if let (Some(heads), Some(Value::Null)) = (heads, config.get("num_key_value_heads")) {
         config.insert("num_key_value_heads".to_owned(), Value::from(heads));
     }
-    rope::standardize(&mut config, model_type.rope_theta);
+    if model_type.rope_theta > 0.0 {
+        rope::standardize(&mut config, model_type.rope_theta);
+    }
     config
 }
 

@@ -114,6 +114,44 @@ const CLASSES: &[Class] = &[
         ],
         replaces_post_processor: None,
     },
+    Class {
+        name: "BertTokenizer",
+        defaults: BERT_SPECIALS,
+        replaces_post_processor: None,
+    },
+    Class {
+        name: "DistilBertTokenizer",
+        defaults: BERT_SPECIALS,
+        replaces_post_processor: None,
+    },
+    Class {
+        name: "RobertaTokenizer",
+        defaults: ROBERTA_SPECIALS,
+        replaces_post_processor: None,
+    },
+    Class {
+        name: "XLMRobertaTokenizer",
+        defaults: ROBERTA_SPECIALS,
+        replaces_post_processor: None,
+    },
+];
+
+const BERT_SPECIALS: &[(&str, &str)] = &[
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
+
+const ROBERTA_SPECIALS: &[(&str, &str)] = &[
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
 ];
 
 /// Classes of model types whose directories often name none.
@@ -133,6 +171,10 @@ const CLASS_OF_MODEL_TYPE: &[(&str, &str)] = &[
     ("gpt2", "GPT2Tokenizer"),
     ("gpt_neox", "GPTNeoXTokenizer"),
     ("bloom", "BloomTokenizer"),
+    ("bert", "BertTokenizer"),
+    ("distilbert", "DistilBertTokenizer"),
+    ("roberta", "RobertaTokenizer"),
+    ("xlm-roberta", "XLMRobertaTokenizer"),
 ];
 
 /// What is replaced in decoded text when the configuration asks for a clean-up.

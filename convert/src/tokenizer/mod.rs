@@ -10,6 +10,7 @@ mod hf;
 mod pre;
 mod sentencepiece;
 mod special;
+mod unigram;
 mod vocab;
 
 use std::path::Path;
@@ -38,6 +39,14 @@ pub enum VocabKind {
     Phi3,
     /// `tokenizer.json` whose tokens are written as they are, without scores, as GGUF tokenizer model `llama`.
     Xverse,
+    /// `tokenizer.json` with word pieces, written as GGUF tokenizer model `bert`.
+    WordPiece,
+    /// `sentencepiece.bpe.model` of XLM-RoBERTa, written as GGUF tokenizer model `t5`.
+    XlmRoberta,
+    /// `tokenizer.model` or `spiece.model` of T5, written as GGUF tokenizer model `t5`.
+    T5,
+    /// `tokenizer.json` with a unigram model, written as GGUF tokenizer model `t5`.
+    Unigram,
     /// `tokenizer.model` of InternLM 2, which chats end with `<|im_end|>`.
     InternLm2,
 }
@@ -70,6 +79,8 @@ pub struct VocabRequest {
     pub space_prefix_for: Option<VocabKind>,
     /// Write `add_prefix_space` of `tokenizer_config.json`, where it is there, after everything else.
     pub space_prefix_from_config_last: bool,
+    /// `tokenizer.ggml.token_type_count`: before a vocabulary of word pieces, after any other.
+    pub token_types: Option<u32>,
     /// The number of tokens is rounded up to a multiple of this (0 and 1: it is not).
     pub multiple: u64,
     /// Set `tokenizer.ggml.add_bos_token` after everything else.
@@ -176,6 +187,13 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
             VocabKind::LlamaHf => llama_hf_vocab(&files, metadata)?,
             VocabKind::Bpe | VocabKind::Gpt2Class => byte_level_vocab(&files, metadata, request)?,
             VocabKind::Xverse => xverse_vocab(&files, metadata)?,
+            VocabKind::WordPiece => word_pieces_vocab(&files, metadata, request)?,
+            VocabKind::XlmRoberta => unigram::xlm_roberta(&files, request)?,
+            VocabKind::T5 => match unigram::t5(&files, request)? {
+                Some(vocabulary) => vocabulary,
+                None => sentencepiece_vocab(&files, metadata)?,
+            },
+            VocabKind::Unigram => unigram::from_json(&files, request)?,
             VocabKind::Phi3 => added_pieces_vocab(&files, metadata, kind)?,
             VocabKind::InternLm2 => added_pieces_vocab(&files, metadata, kind)?,
         });
@@ -217,11 +235,16 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     {
         metadata.set_in_place(ADD_SPACE_PREFIX, space);
     }
+    if let Some(count) = request.token_types {
+        metadata.set_in_place(TOKEN_TYPES, count);
+    }
     if let Some(add) = request.add_bos {
         metadata.set_in_place("tokenizer.ggml.add_bos_token", add);
     }
     Ok(vocabulary)
 }
+
+const TOKEN_TYPES: &str = "tokenizer.ggml.token_type_count";
 
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
@@ -230,6 +253,10 @@ fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
     let decoder = |tokenizer: &files::TokenizerJson| {
         let decoder = tokenizer.decoder.as_ref();
         decoder.and_then(|d| d.get("type")).and_then(Json::as_str) == Some("Sequence")
+    };
+    let model_is = |kind: &str| {
+        let tokenizer = files.tokenizer_json();
+        tokenizer.is_some_and(|tokenizer| tokenizer.model.kind.as_deref() == Some(kind))
     };
     match kind {
         VocabKind::SentencePiece | VocabKind::Phi3 | VocabKind::InternLm2 => {
@@ -244,6 +271,12 @@ fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
             model.kind.as_deref() == Some("BPE") && model.byte_fallback == Some(true) && decoder(tokenizer)
         }),
         VocabKind::Bpe | VocabKind::Xverse => files.tokenizer.is_some(),
+        VocabKind::WordPiece => model_is("WordPiece"),
+        VocabKind::Unigram => model_is("Unigram"),
+        VocabKind::XlmRoberta => files.dir.join(unigram::XLM_FILE).is_file(),
+        VocabKind::T5 => unigram::T5_FILES
+            .iter()
+            .any(|name| files.dir.join(name).is_file()),
     }
 }
 
@@ -259,6 +292,10 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
             VocabKind::Gpt2Class => "a tokenizer.json of the class GPT2Tokenizer",
             VocabKind::LlamaHf => "a tokenizer.json with byte fallback",
             VocabKind::Bpe => "a byte-level tokenizer.json",
+            VocabKind::WordPiece => "a tokenizer.json with word pieces",
+            VocabKind::XlmRoberta => "a SentencePiece sentencepiece.bpe.model",
+            VocabKind::T5 => "a SentencePiece tokenizer.model or spiece.model",
+            VocabKind::Unigram => "a tokenizer.json with a unigram model",
         })
         .collect();
     input_error(
@@ -311,6 +348,35 @@ fn byte_level_vocab(
 fn xverse_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
     let tokens = vocab::as_they_are(files, &HfTokenizer::load(files)?)?;
     scored_vocab(files, metadata, tokens, VocabKind::Xverse, Vec::new())
+}
+
+/// Word pieces with their beginnings marked instead of their continuations.
+fn word_pieces_vocab(
+    files: &VocabFiles,
+    mut metadata: Metadata,
+    request: &VocabRequest,
+) -> Result<Vocabulary> {
+    let hf = HfTokenizer::load(files)?;
+    let tokens = vocab::word_pieces(vocab::byte_level(files, &hf)?);
+    // Nothing depends on the name: word pieces are always split alike.
+    let pre = pre::find(files, &hf, request.pre_tokenizer.as_deref()).unwrap_or_else(|_| PreTokenizer {
+        name: "default".to_owned(),
+        found_by: FoundBy::Behaviour,
+    });
+    let n_vocab = tokens.len();
+    if let Some(count) = request.token_types {
+        metadata.set_in_place(TOKEN_TYPES, count);
+    }
+    write_tokens(&mut metadata, "bert", &pre.name, tokens);
+    let special = SpecialVocab::read(files, false, None, Some(n_vocab))?;
+    special.write(&mut metadata);
+    Ok(Vocabulary {
+        metadata,
+        n_vocab,
+        kind: VocabKind::WordPiece,
+        pre_tokenizer: Some(pre),
+        warnings: special.warnings,
+    })
 }
 
 fn llama_hf_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {

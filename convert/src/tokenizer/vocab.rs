@@ -42,6 +42,9 @@ impl TokenList {
     }
 }
 
+/// The score of an id that no token has.
+pub(super) const PADDING_SCORE: f32 = -10000.0;
+
 /// The text of an id that no token has.
 pub(super) fn padding_text(id: usize) -> String {
     format!("[PAD{id}]")
@@ -103,6 +106,20 @@ pub(super) fn byte_level(files: &VocabFiles, hf: &HfTokenizer) -> Result<TokenLi
         list.texts.push(text);
     }
     Ok(list)
+}
+
+/// Word pieces as GGUF has them: a piece that begins a word is marked with `▁`, one that continues it is not.
+pub(super) fn word_pieces(mut list: TokenList) -> TokenList {
+    for (text, kind) in list.texts.iter_mut().zip(&list.types) {
+        if *kind == TokenType::Control {
+            continue;
+        }
+        *text = match text.strip_prefix("##") {
+            Some(rest) => rest.to_owned(),
+            None => format!("▁{text}"),
+        };
+    }
+    list
 }
 
 /// The score of every token that has none of its own.

@@ -58,6 +58,8 @@ pub(super) struct Assembler<'a> {
     contents: Vec<Content>,
     numbered: IndexMap<Group, Numbered>,
     left_out: Vec<String>,
+    /// Whether the tensor of [`Hooks::one_of`](arch::Hooks::one_of) has come.
+    holds_one: bool,
 }
 
 impl<'a> Assembler<'a> {
@@ -71,6 +73,7 @@ impl<'a> Assembler<'a> {
         let (tensors, contents, numbered) = (Vec::new(), Vec::new(), IndexMap::new());
         Self {
             left_out: Vec::new(),
+            holds_one: false,
             parts,
             architecture,
             class,
@@ -154,12 +157,22 @@ impl<'a> Assembler<'a> {
         self.architecture.rules.iter().flat_map(|table| table.iter())
     }
 
+    /// Whether a tensor is there already under another of its names.
+    fn is_held(&self, name: &str) -> bool {
+        self.holds_one && self.architecture.hooks.one_of.contains(&name)
+    }
+
     fn map(&mut self, name: &str, at: (usize, usize)) -> Result<()> {
         let canonical = (self.architecture.hooks.canonical)(self.hparams, self.class.canonical(name));
-        let Some(canonical) = canonical else {
+        let Some(mut canonical) = canonical.filter(|name| !self.is_held(name)) else {
             self.left_out.push(name.to_owned());
             return Ok(());
         };
+        let one_of = self.architecture.hooks.one_of;
+        if one_of.contains(&canonical.as_str()) {
+            self.holds_one = true;
+            one_of[0].clone_into(&mut canonical);
+        }
         let matches = arch::resolve(self.architecture.rules, &canonical);
         if matches.is_empty() {
             return Err(self.fail(

@@ -6,23 +6,53 @@ mod proto;
 use serde_json::Value as Json;
 
 use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, json_optional, read_optional};
-use super::vocab::{TokenList, TokenType, looks_special, padding_text};
+use super::vocab::{PADDING_SCORE, TokenList, TokenType, looks_special, padding_text};
 use crate::Result;
 use proto::PieceType;
+pub(super) use proto::{Algorithm, Normalizer};
 
 /// The file's name.
 pub(super) const FILE: &str = "tokenizer.model";
 
-/// The score of an id that no file names.
-const PADDING_SCORE: f32 = -10000.0;
 /// The score of a token that was added to the model.
 const ADDED_SCORE: f32 = -1000.0;
 
+/// Pieces that SentencePiece has for itself: what it does not know, and the ends of a text.
+pub(super) const SPECIAL_PIECES: usize = 3;
+
+/// A model file.
+pub(super) struct Model {
+    pieces: Vec<proto::Piece>,
+    pub(super) algorithm: Algorithm,
+    pub(super) normalizer: Normalizer,
+}
+
+impl Model {
+    pub(super) fn read(files: &VocabFiles, name: &str) -> Result<Self> {
+        let path = files.dir.join(name);
+        let bytes =
+            read_optional(&path, MAX_VOCAB_BYTES)?.ok_or_else(|| input_error(&path, "file not found"))?;
+        let error = |e: proto::ProtoError| input_error(&path, e.to_string());
+        Ok(Self {
+            pieces: proto::pieces(&bytes, MAX_TOKENS).map_err(error)?,
+            algorithm: proto::algorithm(&bytes).map_err(error)?,
+            normalizer: proto::normalizer(&bytes).map_err(error)?,
+        })
+    }
+
+    pub(super) fn n_pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// The pieces, cut or padded to `n_vocab`.
+    pub(super) fn take_tokens(&mut self, n_vocab: usize) -> Slots {
+        Slots::of_pieces(std::mem::take(&mut self.pieces), n_vocab)
+    }
+}
+
 /// The tokens, as many as the configuration says, else as many as the model has.
 pub(super) fn tokens(files: &VocabFiles, warnings: &mut Vec<String>) -> Result<TokenList> {
-    let path = files.dir.join(FILE);
-    let bytes = read_optional(&path, MAX_VOCAB_BYTES)?.ok_or_else(|| input_error(&path, "file not found"))?;
-    let pieces = proto::pieces(&bytes, MAX_TOKENS).map_err(|e| input_error(&path, e.to_string()))?;
+    let Model { pieces, .. } = Model::read(files, FILE)?;
     // The first key is Gemma 3n's.
     let n_vocab = files
         .vocab_size(&["vocab_size_per_layer_input", "vocab_size"])?
@@ -57,10 +87,9 @@ pub(super) fn all_tokens(
     internlm2: bool,
     warnings: &mut Vec<String>,
 ) -> Result<AllTokens> {
-    let path = files.dir.join(FILE);
-    let bytes = read_optional(&path, MAX_VOCAB_BYTES)?.ok_or_else(|| input_error(&path, "file not found"))?;
-    let error = |e: proto::ProtoError| input_error(&path, e.to_string());
-    let pieces = proto::pieces(&bytes, MAX_TOKENS).map_err(error)?;
+    let Model {
+        pieces, normalizer, ..
+    } = Model::read(files, FILE)?;
     let n_vocab = files.vocab_size(&["vocab_size"])?.unwrap_or(pieces.len());
     let mut slots = Slots::of_pieces(pieces, n_vocab);
     if internlm2 {
@@ -106,7 +135,7 @@ pub(super) fn all_tokens(
     }
     Ok(AllTokens {
         tokens: slots.list(),
-        add_dummy_prefix: proto::add_dummy_prefix(&bytes).map_err(error)?,
+        add_dummy_prefix: normalizer.add_dummy_prefix,
         end_of_turn,
     })
 }
@@ -117,7 +146,7 @@ const END_OF_TURN: &str = "<|im_end|>";
 const NUL_STAND_IN: &str = "🐉";
 
 /// Tokens by id, each a padding token until something takes its place.
-struct Slots {
+pub(super) struct Slots {
     texts: Vec<String>,
     types: Vec<TokenType>,
     scores: Vec<f32>,
@@ -150,7 +179,7 @@ impl Slots {
         slots
     }
 
-    fn list(self) -> TokenList {
+    pub(super) fn list(self) -> TokenList {
         TokenList {
             texts: self.texts,
             types: self.types,
@@ -181,7 +210,7 @@ impl Slots {
 }
 
 /// `added_tokens.json`: texts with their ids.
-fn added_tokens(files: &VocabFiles, slots: &mut Slots, warnings: &mut Vec<String>) -> Result<()> {
+pub(super) fn added_tokens(files: &VocabFiles, slots: &mut Slots, warnings: &mut Vec<String>) -> Result<()> {
     let path = files.dir.join("added_tokens.json");
     let Some(document) = json_optional(&path)? else {
         return Ok(());

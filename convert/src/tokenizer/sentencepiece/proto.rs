@@ -51,22 +51,68 @@ pub(in crate::tokenizer) fn pieces(bytes: &[u8], limit: usize) -> Result<Vec<Pie
     Ok(pieces)
 }
 
-/// Whether the model puts a space before a text: `normalizer_spec.add_dummy_prefix`, which is on unless set.
-pub(in crate::tokenizer) fn add_dummy_prefix(bytes: &[u8]) -> Result<bool, ProtoError> {
-    let mut on = true;
+/// How a model takes text apart: `trainer_spec.model_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tokenizer) enum Algorithm {
+    Unigram,
+    PairMerges,
+    Other,
+}
+
+/// What a model does to a text before it takes it apart: `normalizer_spec`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tokenizer) struct Normalizer {
+    pub(in crate::tokenizer) charsmap: Vec<u8>,
+    pub(in crate::tokenizer) add_dummy_prefix: bool,
+    pub(in crate::tokenizer) remove_extra_whitespaces: bool,
+}
+
+/// The algorithm of a model, which is the unigram one unless it says otherwise.
+pub(in crate::tokenizer) fn algorithm(bytes: &[u8]) -> Result<Algorithm, ProtoError> {
+    let mut algorithm = Algorithm::Unigram;
+    inside(bytes, 2, |field| {
+        if let (3, Payload::Varint(kind)) = (field.number, &field.payload) {
+            algorithm = match kind {
+                1 => Algorithm::Unigram,
+                2 => Algorithm::PairMerges,
+                _ => Algorithm::Other,
+            };
+        }
+    })?;
+    Ok(algorithm)
+}
+
+/// The normalization of a model. Both switches are on unless they are set.
+pub(in crate::tokenizer) fn normalizer(bytes: &[u8]) -> Result<Normalizer, ProtoError> {
+    let mut found = Normalizer {
+        charsmap: Vec::new(),
+        add_dummy_prefix: true,
+        remove_extra_whitespaces: true,
+    };
+    inside(bytes, 3, |field| match (field.number, &field.payload) {
+        (2, Payload::Bytes(map)) => found.charsmap = map.to_vec(),
+        (3, Payload::Varint(value)) => found.add_dummy_prefix = *value != 0,
+        (4, Payload::Varint(value)) => found.remove_extra_whitespaces = *value != 0,
+        _ => {}
+    })?;
+    Ok(found)
+}
+
+/// Visits the fields of every message that is field `number` of the model.
+fn inside(bytes: &[u8], number: u64, mut visit: impl FnMut(&Field<'_>)) -> Result<(), ProtoError> {
     let mut fields = Fields::new(bytes, 0);
     while let Some(field) = fields.next()? {
-        let (3, Payload::Bytes(normalizer)) = (field.number, &field.payload) else {
+        if field.number != number {
             continue;
-        };
-        let mut inner = Fields::new(normalizer, field.offset);
-        while let Some(field) = inner.next()? {
-            if let (3, Payload::Varint(value)) = (field.number, &field.payload) {
-                on = *value != 0;
+        }
+        if let Payload::Bytes(message) = field.payload {
+            let mut inner = Fields::new(message, field.offset);
+            while let Some(field) = inner.next()? {
+                visit(&field);
             }
         }
     }
-    Ok(on)
+    Ok(())
 }
 
 fn read_piece(bytes: &[u8], offset: usize) -> Result<Piece, ProtoError> {

@@ -1,0 +1,234 @@
+//! Unigram vocabularies of SentencePiece: `sentencepiece.bpe.model` (XLM-RoBERTa), `spiece.model` (T5), and
+//! the same in a `tokenizer.json`. All of them become the GGUF tokenizer model `t5`.
+
+use base64::Engine as _;
+use gguf::{Array, Metadata, Value};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::files::{MAX_TOKENS, VocabFiles, input_error, parse_json};
+use super::hf::HfTokenizer;
+use super::sentencepiece::{self, Algorithm, Normalizer};
+use super::special::token_content;
+use super::vocab::{PADDING_SCORE, TokenList, TokenType, padding_text};
+use super::{ADD_SPACE_PREFIX, TOKEN_TYPES, VocabKind, VocabRequest, Vocabulary, special::SpecialVocab};
+use crate::Result;
+
+/// XLM-RoBERTa's file.
+pub(super) const XLM_FILE: &str = "sentencepiece.bpe.model";
+/// T5's files, the newer name first.
+pub(super) const T5_FILES: [&str; 2] = [sentencepiece::FILE, "spiece.model"];
+
+/// The token that a tokenizer without `unk_id` uses for what it does not know.
+const UNKNOWN: u64 = 3;
+
+/// The first tokens of XLM-RoBERTa, which stand before SentencePiece's own from the fourth on.
+const XLM_FIRST: [(&str, TokenType); 4] = [
+    ("<s>", TokenType::Control),
+    ("<pad>", TokenType::Control),
+    ("</s>", TokenType::Control),
+    ("<unk>", TokenType::Unknown),
+];
+
+/// XLM-RoBERTa's vocabulary from its SentencePiece file.
+pub(super) fn xlm_roberta(files: &VocabFiles, request: &VocabRequest) -> Result<Vocabulary> {
+    let mut model = sentencepiece::Model::read(files, XLM_FILE)?;
+    if model.algorithm != Algorithm::Unigram {
+        return Err(input_error(
+            &files.dir.join(XLM_FILE),
+            "not a unigram model, which this architecture needs",
+        ));
+    }
+    let n_vocab = model
+        .n_pieces()
+        .max(files.vocab_size(&["vocab_size"])?.unwrap_or(0));
+    let mut list = model.take_tokens(n_vocab).list();
+    // One token more in front, and the last one gives way.
+    let shift = |first: usize, len: usize| first.min(len)..len.saturating_sub(1).max(first.min(len));
+    let own = shift(sentencepiece::SPECIAL_PIECES, list.len());
+    list.texts = first_and(
+        XLM_FIRST.map(|(text, _)| text.to_owned()),
+        &list.texts[own.clone()],
+    );
+    list.types = first_and(XLM_FIRST.map(|(_, kind)| kind), &list.types[own.clone()]);
+    list.scores = list.scores.map(|scores| first_and([0.0; 4], &scores[own]));
+    write(
+        files,
+        list,
+        &model.normalizer,
+        VocabKind::XlmRoberta,
+        request,
+        Vec::new(),
+    )
+}
+
+fn first_and<T: Clone>(first: [T; 4], rest: &[T]) -> Vec<T> {
+    first.into_iter().chain(rest.iter().cloned()).collect()
+}
+
+/// T5's vocabulary from its SentencePiece file, or `None` when that is a model of pair merges.
+pub(super) fn t5(files: &VocabFiles, request: &VocabRequest) -> Result<Option<Vocabulary>> {
+    let found = T5_FILES.into_iter().find(|name| files.dir.join(name).is_file());
+    let Some(name) = found else {
+        return Err(input_error(&files.dir.join(T5_FILES[0]), "file not found"));
+    };
+    let mut model = sentencepiece::Model::read(files, name)?;
+    match model.algorithm {
+        Algorithm::PairMerges if name == sentencepiece::FILE => return Ok(None),
+        Algorithm::Unigram => {}
+        _ => {
+            return Err(input_error(
+                &files.dir.join(name),
+                "not a unigram model, which this architecture needs",
+            ));
+        }
+    }
+    let n_vocab = files.vocab_size(&["vocab_size"])?.unwrap_or(model.n_pieces());
+    if model.n_pieces() > n_vocab {
+        return Err(input_error(
+            &files.dir.join(name),
+            format!(
+                "{} tokens, config.json's `vocab_size` is {n_vocab}",
+                model.n_pieces()
+            ),
+        ));
+    }
+    let mut warnings = Vec::new();
+    let mut slots = model.take_tokens(n_vocab);
+    sentencepiece::added_tokens(files, &mut slots, &mut warnings)?;
+    let list = slots.list();
+    write(files, list, &model.normalizer, VocabKind::T5, request, warnings).map(Some)
+}
+
+/// `tokenizer.json` as far as only a unigram model has it.
+#[derive(Deserialize)]
+struct UnigramJson {
+    model: UnigramModel,
+}
+
+#[derive(Deserialize)]
+struct UnigramModel {
+    vocab: Vec<(String, f64)>,
+    #[serde(default)]
+    unk_id: Option<u64>,
+}
+
+/// A unigram vocabulary from `tokenizer.json`.
+pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vocabulary> {
+    let path = files.dir.join("tokenizer.json");
+    let Some((bytes, structure)) = &files.tokenizer else {
+        return Err(input_error(&path, "file not found"));
+    };
+    let parsed: UnigramJson = parse_json(&path, bytes)?;
+    let hf = HfTokenizer::load(files)?;
+    let (by_id, added) = (hf.by_id(), hf.added());
+    let n_base = hf.base_size();
+    let n_vocab = n_base.max(files.vocab_size(&["vocab_size"])?.unwrap_or(0));
+    if n_vocab > MAX_TOKENS {
+        return Err(input_error(&path, format!("more than {MAX_TOKENS} tokens")));
+    }
+    let named = files.tokenizer_config("unk_token").and_then(token_content);
+    let unknown = added
+        .iter()
+        .find(|(_, token)| Some(token.content.as_str()) == named)
+        .map_or(parsed.model.unk_id.unwrap_or(UNKNOWN), |(&id, _)| u64::from(id));
+    let mut list = TokenList::default();
+    let mut scores = Vec::with_capacity(n_vocab);
+    for id in 0..n_vocab {
+        let text = u32::try_from(id).ok().and_then(|id| by_id.get(&id));
+        let (Some(text), Some((_, score))) = (text.filter(|_| id < n_base), parsed.model.vocab.get(id))
+        else {
+            list.texts.push(padding_text(id));
+            list.types.push(TokenType::Unused);
+            scores.push(PADDING_SCORE);
+            continue;
+        };
+        list.types.push(if id as u64 == unknown {
+            TokenType::Unknown
+        } else if hf.is_special(text) {
+            TokenType::Control
+        } else if added.contains_key(&(id as u32)) {
+            TokenType::UserDefined
+        } else {
+            TokenType::Normal
+        });
+        list.texts.push(text.clone());
+        scores.push(*score as f32);
+    }
+    list.scores = Some(scores);
+    let flag = |key: &str| {
+        files
+            .tokenizer_config(key)
+            .and_then(Json::as_bool)
+            .unwrap_or(false)
+    };
+    let normalizer = Normalizer {
+        add_dummy_prefix: flag("add_prefix_space"),
+        remove_extra_whitespaces: flag("clean_up_tokenization_spaces"),
+        charsmap: match structure.normalizer.as_ref().and_then(charsmap) {
+            Some(text) => base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .map_err(|e| input_error(&path, format!("precompiled_charsmap: {e}")))?,
+            None => Vec::new(),
+        },
+    };
+    let mut warnings = Vec::new();
+    if !normalizer.add_dummy_prefix {
+        warnings.push(
+            "tokenizer_config.json does not say add_prefix_space, so the GGUF file says that no space precedes a \
+             text, as the stock converter has it; its programs then split the first word of a text otherwise than \
+             this tokenizer"
+                .to_owned(),
+        );
+    }
+    write(files, list, &normalizer, VocabKind::Unigram, request, warnings)
+}
+
+/// The character map of a normalizer, or of the first that has one in a sequence.
+fn charsmap(normalizer: &Json) -> Option<&str> {
+    let own = |n: &'_ Json| n.get("precompiled_charsmap").is_some();
+    let found = match own(normalizer) {
+        true => normalizer,
+        false => normalizer
+            .get("normalizers")?
+            .as_array()?
+            .iter()
+            .find(|n| own(n))?,
+    };
+    found.get("precompiled_charsmap")?.as_str()
+}
+
+fn write(
+    files: &VocabFiles,
+    list: TokenList,
+    normalizer: &Normalizer,
+    kind: VocabKind,
+    request: &VocabRequest,
+    mut warnings: Vec<String>,
+) -> Result<Vocabulary> {
+    let mut metadata = Metadata::new();
+    let n_vocab = list.len();
+    super::write_tokens(&mut metadata, "t5", "default", list);
+    metadata.set_in_place(ADD_SPACE_PREFIX, normalizer.add_dummy_prefix);
+    if let Some(count) = request.token_types {
+        metadata.set_in_place(TOKEN_TYPES, count);
+    }
+    metadata.set_in_place(
+        "tokenizer.ggml.remove_extra_whitespaces",
+        normalizer.remove_extra_whitespaces,
+    );
+    if !normalizer.charsmap.is_empty() {
+        let bytes = Value::Array(Array::U8(normalizer.charsmap.clone()));
+        metadata.set_in_place("tokenizer.ggml.precompiled_charsmap", bytes);
+    }
+    let special = SpecialVocab::read(files, false, None, Some(n_vocab))?;
+    special.write(&mut metadata);
+    warnings.extend(special.warnings);
+    Ok(Vocabulary {
+        metadata,
+        n_vocab,
+        kind,
+        pre_tokenizer: None,
+        warnings,
+    })
+}
