@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use convert::arch::supported_classes;
+use convert::arch::{supported_classes, supported_encoders};
 use serde_json::{Value, json};
 
 /// One architecture of GGUF.
@@ -29,6 +29,12 @@ fn rows() -> Vec<Row> {
             }),
         }
     }
+    // Image encoders, which `convert --mmproj` converts.
+    rows.push(Row {
+        name: "clip",
+        classes: supported_encoders(),
+        forward: false,
+    });
     for name in reference::architectures() {
         if !rows.iter().any(|row| row.name == name) {
             rows.push(Row {

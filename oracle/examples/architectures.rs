@@ -59,9 +59,10 @@ fn class(folder: &Path) -> Result<String> {
     Ok(config["architectures"][0].as_str().unwrap_or("?").to_owned())
 }
 
-fn open(folder: &Path, outtype: OutType) -> Result<HfSource> {
+fn open(folder: &Path, outtype: OutType, mmproj: bool) -> Result<HfSource> {
     let options = HfOptions {
         outtype,
+        mmproj,
         ..HfOptions::default()
     };
     Ok(HfSource::open(&folder.join("model"), &options)?)
@@ -69,12 +70,17 @@ fn open(folder: &Path, outtype: OutType) -> Result<HfSource> {
 
 /// Keys, values, tensors and bytes in both output types.
 fn converted(folder: &Path) -> Result<()> {
-    for (outtype, file) in [(OutType::Auto, "stock.gguf"), (OutType::F32, "stock-f32.gguf")] {
-        // A quick run of the other half makes only the second.
-        if outtype == OutType::Auto && !folder.join(file).is_file() {
+    for (outtype, mmproj, file) in [
+        (OutType::Auto, false, "stock.gguf"),
+        (OutType::F32, false, "stock-f32.gguf"),
+        (OutType::Auto, true, "mmproj.gguf"),
+        (OutType::F32, true, "mmproj-f32.gguf"),
+    ] {
+        // A quick run makes only the second, and few models have an image encoder.
+        if file != "stock-f32.gguf" && !folder.join(file).is_file() {
             continue;
         }
-        oracle::files::compare_with(&open(folder, outtype)?, &folder.join(file)).context(file)?;
+        oracle::files::compare_with(&open(folder, outtype, mmproj)?, &folder.join(file)).context(file)?;
     }
     Ok(())
 }
@@ -85,7 +91,7 @@ fn ids(folder: &Path) -> Result<()> {
         return Ok(());
     };
     let texts = std::fs::read(folder.join("texts"))?;
-    let source = open(folder, OutType::F32)?;
+    let source = open(folder, OutType::F32, false)?;
     let tokenizer = Tokenizer::from_metadata(source.metadata())?;
     let (mut rest, mut lines) = (texts.as_slice(), expected.lines());
     while let Some((length, tail)) = rest.split_first_chunk() {
@@ -113,7 +119,7 @@ fn distance(folder: &Path) -> Result<Option<f64>> {
     if !expected.is_file() {
         return Ok(None);
     }
-    let source = open(folder, OutType::F32)?;
+    let source = open(folder, OutType::F32, false)?;
     let temporary = tempfile::tempdir()?;
     let ours = temporary.path().join("ours.gguf");
     let plan = OutputPlan::unquantized(&ours, &source, Vec::new())?;

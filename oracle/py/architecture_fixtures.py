@@ -23,7 +23,12 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 VOCABULARY = HERE.parent / "fixtures/vocab"
 SPM, BYTES, GLM = "spm_bpe", "llama3", "../architectures/glm"
-KINDS = dict(spm=SPM, spm_plain=SPM, llama2=SPM, glm=GLM, minilm="word_pieces", xlm="xlm_roberta", t5="spm_unigram")
+TOKENIZER_CONFIG = [
+    dict(tokenizer_class="LlamaTokenizer"),
+    dict(tokenizer_class="LlamaTokenizer", added_tokens_decoder={"385": dict(content="[IMG_BREAK]", special=True)}),
+]
+"""For models without and with an image encoder."""
+KINDS = dict(spm_image=SPM, spm=SPM, spm_plain=SPM, llama2=SPM, glm=GLM, minilm="word_pieces", xlm="xlm_roberta", t5="spm_unigram")
 ROWS = 2
 """Rows of logits that are kept."""
 
@@ -56,10 +61,8 @@ def fixture(case, out, architectures, sources):
             config |= dict(architectures=[case.architecture]) | case.file
             shapes = case.tensors(config)
         else:
-            own = "n_embd" in case.config or "d_model" in case.config
-            changes = {k: v for k, v in ((({} if own else architectures.SMALL)) | case.config).items()
-                       if v is not None or k == "sliding_window"}
-            changes["vocab_size"] = size
+            changes = architectures.configuration(case, size)
+            changes.get("text_config", changes)["vocab_size"] = size
             config = transformers.CONFIG_MAPPING[case.model_type](**changes)
             model = getattr(transformers, case.auto).from_config(config, attn_implementation="eager").float().eval()
             model.save_pretrained(model_dir)
@@ -78,7 +81,12 @@ def fixture(case, out, architectures, sources):
         for file in (VOCABULARY / kind).iterdir():
             if file.name in ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model"):
                 shutil.copy(file, model_dir)
-        (model_dir / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+        (model_dir / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG[case.mmproj]))
+        encoder = ""
+        if case.mmproj:
+            architectures.add_preprocessor(model_dir)
+            architectures.stock(folder, {"mmproj-f32.gguf": "ALL_F32"}, True)
+            encoder = hashlib.sha256((folder / "mmproj-f32.gguf").read_bytes()).hexdigest()
         if case.pooling:
             architectures.add_pooling(case, model_dir)
         architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"})
@@ -86,10 +94,14 @@ def fixture(case, out, architectures, sources):
         logits = None
         if case.logits or case.pooling:
             if model is not None:
+                if case.mmproj or "vision_config" in case.config:
+                    # Saved under other names than the modules have.
+                    model = type(model).from_pretrained(model_dir, attn_implementation="eager").float().eval()
                 with torch.no_grad():
                     state = model.state_dict()
                     for name, value in made.items():
-                        state[name].copy_(torch.from_numpy(value))
+                        if "vision_config" not in case.config:
+                            state[name].copy_(torch.from_numpy(value))
                     output = model(torch.tensor([ids]))
                     if case.pooling:
                         pooled = architectures.embedding(case, output.last_hidden_state[0])
@@ -100,11 +112,11 @@ def fixture(case, out, architectures, sources):
                 architectures.stock_logits(folder)
                 logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)
     name = case.name
+    more = f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
     lines = [f' "{n}": {json.dumps(s)}' for n, s in shapes.items()]
     (out / f"{name}.json").write_text(
         '{"config": %s,\n"tokenizer": "%s",\n%s"sha256": "%s",\n"tensors": {\n%s\n}}\n'
-        % (json.dumps(config), kind, f'"pooling": "{case.pooling}",\n' * bool(case.pooling), digest,
-           ",\n".join(lines)))
+        % (json.dumps(config), kind, more, digest, ",\n".join(lines)))
     if logits is not None:
         logits[-ROWS:].astype("<f4").tofile(out / f"{name}.logits")
 

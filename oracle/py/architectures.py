@@ -10,6 +10,7 @@ For each case of CASES (or each NAME) OUT_DIR/<name> gets
     stock-f32.gguf the same with all tensors as F32
     logits         transformers' f32 logits of TOKENS, f32 little-endian, one row of the vocabulary for each token
                    (stock llama.cpp's for classes that transformers lacks)
+    mmproj.gguf    of models with an image encoder: what the stock converter makes of that (mmproj-f32.gguf: as F32)
     embedding      of encoders instead: transformers' hidden states of TOKENS, pooled, at length 1
     texts, ids     texts of many scripts, and their token ids by stock llama.cpp from stock-f32.gguf
 
@@ -67,6 +68,8 @@ class Case:
     """A function from the saved tensors and the configuration to tensors that the file has besides."""
     prune: tuple = ()
     """Beginnings of names of parameters that are left out of the file."""
+    mmproj: bool = False
+    """Whether the image encoder is converted and compared too."""
     pooling: str = ""
     """For an encoder without logits: the pooling ("mean", "cls") that a file beside it names; the embedding is
     compared."""
@@ -78,7 +81,7 @@ WIDE = dict(head_dim=32)
 TOKENIZED = ("minilm", "xlm", "xlm_json", "t5")
 """Tokenizers whose ids are compared here, as no vocabulary of oracle/tests/tokenize.rs is of their kind."""
 SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
-             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_plain=380)
+             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_image=408, spm_plain=380)
 
 
 def gpt(**more):
@@ -130,6 +133,18 @@ def encoder(name, model_type, tokenizer, config=None, **more):
     return Case(name, model_type, tokenizer, config, **dict(auto="AutoModel", logits=False) | more)
 
 
+def multimodal(name, model_type, tokenizer, text, vision=None, **more):
+    """A case of a model with an image encoder."""
+    whole = more.pop("whole", {})
+    config = dict(text_config=text, vision_config=vision or VISION) | whole
+    return Case(name, model_type, tokenizer, config, **dict(auto="AutoModelForImageTextToText", mmproj=True) | more)
+
+
+VISION = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, image_size=64,
+              patch_size=8)
+DEEPER = VISION | dict(num_hidden_layers=3)
+"""The stock converter knows numbers up to those of the blocks, so that three are what a second layer needs."""
+MROPE = dict(rope_scaling=dict(type="mrope", mrope_section=[2, 3, 3]))
 T5 = dict(d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4)
 DISTILBERT = dict(dim=64, hidden_dim=96, n_layers=2, n_heads=4)
 CASES = [
@@ -260,6 +275,25 @@ CASES = [
     encoder("t5-multilingual", "mt5", "t5", T5, auto="AutoModelForSeq2SeqLM"),
     encoder("t5-umt5", "umt5", "t5", T5, auto="AutoModelForSeq2SeqLM"),
     encoder("t5encoder", "t5", "t5", T5 | dict(feed_forward_proj="gated-gelu"), auto="AutoModelForTextEncoding"),
+    multimodal("llama-llava", "llava", "spm_image", dict(model_type="mistral", sliding_window=None),
+               dict(model_type="pixtral", hidden_act="silu", head_dim=12, **DEEPER), whole=dict(image_token_index=5)),
+    multimodal("mistral3", "mistral3", "spm_image", dict(model_type="mistral", sliding_window=None),
+               dict(model_type="pixtral", **DEEPER), whole=dict(image_token_index=5), dtype="bfloat16"),
+    multimodal("gemma3-image", "gemma3", "spm", dict(sliding_window=5, query_pre_attn_scalar=32, **WIDE),
+               whole=dict(mm_tokens_per_image=16), dtype="bfloat16"),
+    multimodal("llama-idefics3", "idefics3", "spm", dict(model_type="llama", architectures=["VLlama3ForCausalLM"]),
+               whole=dict(scale_factor=4)),
+    multimodal("llama-smolvlm", "smolvlm", "spm", dict(model_type="llama", architectures=["LlamaForCausalLM"]),
+               dtype="bfloat16"),
+    multimodal("llama4-image", "llama4", "gpt2", EXPERTS | dict(
+        intermediate_size=32, intermediate_size_mlp=96, num_experts_per_tok=1, head_dim=16, attention_chunk_size=8192,
+        interleave_moe_layer_step=2, num_hidden_layers=4, use_qk_norm=True, attn_temperature_tuning=True),
+               VISION | dict(vision_output_dim=48, projector_input_dim=48, projector_output_dim=48), mmproj=False),
+    multimodal("qwen2vl", "qwen2_vl", "qwen2_5", MROPE,
+               dict(depth=2, embed_dim=48, hidden_size=64, num_heads=4, patch_size=8), mmproj=False),
+    multimodal("qwen2vl-2.5", "qwen2_5_vl", "qwen2_5", MROPE,
+               dict(depth=2, hidden_size=48, out_hidden_size=64, num_heads=4, intermediate_size=80, patch_size=8),
+               mmproj=False),
     Case("lfm2", "lfm2", "gpt2", dict(num_hidden_layers=4, conv_L_cache=3, block_auto_adjust_ff_dim=True,
                                       layer_types=["conv", "full_attention", "conv", "full_attention"],
                                       block_ff_dim=96, block_multiple_of=32)),
@@ -306,12 +340,15 @@ def add_tokenizer(case, tokenizers, model):
         shutil.copy(HERE.parent / "fixtures/vocab/spm_bpe/tokenizer.model", model)
         (model / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="LlamaTokenizer")))
         return
-    if case.tokenizer == "spm":
+    if case.tokenizer in ("spm", "spm_image"):
         for file in (HERE.parent / "fixtures/vocab/spm_bpe").iterdir():
             if file.name not in ("config.json", "stock.tsv"):
                 shutil.copy(file, model)
         path = model / "tokenizer_config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | dict(tokenizer_class="LlamaTokenizer")))
+        config = json.loads(path.read_text()) | dict(tokenizer_class="LlamaTokenizer")
+        if case.tokenizer == "spm_image":
+            config["added_tokens_decoder"]["385"] = dict(content="[IMG_BREAK]", special=True)
+        path.write_text(json.dumps(config))
         return
     source = tokenizers / ("gpt2" if case.tokenizer == "glm" else case.tokenizer)
     for name in ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model", "spiece.model"):
@@ -340,10 +377,28 @@ def add_pooling(case, model):
         dict(word_embedding_dimension=64) | {name: kind == case.pooling for kind, name in names.items()}))
 
 
+def add_preprocessor(model):
+    """The file that says how images are prepared."""
+    (model / "preprocessor_config.json").write_text(json.dumps(dict(
+        image_mean=[0.48145466, 0.4578275, 0.40821073], image_std=[0.26862954, 0.26130258, 0.27577711],
+        image_seq_length=16, size=dict(longest_edge=96))))
+
+
 def embedding(case, states):
     """The pooled hidden states of one text, at length 1."""
     pooled = dict(mean=states.mean(0), cls=states[0])[case.pooling]
     return (pooled / pooled.norm()).numpy().astype("<f4")
+
+
+def configuration(case, size):
+    """The case's configuration, for a vocabulary of `size` tokens."""
+    def whole(changes):
+        base = {} if "n_embd" in changes or "d_model" in changes else SMALL
+        changes = {k: v for k, v in (base | changes).items() if v is not None or k == "sliding_window"}
+        return dict(vocab_size=size) | changes
+    if "vision_config" in case.config:
+        return case.config | dict(text_config=whole(case.config["text_config"]))
+    return whole(case.config)
 
 
 def make(case, tokenizers, folder):
@@ -368,9 +423,7 @@ def make(case, tokenizers, folder):
         config |= dict(architectures=[case.architecture]) | case.file
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
         return
-    base = {} if "n_embd" in case.config or "d_model" in case.config else SMALL
-    changes = {k: v for k, v in (base | case.config).items() if v is not None or k == "sliding_window"}
-    config = transformers.CONFIG_MAPPING[case.model_type](**(dict(vocab_size=size) | changes))
+    config = transformers.CONFIG_MAPPING[case.model_type](**configuration(case, size))
     model = getattr(transformers, case.auto).from_config(config, attn_implementation="eager").float().eval()
     with torch.no_grad():
         # Norm weights are all equal and biases zero in a new model; that would hide mistakes.
@@ -384,6 +437,8 @@ def make(case, tokenizers, folder):
         if case.pooling:
             embedding(case, model.float()(ids).last_hidden_state[0]).tofile(folder / "embedding")
             add_pooling(case, model_dir)
+    if case.mmproj:
+        add_preprocessor(model_dir)
     path = model_dir / "config.json"
     saved = json.loads(path.read_text())
     saved |= case.file
@@ -396,13 +451,14 @@ def make(case, tokenizers, folder):
 
 
 def repair():
-    """Two classes of the stock converter end in errors, which hide what they would write.
+    """Three classes of the stock converter do not write what they would.
 
     BaichuanModel calls itself without end for every tensor but one; StableLMModel drops its stacked norms, and
     then complains that they are missing, because it returns them from a generator.
     """
     from conversion.baichuan import BaichuanModel
-    from conversion.base import TextModel
+    from conversion.base import MmprojModel, TextModel
+    from conversion.llava import LlavaVisionModel
     from conversion.stablelm import StableLMModel
 
     if getattr(BaichuanModel, "repaired", False):
@@ -417,10 +473,14 @@ def repair():
     def stablelm(self, data, name, bid):
         yield from (yield from stacked(self, data, name, bid)) or ()
 
+    def llava(cls, item):
+        return item if item[0].endswith("embed_tokens.weight") else MmprojModel.filter_tensors.__func__(cls, item)
+
     BaichuanModel.modify_tensors, StableLMModel.modify_tensors = baichuan, stablelm
+    LlavaVisionModel.filter_tensors = classmethod(llava)
 
 
-def stock(folder, kinds):
+def stock(folder, kinds, mmproj=False):
     """Runs the stock converter on the model directory."""
     import gguf
     import torch
@@ -432,7 +492,8 @@ def stock(folder, kinds):
         kind = getattr(gguf.LlamaFileType, kind)
         with torch.inference_mode():
             hparams = ModelBase.load_hparams(folder / "model", False)
-            converter = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
+            kind_of_model = ModelType.MMPROJ if mmproj else ModelType.TEXT
+            converter = get_model_class(get_model_architecture(hparams, kind_of_model), mmproj)
             converter(folder / "model", kind, folder / name).write()
 
 
@@ -494,6 +555,8 @@ def main():
         try:
             make(case, a.tokenizers, folder)
             stock(folder, kinds)
+            if case.mmproj:
+                stock(folder, {"mmproj.gguf": "GUESSED", "mmproj-f32.gguf": "ALL_F32"}, True)
             if case.tensors is not None and case.logits:
                 stock_logits(folder)
             if case.tokenizer in TOKENIZED:

@@ -53,8 +53,18 @@ fn make(fixture: &Value, dir: &Path) {
     file.extend_from_slice(&data);
     std::fs::write(dir.join("model.safetensors"), file).unwrap();
     std::fs::write(dir.join("config.json"), fixture["config"].to_string()).unwrap();
-    let config = r#"{"tokenizer_class": "LlamaTokenizer"}"#;
-    std::fs::write(dir.join("tokenizer_config.json"), config).unwrap();
+    let mut config = json!({"tokenizer_class": "LlamaTokenizer"});
+    if !fixture["mmproj"].is_null() {
+        config["added_tokens_decoder"] = json!({"385": {"content": "[IMG_BREAK]", "special": true}});
+        let preprocessor = json!({
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "image_seq_length": 16,
+            "size": {"longest_edge": 96},
+        });
+        std::fs::write(dir.join("preprocessor_config.json"), preprocessor.to_string()).unwrap();
+    }
+    std::fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
     let vocabulary = fixtures()
         .join("vocab")
         .join(fixture["tokenizer"].as_str().unwrap());
@@ -72,6 +82,21 @@ fn make(fixture: &Value, dir: &Path) {
     }
 }
 
+/// Converts a directory; the file's digest.
+fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<(HfSource, String), String> {
+    let options = HfOptions {
+        outtype: OutType::F32,
+        pre_tokenizer: Some("gpt-2".to_owned()),
+        mmproj,
+        ..HfOptions::default()
+    };
+    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
+    let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
+    let digest = Sha256::digest(std::fs::read(out).unwrap());
+    Ok((source, digest.iter().map(|b| format!("{b:02x}")).collect()))
+}
+
 /// What differs, or nothing.
 fn check(path: &Path) -> Result<(), String> {
     let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -79,17 +104,13 @@ fn check(path: &Path) -> Result<(), String> {
     let dir = temporary.path().join("model");
     std::fs::create_dir(&dir).unwrap();
     make(&fixture, &dir);
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        ..HfOptions::default()
-    };
-    let source = HfSource::open(&dir, &options).map_err(|e| e.to_string())?;
     let out = temporary.path().join("out.gguf");
-    let plan = OutputPlan::unquantized(&out, &source, Vec::new()).map_err(|e| e.to_string())?;
-    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
-    let digest = Sha256::digest(std::fs::read(&out).unwrap());
-    let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    if let Some(expected) = fixture["mmproj"].as_str()
+        && convert(&dir, &temporary.path().join("mmproj.gguf"), true)?.1 != expected
+    {
+        return Err("the converted image encoder is not the stock converter's".to_owned());
+    }
+    let (source, digest) = convert(&dir, &out, false)?;
     if digest != fixture["sha256"].as_str().unwrap() {
         return Err("the converted file is not the stock converter's".to_owned());
     }

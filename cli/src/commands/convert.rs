@@ -43,6 +43,10 @@ pub(crate) struct Args {
     #[arg(long)]
     vocab_only: bool,
 
+    /// Convert the image encoder and its projector, for llama.cpp's --mmproj, instead of the text model
+    #[arg(long, conflicts_with = "vocab_only")]
+    mmproj: bool,
+
     /// The model's name, instead of what its directory and card suggest
     #[arg(long, value_name = "NAME")]
     model_name: Option<String>,
@@ -101,6 +105,9 @@ impl Target {
         let rules = args.types.given() || args.importance.given();
         match (OutType::from_name(&args.outtype), Preset::parse(&args.outtype)) {
             (Some(outtype), _) if !rules => Ok(Self::Stock(outtype)),
+            (_, Some(_)) if args.mmproj => {
+                bail!("an image encoder is not quantized: --mmproj takes no preset")
+            }
             (_, Some(preset)) if !args.vocab_only => Ok(Self::Preset(preset)),
             (Some(_), None) => bail!("explicit types and importance need a preset as --outtype"),
             (_, Some(_)) => bail!("a vocabulary alone is not quantized: --vocab-only takes no preset"),
@@ -149,6 +156,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             pre_tokenizer: args.pre_tokenizer.clone(),
             vocab_only: args.vocab_only,
             headers_suffice: args.dry_run,
+            mmproj: args.mmproj,
         },
     )?;
     for warning in source.warnings() {

@@ -28,7 +28,10 @@ pub(super) static GEMMA2: Architecture = Architecture {
 
 pub(super) static GEMMA3: Architecture = Architecture {
     gguf: "gemma3",
-    classes: &[class("Gemma3ForCausalLM")],
+    classes: &[
+        class("Gemma3ForCausalLM"),
+        class("Gemma3ForConditionalGeneration"),
+    ],
     rules: &[GEMMA3_OWN, GEMMA2_RULES],
     hyperparameters: gemma3_keys,
     vocabulary: |_| VocabRequest {

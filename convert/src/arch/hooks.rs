@@ -1,5 +1,6 @@
 //! What few architectures need besides name tables and keys.
 
+use gguf::TensorType;
 use serde_json::{Map, Value};
 
 use super::{Architecture, Hparams};
@@ -20,6 +21,8 @@ pub(crate) struct Hooks {
     /// Names of a tensor that a checkpoint may hold several times; the first that comes counts, under the first
     /// of these names.
     pub(crate) one_of: &'static [&'static str],
+    /// The type of a tensor, by GGUF name, that does not follow from the matrices' type.
+    pub(crate) force: fn(&str, TensorType) -> Option<TensorType>,
     /// Whether also small matrices, such as a router's, get the type of the others.
     pub(crate) all_matrices: bool,
 }
@@ -31,6 +34,7 @@ impl Hooks {
         canonical: |_, name| Some(name),
         more_blocks: |_, _| Ok(0),
         one_of: &[],
+        force: |_, _| None,
         all_matrices: false,
     };
 }

@@ -14,6 +14,8 @@ pub(super) static LLAMA: Architecture = Architecture {
         class("MistralForCausalLM"),
         class("MixtralForCausalLM"),
         class("IQuestCoderForCausalLM"),
+        class("VLlama3ForCausalLM"),
+        class("LlavaForConditionalGeneration"),
         bare_class("LlamaModel"),
     ],
     rules: &[PERMUTED, EXPERTS, DECODER],
@@ -41,6 +43,21 @@ pub(super) static ARCEE: Architecture = Architecture {
         common::pooling(hp, keys)
     },
     model_types: &[&ARCEE_TYPE],
+    ..LLAMA
+};
+
+/// Mistral Small from 3.1 on, the text model.
+pub(super) static MISTRAL3: Architecture = Architecture {
+    gguf: "mistral3",
+    classes: &[class("Mistral3ForConditionalGeneration")],
+    rules: &[PERMUTED, DECODER],
+    hyperparameters: |hp, keys| match hp.opt_str(&["model_type"]) {
+        Some(kind @ ("ministral3" | "mistral4")) => {
+            Err(hp.error(format!("text_config: model_type {kind} is not supported")))
+        }
+        _ => hyperparameters(hp, keys),
+    },
+    model_types: &[],
     ..LLAMA
 };
 

@@ -6,7 +6,10 @@ use crate::Result;
 
 pub(super) static LLAMA4: Architecture = Architecture {
     gguf: "llama4",
-    classes: &[class("Llama4ForCausalLM")],
+    classes: &[
+        class("Llama4ForCausalLM"),
+        class("Llama4ForConditionalGeneration"),
+    ],
     rules: &[OWN, DECODER],
     hyperparameters,
     generated: rope::llama3_factors,

@@ -13,6 +13,7 @@ mod cohere;
 mod common;
 mod dbrx;
 mod deepseek;
+pub(crate) mod encoders;
 mod ernie;
 mod exaone;
 mod experts;
@@ -35,6 +36,7 @@ mod mamba;
 mod minicpm;
 mod moe;
 mod mpt;
+pub(crate) mod multimodal;
 mod names;
 mod nemotron;
 mod olmo;
@@ -42,6 +44,7 @@ mod pangu;
 mod phi;
 mod qwen2;
 mod qwen2moe;
+mod qwen2vl;
 mod qwen3;
 mod qwen3next;
 mod rope;
@@ -174,6 +177,8 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &internlm2::INTERNLM2,
     &llama::SMOLLM3,
     &llama::ARCEE,
+    &llama::MISTRAL3,
+    &qwen2vl::QWEN2VL,
     &granite::GRANITE,
     &granite::GRANITE_MOE,
     &glm::GLM4,
@@ -222,6 +227,12 @@ pub fn supported_classes() -> Vec<(&'static str, &'static str)> {
         .iter()
         .flat_map(|a| a.classes.iter().map(|c| (c.name, a.gguf)))
         .collect()
+}
+
+/// Classes whose image encoder can be converted; its `general.architecture` is `clip`.
+pub fn supported_encoders() -> Vec<&'static str> {
+    let classes = encoders::ENCODERS.iter().flat_map(|e| e.classes);
+    classes.map(|c| c.name).collect()
 }
 
 /// The architecture of a class and the class itself.
@@ -346,7 +357,10 @@ impl ModelType {
 /// Completes a configuration with the defaults of its model type.
 fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
     let model_type = config.get("model_type").and_then(Value::as_str);
-    let known = ARCHITECTURES.iter().flat_map(|a| a.model_types);
+    let known = ARCHITECTURES
+        .iter()
+        .chain(encoders::ENCODERS)
+        .flat_map(|a| a.model_types);
     let Some(model_type) = known.into_iter().find(|t| Some(t.name) == model_type) else {
         return config;
     };

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 use super::{Generated, Hparams, Keys};
 use crate::Result;
 
+/// Sections of a head's dimensions that are rotated by different positions: time, height, width, one more.
+const ROPE_SECTIONS: usize = 4;
+
 /// RoPE kinds whose parameters carry the context length of the original training.
 const SCALED: [&str; 3] = ["llama3", "yarn", "longrope"];
 
@@ -112,9 +115,14 @@ pub(super) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
             keys.set_some("rope.scaling.yarn_beta_slow", number("beta_slow")?);
         }
         ("su" | "longrope", _) => keys.set("rope.scaling.type", "longrope"),
-        ("default" | "dynamic", _) => {}
+        ("default" | "dynamic" | "mrope", _) => {}
         (kind, _) if kind.eq_ignore_ascii_case("llama3") => {}
         (kind, _) => tracing::warn!("RoPE type {kind} has no key in GGUF; the model is converted without it"),
+    }
+    if let Some(sections) = rope.get("mrope_section").and_then(Value::as_array) {
+        let section = |i: usize| sections.get(i).map_or(Ok(0), |v| hp.to_u32("mrope_section", v));
+        let sections = (0..ROPE_SECTIONS).map(|i| Ok(i32::try_from(section(i)?).unwrap_or(i32::MAX)));
+        keys.set("rope.dimension_sections", sections.collect::<Result<Vec<i32>>>()?);
     }
     keys.set_some("rope.freq_base", number("rope_theta")?);
     keys.set_some("rope.freq_base_swa", hp.opt_f32(&LOCAL_BASES)?);

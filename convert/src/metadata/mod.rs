@@ -168,6 +168,13 @@ impl General {
         format!("{name}-{}.gguf", encoding.unwrap_or("vocab"))
     }
 
+    /// The same for an image encoder, whose name says nothing of the model's size.
+    pub(crate) fn encoder_file_name(&self, encoding: &str) -> String {
+        let mut general = self.clone();
+        general.texts.remove("size_label");
+        format!("mmproj-{}", general.file_name(Some(encoding)))
+    }
+
     /// The same for an adapter.
     pub(crate) fn adapter_file_name(&self, encoding: &str) -> String {
         self.file_name(Some(&format!("{encoding}-LoRA")))

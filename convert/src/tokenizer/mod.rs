@@ -390,6 +390,22 @@ fn sentencepiece_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabul
     scored_vocab(files, metadata, tokens, VocabKind::SentencePiece, warnings)
 }
 
+/// The id of an added token, by its text, as `tokenizer_config.json` or `tokenizer.json` has it.
+pub(crate) fn added_token_id(dir: &Path, text: &str) -> Result<Option<u64>> {
+    let files = VocabFiles::read(dir, &Json::Null)?;
+    let has_text = |token: &Json| token.get("content").and_then(Json::as_str) == Some(text);
+    let decoder = files
+        .tokenizer_config("added_tokens_decoder")
+        .and_then(Json::as_object);
+    let configured = decoder.and_then(|d| d.iter().find(|(_, token)| has_text(token)));
+    if let Some(id) = configured.and_then(|(id, _)| id.trim().parse().ok()) {
+        return Ok(Some(id));
+    }
+    let added = files.tokenizer_json().and_then(|t| t.added_tokens.as_ref());
+    let token = added.and_then(|tokens| tokens.iter().find(|token| has_text(token)));
+    Ok(token.and_then(|token| token.get("id")?.as_u64()))
+}
+
 /// Number of entries of `tokenizer.json`: its vocabulary and its added tokens, as they are listed.
 pub(crate) fn entries(dir: &Path) -> Result<u64> {
     let path = dir.join("tokenizer.json");

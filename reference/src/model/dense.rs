@@ -136,6 +136,8 @@ const LLAMA_LIKE: Design = Design {
 /// `general.architecture` and the choices that it stands for.
 pub(super) const DESIGNS: &[(&str, Design)] = &[
     ("qwen2", QWEN2),
+    // Its sections of a head are all rotated by one position as long as there is only text.
+    ("qwen2vl", QWEN2),
     (
         "qwen3",
         Design {

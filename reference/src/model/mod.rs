@@ -45,6 +45,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("jamba", hybrids::jamba),
     ("lfm2", hybrids::lfm2),
     ("llama", llama::build),
+    ("mistral3", llama::build),
     ("llama4", llama4::build),
     ("mamba", mamba::build),
     ("mamba2", mamba::build2),

@@ -54,6 +54,8 @@ pub(super) struct Assembler<'a> {
     pub(super) hparams: &'a Hparams,
     /// The type of the output's matrices.
     pub(super) ty: TensorType,
+    /// Whether the checkpoint holds more than the text model, which alone is wanted.
+    pub(super) is_part: bool,
     tensors: Vec<SourceTensor>,
     contents: Vec<Content>,
     numbered: IndexMap<Group, Numbered>,
@@ -74,6 +76,7 @@ impl<'a> Assembler<'a> {
         Self {
             left_out: Vec::new(),
             holds_one: false,
+            is_part: false,
             parts,
             architecture,
             class,
@@ -163,7 +166,12 @@ impl<'a> Assembler<'a> {
     }
 
     fn map(&mut self, name: &str, at: (usize, usize)) -> Result<()> {
-        let canonical = (self.architecture.hooks.canonical)(self.hparams, self.class.canonical(name));
+        let part = match self.is_part {
+            true => arch::multimodal::text_name(name),
+            false => Some(name.to_owned()),
+        };
+        let canonical = part
+            .and_then(|name| (self.architecture.hooks.canonical)(self.hparams, self.class.canonical(&name)));
         let Some(mut canonical) = canonical.filter(|name| !self.is_held(name)) else {
             self.left_out.push(name.to_owned());
             return Ok(());
@@ -472,7 +480,8 @@ impl<'a> Assembler<'a> {
             Content::Computed(_) => None,
         };
         let ty = blocks.unwrap_or_else(|| {
-            outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices)
+            let usual = outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices);
+            (self.architecture.hooks.force)(&name, self.ty).unwrap_or(usual)
         });
         let factors = match (&content, blocks) {
             (Content::Stored(layout), Some(TensorType::NVFP4)) => self.factors(layout),

@@ -17,6 +17,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use gguf::{Metadata, TensorType};
+use indexmap::IndexMap;
 use serde_json::Value;
 
 pub use self::adapter::{AdapterOptions, AdapterSource};
@@ -26,7 +27,7 @@ pub use self::outtype::OutType;
 use self::parts::Parts;
 use self::quantized::QuantConfig;
 use super::{Source, SourceTensor};
-use crate::arch::{self, Keys};
+use crate::arch::{self, Keys, encoders, multimodal};
 use crate::metadata::{General, ParameterCount};
 use crate::tokenizer;
 use crate::{Error, Result};
@@ -49,6 +50,8 @@ pub struct HfOptions {
     pub vocab_only: bool,
     /// Accept files whose data section ends early, for plans that read no weights.
     pub headers_suffice: bool,
+    /// Convert the image encoder and its projector instead of the text model.
+    pub mmproj: bool,
 }
 
 /// A model directory, with headers read and nothing else.
@@ -65,6 +68,7 @@ pub struct HfSource {
     blocks: Option<TensorType>,
     vocab_only: bool,
     warnings: Vec<String>,
+    mmproj: bool,
 }
 
 impl HfSource {
@@ -82,9 +86,18 @@ impl HfSource {
                 message: "not a Hugging Face model directory: it has no config.json".to_owned(),
             });
         }
-        let config = crate::json::read_object(&config_path)?;
-        let (architecture, class) = arch::of_config(&config_path, &config)?;
-        let quantization = QuantConfig::find(dir, &config)?;
+        let config_of_model = crate::json::read_object(&config_path)?;
+        let quantization = QuantConfig::find(dir, &config_of_model)?;
+        let (architecture, class, config, whole);
+        if options.mmproj {
+            (architecture, class) = encoders::find(&config_path, &config_of_model)?;
+            (config, whole) = (encoders::configuration(&config_path, &config_of_model)?, None);
+        } else {
+            let text = multimodal::text_part(config_of_model);
+            (architecture, class) = arch::of_config(&config_path, &text.config)?;
+            (config, whole) = (text.config, text.whole);
+        }
+        let is_part = whole.is_some();
         let (architecture, mut hparams) = architecture.hyperparameters_of(&config_path, config)?;
 
         let mut parts = match Parts::open(dir, options.headers_suffice) {
@@ -112,7 +125,9 @@ impl HfSource {
         let (tensors, contents, left_out) = if options.vocab_only {
             (Vec::new(), Vec::new(), Vec::new())
         } else {
-            let made = Assembler::new(&parts, architecture, class, &hparams, ty).run()?;
+            let mut assembler = Assembler::new(&parts, architecture, class, &hparams, ty);
+            assembler.is_part = is_part;
+            let made = assembler.run()?;
             (made.tensors, made.contents, made.left_out)
         };
 
@@ -134,23 +149,22 @@ impl HfSource {
             dir,
         };
         (architecture.early)(&hparams, &mut keys)?;
-        keys.metadata.set("general.type", "model");
+        let kind = if options.mmproj { "mmproj" } else { "model" };
+        keys.metadata.set("general.type", kind);
         general.write(keys.metadata);
         (architecture.hyperparameters)(&hparams, &mut keys)?;
         metadata.set_in_place("general.quantization_version", QUANTIZATION_VERSION);
-        let config = Value::Object(hparams.values().clone());
-        let request = (architecture.vocabulary)(&config).with_pre_tokenizer(options.pre_tokenizer.clone());
-        let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
-        warnings.extend(vocabulary.warnings);
-        for (key, value) in vocabulary.metadata.0 {
-            metadata.set_in_place(key, value);
+        if !options.mmproj {
+            let config = Value::Object(whole.unwrap_or_else(|| hparams.values().clone()));
+            let request =
+                (architecture.vocabulary)(&config).with_pre_tokenizer(options.pre_tokenizer.clone());
+            let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
+            warnings.extend(vocabulary.warnings);
+            for (key, value) in vocabulary.metadata.0 {
+                metadata.set_in_place(key, value);
+            }
         }
-        if !left_out.is_empty() {
-            warnings.push(format!(
-                "tensors that no GGUF file holds are left out: {}",
-                left_out.join(", ")
-            ));
-        }
+        warnings.extend(describe_left_out(&left_out, is_part, options.mmproj));
         Ok(Self {
             dir: dir.to_path_buf(),
             parts,
@@ -162,6 +176,7 @@ impl HfSource {
             blocks,
             vocab_only: options.vocab_only,
             warnings,
+            mmproj: options.mmproj,
         })
     }
 
@@ -182,9 +197,42 @@ impl HfSource {
             || outtype::file_name_part(self.ty, self.blocks),
             str::to_ascii_uppercase,
         );
+        if self.mmproj {
+            return self.general.encoder_file_name(&encoding);
+        }
         self.general
             .file_name((!self.vocab_only).then_some(encoding.as_str()))
     }
+}
+
+/// What to say of the tensors that are in no output: those of other parts by module, the others by name.
+fn describe_left_out(left_out: &[String], is_part: bool, is_encoder: bool) -> Vec<String> {
+    let other = |name: &str| is_encoder || (is_part && multimodal::text_name(name).is_none());
+    let (parts, single): (Vec<&String>, Vec<&String>) = left_out.iter().partition(|name| other(name));
+    let mut modules: IndexMap<&str, usize> = IndexMap::new();
+    for name in parts {
+        *modules.entry(multimodal::module_of(name)).or_default() += 1;
+    }
+    let mut messages = Vec::new();
+    if !modules.is_empty() {
+        let modules: Vec<String> = modules
+            .iter()
+            .map(|(name, n)| format!("{name} ({n} tensors)"))
+            .collect();
+        let what = match is_encoder {
+            true => "only the image encoder and its projector are converted",
+            false => "only the text model is converted (--mmproj converts an image encoder)",
+        };
+        messages.push(format!("{what}; left out: {}", modules.join(", ")));
+    }
+    if !single.is_empty() {
+        let names: Vec<&str> = single.iter().map(|name| name.as_str()).collect();
+        messages.push(format!(
+            "tensors that no GGUF file holds are left out: {}",
+            names.join(", ")
+        ));
+    }
+    messages
 }
 
 /// The types that hold the matrices of a checkpoint as they are.
