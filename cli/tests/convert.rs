@@ -2,8 +2,8 @@
 
 mod support;
 
-use serde_json::Value;
-use support::directory::{model, ramp};
+use serde_json::{Value, json};
+use support::directory::{Tensors, configure, model, ramp};
 use support::{quantsmith, text};
 
 #[test]
@@ -56,6 +56,74 @@ fn presets_equal_converting_and_then_quantizing() {
 }
 
 #[test]
+fn kept_blocks_are_quantized_again_only_with_leave() {
+    let dir = model(ramp);
+    // The feed-forward matrices as MXFP4: pairs of codes, and a power of two for every 32 of them.
+    let path = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let (header, data) = bytes[8..].split_at(length);
+    let header: serde_json::Map<String, Value> = serde_json::from_slice(header).unwrap();
+    let mut tensors = Tensors::default();
+    for (name, entry) in &header {
+        let shape: Vec<u64> = serde_json::from_value(entry["shape"].clone()).unwrap();
+        let range = [0, 1].map(|i| entry["data_offsets"][i].as_u64().unwrap() as usize);
+        if name.contains("mlp") {
+            let codes: Vec<u8> = (0..32 * 16).map(|i| (i * 37 % 251) as u8).collect();
+            tensors.add(&format!("{name}_packed"), "U8", &[32, 16], &codes);
+            tensors.add(&format!("{name}_scale"), "U8", &[32, 1], &[124; 32]);
+        } else {
+            tensors.add(name, "F32", &shape, &data[range[0]..range[1]]);
+        }
+    }
+    tensors.write(&path);
+    let weights = json!({"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32});
+    let group = json!({"targets": ["Linear"], "weights": weights});
+    let config = json!({
+        "quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized", "config_groups": {"group_0": group},
+    });
+    configure(dir.path(), "quantization_config", config);
+
+    let file = |name: &str| dir.path().join(name);
+    let (whole, two, one) = (file("f32.gguf"), file("two.gguf"), file("one.gguf"));
+    quantsmith(&["convert", text(dir.path()), text(&whole), "--outtype", "f32"])
+        .assert()
+        .success();
+    let kept = gguf::GgufFile::open(&whole).unwrap();
+    let kept = kept.tensors().iter().filter(|t| t.ty == gguf::TensorType::MXFP4);
+    assert_eq!(kept.count(), 3);
+    for preset in ["Q4_0", "Q8_0", "F16"] {
+        let refused = [
+            "convert",
+            text(dir.path()),
+            text(&one),
+            "--outtype",
+            preset,
+            "--pure",
+        ];
+        let run = quantsmith(&refused).assert().code(1);
+        let message = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+        assert!(message.contains("--allow-requantize"), "{message:?}");
+        quantsmith(&[&refused[..], &["--allow-requantize"]].concat())
+            .assert()
+            .success();
+        quantsmith(&[
+            "quantize",
+            "--allow-requantize",
+            "--pure",
+            text(&whole),
+            text(&two),
+            preset,
+        ])
+        .assert()
+        .success();
+        let equal = std::fs::read(&one).unwrap() == std::fs::read(&two).unwrap();
+        assert!(equal, "{preset}");
+        std::fs::remove_file(&one).unwrap();
+    }
+}
+
+#[test]
 fn a_weight_that_is_not_finite_stops_the_run() {
     for (bad, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
         let dir = model(|name, i| {
@@ -89,6 +157,14 @@ fn wrong_usage_and_lists() {
     let message = String::from_utf8(run.get_output().stderr.clone()).unwrap();
     assert!(
         message.contains("q9") && message.contains("Q4_K_M"),
+        "{message:?}"
+    );
+    let run = quantsmith(&["convert", text(dir.path()), "--pre-tokenizer", "gpt2"])
+        .assert()
+        .code(2);
+    let message = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+    assert!(
+        message.contains("'gpt2'") && message.contains("gpt-2") && message.contains("llama-bpe"),
         "{message:?}"
     );
     let run = quantsmith(&["convert", "--list"]).assert().success();

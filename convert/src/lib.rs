@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod quantize;
 pub mod recipe;
+pub mod scratch;
 pub mod shards;
 pub mod source;
 pub mod table;

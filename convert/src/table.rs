@@ -12,6 +12,7 @@ use crate::pipeline::{
 use crate::plan::OutputPlan;
 use crate::quantize::{self, Quantization, QuantizeOptions};
 use crate::recipe::{Change, PRESETS, Preset};
+use crate::scratch::Scratch;
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -296,7 +297,7 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     };
     let directory = to.parent().filter(|d| !d.as_os_str().is_empty());
     // The new name appears at once or not at all: made beside it, then renamed.
-    let staging = tempfile::tempdir_in(directory.unwrap_or(Path::new("."))).map_err(io)?;
+    let staging = Scratch::new(directory.unwrap_or(Path::new(".")))?;
     let staged = staging.path().join("file");
     if fs::hard_link(from, &staged).is_err() {
         fs::copy(from, &staged).map_err(io)?;

@@ -56,7 +56,7 @@ pub(crate) struct Args {
     metadata: Option<PathBuf>,
 
     /// Name of the pre-tokenizer, instead of finding it by what the tokenizer does
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_pre_tokenizer)]
     pre_tokenizer: Option<String>,
 
     #[command(flatten)]
@@ -64,6 +64,11 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     importance: ImportanceArgs,
+
+    /// With a preset: change weights whose blocks are otherwise kept as they are stored (MXFP4), at a loss of
+    /// quality
+    #[arg(long)]
+    allow_requantize: bool,
 
     #[command(flatten)]
     shards: ShardArgs,
@@ -102,18 +107,29 @@ enum Target {
 
 impl Target {
     fn parse(args: &Args) -> anyhow::Result<Self> {
-        let rules = args.types.given() || args.importance.given();
+        let rules = args.types.given() || args.importance.given() || args.allow_requantize;
         match (OutType::from_name(&args.outtype), Preset::parse(&args.outtype)) {
             (Some(outtype), _) if !rules => Ok(Self::Stock(outtype)),
             (_, Some(_)) if args.mmproj => {
                 bail!("an image encoder is not quantized: --mmproj takes no preset")
             }
             (_, Some(preset)) if !args.vocab_only => Ok(Self::Preset(preset)),
-            (Some(_), None) => bail!("explicit types and importance need a preset as --outtype"),
+            (Some(_), None) => {
+                bail!("explicit types, importance and --allow-requantize need a preset as --outtype")
+            }
             (_, Some(_)) => bail!("a vocabulary alone is not quantized: --vocab-only takes no preset"),
             (None, None) => bail!(parse_outtype(&args.outtype).err().unwrap_or_default()),
         }
     }
+}
+
+/// Accepts the names that readers of GGUF files know.
+pub(super) fn parse_pre_tokenizer(name: &str) -> Result<String, String> {
+    if reference::tokenizer::pre_tokenizers().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    let known: Vec<&str> = reference::tokenizer::pre_tokenizers().collect();
+    Err(format!("no pre-tokenizer; these are: {}", known.join(", ")))
 }
 
 /// Accepts the names of output types and presets.
@@ -195,6 +211,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let path = output_path(&args, dir, &source, preset.name())?;
             let options = QuantizeOptions {
                 recipe: args.types.recipe(preset)?,
+                allow_requantize: args.allow_requantize,
                 missing_importance: args.importance.missing(),
                 shards: args.shards.gguf_split(),
                 ..QuantizeOptions::new(preset)

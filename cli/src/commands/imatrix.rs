@@ -175,7 +175,7 @@ fn calibrate(
     args: &Args,
 ) -> anyhow::Result<ImportanceMatrix> {
     let model = if model.is_dir() {
-        let folder = tempfile::tempdir_in(
+        let folder = convert::scratch::Scratch::new(
             args.output
                 .parent()
                 .filter(|p| !p.as_os_str().is_empty())

@@ -76,7 +76,7 @@ pub(crate) struct Args {
     dry_run: bool,
 
     /// Name of the pre-tokenizer, instead of finding it by what the tokenizer does
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = super::convert::parse_pre_tokenizer)]
     pre_tokenizer: Option<String>,
 
     /// Allow a source that is quantized already, at a loss of quality

@@ -3,8 +3,8 @@
 use gguf::Value as GgufValue;
 use serde_json::{Map, Value};
 
-use super::Family;
 use super::weights::Plan;
+use super::{Family, rope};
 use crate::source::{GgufSource, Source};
 
 /// Keys whose values are in `config.json` as they are, and their names there.
@@ -27,13 +27,6 @@ const IMPLIED: [&str; 4] = [
     "attention.value_length",
 ];
 
-/// What Llama 3 models were published with: (factor, low, high, original context).
-const LLAMA3_SCALINGS: [(f64, f64, f64, u64); 3] = [
-    (8.0, 1.0, 4.0, 8192),
-    (32.0, 1.0, 4.0, 8192),
-    (16.0, 1.0, 1.0, 8192),
-];
-
 /// The configuration.
 ///
 /// # Errors
@@ -52,7 +45,7 @@ pub(super) fn config(
     };
     set("architectures", Value::from(vec![family.class]));
     set("model_type", family.model_type.into());
-    for (key, name) in KEYS {
+    for &(key, name) in KEYS.iter().chain(family.keys) {
         match metadata.arch(key) {
             Some(value) => set(name, number(key, value)?),
             None if name == "rope_theta" => {}
@@ -77,30 +70,25 @@ pub(super) fn config(
     set("hidden_act", "silu".into());
     set("tie_word_embeddings", (!plan.has("output.weight")).into());
     set("torch_dtype", plan.dtype.torch().into());
-    if family.gguf != "qwen2" {
-        set("attention_bias", plan.has("blk.0.attn_q.bias").into());
+    for (key, tensor) in family.biases {
+        set(key, plan.has(tensor).into());
     }
-    if family.gguf == "llama" {
-        set("mlp_bias", plan.has("blk.0.ffn_gate.bias").into());
+    for (key, value) in family.fixed {
+        set(key, (*value).into());
     }
-    if family.class.starts_with("Mistral") {
+    if family.gguf == "llama" && family.class != "LlamaForCausalLM" {
         set("sliding_window", Value::Null);
     }
-    if let Some(scaling) = scaling(source)? {
+    if let Some(scaling) = rope::scaling(source, warnings)? {
         set("rope_scaling", scaling);
-    }
-    for kind in ["bos", "eos", "pad"] {
-        let key = if kind == "pad" { "padding" } else { kind };
-        if let Some(id) = metadata.get_u64(&format!("tokenizer.ggml.{key}_token_id")) {
-            set(&format!("{kind}_token_id"), id.into());
-        }
     }
     let prefix = format!("{architecture}.");
     for (key, _) in metadata.iter() {
         let Some(key) = key.strip_prefix(&prefix) else {
             continue;
         };
-        let known = KEYS.iter().any(|(k, _)| *k == key) || IMPLIED.contains(&key);
+        let mut named = KEYS.iter().chain(family.keys);
+        let known = named.any(|(k, _)| *k == key) || IMPLIED.contains(&key);
         if !known && !key.starts_with("rope.scaling.") {
             warnings.push(format!(
                 "key {prefix}{key} has no place in config.json and is left out"
@@ -111,7 +99,7 @@ pub(super) fn config(
 }
 
 /// A number, in its shortest spelling where it is a float.
-fn number(key: &str, value: &GgufValue) -> Result<Value, String> {
+pub(super) fn number(key: &str, value: &GgufValue) -> Result<Value, String> {
     if let Some(n) = value.as_u64() {
         return Ok(n.into());
     }
@@ -126,66 +114,4 @@ fn number(key: &str, value: &GgufValue) -> Result<Value, String> {
             other.value_type()
         )),
     }
-}
-
-fn scaling(source: &GgufSource) -> Result<Option<Value>, String> {
-    let metadata = source.metadata();
-    let number_of = |key: &str| metadata.arch(key).map(|v| number(key, v)).transpose();
-    match metadata.arch("rope.scaling.type").and_then(GgufValue::as_str) {
-        None | Some("none") => {}
-        Some(kind @ ("linear" | "yarn")) => {
-            let mut map = Map::new();
-            map.insert("rope_type".to_owned(), kind.into());
-            for (key, name) in [
-                ("rope.scaling.factor", "factor"),
-                (
-                    "rope.scaling.original_context_length",
-                    "original_max_position_embeddings",
-                ),
-                ("rope.scaling.yarn_ext_factor", "extrapolation_factor"),
-                ("rope.scaling.yarn_attn_factor", "attention_factor"),
-                ("rope.scaling.yarn_beta_fast", "beta_fast"),
-                ("rope.scaling.yarn_beta_slow", "beta_slow"),
-            ] {
-                if let Some(value) = number_of(key)? {
-                    map.insert(name.to_owned(), value);
-                }
-            }
-            return Ok(Some(Value::Object(map)));
-        }
-        Some(other) => return Err(format!("rope.scaling.type {other:?} cannot be exported")),
-    }
-    let Some(at) = source
-        .tensors()
-        .iter()
-        .position(|t| t.name == "rope_freqs.weight")
-    else {
-        return Ok(None);
-    };
-    let count = source.tensors()[at].shape.first().copied().unwrap_or(0);
-    if count == 0 || count > u64::from(u16::MAX) {
-        return Err(format!("rope_freqs.weight has {count} elements"));
-    }
-    let mut stored = vec![0f32; count as usize];
-    source
-        .read_rows(at, 0..1, &mut stored)
-        .map_err(|e| e.to_string())?;
-    let base = metadata.arch("rope.freq_base").and_then(GgufValue::as_f64);
-    for (factor, low, high, context) in LLAMA3_SCALINGS {
-        let scaling = super::object([
-            ("rope_type", "llama3".into()),
-            ("factor", factor.into()),
-            ("low_freq_factor", low.into()),
-            ("high_freq_factor", high.into()),
-            ("original_max_position_embeddings", context.into()),
-        ]);
-        let Value::Object(mut rope) = scaling.clone() else {
-            continue;
-        };
-        rope.insert("rope_theta".to_owned(), base.unwrap_or(10000.0).into());
-        if crate::arch::llama3_frequency_factors(&rope, count as u32 * 2).is_some_and(|f| f == stored) {
-            return Ok(Some(scaling));
-        }
-    }
-    Err("rope_freqs.weight: not the frequency factors of a published Llama 3 model".to_owned())
 }

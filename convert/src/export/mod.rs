@@ -1,21 +1,27 @@
 //! GGUF back to a Hugging Face directory, for the families that are stored much as they were: `config.json`,
 //! safetensors, tokenizer and a model card with what `general.*` knows.
 //!
-//! Converting the directory again gives the same GGUF file, where that was made of a directory whose weights
-//! were in order of their names, and the new directory has a name that tells no more than the file.
+//! Converting the directory again gives the same GGUF file, if that was not quantized. Every directory is read
+//! back before it appears, and what would not be the same is reported.
 
+mod byte_fallback;
+mod byte_level;
 mod card;
+mod check;
 mod config;
+mod rope;
 mod sentencepiece;
 mod tokenizer;
 mod weights;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
-use gguf::{Metadata, TensorType};
+use gguf::TensorType;
 use serde_json::{Map, Value};
 
+use crate::scratch::Scratch;
 use crate::source::{GgufSource, Source};
 use crate::{Error, Result};
 
@@ -105,35 +111,92 @@ struct Family {
     class: &'static str,
     model_type: &'static str,
     tokenizer_class: &'static str,
+    /// Keys of its own with their names in `config.json`.
+    keys: &'static [(&'static str, &'static str)],
+    /// What the file's readers take for granted.
+    fixed: &'static [(&'static str, bool)],
+    /// Biases that `config.json` has to announce: its key, and a tensor of the first block that tells.
+    biases: &'static [(&'static str, &'static str)],
 }
 
-const FAMILIES: [Family; 3] = [
-    Family {
-        gguf: "llama",
-        class: "LlamaForCausalLM",
-        model_type: "llama",
-        tokenizer_class: "PreTrainedTokenizerFast",
-    },
-    Family {
-        gguf: "qwen2",
-        class: "Qwen2ForCausalLM",
-        model_type: "qwen2",
-        tokenizer_class: "Qwen2Tokenizer",
-    },
-    Family {
-        gguf: "qwen3",
-        class: "Qwen3ForCausalLM",
-        model_type: "qwen3",
-        tokenizer_class: "Qwen2Tokenizer",
-    },
-];
-
-/// Mistral differs from Llama in that head sizes are not named.
-const MISTRAL: Family = Family {
+const LLAMA: Family = Family {
     gguf: "llama",
+    class: "LlamaForCausalLM",
+    model_type: "llama",
+    tokenizer_class: "PreTrainedTokenizerFast",
+    keys: &[],
+    fixed: &[],
+    biases: &[
+        ("attention_bias", "blk.0.attn_q.bias"),
+        ("mlp_bias", "blk.0.ffn_gate.bias"),
+    ],
+};
+
+/// Mistral differs from Llama in that it has no biases and need not name the size of heads.
+const MISTRAL: Family = Family {
     class: "MistralForCausalLM",
     model_type: "mistral",
-    tokenizer_class: "PreTrainedTokenizerFast",
+    biases: &[],
+    ..LLAMA
+};
+
+const MIXTRAL: Family = Family {
+    class: "MixtralForCausalLM",
+    model_type: "mixtral",
+    keys: &[
+        ("expert_count", "num_local_experts"),
+        ("expert_used_count", "num_experts_per_tok"),
+    ],
+    biases: &[],
+    ..LLAMA
+};
+
+const QWEN2: Family = Family {
+    gguf: "qwen2",
+    class: "Qwen2ForCausalLM",
+    model_type: "qwen2",
+    tokenizer_class: "Qwen2Tokenizer",
+    keys: &[],
+    fixed: &[],
+    biases: &[],
+};
+
+const QWEN3: Family = Family {
+    gguf: "qwen3",
+    class: "Qwen3ForCausalLM",
+    model_type: "qwen3",
+    biases: &[("attention_bias", "blk.0.attn_q.bias")],
+    ..QWEN2
+};
+
+const QWEN2_MOE: Family = Family {
+    gguf: "qwen2moe",
+    class: "Qwen2MoeForCausalLM",
+    model_type: "qwen2_moe",
+    keys: &[
+        ("expert_count", "num_experts"),
+        ("expert_used_count", "num_experts_per_tok"),
+        ("expert_feed_forward_length", "moe_intermediate_size"),
+        (
+            "expert_shared_feed_forward_length",
+            "shared_expert_intermediate_size",
+        ),
+    ],
+    fixed: &[("norm_topk_prob", false)],
+    ..QWEN2
+};
+
+const QWEN3_MOE: Family = Family {
+    gguf: "qwen3moe",
+    class: "Qwen3MoeForCausalLM",
+    model_type: "qwen3_moe",
+    keys: &[
+        ("expert_count", "num_experts"),
+        ("expert_used_count", "num_experts_per_tok"),
+        ("expert_feed_forward_length", "moe_intermediate_size"),
+    ],
+    fixed: &[("norm_topk_prob", true)],
+    ..QWEN3
 };
 
 /// Writes the directory `out`, which must not exist. It appears when it is complete.
@@ -153,38 +216,67 @@ pub fn export(source: &GgufSource, out: &Path, options: ExportOptions) -> Result
         message,
     };
     let metadata = source.metadata();
-    let family = family_of(metadata).map_err(input)?;
+    let family = family_of(source).map_err(input)?;
     let plan = weights::Plan::new(source, family, options.dtype)?;
     let mut exported = Exported::default();
     let parent = out.parent().filter(|p| !p.as_os_str().is_empty());
-    let staging = tempfile::tempdir_in(parent.unwrap_or(Path::new("."))).map_err(io)?;
-    let dir = staging.path().join("model");
+    let name = out.file_name().ok_or_else(|| {
+        let message = format!("{}: no name for a directory", out.display());
+        Error::Request(message)
+    })?;
+    let staging = Scratch::new(parent.unwrap_or(Path::new(".")))?;
+    let dir = staging.path().join(name);
     fs::create_dir(&dir).map_err(io)?;
 
-    let config = config::config(source, family, &plan, &mut exported.warnings).map_err(input)?;
+    let tokenizer = tokenizer::export(metadata, family, &mut exported.warnings).map_err(input)?;
+    let mut config = config::config(source, family, &plan, &mut exported.warnings).map_err(input)?;
+    config.extend(tokenizer.ids);
     let mut files: Vec<(&str, Vec<u8>)> = vec![("config.json", json(&Value::Object(config)))];
-    files.extend(tokenizer::files(metadata, family, &mut exported.warnings).map_err(input)?);
+    files.extend(tokenizer.files);
     files.extend(card::files(metadata));
     for (name, bytes) in files {
-        fs::write(dir.join(name), bytes).map_err(io)?;
+        let path = dir.join(name);
+        write_synced(&path, &bytes).map_err(io)?;
         exported.files.push(name.to_owned());
     }
     exported.files.extend(plan.write(source, &dir)?);
+    exported.warnings.extend(check::differences(source, &dir, &plan)?);
     exported.warnings.extend(plan.warnings);
     fs::rename(&dir, out).map_err(io)?;
     Ok(exported)
 }
 
-fn family_of(metadata: &Metadata) -> Result<&'static Family, String> {
-    let architecture = metadata.architecture();
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn family_of(source: &GgufSource) -> Result<&'static Family, String> {
+    let metadata = source.metadata();
     if metadata.get_str("general.type").is_some_and(|t| t != "model") {
         return Err("not a model".to_owned());
     }
-    if architecture == "llama" && metadata.arch("attention.key_length").is_none() {
-        return Ok(&MISTRAL);
-    }
-    FAMILIES.iter().find(|f| f.gguf == architecture).ok_or_else(|| {
-        format!("architecture {architecture:?} cannot be exported; llama, qwen2 and qwen3 can")
+    let has = |name: &str| source.tensors().iter().any(|t| t.name == name);
+    Ok(match metadata.architecture() {
+        "llama" if metadata.arch("expert_count").is_some() => &MIXTRAL,
+        "llama"
+            if metadata.arch("attention.key_length").is_none()
+                && LLAMA.biases.iter().all(|(_, name)| !has(name))
+                && !has(rope::FACTORS) =>
+        {
+            &MISTRAL
+        }
+        "llama" => &LLAMA,
+        "qwen2" => &QWEN2,
+        "qwen3" => &QWEN3,
+        "qwen2moe" => &QWEN2_MOE,
+        "qwen3moe" => &QWEN3_MOE,
+        other => {
+            return Err(format!(
+                "architecture {other:?} cannot be exported; llama, qwen2, qwen3, qwen2moe and qwen3moe can"
+            ));
+        }
     })
 }
 

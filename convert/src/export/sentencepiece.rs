@@ -1,19 +1,58 @@
 //! `tokenizer.model`: SentencePiece's protocol buffer, of the fields that its readers need.
 
+use super::tokenizer::{CONTROL, UNKNOWN, Vocabulary};
+use crate::tokenizer::NO_SCORE;
+
 /// A token.
-pub(super) struct Piece<'a> {
-    pub(super) text: &'a [u8],
-    pub(super) score: f32,
+struct Piece<'a> {
+    text: &'a [u8],
+    score: f32,
     /// SentencePiece's type, which is also GGUF's.
-    pub(super) kind: u64,
+    kind: u64,
 }
 
 /// Token ids that a model names, -1 for none.
-pub(super) struct Ids {
-    pub(super) unknown: i64,
-    pub(super) bos: i64,
-    pub(super) eos: i64,
-    pub(super) pad: i64,
+struct Ids {
+    unknown: i64,
+    bos: i64,
+    eos: i64,
+    pad: i64,
+}
+
+/// The file of a vocabulary with these scores. Tokens that were added after the model's own are not in it.
+pub(super) fn file(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Vec<u8> {
+    let own = |id: &usize| {
+        let added = vocabulary.is_added(*id) && scores[*id] == NO_SCORE;
+        !added && !vocabulary.is_padding(*id)
+    };
+    let count = (0..scores.len()).rev().find(own).map_or(0, |id| id + 1);
+    let mut pieces: Vec<Piece<'_>> = (0..count)
+        .map(|id| Piece {
+            text: &vocabulary.tokens[id].0,
+            score: scores[id],
+            kind: vocabulary.kinds[id],
+        })
+        .collect();
+    let id = |kind: &str| vocabulary.special(kind).map_or(-1, |(id, _)| id as i64);
+    // SentencePiece reads no model without an unknown token. Where another file has made it a control token, that
+    // file does so again.
+    let unknown = vocabulary.special("unk").map_or(0, |(id, _)| id);
+    if pieces.iter().all(|p| p.kind != UNKNOWN)
+        && let Some(piece) = pieces.get_mut(unknown)
+        && piece.kind == CONTROL
+        && piece.score == NO_SCORE
+    {
+        piece.kind = UNKNOWN;
+    }
+    let unknown = pieces.iter().position(|p| p.kind == UNKNOWN);
+    let ids = Ids {
+        unknown: unknown.map_or(0, |id| id as i64),
+        bos: id("bos"),
+        eos: id("eos"),
+        pad: id("pad"),
+    };
+    let prefix = vocabulary.metadata.get_bool("tokenizer.ggml.add_space_prefix");
+    model(&pieces, &ids, prefix.unwrap_or(true))
 }
 
 const BYTE: u64 = 6;
@@ -38,7 +77,7 @@ fn bytes(field: u64, value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The file of a BPE model.
-pub(super) fn model(pieces: &[Piece<'_>], ids: &Ids, add_dummy_prefix: bool) -> Vec<u8> {
+fn model(pieces: &[Piece<'_>], ids: &Ids, add_dummy_prefix: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let mut item = Vec::new();
     for piece in pieces {

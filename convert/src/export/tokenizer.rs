@@ -3,46 +3,49 @@
 use gguf::{Array, GgufString, Metadata, Value as GgufValue};
 use serde_json::{Map, Value, json};
 
-use super::Family;
-use super::sentencepiece::{Ids, Piece, model};
+use super::{Family, byte_fallback, byte_level, sentencepiece};
+use crate::tokenizer::{NO_SCORE, id_key, looks_special, padding_text};
 
-const UNKNOWN: u64 = 2;
-const CONTROL: u64 = 3;
-const USER_DEFINED: u64 = 4;
+pub(super) const NORMAL: u64 = 1;
+pub(super) const UNKNOWN: u64 = 2;
+pub(super) const CONTROL: u64 = 3;
+pub(super) const USER_DEFINED: u64 = 4;
 const UNUSED: u64 = 5;
 
-/// Kinds of special tokens in their order, with their names in keys.
-const SPECIAL: [(&str, &str); 7] = [
-    ("bos", "bos"),
-    ("eos", "eos"),
-    ("unk", "unknown"),
-    ("sep", "seperator"),
-    ("pad", "padding"),
-    ("cls", "cls"),
-    ("mask", "mask"),
-];
+/// Kinds of special tokens, in the order in which the converter looks for them.
+const SPECIAL: [&str; 7] = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
 
-/// How Llama 3 and Qwen2 cut text into words, but for the length of a run of digits.
-const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// What a `tokenizer.json` and what a `tokenizer.model` makes of a tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    ByteLevel,
+    /// Merges of characters, with tokens for bytes: the GGUF file holds no ranks.
+    ByteFallback,
+    SentencePiece,
+}
 
-/// How Mistral's Tekken does.
-const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) struct Vocabulary<'a> {
+    pub(super) tokens: &'a [GgufString],
+    pub(super) kinds: Vec<u64>,
+    pub(super) metadata: &'a Metadata,
+}
 
-struct Vocabulary<'a> {
-    tokens: &'a [GgufString],
-    kinds: Vec<u64>,
-    metadata: &'a Metadata,
+/// What a tokenizer is made into.
+pub(super) struct Exported {
+    pub(super) files: Vec<(&'static str, Vec<u8>)>,
+    /// Keys of `config.json` that name token ids.
+    pub(super) ids: Map<String, Value>,
 }
 
 /// The files of a vocabulary.
 ///
 /// # Errors
 /// A tokenizer model or pre-tokenizer that cannot be exported, or malformed keys.
-pub(super) fn files(
+pub(super) fn export(
     metadata: &Metadata,
     family: &Family,
     warnings: &mut Vec<String>,
-) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
+) -> Result<Exported, String> {
     let Some(Array::String(tokens)) = metadata
         .get("tokenizer.ggml.tokens")
         .and_then(GgufValue::as_array)
@@ -53,9 +56,10 @@ pub(super) fn files(
         .get("tokenizer.ggml.token_type")
         .and_then(GgufValue::as_array)
     {
-        Some(Array::I32(kinds)) if kinds.len() == tokens.len() => {
-            kinds.iter().map(|&k| u64::try_from(k).unwrap_or(1)).collect()
-        }
+        Some(Array::I32(kinds)) if kinds.len() == tokens.len() => kinds
+            .iter()
+            .map(|&k| u64::try_from(k).unwrap_or(NORMAL))
+            .collect(),
         _ => return Err("tokenizer.ggml.token_type does not fit the tokens".to_owned()),
     };
     let vocabulary = Vocabulary {
@@ -63,46 +67,102 @@ pub(super) fn files(
         kinds,
         metadata,
     };
-    let (file, class) = match metadata.get_str("tokenizer.ggml.model") {
-        Some("gpt2") => (
-            ("tokenizer.json", super::json(&vocabulary.byte_level()?)),
-            family.tokenizer_class,
-        ),
-        Some("llama") => (
-            ("tokenizer.model", vocabulary.sentencepiece(warnings)?),
-            "LlamaTokenizer",
-        ),
+    let (kind, file) = match metadata.get_str("tokenizer.ggml.model") {
+        Some("gpt2") => {
+            let document = byte_level::document(&vocabulary)?;
+            (Kind::ByteLevel, ("tokenizer.json", super::json(&document)))
+        }
+        Some("llama") => {
+            let scores = vocabulary.scores()?;
+            if scores.iter().all(|&s| s == NO_SCORE) {
+                warnings.push(
+                    "the file was made of a tokenizer.json and does not hold its merges; they are worked out \
+                     from the order of the tokens"
+                        .to_owned(),
+                );
+                let document = byte_fallback::document(&vocabulary)?;
+                (Kind::ByteFallback, ("tokenizer.json", super::json(&document)))
+            } else {
+                let model = sentencepiece::file(&vocabulary, scores);
+                (Kind::SentencePiece, ("tokenizer.model", model))
+            }
+        }
         other => return Err(format!("tokenizer model {other:?} cannot be exported")),
     };
-    Ok(vec![
-        file,
-        ("tokenizer_config.json", super::json(&vocabulary.config(class))),
-    ])
+    let class = match kind {
+        Kind::SentencePiece => "LlamaTokenizer",
+        Kind::ByteFallback => "PreTrainedTokenizerFast",
+        Kind::ByteLevel => family.tokenizer_class,
+    };
+    let named = vocabulary.named(kind);
+    let config = super::json(&vocabulary.config(class, kind, &named));
+    let mut files = vec![file, ("tokenizer_config.json", config)];
+    let plain = vocabulary.plain_added();
+    if kind == Kind::SentencePiece && !plain.is_empty() {
+        files.push(("added_tokens.json", super::json(&Value::Object(plain))));
+    }
+    Ok(Exported {
+        files,
+        ids: vocabulary.ids(kind, &named),
+    })
 }
 
 impl Vocabulary<'_> {
-    fn special(&self, name: &str) -> Option<(u64, String)> {
+    /// The token that stands for a kind of [`SPECIAL`], `bos` and the like.
+    pub(super) fn special(&self, kind: &str) -> Option<(usize, String)> {
+        let name = id_key(kind).unwrap_or(kind);
         let id = self
             .metadata
             .get_u64(&format!("tokenizer.ggml.{name}_token_id"))?;
-        let text = self.tokens.get(usize::try_from(id).ok()?)?;
+        let id = usize::try_from(id).ok()?;
+        let text = self.tokens.get(id)?;
         Some((id, text.to_string_lossy().into_owned()))
     }
 
-    fn adds(&self, kind: &str) -> Option<bool> {
+    pub(super) fn adds(&self, kind: &str) -> Option<bool> {
         self.metadata
             .get_bool(&format!("tokenizer.ggml.add_{kind}_token"))
     }
 
-    /// Whether a token only fills the vocabulary up.
-    fn is_padding(&self, id: usize) -> bool {
-        self.kinds[id] == UNUSED && self.tokens[id].to_string_lossy() == format!("[PAD{id}]")
+    /// Where a key stands in the file.
+    fn place(&self, key: &str) -> Option<usize> {
+        self.metadata.iter().position(|(k, _)| k == key)
     }
 
-    fn added(&self) -> Vec<Value> {
-        let is_added = |id: &usize| matches!(self.kinds[*id], CONTROL | USER_DEFINED);
+    /// Whether `add_sep_token` stands where the separator between two sequences in a template puts it.
+    pub(super) fn separates(&self) -> bool {
+        let place = |kind: &str| self.place(&format!("tokenizer.ggml.add_{kind}_token"));
+        match (place("sep"), place("eos")) {
+            (Some(sep), Some(eos)) => sep < eos,
+            (sep, None) => sep.is_some(),
+            (None, _) => false,
+        }
+    }
+
+    fn scores(&self) -> Result<&[f32], String> {
+        match self
+            .metadata
+            .get("tokenizer.ggml.scores")
+            .and_then(GgufValue::as_array)
+        {
+            Some(Array::F32(scores)) if scores.len() == self.tokens.len() => Ok(scores),
+            _ => Err("tokenizer.ggml.scores does not fit the tokens".to_owned()),
+        }
+    }
+
+    /// Whether a token only fills the vocabulary up.
+    pub(super) fn is_padding(&self, id: usize) -> bool {
+        self.kinds[id] == UNUSED && self.tokens[id].to_string_lossy() == padding_text(id)
+    }
+
+    pub(super) fn is_added(&self, id: usize) -> bool {
+        matches!(self.kinds[id], CONTROL | USER_DEFINED)
+    }
+
+    /// The entries of `added_tokens`.
+    pub(super) fn added(&self) -> Vec<Value> {
         (0..self.tokens.len())
-            .filter(is_added)
+            .filter(|&id| self.is_added(id))
             .map(|id| {
                 json!({
                     "id": id, "content": self.tokens[id].to_string_lossy(), "single_word": false,
@@ -113,10 +173,51 @@ impl Vocabulary<'_> {
             .collect()
     }
 
-    fn config(&self, class: &str) -> Value {
+    /// The special tokens that `tokenizer_config.json` names; the others only `config.json` does.
+    ///
+    /// Naming a token makes it a control token. The converter takes those of the tokenizer before those of
+    /// `config.json`, so that a file which has them in another order was made of names in both.
+    fn named(&self, kind: Kind) -> Vec<(&'static str, String)> {
+        if kind == Kind::SentencePiece {
+            let texts = SPECIAL.iter().map(|&k| (k, self.special(k)));
+            return texts.filter_map(|(k, s)| Some((k, s?.1))).collect();
+        }
+        let mut found: Vec<(usize, usize, &'static str)> = SPECIAL
+            .iter()
+            .enumerate()
+            .filter_map(|(rank, &k)| {
+                let key = format!("tokenizer.ggml.{}_token_id", id_key(k)?);
+                Some((self.place(&key)?, rank, k))
+            })
+            .collect();
+        found.sort_unstable();
+        let mut named = Vec::new();
+        let mut last = None;
+        for (_, rank, k) in found {
+            match self.special(k) {
+                Some((id, text)) if self.kinds[id] == CONTROL && last.is_none_or(|l| l < rank) => {
+                    named.push((k, text));
+                    last = Some(rank);
+                }
+                _ => break,
+            }
+        }
+        named
+    }
+
+    fn ids(&self, kind: Kind, named: &[(&'static str, String)]) -> Map<String, Value> {
+        let known = |k: &str| kind != Kind::SentencePiece && named.iter().any(|(n, _)| *n == k);
+        SPECIAL
+            .into_iter()
+            .filter(|&k| matches!(k, "bos" | "eos" | "pad") || !known(k))
+            .filter_map(|k| Some((format!("{k}_token_id"), self.special(k)?.0.into())))
+            .collect()
+    }
+
+    fn config(&self, class: &str, kind: Kind, named: &[(&'static str, String)]) -> Value {
         let mut config = Map::new();
         let mut set = |key: String, value: Value| config.insert(key, value);
-        for kind in ["bos", "eos"] {
+        for kind in ["bos", "eos", "sep"] {
             if let Some(add) = self.adds(kind) {
                 set(format!("add_{kind}_token"), add.into());
             }
@@ -124,169 +225,117 @@ impl Vocabulary<'_> {
         if let Some(add) = self.metadata.get_bool("tokenizer.ggml.add_space_prefix") {
             set("add_prefix_space".to_owned(), add.into());
         }
-        let byte_level = class != "LlamaTokenizer";
         let decoder: Map<String, Value> = self
             .added()
             .into_iter()
             .filter_map(|mut token| {
                 let id = token.as_object_mut()?.shift_remove("id")?;
-                Some((id.to_string(), token))
+                let listed =
+                    kind != Kind::SentencePiece || self.is_outside(usize::try_from(id.as_u64()?).ok()?);
+                listed.then_some((id.to_string(), token))
             })
             .collect();
-        if byte_level {
-            set("added_tokens_decoder".to_owned(), Value::Object(decoder));
+        set("added_tokens_decoder".to_owned(), Value::Object(decoder));
+        for (kind, text) in named {
+            set(format!("{kind}_token"), text.as_str().into());
         }
-        for (kind, name) in SPECIAL {
-            if let Some((_, text)) = self.special(name) {
-                set(format!("{kind}_token"), text.into());
+        if kind == Kind::ByteFallback {
+            // Only a token that is named somewhere is a control token.
+            let others: Vec<Value> = (0..self.tokens.len())
+                .filter(|&id| self.kinds[id] == CONTROL)
+                .map(|id| self.tokens[id].to_string_lossy())
+                .filter(|text| named.iter().all(|(_, n)| n != text))
+                .map(Value::from)
+                .collect();
+            if !others.is_empty() {
+                set("additional_special_tokens".to_owned(), others.into());
             }
         }
-        if let Some(template) = self.metadata.get_str("tokenizer.chat_template") {
-            set("chat_template".to_owned(), template.into());
+        if let Some(template) = self.chat_template() {
+            set("chat_template".to_owned(), template);
         }
         set("clean_up_tokenization_spaces".to_owned(), false.into());
+        if kind == Kind::SentencePiece {
+            // As the GGUF file's readers have it: a space after a special token is a space.
+            set("legacy".to_owned(), true.into());
+        }
         set("tokenizer_class".to_owned(), class.into());
         Value::Object(config)
     }
 
-    /// `tokenizer.json` of a byte-level BPE.
-    fn byte_level(&self) -> Result<Value, String> {
-        let pre = self.metadata.get_str("tokenizer.ggml.pre").unwrap_or("default");
-        let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-        let split = |pattern: &str| {
-            json!({"type": "Sequence", "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
-                byte_level(false),
-            ]})
-        };
-        let (pre_tokenizer, normalizer, ignore_merges) = match pre {
-            "gpt-2" => (byte_level(true), Value::Null, false),
-            "llama-bpe" => (split(&WORDS.replace("DIGITS", "{1,3}")), Value::Null, true),
-            "qwen2" => (split(&WORDS.replace("DIGITS", "")), json!({"type": "NFC"}), false),
-            "smollm" => (
-                json!({"type": "Sequence", "pretokenizers": [
-                    {"type": "Digits", "individual_digits": true}, byte_level(true),
-                ]}),
-                Value::Null,
-                false,
-            ),
-            "tekken" => (split(TEKKEN), Value::Null, true),
-            other => {
-                return Err(format!(
-                    "pre-tokenizer {other:?} cannot be exported; gpt-2, llama-bpe, qwen2, smollm and tekken can"
-                ));
-            }
-        };
-        let Some(Array::String(merges)) = self
-            .metadata
-            .get("tokenizer.ggml.merges")
-            .and_then(GgufValue::as_array)
-        else {
-            return Err("no merges in it (tokenizer.ggml.merges)".to_owned());
-        };
-        let mut vocabulary = Map::new();
-        for (id, token) in self.tokens.iter().enumerate() {
-            let in_model = !matches!(self.kinds[id], CONTROL | USER_DEFINED) && !self.is_padding(id);
-            let text = token.to_str().ok_or_else(|| format!("token {id} is not UTF-8"))?;
-            if in_model && vocabulary.insert(text.to_owned(), id.into()).is_some() {
-                return Err(format!("token {text:?} is in it twice"));
-            }
+    /// Whether a token of a SentencePiece vocabulary was added to it by `tokenizer_config.json`.
+    fn is_outside(&self, id: usize) -> bool {
+        let scores = self.scores().unwrap_or_default();
+        match self.kinds[id] {
+            USER_DEFINED => !self.is_plain(id),
+            _ => scores.get(id).is_some_and(|&s| s == NO_SCORE),
         }
-        let merges: Vec<Value> = merges.iter().map(|m| Value::from(m.to_string_lossy())).collect();
-        Ok(json!({
-            "version": "1.0", "truncation": null, "padding": null,
-            "added_tokens": self.added(),
-            "normalizer": normalizer,
-            "pre_tokenizer": pre_tokenizer,
-            "post_processor": self.post_processor(),
-            "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": ignore_merges, "vocab": vocabulary, "merges": merges,
-            },
-        }))
     }
 
-    /// What adds BOS and EOS; `null` where flags in `tokenizer_config.json` say enough.
-    fn post_processor(&self) -> Value {
+    /// Whether a token is like a control token and is none: `tokenizer_config.json` would make it one.
+    fn is_plain(&self, id: usize) -> bool {
+        self.kinds[id] == USER_DEFINED && looks_special(&self.tokens[id].to_string_lossy())
+    }
+
+    /// `added_tokens.json`, for tokens that no other file can hold as they are.
+    fn plain_added(&self) -> Map<String, Value> {
+        (0..self.tokens.len())
+            .filter(|&id| self.is_plain(id))
+            .map(|id| (self.tokens[id].to_string_lossy().into_owned(), id.into()))
+            .collect()
+    }
+
+    /// The template, or a list of those with names.
+    fn chat_template(&self) -> Option<Value> {
+        let default = self.metadata.get_str("tokenizer.chat_template");
+        let names = match self
+            .metadata
+            .get("tokenizer.chat_templates")
+            .and_then(GgufValue::as_array)
+        {
+            Some(Array::String(names)) => names.as_slice(),
+            _ => return default.map(Value::from),
+        };
+        let mut list: Vec<Value> = names
+            .iter()
+            .filter_map(|name| {
+                let name = name.to_string_lossy();
+                let key = format!("tokenizer.chat_template.{name}");
+                let text = self.metadata.get_str(&key)?;
+                Some(json!({"name": name, "template": text}))
+            })
+            .collect();
+        list.extend(default.map(|text| json!({"name": "default", "template": text})));
+        Some(Value::Array(list))
+    }
+
+    /// What adds BOS and EOS, where something does.
+    pub(super) fn template(&self) -> Option<Value> {
         let of = |kind: &str| self.special(kind).filter(|_| self.adds(kind) == Some(true));
         let (bos, eos) = (of("bos"), of("eos"));
-        match (self.adds("bos"), self.adds("eos")) {
-            (Some(false), Some(false)) => {
-                return json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
-            }
-            _ if bos.is_none() && eos.is_none() => return Value::Null,
-            _ => {}
+        if bos.is_none() && eos.is_none() {
+            return None;
         }
-        let token = |special: &Option<(u64, String)>| {
-            let piece = |(_, text): &(u64, String)| json!({"SpecialToken": {"id": text, "type_id": 0}});
+        let token = |special: &Option<(usize, String)>| {
+            let piece = |(_, text): &(usize, String)| json!({"SpecialToken": {"id": text, "type_id": 0}});
             special.as_ref().map(piece)
         };
         let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
-        let single: Vec<Value> = [token(&bos), Some(sequence("A")), token(&eos)]
+        let (first, last) = (token(&bos), token(&eos));
+        let single: Vec<Value> = [first.clone(), Some(sequence("A")), last.clone()]
             .into_iter()
             .flatten()
             .collect();
-        // A separator of its own between two sequences tells the converter whether to write `add_sep_token`.
-        let between = token(&bos).filter(|_| self.adds("sep").is_some());
-        let pair: Vec<Value> = [
-            token(&bos),
-            Some(sequence("A")),
-            between,
-            Some(sequence("B")),
-            token(&eos),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let between = first.clone().filter(|_| self.separates());
+        let pair: Vec<Value> = [first, Some(sequence("A")), between, Some(sequence("B")), last]
+            .into_iter()
+            .flatten()
+            .collect();
         let known: Map<String, Value> = [&bos, &eos]
             .into_iter()
             .flatten()
             .map(|(id, text)| (text.clone(), json!({"id": text, "ids": [id], "tokens": [text]})))
             .collect();
-        json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": known})
-    }
-
-    /// `tokenizer.model`.
-    fn sentencepiece(&self, warnings: &mut Vec<String>) -> Result<Vec<u8>, String> {
-        let scores = match self
-            .metadata
-            .get("tokenizer.ggml.scores")
-            .and_then(GgufValue::as_array)
-        {
-            Some(Array::F32(scores)) if scores.len() == self.tokens.len() => scores,
-            _ => return Err("tokenizer.ggml.scores does not fit the tokens".to_owned()),
-        };
-        let last = (0..self.tokens.len()).rev().find(|&id| !self.is_padding(id));
-        let count = last.map_or(0, |id| id + 1);
-        let ordinary = |id: &usize| self.kinds[*id] == 1;
-        let mut ranked = (0..count).filter(ordinary).map(|id| scores[id]);
-        if let Some(first) = ranked.next()
-            && ranked.all(|s| s == first)
-        {
-            warnings.push(
-                "all tokens have one score: the file was made of a tokenizer.json whose merges it does not \
-                 hold, so that text is not cut as the original cut it"
-                    .to_owned(),
-            );
-        }
-        let pieces: Vec<Piece<'_>> = (0..count)
-            .map(|id| Piece {
-                text: &self.tokens[id].0,
-                score: scores[id],
-                kind: self.kinds[id],
-            })
-            .collect();
-        let id = |name: &str| self.special(name).map_or(-1, |(id, _)| id as i64);
-        let unknown = pieces.iter().position(|p| p.kind == UNKNOWN);
-        let ids = Ids {
-            unknown: unknown.map_or(0, |id| id as i64),
-            bos: id("bos"),
-            eos: id("eos"),
-            pad: id("padding"),
-        };
-        let prefix = self.metadata.get_bool("tokenizer.ggml.add_space_prefix");
-        Ok(model(&pieces, &ids, prefix.unwrap_or(true)))
+        Some(json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": known}))
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use gguf::TensorType;
 use serde_json::{Map, Value, json};
 
-use super::{ExportType, Family};
+use super::{ExportType, Family, rope};
 use crate::arch::{self, Rule, Transform};
 use crate::source::{GgufSource, Source};
 use crate::{Error, Result};
@@ -18,6 +18,13 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 /// Weights read at a time.
 const STEP: u64 = 1 << 20;
 
+/// Most experts a tensor may hold.
+const MAX_EXPERTS: u64 = 4096;
+
+/// Tensors for each file of the checkpoint, at least, for the file's own order to be kept. The converter takes
+/// those of a file by their names, so that another order needs more files.
+const TENSORS_PER_FILE: usize = 4;
+
 /// A tensor of the checkpoint.
 struct Weight {
     name: String,
@@ -25,6 +32,8 @@ struct Weight {
     dtype: ExportType,
     /// Outermost dimension first.
     shape: Vec<u64>,
+    /// The first of its rows in the source's tensor, which holds several where they are experts.
+    first_row: u64,
     /// Rows of a head, where heads are to be put back into their half-split order.
     head_rows: Option<u64>,
 }
@@ -37,12 +46,14 @@ impl Weight {
 
 /// What is written.
 pub(super) struct Plan {
-    /// Sorted by name.
-    weights: Vec<Weight>,
+    /// File by file, each sorted by name.
+    files: Vec<Vec<Weight>>,
     /// GGUF names.
     names: Vec<String>,
     /// The type of most matrices.
     pub(super) dtype: ExportType,
+    /// Whether matrices are written in another type than theirs.
+    pub(super) changes: bool,
     pub(super) warnings: Vec<String>,
 }
 
@@ -72,9 +83,10 @@ impl Plan {
             .and_then(|t| ExportType::of(t.ty));
         let common = dtype.or(common).unwrap_or(ExportType::F32);
         let mut plan = Self {
-            weights: Vec::new(),
+            files: Vec::new(),
             names: source.tensors().iter().map(|t| t.name.clone()).collect(),
             dtype: common,
+            changes: quantized || dtype.is_some(),
             warnings: Vec::new(),
         };
         if quantized {
@@ -83,11 +95,15 @@ impl Plan {
                 dtype.unwrap_or(ExportType::F32).dtype()
             ));
         }
+        let mut weights: Vec<Weight> = Vec::new();
+        // Experts of one block are in the file one tensor after the other and in a checkpoint one expert after
+        // the other.
+        let mut experts: Option<(Option<u32>, usize)> = None;
         for (index, tensor) in source.tensors().iter().enumerate() {
-            if tensor.name == "rope_freqs.weight" {
+            if tensor.name == rope::FACTORS {
                 continue;
             }
-            let (name, transform) = original(&rules, &tensor.name)
+            let (name, transform, block) = original(&rules, &tensor.name)
                 .ok_or_else(|| input(format!("tensor {}: not one of a {}", tensor.name, family.class)))?;
             let shape: Vec<u64> = tensor.shape.iter().rev().copied().collect();
             let rows = shape.first().copied().unwrap_or(1);
@@ -105,22 +121,51 @@ impl Plan {
                 )));
             }
             let own = ExportType::of(tensor.ty);
-            let dtype = if shape.len() > 1 {
-                dtype.or(own).unwrap_or(ExportType::F32)
-            } else if fits(source, index, common)? {
-                common
-            } else {
-                ExportType::F32
+            let dtype = match (own, dtype) {
+                (_, Some(dtype)) if shape.len() > 1 => dtype,
+                (Some(ExportType::F32), _) if fits(source, index, common)? => common,
+                (own, _) => own.unwrap_or(ExportType::F32),
             };
-            plan.weights.push(Weight {
+            let weight = Weight {
                 name,
                 source: index,
                 dtype,
-                shape,
+                first_row: 0,
                 head_rows: count.map(|n| rows / n),
-            });
+                shape,
+            };
+            if !matches!(transform, Transform::Expert) {
+                experts = None;
+                weights.push(weight);
+                continue;
+            }
+            let &[count, rows, columns] = weight.shape.as_slice() else {
+                return Err(input(format!(
+                    "tensor {}: {} dimensions, three expected",
+                    tensor.name,
+                    weight.shape.len()
+                )));
+            };
+            if count > MAX_EXPERTS {
+                return Err(input(format!(
+                    "tensor {}: {count} experts, at most {MAX_EXPERTS} expected",
+                    tensor.name
+                )));
+            }
+            let begin = match experts {
+                Some((of, begin)) if of == block => begin,
+                _ => weights.len(),
+            };
+            experts = Some((block, begin));
+            weights.extend((0..count).map(|expert| Weight {
+                name: weight.name.replacen("{e}", &expert.to_string(), 1),
+                shape: vec![rows, columns],
+                first_row: expert * rows,
+                ..weight
+            }));
+            weights[begin..].sort_by(|a, b| a.name.cmp(&b.name));
         }
-        plan.weights.sort_by(|a, b| a.name.cmp(&b.name));
+        plan.files = files(weights);
         Ok(plan)
     }
 
@@ -132,17 +177,19 @@ impl Plan {
     /// Writes the files into `dir` and returns their names.
     pub(super) fn write(&self, source: &GgufSource, dir: &Path) -> Result<Vec<String>> {
         let mut shards: Vec<&[Weight]> = Vec::new();
-        let mut rest = self.weights.as_slice();
-        while !rest.is_empty() {
-            let mut held = 0u64;
-            let fits = |w: &&Weight| {
-                held = held.saturating_add(w.bytes());
-                held <= SHARD_BYTES
-            };
-            let count = rest.iter().take_while(fits).count().max(1);
-            let (head, tail) = rest.split_at(count);
-            shards.push(head);
-            rest = tail;
+        for file in &self.files {
+            let mut rest = file.as_slice();
+            while !rest.is_empty() {
+                let mut held = 0u64;
+                let fits = |w: &&Weight| {
+                    held = held.saturating_add(w.bytes());
+                    held <= SHARD_BYTES
+                };
+                let count = rest.iter().take_while(fits).count().max(1);
+                let (head, tail) = rest.split_at(count);
+                shards.push(head);
+                rest = tail;
+            }
         }
         let mut files = Vec::new();
         let mut map = Map::new();
@@ -157,7 +204,7 @@ impl Plan {
         }
         if files.len() > 1 {
             let name = "model.safetensors.index.json";
-            let total: u64 = self.weights.iter().map(Weight::bytes).sum();
+            let total: u64 = shards.iter().copied().flatten().map(Weight::bytes).sum();
             let index = json!({"metadata": {"total_size": total}, "weight_map": map});
             let path = dir.join(name);
             std::fs::write(&path, super::json(&index)).map_err(|source| Error::Io { path, source })?;
@@ -167,8 +214,24 @@ impl Plan {
     }
 }
 
-/// The name in a checkpoint and how its rows were moved.
-fn original(rules: &[&'static Rule], name: &str) -> Option<(String, Transform)> {
+/// Cuts the weights where their names do not ascend; if that were too often, they are put in order of their names.
+fn files(mut weights: Vec<Weight>) -> Vec<Vec<Weight>> {
+    let breaks = weights.windows(2).filter(|w| w[0].name > w[1].name).count();
+    if (breaks + 1) * TENSORS_PER_FILE > weights.len() {
+        weights.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    let mut files: Vec<Vec<Weight>> = Vec::new();
+    for weight in weights {
+        match files.last_mut() {
+            Some(file) if file.last().is_some_and(|last| last.name < weight.name) => file.push(weight),
+            _ => files.push(vec![weight]),
+        }
+    }
+    files
+}
+
+/// The name in a checkpoint (with `{e}` for an expert), how its rows were moved, and its block.
+fn original(rules: &[&'static Rule], name: &str) -> Option<(String, Transform, Option<u32>)> {
     let (stem, suffix) = name
         .strip_suffix(".weight")
         .map(|s| (s, ".weight"))
@@ -176,18 +239,18 @@ fn original(rules: &[&'static Rule], name: &str) -> Option<(String, Transform)> 
     rules.iter().find_map(|rule| {
         let plain = matches!(
             rule.transform,
-            Transform::Copy | Transform::PermuteQuery | Transform::PermuteKey
+            Transform::Copy | Transform::PermuteQuery | Transform::PermuteKey | Transform::Expert
         );
         let block = arch::block_of(rule.gguf, stem).filter(|_| plain)?;
         let hf = match block {
             Some(block) => rule.hf.replacen("{}", &block.to_string(), 1),
             None => rule.hf.to_owned(),
         };
-        Some((hf + suffix, rule.transform))
+        Some((hf + suffix, rule.transform, block))
     })
 }
 
-/// Whether a vector loses nothing as this type.
+/// Whether a small tensor loses nothing as this type.
 fn fits(source: &GgufSource, tensor: usize, dtype: ExportType) -> Result<bool> {
     let shape = &source.tensors()[tensor].shape;
     let length = shape.iter().product::<u64>();
@@ -195,7 +258,7 @@ fn fits(source: &GgufSource, tensor: usize, dtype: ExportType) -> Result<bool> {
         return Ok(dtype == ExportType::F32);
     }
     let mut values = vec![0f32; length as usize];
-    source.read_rows(tensor, 0..1, &mut values)?;
+    source.read_rows(tensor, 0..shape.iter().skip(1).product(), &mut values)?;
     Ok(values.iter().all(|x| {
         let rounded = match dtype {
             ExportType::F16 => half::f16::from_f32(*x).to_f32(),
@@ -239,7 +302,7 @@ fn each_run(source: &GgufSource, weight: &Weight, put: &mut dyn FnMut(&[u8]) -> 
     // Heads of a bias lie in one row.
     let vector = tensor.shape.len() == 1;
     let row_len = if vector { 1 } else { tensor.shape[0] };
-    let units: u64 = tensor.shape.iter().product::<u64>() / row_len.max(1);
+    let units: u64 = weight.shape.iter().product::<u64>() / row_len.max(1);
     let step = match weight.head_rows {
         Some(rows) => rows,
         None if vector => units,
@@ -254,7 +317,8 @@ fn each_run(source: &GgufSource, weight: &Weight, put: &mut dyn FnMut(&[u8]) -> 
             source.read_rows(weight.source, 0..1, &mut all)?;
             values.copy_from_slice(&all[start as usize..end as usize]);
         } else {
-            source.read_rows(weight.source, start..end, &mut values)?;
+            let rows = weight.first_row + start..weight.first_row + end;
+            source.read_rows(weight.source, rows, &mut values)?;
         }
         let rows = (end - start) as usize;
         let row_len = row_len as usize;

@@ -21,8 +21,11 @@ use serde_json::Value as Json;
 use crate::Result;
 use files::{VocabFiles, input_error};
 use hf::HfTokenizer;
+pub(crate) use pre::{Splitting, splitting};
 use special::SpecialVocab;
+pub(crate) use special::id_key;
 use vocab::TokenList;
+pub(crate) use vocab::{NO_SCORE, looks_special, padding_text};
 
 /// One way to read a vocabulary. An architecture lists the ways that its models are published in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -205,7 +205,7 @@ impl SpecialVocab {
 }
 
 /// The name in a key of the special tokens whose ids GGUF stores.
-fn id_key(kind: &str) -> Option<&'static str> {
+pub(crate) fn id_key(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "bos" => "bos",
         "eos" => "eos",

@@ -46,12 +46,12 @@ impl TokenList {
 pub(super) const PADDING_SCORE: f32 = -10000.0;
 
 /// The text of an id that no token has.
-pub(super) fn padding_text(id: usize) -> String {
+pub(crate) fn padding_text(id: usize) -> String {
     format!("[PAD{id}]")
 }
 
 /// Whether an added token that is not marked as special should have been.
-pub(super) fn looks_special(text: &str) -> bool {
+pub(crate) fn looks_special(text: &str) -> bool {
     let between = |open: &str, close: &str| text.starts_with(open) && text.ends_with(close);
     matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
         || between("<|", "|>")
@@ -123,7 +123,7 @@ pub(super) fn word_pieces(mut list: TokenList) -> TokenList {
 }
 
 /// The score of every token that has none of its own.
-const NO_SCORE: f32 = -1000.0;
+pub(crate) const NO_SCORE: f32 = -1000.0;
 
 /// The tokens of a byte-fallback vocabulary: those of the model, then the added ones after them.
 pub(super) fn llama_hf(hf: &HfTokenizer) -> TokenList {

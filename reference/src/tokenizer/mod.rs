@@ -24,6 +24,7 @@ use gguf::Metadata;
 use crate::error::Result;
 pub use check::check;
 use partition::{Fragment, Partition};
+pub use pretokenizer::pre_tokenizers;
 pub use vocab::{MAX_TOKEN_BYTES, MAX_TOKENS, TokenizerKind};
 use vocab::{Vocab, attribute};
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use convert::scratch::Scratch;
 use convert::source::Source;
 use convert::table::RowPlan;
 use imatrix::Accumulator;
@@ -26,7 +27,7 @@ impl Base {
     /// Opens the source's own GGUF file, or makes one of a model directory, which is gone after use.
     pub(super) fn open(source: &dyn Source, directory: &Path, args: &Args) -> anyhow::Result<Self> {
         let model = if source.path().is_dir() {
-            let folder = tempfile::tempdir_in(directory).with_context(|| directory.display().to_string())?;
+            let folder = Scratch::new(directory)?;
             let file = folder.path().join("base.gguf");
             crate::base::write_source(source, &file, &pipeline_options(args))?;
             // Once mapped, the file needs no name.

@@ -113,6 +113,64 @@ const KNOWN: &[Known] = &[
     known("laguna", &[r"[^\n]+|[\n]+", QWEN2]),
 ];
 
+/// Other names of llama.cpp for a way of splitting of [`KNOWN`]: what it finds by the ids of published
+/// vocabularies. Decoder models alone.
+const ALIASES: &[(&str, &str)] = &[
+    ("llama3", "llama-bpe"),
+    ("llama-v3", "llama-bpe"),
+    ("falcon3", "llama-bpe"),
+    ("pixtral", "llama-bpe"),
+    ("midm-2.0", "llama-bpe"),
+    ("dbrx", "smaug-bpe"),
+    ("deepseek-r1-qwen", "qwen2"),
+    ("kormo", "qwen2"),
+    ("hunyuan", "qwen2"),
+    ("megrez", "qwen2"),
+    ("solar-open", "qwen2"),
+    ("olmo", "gpt-2"),
+    ("a.x-4.0", "gpt-2"),
+    ("mellum", "gpt-2"),
+    ("trillion", "gpt-2"),
+    ("gigachat", "gpt-2"),
+    ("starcoder", "smollm"),
+    ("minerva-7b", "smollm"),
+    ("mellum2", "smollm"),
+    ("llama4", "gpt-4o"),
+    ("kanana2", "gpt-4o"),
+];
+
+/// How a pre-tokenizer prepares a text.
+#[derive(Debug)]
+pub(crate) struct Splitting {
+    /// Regular expressions, applied one after the other, each match by itself.
+    pub(crate) patterns: &'static [&'static str],
+    /// Whether a piece that is a token as a whole is taken without merging.
+    pub(crate) ignore_merges: bool,
+    /// Whether the models' tokenizers compose characters (NFC) first.
+    pub(crate) composes: bool,
+}
+
+/// How the pre-tokenizer of this name splits.
+///
+/// # Errors
+/// The names that are known, where this one is not.
+pub(crate) fn splitting(name: &str) -> std::result::Result<Splitting, String> {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    let meant = alias.map_or(name, |(_, meant)| meant);
+    match KNOWN.iter().find(|known| known.name == meant) {
+        Some(known) => Ok(Splitting {
+            patterns: known.patterns,
+            ignore_merges: known.ignore_merges,
+            composes: [[QWEN2], [QWEN35]].iter().any(|p| known.patterns == p),
+        }),
+        None => {
+            let names = KNOWN.iter().map(|k| k.name);
+            let names: Vec<&str> = names.chain(ALIASES.iter().map(|(alias, _)| *alias)).collect();
+            Err(names.join(", "))
+        }
+    }
+}
+
 /// A known pre-tokenizer that does not behave as a vocabulary does.
 pub(super) struct Near {
     name: &'static str,

@@ -3,6 +3,8 @@
 mod behaviour;
 mod known_ids;
 
+pub(crate) use behaviour::{Splitting, splitting};
+
 use super::files::{VocabFiles, input_error};
 use super::hf::HfTokenizer;
 use super::{FoundBy, PreTokenizer};

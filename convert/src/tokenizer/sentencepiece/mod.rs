@@ -6,16 +6,13 @@ mod proto;
 use serde_json::Value as Json;
 
 use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, json_optional, read_optional};
-use super::vocab::{PADDING_SCORE, TokenList, TokenType, looks_special, padding_text};
+use super::vocab::{NO_SCORE, PADDING_SCORE, TokenList, TokenType, looks_special, padding_text};
 use crate::Result;
 use proto::PieceType;
 pub(super) use proto::{Algorithm, Normalizer};
 
 /// The file's name.
 pub(super) const FILE: &str = "tokenizer.model";
-
-/// The score of a token that was added to the model.
-const ADDED_SCORE: f32 = -1000.0;
 
 /// Pieces that SentencePiece has for itself: what it does not know, and the ends of a text.
 pub(super) const SPECIAL_PIECES: usize = 3;
@@ -205,7 +202,7 @@ impl Slots {
         }
         self.texts[index] = text;
         self.types[index] = kind;
-        self.scores[index] = ADDED_SCORE;
+        self.scores[index] = NO_SCORE;
     }
 }
 

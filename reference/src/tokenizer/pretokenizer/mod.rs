@@ -8,6 +8,7 @@ mod words;
 
 use crate::error::Result;
 use crate::tokenizer::unicode::Flags;
+pub use names::pre_tokenizers;
 pub(crate) use names::{Family, defaults};
 use pattern::{Pattern, Space, collapse};
 use words::{Lead, Runs, Span};

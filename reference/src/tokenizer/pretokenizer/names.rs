@@ -55,10 +55,8 @@ pub(crate) struct Defaults {
     pub(crate) byte_encode: bool,
 }
 
-/// The defaults of a name; `None` for an unknown one.
-pub(crate) fn defaults(name: &str) -> Option<Defaults> {
-    use Family as F;
-    let base = |family| Defaults {
+const fn base(family: Family) -> Defaults {
+    Defaults {
         family,
         ignore_merges: false,
         add_bos: false,
@@ -67,97 +65,208 @@ pub(crate) fn defaults(name: &str) -> Option<Defaults> {
         escape_spaces: false,
         no_bos: false,
         byte_encode: true,
-    };
-    let unclean = |family| Defaults {
+    }
+}
+
+const fn unclean(family: Family) -> Defaults {
+    Defaults {
         clean_spaces: false,
         ..base(family)
-    };
-    Some(match name {
-        "" | "default" => base(F::Default),
-        "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2"
-        | "jina-v5-nano" => Defaults {
-            ignore_merges: true,
-            add_bos: true,
-            ..base(F::Llama3)
-        },
-        "dbrx" | "smaug-bpe" => base(F::Llama3),
-        "chatglm-bpe" => Defaults {
-            no_bos: true,
-            ..base(F::Llama3)
-        },
-        "glm4" | "glm5" => Defaults {
-            no_bos: true,
-            ignore_merges: true,
-            ..base(F::Llama3)
-        },
-        "minicpm5" => Defaults {
-            ignore_merges: true,
-            ..base(F::MiniCpm5)
-        },
-        "deepseek-llm" => unclean(F::DeepSeekLlm),
-        "deepseek-coder" => unclean(F::DeepSeekCoder),
-        "deepseek-v3" | "hunyuan-dense" | "joyai-llm" | "hy_v4" => unclean(F::DeepSeek3),
-        "spark2_5" => unclean(F::Spark),
-        "youtu" => Defaults {
-            ignore_merges: true,
-            ..unclean(F::Youtu)
-        },
-        "falcon" => base(F::Falcon),
-        "mpt" | "olmo" | "jais" | "gpt-2" | "phi-2" | "jina-es" | "jina-de" | "gigachat" | "jina-v2-es"
-        | "jina-v2-de" | "a.x-4.0" | "mellum" | "modern-bert" | "exaone4" => base(F::Gpt2),
-        "trillion" | "granite-docling" => unclean(F::Gpt2),
-        "jina-v1-en" | "jina-v2-code" | "roberta-bpe" => Defaults {
-            add_sep: true,
-            ..base(F::Gpt2)
-        },
-        "jais-2" => base(F::Jais2),
-        "gemma4" | "granite-embed-multi-311m" => Defaults {
-            escape_spaces: true,
-            byte_encode: false,
-            ..base(F::Gemma4)
-        },
-        "sarvam-moe" => Defaults {
-            escape_spaces: true,
-            byte_encode: false,
-            ..unclean(F::SarvamMoe)
-        },
-        "whitespace" => Defaults {
-            byte_encode: false,
-            ..base(F::Whitespace)
-        },
-        "starcoder" | "refact" | "codeshell" | "exaone" | "minerva-7b" | "mellum2" => base(F::Starcoder),
-        "command-r" | "smollm" => unclean(F::Starcoder),
-        "qwen2" | "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "hunyuan" | "grok-2" | "solar-open" => {
-            unclean(F::Qwen2)
-        }
-        "stablelm2" | "megrez" => base(F::Qwen2),
-        "qwen35" => unclean(F::Qwen35),
-        "poro-chat" => unclean(F::Bloom),
-        "bloom" | "gpt3-finnish" => base(F::Bloom),
-        "viking" => unclean(F::Viking),
-        "tekken" => Defaults {
-            ignore_merges: true,
-            add_bos: true,
-            ..unclean(F::Tekken)
-        },
-        "exaone-moe" => base(F::ExaoneMoe),
-        "chameleon" => Defaults {
-            add_bos: true,
-            ..unclean(F::Chameleon)
-        },
-        "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => unclean(F::Gpt4o),
-        "granite-embed-multi-97m" => Defaults {
-            ignore_merges: true,
-            ..unclean(F::GraniteEmbedding)
-        },
-        "tiny_aya" | "cohere2moe" => unclean(F::TinyAya),
-        "superbpe" => unclean(F::SuperBpe),
-        "bailingmoe" | "bailingmoe2" | "llada-moe" => unclean(F::BailingMoe),
-        "seed-coder" => unclean(F::SeedCoder),
-        "kimi-k2" => unclean(F::KimiK2),
-        "ufakzeka" => unclean(F::UfakZeka),
-        "afmoe" => unclean(F::Afmoe),
-        "laguna" => unclean(F::Laguna),
-        _ => return None,
-    })
+    }
+}
+
+/// Every name, with those that mean the same.
+static NAMES: &[(&[&str], Defaults)] = {
+    use Family as F;
+    &[
+        (&["", "default"], base(F::Default)),
+        (
+            &[
+                "llama3",
+                "llama-v3",
+                "llama-bpe",
+                "falcon3",
+                "falcon-h1",
+                "pixtral",
+                "midm-2.0",
+                "lfm2",
+                "jina-v5-nano",
+            ],
+            Defaults {
+                ignore_merges: true,
+                add_bos: true,
+                ..base(F::Llama3)
+            },
+        ),
+        (&["dbrx", "smaug-bpe"], base(F::Llama3)),
+        (
+            &["chatglm-bpe"],
+            Defaults {
+                no_bos: true,
+                ..base(F::Llama3)
+            },
+        ),
+        (
+            &["glm4", "glm5"],
+            Defaults {
+                no_bos: true,
+                ignore_merges: true,
+                ..base(F::Llama3)
+            },
+        ),
+        (
+            &["minicpm5"],
+            Defaults {
+                ignore_merges: true,
+                ..base(F::MiniCpm5)
+            },
+        ),
+        (&["deepseek-llm"], unclean(F::DeepSeekLlm)),
+        (&["deepseek-coder"], unclean(F::DeepSeekCoder)),
+        (
+            &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
+            unclean(F::DeepSeek3),
+        ),
+        (&["spark2_5"], unclean(F::Spark)),
+        (
+            &["youtu"],
+            Defaults {
+                ignore_merges: true,
+                ..unclean(F::Youtu)
+            },
+        ),
+        (&["falcon"], base(F::Falcon)),
+        (
+            &[
+                "mpt",
+                "olmo",
+                "jais",
+                "gpt-2",
+                "phi-2",
+                "jina-es",
+                "jina-de",
+                "gigachat",
+                "jina-v2-es",
+                "jina-v2-de",
+                "a.x-4.0",
+                "mellum",
+                "modern-bert",
+                "exaone4",
+            ],
+            base(F::Gpt2),
+        ),
+        (&["trillion", "granite-docling"], unclean(F::Gpt2)),
+        (
+            &["jina-v1-en", "jina-v2-code", "roberta-bpe"],
+            Defaults {
+                add_sep: true,
+                ..base(F::Gpt2)
+            },
+        ),
+        (&["jais-2"], base(F::Jais2)),
+        (
+            &["gemma4", "granite-embed-multi-311m"],
+            Defaults {
+                escape_spaces: true,
+                byte_encode: false,
+                ..base(F::Gemma4)
+            },
+        ),
+        (
+            &["sarvam-moe"],
+            Defaults {
+                escape_spaces: true,
+                byte_encode: false,
+                ..unclean(F::SarvamMoe)
+            },
+        ),
+        (
+            &["whitespace"],
+            Defaults {
+                byte_encode: false,
+                ..base(F::Whitespace)
+            },
+        ),
+        (
+            &[
+                "starcoder",
+                "refact",
+                "codeshell",
+                "exaone",
+                "minerva-7b",
+                "mellum2",
+            ],
+            base(F::Starcoder),
+        ),
+        (&["command-r", "smollm"], unclean(F::Starcoder)),
+        (
+            &[
+                "qwen2",
+                "deepseek-r1-qwen",
+                "kormo",
+                "f2llmv2",
+                "hunyuan",
+                "grok-2",
+                "solar-open",
+            ],
+            unclean(F::Qwen2),
+        ),
+        (&["stablelm2", "megrez"], base(F::Qwen2)),
+        (&["qwen35"], unclean(F::Qwen35)),
+        (&["poro-chat"], unclean(F::Bloom)),
+        (&["bloom", "gpt3-finnish"], base(F::Bloom)),
+        (&["viking"], unclean(F::Viking)),
+        (
+            &["tekken"],
+            Defaults {
+                ignore_merges: true,
+                add_bos: true,
+                ..unclean(F::Tekken)
+            },
+        ),
+        (&["exaone-moe"], base(F::ExaoneMoe)),
+        (
+            &["chameleon"],
+            Defaults {
+                add_bos: true,
+                ..unclean(F::Chameleon)
+            },
+        ),
+        (
+            &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"],
+            unclean(F::Gpt4o),
+        ),
+        (
+            &["granite-embed-multi-97m"],
+            Defaults {
+                ignore_merges: true,
+                ..unclean(F::GraniteEmbedding)
+            },
+        ),
+        (&["tiny_aya", "cohere2moe"], unclean(F::TinyAya)),
+        (&["superbpe"], unclean(F::SuperBpe)),
+        (
+            &["bailingmoe", "bailingmoe2", "llada-moe"],
+            unclean(F::BailingMoe),
+        ),
+        (&["seed-coder"], unclean(F::SeedCoder)),
+        (&["kimi-k2"], unclean(F::KimiK2)),
+        (&["ufakzeka"], unclean(F::UfakZeka)),
+        (&["afmoe"], unclean(F::Afmoe)),
+        (&["laguna"], unclean(F::Laguna)),
+    ]
+};
+
+/// The defaults of a name; `None` for an unknown one.
+pub(crate) fn defaults(name: &str) -> Option<Defaults> {
+    NAMES
+        .iter()
+        .find(|(names, _)| names.contains(&name))
+        .map(|(_, defaults)| *defaults)
+}
+
+/// The names that `tokenizer.ggml.pre` may have.
+pub fn pre_tokenizers() -> impl Iterator<Item = &'static str> {
+    let all = NAMES.iter().flat_map(|(names, _)| names.iter().copied());
+    all.filter(|name| !name.is_empty())
 }
