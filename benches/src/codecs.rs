@@ -51,7 +51,8 @@ pub struct Speeds {
 }
 
 impl Speeds {
-    fn set(&mut self, work: Work, speed: f64) {
+    /// Notes the speed at one kind of work.
+    pub fn set(&mut self, work: Work, speed: f64) {
         *match work {
             Work::EncodeWithImportance => &mut self.with_importance,
             Work::Encode => &mut self.without,
@@ -175,23 +176,17 @@ pub fn ours_all(isa: Isa, ty: TensorType, samples: &Samples, limit: Duration) ->
 pub fn theirs(
     reference: &mut Reference,
     ty: TensorType,
+    work: Work,
     samples: &Samples,
     limit: Duration,
-) -> Result<(Speeds, Speeds)> {
-    let (mut stock, mut libgguf) = (Speeds::default(), Speeds::default());
-    for work in works(ty) {
-        let sample = if is_streaming(ty, work) {
-            &samples.large
-        } else {
-            &samples.small
-        };
-        let blocks = blocks_of(ty, sample)?;
-        let timed = reference.time(ty, work, &sample.rows, ROW, &sample.importance, &blocks, limit)?;
-        let speed = |seconds: f64| sample.rows.len() as f64 / seconds / 1e6;
-        stock.set(work, speed(timed.stock));
-        if let Some(seconds) = timed.libgguf {
-            libgguf.set(work, speed(seconds));
-        }
-    }
-    Ok((stock, libgguf))
+) -> Result<(f64, Option<f64>)> {
+    let sample = if is_streaming(ty, work) {
+        &samples.large
+    } else {
+        &samples.small
+    };
+    let blocks = blocks_of(ty, sample)?;
+    let timed = reference.time(ty, work, &sample.rows, ROW, &sample.importance, &blocks, limit)?;
+    let speed = |seconds: f64| sample.rows.len() as f64 / seconds / 1e6;
+    Ok((speed(timed.stock), timed.libgguf.map(speed)))
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use benches::codecs::{Samples, ours_all, theirs};
+use benches::codecs::{Samples, Speeds, ours_all, theirs, works};
 use gguf::TensorType;
 use quants::Isa;
 
@@ -45,10 +45,12 @@ fn main() -> Result<()> {
     );
     for ty in types {
         let our = ours_all(isa, ty, &samples, limit)?;
-        let stock = match &mut reference {
-            Some(reference) => theirs(reference, ty, &samples, limit)?.0,
-            None => Default::default(),
-        };
+        let mut stock = Speeds::default();
+        if let Some(reference) = &mut reference {
+            for work in works(ty) {
+                stock.set(work, theirs(reference, ty, work, &samples, limit)?.0);
+            }
+        }
         let cell = |ours: Option<f64>, stock: Option<f64>| match (ours, stock) {
             (None, _) => format!("{:25}", ""),
             (Some(ours), None) => format!("{ours:8.1}{:17}", ""),

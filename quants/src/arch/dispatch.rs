@@ -144,6 +144,12 @@ macro_rules! specialize {
                     (search!($format), decoder!(crate::$format::decode_row))
                 };
             }
+            /// For formats whose decoder gets slower, not faster, with the compiler's wider vectors.
+            macro_rules! searched_only {
+                ($format:ident) => {
+                    (search!($format), crate::$format::decode_row as DecodeRow)
+                };
+            }
             macro_rules! compiled {
                 ($format:ident) => {
                     (
@@ -157,11 +163,11 @@ macro_rules! specialize {
                 T::Q4_1 => searched!(q4_1),
                 T::Q5_0 => searched!(q5_0),
                 T::Q5_1 => searched!(q5_1),
-                T::Q2_K => searched!(q2_k),
+                T::Q2_K => searched_only!(q2_k),
                 T::Q3_K => searched!(q3_k),
                 T::Q4_K => searched!(q4_k),
                 T::Q5_K => searched!(q5_k),
-                T::Q6_K => searched!(q6_k),
+                T::Q6_K => searched_only!(q6_k),
                 T::IQ2_XXS => searched!(iq2_xxs),
                 T::IQ2_XS => searched!(iq2_xs),
                 T::IQ2_S => searched!(iq2_s),
