@@ -450,10 +450,21 @@ fn scored_vocab(
     mut metadata: Metadata,
     tokens: TokenList,
     kind: VocabKind,
-    mut warnings: Vec<String>,
+    warnings: Vec<String>,
 ) -> Result<Vocabulary> {
     let n_vocab = tokens.len();
     write_tokens(&mut metadata, "llama", "default", tokens);
+    finish_scored(files, metadata, n_vocab, kind, warnings)
+}
+
+/// A vocabulary with scores, whose tokens are written already: its special tokens end the keys.
+fn finish_scored(
+    files: &VocabFiles,
+    mut metadata: Metadata,
+    n_vocab: usize,
+    kind: VocabKind,
+    mut warnings: Vec<String>,
+) -> Result<Vocabulary> {
     let special = SpecialVocab::read(files, false, None, Some(n_vocab))?;
     special.write(&mut metadata);
     warnings.extend(special.warnings);

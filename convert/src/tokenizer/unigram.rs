@@ -11,7 +11,7 @@ use super::hf::HfTokenizer;
 use super::sentencepiece::{self, Algorithm, Normalizer};
 use super::special::token_content;
 use super::vocab::{PADDING_SCORE, TokenList, TokenType, padding_text};
-use super::{ADD_SPACE_PREFIX, TOKEN_TYPES, VocabKind, VocabRequest, Vocabulary, special::SpecialVocab};
+use super::{ADD_SPACE_PREFIX, TOKEN_TYPES, VocabKind, VocabRequest, Vocabulary};
 use crate::Result;
 
 /// XLM-RoBERTa's file.
@@ -204,7 +204,7 @@ fn write(
     normalizer: &Normalizer,
     kind: VocabKind,
     request: &VocabRequest,
-    mut warnings: Vec<String>,
+    warnings: Vec<String>,
 ) -> Result<Vocabulary> {
     let mut metadata = Metadata::new();
     let n_vocab = list.len();
@@ -221,14 +221,5 @@ fn write(
         let bytes = Value::Array(Array::U8(normalizer.charsmap.clone()));
         metadata.set_in_place("tokenizer.ggml.precompiled_charsmap", bytes);
     }
-    let special = SpecialVocab::read(files, false, None, Some(n_vocab))?;
-    special.write(&mut metadata);
-    warnings.extend(special.warnings);
-    Ok(Vocabulary {
-        metadata,
-        n_vocab,
-        kind,
-        pre_tokenizer: None,
-        warnings,
-    })
+    super::finish_scored(files, metadata, n_vocab, kind, warnings)
 }
