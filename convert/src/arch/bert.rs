@@ -16,10 +16,7 @@ pub(super) static BERT: Architecture = Architecture {
     ],
     rules: &[ENCODER, HEADS],
     hyperparameters: encoder_keys,
-    vocabulary: |config| VocabRequest {
-        token_types: Some(token_types(config)),
-        ..VocabRequest::new(&[VocabKind::WordPiece])
-    },
+    vocabulary: |config| vocabulary(config, &[VocabKind::WordPiece]),
     model_types: &[&BERT_TYPE],
     hooks: Hooks {
         canonical: |hp, name| Some(classifier_names(hp, old_norm_names(name))),
@@ -58,10 +55,7 @@ pub(super) static ROBERTA: Architecture = Architecture {
     ],
     rules: &[SHIFTED, ENCODER, HEADS],
     hyperparameters: encoder_keys,
-    vocabulary: |config| VocabRequest {
-        token_types: Some(token_types(config)),
-        ..VocabRequest::new(&[VocabKind::Bpe])
-    },
+    vocabulary: |config| vocabulary(config, &[VocabKind::Bpe]),
     model_types: &[&ROBERTA_TYPE],
     hooks: Hooks {
         prepare: without_shift,
@@ -84,10 +78,7 @@ pub(super) static XLM_ROBERTA: Architecture = Architecture {
         }
         encoder_keys(hp, keys)
     },
-    vocabulary: |config| VocabRequest {
-        token_types: Some(token_types(config)),
-        ..VocabRequest::new(&[VocabKind::XlmRoberta, VocabKind::Unigram])
-    },
+    vocabulary: |config| vocabulary(config, &[VocabKind::XlmRoberta, VocabKind::Unigram]),
     model_types: &[&XLM_ROBERTA_TYPE],
     hooks: ROBERTA.hooks,
     ..PLAIN
@@ -211,9 +202,13 @@ fn labels(hp: &Hparams) -> Option<Vec<String>> {
 /// Most labels that a count alone may ask for.
 const MAX_LABELS: u32 = 1 << 16;
 
-fn token_types(config: &Value) -> u32 {
+/// A vocabulary of one of these kinds, with the number of token types that the model tells apart.
+fn vocabulary(config: &Value, kinds: &[VocabKind]) -> VocabRequest {
     let count = config["type_vocab_size"].as_u64().unwrap_or(1);
-    u32::try_from(count).unwrap_or(u32::MAX)
+    VocabRequest {
+        token_types: Some(u32::try_from(count).unwrap_or(u32::MAX)),
+        ..VocabRequest::new(kinds)
+    }
 }
 
 fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -22,24 +22,23 @@ pub(crate) fn find(
     config_path: &Path,
     config: &Map<String, Value>,
 ) -> Result<(&'static Architecture, &'static Class)> {
-    let input = |message: String| Error::Input {
-        path: config_path.to_path_buf(),
-        message,
-    };
     let inner = config.get(VISION).and_then(Value::as_object).and_then(class_of);
     let name = inner
         .or_else(|| class_of(config))
-        .ok_or_else(|| input("no class name in \"architectures\"".to_owned()))?;
+        .ok_or_else(|| super::no_class(config_path))?;
     for encoder in ENCODERS {
         if let Some(class) = encoder.classes.iter().find(|c| c.name == name) {
             return Ok((encoder, class));
         }
     }
     let known: Vec<&str> = ENCODERS.iter().flat_map(|e| e.classes).map(|c| c.name).collect();
-    Err(input(format!(
-        "architectures: {name} has no encoder that is supported; supported are those of {}",
-        known.join(", ")
-    )))
+    Err(Error::Input {
+        path: config_path.to_path_buf(),
+        message: format!(
+            "architectures: {name} has no encoder that is supported; supported are those of {}",
+            known.join(", ")
+        ),
+    })
 }
 
 /// The key of `config.json` under which the encoder's configuration stands.

@@ -261,12 +261,15 @@ pub(crate) fn of_config(
     config_path: &Path,
     config: &Map<String, Value>,
 ) -> Result<(&'static Architecture, &'static Class)> {
-    let class = config.get("architectures").and_then(|a| a.get(0));
-    let class = class.and_then(Value::as_str).ok_or_else(|| Error::Input {
+    let class = multimodal::class_of(config).ok_or_else(|| no_class(config_path))?;
+    find(config_path, class)
+}
+
+fn no_class(config_path: &Path) -> Error {
+    Error::Input {
         path: config_path.to_path_buf(),
         message: "no class name in \"architectures\"".to_owned(),
-    })?;
-    find(config_path, class)
+    }
 }
 
 impl Architecture {
