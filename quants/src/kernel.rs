@@ -4,6 +4,8 @@
 
 use crate::grid::level;
 use crate::iq1::{Split, Sums};
+use crate::levels::{self, each};
+use crate::round::{nearest_away_level, truncate_level};
 use crate::search::{self, AffineFit, Candidates};
 
 /// The search for the nearest point of a codebook.
@@ -26,11 +28,106 @@ pub(crate) trait Nearest {
     }
 }
 
+/// What the encoders that pass over a block once take from an instruction set. What is written here is what every
+/// instruction set gives for finite elements; for others only [`Scalar`] is asked.
+pub(crate) trait Pass {
+    /// [`search::finite_magnitude`].
+    #[inline(always)]
+    fn finite_magnitude<const N: usize>(x: &[f32; N]) -> Option<f32> {
+        search::finite_magnitude(x)
+    }
+
+    /// [`search::signed_extreme_of`].
+    #[inline(always)]
+    fn signed_extreme<const N: usize>(x: &[f32; N]) -> f32 {
+        search::signed_extreme_of(x)
+    }
+
+    /// [`search::range`].
+    #[inline(always)]
+    fn range(x: &[f32; 32]) -> (f32, f32) {
+        search::range(x)
+    }
+
+    /// `(x - shift) * factor + offset` toward zero, the lowest byte of it.
+    #[inline(always)]
+    fn truncated_levels(x: &[f32; 32], shift: f32, factor: f32, offset: f32) -> [u8; 32] {
+        each(x, |x| truncate_level((x - shift) * factor + offset) as u8)
+    }
+
+    /// `x * factor` to the nearest integer, halves away from zero, the lowest byte of it.
+    #[inline(always)]
+    fn nearest_away_levels<const N: usize>(x: &[f32; N], factor: f32) -> [i8; N] {
+        each(x, |x| nearest_away_level(x * factor) as i8)
+    }
+
+    /// How many of the limits each magnitude is above, plus 8 for what is negative and above one.
+    #[inline(always)]
+    fn signed_steps<const N: usize>(x: &[f32; N], limits: &[f32; 7]) -> [u8; N] {
+        each(x, |x| {
+            let magnitude = x.abs();
+            let level: u8 = limits.iter().map(|limit| u8::from(magnitude > *limit)).sum();
+            level | if x < 0.0 && level > 0 { 8 } else { 0 }
+        })
+    }
+
+    /// A bit for each element, the first in the lowest: whether it is not negative.
+    #[inline(always)]
+    fn not_negative(x: &[f32; 8]) -> u8 {
+        (0..8).map(|i| u8::from(x[i] >= 0.0) << i).sum()
+    }
+
+    /// [`levels::pack_five_bits`].
+    #[inline(always)]
+    fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
+        levels::pack_five_bits(levels)
+    }
+}
+
+/// Passes the methods of [`Pass`] on to another type.
+macro_rules! pass_on {
+    ($to:ty) => {
+        #[inline(always)]
+        fn finite_magnitude<const N: usize>(x: &[f32; N]) -> Option<f32> {
+            <$to>::finite_magnitude(x)
+        }
+        #[inline(always)]
+        fn signed_extreme<const N: usize>(x: &[f32; N]) -> f32 {
+            <$to>::signed_extreme(x)
+        }
+        #[inline(always)]
+        fn range(x: &[f32; 32]) -> (f32, f32) {
+            <$to>::range(x)
+        }
+        #[inline(always)]
+        fn truncated_levels(x: &[f32; 32], shift: f32, factor: f32, offset: f32) -> [u8; 32] {
+            <$to>::truncated_levels(x, shift, factor, offset)
+        }
+        #[inline(always)]
+        fn nearest_away_levels<const N: usize>(x: &[f32; N], factor: f32) -> [i8; N] {
+            <$to>::nearest_away_levels(x, factor)
+        }
+        #[inline(always)]
+        fn signed_steps<const N: usize>(x: &[f32; N], limits: &[f32; 7]) -> [u8; N] {
+            <$to>::signed_steps(x, limits)
+        }
+        #[inline(always)]
+        fn not_negative(x: &[f32; 8]) -> u8 {
+            <$to>::not_negative(x)
+        }
+        #[inline(always)]
+        fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
+            <$to>::pack_five_bits(levels)
+        }
+    };
+}
+pub(crate) use pass_on;
+
 /// How many sub-blocks or blocks the encoders give a kernel at once: enough to fill the lanes twice.
 pub(crate) const TILE: usize = 16;
 
 /// The inner loops.
-pub(crate) trait Kernel: Nearest {
+pub(crate) trait Kernel: Nearest + Pass {
     /// [`search::fit_affine`] for each sub-block.
     fn fit_affine<const N: usize>(
         x: &[[f32; N]],
@@ -95,6 +192,8 @@ impl Nearest for Scalar {
         nearest
     }
 }
+
+impl Pass for Scalar {}
 
 // The searches are not inlined here: the encoders of other instruction sets come back to the same compiled code
 // where the outcome is not a number.

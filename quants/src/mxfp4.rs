@@ -6,9 +6,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{blocks, blocks_mut};
+use crate::kernel::{Pass, Scalar};
 use crate::levels::{each, pack_nibbles};
 use crate::round::truncate;
-use crate::search::finite_magnitude;
 
 /// E2M1 values, doubled.
 pub(crate) const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
@@ -54,7 +54,11 @@ const MIDDLES: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
 /// middle, so that comparing with the middle decides alike, as long as products neither overflow nor underflow, and
 /// weights are not so far above all values that the differences round to one number.
 #[inline(always)]
-pub(crate) fn nearest_values<const N: usize>(x: &[f32; N], largest: Option<f32>, scale: f32) -> [u8; N] {
+pub(crate) fn nearest_values<K: Pass, const N: usize>(
+    x: &[f32; N],
+    largest: Option<f32>,
+    scale: f32,
+) -> [u8; N] {
     if scale == 0.0 {
         return [0; N];
     }
@@ -62,13 +66,8 @@ pub(crate) fn nearest_values<const N: usize>(x: &[f32; N], largest: Option<f32>,
     if !near || !(SMALLEST_SCALE..LARGEST_SCALE).contains(&scale) {
         return x.map(|x| nearest_value(x, scale));
     }
-    let middles = MIDDLES.map(|middle| middle * scale);
-    each(x, |x| {
-        let magnitude = x.abs();
-        let level: u8 = middles.iter().map(|middle| u8::from(magnitude > *middle)).sum();
-        // Zero has no sign: it is the first of its two codes.
-        level | if x < 0.0 && level > 0 { 8 } else { 0 }
-    })
+    // Zero has no sign: it is the first of its two codes.
+    K::signed_steps(x, &each(&MIDDLES, |middle| middle * scale))
 }
 
 /// Within these scales, products and differences with values are exact or rounded as usual.
@@ -91,6 +90,10 @@ fn floor_log2(x: f32) -> i32 {
     // 2^(binade - 23) apart, so that the logarithm rounds to k while missing <= ln 2 * 2^binade.
     let above = exponent + 1;
     let missing = (1 << 24) - mantissa;
+    // The largest reach is that of 2^-149, ln 2 * 2^7.
+    if missing > 88 {
+        return exponent;
+    }
     let binade = match above {
         0 => return exponent,
         1.. => (above as u32 - 1).checked_ilog2(),
@@ -106,10 +109,15 @@ fn floor_log2(x: f32) -> i32 {
 ///
 /// The scale is two powers of two below the largest magnitude's. Below 2⁻¹²⁵ its exponent wraps around, as
 /// in ggml (where that is undefined behaviour with this outcome on x86-64), and the block decodes to zeros.
+pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with an instruction set's operations.
 #[inline(always)]
-pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let finite = finite_magnitude(x);
+        let finite = K::finite_magnitude(x);
         let largest = finite.unwrap_or_else(|| {
             x.iter()
                 .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
@@ -120,7 +128,7 @@ pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8])
             _ => (floor_log2(largest) - 2 + 127) as u8,
         };
         let scale = half_scale(block.exponent);
-        block.qs = pack_nibbles(&nearest_values(x, finite, scale));
+        block.qs = pack_nibbles(&nearest_values::<K, 32>(x, finite, scale));
     }
 }
 
@@ -153,7 +161,11 @@ mod tests {
                 for x in [magnitudes, magnitudes.map(|x| -x)] {
                     let largest = crate::search::finite_magnitude(&x);
                     let expected = x.map(|x| nearest_value(x, scale));
-                    assert_eq!(nearest_values(&x, largest, scale), expected, "{scale:e} {middle}");
+                    assert_eq!(
+                        nearest_values::<Scalar, 16>(&x, largest, scale),
+                        expected,
+                        "{scale:e} {middle}"
+                    );
                 }
             }
         }

@@ -6,9 +6,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{blocks, blocks_mut};
+use crate::kernel::{Pass, Scalar};
 use crate::levels::build;
 use crate::mxfp4::{VALUES, nearest_values};
-use crate::search::finite_magnitude;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -24,16 +24,13 @@ const LARGEST: u8 = 0x7e;
 /// scales do not have, is ignored but for those two codes.
 #[inline(always)]
 fn half_scale(code: u8) -> f32 {
-    if code == 0 || code == LARGEST + 1 {
-        return 0.0;
-    }
     let (exponent, mantissa) = (code >> 3 & 0xf, u32::from(code & 7));
-    let scale = match exponent {
-        0 => mantissa as f32 / 512.0,
-        // The bias of 7 becomes that of `f32`.
-        _ => f32::from_bits((u32::from(exponent) + 120) << 23 | mantissa << 20),
-    };
-    scale * 0.5
+    // Both are computed, so that nothing is guessed: scales of weights are often near the smallest normal one.
+    let subnormal = mantissa as i32 as f32 / 512.0;
+    // The bias of 7 becomes that of `f32`.
+    let normal = f32::from_bits((u32::from(exponent) + 120) << 23 | mantissa << 20);
+    let scale = if exponent == 0 { subnormal } else { normal };
+    if code == LARGEST + 1 { 0.0 } else { scale * 0.5 }
 }
 
 /// The code of the scale nearest to `scale`; zero for what is not above zero. Halves are rounded up.
@@ -45,31 +42,35 @@ fn encode_scale(scale: f32) -> u8 {
     let scale = scale.min(448.0);
     let bits = scale.to_bits();
     let exponent = (bits >> 23) as i32 - 120;
-    if exponent <= 0 {
-        return ((scale * 512.0 + 0.5) as u8).min(7);
-    }
+    let subnormal = ((scale * 512.0 + 0.5) as i32).min(7);
     // A carry out of the mantissa goes where it belongs, to the exponent.
-    let rounded = ((exponent as u32) << 3 | bits >> 20 & 7) + (bits >> 19 & 1);
-    if rounded >= 15 << 3 {
-        LARGEST
+    let rounded = (exponent << 3 | (bits >> 20 & 7) as i32) + (bits >> 19 & 1) as i32;
+    let normal = if rounded >= 15 << 3 {
+        i32::from(LARGEST)
     } else {
-        rounded as u8
-    }
+        rounded
+    };
+    (if exponent <= 0 { subnormal } else { normal }) as u8
 }
 
 /// Encodes whole blocks; importance has no influence.
+pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with an instruction set's operations.
 #[inline(always)]
-pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
         for (part, x) in x.as_chunks::<16>().0.iter().enumerate() {
-            let finite = finite_magnitude(x);
+            let finite = K::finite_magnitude(x);
             let largest = finite.unwrap_or_else(|| {
                 x.iter()
                     .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
             });
             block.scales[part] = encode_scale(largest / 6.0);
             let scale = half_scale(block.scales[part]);
-            let codes = nearest_values(x, finite, scale);
+            let codes = nearest_values::<K, 16>(x, finite, scale);
             block.qs[part] = build(|i| codes[i] | codes[8 + i] << 4);
         }
     }

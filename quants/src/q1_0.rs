@@ -5,6 +5,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::kernel::{Pass, Scalar};
 use crate::levels::build;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -15,14 +16,39 @@ struct Block {
 }
 
 /// Encodes whole blocks; importance has no influence.
+pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with an instruction set's operations.
 #[inline(always)]
-pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
-    for (x, block) in x.as_chunks::<128>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let sum = x.iter().fold(0.0, |sum, x| sum + x.abs());
-        block.d = Half::new(sum / 128.0);
-        for (x, signs) in x.as_chunks::<8>().0.iter().zip(&mut block.signs) {
-            *signs = (0..8).map(|i| u8::from(x[i] >= 0.0) << i).sum();
+pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+    let blocks = blocks_mut::<Block>(dst);
+    let (together, rest) = x.as_chunks::<{ 128 * SUMS }>();
+    let (blocks_together, blocks_rest) = blocks.as_chunks_mut::<SUMS>();
+    for (x, blocks) in together.iter().zip(blocks_together) {
+        encode_blocks::<K, SUMS>(x, blocks);
+    }
+    for (x, block) in rest.chunks_exact(128).zip(blocks_rest) {
+        encode_blocks::<K, 1>(x, std::array::from_mut(block));
+    }
+}
+
+/// Blocks that are summed at the same time: the sums run in order, and each waits for its last addition.
+const SUMS: usize = 8;
+
+#[inline(always)]
+fn encode_blocks<K: Pass, const B: usize>(x: &[f32], blocks: &mut [Block; B]) {
+    let x = x.as_chunks::<128>().0;
+    let mut sums = [0.0; B];
+    for i in 0..128 {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum += x[i].abs();
         }
+    }
+    for ((block, sum), x) in blocks.iter_mut().zip(sums).zip(x) {
+        block.d = Half::new(sum / 128.0);
+        block.signs = build(|i| K::not_negative(&x.as_chunks().0[i]));
     }
 }
 

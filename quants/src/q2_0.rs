@@ -6,9 +6,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::levels::build;
+use crate::kernel::{Pass, Scalar};
+use crate::levels::{build, each};
 use crate::round::nearest_away_level;
-use crate::search::finite_magnitude;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -19,22 +19,28 @@ struct Block {
 }
 
 /// Encodes whole blocks; importance has no influence.
+pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with an instruction set's operations.
 #[inline(always)]
-pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let d = finite_magnitude(x).unwrap_or_else(|| {
+        let d = K::finite_magnitude(x).unwrap_or_else(|| {
             x.iter()
                 .fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max })
         });
         let inverse = if d > 0.0 { 1.0 / d } else { 0.0 };
         block.d = Half::new(d);
-        for (x, byte) in x.as_chunks::<4>().0.iter().zip(&mut block.qs) {
-            *byte = (0..4)
-                .map(|i| (nearest_away_level(x[i] * inverse).clamp(-1, 2) + 1) as u8 & 3)
-                .enumerate()
-                .map(|(i, level)| level << (2 * i))
-                .sum();
-        }
+        let levels = if inverse.is_finite() {
+            each(&K::nearest_away_levels(x, inverse), |level| {
+                level.clamp(-1, 2) + 1
+            })
+        } else {
+            each(x, |x| (nearest_away_level(x * inverse).clamp(-1, 2) + 1) as i8)
+        };
+        block.qs = build(|i| (0..4).map(|n| (levels[4 * i + n] as u8) << (2 * n)).sum());
     }
 }
 

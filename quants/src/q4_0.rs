@@ -5,8 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::block::{Half, blocks, blocks_mut};
 use crate::kernel::{Kernel, Scalar, TILE};
 use crate::levels::{decode_nibbles, each, pack_nibbles};
-use crate::round::truncate_level;
-use crate::search::{error_weights, signed_extreme_of, sum_of_squares};
+use crate::search::{error_weights, sum_of_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -29,7 +28,7 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
         return x_blocks
             .iter()
             .zip(blocks)
-            .for_each(|(x, block)| encode_block(x, block));
+            .for_each(|(x, block)| encode_block::<K>(x, block));
     };
     let variance = sum_of_squares(x) / x.len() as f32;
     let importance = importance.as_chunks::<32>().0.chunks(TILE);
@@ -57,13 +56,12 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
 }
 
 #[inline(always)]
-fn encode_block(x: &[f32; 32], block: &mut Block) {
-    let d = signed_extreme_of(x) / -8.0;
+fn encode_block<K: Kernel>(x: &[f32; 32], block: &mut Block) {
+    let d = K::signed_extreme(x) / -8.0;
     let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
     block.d = Half::new(d);
-    block.qs = pack_nibbles(&each(x, |x| {
-        (truncate_level(x * inverse + 8.5) as i8).min(15) as u8
-    }));
+    let levels = K::truncated_levels(x, 0.0, inverse, 8.5);
+    block.qs = pack_nibbles(&each(&levels, |level| (level as i8).min(15) as u8));
 }
 
 #[inline(always)]

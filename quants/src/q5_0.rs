@@ -4,9 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
 use crate::kernel::{Kernel, Scalar, TILE};
-use crate::levels::{decode_five_bits, each, pack_five_bits};
-use crate::round::truncate_level;
-use crate::search::{error_weights, signed_extreme_of, sum_of_squares};
+use crate::levels::{decode_five_bits, each};
+use crate::search::{error_weights, sum_of_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -30,7 +29,7 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
         return x_blocks
             .iter()
             .zip(blocks)
-            .for_each(|(x, block)| encode_block(x, block));
+            .for_each(|(x, block)| encode_block::<K>(x, block));
     };
     let variance = sum_of_squares(x) / x.len() as f32;
     let importance = importance.as_chunks::<32>().0.chunks(TILE);
@@ -52,19 +51,18 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
         );
         for ((block, scale), levels) in blocks.iter_mut().zip(scales).zip(&levels) {
             block.d = Half::new(scale);
-            (block.qs, block.qh) = pack_five_bits(levels);
+            (block.qs, block.qh) = K::pack_five_bits(levels);
         }
     }
 }
 
 #[inline(always)]
-fn encode_block(x: &[f32; 32], block: &mut Block) {
-    let d = signed_extreme_of(x) / -16.0;
+fn encode_block<K: Kernel>(x: &[f32; 32], block: &mut Block) {
+    let d = K::signed_extreme(x) / -16.0;
     let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
     block.d = Half::new(d);
-    (block.qs, block.qh) = pack_five_bits(&each(x, |x| {
-        (truncate_level(x * inverse + 16.5) as i8).min(31) as u8
-    }));
+    let levels = K::truncated_levels(x, 0.0, inverse, 16.5);
+    (block.qs, block.qh) = K::pack_five_bits(&each(&levels, |level| (level as i8).min(31) as u8));
 }
 
 #[inline(always)]

@@ -4,9 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
 use crate::kernel::{Kernel, Scalar, TILE};
-use crate::levels::{decode_five_bits, each, pack_five_bits};
-use crate::round::truncate_level;
-use crate::search::{AffineFit, IMPORTANCE_CANDIDATES, error_weights, range, sum_of_squares};
+use crate::levels::decode_five_bits;
+use crate::search::{AffineFit, IMPORTANCE_CANDIDATES, error_weights, sum_of_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -31,7 +30,7 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
         return x_blocks
             .iter()
             .zip(blocks)
-            .for_each(|(x, block)| encode_block(x, block));
+            .for_each(|(x, block)| encode_block::<K>(x, block));
     };
     let variance = sum_of_squares(x) / x.len() as f32;
     let importance = importance.as_chunks::<32>().0.chunks(TILE);
@@ -56,19 +55,19 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
         for ((block, fit), levels) in blocks.iter_mut().zip(fits).zip(&levels) {
             block.d = Half::new(fit.scale);
             block.m = Half::new(-fit.min);
-            (block.qs, block.qh) = pack_five_bits(levels);
+            (block.qs, block.qh) = K::pack_five_bits(levels);
         }
     }
 }
 
 #[inline(always)]
-fn encode_block(x: &[f32; 32], block: &mut Block) {
-    let (min, max) = range(x);
+fn encode_block<K: Kernel>(x: &[f32; 32], block: &mut Block) {
+    let (min, max) = K::range(x);
     let d = (max - min) / 31.0;
     let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
     block.d = Half::new(d);
     block.m = Half::new(min);
-    (block.qs, block.qh) = pack_five_bits(&each(x, |x| truncate_level((x - min) * inverse + 0.5) as u8));
+    (block.qs, block.qh) = K::pack_five_bits(&K::truncated_levels(x, min, inverse, 0.5));
 }
 
 #[inline(always)]

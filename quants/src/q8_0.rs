@@ -3,8 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::round::nearest_away_level;
-use crate::search::finite_magnitude;
+use crate::kernel::{Pass, Scalar};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -14,10 +13,15 @@ struct Block {
 }
 
 /// The scale makes the largest magnitude 127. Importance has no influence.
+pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with an instruction set's operations.
 #[inline(always)]
-pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let largest = finite_magnitude(x).unwrap_or_else(|| {
+        let largest = K::finite_magnitude(x).unwrap_or_else(|| {
             x.iter().fold(0.0_f32, |largest, x| {
                 let magnitude = x.abs();
                 if largest > magnitude { largest } else { magnitude }
@@ -26,9 +30,7 @@ pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8])
         let d = largest / 127.0;
         let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
         block.d = Half::new(d);
-        for (q, x) in block.qs.iter_mut().zip(x) {
-            *q = nearest_away_level(x * inverse) as i8;
-        }
+        block.qs = K::nearest_away_levels(x, inverse);
     }
 }
 

@@ -36,6 +36,10 @@ macro_rules! compile_kernel {
             }
         }
 
+        impl crate::kernel::Pass for Compiled {
+            crate::kernel::pass_on!($kernel);
+        }
+
         impl crate::kernel::Kernel for Compiled {
             crate::arch::dispatch::compile_kernel!(
                 @searches $features, $kernel,
@@ -177,13 +181,13 @@ macro_rules! specialize {
                 T::IQ1_M => searched!(iq1_m),
                 T::IQ4_NL => searched!(iq4_nl),
                 T::IQ4_XS => searched!(iq4_xs),
-                T::Q8_0 => compiled!(q8_0),
+                T::Q8_0 => searched!(q8_0),
                 T::TQ1_0 => compiled!(tq1_0),
                 T::TQ2_0 => compiled!(tq2_0),
-                T::MXFP4 => compiled!(mxfp4),
-                T::NVFP4 => compiled!(nvfp4),
-                T::Q1_0 => compiled!(q1_0),
-                T::Q2_0 => compiled!(q2_0),
+                T::MXFP4 => searched!(mxfp4),
+                T::NVFP4 => searched!(nvfp4),
+                T::Q1_0 => searched!(q1_0),
+                T::Q2_0 => searched!(q2_0),
                 T::F16 => (
                     encoder!(crate::plain::f16::encode_row),
                     decoder!(crate::plain::f16::decode_row),

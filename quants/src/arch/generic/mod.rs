@@ -21,7 +21,7 @@ pub(super) use portable::Portable;
 use twice::Twice;
 
 use crate::iq1::{Split, Sums};
-use crate::kernel::{Kernel, Nearest, Scalar};
+use crate::kernel::{Kernel, Nearest, Pass, Scalar, pass_on};
 use crate::search::{AffineFit, Candidates};
 
 /// Some `f32`, each in a lane.
@@ -148,7 +148,11 @@ impl<L: Nearest> Nearest for Wide<L> {
     }
 }
 
-impl<L: Lanes + Nearest> Kernel for Wide<L> {
+impl<L: Pass> Pass for Wide<L> {
+    pass_on!(L);
+}
+
+impl<L: Lanes + Nearest + Pass> Kernel for Wide<L> {
     #[inline(always)]
     fn fit_affine<const N: usize>(
         x: &[[f32; N]],

@@ -4,7 +4,7 @@ use std::array::from_fn;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::Lanes;
-use crate::kernel::{Nearest, Scalar};
+use crate::kernel::{Nearest, Pass, Scalar};
 use crate::round::nearest_int;
 
 /// Eight lanes as an array.
@@ -30,6 +30,8 @@ impl Nearest for Portable {
         Scalar::nearest(candidates, terms)
     }
 }
+
+impl Pass for Portable {}
 
 impl Lanes for Portable {
     type Mask = [bool; 8];

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod nearest;
+mod pass;
 
 pub(super) use lanes::F32x8;
 
