@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use convert::export::ExportOptions;
 use gguf::{Backing, FilePlan, GgufModel, Metadata, OpenOptions, TYPES};
 
 /// A fuzz target.
@@ -35,6 +36,17 @@ pub const TARGETS: &[Target] = &[
     target("logits_file", reference::fuzzing::logits_file),
     target("tokenizer", reference::fuzzing::tokenizer),
     target("vocabulary", reference::fuzzing::vocabulary),
+    target("forward", reference::fuzzing::forward),
+    target("tasks", reference::fuzzing::tasks),
+    target("undo_note", gguf::fuzzing::undo_note),
+    target("journal", convert::fuzzing::journal),
+    target("pytorch", convert::fuzzing::pytorch),
+    target("pickle", convert::fuzzing::pickle),
+    target("quantized", convert::fuzzing::quantized),
+    target("adapter", convert::fuzzing::adapter),
+    target("side_file", convert::fuzzing::side_file),
+    target("export", export),
+    target("digests", crate::commands::hash::read_manifest),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {
@@ -77,6 +89,17 @@ fn commands(data: &[u8]) {
     };
     if std::fs::write(file.path(), data).is_ok() {
         inspect_and_verify(file.path());
+    }
+}
+
+/// A GGUF file through what `export` does with it.
+fn export(data: &[u8]) {
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let path = dir.path().join("model.gguf");
+    if std::fs::write(&path, data).is_ok()
+        && let Ok(source) = convert::source::GgufSource::open(&path)
+    {
+        let _ = convert::export::export(&source, &dir.path().join("out"), ExportOptions::default());
     }
 }
 

@@ -9,7 +9,7 @@ use gguf::{Metadata, TYPES, TensorType};
 use crate::importance::Importance;
 use crate::quantize::{QuantizeOptions, plan};
 use crate::recipe::{PRESETS, TensorTypeRule};
-use crate::source::hf::{HfOptions, HfSource};
+use crate::source::hf::{AdapterOptions, AdapterSource, HfOptions, HfSource};
 use crate::source::{Source, SourceTensor};
 use crate::{Error, Result};
 
@@ -17,28 +17,54 @@ use crate::{Error, Result};
 const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8,
     "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 4}"#;
 
-fn open(files: &[(&str, &[u8])]) {
-    let Ok(dir) = tempfile::tempdir() else { return };
+/// Widest rows that are read.
+const MAX_ROW: u64 = 1 << 16;
+
+/// A directory of these files.
+fn directory(files: &[(&str, &[u8])]) -> Option<tempfile::TempDir> {
+    let dir = tempfile::tempdir().ok()?;
     for (name, bytes) in files {
-        if std::fs::write(dir.path().join(name), bytes).is_err() {
-            return;
-        }
+        std::fs::write(dir.path().join(name), bytes).ok()?;
     }
-    for headers_suffice in [false, true] {
+    Some(dir)
+}
+
+/// A safetensors file of this header.
+fn weights(header: &str, data_bytes: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data_bytes, 0);
+    bytes
+}
+
+/// One tensor that every model has.
+fn one_tensor() -> Vec<u8> {
+    let header = r#"{"model.norm.weight":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}"#;
+    weights(header, 32)
+}
+
+/// Opens the directory as a model and reads the first row of every tensor.
+fn open(files: &[(&str, &[u8])]) {
+    let Some(dir) = directory(files) else { return };
+    for (headers_suffice, mmproj) in [(false, false), (true, false), (false, true)] {
         let options = HfOptions {
             headers_suffice,
+            mmproj,
             ..HfOptions::default()
         };
-        let Ok(source) = HfSource::open(dir.path(), &options) else {
-            continue;
-        };
-        for (index, tensor) in source.tensors().iter().enumerate() {
-            let row = tensor.shape.first().copied().unwrap_or(1);
-            if row <= 1 << 16 {
-                let mut out = vec![0.0; row as usize];
-                let _ = source.read_rows(index, 0..1, &mut out);
-                let _ = source.raw_rows(index, 0..1);
-            }
+        if let Ok(source) = HfSource::open(dir.path(), &options) {
+            read_first_rows(&source);
+        }
+    }
+}
+
+fn read_first_rows(source: &dyn Source) {
+    for (index, tensor) in source.tensors().iter().enumerate() {
+        let row = tensor.shape.first().copied().unwrap_or(1);
+        if row <= MAX_ROW {
+            let mut out = vec![0.0; row as usize];
+            let _ = source.read_rows(index, 0..1, &mut out);
+            let _ = source.raw_rows(index, 0..1);
         }
     }
 }
@@ -52,10 +78,7 @@ pub fn safetensors(data: &[u8]) {
 pub fn index(data: &[u8]) {
     let part = |name: &str| {
         let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}}}"#);
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend(header.as_bytes());
-        bytes.resize(bytes.len() + 32, 0);
-        bytes
+        weights(&header, 32)
     };
     open(&[
         ("config.json", CONFIG.as_bytes()),
@@ -68,22 +91,114 @@ pub fn index(data: &[u8]) {
     ]);
 }
 
-/// A model directory with this configuration.
+/// A model directory with this configuration, of a text model or of an encoder.
 pub fn config(data: &[u8]) {
-    let header = br#"{"model.norm.weight":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}"#;
-    let mut weights = (header.len() as u64).to_le_bytes().to_vec();
-    weights.extend(header);
-    weights.resize(weights.len() + 32, 0);
-    open(&[("config.json", data), ("model.safetensors", &weights)]);
+    open(&[
+        ("config.json", data),
+        ("preprocessor_config.json", PREPROCESSOR.as_bytes()),
+        ("model.safetensors", &one_tensor()),
+    ]);
 }
 
-fn vocabulary(files: &[(&str, &[u8])]) {
-    let Ok(dir) = tempfile::tempdir() else { return };
-    for (name, bytes) in files {
-        if std::fs::write(dir.path().join(name), bytes).is_err() {
-            return;
-        }
+/// What encoders of images need beside their configuration.
+const PREPROCESSOR: &str = r#"{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+    "size": {"longest_edge": 16, "shortest_edge": 4}, "image_seq_length": 256}"#;
+
+/// The files beside the weights that are read where they are there.
+const SIDE_FILES: [&str; 14] = [
+    "README.md",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "hf_quant_config.json",
+    "quantize_config.json",
+    "quant_config.json",
+    "modules.json",
+    "sentencepiece.bpe.model",
+];
+
+/// A model directory with one more file: the first byte chooses which, and what tokenizer is beside it.
+pub fn side_file(data: &[u8]) {
+    let Some((&choice, content)) = data.split_first() else {
+        return;
+    };
+    let name = SIDE_FILES[usize::from(choice) % SIDE_FILES.len()];
+    let tokenizer: (&str, &[u8]) = match usize::from(choice) / SIDE_FILES.len() % 3 {
+        0 => ("tokenizer.json", BYTE_LEVEL.as_bytes()),
+        1 => ("tokenizer.json", BYTE_FALLBACK.as_bytes()),
+        _ => ("tokenizer.model", &sentencepiece_model()),
+    };
+    let config = if choice & 0x80 == 0 { CONFIG } else { VISION_CONFIG };
+    open(&[
+        ("config.json", config.as_bytes()),
+        ("preprocessor_config.json", PREPROCESSOR.as_bytes()),
+        ("model.safetensors", &one_tensor()),
+        tokenizer,
+        (name, content),
+    ]);
+}
+
+/// A configuration of a model with an encoder of images.
+pub const VISION_CONFIG: &str = r#"{"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+    "text_config": {"model_type": "gemma3_text", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "vocab_size": 4}, "vision_config":
+    {"model_type": "siglip_vision_model", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "image_size": 16, "patch_size": 4}, "mm_tokens_per_image": 4}"#;
+
+/// A `tokenizer.json` of byte-level pieces.
+pub const BYTE_LEVEL: &str = r#"{"version":"1.0","added_tokens":[{"id":3,"content":"<|end|>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]}}"#;
+
+/// A `tokenizer.json` of pieces with bytes to fall back to.
+pub const BYTE_FALLBACK: &str = r#"{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":{"type":"Sequence","decoders":[{"type":"ByteFallback"}]},"model":{"type":"BPE","byte_fallback":true,"unk_token":"<unk>","vocab":{"<unk>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"#;
+
+/// A `tokenizer.json` of words and their continuations.
+pub const WORD_PIECE: &str = r###"{"version":"1.0","added_tokens":[],"normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true},"pre_tokenizer":{"type":"BertPreTokenizer"},"post_processor":null,"decoder":{"type":"WordPiece","prefix":"##","cleanup":true},"model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":100,"vocab":{"[PAD]":0,"[UNK]":1,"a":2,"##b":3}}}"###;
+
+/// A `tokenizer.json` of pieces with scores.
+pub const UNIGRAM: &str = r#"{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Metaspace","replacement":"▁","add_prefix_space":true},"post_processor":null,"decoder":{"type":"Metaspace","replacement":"▁","add_prefix_space":true},"model":{"type":"Unigram","unk_id":2,"vocab":[["<pad>",0.0],["</s>",0.0],["<unk>",0.0],["▁a",-2.5]]}}"#;
+
+/// A `tokenizer.model` of five pieces.
+pub fn sentencepiece_model() -> Vec<u8> {
+    let mut proto = Vec::new();
+    for (text, kind) in [
+        ("<unk>", 2u8),
+        ("<s>", 3),
+        ("</s>", 3),
+        ("<0x0A>", 6),
+        ("\u{2581}a", 1),
+    ] {
+        let mut piece = vec![0x0a, text.len() as u8];
+        piece.extend(text.as_bytes());
+        piece.push(0x15);
+        piece.extend((-1f32).to_le_bytes());
+        piece.extend([0x18, kind]);
+        proto.extend([0x0a, piece.len() as u8]);
+        proto.extend(piece);
     }
+    proto
+}
+
+/// Classes that read their vocabularies in ways of their own.
+const CLASSES: [&str; 6] = [
+    "LlamaForCausalLM",
+    "BertModel",
+    "T5ForConditionalGeneration",
+    "GPT2LMHeadModel",
+    "XLMRobertaModel",
+    "Gemma2ForCausalLM",
+];
+
+/// Reads the vocabulary alone, for one of [`CLASSES`] that the input's length chooses.
+fn vocabulary(name: &str, data: &[u8]) {
+    let config = CONFIG.replacen(CLASSES[0], CLASSES[data.len() % CLASSES.len()], 1);
+    let Some(dir) = directory(&[("config.json", config.as_bytes()), (name, data)]) else {
+        return;
+    };
     let options = HfOptions {
         vocab_only: true,
         ..HfOptions::default()
@@ -93,12 +208,105 @@ fn vocabulary(files: &[(&str, &[u8])]) {
 
 /// A vocabulary with this `tokenizer.json`.
 pub fn tokenizer_json(data: &[u8]) {
-    vocabulary(&[("config.json", CONFIG.as_bytes()), ("tokenizer.json", data)]);
+    vocabulary("tokenizer.json", data);
 }
 
 /// A vocabulary with this `tokenizer.model`.
 pub fn sentencepiece(data: &[u8]) {
-    vocabulary(&[("config.json", CONFIG.as_bytes()), ("tokenizer.model", data)]);
+    vocabulary("tokenizer.model", data);
+}
+
+/// An adapter: its configuration up to a zero byte, then its weights.
+pub fn adapter(data: &[u8]) {
+    let mut parts = data.splitn(2, |&b| b == 0);
+    let (config, weights) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let Some(dir) = directory(&[
+        ("config.json", CONFIG.as_bytes()),
+        ("adapter_config.json", config),
+        ("adapter_model.safetensors", weights),
+    ]) else {
+        return;
+    };
+    let options = AdapterOptions {
+        base: Some(dir.path().to_path_buf()),
+        ..AdapterOptions::default()
+    };
+    if let Ok(source) = AdapterSource::open(dir.path(), &options) {
+        read_first_rows(&source);
+    }
+}
+
+/// A PyTorch checkpoint.
+pub fn pytorch(data: &[u8]) {
+    if let Some(dir) = directory(&[("pytorch_model.bin", data)]) {
+        let _ = crate::source::hf::fuzzing::pytorch(&dir.path().join("pytorch_model.bin"));
+    }
+}
+
+/// A PyTorch checkpoint with this description of its tensors, over a storage of 64 bytes.
+pub fn pickle(data: &[u8]) {
+    if data.len() < 1 << 20 {
+        pytorch(&zip(&[("m/data.pkl", data), ("m/data/0", &[0x3f; 64])]));
+    }
+}
+
+/// Puts members into a zip file, as PyTorch does. They are short enough for its numbers of 32 bits.
+pub fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in members {
+        let header = out.len() as u32;
+        let length = (bytes.len() as u32).to_le_bytes();
+        out.extend(b"PK\x03\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        out.extend([length, length].concat());
+        out.extend((name.len() as u16).to_le_bytes());
+        out.extend([0, 0]);
+        out.extend(name.as_bytes());
+        out.extend(*bytes);
+        directory.extend(b"PK\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        directory.extend([length, length].concat());
+        directory.extend((name.len() as u16).to_le_bytes());
+        directory.extend([0; 12]);
+        directory.extend(header.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let (start, size) = (out.len() as u32, directory.len() as u32);
+    out.extend(directory);
+    let count = (members.len() as u16).to_le_bytes();
+    out.extend(b"PK\x05\x06\0\0\0\0");
+    out.extend([count, count].concat());
+    out.extend([size.to_le_bytes(), start.to_le_bytes()].concat());
+    out.extend([0, 0]);
+    out
+}
+
+/// The pickle of `{"w": tensor}` over storage 0 of `length` f32.
+pub fn tensor_pickle(length: u8, offset: u8, shape: &[u8], stride: &[u8]) -> Vec<u8> {
+    let mut out = b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage".to_vec();
+    out.extend(b"ctorch\nFloatStorage\nX\x01\0\0\0\x30X\x03\0\0\0cpu");
+    out.extend([b'K', length, b't', b'Q', b'K', offset]);
+    for numbers in [shape, stride] {
+        out.push(b'(');
+        out.extend(numbers.iter().flat_map(|&n| [b'K', n]));
+        out.push(b't');
+    }
+    out.extend(b"\x89ccollections\nOrderedDict\n)RtRs.");
+    out
+}
+
+/// A checkpoint that is quantized already: its configuration, and tensors of any names, types and shapes.
+pub fn quantized(data: &[u8]) {
+    if let Ok(dir) = tempfile::tempdir() {
+        let _ = crate::source::hf::fuzzing::quantized(dir.path(), data);
+    }
+}
+
+pub use crate::source::hf::fuzzing::quantized_seeds;
+
+/// A run that is continued, with any journal and any leftovers.
+pub fn journal(data: &[u8]) {
+    if let Ok(dir) = tempfile::tempdir() {
+        crate::pipeline::fuzzing::journal(dir.path(), data);
+    }
 }
 
 /// A manifest of digests.

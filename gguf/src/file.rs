@@ -14,12 +14,13 @@ use crate::{Endian, Error, Header, Metadata, Result, TensorInfo};
 /// How tensor data is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Backing {
-    /// The file is mapped, and bytes are borrowed from the map. Fastest. A file that another process
-    /// shortens at the very instant of a read can end this process with a bus error.
-    #[default]
-    Mapped,
     /// Bytes are copied by reads at their offset. A file that changes gives an error, never a crash.
+    #[default]
     File,
+    /// The file is mapped, and bytes are borrowed from the map. A file that another process shortens at the
+    /// very instant of a read can end this process with a bus error, so nothing of quantsmith maps files;
+    /// this is for programs that know who else writes theirs.
+    Mapped,
 }
 
 /// How a file is opened.
@@ -44,7 +45,7 @@ pub struct GgufFile {
 }
 
 impl GgufFile {
-    /// Opens a file, mapped; all its tensor data must be there.
+    /// Opens a file; all its tensor data must be there.
     ///
     /// # Errors
     /// When the file cannot be read, is not well-formed, or is cut short.
@@ -186,16 +187,7 @@ impl GgufFile {
     /// When there is no tensor `index`.
     pub fn bytes(&self, index: usize, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         let info = &self.header.tensors[index];
-        let size = info.size_bytes();
-        if range.start > range.end || range.end > size {
-            return Err(Error::OutOfRange {
-                path: self.path.clone(),
-                tensor: info.name.clone(),
-                start: range.start,
-                end: range.end,
-                size,
-            });
-        }
+        self.check_range(info, &range)?;
         if self.header.endian == Endian::Little || info.ty.block_bytes() == 1 {
             return self.stored(info, range);
         }
@@ -218,8 +210,72 @@ impl GgufFile {
         Ok(Cow::Owned(data))
     }
 
+    /// Fills `out` with the bytes of a tensor from `start` on, as [`GgufFile::bytes`] gives them. A
+    /// little-endian file is read without another copy.
+    ///
+    /// # Errors
+    /// As [`GgufFile::bytes`].
+    ///
+    /// # Panics
+    /// When there is no tensor `index`.
+    pub fn read(&self, index: usize, start: u64, out: &mut [u8]) -> Result<()> {
+        let info = &self.header.tensors[index];
+        let range = start..start.saturating_add(out.len() as u64);
+        let as_stored = self.header.endian == Endian::Little || info.ty.block_bytes() == 1;
+        if self.map.is_some() || !as_stored {
+            out.copy_from_slice(&self.bytes(index, range)?);
+            return Ok(());
+        }
+        self.check_range(info, &range)?;
+        let (start, _) = self.place(info, range)?;
+        self.read_whole(start, out)
+    }
+
+    fn check_range(&self, info: &TensorInfo, range: &Range<u64>) -> Result<()> {
+        let size = info.size_bytes();
+        if range.start > range.end || range.end > size {
+            return Err(Error::OutOfRange {
+                path: self.path.clone(),
+                tensor: info.name.clone(),
+                start: range.start,
+                end: range.end,
+                size,
+            });
+        }
+        Ok(())
+    }
+
     /// Bytes `range` of a tensor as the file has them. The range is inside the tensor.
     fn stored(&self, info: &TensorInfo, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let (start, end) = self.place(info, range)?;
+        if let Some(map) = &self.map {
+            let changed = || self.changed(self.length);
+            return map.get(start, end).map(Cow::Borrowed).ok_or_else(changed);
+        }
+        let mut data = vec![0; (end - start) as usize];
+        self.read_whole(start, &mut data)?;
+        Ok(Cow::Owned(data))
+    }
+
+    fn read_whole(&self, start: u64, out: &mut [u8]) -> Result<()> {
+        let read = read_at(&self.file, out, start).map_err(Error::io(&self.path))?;
+        if read < out.len() {
+            return Err(self.changed(start + read as u64));
+        }
+        Ok(())
+    }
+
+    fn changed(&self, found: u64) -> Error {
+        Error::Changed {
+            path: self.path.clone(),
+            found,
+            expected: self.length,
+        }
+    }
+
+    /// Where a range of a tensor, which is inside the tensor, lies in the file, which must have the length
+    /// that it was opened with.
+    fn place(&self, info: &TensorInfo, range: Range<u64>) -> Result<(u64, u64)> {
         // The header is validated: a tensor's end is at most 2^63.
         let base = self.header.data_offset + info.offset;
         let (start, end) = (base + range.start, base + range.end);
@@ -232,24 +288,11 @@ impl GgufFile {
                 needed: end - start,
             });
         }
-        let changed = |found| Error::Changed {
-            path: self.path.clone(),
-            found,
-            expected: self.length,
-        };
         let now = self.file.metadata().map_err(Error::io(&self.path))?.len();
         if now != self.length {
-            return Err(changed(now));
+            return Err(self.changed(now));
         }
-        if let Some(map) = &self.map {
-            return map.get(start, end).map(Cow::Borrowed).ok_or_else(|| changed(now));
-        }
-        let mut data = vec![0; (end - start) as usize];
-        let read = read_at(&self.file, &mut data, start).map_err(Error::io(&self.path))?;
-        if read < data.len() {
-            return Err(changed(start + read as u64));
-        }
-        Ok(Cow::Owned(data))
+        Ok((start, end))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bodies of fuzz targets: any bytes may be given; a panic is a finding.
 
 use crate::split::{Limit, SplitOptions, plan};
-use crate::{FilePlan, Header};
+use crate::{FilePlan, Header, Metadata, Writer};
 
 /// Parses a header; what is accepted keeps the promises of [`crate::TensorInfo`].
 pub fn header(data: &[u8]) {
@@ -66,4 +66,27 @@ pub fn shards(data: &[u8]) {
         let names = plans.iter().flat_map(|p| p.tensors.iter().map(|t| &t.name));
         assert!(names.eq(header.tensors.iter().map(|t| &t.name)));
     }
+}
+
+/// A file with this note of an interrupted edit beside it: recovered or refused, and never of another length.
+pub fn undo_note(data: &[u8]) {
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let path = dir.path().join("model.gguf");
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", "llama");
+    let Ok(plan) = FilePlan::new(metadata.clone(), Vec::new()) else {
+        return;
+    };
+    if Writer::create(&path, &plan).and_then(Writer::finish).is_err() {
+        return;
+    }
+    let length = |path| std::fs::metadata(path).map(|m| m.len()).ok();
+    let before = length(&path);
+    if std::fs::write(dir.path().join(".model.gguf.undo"), data).is_err() {
+        return;
+    }
+    let _ = crate::edit::recover(&path);
+    assert_eq!(length(&path), before);
+    metadata.set("general.name", "other");
+    let _ = crate::edit::set_metadata(&path, metadata, None, &mut |_| {});
 }

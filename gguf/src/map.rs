@@ -6,10 +6,10 @@ use std::io;
 /// A read-only map of a whole file.
 ///
 /// The map can outlive what it shows: a file that another process shortens leaves pages that fault
-/// (SIGBUS) when they are read, and no check made beforehand can rule that out. [`MappedFile::get`]
+/// (SIGBUS) when they are read, and no check made beforehand can rule that out. [`crate::GgufFile`]
 /// therefore looks at the file's length on every call, which turns a file that shrank earlier into an
-/// error and leaves only the instants of the read itself. Whoever cannot trust the file system at all
-/// opens with [`crate::Backing::File`], which has no map.
+/// error and leaves only the instants of the read itself. That is why a map has to be asked for:
+/// [`crate::Backing::File`], the default, has none.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
     map: memmap2::Mmap,

@@ -29,7 +29,7 @@ pub struct GgufModel {
 }
 
 impl GgufModel {
-    /// Opens a file, mapped, and with a first shard all the others.
+    /// Opens a file, and with a first shard all the others.
     ///
     /// # Errors
     /// When a file cannot be read or is not well-formed, when a shard is missing, and when shards do
@@ -226,6 +226,18 @@ impl GgufModel {
     pub fn bytes(&self, index: usize, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         let (file, tensor) = self.places[index];
         self.files[file].bytes(tensor, range)
+    }
+
+    /// Fills `out` with the bytes of a tensor from `start` on.
+    ///
+    /// # Errors
+    /// As [`GgufFile::bytes`].
+    ///
+    /// # Panics
+    /// When there is no tensor `index`.
+    pub fn read(&self, index: usize, start: u64, out: &mut [u8]) -> Result<()> {
+        let (file, tensor) = self.places[index];
+        self.files[file].read(tensor, start, out)
     }
 }
 

@@ -119,6 +119,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
+/// A list of digests of any bytes, for fuzzing.
+pub(crate) fn read_manifest(data: &[u8]) {
+    let Ok(file) = tempfile::NamedTempFile::new() else {
+        return;
+    };
+    if std::fs::write(file.path(), data).is_ok()
+        && let Ok(manifest) = Manifest::read(file.path())
+    {
+        let _ = manifest.strongest();
+    }
+}
+
 /// Digests that were printed before.
 struct Manifest {
     path: PathBuf,

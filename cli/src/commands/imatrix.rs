@@ -183,7 +183,7 @@ fn calibrate(
         )?;
         let file = folder.path().join("model.gguf");
         crate::base::write(model, &file)?;
-        // Mapped by now: the name may go.
+        // Open by now: the name may go.
         Model::load(&file)?
     } else {
         Model::load(model)?

@@ -45,7 +45,7 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let options = OpenOptions {
-        backing: Backing::Mapped,
+        backing: Backing::File,
         allow_missing_data: true,
     };
     let model = GgufModel::open_with(&args.model, options)?;

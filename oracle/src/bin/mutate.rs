@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use convert::fuzzing;
 use peak_alloc::PeakAlloc;
 use quantsmith::fuzzing::{Mutator, TARGETS, Target, find, inspect_and_verify, seed_model};
 
@@ -310,27 +311,41 @@ fn write_seeds(folder: &Path) -> anyhow::Result<()> {
         );
         put("config_json", name, text.as_bytes())?;
     }
-    let bpe = r#"{"version":"1.0","added_tokens":[{"id":3,"content":"<|end|>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]}}"#;
-    let spm = r#"{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":{"type":"Sequence","decoders":[{"type":"ByteFallback"}]},"model":{"type":"BPE","byte_fallback":true,"unk_token":"<unk>","vocab":{"<unk>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"#;
-    put("tokenizer_json", "byte-level", bpe.as_bytes())?;
-    put("tokenizer_json", "byte-fallback", spm.as_bytes())?;
-    let mut proto = Vec::new();
-    for (text, kind) in [
-        ("<unk>", 2u8),
-        ("<s>", 3),
-        ("</s>", 3),
-        ("<0x0A>", 6),
-        ("\u{2581}a", 1),
+    for (name, text) in [
+        ("byte-level", fuzzing::BYTE_LEVEL),
+        ("byte-fallback", fuzzing::BYTE_FALLBACK),
+        ("word-piece", fuzzing::WORD_PIECE),
+        ("unigram", fuzzing::UNIGRAM),
     ] {
-        let mut piece = vec![0x0a, text.len() as u8];
-        piece.extend(text.as_bytes());
-        piece.push(0x15);
-        piece.extend((-1f32).to_le_bytes());
-        piece.extend([0x18, kind]);
-        proto.extend([0x0a, piece.len() as u8]);
-        proto.extend(piece);
+        put("tokenizer_json", name, text.as_bytes())?;
     }
-    put("sentencepiece", "five-pieces", &proto)?;
+    put("sentencepiece", "five-pieces", &fuzzing::sentencepiece_model())?;
+    put("config_json", "gemma3-vision", fuzzing::VISION_CONFIG.as_bytes())?;
+    checkpoints(&put)?;
+    side_files(&put)?;
+    put(
+        "digests",
+        "one-model",
+        b"xxh64     0123456789abcdef  m.gguf:a b  -  Ok\nsha256 00  m.gguf\n",
+    )?;
+    put("undo_note", "one-byte", &undo_note())?;
+    // What is left, what is damaged, lines that are true, lines that follow.
+    for (name, head) in [
+        ("partial", [0, 0, 5]),
+        ("published", [1, 0, 7]),
+        ("damaged", [0, 40, 6]),
+    ] {
+        put(
+            "journal",
+            name,
+            &[&head[..], b"0 1 0 34 0123456789abcdef 00000000\n"].concat(),
+        )?;
+    }
+    tasks(&put)?;
+    let path = scratch.path().join("llama.gguf");
+    tiny_llama(&path)?;
+    put("forward", "llama", &std::fs::read(&path)?)?;
+    put("export", "llama", &std::fs::read(&path)?)?;
     let digest = "0".repeat(64);
     put(
         "manifest",
@@ -372,4 +387,171 @@ fn write_seeds(folder: &Path) -> anyhow::Result<()> {
         put("vocabulary", name, &bytes)?;
     }
     Ok(())
+}
+
+/// Puts a seed of a target under a name.
+type Put<'a> = &'a dyn Fn(&str, &str, &[u8]) -> anyhow::Result<()>;
+
+fn checkpoints(put: Put<'_>) -> anyhow::Result<()> {
+    let pickle = fuzzing::tensor_pickle(12, 2, &[2, 4], &[4, 1]);
+    let strided = fuzzing::tensor_pickle(12, 0, &[4, 3], &[1, 4]);
+    for (name, pickle) in [("contiguous", &pickle), ("strided", &strided)] {
+        put("pickle", name, pickle)?;
+        let members: [(&str, &[u8]); 3] = [
+            ("m/data.pkl", pickle),
+            ("m/byteorder", b"little"),
+            ("m/data/0", &[0x3f; 48]),
+        ];
+        put("pytorch", name, &fuzzing::zip(&members))?;
+    }
+    for (name, bytes) in fuzzing::quantized_seeds() {
+        put("quantized", name, &bytes)?;
+    }
+    let config = br#"{"lora_alpha":8,"r":2,"peft_type":"LORA"}"#;
+    let header = r#"{"base_model.model.model.layers.0.mlp.up_proj.lora_A.weight":{"dtype":"F32","shape":[2,8],"data_offsets":[0,64]},"base_model.model.model.layers.0.mlp.up_proj.lora_B.weight":{"dtype":"F32","shape":[8,2],"data_offsets":[64,128]}}"#;
+    let mut adapter = [
+        &config[..],
+        &[0],
+        &(header.len() as u64).to_le_bytes(),
+        header.as_bytes(),
+    ]
+    .concat();
+    adapter.resize(adapter.len() + 128, 0x3f);
+    put("adapter", "one-pair", &adapter)
+}
+
+fn side_files(put: Put<'_>) -> anyhow::Result<()> {
+    let files: [(u8, &str, &str); 12] = [
+        (
+            0,
+            "card",
+            "---\nlicense: mit\nlanguage:\n- en\n- no\nbase_model: [a/b, &x c/d, *x]\ntags: {a: ~}\n---\n# T\n",
+        ),
+        (
+            1,
+            "generation",
+            r#"{"temperature":0.5,"top_k":4,"eos_token_id":[3,2]}"#,
+        ),
+        (
+            2,
+            "tokenizer-config",
+            r#"{"add_bos_token":true,"bos_token":{"content":"<|end|>"},"eos_token":"a","added_tokens_decoder":{"3":{"content":"<|end|>","special":true}},"chat_template":[{"name":"default","template":"{{ messages }}"}]}"#,
+        ),
+        (
+            3,
+            "special-tokens",
+            r#"{"bos_token":"a","eos_token":{"content":"b"}}"#,
+        ),
+        (4, "added-tokens", r#"{"<|end|>":3}"#),
+        (5, "merges", "#version: 0.2\na b\n"),
+        (6, "jinja", "{% for m in messages %}{{ m }}{% endfor %}"),
+        (7, "template", r#"{"chat_template":"{{ x }}"}"#),
+        (9, "modelopt", r#"{"quantization":{"quant_algo":"FP8"}}"#),
+        (10, "gptq", r#"{"bits":4,"group_size":8}"#),
+        (
+            12,
+            "modules",
+            r#"[{"idx":1,"name":"1","path":"1_Pooling","type":"sentence_transformers.models.Pooling"}]"#,
+        ),
+        (
+            136,
+            "preprocessor",
+            r#"{"image_mean":[0.5],"image_std":[0.5],"size":{"height":4,"width":4}}"#,
+        ),
+    ];
+    for (choice, name, text) in files {
+        put("side_file", name, &[&[choice], text.as_bytes()].concat())?;
+    }
+    Ok(())
+}
+
+/// The note of an edit that had changed the file's tenth byte.
+fn undo_note() -> Vec<u8> {
+    let mut note = b"GGUFundo".to_vec();
+    note.extend(96u64.to_le_bytes());
+    note.extend(9u64.to_le_bytes());
+    note.push(0);
+    note
+}
+
+fn tasks(put: Put<'_>) -> anyhow::Result<()> {
+    put(
+        "tasks",
+        "hellaswag",
+        b"\x04ab a\n1\nb\nab\na b\nbb\nb\n0\na\nb\nab\nba\n",
+    )?;
+    put(
+        "tasks",
+        "winogrande",
+        b"\x000,\"a _ b, ab.\",a,b,2\n1,ab _ b a b a,b,ab,1\n\n",
+    )?;
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let mut task = text("ab");
+    task.extend(
+        [
+            &2u32.to_le_bytes()[..],
+            &text("a"),
+            &text("b"),
+            &[1, 0, 0, 0, 0, 0, 0, 0],
+            &[0; 4],
+        ]
+        .concat(),
+    );
+    let positions = [12u32, 12 + task.len() as u32];
+    let head: Vec<u8> = [2, positions[0], positions[1]]
+        .iter()
+        .flat_map(|n| n.to_le_bytes())
+        .collect();
+    for (name, limit) in [("multiple-choice", 0), ("multiple-choice-picked", 1)] {
+        put("tasks", name, &[&[limit], &head[..], &task, &task].concat())?;
+    }
+    Ok(())
+}
+
+/// A Llama that runs: one layer of eight columns.
+fn tiny_llama(path: &Path) -> anyhow::Result<()> {
+    let mut m = gguf::Metadata::new();
+    m.set("general.architecture", "llama");
+    for (key, value) in [
+        ("block_count", 1u32),
+        ("context_length", 64),
+        ("embedding_length", 8),
+        ("feed_forward_length", 8),
+        ("attention.head_count", 2),
+        ("attention.head_count_kv", 1),
+        ("rope.dimension_count", 4),
+        ("vocab_size", 4),
+    ] {
+        m.set(format!("llama.{key}"), value);
+    }
+    m.set("llama.attention.layer_norm_rms_epsilon", 1e-5f32);
+    m.set("tokenizer.ggml.model", "gpt2");
+    m.set("tokenizer.ggml.pre", "gpt-2");
+    m.set("tokenizer.ggml.tokens", vec!["a", "b", "ab", "<|end|>"]);
+    m.set("tokenizer.ggml.token_type", vec![1i32, 1, 1, 3]);
+    m.set("tokenizer.ggml.merges", vec!["a b"]);
+    let tensors: [(&str, &[u64]); 11] = [
+        ("token_embd.weight", &[8, 4]),
+        ("output_norm.weight", &[8]),
+        ("blk.0.attn_norm.weight", &[8]),
+        ("blk.0.attn_q.weight", &[8, 8]),
+        ("blk.0.attn_k.weight", &[8, 4]),
+        ("blk.0.attn_v.weight", &[8, 4]),
+        ("blk.0.attn_output.weight", &[8, 8]),
+        ("blk.0.ffn_norm.weight", &[8]),
+        ("blk.0.ffn_gate.weight", &[8, 8]),
+        ("blk.0.ffn_up.weight", &[8, 8]),
+        ("blk.0.ffn_down.weight", &[8, 8]),
+    ];
+    let tensors = tensors.map(|(name, shape)| (name.to_owned(), shape.to_vec(), gguf::TensorType::F32));
+    let plan = gguf::FilePlan::new(m, tensors)?;
+    let writer = gguf::Writer::create(path, &plan)?;
+    for (index, tensor) in plan.tensors.iter().enumerate() {
+        let weight = |i: u64| ((i * 37 + index as u64) % 23) as f32 / 16.0 - 0.5;
+        let bytes: Vec<u8> = (0..tensor.elements())
+            .flat_map(|i| weight(i).to_le_bytes())
+            .collect();
+        writer.write_at(index, 0, &bytes)?;
+    }
+    Ok(writer.finish()?)
 }

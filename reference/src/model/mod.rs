@@ -114,7 +114,7 @@ pub trait LogitsSink {
 /// Bytes of logits that exist at a time when they are handed out in tiles.
 const LOGITS_TILE_BYTES: usize = 32 << 20;
 
-/// A model ready to run. Its weights stay in the (mapped) file, encoded; each tile of rows is decoded when it
+/// A model ready to run. Its weights stay in the file, encoded; each tile of rows is decoded when it
 /// is used.
 #[derive(Debug)]
 pub struct Model {

@@ -24,7 +24,7 @@ pub struct PerplexityOptions {
     pub chunks: Option<usize>,
     /// What replaces each window's first token: the tokenizer's beginning-of-sequence token where it adds one.
     pub bos: Option<u32>,
-    /// Bytes of memory to stay under, the mapped model file aside.
+    /// Bytes of memory to stay under.
     pub max_memory: u64,
 }
 

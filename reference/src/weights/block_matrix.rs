@@ -1,5 +1,6 @@
 //! Matrices that stay as stored and are decoded a tile of rows at a time.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use gguf::{GgufModel, TensorType};
@@ -14,6 +15,11 @@ pub(crate) const TILE_BYTES: usize = 8 << 20;
 
 /// Decoded weights that a thread takes at a time.
 const DECODE_ELEMENTS: usize = 32 * 1024;
+
+thread_local! {
+    /// The blocks that a thread decodes.
+    static BLOCKS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A matrix, or a stack of one for each expert, of `outputs` rows of `inputs` weights: one tensor.
 #[derive(Clone, Debug)]
@@ -30,19 +36,26 @@ pub(crate) struct BlockMatrix {
 }
 
 impl BlockMatrix {
-    /// Decodes consecutive rows of the stack into `out`, whole rows.
+    /// Decodes consecutive rows of the stack into `out`, whole rows. Each thread reads the blocks it decodes,
+    /// so that what is held of the file stays small and in a cache.
     pub(crate) fn decode(&self, gguf: &GgufModel, first_row: usize, out: &mut [f32]) -> Result<()> {
-        let rows = out.len() / self.inputs;
-        let start = first_row as u64 * self.row_bytes as u64;
-        let bytes = gguf.bytes(self.tensor, start..start + rows as u64 * self.row_bytes as u64)?;
         let rows_at_once = (DECODE_ELEMENTS / self.inputs).max(1);
-        bytes
-            .par_chunks(rows_at_once * self.row_bytes)
-            .zip(out.par_chunks_mut(rows_at_once * self.inputs))
-            .try_for_each(|(blocks, out)| quants::decode(self.ty, blocks, out))
-            .map_err(|e| Error::Model {
-                path: gguf.files()[gguf.file_of(self.tensor)].path().to_owned(),
-                message: format!("tensor {}: {e}", self.name),
+        out.par_chunks_mut(rows_at_once * self.inputs)
+            .enumerate()
+            .try_for_each(|(chunk, out)| {
+                let row = first_row as u64 + (chunk * rows_at_once) as u64;
+                let bytes = out.len() / self.inputs * self.row_bytes;
+                BLOCKS.with_borrow_mut(|blocks| {
+                    if blocks.len() < bytes {
+                        blocks.resize(bytes, 0);
+                    }
+                    let blocks = &mut blocks[..bytes];
+                    gguf.read(self.tensor, row * self.row_bytes as u64, blocks)?;
+                    quants::decode(self.ty, blocks, out).map_err(|e| Error::Model {
+                        path: gguf.files()[gguf.file_of(self.tensor)].path().to_owned(),
+                        message: format!("tensor {}: {e}", self.name),
+                    })
+                })
             })
     }
 

@@ -30,7 +30,7 @@ impl Base {
             let folder = Scratch::new(directory)?;
             let file = folder.path().join("base.gguf");
             crate::base::write_source(source, &file, &pipeline_options(args))?;
-            // Once mapped, the file needs no name.
+            // Once open, the file needs no name.
             Model::load(&file)?
         } else {
             Model::load(source.path())?

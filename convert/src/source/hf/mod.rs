@@ -3,6 +3,7 @@
 mod adapter;
 mod assemble;
 mod element;
+pub(crate) mod fuzzing;
 mod gather;
 mod layout;
 mod outtype;

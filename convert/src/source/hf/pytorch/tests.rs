@@ -1,49 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
-
-/// Puts members into a zip file, as PyTorch does.
-fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let (mut out, mut directory) = (Vec::new(), Vec::new());
-    for (name, bytes) in members {
-        let header = out.len() as u32;
-        let length = (bytes.len() as u32).to_le_bytes();
-        out.extend(b"PK\x03\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-        out.extend([length, length].concat());
-        out.extend((name.len() as u16).to_le_bytes());
-        out.extend([0, 0]);
-        out.extend(name.as_bytes());
-        out.extend(*bytes);
-        directory.extend(b"PK\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-        directory.extend([length, length].concat());
-        directory.extend((name.len() as u16).to_le_bytes());
-        directory.extend([0; 12]);
-        directory.extend(header.to_le_bytes());
-        directory.extend(name.as_bytes());
-    }
-    let (start, size) = (out.len() as u32, directory.len() as u32);
-    out.extend(directory);
-    let count = (members.len() as u16).to_le_bytes();
-    out.extend(b"PK\x05\x06\0\0\0\0");
-    out.extend([count, count].concat());
-    out.extend([size.to_le_bytes(), start.to_le_bytes()].concat());
-    out.extend([0, 0]);
-    out
-}
-
-/// The pickle of `{"w": tensor}` over storage 0 of `length` f32.
-fn pickle(length: u8, offset: u8, shape: &[u8], stride: &[u8]) -> Vec<u8> {
-    let mut out = b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage".to_vec();
-    out.extend(b"ctorch\nFloatStorage\nX\x01\0\0\0\x30X\x03\0\0\0cpu");
-    out.extend([b'K', length, b't', b'Q', b'K', offset]);
-    for numbers in [shape, stride] {
-        out.push(b'(');
-        out.extend(numbers.iter().flat_map(|&n| [b'K', n]));
-        out.push(b't');
-    }
-    out.extend(b"\x89ccollections\nOrderedDict\n)RtRs.");
-    out
-}
+use crate::fuzzing::{tensor_pickle as pickle, zip};
 
 fn open(bytes: &[u8]) -> (tempfile::TempDir, Result<PytorchFile>) {
     let dir = tempfile::tempdir().unwrap();
