@@ -4,6 +4,13 @@
 //!
 //! `oracle/py/stock_digests.py LLAMA_CPP_SOURCES OUT_DIR/quantized auto` made the digests, of the directories
 //! that `oracle/py/quantized_models.py OUT_DIR` makes.
+//!
+//! Models that the publishing libraries quantized, against what they decode, are compared by
+//!
+//! ```sh
+//! python oracle/py/published_quantizations.py OUT_DIR
+//! QUANTSMITH_QUANTIZED=OUT_DIR cargo test --release -p quantsmith-oracle --test quantized_sources -- --ignored --nocapture
+//! ```
 
 use std::path::Path;
 
@@ -11,14 +18,21 @@ use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
+use gguf::TensorType;
 use sha2::{Digest, Sha256};
 
-fn open(dir: &Path, outtype: OutType) -> HfSource {
+fn try_open(dir: &Path, outtype: OutType) -> Result<HfSource, String> {
     let options = HfOptions {
         outtype,
+        // For classes that have byte-level vocabularies; the tokenizer is made up.
+        pre_tokenizer: Some("gpt-2".to_owned()),
         ..HfOptions::default()
     };
-    HfSource::open(dir, &options).unwrap()
+    HfSource::open(dir, &options).map_err(|e| e.to_string())
+}
+
+fn open(dir: &Path, outtype: OutType) -> HfSource {
+    try_open(dir, outtype).unwrap()
 }
 
 /// All values of a tensor, read in runs of `step` rows.
@@ -86,4 +100,72 @@ fn decoded_weights_and_whole_files_are_those_expected() {
         let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(digest, expected, "{kind} as {outtype}");
     }
+}
+
+/// A number as the type of a whole model holds it.
+fn rounded(ty: TensorType, x: f32) -> f32 {
+    match ty {
+        TensorType::F16 => half::f16::from_f32(x).to_f32(),
+        TensorType::BF16 => half::bf16::from_f32(x).to_f32(),
+        _ => x,
+    }
+}
+
+/// The precision is that of the type in which the library gives its weights: ours, rounded to it, are the same.
+fn compare_with_library(quantized: &Path, plain: &Path) -> Result<usize, String> {
+    let ours = try_open(quantized, OutType::Lossless)?;
+    let library = try_open(plain, OutType::Lossless)?;
+    let mut compared = 0;
+    for (index, tensor) in library.tensors().iter().enumerate() {
+        let own = ours
+            .tensors()
+            .iter()
+            .position(|t| t.name == tensor.name && t.shape == tensor.shape)
+            .ok_or_else(|| format!("{} {:?} is not there", tensor.name, tensor.shape))?;
+        let expected = values(&library, index, u64::MAX);
+        let got = values(&ours, own, u64::MAX);
+        let wrong = got
+            .iter()
+            .zip(&expected)
+            .filter(|(a, b)| rounded(tensor.ty, **a) != **b);
+        if let Some((a, b)) = wrong.clone().next() {
+            let count = wrong.count();
+            return Err(format!(
+                "{}: {count} of {} differ, as {a:e} from {b:e} ({:?})",
+                tensor.name,
+                got.len(),
+                tensor.ty
+            ));
+        }
+        compared += got.len();
+    }
+    if ours.tensors().len() != library.tensors().len() {
+        return Err("the libraries' model has other tensors".to_owned());
+    }
+    Ok(compared)
+}
+
+#[test]
+#[ignore = "needs models that py/published_quantizations.py makes, in QUANTSMITH_QUANTIZED"]
+fn published_quantizations_are_what_their_libraries_decode() {
+    let dir = std::env::var_os("QUANTSMITH_QUANTIZED").expect("QUANTSMITH_QUANTIZED names no directory");
+    let dir = Path::new(&dir);
+    let mut kinds: Vec<_> = std::fs::read_dir(dir.join("quantized"))
+        .unwrap()
+        .map(|item| item.unwrap().file_name())
+        .collect();
+    kinds.sort();
+    let mut wrong = 0;
+    for kind in &kinds {
+        let [quantized, plain] = ["quantized", "plain"].map(|side| dir.join(side).join(kind));
+        match compare_with_library(&quantized, &plain) {
+            Ok(compared) => println!("{}: {compared} weights equal", kind.display()),
+            Err(difference) => {
+                println!("{}: {difference}", kind.display());
+                wrong += 1;
+            }
+        }
+    }
+    assert!(kinds.len() >= 40, "{} kinds", kinds.len());
+    assert_eq!(wrong, 0);
 }

@@ -8,6 +8,7 @@ mod bitsandbytes;
 mod config;
 mod derived;
 mod fp4;
+mod fp6;
 mod gptq;
 mod packed;
 mod scaled;
@@ -273,6 +274,12 @@ impl Rewrite<'_> {
         dtype(weight) == Some(Dtype::U8) && dtype(scale) == Some(Dtype::F8_E4M3)
     }
 
+    fn is_mxfp6(&self, codes: &str, scale: &str) -> bool {
+        let shape = |name: &str| self.peek(name).map(|s| s.entry.shape);
+        let (codes, scale) = (shape(codes), shape(scale));
+        codes.zip(scale).is_some_and(|(c, s)| fp6::Mxfp6::fits(&c, &s))
+    }
+
     /// An NVFP4 weight. The global scale multiplies, or divides where `inverse`.
     fn nvfp4(&mut self, name: &str, codes: &str, scale: &str, global: &str, inverse: bool) -> Result<()> {
         let scale = self.need(codes, scale)?;
@@ -334,6 +341,13 @@ impl Rewrite<'_> {
                     (Some(Dtype::U8), Some(Dtype::F8_E4M3)) => {
                         let global = format!("{weight}_global_scale");
                         self.nvfp4(weight, &name, &scale_name, &global, true)?;
+                    }
+                    (Some(Dtype::U8), _) if self.is_mxfp6(&name, &scale_name) => {
+                        let codes = self.need(weight, &name)?;
+                        let scales = self.need(&name, &scale_name)?;
+                        let source = fp6::Mxfp6::new(codes, scales)?;
+                        let shape = source.shape();
+                        self.append(weight.to_owned(), shape, Derivation::Values(Box::new(source)))?;
                     }
                     (Some(Dtype::U8), _) => self.mx(weight.to_owned(), &name, &scale_name)?,
                     _ => {

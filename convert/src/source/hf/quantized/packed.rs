@@ -5,21 +5,51 @@ use std::ops::Range;
 use safetensors::Dtype;
 
 use super::derived::Dequantize;
-use super::stored::{Stored, mask};
+use super::stored::{Stored, field, mask};
 use crate::Result;
 
 /// Most columns a matrix may have; the groups of an activation order are held in memory.
 const MAX_COLUMNS: u64 = 1 << 24;
 
-/// A matrix in words of `32 / bits` fields, the rest of each word unused.
+/// How fields lie in words. Widths that divide 32 lie alike in both ways.
+#[derive(Clone, Copy, Debug)]
+enum Packing {
+    /// Without gaps, so that fields cross words, as newer versions of the library write them.
+    Dense,
+    /// `32 / bits` fields a word, the rest of it unused.
+    Padded,
+}
+
+impl Packing {
+    /// Words that hold `count` fields.
+    fn words(self, bits: u32, count: u64) -> Option<u64> {
+        match self {
+            Self::Dense => count.checked_mul(bits.into()).map(|n| n.div_ceil(32)),
+            Self::Padded => Some(count.div_ceil((32 / bits).into())),
+        }
+    }
+
+    fn field(self, bits: u32, index: usize, word: impl Fn(usize) -> u32) -> u32 {
+        match self {
+            Self::Dense => field(bits, index, word),
+            Self::Padded => {
+                let fields = 32 / bits as usize;
+                word(index / fields) >> (index % fields * bits as usize) & mask(bits)
+            }
+        }
+    }
+}
+
+/// A matrix whose rows are runs of words.
 #[derive(Debug)]
 pub(super) struct Packed {
-    /// Words `[rows, ceil(columns / fields)]`.
+    /// Words `[rows, words of a row's columns]`.
     words: Stored,
     /// `[rows, groups]`, or one for all.
     scale: Stored,
-    /// Words `[ceil(rows / fields), groups]`.
+    /// Words `[words of all rows, groups]`.
     zero_point: Option<Stored>,
+    packing: Packing,
     /// The group of each column, when they are not in order.
     order: Option<Vec<u32>>,
     bits: u32,
@@ -64,9 +94,15 @@ impl Packed {
         let (&[found_rows, columns], true) = (&numbers[..], numbers.len() == 2) else {
             return Err(shape.fail("two numbers expected"));
         };
-        let fits = |bits: u32| (1..=8).contains(&bits) && columns.div_ceil((32 / bits).into()) == width;
-        let bits = widths.iter().copied().find(|&b| fits(b));
-        let Some(bits) = bits.filter(|_| found_rows == rows && (1..=MAX_COLUMNS).contains(&columns)) else {
+        let packing = |bits: u32| {
+            [Packing::Dense, Packing::Padded]
+                .into_iter()
+                .find(|p| (1..=8).contains(&bits) && p.words(bits, columns) == Some(width))
+                .map(|p| (bits, p))
+        };
+        let found = widths.iter().copied().find_map(packing);
+        let found = found.filter(|_| found_rows == rows && (1..=MAX_COLUMNS).contains(&columns));
+        let Some((bits, packing)) = found else {
             return Err(packed.fail(format!(
                 "{rows} rows of {width} words do not hold [{found_rows}, {columns}] fields of {widths:?} bits"
             )));
@@ -85,7 +121,8 @@ impl Packed {
         }
         scale.element()?;
         if let Some(zero) = &zero_point {
-            zero.expect(&[Dtype::I32], &[rows.div_ceil((32 / bits).into()), groups])?;
+            let lines = packing.words(bits, rows).unwrap_or(u64::MAX);
+            zero.expect(&[Dtype::I32], &[lines, groups])?;
         }
         let order = match g_idx {
             Some(index) => {
@@ -116,6 +153,7 @@ impl Packed {
             words: packed,
             scale,
             zero_point,
+            packing,
             order,
             bits,
             shape: [rows, columns],
@@ -133,7 +171,6 @@ impl Dequantize for Packed {
     fn rows(&self, rows: Range<u64>, out: &mut [f32]) -> Result<()> {
         let [_, columns] = self.shape;
         let groups = columns / self.group_size;
-        let fields = 32 / self.bits as usize;
         let width = self.words.shape()[1];
         let words = self.words.words(rows.clone(), 0..width)?;
         let one_scale = self.scale.entry.elements() == 1;
@@ -146,15 +183,17 @@ impl Dequantize for Packed {
                 .floats(if one_scale { 0 } else { row * groups }, groups)?;
             let zeros: Option<Vec<i32>> = match &self.zero_point {
                 Some(zero) => {
-                    let line = row / fields as u64;
-                    let shift = (row % fields as u64) as u32 * self.bits;
-                    let words = zero.words(line..line + 1, 0..groups)?;
-                    Some(
-                        words
-                            .iter()
-                            .map(|w| (w >> shift & mask(self.bits)) as i32)
-                            .collect(),
-                    )
+                    // The row's fields begin in one of these lines and may end in the next.
+                    let first = match self.packing {
+                        Packing::Dense => row * u64::from(self.bits) / 32,
+                        Packing::Padded => row / u64::from(32 / self.bits),
+                    };
+                    let lines = zero.words(first..(first + 2).min(zero.shape()[0]), 0..groups)?;
+                    let at = |group: usize| {
+                        let word = |line| lines[(line - first as usize) * groups as usize + group];
+                        self.packing.field(self.bits, row as usize, word) as i32
+                    };
+                    Some((0..groups as usize).map(at).collect())
                 }
                 None => None,
             };
@@ -164,8 +203,7 @@ impl Dequantize for Packed {
                     None => column / self.group_size as usize,
                 };
                 let zero = zeros.as_ref().map_or(1 << (self.bits - 1), |z| z[group]);
-                let shift = (column % fields) as u32 * self.bits;
-                let value = (words[column / fields] >> shift & mask(self.bits)) as i32;
+                let value = self.packing.field(self.bits, column, |word| words[word]) as i32;
                 *x = (value - zero) as f32 * scales[group];
             }
         }

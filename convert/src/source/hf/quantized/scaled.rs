@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use safetensors::Dtype;
+
 use super::derived::Dequantize;
 use super::stored::Stored;
 use crate::Result;
@@ -27,10 +29,14 @@ impl Scaled {
     /// Shapes that do not fit.
     pub(super) fn new(
         weight: Stored,
-        scale: Stored,
+        mut scale: Stored,
         zero_point: Option<Stored>,
         declared: &[u64],
     ) -> Result<Self> {
+        // MXFP8 stores the exponents of its scales.
+        if scale.entry.dtype == Dtype::U8 && matches!(weight.entry.dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2) {
+            scale.entry.dtype = Dtype::F8_E8M0;
+        }
         let mut shape = scale.shape().to_vec();
         let dims = weight.shape().len();
         if shape.len() > dims && shape.iter().all(|&d| d == 1) {
