@@ -2,9 +2,10 @@
 
 use crate::block::Half;
 use crate::kernel::Kernel;
+use crate::levels::build;
 use crate::round::nearest_int;
 use crate::search::{
-    AffineFit, Candidates, IMPORTANCE_CANDIDATES, error_weights, largest, refine_affine, sum, sum_of_squares,
+    AffineFit, Candidates, IMPORTANCE_CANDIDATES, error_weights, largest, refine_affine, sum, sums_of_squares,
 };
 
 /// In what the two formats' encoders differ, apart from the layout of the levels.
@@ -72,11 +73,15 @@ pub(crate) fn encode<K: Kernel>(
     let count = x.len();
     let levels = &mut levels[..count];
     let mut weights = [[0.0; 256]; TILE];
+    let sums = match importance {
+        None => [0.0; TILE],
+        Some(_) => sums_of_squares(x.as_flattened(), 256),
+    };
     for (j, x) in x.iter().enumerate() {
         weights[j] = match importance {
             None => plain_weights(x),
             Some(importance) => {
-                let variance = 2.0 * sum_of_squares(x) / 256.0;
+                let variance = 2.0 * sums[j] / 256.0;
                 error_weights(x, &importance[j], variance)
             }
         };
@@ -115,12 +120,8 @@ pub(crate) fn encode<K: Kernel>(
 /// Errors are weighted with the weights' magnitudes above the sub-block's root mean square.
 #[inline(always)]
 fn plain_weights(x: &[f32; 256]) -> [f32; 256] {
-    let mut weights = *x;
-    for weights in weights.as_chunks_mut::<32>().0 {
-        let magnitude = (sum_of_squares(weights) / 32.0).sqrt();
-        *weights = weights.map(|x| magnitude + x.abs());
-    }
-    weights
+    let sums = sums_of_squares::<8>(x, 32);
+    build(|i| (sums[i / 32] / 32.0).sqrt() + x[i].abs())
 }
 
 /// Scales and minima are rounded to 64 steps of the largest.

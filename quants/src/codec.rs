@@ -6,13 +6,14 @@
 use gguf::TensorType;
 
 use crate::arch::{self, Isa};
+use crate::search::ROWS;
 use crate::validate::Check;
 use crate::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs, iq4_nl, iq4_xs};
 use crate::{mxfp4, nvfp4, q1_0, q2_0, tq1_0, tq2_0};
 use crate::{plain, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, q8_k};
 
-/// Encodes one row. The row is whole blocks; importance, where given, is as long as the row; the
-/// destination is exactly the row's blocks.
+/// Encodes rows, at most as many as [`Codec::rows`]. A row is whole blocks; importance, where given, is as long
+/// as one; the destination is exactly the rows' blocks.
 pub(crate) type EncodeRow = fn(&[f32], Option<&[f32]>, &mut [u8]);
 
 /// Decodes whole blocks; the destination is exactly as long as their weights.
@@ -32,6 +33,8 @@ pub(crate) enum Importance {
 pub(crate) struct Codec {
     pub(crate) ty: TensorType,
     pub(crate) encode_row: Option<EncodeRow>,
+    /// How many rows the encoder takes at a time.
+    pub(crate) rows: usize,
     pub(crate) decode_row: DecodeRow,
     pub(crate) importance: Importance,
     /// How stored blocks are checked; see [`crate::validate()`].
@@ -43,6 +46,7 @@ const fn codec(ty: TensorType, encode: EncodeRow, decode: DecodeRow, check: Chec
     Codec {
         ty,
         encode_row: Some(encode),
+        rows: 1,
         decode_row: decode,
         importance: Importance::Optional,
         check,
@@ -54,6 +58,7 @@ const fn decoder(ty: TensorType, decode: DecodeRow, check: Check) -> Codec {
     Codec {
         ty,
         encode_row: None,
+        rows: 1,
         decode_row: decode,
         importance: Importance::Optional,
         check,
@@ -68,6 +73,12 @@ const fn needs_importance(codec: Codec) -> Codec {
     }
 }
 
+/// A type whose encoder weighs errors with the mean square of the row, and takes several rows to find those of all
+/// at once.
+const fn several_rows(codec: Codec) -> Codec {
+    Codec { rows: ROWS, ..codec }
+}
+
 use TensorType as T;
 
 /// The scalar codecs, in order of type id.
@@ -75,10 +86,10 @@ use TensorType as T;
 pub(crate) static SCALAR: &[Codec] = &[
     codec(T::F32,  plain::f32::encode_row,  plain::f32::decode_row,  Check::F32Elements),
     codec(T::F16,  plain::f16::encode_row,  plain::f16::decode_row,  Check::F16At(&[0])),
-    codec(T::Q4_0, q4_0::encode_row,        q4_0::decode_row,        Check::F16At(&[0])),
-    codec(T::Q4_1, q4_1::encode_row,        q4_1::decode_row,        Check::F16At(&[0, 2])),
-    codec(T::Q5_0, q5_0::encode_row,        q5_0::decode_row,        Check::F16At(&[0])),
-    codec(T::Q5_1, q5_1::encode_row,        q5_1::decode_row,        Check::F16At(&[0, 2])),
+    several_rows(codec(T::Q4_0, q4_0::encode_row, q4_0::decode_row, Check::F16At(&[0]))),
+    several_rows(codec(T::Q4_1, q4_1::encode_row, q4_1::decode_row, Check::F16At(&[0, 2]))),
+    several_rows(codec(T::Q5_0, q5_0::encode_row, q5_0::decode_row, Check::F16At(&[0]))),
+    several_rows(codec(T::Q5_1, q5_1::encode_row, q5_1::decode_row, Check::F16At(&[0, 2]))),
     codec(T::Q8_0, q8_0::encode_row,        q8_0::decode_row,        Check::F16At(&[0])),
     decoder(T::Q8_1, q8_k::decode_row_q8_1, Check::NotStored),
     codec(T::Q2_K, q2_k::encode_row,        q2_k::decode_row,        Check::F16At(&[80, 82])),

@@ -159,8 +159,9 @@ pub fn encode_with(
         return Ok(());
     }
     let row_bytes = row_len / block_len * ty.block_bytes();
-    for (row, blocks) in src.chunks_exact(row_len).zip(dst.chunks_exact_mut(row_bytes)) {
-        encode_row(row, importance, blocks);
+    let rows = src.chunks(codec.rows * row_len);
+    for (rows, blocks) in rows.zip(dst.chunks_mut(codec.rows * row_bytes)) {
+        encode_row(rows, importance, blocks);
     }
     Ok(())
 }

@@ -4,11 +4,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
 use crate::kernel::{Kernel, Scalar};
-use crate::levels::{pack_two_bits, unpack_two_bits};
+use crate::levels::{each, pack_two_bits, unpack_two_bits};
 use crate::round::nearest_int;
 use crate::search::{
     AffineFit, Candidates, ErrorMeasure, IMPORTANCE_CANDIDATES, error_weights, largest, refine_affine, sum,
-    sum_of_squares,
+    sums_of_squares,
 };
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -51,12 +51,16 @@ fn encode_tile<K: Kernel>(x: &[[f32; 256]], importance: Option<&[[f32; 256]]>, b
     let mut levels = [[0; 256]; TILE];
     let mut fits = [[AffineFit::default(); 16]; TILE];
     let mut totals = [[0.0; 16]; 2 * TILE];
+    let sums = match importance {
+        None => [0.0; TILE],
+        Some(_) => sums_of_squares(x.as_flattened(), 256),
+    };
     for (j, x) in x.iter().enumerate() {
         let (weights, candidates) = match importance {
             // Errors are absolute and weighted with the weights' magnitudes.
-            None => (x.map(f32::abs), PLAIN_CANDIDATES),
+            None => (each(x, f32::abs), PLAIN_CANDIDATES),
             Some(importance) => {
-                let variance = sum_of_squares(x) / 256.0;
+                let variance = sums[j] / 256.0;
                 let weights = error_weights(x, &importance[j], variance);
                 totals[2 * j] = std::array::from_fn(|i| sum(&weights[16 * i..][..16]));
                 totals[2 * j + 1] = totals[2 * j];

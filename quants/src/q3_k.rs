@@ -1,14 +1,12 @@
 //! Q3_K: super-blocks of 16 sub-blocks of 16 weights, 6-bit scales, 3-bit levels around 4.
 
-use zerocopy::{
-    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute, transmute_mut, transmute_ref,
-};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
 use crate::kernel::{Kernel, Scalar};
-use crate::levels::{pack_two_bits, unpack_two_bits};
+use crate::levels::{build, each, pack_two_bits, unpack_two_bits};
 use crate::round::nearest_int;
-use crate::search::{error_weights, refine_symmetric, signed_extreme, sum, sum_of_squares};
+use crate::search::{error_weights, refine_symmetric, signed_extreme, sum, sums_of_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -45,73 +43,103 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 /// [`encode_row`] with the inner loops of an instruction set.
 #[inline(always)]
 pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
-    let blocks = blocks_mut::<Block>(dst).iter_mut();
-    for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
-        let mut levels = [0; 256];
+    let x = x.as_chunks::<256>().0.chunks(TILE);
+    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.chunks(TILE));
+    for (x, blocks) in x.zip(blocks_mut::<Block>(dst).chunks_mut(TILE)) {
+        let mut levels = [[0; 256]; TILE];
+        let levels = &mut levels[..x.len()];
         match importance.as_mut().and_then(Iterator::next) {
-            None => fit_plain::<K>(x, block, &mut levels),
-            Some(importance) => fit_with_importance::<K>(x, importance, block, &mut levels),
+            None => fit_plain::<K>(x, blocks, levels),
+            Some(importance) => fit_with_importance::<K>(x, importance, blocks, levels),
         }
-        let d = block.d.get();
-        let sub_blocks = x.as_chunks::<16>().0.iter();
-        for ((x, scale), levels) in sub_blocks
-            .zip(unpack_scales(&block.scales))
-            .zip(levels.as_chunks_mut::<16>().0)
-        {
-            refine_symmetric(x, d * f32::from(scale), 4, levels);
+        for ((x, block), levels) in x.iter().zip(blocks).zip(levels) {
+            finish(x, block, levels);
         }
-        block.hmask = [0; 32];
-        for (i, level) in levels.iter_mut().enumerate() {
-            block.hmask[i % 32] |= (*level >> 2) << (i / 32);
-            *level &= 3;
-        }
-        block.qs = pack_two_bits(&levels);
     }
+}
+
+/// Super-blocks that are encoded together: their scales fill eight lanes.
+const TILE: usize = 8;
+
+/// Levels for the stored scales.
+#[inline(always)]
+fn finish(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
+    let d = block.d.get();
+    let sub_blocks = x.as_chunks::<16>().0.iter();
+    for ((x, scale), levels) in sub_blocks
+        .zip(unpack_scales(&block.scales))
+        .zip(levels.as_chunks_mut::<16>().0)
+    {
+        refine_symmetric(x, d * f32::from(scale), 4, levels);
+    }
+    block.hmask = build(|i| (0..8).fold(0, |bits, j| bits | (levels[32 * j + i] >> 2) << j));
+    block.qs = pack_two_bits(&each(levels, |level| level & 3));
 }
 
 /// The scale of largest magnitude becomes -32 steps.
 #[inline(always)]
-fn fit_plain<K: Kernel>(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
-    let x: &[[f32; 16]; 16] = transmute_ref!(x);
-    let levels: &mut [[u8; 16]; 16] = transmute_mut!(levels);
-    let mut scales = [0.0; 16];
-    K::descend_symmetric(x, 4, levels, &mut scales);
-    let extreme = signed_extreme(&scales);
-    if extreme != 0.0 {
-        let inverse = -32.0 / extreme;
-        block.scales = pack_scales(&scales.map(|scale| {
-            let level = nearest_int(inverse * scale) as i8;
-            (level.clamp(-32, 31) + 32) as u8
-        }));
-        block.d = Half::new(1.0 / inverse);
-    } else {
-        block.scales = [0; 12];
-        block.d = Half::ZERO;
+fn fit_plain<K: Kernel>(x: &[[f32; 256]], blocks: &mut [Block], levels: &mut [[u8; 256]]) {
+    let mut scales = [[0.0; 16]; TILE];
+    let scales = &mut scales[..x.len()];
+    K::descend_symmetric::<16>(
+        x.as_flattened().as_chunks().0,
+        4,
+        levels.as_flattened_mut().as_chunks_mut().0,
+        scales.as_flattened_mut(),
+    );
+    for (scales, block) in scales.iter().zip(blocks) {
+        let extreme = signed_extreme(scales);
+        if extreme != 0.0 {
+            let inverse = -32.0 / extreme;
+            block.scales = pack_scales(&each(scales, |scale| {
+                let level = nearest_int(inverse * scale) as i8;
+                (level.clamp(-32, 31) + 32) as u8
+            }));
+            block.d = Half::new(1.0 / inverse);
+        } else {
+            block.scales = [0; 12];
+            block.d = Half::ZERO;
+        }
     }
 }
 
 /// Scales are fitted with the weight of their sub-blocks.
 #[inline(always)]
 fn fit_with_importance<K: Kernel>(
-    x: &[f32; 256],
-    importance: &[f32; 256],
-    block: &mut Block,
-    levels: &mut [u8; 256],
+    x: &[[f32; 256]],
+    importance: &[[f32; 256]],
+    blocks: &mut [Block],
+    levels: &mut [[u8; 256]],
 ) {
-    let variance = 2.0 * sum_of_squares(x) / 256.0;
-    let weights = error_weights(x, importance, variance);
-    let totals: [f32; 16] = std::array::from_fn(|j| sum(&weights[16 * j..][..16]));
-    let weights: [[f32; 16]; 16] = transmute!(weights);
-    let x: &[[f32; 16]; 16] = transmute_ref!(x);
-    let levels: &mut [[u8; 16]; 16] = transmute_mut!(levels);
-    let mut scales = [[0.0; 16]];
-    K::fit_symmetric(x, 4, &weights, levels, &mut scales[0]);
-    let mut scale_levels = [[0; 16]];
-    let mut d = [0.0];
-    K::fit_symmetric(&scales, 32, &[totals], &mut scale_levels, &mut d);
-    block.d = Half::new(d[0]);
-    block.scales = pack_scales(&scale_levels[0]);
+    let count = x.len();
+    let sums = sums_of_squares::<TILE>(x.as_flattened(), 256);
+    let mut weights = [[0.0; 256]; TILE];
+    let mut totals = [[0.0; 16]; TILE];
+    for (j, x) in x.iter().enumerate() {
+        weights[j] = error_weights(x, &importance[j], 2.0 * sums[j] / 256.0);
+        totals[j] = std::array::from_fn(|i| sum(&weights[j][16 * i..][..16]));
+    }
+    let mut scales = [[0.0; 16]; TILE];
+    K::fit_symmetric::<16>(
+        x.as_flattened().as_chunks().0,
+        4,
+        weights[..count].as_flattened().as_chunks().0,
+        levels.as_flattened_mut().as_chunks_mut().0,
+        scales[..count].as_flattened_mut(),
+    );
+    let mut scale_levels = [[0; 16]; TILE];
+    let mut d = [0.0; TILE];
+    K::fit_symmetric(
+        &scales[..count],
+        32,
+        &totals[..count],
+        &mut scale_levels[..count],
+        &mut d[..count],
+    );
+    for ((block, d), levels) in blocks.iter_mut().zip(d).zip(&scale_levels) {
+        block.d = Half::new(d);
+        block.scales = pack_scales(levels);
+    }
 }
 
 #[inline(always)]

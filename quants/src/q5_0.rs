@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::block::{Half, blocks, blocks_mut};
 use crate::kernel::{Kernel, Scalar, TILE};
 use crate::levels::{decode_five_bits, each};
-use crate::search::{error_weights, sum_of_squares};
+use crate::search::{error_weights, with_mean_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -23,17 +23,29 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 /// [`encode_row`] with the inner loops of an instruction set.
 #[inline(always)]
 pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    let x_blocks = x.as_chunks::<32>().0;
     let blocks = blocks_mut::<Block>(dst);
     let Some(importance) = importance else {
-        return x_blocks
+        let x = x.as_chunks::<32>().0;
+        return x
             .iter()
             .zip(blocks)
             .for_each(|(x, block)| encode_block::<K>(x, block));
     };
-    let variance = sum_of_squares(x) / x.len() as f32;
+    with_mean_squares(x, importance.len(), blocks, |x, variance, blocks| {
+        encode_weighted::<K>(x, importance, variance, blocks);
+    });
+}
+
+/// A row with importance.
+#[inline(always)]
+fn encode_weighted<K: Kernel>(x: &[f32], importance: &[f32], variance: f32, blocks: &mut [Block]) {
     let importance = importance.as_chunks::<32>().0.chunks(TILE);
-    let tiles = x_blocks.chunks(TILE).zip(importance).zip(blocks.chunks_mut(TILE));
+    let tiles = x
+        .as_chunks::<32>()
+        .0
+        .chunks(TILE)
+        .zip(importance)
+        .zip(blocks.chunks_mut(TILE));
     for ((x, importance), blocks) in tiles {
         let mut weights = [[0.0; 32]; TILE];
         for ((x, importance), weights) in x.iter().zip(importance).zip(&mut weights) {

@@ -16,12 +16,55 @@ pub(crate) use symmetric::{
     descend_symmetric, fit_symmetric, refine_symmetric, signed_extreme, signed_extreme_of,
 };
 
+use crate::levels::build;
+
 /// A sub-block whose largest magnitude is below this is taken for zero.
 pub(crate) const NEGLIGIBLE: f32 = 1e-15;
 
 /// The sum of squares, in order.
 pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
     x.iter().fold(0.0, |sum, x| sum + x * x)
+}
+
+/// The sum of squares of each of at most `R` rows of `x`, in order each: side by side, because an addition waits
+/// for the one before it.
+#[inline(always)]
+pub(crate) fn sums_of_squares<const R: usize>(x: &[f32], row_len: usize) -> [f32; R] {
+    // Where there are fewer rows, the first stands in.
+    let rows: [&[f32]; R] = std::array::from_fn(|r| {
+        let start = if (r + 1) * row_len <= x.len() {
+            r * row_len
+        } else {
+            0
+        };
+        &x[start..][..row_len]
+    });
+    let mut sums = [0.0; R];
+    for i in 0..row_len {
+        for (sum, row) in sums.iter_mut().zip(&rows) {
+            *sum += row[i] * row[i];
+        }
+    }
+    sums
+}
+
+/// Rows that [`with_mean_squares`] takes at most.
+pub(crate) const ROWS: usize = 8;
+
+/// Calls `encode` with each of at most [`ROWS`] rows of `x`, the mean of its squares and its blocks.
+#[inline(always)]
+pub(crate) fn with_mean_squares<B>(
+    x: &[f32],
+    row_len: usize,
+    blocks: &mut [B],
+    encode: impl Fn(&[f32], f32, &mut [B]),
+) {
+    let sums = sums_of_squares::<ROWS>(x, row_len);
+    let rows = x.chunks_exact(row_len);
+    let blocks_per_row = blocks.len() / rows.len();
+    for ((row, blocks), sum) in rows.zip(blocks.chunks_exact_mut(blocks_per_row)).zip(sums) {
+        encode(row, sum / row_len as f32, blocks);
+    }
 }
 
 /// The sum, in order.
@@ -33,7 +76,7 @@ pub(crate) fn sum(x: &[f32]) -> f32 {
 /// variance of its neighbourhood.
 #[inline(always)]
 pub(crate) fn error_weights<const N: usize>(x: &[f32; N], importance: &[f32; N], variance: f32) -> [f32; N] {
-    std::array::from_fn(|i| importance[i] * (variance + x[i] * x[i]).sqrt())
+    build(|i| importance[i] * (variance + x[i] * x[i]).sqrt())
 }
 
 /// The largest of `x`, but at least zero.

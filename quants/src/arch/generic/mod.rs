@@ -94,7 +94,7 @@ fn store_levels<L: Lanes, const N: usize>(levels: &mut [[u8; N]], chosen: &[L::I
 }
 
 /// The most lanes that there are.
-const MOST_LANES: usize = 16;
+const MOST_LANES: usize = 32;
 
 /// The [`Kernel`] of an instruction set with lanes.
 pub(super) struct Wide<L>(PhantomData<L>);
@@ -227,6 +227,18 @@ impl<L: Lanes + Nearest + Pass> Kernel for Wide<L> {
         levels: &mut [[u8; N]],
         scales: &mut [f32],
     ) {
+        // Each step waits for a division: four times as many lanes as usual fill the wait.
+        let whole = x.len() - x.len() % (4 * L::COUNT);
+        for start in (0..whole).step_by(4 * L::COUNT) {
+            let r = start..start + 4 * L::COUNT;
+            symmetric::descend::<Twice<Twice<L>>, N>(
+                &x[r.clone()],
+                max_level,
+                &mut levels[r.clone()],
+                &mut scales[r],
+            );
+        }
+        let (x, levels, scales) = (&x[whole..], &mut levels[whole..], &mut scales[whole..]);
         in_lanes!(
             x.len(),
             |Lane, r| symmetric::descend::<Lane<L>, N>(
