@@ -65,8 +65,11 @@ pub(crate) trait Lanes:
     fn int_select(mask: Self::Mask, yes: Self::Int, no: Self::Int) -> Self::Int;
     /// `2 * value`, plus one where the mask is true.
     fn append(value: Self::Int, bit: Self::Mask) -> Self::Int;
+    /// `256 * value + byte`; the byte has no higher bits.
+    fn append_byte(value: Self::Int, byte: Self::Int) -> Self::Int;
 
     fn and(mask: Self::Mask, other: Self::Mask) -> Self::Mask;
+    fn or(mask: Self::Mask, other: Self::Mask) -> Self::Mask;
     /// `mask`, but false where `other` is true.
     fn and_not(mask: Self::Mask, other: Self::Mask) -> Self::Mask;
     fn any(mask: Self::Mask) -> bool;
@@ -84,17 +87,18 @@ fn round<L: Lanes>(x: L) -> L {
 /// Writes lane `j` of the chosen level `i` to `levels[j][i]`.
 #[inline(always)]
 fn store_levels<L: Lanes, const N: usize>(levels: &mut [[u8; N]], chosen: &[L::Int; N]) {
-    for i in 0..N {
+    for (four, chosen) in chosen.as_chunks::<4>().0.iter().enumerate() {
         let mut lanes = [0; MOST_LANES];
-        L::store_int(chosen[i], &mut lanes[..L::COUNT]);
-        for (level, lane) in levels.iter_mut().zip(lanes) {
-            level[i] = lane as u8;
+        let bytes = L::append_byte(L::append_byte(chosen[3], chosen[2]), chosen[1]);
+        L::store_int(L::append_byte(bytes, chosen[0]), &mut lanes[..L::COUNT]);
+        for (levels, lane) in levels.iter_mut().zip(lanes) {
+            levels.as_chunks_mut::<4>().0[four] = lane.to_le_bytes();
         }
     }
 }
 
 /// The most lanes that there are.
-const MOST_LANES: usize = 32;
+const MOST_LANES: usize = 16;
 
 /// The [`Kernel`] of an instruction set with lanes.
 pub(super) struct Wide<L>(PhantomData<L>);
@@ -227,28 +231,15 @@ impl<L: Lanes + Nearest + Pass> Kernel for Wide<L> {
         levels: &mut [[u8; N]],
         scales: &mut [f32],
     ) {
-        // Each step waits for a division: four times as many lanes as usual fill the wait.
-        let whole = x.len() - x.len() % (4 * L::COUNT);
-        for start in (0..whole).step_by(4 * L::COUNT) {
-            let r = start..start + 4 * L::COUNT;
-            symmetric::descend::<Twice<Twice<L>>, N>(
+        for start in (0..x.len()).step_by(symmetric::DESCENDED) {
+            let r = start..x.len().min(start + symmetric::DESCENDED);
+            symmetric::descend::<Twice<L>, N>(
                 &x[r.clone()],
                 max_level,
                 &mut levels[r.clone()],
                 &mut scales[r],
             );
         }
-        let (x, levels, scales) = (&x[whole..], &mut levels[whole..], &mut scales[whole..]);
-        in_lanes!(
-            x.len(),
-            |Lane, r| symmetric::descend::<Lane<L>, N>(
-                &x[r.clone()],
-                max_level,
-                &mut levels[r.clone()],
-                &mut scales[r]
-            ),
-            |r| Scalar::descend_symmetric(&x[r.clone()], max_level, &mut levels[r.clone()], &mut scales[r])
-        );
         if scales.iter().any(|scale| scale.is_nan()) {
             Scalar::descend_symmetric(x, max_level, levels, scales);
         }

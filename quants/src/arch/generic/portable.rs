@@ -142,8 +142,17 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn append_byte(value: [i32; 8], byte: [i32; 8]) -> [i32; 8] {
+        from_fn(|i| value[i] << 8 | byte[i])
+    }
+
+    #[inline(always)]
     fn and(mask: [bool; 8], other: [bool; 8]) -> [bool; 8] {
         from_fn(|i| mask[i] & other[i])
+    }
+    #[inline(always)]
+    fn or(mask: [bool; 8], other: [bool; 8]) -> [bool; 8] {
+        from_fn(|i| mask[i] | other[i])
     }
     #[inline(always)]
     fn and_not(mask: [bool; 8], other: [bool; 8]) -> [bool; 8] {

@@ -1,6 +1,7 @@
 //! [`crate::search::fit_symmetric`] and [`crate::search::descend_symmetric`] in lanes.
 
-use super::{Lanes, round, store_levels};
+use super::{Lanes, MOST_LANES, round, store_levels};
+use crate::levels::each;
 use crate::search::{NEGLIGIBLE, fit_symmetric, signed_extreme};
 
 /// The element of largest magnitude of each sub-block.
@@ -156,33 +157,54 @@ pub(super) fn fit_one<L: Lanes, const N: usize>(
     scale
 }
 
-/// Coordinate descent, sub-blocks in lanes. A lane in which nothing moves any more stays as it is while the
-/// others go on: another round finds the same.
-#[inline(always)]
-pub(super) fn descend<L: Lanes, const N: usize>(
-    x: &[[f32; N]],
-    max_level: i32,
-    levels: &mut [[u8; N]],
-    scales: &mut [f32],
-) {
-    let zero = L::splat(0.0);
-    let x: [L; N] = L::columns(x);
-    let extreme = extremes(&x);
-    let negligible = extreme.abs().less(L::splat(NEGLIGIBLE));
-    let inverse = L::splat(-max_level as f32) / extreme;
-    let mut current = [zero; N];
-    let (mut sum_xl, mut sum_l2) = (zero, zero);
-    for i in 0..N {
-        let weight = x[i] * x[i];
-        let level = signed_level(x[i], inverse, max_level);
-        sum_xl = sum_xl + weight * x[i] * level;
-        sum_l2 = sum_l2 + weight * level * level;
-        current[i] = level;
-    }
-    for _ in 0..5 {
-        let mut changed = false;
+/// Sub-blocks in the midst of the descent.
+struct Descent<L, const N: usize> {
+    x: [L; N],
+    levels: [L; N],
+    /// Σ weight·x·level and Σ weight·level² of the levels.
+    sum_xl: L,
+    sum_l2: L,
+}
+
+impl<L: Lanes, const N: usize> Descent<L, N> {
+    /// Where the extreme elements have the lowest level.
+    #[inline(always)]
+    fn start(x: [L; N], extreme: L, max_level: i32) -> Self {
+        let zero = L::splat(0.0);
+        let inverse = L::splat(-max_level as f32) / extreme;
+        let (mut sum_xl, mut sum_l2) = (zero, zero);
+        let mut levels = [zero; N];
         for i in 0..N {
-            let (weight, level) = (x[i] * x[i], current[i]);
+            let weight = x[i] * x[i];
+            let level = signed_level(x[i], inverse, max_level);
+            sum_xl = sum_xl + weight * x[i] * level;
+            sum_l2 = sum_l2 + weight * level * level;
+            levels[i] = level;
+        }
+        Self {
+            x,
+            levels,
+            sum_xl,
+            sum_l2,
+        }
+    }
+
+    /// Moves each level once, where that raises the fit; says in which lanes one was moved.
+    #[inline(always)]
+    fn round(self, max_level: i32) -> (Self, L::Mask) {
+        let zero = L::splat(0.0);
+        let Self {
+            x,
+            levels,
+            mut sum_xl,
+            mut sum_l2,
+        } = self;
+        // Not written in place: the compiler would make masked stores of that, which some processors take ten
+        // times as long for.
+        let mut next = [zero; N];
+        let mut moved_any = zero.less(zero);
+        for i in 0..N {
+            let (weight, level) = (x[i] * x[i], levels[i]);
             let weighted = weight * x[i];
             let other_xl = sum_xl - weighted * level;
             let other_l2 = sum_l2 - weight * level * level;
@@ -195,19 +217,100 @@ pub(super) fn descend<L: Lanes, const N: usize>(
             let moves = L::and_not(L::and(fits, better), moved.equal(level));
             sum_xl = L::select(moves, moved_xl, sum_xl);
             sum_l2 = L::select(moves, moved_l2, sum_l2);
-            current[i] = L::select(moves, moved, level);
-            changed |= L::any(moves);
+            next[i] = L::select(moves, moved, level);
+            moved_any = L::or(moved_any, moves);
         }
-        if !changed {
-            break;
+        let descent = Self {
+            x,
+            levels: next,
+            sum_xl,
+            sum_l2,
+        };
+        (descent, moved_any)
+    }
+}
+
+/// Sub-blocks that [`descend`] takes at most.
+pub(super) const DESCENDED: usize = 128;
+
+/// Coordinate descent, sub-blocks in lanes. Those in which a round moves nothing are done: another finds the same.
+/// The others, one in five, are gathered for the next.
+#[inline(always)]
+pub(super) fn descend<L: Lanes, const N: usize>(
+    x: &[[f32; N]],
+    max_level: i32,
+    levels: &mut [[u8; N]],
+    scales: &mut [f32],
+) {
+    let mut sums_xl = [0.0; DESCENDED];
+    let mut sums_l2 = [0.0; DESCENDED];
+    let mut negligible = [false; DESCENDED];
+    let mut open: [usize; DESCENDED] = std::array::from_fn(|i| i);
+    let mut count = x.len();
+    for round in 0..5 {
+        let mut still_open = 0;
+        for first in (0..count).step_by(L::COUNT) {
+            let group = open;
+            let group = &group[first..count.min(first + L::COUNT)];
+            // What fills up the lanes is zero, in which nothing moves.
+            let mut rows = [[0.0; N]; MOST_LANES];
+            for (row, &i) in rows.iter_mut().zip(group) {
+                *row = x[i];
+            }
+            let columns = L::columns(&rows[..L::COUNT]);
+            let descent = if round == 0 {
+                let extreme = extremes(&columns);
+                let lanes = L::bits(extreme.abs().less(L::splat(NEGLIGIBLE)));
+                for (lane, &i) in group.iter().enumerate() {
+                    negligible[i] = lanes >> lane & 1 == 1;
+                }
+                Descent::start(columns, extreme, max_level)
+            } else {
+                let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+                for (lane, &i) in group.iter().enumerate() {
+                    rows[lane] = each(&levels[i], |level| f32::from(level) - max_level as f32);
+                    lanes_xl[lane] = sums_xl[i];
+                    lanes_l2[lane] = sums_l2[i];
+                }
+                Descent {
+                    x: columns,
+                    levels: L::columns(&rows[..L::COUNT]),
+                    sum_xl: L::load(&lanes_xl[..L::COUNT]),
+                    sum_l2: L::load(&lanes_l2[..L::COUNT]),
+                }
+            };
+            let (descent, moved) = descent.round(max_level);
+
+            let raise = L::splat(max_level as f32);
+            let mut raised = [L::splat_int(0); N];
+            for (raised, &level) in raised.iter_mut().zip(&descent.levels) {
+                *raised = (level + raise).nearest_int();
+            }
+            let mut stored = [[0; N]; MOST_LANES];
+            store_levels::<L, N>(&mut stored, &raised);
+            let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+            descent.sum_xl.store(&mut lanes_xl[..L::COUNT]);
+            descent.sum_l2.store(&mut lanes_l2[..L::COUNT]);
+            let moved = L::bits(moved);
+            for (lane, &i) in group.iter().enumerate() {
+                levels[i] = stored[lane];
+                sums_xl[i] = lanes_xl[lane];
+                sums_l2[i] = lanes_l2[lane];
+                open[still_open] = i;
+                still_open += usize::from(moved >> lane & 1 == 1 && !negligible[i]);
+            }
+        }
+        count = still_open;
+    }
+    for (i, scale) in scales.iter_mut().enumerate() {
+        *scale = if sums_l2[i] > 0.0 {
+            sums_xl[i] / sums_l2[i]
+        } else {
+            0.0
+        };
+        if negligible[i] {
+            *scale = 0.0;
+            levels[i] = [0; N];
         }
     }
-    let raise = L::splat(max_level as f32);
-    let mut chosen = [L::splat_int(0); N];
-    for i in 0..N {
-        chosen[i] = L::select(negligible, zero, current[i] + raise).nearest_int();
-    }
-    store_levels::<L, N>(levels, &chosen);
-    let scale = L::select(zero.less(sum_l2), sum_xl / sum_l2, zero);
-    L::select(negligible, zero, scale).store(scales);
 }

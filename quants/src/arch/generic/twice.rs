@@ -134,8 +134,17 @@ impl<L: Lanes> Lanes for Twice<L> {
     }
 
     #[inline(always)]
+    fn append_byte(value: Self::Int, byte: Self::Int) -> Self::Int {
+        (L::append_byte(value.0, byte.0), L::append_byte(value.1, byte.1))
+    }
+
+    #[inline(always)]
     fn and(mask: Self::Mask, other: Self::Mask) -> Self::Mask {
         (L::and(mask.0, other.0), L::and(mask.1, other.1))
+    }
+    #[inline(always)]
+    fn or(mask: Self::Mask, other: Self::Mask) -> Self::Mask {
+        (L::or(mask.0, other.0), L::or(mask.1, other.1))
     }
     #[inline(always)]
     fn and_not(mask: Self::Mask, other: Self::Mask) -> Self::Mask {

@@ -200,9 +200,20 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
+    fn append_byte(value: __m256i, byte: __m256i) -> __m256i {
+        // SAFETY: see `F32x8`.
+        unsafe { _mm256_or_si256(_mm256_slli_epi32::<8>(value), byte) }
+    }
+
+    #[inline(always)]
     fn and(mask: __m256, other: __m256) -> __m256 {
         // SAFETY: see `F32x8`.
         unsafe { _mm256_and_ps(mask, other) }
+    }
+    #[inline(always)]
+    fn or(mask: __m256, other: __m256) -> __m256 {
+        // SAFETY: see `F32x8`.
+        unsafe { _mm256_or_ps(mask, other) }
     }
     #[inline(always)]
     fn and_not(mask: __m256, other: __m256) -> __m256 {
