@@ -4,10 +4,10 @@
 //! one after another, without metadata and padding, so that an edit of the metadata does not change them.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use gguf::GgufModel;
+use gguf::{GgufModel, WholeFile};
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 use xxhash_rust::xxh64::Xxh64;
@@ -217,29 +217,15 @@ pub fn write_manifest(directory: &Path, files: &[PathBuf]) -> Result<()> {
         names.push(name);
         lines += &format!("{}  {name}\n", file_sha256(&directory.join(name))?);
     }
+    // What another process adds meanwhile is not lost: it waits for this one, or this one for it.
+    let file = WholeFile::open(&directory.join(MANIFEST))?;
     // A manifest that cannot be read is replaced.
     for entry in read_manifest(directory).unwrap_or_default() {
         if !names.contains(&entry.name.as_str()) && directory.join(&entry.name).is_file() {
             lines += &format!("{}  {}\n", entry.sha256, entry.name);
         }
     }
-    let path = directory.join(MANIFEST);
-    let io = |source| Error::Io {
-        path: path.clone(),
-        source,
-    };
-    let mut staged = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // Temporary files are private; a manifest is for everyone.
-        let everyone = std::fs::Permissions::from_mode(0o644);
-        staged.as_file().set_permissions(everyone).map_err(io)?;
-    }
-    staged.write_all(lines.as_bytes()).map_err(io)?;
-    staged.as_file().sync_all().map_err(io)?;
-    staged.persist(&path).map_err(|e| io(e.error))?;
-    Ok(())
+    Ok(file.publish(lines.as_bytes())?)
 }
 
 /// Reads the manifest of a directory.

@@ -301,6 +301,7 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     let staged = staging.path().join("file");
     if fs::hard_link(from, &staged).is_err() {
         fs::copy(from, &staged).map_err(io)?;
+        fs::File::open(&staged).and_then(|f| f.sync_all()).map_err(io)?;
     }
     // Renaming a link over another of the same file would leave both, so the target goes first.
     match fs::remove_file(to) {

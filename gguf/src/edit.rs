@@ -7,13 +7,13 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::positional::{read_at, write_all_at};
 use crate::split::copy_tensor;
-use crate::staging::{directory, sync_directory};
-use crate::{Backing, Error, FilePlan, GgufModel, Metadata, Result, Writer};
+use crate::staging::sync_directory;
+use crate::{Backing, Error, FilePlan, GgufModel, Metadata, Result, WholeFile, Writer};
 
 const UNDO_MAGIC: &[u8; 8] = b"GGUFundo";
 /// Magic, length of the file, and where the old bytes belong.
@@ -74,13 +74,25 @@ pub fn set_metadata(
 /// A note that does not belong to the file, or an error of the system.
 pub fn recover(path: &Path) -> Result<bool> {
     let note = undo_path(path);
-    let bytes = match fs::read(&note) {
-        Ok(bytes) => bytes,
+    match fs::symlink_metadata(&note) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => {
+            return Err(Error::Target {
+                path: note,
+                reason: "not the note of an interrupted edit",
+            });
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(Error::io(&note)(e)),
-    };
+    }
     let file = open_locked(path)?;
     let length = file.metadata().map_err(Error::io(path))?.len();
+    // A note that is longer than the file's bytes is none of its; it is not read whole to find that out.
+    let longest = length.saturating_add(UNDO_HEADER as u64 + 1);
+    let mut bytes = Vec::new();
+    File::open(&note)
+        .and_then(|f| f.take(longest).read_to_end(&mut bytes))
+        .map_err(Error::io(&note))?;
     let word = |at: usize| {
         let word = bytes.get(at..at + 8)?;
         Some(u64::from_le_bytes(word.try_into().ok()?))
@@ -161,16 +173,10 @@ fn overwrite(path: &Path, header: &[u8]) -> Result<()> {
     let (old, new) = (&old[start..=last], &header[start..=last]);
 
     let note = undo_path(path);
-    let mut staged = tempfile::NamedTempFile::new_in(directory(path)).map_err(Error::io(&note))?;
-    let mut put = |bytes: &[u8]| staged.write_all(bytes).map_err(Error::io(&note));
-    put(UNDO_MAGIC)?;
-    put(&length.to_le_bytes())?;
-    put(&(start as u64).to_le_bytes())?;
-    put(old)?;
-    staged.as_file().sync_all().map_err(Error::io(&note))?;
+    let place = (start as u64).to_le_bytes();
+    let bytes = [UNDO_MAGIC.as_slice(), &length.to_le_bytes(), &place, old].concat();
     // The note appears whole or not at all.
-    staged.persist(&note).map_err(|e| Error::io(&note)(e.error))?;
-    sync_directory(path);
+    WholeFile::open(&note)?.publish(&bytes)?;
 
     let written = write_all_at(&file, new, start as u64).and_then(|()| file.sync_all());
     if let Err(e) = written {

@@ -39,5 +39,6 @@ pub use file::{Backing, GgufFile, OpenOptions};
 pub use header::Header;
 pub use model::{GgufModel, TensorRef};
 pub use plan::FilePlan;
+pub use staging::WholeFile;
 pub use tensor::{TensorInfo, ggml_shape};
 pub use writer::{Sealed, Writer};

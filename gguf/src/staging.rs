@@ -5,10 +5,14 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
+
+/// How long [`WholeFile::open`] waits for another process, which holds a small file for an instant only.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a temporary file that another process renames away at this very moment is looked for again.
 const ATTEMPTS: usize = 16;
@@ -88,6 +92,63 @@ impl Drop for Staging {
     }
 }
 
+/// A file other than a model that appears whole or not at all, by the same way as a [`crate::Writer`]'s:
+/// written under `.NAME.partial`, synced, renamed. While it is open, no other process writes the same file this
+/// way; dropped before it is finished, it leaves nothing.
+#[derive(Debug)]
+pub struct WholeFile(Staging);
+
+impl WholeFile {
+    /// Opens the temporary file of `path`, empty, and waits some seconds where another process has it open.
+    ///
+    /// # Errors
+    /// A target that is not to be replaced, another process that does not finish, or an error of the system.
+    pub fn open(path: &Path) -> Result<Self> {
+        let started = Instant::now();
+        let staging = loop {
+            match Staging::open(path, false) {
+                Err(Error::Target { reason: BUSY, .. }) if started.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                opened => break opened?,
+            }
+        };
+        staging.file.set_len(0).map_err(Error::io(staging.target()))?;
+        Ok(Self(staging))
+    }
+
+    /// Writes these bytes and finishes.
+    ///
+    /// # Errors
+    /// As [`WholeFile::finish`].
+    pub fn publish(mut self, bytes: &[u8]) -> Result<()> {
+        self.write_all(bytes).map_err(Error::io(self.0.target()))?;
+        self.finish()
+    }
+
+    /// Gives the file its name, replacing a file that has it.
+    ///
+    /// # Errors
+    /// An error of the system; a file that was there is then as it was.
+    pub fn finish(self) -> Result<()> {
+        self.0.file.sync_all().map_err(Error::io(self.0.target()))?;
+        self.0.publish()
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a second process with the same target is told.
+const BUSY: &str = "another process is writing this file";
+
 pub(crate) fn already_exists(target: &Path) -> Error {
     Error::Target {
         path: target.into(),
@@ -98,7 +159,7 @@ pub(crate) fn already_exists(target: &Path) -> Error {
 fn busy(target: &Path) -> Error {
     Error::Target {
         path: target.into(),
-        reason: "another process is writing this file",
+        reason: BUSY,
     }
 }
 

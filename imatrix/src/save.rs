@@ -1,9 +1,8 @@
 //! Writing both file formats, as llama-imatrix lays them out: entries sorted by name.
 
-use std::io::Write as _;
 use std::path::Path;
 
-use gguf::{FilePlan, Metadata, TensorType, Writer, ggml_shape};
+use gguf::{FilePlan, Metadata, TensorType, WholeFile, Writer, ggml_shape};
 
 use crate::{Entry, Error, Form, ImportanceMatrix, Result};
 
@@ -85,15 +84,7 @@ impl ImportanceMatrix {
         let dataset = self.datasets.last().map_or("", String::as_str);
         word(&mut out, dataset.len())?;
         out.extend(dataset.as_bytes());
-        let folder = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-        file.write_all(&out).map_err(io)?;
-        file.as_file().sync_all().map_err(io)?;
-        file.persist(path).map_err(|e| io(e.error))?;
-        Ok(())
+        Ok(WholeFile::open(path)?.publish(&out)?)
     }
 }
 

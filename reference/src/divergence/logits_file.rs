@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use gguf::WholeFile;
+
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"_logits_";
@@ -51,7 +53,7 @@ pub(crate) fn scored(context: usize) -> usize {
 /// Writes a logits file row by row.
 pub struct LogitsWriter {
     path: PathBuf,
-    out: BufWriter<File>,
+    out: BufWriter<WholeFile>,
     vocabulary: usize,
     rows_left: usize,
 }
@@ -74,7 +76,7 @@ impl LogitsWriter {
             ));
         };
         let chunks = tokens.len() / context;
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
+        let mut out = BufWriter::with_capacity(1 << 20, WholeFile::open(path)?);
         out.write_all(MAGIC).map_err(io)?;
         out.write_all(&n_ctx.to_le_bytes()).map_err(io)?;
         out.write_all(&n_vocab.to_le_bytes()).map_err(io)?;
@@ -107,23 +109,22 @@ impl LogitsWriter {
         })
     }
 
-    /// Flushes the file.
+    /// Gives the file its name. Before, there is nothing but a temporary file beside it.
     ///
     /// # Errors
     /// When rows are missing or the file cannot be written.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         if self.rows_left > 0 {
             return Err(malformed(
                 &self.path,
                 &format!("{} rows were not written", self.rows_left),
             ));
         }
-        let io = |source| Error::Io {
-            path: self.path.clone(),
-            source,
-        };
-        self.out.flush().map_err(io)?;
-        self.out.get_ref().sync_all().map_err(io)
+        let file = self.out.into_inner().map_err(|e| Error::Io {
+            path: self.path,
+            source: e.into_error(),
+        })?;
+        Ok(file.finish()?)
     }
 }
 

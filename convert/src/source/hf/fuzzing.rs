@@ -12,7 +12,7 @@ use super::tensor_file::TensorFile;
 /// Most bytes of a tensor that are read at once.
 const MAX_READ: u64 = 1 << 16;
 /// Most bytes of all stored tensors together.
-const MAX_DATA: usize = 1 << 20;
+const MAX_DATA: usize = 1 << 16;
 
 /// Reads the first and the last bytes of every tensor.
 fn read_all(file: &dyn TensorFile) {
