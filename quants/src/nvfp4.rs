@@ -7,7 +7,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{blocks, blocks_mut};
 use crate::kernel::{Pass, Scalar};
-use crate::levels::build;
 use crate::mxfp4::{VALUES, nearest_values};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -71,7 +70,10 @@ pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, d
             block.scales[part] = encode_scale(largest / 6.0);
             let scale = half_scale(block.scales[part]);
             let codes = nearest_values::<K, 16>(x, finite, scale);
-            block.qs[part] = build(|i| codes[i] | codes[8 + i] << 4);
+            let halves: &[[u8; 8]] = codes.as_chunks().0;
+            // Codes are four bits, so that none reaches the next byte.
+            let [low, high] = [halves[0], halves[1]].map(u64::from_le_bytes);
+            block.qs[part] = (low | high << 4).to_le_bytes();
         }
     }
 }

@@ -154,6 +154,15 @@ macro_rules! specialize {
                     (search!($format), crate::$format::decode_row as DecodeRow)
                 };
             }
+            /// For encoders that ask the kernel only about blocks that they found finite.
+            macro_rules! careful {
+                ($format:ident) => {
+                    (
+                        encoder!(crate::$format::encode_row_with::<Compiled>),
+                        decoder!(crate::$format::decode_row),
+                    )
+                };
+            }
             macro_rules! compiled {
                 ($format:ident) => {
                     (
@@ -184,8 +193,8 @@ macro_rules! specialize {
                 T::Q8_0 => searched!(q8_0),
                 T::TQ1_0 => compiled!(tq1_0),
                 T::TQ2_0 => compiled!(tq2_0),
-                T::MXFP4 => searched!(mxfp4),
-                T::NVFP4 => searched!(nvfp4),
+                T::MXFP4 => careful!(mxfp4),
+                T::NVFP4 => careful!(nvfp4),
                 T::Q1_0 => searched!(q1_0),
                 T::Q2_0 => searched!(q2_0),
                 T::F16 => (
