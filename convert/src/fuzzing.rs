@@ -151,7 +151,7 @@ pub const VISION_CONFIG: &str = r#"{"architectures": ["Gemma3ForConditionalGener
     "num_attention_heads": 2, "image_size": 16, "patch_size": 4}, "mm_tokens_per_image": 4}"#;
 
 /// A `tokenizer.json` of byte-level pieces.
-pub const BYTE_LEVEL: &str = r#"{"version":"1.0","added_tokens":[{"id":3,"content":"<|end|>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]}}"#;
+pub const BYTE_LEVEL: &str = r#"{"version":"1.0","added_tokens":[{"id":3,"content":"<|end|>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]}}"#;
 
 /// A `tokenizer.json` of pieces with bytes to fall back to.
 pub const BYTE_FALLBACK: &str = r#"{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":{"type":"Sequence","decoders":[{"type":"ByteFallback"}]},"model":{"type":"BPE","byte_fallback":true,"unk_token":"<unk>","vocab":{"<unk>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"#;

@@ -4,6 +4,9 @@
 //! importance vector; [`decode`] turns blocks back; [`validate`] checks stored blocks the way ggml
 //! does when it loads a file. Each format is one file of this crate and one row of the codec table.
 
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
 mod arch;
 mod codec;
 mod error;

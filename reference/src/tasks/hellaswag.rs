@@ -36,39 +36,46 @@ impl HellaSwag {
                 if text.is_empty() { 0 } else { lines.len() }
             )));
         }
-        let mut left = Vec::with_capacity(lines.len() / LINES);
-        for (number, lines) in lines.chunks_exact(LINES).enumerate() {
-            left.push(Task::parse(number, lines)?);
+        let task = |number: usize| Task::parse(number, &lines[LINES * number..][..LINES]);
+        let of = lines.len() / LINES;
+        let too_many = |_| Error::Text(format!("HellaSwag: {of} tasks are too many"));
+        let mut left: Vec<u32> = (0..u32::try_from(of).map_err(too_many)?).collect();
+        // All of the file has to be in order, whatever is picked.
+        for number in 0..of {
+            Task::right(number, lines[LINES * number + 1])?;
         }
-        let count = limit.min(left.len());
+        let count = limit.min(of);
         let mut twister = Twister::new(1);
         let mut tasks = Vec::with_capacity(count);
         while tasks.len() < count {
-            let of = u32::try_from(left.len())
-                .map_err(|_| Error::Text(format!("HellaSwag: {} tasks are too many", left.len())))?;
-            tasks.push(left.remove(twister.below(of) as usize));
+            let at = twister.below(left.len() as u32) as usize;
+            tasks.push(task(left.remove(at) as usize)?);
         }
         Ok(Self { tasks })
     }
 }
 
 impl Task {
-    fn parse(number: usize, lines: &[&[u8]]) -> Result<Self> {
-        let right = std::str::from_utf8(lines[1])
+    /// The number of the right ending, from the second line.
+    fn right(number: usize, line: &[u8]) -> Result<usize> {
+        let right = std::str::from_utf8(line)
             .ok()
             .and_then(|line| line.trim().parse().ok())
             .filter(|&right: &usize| right < ENDINGS);
-        let right = right.ok_or_else(|| {
+        right.ok_or_else(|| {
             Error::Text(format!(
                 "HellaSwag task {number}, line {}: found {:?}, expected the number of the right ending, 0 to {}",
                 number * LINES + 2,
-                String::from_utf8_lossy(lines[1]),
+                String::from_utf8_lossy(line),
                 ENDINGS - 1
             ))
-        })?;
+        })
+    }
+
+    fn parse(number: usize, lines: &[&[u8]]) -> Result<Self> {
         Ok(Self {
             context: lines[0].to_vec(),
-            right,
+            right: Self::right(number, lines[1])?,
             endings: std::array::from_fn(|i| lines[2 + i].to_vec()),
         })
     }

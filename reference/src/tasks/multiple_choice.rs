@@ -107,13 +107,23 @@ impl MultipleChoice {
         let tasks = if limit == 0 || limit >= count {
             (0..count).map(|_| reader.task()).collect::<Result<_>>()?
         } else {
+            let mut read = 0;
             Twister::new(1)
                 .pick(limit, count)
                 .into_iter()
                 .map(|i| {
                     let at = &positions[4 * i..4 * i + 4];
-                    reader.at = u32::from_le_bytes([at[0], at[1], at[2], at[3]]) as usize;
-                    reader.task()
+                    let start = u32::from_le_bytes([at[0], at[1], at[2], at[3]]) as usize;
+                    reader.at = start;
+                    let task = reader.task()?;
+                    // Positions that are all one long task's would cost far more memory than the file.
+                    read += reader.at - start;
+                    if read > bytes.len() {
+                        return Err(Error::Text(format!(
+                            "multiple-choice file: the task at byte {start} overlaps another"
+                        )));
+                    }
+                    Ok(task)
                 })
                 .collect::<Result<_>>()?
         };
@@ -214,5 +224,21 @@ mod tests {
             let _ = MultipleChoice::parse(&bent, 0);
         }
         assert!(MultipleChoice::parse(&[], 0).is_err());
+    }
+
+    #[test]
+    fn positions_that_are_all_the_same_cost_no_more_than_the_file() {
+        let mut file = file(64);
+        let first: [u8; 4] = file[4..8].try_into().unwrap();
+        let mut long = Vec::new();
+        text(&mut long, &"q".repeat(1 << 16));
+        // The first question, made long; the others lie behind it and are not read.
+        let at = u32::from_le_bytes(first) as usize;
+        file.splice(at..at + 4 + "question 0".len(), long);
+        for task in 0..64 {
+            file[4 + 4 * task..][..4].copy_from_slice(&first);
+        }
+        let message = MultipleChoice::parse(&file, 60).unwrap_err().to_string();
+        assert!(message.contains("overlaps another"), "{message}");
     }
 }

@@ -159,6 +159,41 @@ pub fn quantized_seeds() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         (
+            "compressed-tensors-dense",
+            quantized_input(
+                &of(
+                    "compressed-tensors",
+                    r#","config_groups":{"group_0":{"weights":{"num_bits":3}}}"#,
+                ),
+                &[
+                    (".weight_packed", i32, &[8, 3], b""),
+                    (".weight_scale", Dtype::BF16, &[8, 1], b""),
+                    (".weight_shape", i32, &[], &[8, 0, 0, 0, 32, 0, 0, 0]),
+                    (".weight_zero_point", i32, &[1, 1], b""),
+                ],
+            ),
+        ),
+        (
+            "mxfp6",
+            quantized_input(
+                &of("compressed-tensors", ""),
+                &[
+                    (".weight_packed", u8, &[8, 48], b""),
+                    (".weight_scale", u8, &[8, 2], b""),
+                ],
+            ),
+        ),
+        (
+            "mxfp8",
+            quantized_input(
+                &of("compressed-tensors", ""),
+                &[
+                    (".weight", Dtype::F8_E4M3, &[8, 32], b""),
+                    (".weight_scale", u8, &[8, 1], b""),
+                ],
+            ),
+        ),
+        (
             "bitsandbytes-nf4",
             quantized_input(
                 &of("bitsandbytes", r#","load_in_4bit":true"#),
