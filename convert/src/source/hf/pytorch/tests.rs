@@ -48,6 +48,16 @@ fn tensors_are_read_where_they_lie() {
 }
 
 #[test]
+fn an_end_record_that_is_cut_is_refused() {
+    let whole = checkpoint(&pickle(12, 2, &[2, 4], &[4, 1]));
+    let record = &whole[whole.len() - 22..];
+    for length in 0..record.len() {
+        refused(&record[..length], &["zip: no end record"]);
+    }
+    refused(&whole[..whole.len() - 1], &["zip: no end record"]);
+}
+
+#[test]
 fn absurd_views_are_refused() {
     for (offset, shape, stride) in [
         (5, &[2, 4][..], &[4, 1][..]),

@@ -11,8 +11,11 @@ use crate::{Error, Result};
 /// Longest central directory accepted; PyTorch's takes some hundred bytes a storage.
 const MAX_DIRECTORY_BYTES: u64 = 64 << 20;
 
+/// The end record without its comment.
+const END_BYTES: usize = 22;
+
 /// The end record with the longest comment.
-const MAX_END_BYTES: u64 = 22 + 65535;
+const MAX_END_BYTES: u64 = END_BYTES as u64 + 65535;
 
 /// Bytes of the record before the end record that leads to the one with 64-bit numbers.
 const LOCATOR_BYTES: usize = 20;
@@ -68,11 +71,12 @@ impl<'a> Zip<'a> {
         let mut tail = vec![0; tail_len as usize];
         read_exact_at(file, path, length - tail_len, &mut tail)?;
         // The end record is the last one whose comment reaches just to the end of the file.
-        let end = (0..=tail.len().saturating_sub(22))
+        let last = tail.len().checked_sub(END_BYTES).map_or(0, |at| at + 1);
+        let end = (0..last)
             .rev()
             .find(|&at| {
                 tail[at..].starts_with(b"PK\x05\x06")
-                    && at + 22 + usize::from(u16_at(&tail, at + 20)) == tail.len()
+                    && at + END_BYTES + usize::from(u16_at(&tail, at + 20)) == tail.len()
             })
             .ok_or_else(|| input("no end record (truncated?)".to_owned()))?;
         let mut count = u64::from(u16_at(&tail, end + 10));
