@@ -9,6 +9,7 @@ SHA-256 of what the stock converters make of them (digests/outputs.txt):
 """
 
 import hashlib
+import json
 import os
 import runpy
 import sys
@@ -28,6 +29,10 @@ CONVERSIONS = {
     "whole": ["--split-max-size", "1G"],
 }
 ADAPTERS = {"tiny-llama-0.2M-lora-v2": "float32", "adapter": "float16"}
+
+
+TEXT_ADAPTER = "parts"
+"""An adapter of a model that reads images too: pairs of its text model and one of its encoder."""
 
 
 def adapter(out, base, dtype):
@@ -50,12 +55,33 @@ def adapter(out, base, dtype):
     tiny_models.write(out / "adapter_config.json", config)
 
 
+def multimodal(out):
+    """The configuration of the whole and an adapter, from those of the text model by itself."""
+    text = json.loads((out / "llama/config.json").read_text())
+    (out / "llava").mkdir()
+    vision = dict(model_type="clip_vision_model", hidden_size=32, intermediate_size=48, num_hidden_layers=1,
+                  num_attention_heads=2, image_size=28, patch_size=14)
+    tiny_models.write(out / "llava/config.json", dict(
+        architectures=["LlavaForConditionalGeneration"], model_type="llava", text_config=text, vision_config=vision))
+    (out / TEXT_ADAPTER).mkdir()
+    old, new = "base_model.model.model.layers", "base_model.model.model.language_model.layers"
+    pairs = load_file(out / "adapter/adapter_model.safetensors")
+    weights = {name.replace(old, new): value for name, value in pairs.items() if old in name}
+    encoder = "base_model.model.model.vision_tower.vision_model.encoder.layers.0.self_attn.q_proj"
+    weights |= {encoder + ".lora_A.weight": tiny_models.weights(300, 8, 32).astype("float16"),
+                encoder + ".lora_B.weight": tiny_models.weights(301, 32, 8).astype("float16")}
+    save_file(weights, out / TEXT_ADAPTER / "adapter_model.safetensors")
+    tiny_models.write(out / TEXT_ADAPTER / "adapter_config.json", dict(
+        peft_type="LORA", r=8, lora_alpha=16, base_model_name_or_path="none/none"))
+
+
 def main():
     out = Path(sys.argv[1])
     tiny_models.model(out / "llama", "LlamaForCausalLM", "llama", "float16")
     base = load_file(out / "llama" / "model.safetensors")
     for name, dtype in ADAPTERS.items():
         adapter(out / name, base, dtype)
+    multimodal(out)
     if len(sys.argv) < 3:
         return
 
@@ -65,9 +91,10 @@ def main():
     made = out / "stock"
     made.mkdir()
     runs = {name: ["convert_hf_to_gguf.py", str(out / "llama"), *args] for name, args in CONVERSIONS.items()}
-    for name in ADAPTERS:
+    bases = dict.fromkeys(ADAPTERS, "llama") | {TEXT_ADAPTER: "llava"}
+    for name, base in bases.items():
         for outtype in ("f32", "f16", "q8_0"):
-            runs[f"{name}.{outtype}"] = ["convert_lora_to_gguf.py", str(out / name), "--base", str(out / "llama"),
+            runs[f"{name}.{outtype}"] = ["convert_lora_to_gguf.py", str(out / name), "--base", str(out / base),
                                          "--outtype", outtype]
     for name, (script, *args) in runs.items():
         sys.argv = [script, *args, "--outfile", str(made / f"{name}.gguf")]

@@ -58,6 +58,7 @@ def fixture(case, out, architectures, sources):
         model = None
         if case.tensors is not None:
             config = architectures.SMALL | dict(vocab_size=size) | case.config
+            config = {key: value for key, value in config.items() if value is not None}
             config |= dict(architectures=[case.architecture]) | case.file
             shapes = case.tensors(config)
         else:
@@ -108,6 +109,9 @@ def fixture(case, out, architectures, sources):
                         pooled.tofile(out / f"{case.name}.embedding")
                     else:
                         logits = output.logits[0].numpy()
+            elif case.pooling:
+                architectures.stock_embedding(folder)
+                shutil.copy(folder / "embedding", out / f"{case.name}.embedding")
             else:
                 architectures.stock_logits(folder)
                 logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)

@@ -32,7 +32,7 @@ import subprocess
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import checkpoints
@@ -145,6 +145,9 @@ VISION = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_att
 DEEPER = VISION | dict(num_hidden_layers=3)
 """The stock converter knows numbers up to those of the blocks, so that three are what a second layer needs."""
 MROPE = dict(rope_scaling=dict(type="mrope", mrope_section=[2, 3, 3]))
+INTERLEAVED = dict(rope_scaling=dict(rope_type="default", mrope_section=[6, 5, 5], mrope_interleaved=True))
+QWEN3_VISION = dict(depth=2, hidden_size=48, intermediate_size=80, num_heads=4, patch_size=8, out_hidden_size=64,
+                    deepstack_visual_indexes=[0, 1], num_position_embeddings=64)
 T5 = dict(d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4)
 DISTILBERT = dict(dim=64, hidden_dim=96, n_layers=2, n_heads=4)
 CASES = [
@@ -290,20 +293,35 @@ CASES = [
         interleave_moe_layer_step=2, num_hidden_layers=4, use_qk_norm=True, attn_temperature_tuning=True),
                VISION | dict(vision_output_dim=48, projector_input_dim=48, projector_output_dim=48), mmproj=False),
     multimodal("qwen2vl", "qwen2_vl", "qwen2_5", MROPE,
-               dict(depth=2, embed_dim=48, hidden_size=64, num_heads=4, patch_size=8), mmproj=False),
+               dict(depth=3, embed_dim=48, hidden_size=64, num_heads=4, patch_size=8), dtype="bfloat16",
+               file=dict(architectures=["Qwen2VLForConditionalGeneration"])),
     multimodal("qwen2vl-2.5", "qwen2_5_vl", "qwen2_5", MROPE,
-               dict(depth=2, hidden_size=48, out_hidden_size=64, num_heads=4, intermediate_size=80, patch_size=8),
-               mmproj=False),
+               dict(depth=3, hidden_size=48, out_hidden_size=64, num_heads=4, intermediate_size=80, patch_size=8),
+               dtype="float16", file=dict(architectures=["Qwen2_5_VLForConditionalGeneration"])),
     Case("lfm2", "lfm2", "gpt2", dict(num_hidden_layers=4, conv_L_cache=3, block_auto_adjust_ff_dim=True,
                                       layer_types=["conv", "full_attention", "conv", "full_attention"],
                                       block_ff_dim=96, block_multiple_of=32)),
 ]
 
 
+def again(name, of, architecture, **more):
+    """A case of another class name for what the case `of` is."""
+    case = next(c for c in CASES if c.name == of)
+    return replace(case, name=name, architecture=architecture, **more)
+
+
+def bare(name, of, architecture):
+    """A case of a model that is saved without its outer module; the mean of its states is compared."""
+    return again(name, of, architecture, auto="AutoModel", logits=False, pooling="mean", dtype="float32")
+
+
 def lacking(name, architecture, tensors, tokenizer="spm", config=None, **more):
     """A case of a class that transformers lacks."""
     file = dict(bos_token_id=1, eos_token_id=2, rms_norm_eps=1e-5)
-    return Case(name, "", tokenizer, config or {}, architecture=architecture, tensors=tensors, file=file | more)
+    fields = {key: more.pop(key) for key in ("logits", "pooling") if key in more}
+    if fields:
+        file, config = {}, config | dict.fromkeys(SMALL)
+    return Case(name, "", tokenizer, config or {}, architecture=architecture, tensors=tensors, file=file | more, **fields)
 
 
 CASES += [
@@ -314,7 +332,7 @@ CASES += [
         sliding_window=None, layer_types=["full_attention"] * 2, **rope(
             "llama3", factor=16.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64))),
     Case("hunyuan-dense", "hunyuan_v1_dense", "gpt2", dict(head_dim=16, tie_word_embeddings=True)),
-    Case("apertus", "apertus", "gpt2", dict(max_position_embeddings=4096), logits=False),
+    Case("apertus", "apertus", "gpt2", dict(max_position_embeddings=4096)),
     lacking("internlm2", "InternLM2ForCausalLM", checkpoints.internlm2, "spm_plain", dict(rope_theta=1e6)),
     lacking("exaone", "ExaoneForCausalLM", checkpoints.exaone, "gpt2", activation_function="silu",
             layer_norm_epsilon=1e-5, rope_theta=5e5),
@@ -329,8 +347,56 @@ CASES += [
     lacking("codeshell", "CodeShellForCausalLM", checkpoints.codeshell, "gpt2", gpt(num_query_groups=2),
             layer_norm_epsilon=1e-5),
     lacking("refact", "GPTRefactForCausalLM", checkpoints.refact, "gpt2", gpt(), layer_norm_epsilon=1e-5),
+    lacking("deepseek", "DeepseekForCausalLM", checkpoints.deepseek, "gpt2", dict(
+        num_key_value_heads=4, first_k_dense_replace=1, n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=2,
+        moe_intermediate_size=32, num_hidden_layers=3), norm_topk_prob=False, scoring_func="softmax"),
+    lacking("minimax-m2", "MiniMaxM2ForCausalLM", checkpoints.minimax_m2, "gpt2", dict(
+        num_local_experts=4, num_experts_per_tok=2, head_dim=32, rotary_dim=16), scoring_func="sigmoid",
+        rope_theta=5e6, use_qk_norm=True),
+    lacking("lfm2moe", "Lfm2MoeForCausalLM", checkpoints.lfm2_moe, "gpt2", dict(
+        num_hidden_layers=4, conv_L_cache=3, layer_types=["conv", "full_attention", "conv", "full_attention"],
+        moe_intermediate_size=32, num_dense_layers=1, num_experts=4, num_experts_per_tok=2), norm_eps=1e-5,
+        norm_topk_prob=True, use_expert_bias=True, routed_scaling_factor=1.0, rope_theta=1e6),
+    lacking("jais2", "Jais2ForCausalLM", checkpoints.jais2, "gpt2", layer_norm_eps=1e-5, rope_theta=5e5),
+    lacking("nomic-bert", "NomicBertModel", checkpoints.nomic_bert, "minilm", dict(
+        n_embd=64, n_inner=96, n_layer=2, n_head=4, n_positions=8192, type_vocab_size=2), logits=False, pooling="mean",
+        model_type="nomic_bert", layer_norm_epsilon=1e-12, activation_function="swiglu", causal=False,
+        qkv_proj_bias=False, mlp_fc1_bias=False, mlp_fc2_bias=False, prenorm=False, rotary_emb_fraction=1.0,
+        rotary_emb_base=1000, rotary_emb_interleaved=False, rotary_emb_scale_base=None, max_trained_positions=2048),
+    lacking("llama-internlm3", "InternLM3ForCausalLM", checkpoints.decoder, rope_theta=5e7, head_dim=16),
+    lacking("qwen2-kormo", "KORMoForCausalLM", checkpoints.kormo, "gpt2", rope_theta=5e5, model_type="kormo"),
     lacking("chatglm", "ChatGLMModel", checkpoints.chatglm, "glm", dict(num_layers=2, multi_query_group_num=2),
             seq_length=256, ffn_hidden_size=96, padded_vocab_size=50304, rope_ratio=500),
+]
+
+
+CASES += [
+    again("llama-old", "llama-rope", "LLaMAForCausalLM"),
+    again("llama-iquest", "llama-rope", "IQuestCoderForCausalLM"),
+    again("llama-vllama3", "llama-rope", "VLlama3ForCausalLM"),
+    again("stablelm-epoch", "stablelm", "StableLMEpochForCausalLM"),
+    again("stablelm-llava", "stablelm", "LlavaStableLMEpochForCausalLM"),
+    again("olmo-old", "olmo", "OLMoForCausalLM"),
+    again("mpt-transformers", "mpt", "MptForCausalLM"),
+    again("mamba-original", "mamba", "MambaLMHeadModel"),
+    again("ernie4_5-old", "ernie4_5", "Ernie4_5_ForCausalLM"),
+    again("lfm2-old", "lfm2", "LFM2ForCausalLM"),
+    again("baichuan-old", "baichuan", "BaiChuanForCausalLM"),
+    again("chatglm-conditional", "chatglm", "ChatGLMForConditionalGeneration"),
+    Case("llama-bare", "llama", "spm", auto="AutoModel", logits=False, pooling="mean", architecture="LlamaModel"),
+    bare("qwen2-bare", "qwen2", "Qwen2Model"),
+    bare("qwen3-bare", "qwen3", "Qwen3Model"),
+    encoder("modern-bert", "modernbert", "gpt2", dict(
+        local_attention=8, global_attn_every_n_layers=3, num_hidden_layers=4, reference_compile=False, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2), pooling="mean",
+            file=dict(layer_norm_eps=1e-5)),
+    encoder("gemma-embedding", "gemma3_text", "spm", dict(
+        sliding_window=6, query_pre_attn_scalar=32, num_hidden_layers=7, num_key_value_heads=2,
+        use_bidirectional_attention=True, **WIDE), pooling="mean", file=dict(sliding_window=6)),
+    bare("bloom-bare", "bloom", "BloomModel"),
+    multimodal("qwen3vl", "qwen3_vl", "qwen3", INTERLEAVED | WIDE, QWEN3_VISION, mmproj=False),
+    multimodal("qwen3vlmoe", "qwen3_vl_moe", "qwen3", INTERLEAVED | WIDE | dict(
+        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32), QWEN3_VISION, mmproj=False),
 ]
 
 
@@ -415,7 +481,7 @@ def make(case, tokenizers, folder):
     torch.manual_seed(sum(case.name.encode()))
     ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]])
     if case.tensors is not None:
-        config = SMALL | dict(vocab_size=size) | case.config
+        config = {k: v for k, v in (SMALL | dict(vocab_size=size) | case.config).items() if v is not None}
         made = {name: torch.randn(shape) * 0.1 + (1.0 if "norm" in name or "ln_" in name else 0.0)
                 for name, shape in case.tensors(config).items()}
         made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
@@ -448,6 +514,10 @@ def make(case, tokenizers, folder):
     if case.architecture:
         saved["architectures"] = [case.architecture]
     path.write_text(json.dumps({k: v for k, v in saved.items()}, indent=1))
+
+
+KNOWN_AS = dict(MptForCausalLM="MPTForCausalLM")
+"""Names of transformers for which the stock converter has only another."""
 
 
 def repair():
@@ -493,7 +563,8 @@ def stock(folder, kinds, mmproj=False):
         with torch.inference_mode():
             hparams = ModelBase.load_hparams(folder / "model", False)
             kind_of_model = ModelType.MMPROJ if mmproj else ModelType.TEXT
-            converter = get_model_class(get_model_architecture(hparams, kind_of_model), mmproj)
+            name_of_class = get_model_architecture(hparams, kind_of_model)
+            converter = get_model_class(KNOWN_AS.get(name_of_class, name_of_class), mmproj)
             converter(folder / "model", kind, folder / name).write()
 
 
@@ -508,6 +579,26 @@ def stock_logits(folder):
     ids = [(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]
     model = Exact(str(folder / "stock-f32.gguf"), 64, 2)
     model.window(ids).astype("<f4").tofile(folder / "logits")
+
+
+def stock_embedding(folder):
+    """Stock llama.cpp's embedding on its own conversion: the mean of its states, at length 1."""
+    import stock as library
+
+    class States(library.Model):
+        def adjust(self, c):
+            c.w[11] = 0             # pooling_type: none
+            c.w[13] = 0             # no flash attention
+            c.w[32] |= 1            # embeddings
+
+    ids = [(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]
+    states = States(str(folder / "stock-f32.gguf"), 64, 2).states(ids)
+    mean = states.mean(0)
+    (mean / np_norm(mean)).astype("<f4").tofile(folder / "embedding")
+
+
+def np_norm(vector):
+    return float((vector.astype("float64") ** 2).sum()) ** 0.5
 
 
 def texts(sources):
@@ -554,11 +645,15 @@ def main():
         start = time.time()
         try:
             make(case, a.tokenizers, folder)
-            stock(folder, kinds)
             if case.mmproj:
                 stock(folder, {"mmproj.gguf": "GUESSED", "mmproj-f32.gguf": "ALL_F32"}, True)
+            if case.tensors is not None and case.pooling:
+                add_pooling(case, folder / "model")
+            stock(folder, kinds)
             if case.tensors is not None and case.logits:
                 stock_logits(folder)
+            elif case.tensors is not None:
+                stock_embedding(folder)
             if case.tokenizer in TOKENIZED:
                 stock_ids(folder, a.sources)
         except Exception:

@@ -39,6 +39,98 @@ def decoder(c, head="lm_head.weight", qkv_bias=False, norm_bias=False, head_norm
     return out
 
 
+def experts(c, dense, names, gate):
+    """The second halves of a mixture: `dense` layers without experts, `names` of an expert's three matrices."""
+    h, inner = c["hidden_size"], c.get("moe_intermediate_size") or c["intermediate_size"]
+    out = decoder(c)
+    for i in range(dense, c["num_hidden_layers"]):
+        b = f"model.layers.{i}."
+        for name in ("gate", "up", "down"):
+            del out[f"{b}mlp.{name}_proj.weight"]
+        out[b + gate] = (c["num_experts"], h)
+        for n in range(c["num_experts"]):
+            up, down, into = (b + name.format(n) + ".weight" for name in names)
+            out |= {up: (inner, h), into: (inner, h), down: (h, inner)}
+    return out
+
+
+def deepseek(c):
+    c = c | dict(num_experts=c["n_routed_experts"])
+    h, inner = c["hidden_size"], c["moe_intermediate_size"] * c["n_shared_experts"]
+    base = "mlp.experts.{}."
+    out = experts(c, c["first_k_dense_replace"], (base + "up_proj", base + "down_proj", base + "gate_proj"),
+                  "mlp.gate.weight")
+    for i in range(c["first_k_dense_replace"], c["num_hidden_layers"]):
+        b = f"model.layers.{i}.mlp.shared_experts."
+        out |= {b + "gate_proj.weight": (inner, h), b + "up_proj.weight": (inner, h), b + "down_proj.weight": (h, inner)}
+    return out
+
+
+def minimax_m2(c):
+    c = c | dict(num_experts=c["num_local_experts"])
+    _, _, q, kv, _ = sizes(c)
+    base = "block_sparse_moe.experts.{}."
+    out = experts(c, 0, (base + "w1", base + "w2", base + "w3"), "block_sparse_moe.gate.weight")
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.layers.{i}."
+        out |= {b + "self_attn.q_norm.weight": (q,), b + "self_attn.k_norm.weight": (kv,),
+                b + "block_sparse_moe.e_score_correction_bias": (c["num_experts"],)}
+    return out
+
+
+def lfm2_moe(c):
+    h, f, q, kv, dim = sizes(c)
+    inner, kernel = c["moe_intermediate_size"], c["conv_L_cache"]
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.embedding_norm.weight": (h,)}
+    for i, kind in enumerate(c["layer_types"]):
+        b = f"model.layers.{i}."
+        out |= {b + "operator_norm.weight": (h,), b + "ffn_norm.weight": (h,)}
+        if kind == "conv":
+            out |= {b + "conv.conv.weight": (h, 1, kernel), b + "conv.in_proj.weight": (3 * h, h),
+                    b + "conv.out_proj.weight": (h, h)}
+        else:
+            out |= {b + "self_attn.q_proj.weight": (q, h), b + "self_attn.k_proj.weight": (kv, h),
+                    b + "self_attn.v_proj.weight": (kv, h), b + "self_attn.out_proj.weight": (h, q),
+                    b + "self_attn.q_layernorm.weight": (dim,), b + "self_attn.k_layernorm.weight": (dim,)}
+        b += "feed_forward."
+        if i < c["num_dense_layers"]:
+            out |= {b + "w1.weight": (f, h), b + "w2.weight": (h, f), b + "w3.weight": (f, h)}
+            continue
+        out |= {b + "gate.weight": (c["num_experts"], h), b + "expert_bias": (c["num_experts"],)}
+        for n in range(c["num_experts"]):
+            e = f"{b}experts.{n}."
+            out |= {e + "w1.weight": (inner, h), e + "w2.weight": (h, inner), e + "w3.weight": (inner, h)}
+    return out
+
+
+def jais2(c):
+    h, f, _, _, _ = sizes(c)
+    out = decoder(c, qkv_bias=True, norm_bias=True)
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.layers.{i}."
+        del out[b + "mlp.gate_proj.weight"]
+        out |= {b + "self_attn.o_proj.bias": (h,), b + "mlp.up_proj.bias": (f,), b + "mlp.down_proj.bias": (h,)}
+    return out
+
+
+def nomic_bert(c):
+    h, inner = c["n_embd"], c["n_inner"]
+    out = {"embeddings.word_embeddings.weight": (c["vocab_size"], h),
+           "embeddings.token_type_embeddings.weight": (c["type_vocab_size"], h),
+           "emb_ln.weight": (h,), "emb_ln.bias": (h,)}
+    for i in range(c["n_layer"]):
+        b = f"encoder.layers.{i}."
+        out |= {b + "attn.Wqkv.weight": (3 * h, h), b + "attn.out_proj.weight": (h, h),
+                b + "mlp.fc11.weight": (inner, h), b + "mlp.fc12.weight": (inner, h), b + "mlp.fc2.weight": (h, inner)}
+        out |= {f"{b}norm{n}.{part}": (h,) for n in (1, 2) for part in ("weight", "bias")}
+    return out
+
+
+def kormo(c):
+    return {name.replace("input_layernorm", "pre_attention_layernorm")
+            .replace("post_attention_layernorm", "pre_mlp_layernorm"): shape for name, shape in decoder(c).items()}
+
+
 def baichuan(c):
     return decoder(c, packed=True)
 

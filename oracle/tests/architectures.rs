@@ -4,6 +4,7 @@
 //! `py/architecture_fixtures.py` makes the fixtures, `py/architectures.py` compares larger models with real
 //! tokenizers.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use convert::pipeline::{PipelineOptions, execute};
@@ -147,6 +148,32 @@ fn check(path: &Path) -> Result<(), String> {
         far if far.is_nan() || far > 1e-3 => Err(format!("the logits are {far:.1e} from the expected ones")),
         _ => Ok(()),
     }
+}
+
+/// What `py/architectures.py` printed last, of all its cases.
+const MATRIX: &str = include_str!("../digests/architectures.txt");
+
+#[test]
+fn every_listed_class_was_compared() {
+    let rows = || MATRIX.lines().filter(|l| !l.starts_with(' ')).skip(1);
+    let compared: HashSet<&str> = rows()
+        .filter_map(|row| {
+            let columns: Vec<&str> = row.split_whitespace().collect();
+            (columns.get(2) == Some(&"equal")).then(|| columns[1])
+        })
+        .collect();
+    let missing: Vec<&str> = convert::arch::supported_classes()
+        .into_iter()
+        .map(|(class, _)| class)
+        .chain(convert::arch::supported_encoders())
+        .filter(|class| !compared.contains(class))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "without a case in architectures.py: {missing:?}"
+    );
+    // A row says FAR where logits are further from the expected ones than 1e-3.
+    assert!(!MATRIX.contains("DIFFERS") && !MATRIX.contains("FAR"));
 }
 
 #[test]

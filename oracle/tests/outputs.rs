@@ -54,14 +54,21 @@ fn files_equal_the_stock_converters() {
     write(&auto, &file("tensors"), little, Some(Limit::Tensors(7)), true);
     write(&auto, &file("first"), little, None, true);
     write(&auto, &file("whole"), little, bytes(1_000_000_000), false);
-    for name in ["tiny-llama-0.2M-lora-v2", "adapter"] {
+    let adapters = [
+        ("tiny-llama-0.2M-lora-v2", "llama"),
+        ("adapter", "llama"),
+        // Of a model that reads images too: its text model's pairs.
+        ("parts", "llava"),
+    ];
+    for (name, base) in adapters {
         for outtype in ["f32", "f16", "q8_0"] {
             let options = AdapterOptions {
                 outtype: OutType::from_name(outtype).unwrap(),
-                base: Some(models.join("llama")),
+                base: Some(models.join(base)),
                 model_name: None,
             };
             let source = AdapterSource::open(&models.join(name), &options).unwrap();
+            assert_eq!(source.warnings().len(), usize::from(name == "parts"));
             write(&source, &file(&format!("{name}.{outtype}")), little, None, false);
         }
     }

@@ -84,6 +84,74 @@ pub(super) static XLM_ROBERTA: Architecture = Architecture {
     ..PLAIN
 };
 
+/// NomicBERT, without experts.
+pub(super) static NOMIC_BERT: Architecture = Architecture {
+    gguf: "nomic-bert",
+    classes: &[class_without("NomicBertModel", "bert.")],
+    rules: &[NOMIC, ENCODER],
+    hyperparameters: nomic_keys,
+    vocabulary: BERT.vocabulary,
+    hooks: Hooks {
+        canonical: |_, name| Some(old_norm_names(name)),
+        ..Hooks::NONE
+    },
+    ..PLAIN
+};
+
+const NOMIC: &[Rule] = &[
+    copy("emb_ln", "token_embd_norm"),
+    copy("encoder.layers.{}.attn.Wqkv", "blk.{}.attn_qkv"),
+    copy("encoder.layers.{}.attn.out_proj", "blk.{}.attn_output"),
+    copy("encoder.layers.{}.norm1", "blk.{}.attn_output_norm"),
+    copy("encoder.layers.{}.mlp.fc11", "blk.{}.ffn_up"),
+    copy("encoder.layers.{}.mlp.fc12", "blk.{}.ffn_gate"),
+    copy("encoder.layers.{}.mlp.fc2", "blk.{}.ffn_down"),
+    copy("encoder.layers.{}.norm2", "blk.{}.layer_output_norm"),
+];
+
+fn nomic_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    encoder_keys(hp, keys)?;
+    let is = |key: &str, value: Value| hp.find(&[key]) == Some(&value);
+    let known = hp.opt_u32(&["moe_every_n_layers"])?.unwrap_or(0) == 0
+        && is("activation_function", Value::from("swiglu"))
+        && [
+            "causal",
+            "qkv_proj_bias",
+            "mlp_fc1_bias",
+            "mlp_fc2_bias",
+            "prenorm",
+            "rotary_emb_interleaved",
+        ]
+        .iter()
+        .all(|key| is(key, Value::Bool(false)))
+        && hp.opt_f32(&["rotary_emb_fraction"])? == Some(1.0);
+    if !known {
+        return Err(hp.error(
+            "of NomicBERT, only models with gates (swiglu), full rotation and norms after the halves are supported, \
+             without biases and experts"
+                .to_owned(),
+        ));
+    }
+    let (positions, trained) = (
+        hp.u32(&["n_positions"])?,
+        hp.opt_u32(&["max_trained_positions"])?.unwrap_or(2048),
+    );
+    // The lengths that the published models were trained with.
+    keys.set(
+        "context_length",
+        match (positions, trained) {
+            (8192, 2048) => 2048u32,
+            (2048, 2048) => 512,
+            _ => {
+                return Err(hp.error(format!(
+                    "n_positions {positions} with max_trained_positions {trained} is not supported"
+                )));
+            }
+        },
+    );
+    Ok(())
+}
+
 const ENCODER: &[Rule] = &[
     copy("embeddings.word_embeddings", "token_embd"),
     copy("embeddings.position_embeddings", "position_embd"),
@@ -211,7 +279,7 @@ fn vocabulary(config: &Value, kinds: &[VocabKind]) -> VocabRequest {
     }
 }
 
-fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     keys.set("attention.causal", false);
     common::pooling(hp, keys)?;

@@ -1,12 +1,34 @@
-//! DeepSeek V2 and V3: latent attention and a mixture of experts.
+//! DeepSeek: mixtures of experts, with latent attention in V2 and V3.
 
 use serde_json::{Map, Value};
 
 use super::experts::{EXPERTS, SCORE_BIAS, SHARED_EXPERTS};
 use super::hooks::without_further_blocks;
-use super::names::{DECODER, Rule, Transform, copy, exact};
+use super::names::{DECODER, PERMUTED, Rule, Transform, copy, exact};
 use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class, common};
 use crate::Result;
+use crate::tokenizer::VocabRequest;
+
+/// DeepSeek-MoE: Llama's attention.
+pub(super) static DEEPSEEK: Architecture = Architecture {
+    gguf: "deepseek",
+    classes: &[class("DeepseekForCausalLM")],
+    rules: &[PERMUTED, DECODER, EXPERTS, SHARED_EXPERTS],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set("rope.dimension_count", hp.head_dim()?);
+        keys.set("rope.scaling.type", "none");
+        keys.set("leading_dense_block_count", hp.u32(&["first_k_dense_replace"])?);
+        keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+        keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
+        keys.set("expert_weights_scale", 1.0f32);
+        keys.set("expert_count", hp.u32(&["n_routed_experts"])?);
+        keys.set("expert_shared_count", hp.u32(&["n_shared_experts"])?);
+        Ok(())
+    },
+    vocabulary: |_| VocabRequest::qwen2(),
+    ..PLAIN
+};
 
 pub(super) static DEEPSEEK2: Architecture = Architecture {
     gguf: "deepseek2",

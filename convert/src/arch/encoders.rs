@@ -1,5 +1,7 @@
-//! Image encoders with the projectors that lead to a text model (`--mmproj`): Pixtral, SigLIP of Gemma 3, and
-//! Idefics 3 and SmolVLM.
+//! Image encoders with the projectors that lead to a text model (`--mmproj`): Pixtral, SigLIP of Gemma 3,
+//! Idefics 3 and SmolVLM, Qwen2-VL and Qwen2.5-VL.
+
+mod qwen2vl;
 
 use std::path::Path;
 
@@ -12,7 +14,13 @@ use super::{Architecture, Class, Default, Hooks, Hparams, Keys, ModelType, PLAIN
 use crate::{Error, Result};
 
 /// Encoders by the class of the whole model, in the order in which `convert --list` prints them.
-pub(crate) static ENCODERS: &[&Architecture] = &[&PIXTRAL, &GEMMA3, &IDEFICS3];
+pub(crate) static ENCODERS: &[&Architecture] = &[
+    &PIXTRAL,
+    &GEMMA3,
+    &IDEFICS3,
+    &qwen2vl::QWEN2VL,
+    &qwen2vl::QWEN2_5VL,
+];
 
 /// `general.architecture` of every encoder.
 const CLIP: &str = "clip";

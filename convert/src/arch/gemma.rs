@@ -1,7 +1,7 @@
-//! Gemma, Gemma 2 and Gemma 3 (text).
+//! Gemma, Gemma 2, Gemma 3 (text) and EmbeddingGemma.
 
 use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, class, common};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, bare_class, class, common};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 use serde_json::Value;
@@ -40,6 +40,18 @@ pub(super) static GEMMA3: Architecture = Architecture {
     },
     model_types: &[&GEMMA3_TEXT_TYPE],
     ..PLAIN
+};
+
+/// EmbeddingGemma, without the layers that sentence-transformers puts behind it.
+pub(super) static GEMMA_EMBEDDING: Architecture = Architecture {
+    gguf: "gemma-embedding",
+    classes: &[bare_class("Gemma3TextModel")],
+    hyperparameters: |hp, keys| {
+        gemma3_keys(hp, keys)?;
+        keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
+        common::pooling(hp, keys)
+    },
+    ..GEMMA3
 };
 
 const GEMMA3_OWN: &[Rule] = &[

@@ -253,6 +253,51 @@ const SHORT_CONVOLUTION: &[Rule] = &[
     ),
 ];
 
+pub(super) static LFM2_MOE: Architecture = Architecture {
+    gguf: "lfm2moe",
+    classes: &[class("Lfm2MoeForCausalLM")],
+    rules: &[LFM2_RULES, LFM2_EXPERTS, SHORT_CONVOLUTION, DECODER],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set(
+            "attention.head_count_kv",
+            lfm2_attention(hp, |t| t == "full_attention")?,
+        );
+        keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
+        keys.set("leading_dense_block_count", hp.u32(&["num_dense_layers"])?);
+        // The logistic function.
+        keys.set("expert_gating_func", 2u32);
+        keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+        keys.set("shortconv.l_cache", hp.u32(&["conv_L_cache"])?);
+        Ok(())
+    },
+    ..PLAIN
+};
+
+const LFM2_EXPERTS: &[Rule] = &[
+    copy("model.layers.{}.feed_forward.gate", "blk.{}.ffn_gate_inp"),
+    rule(
+        "model.layers.{}.feed_forward.experts.{e}.w1",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.feed_forward.experts.{e}.w2",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.feed_forward.experts.{e}.w3",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+    exact(
+        "model.layers.{}.feed_forward.expert_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+];
+
 fn lfm2_attention(hp: &Hparams, is_attention: impl Fn(&str) -> bool) -> Result<gguf::Value> {
     let types = hp
         .strings("layer_types")

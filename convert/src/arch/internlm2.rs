@@ -1,8 +1,8 @@
-//! InternLM 2 and 2.5.
+//! InternLM 2, 2.5 and 3.
 
-use super::names::{Rule, Transform, copy, rule};
+use super::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use super::rows::Strided;
-use super::{Architecture, Hparams, PLAIN, Rows, class};
+use super::{Architecture, Hparams, PLAIN, Rows, class, common};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -11,6 +11,25 @@ pub(super) static INTERNLM2: Architecture = Architecture {
     classes: &[class("InternLM2ForCausalLM")],
     rules: &[RULES],
     vocabulary: |_| VocabRequest::new(&[VocabKind::InternLm2]),
+    ..PLAIN
+};
+
+/// Llama with a vocabulary of its own.
+pub(super) static INTERNLM3: Architecture = Architecture {
+    gguf: "llama",
+    classes: &[class("InternLM3ForCausalLM")],
+    rules: &[PERMUTED, DECODER],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+        keys.set("rope.dimension_count", hp.head_dim()?);
+        Ok(())
+    },
+    vocabulary: |_| VocabRequest {
+        end_among_added: Some("<|im_end|>"),
+        space_prefix_from_config_between: true,
+        ..VocabRequest::new(&[VocabKind::SentencePiece])
+    },
     ..PLAIN
 };
 

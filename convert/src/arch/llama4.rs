@@ -1,7 +1,7 @@
 //! Llama 4, the text model.
 
 use super::names::{DECODER, Rule, Transform, copy, exact};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, View, class, common, rope};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, common, rope};
 use crate::Result;
 
 pub(super) static LLAMA4: Architecture = Architecture {
@@ -42,21 +42,14 @@ const OWN: &[Rule] = &[
     exact(
         "model.layers.{}.feed_forward.experts.gate_up_proj",
         "blk.{}.ffn_gate_exps.weight",
-        Transform::View(|_, v| Ok(half(v, 0)), None),
+        Transform::View(|_, v| Ok(v.half_of_stack(0)), None),
     ),
     exact(
         "model.layers.{}.feed_forward.experts.gate_up_proj",
         "blk.{}.ffn_up_exps.weight",
-        Transform::View(|_, v| Ok(half(v, 1)), None),
+        Transform::View(|_, v| Ok(v.half_of_stack(1)), None),
     ),
 ];
-
-/// Of a stack of matrices that are stored with rows and columns exchanged, the first or second half of the
-/// rows.
-fn half(view: View, which: u64) -> Option<View> {
-    let rows = *view.shape().get(2)? / 2;
-    view.cut(2, which * rows, rows)?.swap(1, 2)
-}
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;

@@ -30,10 +30,12 @@ mod hparams;
 mod hunyuan;
 mod hybrid;
 mod internlm2;
+mod jais;
 mod llama;
 mod llama4;
 mod mamba;
 mod minicpm;
+mod modern_bert;
 mod moe;
 mod mpt;
 pub(crate) mod multimodal;
@@ -47,6 +49,7 @@ mod qwen2moe;
 mod qwen2vl;
 mod qwen3;
 mod qwen3next;
+mod qwen3vl;
 mod rope;
 mod rows;
 mod seed_oss;
@@ -159,6 +162,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &gemma::GEMMA,
     &gemma::GEMMA2,
     &gemma::GEMMA3,
+    &gemma::GEMMA_EMBEDDING,
     &phi::PHI2,
     &phi::PHI3,
     &phi::PHIMOE,
@@ -175,15 +179,19 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &olmo::OLMOE,
     &seed_oss::SEED_OSS,
     &internlm2::INTERNLM2,
+    &internlm2::INTERNLM3,
     &llama::SMOLLM3,
     &llama::ARCEE,
     &llama::MISTRAL3,
     &qwen2vl::QWEN2VL,
+    &qwen3vl::QWEN3VL,
+    &qwen3vl::QWEN3VL_MOE,
     &granite::GRANITE,
     &granite::GRANITE_MOE,
     &glm::GLM4,
     &glm::CHATGLM,
     &nemotron::NEMOTRON,
+    &jais::JAIS2,
     &bloom::BLOOM,
     &mpt::MPT,
     &exaone::EXAONE,
@@ -202,8 +210,11 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &bert::DISTILBERT,
     &bert::ROBERTA,
     &bert::XLM_ROBERTA,
+    &bert::NOMIC_BERT,
+    &modern_bert::MODERN_BERT,
     &t5::T5,
     &t5::T5_ENCODER,
+    &deepseek::DEEPSEEK,
     &deepseek::DEEPSEEK2,
     &gpt_oss::GPT_OSS,
     &llama4::LLAMA4,
@@ -211,6 +222,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &mamba::MAMBA2,
     &moe::DOTS1,
     &moe::GLM4_MOE,
+    &moe::MINIMAX_M2,
     &dbrx::DBRX,
     &granite_hybrid::GRANITE_HYBRID,
     &qwen3next::QWEN3NEXT,
@@ -219,6 +231,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &hybrid::JAMBA,
     &hybrid::FALCON_H1,
     &hybrid::LFM2,
+    &hybrid::LFM2_MOE,
 ];
 
 /// Supported values of `architectures` in `config.json`, each with its `general.architecture`.

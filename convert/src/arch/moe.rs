@@ -1,9 +1,9 @@
-//! Mixtures of experts that need little more than tables: Dots 1 and GLM-4.5.
+//! Mixtures of experts that need little more than tables: Dots 1, GLM-4.5 and MiniMax M2.
 
 use super::experts::{self, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use super::hooks::predicting_layers;
 use super::names::{DECODER, HEAD_NORMS, Rule, copy};
-use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class, common};
+use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class, common, llama};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -80,6 +80,19 @@ fn glm4_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set_some("nextn_predict_layers", hp.opt_u32(&["num_nextn_predict_layers"])?);
     Ok(())
 }
+
+pub(super) static MINIMAX_M2: Architecture = Architecture {
+    gguf: "minimax-m2",
+    classes: &[class("MiniMaxM2ForCausalLM")],
+    rules: &[llama::EXPERTS, SCORE_BIAS, HEAD_NORMS, DECODER],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set("expert_feed_forward_length", hp.u32(&["intermediate_size"])?);
+        keys.set("rope.dimension_count", hp.u32(&["rotary_dim"])?);
+        Ok(())
+    },
+    ..PLAIN
+};
 
 /// Rotated elements of a head: `partial_rotary_factor` (or `default`) of them.
 pub(super) fn rotated(hp: &Hparams, default: f64) -> Result<u32> {

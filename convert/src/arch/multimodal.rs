@@ -19,6 +19,8 @@ const TEXT_TYPES: &[(&str, &str)] = &[
     ("SmolVLMForConditionalGeneration", "llama"),
     ("Qwen2VLForConditionalGeneration", "qwen2_vl_text"),
     ("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl_text"),
+    ("Qwen3VLForConditionalGeneration", "qwen3_vl_text"),
+    ("Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe_text"),
 ];
 
 /// The first class that a configuration names.

@@ -1,5 +1,6 @@
 //! Qwen2 and Qwen2.5.
 
+use super::names::{DECODER, Rule, copy};
 use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class, common};
 use crate::Result;
 use crate::tokenizer::VocabRequest;
@@ -11,11 +12,18 @@ pub(super) static QWEN2: Architecture = Architecture {
         class("KORMoForCausalLM"),
         bare_class("Qwen2Model"),
     ],
+    rules: &[DECODER, KORMO],
     hyperparameters,
     vocabulary: |_| VocabRequest::qwen2(),
     model_types: &[&QWEN2_TYPE],
     ..PLAIN
 };
+
+/// KORMo's own names.
+const KORMO: &[Rule] = &[
+    copy("model.layers.{}.pre_attention_layernorm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.pre_mlp_layernorm", "blk.{}.ffn_norm"),
+];
 
 /// Also Qwen3's: the two differ only in their tensors.
 pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

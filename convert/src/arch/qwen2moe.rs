@@ -86,7 +86,7 @@ const RULES: &[Rule] = &[
     ),
 ];
 
-fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     keys.set_some(
         "expert_feed_forward_length",

@@ -51,6 +51,13 @@ impl View {
         Some(self)
     }
 
+    /// Of a stack of matrices that are stored with rows and columns exchanged, the first or second half of the
+    /// rows.
+    pub(crate) fn half_of_stack(self, which: u64) -> Option<Self> {
+        let rows = self.dims.get(2)?.0 / 2;
+        self.cut(2, which * rows, rows)?.swap(1, 2)
+    }
+
     /// Of a dimension, `length` places from `start` on.
     pub(crate) fn cut(mut self, dim: usize, start: u64, length: u64) -> Option<Self> {
         let (whole, stride) = self.dims.get_mut(dim)?;

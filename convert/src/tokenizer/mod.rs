@@ -70,6 +70,9 @@ pub struct VocabRequest {
     pub more_special: &'static [&'static str],
     /// `tokenizer.ggml.eos_token_id` instead of the one that the directory names.
     pub end: Option<u32>,
+    /// `tokenizer.ggml.eos_token_id` is that of this text where `tokenizer_config.json` lists it among the added
+    /// special tokens.
+    pub end_among_added: Option<&'static str>,
     /// Set `tokenizer.ggml.eot_token_id` to the first of several `eos_token_id` of `generation_config.json`.
     pub end_of_turn_from_generation_config: bool,
     /// Special tokens by type (`eos`, …) and text, which count only where the directory names none.
@@ -80,6 +83,10 @@ pub struct VocabRequest {
     pub space_prefix: Option<bool>,
     /// The way of reading that [`Self::space_prefix`] is for, instead of a SentencePiece vocabulary.
     pub space_prefix_for: Option<VocabKind>,
+    /// `tokenizer.ggml.{name}` to set before everything else, for a later value to overwrite.
+    pub leading: &'static [(&'static str, bool)],
+    /// Write `add_prefix_space` of `tokenizer_config.json`, where it is there, between tokens and special tokens.
+    pub space_prefix_from_config_between: bool,
     /// Write `add_prefix_space` of `tokenizer_config.json`, where it is there, after everything else.
     pub space_prefix_from_config_last: bool,
     /// `tokenizer.ggml.token_type_count`: before a vocabulary of word pieces, after any other.
@@ -180,6 +187,9 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     {
         metadata.set_in_place(ADD_SPACE_PREFIX, space);
     }
+    for &(name, value) in request.leading {
+        metadata.set_in_place(format!("tokenizer.ggml.{name}"), value);
+    }
     let mut vocabulary = None;
     for &kind in &request.kinds {
         if !is_present(&files, kind) {
@@ -219,6 +229,19 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     if let Some(id) = request.end {
         metadata.set_in_place("tokenizer.ggml.eos_token_id", id);
     }
+    if let Some(text) = request.end_among_added
+        && let Some(added) = files
+            .tokenizer_config("added_tokens_decoder")
+            .and_then(Json::as_object)
+        && metadata.get("tokenizer.ggml.eos_token_id").is_some()
+    {
+        let found = added
+            .iter()
+            .find(|(_, token)| token["content"] == text && token["special"] == true);
+        if let Some(id) = found.and_then(|(id, _)| id.parse::<u32>().ok()) {
+            metadata.set_in_place("tokenizer.ggml.eos_token_id", id);
+        }
+    }
     if request.end_of_turn_from_generation_config
         && let Some(config) = files::json_optional(&dir.join("generation_config.json"))?
         && let Some([first, _, ..]) = config["eos_token_id"].as_array().map(Vec::as_slice)
@@ -232,6 +255,17 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     let kind = request.space_prefix_for.unwrap_or(VocabKind::SentencePiece);
     if let Some(space) = request.space_prefix.filter(|_| vocabulary_kind == kind) {
         metadata.set_in_place(ADD_SPACE_PREFIX, space);
+    }
+    if request.space_prefix_from_config_between
+        && let Some(space) = files.tokenizer_config("add_prefix_space").and_then(Json::as_bool)
+    {
+        metadata.set_in_place(ADD_SPACE_PREFIX, space);
+        let at = |key: &str| metadata.0.get_index_of(key);
+        if let (Some(from), Some(types)) = (at(ADD_SPACE_PREFIX), at("tokenizer.ggml.token_type"))
+            && types < from
+        {
+            metadata.0.move_index(from, types + 1);
+        }
     }
     if request.space_prefix_from_config_last
         && let Some(space) = files.tokenizer_config("add_prefix_space").and_then(Json::as_bool)

@@ -1,22 +1,38 @@
 //! BERT: an encoder. Every token sees all others, and norms stand after what the halves of a layer add up to.
+//! NomicBERT rotates instead of adding positions, and has gates.
 
 use super::decoder::{Decoder, Layer, Mlp};
-use super::hyperparameters::Hyperparameters;
+use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
-use crate::ops::{Activation, NormKind};
+use crate::ops::{Activation, NormKind, RopeStyle};
 use crate::weights::Loader;
 
 pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
+    encoder(loader, false)
+}
+
+pub(super) fn nomic(loader: &Loader<'_>) -> Result<Decoder> {
+    encoder(loader, true)
+}
+
+fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
     let hyper = Hyperparameters::read(loader)?;
     let hidden = hyper.hidden;
     let eps = loader.keys.float("attention.layer_norm_epsilon")?;
     let norm = |base: &str| loader.norm(NormKind::Layer, base, hidden, eps);
+    let rope = match nomic {
+        true => Some(rope(loader, &hyper, RopeStyle::Neox)?),
+        false => None,
+    };
     let mut layers = Vec::new();
     for i in 0..hyper.layers {
         let base = |name: &str| format!("blk.{i}.{name}");
-        let mut attention = hyper.attention(loader, i, None, hyper.usual_scale())?;
+        let mut attention = hyper.attention(loader, i, rope.clone(), hyper.usual_scale())?;
         attention.shape.causal = false;
-        let dense = hyper.feed_forward_of_two(loader, i, Activation::GeluErf, false)?;
+        let dense = match nomic {
+            true => hyper.feed_forward(loader, i, Activation::Silu)?,
+            false => hyper.feed_forward_of_two(loader, i, Activation::GeluErf, false)?,
+        };
         layers.push(Layer {
             attention_norm: None,
             attention: attention.into(),
@@ -30,9 +46,13 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         });
     }
     let embedding = loader.embedding(hidden)?;
-    let positions = loader
-        .positions(hidden)?
-        .ok_or_else(|| loader.error("tensor position_embd.weight is missing"))?;
+    let positions = match nomic {
+        true => None,
+        false => {
+            let found = loader.positions(hidden)?;
+            Some(found.ok_or_else(|| loader.error("tensor position_embd.weight is missing"))?)
+        }
+    };
     // All tokens are of the first type: one text, not a pair of them.
     let types = match loader.has("token_types.weight") {
         true => {
@@ -46,7 +66,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let head = loader.head(hidden, embedding.matrix.outputs)?;
     let embedding_norm = norm("token_embd_norm")?;
     Ok(Decoder {
-        positions: Some(positions),
+        positions,
         embedding_shift: types,
         output_norm: None,
         embedding_norm: Some(embedding_norm.clone()),

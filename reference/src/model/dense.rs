@@ -145,6 +145,21 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             ..QWEN2
         },
     ),
+    // Its sections too; what an image encoder adds to the first layers is nothing where there is no image.
+    (
+        "qwen3vl",
+        Design {
+            head_norms: HeadNorms::Each,
+            ..QWEN2
+        },
+    ),
+    (
+        "jais2",
+        Design {
+            activation: Activation::SquaredRelu,
+            ..LAYER_NORMS
+        },
+    ),
     (
         "seed_oss",
         Design {

@@ -78,6 +78,23 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         },
     ),
     (
+        "deepseek",
+        Design {
+            rope: RopeStyle::Norm,
+            normalize: Normalize::Never,
+            ..USUAL
+        },
+    ),
+    (
+        "minimax-m2",
+        Design {
+            head_norms: HeadNorms::Whole,
+            scoring: Scoring::Sigmoid,
+            normalize: Normalize::Always,
+            ..USUAL
+        },
+    ),
+    (
         "glm4moe",
         Design {
             head_norms: HeadNorms::Each,

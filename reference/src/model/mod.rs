@@ -37,6 +37,7 @@ type Build = fn(&Loader<'_>) -> Result<Decoder>;
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("baichuan", dense::baichuan),
     ("bert", bert::build),
+    ("nomic-bert", bert::nomic),
     ("deepseek2", deepseek2::build),
     ("falcon-h1", hybrids::falcon_h1),
     ("gemma2", gemma2::build),
@@ -44,6 +45,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("granitehybrid", hybrids::granite),
     ("jamba", hybrids::jamba),
     ("lfm2", hybrids::lfm2),
+    ("lfm2moe", hybrids::lfm2),
     ("llama", llama::build),
     ("mistral3", llama::build),
     ("llama4", llama4::build),
@@ -51,6 +53,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("mamba2", mamba::build2),
     ("qwen2moe", qwen2moe::build),
     ("qwen3moe", qwen3moe::build),
+    ("qwen3vlmoe", qwen3moe::build),
     ("qwen3next", hybrids::qwen3next),
 ];
 

@@ -95,8 +95,9 @@ impl AdapterSource {
         let base = base_directory(options, &config).map_err(input)?;
         let base_path = base.join("config.json");
         let base_config = crate::json::read_object(&base_path)?;
-        let (architecture, class) = arch::of_config(&base_path, &base_config)?;
-        let (architecture, hparams) = architecture.hyperparameters_of(&base_path, base_config)?;
+        let text = arch::multimodal::text_part(base_config);
+        let (architecture, class) = arch::of_config(&base_path, &text.config)?;
+        let (architecture, hparams) = architecture.hyperparameters_of(&base_path, text.config)?;
 
         let file = open_weights(dir)?;
         let (changed, a_of) = pairs(file.as_ref())?;
@@ -108,8 +109,20 @@ impl AdapterSource {
             .collect();
         let ty = options.outtype.decide(matrices.into_iter());
         let parts = Parts::of(file, changed);
-        let made = Assembler::new(&parts, architecture, class, &hparams, ty).run_stored()?;
-        if let Some(name) = made.left_out.first() {
+        let mut assembler = Assembler::new(&parts, architecture, class, &hparams, ty);
+        assembler.is_part = text.whole.is_some();
+        let made = assembler.run_stored()?;
+        let (own, others): (Vec<&String>, Vec<&String>) = made
+            .left_out
+            .iter()
+            .partition(|name| text.whole.is_none() || arch::multimodal::text_name(name).is_some());
+        if let Some(name) = others.first() {
+            warnings.push(format!(
+                "{} pairs for weights that are not the text model's are left out, such as that of {name}",
+                others.len()
+            ));
+        }
+        if let Some(name) = own.first() {
             return Err(Error::Input {
                 path: dir.to_path_buf(),
                 message: format!("tensor {name}: the base model's conversion leaves this weight out"),

@@ -24,6 +24,8 @@ const FACTOR_TOLERANCE: f32 = 1e-6;
 
 /// Dimensions of a GGUF tensor.
 const MAX_GGUF_DIMS: usize = 4;
+/// Dimensions of a stored tensor that is rearranged: those of a convolution over frames.
+const MAX_STORED_DIMS: usize = 5;
 
 /// What an output tensor consists of.
 #[derive(Clone, Debug)]
@@ -308,7 +310,7 @@ impl<'a> Assembler<'a> {
         view: Option<View>,
         finish: impl FnOnce(Gather) -> Gather,
     ) -> Result<()> {
-        self.gguf_shape(at)?;
+        self.dimensions(at, MAX_STORED_DIMS)?;
         let entry = self.parts.entry(at);
         let place = (at.0, entry.offset);
         let element = self.element(at)?;
@@ -460,17 +462,20 @@ impl<'a> Assembler<'a> {
     }
 
     fn gguf_shape(&self, at: (usize, usize)) -> Result<Vec<u64>> {
-        let entry = self.parts.entry(at);
-        if entry.shape.is_empty() || entry.shape.len() > MAX_GGUF_DIMS || entry.shape.contains(&0) {
+        self.dimensions(at, MAX_GGUF_DIMS)?;
+        Ok(self.parts.entry(at).shape.iter().rev().copied().collect())
+    }
+
+    /// Checks that a stored tensor has 1 to `most` dimensions, none of them 0.
+    fn dimensions(&self, at: (usize, usize), most: usize) -> Result<()> {
+        let shape = &self.parts.entry(at).shape;
+        if shape.is_empty() || shape.len() > most || shape.contains(&0) {
             return Err(self.fail(
                 at,
-                format!(
-                    "shape {:?}; 1 to {MAX_GGUF_DIMS} dimensions, none of them 0, expected",
-                    entry.shape
-                ),
+                format!("shape {shape:?}; 1 to {most} dimensions, none of them 0, expected"),
             ));
         }
-        Ok(entry.shape.iter().rev().copied().collect())
+        Ok(())
     }
 
     fn push(&mut self, name: String, shape: Vec<u64>, shard: usize, content: Content) {

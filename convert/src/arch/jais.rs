@@ -1,0 +1,16 @@
+//! Jais 2.
+
+use super::names::DECODER;
+use super::{Architecture, PLAIN, class, common};
+
+pub(super) static JAIS2: Architecture = Architecture {
+    gguf: "jais2",
+    classes: &[class("Jais2ForCausalLM")],
+    rules: &[DECODER],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set("rope.dimension_count", hp.head_dim()?);
+        Ok(())
+    },
+    ..PLAIN
+};

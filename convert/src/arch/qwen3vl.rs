@@ -1,0 +1,106 @@
+//! Qwen3-VL, dense and mixture of experts, the text model.
+
+use super::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, qwen2, qwen2moe};
+use crate::Result;
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static QWEN3VL: Architecture = Architecture {
+    gguf: "qwen3vl",
+    classes: &[class("Qwen3VLForConditionalGeneration")],
+    rules: &[DECODER, HEAD_NORMS],
+    hyperparameters: |hp, keys| {
+        qwen2::hyperparameters(hp, keys)?;
+        deep_layers(hp, keys)
+    },
+    vocabulary: |_| VocabRequest::qwen2(),
+    model_types: &[&QWEN3VL_TYPE],
+    ..PLAIN
+};
+
+pub(super) static QWEN3VL_MOE: Architecture = Architecture {
+    gguf: "qwen3vlmoe",
+    classes: &[class("Qwen3VLMoeForConditionalGeneration")],
+    rules: &[EXPERTS, DECODER, HEAD_NORMS],
+    hyperparameters: |hp, keys| {
+        qwen2moe::hyperparameters(hp, keys)?;
+        deep_layers(hp, keys)
+    },
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
+    model_types: &[&QWEN3VL_MOE_TYPE],
+    ..PLAIN
+};
+
+/// Experts of a layer in one tensor each, stored as inputs by outputs.
+const EXPERTS: &[Rule] = &[
+    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
+    exact(
+        "model.layers.{}.mlp.experts.down_proj",
+        "blk.{}.ffn_down_exps.weight",
+        Transform::View(|_, v| Ok(v.swap(1, 2)), None),
+    ),
+    exact(
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "blk.{}.ffn_gate_exps.weight",
+        Transform::View(|_, v| Ok(v.half_of_stack(0)), None),
+    ),
+    exact(
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "blk.{}.ffn_up_exps.weight",
+        Transform::View(|_, v| Ok(v.half_of_stack(1)), None),
+    ),
+];
+
+/// How many of the first layers are given what an image encoder's inner layers see.
+fn deep_layers(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let indexes = hp
+        .find(&["vision_config"])
+        .and_then(|v| v.get("deepstack_visual_indexes"));
+    let count = match indexes {
+        None => 0,
+        Some(list) => list
+            .as_array()
+            .and_then(|list| u32::try_from(list.len()).ok())
+            .ok_or_else(|| hp.error("vision_config: deepstack_visual_indexes is no list".to_owned()))?,
+    };
+    keys.set("n_deepstack_layers", count);
+    Ok(())
+}
+
+static QWEN3VL_TYPE: ModelType = ModelType {
+    name: "qwen3_vl_text",
+    defaults: &[
+        ("vocab_size", Default::Int(151936)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(22016)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(32)),
+        ("head_dim", Default::Int(128)),
+        ("max_position_embeddings", Default::Int(128000)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+    ],
+    rope_theta: 5000000.0,
+    ..ModelType::BLANK
+};
+
+static QWEN3VL_MOE_TYPE: ModelType = ModelType {
+    name: "qwen3_vl_moe_text",
+    defaults: &[
+        ("vocab_size", Default::Int(151936)),
+        ("hidden_size", Default::Int(2048)),
+        ("intermediate_size", Default::Int(5632)),
+        ("num_hidden_layers", Default::Int(24)),
+        ("num_attention_heads", Default::Int(16)),
+        ("num_key_value_heads", Default::Int(16)),
+        ("max_position_embeddings", Default::Int(128000)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+        ("moe_intermediate_size", Default::Int(1408)),
+        ("num_experts_per_tok", Default::Int(4)),
+        ("num_experts", Default::Int(60)),
+        ("norm_topk_prob", Default::Bool(true)),
+    ],
+    derives_head_dim: true,
+    rope_theta: 5000000.0,
+    ..ModelType::BLANK
+};
