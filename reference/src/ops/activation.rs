@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::exp;
+use super::{exp, wide};
 
 /// Elements a thread takes at a time.
 const BLOCK: usize = 16 * 1024;
@@ -71,10 +71,6 @@ pub(crate) fn gate(activation: Activation, gate: &[f32], up: &mut [f32]) {
 
 /// `x[i] = activation(x[i])`, for feed-forward layers without a gate.
 pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
-    let all = |x: &mut [f32], f: fn(f32) -> f32| {
-        x.par_chunks_mut(BLOCK)
-            .for_each(|x| x.iter_mut().for_each(|x| *x = f(*x)));
-    };
     match activation {
         Activation::Silu => all(x, silu),
         Activation::Gelu => all(x, gelu),
@@ -84,13 +80,23 @@ pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
     }
 }
 
+fn all(x: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+    x.par_chunks_mut(BLOCK).for_each(|x| {
+        wide(
+            #[inline(always)]
+            || x.iter_mut().for_each(|x| *x = f(*x)),
+        )
+    });
+}
+
 fn pairs(gate: &[f32], up: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
     up.par_chunks_mut(BLOCK)
         .zip(gate.par_chunks(BLOCK))
         .for_each(|(up, gate)| {
-            for (u, g) in up.iter_mut().zip(gate) {
-                *u *= f(*g);
-            }
+            wide(
+                #[inline(always)]
+                || up.iter_mut().zip(gate).for_each(|(u, g)| *u *= f(*g)),
+            )
         });
 }
 

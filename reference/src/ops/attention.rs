@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Matrix, Parallel, View, ViewMut, exp, matmul};
+use super::{Matrix, Parallel, View, ViewMut, exp, matmul, wide};
 
 /// Query rows that a thread takes at a time: few enough that their scores stay in the cache.
 const QUERIES: usize = 64;
@@ -188,7 +188,10 @@ fn block(
                 }
             }
             match &shape.sinks {
-                Some(sinks) => softmax_with(scores, sinks[head]),
+                Some(sinks) => wide(
+                    #[inline(always)]
+                    || softmax_with(scores, sinks[head]),
+                ),
                 None => softmax(scores),
             }
         }
@@ -200,10 +203,14 @@ fn block(
 
 /// e^(x - max) divided by their sum, in place.
 pub(crate) fn softmax(x: &mut [f32]) {
-    softmax_of(x);
+    wide(
+        #[inline(always)]
+        || softmax_of(x),
+    );
 }
 
 /// The same; gives the maximum and the sum.
+#[inline(always)]
 fn softmax_of(x: &mut [f32]) -> (f32, f64) {
     let max = max(x);
     let mut sums = [0.0f32; LANES];
@@ -227,6 +234,7 @@ fn softmax_of(x: &mut [f32]) -> (f32, f64) {
 }
 
 /// The same with one more number, which only takes its share.
+#[inline(always)]
 fn softmax_with(x: &mut [f32], sink: f32) {
     let (max, sum) = softmax_of(x);
     let kept = (sum / (sum + f64::from(sink - max).exp())) as f32;
@@ -234,6 +242,7 @@ fn softmax_with(x: &mut [f32], sink: f32) {
 }
 
 /// The largest element (NaN is passed over); negative infinity of nothing.
+#[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
     let mut maxima = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();

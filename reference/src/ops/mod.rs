@@ -9,6 +9,7 @@ mod norm;
 mod recurrence;
 mod rope;
 mod rounding;
+mod wide;
 
 pub(crate) use activation::{Activation, activate, gate};
 pub(crate) use attention::{AttentionShape, attend, max, softmax};
@@ -19,3 +20,4 @@ pub(crate) use norm::{Norm, NormKind};
 pub(crate) use recurrence::{StateSpace, convolve, delta_rule, scan, sigmoid, softplus};
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
 pub use rounding::Rounding;
+pub(crate) use wide::wide;

@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::Matrix;
+use super::{Matrix, wide};
 
 const LANES: usize = 16;
 
 /// Sum of squares with a fixed number of partial sums, which vectorizes and loses less than one long sum.
+#[inline(always)]
 fn sum_of_squares(row: &[f32]) -> f64 {
     let mut sums = [0.0f32; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
@@ -20,6 +21,7 @@ fn sum_of_squares(row: &[f32]) -> f64 {
 }
 
 /// Scales one row to a root mean square of one: `x / sqrt(mean(x^2) + eps)`.
+#[inline(always)]
 fn rms_norm_row(row: &mut [f32], eps: f32) {
     let mean = sum_of_squares(row) / row.len() as f64;
     let scale = (1.0 / (mean + f64::from(eps)).sqrt()) as f32;
@@ -29,6 +31,7 @@ fn rms_norm_row(row: &mut [f32], eps: f32) {
 }
 
 /// Shifts and scales one row to a mean of zero and a variance of one: `(x - mean) / sqrt(variance + eps)`.
+#[inline(always)]
 fn layer_norm_row(row: &mut [f32], eps: f32) {
     let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / row.len() as f64;
     for x in row.iter_mut() {
@@ -81,21 +84,27 @@ impl Norm {
         let period = self.weight.len().max(self.group);
         let block = period * 4096usize.div_ceil(period);
         data.par_chunks_mut(block).for_each(|block| {
-            for row in block.chunks_mut(period) {
-                for group in row.chunks_mut(self.group) {
-                    match self.kind {
-                        NormKind::Rms => rms_norm_row(group, self.eps),
-                        NormKind::Layer => layer_norm_row(group, self.eps),
-                    }
-                }
-                for (x, w) in row.iter_mut().zip(&self.weight) {
-                    *x *= w;
-                }
-                for (x, b) in row.iter_mut().zip(&self.bias) {
-                    *x += b;
-                }
-            }
+            wide(
+                #[inline(always)]
+                || block.chunks_mut(period).for_each(|row| self.apply_to_row(row)),
+            )
         });
+    }
+
+    #[inline(always)]
+    fn apply_to_row(&self, row: &mut [f32]) {
+        for group in row.chunks_mut(self.group) {
+            match self.kind {
+                NormKind::Rms => rms_norm_row(group, self.eps),
+                NormKind::Layer => layer_norm_row(group, self.eps),
+            }
+        }
+        for (x, w) in row.iter_mut().zip(&self.weight) {
+            *x *= w;
+        }
+        for (x, b) in row.iter_mut().zip(&self.bias) {
+            *x += b;
+        }
     }
 }
 

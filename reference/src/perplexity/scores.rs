@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::model::LogitsSink;
-use crate::ops::{exp64, max};
+use crate::ops::{exp64, max, wide};
 
 const LANES: usize = 8;
 
@@ -21,6 +21,19 @@ struct Row {
     max: f32,
     /// Sum of e^(logit - max) over what was seen.
     sum: f64,
+}
+
+impl Row {
+    /// Takes more of the vocabulary into the sum.
+    #[inline(always)]
+    fn add(&mut self, logits: &[f32]) {
+        let max = max(logits);
+        if max > self.max {
+            self.sum *= exp64(f64::from(self.max) - f64::from(max));
+            self.max = max;
+        }
+        self.sum += sum_of_exponentials(logits, f64::from(self.max));
+    }
 }
 
 impl Scores {
@@ -55,16 +68,15 @@ impl LogitsSink for Scores {
                 if vocabulary.contains(&row.target) {
                     row.logit = f64::from(logits[row.target - vocabulary.start]);
                 }
-                let max = max(logits);
-                if max > row.max {
-                    row.sum *= exp64(f64::from(row.max) - f64::from(max));
-                    row.max = max;
-                }
-                row.sum += sum_of_exponentials(logits, f64::from(row.max));
+                wide(
+                    #[inline(always)]
+                    || row.add(logits),
+                );
             });
     }
 }
 
+#[inline(always)]
 fn sum_of_exponentials(logits: &[f32], max: f64) -> f64 {
     let mut sums = [0.0; LANES];
     let (chunks, rest) = logits.as_chunks::<LANES>();
