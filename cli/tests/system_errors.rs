@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use support::{names, plain, quantsmith, succeeds, text, tiny, told};
+use support::{imatrix, names, plain, quantsmith, succeeds, text, tiny, told};
 
 /// Calls of one kind that are tried at most.
 const MAX_CALLS: usize = 60;
@@ -19,7 +19,14 @@ const MAX_CALLS: usize = 60;
 /// Runs the command with call number `when` of a kind answered by an error. The number of such calls is counted for
 /// each thread by itself.
 fn injected(call: &str, error: &str, when: usize, args: &[&str]) -> Option<Output> {
+    injected_on(None, call, error, when, args)
+}
+
+/// The same, of the calls on one file.
+fn injected_on(file: Option<&Path>, call: &str, error: &str, when: usize, args: &[&str]) -> Option<Output> {
+    let file = file.map(text);
     Command::new("strace")
+        .args(file.iter().flat_map(|file| ["-P", file]))
         .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
         .args(["-e", &format!("inject={call}:error={error}:when={when}")])
         .arg(quantsmith(&[]).get_program())
@@ -174,6 +181,63 @@ fn edits_of_metadata_leave_a_file_that_is_whole() {
             assert!(whole || noted, "{call} {when} {error}");
             succeeds(&args.each_ref().map(String::as_str));
             assert!(fs::read(&changed).unwrap() == after, "{call} {when} {error}");
+        }
+    }
+}
+
+/// Manifests and importance matrices of the older form: whole, or as they were.
+#[test]
+fn small_files_appear_whole_or_not_at_all() {
+    if !can_trace() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let model = tiny(&at("tiny.gguf"), 1, plain);
+    let matrix = imatrix(&at("i.dat"), &["blk.0.ffn_up.weight"], 256);
+    let out = at("out");
+    let table = [
+        "table",
+        text(&model),
+        "--types",
+        "Q8_0",
+        "--no-eval",
+        "--out",
+        text(&out),
+    ];
+    let (made, dat) = (out.join("made.dat"), "dat");
+    let converted = [
+        "imatrix",
+        "--in-file",
+        text(&matrix),
+        "-o",
+        text(&made),
+        "--output-format",
+        dat,
+    ];
+    for (args, name) in [(&table[..], "SHA256SUMS"), (&converted, "made.dat")] {
+        for before in [None, Some("what was there")] {
+            for (call, error, reason) in [
+                ("write", "EDQUOT", "Disk quota exceeded"),
+                ("fsync", "EIO", "Input/output error"),
+                ("rename", "EACCES", "Permission denied"),
+            ] {
+                let _ = fs::remove_dir_all(&out);
+                fs::create_dir(&out).unwrap();
+                if let Some(before) = before {
+                    fs::write(out.join(name), before).unwrap();
+                }
+                let partial = out.join(format!(".{name}.partial"));
+                let done = injected_on(Some(&partial), call, error, 1, args).unwrap();
+                told(&done, &[name, reason]);
+                let found = fs::read_to_string(out.join(name)).ok();
+                assert_eq!(found.as_deref(), before, "{call} {name}");
+                assert!(
+                    !names(&out).iter().any(|n| n.starts_with('.')),
+                    "{:?}",
+                    names(&out)
+                );
+            }
         }
     }
 }
