@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use gguf::{Header, Metadata};
 
@@ -65,21 +66,25 @@ pub fn forward(data: &[u8]) {
     });
 }
 
-/// Tasks of every kind: parsed, and the first of them turned into tokens. The first byte is how many are
-/// kept.
-pub fn tasks(data: &[u8]) {
-    let Some((&limit, data)) = data.split_first() else {
-        return;
-    };
+/// A tokenizer of four tokens.
+static TOKENIZER: LazyLock<Option<Tokenizer>> = LazyLock::new(|| {
     let mut metadata = Metadata::new();
     metadata.set("tokenizer.ggml.model", "gpt2");
     metadata.set("tokenizer.ggml.pre", "gpt-2");
     metadata.set("tokenizer.ggml.tokens", vec!["a", "b", "ab", "\u{120}"]);
     metadata.set("tokenizer.ggml.token_type", vec![1i32; 4]);
     metadata.set("tokenizer.ggml.merges", vec!["a b"]);
-    let tokenizer = Tokenizer::from_metadata(&metadata).ok();
+    Tokenizer::from_metadata(&metadata).ok()
+});
+
+/// Tasks of every kind: parsed, and the first of them turned into tokens. The first byte is how many are
+/// kept.
+pub fn tasks(data: &[u8]) {
+    let Some((&limit, data)) = data.split_first() else {
+        return;
+    };
     let use_them = |tasks: &dyn Tasks| {
-        let Some(tokenizer) = &tokenizer else { return };
+        let Some(tokenizer) = &*TOKENIZER else { return };
         for index in 0..tasks.len().min(4) {
             let Ok(sequences) = tasks.sequences(index, tokenizer) else {
                 continue;

@@ -321,6 +321,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_not_finished_has_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logits");
+        std::fs::write(&path, "what was there").unwrap();
+        let mut writer = LogitsWriter::create(&path, 4, 3, &[0, 1, 2, 0]).unwrap();
+        writer.push(&[1.0, 2.0, 3.0]).unwrap();
+        drop(writer);
+        assert_eq!(std::fs::read(&path).unwrap(), b"what was there");
+        let mut writer = LogitsWriter::create(&path, 4, 3, &[0, 1, 2, 0]).unwrap();
+        writer.push(&[1.0, 2.0, 3.0]).unwrap();
+        writer.finish().unwrap();
+        assert!(std::fs::read(&path).unwrap().starts_with(MAGIC));
+        assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
     fn lying_headers_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("logits");
