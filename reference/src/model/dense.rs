@@ -7,7 +7,7 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope, rope_settings, sliding_layers};
 use crate::Result;
 use crate::layers::Attention;
-use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
+use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle, Xielu};
 use crate::weights::Loader;
 
 /// How queries and keys are normalized.
@@ -58,6 +58,8 @@ enum Inner {
     /// Gates and the rest in one matrix.
     Fused,
     Plain,
+    /// Plain, with an activation whose numbers the file has for each layer.
+    PlainXielu,
 }
 
 /// Which layers rotate and which see only a window.
@@ -158,6 +160,14 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         Design {
             activation: Activation::SquaredRelu,
             ..LAYER_NORMS
+        },
+    ),
+    (
+        "apertus",
+        Design {
+            head_norms: HeadNorms::Each,
+            inner: Inner::PlainXielu,
+            ..QWEN2
         },
     ),
     (
@@ -514,6 +524,11 @@ impl<'a, 'l> Builder<'a, 'l> {
         }
         let mlp = match design.inner {
             Inner::Gated => self.hyper.feed_forward(self.loader, i, design.activation)?,
+            Inner::PlainXielu => {
+                let activation = self.xielu(i)?;
+                self.hyper
+                    .feed_forward_of_two(self.loader, i, activation, false)?
+            }
             other => {
                 let fused = other == Inner::Fused;
                 self.hyper
@@ -531,6 +546,23 @@ impl<'a, 'l> Builder<'a, 'l> {
             residual_scale: self.residual_scale,
             norms_follow_sums: false,
         })
+    }
+
+    /// The activation of a layer of Apertus. Alphas are stored as what softplus makes them of.
+    fn xielu(&self, i: usize) -> Result<Activation> {
+        let number = |name: &str| {
+            let key = format!("xielu.{name}");
+            let all = self.loader.keys.global_floats(&key, self.hyper.blocks)?;
+            Ok::<_, crate::Error>(all[i])
+        };
+        let softplus = |x: f32| if x > 20.0 { x } else { x.exp().ln_1p() };
+        let beta = number("beta")?;
+        Ok(Activation::Xielu(Xielu {
+            below: beta + softplus(number("alpha_n")?),
+            above: softplus(number("alpha_p")?),
+            beta,
+            eps: number("eps")?,
+        }))
     }
 
     /// Whether a layer sees only a window, and what it is rotated by.

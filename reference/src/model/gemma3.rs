@@ -14,6 +14,15 @@ use crate::weights::Loader;
 const LAYERS_27B: usize = 62;
 
 pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
+    layers_of(loader, true)
+}
+
+/// EmbeddingGemma: every token sees all others, in sliding layers those on both sides.
+pub(super) fn embedding(loader: &Loader<'_>) -> Result<Decoder> {
+    layers_of(loader, false)
+}
+
+fn layers_of(loader: &Loader<'_>, causal: bool) -> Result<Decoder> {
     let hyper = Hyperparameters::read(loader)?;
     let keys = &loader.keys;
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;
@@ -44,6 +53,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         let rope = if slides { local.clone() } else { full.clone() };
         let mut attention = hyper.attention(loader, i, Some(rope), scale)?;
         attention.shape.window = window.filter(|_| slides);
+        attention.shape.causal = causal;
         let layer = Layer::new(
             norm("attn_norm")?,
             with_head_norms(loader, i, &hyper, eps, attention)?,

@@ -14,6 +14,7 @@ mod llama;
 mod llama4;
 mod mamba;
 mod mixtures;
+mod modern_bert;
 mod qwen2moe;
 mod qwen3moe;
 
@@ -37,11 +38,13 @@ type Build = fn(&Loader<'_>) -> Result<Decoder>;
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("baichuan", dense::baichuan),
     ("bert", bert::build),
+    ("modern-bert", modern_bert::build),
     ("nomic-bert", bert::nomic),
     ("deepseek2", deepseek2::build),
     ("falcon-h1", hybrids::falcon_h1),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
+    ("gemma-embedding", gemma3::embedding),
     ("granitehybrid", hybrids::granite),
     ("jamba", hybrids::jamba),
     ("lfm2", hybrids::lfm2),

@@ -8,7 +8,7 @@ use super::{exp, wide};
 const BLOCK: usize = 16 * 1024;
 
 /// The nonlinearity of a feed-forward layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Activation {
     /// x / (1 + e^-x)
     Silu,
@@ -20,6 +20,27 @@ pub(crate) enum Activation {
     SquaredRelu,
     /// GPT-OSS: x / (1 + e^(-1.702 x)) with x cut at 7; what it gates is cut at 7 and -7, plus one.
     SwigluOai,
+    /// Apertus.
+    Xielu(Xielu),
+}
+
+/// The numbers of xIELU: above zero `above x^2 + beta x`, below `below (e^min(x, eps) - 1 - x) + beta x`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Xielu {
+    pub(crate) below: f32,
+    pub(crate) above: f32,
+    pub(crate) beta: f32,
+    pub(crate) eps: f32,
+}
+
+impl Xielu {
+    fn of(self, x: f32) -> f32 {
+        let curve = match x > 0.0 {
+            true => self.above * x * x,
+            false => self.below * (x.min(self.eps).exp_m1() - x),
+        };
+        curve + self.beta * x
+    }
 }
 
 /// The error function by formula 7.1.26 of Abramowitz and Stegun's handbook; off by at most 2e-7.
@@ -66,6 +87,7 @@ pub(crate) fn gate(activation: Activation, gate: &[f32], up: &mut [f32]) {
             up.iter_mut().for_each(|x| *x = x.clamp(-7.0, 7.0) + 1.0);
             pairs(gate, up, swiglu_oai);
         }
+        Activation::Xielu(xielu) => pairs(gate, up, |x| xielu.of(x)),
     }
 }
 
@@ -77,6 +99,9 @@ pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
         Activation::GeluErf => all(x, gelu_erf),
         Activation::SquaredRelu => all(x, |x| x.max(0.0) * x.max(0.0)),
         Activation::SwigluOai => all(x, swiglu_oai),
+        Activation::Xielu(xielu) => x
+            .par_chunks_mut(BLOCK)
+            .for_each(|x| x.iter_mut().for_each(|x| *x = xielu.of(*x))),
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct AttentionShape {
     pub(crate) scale: f32,
     /// `cap * tanh(score / cap)`.
     pub(crate) softcap: Option<f32>,
-    /// Number of latest keys, its own included, that a query sees.
+    /// Number of latest keys, its own included, that a query sees; where it sees later ones too, those that are
+    /// no further away than half of this.
     pub(crate) window: Option<usize>,
     /// ALiBi: scores fall with the distance, by slopes that go down to 2^-bias over the heads.
     pub(crate) max_alibi_bias: Option<f32>,
@@ -58,6 +59,19 @@ impl AttentionShape {
 }
 
 impl AttentionShape {
+    /// The keys that a query sees, without regard to pieces.
+    fn seen(&self, span: &Range<usize>, query: usize, window: Option<usize>) -> Range<usize> {
+        match (self.causal, window) {
+            (true, None) => span.start..query + 1,
+            (true, Some(n)) => span.start.max((query + 1).saturating_sub(n))..query + 1,
+            (false, None) => span.clone(),
+            (false, Some(n)) => {
+                let first = span.start.max(query.saturating_sub(n / 2));
+                first..span.end.min(query.saturating_add(n / 2 + 1))
+            }
+        }
+    }
+
     /// ALiBi's slope of a head ("Train Short, Test Long", 2021): powers of 2^(-bias/n) for the first n heads,
     /// n being a power of two, and odd powers of its root for the rest.
     fn slope(&self, head: usize) -> Option<f32> {
@@ -127,11 +141,10 @@ fn block(
         window,
         ..
     } = shape;
-    let first_key = match window {
-        Some(n) => span.start.max((queries.start + 1).saturating_sub(n)),
-        None => span.start,
-    };
-    let keys = if shape.causal { queries.end } else { span.end } - first_key;
+    let seen_by_first = shape.seen(&span, queries.start, window);
+    let seen_by_last = shape.seen(&span, queries.end - 1, window);
+    let first_key = seen_by_first.start;
+    let keys = seen_by_last.end - first_key;
     let rows = queries.len();
     scores.resize(rows * keys, 0.0);
     let group = heads / kv_heads;
@@ -168,8 +181,9 @@ fn block(
         );
         for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
             let query = queries.start + row;
-            let visible = if shape.causal { query + 1 } else { span.end } - first_key;
-            let mut hidden = window.map_or(0, |n| visible.saturating_sub(n));
+            let seen = shape.seen(&span, query, window);
+            let visible = seen.end - first_key;
+            let mut hidden = seen.start - first_key;
             if let Some(chunk) = shape.chunk {
                 let start = span.start + (query - span.start) / chunk * chunk;
                 hidden = hidden.max(start - first_key);
@@ -362,5 +376,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn windows_reach_to_both_sides_where_later_keys_are_seen() {
+        let causal = AttentionShape::plain(1, 1, 4, 4, 1.0);
+        let both = AttentionShape {
+            causal: false,
+            ..causal.clone()
+        };
+        let span = 10..20;
+        assert_eq!(causal.seen(&span, 15, None), 10..16);
+        assert_eq!(causal.seen(&span, 15, Some(3)), 13..16);
+        assert_eq!(both.seen(&span, 15, None), 10..20);
+        assert_eq!(both.seen(&span, 15, Some(6)), 12..19);
+        assert_eq!(both.seen(&span, 11, Some(6)), 10..15);
+        assert_eq!(both.seen(&span, 19, Some(6)), 16..20);
     }
 }

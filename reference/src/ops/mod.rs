@@ -11,7 +11,7 @@ mod rope;
 mod rounding;
 mod wide;
 
-pub(crate) use activation::{Activation, activate, gate};
+pub(crate) use activation::{Activation, Xielu, activate, gate};
 pub(crate) use attention::{AttentionShape, attend, max, softmax};
 pub(crate) use exp::{exp, exp64};
 pub(crate) use matmul::{Parallel, View, ViewMut, matmul};

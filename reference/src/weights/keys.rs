@@ -137,6 +137,15 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A number for each of `layers` layers under a key without the architecture's prefix.
+    pub(crate) fn global_floats(&self, key: &str, layers: usize) -> Result<Vec<f32>> {
+        let value = self.metadata.get(key);
+        match value.and_then(Value::as_array) {
+            Some(Array::F32(numbers)) if numbers.len() == layers => Ok(numbers.to_vec()),
+            _ => Err(self.error(format!("key {key}: {layers} numbers of type f32 expected"))),
+        }
+    }
+
     /// One flag for each layer.
     pub(crate) fn optional_flags(&self, suffix: &str, layers: usize) -> Result<Option<Vec<bool>>> {
         let Some(value) = self.metadata.arch(suffix) else {

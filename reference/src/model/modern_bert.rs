@@ -1,0 +1,68 @@
+//! ModernBERT: an encoder whose norms stand before the halves of a layer; most layers see a window on both sides
+//! and are rotated with a base of their own.
+
+use std::sync::Arc;
+
+use super::decoder::{Decoder, Layer, Mlp};
+use super::hyperparameters::{Hyperparameters, rope_settings};
+use crate::Result;
+use crate::ops::{Activation, NormKind, Rope, RopeStyle};
+use crate::weights::Loader;
+
+/// The period of layers that see everything, where the file does not say.
+const PERIOD: usize = 3;
+
+pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
+    let hyper = Hyperparameters::read(loader)?;
+    let (keys, hidden) = (&loader.keys, hyper.hidden);
+    let eps = keys.float("attention.layer_norm_epsilon")?;
+    let activation = match keys.optional_str("hidden_activation")? {
+        None | Some("gelu") => Activation::GeluErf,
+        Some("silu") => Activation::Silu,
+        Some(other) => {
+            return Err(loader.error(format!(
+                "key hidden_activation: found {other:?}, expected gelu or silu"
+            )));
+        }
+    };
+    let window = keys
+        .optional_count("attention.sliding_window")?
+        .filter(|&n| n > 0);
+    let period = keys
+        .optional_count("attention.sliding_window_pattern")?
+        .unwrap_or(PERIOD)
+        .max(1);
+    let full = rope_settings(loader, &hyper, RopeStyle::Neox)?;
+    let mut local = full.clone();
+    if let Some(base) = keys.optional_positive("rope.freq_base_swa")? {
+        local.base = f64::from(base);
+    }
+    let (full, local) = (Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local)));
+    let mut layers = Vec::new();
+    for i in 0..hyper.layers {
+        let norm = |name: &str| loader.norm(NormKind::Layer, &format!("blk.{i}.{name}"), hidden, eps);
+        let slides = window.is_some() && !i.is_multiple_of(period);
+        let rope = if slides { local.clone() } else { full.clone() };
+        let mut attention = hyper.attention(loader, i, Some(rope), hyper.usual_scale())?;
+        attention.shape.causal = false;
+        attention.shape.window = window.filter(|_| slides);
+        let dense = hyper.feed_forward_of_two(loader, i, activation, true)?;
+        // The first layer's input is normalized already.
+        let attention_norm = match loader.has(&format!("blk.{i}.attn_norm.weight")) {
+            true => Some(norm("attn_norm")?),
+            false => None,
+        };
+        let mlp_norm = norm("ffn_norm")?;
+        layers.push(Layer {
+            attention_norm,
+            ..Layer::new(mlp_norm.clone(), attention, mlp_norm, Mlp::Dense(Box::new(dense)))
+        });
+    }
+    let embedding = loader.embedding(hidden)?;
+    let output_norm = loader.norm(NormKind::Layer, "output_norm", hidden, eps)?;
+    let head = loader.head(hidden, embedding.matrix.outputs)?;
+    Ok(Decoder {
+        embedding_norm: Some(loader.norm(NormKind::Layer, "token_embd_norm", hidden, eps)?),
+        ..Decoder::new(embedding, layers, output_norm, head)
+    })
+}
