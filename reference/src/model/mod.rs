@@ -2,6 +2,7 @@
 
 mod decoder;
 mod dense;
+mod designs;
 mod hyperparameters;
 mod run;
 
@@ -34,7 +35,7 @@ pub(crate) use run::Run;
 type Build = fn(&Loader<'_>) -> Result<Decoder>;
 
 /// The architectures with graphs of their own: `general.architecture` and what builds its graph. A new one is
-/// a file beside this one and a row here, or a row of [`dense::DESIGNS`] or [`mixtures::DESIGNS`].
+/// a file beside this one and a row here, or a row of [`designs::DESIGNS`] or [`mixtures::DESIGNS`].
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("baichuan", dense::baichuan),
     ("bert", bert::build),
@@ -62,7 +63,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
 
 /// The values of `general.architecture` that [`Model`] can run.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
-    let dense = dense::DESIGNS.iter().map(|(name, _)| *name);
+    let dense = designs::DESIGNS.iter().map(|(name, _)| *name);
     let mixtures = mixtures::DESIGNS.iter().map(|(name, _)| *name);
     ARCHITECTURES
         .iter()
@@ -79,7 +80,7 @@ fn build(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> {
     if let Some((_, design)) = mixtures::DESIGNS.iter().find(|(known, _)| *known == name) {
         return Some(mixtures::build(loader, design));
     }
-    let (_, design) = dense::DESIGNS.iter().find(|(known, _)| *known == name)?;
+    let (_, design) = designs::DESIGNS.iter().find(|(known, _)| *known == name)?;
     Some(dense::build(loader, design))
 }
 

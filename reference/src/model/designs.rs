@@ -1,0 +1,383 @@
+//! The choices in which dense decoders differ: the norms, the rotation, how the two halves of a layer are put
+//! together. Each row of [`DESIGNS`] is an architecture, which [`super::dense`] builds.
+
+use crate::ops::{Activation, NormKind, RopeStyle};
+
+/// How queries and keys are normalized.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeadNorms {
+    None,
+    /// Each head, where the file has such norms.
+    Optional,
+    /// Each head.
+    Each,
+    /// Each head, after the rotation.
+    Rotated,
+    /// All heads of a token together.
+    Whole,
+}
+
+/// Where norms stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Norms {
+    /// Before each half.
+    Before,
+    /// Before each half, without weights.
+    Weightless,
+    /// After each half.
+    After,
+    /// On both sides of each half.
+    Around,
+}
+
+/// How the halves of a layer are put together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halves {
+    InSequence,
+    /// Side by side behind one norm.
+    Parallel,
+    /// Side by side; attention has a norm of its own (`attn_norm_2`) where the file has it.
+    ParallelFalcon,
+    /// Side by side behind a norm each, or in sequence, as `use_parallel_residual` says.
+    ByKey,
+    /// Side by side behind one norm where there is no `ffn_norm`, else in sequence.
+    ByNorm,
+}
+
+/// The second half's matrices.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inner {
+    Gated,
+    /// Gates and the rest in one matrix.
+    Fused,
+    Plain,
+    /// Plain, with an activation whose numbers the file has for each layer.
+    PlainXielu,
+}
+
+/// Which layers rotate and which see only a window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layers {
+    /// All rotate, all see everything.
+    Alike,
+    /// All but every n-th rotate.
+    RotateAllBut(usize),
+    /// All but every n-th see a window, and only those rotate.
+    SlidersRotate(usize),
+    /// All but every n-th see a window, if the file has one; those rotate without scaling.
+    SlidersRotatePlainly(usize),
+    /// All but every n-th see a window, if the file has one, and only those rotate then.
+    SlidersRotateIfAny(usize),
+    /// All see a window, if the file has one.
+    AllSlide,
+}
+
+/// What `logit_scale` does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogitScale {
+    Multiplies,
+    Divides,
+}
+
+/// The choices.
+#[derive(Clone, Copy)]
+pub(super) struct Design {
+    pub(super) norm: NormKind,
+    pub(super) norms: Norms,
+    /// The second half's norm.
+    pub(super) mlp_norm: &'static str,
+    pub(super) head_norms: HeadNorms,
+    pub(super) rope: Option<RopeStyle>,
+    pub(super) layers: Layers,
+    pub(super) halves: Halves,
+    pub(super) inner: Inner,
+    pub(super) activation: Activation,
+    /// Whether the embeddings are multiplied by the square root of their width.
+    pub(super) scaled_embeddings: bool,
+    pub(super) logit_scale: LogitScale,
+    /// The exponent range of ALiBi where the file does not say; zero for models without.
+    pub(super) alibi: f32,
+}
+
+/// Qwen2: the usual choices.
+pub(super) const QWEN2: Design = Design {
+    norm: NormKind::Rms,
+    norms: Norms::Before,
+    mlp_norm: "ffn_norm",
+    head_norms: HeadNorms::None,
+    rope: Some(RopeStyle::Neox),
+    layers: Layers::Alike,
+    halves: Halves::InSequence,
+    inner: Inner::Gated,
+    activation: Activation::Silu,
+    scaled_embeddings: false,
+    logit_scale: LogitScale::Multiplies,
+    alibi: 0.0,
+};
+
+const LAYER_NORMS: Design = Design {
+    norm: NormKind::Layer,
+    inner: Inner::Plain,
+    activation: Activation::Gelu,
+    ..QWEN2
+};
+
+/// Rotation of neighbouring elements (the converter reorders the rows).
+pub(super) const LLAMA_LIKE: Design = Design {
+    rope: Some(RopeStyle::Norm),
+    ..QWEN2
+};
+
+/// `general.architecture` and the choices that it stands for.
+pub(super) const DESIGNS: &[(&str, Design)] = &[
+    ("qwen2", QWEN2),
+    // Its sections of a head are all rotated by one position as long as there is only text.
+    ("qwen2vl", QWEN2),
+    (
+        "qwen3",
+        Design {
+            head_norms: HeadNorms::Each,
+            ..QWEN2
+        },
+    ),
+    // Its sections too; what an image encoder adds to the first layers is nothing where there is no image.
+    (
+        "qwen3vl",
+        Design {
+            head_norms: HeadNorms::Each,
+            ..QWEN2
+        },
+    ),
+    (
+        "jais2",
+        Design {
+            activation: Activation::SquaredRelu,
+            ..LAYER_NORMS
+        },
+    ),
+    (
+        "apertus",
+        Design {
+            head_norms: HeadNorms::Each,
+            inner: Inner::PlainXielu,
+            ..QWEN2
+        },
+    ),
+    (
+        "seed_oss",
+        Design {
+            mlp_norm: "post_attention_norm",
+            ..QWEN2
+        },
+    ),
+    (
+        "gemma",
+        Design {
+            activation: Activation::Gelu,
+            scaled_embeddings: true,
+            ..QWEN2
+        },
+    ),
+    (
+        "phi2",
+        Design {
+            halves: Halves::Parallel,
+            ..LAYER_NORMS
+        },
+    ),
+    (
+        "phi3",
+        Design {
+            inner: Inner::Fused,
+            layers: Layers::AllSlide,
+            ..QWEN2
+        },
+    ),
+    (
+        "gpt2",
+        Design {
+            rope: None,
+            ..LAYER_NORMS
+        },
+    ),
+    (
+        "starcoder",
+        Design {
+            rope: None,
+            ..LAYER_NORMS
+        },
+    ),
+    (
+        "gptneox",
+        Design {
+            halves: Halves::ByKey,
+            activation: Activation::GeluErf,
+            ..LAYER_NORMS
+        },
+    ),
+    ("starcoder2", LAYER_NORMS),
+    (
+        "falcon",
+        Design {
+            halves: Halves::ParallelFalcon,
+            activation: Activation::GeluErf,
+            ..LAYER_NORMS
+        },
+    ),
+    (
+        "bloom",
+        Design {
+            rope: None,
+            alibi: 8.0,
+            ..LAYER_NORMS
+        },
+    ),
+    (
+        "mpt",
+        Design {
+            rope: None,
+            alibi: 0.0,
+            activation: Activation::GeluErf,
+            ..LAYER_NORMS
+        },
+    ),
+    (
+        "nemotron",
+        Design {
+            activation: Activation::SquaredRelu,
+            ..LAYER_NORMS
+        },
+    ),
+    (
+        "stablelm",
+        Design {
+            norm: NormKind::Layer,
+            halves: Halves::ByNorm,
+            head_norms: HeadNorms::Optional,
+            ..QWEN2
+        },
+    ),
+    (
+        "command-r",
+        Design {
+            norm: NormKind::Layer,
+            halves: Halves::Parallel,
+            head_norms: HeadNorms::Optional,
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "cohere2",
+        Design {
+            norm: NormKind::Layer,
+            halves: Halves::Parallel,
+            layers: Layers::SlidersRotate(4),
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "olmo",
+        Design {
+            norm: NormKind::Layer,
+            norms: Norms::Weightless,
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "olmo2",
+        Design {
+            norms: Norms::After,
+            head_norms: HeadNorms::Whole,
+            layers: Layers::SlidersRotatePlainly(4),
+            ..QWEN2
+        },
+    ),
+    ("internlm2", LLAMA_LIKE),
+    (
+        "smollm3",
+        Design {
+            layers: Layers::RotateAllBut(4),
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "arcee",
+        Design {
+            inner: Inner::Plain,
+            activation: Activation::SquaredRelu,
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "granite",
+        Design {
+            logit_scale: LogitScale::Divides,
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "glm4",
+        Design {
+            norms: Norms::Around,
+            inner: Inner::Fused,
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "chatglm",
+        Design {
+            inner: Inner::Fused,
+            ..LLAMA_LIKE
+        },
+    ),
+    ("exaone", QWEN2),
+    (
+        "exaone4",
+        Design {
+            norms: Norms::After,
+            head_norms: HeadNorms::Each,
+            layers: Layers::SlidersRotateIfAny(4),
+            ..QWEN2
+        },
+    ),
+    (
+        "hunyuan-dense",
+        Design {
+            head_norms: HeadNorms::Rotated,
+            ..QWEN2
+        },
+    ),
+    ("ernie4_5", LLAMA_LIKE),
+    ("xverse", LLAMA_LIKE),
+    (
+        "minicpm",
+        Design {
+            logit_scale: LogitScale::Divides,
+            ..LLAMA_LIKE
+        },
+    ),
+    (
+        "orion",
+        Design {
+            norm: NormKind::Layer,
+            ..QWEN2
+        },
+    ),
+    ("codeshell", LAYER_NORMS),
+    (
+        "refact",
+        Design {
+            rope: None,
+            alibi: 8.0,
+            ..QWEN2
+        },
+    ),
+    ("pangu-embedded", QWEN2),
+    (
+        "maincoder",
+        Design {
+            head_norms: HeadNorms::Rotated,
+            ..LLAMA_LIKE
+        },
+    ),
+];
