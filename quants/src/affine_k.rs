@@ -2,7 +2,7 @@
 
 use crate::block::Half;
 use crate::kernel::Kernel;
-use crate::levels::build;
+use crate::levels::{build, each};
 use crate::round::nearest_int;
 use crate::search::{
     AffineFit, Candidates, IMPORTANCE_CANDIDATES, error_weights, largest, refine_affine, sum, sums_of_squares,
@@ -120,8 +120,8 @@ pub(crate) fn encode<K: Kernel>(
 /// Errors are weighted with the weights' magnitudes above the sub-block's root mean square.
 #[inline(always)]
 fn plain_weights(x: &[f32; 256]) -> [f32; 256] {
-    let sums = sums_of_squares::<8>(x, 32);
-    build(|i| (sums[i / 32] / 32.0).sqrt() + x[i].abs())
+    let magnitudes = each(&sums_of_squares::<8>(x, 32), |sum| (sum / 32.0).sqrt());
+    build(|i| magnitudes[i / 32] + x[i].abs())
 }
 
 /// Scales and minima are rounded to 64 steps of the largest.

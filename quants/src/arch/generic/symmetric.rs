@@ -250,8 +250,8 @@ pub(super) fn descend<L: Lanes, const N: usize>(
     for round in 0..5 {
         let mut still_open = 0;
         for first in (0..count).step_by(L::COUNT) {
-            let group = open;
-            let group = &group[first..count.min(first + L::COUNT)];
+            let places = first..count.min(first + L::COUNT);
+            let group = &open[places.clone()];
             // What fills up the lanes is zero, in which nothing moves.
             let mut rows = [[0.0; N]; MOST_LANES];
             for (row, &i) in rows.iter_mut().zip(group) {
@@ -292,7 +292,8 @@ pub(super) fn descend<L: Lanes, const N: usize>(
             descent.sum_xl.store(&mut lanes_xl[..L::COUNT]);
             descent.sum_l2.store(&mut lanes_l2[..L::COUNT]);
             let moved = L::bits(moved);
-            for (lane, &i) in group.iter().enumerate() {
+            for (lane, place) in places.enumerate() {
+                let i = open[place];
                 levels[i] = stored[lane];
                 sums_xl[i] = lanes_xl[lane];
                 sums_l2[i] = lanes_l2[lane];
