@@ -57,9 +57,7 @@ def fixture(case, out, architectures, sources):
         model_dir.mkdir()
         model = None
         if case.tensors is not None:
-            config = architectures.SMALL | dict(vocab_size=size) | case.config
-            config = {key: value for key, value in config.items() if value is not None}
-            config |= dict(architectures=[case.architecture]) | case.file
+            config = architectures.described(case, size)
             shapes = case.tensors(config)
         else:
             changes = architectures.configuration(case, size)
@@ -94,7 +92,7 @@ def fixture(case, out, architectures, sources):
         digest = hashlib.sha256((folder / "stock-f32.gguf").read_bytes()).hexdigest()
         logits = None
         if case.logits or case.pooling:
-            if model is not None:
+            if model is not None and not case.stock:
                 if case.mmproj or "vision_config" in case.config:
                     # Saved under other names than the modules have.
                     model = type(model).from_pretrained(model_dir, attn_implementation="eager").float().eval()

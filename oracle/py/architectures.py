@@ -64,6 +64,8 @@ class Case:
     auto: str = "AutoModelForCausalLM"
     logits: bool = True
     """Whether the forward pass is compared (transformers' logits)."""
+    stock: bool = False
+    """Whether stock llama.cpp's logits are compared although transformers has the class."""
     more: object = None
     """A function from the saved tensors and the configuration to tensors that the file has besides."""
     prune: tuple = ()
@@ -170,8 +172,9 @@ CASES = [
     Case("phi3", "phi3", "spm", dict(pad_token_id=0, sliding_window=5)),
     Case("phi3-longrope", "phi3", "spm", LONG | dict(pad_token_id=0)),
     Case("phi3-phi4", "phi3", "gpt2", dict(pad_token_id=0), file=dict(sliding_window=None)),
-    Case("phimoe", "phimoe", "spm", EXPERTS | dict(original_max_position_embeddings=256),
-         architecture="PhiMoEForCausalLM", logits=False, file=dict(original_max_position_embeddings=256)),
+    Case("phimoe", "phimoe", "spm", EXPERTS | dict(original_max_position_embeddings=256, attention_bias=True,
+                                                   lm_head_bias=True),
+         architecture="PhiMoEForCausalLM", stock=True, file=dict(original_max_position_embeddings=256)),
     Case("gpt2", "gpt2", "gpt2", gpt(), file=dict(n_ctx=256), dtype="float16"),
     Case("starcoder", "gpt_bigcode", "gpt2", gpt()),
     Case("gptneox", "gpt_neox", "gpt2", dict(rotary_pct=0.5)),
@@ -319,7 +322,8 @@ def lacking(name, architecture, tensors, tokenizer="spm", config=None, **more):
     """A case of a class that transformers lacks."""
     file = dict(bos_token_id=1, eos_token_id=2, rms_norm_eps=1e-5)
     fields = {key: more.pop(key) for key in ("logits", "pooling") if key in more}
-    if fields:
+    fields |= {key: more.pop(key) for key in ("dtype", "mmproj") if key in more}
+    if "logits" in fields:
         file, config = {}, config | dict.fromkeys(SMALL)
     return Case(name, "", tokenizer, config or {}, architecture=architecture, tensors=tensors, file=file | more, **fields)
 
@@ -400,6 +404,26 @@ CASES += [
 ]
 
 
+QWEN3_5 = dict(num_hidden_layers=4, layer_types=["linear_attention"] * 3 + ["full_attention"], head_dim=32,
+               linear_num_key_heads=2, linear_num_value_heads=6, linear_key_head_dim=16, linear_value_head_dim=16,
+               linear_conv_kernel_dim=4, mtp_num_hidden_layers=1, rms_norm_eps=1e-6, full_attention_interval=4,
+               rope_parameters=dict(rope_theta=1e6, rope_type="default", mrope_section=[2, 1, 1],
+                                    mrope_interleaved=True, partial_rotary_factor=0.25))
+QWEN3_5_MOE = QWEN3_5 | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+                             shared_expert_intermediate_size=48)
+CASES += [
+    lacking("qwen35", "Qwen3_5ForCausalLM", checkpoints.qwen3_5, "gpt2", QWEN3_5, rms_norm_eps=1e-6,
+            model_type="qwen3_5_text"),
+    lacking("qwen35-image", "Qwen3_5ForConditionalGeneration", checkpoints.inside(checkpoints.qwen3_5), "gpt2",
+            dict(text_config=QWEN3_5 | dict(rope_parameters=dict(rope_theta=1e6, partial_rotary_factor=0.25))),
+            model_type="qwen3_5", dtype="bfloat16"),
+    lacking("qwen35moe", "Qwen3_5MoeForCausalLM", checkpoints.qwen3_5, "gpt2", QWEN3_5_MOE, rms_norm_eps=1e-6,
+            model_type="qwen3_5_moe_text"),
+    lacking("qwen35moe-image", "Qwen3_5MoeForConditionalGeneration", checkpoints.inside(checkpoints.qwen3_5), "gpt2",
+            dict(text_config=QWEN3_5_MOE | dict(linear_num_value_heads=2)), model_type="qwen3_5_moe"),
+]
+
+
 def add_tokenizer(case, tokenizers, model):
     """Puts the case's tokenizer beside the model."""
     if case.tokenizer == "spm_plain":
@@ -467,6 +491,15 @@ def configuration(case, size):
     return whole(case.config)
 
 
+def described(case, size):
+    """config.json of a case whose tensors are described."""
+    def whole(changes):
+        return {k: v for k, v in (SMALL | dict(vocab_size=size) | changes).items() if v is not None}
+    config = case.config
+    config = config | dict(text_config=whole(config["text_config"])) if "text_config" in config else whole(config)
+    return config | dict(architectures=[case.architecture]) | case.file
+
+
 def make(case, tokenizers, folder):
     """Writes the model directory and the logits."""
     import torch
@@ -481,12 +514,11 @@ def make(case, tokenizers, folder):
     torch.manual_seed(sum(case.name.encode()))
     ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]])
     if case.tensors is not None:
-        config = {k: v for k, v in (SMALL | dict(vocab_size=size) | case.config).items() if v is not None}
+        config = described(case, size)
         made = {name: torch.randn(shape) * 0.1 + (1.0 if "norm" in name or "ln_" in name else 0.0)
                 for name, shape in case.tensors(config).items()}
         made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
         save_file(made, model_dir / "model.safetensors")
-        config |= dict(architectures=[case.architecture]) | case.file
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
         return
     config = transformers.CONFIG_MAPPING[case.model_type](**configuration(case, size))
@@ -497,7 +529,7 @@ def make(case, tokenizers, folder):
             if parameter is not None and parameter.dim() == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
         model.to(getattr(torch, case.dtype)).save_pretrained(model_dir)
-        if case.logits:
+        if case.logits and not case.stock:
             # What is compared are the weights as they are stored, computed in f32.
             model.float()(ids, use_cache=False).logits[0].numpy().astype("<f4").tofile(folder / "logits")
         if case.pooling:
@@ -650,13 +682,13 @@ def main():
             if case.tensors is not None and case.pooling:
                 add_pooling(case, folder / "model")
             stock(folder, kinds)
-            if case.tensors is not None and case.logits:
+            if case.stock or case.tensors is not None and case.logits:
                 stock_logits(folder)
             elif case.tensors is not None:
                 stock_embedding(folder)
             if case.tokenizer in TOKENIZED:
                 stock_ids(folder, a.sources)
-        except Exception:
+        except (Exception, SystemExit):
             failed.append(case.name)
             traceback.print_exc()
         print(f"made {case.name} in {time.time() - start:.1f} s", flush=True)

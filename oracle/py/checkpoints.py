@@ -236,3 +236,56 @@ def chatglm(c):
                 b + "self_attention.dense.weight": (h, q), b + "mlp.dense_h_to_4h.weight": (2 * f, h),
                 b + "mlp.dense_4h_to_h.weight": (h, f)}
     return out
+
+
+def inside(tensors, vision=None):
+    """The text model as a part of another, under `language_model`, beside an image encoder's tensors."""
+    def both(c):
+        text = tensors(c["text_config"])
+        out = {k.replace("model.", "model.language_model.", 1) if k.startswith("model.") else k: v
+               for k, v in text.items()}
+        return out | (vision(c["vision_config"]) if vision else {})
+    return both
+
+
+def stacked_experts(c, base):
+    """The second half of a mixture with all experts in one tensor, and a gated shared one."""
+    h, inner, shared = c["hidden_size"], c["moe_intermediate_size"], c["shared_expert_intermediate_size"]
+    n = c["num_experts"]
+    return {base + "gate.weight": (n, h), base + "experts.gate_up_proj": (n, 2 * inner, h),
+            base + "experts.down_proj": (n, h, inner), base + "shared_expert_gate.weight": (1, h),
+            base + "shared_expert.gate_proj.weight": (shared, h), base + "shared_expert.up_proj.weight": (shared, h),
+            base + "shared_expert.down_proj.weight": (h, shared)}
+
+
+def qwen3_5(c):
+    h, f, q, kv, dim = sizes(c)
+    keys = c["linear_num_key_heads"] * c["linear_key_head_dim"]
+    heads = c["linear_num_value_heads"]
+    values, width = heads * c["linear_value_head_dim"], c["linear_conv_kernel_dim"]
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.norm.weight": (h,),
+           "lm_head.weight": (c["vocab_size"], h)}
+
+    def block(b, attends):
+        made = {b + "input_layernorm.weight": (h,), b + "post_attention_layernorm.weight": (h,)}
+        if attends:
+            a = b + "self_attn."
+            made |= {a + "q_proj.weight": (2 * q, h), a + "k_proj.weight": (kv, h), a + "v_proj.weight": (kv, h),
+                     a + "o_proj.weight": (h, q), a + "q_norm.weight": (dim,), a + "k_norm.weight": (dim,)}
+        else:
+            a = b + "linear_attn."
+            made |= {a + "in_proj_qkv.weight": (2 * keys + values, h), a + "in_proj_z.weight": (values, h),
+                     a + "in_proj_b.weight": (heads, h), a + "in_proj_a.weight": (heads, h),
+                     a + "conv1d.weight": (2 * keys + values, 1, width), a + "A_log": (heads,),
+                     a + "dt_bias": (heads,), a + "norm.weight": (c["linear_value_head_dim"],),
+                     a + "out_proj.weight": (h, values)}
+        if "num_experts" in c:
+            return made | stacked_experts(c, b + "mlp.")
+        return made | {b + "mlp.gate_proj.weight": (f, h), b + "mlp.up_proj.weight": (f, h),
+                       b + "mlp.down_proj.weight": (h, f)}
+
+    for i, kind in enumerate(c["layer_types"]):
+        out |= block(f"model.layers.{i}.", kind == "full_attention")
+    return out | block("mtp.layers.0.", True) | {
+        "mtp.fc.weight": (h, 2 * h), "mtp.norm.weight": (h,), "mtp.pre_fc_norm_embedding.weight": (h,),
+        "mtp.pre_fc_norm_hidden.weight": (h,)}

@@ -24,6 +24,25 @@ pub(super) const EXPERTS: &[Rule] = &[
     ),
 ];
 
+/// All experts of a layer in one tensor, gates before the rest.
+pub(super) const STACKED_EXPERTS: &[Rule] = &[
+    rule(
+        "model.layers.{}.mlp.experts.down_proj",
+        "blk.{}.ffn_down_exps",
+        Transform::Stack,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "blk.{}.ffn_gate_exps",
+        Transform::FirstHalf,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "blk.{}.ffn_up_exps",
+        Transform::SecondHalf,
+    ),
+];
+
 /// What every token goes through beside its experts.
 pub(super) const SHARED_EXPERTS: &[Rule] = &[
     copy(

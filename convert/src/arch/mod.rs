@@ -48,6 +48,7 @@ mod qwen2;
 mod qwen2moe;
 mod qwen2vl;
 mod qwen3;
+mod qwen3_5;
 mod qwen3next;
 mod qwen3vl;
 mod rope;
@@ -226,6 +227,8 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &dbrx::DBRX,
     &granite_hybrid::GRANITE_HYBRID,
     &qwen3next::QWEN3NEXT,
+    &qwen3_5::QWEN3_5,
+    &qwen3_5::QWEN3_5_MOE,
     &ernie::ERNIE4_5,
     &ernie::ERNIE4_5_MOE,
     &hybrid::JAMBA,

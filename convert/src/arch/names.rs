@@ -27,6 +27,8 @@ pub(crate) enum Transform {
     PermuteKey,
     /// Some of the rows, or all in another order. The function gets the number of stored rows.
     Rows(fn(&Hparams, u64) -> Result<Rows>),
+    /// The same of a convolution of channels by themselves, without the dimension of 1 between channels and width.
+    Channels(fn(&Hparams, u64) -> Result<Rows>),
     /// Columns become rows (weights that are stored as inputs x outputs).
     Transpose,
     /// One is added to every element (norms that are stored as their distance from one).

@@ -1,6 +1,7 @@
 //! The mixture-of-experts models of Qwen2 and Qwen3.
 
-use super::names::{Rule, Transform, copy, rule};
+use super::experts::{EXPERTS, STACKED_EXPERTS};
+use super::names::{DECODER, HEAD_NORMS, Rule, copy};
 use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, common};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -8,7 +9,7 @@ use crate::tokenizer::{VocabKind, VocabRequest};
 pub(super) static QWEN2MOE: Architecture = Architecture {
     gguf: "qwen2moe",
     classes: &[class("Qwen2MoeForCausalLM")],
-    rules: &[RULES],
+    rules: &[DECODER, HEAD_NORMS, EXPERTS, STACKED_EXPERTS, SHARED_EXPERT],
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
     model_types: &[&QWEN2MOE_TYPE],
@@ -18,29 +19,15 @@ pub(super) static QWEN2MOE: Architecture = Architecture {
 pub(super) static QWEN3MOE: Architecture = Architecture {
     gguf: "qwen3moe",
     classes: &[class("Qwen3MoeForCausalLM")],
-    rules: &[RULES],
+    rules: &[DECODER, HEAD_NORMS, EXPERTS, STACKED_EXPERTS, SHARED_EXPERT],
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
     model_types: &[&QWEN3MOE_TYPE],
     ..PLAIN
 };
 
-const RULES: &[Rule] = &[
-    copy("model.embed_tokens", "token_embd"),
-    copy("model.norm", "output_norm"),
-    copy("lm_head", "output"),
-    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
-    copy("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"),
-    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
-    copy("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"),
-    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
-    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
-    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
-    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
+/// What every token goes through beside its experts, and its gate.
+pub(super) const SHARED_EXPERT: &[Rule] = &[
     copy(
         "model.layers.{}.mlp.shared_expert_gate",
         "blk.{}.ffn_gate_inp_shexp",
@@ -53,36 +40,6 @@ const RULES: &[Rule] = &[
     copy(
         "model.layers.{}.mlp.shared_expert.down_proj",
         "blk.{}.ffn_down_shexp",
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.down_proj",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.gate_proj",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.up_proj",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.down_proj",
-        "blk.{}.ffn_down_exps",
-        Transform::Stack,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_gate_exps",
-        Transform::FirstHalf,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_up_exps",
-        Transform::SecondHalf,
     ),
 ];
 

@@ -4,6 +4,7 @@ use super::experts::{EXPERTS, PREDICTING};
 use super::mamba::{negative_exp, squeezed};
 use super::moe::rotated;
 use super::names::{DECODER, Rule, Transform, copy, exact, rule};
+use super::qwen2moe::SHARED_EXPERT;
 use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, common};
 use crate::Result;
 
@@ -22,7 +23,7 @@ pub(super) static QWEN3NEXT: Architecture = Architecture {
 };
 
 /// Norms are stored as their distance from one.
-const NORMS: &[Rule] = &[
+pub(super) const NORMS: &[Rule] = &[
     rule("model.norm", "output_norm", Transform::AddOne),
     rule(
         "model.layers.{}.input_layernorm",
@@ -84,23 +85,6 @@ const DELTA_NET: &[Rule] = &[
     copy("model.layers.{}.linear_attn.out_proj", "blk.{}.ssm_out"),
 ];
 
-/// What every token goes through beside its experts, and its gate.
-const SHARED_EXPERT: &[Rule] = &[
-    copy(
-        "model.layers.{}.mlp.shared_expert_gate",
-        "blk.{}.ffn_gate_inp_shexp",
-    ),
-    copy(
-        "model.layers.{}.mlp.shared_expert.gate_proj",
-        "blk.{}.ffn_gate_shexp",
-    ),
-    copy("model.layers.{}.mlp.shared_expert.up_proj", "blk.{}.ffn_up_shexp"),
-    copy(
-        "model.layers.{}.mlp.shared_expert.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
-];
-
 /// Rows that a key head has in the fused matrix: (groups, key rows, value rows), stored group by group as
 /// query, key, values, gates.
 fn group(hp: &Hparams) -> Result<(u64, u64, u64)> {
@@ -140,7 +124,7 @@ fn predicting_layer(name: &str) -> Option<u32> {
     rest.split('.').next()?.parse().ok()
 }
 
-fn more_blocks(hp: &Hparams, names: &mut dyn Iterator<Item = &str>) -> Result<u32> {
+pub(super) fn more_blocks(hp: &Hparams, names: &mut dyn Iterator<Item = &str>) -> Result<u32> {
     if let Some(n) = hp.opt_u32(&["mtp_num_hidden_layers"])?.filter(|&n| n > 0) {
         return Ok(n);
     }
@@ -149,7 +133,7 @@ fn more_blocks(hp: &Hparams, names: &mut dyn Iterator<Item = &str>) -> Result<u3
 }
 
 /// Heads that predict further tokens become blocks after the others.
-fn canonical(hp: &Hparams, name: String) -> Option<String> {
+pub(super) fn canonical(hp: &Hparams, name: String) -> Option<String> {
     let Some(rest) = name
         .strip_prefix("model.mtp.")
         .or_else(|| name.strip_prefix("mtp."))
@@ -172,7 +156,7 @@ fn canonical(hp: &Hparams, name: String) -> Option<String> {
     Some(format!("model.layers.{blocks}.{inner}.{suffix}"))
 }
 
-fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     keys.set_some(
         "expert_feed_forward_length",

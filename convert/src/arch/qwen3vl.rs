@@ -1,7 +1,7 @@
 //! Qwen3-VL, dense and mixture of experts, the text model.
 
 use super::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, qwen2, qwen2moe};
+use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, qwen2, qwen2moe, qwen3};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -69,17 +69,8 @@ fn deep_layers(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 static QWEN3VL_TYPE: ModelType = ModelType {
     name: "qwen3_vl_text",
-    defaults: &[
-        ("vocab_size", Default::Int(151936)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(22016)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(32)),
-        ("head_dim", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(128000)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-    ],
+    extends: Some(&qwen3::QWEN3_TYPE),
+    defaults: &[("max_position_embeddings", Default::Int(128000))],
     rope_theta: 5000000.0,
     ..ModelType::BLANK
 };
@@ -93,11 +84,11 @@ static QWEN3VL_MOE_TYPE: ModelType = ModelType {
         ("num_hidden_layers", Default::Int(24)),
         ("num_attention_heads", Default::Int(16)),
         ("num_key_value_heads", Default::Int(16)),
-        ("max_position_embeddings", Default::Int(128000)),
         ("rms_norm_eps", Default::Float(1e-6)),
         ("moe_intermediate_size", Default::Int(1408)),
         ("num_experts_per_tok", Default::Int(4)),
         ("num_experts", Default::Int(60)),
+        ("max_position_embeddings", Default::Int(128000)),
         ("norm_topk_prob", Default::Bool(true)),
     ],
     derives_head_dim: true,

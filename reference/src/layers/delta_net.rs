@@ -1,11 +1,22 @@
-//! Gated delta nets, as Qwen3-Next has them.
+//! Gated delta nets, as Qwen3-Next and Qwen3.5 have them.
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{Activation, Matrix, Norm, activate, convolve, delta_rule, exp, gate, sigmoid, softplus};
+use crate::ops::{Activation, DeltaRule, Matrix, Norm, activate, convolve, exp, gate, sigmoid, softplus};
 
 use super::latent::copy_head;
 use super::{Convolution, Linear};
+
+/// What makes the strengths of the values' corrections, and what makes the decays, and which key head a value head
+/// goes with.
+#[derive(Clone, Debug)]
+pub(crate) enum Strengths {
+    /// In one matrix, for each key head the strengths of its values, then their decays; the values of a key head
+    /// follow one another.
+    ByKeyHead(Linear),
+    /// In two; value heads go with the key heads in turn.
+    InTurn { beta: Linear, alpha: Linear },
+}
 
 /// Linear attention whose state forgets and corrects itself.
 #[derive(Clone, Debug)]
@@ -13,8 +24,7 @@ pub(crate) struct DeltaNet {
     /// Makes all queries, all keys and all values.
     pub(crate) input: Linear,
     pub(crate) gates: Linear,
-    /// For each key head, the strengths of its values' corrections, then what their decays are made from.
-    pub(crate) strengths: Linear,
+    pub(crate) strengths: Strengths,
     pub(crate) convolution: Convolution,
     pub(crate) a: Vec<f32>,
     pub(crate) step_bias: Vec<f32>,
@@ -42,7 +52,6 @@ impl DeltaNet {
         let (keys, values) = (key_heads * key_len, value_heads * value_len);
         let all = self.input.forward(run, x)?;
         let z = self.gates.forward(run, x)?;
-        let strengths = self.strengths.forward(run, x)?;
         let mut mixed = run.scratch.take(x.rows, all.cols);
         convolve(
             &all,
@@ -64,33 +73,24 @@ impl DeltaNet {
         to_unit_length(&mut q, key_len, 1.0 / (key_len as f32).sqrt());
         to_unit_length(&mut k, key_len, 1.0);
 
-        let share = value_heads / key_heads;
-        let mut beta = run.scratch.take(x.rows, value_heads);
-        let mut decay = run.scratch.take(x.rows, value_heads);
-        for (row, made) in strengths.data.chunks_exact(strengths.cols).enumerate() {
-            for head in 0..value_heads {
-                let base = head / share * 2 * share + head % share;
-                let at = row * value_heads + head;
-                beta.data[at] = sigmoid(made[base]);
-                let step = softplus(made[base + share] + self.step_bias[head]);
-                decay.data[at] = exp(self.a[head] * step);
+        let (mut beta, mut decay) = self.strengths.forward(run, x, key_heads)?;
+        beta.data.iter_mut().for_each(|x| *x = sigmoid(*x));
+        for row in decay.data.chunks_exact_mut(value_heads) {
+            for ((x, bias), a) in row.iter_mut().zip(&self.step_bias).zip(&self.a) {
+                *x = exp(a * softplus(*x + bias));
             }
         }
         let mut y = run.scratch.take(x.rows, values);
-        delta_rule(
-            &q,
-            &k,
-            &v,
-            &decay,
-            &beta,
-            (key_len, value_len),
-            &mut y,
-            &run.windows,
-        );
+        let rule = DeltaRule {
+            key_len,
+            value_len,
+            in_turn: matches!(self.strengths, Strengths::InTurn { .. }),
+        };
+        rule.apply(&q, &k, &v, &decay, &beta, &mut y, &run.windows);
         self.norm.apply(&mut y);
         gate(Activation::Silu, &z.data, &mut y.data);
         let out = self.output.forward(run, &y)?;
-        for m in [all, z, strengths, mixed, q, k, v, beta, decay, y] {
+        for m in [all, z, mixed, q, k, v, beta, decay, y] {
             run.scratch.give(m);
         }
         Ok(out)
@@ -101,7 +101,30 @@ impl DeltaNet {
     }
 }
 
-fn to_unit_length(x: &mut Matrix, len: usize, scale: f32) {
+impl Strengths {
+    /// Before their functions: strengths, and what decays are made from, one number for each value head.
+    fn forward(&self, run: &mut Run<'_>, x: &Matrix, key_heads: usize) -> Result<(Matrix, Matrix)> {
+        let linear = match self {
+            Self::InTurn { beta, alpha } => return Ok((beta.forward(run, x)?, alpha.forward(run, x)?)),
+            Self::ByKeyHead(linear) => linear,
+        };
+        let both = linear.forward(run, x)?;
+        let heads = both.cols / 2;
+        let share = heads / key_heads;
+        let mut beta = run.scratch.take(x.rows, heads);
+        let mut alpha = run.scratch.take(x.rows, heads);
+        for key_head in 0..key_heads {
+            let (from, to) = (2 * key_head * share, key_head * share);
+            copy_head(&both, from, &mut beta, to, share);
+            copy_head(&both, from + share, &mut alpha, to, share);
+        }
+        run.scratch.give(both);
+        Ok((beta, alpha))
+    }
+}
+
+/// Brings each head of `len` elements to the length `scale`.
+pub(super) fn to_unit_length(x: &mut Matrix, len: usize, scale: f32) {
     for head in x.data.chunks_exact_mut(len) {
         let sum: f32 = head.iter().map(|x| x * x).sum();
         let factor = scale / (sum + EPSILON).sqrt();

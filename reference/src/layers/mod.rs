@@ -12,7 +12,7 @@ mod mixture;
 mod short_convolution;
 
 pub(crate) use attention::{Attention, Projections};
-pub(crate) use delta_net::DeltaNet;
+pub(crate) use delta_net::{DeltaNet, Strengths};
 pub(crate) use embedding::Embedding;
 pub(crate) use feed_forward::{FeedForward, Gate};
 pub(crate) use latent::{LatentAttention, LatentQuery};

@@ -1,5 +1,5 @@
 //! Attention in some layers (or beside something else in all): Jamba, Falcon-H1, Granite's hybrids, LFM2,
-//! Qwen3-Next.
+//! Qwen3-Next, Qwen3.5.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::hyperparameters::{Hyperparameters, gated, rope};
 use super::mamba::{convolution, mamba, mamba2};
 use super::mixtures::mixture;
 use crate::Result;
-use crate::layers::{Attention, DeltaNet, Mixer, Projections, Scoring, ShortConvolution};
+use crate::layers::{Attention, DeltaNet, Mixer, Projections, Scoring, ShortConvolution, Strengths};
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
 
@@ -201,13 +201,14 @@ pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
     b.decoder(layers, "token_embd_norm")
 }
 
-/// Gated delta nets in three layers of four, gated attention in the fourth.
+/// Gated delta nets in three layers of four, gated attention in the fourth. Qwen3.5 turns the sections of a head by one
+/// position as long as there is only text.
 pub(super) fn qwen3next(loader: &Loader<'_>) -> Result<Decoder> {
     let b = Builder::new(loader)?;
     let rope = b.rope(RopeStyle::Neox)?;
     let mut layers = Vec::new();
     for i in 0..b.hyper.layers {
-        let mixer = match b.has(i, "ssm_ba") {
+        let mixer = match b.has(i, "ssm_conv1d") {
             true => Mixer::DeltaNet(Box::new(delta_net(&b, i)?)),
             false => gated_attention(&b, i, rope.clone())?.into(),
         };
@@ -269,10 +270,17 @@ fn delta_net(b: &Builder<'_, '_>, layer: usize) -> Result<DeltaNet> {
         ))
     })?;
     let value_len = values / value_heads;
+    let strengths = match b.has(layer, "ssm_ba") {
+        true => Strengths::ByKeyHead(loader.linear(&base("ssm_ba"), hidden, 2 * value_heads)?),
+        false => Strengths::InTurn {
+            beta: loader.linear(&base("ssm_beta"), hidden, value_heads)?,
+            alpha: loader.linear(&base("ssm_alpha"), hidden, value_heads)?,
+        },
+    };
     Ok(DeltaNet {
         input: loader.linear(&base("attn_qkv"), hidden, mixed)?,
         gates: loader.linear(&base("attn_gate"), hidden, values)?,
-        strengths: loader.linear(&base("ssm_ba"), hidden, 2 * value_heads)?,
+        strengths,
         convolution: convolution(loader, &base("ssm_conv1d"), width, mixed)?,
         a: loader.vector(&base("ssm_a"), value_heads)?,
         step_bias: loader.vector(&base("ssm_dt.bias"), value_heads)?,

@@ -112,6 +112,14 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             ..USUAL
         },
     ),
+    // As stock llama.cpp computes it: without the mean and the sparse mixer of the published model.
+    (
+        "phimoe",
+        Design {
+            normalize: Normalize::Always,
+            ..USUAL
+        },
+    ),
     (
         "granitemoe",
         Design {

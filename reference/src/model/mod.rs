@@ -58,6 +58,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("qwen2moe", qwen2moe::build),
     ("qwen3moe", qwen3moe::build),
     ("qwen3vlmoe", qwen3moe::build),
+    ("qwen35", hybrids::qwen3next),
+    ("qwen35moe", hybrids::qwen3next),
     ("qwen3next", hybrids::qwen3next),
 ];
 

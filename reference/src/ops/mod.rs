@@ -17,7 +17,7 @@ pub(crate) use exp::{exp, exp64};
 pub(crate) use matmul::{Parallel, View, ViewMut, matmul};
 pub(crate) use matrix::{Matrix, Scratch};
 pub(crate) use norm::{Norm, NormKind};
-pub(crate) use recurrence::{StateSpace, convolve, delta_rule, scan, sigmoid, softplus};
+pub(crate) use recurrence::{DeltaRule, StateSpace, convolve, scan, sigmoid, softplus};
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
 pub use rounding::Rounding;
 pub(crate) use wide::wide;

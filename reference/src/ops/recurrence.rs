@@ -126,47 +126,67 @@ pub(crate) fn scan(
     });
 }
 
-/// The gated delta rule ("Gated Delta Networks", 2024): `S = g S; S += k (beta (v - S k)); y = S q` for each
-/// value head. `q` and `k` rows of key heads of `key_len`, `v` rows of value heads of `value_len`; `g` and
-/// `beta` one number for each value head.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "one layer's operands, called from one place"
-)]
-pub(crate) fn delta_rule(
-    q: &Matrix,
-    k: &Matrix,
-    v: &Matrix,
-    g: &Matrix,
-    beta: &Matrix,
-    (key_len, value_len): (usize, usize),
-    out: &mut Matrix,
-    windows: &[Range<usize>],
-) {
-    let share = (v.cols / value_len) / (k.cols / key_len);
-    // One element of the value sees one column of the state, which no other sees.
-    by_channel(out, windows, |channel, window, values| {
-        let head = channel / value_len;
-        let key_head = head / share;
-        let mut state = vec![0f32; key_len];
-        for (t, y) in window.clone().zip(values) {
-            let key = &k.data[t * k.cols + key_head * key_len..][..key_len];
-            let query = &q.data[t * q.cols + key_head * key_len..][..key_len];
-            let decay = g.data[t * g.cols + head];
-            let mut known = 0.0;
-            for (s, k) in state.iter_mut().zip(key) {
-                *s *= decay;
-                known += *s * k;
+/// The gated delta rule ("Gated Delta Networks", 2024; "Kimi Linear", 2025): `S = g S; S += k (beta (v - S k)); y = S
+/// q` for each value head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeltaRule {
+    pub(crate) key_len: usize,
+    pub(crate) value_len: usize,
+    /// Whether value heads go with the key heads in turn; else the values of a key head follow one another.
+    pub(crate) in_turn: bool,
+}
+
+impl DeltaRule {
+    /// `q` and `k` rows of key heads, `v` and `out` rows of value heads. `g` has one number for each value head or
+    /// one for each element of its key, `beta` one for each value head.
+    #[allow(clippy::too_many_arguments, reason = "one layer's operands")]
+    pub(crate) fn apply(
+        self,
+        q: &Matrix,
+        k: &Matrix,
+        v: &Matrix,
+        g: &Matrix,
+        beta: &Matrix,
+        out: &mut Matrix,
+        windows: &[Range<usize>],
+    ) {
+        let Self {
+            key_len, value_len, ..
+        } = self;
+        let (heads, key_heads) = (v.cols / value_len, k.cols / key_len);
+        let share = heads / key_heads;
+        let each = g.cols == heads * key_len;
+        // One element of the value sees one column of the state, which no other sees.
+        by_channel(out, windows, |channel, window, values| {
+            let head = channel / value_len;
+            let key_head = if self.in_turn {
+                head % key_heads
+            } else {
+                head / share
+            };
+            let mut state = vec![0f32; key_len];
+            for (t, y) in window.clone().zip(values) {
+                let key = &k.data[t * k.cols + key_head * key_len..][..key_len];
+                let query = &q.data[t * q.cols + key_head * key_len..][..key_len];
+                let decays = match each {
+                    true => &g.data[t * g.cols + head * key_len..][..key_len],
+                    false => &g.data[t * g.cols + head..][..1],
+                };
+                let mut known = 0.0;
+                for (i, (s, k)) in state.iter_mut().zip(key).enumerate() {
+                    *s *= decays[if each { i } else { 0 }];
+                    known += *s * k;
+                }
+                let delta = (v.data[t * v.cols + channel] - known) * beta.data[t * beta.cols + head];
+                let mut sum = 0.0;
+                for ((s, k), q) in state.iter_mut().zip(key).zip(query) {
+                    *s += k * delta;
+                    sum += *s * q;
+                }
+                *y = sum;
             }
-            let delta = (v.data[t * v.cols + channel] - known) * beta.data[t * beta.cols + head];
-            let mut sum = 0.0;
-            for ((s, k), q) in state.iter_mut().zip(key).zip(query) {
-                *s += k * delta;
-                sum += *s * q;
-            }
-            *y = sum;
-        }
-    });
+        });
+    }
 }
 
 #[cfg(test)]

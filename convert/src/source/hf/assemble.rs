@@ -255,6 +255,16 @@ impl<'a> Assembler<'a> {
             Transform::Rows(choose) => {
                 rows = rearranged(choose(self.hparams, stored)?, &mut shape)?;
             }
+            Transform::Channels(choose) => {
+                if shape.len() != 3 || shape[1] != 1 {
+                    return Err(self.fail(
+                        at,
+                        format!("shape {:?}, channels x 1 x width expected", entry.shape),
+                    ));
+                }
+                shape.remove(1);
+                rows = rearranged(choose(self.hparams, stored)?, &mut shape)?;
+            }
             Transform::FirstHalf | Transform::SecondHalf => {
                 let [_, matrix, stack] = shape[..] else {
                     return Err(self.fail(at, format!("{} dimensions, 3 expected", shape.len())));
