@@ -423,6 +423,53 @@ CASES += [
             dict(text_config=QWEN3_5_MOE | dict(linear_num_value_heads=2)), model_type="qwen3_5_moe"),
 ]
 
+SPARSE = dict(num_key_value_heads=4, kv_lora_rank=32, q_lora_rank=48, qk_rope_head_dim=8, qk_nope_head_dim=16,
+              v_head_dim=12, num_hidden_layers=3, routed_scaling_factor=2.5, n_routed_experts=8, n_shared_experts=1,
+              num_experts_per_tok=3, moe_intermediate_size=32, first_k_dense_replace=1, n_group=4, topk_group=2,
+              norm_topk_prob=True, tie_word_embeddings=False)
+INDEXED = SPARSE | dict(index_n_heads=4, index_head_dim=64, index_topk=5, num_nextn_predict_layers=1)
+KIMI = SPARSE | dict(scoring_func="sigmoid", model_type="deepseek_v3", rms_norm_eps=1e-5, rope_theta=8e5)
+MOON = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, patch_size=8,
+            init_pos_emb_height=8, init_pos_emb_width=8, merge_kernel_size=[2, 2])
+NEMOTRON_H = dict(vocab_size=50264, num_hidden_layers=4, attention_head_dim=16, mamba_num_heads=8, mamba_head_dim=16, n_groups=2,
+                  ssm_state_size=16, conv_kernel=4, expand=2, layer_norm_epsilon=1e-5, norm_eps=1e-5)
+CASES += [
+    multimodal("glm4-image", "glm4v", "glm", dict(pad_token_id=0, partial_rotary_factor=0.5, attention_bias=True,
+                                                  rope_scaling=dict(type="default", mrope_section=[2, 1, 1])),
+               dict(depth=2, hidden_size=48, num_heads=4, out_hidden_size=64, intermediate_size=80, patch_size=8),
+               mmproj=False, stock=True, dtype="bfloat16"),
+    multimodal("glm4moe-image", "glm4v_moe", "glm", ROUTED | dict(
+        pad_token_id=0, partial_rotary_factor=0.5, attention_bias=True, num_hidden_layers=3,
+        rope_scaling=dict(type="default", mrope_section=[2, 1, 1])),
+               dict(depth=2, hidden_size=48, num_heads=4, out_hidden_size=64, intermediate_size=80, patch_size=8),
+               mmproj=False, stock=True),
+    lacking("deepseek2-glm", "Glm4MoeLiteForCausalLM", checkpoints.deepseek3, "glm", SPARSE | dict(
+        num_nextn_predict_layers=1), scoring_func="sigmoid", model_type="glm4_moe_lite", pad_token_id=0),
+    lacking("deepseek32", "DeepseekV32ForCausalLM", checkpoints.deepseek3, "deepseek_v3", INDEXED,
+            scoring_func="sigmoid", model_type="deepseek_v32", dtype="bfloat16"),
+    lacking("glm-dsa", "GlmMoeDsaForCausalLM", checkpoints.deepseek3, "glm", INDEXED | dict(
+        num_hidden_layers=4, indexer_types=["full", "full", "shared", "shared"]), model_type="glm_moe_dsa",
+            pad_token_id=0, dtype="float16"),
+    lacking("deepseek2-kimi", "KimiVLForConditionalGeneration", checkpoints.language_model(checkpoints.deepseek3), "gpt2",
+            dict(text_config=KIMI, vision_config=MOON), model_type="kimi_vl"),
+    lacking("deepseek2-kimi-k2.5", "KimiK25ForConditionalGeneration", checkpoints.language_model(checkpoints.deepseek3),
+            "gpt2", dict(text_config=KIMI, vision_config=MOON), model_type="kimi_k25"),
+    lacking("kimi-linear", "KimiLinearForCausalLM", checkpoints.kimi_linear, "gpt2", SPARSE | dict(
+        q_lora_rank=None, n_routed_experts=None, num_experts_per_tok=None, n_group=None, topk_group=1,
+        num_experts=4, num_experts_per_token=2, num_hidden_layers=4, head_dim=24,
+        num_shared_experts=1, moe_router_activation_func="sigmoid", linear_attn_config=dict(
+            full_attn_layers=[4], kda_layers=[1, 2, 3], head_dim=16, num_heads=4, short_conv_kernel_size=4)),
+            model_type="kimi_linear", rms_norm_eps=1e-6, dtype="bfloat16"),
+    lacking("nemotron_h", "NemotronHForCausalLM", checkpoints.nemotron_h, "gpt2", NEMOTRON_H | dict(
+        hybrid_override_pattern="M-*-"), model_type="nemotron_h"),
+    lacking("nemotron_h-moe", "NemotronHForCausalLM", checkpoints.nemotron_h, "gpt2", NEMOTRON_H | dict(
+        hybrid_override_pattern="ME*E", n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3,
+        moe_intermediate_size=32, moe_shared_expert_intermediate_size=48, moe_latent_size=32, norm_topk_prob=True,
+        routed_scaling_factor=2.5, n_group=1, topk_group=1, num_nextn_predict_layers=1), model_type="nemotron_h",
+            dtype="bfloat16"),
+]
+CASES.append(again("kimi-linear-model", "kimi-linear", "KimiLinearModel"))
+
 
 def add_tokenizer(case, tokenizers, model):
     """Puts the case's tokenizer beside the model."""

@@ -289,3 +289,132 @@ def qwen3_5(c):
     return out | block("mtp.layers.0.", True) | {
         "mtp.fc.weight": (h, 2 * h), "mtp.norm.weight": (h,), "mtp.pre_fc_norm_embedding.weight": (h,),
         "mtp.pre_fc_norm_hidden.weight": (h,)}
+
+
+def latent(c, b):
+    """Attention whose keys and values are made from a short vector."""
+    h, heads = c["hidden_size"], c["num_attention_heads"]
+    rotated, plain, value = c["qk_rope_head_dim"], c["qk_nope_head_dim"], c["v_head_dim"]
+    rank, short = c["kv_lora_rank"], c.get("q_lora_rank")
+    out = {b + "kv_a_proj_with_mqa.weight": (rank + rotated, h), b + "kv_a_layernorm.weight": (rank,),
+           b + "kv_b_proj.weight": (heads * (plain + value), rank), b + "o_proj.weight": (h, heads * value)}
+    if short:
+        return out | {b + "q_a_proj.weight": (short, h), b + "q_a_layernorm.weight": (short,),
+                      b + "q_b_proj.weight": (heads * (plain + rotated), short)}
+    return out | {b + "q_proj.weight": (heads * (plain + rotated), h)}
+
+
+def routed(c, b, up="up_proj", down="down_proj", gate="gate_proj", bias="gate.e_score_correction_bias", n=None):
+    """Numbered experts with a router and a bias for the choice, and shared ones."""
+    h, inner, n = c["hidden_size"], c["moe_intermediate_size"], n or c["n_routed_experts"]
+    shared = inner * c.get("n_shared_experts", 1)
+    out = {b + "gate.weight": (n, h), b + bias: (n,)}
+    for e in range(n):
+        e = f"{b}experts.{e}."
+        out |= {e + up + ".weight": (inner, h), e + down + ".weight": (h, inner), e + gate + ".weight": (inner, h)}
+    b += "shared_experts."
+    return out | {b + "gate_proj.weight": (shared, h), b + "up_proj.weight": (shared, h),
+                  b + "down_proj.weight": (h, shared)}
+
+
+def deepseek3(c):
+    """DeepSeek-V3 and what is built like it, with indexers and a head that predicts a further token where the
+    configuration has them."""
+    h, f = c["hidden_size"], c["intermediate_size"]
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.norm.weight": (h,),
+           "lm_head.weight": (c["vocab_size"], h)}
+    types = c.get("indexer_types") or ["full"] * c["num_hidden_layers"]
+    types = types + ["full"] * c.get("num_nextn_predict_layers", 0)
+    for i, kind in enumerate(types):
+        b = f"model.layers.{i}."
+        out |= {b + "input_layernorm.weight": (h,), b + "post_attention_layernorm.weight": (h,)}
+        out |= latent(c, b + "self_attn.")
+        if "index_n_heads" in c and kind == "full":
+            x, length = b + "self_attn.indexer.", c["index_head_dim"]
+            out |= {x + "wq_b.weight": (c["index_n_heads"] * length, c["q_lora_rank"]), x + "wk.weight": (length, h),
+                    x + "k_norm.weight": (length,), x + "k_norm.bias": (length,),
+                    x + "weights_proj.weight": (c["index_n_heads"], h)}
+        if i < c["first_k_dense_replace"]:
+            out |= {b + "mlp.gate_proj.weight": (f, h), b + "mlp.up_proj.weight": (f, h),
+                    b + "mlp.down_proj.weight": (h, f)}
+        else:
+            out |= routed(c, b + "mlp.")
+        if i >= c["num_hidden_layers"]:
+            out |= {b + "eh_proj.weight": (h, 2 * h), b + "enorm.weight": (h,), b + "hnorm.weight": (h,),
+                    b + "shared_head.norm.weight": (h,)}
+    return out
+
+
+def language_model(tensors, vision=None):
+    """The whole text model under `language_model`."""
+    def both(c):
+        out = {"language_model." + k: v for k, v in tensors(c["text_config"]).items()}
+        return out | (vision(c["vision_config"]) if vision else {})
+    return both
+
+
+def kimi_linear(c):
+    h, f, heads = c["hidden_size"], c["intermediate_size"], c["num_attention_heads"]
+    delta = c["linear_attn_config"]
+    length, width = delta["head_dim"], delta["short_conv_kernel_size"]
+    inner = heads * length
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.norm.weight": (h,),
+           "lm_head.weight": (c["vocab_size"], h)}
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.layers.{i}."
+        out |= {b + "input_layernorm.weight": (h,), b + "post_attention_layernorm.weight": (h,)}
+        a = b + "self_attn."
+        if i + 1 in delta["full_attn_layers"]:
+            out |= latent(c, a)
+        else:
+            for name in "qkv":
+                out |= {f"{a}{name}_proj.weight": (inner, h), f"{a}{name}_conv1d.weight": (inner, 1, width)}
+            out |= {a + "f_a_proj.weight": (length, h), a + "f_b_proj.weight": (inner, length),
+                    a + "g_a_proj.weight": (length, h), a + "g_b_proj.weight": (inner, length),
+                    a + "b_proj.weight": (heads, h), a + "A_log": (1, 1, heads, 1), a + "dt_bias": (inner,),
+                    a + "o_norm.weight": (length,), a + "o_proj.weight": (h, inner)}
+        if i < c["first_k_dense_replace"]:
+            out |= {b + "mlp.gate_proj.weight": (f, h), b + "mlp.up_proj.weight": (f, h),
+                    b + "mlp.down_proj.weight": (h, f)}
+        else:
+            out |= routed(c, b + "block_sparse_moe.", "w3", "w2", "w1", n=c["num_experts"])
+    return out
+
+
+def nemotron_h(c):
+    h, f, q, kv, _ = sizes(c | dict(head_dim=c["attention_head_dim"]))
+    heads, groups = c["mamba_num_heads"], c["n_groups"]
+    inner, states = heads * c["mamba_head_dim"], c["n_groups"] * c["ssm_state_size"]
+    mixed = inner + 2 * states
+    out = {"backbone.embeddings.weight": (c["vocab_size"], h), "backbone.norm_f.weight": (h,),
+           "lm_head.weight": (c["vocab_size"], h)}
+
+    def mixer(kind, a):
+        if kind == "M":
+            return {a + "in_proj.weight": (inner + mixed + heads, h), a + "out_proj.weight": (h, inner),
+                    a + "conv1d.weight": (mixed, 1, c["conv_kernel"]), a + "conv1d.bias": (mixed,),
+                    a + "A_log": (heads,), a + "D": (heads,), a + "dt_bias": (heads,), a + "norm.weight": (inner,)}
+        if kind == "*":
+            return {a + "q_proj.weight": (q, h), a + "k_proj.weight": (kv, h), a + "v_proj.weight": (kv, h),
+                    a + "o_proj.weight": (h, q)}
+        if kind == "-":
+            return {a + "up_proj.weight": (f, h), a + "down_proj.weight": (h, f)}
+        wide, n, shared = c["moe_intermediate_size"], c["n_routed_experts"], c["moe_shared_expert_intermediate_size"]
+        narrow = c.get("moe_latent_size") or h
+        made = {a + "gate.weight": (n, h), a + "gate.e_score_correction_bias": (n,),
+                a + "shared_experts.up_proj.weight": (shared, h), a + "shared_experts.down_proj.weight": (h, shared)}
+        if "moe_latent_size" in c:
+            made |= {a + "fc1_latent_proj.weight": (narrow, h), a + "fc2_latent_proj.weight": (h, narrow)}
+        for e in range(n):
+            made |= {f"{a}experts.{e}.up_proj.weight": (wide, narrow), f"{a}experts.{e}.down_proj.weight": (narrow, wide)}
+        return made
+
+    for i, kind in enumerate(c["hybrid_override_pattern"]):
+        b = f"backbone.layers.{i}."
+        out |= {b + "norm.weight": (h,)} | mixer(kind, b + "mixer.")
+    if c.get("num_nextn_predict_layers"):
+        first, second = "mtp.layers.0.", "mtp.layers.1."
+        out |= {first + "enorm.weight": (h,), first + "hnorm.weight": (h,), first + "eh_proj.weight": (h, 2 * h),
+                first + "norm.weight": (h,), second + "norm.weight": (h,), second + "final_layernorm.weight": (h,)}
+        out |= mixer("*", first + "mixer.") | mixer("E", second + "mixer.")
+    return out

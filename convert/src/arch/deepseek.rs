@@ -1,11 +1,12 @@
-//! DeepSeek: mixtures of experts, with latent attention in V2 and V3.
+//! DeepSeek: mixtures of experts, with latent attention in V2, V3 and what is built like them (Kimi-VL, GLM-4.7-Flash,
+//! GLM-5).
 
 use serde_json::{Map, Value};
 
-use super::experts::{EXPERTS, SCORE_BIAS, SHARED_EXPERTS};
-use super::hooks::without_further_blocks;
+use super::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
+use super::hooks::{predicting_layers, without_further_blocks};
 use super::names::{DECODER, PERMUTED, Rule, Transform, copy, exact};
-use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class, common};
+use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class, common, moe};
 use crate::Result;
 use crate::tokenizer::VocabRequest;
 
@@ -32,7 +33,12 @@ pub(super) static DEEPSEEK: Architecture = Architecture {
 
 pub(super) static DEEPSEEK2: Architecture = Architecture {
     gguf: "deepseek2",
-    classes: &[class("DeepseekV2ForCausalLM"), class("DeepseekV3ForCausalLM")],
+    classes: &[
+        class("DeepseekV2ForCausalLM"),
+        class("DeepseekV3ForCausalLM"),
+        class("KimiVLForConditionalGeneration"),
+        class("KimiK25ForConditionalGeneration"),
+    ],
     rules: &[LATENT, DECODER, EXPERTS, SHARED_EXPERTS, SCORE_BIAS],
     hyperparameters: latent_keys,
     hooks: Hooks {
@@ -44,8 +50,98 @@ pub(super) static DEEPSEEK2: Architecture = Architecture {
     ..PLAIN
 };
 
+/// GLM-4.7-Flash.
+pub(super) static GLM4_MOE_LITE: Architecture = Architecture {
+    classes: &[class("Glm4MoeLiteForCausalLM")],
+    rules: &[LATENT, DECODER, EXPERTS, SHARED_EXPERTS, SCORE_BIAS, PREDICTING],
+    hyperparameters: |hp, keys| {
+        latent_keys(hp, keys)?;
+        let predicting = hp.opt_u32(&["num_nextn_predict_layers"])?;
+        keys.set_some("nextn_predict_layers", predicting.filter(|&n| n > 0));
+        Ok(())
+    },
+    vocabulary: moe::glm_vocabulary,
+    hooks: Hooks {
+        canonical: |hp, name| without_tied_output(hp, name),
+        more_blocks: predicting_layers,
+        ..Hooks::NONE
+    },
+    model_types: &[],
+    ..DEEPSEEK2
+};
+
+/// DeepSeek-V3.2: an indexer chooses the keys that attention sees.
+pub(super) static DEEPSEEK32: Architecture = Architecture {
+    gguf: "deepseek32",
+    classes: &[class("DeepseekV32ForCausalLM")],
+    rules: &[
+        LATENT,
+        DECODER,
+        EXPERTS,
+        SHARED_EXPERTS,
+        SCORE_BIAS,
+        PREDICTING,
+        INDEXER,
+    ],
+    hyperparameters: |hp, keys| {
+        latent_keys(hp, keys)?;
+        keys.set_some("nextn_predict_layers", hp.opt_u32(&["num_nextn_predict_layers"])?);
+        indexer_keys(hp, keys)
+    },
+    vocabulary: DEEPSEEK2.vocabulary,
+    ..GLM4_MOE_LITE
+};
+
+/// GLM-5.
+pub(super) static GLM_DSA: Architecture = Architecture {
+    gguf: "glm-dsa",
+    classes: &[class("GlmMoeDsaForCausalLM")],
+    hyperparameters: |hp, keys| {
+        latent_keys(hp, keys)?;
+        let factor = hp.partial_rotary_factor()?.unwrap_or(1.0);
+        let rotated = f64::from(hp.u32(&["qk_rope_head_dim"])?) * factor;
+        keys.set("rope.dimension_count", rotated as u32);
+        keys.set_some("nextn_predict_layers", hp.opt_u32(&["num_nextn_predict_layers"])?);
+        indexer_keys(hp, keys)?;
+        if let Some(types) = hp.strings("indexer_types") {
+            let full: Vec<bool> = types.into_iter().map(|t| t == "full").collect();
+            keys.set(
+                "attention.indexer.types",
+                gguf::Value::Array(gguf::Array::Bool(full)),
+            );
+        }
+        Ok(())
+    },
+    vocabulary: moe::glm_vocabulary,
+    ..DEEPSEEK32
+};
+
+/// What chooses the keys that a query sees.
+const INDEXER: &[Rule] = &[
+    copy(
+        "model.layers.{}.self_attn.indexer.wq_b",
+        "blk.{}.indexer.attn_q_b",
+    ),
+    copy("model.layers.{}.self_attn.indexer.wk", "blk.{}.indexer.attn_k"),
+    copy(
+        "model.layers.{}.self_attn.indexer.k_norm",
+        "blk.{}.indexer.k_norm",
+    ),
+    copy(
+        "model.layers.{}.self_attn.indexer.weights_proj",
+        "blk.{}.indexer.proj",
+    ),
+];
+
+fn indexer_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    keys.set("attention.indexer.head_count", hp.u32(&["index_n_heads"])?);
+    keys.set("attention.indexer.key_length", hp.u32(&["index_head_dim"])?);
+    keys.set("attention.indexer.top_k", hp.u32(&["index_topk"])?);
+    Ok(())
+}
+
 /// Attention whose keys and values are made from a short vector.
-const LATENT: &[Rule] = &[
+pub(super) const LATENT: &[Rule] = &[
     copy("model.layers.{}.self_attn.q_a_proj", "blk.{}.attn_q_a"),
     copy("model.layers.{}.self_attn.q_a_layernorm", "blk.{}.attn_q_a_norm"),
     copy("model.layers.{}.self_attn.q_b_proj", "blk.{}.attn_q_b"),
@@ -105,11 +201,12 @@ fn head_dim(config: &mut Map<String, Value>) {
 
 /// Without the blocks that predict further tokens, and without an output matrix that is the embedding.
 fn of_the_model_proper(hp: &Hparams, name: String) -> Option<String> {
+    without_further_blocks(hp, without_tied_output(hp, name)?)
+}
+
+fn without_tied_output(hp: &Hparams, name: String) -> Option<String> {
     let tied = hp.opt_bool("tie_word_embeddings") == Some(true);
-    if tied && name == "lm_head.weight" {
-        return None;
-    }
-    without_further_blocks(hp, name)
+    (!tied || name != "lm_head.weight").then_some(name)
 }
 
 fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -89,7 +89,7 @@ static PIXTRAL: Architecture = Architecture {
                 encoder_name(name)
             }
         },
-        force: |name, ty| convolution(name, ty),
+        force: |_, name, ty| convolution(name, ty),
         ..Hooks::NONE
     },
     ..PLAIN
@@ -106,7 +106,7 @@ static GEMMA3: Architecture = Architecture {
             let name = encoder_name(name)?;
             (!name.contains("vision_model.head.")).then(|| name.replace("_weight", ".weight"))
         },
-        force: |name, _| match name {
+        force: |_, name, _| match name {
             "mm.input_projection.weight" => Some(TensorType::F16),
             _ => embeddings(name),
         },
@@ -131,7 +131,7 @@ static IDEFICS3: Architecture = Architecture {
                 .any(|p| name.contains(p));
             is_own.then_some(name)
         },
-        force: |name, _| embeddings(name),
+        force: |_, name, _| embeddings(name),
         ..Hooks::NONE
     },
     ..PLAIN

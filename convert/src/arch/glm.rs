@@ -1,13 +1,15 @@
-//! GLM-4 (0414) and ChatGLM / GLM-4 (2024).
+//! GLM-4 (0414), GLM-4.1V (the text model) and ChatGLM / GLM-4 (2024).
 
-use super::names::{DECODER, Rule, copy, skip};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, class_without, common};
+use super::names::{DECODER, Rule, Transform, copy, rule, skip};
+use super::{
+    Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, class_without, common,
+};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static GLM4: Architecture = Architecture {
     gguf: "glm4",
-    classes: &[class("Glm4ForCausalLM")],
+    classes: &[class("Glm4ForCausalLM"), class("Glm4vForConditionalGeneration")],
     rules: &[GLM4_OWN, DECODER],
     hyperparameters: glm4_keys,
     vocabulary: |_| VocabRequest {
@@ -19,7 +21,7 @@ pub(super) static GLM4: Architecture = Architecture {
         ],
         ..VocabRequest::new(&[VocabKind::Bpe])
     },
-    model_types: &[&GLM4_TYPE],
+    model_types: &[&GLM4_TYPE, &GLM4V_TYPE],
     ..PLAIN
 };
 
@@ -45,6 +47,16 @@ pub(super) static CHATGLM: Architecture = Architecture {
 };
 
 const GLM4_OWN: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_q",
+        Transform::Rows(|hp, rows| halves(hp, rows, hp.heads()?.0)),
+    ),
+    rule(
+        "model.layers.{}.self_attn.k_proj",
+        "blk.{}.attn_k",
+        Transform::Rows(|hp, rows| halves(hp, rows, hp.heads()?.1)),
+    ),
     copy(
         "model.layers.{}.post_self_attn_layernorm",
         "blk.{}.post_attention_norm",
@@ -69,6 +81,28 @@ const CHATGLM_OWN: &[Rule] = &[
     copy("encoder.layers.{}.mlp.dense_4h_to_h", "blk.{}.ffn_down"),
     skip("rotary_pos_emb.inv_freq"),
 ];
+
+/// The rows of each head in the order that ggml turns the sections of a head in: of the rotated ones first the even,
+/// then the odd ones. As they are where the head has no sections.
+fn halves(hp: &Hparams, rows: u64, heads: u32) -> Result<Rows> {
+    if !hp.rope().contains_key("mrope_section") {
+        return Ok(Rows::range(0, rows));
+    }
+    let (heads, dim) = (u64::from(heads), rows / u64::from(heads));
+    let rotated = (dim as f64 * hp.partial_rotary_factor()?.unwrap_or(DEFAULT_FACTOR)) as u64;
+    if dim == 0 || dim * heads != rows || rotated > dim || !rotated.is_multiple_of(2) {
+        return Err(hp.error(format!(
+            "{rows} rows of {heads} heads, of each of which {rotated} are rotated, an even number expected"
+        )));
+    }
+    let head = |first: u64| {
+        let pairs = |start: u64| Strided::new(start, &[(rotated / 2, 2)]);
+        let rest = (rotated < dim).then(|| Strided::range(first + rotated, dim - rotated));
+        [Some(pairs(first)), Some(pairs(first + 1)), rest]
+    };
+    let runs = (0..heads).flat_map(|h| head(h * dim));
+    Ok(Rows(runs.flatten().filter(|s| s.len() > 0).collect()))
+}
 
 /// Half of each head is rotated where the configuration does not say.
 const DEFAULT_FACTOR: f64 = 0.5;
@@ -147,6 +181,21 @@ pub(super) static GLM4_TYPE: ModelType = ModelType {
         ("max_position_embeddings", Default::Int(131072)),
         ("rms_norm_eps", Default::Float(1.5625e-07)),
         ("partial_rotary_factor", Default::Float(0.5)),
+    ],
+    ..ModelType::BLANK
+};
+
+static GLM4V_TYPE: ModelType = ModelType {
+    name: "glm4v_text",
+    defaults: &[
+        ("vocab_size", Default::Int(151552)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(13696)),
+        ("num_hidden_layers", Default::Int(40)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(2)),
+        ("max_position_embeddings", Default::Int(32768)),
+        ("rms_norm_eps", Default::Float(1e-5)),
     ],
     ..ModelType::BLANK
 };

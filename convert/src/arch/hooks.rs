@@ -22,7 +22,7 @@ pub(crate) struct Hooks {
     /// of these names.
     pub(crate) one_of: &'static [&'static str],
     /// The type of a tensor, by GGUF name, that does not follow from the matrices' type.
-    pub(crate) force: fn(&str, TensorType) -> Option<TensorType>,
+    pub(crate) force: fn(&Hparams, &str, TensorType) -> Option<TensorType>,
     /// Whether also small matrices, such as a router's, get the type of the others.
     pub(crate) all_matrices: bool,
 }
@@ -34,7 +34,7 @@ impl Hooks {
         canonical: |_, name| Some(name),
         more_blocks: |_, _| Ok(0),
         one_of: &[],
-        force: |_, _| None,
+        force: |_, _, _| None,
         all_matrices: false,
     };
 }

@@ -42,7 +42,7 @@ pub(super) static MAMBA2: Architecture = Architecture {
     ..PLAIN
 };
 
-const MODEL: &[Rule] = &[
+pub(super) const MODEL: &[Rule] = &[
     copy("backbone.embeddings", "token_embd"),
     copy("backbone.embedding", "token_embd"),
     copy("backbone.norm_f", "output_norm"),
@@ -73,7 +73,7 @@ const MAMBA_RULES: &[Rule] = &[
     exact("backbone.layers.{}.mixer.D", "blk.{}.ssm_d", Transform::Copy),
 ];
 
-const MAMBA2_RULES: &[Rule] = &[
+pub(super) const MAMBA2_RULES: &[Rule] = &[
     exact(
         "backbone.layers.{}.mixer.A_log",
         "blk.{}.ssm_a",

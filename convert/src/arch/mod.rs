@@ -31,6 +31,7 @@ mod hunyuan;
 mod hybrid;
 mod internlm2;
 mod jais;
+mod kimi_linear;
 mod llama;
 mod llama4;
 mod mamba;
@@ -41,6 +42,7 @@ mod mpt;
 pub(crate) mod multimodal;
 mod names;
 mod nemotron;
+mod nemotron_h;
 mod olmo;
 mod pangu;
 mod phi;
@@ -192,6 +194,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &glm::GLM4,
     &glm::CHATGLM,
     &nemotron::NEMOTRON,
+    &nemotron_h::NEMOTRON_H,
     &jais::JAIS2,
     &bloom::BLOOM,
     &mpt::MPT,
@@ -217,6 +220,9 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &t5::T5_ENCODER,
     &deepseek::DEEPSEEK,
     &deepseek::DEEPSEEK2,
+    &deepseek::GLM4_MOE_LITE,
+    &deepseek::DEEPSEEK32,
+    &deepseek::GLM_DSA,
     &gpt_oss::GPT_OSS,
     &llama4::LLAMA4,
     &mamba::MAMBA,
@@ -235,6 +241,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &hybrid::FALCON_H1,
     &hybrid::LFM2,
     &hybrid::LFM2_MOE,
+    &kimi_linear::KIMI_LINEAR,
 ];
 
 /// Supported values of `architectures` in `config.json`, each with its `general.architecture`.

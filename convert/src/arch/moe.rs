@@ -1,5 +1,7 @@
 //! Mixtures of experts that need little more than tables: Dots 1, GLM-4.5 and MiniMax M2.
 
+use serde_json::Value;
+
 use super::experts::{self, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use super::hooks::predicting_layers;
 use super::names::{DECODER, HEAD_NORMS, Rule, copy};
@@ -33,7 +35,10 @@ const AFTER_ATTENTION: &[Rule] = &[copy(
 
 pub(super) static GLM4_MOE: Architecture = Architecture {
     gguf: "glm4moe",
-    classes: &[class("Glm4MoeForCausalLM")],
+    classes: &[
+        class("Glm4MoeForCausalLM"),
+        class("Glm4vMoeForConditionalGeneration"),
+    ],
     rules: &[
         AFTER_ATTENTION,
         DECODER,
@@ -44,7 +49,18 @@ pub(super) static GLM4_MOE: Architecture = Architecture {
         PREDICTING,
     ],
     hyperparameters: glm4_moe_keys,
-    vocabulary: |_| VocabRequest {
+    vocabulary: glm_vocabulary,
+    hooks: Hooks {
+        more_blocks: predicting_layers,
+        ..Hooks::NONE
+    },
+    model_types: &[&GLM4_MOE_TYPE, &GLM4V_MOE_TYPE, &GLM4V_MOE_SAVED_TYPE],
+    ..PLAIN
+};
+
+/// GLM's special tokens from 4.5 on.
+pub(super) fn glm_vocabulary(_: &Value) -> VocabRequest {
+    VocabRequest {
         special_texts: &[
             ("bos", "[gMASK]"),
             ("eot", "<|user|>"),
@@ -52,14 +68,8 @@ pub(super) static GLM4_MOE: Architecture = Architecture {
             ("eom", "<|observation|>"),
         ],
         ..VocabRequest::new(&[VocabKind::Bpe])
-    },
-    hooks: Hooks {
-        more_blocks: predicting_layers,
-        ..Hooks::NONE
-    },
-    model_types: &[&GLM4_MOE_TYPE],
-    ..PLAIN
-};
+    }
+}
 
 fn glm4_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
@@ -150,5 +160,24 @@ pub(super) static GLM4_MOE_TYPE: ModelType = ModelType {
         ("use_qk_norm", Default::Bool(false)),
         ("attention_bias", Default::Bool(false)),
     ],
+    ..ModelType::BLANK
+};
+
+static GLM4V_MOE_TYPE: ModelType = ModelType {
+    name: "glm4v_moe_text",
+    extends: Some(&GLM4_MOE_TYPE),
+    defaults: &[
+        ("vocab_size", Default::Int(151424)),
+        ("max_position_embeddings", Default::Int(65536)),
+        ("attention_bias", Default::Bool(true)),
+    ],
+    ..ModelType::BLANK
+};
+
+/// The name that `transformers` writes.
+static GLM4V_MOE_SAVED_TYPE: ModelType = ModelType {
+    name: "Glm4vMoe_text",
+    extends: Some(&GLM4V_MOE_TYPE),
+    defaults: &[],
     ..ModelType::BLANK
 };

@@ -21,6 +21,15 @@ const TEXT_TYPES: &[(&str, &str)] = &[
     ("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl_text"),
     ("Qwen3VLForConditionalGeneration", "qwen3_vl_text"),
     ("Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe_text"),
+    ("Glm4vForConditionalGeneration", "glm4v_text"),
+    ("Glm4vMoeForConditionalGeneration", "glm4v_moe_text"),
+];
+
+/// Classes that `transformers` does not know, around text models that it does: their configurations are taken as
+/// they are.
+const AS_THEY_ARE: [&str; 2] = [
+    "KimiVLForConditionalGeneration",
+    "KimiK25ForConditionalGeneration",
 ];
 
 /// The first class that a configuration names.
@@ -56,6 +65,9 @@ pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
     };
     if let Some((_, model_type)) = text_type {
         text.entry("model_type").or_insert((*model_type).into());
+    }
+    if class_of(&config).is_some_and(|class| AS_THEY_ARE.contains(&class)) {
+        text.shift_remove("model_type");
     }
     let text = super::complete(text);
     let (mut whole, mut merged) = (config.clone(), config);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend};
+use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen};
 
-use super::{ExpertLinear, Linear};
+use super::{Chooser, ExpertLinear, Linear};
 
 /// How queries are made.
 #[derive(Clone, Debug)]
@@ -33,7 +33,10 @@ pub(crate) struct LatentAttention {
     /// For each head, from the short vector to its value.
     pub(crate) value_up: ExpertLinear,
     pub(crate) output: Linear,
-    pub(crate) rope: Arc<Rope>,
+    /// What chooses the keys that a query sees, where it does not see all.
+    pub(crate) chooser: Chooser,
+    /// `None`: nothing is rotated.
+    pub(crate) rope: Option<Arc<Rope>>,
     pub(crate) heads: usize,
     /// Elements of a head's key without rotation, and those that are rotated.
     pub(crate) plain: usize,
@@ -53,13 +56,20 @@ impl LatentAttention {
             value_len,
             ..
         } = self;
-        let all = self.queries(run, x)?;
+        let (all, short) = self.queries(run, x)?;
+        match &self.chooser {
+            Chooser::None => run.chosen = None,
+            Chooser::Own(indexer) => indexer.choose(run, short.as_ref().unwrap_or(x), x)?,
+            Chooser::OfTheLayerBefore => {}
+        }
+        if let Some(short) = short {
+            run.scratch.give(short);
+        }
         let key_len = rank + rotated;
         let mut q = run.scratch.take(x.rows, heads * key_len);
         let mut turned = run.scratch.take(x.rows, heads * rotated);
         copy_parts(&all, plain + rotated, plain, &mut turned, rotated, 0, rotated);
-        self.rope
-            .apply(&mut turned, rotated, &run.positions, &run.windows);
+        self.turn(run, &mut turned);
         copy_parts(&turned, rotated, 0, &mut q, key_len, rank, rotated);
         for head in 0..heads {
             let mut mine = run.scratch.take(x.rows, plain);
@@ -78,8 +88,7 @@ impl LatentAttention {
         self.norm.apply(&mut values);
         let mut turned = run.scratch.take(x.rows, rotated);
         copy_head(&compressed, rank, &mut turned, 0, rotated);
-        self.rope
-            .apply(&mut turned, rotated, &run.positions, &run.windows);
+        self.turn(run, &mut turned);
         let mut k = run.scratch.take(x.rows, key_len);
         copy_head(&values, 0, &mut k, 0, rank);
         copy_head(&turned, 0, &mut k, rank, rotated);
@@ -90,7 +99,10 @@ impl LatentAttention {
         run.rounding.cached(&mut values);
         let shape = AttentionShape::plain(heads, 1, key_len, rank, self.scale);
         let mut mixed = run.scratch.take(x.rows, heads * rank);
-        attend(&q, &k, &values, &mut mixed, &run.windows, &shape);
+        match &run.chosen {
+            None => attend(&q, &k, &values, &mut mixed, &run.windows, &shape),
+            Some(chosen) => attend_chosen(&q, &k, &values, &mut mixed, chosen, &shape),
+        }
         for m in [q, k, values] {
             run.scratch.give(m);
         }
@@ -109,15 +121,20 @@ impl LatentAttention {
         Ok(result)
     }
 
-    fn queries(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+    fn turn(&self, run: &Run<'_>, x: &mut Matrix) {
+        if let Some(rope) = &self.rope {
+            rope.apply(x, self.rotated, &run.positions, &run.windows);
+        }
+    }
+
+    /// The queries, and the short vectors that they are made from where they are.
+    fn queries(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Option<Matrix>)> {
         match &self.query {
-            LatentQuery::Direct(linear) => linear.forward(run, x),
+            LatentQuery::Direct(linear) => Ok((linear.forward(run, x)?, None)),
             LatentQuery::Compressed { down, norm, up } => {
                 let mut short = down.forward(run, x)?;
                 norm.apply(&mut short);
-                let out = up.forward(run, &short)?;
-                run.scratch.give(short);
-                Ok(out)
+                Ok((up.forward(run, &short)?, Some(short)))
             }
         }
     }

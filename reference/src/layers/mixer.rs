@@ -4,7 +4,9 @@ use crate::Result;
 use crate::model::Run;
 use crate::ops::Matrix;
 
-use super::{Attention, DeltaNet, LatentAttention, Mamba, Mamba2, ShortConvolution};
+use super::{
+    Attention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Mamba, Mamba2, Mixture, ShortConvolution,
+};
 
 /// The first half of a layer.
 #[derive(Clone, Debug)]
@@ -14,7 +16,11 @@ pub(crate) enum Mixer {
     Mamba(Box<Mamba>),
     Mamba2(Box<Mamba2>),
     DeltaNet(Box<DeltaNet>),
+    KimiDelta(Box<KimiDelta>),
     ShortConvolution(Box<ShortConvolution>),
+    /// Tokens do not see each other: in layers that are nothing but what others have as their second half.
+    FeedForward(Box<FeedForward>),
+    Mixture(Box<Mixture>),
     /// The sum of what both make of the same input.
     Both(Box<(Mixer, Mixer)>),
 }
@@ -33,6 +39,9 @@ impl Mixer {
             Self::Mamba(layer) => layer.forward(run, x),
             Self::Mamba2(layer) => layer.forward(run, x),
             Self::DeltaNet(layer) => layer.forward(run, x),
+            Self::KimiDelta(layer) => layer.forward(run, x),
+            Self::FeedForward(layer) => layer.forward(run, x),
+            Self::Mixture(layer) => layer.forward(run, x),
             Self::ShortConvolution(layer) => layer.forward(run, x),
             Self::Both(both) => {
                 let mut first = both.0.forward(run, x)?;
@@ -52,6 +61,9 @@ impl Mixer {
             Self::Mamba(layer) => layer.width(),
             Self::Mamba2(layer) => layer.width(),
             Self::DeltaNet(layer) => layer.width(),
+            Self::KimiDelta(layer) => layer.width(),
+            Self::FeedForward(layer) => layer.width(),
+            Self::Mixture(layer) => layer.width(),
             Self::ShortConvolution(layer) => layer.width(),
             Self::Both(both) => both.0.width().saturating_add(both.1.width()),
         }

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{Activation, Matrix, gate, sigmoid, softmax};
+use crate::ops::{Activation, Matrix, activate, gate, sigmoid, softmax};
 
 use super::{ExpertLinear, FeedForward, Linear};
 
@@ -39,7 +39,8 @@ pub(crate) struct Groups {
 #[derive(Clone, Debug)]
 pub(crate) struct Mixture {
     pub(crate) router: Linear,
-    pub(crate) gate: ExpertLinear,
+    /// `None`: the activation is of what `up` makes.
+    pub(crate) gate: Option<ExpertLinear>,
     pub(crate) up: ExpertLinear,
     pub(crate) down: ExpertLinear,
     pub(crate) activation: Activation,
@@ -55,6 +56,8 @@ pub(crate) struct Mixture {
     /// Whether an expert's weight multiplies its input instead of its output.
     pub(crate) weigh_inputs: bool,
     pub(crate) shared: Option<SharedExpert>,
+    /// To a narrower vector that the chosen experts see, and back from the sum of their outputs.
+    pub(crate) narrowed: Option<(Linear, Linear)>,
 }
 
 /// The smallest divisor of the weights: the smallest normal f16, as llama.cpp has it.
@@ -81,35 +84,18 @@ impl Groups {
 
 impl Mixture {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
-        let mut out = run.scratch.take(x.rows, x.cols);
-        out.data.fill(0.0);
         let routed = self.route(run, x)?;
-        for (expert, tokens) in routed.iter().enumerate() {
-            if tokens.is_empty() {
-                continue;
+        let mut out = match &self.narrowed {
+            None => self.chosen(run, x, &routed)?,
+            Some((down, up)) => {
+                let narrow = down.forward(run, x)?;
+                let sum = self.chosen(run, &narrow, &routed)?;
+                let out = up.forward(run, &sum)?;
+                run.scratch.give(narrow);
+                run.scratch.give(sum);
+                out
             }
-            let mut mine = run.scratch.take(tokens.len(), x.cols);
-            for (row, &(token, weight)) in mine.data.chunks_exact_mut(x.cols).zip(tokens) {
-                row.copy_from_slice(&x.data[token * x.cols..][..x.cols]);
-                if self.weigh_inputs {
-                    row.iter_mut().for_each(|x| *x *= weight);
-                }
-            }
-            let mut inner = self.up.forward(run, expert, &mine)?;
-            let gates = self.gate.forward(run, expert, &mine)?;
-            gate(self.activation, &gates.data, &mut inner.data);
-            let down = self.down.forward(run, expert, &inner)?;
-            for (row, &(token, weight)) in down.data.chunks_exact(x.cols).zip(tokens) {
-                let out = &mut out.data[token * x.cols..][..x.cols];
-                let weight = if self.weigh_inputs { 1.0 } else { weight };
-                for (o, y) in out.iter_mut().zip(row) {
-                    *o += weight * y;
-                }
-            }
-            for m in [mine, gates, inner, down] {
-                run.scratch.give(m);
-            }
-        }
+        };
         if let Some(shared) = &self.shared {
             let mut y = shared.layer.forward(run, x)?;
             if let Some(linear) = &shared.gate {
@@ -122,6 +108,45 @@ impl Mixture {
             }
             out.add(&y);
             run.scratch.give(y);
+        }
+        Ok(out)
+    }
+
+    /// The weighted sums of what the chosen experts make of `x`.
+    fn chosen(&self, run: &mut Run<'_>, x: &Matrix, routed: &[Vec<(usize, f32)>]) -> Result<Matrix> {
+        let mut out = run.scratch.take(x.rows, x.cols);
+        out.data.fill(0.0);
+        for (expert, tokens) in routed.iter().enumerate() {
+            if tokens.is_empty() {
+                continue;
+            }
+            let mut mine = run.scratch.take(tokens.len(), x.cols);
+            for (row, &(token, weight)) in mine.data.chunks_exact_mut(x.cols).zip(tokens) {
+                row.copy_from_slice(&x.data[token * x.cols..][..x.cols]);
+                if self.weigh_inputs {
+                    row.iter_mut().for_each(|x| *x *= weight);
+                }
+            }
+            let mut inner = self.up.forward(run, expert, &mine)?;
+            match &self.gate {
+                None => activate(self.activation, &mut inner.data),
+                Some(linear) => {
+                    let gates = linear.forward(run, expert, &mine)?;
+                    gate(self.activation, &gates.data, &mut inner.data);
+                    run.scratch.give(gates);
+                }
+            }
+            let down = self.down.forward(run, expert, &inner)?;
+            for (row, &(token, weight)) in down.data.chunks_exact(x.cols).zip(tokens) {
+                let out = &mut out.data[token * x.cols..][..x.cols];
+                let weight = if self.weigh_inputs { 1.0 } else { weight };
+                for (o, y) in out.iter_mut().zip(row) {
+                    *o += weight * y;
+                }
+            }
+            for m in [mine, inner, down] {
+                run.scratch.give(m);
+            }
         }
         Ok(out)
     }

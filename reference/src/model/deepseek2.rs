@@ -1,4 +1,5 @@
-//! DeepSeek-V2 and V3: latent attention, a mixture of experts behind the first layers.
+//! DeepSeek-V2 to V3.2 and GLM-4.7-Flash and 5: latent attention, a mixture of experts behind the first layers; in the
+//! latest an indexer that chooses the keys a query sees.
 
 use std::sync::Arc;
 
@@ -6,11 +7,40 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope_settings};
 use super::mixtures::mixture;
 use crate::Result;
-use crate::layers::{LatentAttention, LatentQuery, Mixer, Scoring};
-use crate::ops::{Activation, Rope, RopeStyle};
+use crate::layers::{Chooser, Indexer, LatentAttention, LatentQuery, Mixer, Scoring};
+use crate::ops::{Activation, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
 
+/// The number of blocks and tokens of GLM-4.7-Flash, whose files do not say how experts are judged.
+const GLM_4_7_FLASH: (usize, usize) = (47, 154_880);
+/// Positions of GLM-5.2, from which on only every fourth layer has an indexer of its own.
+const GLM_5_2_CONTEXT: usize = 1 << 20;
+/// Of the norm of an indexer's keys.
+const INDEXER_EPSILON: f32 = 1e-6;
+
 pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
+    layers_of(loader, None)
+}
+
+/// DeepSeek-V3.2: every layer has an indexer.
+pub(super) fn deepseek32(loader: &Loader<'_>) -> Result<Decoder> {
+    layers_of(loader, Some((RopeStyle::Neox, vec![])))
+}
+
+/// GLM-5: layers without an indexer of their own take what the layer before chose.
+pub(super) fn glm_dsa(loader: &Loader<'_>) -> Result<Decoder> {
+    let keys = &loader.keys;
+    let layers = Hyperparameters::read(loader)?.layers;
+    let own = keys.optional_flags("attention.indexer.types", layers)?;
+    let own = own.or_else(|| {
+        let late = keys.optional_count("context_length").ok()?? >= GLM_5_2_CONTEXT;
+        late.then(|| (0..layers).map(|i| i < 2 || i % 4 == 2).collect())
+    });
+    layers_of(loader, Some((RopeStyle::Norm, own.unwrap_or_default())))
+}
+
+/// With `indexed`, how indexers rotate and which layers have one of their own (none named: all).
+fn layers_of(loader: &Loader<'_>, indexed: Option<(RopeStyle, Vec<bool>)>) -> Result<Decoder> {
     let hyper = Hyperparameters::read(loader)?;
     let keys = &loader.keys;
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;
@@ -27,18 +57,36 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         let grown = 1.0 + log * (1.0 / settings.frequency_scale).max(1.0).ln() as f32;
         scale *= grown * grown;
     }
-    let rope = Arc::new(Rope::new(&settings));
+    let rope = Some(Arc::new(Rope::new(&settings)));
+    let indexer_rope = indexed.as_ref().map(|(style, _)| {
+        settings.style = *style;
+        Arc::new(Rope::new(&settings))
+    });
+    let vocabulary = loader.embedding(hyper.hidden)?.matrix.outputs;
+    let (flash, size) = GLM_4_7_FLASH;
+    let scoring = match (flash..flash + 2).contains(&hyper.layers) && vocabulary == size || indexed.is_some()
+    {
+        true => Scoring::Sigmoid,
+        false => Scoring::Softmax,
+    };
     let mut layers = Vec::new();
     for i in 0..hyper.layers {
         let norm = |name: &str| loader.rms_norm(&format!("blk.{i}.{name}"), hyper.hidden, eps);
         let mlp = match loader.has(&format!("blk.{i}.ffn_gate_inp.weight")) {
             true => {
-                let experts = mixture(loader, &hyper, i, Scoring::Softmax, normalize)?;
+                let experts = mixture(loader, &hyper, i, scoring, normalize)?;
                 Mlp::Mixture(Box::new(experts))
             }
             false => Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Silu)?)),
         };
-        let attention = latent(loader, &hyper, i, rope.clone(), scale, eps)?;
+        let mut attention = latent(loader, &hyper, i, rope.clone(), scale, eps)?;
+        attention.chooser = match (&indexed, &indexer_rope) {
+            (Some((_, own)), Some(rope)) => match own.get(i) {
+                Some(false) if i > 0 => Chooser::OfTheLayerBefore,
+                _ => Chooser::Own(Box::new(indexer(loader, &hyper, i, rope.clone())?)),
+            },
+            _ => Chooser::None,
+        };
         layers.push(Layer::new(
             norm("attn_norm")?,
             Mixer::Latent(Box::new(attention)),
@@ -52,11 +100,35 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     Ok(Decoder::new(embedding, layers, output_norm, head))
 }
 
-fn latent(
+fn indexer(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, rope: Arc<Rope>) -> Result<Indexer> {
+    let keys = &loader.keys;
+    let base = |name: &str| format!("blk.{layer}.indexer.{name}");
+    let heads = keys.count("attention.indexer.head_count")?;
+    let len = keys.count("attention.indexer.key_length")?;
+    let all = heads.checked_mul(len).filter(|_| hyper.rotated <= len);
+    let all = all.ok_or_else(|| {
+        loader.error(format!(
+            "indexer: found {heads} heads of {len} elements, expected at least the {} that are rotated",
+            hyper.rotated
+        ))
+    })?;
+    Ok(Indexer {
+        query: loader.linear(&base("attn_q_b"), keys.count("attention.q_lora_rank")?, all)?,
+        key: loader.linear(&base("attn_k"), hyper.hidden, len)?,
+        key_norm: loader.norm(NormKind::Layer, &base("k_norm"), len, INDEXER_EPSILON)?,
+        weights: loader.linear(&base("proj"), hyper.hidden, heads)?,
+        rope,
+        len,
+        keys: keys.count("attention.indexer.top_k")?,
+    })
+}
+
+/// The latent attention of a layer.
+pub(super) fn latent(
     loader: &Loader<'_>,
     hyper: &Hyperparameters,
     layer: usize,
-    rope: Arc<Rope>,
+    rope: Option<Arc<Rope>>,
     scale: f32,
     eps: f32,
 ) -> Result<LatentAttention> {
@@ -97,6 +169,7 @@ fn latent(
         key_up: loader.experts(&base("attn_k_b"), plain, rank, heads)?,
         value_up: loader.experts(&base("attn_v_b"), rank, value_len, heads)?,
         output: loader.linear(&base("attn_output"), product(heads, value_len)?, hyper.hidden)?,
+        chooser: Chooser::None,
         rope,
         heads,
         plain,

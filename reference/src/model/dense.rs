@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
-use super::designs::{Design, Halves, HeadNorms, Inner, LLAMA_LIKE, Layers, LogitScale, Norms, QWEN2};
+use super::designs::{Design, GLM4, Halves, HeadNorms, Inner, LLAMA_LIKE, Layers, LogitScale, Norms, QWEN2};
 use super::hyperparameters::{Hyperparameters, rope, rope_settings, sliding_layers};
 use crate::Result;
 use crate::layers::Attention;
@@ -22,6 +22,18 @@ pub(super) fn baichuan(loader: &Loader<'_>) -> Result<Decoder> {
             ..QWEN2
         },
         _ => LLAMA_LIKE,
+    };
+    build(loader, &design)
+}
+
+/// GLM-4, and the text model of GLM-4.1V: where a head has sections, halves of it are rotated together.
+pub(super) fn glm4(loader: &Loader<'_>) -> Result<Decoder> {
+    let design = match loader.keys.is_array("rope.dimension_sections") {
+        true => Design {
+            rope: QWEN2.rope,
+            ..GLM4
+        },
+        false => GLM4,
     };
     build(loader, &design)
 }

@@ -128,6 +128,13 @@ pub(super) const LLAMA_LIKE: Design = Design {
     ..QWEN2
 };
 
+/// GLM-4.
+pub(super) const GLM4: Design = Design {
+    norms: Norms::Around,
+    inner: Inner::Fused,
+    ..LLAMA_LIKE
+};
+
 /// `general.architecture` and the choices that it stands for.
 pub(super) const DESIGNS: &[(&str, Design)] = &[
     ("qwen2", QWEN2),
@@ -312,14 +319,6 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         "granite",
         Design {
             logit_scale: LogitScale::Divides,
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "glm4",
-        Design {
-            norms: Norms::Around,
-            inner: Inner::Fused,
             ..LLAMA_LIKE
         },
     ),

@@ -1,14 +1,18 @@
 //! Attention in some layers (or beside something else in all): Jamba, Falcon-H1, Granite's hybrids, LFM2,
-//! Qwen3-Next, Qwen3.5.
+//! Qwen3-Next, Qwen3.5, Kimi Linear, Nemotron-H.
 
 use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
+use super::deepseek2::latent;
 use super::hyperparameters::{Hyperparameters, gated, rope};
 use super::mamba::{convolution, mamba, mamba2};
-use super::mixtures::mixture;
+use super::mixtures::{mixture, weightless};
 use crate::Result;
-use crate::layers::{Attention, DeltaNet, Mixer, Projections, Scoring, ShortConvolution, Strengths};
+use crate::layers::{
+    Attention, Convolution, DeltaNet, FeedForward, Gate, KimiDelta, Mixer, Mixture, Projections, Scoring,
+    ShortConvolution, Strengths,
+};
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
 
@@ -215,6 +219,101 @@ pub(super) fn qwen3next(loader: &Loader<'_>) -> Result<Decoder> {
         let mlp = b.mlp(i, Scoring::Softmax, true)?;
         let (norm, mlp_norm) = (b.norm(i, "attn_norm")?, b.norm(i, "post_attention_norm")?);
         layers.push(Layer::new(norm, mixer, mlp_norm, mlp));
+    }
+    b.decoder(layers, "output_norm")
+}
+
+/// Kimi Linear: delta attention in most layers, latent attention without a rotation in the others.
+pub(super) fn kimi_linear(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let scale = 1.0 / (loader.keys.count("attention.key_length_mla")? as f32).sqrt();
+    let mut layers = Vec::new();
+    for i in 0..b.hyper.layers {
+        let mixer = match b.has(i, "ssm_conv1d_q") {
+            true => Mixer::KimiDelta(Box::new(kimi_delta(&b, i)?)),
+            false => Mixer::Latent(Box::new(latent(loader, &b.hyper, i, None, scale, b.eps)?)),
+        };
+        let mlp = b.mlp(i, Scoring::Sigmoid, true)?;
+        let (norm, mlp_norm) = (b.norm(i, "attn_norm")?, b.norm(i, "ffn_norm")?);
+        layers.push(Layer::new(norm, mixer, mlp_norm, mlp));
+    }
+    b.decoder(layers, "output_norm")
+}
+
+fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
+    let (loader, hidden) = (b.loader, b.hyper.hidden);
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let heads = loader.keys.count("attention.head_count")?;
+    let len = loader.keys.count("kda.head_dim")?;
+    let width = loader.keys.count("ssm.conv_kernel")?;
+    let all = heads.checked_mul(len);
+    let all = all.ok_or_else(|| loader.error(format!("{heads} heads of {len} elements are too many")))?;
+    let convolution = |name: &str| {
+        let weight = loader.numbers(&format!("{}.weight", base(name)), &[width, 1, all])?;
+        let bias = Vec::new();
+        Ok::<_, crate::Error>(Convolution { weight, bias })
+    };
+    let by_way = |short: &str, name: &str| {
+        let down = loader.linear(&base(short), hidden, len)?;
+        Ok::<_, crate::Error>([down, loader.linear(&base(name), len, all)?])
+    };
+    Ok(KimiDelta {
+        inputs: [
+            loader.linear(&base("attn_q"), hidden, all)?,
+            loader.linear(&base("attn_k"), hidden, all)?,
+            loader.linear(&base("attn_v"), hidden, all)?,
+        ],
+        convolutions: [
+            convolution("ssm_conv1d_q")?,
+            convolution("ssm_conv1d_k")?,
+            convolution("ssm_conv1d_v")?,
+        ],
+        decay: by_way("ssm_f_a", "ssm_f_b")?,
+        decay_bias: loader.vector(&base("ssm_dt.bias"), all)?,
+        a: loader.numbers(&base("ssm_a"), &[1, heads])?,
+        strengths: loader.linear(&base("ssm_beta"), hidden, heads)?,
+        gate: by_way("ssm_g_a", "ssm_g_b")?,
+        norm: loader.rms_norm(&base("ssm_norm"), len, b.eps)?,
+        output: loader.linear(&base("attn_output"), all, hidden)?,
+        head_len: len,
+    })
+}
+
+/// Nemotron-H: each layer is Mamba-2, attention without positions, or a feed-forward part.
+pub(super) fn nemotron_h(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let normalize = loader.keys.optional_flag("expert_weights_norm")?.unwrap_or(false);
+    let mut layers = Vec::new();
+    for i in 0..b.hyper.layers {
+        let base = |name: &str| format!("blk.{i}.{name}");
+        let mixer = if b.has(i, "ssm_in") {
+            b.mamba2(i)?
+        } else if b.has(i, "ffn_gate_inp") {
+            let experts = mixture(loader, &b.hyper, i, Scoring::Sigmoid, normalize)?;
+            Mixer::Mixture(Box::new(Mixture {
+                activation: Activation::SquaredRelu,
+                ..experts
+            }))
+        } else if b.has(i, "ffn_up") {
+            let inner = loader.outputs_of(&base("ffn_up"))?;
+            Mixer::FeedForward(Box::new(FeedForward {
+                gate: Gate::None,
+                up: loader.linear(&base("ffn_up"), b.hyper.hidden, inner)?,
+                down: loader.linear(&base("ffn_down"), inner, b.hyper.hidden)?,
+                activation: Activation::SquaredRelu,
+            }))
+        } else {
+            b.attention(i, None)?.into()
+        };
+        layers.push(Layer {
+            mlp_norm: None,
+            ..Layer::new(
+                b.norm(i, "attn_norm")?,
+                mixer,
+                weightless(b.hyper.hidden, b.eps),
+                Mlp::None,
+            )
+        });
     }
     b.decoder(layers, "output_norm")
 }

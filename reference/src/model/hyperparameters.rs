@@ -217,11 +217,24 @@ impl Hyperparameters {
         }
         let weight_scale = keys.optional_float("expert_weights_scale")?.filter(|&s| s != 0.0);
         let base = |name: &str| format!("blk.{layer}.{name}");
+        // Nemotron-H: the experts see a narrower vector.
+        let (narrowed, width) = match loader.has(&base("ffn_latent_down.weight")) {
+            false => (None, self.hidden),
+            true => {
+                let width = loader.outputs_of(&base("ffn_latent_down"))?;
+                let down = loader.linear(&base("ffn_latent_down"), self.hidden, width)?;
+                let up = loader.linear(&base("ffn_latent_up"), width, self.hidden)?;
+                (Some((down, up)), width)
+            }
+        };
         Ok(Mixture {
             router: loader.linear(&base("ffn_gate_inp"), self.hidden, experts)?,
-            gate: loader.experts(&base("ffn_gate_exps"), self.hidden, inner, experts)?,
-            up: loader.experts(&base("ffn_up_exps"), self.hidden, inner, experts)?,
-            down: loader.experts(&base("ffn_down_exps"), inner, self.hidden, experts)?,
+            gate: match loader.has(&base("ffn_gate_exps.weight")) {
+                true => Some(loader.experts(&base("ffn_gate_exps"), width, inner, experts)?),
+                false => None,
+            },
+            up: loader.experts(&base("ffn_up_exps"), width, inner, experts)?,
+            down: loader.experts(&base("ffn_down_exps"), inner, width, experts)?,
             activation: Activation::Silu,
             used,
             normalize,
@@ -231,6 +244,7 @@ impl Hyperparameters {
             groups: None,
             weigh_inputs: false,
             shared: None,
+            narrowed,
         })
     }
 

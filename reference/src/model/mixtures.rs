@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, gated, rope, sliding_layers};
 use crate::Result;
-use crate::layers::{Attention, Groups, Mixture, Scoring, SharedExpert};
+use crate::layers::{Attention, FeedForward, Gate, Groups, Mixture, Scoring, SharedExpert};
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
 
@@ -304,7 +304,16 @@ pub(super) fn shared(
     }
     let inner = loader.outputs_of(&base("ffn_up_shexp"))?;
     let prefix = base("ffn_");
-    let expert = gated(loader, &prefix, "_shexp", hyper.hidden, inner, Activation::Silu)?;
+    let expert = match loader.has(&base("ffn_gate_shexp.weight")) {
+        true => gated(loader, &prefix, "_shexp", hyper.hidden, inner, Activation::Silu)?,
+        // Nemotron-H.
+        false => FeedForward {
+            gate: Gate::None,
+            up: loader.linear(&base("ffn_up_shexp"), hyper.hidden, inner)?,
+            down: loader.linear(&base("ffn_down_shexp"), inner, hyper.hidden)?,
+            activation: Activation::SquaredRelu,
+        },
+    };
     let gate = match loader.has(&base("ffn_gate_inp_shexp.weight")) {
         true => Some(loader.linear(&base("ffn_gate_inp_shexp"), hyper.hidden, 1)?),
         false => None,

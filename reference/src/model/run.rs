@@ -18,6 +18,8 @@ pub(crate) struct Run<'a> {
     pub(crate) positions: Vec<usize>,
     /// Rows whose logits are wanted.
     pub(crate) wanted: Vec<usize>,
+    /// For each row the rows whose keys it sees, where an indexer chose them.
+    pub(crate) chosen: Option<Vec<Vec<usize>>>,
     /// What is rounded besides the weights.
     pub(crate) rounding: Rounding,
     pub(crate) scratch: Scratch,
@@ -38,6 +40,7 @@ impl<'a> Run<'a> {
             windows: Vec::new(),
             positions: Vec::new(),
             wanted: Vec::new(),
+            chosen: None,
             rounding: Rounding::default(),
             scratch: Scratch::default(),
             tile: Vec::new(),

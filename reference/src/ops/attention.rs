@@ -116,6 +116,41 @@ pub(crate) fn attend(
         });
 }
 
+/// The same for queries that each see the keys (rows) in `chosen` alone. Without windows, caps or biases.
+pub(crate) fn attend_chosen(
+    q: &Matrix,
+    k: &Matrix,
+    v: &Matrix,
+    out: &mut Matrix,
+    chosen: &[Vec<usize>],
+    shape: &AttentionShape,
+) {
+    let (cols, share) = (out.cols, shape.heads / shape.kv_heads);
+    out.data
+        .par_chunks_exact_mut(cols)
+        .zip(q.data.par_chunks_exact(q.cols))
+        .zip(chosen)
+        .for_each(|((out, q), keys)| {
+            let heads = out.chunks_exact_mut(shape.value_len);
+            for (head, (out, q)) in heads.zip(q.chunks_exact(shape.key_len)).enumerate() {
+                let at = |m: &Matrix, row: usize, len: usize| row * m.cols + head / share * len;
+                let score = |&row: &usize| {
+                    let key = &k.data[at(k, row, shape.key_len)..][..shape.key_len];
+                    q.iter().zip(key).map(|(a, b)| a * b).sum::<f32>() * shape.scale
+                };
+                let mut scores: Vec<f32> = keys.iter().map(score).collect();
+                softmax(&mut scores);
+                out.fill(0.0);
+                for (&row, weight) in keys.iter().zip(scores) {
+                    let value = &v.data[at(v, row, shape.value_len)..][..shape.value_len];
+                    for (o, x) in out.iter_mut().zip(value) {
+                        *o += weight * x;
+                    }
+                }
+            }
+        });
+}
+
 /// All heads of one block of queries.
 #[allow(
     clippy::too_many_arguments,

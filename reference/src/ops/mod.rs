@@ -12,7 +12,7 @@ mod rounding;
 mod wide;
 
 pub(crate) use activation::{Activation, Xielu, activate, gate};
-pub(crate) use attention::{AttentionShape, attend, max, softmax};
+pub(crate) use attention::{AttentionShape, attend, attend_chosen, max, softmax};
 pub(crate) use exp::{exp, exp64};
 pub(crate) use matmul::{Parallel, View, ViewMut, matmul};
 pub(crate) use matrix::{Matrix, Scratch};

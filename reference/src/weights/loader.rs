@@ -214,8 +214,13 @@ impl<'a> Loader<'a> {
 
     /// A tensor of shape [columns, rows], decoded.
     pub(crate) fn table(&self, name: &str, columns: usize, rows: usize) -> Result<Vec<f32>> {
-        let matrix = self.matrix(name, &[columns, rows])?;
-        let mut out = vec![0.0; columns * rows];
+        self.numbers(name, &[columns, rows])
+    }
+
+    /// A tensor of any shape (innermost dimension first), decoded.
+    pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let matrix = self.matrix(name, shape)?;
+        let mut out = vec![0.0; shape.iter().product()];
         matrix.decode(self.gguf, 0, &mut out)?;
         Ok(out)
     }

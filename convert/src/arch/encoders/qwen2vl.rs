@@ -24,7 +24,7 @@ pub(super) static QWEN2VL: Architecture = Architecture {
             let name = name.strip_prefix("model.").unwrap_or(&name);
             name.starts_with("visual.").then(|| name.to_owned())
         },
-        force: |name, ty| {
+        force: |_, name, ty| {
             let is_convolution = name.starts_with("v.patch_embd.weight");
             is_convolution.then_some(match ty {
                 TensorType::F16 => TensorType::F16,

@@ -496,7 +496,7 @@ impl<'a> Assembler<'a> {
         };
         let ty = blocks.unwrap_or_else(|| {
             let usual = outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices);
-            (self.architecture.hooks.force)(&name, self.ty).unwrap_or(usual)
+            (self.architecture.hooks.force)(self.hparams, &name, self.ty).unwrap_or(usual)
         });
         let factors = match (&content, blocks) {
             (Content::Stored(layout), Some(TensorType::NVFP4)) => self.factors(layout),

@@ -96,12 +96,15 @@ fn named_by_blocks(ty: TensorType, blocks: Option<TensorType>) -> Option<TensorT
 }
 
 /// GGUF names, between block number and suffix, of matrices that are stored as F32.
-const SMALL: [&str; 11] = [
+const SMALL: [&str; 14] = [
     "ffn_gate_inp",
     "ffn_gate_inp_shexp",
     "position_embd",
     "token_types",
     "ssm_conv1d",
+    "ssm_conv1d_q",
+    "ssm_conv1d_k",
+    "ssm_conv1d_v",
     "time_mix_first",
     "time_mix_w1",
     "time_mix_w2",
@@ -109,6 +112,9 @@ const SMALL: [&str; 11] = [
     "time_mix_decay_w2",
     "time_mix_lerp_fused",
 ];
+
+/// The same inside a module of their own.
+const SMALL_INSIDE: [&str; 2] = [".shortconv.conv", ".indexer.proj"];
 
 /// The type of one tensor in a file whose matrices are of type `ty`. With `all_matrices` no matrix is too small
 /// for it.
@@ -120,7 +126,7 @@ pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64], all_matrice
         return TensorType::F32;
     }
     let kind = stem.rsplit('.').next().unwrap_or(stem);
-    if !all_matrices && (SMALL.contains(&kind) || stem.ends_with(".shortconv.conv")) {
+    if !all_matrices && (SMALL.contains(&kind) || SMALL_INSIDE.iter().any(|s| stem.ends_with(s))) {
         return TensorType::F32;
     }
     let ternary = matches!(ty, TensorType::TQ1_0 | TensorType::TQ2_0);

@@ -1,0 +1,93 @@
+//! Kimi's delta attention ("Kimi Linear", 2025): a gated delta net whose state decays element by element.
+
+use crate::Result;
+use crate::model::Run;
+use crate::ops::{Activation, DeltaRule, Matrix, Norm, activate, convolve, exp, sigmoid, softplus};
+
+use super::delta_net::to_unit_length;
+use super::{Convolution, Linear};
+
+/// Queries, keys and values each go through a convolution of their own; decays and gates are made by way of short
+/// vectors.
+#[derive(Clone, Debug)]
+pub(crate) struct KimiDelta {
+    /// Of queries, keys and values.
+    pub(crate) inputs: [Linear; 3],
+    pub(crate) convolutions: [Convolution; 3],
+    /// To what decays are made from: one number for each element of each head's key.
+    pub(crate) decay: [Linear; 2],
+    pub(crate) decay_bias: Vec<f32>,
+    /// One number for each head.
+    pub(crate) a: Vec<f32>,
+    pub(crate) strengths: Linear,
+    pub(crate) gate: [Linear; 2],
+    /// Of each head's result.
+    pub(crate) norm: Norm,
+    pub(crate) output: Linear,
+    pub(crate) head_len: usize,
+}
+
+impl KimiDelta {
+    pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        let len = self.head_len;
+        let mut made = Vec::with_capacity(3);
+        for (linear, convolution) in self.inputs.iter().zip(&self.convolutions) {
+            let all = linear.forward(run, x)?;
+            let mut mixed = run.scratch.take(x.rows, all.cols);
+            convolve(
+                &all,
+                0,
+                &convolution.weight,
+                &convolution.bias,
+                &mut mixed,
+                &run.windows,
+            );
+            activate(Activation::Silu, &mut mixed.data);
+            run.scratch.give(all);
+            made.push(mixed);
+        }
+        to_unit_length(&mut made[0], len, 1.0 / (len as f32).sqrt());
+        to_unit_length(&mut made[1], len, 1.0);
+        let mut decay = by_way(&self.decay, run, x)?;
+        for row in decay.data.chunks_exact_mut(decay.cols) {
+            for (head, a) in self.a.iter().enumerate() {
+                let elements = row[head * len..][..len].iter_mut();
+                for (x, bias) in elements.zip(&self.decay_bias[head * len..]) {
+                    *x = exp(a * softplus(*x + bias));
+                }
+            }
+        }
+        let mut beta = self.strengths.forward(run, x)?;
+        beta.data.iter_mut().for_each(|x| *x = sigmoid(*x));
+        let mut y = run.scratch.take(x.rows, made[2].cols);
+        let rule = DeltaRule {
+            key_len: len,
+            value_len: len,
+            in_turn: false,
+        };
+        rule.apply(&made[0], &made[1], &made[2], &decay, &beta, &mut y, &run.windows);
+        self.norm.apply(&mut y);
+        let gates = by_way(&self.gate, run, x)?;
+        for (y, g) in y.data.iter_mut().zip(&gates.data) {
+            *y *= sigmoid(*g);
+        }
+        let out = self.output.forward(run, &y)?;
+        made.extend([decay, beta, gates, y]);
+        for m in made {
+            run.scratch.give(m);
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        7 * self.output.matrix.inputs + self.decay[0].matrix.outputs
+    }
+}
+
+/// Through one layer after the other.
+fn by_way(layers: &[Linear; 2], run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+    let short = layers[0].forward(run, x)?;
+    let out = layers[1].forward(run, &short)?;
+    run.scratch.give(short);
+    Ok(out)
+}
