@@ -21,14 +21,27 @@ pub(crate) fn ascending<const N: usize>(x: &[f32; N]) -> [u8; N] {
     // In two's complement, whose order is that of the weights.
     let keys: [i32; N] = std::array::from_fn(|i| {
         let bits = (x[i] + 0.0).to_bits() as i32;
-        bits ^ (bits >> 31) & i32::MAX
+        (bits ^ (bits >> 31) & i32::MAX).min(i32::MAX - 1)
     });
-    // How many come before each: counted, not sorted, since that is the same work for every block.
+    // How many come before each: counted, not sorted, since that is the same work for every block. Of equal ones
+    // the earlier comes before: they compare with the next higher key.
+    let later: &[[i32; N]; N] = const {
+        let mut later = [[0; N]; N];
+        let mut j = 0;
+        while j < N {
+            let mut i = j + 1;
+            while i < N {
+                later[j][i] = 1;
+                i += 1;
+            }
+            j += 1;
+        }
+        &{ later }
+    };
     let mut ranks = [0i32; N];
-    for (j, &other) in keys.iter().enumerate() {
-        for (i, rank) in ranks.iter_mut().enumerate() {
-            let before = if j < i { other <= keys[i] } else { other < keys[i] };
-            *rank += i32::from(before);
+    for (&other, later) in keys.iter().zip(later) {
+        for i in 0..N {
+            ranks[i] += i32::from(other < keys[i] + later[i]);
         }
     }
     let mut order = [0; N];
@@ -54,25 +67,27 @@ pub(crate) fn split_levels<const N: usize>(
     levels
 }
 
-/// Places a block's groups on the codebook, each with its shift's values. Returns the points, and the scale of
+/// The code of a group's levels.
+#[inline(always)]
+pub(crate) fn code_of(levels: &[u8; 8]) -> u16 {
+    (0..8).map(|axis| u16::from(levels[axis]) << (2 * axis)).sum()
+}
+
+/// Places a block's groups, given by the codes of their levels, on the codebook, each with its shift's values. Returns the points, and the scale of
 /// least squares for them: the one given if all groups were points already, or if it would not be positive.
 #[inline(always)]
 pub(crate) fn place_groups<K: Kernel, const G: usize>(
     grid: &Grid<8>,
     x: &[[f32; 8]],
     weights: &[[f32; 8]],
-    levels: &[[u8; 8]],
+    mut codes: [u16; G],
     values: &[&[f32; 3]; G],
     scale: f32,
 ) -> ([u16; G], f32) {
-    let mut codes = [0; G];
     let mut all_on_grid = true;
     for group in 0..G {
-        let code = (0..8)
-            .map(|axis| u16::from(levels[group][axis]) << (2 * axis))
-            .sum();
-        codes[group] = match grid.locate(code) {
-            Place::On => code,
+        codes[group] = match grid.locate(codes[group]) {
+            Place::On => continue,
             Place::Off(candidates) => {
                 all_on_grid = false;
                 let values = std::array::from_fn(|column| values[group][(column % 4).min(2)]);
@@ -100,7 +115,7 @@ pub(crate) fn place_groups<K: Kernel, const G: usize>(
     (points, if better { sum_qx / sum_q2 } else { scale })
 }
 
-/// Running sums over a sorted block of `N`, with more of the last one after it than lanes can read.
+/// Running sums over a sorted block of `N` from its first element on, with more of the last one after it than lanes can read.
 pub(crate) struct Sums<const N: usize>([f32; 48]);
 
 impl<const N: usize> Sums<N> {
@@ -111,16 +126,10 @@ impl<const N: usize> Sums<N> {
         Self([0.0; 48])
     }
 
-    /// Adds the next element of the order.
+    /// Appends the next sum.
     #[inline(always)]
-    pub(crate) fn push(&mut self, position: usize, value: f32) {
-        self.0[position + 1] = self.0[position] + value;
-    }
-
-    /// Repeats the sum at the next element of the order.
-    #[inline(always)]
-    pub(crate) fn skip(&mut self, position: usize) {
-        self.0[position + 1] = self.0[position];
+    pub(crate) fn push(&mut self, position: usize, sum: f32) {
+        self.0[position + 1] = sum;
     }
 
     /// Repeats the last sum behind the end.
@@ -140,6 +149,13 @@ impl<const N: usize> Sums<N> {
     #[inline(always)]
     pub(crate) fn from(&self, position: usize) -> &[f32] {
         &self.0[position..position + 8]
+    }
+
+    /// Whether no sum is below the one before it; false if there is not-a-number.
+    #[inline(always)]
+    pub(crate) fn ascend(&self) -> bool {
+        let steps = self.0[..N].iter().zip(&self.0[1..=N]);
+        steps.fold(true, |all, (before, after)| all & (before <= after))
     }
 
     /// The sum of all.

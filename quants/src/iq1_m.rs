@@ -10,7 +10,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use crate::block::{blocks, blocks_mut};
 use crate::f16;
 use crate::grid;
-use crate::iq1::{DELTA, DOWN, Split, Sums, UP, ascending, largest_magnitude, place_groups, split_levels};
+use crate::iq1::{
+    DELTA, DOWN, Split, Sums, UP, ascending, code_of, largest_magnitude, place_groups, split_levels,
+};
 use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
@@ -32,6 +34,33 @@ struct Part {
     scale: f32,
     points: [u16; 2],
     up: [bool; 2],
+}
+
+/// The running sums of weight·x and of the weights in this order, for each half of the block.
+#[inline(always)]
+fn sums_of_halves(x: &[f32; 16], weights: &[f32; 16], order: &[u8; 16]) -> ([Sums<16>; 2], [Sums<16>; 2]) {
+    let mut sums_x = [Sums::new(), Sums::new()];
+    let mut sums_w = [Sums::new(), Sums::new()];
+    // Each half's addends with zeros for the other's, so that there is nothing to decide: adding zero leaves a sum as
+    // it is, since none is a negative zero.
+    let (mut addends_x, mut addends_w) = ([[0.0; 16]; 2], [[0.0; 16]; 2]);
+    for at in 0..16 {
+        addends_x[at / 8][at] = weights[at] * x[at];
+        addends_w[at / 8][at] = weights[at];
+    }
+    let (mut sum_x, mut sum_w) = ([0.0; 2], [0.0; 2]);
+    for (position, &at) in order.iter().enumerate() {
+        for half in 0..2 {
+            sum_x[half] += addends_x[half][usize::from(at)];
+            sum_w[half] += addends_w[half][usize::from(at)];
+            sums_x[half].push(position, sum_x[half]);
+            sums_w[half].push(position, sum_w[half]);
+        }
+    }
+    for sums in sums_x.iter_mut().chain(&mut sums_w) {
+        sums.finish();
+    }
+    (sums_x, sums_w)
 }
 
 fn values(up: bool) -> &'static [f32; 3] {
@@ -61,41 +90,39 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
         let weights: [[f32; 16]; 16] = std::array::from_fn(|index| {
             block_weights(&blocks[index], part::<16>(importance, index), variance, |x| x * x)
         });
+        // All blocks are split before any is placed, so that the codebook's lists are there when they are needed.
+        let mut splits = [None; 16];
+        for (index, x) in blocks.iter().enumerate() {
+            if largest_magnitude(x) < NEGLIGIBLE {
+                continue;
+            }
+            let order = ascending(x);
+            let (sums_x, sums_w) = sums_of_halves(x, &weights[index], &order);
+            let Some(Split { scale, at, up }) = K::best_split_of_halves(&sums_x, &sums_w) else {
+                continue;
+            };
+            let levels = split_levels(&order, at, scale < 0.0);
+            let codes = [0, 1].map(|half| code_of(&levels.as_chunks().0[half]));
+            codes.iter().for_each(|code| grid.announce::<K>(*code));
+            splits[index] = Some((codes, up.map(|up| up != (scale < 0.0)), scale.abs()));
+        }
         let mut parts = [Part {
             scale: 0.0,
             points: [0; 2],
             up: [true; 2],
         }; 16];
         let mut max_scale = 0.0f32;
-        for (index, x) in blocks.iter().enumerate() {
-            if largest_magnitude(x) < NEGLIGIBLE {
-                continue;
-            }
-            let order = ascending(x);
-            let mut sums_x = [Sums::new(), Sums::new()];
-            let mut sums_w = [Sums::new(), Sums::new()];
-            for (position, &at) in order.iter().enumerate() {
-                let (at, half) = (usize::from(at), usize::from(at >= 8));
-                sums_x[half].push(position, weights[index][at] * x[at]);
-                sums_w[half].push(position, weights[index][at]);
-                sums_x[1 - half].skip(position);
-                sums_w[1 - half].skip(position);
-            }
-            for sums in sums_x.iter_mut().chain(&mut sums_w) {
-                sums.finish();
-            }
-            let Some(Split { scale, at, up }) = K::best_split_of_halves(&sums_x, &sums_w) else {
+        for (index, split) in splits.into_iter().enumerate() {
+            let Some((codes, up, scale)) = split else {
                 continue;
             };
-            let levels = split_levels(&order, at, scale < 0.0);
-            let up = up.map(|up| up != (scale < 0.0));
             let (points, scale) = place_groups::<K, _>(
                 grid,
-                x.as_chunks().0,
+                blocks[index].as_chunks().0,
                 weights[index].as_chunks().0,
-                levels.as_chunks().0,
+                codes,
                 &up.map(values),
-                scale.abs(),
+                scale,
             );
             block.low[index] = points.map(|point| point as u8);
             block.high[index] = (points[0] >> 8 | points[1] >> 8 << 4) as u8;

@@ -8,7 +8,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::block::{Half, blocks, blocks_mut};
 use crate::grid;
-use crate::iq1::{DELTA, DOWN, Split, Sums, UP, ascending, largest_magnitude, place_groups, split_levels};
+use crate::iq1::{
+    DELTA, DOWN, Split, Sums, UP, ascending, code_of, largest_magnitude, place_groups, split_levels,
+};
 use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
@@ -53,10 +55,13 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
             let weights = block_weights(x, part::<32>(importance, index), variance, |x| x * x);
             let order = ascending(x);
             let (mut sums_x, mut sums_w) = (Sums::new(), Sums::new());
+            let (mut sum_x, mut sum_w) = (0.0, 0.0);
             for (position, &index) in order.iter().enumerate() {
                 let index = usize::from(index);
-                sums_x.push(position, weights[index] * x[index]);
-                sums_w.push(position, weights[index]);
+                sum_x += weights[index] * x[index];
+                sum_w += weights[index];
+                sums_x.push(position, sum_x);
+                sums_w.push(position, sum_w);
             }
             sums_x.finish();
             sums_w.finish();
@@ -65,11 +70,13 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
             };
             let levels = split_levels(&order, at, scale < 0.0);
             let up = up != (scale < 0.0);
+            let codes = [0, 1, 2, 3].map(|group| code_of(&levels.as_chunks().0[group]));
+            codes.iter().for_each(|code| grid.announce::<K>(*code));
             let (points, scale) = place_groups::<K, _>(
                 grid,
                 x.as_chunks().0,
                 weights.as_chunks().0,
-                levels.as_chunks().0,
+                codes,
                 &[if up { &UP } else { &DOWN }; 4],
                 scale.abs(),
             );

@@ -26,6 +26,10 @@ pub(crate) trait Nearest {
     ) -> (u16, bool) {
         (Self::nearest(candidates, terms), false)
     }
+
+    /// Has these candidates fetched into the cache, where the instruction set can.
+    #[inline(always)]
+    fn prefetch(_candidates: &[u16; 8]) {}
 }
 
 /// What the encoders that pass over a block once take from an instruction set. What is written here is what every

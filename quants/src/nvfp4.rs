@@ -3,10 +3,11 @@
 //! Block (64 weights, 36 bytes): four scales; for each, 8 bytes with weights `i` and `8 + i`. A weight is
 //! `scale·value`. Values are kept doubled, as in MXFP4, and scales halved.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::block::{blocks, blocks_mut};
 use crate::kernel::{Pass, Scalar};
+use crate::levels::each;
 use crate::mxfp4::{VALUES, nearest_values};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -35,9 +36,8 @@ fn half_scale(code: u8) -> f32 {
 /// The code of the scale nearest to `scale`; zero for what is not above zero. Halves are rounded up.
 #[inline(always)]
 fn encode_scale(scale: f32) -> u8 {
-    if scale.is_nan() || scale <= 0.0 {
-        return 0;
-    }
+    // Also what is no number becomes zero, whose code is zero.
+    let scale = if scale > 0.0 { scale } else { 0.0 };
     let scale = scale.min(448.0);
     let bits = scale.to_bits();
     let exponent = (bits >> 23) as i32 - 120;
@@ -61,15 +61,21 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 #[inline(always)]
 pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        for (part, x) in x.as_chunks::<16>().0.iter().enumerate() {
-            let finite = K::finite_magnitude(x);
-            let largest = finite.unwrap_or_else(|| {
-                x.iter()
+        let parts: &[[f32; 16]; 4] = transmute_ref!(x);
+        // Step by step for all four, so that the scales are computed in lanes.
+        let finite = parts.each_ref().map(K::finite_magnitude);
+        let mut largest = [0.0; 4];
+        for part in 0..4 {
+            largest[part] = finite[part].unwrap_or_else(|| {
+                parts[part]
+                    .iter()
                     .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
             });
-            block.scales[part] = encode_scale(largest / 6.0);
-            let scale = half_scale(block.scales[part]);
-            let codes = nearest_values::<K, 16>(x, finite, scale);
+        }
+        block.scales = each(&largest, |largest| encode_scale(largest / 6.0));
+        let scales = each(&block.scales, half_scale);
+        for part in 0..4 {
+            let codes = nearest_values::<K, 16>(&parts[part], finite[part], scales[part]);
             let halves: &[[u8; 8]] = codes.as_chunks().0;
             // Codes are four bits, so that none reaches the next byte.
             let [low, high] = [halves[0], halves[1]].map(u64::from_le_bytes);

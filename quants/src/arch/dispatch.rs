@@ -34,6 +34,10 @@ macro_rules! compile_kernel {
             ) -> (u16, bool) {
                 <$kernel>::clearly_nearest(candidates, terms, margin)
             }
+            #[inline(always)]
+            fn prefetch(candidates: &[u16; 8]) {
+                <$kernel>::prefetch(candidates)
+            }
         }
 
         impl crate::kernel::Pass for Compiled {

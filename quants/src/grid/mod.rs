@@ -12,6 +12,8 @@ mod signs;
 
 use std::sync::OnceLock;
 
+use crate::kernel::Nearest;
+
 pub(crate) use search::{Fit, Refit, Search, fit, largest, quantize_scales};
 pub(crate) use signs::{SIGNS, fold_signs, fold_signs_even, sign};
 
@@ -55,7 +57,7 @@ pub(crate) static IQ3_S: Codebook<4, 512> = expand(&points::IQ3_S, &[1, 3, 5, 7,
 ///
 /// Codes are packed as in [`points`].
 pub(crate) struct Grid<const D: usize> {
-    /// Where each code lies.
+    /// Where each code lies, by [`cell_of`].
     cells: Vec<Cell>,
     /// The codes of neighbours, list after list, each filled up to whole chunks with its last.
     neighbours: Vec<[u16; 8]>,
@@ -71,6 +73,34 @@ struct Cell {
 impl Cell {
     /// The number of chunks that no list has.
     const ON: u8 = 0;
+}
+
+/// Chunks of candidates in a cache line.
+const CHUNKS_A_LINE: usize = 4;
+
+/// The numbers that have these four base-three digits, two bits each, the lowest first.
+static BASE_THREE: [u8; 256] = {
+    let mut numbers = [0; 256];
+    let mut digits = 0;
+    while digits < 256 {
+        numbers[digits] = ((digits & 3) + 3 * (digits >> 2 & 3) + 9 * (digits >> 4 & 3)) as u8;
+        numbers[digits] += (27 * (digits >> 6 & 3)) as u8;
+        digits += 1;
+    }
+    numbers
+};
+
+/// The place of a code among those whose levels are all below [`levels`]: a table by the code itself would be ten
+/// times as large for eight dimensions, and seldom in the cache.
+#[inline(always)]
+fn cell_of<const D: usize>(code: u16) -> usize {
+    match D {
+        8 => {
+            let [low, high] = code.to_le_bytes();
+            usize::from(BASE_THREE[usize::from(low)]) + 81 * usize::from(BASE_THREE[usize::from(high)])
+        }
+        _ => usize::from(code),
+    }
 }
 
 /// Where a group of levels lies in a codebook.
@@ -97,17 +127,18 @@ impl<const D: usize> Grid<D> {
                 start: 0,
                 chunks: Cell::ON
             };
-            1 << (bits(D) * D)
+            levels(D).pow(D as u32)
         ];
         let mut neighbours = Vec::new();
         let mut ranked: Vec<(u32, u16)> = Vec::with_capacity(points.len());
         let levels_of = |code: u16| std::array::from_fn(|axis| level::<D>(code, axis) as i32);
         let point_levels: Vec<[i32; D]> = points.iter().map(|code| levels_of(*code)).collect();
-        for (code, cell) in (0..=u16::MAX).zip(&mut cells) {
+        for code in 0..=((1u32 << (bits(D) * D)) - 1) as u16 {
             let here = levels_of(code);
             if here.iter().any(|level| *level >= levels(D) as i32) {
                 continue; // no level is that high
             }
+            let cell = &mut cells[cell_of::<D>(code)];
             if let Ok(index) = points.binary_search(&code) {
                 cell.start = index as u16;
                 continue;
@@ -127,17 +158,28 @@ impl<const D: usize> Grid<D> {
     /// Looks the code of a group of levels up. Each level must be below [`levels`].
     #[inline(always)]
     pub(crate) fn locate(&self, code: u16) -> Place<'_> {
-        let Cell { start, chunks } = self.cells[usize::from(code)];
+        let Cell { start, chunks } = self.cells[cell_of::<D>(code)];
         match chunks {
             Cell::ON => Place::On,
             _ => Place::Off(&self.neighbours[usize::from(start)..][..usize::from(chunks)]),
         }
     }
 
+    /// Has the memory fetched that [`Self::locate`] and a search of its candidates will read for this code.
+    #[inline(always)]
+    pub(crate) fn announce<K: Nearest>(&self, code: u16) {
+        // Of a code on a point this fetches something else: a branch costs more.
+        let start = usize::from(self.cells[cell_of::<D>(code)].start);
+        if let Some([first, .., last]) = self.neighbours.get(start..start + CHUNKS_A_LINE + 1) {
+            K::prefetch(first);
+            K::prefetch(last);
+        }
+    }
+
     /// The index of the point with this code.
     #[inline(always)]
     pub(crate) fn index(&self, code: u16) -> u16 {
-        self.cells[usize::from(code)].start
+        self.cells[cell_of::<D>(code)].start
     }
 }
 

@@ -150,6 +150,11 @@ impl<L: Nearest> Nearest for Wide<L> {
     ) -> (u16, bool) {
         L::clearly_nearest(candidates, terms, margin)
     }
+
+    #[inline(always)]
+    fn prefetch(candidates: &[u16; 8]) {
+        L::prefetch(candidates)
+    }
 }
 
 impl<L: Pass> Pass for Wide<L> {

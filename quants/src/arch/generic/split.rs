@@ -1,9 +1,9 @@
 //! The best split of a sorted block (IQ1_S, IQ1_M): second boundaries in lanes.
 //!
 //! The scalar search tries splits in order, and each has to beat the best before it. Most of its time goes to
-//! replacing a best that will be replaced again. Here a first pass over all splits finds one whose score,
-//! (Σ weight·x·value)² / Σ weight·value², is as good as the highest but for rounding; a second one is the scalar
-//! search, which starts with a little less than that score to beat. See [`Splits::bar`] for why the outcome is the same.
+//! replacing a best that will be replaced again. Here some of the splits are tried first, and then the scalar search
+//! starts with a little less than the best of their scores to beat. See [`Splits::bar`] for why the outcome is the
+//! same.
 
 use super::Lanes;
 use crate::iq1::{DOWN, SHIFTS, STEPS_DOWN, STEPS_UP, Split, Sums, UP};
@@ -25,23 +25,26 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
     /// `second` on. Lanes behind the end repeat the last split.
     fn moments(&self, first: usize, second: usize) -> [Moments<L>; S];
 
-    /// A score that the best split beats and that decides nothing: [`f32::MIN`], or one close below the best's.
+    /// Whether Σ weight·value² is well within the range of exact products for every split.
+    fn exact(&self) -> bool;
+
+    /// A score that the best split beats and that decides nothing: [`f32::MIN`], or a little less than what the splits
+    /// of some rows score, which most likely are about as good as the best.
     ///
     /// The scalar search accepts a split whose score is above the best before it, but for the rounding of a few
-    /// products. Of the scores between the bar and the highest, 2^-8 apart, take a gap that is wider than rounding and
-    /// that no split's score is in: there are more places for it than splits. Before the first split above
-    /// the gap, the best of the scalar search is below the gap, and so is that of a search which starts at the bar.
-    /// So both accept that split, and from there on they are the same. This takes sums within the range in which
+    /// products. Of the scores between the bar and the highest, at least 2^-8 apart, take a gap that is wider than
+    /// rounding and that no split's score is in: there are more places for it than splits. Before the first split
+    /// above the gap, the best of the scalar search is below the gap, and so is that of a search which starts at the
+    /// bar. So both accept that split, and from there on they are the same. This takes sums within the range in which
     /// products neither overflow nor lose digits; where they are not, there is no bar.
     #[inline(always)]
     fn bar(&self) -> f32 {
         // A best of each lane, for each of the shifts: comparing does not wait for the comparison before it.
         let mut best_x = [L::splat(0.0); S];
         let mut best_w = [L::splat(1.0); S];
-        let mut least = L::splat(f32::MAX);
-        let mut most = L::splat(0.0);
-        for first in 0..=Self::LEN {
-            // Counted by hand: stepped ranges and arrays taken apart cost more than the sums.
+        // Weights around zero have about a quarter below the first boundary and as many above the second.
+        let mut first = Self::LEN / 8;
+        while first <= Self::LEN * 3 / 8 {
             let mut second = first;
             while second <= Self::LEN {
                 let moments = self.moments(first, second);
@@ -51,27 +54,19 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
                     let better = (best_x[s] * sum_q2).less(square * best_w[s]);
                     best_x[s] = L::select(better, square, best_x[s]);
                     best_w[s] = L::select(better, sum_q2, best_w[s]);
-                    least = sum_q2.min(least);
-                    most = sum_q2.max(most);
                 }
                 second += LANES;
             }
+            first += 2;
         }
         let mut score = best_x[0] / best_w[0];
         for s in 1..S {
             score = (best_x[s] / best_w[s]).max(score);
         }
-        let mut lanes = [[0.0; LANES]; 3];
-        for (lanes, of) in lanes.iter_mut().zip([score, least, most]) {
-            of.store(lanes);
-        }
-        let [score, least, most] = lanes;
-        let score = score.into_iter().fold(0.0, f32::max);
-        // A split whose sums are not numbers is passed over here as in the search.
-        let exact = (LOW..HIGH).contains(&score)
-            && least.iter().all(|least| *least > LOW)
-            && most.iter().all(|most| *most < HIGH);
-        if exact {
+        let mut lanes = [0.0; LANES];
+        score.store(&mut lanes);
+        let score = lanes.into_iter().fold(0.0, f32::max);
+        if (LOW..HIGH).contains(&score) && self.exact() {
             score * (1.0 - 1.0 / 256.0)
         } else {
             f32::MIN
@@ -83,6 +78,7 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
     fn best(&self) -> Option<Split<H>> {
         let mut best = self.bar();
         let mut split = None;
+        // Counted by hand: stepped ranges and arrays taken apart cost more than the sums.
         for first in 0..=Self::LEN {
             let mut next = first;
             while next <= Self::LEN {
@@ -91,18 +87,16 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
                 let moments = self.moments(first, second);
                 // The best only grows, so that what is not better than an earlier one is not better later.
                 let score = L::splat(best);
-                let mut better = [0; S];
-                let mut any = 0;
-                for s in 0..S {
+                let mut better = (score * moments[0].1).less(moments[0].0 * moments[0].0);
+                for s in 1..S {
                     let (sum_qx, sum_q2) = moments[s];
-                    let positive = L::splat(0.0).less(sum_q2);
-                    better[s] = L::bits(L::and(positive, (score * sum_q2).less(sum_qx * sum_qx)));
-                    any |= better[s];
+                    better = L::or(better, (score * sum_q2).less(sum_qx * sum_qx));
                 }
-                any &= u32::MAX >> (31 - (Self::LEN - second).min(31));
+                let mut any = L::bits(better);
                 if any == 0 {
                     continue;
                 }
+                any &= u32::MAX >> (31 - (Self::LEN - second).min(31));
                 let (mut sums_qx, mut sums_q2) = ([[0.0; LANES]; S], [[0.0; LANES]; S]);
                 for s in 0..S {
                     moments[s].0.store(&mut sums_qx[s]);
@@ -113,7 +107,7 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
                     any &= any - 1;
                     for s in 0..S {
                         let (sum_qx, sum_q2) = (sums_qx[s][lane], sums_q2[s][lane]);
-                        if better[s] >> lane & 1 == 1 && sum_qx * sum_qx > best * sum_q2 {
+                        if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
                             let scale = sum_qx / sum_q2;
                             best = scale * sum_qx;
                             split = Some(Split {
@@ -134,6 +128,13 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
 const LOW: f32 = 1e-10;
 const HIGH: f32 = 1e10;
 
+/// Whether Σ weight·value² is within the range for every split, given the sum of weights none of which is negative:
+/// the values' squares are between 1/64 and 81/64.
+#[inline(always)]
+fn in_range(sum_of_weights: f32) -> bool {
+    (128.0 * LOW..HIGH / 2.0).contains(&sum_of_weights)
+}
+
 /// A block with one shift.
 struct Whole<'a> {
     x: &'a Sums<32>,
@@ -143,6 +144,11 @@ struct Whole<'a> {
 impl<L: Lanes> Splits<L, 2, 1> for Whole<'_> {
     const LEN: usize = 32;
     const SHIFTS: [[bool; 1]; 2] = [[true], [false]];
+
+    #[inline(always)]
+    fn exact(&self) -> bool {
+        self.w.ascend() && in_range(self.w.total())
+    }
 
     #[inline(always)]
     fn moments(&self, first: usize, second: usize) -> [Moments<L>; 2] {
@@ -173,6 +179,11 @@ struct Halves<'a> {
 impl<L: Lanes> Splits<L, 4, 2> for Halves<'_> {
     const LEN: usize = 16;
     const SHIFTS: [[bool; 2]; 4] = SHIFTS;
+
+    #[inline(always)]
+    fn exact(&self) -> bool {
+        self.w.iter().all(Sums::ascend) && in_range(self.w[0].total() + self.w[1].total())
+    }
 
     #[inline(always)]
     fn moments(&self, first: usize, second: usize) -> [Moments<L>; 4] {

@@ -21,6 +21,12 @@ impl Nearest for F32x8 {
         // SAFETY: as above.
         unsafe { nearest::<D, true>(candidates, terms, margin) }
     }
+
+    #[inline(always)]
+    fn prefetch(candidates: &[u16; 8]) {
+        // SAFETY: prefetching has no effect but on caches, and SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(candidates.as_ptr().cast()) }
+    }
 }
 
 /// Eight candidates at a time: each axis adds the column that the candidate's level selects. A lane keeps the
