@@ -15,7 +15,8 @@ use crate::{Error, Result};
 
 /// A configuration that is complete, for targets that vary another file.
 const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8,
-    "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 4}"#;
+    "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 4, "head_size": 4, "layer_norm_epsilon": 1e-5,
+    "rescale_every": 0}"#;
 
 /// Widest rows that are read.
 const MAX_ROW: u64 = 1 << 16;
@@ -184,19 +185,33 @@ pub fn sentencepiece_model() -> Vec<u8> {
 }
 
 /// Classes that read their vocabularies in ways of their own.
-const CLASSES: [&str; 6] = [
+const CLASSES: [&str; 8] = [
     "LlamaForCausalLM",
     "BertModel",
     "T5ForConditionalGeneration",
     "GPT2LMHeadModel",
     "XLMRobertaModel",
     "Gemma2ForCausalLM",
+    "ChatGLMModel",
+    "Rwkv6ForCausalLM",
 ];
+
+/// Special tokens that ChatGLM's vocabularies must have.
+const ADDED: &str = r#"{"added_tokens_decoder": {"2": {"content": "<|endoftext|>", "special": true},
+    "3": {"content": "<|user|>", "special": true}}}"#;
 
 /// Reads the vocabulary alone, for one of [`CLASSES`] that the input's length chooses.
 fn vocabulary(name: &str, data: &[u8]) {
     let config = CONFIG.replacen(CLASSES[0], CLASSES[data.len() % CLASSES.len()], 1);
-    let Some(dir) = directory(&[("config.json", config.as_bytes()), (name, data)]) else {
+    let name = match config.contains("Rwkv6") {
+        true => "rwkv_vocab_v20230424.txt",
+        false => name,
+    };
+    let mut files = vec![("config.json", config.as_bytes()), (name, data)];
+    if config.contains("ChatGLM") {
+        files.push(("tokenizer_config.json", ADDED.as_bytes()));
+    }
+    let Some(dir) = directory(&files) else {
         return;
     };
     let options = HfOptions {
@@ -211,7 +226,7 @@ pub fn tokenizer_json(data: &[u8]) {
     vocabulary("tokenizer.json", data);
 }
 
-/// A vocabulary with this `tokenizer.model`.
+/// A vocabulary with this `tokenizer.model`, of SentencePiece or tiktoken, or this one of RWKV World.
 pub fn sentencepiece(data: &[u8]) {
     vocabulary("tokenizer.model", data);
 }

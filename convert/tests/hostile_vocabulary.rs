@@ -68,6 +68,100 @@ fn the_files_are_good_before_they_are_bent() {
     assert_eq!(tokens(&[("tokenizer.model", &sentencepiece_model())]), Ok(5));
 }
 
+/// `a`, `b` and `ab`, in tiktoken's form.
+const TIKTOKEN: &str = "YQ== 0\nYg== 1\nYWI= 2\n";
+
+/// The number of tokens, or the message, of a vocabulary in tiktoken's form.
+fn tiktoken(text: &[u8]) -> Result<usize, String> {
+    let added: Value = [(3, "<|endoftext|>"), (4, "<|user|>")]
+        .iter()
+        .map(|(id, text)| (id.to_string(), json!({"content": text, "special": true})))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let config = json!({ "added_tokens_decoder": added }).to_string();
+    let files = [
+        ("tokenizer.model", text),
+        ("tokenizer_config.json", config.as_bytes()),
+    ];
+    tokens_of("ChatGLMModel", &files)
+}
+
+#[test]
+fn a_tiktoken_file_that_lies() {
+    assert_eq!(tiktoken(TIKTOKEN.as_bytes()), Ok(5));
+    for (text, expected) in [
+        (
+            "YQ== 0\nYg== 1\nYWI= 5\n",
+            "token id 5 is outside the model's vocabulary of 5",
+        ),
+        ("YQ== 0\nYg== 0\n", "line 2: rank 0 is that of line 1 too"),
+        ("YQ== 0\nYQ== 1\n", "line 2: the token of rank 1"),
+        ("YQ== 4294967296\n", "line 1: the rank is"),
+        ("YQ==\n", "line 1: found no token in base64 and its rank"),
+        ("=YQ= 0\n", "line 1: the token is not base64"),
+        ("", "found no token, expected at least one"),
+    ] {
+        let message = tiktoken(text.as_bytes()).expect_err(text);
+        assert!(
+            message.contains(expected) && message.contains("tokenizer.model"),
+            "{message}"
+        );
+    }
+    // Thousands of tokens as long as are allowed, of which every part is a token too.
+    let mut long: Vec<Vec<u8>> = (1..=1024).map(|n| vec![b'a'; n]).collect();
+    long.extend((0..3000).map(|i: u32| [&vec![b'a'; 1020][..], &i.to_le_bytes()].concat()));
+    let mut text = String::new();
+    for (rank, token) in long.iter().enumerate() {
+        text += &format!(
+            "{} {rank}\n",
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, token)
+        );
+    }
+    assert!(tiktoken(text.as_bytes()).is_err());
+    // The SentencePiece form of the same file belongs to models that are not read.
+    assert!(
+        tiktoken(&sentencepiece_model())
+            .unwrap_err()
+            .contains("line 2: found no token")
+    );
+    for end in 0..TIKTOKEN.len() {
+        if let Err(message) = tiktoken(&TIKTOKEN.as_bytes()[..end]) {
+            assert!(message.contains("tokenizer.model"), "{end}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_world_vocabulary_that_lies() {
+    let world = |text: &str| {
+        let class =
+            r#"Rwkv6ForCausalLM"], "head_size": 4, "layer_norm_epsilon": 1e-5, "rescale_every": 0, "x": [""#;
+        tokens_of(class, &[("rwkv_vocab_v20230424.txt", text.as_bytes())])
+    };
+    let whole = "1 '\\x00' 1\n2 'a' 1\n3 b'\\xff\\n' 2\n";
+    assert_eq!(world(whole), Ok(5));
+    for (text, expected) in [
+        ("1 'a' 2\n", "line 1: the token has 1 bytes, the line says 2"),
+        ("1 'a' 1\n3 'b' 1\n", "line 2: the id is 3"),
+        ("1 'a\n", "line 1: expected an id"),
+        ("1 'a' 1\n\n", "line 2: expected an id"),
+        ("1 eval(x) 1\n", "line 1: expected an id"),
+        ("1 'a' 99999999999999999999\n", "line 1: the token has 1 bytes"),
+        (
+            "1 'a' 1\n2 'b' 1\n3 'c' 1\n4 'd' 1\n5 'e' 1\n",
+            "5 tokens and one for the end, the model has 5",
+        ),
+    ] {
+        let message = world(text).expect_err(text);
+        assert!(message.contains(expected), "{text:?}: {message}");
+    }
+    for end in 0..whole.len() {
+        if let Err(message) = world(&whole[..end]) {
+            assert!(message.contains("rwkv_vocab_v20230424.txt"), "{end}: {message}");
+        }
+    }
+}
+
 #[test]
 fn a_sentencepiece_file_truncated_at_every_byte() {
     let whole = sentencepiece_model();

@@ -29,6 +29,11 @@ TOKENIZER_CONFIG = [
 ]
 """For models without and with an image encoder."""
 KINDS = dict(spm_image=SPM, spm=SPM, spm_plain=SPM, llama2=SPM, glm=GLM, minilm="word_pieces", xlm="xlm_roberta", t5="spm_unigram")
+KINDS |= {"qwen.tiktoken": "tiktoken_qwen", "hunyuan.tiktoken": "tiktoken_hunyuan", "rwkv": "rwkv"}
+FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "qwen.tiktoken", "hy.tiktoken",
+         "rwkv_vocab_v20230424.txt")
+WITHOUT = ("xlm_json", "glm.tiktoken", "kimi.tiktoken")
+"""Tokenizers whose cases differ from others in nothing else; fixtures/vocab has them."""
 ROWS = 2
 """Rows of logits that are kept."""
 
@@ -49,7 +54,7 @@ def fixture(case, out, architectures, sources):
     from safetensors import safe_open
 
     kind = KINDS.get(case.tokenizer, BYTES)
-    size = 380 if case.tokenizer == "spm_plain" else 420
+    size = {"spm_plain": 380, "qwen.tiktoken": 613, "hunyuan.tiktoken": 610}.get(case.tokenizer, 420)
     ids = [(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -81,7 +86,7 @@ def fixture(case, out, architectures, sources):
         save_numpy(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
         for file in (VOCABULARY / kind).iterdir():
-            if file.name in ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model"):
+            if file.name in FILES:
                 shutil.copy(file, model_dir)
         (model_dir / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG[case.mmproj]))
         encoder = ""
@@ -132,13 +137,15 @@ def main():
     sys.path[:0] = [str(sources), str(sources / "gguf-py")]
     logging.disable(logging.WARNING)
     import architectures
+    import tiktoken_vocabularies
     from conversion.base import TextModel
 
+    tiktoken_vocabularies.install()
     # What is compared here is the class; pre-tokenizers have tests of their own.
     TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
     out.mkdir(exist_ok=True)
     for case in architectures.CASES:
-        if (sys.argv[3:] and case.name not in sys.argv[3:]) or case.tokenizer == "xlm_json":
+        if (sys.argv[3:] and case.name not in sys.argv[3:]) or case.tokenizer in WITHOUT:
             continue
         try:
             fixture(case, out, architectures, sources)

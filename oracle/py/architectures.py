@@ -36,6 +36,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import checkpoints
+import rwkv_world
+import tiktoken_vocabularies
 
 HERE = Path(__file__).resolve().parent
 TOKENS = 12
@@ -80,10 +82,13 @@ class Case:
 SMALL = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1)
 WIDE = dict(head_dim=32)
-TOKENIZED = ("minilm", "xlm", "xlm_json", "t5")
+TIKTOKEN = {f"{kind}.tiktoken": kind for kind in tiktoken_vocabularies.FILES}
+"""Tokenizers of tiktoken-style files: that of Qwen with the tokens of Qwen 2.5, the others with GPT-2's."""
+TOKENIZED = ("minilm", "xlm", "xlm_json", "t5", "rwkv", *TIKTOKEN)
 """Tokenizers whose ids are compared here, as no vocabulary of oracle/tests/tokenize.rs is of their kind."""
 SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
-             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_image=408, spm_plain=380)
+             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_image=408, spm_plain=380, rwkv=50272)
+SIZES |= {name: tiktoken_vocabularies.size(kind, 151643 if kind == "qwen" else 50256) for name, kind in TIKTOKEN.items()}
 
 
 def gpt(**more):
@@ -374,6 +379,36 @@ CASES += [
 ]
 
 
+HUNYUAN_MOE = dict(head_dim=16, num_experts=4, moe_topk=[2, 2], moe_intermediate_size=[96, 96],
+                   num_shared_expert=[1, 1])
+CASES += [
+    lacking("qwen", "QWenLMHeadModel", checkpoints.qwen, "qwen.tiktoken", dict(
+        num_key_value_heads=None, intermediate_size=192), layer_norm_epsilon=1e-6, rms_norm_eps=None, seq_length=256,
+        rotary_emb_base=10000, kv_channels=16, bos_token_id=None, eos_token_id=None),
+    Case("hunyuan-moe", "hunyuan_v1_moe", "hunyuan.tiktoken", HUNYUAN_MOE),
+    lacking("chatglm-tiktoken", "ChatGLMModel", checkpoints.chatglm, "glm.tiktoken", dict(
+        num_layers=2, multi_query_group_num=2), seq_length=256, ffn_hidden_size=96, padded_vocab_size=50276,
+        eos_token_id=[50256, 50263, 50265]),
+    Case("deepseek2-kimi", "deepseek_v3", "kimi.tiktoken", LATENT | dict(norm_topk_prob=True, n_group=1, topk_group=1),
+         file=dict(scoring_func="sigmoid")),
+]
+
+
+# Stock llama.cpp computes with heads of a multiple of 64 only.
+RWKV = dict(hidden_size=128, num_attention_heads=None, num_key_value_heads=None, max_position_embeddings=None, initializer_range=None)
+CASES += [
+    lacking("rwkv6", "Rwkv6ForCausalLM", checkpoints.rwkv6, "rwkv", RWKV | dict(
+        head_size=64, num_hidden_layers=5, intermediate_size=None), model_type="rwkv6", layer_norm_epsilon=1e-5, rescale_every=2,
+        intermediate_size=None, rms_norm_eps=None),
+    lacking("rwkv7", "RWKV7ForCausalLM", checkpoints.rwkv7, "rwkv", RWKV | dict(
+        head_dim=64, num_hidden_layers=3, decay_low_rank_dim=24, a_low_rank_dim=16, v_low_rank_dim=8,
+        gate_low_rank_dim=40), model_type="rwkv7", norm_eps=1e-5, rms_norm_eps=None),
+    lacking("rwkv7-original", "Rwkv7ForCausalLM", checkpoints.rwkv7_original, "rwkv", RWKV | dict(
+        head_size=64, num_hidden_layers=3, lora_rank_decay=24, lora_rank_iclr=16, lora_rank_value_residual_mix=8,
+        lora_rank_gate=40), model_type="rwkv7", layer_norm_epsilon=1e-5, rms_norm_eps=None),
+]
+
+
 CASES += [
     again("llama-old", "llama-rope", "LLaMAForCausalLM"),
     again("llama-iquest", "llama-rope", "IQuestCoderForCausalLM"),
@@ -486,6 +521,14 @@ def add_tokenizer(case, tokenizers, model):
         if case.tokenizer == "spm_image":
             config["added_tokens_decoder"]["385"] = dict(content="[IMG_BREAK]", special=True)
         path.write_text(json.dumps(config))
+        return
+    if case.tokenizer in TIKTOKEN:
+        kind = TIKTOKEN[case.tokenizer]
+        of = "qwen2_5" if kind == "qwen" else "gpt2"
+        tiktoken_vocabularies.write(kind, tokenizers / of / "tokenizer.json", model)
+        return
+    if case.tokenizer == "rwkv":
+        rwkv_world.write(tokenizers / "gpt2/tokenizer.json", model)
         return
     source = tokenizers / ("gpt2" if case.tokenizer == "glm" else case.tokenizer)
     for name in ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model", "spiece.model"):
@@ -600,14 +643,15 @@ KNOWN_AS = dict(MptForCausalLM="MPTForCausalLM")
 
 
 def repair():
-    """Three classes of the stock converter do not write what they would.
+    """Four classes of the stock converter do not write what they would.
 
-    BaichuanModel calls itself without end for every tensor but one; StableLMModel drops its stacked norms, and
+    QwenModel leaves out a key without which its own library does not load the file. BaichuanModel calls itself without end for every tensor but one; StableLMModel drops its stacked norms, and
     then complains that they are missing, because it returns them from a generator.
     """
     from conversion.baichuan import BaichuanModel
     from conversion.base import MmprojModel, TextModel
     from conversion.llava import LlavaVisionModel
+    from conversion.qwen import QwenModel
     from conversion.stablelm import StableLMModel
 
     if getattr(BaichuanModel, "repaired", False):
@@ -625,6 +669,15 @@ def repair():
     def llava(cls, item):
         return item if item[0].endswith("embed_tokens.weight") else MmprojModel.filter_tensors.__func__(cls, item)
 
+    def qwen(self):
+        TextModel.set_gguf_parameters(self)
+        self.gguf_writer.add_layer_norm_rms_eps(self.hparams["layer_norm_epsilon"])
+
+    QwenModel.set_gguf_parameters = qwen
+    # A template of llama.cpp's own stands in for the name by which its library knows it, where the converter finds
+    # the file.
+    is_file = Path.is_file
+    Path.is_file = lambda path, *a, **k: path.name != "llama-cpp-rwkv-world.jinja" and is_file(path, *a, **k)
     BaichuanModel.modify_tensors, StableLMModel.modify_tensors = baichuan, stablelm
     LlavaVisionModel.filter_tensors = classmethod(llava)
 
@@ -636,8 +689,13 @@ def stock(folder, kinds, mmproj=False):
     from conversion import get_model_class
     from conversion.base import ModelBase, ModelType, get_model_architecture
 
+    from conversion.rwkv import Rwkv6Model, Rwkv7Model
+
     repair()
+    tiktoken_vocabularies.install()
     for name, kind in kinds.items():
+        # What these have gathered of a model stays with the class.
+        Rwkv6Model.lerp_weights, Rwkv7Model.lerp_weights = {}, {}
         kind = getattr(gguf.LlamaFileType, kind)
         with torch.inference_mode():
             hparams = ModelBase.load_hparams(folder / "model", False)

@@ -418,3 +418,78 @@ def nemotron_h(c):
                 first + "norm.weight": (h,), second + "norm.weight": (h,), second + "final_layernorm.weight": (h,)}
         out |= mixer("*", first + "mixer.") | mixer("E", second + "mixer.")
     return out
+
+
+def qwen(c):
+    h, half = c["hidden_size"], c["intermediate_size"] // 2
+    out = {"transformer.wte.weight": (c["vocab_size"], h), "transformer.ln_f.weight": (h,),
+           "lm_head.weight": (c["vocab_size"], h)}
+    for i in range(c["num_hidden_layers"]):
+        b = f"transformer.h.{i}."
+        out |= {b + "ln_1.weight": (h,), b + "ln_2.weight": (h,), b + "attn.c_attn.weight": (3 * h, h),
+                b + "attn.c_attn.bias": (3 * h,), b + "attn.c_proj.weight": (h, h), b + "mlp.w1.weight": (half, h),
+                b + "mlp.w2.weight": (half, h), b + "mlp.c_proj.weight": (h, half)}
+    return out
+
+
+def rwkv6(c):
+    h, n = c["hidden_size"], c["head_size"]
+    inner, rank, decay = int(h * 3.5) // 32 * 32, 32, 64
+    out = {"rwkv.embeddings.weight": (c["vocab_size"], h), "head.weight": (c["vocab_size"], h)}
+    out |= {f"rwkv.{norm}.{part}": (h,) for norm in ("blocks.0.pre_ln", "ln_out") for part in ("weight", "bias")}
+    for i in range(c["num_hidden_layers"]):
+        b = f"rwkv.blocks.{i}."
+        out |= {f"{b}{norm}.{part}": (h,) for norm in ("ln1", "ln2", "attention.ln_x") for part in ("weight", "bias")}
+        out |= {f"{b}attention.time_maa_{x}": (1, 1, h) for x in "xwkvrg"}
+        out |= {f"{b}attention.{x}.weight": (h, h) for x in ("key", "value", "receptance", "gate", "output")}
+        out |= {f"{b}feed_forward.time_maa_{x}": (1, 1, h) for x in "kr"}
+        out |= {b + "attention.time_maa_w1": (h, 5 * rank), b + "attention.time_maa_w2": (5, rank, h),
+                b + "attention.time_decay": (1, 1, h), b + "attention.time_decay_w1": (h, decay),
+                b + "attention.time_decay_w2": (decay, h), b + "attention.time_faaaa": (h // n, n),
+                b + "feed_forward.key.weight": (inner, h), b + "feed_forward.value.weight": (h, inner),
+                b + "feed_forward.receptance.weight": (h, h)}
+    return out
+
+
+def rwkv7(c):
+    """As flash-linear-attention names and stores them."""
+    h, f, n = c["hidden_size"], c["intermediate_size"], c["head_dim"]
+    ranks = dict(w=c["decay_low_rank_dim"], a=c["a_low_rank_dim"], v=c["v_low_rank_dim"], g=c["gate_low_rank_dim"])
+    out = {"model.embeddings.weight": (c["vocab_size"], h), "lm_head.weight": (c["vocab_size"], h)}
+    out |= {f"model.{norm}.{part}": (h,) for norm in ("layers.0.pre_norm", "norm") for part in ("weight", "bias")}
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.layers.{i}."
+        out |= {f"{b}{norm}.{part}": (h,) for norm in ("attn_norm", "ffn_norm", "attn.g_norm")
+                for part in ("weight", "bias")}
+        out |= {f"{b}attn.x_{x}": (1, 1, h) for x in "rwkvag"}
+        out |= {f"{b}attn.{x}_proj.weight": (h, h) for x in "rkvo"}
+        for x, rank in ranks.items():
+            if x == "v" and i == 0:
+                continue
+            out |= {f"{b}attn.{x}_lora.lora.0.weight": (rank, h), f"{b}attn.{x}_lora.lora.2.weight": (h, rank)}
+            if x != "g":
+                out[f"{b}attn.{x}_lora.lora.2.bias"] = (h,)
+        out |= {b + "attn.k_k": (h,), b + "attn.k_a": (h,), b + "attn.r_k": (h // n, n), b + "ffn.x_k": (h,),
+                b + "ffn.key.weight": (f, h), b + "ffn.value.weight": (h, f)}
+    return out
+
+
+def rwkv7_original(c):
+    """As RWKV's own code does, which has values to mix in the first block too."""
+    h, f, n = c["hidden_size"], c["intermediate_size"], c["head_size"]
+    ranks = dict(w=c["lora_rank_decay"], a=c["lora_rank_iclr"], v=c["lora_rank_value_residual_mix"],
+                 g=c["lora_rank_gate"])
+    out = {"model.embeddings.weight": (c["vocab_size"], h), "head.weight": (c["vocab_size"], h)}
+    out |= {f"model.{norm}.{part}": (h,) for norm in ("pre_ln", "ln_out") for part in ("weight", "bias")}
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.blocks.{i}."
+        out |= {f"{b}{norm}.{part}": (h,) for norm in ("ln1", "ln2", "attention.ln_x") for part in ("weight", "bias")}
+        out[b + "attention.x_x"] = (6, 1, 1, h)
+        out |= {f"{b}attention.{x}.weight": (h, h) for x in ("receptance", "key", "value", "output")}
+        for x, rank in ranks.items():
+            out |= {f"{b}attention.{x}1": (h, rank), f"{b}attention.{x}2": (rank, h)}
+            if x != "g":
+                out[f"{b}attention.{x}0"] = (1, 1, h)
+        out |= {b + "attention.k_k": (1, 1, h), b + "attention.k_a": (1, 1, h), b + "attention.r_k": (h // n, n),
+                b + "ffn.x_k": (1, 1, h), b + "ffn.key.weight": (f, h), b + "ffn.value.weight": (h, f)}
+    return out

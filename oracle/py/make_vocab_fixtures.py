@@ -8,7 +8,9 @@ import json
 import sys
 from pathlib import Path
 
+import rwkv_world
 import sentencepiece
+import tiktoken_vocabularies
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers import processors, trainers
 
@@ -237,7 +239,32 @@ def xlm_roberta(folder):
     config(folder, "XLMRobertaModel", "xlm-roberta", vocab_size=420)
 
 
+def tiktoken(root, kind, architecture, **more):
+    """The tokens of `llama3` in tiktoken's form."""
+    folder = root / f"tiktoken_{kind}"
+    folder.mkdir(parents=True, exist_ok=True)
+    tiktoken_vocabularies.write(kind, root / "llama3/tokenizer.json", folder)
+    config(folder, architecture, "", vocab_size=tiktoken_vocabularies.size(kind, 400), **more)
+
+
+def rwkv(root):
+    """The tokens of `llama3` in the form of RWKV World."""
+    folder = root / "rwkv"
+    folder.mkdir(parents=True, exist_ok=True)
+    rwkv_world.write(root / "llama3/tokenizer.json", folder)
+    config(folder, "Rwkv6ForCausalLM", "rwkv6", vocab_size=420, head_size=64, layer_norm_epsilon=1e-5, rescale_every=6,
+           bos_token_id=1, eos_token_id=2)
+
+
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     for make in (llama3, qwen2, spm_bpe, spm_unigram, llama_hf, word_pieces, xlm_roberta):
         make(root / make.__name__)
+    rwkv(root)
+    tiktoken(root, "qwen", "QWenLMHeadModel", layer_norm_epsilon=1e-6)
+    tiktoken(root, "glm", "ChatGLMModel", eos_token_id=[400, 407, 409])
+    tiktoken(root, "kimi", "DeepseekV3ForCausalLM", kv_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=4,
+             n_routed_experts=2, num_experts_per_tok=1, n_shared_experts=1, moe_intermediate_size=8, bos_token_id=400,
+             eos_token_id=401, routed_scaling_factor=1.0, norm_topk_prob=True, first_k_dense_replace=1)
+    tiktoken(root, "hunyuan", "HunYuanMoEV1ForCausalLM", moe_intermediate_size=[8], moe_topk=[1], num_experts=2,
+             num_shared_expert=[1], bos_token_id=1, eos_token_id=403, pad_token_id=404)

@@ -25,7 +25,12 @@ STRING, ARRAY = 8, 9
 WITH_PRE_TOKENIZER = """
 import runpy, sys
 name, converter, sys.argv = sys.argv[1], sys.argv[2], sys.argv[2:]
-sys.path.insert(0, str(__import__("pathlib").Path(converter).parent))
+sources, here = str(__import__("pathlib").Path(converter).parent), sys.argv.pop()
+sys.path[:0] = [sources, sources + "/gguf-py", here]
+import tiktoken_vocabularies
+tiktoken_vocabularies.install()
+import architectures
+architectures.repair()
 from conversion.base import TextModel
 TextModel.get_vocab_base_pre = lambda self, tokenizer: name
 runpy.run_path(converter, run_name="__main__")
@@ -72,13 +77,14 @@ class Header:
 
 def main():
     sources, model = (Path(a) for a in sys.argv[1:3])
-    converter = [sources / "convert_hf_to_gguf.py"]
+    converter, here = [sources / "convert_hf_to_gguf.py"], []
     if len(sys.argv) > 3:
         converter = ["-c", WITH_PRE_TOKENIZER, sys.argv[3], *converter]
+        here = [Path(__file__).resolve().parent]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "vocab.gguf"
         done = subprocess.run(
-            [sys.executable, *converter, model, "--vocab-only", "--outfile", out],
+            [sys.executable, *converter, model, "--vocab-only", "--outfile", out, *here],
             capture_output=True,
             text=True,
             env={"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"},

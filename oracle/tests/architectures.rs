@@ -69,7 +69,14 @@ fn make(fixture: &Value, dir: &Path) {
     let vocabulary = fixtures()
         .join("vocab")
         .join(fixture["tokenizer"].as_str().unwrap());
-    for name in ["tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model"] {
+    for name in [
+        "tokenizer.json",
+        "tokenizer.model",
+        "sentencepiece.bpe.model",
+        "qwen.tiktoken",
+        "hy.tiktoken",
+        "rwkv_vocab_v20230424.txt",
+    ] {
         if vocabulary.join(name).is_file() {
             std::fs::copy(vocabulary.join(name), dir.join(name)).unwrap();
         }

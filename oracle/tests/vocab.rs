@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use convert::source::Source as _;
+use convert::source::hf::{HfOptions, HfSource};
 use convert::tokenizer::{FoundBy, VocabRequest, Vocabulary, vocab_metadata};
 use oracle::vocab::{digest_lines, request_for};
 use serde_json::{Value, json};
@@ -69,6 +71,36 @@ fn unigram_of_xlm_roberta() {
 #[test]
 fn byte_fallback_from_tokenizer_json() {
     assert_equals_stock("llama_hf");
+}
+
+/// What the converter writes of a directory's vocabulary, with what its architecture asks for.
+fn vocabulary_of_model(name: &str, pre_tokenizer: Option<&str>) -> String {
+    let options = HfOptions {
+        vocab_only: true,
+        pre_tokenizer: pre_tokenizer.map(str::to_owned),
+        ..HfOptions::default()
+    };
+    let source = HfSource::open(&fixture(name), &options).unwrap();
+    let lines = digest_lines(source.metadata());
+    let lines = lines.lines().filter(|line| line.starts_with("tokenizer."));
+    lines.fold(String::new(), |all, line| all + line + "\n")
+}
+
+#[test]
+fn vocabularies_in_the_form_of_tiktoken() {
+    for name in ["qwen", "glm", "kimi", "hunyuan"] {
+        let name = format!("tiktoken_{name}");
+        let stock = std::fs::read_to_string(fixture(&name).join("stock.tsv")).unwrap();
+        assert_eq!(vocabulary_of_model(&name, None), stock, "{name}");
+    }
+    let named = vocabulary_of_model("tiktoken_qwen", Some("gpt-2"));
+    assert_ne!(named, vocabulary_of_model("tiktoken_qwen", None));
+}
+
+#[test]
+fn vocabulary_of_rwkv_world() {
+    let stock = std::fs::read_to_string(fixture("rwkv").join("stock.tsv")).unwrap();
+    assert_eq!(vocabulary_of_model("rwkv", None), stock);
 }
 
 /// A copy of a fixture to damage.

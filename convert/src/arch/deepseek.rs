@@ -8,7 +8,7 @@ use super::hooks::{predicting_layers, without_further_blocks};
 use super::names::{DECODER, PERMUTED, Rule, Transform, copy, exact};
 use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class, common, moe};
 use crate::Result;
-use crate::tokenizer::VocabRequest;
+use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 
 /// DeepSeek-MoE: Llama's attention.
 pub(super) static DEEPSEEK: Architecture = Architecture {
@@ -41,6 +41,7 @@ pub(super) static DEEPSEEK2: Architecture = Architecture {
     ],
     rules: &[LATENT, DECODER, EXPERTS, SHARED_EXPERTS, SCORE_BIAS],
     hyperparameters: latent_keys,
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe, VocabKind::Tiktoken(Tiktoken::Kimi)]),
     hooks: Hooks {
         prepare: head_dim,
         canonical: of_the_model_proper,

@@ -5,7 +5,7 @@ use super::{
     Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, class_without, common,
 };
 use crate::Result;
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 
 pub(super) static GLM4: Architecture = Architecture {
     gguf: "glm4",
@@ -40,7 +40,7 @@ pub(super) static CHATGLM: Architecture = Architecture {
             ("eot", "<|user|>"),
             ("unk", "<|endoftext|>"),
         ],
-        ..VocabRequest::new(&[VocabKind::Bpe])
+        ..VocabRequest::new(&[VocabKind::Bpe, VocabKind::Tiktoken(Tiktoken::Glm)])
     },
     model_types: &[&GLM_TYPE],
     ..PLAIN

@@ -1,9 +1,12 @@
-//! Hunyuan, dense.
+//! Hunyuan, dense and with experts.
 
+use serde_json::Value;
+
+use super::experts::EXPERTS;
 use super::names::{DECODER, Rule, copy};
 use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, common};
 use crate::Result;
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 
 pub(super) static HUNYUAN_DENSE: Architecture = Architecture {
     gguf: "hunyuan-dense",
@@ -21,6 +24,35 @@ pub(super) static HUNYUAN_DENSE: Architecture = Architecture {
     ..PLAIN
 };
 
+/// The id of `<|bos|>`, which configurations have wrong.
+const BOS: u32 = 127959;
+
+pub(super) static HUNYUAN_MOE: Architecture = Architecture {
+    gguf: "hunyuan-moe",
+    classes: &[class("HunYuanMoEV1ForCausalLM")],
+    rules: &[MOE, OWN, DECODER, EXPERTS],
+    hyperparameters: moe_hyperparameters,
+    vocabulary: |_| VocabRequest {
+        ids: &[("bos", BOS)],
+        ..VocabRequest::new(&[VocabKind::Tiktoken(Tiktoken::Hunyuan)])
+    },
+    model_types: &[&HUNYUAN_V1_MOE_TYPE],
+    ..PLAIN
+};
+
+const MOE: &[Rule] = &[
+    copy("model.layers.{}.mlp.gate.wg", "blk.{}.ffn_gate_inp"),
+    copy(
+        "model.layers.{}.mlp.shared_mlp.gate_proj",
+        "blk.{}.ffn_gate_shexp",
+    ),
+    copy("model.layers.{}.mlp.shared_mlp.up_proj", "blk.{}.ffn_up_shexp"),
+    copy(
+        "model.layers.{}.mlp.shared_mlp.down_proj",
+        "blk.{}.ffn_down_shexp",
+    ),
+];
+
 const OWN: &[Rule] = &[
     copy("model.layers.{}.self_attn.query_layernorm", "blk.{}.attn_q_norm"),
     copy("model.layers.{}.self_attn.key_layernorm", "blk.{}.attn_k_norm"),
@@ -34,8 +66,51 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if hp.opt_u32(&["num_experts"])?.is_some() {
         keys.unset("expert_count");
     }
+    scaled_rotation(hp, keys, 50.0, |hp| hp.u32(&["head_dim"]))
+}
+
+fn moe_hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set(
+        "expert_shared_feed_forward_length",
+        hp.u32(&["intermediate_size"])?,
+    );
+    keys.set(
+        "expert_feed_forward_length",
+        of_all_layers(hp, "moe_intermediate_size")?,
+    );
+    keys.set("expert_used_count", of_all_layers(hp, "moe_topk")?);
+    keys.set("expert_shared_count", of_all_layers(hp, "num_shared_expert")?);
+    scaled_rotation(hp, keys, 1000.0, Hparams::even_head_dim)
+}
+
+/// A number that the configuration has for each layer, and that must be the same for all.
+fn of_all_layers(hp: &Hparams, key: &str) -> Result<u32> {
+    let found = hp.find(&[key]);
+    let same = match found {
+        Some(Value::Array(numbers)) => numbers
+            .first()
+            .filter(|first| numbers.iter().all(|n| n == *first)),
+        other => other,
+    };
+    let same = same.ok_or_else(|| {
+        let found = found.map_or("missing".to_owned(), Value::to_string);
+        hp.error(format!(
+            "{key} is {found}, the same number for all layers expected"
+        ))
+    })?;
+    hp.to_u32(key, same)
+}
+
+/// The keys of a rotation whose frequencies are scaled for long contexts.
+fn scaled_rotation(
+    hp: &Hparams,
+    keys: &mut Keys<'_>,
+    default_alpha: f64,
+    dim: fn(&Hparams) -> Result<u32>,
+) -> Result<()> {
     let rope = hp.rope();
-    if rope.get("rope_type").and_then(serde_json::Value::as_str) != Some("dynamic") {
+    if rope.get("rope_type").and_then(Value::as_str) != Some("dynamic") {
         return Ok(());
     }
     let number = |key: &str, default: f64| match rope.get(key).filter(|v| !v.is_null()) {
@@ -45,8 +120,8 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
             .ok_or_else(|| hp.error(format!("{key} is {v}, a number expected"))),
     };
     // NTK-aware scaling: the frequency base grows with a power of alpha.
-    let (alpha, base) = (number("alpha", 50.0)?, number("rope_theta", 10000.0)?);
-    let dim = f64::from(hp.u32(&["head_dim"])?);
+    let (alpha, base) = (number("alpha", default_alpha)?, number("rope_theta", 10000.0)?);
+    let dim = f64::from(dim(hp)?);
     keys.set("rope.freq_base", (base * alpha.powf(dim / (dim - 2.0))) as f32);
     keys.set("rope.scaling.type", "none");
     keys.set("rope.scaling.factor", 1f32);
@@ -68,5 +143,12 @@ pub(super) static HUNYUAN_V1_DENSE_TYPE: ModelType = ModelType {
         ("max_position_embeddings", Default::Int(2048)),
         ("rms_norm_eps", Default::Float(1e-5)),
     ],
+    ..ModelType::BLANK
+};
+
+pub(super) static HUNYUAN_V1_MOE_TYPE: ModelType = ModelType {
+    name: "hunyuan_v1_moe",
+    extends: Some(&HUNYUAN_V1_DENSE_TYPE),
+    defaults: &[("num_experts", Default::Int(1)), ("moe_topk", Default::Int(1))],
     ..ModelType::BLANK
 };

@@ -46,6 +46,7 @@ mod nemotron_h;
 mod olmo;
 mod pangu;
 mod phi;
+mod qwen;
 mod qwen2;
 mod qwen2moe;
 mod qwen2vl;
@@ -55,6 +56,7 @@ mod qwen3next;
 mod qwen3vl;
 mod rope;
 mod rows;
+mod rwkv;
 mod seed_oss;
 mod stablelm;
 mod starcoder2;
@@ -158,6 +160,7 @@ const PLAIN: Architecture = Architecture {
 /// Every architecture, in the order in which `convert --list` prints them.
 pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &llama::LLAMA,
+    &qwen::QWEN,
     &qwen2::QWEN2,
     &qwen3::QWEN3,
     &qwen2moe::QWEN2MOE,
@@ -201,6 +204,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &exaone::EXAONE,
     &exaone::EXAONE4,
     &hunyuan::HUNYUAN_DENSE,
+    &hunyuan::HUNYUAN_MOE,
     &apertus::APERTUS,
     &baichuan::BAICHUAN,
     &baichuan::XVERSE,
@@ -227,6 +231,8 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &llama4::LLAMA4,
     &mamba::MAMBA,
     &mamba::MAMBA2,
+    &rwkv::RWKV6,
+    &rwkv::RWKV7,
     &moe::DOTS1,
     &moe::GLM4_MOE,
     &moe::MINIMAX_M2,

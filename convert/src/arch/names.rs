@@ -35,6 +35,8 @@ pub(crate) enum Transform {
     AddOne,
     /// Every element is multiplied by a number from the configuration.
     Scale(fn(&Hparams) -> Result<f32>),
+    /// Every element is multiplied by a number from the configuration and that of the block.
+    ScaleByBlock(fn(&Hparams, u32) -> Result<f32>),
     /// Every element by itself.
     Map(fn(f32) -> f32),
     /// Dimensions split, exchanged and cut, then every element by itself where there is a function for it.

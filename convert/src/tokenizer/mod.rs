@@ -8,8 +8,10 @@ mod chat_template;
 mod files;
 mod hf;
 mod pre;
+mod rwkv;
 mod sentencepiece;
 mod special;
+mod tiktoken;
 mod unigram;
 mod vocab;
 
@@ -24,6 +26,7 @@ use hf::HfTokenizer;
 pub(crate) use pre::{Splitting, splitting};
 use special::SpecialVocab;
 pub(crate) use special::id_key;
+pub use tiktoken::Tiktoken;
 use vocab::TokenList;
 pub(crate) use vocab::{NO_SCORE, looks_special, padding_text};
 
@@ -52,6 +55,10 @@ pub enum VocabKind {
     Unigram,
     /// `tokenizer.model` of InternLM 2, which chats end with `<|im_end|>`.
     InternLm2,
+    /// A tiktoken-style file, written as GGUF tokenizer model `gpt2`.
+    Tiktoken(Tiktoken),
+    /// `rwkv_vocab_v20230424.txt`, written as GGUF tokenizer model `rwkv`.
+    Rwkv,
 }
 
 /// What an architecture and the user want of a vocabulary.
@@ -174,6 +181,8 @@ pub enum FoundBy {
     KnownIds,
     /// It splits text the way this pre-tokenizer does.
     Behaviour,
+    /// The code that is published with this kind of vocabulary file splits text that way.
+    File,
 }
 
 /// Reads the vocabulary of the model directory `dir`, whose `config.json` is `config`.
@@ -209,6 +218,8 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
             VocabKind::Unigram => unigram::from_json(&files, request)?,
             VocabKind::Phi3 => added_pieces_vocab(&files, metadata, kind)?,
             VocabKind::InternLm2 => added_pieces_vocab(&files, metadata, kind)?,
+            VocabKind::Rwkv => rwkv::vocabulary(&files, metadata)?,
+            VocabKind::Tiktoken(tiktoken) => tiktoken::vocabulary(&files, metadata, request, tiktoken)?,
         });
         break;
     }
@@ -314,6 +325,8 @@ fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
         VocabKind::T5 => unigram::T5_FILES
             .iter()
             .any(|name| files.dir.join(name).is_file()),
+        VocabKind::Rwkv => files.dir.join(rwkv::FILE).is_file(),
+        VocabKind::Tiktoken(tiktoken) => files.dir.join(tiktoken.file()).is_file(),
     }
 }
 
@@ -333,6 +346,11 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
             VocabKind::XlmRoberta => "a SentencePiece sentencepiece.bpe.model",
             VocabKind::T5 => "a SentencePiece tokenizer.model or spiece.model",
             VocabKind::Unigram => "a tokenizer.json with a unigram model",
+            VocabKind::Rwkv => "a rwkv_vocab_v20230424.txt",
+            VocabKind::Tiktoken(Tiktoken::Qwen) => "a qwen.tiktoken",
+            VocabKind::Tiktoken(Tiktoken::Glm) => "a tokenizer.model of base64 lines",
+            VocabKind::Tiktoken(Tiktoken::Kimi) => "a tiktoken.model",
+            VocabKind::Tiktoken(Tiktoken::Hunyuan) => "a hy.tiktoken",
         })
         .collect();
     input_error(

@@ -64,6 +64,21 @@ impl SpecialVocab {
         }
     }
 
+    /// Takes `id` for a kind, whatever is known already.
+    pub(super) fn replace_id(&mut self, kind: &str, id: u32) {
+        self.ids.insert(kind.to_owned(), id);
+    }
+
+    /// Takes a chat template where the directory has none.
+    pub(super) fn set_default_template(&mut self, template: &str) {
+        self.chat_template.get_or_insert_with(|| template.into());
+    }
+
+    /// Whether any special token's id is known.
+    pub(super) fn has_ids(&self) -> bool {
+        !self.ids.is_empty()
+    }
+
     fn set_json_id(&mut self, files: &VocabFiles, kind: &str, id: Option<&Json>) -> Result<()> {
         match id {
             Some(Json::Number(number)) => {

@@ -6,6 +6,7 @@ use crate::ops::Matrix;
 
 use super::{
     Attention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Mamba, Mamba2, Mixture, ShortConvolution,
+    TimeMix6, TimeMix7,
 };
 
 /// The first half of a layer.
@@ -21,6 +22,8 @@ pub(crate) enum Mixer {
     /// Tokens do not see each other: in layers that are nothing but what others have as their second half.
     FeedForward(Box<FeedForward>),
     Mixture(Box<Mixture>),
+    TimeMix6(Box<TimeMix6>),
+    TimeMix7(Box<TimeMix7>),
     /// The sum of what both make of the same input.
     Both(Box<(Mixer, Mixer)>),
 }
@@ -43,6 +46,8 @@ impl Mixer {
             Self::FeedForward(layer) => layer.forward(run, x),
             Self::Mixture(layer) => layer.forward(run, x),
             Self::ShortConvolution(layer) => layer.forward(run, x),
+            Self::TimeMix6(layer) => layer.forward(run, x),
+            Self::TimeMix7(layer) => layer.forward(run, x),
             Self::Both(both) => {
                 let mut first = both.0.forward(run, x)?;
                 let second = both.1.forward(run, x)?;
@@ -65,6 +70,8 @@ impl Mixer {
             Self::FeedForward(layer) => layer.width(),
             Self::Mixture(layer) => layer.width(),
             Self::ShortConvolution(layer) => layer.width(),
+            Self::TimeMix6(layer) => layer.width(),
+            Self::TimeMix7(layer) => layer.width(),
             Self::Both(both) => both.0.width().saturating_add(both.1.width()),
         }
     }

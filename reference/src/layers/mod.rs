@@ -11,6 +11,7 @@ mod linear;
 mod mamba;
 mod mixer;
 mod mixture;
+mod rwkv;
 mod short_convolution;
 
 pub(crate) use attention::{Attention, Projections};
@@ -24,4 +25,5 @@ pub(crate) use linear::{ExpertLinear, Linear};
 pub(crate) use mamba::{Convolution, Mamba, Mamba2};
 pub(crate) use mixer::Mixer;
 pub(crate) use mixture::{Groups, Mixture, Scoring, SharedExpert};
+pub(crate) use rwkv::{ChannelMix, LowRank, TimeMix6, TimeMix7};
 pub(crate) use short_convolution::ShortConvolution;

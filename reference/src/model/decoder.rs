@@ -1,7 +1,7 @@
 //! The decoder-only transformer that most architectures are a variant of.
 
 use crate::Result;
-use crate::layers::{Embedding, FeedForward, Linear, Mixer, Mixture};
+use crate::layers::{ChannelMix, Embedding, FeedForward, Linear, Mixer, Mixture};
 use crate::ops::{Matrix, Norm};
 
 use super::Run;
@@ -43,6 +43,8 @@ pub(crate) struct Layer {
     pub(crate) residual_scale: f32,
     /// Whether the norms after the halves are of the sums instead of what is added.
     pub(crate) norms_follow_sums: bool,
+    /// Factor on the layer's output.
+    pub(crate) output_scale: f32,
 }
 
 impl Layer {
@@ -58,6 +60,7 @@ impl Layer {
             parallel: false,
             residual_scale: 1.0,
             norms_follow_sums: false,
+            output_scale: 1.0,
         }
     }
 }
@@ -69,6 +72,8 @@ pub(crate) enum Mlp {
     None,
     Dense(Box<FeedForward>),
     Mixture(Box<Mixture>),
+    /// Sees the row before each row too.
+    Channels(Box<ChannelMix>),
 }
 
 impl Mlp {
@@ -77,6 +82,7 @@ impl Mlp {
             Self::None => Ok(Matrix::default()),
             Self::Dense(layer) => layer.forward(run, x),
             Self::Mixture(layer) => layer.forward(run, x),
+            Self::Channels(layer) => layer.forward(run, x),
         }
     }
 
@@ -85,6 +91,7 @@ impl Mlp {
             Self::None => 0,
             Self::Dense(layer) => layer.width(),
             Self::Mixture(layer) => layer.width(),
+            Self::Channels(layer) => layer.width(),
         }
     }
 }
@@ -171,11 +178,13 @@ impl Layer {
     }
 
     /// Adds both halves to `x`. In the last layer, rows that nobody wants are dropped once attention has seen
-    /// them: from there on rows do not see each other.
+    /// them: from there on rows do not see each other (but in RWKV).
     fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
         let mut normed = normalized(run, self.attention_norm.as_ref(), x);
         let mut attended = self.attention.forward(run, &normed)?;
-        if last && run.wanted.len() < x.rows {
+        let drops = last && run.wanted.len() < x.rows;
+        let rows_are_apart = !matches!(self.mlp, Mlp::Channels(_));
+        if drops && rows_are_apart {
             attended.keep_rows(&run.wanted);
             normed.keep_rows(&run.wanted);
             x.keep_rows(&run.wanted);
@@ -224,7 +233,11 @@ impl Layer {
         if let Some(norm) = after {
             norm.apply(x);
         }
+        x.scale(self.output_scale);
         run.scratch.give(out);
+        if drops && !rows_are_apart {
+            x.keep_rows(&run.wanted);
+        }
         Ok(())
     }
 }

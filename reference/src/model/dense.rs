@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
 use super::designs::{Design, GLM4, Halves, HeadNorms, Inner, LLAMA_LIKE, Layers, LogitScale, Norms, QWEN2};
-use super::hyperparameters::{Hyperparameters, rope, rope_settings, sliding_layers};
+use super::hyperparameters::{Hyperparameters, gated, rope, rope_settings, sliding_layers};
 use crate::Result;
 use crate::layers::Attention;
 use crate::ops::{Activation, Norm, NormKind, Rope, Xielu};
@@ -157,6 +157,17 @@ impl<'a, 'l> Builder<'a, 'l> {
         }
         let mlp = match design.inner {
             Inner::Gated => self.hyper.feed_forward(self.loader, i, design.activation)?,
+            Inner::GatedHalf => {
+                let (prefix, inner) = (format!("blk.{i}.ffn_"), self.hyper.inner(self.loader, i)? / 2);
+                gated(
+                    self.loader,
+                    &prefix,
+                    "",
+                    self.hyper.hidden,
+                    inner,
+                    design.activation,
+                )?
+            }
             Inner::PlainXielu => {
                 let activation = self.xielu(i)?;
                 self.hyper
@@ -178,6 +189,7 @@ impl<'a, 'l> Builder<'a, 'l> {
             parallel,
             residual_scale: self.residual_scale,
             norms_follow_sums: false,
+            output_scale: 1.0,
         })
     }
 

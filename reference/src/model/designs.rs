@@ -48,6 +48,8 @@ pub(super) enum Halves {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Inner {
     Gated,
+    /// Gated, half as wide as the file says.
+    GatedHalf,
     /// Gates and the rest in one matrix.
     Fused,
     Plain,
@@ -137,6 +139,13 @@ pub(super) const GLM4: Design = Design {
 
 /// `general.architecture` and the choices that it stands for.
 pub(super) const DESIGNS: &[(&str, Design)] = &[
+    (
+        "qwen",
+        Design {
+            inner: Inner::GatedHalf,
+            ..QWEN2
+        },
+    ),
     ("qwen2", QWEN2),
     // Its sections of a head are all rotated by one position as long as there is only text.
     ("qwen2vl", QWEN2),

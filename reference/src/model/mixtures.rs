@@ -16,6 +16,8 @@ enum HeadNorms {
     None,
     /// Each head, where the file has such norms.
     Each,
+    /// Each head, after the rotation.
+    Rotated,
     /// All heads of a token together.
     Whole,
 }
@@ -130,6 +132,14 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         },
     ),
     (
+        "hunyuan-moe",
+        Design {
+            head_norms: HeadNorms::Rotated,
+            normalize: Normalize::Always,
+            ..USUAL
+        },
+    ),
+    (
         "ernie4_5-moe",
         Design {
             rope: RopeStyle::Norm,
@@ -213,9 +223,10 @@ fn attention(
     let has_norms = loader.has(&base("attn_q_norm.weight"));
     let lengths = match design.head_norms {
         HeadNorms::Whole => Some((heads * hyper.key_len, kv * hyper.key_len)),
-        HeadNorms::Each if has_norms => Some((hyper.key_len, hyper.key_len)),
+        HeadNorms::Each | HeadNorms::Rotated if has_norms => Some((hyper.key_len, hyper.key_len)),
         _ => None,
     };
+    attention.norms_follow_rope = design.head_norms == HeadNorms::Rotated;
     if let Some((query, key)) = lengths {
         attention.query_norm = Some(loader.rms_norm(&base("attn_q_norm"), query, eps)?);
         attention.key_norm = Some(loader.rms_norm(&base("attn_k_norm"), key, eps)?);

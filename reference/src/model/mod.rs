@@ -18,6 +18,7 @@ mod mixtures;
 mod modern_bert;
 mod qwen2moe;
 mod qwen3moe;
+mod rwkv;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("qwen3vlmoe", qwen3moe::build),
     ("qwen35", hybrids::qwen3next),
     ("qwen35moe", hybrids::qwen3next),
+    ("rwkv6", rwkv::build6),
+    ("rwkv7", rwkv::build7),
     ("qwen3next", hybrids::qwen3next),
 ];
 

@@ -23,6 +23,8 @@ pub(crate) struct Run<'a> {
     /// What is rounded besides the weights.
     pub(crate) rounding: Rounding,
     pub(crate) scratch: Scratch,
+    /// The values of the first layer, which RWKV 7 mixes into those of the others.
+    pub(crate) first_values: Vec<f32>,
     /// The tile of decoded weights in use.
     pub(crate) tile: Vec<f32>,
     tap: Option<&'a mut dyn Tap>,
@@ -43,6 +45,7 @@ impl<'a> Run<'a> {
             chosen: None,
             rounding: Rounding::default(),
             scratch: Scratch::default(),
+            first_values: Vec::new(),
             tile: Vec::new(),
             tap,
         };

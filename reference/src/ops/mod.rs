@@ -17,7 +17,9 @@ pub(crate) use exp::{exp, exp64};
 pub(crate) use matmul::{Parallel, View, ViewMut, matmul};
 pub(crate) use matrix::{Matrix, Scratch};
 pub(crate) use norm::{Norm, NormKind};
-pub(crate) use recurrence::{DeltaRule, StateSpace, convolve, scan, sigmoid, softplus};
+pub(crate) use recurrence::{
+    DeltaRule, StateSpace, WkvDelta, convolve, scan, sigmoid, softplus, wkv_bonus, wkv_delta,
+};
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
 pub use rounding::Rounding;
 pub(crate) use wide::wide;

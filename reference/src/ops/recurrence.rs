@@ -189,6 +189,87 @@ impl DeltaRule {
     }
 }
 
+/// RWKV 6: `y = r (S + u k v); S = w S + k v` for each head of `head_len`. All operands are rows of heads; `first` (u)
+/// has one number for each column.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one layer's operands, called from one place"
+)]
+pub(crate) fn wkv_bonus(
+    r: &Matrix,
+    k: &Matrix,
+    v: &Matrix,
+    w: &Matrix,
+    first: &[f32],
+    head_len: usize,
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+) {
+    by_channel(out, windows, |channel, window, values| {
+        let head = channel / head_len * head_len;
+        let first = &first[head..][..head_len];
+        let mut state = vec![0f32; head_len];
+        for (t, y) in window.clone().zip(values) {
+            let part = |m: &Matrix| t * m.cols + head..t * m.cols + head + head_len;
+            let value = v.data[t * v.cols + channel];
+            let (r, k, w) = (&r.data[part(r)], &k.data[part(k)], &w.data[part(w)]);
+            let mut sum = 0.0;
+            for ((((s, k), r), w), u) in state.iter_mut().zip(k).zip(r).zip(w).zip(first) {
+                let added = k * value;
+                sum += (added * u + *s) * r;
+                *s = *s * w + added;
+            }
+            *y = sum;
+        }
+    });
+}
+
+/// The operands of [`wkv_delta`], rows of heads each.
+pub(crate) struct WkvDelta<'a> {
+    pub(crate) r: &'a Matrix,
+    pub(crate) w: &'a Matrix,
+    pub(crate) k: &'a Matrix,
+    pub(crate) v: &'a Matrix,
+    /// What the state is asked for before each token.
+    pub(crate) away: &'a Matrix,
+    /// Where the answer is added.
+    pub(crate) back: &'a Matrix,
+}
+
+/// RWKV 7: `S = w S + v k + (S away) back; y = S r` for each head of `head_len`.
+pub(crate) fn wkv_delta(
+    operands: &WkvDelta<'_>,
+    head_len: usize,
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+) {
+    let WkvDelta {
+        r,
+        w,
+        k,
+        v,
+        away,
+        back,
+    } = operands;
+    by_channel(out, windows, |channel, window, values| {
+        let head = channel / head_len * head_len;
+        let mut state = vec![0f32; head_len];
+        for (t, y) in window.clone().zip(values) {
+            let part = |m: &Matrix| t * m.cols + head..t * m.cols + head + head_len;
+            let value = v.data[t * v.cols + channel];
+            let known: f32 = state.iter().zip(&away.data[part(away)]).map(|(s, a)| s * a).sum();
+            let (r, w) = (&r.data[part(r)], &w.data[part(w)]);
+            let (k, back) = (&k.data[part(k)], &back.data[part(back)]);
+            let mut sum = 0.0;
+            for ((((s, r), w), k), b) in state.iter_mut().zip(r).zip(w).zip(k).zip(back) {
+                *s = *s * w + value * k + known * b;
+                sum += *s * r;
+            }
+            *y = sum;
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -290,6 +290,10 @@ impl<'a> Assembler<'a> {
             }
             Transform::AddOne => layout.values = Values::Add(1.0),
             Transform::Scale(factor) => layout.values = Values::Multiply(factor(self.hparams)?),
+            Transform::ScaleByBlock(factor) => {
+                let factor = factor(self.hparams, found.block.unwrap_or(0))?;
+                layout.values = Values::Multiply(factor);
+            }
             Transform::Map(f) => layout.values = Values::Map(f),
             _ => {}
         }

@@ -1,0 +1,198 @@
+//! RWKV 6 and 7.
+
+use super::decoder::{Decoder, Layer, Mlp};
+use crate::Result;
+use crate::layers::{ChannelMix, LowRank, Mixer, TimeMix6, TimeMix7};
+use crate::ops::{Norm, NormKind};
+use crate::weights::Loader;
+
+/// What is added to the variance of a head.
+const HEAD_EPSILON: f32 = 64e-5;
+
+struct Builder<'a, 'l> {
+    loader: &'a Loader<'l>,
+    hidden: usize,
+    inner: usize,
+    head_len: usize,
+    eps: f32,
+}
+
+impl<'a, 'l> Builder<'a, 'l> {
+    fn new(loader: &'a Loader<'l>) -> Result<Self> {
+        let keys = &loader.keys;
+        let hidden = keys.count("embedding_length")?;
+        let head_len = keys.count("wkv.head_size")?;
+        if !hidden.is_multiple_of(head_len) {
+            return Err(loader.error(format!(
+                "wkv.head_size: found {head_len}, expected a divisor of the {hidden} of embedding_length"
+            )));
+        }
+        Ok(Self {
+            inner: keys.count("feed_forward_length")?,
+            eps: keys.float("attention.layer_norm_epsilon")?,
+            loader,
+            hidden,
+            head_len,
+        })
+    }
+
+    fn layers(&self, layer: impl Fn(usize) -> Result<Layer>) -> Result<Vec<Layer>> {
+        let count = self.loader.keys.count("block_count")?;
+        (0..count).map(layer).collect()
+    }
+
+    fn norm(&self, base: &str) -> Result<Norm> {
+        self.loader.norm(NormKind::Layer, base, self.hidden, self.eps)
+    }
+
+    /// The norm of each head of what the states give.
+    fn head_norm(&self, layer: usize) -> Result<Norm> {
+        Ok(Norm {
+            group: self.head_len,
+            eps: HEAD_EPSILON,
+            ..self.norm(&format!("blk.{layer}.time_mix_ln"))?
+        })
+    }
+
+    /// Matrices of the rank that the first of them has.
+    fn low_rank(&self, layer: usize, down: &str, up: &str) -> Result<LowRank> {
+        let (down, up) = (format!("blk.{layer}.{down}"), format!("blk.{layer}.{up}"));
+        let rank = self.loader.outputs_of(&down)?;
+        Ok(LowRank {
+            down: self.loader.linear(&down, self.hidden, rank)?,
+            up: self.loader.linear(&up, rank, self.hidden)?,
+        })
+    }
+
+    fn vector(&self, layer: usize, name: &str) -> Result<Vec<f32>> {
+        self.loader
+            .vector(&format!("blk.{layer}.{name}.weight"), self.hidden)
+    }
+
+    fn square(&self, layer: usize, name: &str) -> Result<crate::layers::Linear> {
+        self.loader
+            .linear(&format!("blk.{layer}.{name}"), self.hidden, self.hidden)
+    }
+
+    /// The shares of the token before: in one tensor, or in one for each of `letters`.
+    fn shares(&self, layer: usize, letters: &[&str]) -> Result<Vec<f32>> {
+        let name = format!("blk.{layer}.time_mix_lerp_fused.weight");
+        if self.loader.has(&name) {
+            return self.loader.numbers(&name, &[self.hidden, 1, 1, letters.len()]);
+        }
+        let each = letters.iter().map(|letter| {
+            let name = format!("time_mix_lerp_{letter}");
+            self.vector(layer, &name)
+        });
+        Ok(each.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    fn channel_mix(&self, layer: usize, gated: bool) -> Result<Mlp> {
+        let base = |name: &str| format!("blk.{layer}.{name}");
+        let receptance = match gated {
+            true => Some((
+                self.vector(layer, "channel_mix_lerp_r")?,
+                self.square(layer, "channel_mix_receptance")?,
+            )),
+            false => None,
+        };
+        Ok(Mlp::Channels(Box::new(ChannelMix {
+            key_share: self.vector(layer, "channel_mix_lerp_k")?,
+            key: self
+                .loader
+                .linear(&base("channel_mix_key"), self.hidden, self.inner)?,
+            value: self
+                .loader
+                .linear(&base("channel_mix_value"), self.inner, self.hidden)?,
+            receptance,
+        })))
+    }
+
+    fn layer(&self, layer: usize, mixer: Mixer, gated: bool) -> Result<Layer> {
+        Ok(Layer::new(
+            self.norm(&format!("blk.{layer}.attn_norm"))?,
+            mixer,
+            self.norm(&format!("blk.{layer}.attn_norm_2"))?,
+            self.channel_mix(layer, gated)?,
+        ))
+    }
+
+    fn decoder(&self, layers: Vec<Layer>) -> Result<Decoder> {
+        let embedding = self.loader.embedding(self.hidden)?;
+        let head = self.loader.head(self.hidden, embedding.matrix.outputs)?;
+        Ok(Decoder {
+            embedding_norm: Some(self.norm("token_embd_norm")?),
+            ..Decoder::new(embedding, layers, self.norm("output_norm")?, head)
+        })
+    }
+}
+
+/// RWKV 6, whose sums are halved every few layers.
+pub(super) fn build6(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let every = loader.keys.optional_count("rescale_every_n_layers")?;
+    let every = every.filter(|&n| n > 0);
+    let layers = b.layers(|i| {
+        let base = |name: &str| format!("blk.{i}.{name}");
+        let all = loader.outputs_of(&base("time_mix_w1"))?;
+        let mixer = Mixer::TimeMix6(Box::new(TimeMix6 {
+            share: b.vector(i, "time_mix_lerp_x")?,
+            shares: b.shares(i, &["w", "k", "v", "r", "g"])?,
+            share_down: loader.linear(&base("time_mix_w1"), b.hidden, all)?,
+            share_up: loader.experts(&base("time_mix_w2"), all / 5, b.hidden, 5)?,
+            decay: b.vector(i, "time_mix_decay")?,
+            decay_rank: b.low_rank(i, "time_mix_decay_w1", "time_mix_decay_w2")?,
+            first: loader.numbers(
+                &base("time_mix_first.weight"),
+                &[b.head_len, b.hidden / b.head_len],
+            )?,
+            key: b.square(i, "time_mix_key")?,
+            value: b.square(i, "time_mix_value")?,
+            receptance: b.square(i, "time_mix_receptance")?,
+            gate: b.square(i, "time_mix_gate")?,
+            norm: b.head_norm(i)?,
+            output: b.square(i, "time_mix_output")?,
+            head_len: b.head_len,
+        }));
+        let halves = every.is_some_and(|every| (i + 1).is_multiple_of(every));
+        Ok(Layer {
+            output_scale: if halves { 0.5 } else { 1.0 },
+            ..b.layer(i, mixer, true)?
+        })
+    })?;
+    b.decoder(layers)
+}
+
+/// RWKV 7.
+pub(super) fn build7(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let layers = b.layers(|i| {
+        let value_mix = match i {
+            0 => None,
+            _ => Some((
+                b.vector(i, "time_mix_v0")?,
+                b.low_rank(i, "time_mix_v1", "time_mix_v2")?,
+            )),
+        };
+        let mixer = Mixer::TimeMix7(Box::new(TimeMix7 {
+            shares: b.shares(i, &["r", "w", "k", "v", "a", "g"])?,
+            receptance: b.square(i, "time_mix_receptance")?,
+            key: b.square(i, "time_mix_key")?,
+            value: b.square(i, "time_mix_value")?,
+            decay: b.vector(i, "time_mix_w0")?,
+            decay_rank: b.low_rank(i, "time_mix_w1", "time_mix_w2")?,
+            value_mix,
+            rate: b.vector(i, "time_mix_a0")?,
+            rate_rank: b.low_rank(i, "time_mix_a1", "time_mix_a2")?,
+            gate_rank: b.low_rank(i, "time_mix_g1", "time_mix_g2")?,
+            key_scale: b.vector(i, "time_mix_k_k")?,
+            key_rate: b.vector(i, "time_mix_k_a")?,
+            bonus: b.vector(i, "time_mix_r_k")?,
+            norm: b.head_norm(i)?,
+            output: b.square(i, "time_mix_output")?,
+            head_len: b.head_len,
+        }));
+        b.layer(i, mixer, false)
+    })?;
+    b.decoder(layers)
+}
