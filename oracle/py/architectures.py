@@ -389,7 +389,7 @@ CASES += [
     lacking("chatglm-tiktoken", "ChatGLMModel", checkpoints.chatglm, "glm.tiktoken", dict(
         num_layers=2, multi_query_group_num=2), seq_length=256, ffn_hidden_size=96, padded_vocab_size=50276,
         eos_token_id=[50256, 50263, 50265]),
-    Case("deepseek2-kimi", "deepseek_v3", "kimi.tiktoken", LATENT | dict(norm_topk_prob=True, n_group=1, topk_group=1),
+    Case("deepseek2-tiktoken", "deepseek_v3", "kimi.tiktoken", LATENT | dict(norm_topk_prob=True, n_group=1, topk_group=1),
          file=dict(scoring_func="sigmoid")),
 ]
 

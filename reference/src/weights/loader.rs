@@ -212,17 +212,6 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// A tensor of any shape (innermost dimension first), decoded.
-    pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let matrix = self.matrix(name, shape)?;
-        let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        let count =
-            count.ok_or_else(|| self.error(format!("tensor {name}: shape {shape:?} is too large")))?;
-        let mut out = vec![0.0; count];
-        matrix.decode(self.gguf, 0, &mut out)?;
-        Ok(out)
-    }
-
     /// A tensor of shape [columns, rows], decoded.
     pub(crate) fn table(&self, name: &str, columns: usize, rows: usize) -> Result<Vec<f32>> {
         self.numbers(name, &[columns, rows])
