@@ -87,11 +87,11 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
                 let moments = self.moments(first, second);
                 // The best only grows, so that what is not better than an earlier one is not better later.
                 let score = L::splat(best);
-                let mut better = (score * moments[0].1).less(moments[0].0 * moments[0].0);
-                for s in 1..S {
-                    let (sum_qx, sum_q2) = moments[s];
-                    better = L::or(better, (score * sum_q2).less(sum_qx * sum_qx));
-                }
+                let better = moments
+                    .map(|(sum_qx, sum_q2)| (score * sum_q2).less(sum_qx * sum_qx))
+                    .into_iter()
+                    .reduce(L::or)
+                    .expect("a shift");
                 let mut any = L::bits(better);
                 if any == 0 {
                     continue;
