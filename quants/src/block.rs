@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::f16;
+use crate::kernel::Pass;
 
 /// A half-precision value in a block.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -16,6 +17,12 @@ impl Half {
     #[inline(always)]
     pub(crate) fn new(value: f32) -> Self {
         Self(f16::from_f32(value).to_le_bytes())
+    }
+
+    /// [`Self::new`] of at most four.
+    #[inline(always)]
+    pub(crate) fn several<K: Pass, const N: usize>(values: [f32; N]) -> [Self; N] {
+        K::halves(values).map(|half| Self(half.to_le_bytes()))
     }
 
     #[inline(always)]

@@ -103,7 +103,9 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
             };
             let levels = split_levels(&order, at, scale < 0.0);
             let codes = [0, 1].map(|half| code_of(&levels.as_chunks().0[half]));
-            codes.iter().for_each(|code| grid.announce::<K>(*code));
+            for code in codes {
+                grid.announce::<K>(code);
+            }
             splits[index] = Some((codes, up.map(|up| up != (scale < 0.0)), scale.abs()));
         }
         let mut parts = [Part {

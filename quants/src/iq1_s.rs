@@ -71,7 +71,9 @@ pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, 
             let levels = split_levels(&order, at, scale < 0.0);
             let up = up != (scale < 0.0);
             let codes = [0, 1, 2, 3].map(|group| code_of(&levels.as_chunks().0[group]));
-            codes.iter().for_each(|code| grid.announce::<K>(*code));
+            for code in codes {
+                grid.announce::<K>(code);
+            }
             let (points, scale) = place_groups::<K, _>(
                 grid,
                 x.as_chunks().0,

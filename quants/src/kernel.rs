@@ -2,6 +2,7 @@
 //!
 //! A format's `encode_row_with` takes a [`Kernel`]; [`Scalar`] is the specification of all others.
 
+use crate::f16;
 use crate::grid::level;
 use crate::iq1::{Split, Sums};
 use crate::levels::{self, each};
@@ -86,6 +87,12 @@ pub(crate) trait Pass {
     fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
         levels::pack_five_bits(levels)
     }
+
+    /// [`f16::from_f32`] of at most four.
+    #[inline(always)]
+    fn halves<const N: usize>(values: [f32; N]) -> [u16; N] {
+        values.map(f16::from_f32)
+    }
 }
 
 /// Passes the methods of [`Pass`] on to another type.
@@ -122,6 +129,10 @@ macro_rules! pass_on {
         #[inline(always)]
         fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
             <$to>::pack_five_bits(levels)
+        }
+        #[inline(always)]
+        fn halves<const N: usize>(values: [f32; N]) -> [u16; N] {
+            <$to>::halves(values)
         }
     };
 }

@@ -27,21 +27,30 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 #[inline(always)]
 pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let d = K::finite_magnitude(x).unwrap_or_else(|| {
-            x.iter()
-                .fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max })
-        });
-        let inverse = if d > 0.0 { 1.0 / d } else { 0.0 };
-        block.d = Half::new(d);
-        let levels = if inverse.is_finite() {
-            each(&K::nearest_away_levels(x, inverse), |level| {
-                level.clamp(-1, 2) + 1
-            })
-        } else {
-            each(x, |x| (nearest_away_level(x * inverse).clamp(-1, 2) + 1) as i8)
-        };
-        block.qs = build(|i| (0..4).map(|n| (levels[4 * i + n] as u8) << (2 * n)).sum());
+        match K::finite_magnitude(x) {
+            Some(largest) => encode_block::<K>(x, largest, block),
+            None => {
+                let largest = x
+                    .iter()
+                    .fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max });
+                encode_block::<Scalar>(x, largest, block);
+            }
+        }
     }
+}
+
+#[inline(always)]
+fn encode_block<K: Pass>(x: &[f32; 64], d: f32, block: &mut Block) {
+    let inverse = if d > 0.0 { 1.0 / d } else { 0.0 };
+    [block.d] = Half::several::<K, 1>([d]);
+    let levels = if inverse.is_finite() {
+        each(&K::nearest_away_levels(x, inverse), |level| {
+            level.clamp(-1, 2) + 1
+        })
+    } else {
+        each(x, |x| (nearest_away_level(x * inverse).clamp(-1, 2) + 1) as i8)
+    };
+    block.qs = build(|i| (0..4).map(|n| (levels[4 * i + n] as u8) << (2 * n)).sum());
 }
 
 /// Decodes whole blocks.

@@ -26,11 +26,13 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
     let blocks = blocks_mut::<Block>(dst);
     let Some(importance) = importance else {
-        let x = x.as_chunks::<32>().0;
-        return x
-            .iter()
-            .zip(blocks)
-            .for_each(|(x, block)| encode_block::<K>(x, block));
+        for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks) {
+            match K::finite_magnitude(x) {
+                Some(_) => encode_block::<K>(x, block),
+                None => encode_block::<Scalar>(x, block),
+            }
+        }
+        return;
     };
     with_mean_squares(x, importance.len(), blocks, |x, variance, blocks| {
         encode_weighted::<K>(x, importance, variance, blocks);
@@ -77,8 +79,7 @@ fn encode_block<K: Kernel>(x: &[f32; 32], block: &mut Block) {
     let (min, max) = K::range(x);
     let d = (max - min) / 31.0;
     let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
-    block.d = Half::new(d);
-    block.m = Half::new(min);
+    [block.d, block.m] = Half::several::<K, 2>([d, min]);
     (block.qs, block.qh) = K::pack_five_bits(&K::truncated_levels(x, min, inverse, 0.5));
 }
 

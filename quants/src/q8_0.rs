@@ -21,17 +21,25 @@ pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) 
 #[inline(always)]
 pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
     for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let largest = K::finite_magnitude(x).unwrap_or_else(|| {
-            x.iter().fold(0.0_f32, |largest, x| {
-                let magnitude = x.abs();
-                if largest > magnitude { largest } else { magnitude }
-            })
-        });
-        let d = largest / 127.0;
-        let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
-        block.d = Half::new(d);
-        block.qs = K::nearest_away_levels(x, inverse);
+        match K::finite_magnitude(x) {
+            Some(largest) => encode_block::<K>(x, largest, block),
+            None => {
+                let largest = x.iter().fold(0.0_f32, |largest, x| {
+                    let magnitude = x.abs();
+                    if largest > magnitude { largest } else { magnitude }
+                });
+                encode_block::<Scalar>(x, largest, block);
+            }
+        }
     }
+}
+
+#[inline(always)]
+fn encode_block<K: Pass>(x: &[f32; 32], largest: f32, block: &mut Block) {
+    let d = largest / 127.0;
+    let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
+    [block.d] = Half::several::<K, 1>([d]);
+    block.qs = K::nearest_away_levels(x, inverse);
 }
 
 #[inline(always)]

@@ -119,13 +119,15 @@ macro_rules! specialize {
                     encode_row as EncodeRow
                 }};
             }
-            /// An encoder whose inner loops are the kernel's.
+            /// An encoder whose inner loops are the kernel's. `$careful` says for what importance it asks the kernel
+            /// only about blocks that it found finite; else rows that are not finite are left to the scalar encoder.
             macro_rules! search {
-                ($format:ident) => {{
+                ($format:ident, $careful:expr) => {{
                     #[inline(always)]
                     fn body(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
                         use crate::arch::dispatch::is_finite;
-                        if is_finite(x) && importance.is_none_or(is_finite) {
+                        let careful: fn(Option<&[f32]>) -> bool = $careful;
+                        if careful(importance) || is_finite(x) && importance.is_none_or(is_finite) {
                             crate::$format::encode_row_with::<Compiled>(x, importance, dst);
                         } else {
                             crate::$format::encode_row(x, importance, dst);
@@ -149,20 +151,35 @@ macro_rules! specialize {
             }
             macro_rules! searched {
                 ($format:ident) => {
-                    (search!($format), decoder!(crate::$format::decode_row))
+                    (
+                        search!($format, |_| false),
+                        decoder!(crate::$format::decode_row),
+                    )
                 };
             }
             /// For formats whose decoder gets slower, not faster, with the compiler's wider vectors.
             macro_rules! searched_only {
                 ($format:ident) => {
-                    (search!($format), crate::$format::decode_row as DecodeRow)
+                    (
+                        search!($format, |_| false),
+                        crate::$format::decode_row as DecodeRow,
+                    )
                 };
             }
-            /// For encoders that ask the kernel only about blocks that they found finite.
+            /// For encoders that search where there is importance, and else pass over each block once.
+            macro_rules! careful_without {
+                ($format:ident) => {
+                    (
+                        search!($format, |importance| importance.is_none()),
+                        decoder!(crate::$format::decode_row),
+                    )
+                };
+            }
+            /// For encoders that always pass over each block once.
             macro_rules! careful {
                 ($format:ident) => {
                     (
-                        encoder!(crate::$format::encode_row_with::<Compiled>),
+                        search!($format, |_| true),
                         decoder!(crate::$format::decode_row),
                     )
                 };
@@ -176,10 +193,10 @@ macro_rules! specialize {
                 };
             }
             Some(match ty {
-                T::Q4_0 => searched!(q4_0),
-                T::Q4_1 => searched!(q4_1),
-                T::Q5_0 => searched!(q5_0),
-                T::Q5_1 => searched!(q5_1),
+                T::Q4_0 => careful_without!(q4_0),
+                T::Q4_1 => careful_without!(q4_1),
+                T::Q5_0 => careful_without!(q5_0),
+                T::Q5_1 => careful_without!(q5_1),
                 T::Q2_K => searched_only!(q2_k),
                 T::Q3_K => searched!(q3_k),
                 T::Q4_K => searched!(q4_k),
@@ -194,13 +211,13 @@ macro_rules! specialize {
                 T::IQ1_M => searched!(iq1_m),
                 T::IQ4_NL => searched!(iq4_nl),
                 T::IQ4_XS => searched!(iq4_xs),
-                T::Q8_0 => searched!(q8_0),
+                T::Q8_0 => careful!(q8_0),
                 T::TQ1_0 => compiled!(tq1_0),
                 T::TQ2_0 => compiled!(tq2_0),
                 T::MXFP4 => careful!(mxfp4),
                 T::NVFP4 => careful!(nvfp4),
                 T::Q1_0 => searched!(q1_0),
-                T::Q2_0 => searched!(q2_0),
+                T::Q2_0 => careful!(q2_0),
                 T::F16 => (
                     encoder!(crate::plain::f16::encode_row),
                     decoder!(crate::plain::f16::decode_row),

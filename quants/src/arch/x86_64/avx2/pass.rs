@@ -1,8 +1,10 @@
 //! What encoders that pass over a block once need: elements in lanes.
 
 use std::arch::x86_64::*;
+use std::array;
 
 use super::F32x8;
+use crate::f16;
 use crate::kernel::Pass;
 use crate::search;
 
@@ -67,6 +69,12 @@ impl Pass for F32x8 {
     fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
         // SAFETY: as above.
         unsafe { pack_five_bits(levels) }
+    }
+
+    #[inline(always)]
+    fn halves<const N: usize>(values: [f32; N]) -> [u16; N] {
+        // SAFETY: as above; F16C goes with AVX2 in the features of those functions.
+        unsafe { halves(values) }
     }
 }
 
@@ -140,19 +148,32 @@ fn range(x: &[f32; 32]) -> (f32, f32) {
 }
 
 /// The lowest byte of each integer. `integers(part)` gives eight.
+///
+/// Bytes are stored 32 at once where there are as many: what reads them that way would have to wait for two stores.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn low_bytes<const N: usize>(integers: impl Fn(usize) -> __m256i) -> [u8; N] {
     const { assert!(N.is_multiple_of(16)) };
     let lowest = _mm256_set1_epi32(0xff);
+    let words = |part| {
+        _mm256_packus_epi32(
+            _mm256_and_si256(integers(part), lowest),
+            _mm256_and_si256(integers(part + 1), lowest),
+        )
+    };
     let mut bytes = [0; N];
-    for (i, bytes) in bytes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let words = _mm256_packus_epi32(
-            _mm256_and_si256(integers(2 * i), lowest),
-            _mm256_and_si256(integers(2 * i + 1), lowest),
-        );
+    let (wide, narrow) = bytes.as_chunks_mut::<32>();
+    for (i, bytes) in wide.iter_mut().enumerate() {
+        let packed = _mm256_packus_epi16(words(4 * i), words(4 * i + 2));
+        // Four bytes of each vector's lower half come before those of the upper halves.
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        let packed = _mm256_permutevar8x32_epi32(packed, order);
+        // SAFETY: 32 bytes are stored in an array of 32.
+        unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed) };
+    }
+    if let [bytes] = narrow.as_chunks_mut::<16>().0 {
         // The four quarters come as first, third, second, fourth.
-        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words(N / 8 - 2));
         let packed = _mm_packus_epi16(
             _mm256_castsi256_si128(words),
             _mm256_extracti128_si256::<1>(words),
@@ -225,4 +246,20 @@ fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
         );
         (packed, fifth.to_le_bytes())
     }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+fn halves<const N: usize>(values: [f32; N]) -> [u16; N] {
+    const { assert!(N <= 4) };
+    let mut lanes = [0.0; 4];
+    lanes[..N].copy_from_slice(&values);
+    // SAFETY: four floats are loaded from an array of four.
+    let lanes = unsafe { _mm_loadu_ps(lanes.as_ptr()) };
+    if _mm_movemask_ps(_mm_cmpunord_ps(lanes, lanes)) != 0 {
+        // The instruction would keep the payload of not-a-number.
+        return values.map(f16::from_f32);
+    }
+    let packed = _mm_cvtsi128_si64(_mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(lanes));
+    array::from_fn(|lane| (packed >> (16 * lane)) as u16)
 }
