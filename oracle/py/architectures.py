@@ -299,7 +299,7 @@ CASES = [
     multimodal("llama4-image", "llama4", "gpt2", EXPERTS | dict(
         intermediate_size=32, intermediate_size_mlp=96, num_experts_per_tok=1, head_dim=16, attention_chunk_size=8192,
         interleave_moe_layer_step=2, num_hidden_layers=4, use_qk_norm=True, attn_temperature_tuning=True),
-               VISION | dict(vision_output_dim=48, projector_input_dim=48, projector_output_dim=48), mmproj=False),
+               VISION | dict(vision_output_dim=48, projector_input_dim=48, projector_output_dim=48, num_hidden_layers=3)),
     multimodal("qwen2vl", "qwen2_vl", "qwen2_5", MROPE,
                dict(depth=3, embed_dim=48, hidden_size=64, num_heads=4, patch_size=8), dtype="bfloat16",
                file=dict(architectures=["Qwen2VLForConditionalGeneration"])),
@@ -433,9 +433,16 @@ CASES += [
         sliding_window=6, query_pre_attn_scalar=32, num_hidden_layers=7, num_key_value_heads=2,
         use_bidirectional_attention=True, **WIDE), pooling="mean", file=dict(sliding_window=6)),
     bare("bloom-bare", "bloom", "BloomModel"),
-    multimodal("qwen3vl", "qwen3_vl", "qwen3", INTERLEAVED | WIDE, QWEN3_VISION, mmproj=False),
+    multimodal("qwen3vl", "qwen3_vl", "qwen3", INTERLEAVED | WIDE, QWEN3_VISION, dtype="float16"),
     multimodal("qwen3vlmoe", "qwen3_vl_moe", "qwen3", INTERLEAVED | WIDE | dict(
-        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32), QWEN3_VISION, mmproj=False),
+        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32), QWEN3_VISION),
+    multimodal("lfm2-image", "lfm2_vl", "gpt2", dict(
+        model_type="lfm2", num_hidden_layers=4, conv_L_cache=3, block_auto_adjust_ff_dim=True, block_ff_dim=96,
+        block_multiple_of=32, layer_types=["conv", "full_attention", "conv", "full_attention"],
+        architectures=["Lfm2ForCausalLM"]),
+               dict(model_type="siglip2_vision_model", hidden_size=48, intermediate_size=80, num_hidden_layers=3,
+                    num_attention_heads=4, patch_size=16, num_patches=64, vision_use_head=False),
+               whole=dict(projector_hidden_size=40), dtype="bfloat16"),
 ]
 
 
@@ -446,16 +453,21 @@ QWEN3_5 = dict(num_hidden_layers=4, layer_types=["linear_attention"] * 3 + ["ful
                                     mrope_interleaved=True, partial_rotary_factor=0.25))
 QWEN3_5_MOE = QWEN3_5 | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
                              shared_expert_intermediate_size=48)
+QWEN3_5_VISION = dict(depth=3, hidden_size=48, intermediate_size=80, num_heads=4, patch_size=8, out_hidden_size=64,
+                      num_position_embeddings=64, spatial_merge_size=2)
 CASES += [
     lacking("qwen35", "Qwen3_5ForCausalLM", checkpoints.qwen3_5, "gpt2", QWEN3_5, rms_norm_eps=1e-6,
             model_type="qwen3_5_text"),
-    lacking("qwen35-image", "Qwen3_5ForConditionalGeneration", checkpoints.inside(checkpoints.qwen3_5), "gpt2",
-            dict(text_config=QWEN3_5 | dict(rope_parameters=dict(rope_theta=1e6, partial_rotary_factor=0.25))),
-            model_type="qwen3_5", dtype="bfloat16"),
+    lacking("qwen35-image", "Qwen3_5ForConditionalGeneration",
+            checkpoints.inside(checkpoints.qwen3_5, checkpoints.qwen3_vision), "gpt2",
+            dict(text_config=QWEN3_5 | dict(rope_parameters=dict(rope_theta=1e6, partial_rotary_factor=0.25)),
+                 vision_config=QWEN3_5_VISION), model_type="qwen3_5", dtype="bfloat16", mmproj=True),
     lacking("qwen35moe", "Qwen3_5MoeForCausalLM", checkpoints.qwen3_5, "gpt2", QWEN3_5_MOE, rms_norm_eps=1e-6,
             model_type="qwen3_5_moe_text"),
-    lacking("qwen35moe-image", "Qwen3_5MoeForConditionalGeneration", checkpoints.inside(checkpoints.qwen3_5), "gpt2",
-            dict(text_config=QWEN3_5_MOE | dict(linear_num_value_heads=2)), model_type="qwen3_5_moe"),
+    lacking("qwen35moe-image", "Qwen3_5MoeForConditionalGeneration",
+            checkpoints.inside(checkpoints.qwen3_5, checkpoints.qwen3_vision), "gpt2",
+            dict(text_config=QWEN3_5_MOE | dict(linear_num_value_heads=2), vision_config=QWEN3_5_VISION),
+            model_type="qwen3_5_moe", mmproj=True),
 ]
 
 SPARSE = dict(num_key_value_heads=4, kv_lora_rank=32, q_lora_rank=48, qk_rope_head_dim=8, qk_nope_head_dim=16,
@@ -485,8 +497,9 @@ CASES += [
     lacking("glm-dsa", "GlmMoeDsaForCausalLM", checkpoints.deepseek3, "glm", INDEXED | dict(
         num_hidden_layers=4, indexer_types=["full", "full", "shared", "shared"]), model_type="glm_moe_dsa",
             pad_token_id=0, dtype="float16"),
-    lacking("deepseek2-kimi", "KimiVLForConditionalGeneration", checkpoints.language_model(checkpoints.deepseek3), "gpt2",
-            dict(text_config=KIMI, vision_config=MOON), model_type="kimi_vl"),
+    lacking("deepseek2-kimi", "KimiVLForConditionalGeneration",
+            checkpoints.language_model(checkpoints.deepseek3, checkpoints.moon), "gpt2",
+            dict(text_config=KIMI, vision_config=MOON), model_type="kimi_vl", mmproj=True),
     lacking("deepseek2-kimi-k2.5", "KimiK25ForConditionalGeneration", checkpoints.language_model(checkpoints.deepseek3),
             "gpt2", dict(text_config=KIMI, vision_config=MOON), model_type="kimi_k25"),
     lacking("kimi-linear", "KimiLinearForCausalLM", checkpoints.kimi_linear, "gpt2", SPARSE | dict(
@@ -503,6 +516,35 @@ CASES += [
         routed_scaling_factor=2.5, n_group=1, topk_group=1, num_nextn_predict_layers=1), model_type="nemotron_h",
             dtype="bfloat16"),
 ]
+# Few layers: stock llama.cpp's GELU goes through numbers of 16 bits, which each layer magnifies.
+GEMMA4 = dict(
+    head_dim=16, global_head_dim=32, sliding_window=5, num_kv_shared_layers=0, final_logit_softcapping=30.0,
+    num_hidden_layers=3, layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+    rope_parameters=dict(
+        full_attention=dict(rope_type="proportional", rope_theta=1e6, partial_rotary_factor=0.25),
+        sliding_attention=dict(rope_type="default", rope_theta=1e4)), moe_intermediate_size=None)
+CASES += [
+    lacking("gemma4", "Gemma4ForCausalLM", checkpoints.gemma4, "llama2", GEMMA4 | dict(
+        attention_k_eq_v=True, num_global_key_value_heads=1, moe_intermediate_size=32, num_experts=4, top_k_experts=2),
+            model_type="gemma4_text", rms_norm_eps=1e-6),
+    lacking("gemma4-small", "Gemma4ForConditionalGeneration", checkpoints.inside(checkpoints.gemma4), "llama2",
+            dict(text_config=GEMMA4 | dict(num_kv_shared_layers=2, use_double_wide_mlp=True, rms_norm_eps=1e-6,
+                                           hidden_size_per_layer_input=32, moe_intermediate_size=32,
+                                           num_hidden_layers=4,
+                                           layer_types=["sliding_attention", "full_attention"] * 2)),
+            model_type="gemma4", dtype="bfloat16"),
+    lacking("gemma4-unified", "Gemma4UnifiedForConditionalGeneration", checkpoints.inside(checkpoints.gemma4), "llama2",
+            dict(text_config=GEMMA4 | dict(rms_norm_eps=1e-6, moe_intermediate_size=32)),
+            model_type="gemma4_unified"),
+]
+CASES.append(lacking(
+    "qwen2-intern", "InternVLChatModel", checkpoints.intern_vl, "qwen2_5", dict(
+        llm_config=dict(SMALL, vocab_size=151936, architectures=["Qwen2ForCausalLM"], model_type="qwen2",
+                        rms_norm_eps=1e-6, rope_theta=1e6),
+        vision_config=dict(VISION, num_hidden_layers=4, architectures=["InternVisionModel"], hidden_act="gelu",
+                           layer_norm_eps=1e-6, qkv_bias=True, model_type="intern_vit_6b"),
+        downsample_ratio=0.5, min_dynamic_patch=1, max_dynamic_patch=12), model_type="internvl_chat", dtype="bfloat16",
+    mmproj=True))
 CASES.append(again("kimi-linear-model", "kimi-linear", "KimiLinearModel"))
 
 
@@ -605,11 +647,13 @@ def make(case, tokenizers, folder):
     ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]])
     if case.tensors is not None:
         config = described(case, size)
-        made = {name: torch.randn(shape) * 0.1 + (1.0 if "norm" in name or "ln_" in name else 0.0)
+        made = {name: torch.randn(shape) * 0.1 + (1.0 if any(part in name for part in ("norm", "ln_", "scal")) else 0.0)
                 for name, shape in case.tensors(config).items()}
         made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
         save_file(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
+        if case.mmproj:
+            add_preprocessor(model_dir)
         return
     config = transformers.CONFIG_MAPPING[case.model_type](**configuration(case, size))
     model = getattr(transformers, case.auto).from_config(config, attn_implementation="eager").float().eval()

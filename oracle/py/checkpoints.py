@@ -493,3 +493,93 @@ def rwkv7_original(c):
         out |= {b + "attention.k_k": (1, 1, h), b + "attention.k_a": (1, 1, h), b + "attention.r_k": (h // n, n),
                 b + "ffn.x_k": (1, 1, h), b + "ffn.key.weight": (f, h), b + "ffn.value.weight": (h, f)}
     return out
+
+
+def gemma4(c):
+    h, f, heads = c["hidden_size"], c["intermediate_size"], c["num_attention_heads"]
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.norm.weight": (h,)}
+    given, layers = c.get("hidden_size_per_layer_input") or 0, c["num_hidden_layers"]
+    if given:
+        out |= {"model.embed_tokens_per_layer.weight": (c["vocab_size"], given * layers),
+                "model.per_layer_model_projection.weight": (given * layers, h),
+                "model.per_layer_projection_norm.weight": (given,)}
+    first_shared = layers - c["num_kv_shared_layers"]
+    for i, kind in enumerate(c["layer_types"]):
+        full = kind == "full_attention"
+        dim = c["global_head_dim"] if full else c["head_dim"]
+        kv = dim * (c.get("num_global_key_value_heads") or c["num_key_value_heads"] if full else c["num_key_value_heads"])
+        b = f"model.layers.{i}."
+        for name in ("input", "post_attention", "pre_feedforward", "post_feedforward"):
+            out[f"{b}{name}_layernorm.weight"] = (h,)
+        out |= {b + "self_attn.q_proj.weight": (heads * dim, h), b + "self_attn.o_proj.weight": (h, heads * dim),
+                b + "self_attn.q_norm.weight": (dim,), b + "layer_scalar": (1,)}
+        if i < first_shared:
+            out |= {b + "self_attn.k_proj.weight": (kv, h), b + "self_attn.k_norm.weight": (dim,)}
+            if not (full and c.get("attention_k_eq_v")):
+                out[b + "self_attn.v_proj.weight"] = (kv, h)
+        wide = 2 * f if c.get("use_double_wide_mlp") and i >= first_shared else f
+        out |= {b + "mlp.gate_proj.weight": (wide, h), b + "mlp.up_proj.weight": (wide, h),
+                b + "mlp.down_proj.weight": (h, wide)}
+        if given:
+            out |= {b + "per_layer_input_gate.weight": (given, h), b + "per_layer_projection.weight": (h, given),
+                    b + "post_per_layer_input_norm.weight": (h,)}
+        if c.get("num_experts"):
+            n, inner = c["num_experts"], c["moe_intermediate_size"]
+            out |= {b + "router.proj.weight": (n, h), b + "router.scale": (h,), b + "router.per_expert_scale": (n,),
+                    b + "experts.gate_up_proj": (n, 2 * inner, h), b + "experts.down_proj": (n, h, inner),
+                    b + "pre_feedforward_layernorm_2.weight": (h,), b + "post_feedforward_layernorm_1.weight": (h,),
+                    b + "post_feedforward_layernorm_2.weight": (h,)}
+    return out
+
+
+def qwen3_vision(c):
+    h, f, patch, side = c["hidden_size"], c["intermediate_size"], c["patch_size"], c["out_hidden_size"]
+    b = "model.visual."
+    out = {b + "patch_embed.proj.weight": (h, 3, 2, patch, patch), b + "patch_embed.proj.bias": (h,),
+           b + "pos_embed.weight": (c["num_position_embeddings"], h), b + "merger.norm.weight": (h,),
+           b + "merger.norm.bias": (h,), b + "merger.linear_fc1.weight": (4 * h, 4 * h),
+           b + "merger.linear_fc1.bias": (4 * h,), b + "merger.linear_fc2.weight": (side, 4 * h),
+           b + "merger.linear_fc2.bias": (side,)}
+    for i in range(c["depth"]):
+        a = f"{b}blocks.{i}."
+        for name, shape in dict(norm1=(h,), norm2=(h,), **{
+                "attn.qkv": (3 * h, h), "attn.proj": (h, h), "mlp.linear_fc1": (f, h), "mlp.linear_fc2": (h, f)}).items():
+            out |= {f"{a}{name}.weight": shape, f"{a}{name}.bias": shape[:1]}
+    return out
+
+
+def moon(c):
+    h, f, patch = c["hidden_size"], c["intermediate_size"], c["patch_size"]
+    b = "vision_tower."
+    out = {b + "patch_embed.proj.weight": (h, 3, patch, patch), b + "patch_embed.proj.bias": (h,),
+           b + "patch_embed.pos_emb.weight": (c["init_pos_emb_height"], c["init_pos_emb_width"], h),
+           b + "encoder.final_layernorm.weight": (h,), b + "encoder.final_layernorm.bias": (h,)}
+    for i in range(c["num_hidden_layers"]):
+        a = f"{b}encoder.blocks.{i}."
+        for name, shape in dict(norm0=(h,), norm1=(h,), wqkv=(3 * h, h), wo=(h, h), **{
+                "mlp.fc0": (f, h), "mlp.fc1": (h, f)}).items():
+            out |= {f"{a}{name}.weight": shape, f"{a}{name}.bias": shape[:1]}
+    b = "multi_modal_projector."
+    for name, shape in dict(pre_norm=(h,), linear_1=(4 * h, 4 * h), linear_2=(64, 4 * h)).items():
+        out |= {f"{b}{name}.weight": shape, f"{b}{name}.bias": shape[:1]}
+    return out
+
+
+def intern_vl(c):
+    text, c = c["llm_config"], c["vision_config"]
+    h, f, patch = c["hidden_size"], c["intermediate_size"], c["patch_size"]
+    places = (c["image_size"] // patch) ** 2
+    b = "vision_model.embeddings."
+    out = {"language_model." + k: v for k, v in decoder(text, qkv_bias=True).items()}
+    out |= {b + "class_embedding": (1, 1, h), b + "patch_embedding.weight": (h, 3, patch, patch),
+            b + "patch_embedding.bias": (h,), b + "position_embedding": (1, places + 1, h)}
+    for i in range(c["num_hidden_layers"]):
+        a = f"vision_model.encoder.layers.{i}."
+        out |= {a + "ls1": (h,), a + "ls2": (h,)}
+        for name, shape in dict(norm1=(h,), norm2=(h,), **{
+                "attn.qkv": (3 * h, h), "attn.proj": (h, h), "mlp.fc1": (f, h), "mlp.fc2": (h, f)}).items():
+            out |= {f"{a}{name}.weight": shape, f"{a}{name}.bias": shape[:1]}
+    wide = text["hidden_size"]
+    for n, shape in {0: (4 * h,), 1: (wide, 4 * h), 3: (wide, wide)}.items():
+        out |= {f"mlp1.{n}.weight": shape, f"mlp1.{n}.bias": shape[:1]}
+    return out

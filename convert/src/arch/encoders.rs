@@ -1,7 +1,9 @@
 //! Image encoders with the projectors that lead to a text model (`--mmproj`): Pixtral, SigLIP of Gemma 3,
-//! Idefics 3 and SmolVLM, Qwen2-VL and Qwen2.5-VL.
+//! Idefics 3 and SmolVLM, Qwen-VL from 2 to 3.5, Kimi-VL, Llama 4, LFM2-VL, InternVL.
 
+mod others;
 mod qwen2vl;
+mod qwen3vl;
 
 use std::path::Path;
 
@@ -20,6 +22,13 @@ pub(crate) static ENCODERS: &[&Architecture] = &[
     &IDEFICS3,
     &qwen2vl::QWEN2VL,
     &qwen2vl::QWEN2_5VL,
+    &qwen3vl::QWEN3VL,
+    &qwen3vl::QWEN3VL_MOE,
+    &qwen3vl::QWEN3_5,
+    &others::KIMI_VL,
+    &others::LLAMA4,
+    &others::LFM2_VL,
+    &others::INTERN_VL,
 ];
 
 /// `general.architecture` of every encoder.
@@ -31,12 +40,13 @@ pub(crate) fn find(
     config: &Map<String, Value>,
 ) -> Result<(&'static Architecture, &'static Class)> {
     let inner = config.get(VISION).and_then(Value::as_object).and_then(class_of);
-    let name = inner
-        .or_else(|| class_of(config))
-        .ok_or_else(|| super::no_class(config_path))?;
-    for encoder in ENCODERS {
-        if let Some(class) = encoder.classes.iter().find(|c| c.name == name) {
-            return Ok((encoder, class));
+    let whole = class_of(config);
+    let name = inner.or(whole).ok_or_else(|| super::no_class(config_path))?;
+    for name in [inner, whole].into_iter().flatten() {
+        for encoder in ENCODERS {
+            if let Some(class) = encoder.classes.iter().find(|c| c.name == name) {
+                return Ok((encoder, class));
+            }
         }
     }
     let known: Vec<&str> = ENCODERS.iter().flat_map(|e| e.classes).map(|c| c.name).collect();

@@ -149,7 +149,7 @@ fn gemma2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     if hp.find(&["attn_logit_softcapping"]).is_some() {
         return Err(hp.error("attn_logit_softcapping is set, which Gemma 3 does not have".to_owned()));
@@ -165,7 +165,7 @@ fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 }
 
 /// The rows of tokens that the vocabulary has: the matrix may be padded.
-fn known_tokens(hp: &Hparams, stored: u64) -> Result<Rows> {
+pub(super) fn known_tokens(hp: &Hparams, stored: u64) -> Result<Rows> {
     let known = match hp.dir().join("tokenizer.model").is_file() {
         true => u64::from(hp.u32(&["vocab_size"])?),
         false => crate::tokenizer::entries(hp.dir())?,

@@ -170,18 +170,7 @@ pub(super) static GLM_TYPE: ModelType = ModelType {
 
 pub(super) static GLM4_TYPE: ModelType = ModelType {
     name: "glm4",
-    defaults: &[
-        ("vocab_size", Default::Int(151552)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(13696)),
-        ("num_hidden_layers", Default::Int(40)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(2)),
-        ("head_dim", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1.5625e-07)),
-        ("partial_rotary_factor", Default::Float(0.5)),
-    ],
+    extends: Some(&GLM_TYPE),
     ..ModelType::BLANK
 };
 

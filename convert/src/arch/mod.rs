@@ -19,6 +19,7 @@ mod exaone;
 mod experts;
 mod falcon;
 mod gemma;
+mod gemma4;
 mod glm;
 mod gpt2;
 mod gpt_oss;
@@ -169,6 +170,8 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &gemma::GEMMA2,
     &gemma::GEMMA3,
     &gemma::GEMMA_EMBEDDING,
+    &gemma4::GEMMA4,
+    &gemma4::GEMMA4_UNIFIED,
     &phi::PHI2,
     &phi::PHI3,
     &phi::PHIMOE,

@@ -84,7 +84,9 @@ pub(super) fn parameters(config: &Map<String, Value>) -> Map<String, Value> {
 
 /// Writes the scaling keys and the frequency base.
 pub(super) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    let rope = hp.rope();
+    // Some configurations have the parameters of both kinds of layers, each by itself.
+    let inside = |kind: &str| hp.rope().get(kind).and_then(Value::as_object);
+    let rope = inside("full_attention").unwrap_or(hp.rope());
     let number = |key: &str| -> Result<Option<f32>> {
         rope.get(key)
             .filter(|v| !v.is_null())
@@ -125,7 +127,9 @@ pub(super) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         keys.set("rope.dimension_sections", sections.collect::<Result<Vec<i32>>>()?);
     }
     keys.set_some("rope.freq_base", number("rope_theta")?);
-    keys.set_some("rope.freq_base_swa", hp.opt_f32(&LOCAL_BASES)?);
+    let local = inside("sliding_attention").and_then(|rope| rope.get("rope_theta"));
+    let local = local.map(|theta| hp.to_f32("rope_theta", theta)).transpose()?;
+    keys.set_some("rope.freq_base_swa", local.or(hp.opt_f32(&LOCAL_BASES)?));
     Ok(())
 }
 

@@ -37,6 +37,8 @@ pub enum VocabKind {
     SentencePiece,
     /// `tokenizer.json` with byte fallback, written as GGUF tokenizer model `llama`.
     LlamaHf,
+    /// The same with its merges, written as GGUF tokenizer model `gemma4`.
+    Gemma4,
     /// `tokenizer.json` with byte-level merges, written as GGUF tokenizer model `gpt2`.
     Bpe,
     /// The same, where `tokenizer_config.json` names the class `GPT2Tokenizer` (Phi-4).
@@ -207,6 +209,7 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
         vocabulary = Some(match kind {
             VocabKind::SentencePiece => sentencepiece_vocab(&files, metadata)?,
             VocabKind::LlamaHf => llama_hf_vocab(&files, metadata)?,
+            VocabKind::Gemma4 => gemma4_vocab(&files, metadata)?,
             VocabKind::Bpe | VocabKind::Gpt2Class => byte_level_vocab(&files, metadata, request)?,
             VocabKind::Xverse => xverse_vocab(&files, metadata)?,
             VocabKind::WordPiece => word_pieces_vocab(&files, metadata, request)?,
@@ -314,7 +317,7 @@ fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
             let class = files.tokenizer_config("tokenizer_class").and_then(Json::as_str);
             files.tokenizer.is_some() && class == Some("GPT2Tokenizer")
         }
-        VocabKind::LlamaHf => files.tokenizer_json().is_some_and(|tokenizer| {
+        VocabKind::LlamaHf | VocabKind::Gemma4 => files.tokenizer_json().is_some_and(|tokenizer| {
             let model = &tokenizer.model;
             model.kind.as_deref() == Some("BPE") && model.byte_fallback == Some(true) && decoder(tokenizer)
         }),
@@ -340,7 +343,7 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
             }
             VocabKind::Xverse => "a tokenizer.json",
             VocabKind::Gpt2Class => "a tokenizer.json of the class GPT2Tokenizer",
-            VocabKind::LlamaHf => "a tokenizer.json with byte fallback",
+            VocabKind::LlamaHf | VocabKind::Gemma4 => "a tokenizer.json with byte fallback",
             VocabKind::Bpe => "a byte-level tokenizer.json",
             VocabKind::WordPiece => "a tokenizer.json with word pieces",
             VocabKind::XlmRoberta => "a SentencePiece sentencepiece.bpe.model",
@@ -437,6 +440,36 @@ fn word_pieces_vocab(
 fn llama_hf_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
     let tokens = vocab::llama_hf(&HfTokenizer::load(files)?);
     scored_vocab(files, metadata, tokens, VocabKind::LlamaHf, Vec::new())
+}
+
+/// Control tokens of Gemma 4 that are shown, so that what reads a chat sees them.
+const GEMMA4_SHOWN: [&str; 7] = [
+    "<|channel>",
+    "<channel|>",
+    "<|tool_call>",
+    "<tool_call|>",
+    "<|tool_response>",
+    "<tool_response|>",
+    "<|\"|>",
+];
+
+fn gemma4_vocab(files: &VocabFiles, mut metadata: Metadata) -> Result<Vocabulary> {
+    let mut tokens = vocab::llama_hf(&HfTokenizer::load(files)?);
+    tokens.show(&GEMMA4_SHOWN);
+    let n_vocab = tokens.len();
+    metadata.set_in_place("tokenizer.ggml.model", "gemma4");
+    tokens.write(&mut metadata);
+    let special = SpecialVocab::read(files, true, None, None)?;
+    special.write(&mut metadata);
+    metadata.set_in_place(ADD_SPACE_PREFIX, false);
+    metadata.set_in_place("tokenizer.ggml.add_bos_token", true);
+    Ok(Vocabulary {
+        metadata,
+        n_vocab,
+        kind: VocabKind::Gemma4,
+        pre_tokenizer: None,
+        warnings: special.warnings,
+    })
 }
 
 fn sentencepiece_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {

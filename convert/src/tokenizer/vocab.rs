@@ -31,6 +31,15 @@ impl TokenList {
         self.texts.len()
     }
 
+    /// Makes tokens with these texts no control tokens.
+    pub(super) fn show(&mut self, shown: &[&str]) {
+        for (text, kind) in self.texts.iter().zip(&mut self.types) {
+            if shown.contains(&text.as_str()) {
+                *kind = TokenType::UserDefined;
+            }
+        }
+    }
+
     pub(super) fn write(self, metadata: &mut Metadata) {
         let texts: Vec<GgufString> = self.texts.into_iter().map(GgufString::from).collect();
         metadata.set_in_place("tokenizer.ggml.tokens", Value::from(texts));

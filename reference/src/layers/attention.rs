@@ -19,6 +19,10 @@ pub(crate) enum Projections {
     },
     /// One matrix: all queries, then all keys, then all values.
     Fused(Linear),
+    /// Keys are values too.
+    KeysAsValues { query: Linear, key: Linear },
+    /// Keys and values are those of an earlier layer.
+    Borrowed { query: Linear },
     /// Each query head is followed by gates of its result.
     Gated {
         query: Linear,
@@ -37,6 +41,9 @@ pub(crate) struct Attention {
     /// Norms of the queries and keys (each head, or all of a row).
     pub(crate) query_norm: Option<Norm>,
     pub(crate) key_norm: Option<Norm>,
+    pub(crate) value_norm: Option<Norm>,
+    /// Where keys and values are kept for later layers, or taken from where they are borrowed.
+    pub(crate) slot: Option<usize>,
     /// Whether these come after the rotation instead of before it.
     pub(crate) norms_follow_rope: bool,
     /// Factor on the queries of each position: grows by `.1` times the logarithm of the position in steps of
@@ -50,6 +57,7 @@ pub(crate) struct Attention {
 impl Attention {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let (mut q, mut k, mut v, gates) = self.project(run, x)?;
+        let borrows = matches!(self.projections, Projections::Borrowed { .. });
         if let Some(limit) = self.clamp {
             for m in [&mut q, &mut k, &mut v] {
                 m.data.iter_mut().for_each(|x| *x = x.clamp(-limit, limit));
@@ -58,9 +66,14 @@ impl Attention {
         if !self.norms_follow_rope {
             self.normalize(&mut q, &mut k);
         }
+        if let Some(norm) = &self.value_norm {
+            norm.apply(&mut v);
+        }
         if let Some(rope) = &self.rope {
             rope.apply(&mut q, self.shape.key_len, &run.positions, &run.windows);
-            rope.apply(&mut k, self.shape.key_len, &run.positions, &run.windows);
+            if !borrows {
+                rope.apply(&mut k, self.shape.key_len, &run.positions, &run.windows);
+            }
         }
         if self.norms_follow_rope {
             self.normalize(&mut q, &mut k);
@@ -72,12 +85,26 @@ impl Attention {
                 row.iter_mut().for_each(|x| *x *= scale);
             }
         }
-        run.rounding.cached(&mut k);
-        run.rounding.cached(&mut v);
+        match self
+            .slot
+            .and_then(|slot| run.kept.get_mut(slot))
+            .filter(|_| borrows)
+        {
+            Some(kept) => (k, v) = std::mem::take(kept),
+            None => {
+                run.rounding.cached(&mut k);
+                run.rounding.cached(&mut v);
+            }
+        }
         let mut mixed = run.scratch.take(x.rows, self.shape.heads * self.shape.value_len);
         attend(&q, &k, &v, &mut mixed, &run.windows, &self.shape);
-        for m in [q, k, v] {
-            run.scratch.give(m);
+        run.scratch.give(q);
+        match self.slot.and_then(|slot| run.kept.get_mut(slot)) {
+            Some(kept) => *kept = (k, v),
+            None => {
+                run.scratch.give(k);
+                run.scratch.give(v);
+            }
         }
         if let Some(gates) = gates {
             for (x, g) in mixed.data.iter_mut().zip(&gates.data) {
@@ -108,6 +135,15 @@ impl Attention {
                 value.forward(run, x)?,
                 None,
             )),
+            Projections::KeysAsValues { query, key } => {
+                let k = key.forward(run, x)?;
+                let mut v = run.scratch.take(k.rows, k.cols);
+                v.copy_from(&k);
+                Ok((query.forward(run, x)?, k, v, None))
+            }
+            Projections::Borrowed { query } => {
+                Ok((query.forward(run, x)?, Matrix::default(), Matrix::default(), None))
+            }
             Projections::Gated { query, key, value } => {
                 let both = query.forward(run, x)?;
                 let AttentionShape { heads, key_len, .. } = self.shape;

@@ -42,6 +42,8 @@ pub(crate) struct Mixture {
     /// `None`: the activation is of what `up` makes.
     pub(crate) gate: Option<ExpertLinear>,
     pub(crate) up: ExpertLinear,
+    /// Whether `up` makes the gates too, before the rest.
+    pub(crate) fused: bool,
     pub(crate) down: ExpertLinear,
     pub(crate) activation: Activation,
     pub(crate) used: usize,
@@ -113,7 +115,12 @@ impl Mixture {
     }
 
     /// The weighted sums of what the chosen experts make of `x`.
-    fn chosen(&self, run: &mut Run<'_>, x: &Matrix, routed: &[Vec<(usize, f32)>]) -> Result<Matrix> {
+    pub(super) fn chosen(
+        &self,
+        run: &mut Run<'_>,
+        x: &Matrix,
+        routed: &[Vec<(usize, f32)>],
+    ) -> Result<Matrix> {
         let mut out = run.scratch.take(x.rows, x.cols);
         out.data.fill(0.0);
         for (expert, tokens) in routed.iter().enumerate() {
@@ -129,6 +136,20 @@ impl Mixture {
             }
             let mut inner = self.up.forward(run, expert, &mine)?;
             match &self.gate {
+                None if self.fused => {
+                    let width = inner.cols / 2;
+                    let mut ups = run.scratch.take(inner.rows, width);
+                    for (up, both) in ups
+                        .data
+                        .chunks_exact_mut(width)
+                        .zip(inner.data.chunks_exact(2 * width))
+                    {
+                        let (gates, rest) = both.split_at(width);
+                        up.copy_from_slice(rest);
+                        gate(self.activation, gates, up);
+                    }
+                    run.scratch.give(std::mem::replace(&mut inner, ups));
+                }
                 None => activate(self.activation, &mut inner.data),
                 Some(linear) => {
                     let gates = linear.forward(run, expert, &mine)?;
@@ -152,7 +173,7 @@ impl Mixture {
     }
 
     /// For each expert its tokens (row numbers) and their weights.
-    fn route(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Vec<Vec<(usize, f32)>>> {
+    pub(super) fn route(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Vec<Vec<(usize, f32)>>> {
         let experts = self.router.matrix.outputs;
         let mut routed = vec![Vec::new(); experts];
         let mut probabilities = self.router.forward(run, x)?;

@@ -1,6 +1,7 @@
 //! Layers with weights, which architectures put together.
 
 mod attention;
+mod beside_experts;
 mod delta_net;
 mod embedding;
 mod feed_forward;
@@ -11,10 +12,12 @@ mod linear;
 mod mamba;
 mod mixer;
 mod mixture;
+mod per_layer;
 mod rwkv;
 mod short_convolution;
 
 pub(crate) use attention::{Attention, Projections};
+pub(crate) use beside_experts::BesideExperts;
 pub(crate) use delta_net::{DeltaNet, Strengths};
 pub(crate) use embedding::Embedding;
 pub(crate) use feed_forward::{FeedForward, Gate};
@@ -25,5 +28,6 @@ pub(crate) use linear::{ExpertLinear, Linear};
 pub(crate) use mamba::{Convolution, Mamba, Mamba2};
 pub(crate) use mixer::Mixer;
 pub(crate) use mixture::{Groups, Mixture, Scoring, SharedExpert};
+pub(crate) use per_layer::{PerLayer, PerLayerInputs};
 pub(crate) use rwkv::{ChannelMix, LowRank, TimeMix6, TimeMix7};
 pub(crate) use short_convolution::ShortConvolution;

@@ -43,6 +43,7 @@ fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
             parallel: false,
             residual_scale: 1.0,
             norms_follow_sums: true,
+            per_layer: None,
             output_scale: 1.0,
         });
     }

@@ -1,7 +1,9 @@
 //! The decoder-only transformer that most architectures are a variant of.
 
 use crate::Result;
-use crate::layers::{ChannelMix, Embedding, FeedForward, Linear, Mixer, Mixture};
+use crate::layers::{
+    BesideExperts, ChannelMix, Embedding, FeedForward, Linear, Mixer, Mixture, PerLayer, PerLayerInputs,
+};
 use crate::ops::{Matrix, Norm};
 
 use super::Run;
@@ -17,6 +19,7 @@ pub(crate) struct Decoder {
     /// Added to every embedding; nothing, or one number for each column.
     pub(crate) embedding_shift: Vec<f32>,
     pub(crate) embedding_norm: Option<Norm>,
+    pub(crate) per_layer: Option<PerLayerInputs>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Option<Norm>,
     pub(crate) head: Linear,
@@ -43,7 +46,9 @@ pub(crate) struct Layer {
     pub(crate) residual_scale: f32,
     /// Whether the norms after the halves are of the sums instead of what is added.
     pub(crate) norms_follow_sums: bool,
-    /// Factor on the layer's output.
+    /// What the layer is given besides its input.
+    pub(crate) per_layer: Option<Box<PerLayer>>,
+    /// Factor on all that leaves the layer.
     pub(crate) output_scale: f32,
 }
 
@@ -60,6 +65,7 @@ impl Layer {
             parallel: false,
             residual_scale: 1.0,
             norms_follow_sums: false,
+            per_layer: None,
             output_scale: 1.0,
         }
     }
@@ -74,6 +80,7 @@ pub(crate) enum Mlp {
     Mixture(Box<Mixture>),
     /// Sees the row before each row too.
     Channels(Box<ChannelMix>),
+    BesideExperts(Box<BesideExperts>),
 }
 
 impl Mlp {
@@ -83,6 +90,7 @@ impl Mlp {
             Self::Dense(layer) => layer.forward(run, x),
             Self::Mixture(layer) => layer.forward(run, x),
             Self::Channels(layer) => layer.forward(run, x),
+            Self::BesideExperts(layer) => layer.forward(run, x),
         }
     }
 
@@ -92,6 +100,7 @@ impl Mlp {
             Self::Dense(layer) => layer.width(),
             Self::Mixture(layer) => layer.width(),
             Self::Channels(layer) => layer.width(),
+            Self::BesideExperts(layer) => layer.width(),
         }
     }
 }
@@ -105,6 +114,7 @@ impl Decoder {
             positions: None,
             embedding_shift: Vec::new(),
             embedding_norm: None,
+            per_layer: None,
             layers,
             output_norm: Some(output_norm),
             head,
@@ -134,6 +144,9 @@ impl Decoder {
         }
         if let Some(norm) = &self.embedding_norm {
             norm.apply(&mut x);
+        }
+        if let Some(inputs) = &self.per_layer {
+            inputs.forward(run, &x)?;
         }
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
@@ -188,6 +201,9 @@ impl Layer {
             attended.keep_rows(&run.wanted);
             normed.keep_rows(&run.wanted);
             x.keep_rows(&run.wanted);
+            if let Some(given) = &mut run.per_layer {
+                given.keep_rows(&run.wanted);
+            }
         }
         let (before, after) = self.sides(&self.attention_post_norm);
         if let Some(norm) = before {
@@ -233,8 +249,11 @@ impl Layer {
         if let Some(norm) = after {
             norm.apply(x);
         }
-        x.scale(self.output_scale);
         run.scratch.give(out);
+        if let Some(given) = &self.per_layer {
+            given.add_to(run, x)?;
+        }
+        x.scale(self.output_scale);
         if drops && !rows_are_apart {
             x.keep_rows(&run.wanted);
         }

@@ -189,6 +189,7 @@ impl<'a, 'l> Builder<'a, 'l> {
             parallel,
             residual_scale: self.residual_scale,
             norms_follow_sums: false,
+            per_layer: None,
             output_scale: 1.0,
         })
     }

@@ -337,6 +337,8 @@ fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result
         clamp: None,
         query_norm: None,
         key_norm: None,
+        value_norm: None,
+        slot: None,
         norms_follow_rope: false,
         query_scale: None,
         rope: Some(rope),

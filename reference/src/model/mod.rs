@@ -10,6 +10,7 @@ mod bert;
 mod deepseek2;
 mod gemma2;
 mod gemma3;
+mod gemma4;
 mod hybrids;
 mod llama;
 mod llama4;
@@ -52,6 +53,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("falcon-h1", hybrids::falcon_h1),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
+    ("gemma4", gemma4::build),
     ("gemma-embedding", gemma3::embedding),
     ("granitehybrid", hybrids::granite),
     ("jamba", hybrids::jamba),

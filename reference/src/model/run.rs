@@ -18,6 +18,10 @@ pub(crate) struct Run<'a> {
     pub(crate) positions: Vec<usize>,
     /// Rows whose logits are wanted.
     pub(crate) wanted: Vec<usize>,
+    /// Keys and values that later layers borrow.
+    pub(crate) kept: [(Matrix, Matrix); 2],
+    /// What each layer is given besides: for each row all layers' vectors.
+    pub(crate) per_layer: Option<Matrix>,
     /// For each row the rows whose keys it sees, where an indexer chose them.
     pub(crate) chosen: Option<Vec<Vec<usize>>>,
     /// What is rounded besides the weights.
@@ -42,6 +46,8 @@ impl<'a> Run<'a> {
             windows: Vec::new(),
             positions: Vec::new(),
             wanted: Vec::new(),
+            kept: Default::default(),
+            per_layer: None,
             chosen: None,
             rounding: Rounding::default(),
             scratch: Scratch::default(),

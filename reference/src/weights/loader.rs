@@ -108,6 +108,15 @@ impl<'a> Loader<'a> {
         })
     }
 
+    /// [`Self::linear`] without a bias, and without looking for scales, which may mean something else.
+    pub(crate) fn plain_linear(&self, base: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        Ok(Linear {
+            matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs])?,
+            bias: None,
+            scale: 1.0,
+        })
+    }
+
     /// `{base}.weight` of shape [inputs, outputs, experts], with biases and scales for each expert where the
     /// file has them.
     pub(crate) fn experts(
@@ -136,7 +145,11 @@ impl<'a> Loader<'a> {
 
     /// `token_embd.weight`, whose second dimension is the size of the vocabulary.
     pub(crate) fn embedding(&self, hidden: usize) -> Result<Embedding> {
-        let name = "token_embd.weight";
+        self.embedding_of("token_embd.weight", hidden)
+    }
+
+    /// A tensor with a row for each token of the vocabulary.
+    pub(crate) fn embedding_of(&self, name: &str, hidden: usize) -> Result<Embedding> {
         let index = self
             .gguf
             .find(name)

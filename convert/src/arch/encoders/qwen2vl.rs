@@ -24,13 +24,7 @@ pub(super) static QWEN2VL: Architecture = Architecture {
             let name = name.strip_prefix("model.").unwrap_or(&name);
             name.starts_with("visual.").then(|| name.to_owned())
         },
-        force: |_, name, ty| {
-            let is_convolution = name.starts_with("v.patch_embd.weight");
-            is_convolution.then_some(match ty {
-                TensorType::F16 => TensorType::F16,
-                _ => TensorType::F32,
-            })
-        },
+        force: |_, name, ty| frames(name, ty),
         ..Hooks::NONE
     },
     ..PLAIN
@@ -91,15 +85,23 @@ const RULES: &[Rule] = &[
 const FRAMES: u64 = 2;
 
 /// Of a convolution over two frames, that over one.
-fn frame(view: View, which: u64) -> Option<View> {
+pub(super) fn frame(view: View, which: u64) -> Option<View> {
     if view.shape().get(2) != Some(&FRAMES) {
         return None;
     }
     view.cut(2, which, 1)?.without(2)
 }
 
-fn third(stored: u64, which: u64) -> Rows {
+pub(super) fn third(stored: u64, which: u64) -> Rows {
     Rows::range(which * (stored / 3), stored / 3)
+}
+
+/// Convolutions over frames are never quantized.
+pub(super) fn frames(name: &str, ty: TensorType) -> Option<TensorType> {
+    name.starts_with("v.patch_embd.weight").then_some(match ty {
+        TensorType::F16 => TensorType::F16,
+        _ => TensorType::F32,
+    })
 }
 
 /// Side of an image where the configuration does not say.

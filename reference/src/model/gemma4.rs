@@ -1,0 +1,251 @@
+//! Gemma 4 (text): sliding layers with heads and a rotation of their own, the latest layers on earlier ones' keys and
+//! values, vectors for each layer in the small models, experts beside a dense layer in one.
+
+use std::sync::Arc;
+
+use super::decoder::{Decoder, Layer, Mlp};
+use super::hyperparameters::{Hyperparameters, rope_settings};
+use super::mixtures::weightless;
+use crate::Result;
+use crate::layers::{Attention, BesideExperts, Mixture, PerLayer, PerLayerInputs, Projections, Scoring};
+use crate::ops::{Activation, AttentionShape, Norm, Rope, RopeStyle};
+use crate::weights::Loader;
+
+/// The places where sliding and full layers keep keys and values for those that have none.
+const SLIDING: usize = 0;
+const FULL: usize = 1;
+
+/// What the layers of one kind share.
+struct Kind {
+    hyper: Hyperparameters,
+    rope: Arc<Rope>,
+    window: Option<usize>,
+    slot: usize,
+}
+
+pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
+    let hyper = Hyperparameters::read(loader)?;
+    let keys = &loader.keys;
+    let eps = keys.float("attention.layer_norm_rms_epsilon")?;
+    let settings = rope_settings(loader, &hyper, RopeStyle::Neox)?;
+    let mut local = hyper.clone();
+    local.key_len = keys.count("attention.key_length_swa")?;
+    local.value_len = keys.count("attention.value_length_swa")?;
+    local.rotated = keys
+        .optional_count("rope.dimension_count_swa")?
+        .unwrap_or(local.key_len);
+    if local.rotated > local.key_len || !local.rotated.is_multiple_of(2) {
+        return Err(loader.error(format!(
+            "rope.dimension_count_swa: found {}, expected an even number of at most {}",
+            local.rotated, local.key_len
+        )));
+    }
+    let mut local_settings = settings.clone();
+    local_settings.dims = local.rotated;
+    local_settings.divisors = None;
+    local_settings.frequency_scale = 1.0;
+    local_settings.base = f64::from(keys.optional_positive("rope.freq_base_swa")?.unwrap_or(10000.0));
+    let hidden = hyper.hidden;
+    let sliding = keys.optional_flags("attention.sliding_window_pattern", hyper.blocks)?;
+    let sliding = sliding.ok_or_else(|| keys.missing("attention.sliding_window_pattern"))?;
+    let shared = keys.optional_count("attention.shared_kv_layers")?.unwrap_or(0);
+    let lends = shared > 0;
+    let own = hyper.layers.saturating_sub(shared);
+    let lenders = own.checked_sub(2).map(|first| (sliding[first], sliding[own - 1]));
+    if lends && lenders != Some((true, false)) {
+        return Err(loader.error(format!(
+            "attention.shared_kv_layers: found {shared} of {} layers, expected a sliding and a full one before them",
+            hyper.layers
+        )));
+    }
+    let width = keys
+        .optional_count("embedding_length_per_layer_input")?
+        .unwrap_or(0);
+    let full = Kind {
+        rope: Arc::new(Rope::new(&settings)),
+        window: None,
+        slot: FULL,
+        hyper,
+    };
+    let local = Kind {
+        rope: Arc::new(Rope::new(&local_settings)),
+        window: Some(keys.count("attention.sliding_window")?),
+        slot: SLIDING,
+        hyper: local,
+    };
+    let mut layers = Vec::new();
+    for (i, &slides) in sliding.iter().enumerate().take(full.hyper.layers) {
+        let base = |name: &str| format!("blk.{i}.{name}");
+        let norm = |name: &str| loader.rms_norm(&base(name), hidden, eps);
+        let kind = if slides { &local } else { &full };
+        let borrows = i >= own;
+        let mut attention = attention(loader, kind, i, eps, borrows)?;
+        attention.slot = (lends && i + 2 >= own).then_some(kind.slot);
+        let dense = full.hyper.feed_forward(loader, i, Activation::Gelu)?;
+        let is_mixture = loader.has(&base("ffn_gate_inp.weight"));
+        let (mlp_norm, mlp) = match is_mixture {
+            false => (Some(norm("ffn_norm")?), Mlp::Dense(Box::new(dense))),
+            true => {
+                let both = BesideExperts {
+                    dense_norm: norm("ffn_norm")?,
+                    dense,
+                    dense_post_norm: norm("post_ffw_norm_1")?,
+                    router_norm: router_norm(loader, i, hidden, eps)?,
+                    experts_norm: norm("pre_ffw_norm_2")?,
+                    experts: experts(loader, &full.hyper, i)?,
+                    experts_post_norm: norm("post_ffw_norm_2")?,
+                };
+                (None, Mlp::BesideExperts(Box::new(both)))
+            }
+        };
+        let per_layer = match width {
+            0 => None,
+            width => Some(Box::new(PerLayer {
+                layer: i,
+                gate: loader.linear(&base("inp_gate"), hidden, width)?,
+                up: loader.linear(&base("proj"), width, hidden)?,
+                norm: norm("post_norm")?,
+            })),
+        };
+        let scale = loader.optional_vector(&base("layer_output_scale.weight"), 1)?;
+        layers.push(Layer {
+            attention_post_norm: Some(norm("post_attention_norm")?),
+            mlp_norm,
+            mlp_post_norm: Some(norm("post_ffw_norm")?),
+            per_layer,
+            output_scale: scale.map_or(1.0, |s| s[0]),
+            ..Layer::new(norm("attn_norm")?, attention, weightless(hidden, eps), mlp)
+        });
+    }
+    let embedding = loader.embedding(hidden)?;
+    let head = loader.head(hidden, embedding.matrix.outputs)?;
+    Ok(Decoder {
+        embedding_scale: (hidden as f32).sqrt(),
+        logit_softcap: keys.optional_positive("final_logit_softcapping")?,
+        per_layer: match width {
+            0 => None,
+            width => Some(per_layer_inputs(loader, &full.hyper, width, eps)?),
+        },
+        ..Decoder::new(
+            embedding,
+            layers,
+            loader.rms_norm("output_norm", hidden, eps)?,
+            head,
+        )
+    })
+}
+
+fn per_layer_inputs(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    width: usize,
+    eps: f32,
+) -> Result<PerLayerInputs> {
+    let all = hyper.layers.checked_mul(width);
+    let all = all.ok_or_else(|| loader.error("embedding_length_per_layer_input is too large"))?;
+    Ok(PerLayerInputs {
+        embedding: loader.embedding_of("per_layer_token_embd.weight", all)?,
+        projection: loader.linear("per_layer_model_proj", hyper.hidden, all)?,
+        norm: loader.rms_norm("per_layer_proj_norm", width, eps)?,
+    })
+}
+
+/// Scores are not scaled, values have norms without weights; keys may be values too.
+fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: bool) -> Result<Attention> {
+    let hyper = &kind.hyper;
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let (heads, kv) = hyper.heads(loader, layer)?;
+    let total = |heads: usize, len: usize| {
+        heads
+            .checked_mul(len)
+            .ok_or_else(|| loader.error(format!("{heads} attention heads of {len} elements are too many")))
+    };
+    let (key_len, value_len) = (hyper.key_len, hyper.value_len);
+    let query = loader.linear(&base("attn_q"), hyper.hidden, total(heads, key_len)?)?;
+    let key = || loader.linear(&base("attn_k"), hyper.hidden, total(kv, key_len)?);
+    let projections = if borrows {
+        Projections::Borrowed { query }
+    } else if loader.has(&base("attn_v.weight")) {
+        Projections::Separate {
+            query,
+            key: key()?,
+            value: loader.linear(&base("attn_v"), hyper.hidden, total(kv, value_len)?)?,
+        }
+    } else if key_len == value_len {
+        Projections::KeysAsValues { query, key: key()? }
+    } else {
+        return Err(loader.error(format!(
+            "tensor {} is missing, and keys are too long to be values",
+            base("attn_v.weight")
+        )));
+    };
+    let norm = |name: &str| loader.rms_norm(&base(name), key_len, eps).map(Some);
+    Ok(Attention {
+        projections,
+        output: loader.linear(&base("attn_output"), total(heads, value_len)?, hyper.hidden)?,
+        clamp: None,
+        query_norm: norm("attn_q_norm")?,
+        key_norm: if borrows { None } else { norm("attn_k_norm")? },
+        value_norm: (!borrows).then(|| weightless(value_len, eps)),
+        slot: None,
+        norms_follow_rope: false,
+        query_scale: None,
+        rope: Some(kind.rope.clone()),
+        shape: AttentionShape {
+            window: kind.window,
+            ..AttentionShape::plain(heads, kv, key_len, value_len, 1.0)
+        },
+    })
+}
+
+/// What the router sees is scaled by the root of its width and by weights of its own.
+fn router_norm(loader: &Loader<'_>, layer: usize, hidden: usize, eps: f32) -> Result<Norm> {
+    let scale = (hidden as f32).sqrt();
+    let weight = loader.vector(&format!("blk.{layer}.ffn_gate_inp.scale"), hidden)?;
+    Ok(Norm {
+        weight: weight.into_iter().map(|w| w / scale).collect(),
+        ..weightless(hidden, eps)
+    })
+}
+
+fn experts(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize) -> Result<Mixture> {
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let count = loader.keys.count("expert_count")?;
+    let used = loader.keys.count("expert_used_count")?;
+    if used > count {
+        return Err(loader.error(format!("expert_used_count: found {used}, expected 1 to {count}")));
+    }
+    let inner = hyper.expert_inner(loader, layer)?;
+    let fused = loader.has(&base("ffn_gate_up_exps.weight"));
+    let (gate, up) = match fused {
+        true => {
+            let both = inner.checked_mul(2);
+            let both = both.ok_or_else(|| loader.error("experts are too wide"))?;
+            (
+                None,
+                loader.experts(&base("ffn_gate_up_exps"), hyper.hidden, both, count)?,
+            )
+        }
+        false => (
+            Some(loader.experts(&base("ffn_gate_exps"), hyper.hidden, inner, count)?),
+            loader.experts(&base("ffn_up_exps"), hyper.hidden, inner, count)?,
+        ),
+    };
+    Ok(Mixture {
+        router: loader.plain_linear(&base("ffn_gate_inp"), hyper.hidden, count)?,
+        gate,
+        up,
+        fused,
+        down: loader.experts(&base("ffn_down_exps"), inner, hyper.hidden, count)?,
+        activation: Activation::Gelu,
+        used,
+        normalize: true,
+        weight_scale: 1.0,
+        scoring: Scoring::Softmax,
+        selection_bias: None,
+        groups: None,
+        weigh_inputs: false,
+        shared: None,
+        narrowed: None,
+    })
+}
