@@ -73,8 +73,9 @@ pub(crate) fn code_of(levels: &[u8; 8]) -> u16 {
     (0..8).map(|axis| u16::from(levels[axis]) << (2 * axis)).sum()
 }
 
-/// Places a block's groups, given by the codes of their levels, on the codebook, each with its shift's values. Returns the points, and the scale of
-/// least squares for them: the one given if all groups were points already, or if it would not be positive.
+/// Places a block's groups, given by the codes of their levels, on the codebook, each with its shift's values.
+/// Returns the points, and the scale of least squares for them: the one given if all groups were points already, or
+/// if it would not be positive.
 #[inline(always)]
 pub(crate) fn place_groups<K: Kernel, const G: usize>(
     grid: &Grid<8>,
@@ -115,7 +116,8 @@ pub(crate) fn place_groups<K: Kernel, const G: usize>(
     (points, if better { sum_qx / sum_q2 } else { scale })
 }
 
-/// Running sums over a sorted block of `N` from its first element on, with more of the last one after it than lanes can read.
+/// Running sums over a sorted block of `N` from its first element on, with more of the last one after it than lanes
+/// can read.
 pub(crate) struct Sums<const N: usize>([f32; 48]);
 
 impl<const N: usize> Sums<N> {

@@ -26,6 +26,22 @@ pub(crate) struct FeedForward {
     pub(crate) activation: Activation,
 }
 
+/// Replaces rows of all gates, then all others, by `activation(gate) * other`.
+pub(super) fn gate_fused(run: &mut Run<'_>, activation: Activation, inner: &mut Matrix) {
+    let half = inner.cols / 2;
+    let mut product = run.scratch.take(inner.rows, half);
+    for (to, from) in product
+        .data
+        .chunks_exact_mut(half)
+        .zip(inner.data.chunks_exact(2 * half))
+    {
+        let (gates, ups) = from.split_at(half);
+        to.copy_from_slice(ups);
+        gate(activation, gates, to);
+    }
+    run.scratch.give(std::mem::replace(inner, product));
+}
+
 impl FeedForward {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let mut inner = self.up.forward(run, x)?;
@@ -36,20 +52,7 @@ impl FeedForward {
                 gate(self.activation, &gates.data, &mut inner.data);
                 run.scratch.give(gates);
             }
-            Gate::Fused => {
-                let half = inner.cols / 2;
-                let mut product = run.scratch.take(x.rows, half);
-                for (to, from) in product
-                    .data
-                    .chunks_exact_mut(half)
-                    .zip(inner.data.chunks_exact(2 * half))
-                {
-                    let (gates, ups) = from.split_at(half);
-                    to.copy_from_slice(ups);
-                    gate(self.activation, gates, to);
-                }
-                run.scratch.give(std::mem::replace(&mut inner, product));
-            }
+            Gate::Fused => gate_fused(run, self.activation, &mut inner),
         }
         let out = self.down.forward(run, &inner)?;
         run.scratch.give(inner);

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::model::Run;
 use crate::ops::{Activation, Matrix, activate, gate, sigmoid, softmax};
 
+use super::feed_forward::gate_fused;
 use super::{ExpertLinear, FeedForward, Linear};
 
 /// Experts that every token goes through beside the chosen ones.
@@ -136,20 +137,7 @@ impl Mixture {
             }
             let mut inner = self.up.forward(run, expert, &mine)?;
             match &self.gate {
-                None if self.fused => {
-                    let width = inner.cols / 2;
-                    let mut ups = run.scratch.take(inner.rows, width);
-                    for (up, both) in ups
-                        .data
-                        .chunks_exact_mut(width)
-                        .zip(inner.data.chunks_exact(2 * width))
-                    {
-                        let (gates, rest) = both.split_at(width);
-                        up.copy_from_slice(rest);
-                        gate(self.activation, gates, up);
-                    }
-                    run.scratch.give(std::mem::replace(&mut inner, ups));
-                }
+                None if self.fused => gate_fused(run, self.activation, &mut inner),
                 None => activate(self.activation, &mut inner.data),
                 Some(linear) => {
                     let gates = linear.forward(run, expert, &mine)?;

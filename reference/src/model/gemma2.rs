@@ -1,12 +1,10 @@
 //! Gemma 2: norms also of what attention and feed-forward add, capped scores and logits, and a sliding window
 //! in every other layer.
 
-use std::sync::Arc;
-
 use super::decoder::{Decoder, Layer, Mlp};
-use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers};
+use super::hyperparameters::{Hyperparameters, ropes_of_windows, sliding_layers};
 use crate::Result;
-use crate::ops::{Activation, Rope, RopeStyle};
+use crate::ops::{Activation, RopeStyle};
 use crate::weights::Loader;
 
 /// Layers of the 27B model, whose scores are scaled by hidden size over heads instead of the head's length.
@@ -25,12 +23,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         _ => hyper.usual_scale(),
     };
     let embedding = loader.embedding(hyper.hidden)?;
-    let full = rope_settings(loader, &hyper, RopeStyle::Neox)?;
-    let mut local = full.clone();
-    if let Some(base) = keys.optional_positive("rope.freq_base_swa")? {
-        local.base = f64::from(base);
-    }
-    let (full, local) = (Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local)));
+    let (full, local) = ropes_of_windows(loader, &hyper, RopeStyle::Neox)?;
     let mut layers = Vec::new();
     for (i, &slides) in sliding.iter().enumerate() {
         let norm = |name: &str| loader.rms_norm(&format!("blk.{i}.{name}"), hyper.hidden, eps);

@@ -286,6 +286,20 @@ pub(crate) fn gated(
     })
 }
 
+/// The rotations of layers that see everything and of those that see a window, whose base may be another.
+pub(crate) fn ropes_of_windows(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    style: RopeStyle,
+) -> Result<(Arc<Rope>, Arc<Rope>)> {
+    let full = rope_settings(loader, hyper, style)?;
+    let mut local = full.clone();
+    if let Some(base) = loader.keys.optional_positive("rope.freq_base_swa")? {
+        local.base = f64::from(base);
+    }
+    Ok((Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local))))
+}
+
 /// Rotation as the file's `rope.*` keys describe it: base, linear or YaRN scaling, and the divisors in
 /// `rope_freqs.weight` (Llama 3).
 pub(crate) fn rope_settings(

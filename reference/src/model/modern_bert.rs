@@ -1,12 +1,10 @@
 //! ModernBERT: an encoder whose norms stand before the halves of a layer; most layers see a window on both sides
 //! and are rotated with a base of their own.
 
-use std::sync::Arc;
-
 use super::decoder::{Decoder, Layer, Mlp};
-use super::hyperparameters::{Hyperparameters, rope_settings};
+use super::hyperparameters::{Hyperparameters, ropes_of_windows};
 use crate::Result;
-use crate::ops::{Activation, NormKind, Rope, RopeStyle};
+use crate::ops::{Activation, NormKind, RopeStyle};
 use crate::weights::Loader;
 
 /// The period of layers that see everything, where the file does not say.
@@ -32,12 +30,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         .optional_count("attention.sliding_window_pattern")?
         .unwrap_or(PERIOD)
         .max(1);
-    let full = rope_settings(loader, &hyper, RopeStyle::Neox)?;
-    let mut local = full.clone();
-    if let Some(base) = keys.optional_positive("rope.freq_base_swa")? {
-        local.base = f64::from(base);
-    }
-    let (full, local) = (Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local)));
+    let (full, local) = ropes_of_windows(loader, &hyper, RopeStyle::Neox)?;
     let mut layers = Vec::new();
     for i in 0..hyper.layers {
         let norm = |name: &str| loader.norm(NormKind::Layer, &format!("blk.{i}.{name}"), hidden, eps);
