@@ -36,6 +36,11 @@ pub enum Error {
         message: String,
     },
 
+    /// A declared model cannot be looked at further; what it lacks was noted.
+    #[doc(hidden)]
+    #[error("the model is incomplete")]
+    Short,
+
     /// A text cannot be measured: it is too short, or the windows asked for are.
     #[error("{0}")]
     Text(String),

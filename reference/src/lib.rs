@@ -9,6 +9,7 @@ mod layers;
 mod model;
 mod ops;
 mod perplexity;
+pub mod requirements;
 pub mod tasks;
 pub mod tokenizer;
 mod weights;

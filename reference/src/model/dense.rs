@@ -15,7 +15,7 @@ const LAYERS_BAICHUAN_13B: usize = 40;
 
 /// Baichuan: two designs under one name.
 pub(super) fn baichuan(loader: &Loader<'_>) -> Result<Decoder> {
-    let design = match loader.keys.count("block_count")? {
+    let design = match loader.keys.blocks()? {
         LAYERS_BAICHUAN_13B => Design {
             rope: None,
             alibi: 8.0,

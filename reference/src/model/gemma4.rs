@@ -9,7 +9,7 @@ use super::mixtures::weightless;
 use crate::Result;
 use crate::layers::{Attention, BesideExperts, Mixture, PerLayer, PerLayerInputs, Projections, Scoring};
 use crate::ops::{Activation, AttentionShape, Norm, Rope, RopeStyle};
-use crate::weights::Loader;
+use crate::weights::{Loader, MAX_HEAD};
 
 /// The places where sliding and full layers keep keys and values for those that have none.
 const SLIDING: usize = 0;
@@ -34,7 +34,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     local.rotated = keys
         .optional_count("rope.dimension_count_swa")?
         .unwrap_or(local.key_len);
-    if local.rotated > local.key_len || !local.rotated.is_multiple_of(2) {
+    if local.rotated > local.key_len.min(MAX_HEAD) || !local.rotated.is_multiple_of(2) {
         return Err(loader.error(format!(
             "rope.dimension_count_swa: found {}, expected an even number of at most {}",
             local.rotated, local.key_len

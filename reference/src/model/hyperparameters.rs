@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::layers::{Attention, FeedForward, Gate, Mixture, Projections, Scoring};
 use crate::ops::{Activation, AttentionShape, Rope, RopeSettings, RopeStyle, Yarn};
-use crate::weights::{Loader, PerLayer};
+use crate::weights::{Loader, MAX_HEAD, PerLayer};
 
 /// The hyperparameters that all decoder-only transformers share, under the keys that llama.cpp gives them.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Hyperparameters {
 impl Hyperparameters {
     pub(crate) fn read(loader: &Loader<'_>) -> Result<Self> {
         let keys = &loader.keys;
-        let blocks = keys.count("block_count")?;
+        let blocks = keys.blocks()?;
         // The last blocks may be heads that predict further tokens; they are not part of the model proper.
         let predicting = keys.optional_count("nextn_predict_layers")?.unwrap_or(0);
         let layers = blocks.checked_sub(predicting).filter(|&n| n > 0).ok_or_else(|| {
@@ -53,8 +53,10 @@ impl Hyperparameters {
             Some(n) => n,
             None => default()?,
         };
-        if key_len == 0 || value_len == 0 {
-            return Err(loader.error("attention heads have 0 elements, expected at least 1"));
+        if key_len == 0 || value_len == 0 || key_len > MAX_HEAD || value_len > MAX_HEAD {
+            return Err(loader.error(format!(
+                "attention heads: expected 1 to {MAX_HEAD} elements, found {key_len} of keys and {value_len} of values"
+            )));
         }
         let rotated = keys.optional_count("rope.dimension_count")?.unwrap_or(key_len);
         if rotated > key_len || !rotated.is_multiple_of(2) {
@@ -421,8 +423,7 @@ pub(crate) fn sliding_layers(
     period: usize,
 ) -> Result<Vec<bool>> {
     let suffix = "attention.sliding_window_pattern";
-    // The flags are as many as there are blocks, of which the first `layers` run; a huge count fails at the
-    // first missing layer, before anything of its size exists.
+    // The flags are as many as there are blocks, of which the first `layers` run.
     if loader.keys.is_array(suffix) {
         let flags = loader
             .keys
@@ -431,7 +432,6 @@ pub(crate) fn sliding_layers(
         return Ok(flags.into_iter().take(hyper.layers).collect());
     }
     let period = loader.keys.optional_count(suffix)?.unwrap_or(period);
-    loader.check_layer(hyper.layers - 1)?;
     Ok((0..hyper.layers)
         .map(|i| period == 0 || i % period < period - 1)
         .collect())

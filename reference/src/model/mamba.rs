@@ -23,7 +23,7 @@ fn decoder(loader: &Loader<'_>, mixer: impl Fn(usize, usize, f32) -> Result<Mixe
     let hidden = loader.keys.count("embedding_length")?;
     let eps = loader.keys.float("attention.layer_norm_rms_epsilon")?;
     let mut layers = Vec::new();
-    for i in 0..loader.keys.count("block_count")? {
+    for i in 0..loader.keys.blocks()? {
         let norm = loader.rms_norm(&format!("blk.{i}.attn_norm"), hidden, eps)?;
         layers.push(Layer {
             mlp_norm: None,

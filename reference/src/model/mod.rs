@@ -86,7 +86,7 @@ pub fn architectures() -> impl Iterator<Item = &'static str> {
 }
 
 /// The graph of a file, or `None` where its architecture has none.
-fn build(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> {
+pub(crate) fn build(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> {
     if let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) {
         return Some(build(loader));
     }

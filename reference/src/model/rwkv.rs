@@ -37,7 +37,7 @@ impl<'a, 'l> Builder<'a, 'l> {
     }
 
     fn layers(&self, layer: impl Fn(usize) -> Result<Layer>) -> Result<Vec<Layer>> {
-        let count = self.loader.keys.count("block_count")?;
+        let count = self.loader.keys.blocks()?;
         (0..count).map(layer).collect()
     }
 

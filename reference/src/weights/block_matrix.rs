@@ -53,7 +53,7 @@ impl BlockMatrix {
                     gguf.read(self.tensor, row * self.row_bytes as u64, blocks)?;
                     quants::decode(self.ty, blocks, out).map_err(|e| Error::Model {
                         path: gguf.files()[gguf.file_of(self.tensor)].path().to_owned(),
-                        message: format!("tensor {}: {e}", self.name),
+                        message: format!("tensor '{}': {e}", self.name),
                     })
                 })
             })

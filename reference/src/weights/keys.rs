@@ -4,6 +4,8 @@ use std::path::Path;
 
 use gguf::{Array, Metadata, Value};
 
+use super::Declared;
+use crate::requirements::Shortfall;
 use crate::{Error, Result};
 
 /// The keys of one model under its architecture's prefix.
@@ -11,11 +13,31 @@ use crate::{Error, Result};
 pub(crate) struct Keys<'a> {
     metadata: &'a Metadata,
     path: &'a Path,
+    /// Where what is wrong is noted instead of being an error.
+    declared: Option<&'a Declared<'a>>,
 }
+
+/// Most layers that a model can have, as llama.cpp has it (LLAMA_MAX_LAYERS).
+const MAX_LAYERS: usize = 512;
+
+/// In place of a number that is missing from a declared model.
+const NEUTRAL: f32 = 1.0;
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(metadata: &'a Metadata, path: &'a Path) -> Self {
-        Self { metadata, path }
+        Self {
+            metadata,
+            path,
+            declared: None,
+        }
+    }
+
+    pub(crate) fn declared(declared: &'a Declared<'a>, path: &'a Path) -> Self {
+        Self {
+            metadata: declared.metadata,
+            path,
+            declared: Some(declared),
+        }
     }
 
     /// An error about this model.
@@ -31,19 +53,20 @@ impl<'a> Keys<'a> {
     }
 
     fn wrong(&self, suffix: &str, found: &Value, expected: &str) -> Error {
-        let found = match found {
-            Value::Array(a) => format!("array of {} {:?}", a.len(), a.element_type()),
-            other => format!("{other:?}"),
-        };
-        self.error(format!(
-            "key {}: found {found}, expected {expected}",
-            self.name(suffix)
-        ))
+        self.short(Shortfall::key(&self.name(suffix), Some(found), expected))
     }
 
     /// The error of a key that is needed and not there.
     pub(crate) fn missing(&self, suffix: &str) -> Error {
-        self.error(format!("key {} is missing", self.name(suffix)))
+        self.short(Shortfall::key(&self.name(suffix), None, "a value"))
+    }
+
+    /// An error about a key; of a declared model, it is noted besides.
+    fn short(&self, shortfall: Shortfall) -> Error {
+        match self.declared {
+            None => self.error(shortfall.to_string()),
+            Some(declared) => declared.note(shortfall).err().unwrap_or(Error::Short),
+        }
     }
 
     /// A count; `None` when the key is absent.
@@ -62,8 +85,19 @@ impl<'a> Keys<'a> {
     pub(crate) fn count(&self, suffix: &str) -> Result<usize> {
         match self.optional_count(suffix)? {
             None => Err(self.missing(suffix)),
-            Some(0) => Err(self.error(format!("key {}: found 0, expected at least 1", self.name(suffix)))),
+            Some(0) => Err(self.wrong(suffix, &Value::U32(0), "at least 1")),
             Some(n) => Ok(n),
+        }
+    }
+
+    /// Layers of the model.
+    pub(crate) fn blocks(&self) -> Result<usize> {
+        match self.count("block_count")? {
+            n if n > MAX_LAYERS => {
+                let found = Value::U32(u32::try_from(n).unwrap_or(u32::MAX));
+                Err(self.wrong("block_count", &found, &format!("at most {MAX_LAYERS}")))
+            }
+            n => Ok(n),
         }
     }
 
@@ -81,17 +115,21 @@ impl<'a> Keys<'a> {
     /// A finite number above zero; `None` when the key is absent.
     pub(crate) fn optional_positive(&self, suffix: &str) -> Result<Option<f32>> {
         match self.optional_float(suffix)? {
-            Some(v) if v <= 0.0 => Err(self.error(format!(
-                "key {}: found {v}, expected a number above 0",
-                self.name(suffix)
-            ))),
+            Some(v) if v <= 0.0 => Err(self.wrong(suffix, &Value::F32(v), "a number above 0")),
             other => Ok(other),
         }
     }
 
     /// A finite number that must be there.
     pub(crate) fn float(&self, suffix: &str) -> Result<f32> {
-        self.optional_float(suffix)?.ok_or_else(|| self.missing(suffix))
+        match self.optional_float(suffix)? {
+            Some(v) => Ok(v),
+            None => match (self.missing(suffix), self.declared) {
+                // The graph can be built without it, for what else is missing.
+                (Error::Short, Some(_)) => Ok(NEUTRAL),
+                (error, _) => Err(error),
+            },
+        }
     }
 
     /// A string; `None` when the key is absent.
@@ -142,7 +180,11 @@ impl<'a> Keys<'a> {
         let value = self.metadata.get(key);
         match value.and_then(Value::as_array) {
             Some(Array::F32(numbers)) if numbers.len() == layers => Ok(numbers.to_vec()),
-            _ => Err(self.error(format!("key {key}: {layers} numbers of type f32 expected"))),
+            _ => Err(self.short(Shortfall::key(
+                key,
+                value,
+                &format!("{layers} numbers of type f32"),
+            ))),
         }
     }
 

@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
-use gguf::{GgufModel, TensorInfo};
+use gguf::{GgufModel, TensorInfo, TensorType};
 
-use super::{BlockMatrix, Keys};
+use super::{ANY, BlockMatrix, Declared, Directory, Keys};
 use crate::layers::{Embedding, ExpertLinear, Linear};
 use crate::ops::{Norm, NormKind};
+use crate::requirements::Shortfall;
 use crate::{Error, Result};
 
-/// What an architecture's graph is built from: the file's keys and tensors.
+/// What an architecture's graph is built from: a model's keys and tensors. Of a model that is only declared, all
+/// shortfalls are noted there, and the graph is built with neutral numbers as far as it can be.
 pub(crate) struct Loader<'a> {
-    pub(crate) gguf: &'a GgufModel,
+    directory: Directory<'a>,
     pub(crate) keys: Keys<'a>,
     path: &'a Path,
 }
@@ -19,8 +21,18 @@ pub(crate) struct Loader<'a> {
 impl<'a> Loader<'a> {
     pub(crate) fn new(gguf: &'a GgufModel, path: &'a Path) -> Self {
         Self {
-            gguf,
+            directory: Directory::Opened(gguf),
             keys: Keys::new(gguf.metadata(), path),
+            path,
+        }
+    }
+
+    /// A loader of a model without data.
+    pub(crate) fn declared(declared: &'a Declared<'a>) -> Self {
+        let path = Path::new("");
+        Self {
+            directory: Directory::Declared(declared),
+            keys: Keys::declared(declared, path),
             path,
         }
     }
@@ -35,46 +47,36 @@ impl<'a> Loader<'a> {
 
     /// Whether the file has a tensor.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.gguf.find(name).is_some()
+        self.directory.find(name).is_some()
     }
 
-    fn find(&self, name: &str, shape: &[usize]) -> Result<usize> {
-        let index = self.gguf.find(name).ok_or_else(|| {
-            self.error(format!(
-                "tensor {name} is missing (expected with shape {shape:?})"
-            ))
-        })?;
-        let info = self.gguf.info(index);
-        if !same_shape(info, shape) {
-            return Err(self.error(format!(
-                "tensor {name}: found shape {:?}, expected {shape:?} from the hyperparameters",
-                info.shape
-            )));
+    /// A tensor that must have this shape. `None` where it has not, which is noted.
+    fn find(&self, name: &str, shape: &[usize]) -> Result<Option<&'a TensorInfo>> {
+        let Some(info) = self.directory.find(name) else {
+            return self.short(Shortfall::missing_tensor(name, shape)).map(|()| None);
+        };
+        if !self.directory.same_shape(info, shape) {
+            return self
+                .short(Shortfall::shape(name, &info.shape, shape))
+                .map(|()| None);
         }
         if !quants::can_decode(info.ty) {
-            return Err(self.error(format!(
-                "tensor {name}: type {} cannot be decoded, expected a floating-point or quantized type",
-                info.ty
-            )));
+            return self.short(Shortfall::tensor_type(name, info.ty)).map(|()| None);
         }
-        Ok(index)
+        Ok(Some(info))
     }
 
-    /// An error when the file has no tensor of a layer.
-    pub(crate) fn check_layer(&self, layer: usize) -> Result<()> {
-        let name = format!("blk.{layer}.attn_norm.weight");
-        match self.has(&name) {
-            true => Ok(()),
-            false => Err(self.error(format!("tensor {name} is missing"))),
+    /// Notes a shortfall of a declared model; of an opened one, it is an error.
+    pub(crate) fn short(&self, shortfall: Shortfall) -> Result<()> {
+        match self.directory {
+            Directory::Opened(_) => Err(self.error(shortfall.to_string())),
+            Directory::Declared(declared) => declared.note(shortfall),
         }
     }
 
     /// A one-dimensional tensor, decoded.
     pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
-        let matrix = self.matrix(name, &[len])?;
-        let mut out = vec![0.0; len];
-        matrix.decode(self.gguf, 0, &mut out)?;
-        Ok(out)
+        self.numbers(name, &[len])
     }
 
     /// [`Self::vector`], or `None` when the file does not have it.
@@ -84,16 +86,15 @@ impl<'a> Loader<'a> {
 
     /// A tensor of 1 to 3 dimensions (innermost first) as a stack of matrices.
     fn matrix(&self, name: &str, shape: &[usize]) -> Result<BlockMatrix> {
-        let tensor = self.find(name, shape)?;
-        let info = self.gguf.info(tensor);
-        let too_large = |_| self.error(format!("tensor {name}: rows are too large for this machine"));
+        let info = self.find(name, shape)?;
+        let too_large = |_| self.error(format!("tensor '{name}': rows are too large for this machine"));
         Ok(BlockMatrix {
             name: name.to_owned(),
-            tensor,
-            ty: info.ty,
+            tensor: self.directory.index(name).unwrap_or(usize::MAX),
+            ty: info.map_or(TensorType::F32, |i| i.ty),
             inputs: shape[0],
             outputs: shape.get(1).copied().unwrap_or(1),
-            row_bytes: usize::try_from(info.row_bytes()).map_err(too_large)?,
+            row_bytes: usize::try_from(info.map_or(0, TensorInfo::row_bytes)).map_err(too_large)?,
         })
     }
 
@@ -128,12 +129,7 @@ impl<'a> Loader<'a> {
     ) -> Result<ExpertLinear> {
         let bias = format!("{base}.bias");
         let bias = match self.has(&bias) {
-            true => {
-                let matrix = self.matrix(&bias, &[outputs, experts])?;
-                let mut out = vec![0.0; outputs * experts];
-                matrix.decode(self.gguf, 0, &mut out)?;
-                Some(out)
-            }
+            true => Some(self.table(&bias, outputs, experts)?),
             false => None,
         };
         Ok(ExpertLinear {
@@ -150,18 +146,18 @@ impl<'a> Loader<'a> {
 
     /// A tensor with a row for each token of the vocabulary.
     pub(crate) fn embedding_of(&self, name: &str, hidden: usize) -> Result<Embedding> {
-        let index = self
-            .gguf
-            .find(name)
-            .ok_or_else(|| self.error(format!("tensor {name} is missing")))?;
-        let info = self.gguf.info(index);
+        let Some(info) = self.directory.find(name) else {
+            return Ok(Embedding {
+                matrix: self.matrix(name, &[hidden, self.directory.tokens()])?,
+            });
+        };
         let vocabulary = match info.shape[..] {
             [_, rows] => usize::try_from(rows).ok(),
             _ => None,
         };
         let vocabulary = vocabulary.ok_or_else(|| {
             self.error(format!(
-                "tensor {name}: found shape {:?}, expected [{hidden}, vocabulary]",
+                "tensor '{name}': expected shape [{hidden}, vocabulary], found {:?}",
                 info.shape
             ))
         })?;
@@ -210,8 +206,7 @@ impl<'a> Loader<'a> {
         eps: f32,
     ) -> Result<Norm> {
         let name = format!("{base}.weight");
-        let index = self.gguf.find(&name);
-        let each = index.is_some_and(|i| self.gguf.info(i).shape.len() == 2);
+        let each = self.directory.find(&name).is_some_and(|i| i.shape.len() == 2);
         let weight = match each {
             true => self.table(&name, len, heads)?,
             false => self.vector(&name, len)?,
@@ -233,38 +228,34 @@ impl<'a> Loader<'a> {
     /// A tensor of any shape (innermost dimension first), decoded.
     pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let matrix = self.matrix(name, shape)?;
-        let mut out = vec![0.0; shape.iter().product()];
-        matrix.decode(self.gguf, 0, &mut out)?;
-        Ok(out)
+        self.directory.decode(&matrix, shape)
     }
 
     /// The second dimension of `{base}.weight`: the outputs of a linear layer whose width no key gives.
     pub(crate) fn outputs_of(&self, base: &str) -> Result<usize> {
         let name = format!("{base}.weight");
-        let index = self
-            .gguf
-            .find(&name)
-            .ok_or_else(|| self.error(format!("tensor {name} is missing")))?;
-        let rows = self.gguf.info(index).shape.get(1).copied().unwrap_or(1);
-        usize::try_from(rows).map_err(|_| self.error(format!("tensor {name}: too many rows")))
+        let Some(info) = self.directory.find(&name) else {
+            return self
+                .short(Shortfall::missing_tensor(&name, &[ANY, ANY]))
+                .map(|()| ANY);
+        };
+        self.rows(info)
+    }
+
+    /// The second dimension of a tensor.
+    fn rows(&self, info: &TensorInfo) -> Result<usize> {
+        let rows = info.shape.get(1).copied().unwrap_or(1);
+        usize::try_from(rows).map_err(|_| self.error(format!("tensor '{}': too many rows", info.name)))
     }
 
     /// `position_embd.weight`, one row for each position of the context; `None` when the file has none.
     pub(crate) fn positions(&self, hidden: usize) -> Result<Option<Embedding>> {
         let name = "position_embd.weight";
-        let Some(index) = self.gguf.find(name) else {
+        let Some(info) = self.directory.find(name) else {
             return Ok(None);
         };
-        let rows = self.gguf.info(index).shape.get(1).copied().unwrap_or(1);
-        let rows = usize::try_from(rows).map_err(|_| self.error(format!("tensor {name}: too many rows")))?;
         Ok(Some(Embedding {
-            matrix: self.matrix(name, &[hidden, rows])?,
+            matrix: self.matrix(name, &[hidden, self.rows(info)?])?,
         }))
     }
-}
-
-/// Equal but for outer dimensions of 1, which writers drop or keep.
-fn same_shape(info: &TensorInfo, expected: &[usize]) -> bool {
-    let longest = info.shape.len().max(expected.len());
-    (0..longest).all(|i| info.shape.get(i).copied().unwrap_or(1) == expected.get(i).map_or(1, |&d| d as u64))
 }

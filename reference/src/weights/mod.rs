@@ -1,9 +1,15 @@
 //! From a GGUF's keys and tensors to checked hyperparameters and weights.
 
 mod block_matrix;
+mod directory;
 mod keys;
 mod loader;
 
 pub(crate) use block_matrix::{BlockMatrix, TILE_BYTES};
+pub(crate) use directory::{ANY, Declared, Directory};
 pub(crate) use keys::{Keys, PerLayer};
 pub(crate) use loader::Loader;
+
+/// Most elements of an attention head. Published models have 576 at most; tables of that size are made before a
+/// tensor is looked at.
+pub(crate) const MAX_HEAD: usize = 1 << 16;
