@@ -1,11 +1,14 @@
 //! Bodies of fuzz targets: any bytes may be given; a panic is a finding.
 
+mod adapter;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
 use gguf::{Metadata, TYPES, TensorType};
 
+pub use self::adapter::adapter_deltas;
 use crate::importance::Importance;
 use crate::quantize::{QuantizeOptions, plan};
 use crate::recipe::{PRESETS, TensorTypeRule};
@@ -248,6 +251,7 @@ pub fn adapter(data: &[u8]) {
     };
     if let Ok(source) = AdapterSource::open(dir.path(), &options) {
         read_first_rows(&source);
+        let _ = adapter_deltas(dir.path());
     }
 }
 

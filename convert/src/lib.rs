@@ -11,6 +11,7 @@ pub mod export;
 pub mod fuzzing;
 pub mod importance;
 mod json;
+mod listed;
 mod metadata;
 pub mod pipeline;
 pub mod plan;

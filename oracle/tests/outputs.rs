@@ -68,7 +68,9 @@ fn files_equal_the_stock_converters() {
                 model_name: None,
             };
             let source = AdapterSource::open(&models.join(name), &options).unwrap();
-            assert_eq!(source.warnings().len(), usize::from(name == "parts"));
+            // The pair of an encoder; a norm, which llama.cpp does not apply.
+            let warned = usize::from(name != "tiny-llama-0.2M-lora-v2");
+            assert_eq!(source.warnings().len(), warned, "{name}: {:?}", source.warnings());
             write(&source, &file(&format!("{name}.{outtype}")), little, None, false);
         }
     }

@@ -45,6 +45,7 @@ pub(super) static DEEPSEEK2: Architecture = Architecture {
     hooks: Hooks {
         prepare: head_dim,
         canonical: of_the_model_proper,
+        unadapted: UNADAPTED,
         ..Hooks::NONE
     },
     model_types: &[&DEEPSEEK_V2_TYPE, &DEEPSEEK_V3_TYPE],
@@ -65,6 +66,7 @@ pub(super) static GLM4_MOE_LITE: Architecture = Architecture {
     hooks: Hooks {
         canonical: |hp, name| without_tied_output(hp, name),
         more_blocks: predicting_layers,
+        unadapted: UNADAPTED,
         ..Hooks::NONE
     },
     model_types: &[],
@@ -116,6 +118,17 @@ pub(super) static GLM_DSA: Architecture = Architecture {
     vocabulary: moe::glm_vocabulary,
     ..DEEPSEEK32
 };
+
+/// See [`Hooks::unadapted`].
+const UNADAPTED: &[&str] = &[
+    "attn_q",
+    "attn_q_a",
+    "attn_q_b",
+    "attn_kv_a_mqa",
+    "attn_k",
+    "proj",
+    "output",
+];
 
 /// What chooses the keys that a query sees.
 const INDEXER: &[Rule] = &[

@@ -25,6 +25,9 @@ pub(crate) struct Hooks {
     pub(crate) force: fn(&Hparams, &str, TensorType) -> Option<TensorType>,
     /// Whether also small matrices, such as a router's, get the type of the others.
     pub(crate) all_matrices: bool,
+    /// The weights, by the last part of their GGUF name, that llama.cpp's graph multiplies by without looking for an
+    /// adapter.
+    pub(crate) unadapted: &'static [&'static str],
 }
 
 impl Hooks {
@@ -36,7 +39,15 @@ impl Hooks {
         one_of: &[],
         force: |_, _, _| None,
         all_matrices: false,
+        unadapted: &[],
     };
+
+    /// Whether adapters have no effect on this tensor.
+    pub(crate) fn is_unadapted(&self, tensor: &str) -> bool {
+        let stem = tensor.strip_suffix(".weight").unwrap_or(tensor);
+        let part = stem.rsplit_once('.').map_or(stem, |(_, part)| part);
+        self.unadapted.contains(&part)
+    }
 }
 
 /// `num_nextn_predict_layers` of the configuration as [`Hooks::more_blocks`].

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::deepseek::LATENT;
 use super::mamba::negative_exp;
 use super::names::{DECODER, Rule, Transform, copy, exact, rule};
-use super::{Architecture, Hparams, Keys, PLAIN, View, class, common, llama};
+use super::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class, common, llama};
 use crate::Result;
 
 pub(super) static KIMI_LINEAR: Architecture = Architecture {
@@ -14,6 +14,20 @@ pub(super) static KIMI_LINEAR: Architecture = Architecture {
     classes: &[class("KimiLinearForCausalLM"), class("KimiLinearModel")],
     rules: &[LATENT, DELTA, DECODER, llama::EXPERTS, SHARED],
     hyperparameters,
+    hooks: Hooks {
+        unadapted: &[
+            "attn_q",
+            "attn_kv_a_mqa",
+            "attn_output",
+            "ssm_beta",
+            "ssm_f_a",
+            "ssm_f_b",
+            "ssm_g_a",
+            "ssm_g_b",
+            "output",
+        ],
+        ..Hooks::NONE
+    },
     ..PLAIN
 };
 

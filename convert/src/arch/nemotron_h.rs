@@ -38,6 +38,7 @@ static MIXTURE: Architecture = Architecture {
         canonical,
         force: predicting_router,
         more_blocks: predicting_layers,
+        unadapted: &["ffn_latent_down", "ffn_latent_up"],
         ..Hooks::NONE
     },
     ..NEMOTRON_H

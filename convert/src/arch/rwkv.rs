@@ -13,6 +13,7 @@ pub(super) static RWKV6: Architecture = Architecture {
     vocabulary: |_| VocabRequest::new(&[VocabKind::Rwkv]),
     hooks: Hooks {
         canonical: |_, name| Some(numbered(name, ".attention.time_maa_", "wkvrg")),
+        unadapted: LOW_RANK,
         ..Hooks::NONE
     },
     ..PLAIN
@@ -26,10 +27,25 @@ pub(super) static RWKV7: Architecture = Architecture {
     vocabulary: |_| VocabRequest::new(&[VocabKind::Rwkv]),
     hooks: Hooks {
         canonical: canonical7,
+        unadapted: LOW_RANK,
         ..Hooks::NONE
     },
     ..PLAIN
 };
+
+/// See [`Hooks::unadapted`]: matrices of low rank that both models compute with.
+const LOW_RANK: &[&str] = &[
+    "time_mix_w1",
+    "time_mix_w2",
+    "time_mix_decay_w1",
+    "time_mix_decay_w2",
+    "time_mix_a1",
+    "time_mix_a2",
+    "time_mix_v1",
+    "time_mix_v2",
+    "time_mix_g1",
+    "time_mix_g2",
+];
 
 /// Models are not limited to a context.
 const CONTEXT: u32 = 1 << 20;

@@ -96,6 +96,63 @@ impl View {
         })
     }
 
+    /// A matrix of rows of `inputs` that is the product of two with `rank` between them: what its rearrangement
+    /// does to the left one's rows, and to the right one's columns. `None` where it is no matrix any more, or its
+    /// rows and columns do not stay apart.
+    pub(crate) fn sides(&self, inputs: u64, rank: u64) -> Option<(Self, Self)> {
+        if inputs == 0 || rank == 0 {
+            return None;
+        }
+        let &[rows, columns] = &self.shape()[..] else {
+            return None;
+        };
+        // Within a row of `inputs` elements, strides are below `inputs` and never lead out of it.
+        let is_column = |&&(length, stride): &&(u64, u64)| stride < inputs && length > 1;
+        let reach: u64 = self
+            .dims
+            .iter()
+            .filter(is_column)
+            .map(|(n, stride)| (n - 1) * stride)
+            .sum();
+        let start = self.start % inputs;
+        if start + reach >= inputs {
+            return None;
+        }
+        let first = self
+            .dims
+            .iter()
+            .position(|d| is_column(&d))
+            .unwrap_or(self.dims.len());
+        let (outer, inner) = self.dims.split_at(first);
+        let whole_rows = |d: &(u64, u64)| d.0 == 1 || d.1.is_multiple_of(inputs);
+        if !outer.iter().all(whole_rows) || inner.iter().any(|&(n, stride)| n > 1 && stride >= inputs) {
+            return None;
+        }
+        let count = |dims: &[(u64, u64)]| dims.iter().map(|d| d.0).product::<u64>();
+        if count(outer) != rows || count(inner) != columns {
+            return None;
+        }
+        let stored_rows = self.stored / inputs;
+        let mut left: Vec<(u64, u64)> = outer.iter().map(|&(n, s)| (n, s / inputs * rank)).collect();
+        left.push((rank, 1));
+        let mut right = vec![(rank, inputs)];
+        right.extend(inner);
+        Some((
+            Self {
+                stored: stored_rows.checked_mul(rank)?,
+                start: self.start / inputs * rank,
+                dims: left,
+                shape: Some(vec![rows, rank]),
+            },
+            Self {
+                stored: inputs.checked_mul(rank)?,
+                start,
+                dims: right,
+                shape: Some(vec![rank, columns]),
+            },
+        ))
+    }
+
     /// Elements of the output.
     pub(crate) fn len(&self) -> u64 {
         self.dims.iter().map(|d| d.0).product()
@@ -200,6 +257,33 @@ mod tests {
     fn whole_tensors_are_one_run() {
         let walk = View::of(&[3, 4, 5]).unwrap().walk();
         assert_eq!((walk.run(), walk.step()), (60, 1));
+    }
+
+    #[test]
+    fn sides_of_a_product_follow_rows_and_columns() {
+        let whole = || View::of(&[4, 6]).unwrap();
+        // Columns (2 x 3) exchanged; the last two rows.
+        let view = whole()
+            .split(1, 2)
+            .unwrap()
+            .swap(1, 2)
+            .unwrap()
+            .cut(0, 2, 2)
+            .unwrap();
+        let (left, right) = view.shaped(&[2, 6]).unwrap().sides(6, 2).unwrap();
+        assert_eq!((left.shape(), listed(&left)), (vec![2, 2], vec![4, 5, 6, 7]));
+        assert_eq!(right.shape(), [2, 6]);
+        assert_eq!(listed(&right), [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+        let (left, right) = whole().sides(6, 1).unwrap();
+        assert_eq!(
+            (listed(&left), listed(&right)),
+            ((0..4).collect(), (0..6).collect())
+        );
+        // Exchanged, stacked, or over the ends of rows: no product of two matrices.
+        assert!(whole().swap(0, 1).unwrap().sides(6, 1).is_none());
+        assert!(whole().split(0, 2).unwrap().sides(6, 1).is_none());
+        assert!(whole().shaped(&[3, 8]).unwrap().sides(6, 1).is_none());
+        assert!(whole().shaped(&[24]).unwrap().sides(6, 1).is_none());
     }
 
     #[test]

@@ -407,17 +407,47 @@ fn checkpoints(put: Put<'_>) -> anyhow::Result<()> {
     for (name, bytes) in fuzzing::quantized_seeds() {
         put("quantized", name, &bytes)?;
     }
-    let config = br#"{"lora_alpha":8,"r":2,"peft_type":"LORA"}"#;
-    let header = r#"{"base_model.model.model.layers.0.mlp.up_proj.lora_A.weight":{"dtype":"F32","shape":[2,8],"data_offsets":[0,64]},"base_model.model.model.layers.0.mlp.up_proj.lora_B.weight":{"dtype":"F32","shape":[8,2],"data_offsets":[64,128]}}"#;
-    let mut adapter = [
-        &config[..],
+    let config = r#"{"lora_alpha":8,"r":2,"peft_type":"LORA"}"#;
+    put(
+        "adapter",
+        "one-pair",
+        &adapter(config, &[("mlp.up_proj", [2, 2])]),
+    )?;
+    let several = [
+        ("self_attn.q_proj", [2, 2]),
+        ("self_attn.k_proj", [4, 4]),
+        ("mlp.down_proj", [1, 1]),
+    ];
+    let patterns = r#"{"lora_alpha":8,"r":2,"alpha_pattern":{".*layers.0.mlp.*":2,"q_proj":32},"rank_pattern":{"k_proj":4,"down_proj":1}}"#;
+    put("adapter", "patterns", &adapter(patterns, &several))?;
+    let stabilized =
+        r#"{"lora_alpha":8,"use_rslora":true,"alpha_pattern":{"^model.layers.0.self_attn.k_proj":1}}"#;
+    put("adapter", "stabilized", &adapter(stabilized, &several))
+}
+
+/// A configuration, and pairs of these ranks for weights of 8 x 8.
+fn adapter(config: &str, pairs: &[(&str, [u64; 2])]) -> Vec<u8> {
+    let (mut header, mut at) = (serde_json::Map::new(), 0);
+    for (module, ranks) in pairs {
+        for (side, shape) in [("A", [ranks[0], 8]), ("B", [8, ranks[1]])] {
+            let name = format!("base_model.model.model.layers.0.{module}.lora_{side}.weight");
+            let end = at + 4 * shape[0] * shape[1];
+            let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [at, end]});
+            header.insert(name, entry);
+            at = end;
+        }
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let mut out = [
+        config.as_bytes(),
         &[0],
         &(header.len() as u64).to_le_bytes(),
         header.as_bytes(),
     ]
     .concat();
-    adapter.resize(adapter.len() + 128, 0x3f);
-    put("adapter", "one-pair", &adapter)
+    // The bytes of numbers between a half and one, each its own.
+    out.extend((0..at / 4).flat_map(|i| (0.5f32 + i as f32 / 512.0).to_le_bytes()));
+    out
 }
 
 fn side_files(put: Put<'_>) -> anyhow::Result<()> {

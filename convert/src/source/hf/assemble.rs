@@ -1,5 +1,7 @@
 //! From a checkpoint's tensors to the output's: names, shapes and layouts, in output order.
 
+use std::collections::HashMap;
+
 use gguf::TensorType;
 use indexmap::IndexMap;
 
@@ -46,6 +48,8 @@ pub(super) struct Assembled {
     pub(super) tensors: Vec<SourceTensor>,
     pub(super) contents: Vec<Content>,
     pub(super) left_out: Vec<String>,
+    /// See [`PairSides::views`].
+    pub(super) views: HashMap<String, View>,
 }
 
 /// Maps every tensor of a checkpoint.
@@ -64,6 +68,17 @@ pub(super) struct Assembler<'a> {
     left_out: Vec<String>,
     /// Whether the tensor of [`Hooks::one_of`](arch::Hooks::one_of) has come.
     holds_one: bool,
+    /// Set for an adapter, whose tensors are the output sides of pairs.
+    pub(super) pairs: Option<PairSides>,
+}
+
+/// The input sides of an adapter's pairs: what a rearrangement of a weight's columns acts on.
+#[derive(Debug, Default)]
+pub(super) struct PairSides {
+    /// Columns of each weight, by the position of its pair's output side.
+    pub(super) inputs: HashMap<u64, u64>,
+    /// What the input side becomes, by the output's name, where its columns change places.
+    pub(super) views: HashMap<String, View>,
 }
 
 impl<'a> Assembler<'a> {
@@ -78,6 +93,7 @@ impl<'a> Assembler<'a> {
         Self {
             left_out: Vec::new(),
             holds_one: false,
+            pairs: None,
             is_part: false,
             parts,
             architecture,
@@ -155,6 +171,7 @@ impl<'a> Assembler<'a> {
             tensors: self.tensors,
             contents: self.contents,
             left_out: self.left_out,
+            views: self.pairs.map(|p| p.views).unwrap_or_default(),
         })
     }
 
@@ -282,6 +299,16 @@ impl<'a> Assembler<'a> {
                 let start = if is_first { 0 } else { half };
                 rows = Rows(vec![Strided::new(start, &[(stack, matrix), (half, 1)])]);
             }
+            // A pair's sides are what the layer multiplies by, however its weight is stored.
+            Transform::Transpose if self.pairs.is_some() => {}
+            Transform::AddOne | Transform::Map(_) if self.pairs.is_some() && shape.len() > 1 => {
+                return Err(self.fail(
+                    at,
+                    "the converted weight is not a multiple of the stored one, so no pair can be added to it; \
+                     merge the adapter into the model first"
+                        .to_owned(),
+                ));
+            }
             Transform::Transpose if shape.len() == 2 && layout.element.block().0 == 1 => {
                 shape.reverse();
                 layout.unit_len = shape[0];
@@ -310,11 +337,50 @@ impl<'a> Assembler<'a> {
         rearrange: Rearrange,
         map: Option<fn(f32) -> f32>,
     ) -> Result<()> {
+        if self.pairs.is_some() {
+            return self.pair_view(found, at, rearrange, map.is_some());
+        }
         let view = match View::of(&self.parts.entry(at).shape) {
             Some(view) => rearrange(self.hparams, view)?,
             None => None,
         };
         self.gathered(found, at, view, |g| g.with_map(map))
+    }
+
+    /// The sides of a pair for a weight whose dimensions are rearranged.
+    fn pair_view(
+        &mut self,
+        found: Match,
+        at: (usize, usize),
+        rearrange: Rearrange,
+        is_mapped: bool,
+    ) -> Result<()> {
+        let entry = self.parts.entry(at);
+        let inputs = self
+            .pairs
+            .as_ref()
+            .and_then(|p| p.inputs.get(&entry.offset).copied());
+        let (Some(inputs), &[outputs, rank]) = (inputs, &entry.shape[..]) else {
+            return Err(self.fail(at, format!("shape {:?}, a matrix expected", entry.shape)));
+        };
+        let view = match View::of(&[outputs, inputs]).filter(|_| !is_mapped) {
+            Some(view) => rearrange(self.hparams, view)?,
+            None => None,
+        };
+        let Some((output_side, input_side)) = view.and_then(|v| v.sides(inputs, rank)) else {
+            return Err(self.fail(
+                at,
+                format!(
+                    "the converted model computes {} from this weight of {outputs} x {inputs}, which no pair of \
+                     matrices can follow; merge the adapter into the model first",
+                    found.name
+                ),
+            ));
+        };
+        if let Some(sides) = &mut self.pairs {
+            sides.views.insert(found.name.clone(), input_side);
+        }
+        self.gathered(found, at, Some(output_side), |g| g)
     }
 
     fn gathered(

@@ -25,6 +25,8 @@ pub(super) struct Gather {
     row_len: u64,
     factors: RowFactors,
     map: Option<fn(f32) -> f32>,
+    /// What every value is multiplied by in the end, in single precision.
+    pub(super) scale: f32,
 }
 
 impl Gather {
@@ -43,7 +45,13 @@ impl Gather {
             row_len,
             factors: Vec::new(),
             map: None,
+            scale: 1.0,
         })
+    }
+
+    /// The offset of the stored tensor.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     pub(super) fn with_map(mut self, map: Option<fn(f32) -> f32>) -> Self {
@@ -66,7 +74,7 @@ impl Gather {
 
     /// Whether the stored bytes, in runs, are those of an output of type `ty`.
     pub(super) fn is_stored_as(&self, ty: TensorType) -> bool {
-        let as_stored = self.factors.is_empty() && self.map.is_none();
+        let as_stored = self.factors.is_empty() && self.map.is_none() && self.scale == 1.0;
         as_stored && self.walk.step() == 1 && self.element.tensor_type() == Some(ty)
     }
 
@@ -168,6 +176,9 @@ impl Gather {
         }
         if let Some(map) = self.map {
             out.iter_mut().for_each(|x| *x = rounded(map(*x)));
+        }
+        if self.scale != 1.0 {
+            out.iter_mut().for_each(|x| *x *= self.scale);
         }
     }
 }

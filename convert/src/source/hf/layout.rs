@@ -58,6 +58,8 @@ pub(super) struct Layout {
     /// Set for a matrix that is stored with rows and columns exchanged: its stored columns are the units.
     pub(super) transposed: bool,
     pub(super) values: Values,
+    /// What every value is multiplied by in the end, in single precision.
+    pub(super) scale: f32,
 }
 
 impl Layout {
@@ -69,6 +71,7 @@ impl Layout {
             units: 0,
             transposed: false,
             values: Values::AsStored,
+            scale: 1.0,
         }
     }
 
@@ -103,7 +106,8 @@ impl Layout {
 
     /// Whether the stored bytes are those of an output of type `ty`.
     pub(super) fn is_stored_as(&self, ty: TensorType) -> bool {
-        matches!(self.values, Values::AsStored) && !self.transposed && self.element.tensor_type() == Some(ty)
+        let as_stored = matches!(self.values, Values::AsStored) && self.scale == 1.0;
+        as_stored && !self.transposed && self.element.tensor_type() == Some(ty)
     }
 
     /// The stored bytes of a range of elements that begins and ends with units.
@@ -188,6 +192,9 @@ impl Layout {
             Values::Add(n) => map(out, &|x| x + n),
             Values::Multiply(n) => map(out, &|x| x * n),
             Values::Map(f) => map(out, &f),
+        }
+        if self.scale != 1.0 {
+            out.iter_mut().for_each(|x| *x *= self.scale);
         }
         Ok(())
     }

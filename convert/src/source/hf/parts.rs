@@ -10,6 +10,7 @@ use super::pytorch::PytorchFile;
 use super::quantized::BlockFactors;
 use super::safetensors::SafetensorsFile;
 use super::tensor_file::{Entry, TensorFile};
+use crate::listed::listed;
 use crate::{Error, Result};
 
 /// A format of weight files: how their names begin and end, and the name of an index of several.
@@ -37,9 +38,6 @@ static FORMATS: [Format; 2] = [
         open: |path, _| Ok(Arc::new(PytorchFile::open(path)?)),
     },
 ];
-
-/// Most names listed in one message.
-const MAX_LISTED: usize = 5;
 
 /// The files of a model and, by name, where each tensor is: file by file in order of file name, in each
 /// as the file lists them. This is the order in which the stock converter visits them.
@@ -259,13 +257,4 @@ fn compare_with_index(
         path: path.to_path_buf(),
         message,
     })
-}
-
-fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let more = names.len().saturating_sub(MAX_LISTED);
-    let mut text = names.take(MAX_LISTED).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        text += &format!(", and {more} more");
-    }
-    text
 }

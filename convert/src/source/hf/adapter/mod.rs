@@ -1,27 +1,36 @@
 //! A LoRA adapter of PEFT as a source: pairs of matrices that are added to those of a base model.
 //!
 //! The base model's name table maps the names, as for its own tensors; its reordering of a matrix's rows is
-//! that of the pair's output side (B), and the input side (A) stays as it is.
+//! that of the pair's output side (B), one of its columns that of the input side (A).
+
+mod base;
+mod pairs;
+mod peft;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gguf::{Array, Metadata, TensorType, Value as GgufValue};
-use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::assemble::{Assembler, Content};
+use self::base::BaseModel;
+use self::pairs::{InputSide, Pairs};
+use self::peft::{Peft, REMEDY};
+use super::assemble::{Assembler, Content, PairSides};
 use super::element::Element;
+use super::gather::Gather;
 use super::layout::Layout;
 use super::outtype;
 use super::parts::Parts;
 use super::pytorch::PytorchFile;
 use super::safetensors::SafetensorsFile;
-use super::tensor_file::TensorFile;
+use super::tensor_file::{Entry, TensorFile};
 use super::{OutType, QUANTIZATION_VERSION, read_bytes, read_values};
-use crate::arch::{self, Rows};
+use crate::arch::{self, Rows, View};
+use crate::listed::listed;
 use crate::metadata::{General, ParameterCount};
 use crate::source::{Source, SourceTensor};
 use crate::{Error, Result};
@@ -51,21 +60,6 @@ pub struct AdapterSource {
     warnings: Vec<String>,
 }
 
-/// The two halves of a pair, as entries of the file.
-#[derive(Default)]
-struct Pair {
-    a: Option<usize>,
-    b: Option<usize>,
-}
-
-/// What a tensor of an adapter is, and the name of the weight that it changes.
-enum Role {
-    A(String),
-    B(String),
-    Whole(String),
-    Skipped,
-}
-
 impl AdapterSource {
     /// Opens an adapter's directory: `adapter_config.json`, and `adapter_model.safetensors` or
     /// `adapter_model.bin`.
@@ -80,17 +74,13 @@ impl AdapterSource {
             path: config_path.clone(),
             message,
         };
-        let alpha = config
-            .get("lora_alpha")
-            .and_then(Value::as_f64)
-            .ok_or_else(|| input("no number \"lora_alpha\"".to_owned()))?;
+        let peft = Peft::of(&config).map_err(input)?;
         let mut warnings = Vec::new();
-        if config.get("use_rslora") == Some(&Value::Bool(true)) {
-            warnings.push(
-                "use_rslora: llama.cpp scales by alpha / rank, not by alpha / sqrt(rank); give it a scale of \
-                 sqrt(rank) when loading the adapter"
-                    .to_owned(),
-            );
+        if !peft.unknown.is_empty() {
+            warnings.push(format!(
+                "adapter_config.json: not known and not used: {}",
+                peft.unknown.join(", ")
+            ));
         }
         let base = base_directory(options, &config).map_err(input)?;
         let base_path = base.join("config.json");
@@ -100,64 +90,117 @@ impl AdapterSource {
         let (architecture, hparams) = architecture.hyperparameters_of(&base_path, text.config)?;
 
         let file = open_weights(dir)?;
-        let (changed, a_of) = pairs(file.as_ref())?;
-        let matrices: Vec<Option<TensorType>> = changed
+        let pairs = Pairs::of(file.as_ref(), &peft)?;
+        let alpha = pairs.alpha(peft.alpha()).map_err(input)?;
+        let matrices: Vec<Option<TensorType>> = pairs
+            .changed
             .values()
             .map(|&(_, entry)| &file.entries()[entry])
             .filter(|e| e.shape.len() >= 2)
             .map(|e| e.element().and_then(Element::tensor_type))
             .collect();
         let ty = options.outtype.decide(matrices.into_iter());
-        let parts = Parts::of(file, changed);
+        let inputs = pairs.sides.iter().map(|(&offset, side)| {
+            let shape = &file.entries()[side.entry].shape;
+            (offset, shape.get(1).copied().unwrap_or(1))
+        });
+        let inputs: HashMap<u64, u64> = inputs.collect();
+        let parts = Parts::of(file, pairs.changed);
         let mut assembler = Assembler::new(&parts, architecture, class, &hparams, ty);
         assembler.is_part = text.whole.is_some();
+        assembler.pairs = Some(PairSides {
+            inputs,
+            ..PairSides::default()
+        });
         let made = assembler.run_stored()?;
         let (own, others): (Vec<&String>, Vec<&String>) = made
             .left_out
             .iter()
             .partition(|name| text.whole.is_none() || arch::multimodal::text_name(name).is_some());
-        if let Some(name) = others.first() {
+        if !others.is_empty() {
             warnings.push(format!(
-                "{} pairs for weights that are not the text model's are left out, such as that of {name}",
-                others.len()
+                "{} pairs for weights that are not the text model's are left out: {}",
+                others.len(),
+                listed(others.iter())
             ));
         }
+        let fail = |name: &str, message: String| Error::Input {
+            path: dir.to_path_buf(),
+            message: format!("tensor {name}: {message}"),
+        };
         if let Some(name) = own.first() {
-            return Err(Error::Input {
-                path: dir.to_path_buf(),
-                message: format!("tensor {name}: the base model's conversion leaves this weight out"),
-            });
+            return Err(fail(
+                name,
+                format!("the base model's conversion leaves this weight out; {REMEDY}"),
+            ));
         }
+        if !pairs.norms.is_empty() {
+            warnings.push(format!(
+                "{} norms are written, as the stock converter does, but llama.cpp does not apply them: {}; {REMEDY}",
+                pairs.norms.len(),
+                listed(pairs.norms.iter())
+            ));
+        }
+        let base_model = BaseModel::of(&base, architecture, class, &hparams, text.whole.is_some());
+        let mut without_effect = Vec::new();
         let (mut tensors, mut contents) = (Vec::new(), Vec::new());
-        for (tensor, content) in made.tensors.into_iter().zip(made.contents) {
-            let Content::Stored(b) = content else { continue };
-            if tensor.name.contains("_norm") {
-                tensors.push(tensor);
-                contents.push(Content::Stored(b));
-                continue;
-            }
-            let fail = |message: &str| Error::Input {
-                path: dir.to_path_buf(),
-                message: format!("{}: {message}", tensor.name),
+        for (tensor, mut content) in made.tensors.into_iter().zip(made.contents) {
+            let offsets = match &content {
+                Content::Stored(b) => b.offsets(),
+                Content::Gathered(b) => vec![b.offset()],
+                Content::Computed(_) => Vec::new(),
             };
-            if b.transposed {
-                return Err(fail(
-                    "adapters of weights that are stored transposed are not supported",
-                ));
+            let sides: Option<Vec<&InputSide>> = offsets.iter().map(|o| pairs.sides.get(o)).collect();
+            let Some(sides) = sides else {
+                // A norm. Other whole weights were refused.
+                tensors.push(tensor);
+                contents.push(content);
+                continue;
+            };
+            let name = sides.first().map_or(&tensor.name, |s| &s.weight);
+            for side in &sides {
+                let b = &parts.tensors[&side.weight];
+                let (a, b) = (&parts.files[0].entries()[side.entry], parts.entry(*b));
+                base_model
+                    .check(side, &tensor.name, (b.shape[0], a.shape[1]))
+                    .map_err(|message| fail(&side.weight, message))?;
             }
-            let entries: Option<Vec<usize>> = b.offsets().iter().map(|o| a_of.get(o).copied()).collect();
-            let entries = entries.ok_or_else(|| fail("no pair of matrices"))?;
-            let (a, a_shape) = input_side(&parts, &entries, tensor.name == "token_embd.weight")
-                .map_err(|message| fail(&message))?;
-            for (suffix, shape, layout) in [("lora_a", a_shape, a), ("lora_b", tensor.shape.clone(), b)] {
+            if architecture.hooks.is_unadapted(&tensor.name) {
+                without_effect.push(name.clone());
+            }
+            let factor = factor_of(&sides, alpha).map_err(|message| fail(name, message))?;
+            match &mut content {
+                Content::Stored(layout) => layout.scale = factor,
+                Content::Gathered(gather) => gather.scale = factor,
+                Content::Computed(_) => {}
+            }
+            let entries: Vec<usize> = sides.iter().map(|s| s.entry).collect();
+            let (a, a_shape) = match (made.views.get(&tensor.name), &entries[..]) {
+                (Some(view), &[entry]) => {
+                    rearranged_side(&parts, entry, view).map(|(g, shape)| (Content::Gathered(g), shape))
+                }
+                _ => input_side(&parts, &entries, tensor.name == "token_embd.weight")
+                    .map(|(layout, shape)| (Content::Stored(layout), shape)),
+            }
+            .map_err(|message| fail(name, message))?;
+            for (suffix, shape, side) in [("lora_a", a_shape, a), ("lora_b", tensor.shape.clone(), content)] {
                 tensors.push(SourceTensor {
                     name: format!("{}.{suffix}", tensor.name),
                     ty: outtype::by_shape(ty, &shape),
                     shape,
                     shard: 0,
                 });
-                contents.push(Content::Stored(layout));
+                contents.push(side);
             }
+        }
+        if !without_effect.is_empty() {
+            warnings.push(format!(
+                "{} pairs are written, as the stock converter does, but llama.cpp's graph of {} multiplies by these \
+                 weights alone: {}; {REMEDY}",
+                without_effect.len(),
+                architecture.gguf,
+                listed(without_effect.iter())
+            ));
         }
 
         let mut count = ParameterCount::of(&[]);
@@ -237,79 +280,6 @@ fn open_weights(dir: &Path) -> Result<Arc<dyn TensorFile>> {
     })
 }
 
-fn role(name: &str) -> Option<Role> {
-    let base = name.replace("base_model.model.", "");
-    for (part, embedding) in [(".lora_A.weight", false), (".lora_embedding_A", true)] {
-        if base.contains(part) {
-            return Some(Role::A(base.replace(part, ".weight")));
-        }
-        let part = if embedding {
-            ".lora_embedding_B"
-        } else {
-            ".lora_B.weight"
-        };
-        if base.contains(part) {
-            return Some(Role::B(base.replace(part, ".weight")));
-        }
-    }
-    if name.contains(".base_layer.weight") {
-        return Some(Role::Skipped);
-    }
-    // Tools that extract adapters add the norms.
-    (name.contains("_layernorm") || name.contains(".norm")).then_some(Role::Whole(base))
-}
-
-/// The tensors that stand for weights (norms, then the B of each pair in the order of the pairs' first halves)
-/// under the weights' names, and the A of each B by the B's offset.
-type Changed = (IndexMap<String, (usize, usize)>, IndexMap<u64, usize>);
-
-fn pairs(file: &dyn TensorFile) -> Result<Changed> {
-    let input = |message: String| Error::Input {
-        path: file.path().to_path_buf(),
-        message,
-    };
-    let mut found: IndexMap<String, Pair> = IndexMap::new();
-    let mut changed = IndexMap::new();
-    for (index, entry) in file.entries().iter().enumerate() {
-        match role(&entry.name) {
-            Some(Role::A(base)) => found.entry(base).or_default().a = Some(index),
-            Some(Role::B(base)) => found.entry(base).or_default().b = Some(index),
-            Some(Role::Whole(base)) => {
-                changed.insert(base, (0, index));
-            }
-            Some(Role::Skipped) => {}
-            None => {
-                return Err(input(format!(
-                    "tensor {}: neither of a LoRA pair nor a norm; whole weights (new tokens, modules_to_save) \
-                     and other kinds of adapters are not supported",
-                    entry.name
-                )));
-            }
-        }
-    }
-    let mut a_of = IndexMap::new();
-    for (base, pair) in found {
-        let (Some(a), Some(b)) = (pair.a, pair.b) else {
-            return Err(input(format!(
-                "weight {base}: only one half of its LoRA pair is there"
-            )));
-        };
-        let (first, second) = (&file.entries()[a], &file.entries()[b]);
-        let (&[rank, _], &[_, other]) = (&first.shape[..], &second.shape[..]) else {
-            return Err(input(format!(
-                "weight {base}: shapes {:?} and {:?}, two matrices expected",
-                first.shape, second.shape
-            )));
-        };
-        if rank != other {
-            return Err(input(format!("weight {base}: ranks {rank} and {other}")));
-        }
-        a_of.insert(second.offset, a);
-        changed.insert(base, (0, b));
-    }
-    Ok((changed, a_of))
-}
-
 /// The input side of a weight: `[rank, inputs]`, stacked where there are several; for embeddings, which are
 /// looked up and not multiplied, columns become rows.
 fn input_side(parts: &Parts, entries: &[usize], transposed: bool) -> Result<(Layout, Vec<u64>), String> {
@@ -320,9 +290,7 @@ fn input_side(parts: &Parts, entries: &[usize], transposed: bool) -> Result<(Lay
     let &[rank, inputs] = &first.shape[..] else {
         return Err(format!("shape {:?}, a matrix expected", first.shape));
     };
-    let element = first
-        .element()
-        .ok_or_else(|| format!("dtype {} is not supported", first.dtype))?;
+    let element = element_of(first)?;
     if transposed {
         let mut layout = Layout::new(element, rank);
         layout.transposed = true;
@@ -345,6 +313,40 @@ fn input_side(parts: &Parts, entries: &[usize], transposed: bool) -> Result<(Lay
         shape.push(entries.len() as u64);
     }
     Ok((layout, shape))
+}
+
+/// The input side of a weight whose columns change places.
+fn rearranged_side(parts: &Parts, entry: usize, view: &View) -> Result<(Gather, Vec<u64>), String> {
+    let entry = &parts.files[0].entries()[entry];
+    let gather = Gather::new(element_of(entry)?, (0, entry.offset), view);
+    let gather = gather.ok_or_else(|| format!("{}: its blocks cannot be rearranged", entry.name))?;
+    let mut shape = view.shape();
+    shape.reverse();
+    Ok((gather, shape))
+}
+
+fn element_of(entry: &Entry) -> Result<Element, String> {
+    entry
+        .element()
+        .ok_or_else(|| format!("dtype {} is not supported", entry.dtype))
+}
+
+/// What the output side is multiplied by, so that llama.cpp's scale is each pair's own.
+fn factor_of(pairs: &[&InputSide], alpha: f64) -> Result<f32, String> {
+    let Some(first) = pairs.first() else {
+        return Err("no pair of matrices".to_owned());
+    };
+    if let Some(other) = pairs.iter().find(|p| p.alpha != first.alpha) {
+        return Err(format!(
+            "the pairs of {} and {} have different scales, which no stack can have; {REMEDY}",
+            first.weight, other.weight
+        ));
+    }
+    let factor = (first.alpha / alpha) as f32;
+    match factor.is_finite() {
+        true => Ok(factor),
+        false => Err(format!("alpha {} beside {alpha} is too large", first.alpha)),
+    }
 }
 
 /// Weights of the matrices that the pairs stand for, and of the norms.
