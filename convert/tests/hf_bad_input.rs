@@ -273,6 +273,93 @@ fn missing_shard() {
     expect_error(dir.path(), &["model-2.safetensors", "missing", "1 tensors"]);
 }
 
+/// Names of shards tell how many there are, with any of the formats' names.
+#[test]
+fn missing_shard_without_an_index() {
+    let header = json!({"model.norm.weight": f32_tensor(&[8], 0)});
+    for (present, missing) in [
+        (
+            &["model-00001-of-00002.safetensors"][..],
+            "model-00002-of-00002.safetensors",
+        ),
+        (
+            &["model-00002-of-00002.safetensors"],
+            "model-00001-of-00002.safetensors",
+        ),
+        (
+            &[
+                "model-00001-of-00003.safetensors",
+                "model-00003-of-00003.safetensors",
+            ],
+            "model-00002-of-00003.safetensors",
+        ),
+        (&["model-1-of-2.safetensors"], "model-2-of-2.safetensors"),
+        (
+            &[
+                "model-00001-of-99999999999999999999.safetensors",
+                "model-00001-of-18446744073709551615.safetensors",
+            ],
+            "model-00002-of-18446744073709551615.safetensors",
+        ),
+        // Shards of another copy do not stand in.
+        (
+            &[
+                "model-00001-of-00002.safetensors",
+                "model-00002-of-00003.safetensors",
+            ],
+            "model-00002-of-00002.safetensors",
+        ),
+    ] {
+        let dir = model_dir();
+        for name in present {
+            write_safetensors(&dir.path().join(name), &header, 32);
+        }
+        expect_error(dir.path(), &[missing, "missing: the names of the shards"]);
+    }
+    let dir = model_dir();
+    std::fs::write(dir.path().join("pytorch_model-00001-of-00002.bin"), "x").unwrap();
+    expect_error(
+        dir.path(),
+        &[
+            "pytorch_model-00002-of-00002.bin",
+            "missing",
+            "there are 2, found 1",
+        ],
+    );
+}
+
+/// Another file of weights beside those of the index is named: `model-extra` is not read.
+#[test]
+fn a_file_that_the_index_does_not_list_is_told() {
+    let dir = model_dir_with_vocabulary();
+    write_json(
+        &dir.path().join("model.safetensors.index.json"),
+        &json!({"weight_map": {"model.norm.weight": "model-1.safetensors"}}),
+    );
+    let header = json!({"model.norm.weight": f32_tensor(&[8], 0)});
+    write_safetensors(&dir.path().join("model-1.safetensors"), &header, 32);
+    write_safetensors(&dir.path().join("model-extra.safetensors"), &header, 32);
+    let options = HfOptions {
+        vocab_only: true,
+        ..HfOptions::default()
+    };
+    let source = HfSource::open(dir.path(), &options).unwrap();
+    let told = source
+        .warnings()
+        .iter()
+        .any(|w| w.contains("model-extra.safetensors"));
+    assert!(told, "{:?}", source.warnings());
+}
+
+/// The configuration with a vocabulary.
+fn model_dir_with_vocabulary() -> TempDir {
+    let dir = model_dir();
+    let bytes = quantsmith_convert::fuzzing::BYTE_LEVEL;
+    std::fs::write(dir.path().join("tokenizer.json"), bytes).unwrap();
+    change_config(&dir, "vocab_size", json!(5));
+    dir
+}
+
 #[test]
 fn index_and_files_disagree() {
     let dir = model_dir();
@@ -341,6 +428,49 @@ fn header_lies() {
     let twice = br#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}"#;
     write_raw(&path, twice, None, 8);
     expect_error(dir.path(), &["tensor a is described twice"]);
+}
+
+/// The data section is covered without a hole or a rest, as the format demands: a tensor that was dropped from
+/// the header leaves one or the other.
+#[test]
+fn data_without_a_tensor() {
+    with_header(
+        json!({"a": f32_tensor(&[2], 0), "c": f32_tensor(&[2], 16)}),
+        24,
+        &[
+            "model.safetensors",
+            "tensor c starts at 16",
+            "8 expected",
+            "tensor a ends",
+            "the 8 bytes",
+        ],
+    );
+    with_header(
+        json!({"a": f32_tensor(&[2], 8)}),
+        16,
+        &["tensor a starts at 8", "0 expected", "the section starts"],
+    );
+    with_header(
+        json!({"a": f32_tensor(&[2], 0), "b": f32_tensor(&[2], 8)}),
+        20,
+        &["4 bytes after the last tensor (b)", "20 bytes", "end at 16"],
+    );
+    with_header(json!({}), 4, &["4 bytes after the last tensor", "end at 0"]);
+    with_header(
+        json!({"a": f32_tensor(&[2], 0), "b": f32_tensor(&[2], 0)}),
+        8,
+        &["tensors a and b overlap"],
+    );
+    // Headers alone: a rest is none, a hole still is.
+    let dir = model_dir();
+    let header = json!({"a": f32_tensor(&[2], 0), "c": f32_tensor(&[2], 16)});
+    write_safetensors(&dir.path().join("model.safetensors"), &header, 0);
+    let options = HfOptions {
+        headers_suffice: true,
+        ..HfOptions::default()
+    };
+    let error = HfSource::open(dir.path(), &options).unwrap_err().to_string();
+    assert!(error.contains("tensor c starts at 16"), "{error}");
 }
 
 #[test]

@@ -90,7 +90,14 @@ fn vocabulary_of_model(name: &str, pre_tokenizer: Option<&str>) -> String {
 fn vocabularies_in_the_form_of_tiktoken() {
     for name in ["qwen", "glm", "kimi", "hunyuan"] {
         let name = format!("tiktoken_{name}");
-        let stock = std::fs::read_to_string(fixture(&name).join("stock.tsv")).unwrap();
+        let mut stock = std::fs::read_to_string(fixture(&name).join("stock.tsv")).unwrap();
+        if name == "tiktoken_hunyuan" {
+            // Hunyuan's fixed id, 127959, is outside so small a vocabulary: stock writes it, and its loader ignores it.
+            let lines = stock
+                .lines()
+                .filter(|line| !line.starts_with("tokenizer.ggml.bos_token_id\t"));
+            stock = lines.map(|line| format!("{line}\n")).collect();
+        }
         assert_eq!(vocabulary_of_model(&name, None), stock, "{name}");
     }
     let named = vocabulary_of_model("tiktoken_qwen", Some("gpt-2"));
@@ -161,7 +168,7 @@ fn a_vocabulary_larger_than_the_model_is_refused() {
     edit(&dir.path().join("config.json"), |c| c["vocab_size"] = json!(100));
     let error = read(dir.path(), None).unwrap_err().to_string();
     assert!(
-        error.contains("token id 380") && error.contains("100 tokens"),
+        error.contains("token id 377 (\"writes\")") && error.contains("100 tokens"),
         "{error}"
     );
 }

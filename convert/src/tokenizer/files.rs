@@ -14,6 +14,9 @@ use crate::{Error, Result};
 pub(super) const MAX_VOCAB_BYTES: u64 = 128 << 20;
 /// Largest configuration or template file that is read. Published ones stay under 2 MB.
 pub(super) const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// Most tokens that a vocabulary is padded with. Published models need 120,000 at most, those that are made for
+/// tests as many as a large vocabulary has.
+pub(super) const MAX_PADDING: usize = 1 << 18;
 /// Most tokens in a vocabulary. Published ones stay under 1.1 million.
 pub(super) const MAX_TOKENS: usize = 1 << 22;
 
@@ -161,8 +164,10 @@ pub(super) struct VocabFiles {
     pub(super) tokenizer_config: Option<Json>,
     /// `config.json`.
     pub(super) config: Json,
-    /// What the number of tokens is rounded up to a multiple of.
+    /// What the configured number of tokens is rounded up to a multiple of.
     pub(super) multiple: u64,
+    /// Rows of the token embeddings, where they are known.
+    pub(super) rows: Option<usize>,
 }
 
 impl VocabFiles {
@@ -183,6 +188,7 @@ impl VocabFiles {
             tokenizer_config,
             config: config.clone(),
             multiple: 1,
+            rows: None,
         })
     }
 
@@ -201,8 +207,22 @@ impl VocabFiles {
         super::root_or_text_config(&self.config, key)
     }
 
+    /// The number of tokens that the model needs: one for each row of its token embeddings or, where those are not
+    /// known, as many as the configuration says. `own` is the number that the tokenizer has.
+    pub(super) fn vocab_size(&self, keys: &[&str], own: usize) -> Result<Option<usize>> {
+        let configured = self.configured_size(keys)?;
+        let wanted = self.rows.or(configured);
+        if let Some(n) = wanted
+            && (n > MAX_TOKENS || n.saturating_sub(own) > MAX_PADDING)
+        {
+            let message = format!("{n} tokens needed, at most {MAX_PADDING} of padding are written");
+            return Err(self.misfit("config.json", keys, own, &message));
+        }
+        Ok(wanted)
+    }
+
     /// `vocab_size` of the configuration, checked against the limit.
-    pub(super) fn vocab_size(&self, keys: &[&str]) -> Result<Option<usize>> {
+    pub(super) fn configured_size(&self, keys: &[&str]) -> Result<Option<usize>> {
         let Some((key, value)) = keys
             .iter()
             .find_map(|key| self.config(key).map(|value| (*key, value)))
@@ -221,5 +241,25 @@ impl VocabFiles {
                 format!("`{key}` is {value}, expected a number of tokens up to {MAX_TOKENS}"),
             )),
         }
+    }
+
+    /// The three sizes that should agree: those of the embeddings, of the configuration and of the tokenizer.
+    pub(super) fn sizes(&self, keys: &[&str], own: usize) -> String {
+        let rows = self
+            .rows
+            .map_or("token embeddings of unknown size".to_owned(), |n| {
+                format!("token embeddings of {n} rows")
+            });
+        let configured = match self.configured_size(keys) {
+            Ok(Some(n)) => format!("`vocab_size` {n} in config.json"),
+            _ => "no `vocab_size` in config.json".to_owned(),
+        };
+        format!("{rows}, {configured}, a tokenizer of {own} tokens")
+    }
+
+    /// A vocabulary, read from a file of the directory, that does not fit its model.
+    pub(super) fn misfit(&self, file: &str, keys: &[&str], own: usize, message: &str) -> Error {
+        let sizes = self.sizes(keys, own);
+        input_error(&self.dir.join(file), format!("{message} ({sizes})"))
     }
 }

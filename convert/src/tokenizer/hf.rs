@@ -1,6 +1,7 @@
 //! `tokenizer.json` as the `transformers` library would load it: the `tokenizers` library's object,
 //! with the special tokens of `tokenizer_config.json` and the habits of the tokenizer's class.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,6 +11,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::files::{MAX_TOKENS, VocabFiles, input_error, json_optional};
 use super::special::token_content;
+use super::vocab::SIZE_KEYS;
 use crate::{Error, Result};
 
 /// Special tokens in the order in which missing ones are added.
@@ -199,6 +201,8 @@ pub(super) struct HfTokenizer {
     clean_up: bool,
     /// Where the class replaces the post-processor: the ids before and after a text.
     around: Option<(Option<u32>, Option<u32>)>,
+    /// Collected when it is first asked for.
+    by_id: OnceCell<BTreeMap<u32, String>>,
 }
 
 impl HfTokenizer {
@@ -224,9 +228,10 @@ impl HfTokenizer {
         guarded(files, || {
             // A class's own defaults may not belong to this vocabulary at all; they must not make it
             // longer than the model's.
-            let limit = files.vocab_size(&["vocab_size"]).ok().flatten();
+            let own = tokenizer.get_vocab_size(true);
+            let limit = files.vocab_size(SIZE_KEYS, own).ok().flatten();
             let known = |content: &str| tokenizer.token_to_id(content).is_some();
-            let room = limit.map(|n| n.saturating_sub(tokenizer.get_vocab_size(true)));
+            let room = limit.map(|n| n.saturating_sub(own));
             let unknown = missing.iter().filter(|t| !known(&t.content)).count();
             if room.is_some_and(|room| unknown > room) {
                 missing.retain(|t| known(&t.content) || !special.defaults.contains(&t.content));
@@ -256,6 +261,7 @@ impl HfTokenizer {
             specials,
             clean_up,
             around,
+            by_id: OnceCell::new(),
         };
         if this.tokenizer.get_vocab_size(true) > MAX_TOKENS {
             return Err(input_error(&path, format!("more than {MAX_TOKENS} tokens")));
@@ -273,6 +279,11 @@ impl HfTokenizer {
         self.tokenizer.get_vocab_size(false)
     }
 
+    /// One more than the highest id.
+    pub(super) fn known(&self) -> usize {
+        self.by_id().keys().next_back().map_or(0, |&id| id as usize + 1)
+    }
+
     /// Whether a token is one of the named special tokens.
     pub(super) fn is_special(&self, text: &str) -> bool {
         self.specials.iter().any(|special| special == text)
@@ -284,7 +295,11 @@ impl HfTokenizer {
     }
 
     /// All tokens by id. Where two share an id, an added one goes first, then the lesser text.
-    pub(super) fn by_id(&self) -> BTreeMap<u32, String> {
+    pub(super) fn by_id(&self) -> &BTreeMap<u32, String> {
+        self.by_id.get_or_init(|| self.collect_by_id())
+    }
+
+    fn collect_by_id(&self) -> BTreeMap<u32, String> {
         let mut tokens: BTreeMap<u32, String> = BTreeMap::new();
         for (text, id) in self.tokenizer.get_vocab(true) {
             tokens

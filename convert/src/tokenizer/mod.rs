@@ -104,6 +104,8 @@ pub struct VocabRequest {
     pub multiple: u64,
     /// Set `tokenizer.ggml.add_bos_token` after everything else.
     pub add_bos: Option<bool>,
+    /// Rows of the model's token embeddings, where they are known: llama.cpp needs one token for each.
+    pub embeddings: Option<u64>,
 }
 
 impl VocabRequest {
@@ -157,6 +159,11 @@ pub struct Vocabulary {
     pub metadata: Metadata,
     /// Number of tokens, padding included.
     pub n_vocab: usize,
+    /// Number of tokens of the tokenizer itself.
+    pub own: usize,
+    /// The number of tokens is neither that of the configuration nor that of the tokenizer alone, but that of the
+    /// embeddings.
+    pub resized: bool,
     /// How it was read.
     pub kind: VocabKind,
     /// For a byte-level vocabulary, how its pre-tokenizer was found.
@@ -191,6 +198,9 @@ pub enum FoundBy {
 pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Result<Vocabulary> {
     let mut files = VocabFiles::read(dir, config)?;
     files.multiple = request.multiple;
+    files.rows = request
+        .embeddings
+        .map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
     let mut metadata = Metadata::new();
     if request.space_prefix_from_config
         && let Some(space) = files.tokenizer_config("add_prefix_space")
@@ -229,6 +239,7 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     let Some(mut vocabulary) = vocabulary else {
         return Err(nothing_found(&files, request));
     };
+    check_size(&files, &mut vocabulary)?;
     let vocabulary_kind = vocabulary.kind;
     let metadata = &mut vocabulary.metadata;
     if !request.extra_special.is_empty() {
@@ -292,7 +303,58 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     if let Some(add) = request.add_bos {
         metadata.set_in_place("tokenizer.ggml.add_bos_token", add);
     }
+    drop_outside_ids(&mut vocabulary);
     Ok(vocabulary)
+}
+
+/// Holds a vocabulary to the embeddings, and says where these made it longer or shorter than the directory's other
+/// files do.
+fn check_size(files: &VocabFiles, vocabulary: &mut Vocabulary) -> Result<()> {
+    let Some(rows) = files.rows else {
+        return Ok(());
+    };
+    let keys = match vocabulary.kind {
+        VocabKind::SentencePiece => sentencepiece::PIECES_SIZE_KEYS,
+        VocabKind::Tiktoken(_) => tiktoken::TIKTOKEN_SIZE_KEYS,
+        _ => vocab::SIZE_KEYS,
+    };
+    let own = vocabulary.own;
+    if vocabulary.n_vocab != rows {
+        let message = format!("{} tokens, {rows} expected", vocabulary.n_vocab);
+        return Err(files.misfit("config.json", keys, own, &message));
+    }
+    let configured = files.configured_size(keys)?;
+    let stock = match vocabulary.kind {
+        VocabKind::LlamaHf | VocabKind::Gemma4 => own,
+        VocabKind::XlmRoberta | VocabKind::Unigram => own.max(configured.unwrap_or(0)),
+        _ => configured.unwrap_or(own),
+    };
+    vocabulary.resized = stock != rows;
+    let sizes = files.sizes(keys, own);
+    let is_told = vocabulary.warnings.iter().any(|w| w.contains(&sizes));
+    if (vocabulary.resized || own > rows) && !is_told {
+        let done = if rows > own { "padded" } else { "cut" };
+        let message = format!("the vocabulary is {done} to {rows} tokens ({sizes})");
+        vocabulary.warnings.push(message);
+    }
+    Ok(())
+}
+
+/// Takes away the ids of special tokens that the vocabulary does not have; llama.cpp would ignore them.
+fn drop_outside_ids(vocabulary: &mut Vocabulary) {
+    let n_vocab = vocabulary.n_vocab as u64;
+    let outside: Vec<(String, u64)> = vocabulary
+        .metadata
+        .iter()
+        .filter(|(key, _)| key.starts_with("tokenizer.ggml.") && key.ends_with("_token_id"))
+        .filter_map(|(key, value)| Some((key.to_owned(), value.as_u64().filter(|&id| id >= n_vocab)?)))
+        .collect();
+    for (key, id) in outside {
+        vocabulary.metadata.remove(&key);
+        vocabulary.warnings.push(format!(
+            "{key} {id} is outside the vocabulary of {n_vocab} tokens and is left out"
+        ));
+    }
 }
 
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type_count";
@@ -375,7 +437,8 @@ fn byte_level_vocab(
     request: &VocabRequest,
 ) -> Result<Vocabulary> {
     let hf = HfTokenizer::load(files)?;
-    let tokens = vocab::byte_level(files, &hf)?;
+    let mut warnings = Vec::new();
+    let tokens = vocab::byte_level(files, &hf, &mut warnings)?;
     let pre = pre::find(files, &hf, request.pre_tokenizer.as_deref())?;
     let n_vocab = tokens.len();
     write_tokens(&mut metadata, "gpt2", &pre.name, tokens);
@@ -394,18 +457,23 @@ fn byte_level_vocab(
         special.warnings.push("the vocabulary has no merges".into());
     }
     special.write(&mut metadata);
+    warnings.extend(special.warnings);
     Ok(Vocabulary {
         metadata,
         n_vocab,
+        own: hf.known(),
+        resized: false,
         kind: VocabKind::Bpe,
         pre_tokenizer: Some(pre),
-        warnings: special.warnings,
+        warnings,
     })
 }
 
 fn xverse_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
-    let tokens = vocab::as_they_are(files, &HfTokenizer::load(files)?)?;
-    scored_vocab(files, metadata, tokens, VocabKind::Xverse, Vec::new())
+    let mut warnings = Vec::new();
+    let hf = HfTokenizer::load(files)?;
+    let tokens = vocab::as_they_are(files, &hf, &mut warnings)?;
+    scored_vocab(files, metadata, tokens, hf.known(), VocabKind::Xverse, warnings)
 }
 
 /// Word pieces with their beginnings marked instead of their continuations.
@@ -415,7 +483,8 @@ fn word_pieces_vocab(
     request: &VocabRequest,
 ) -> Result<Vocabulary> {
     let hf = HfTokenizer::load(files)?;
-    let tokens = vocab::word_pieces(vocab::byte_level(files, &hf)?);
+    let mut warnings = Vec::new();
+    let tokens = vocab::word_pieces(vocab::byte_level(files, &hf, &mut warnings)?);
     // Nothing depends on the name: word pieces are always split alike.
     let pre = pre::find(files, &hf, request.pre_tokenizer.as_deref()).unwrap_or_else(|_| PreTokenizer {
         name: "default".to_owned(),
@@ -428,18 +497,24 @@ fn word_pieces_vocab(
     write_tokens(&mut metadata, "bert", &pre.name, tokens);
     let special = SpecialVocab::read(files, false, None, Some(n_vocab))?;
     special.write(&mut metadata);
+    warnings.extend(special.warnings);
     Ok(Vocabulary {
         metadata,
         n_vocab,
+        own: hf.known(),
+        resized: false,
         kind: VocabKind::WordPiece,
         pre_tokenizer: Some(pre),
-        warnings: special.warnings,
+        warnings,
     })
 }
 
 fn llama_hf_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
-    let tokens = vocab::llama_hf(&HfTokenizer::load(files)?);
-    scored_vocab(files, metadata, tokens, VocabKind::LlamaHf, Vec::new())
+    let mut warnings = Vec::new();
+    let hf = HfTokenizer::load(files)?;
+    let tokens = vocab::llama_hf(files, &hf, &mut warnings)?;
+    let own = hf.inner().get_vocab_size(true);
+    scored_vocab(files, metadata, tokens, own, VocabKind::LlamaHf, warnings)
 }
 
 /// Control tokens of Gemma 4 that are shown, so that what reads a chat sees them.
@@ -454,7 +529,9 @@ const GEMMA4_SHOWN: [&str; 7] = [
 ];
 
 fn gemma4_vocab(files: &VocabFiles, mut metadata: Metadata) -> Result<Vocabulary> {
-    let mut tokens = vocab::llama_hf(&HfTokenizer::load(files)?);
+    let mut warnings = Vec::new();
+    let hf = HfTokenizer::load(files)?;
+    let mut tokens = vocab::llama_hf(files, &hf, &mut warnings)?;
     tokens.show(&GEMMA4_SHOWN);
     let n_vocab = tokens.len();
     metadata.set_in_place("tokenizer.ggml.model", "gemma4");
@@ -463,19 +540,22 @@ fn gemma4_vocab(files: &VocabFiles, mut metadata: Metadata) -> Result<Vocabulary
     special.write(&mut metadata);
     metadata.set_in_place(ADD_SPACE_PREFIX, false);
     metadata.set_in_place("tokenizer.ggml.add_bos_token", true);
+    warnings.extend(special.warnings);
     Ok(Vocabulary {
         metadata,
         n_vocab,
+        own: hf.inner().get_vocab_size(true),
+        resized: false,
         kind: VocabKind::Gemma4,
         pre_tokenizer: None,
-        warnings: special.warnings,
+        warnings,
     })
 }
 
 fn sentencepiece_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
     let mut warnings = Vec::new();
-    let tokens = sentencepiece::tokens(files, &mut warnings)?;
-    scored_vocab(files, metadata, tokens, VocabKind::SentencePiece, warnings)
+    let (tokens, own) = sentencepiece::tokens(files, &mut warnings)?;
+    scored_vocab(files, metadata, tokens, own, VocabKind::SentencePiece, warnings)
 }
 
 /// The id of an added token, by its text, as `tokenizer_config.json` or `tokenizer.json` has it.
@@ -507,7 +587,7 @@ pub(crate) fn entries(dir: &Path) -> Result<u64> {
 fn added_pieces_vocab(files: &VocabFiles, metadata: Metadata, kind: VocabKind) -> Result<Vocabulary> {
     let mut warnings = Vec::new();
     let pieces = sentencepiece::all_tokens(files, kind == VocabKind::InternLm2, &mut warnings)?;
-    let mut vocabulary = scored_vocab(files, metadata, pieces.tokens, kind, warnings)?;
+    let mut vocabulary = scored_vocab(files, metadata, pieces.tokens, pieces.own, kind, warnings)?;
     if kind == VocabKind::InternLm2 {
         let end = pieces.end_of_turn;
         vocabulary.metadata = internlm2_metadata(&vocabulary.metadata, pieces.add_dummy_prefix, end);
@@ -534,19 +614,20 @@ fn scored_vocab(
     files: &VocabFiles,
     mut metadata: Metadata,
     tokens: TokenList,
+    own: usize,
     kind: VocabKind,
     warnings: Vec<String>,
 ) -> Result<Vocabulary> {
     let n_vocab = tokens.len();
     write_tokens(&mut metadata, "llama", "default", tokens);
-    finish_scored(files, metadata, n_vocab, kind, warnings)
+    finish_scored(files, metadata, (n_vocab, own), kind, warnings)
 }
 
 /// A vocabulary with scores, whose tokens are written already: its special tokens end the keys.
 fn finish_scored(
     files: &VocabFiles,
     mut metadata: Metadata,
-    n_vocab: usize,
+    (n_vocab, own): (usize, usize),
     kind: VocabKind,
     mut warnings: Vec<String>,
 ) -> Result<Vocabulary> {
@@ -556,6 +637,8 @@ fn finish_scored(
     Ok(Vocabulary {
         metadata,
         n_vocab,
+        own,
+        resized: false,
         kind,
         pre_tokenizer: None,
         warnings,

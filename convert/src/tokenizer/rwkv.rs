@@ -7,7 +7,7 @@ use gguf::Metadata;
 
 use super::files::{MAX_TOKENS, VocabFiles, input_error, text_optional};
 use super::special::SpecialVocab;
-use super::vocab::{TokenList, TokenType, padding_text};
+use super::vocab::{SIZE_KEYS, TokenList, TokenType, padding_text};
 use super::{VocabKind, Vocabulary};
 use crate::Result;
 
@@ -119,15 +119,12 @@ fn tokens(path: &Path) -> Result<Vec<String>> {
 pub(super) fn vocabulary(files: &VocabFiles, mut metadata: Metadata) -> Result<Vocabulary> {
     let path = files.dir.join(FILE);
     let tokens = tokens(&path)?;
-    let n_vocab = files.vocab_size(&["vocab_size"])?.unwrap_or(DEFAULT_SIZE);
-    if tokens.len() >= n_vocab {
-        return Err(input_error(
-            &path,
-            format!(
-                "{} tokens and one for the end, the model has {n_vocab} (`vocab_size` of config.json)",
-                tokens.len()
-            ),
-        ));
+    let own = tokens.len() + 1;
+    let n_vocab = files.vocab_size(SIZE_KEYS, own)?.unwrap_or(DEFAULT_SIZE);
+    if own > n_vocab {
+        let n = tokens.len();
+        let message = format!("{n} tokens and one for the end, the model has {n_vocab}");
+        return Err(files.misfit(FILE, SIZE_KEYS, own, &message));
     }
     let mut list = TokenList {
         texts: vec!["<s>".to_owned()],
@@ -150,6 +147,8 @@ pub(super) fn vocabulary(files: &VocabFiles, mut metadata: Metadata) -> Result<V
     Ok(Vocabulary {
         metadata,
         n_vocab,
+        own,
+        resized: false,
         kind: VocabKind::Rwkv,
         pre_tokenizer: None,
         warnings: special.warnings,

@@ -89,6 +89,9 @@ const HUNYUAN: Code = Code {
     ..PLAIN
 };
 
+/// Keys of the configured size of a vocabulary.
+pub(super) const TIKTOKEN_SIZE_KEYS: &[&str] = &["vocab_size", "padded_vocab_size"];
+
 const END_OF_TEXT: &str = "<|endoftext|>";
 
 impl Tiktoken {
@@ -299,16 +302,13 @@ pub(super) fn vocabulary(
     let path = files.dir.join(code.file);
     let ranks = Ranks::read(&path, code.by_place)?;
     let specials = special_tokens(files, code, ranks.tokens.len() as u32);
+    let own = ranks.tokens.len() + specials.len();
     let n_vocab = files
-        .vocab_size(&["vocab_size", "padded_vocab_size"])?
+        .vocab_size(TIKTOKEN_SIZE_KEYS, own)?
         .ok_or_else(|| input_error(&files.dir.join("config.json"), "no key vocab_size"))?;
     let outside = |id: u32| {
-        input_error(
-            &path,
-            format!(
-                "token id {id} is outside the model's vocabulary of {n_vocab} tokens (`vocab_size` of config.json)"
-            ),
-        )
+        let message = format!("token id {id} is outside the model's vocabulary of {n_vocab} tokens");
+        files.misfit(code.file, TIKTOKEN_SIZE_KEYS, own, &message)
     };
 
     let mut list = TokenList {
@@ -387,6 +387,8 @@ pub(super) fn vocabulary(
     Ok(Vocabulary {
         metadata,
         n_vocab,
+        own,
+        resized: false,
         kind: VocabKind::Tiktoken(tiktoken),
         pre_tokenizer: Some(pre),
         warnings: special.warnings,

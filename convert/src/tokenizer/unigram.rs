@@ -10,7 +10,7 @@ use super::files::{MAX_TOKENS, VocabFiles, input_error, parse_json};
 use super::hf::HfTokenizer;
 use super::sentencepiece::{self, Algorithm, Normalizer};
 use super::special::token_content;
-use super::vocab::{PADDING_SCORE, TokenList, TokenType, padding_text};
+use super::vocab::{PADDING_SCORE, SIZE_KEYS, TokenList, TokenType, padding_text};
 use super::{ADD_SPACE_PREFIX, TOKEN_TYPES, VocabKind, VocabRequest, Vocabulary};
 use crate::Result;
 
@@ -39,27 +39,20 @@ pub(super) fn xlm_roberta(files: &VocabFiles, request: &VocabRequest) -> Result<
             "not a unigram model, which this architecture needs",
         ));
     }
-    let n_vocab = model
-        .n_pieces()
-        .max(files.vocab_size(&["vocab_size"])?.unwrap_or(0));
+    let own = model.n_pieces();
+    let n_vocab = own.max(files.vocab_size(SIZE_KEYS, own)?.unwrap_or(0));
     let mut list = model.take_tokens(n_vocab).list();
     // One token more in front, and the last one gives way.
     let shift = |first: usize, len: usize| first.min(len)..len.saturating_sub(1).max(first.min(len));
-    let own = shift(sentencepiece::SPECIAL_PIECES, list.len());
+    let kept = shift(sentencepiece::SPECIAL_PIECES, list.len());
     list.texts = first_and(
         XLM_FIRST.map(|(text, _)| text.to_owned()),
-        &list.texts[own.clone()],
+        &list.texts[kept.clone()],
     );
-    list.types = first_and(XLM_FIRST.map(|(_, kind)| kind), &list.types[own.clone()]);
-    list.scores = list.scores.map(|scores| first_and([0.0; 4], &scores[own]));
-    write(
-        files,
-        list,
-        &model.normalizer,
-        VocabKind::XlmRoberta,
-        request,
-        Vec::new(),
-    )
+    list.types = first_and(XLM_FIRST.map(|(_, kind)| kind), &list.types[kept.clone()]);
+    list.scores = list.scores.map(|scores| first_and([0.0; 4], &scores[kept]));
+    let kind = VocabKind::XlmRoberta;
+    write(files, list, own, &model.normalizer, kind, request, Vec::new())
 }
 
 fn first_and<T: Clone>(first: [T; 4], rest: &[T]) -> Vec<T> {
@@ -83,21 +76,18 @@ pub(super) fn t5(files: &VocabFiles, request: &VocabRequest) -> Result<Option<Vo
             ));
         }
     }
-    let n_vocab = files.vocab_size(&["vocab_size"])?.unwrap_or(model.n_pieces());
-    if model.n_pieces() > n_vocab {
-        return Err(input_error(
-            &files.dir.join(name),
-            format!(
-                "{} tokens, config.json's `vocab_size` is {n_vocab}",
-                model.n_pieces()
-            ),
-        ));
+    let own = model.n_pieces();
+    let n_vocab = files.vocab_size(SIZE_KEYS, own)?.unwrap_or(own);
+    if own > n_vocab {
+        let message = format!("{own} tokens, at most {n_vocab} expected");
+        return Err(files.misfit(name, SIZE_KEYS, own, &message));
     }
     let mut warnings = Vec::new();
     let mut slots = model.take_tokens(n_vocab);
     sentencepiece::added_tokens(files, &mut slots, &mut warnings)?;
     let list = slots.list();
-    write(files, list, &model.normalizer, VocabKind::T5, request, warnings).map(Some)
+    let kind = VocabKind::T5;
+    write(files, list, own, &model.normalizer, kind, request, warnings).map(Some)
 }
 
 /// `tokenizer.json` as far as only a unigram model has it.
@@ -123,7 +113,7 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
     let hf = HfTokenizer::load(files)?;
     let (by_id, added) = (hf.by_id(), hf.added());
     let n_base = hf.base_size();
-    let n_vocab = n_base.max(files.vocab_size(&["vocab_size"])?.unwrap_or(0));
+    let n_vocab = n_base.max(files.vocab_size(SIZE_KEYS, n_base)?.unwrap_or(0));
     if n_vocab > MAX_TOKENS {
         return Err(input_error(&path, format!("more than {MAX_TOKENS} tokens")));
     }
@@ -181,7 +171,8 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
                 .to_owned(),
         );
     }
-    write(files, list, &normalizer, VocabKind::Unigram, request, warnings)
+    let kind = VocabKind::Unigram;
+    write(files, list, n_base, &normalizer, kind, request, warnings)
 }
 
 /// The character map of a normalizer, or of the first that has one in a sequence.
@@ -201,6 +192,7 @@ fn charsmap(normalizer: &Json) -> Option<&str> {
 fn write(
     files: &VocabFiles,
     list: TokenList,
+    own: usize,
     normalizer: &Normalizer,
     kind: VocabKind,
     request: &VocabRequest,
@@ -221,5 +213,5 @@ fn write(
         let bytes = Value::Array(Array::U8(normalizer.charsmap.clone()));
         metadata.set_in_place("tokenizer.ggml.precompiled_charsmap", bytes);
     }
-    super::finish_scored(files, metadata, n_vocab, kind, warnings)
+    super::finish_scored(files, metadata, (n_vocab, own), kind, warnings)
 }

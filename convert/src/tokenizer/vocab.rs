@@ -2,7 +2,7 @@
 
 use gguf::{GgufString, Metadata, Value};
 
-use super::files::{VocabFiles, input_error};
+use super::files::VocabFiles;
 use super::hf::HfTokenizer;
 use crate::Result;
 
@@ -68,25 +68,52 @@ pub(crate) fn looks_special(text: &str) -> bool {
         || between("<unused", ">")
 }
 
+/// The file of a vocabulary of the `tokenizers` library.
+const JSON: &str = "tokenizer.json";
+/// Keys of the configured size of a vocabulary.
+pub(super) const SIZE_KEYS: &[&str] = &["vocab_size"];
+
+/// Leaves out the added tokens from id `n_vocab` on, with a warning: the model has no embedding for them and
+/// cannot see them.
+///
+/// # Errors
+/// One of those is no added token: then this is not the model's tokenizer.
+fn leave_out(files: &VocabFiles, hf: &HfTokenizer, n_vocab: usize, warnings: &mut Vec<String>) -> Result<()> {
+    let (by_id, added) = (hf.by_id(), hf.added());
+    let Ok(first) = u32::try_from(n_vocab) else {
+        return Ok(());
+    };
+    let own = by_id.keys().next_back().map_or(0, |&id| id as usize + 1);
+    let outside = by_id.range(first..);
+    if let Some((id, text)) = outside.clone().rev().find(|(id, _)| !added.contains_key(id)) {
+        let message = format!("token id {id} ({text:?}) is outside the vocabulary of {n_vocab} tokens");
+        return Err(files.misfit(JSON, SIZE_KEYS, own, &message));
+    }
+    let outside: Vec<String> = outside.map(|(id, text)| format!("{id} ({text:?})")).collect();
+    if !outside.is_empty() {
+        warnings.push(format!(
+            "added tokens outside the vocabulary of {n_vocab} tokens are left out: {} ({})",
+            crate::recipe::summarize(&outside),
+            files.sizes(SIZE_KEYS, own),
+        ));
+    }
+    Ok(())
+}
+
 /// The tokens of a byte-level vocabulary, up to the model's vocabulary size.
-pub(super) fn byte_level(files: &VocabFiles, hf: &HfTokenizer) -> Result<TokenList> {
+pub(super) fn byte_level(
+    files: &VocabFiles,
+    hf: &HfTokenizer,
+    warnings: &mut Vec<String>,
+) -> Result<TokenList> {
     let by_id = hf.by_id();
     let added = hf.added();
     let n_known = by_id.keys().next_back().map_or(0, |&id| id as usize + 1);
-    let n_vocab = match files.vocab_size(&["vocab_size"])? {
+    let n_vocab = match files.vocab_size(SIZE_KEYS, n_known)? {
         Some(n) => n,
         None => hf.inner().get_vocab_size(true),
     };
-    if n_known > n_vocab {
-        return Err(input_error(
-            &files.dir.join("tokenizer.json"),
-            format!(
-                "token id {} is outside the model's vocabulary of {n_vocab} tokens (`vocab_size` of \
-                 config.json)",
-                n_known - 1
-            ),
-        ));
-    }
+    leave_out(files, hf, n_vocab, warnings)?;
     let mut list = TokenList::default();
     for id in 0..n_vocab {
         let Some(text) = by_id.get(&(id as u32)) else {
@@ -134,8 +161,39 @@ pub(super) fn word_pieces(mut list: TokenList) -> TokenList {
 /// The score of every token that has none of its own.
 pub(crate) const NO_SCORE: f32 = -1000.0;
 
-/// The tokens of a byte-fallback vocabulary: those of the model, then the added ones after them.
-pub(super) fn llama_hf(hf: &HfTokenizer) -> TokenList {
+/// The tokens of a byte-fallback vocabulary: those of the model, then the added ones after them. Where that makes
+/// another number of tokens than the embeddings have rows, each token is put under its id.
+pub(super) fn llama_hf(
+    files: &VocabFiles,
+    hf: &HfTokenizer,
+    warnings: &mut Vec<String>,
+) -> Result<TokenList> {
+    let list = llama_hf_in_order(hf);
+    let Some(rows) = files.rows.filter(|&rows| rows != list.len()) else {
+        return Ok(list);
+    };
+    files.vocab_size(SIZE_KEYS, list.len())?;
+    leave_out(files, hf, rows, warnings)?;
+    let (by_id, added) = (hf.by_id(), hf.added());
+    let mut list = TokenList::default();
+    for id in 0..rows {
+        let (text, kind) = match by_id.get(&(id as u32)) {
+            None => (padding_text(id), TokenType::Unused),
+            Some(text) if is_byte_token(text) => (text.clone(), TokenType::Byte),
+            Some(text) if hf.is_special(text) => (text.clone(), TokenType::Control),
+            Some(text) if id >= hf.base_size() && added.contains_key(&(id as u32)) => {
+                (text.clone(), TokenType::UserDefined)
+            }
+            Some(text) => (text.clone(), TokenType::Normal),
+        };
+        list.texts.push(text);
+        list.types.push(kind);
+    }
+    list.scores = Some(vec![NO_SCORE; list.len()]);
+    Ok(list)
+}
+
+fn llama_hf_in_order(hf: &HfTokenizer) -> TokenList {
     let by_id = hf.by_id();
     let base = hf.base_size();
     let mut list = TokenList::default();
@@ -176,17 +234,20 @@ pub(super) fn llama_hf(hf: &HfTokenizer) -> TokenList {
 
 /// Every token of `tokenizer.json` under its id; there must be one for each. The token of a NUL byte, which
 /// would end a text in C, is written in angle brackets.
-pub(super) fn as_they_are(files: &VocabFiles, hf: &HfTokenizer) -> Result<TokenList> {
+pub(super) fn as_they_are(
+    files: &VocabFiles,
+    hf: &HfTokenizer,
+    warnings: &mut Vec<String>,
+) -> Result<TokenList> {
     let (by_id, added) = (hf.by_id(), hf.added());
-    let n_vocab = files.vocab_size(&["vocab_size"])?.unwrap_or(by_id.len());
+    let n_vocab = files.vocab_size(SIZE_KEYS, by_id.len())?.unwrap_or(by_id.len());
+    leave_out(files, hf, n_vocab, warnings)?;
     let mut list = TokenList::default();
     for id in 0..n_vocab {
         let text = u32::try_from(id).ok().and_then(|id| by_id.get(&id));
         let text = text.ok_or_else(|| {
-            input_error(
-                &files.dir.join("tokenizer.json"),
-                format!("no token {id}, {n_vocab} expected (`vocab_size` of config.json)"),
-            )
+            let message = format!("no token {id}, {n_vocab} tokens expected");
+            files.misfit(JSON, SIZE_KEYS, by_id.len(), &message)
         })?;
         let (text, kind) = match added.get(&(id as u32)) {
             _ if text == "\0" => ("<b'\\x00'>".to_owned(), TokenType::Byte),

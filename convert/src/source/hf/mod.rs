@@ -109,12 +109,12 @@ impl HfSource {
         let more = (architecture.hooks.more_blocks)(&hparams, &mut parts.tensors.keys().map(String::as_str))?;
         hparams.add_blocks(more)?;
         let stored_type = options.outtype.decide(matrix_types(&parts).into_iter());
-        let mut warnings = Vec::new();
+        let mut warnings = std::mem::take(&mut parts.warnings);
         if let Some(config) = &quantization
             && !options.vocab_only
         {
             let keep_blocks = options.outtype != OutType::Lossless;
-            warnings = quantized::rewrite(&mut parts, dir, config, keep_blocks)?.notes;
+            warnings.extend(quantized::rewrite(&mut parts, dir, config, keep_blocks)?.notes);
         }
         // What loses nothing depends on the weights as they are read, the stock converter's choice on how
         // they are stored.
@@ -157,12 +157,18 @@ impl HfSource {
         metadata.set_in_place("general.quantization_version", QUANTIZATION_VERSION);
         if !options.mmproj {
             let config = Value::Object(whole.unwrap_or_else(|| hparams.values().clone()));
-            let request =
+            let mut request =
                 (architecture.vocabulary)(&config).with_pre_tokenizer(options.pre_tokenizer.clone());
+            let embeddings = tensors.iter().find(|t| t.name == "token_embd.weight");
+            request.embeddings = embeddings.and_then(|t| t.shape.get(1).copied());
             let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
             warnings.extend(vocabulary.warnings);
             for (key, value) in vocabulary.metadata.0 {
                 metadata.set_in_place(key, value);
+            }
+            let size = format!("{}.vocab_size", architecture.gguf);
+            if vocabulary.resized && metadata.get(&size).is_some() {
+                metadata.set_in_place(size, vocabulary.n_vocab as u32);
             }
         }
         warnings.extend(describe_left_out(&left_out, is_part, options.mmproj));

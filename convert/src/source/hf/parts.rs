@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) tensors: IndexMap<String, (usize, usize)>,
     /// Factors of tensors that are NVFP4 blocks, by their position in the file of computed tensors.
     pub(super) factors: HashMap<u64, BlockFactors>,
+    /// Files of weights that are there and not used.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Parts {
@@ -57,6 +59,7 @@ impl Parts {
             files: Vec::new(),
             tensors: IndexMap::new(),
             factors: HashMap::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -66,6 +69,7 @@ impl Parts {
             files: vec![file],
             tensors,
             factors: HashMap::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -81,14 +85,28 @@ impl Parts {
             .is_file()
             .then(|| read_index(&index_path))
             .transpose()?;
+        let mut warnings = Vec::new();
         let names = match &index {
-            Some(index) => index
-                .values()
-                .cloned()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
-            None => names,
+            Some(index) => {
+                let listed: BTreeSet<String> = index.values().cloned().collect();
+                let others: Vec<&str> = names
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|n| !listed.contains(*n))
+                    .collect();
+                if !others.is_empty() {
+                    warnings.push(format!(
+                        "{} does not list these files of weights, which are not used: {}",
+                        format.index,
+                        self::listed(others.into_iter())
+                    ));
+                }
+                listed.into_iter().collect()
+            }
+            None => {
+                check_shards(dir, &names)?;
+                names
+            }
         };
         if let Some(index) = &index {
             report_missing_files(dir, format.index, &names, index)?;
@@ -118,6 +136,7 @@ impl Parts {
             files,
             tensors,
             factors: HashMap::new(),
+            warnings,
         })
     }
 
@@ -159,6 +178,57 @@ fn part_names(dir: &Path) -> Result<(&'static Format, Vec<String>)> {
         path: dir.to_path_buf(),
         message: "no model*.safetensors and no pytorch_model*.bin file in this directory".to_owned(),
     })
+}
+
+/// The number of a shard and their count, as its name tells them: `model-00001-of-00002.safetensors`.
+fn shard_numbers(name: &str) -> Option<(&str, u64, u64)> {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let (rest, count) = stem.rsplit_once("-of-")?;
+    let (prefix, number) = rest.rsplit_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(number) || !digits(count) {
+        return None;
+    }
+    Some((prefix, number.parse().ok()?, count.parse().ok()?))
+}
+
+/// Without an index, the names of shards tell how many there are.
+fn check_shards(dir: &Path, names: &[String]) -> Result<()> {
+    let mut sets: BTreeMap<(&str, u64), Vec<(u64, &str)>> = BTreeMap::new();
+    for name in names {
+        if let Some((prefix, number, count)) = shard_numbers(name) {
+            sets.entry((prefix, count)).or_default().push((number, name));
+        }
+    }
+    for ((_, count), shards) in &sets {
+        // A hostile count costs nothing: the first gap is found within one more than the files there are.
+        let there = |n: u64| shards.iter().any(|(number, _)| *number == n);
+        let first = if there(0) { 0 } else { 1 };
+        let last = count.saturating_sub(1).saturating_add(first);
+        let Some(missing) = (first..=last).find(|&n| !there(n)) else {
+            continue;
+        };
+        let (number, example) = shards[0];
+        let (width, of) = width_and_rest(example, number);
+        let path = dir.join(of.replacen("{}", &format!("{missing:0width$}"), 1));
+        return Err(Error::Input {
+            path,
+            message: format!(
+                "missing: the names of the shards say that there are {count}, found {} ({})",
+                shards.len(),
+                listed(shards.iter().map(|(_, name)| *name))
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// The width of a shard's number, and its name with `{}` in the number's place.
+fn width_and_rest(name: &str, number: u64) -> (usize, String) {
+    let before = name.rfind("-of-").unwrap_or(0);
+    let start = name[..before].rfind('-').map_or(0, |at| at + 1);
+    let width = (before - start).max(number.to_string().len().min(20));
+    (width, format!("{}{{}}{}", &name[..start], &name[before..]))
 }
 
 /// The `weight_map` of an index: tensor name -> file name.

@@ -59,8 +59,8 @@ impl<'de> Deserialize<'de> for RawHeader {
 }
 
 impl SafetensorsFile {
-    /// Opens a file and checks its header: length, JSON, dtypes, sizes, bounds, overlaps. With
-    /// `headers_suffice` the data section may end early.
+    /// Opens a file and checks its header: length, JSON, dtypes, sizes, bounds, and that the tensors cover the
+    /// data section without overlap, hole or rest. With `headers_suffice` the data section may end early.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Input`] naming the tensor, what was found and
@@ -118,7 +118,7 @@ impl SafetensorsFile {
             let entry = check_entry(name, value, data_start, data_len).map_err(input)?;
             entries.push(entry);
         }
-        check_disjoint(&entries, data_start).map_err(input)?;
+        check_coverage(&entries, data_start, file_len, headers_suffice).map_err(input)?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(pair) = entries.windows(2).find(|w| w[0].name == w[1].name) {
             return Err(input(format!(
@@ -197,20 +197,54 @@ fn check_entry(
     })
 }
 
-fn check_disjoint(entries: &[Entry], data_start: u64) -> Result<(), String> {
+/// Tensors lie one after the other from the start of the data section to its end, as the format demands: a hole
+/// is a tensor that was dropped from the header, a rest is another file's.
+fn check_coverage(
+    entries: &[Entry],
+    data_start: u64,
+    file_len: u64,
+    headers_suffice: bool,
+) -> Result<(), String> {
     let mut order: Vec<&Entry> = entries.iter().filter(|e| e.bytes > 0).collect();
-    order.sort_by_key(|e| e.offset);
-    for pair in order.windows(2) {
-        let end = pair[0].offset + pair[0].bytes;
-        if pair[1].offset < end {
+    order.sort_by_key(|e| (e.offset, e.bytes));
+    let mut end = data_start;
+    let mut before = None;
+    for entry in order {
+        let offset = entry.offset - data_start;
+        let expected = end - data_start;
+        if entry.offset < end {
             return Err(format!(
-                "tensors {} and {} overlap: the second starts at {} of the data section, the first ends at {}",
-                pair[0].name,
-                pair[1].name,
-                pair[1].offset - data_start,
-                end - data_start
+                "tensors {} and {} overlap: the second starts at {offset} of the data section, the first ends at \
+                 {expected}",
+                before.unwrap_or_default(),
+                entry.name,
             ));
         }
+        if entry.offset > end {
+            return Err(format!(
+                "tensor {} starts at {offset} of the data section, {expected} expected, where {}: no tensor holds \
+                 the {} bytes before it (was one dropped from the header?)",
+                entry.name,
+                before.map_or("the section starts".to_owned(), |name| format!(
+                    "tensor {name} ends"
+                )),
+                offset - expected,
+            ));
+        }
+        end = entry.offset + entry.bytes;
+        before = Some(entry.name.as_str());
+    }
+    if file_len < end && headers_suffice {
+        return Ok(());
+    }
+    if file_len != end {
+        return Err(format!(
+            "{} bytes after the last tensor ({}): the data section has {} bytes, its tensors end at {}",
+            file_len.saturating_sub(end),
+            before.unwrap_or("there is none"),
+            file_len.saturating_sub(data_start),
+            end - data_start
+        ));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ mod proto;
 use serde_json::Value as Json;
 
 use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, json_optional, read_optional};
-use super::vocab::{NO_SCORE, PADDING_SCORE, TokenList, TokenType, looks_special, padding_text};
+use super::vocab::{NO_SCORE, PADDING_SCORE, SIZE_KEYS, TokenList, TokenType, looks_special, padding_text};
 use crate::Result;
 use proto::PieceType;
 pub(super) use proto::{Algorithm, Normalizer};
@@ -47,30 +47,45 @@ impl Model {
     }
 }
 
-/// The tokens, as many as the configuration says, else as many as the model has.
-pub(super) fn tokens(files: &VocabFiles, warnings: &mut Vec<String>) -> Result<TokenList> {
-    let Model { pieces, .. } = Model::read(files, FILE)?;
-    // The first key is Gemma 3n's.
-    let n_vocab = files
-        .vocab_size(&["vocab_size_per_layer_input", "vocab_size"])?
-        .filter(|&n| n > 0)
-        .unwrap_or(pieces.len());
+/// Keys of the configured size of a vocabulary. The first one is Gemma 3n's.
+pub(super) const PIECES_SIZE_KEYS: &[&str] = &["vocab_size_per_layer_input", "vocab_size"];
 
-    let n_pieces = pieces.len();
+/// The tokens, as many as the model needs, and how many there are in the directory's files.
+pub(super) fn tokens(files: &VocabFiles, warnings: &mut Vec<String>) -> Result<(TokenList, usize)> {
+    let Model { pieces, .. } = Model::read(files, FILE)?;
+    let n_vocab = wanted(files, PIECES_SIZE_KEYS, pieces.len(), warnings)?;
     let mut slots = Slots::of_pieces(pieces, n_vocab);
-    if n_pieces > n_vocab {
-        warnings.push(format!(
-            "{FILE} has {n_pieces} tokens, the model {n_vocab}; the rest is left out"
-        ));
-    }
     added_tokens(files, &mut slots, warnings)?;
     added_tokens_decoder(files, &mut slots, warnings)?;
-    Ok(slots.list())
+    let own = slots.own;
+    Ok((slots.list(), own))
+}
+
+/// The number of tokens to write. More pieces than that are cut where the configuration agrees with the embeddings,
+/// as the stock converter does.
+fn wanted(files: &VocabFiles, keys: &[&str], pieces: usize, warnings: &mut Vec<String>) -> Result<usize> {
+    let n_vocab = files
+        .vocab_size(keys, pieces)?
+        .filter(|&n| n > 0)
+        .unwrap_or(pieces);
+    if pieces > n_vocab {
+        if files.configured_size(keys)? != Some(n_vocab) {
+            let message = format!("{pieces} tokens, at most {n_vocab} expected");
+            return Err(files.misfit(FILE, keys, pieces, &message));
+        }
+        warnings.push(format!(
+            "the tokens of {FILE} from {n_vocab} on are left out ({})",
+            files.sizes(keys, pieces)
+        ));
+    }
+    Ok(n_vocab)
 }
 
 /// A vocabulary with the added tokens of every file.
 pub(super) struct AllTokens {
     pub(super) tokens: TokenList,
+    /// How many there are in the directory's files.
+    pub(super) own: usize,
     /// Whether a space is put before a text.
     pub(super) add_dummy_prefix: bool,
     /// The id of `<|im_end|>`, where it is an added token.
@@ -87,7 +102,7 @@ pub(super) fn all_tokens(
     let Model {
         pieces, normalizer, ..
     } = Model::read(files, FILE)?;
-    let n_vocab = files.vocab_size(&["vocab_size"])?.unwrap_or(pieces.len());
+    let n_vocab = wanted(files, SIZE_KEYS, pieces.len(), warnings)?;
     let mut slots = Slots::of_pieces(pieces, n_vocab);
     if internlm2 {
         for (text, kind) in slots.texts.iter_mut().zip(&mut slots.types) {
@@ -131,6 +146,7 @@ pub(super) fn all_tokens(
         slots.add(id, text.to_owned(), kind, warnings);
     }
     Ok(AllTokens {
+        own: slots.own,
         tokens: slots.list(),
         add_dummy_prefix: normalizer.add_dummy_prefix,
         end_of_turn,
@@ -147,6 +163,8 @@ pub(super) struct Slots {
     texts: Vec<String>,
     types: Vec<TokenType>,
     scores: Vec<f32>,
+    /// How many tokens there are, those that have no slot included.
+    own: usize,
 }
 
 impl Slots {
@@ -155,12 +173,14 @@ impl Slots {
             texts: (0..n_vocab).map(padding_text).collect(),
             types: vec![TokenType::Unused; n_vocab],
             scores: vec![PADDING_SCORE; n_vocab],
+            own: 0,
         }
     }
 
     /// The pieces of a model, cut or padded to `n_vocab`.
     fn of_pieces(pieces: Vec<proto::Piece>, n_vocab: usize) -> Self {
         let mut slots = Self::new(n_vocab);
+        slots.own = pieces.len();
         for (id, piece) in pieces.into_iter().take(n_vocab).enumerate() {
             slots.texts[id] = piece.text;
             slots.scores[id] = piece.score;
@@ -187,6 +207,7 @@ impl Slots {
     /// Puts an added token at its id; one that is out of range is only reported.
     fn add(&mut self, id: u64, text: String, kind: TokenType, warnings: &mut Vec<String>) {
         let index = usize::try_from(id).unwrap_or(usize::MAX);
+        self.own = self.own.max(index.saturating_add(1));
         if index >= self.texts.len() {
             warnings.push(format!(
                 "added token {id} is outside the vocabulary of {} tokens and is left out",
