@@ -365,3 +365,84 @@ fn hostile_hyperparameters_are_refused() {
         assert!(message.contains(says), "{shown}: {message}");
     }
 }
+
+/// The Llama fixture, with these keys besides and divisors of LongRoPE that are all the same.
+fn llama_with(keys: &[(&str, Value)], divisors: &[(&str, f32)]) -> Model {
+    let source = GgufModel::open(&fixture("llama.gguf")).unwrap();
+    let mut metadata = source.metadata().clone();
+    for (key, value) in keys {
+        metadata.set(*key, value.clone());
+    }
+    let pairs = metadata
+        .get("llama.rope.dimension_count")
+        .and_then(Value::as_u64)
+        .unwrap()
+        / 2;
+    let own = (0..source.len()).map(|i| {
+        let info = source.info(i);
+        (info.name.clone(), info.shape.clone(), info.ty)
+    });
+    let more = divisors.iter().map(|(name, _)| {
+        let name = format!("rope_factors_{name}.weight");
+        (name, vec![pairs], gguf::TensorType::F32)
+    });
+    let plan = FilePlan::new(metadata, own.chain(more)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    let writer = Writer::create(&path, &plan).unwrap();
+    for i in 0..source.len() {
+        let bytes = source.bytes(i, 0..source.info(i).size_bytes()).unwrap();
+        writer.write_at(i, 0, &bytes).unwrap();
+    }
+    for (i, (_, divisor)) in divisors.iter().enumerate() {
+        let bytes = divisor.to_le_bytes().repeat(pairs as usize);
+        writer.write_at(source.len() + i, 0, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    Model::load(&path).unwrap()
+}
+
+fn logits_of(model: &Model) -> Vec<f32> {
+    let tokens = tokens();
+    model.forward(&[&tokens], 0..tokens.len(), None).unwrap().data
+}
+
+#[test]
+fn longrope_without_an_original_context_turns_at_the_trained_one() {
+    let plain = logits_of(&llama_with(&[], &[]));
+    let halved = logits_of(&llama_with(
+        &[("llama.rope.scaling.factor", Value::F32(2.0))],
+        &[],
+    ));
+    assert!(distance(&plain, &halved) > 1e-3);
+    let divisors = [("long", 2.0), ("short", 1.0)];
+    // 24 tokens: within 64, beyond 16. A divisor of two is a linear scaling of two.
+    for (context, expected) in [(64, &plain), (24, &plain), (16, &halved)] {
+        let model = llama_with(&[("llama.context_length", Value::U32(context))], &divisors);
+        assert!(distance(&logits_of(&model), expected) < 1e-6, "{context}");
+    }
+    let keys = [
+        ("llama.context_length", Value::U32(64)),
+        ("llama.rope.scaling.original_context_length", Value::U32(16)),
+    ];
+    assert!(distance(&logits_of(&llama_with(&keys, &divisors)), &halved) < 1e-6);
+}
+
+#[test]
+fn the_ramp_of_yarn_is_read_where_stock_reads_it() {
+    let yarn = |more: &[(&str, Value)]| {
+        let keys = [
+            ("llama.rope.scaling.type", Value::from("yarn")),
+            ("llama.rope.scaling.factor", Value::F32(4.0)),
+            ("llama.rope.scaling.original_context_length", Value::U32(16)),
+        ];
+        logits_of(&llama_with(&[&keys, more].concat(), &[]))
+    };
+    // Stock reads these of mistral3 and of no model that is a llama.
+    let ramp = [
+        ("llama.rope.scaling.yarn_beta_fast", Value::F32(2.0)),
+        ("llama.rope.scaling.yarn_beta_slow", Value::F32(0.5)),
+        ("llama.rope.scaling.yarn_ext_factor", Value::F32(0.5)),
+    ];
+    assert_eq!(yarn(&ramp), yarn(&[]));
+}

@@ -56,6 +56,7 @@ mod qwen3_5;
 mod qwen3next;
 mod qwen3vl;
 mod rope;
+mod rope_notes;
 mod rows;
 mod rwkv;
 mod seed_oss;
@@ -72,6 +73,7 @@ pub(crate) use hooks::Hooks;
 pub(crate) use hparams::{Hparams, Keys};
 pub(crate) use names::{Match, Rearrange, RowFactors, Rule, Transform, block_of, ignored, resolve};
 pub(crate) use rope::llama3_frequency_factors;
+pub(crate) use rope_notes::{contradiction as rope_contradiction, dropped as rope_dropped};
 pub(crate) use rows::{Rows, Strided};
 pub(crate) use view::{View, Walk};
 

@@ -47,12 +47,17 @@ pub(crate) struct TextPart {
     pub(crate) whole: Option<Map<String, Value>>,
 }
 
+/// The text model's configuration as it is inside that of the whole.
+pub(crate) fn inner_text(config: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    TEXT_KEYS.iter().find_map(|key| config.get(*key)?.as_object())
+}
+
 /// The text model's configuration, completed where it is inside another.
 pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
     let text_type = TEXT_TYPES
         .iter()
         .find(|(name, _)| Some(*name) == class_of(&config));
-    let inner = TEXT_KEYS.iter().find_map(|key| config.get(*key)?.as_object());
+    let inner = inner_text(&config);
     let mut text = match (inner, text_type) {
         (Some(text), _) => text.clone(),
         // Older directories have the text model's keys beside the encoder's configuration.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::rope_notes::KINDS;
 use super::{Generated, Hparams, Keys};
 use crate::Result;
 
@@ -93,7 +94,11 @@ pub(super) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
             .map(|v| hp.to_f32(key, v))
             .transpose()
     };
-    let kind = rope.get("rope_type").and_then(Value::as_str).unwrap_or("default");
+    let kind = match rope.get("rope_type") {
+        None | Some(Value::Null) => "default",
+        Some(Value::String(kind)) => kind,
+        Some(other) => return Err(hp.error(format!("rope_type is {other}, a name expected"))),
+    };
     let factor = number("factor")?;
     match (kind, factor) {
         ("linear", Some(factor)) => {
@@ -117,9 +122,13 @@ pub(super) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
             keys.set_some("rope.scaling.yarn_beta_slow", number("beta_slow")?);
         }
         ("su" | "longrope", _) => keys.set("rope.scaling.type", "longrope"),
-        ("default" | "dynamic" | "mrope", _) => {}
-        (kind, _) if kind.eq_ignore_ascii_case("llama3") => {}
-        (kind, _) => tracing::warn!("RoPE type {kind} has no key in GGUF; the model is converted without it"),
+        (kind, _) if KINDS.contains(&kind) || kind.eq_ignore_ascii_case("llama3") => {}
+        (kind, _) => {
+            return Err(hp.error(format!(
+                "rope_type is {kind:?}, one of {} expected",
+                KINDS.join(", ")
+            )));
+        }
     }
     if let Some(sections) = rope.get("mrope_section").and_then(Value::as_array) {
         let section = |i: usize| sections.get(i).map_or(Ok(0), |v| hp.to_u32("mrope_section", v));

@@ -336,38 +336,28 @@ pub(crate) fn rope_settings(
             if original == 0 {
                 return Err(loader.error("rope scaling yarn needs original_context_length or context_length"));
             }
-            let beta_fast = keys
-                .optional_positive("rope.scaling.yarn_beta_fast")?
-                .unwrap_or(32.0);
-            let beta_slow = keys
-                .optional_positive("rope.scaling.yarn_beta_slow")?
-                .unwrap_or(1.0);
-            let ext_factor = keys
-                .optional_float("rope.scaling.yarn_ext_factor")?
-                .unwrap_or(1.0);
-            if ext_factor != 0.0 {
-                // The rotation's length grows with the logarithm of the factor; with `yarn_log_multiplier`
-                // the attention scores carry a part of that growth instead.
-                let grown = |by: f64| {
-                    if factor <= 1.0 {
-                        1.0
-                    } else {
-                        0.1 * by * factor.ln() + 1.0
-                    }
-                };
-                let log = f64::from(
-                    keys.optional_float("rope.scaling.yarn_log_multiplier")?
-                        .unwrap_or(0.0),
-                );
-                magnitude *= if log != 0.0 {
-                    grown(1.0) / grown(log)
-                } else {
-                    grown(1.0)
-                };
-            }
-            (ext_factor != 0.0).then_some(Yarn {
+            // Stock reads the ramp of few architectures, and of the others has this one.
+            let ramp = |suffix: &str, usual: f32| -> Result<f32> {
+                match READ_RAMP.contains(&keys.architecture()) {
+                    true => Ok(keys.optional_positive(suffix)?.unwrap_or(usual)),
+                    false => Ok(usual),
+                }
+            };
+            let beta_fast = ramp("rope.scaling.yarn_beta_fast", 32.0)?;
+            let beta_slow = ramp("rope.scaling.yarn_beta_slow", 1.0)?;
+            // The rotation's length grows with the logarithm of the factor; with `yarn_log_multiplier` the
+            // attention scores carry a part of that growth instead.
+            let grown = |by: f64| match factor <= 1.0 {
+                true => 1.0,
+                false => 0.1 * by * factor.ln() + 1.0,
+            };
+            let log = keys.optional_float("rope.scaling.yarn_log_multiplier")?;
+            magnitude *= match f64::from(log.unwrap_or(0.0)) {
+                0.0 => grown(1.0),
+                log => grown(1.0) / grown(log),
+            };
+            Some(Yarn {
                 original_context: original as f64,
-                ext_factor: f64::from(ext_factor),
                 beta_fast: f64::from(beta_fast),
                 beta_slow: f64::from(beta_slow),
             })
@@ -390,6 +380,9 @@ pub(crate) fn rope_settings(
     })
 }
 
+/// Architectures whose ramp between turned and scaled frequencies the file may set.
+const READ_RAMP: [&str; 1] = ["mistral3"];
+
 /// Divisors of the frequencies of each pair, where the file has them.
 fn divisors(loader: &Loader<'_>, name: &str, hyper: &Hyperparameters) -> Result<Option<Vec<f32>>> {
     let divisors = loader.optional_vector(name, hyper.rotated / 2)?;
@@ -408,7 +401,14 @@ pub(crate) fn rope(loader: &Loader<'_>, hyper: &Hyperparameters, style: RopeStyl
     let (Some(long), Some(short)) = (long, short) else {
         return Ok(Arc::new(Rope::new(&settings)));
     };
-    let original = loader.keys.count("rope.scaling.original_context_length")?;
+    // Stock takes the trained context where the file does not say.
+    let original = match loader
+        .keys
+        .optional_count("rope.scaling.original_context_length")?
+    {
+        Some(original) => original,
+        None => loader.keys.count("context_length")?,
+    };
     settings.divisors = Some(long);
     let long = Rope::new(&settings);
     settings.divisors = Some(short);

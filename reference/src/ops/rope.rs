@@ -21,8 +21,6 @@ pub(crate) enum RopeStyle {
 pub(crate) struct Yarn {
     /// The context length of the original training.
     pub(crate) original_context: f64,
-    /// Strength of the mix, 1 unless the file says otherwise.
-    pub(crate) ext_factor: f64,
     pub(crate) beta_fast: f64,
     pub(crate) beta_slow: f64,
 }
@@ -75,7 +73,7 @@ impl Rope {
             };
             let low = correction(yarn.beta_fast).floor().max(0.0);
             let high = correction(yarn.beta_slow).ceil().min(dims - 1.0);
-            (low, high, yarn.ext_factor)
+            (low, high)
         });
         let frequencies = (0..pairs)
             .map(|i| {
@@ -83,9 +81,9 @@ impl Rope {
                 let extrapolated = settings.base.powf(-2.0 * i as f64 / dims) / divisor;
                 let interpolated = settings.frequency_scale * extrapolated;
                 match ramp {
-                    Some((low, high, strength)) => {
+                    Some((low, high)) => {
                         let at = ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
-                        let mix = (1.0 - at) * strength;
+                        let mix = 1.0 - at;
                         interpolated * (1.0 - mix) + extrapolated * mix
                     }
                     None => interpolated,
@@ -269,7 +267,6 @@ mod tests {
         yarn.frequency_scale = 0.25;
         yarn.yarn = Some(Yarn {
             original_context: 4096.0,
-            ext_factor: 1.0,
             beta_fast: 32.0,
             beta_slow: 1.0,
         });

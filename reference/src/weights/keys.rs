@@ -40,6 +40,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The architecture, as the file names it.
+    pub(crate) fn architecture(&self) -> &str {
+        self.metadata.architecture()
+    }
+
     /// An error about this model.
     pub(crate) fn error(&self, message: impl Into<String>) -> Error {
         Error::Model {

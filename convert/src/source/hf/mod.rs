@@ -89,6 +89,7 @@ impl HfSource {
         }
         let config_of_model = crate::json::read_object(&config_path)?;
         let quantization = QuantConfig::find(dir, &config_of_model)?;
+        let given = config_of_model.clone();
         let (architecture, class, config, whole);
         if options.mmproj {
             (architecture, class) = encoders::find(&config_path, &config_of_model)?;
@@ -100,6 +101,8 @@ impl HfSource {
         }
         let is_part = whole.is_some();
         let (architecture, mut hparams) = architecture.hyperparameters_of(&config_path, config)?;
+
+        let contradiction = arch::rope_contradiction(&given, &hparams);
 
         let mut parts = match Parts::open(dir, options.headers_suffice) {
             // A vocabulary needs no weights, though their type is noted when they are there.
@@ -170,6 +173,11 @@ impl HfSource {
             if vocabulary.resized && metadata.get(&size).is_some() {
                 metadata.set_in_place(size, vocabulary.n_vocab as u32);
             }
+        }
+        if !options.vocab_only && !options.mmproj {
+            let has = |name: &str| tensors.iter().any(|t| t.name == name);
+            warnings.extend(contradiction);
+            warnings.extend(arch::rope_dropped(&hparams, architecture, &metadata, &has));
         }
         warnings.extend(describe_left_out(&left_out, is_part, options.mmproj));
         Ok(Self {
