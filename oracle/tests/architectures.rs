@@ -119,6 +119,18 @@ fn check(path: &Path) -> Result<(), String> {
         return Err("the converted image encoder is not the stock converter's".to_owned());
     }
     let (source, digest) = convert(&dir, &out, false)?;
+    // Whatever these configurations say is what the graphs compute.
+    let known = [
+        "only the text model is converted",
+        "tensors that no GGUF file holds",
+        "out of range and is left out",
+        "outside the vocabulary",
+        "not part of a GGUF file: 1_Pooling",
+    ];
+    let said = |w: &&String| !known.iter().any(|k| w.contains(k));
+    if let Some(warning) = source.warnings().iter().find(said) {
+        return Err(format!("warning: {warning}"));
+    }
     if digest != fixture["sha256"].as_str().unwrap() {
         return Err("the converted file is not the stock converter's".to_owned());
     }
@@ -155,6 +167,109 @@ fn check(path: &Path) -> Result<(), String> {
         far if far.is_nan() || far > 1e-3 => Err(format!("the logits are {far:.1e} from the expected ones")),
         _ => Ok(()),
     }
+}
+
+/// A folder of sentence-transformers with a dense module.
+fn dense(dir: &Path, folder: &str, seed: u64, (inputs, outputs): (u64, u64)) {
+    let dir = dir.join(folder);
+    std::fs::create_dir(&dir).unwrap();
+    let config = json!({"in_features": inputs, "out_features": outputs, "bias": false,
+        "activation_function": "torch.nn.modules.linear.Identity"});
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+    let bytes = 4 * inputs * outputs;
+    let header =
+        json!({"linear.weight": {"dtype": "F32", "shape": [outputs, inputs], "data_offsets": [0, bytes]}});
+    let header = header.to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    file.extend((0..inputs * outputs).flat_map(|at| weight(seed, at).to_le_bytes()));
+    std::fs::write(dir.join("model.safetensors"), file).unwrap();
+}
+
+/// A fixture's directory with a pooling and two dense modules.
+fn with_dense_modules(name: &str) -> tempfile::TempDir {
+    let path = fixtures().join("architectures").join(format!("{name}.json"));
+    let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("model");
+    std::fs::create_dir(&dir).unwrap();
+    make(&fixture, &dir);
+    let module = |kind: &str, path: &str| json!({"type": format!("sentence_transformers.models.{kind}"), "path": path});
+    let modules = json!([
+        module("Transformer", ""),
+        module("Pooling", "1_Pooling"),
+        module("Dense", "2_Dense"),
+        module("Dense", "3_Dense"),
+        module("Normalize", "4_Normalize")
+    ]);
+    std::fs::write(dir.join("modules.json"), modules.to_string()).unwrap();
+    let pooling = dir.join("1_Pooling");
+    std::fs::create_dir_all(&pooling).unwrap();
+    std::fs::write(
+        pooling.join("config.json"),
+        json!({"pooling_mode_mean_tokens": true}).to_string(),
+    )
+    .unwrap();
+    let width = fixture["config"]["hidden_size"].as_u64().unwrap();
+    dense(&dir, "2_Dense", 301, (width, 96));
+    dense(&dir, "3_Dense", 302, (96, width));
+    temporary
+}
+
+/// What the stock converter (convert_hf_to_gguf.py --outtype f32 --sentence-transformers-dense-modules) makes of the
+/// directory, which stays as QUANTSMITH_KEEP/model where that is set.
+const STOCK_WITH_DENSE_MODULES: &str = "819552506f732f4d8dbfce7a57792b01210d74ce78ac0a8d857442df7ae1cede";
+
+#[test]
+fn dense_modules_of_sentence_transformers_are_the_stock_converters() {
+    let open = |dir: &tempfile::TempDir, wanted: bool| {
+        let options = HfOptions {
+            outtype: OutType::F32,
+            sentence_modules: wanted,
+            ..HfOptions::default()
+        };
+        HfSource::open(&dir.path().join("model"), &options).map_err(|e| e.to_string())
+    };
+    let dir = with_dense_modules("gemma-embedding");
+    let source = open(&dir, true).unwrap();
+    assert_eq!(source.tensors()[0].name, "dense_2.weight");
+    let said = |source: &HfSource, words: &str| source.warnings().iter().any(|w| w.contains(words));
+    assert!(
+        said(&source, "4_Normalize (Normalize)") && !said(&source, "2_Dense"),
+        "{:?}",
+        source.warnings()
+    );
+    let out = dir.path().join("out.gguf");
+    let plan = OutputPlan::unquantized(&out, &source, Vec::new()).unwrap();
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).unwrap();
+    let digest = Sha256::digest(std::fs::read(&out).unwrap());
+    let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    // The graph has a place for both.
+    Model::load(&out).unwrap();
+    std::fs::remove_file(out).unwrap();
+
+    let without = open(&dir, false).unwrap();
+    assert!(
+        said(&without, "2_Dense (Dense), 3_Dense (Dense) not converted"),
+        "{:?}",
+        without.warnings()
+    );
+    assert_eq!(without.tensors().len() + 2, source.tensors().len());
+    if let Some(keep) = std::env::var_os("QUANTSMITH_KEEP") {
+        std::fs::rename(dir.keep(), keep).unwrap();
+    }
+
+    let bert = with_dense_modules("bert");
+    let refused = open(&bert, true).unwrap_err();
+    assert!(
+        refused.contains("2_Dense") && refused.contains("bert"),
+        "{refused}"
+    );
+    assert!(said(
+        &open(&bert, false).unwrap(),
+        "2_Dense (Dense), 3_Dense (Dense) not converted"
+    ));
+    assert_eq!(digest, STOCK_WITH_DENSE_MODULES);
 }
 
 /// What `py/architectures.py` printed last, of all its cases.

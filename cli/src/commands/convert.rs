@@ -47,6 +47,14 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "vocab_only")]
     mmproj: bool,
 
+    /// Convert the dense modules of sentence-transformers (2_Dense, 3_Dense) too
+    #[arg(long, conflicts_with_all = ["vocab_only", "mmproj"])]
+    sentence_transformers_dense_modules: bool,
+
+    /// List every tensor that is left out
+    #[arg(long)]
+    verbose: bool,
+
     /// The model's name, instead of what its directory and card suggest
     #[arg(long, value_name = "NAME")]
     model_name: Option<String>,
@@ -173,10 +181,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             vocab_only: args.vocab_only,
             headers_suffice: args.dry_run,
             mmproj: args.mmproj,
+            sentence_modules: args.sentence_transformers_dense_modules,
         },
     )?;
     for warning in source.warnings() {
         eprintln!("warning: {warning}");
+    }
+    if args.verbose {
+        for tensor in source.left_out() {
+            eprintln!("left out: {tensor}");
+        }
     }
     let pipeline = PipelineOptions {
         threads: args.threads,

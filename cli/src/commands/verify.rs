@@ -203,6 +203,7 @@ fn compare(path: &Path, source: &Path, importance: &ImportanceArgs) -> anyhow::R
             outtype: OutType::Lossless,
             // The file says what its tokenizer is; weights do not depend on it.
             pre_tokenizer: model.metadata().get_str("tokenizer.ggml.pre").map(str::to_owned),
+            sentence_modules: model.tensors().any(|t| t.info.name.starts_with("dense_")),
             ..HfOptions::default()
         };
         Box::new(HfSource::open(source, &options)?)

@@ -86,6 +86,16 @@ pub(super) fn text_model(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Modes of sentence-transformers' pooling, and llama.cpp's numbers of those that it has.
+const POOLING: [(&str, Option<u32>); 6] = [
+    ("pooling_mode_mean_tokens", Some(1)),
+    ("pooling_mode_cls_token", Some(2)),
+    ("pooling_mode_lasttoken", Some(3)),
+    ("pooling_mode_max_tokens", None),
+    ("pooling_mode_mean_sqrt_len_tokens", None),
+    ("pooling_mode_weightedmean_tokens", None),
+];
+
 /// `{arch}.pooling_type` of an embedding model, from the sentence-transformers files beside it.
 pub(super) fn pooling(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let modules = keys.dir.join("modules.json");
@@ -111,20 +121,35 @@ pub(super) fn pooling(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     }
     let pooling = crate::json::read(&keys.dir.join(folder).join("config.json"))?;
     let on = |key: &str| pooling[key].as_bool() == Some(true);
-    let mode = pooling["pooling_mode"].as_str().unwrap_or("");
-    let id: u32 = if on("pooling_mode_mean_tokens") {
-        1
-    } else if on("pooling_mode_cls_token") {
-        2
-    } else if on("pooling_mode_lasttoken") {
-        3
-    } else {
-        match mode {
-            "mean" => 1,
-            "cls" => 2,
-            "lasttoken" => 3,
-            _ => return Err(hp.error("only mean, cls and last-token pooling are supported".to_owned())),
-        }
+    let modes: Vec<&str> = POOLING
+        .iter()
+        .map(|(mode, _)| *mode)
+        .filter(|mode| on(mode))
+        .collect();
+    let mode = match modes[..] {
+        [] => pooling["pooling_mode"].as_str().unwrap_or(""),
+        [mode] => mode,
+        // Several are concatenated.
+        _ => "",
+    };
+    let known = POOLING.iter().find(|(key, _)| {
+        *key == mode
+            || key.strip_prefix("pooling_mode_").is_some_and(|k| {
+                k.strip_suffix("_tokens")
+                    .or(k.strip_suffix("_token"))
+                    .unwrap_or(k)
+                    == mode
+            })
+    });
+    let Some(id) = known.and_then(|(_, id)| *id) else {
+        let found = if modes.is_empty() {
+            mode.to_owned()
+        } else {
+            modes.join(", ")
+        };
+        return Err(hp.error(format!(
+            "modules.json: pooling by {found:?} is not supported; one of mean, cls and last-token pooling is"
+        )));
     };
     keys.set("pooling_type", id);
     Ok(())

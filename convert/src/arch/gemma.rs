@@ -1,7 +1,7 @@
 //! Gemma, Gemma 2, Gemma 3 (text) and EmbeddingGemma.
 
 use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, bare_class, class, common};
+use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, bare_class, class, common};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 use serde_json::Value;
@@ -42,17 +42,28 @@ pub(super) static GEMMA3: Architecture = Architecture {
     ..PLAIN
 };
 
-/// EmbeddingGemma, without the layers that sentence-transformers puts behind it.
+/// EmbeddingGemma; the layers that sentence-transformers puts behind it only where they are asked for.
 pub(super) static GEMMA_EMBEDDING: Architecture = Architecture {
     gguf: "gemma-embedding",
     classes: &[bare_class("Gemma3TextModel")],
     hyperparameters: |hp, keys| {
         gemma3_keys(hp, keys)?;
         keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
+        for module in keys.dense {
+            keys.set(&format!("{}_feat_in", module.gguf), module.inputs);
+            keys.set(&format!("{}_feat_out", module.gguf), module.outputs);
+        }
         common::pooling(hp, keys)
+    },
+    rules: &[DENSE, GEMMA3_OWN, GEMMA2_RULES],
+    hooks: Hooks {
+        dense_modules: &[("2_Dense", "dense_2"), ("3_Dense", "dense_3")],
+        ..Hooks::NONE
     },
     ..GEMMA3
 };
+
+const DENSE: &[Rule] = &[copy("model.dense_2", "dense_2"), copy("model.dense_3", "dense_3")];
 
 const GEMMA3_OWN: &[Rule] = &[
     rule("model.embed_tokens", "token_embd", Transform::Rows(known_tokens)),

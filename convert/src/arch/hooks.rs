@@ -28,6 +28,17 @@ pub(crate) struct Hooks {
     /// The weights, by the last part of their GGUF name, that llama.cpp's graph multiplies by without looking for an
     /// adapter.
     pub(crate) unadapted: &'static [&'static str],
+    /// Dense modules of sentence-transformers that the graph has a place for: (folder, GGUF name).
+    pub(crate) dense_modules: &'static [(&'static str, &'static str)],
+}
+
+/// A dense module of sentence-transformers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DenseModule {
+    pub(crate) folder: &'static str,
+    pub(crate) gguf: &'static str,
+    pub(crate) inputs: u32,
+    pub(crate) outputs: u32,
 }
 
 impl Hooks {
@@ -40,6 +51,7 @@ impl Hooks {
         force: |_, _, _| None,
         all_matrices: false,
         unadapted: &[],
+        dense_modules: &[],
     };
 
     /// Whether adapters have no effect on this tensor.

@@ -234,6 +234,8 @@ pub(crate) struct Keys<'a> {
     pub(crate) file_type: u32,
     /// The model directory, for the few keys that come from other files.
     pub(crate) dir: &'a Path,
+    /// The dense modules that are converted too.
+    pub(crate) dense: &'a [super::DenseModule],
     /// Reads a tensor of the checkpoint that holds one number; `None` where there is no such tensor.
     pub(crate) number: &'a dyn Fn(&str) -> Result<Option<f32>>,
 }

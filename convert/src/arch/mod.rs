@@ -69,9 +69,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-pub(crate) use hooks::Hooks;
+pub(crate) use hooks::{DenseModule, Hooks};
 pub(crate) use hparams::{Hparams, Keys};
-pub(crate) use names::{Match, Rearrange, RowFactors, Rule, Transform, block_of, ignored, resolve};
+pub(crate) use names::{Match, Rearrange, RowFactors, Rule, Transform, block_of, harmless, ignored, resolve};
 pub(crate) use rope::llama3_frequency_factors;
 pub(crate) use rope_notes::{contradiction as rope_contradiction, dropped as rope_dropped};
 pub(crate) use rows::{Rows, Strided};

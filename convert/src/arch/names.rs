@@ -157,6 +157,27 @@ pub(crate) fn ignored(name: &str) -> bool {
     IGNORED_SUFFIXES.iter().any(|s| name.ends_with(s))
 }
 
+/// What the names of buffers end with that every loader makes by itself, and of numbers that become keys.
+const HARMLESS: [&str; 12] = [
+    "attention.masked_bias",
+    "attention.bias",
+    "attn.masked_bias",
+    "attn.bias",
+    "rotary_emb.inv_freq",
+    "rotary_pos_emb.inv_freq",
+    "position_ids",
+    "num_batches_tracked",
+    "mlp.act_fn.alpha_n",
+    "mlp.act_fn.alpha_p",
+    "mlp.act_fn.beta",
+    "mlp.act_fn.eps",
+];
+
+/// Whether nothing is lost with a tensor that is left out.
+pub(crate) fn harmless(name: &str) -> bool {
+    HARMLESS.iter().any(|s| name.ends_with(s))
+}
+
 /// All rules that a tensor name matches, of the first of the tables that has any: none when the name is
 /// unknown, several when the tensor is split.
 pub(crate) fn resolve(tables: &[&'static [Rule]], name: &str) -> Vec<Match> {

@@ -254,6 +254,7 @@ mod tests {
             metadata: &mut metadata,
             file_type: 0,
             dir: Path::new(""),
+            dense: &[],
             number: &|_| Ok(None),
         };
         rope::write_keys(&hp, &mut keys)?;

@@ -170,7 +170,9 @@ mod tests {
         assert_eq!(template, Some("new".into()));
         assert_eq!(
             warnings,
-            ["the chat template of chat_template.jinja is used, and another one of tokenizer_config.json is not"]
+            [
+                "the chat template of chat_template.jinja is used, and another one of tokenizer_config.json is not"
+            ]
         );
         let (template, warnings) = found(&[CONFIG, (JSON, r#"{"chat_template": "new"}"#)]);
         assert_eq!((template, warnings.len()), (Some("new".into()), 1));
@@ -192,7 +194,10 @@ mod tests {
             let mut metadata = Metadata::new();
             write(&mut metadata, &found(files).0.unwrap());
             let names = metadata.get("tokenizer.chat_templates").cloned();
-            (names, metadata.get_str("tokenizer.chat_template").map(str::to_owned))
+            (
+                names,
+                metadata.get_str("tokenizer.chat_template").map(str::to_owned),
+            )
         };
         let names = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
@@ -208,6 +213,9 @@ mod tests {
         assert_eq!(written(&folder), (names(&["rag", "tool_use"]), Some("d".into())));
         assert_eq!(written(&folder[1..]), (names(&["rag", "tool_use"]), None));
         let (_, warnings) = found(&[list[0], (JINJA, "d")]);
-        assert!(warnings[0].ends_with("not, with its named ones (tool_use, rag)"), "{warnings:?}");
+        assert!(
+            warnings[0].ends_with("not, with its named ones (tool_use, rag)"),
+            "{warnings:?}"
+        );
     }
 }

@@ -11,14 +11,15 @@ mod parts;
 mod pytorch;
 mod quantized;
 mod safetensors;
+mod sentence;
 mod tensor_file;
+mod unused;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use gguf::{Metadata, TensorType};
-use indexmap::IndexMap;
 use serde_json::Value;
 
 pub use self::adapter::{AdapterOptions, AdapterSource};
@@ -27,6 +28,7 @@ use self::element::Element;
 pub use self::outtype::OutType;
 use self::parts::Parts;
 use self::quantized::QuantConfig;
+use self::sentence::Modules;
 use super::{Source, SourceTensor};
 use crate::arch::{self, Keys, encoders, multimodal};
 use crate::metadata::{General, ParameterCount};
@@ -53,6 +55,8 @@ pub struct HfOptions {
     pub headers_suffice: bool,
     /// Convert the image encoder and its projector instead of the text model.
     pub mmproj: bool,
+    /// Convert the dense modules of sentence-transformers too.
+    pub sentence_modules: bool,
 }
 
 /// A model directory, with headers read and nothing else.
@@ -69,6 +73,7 @@ pub struct HfSource {
     blocks: Option<TensorType>,
     vocab_only: bool,
     warnings: Vec<String>,
+    left_out: Vec<String>,
     mmproj: bool,
 }
 
@@ -125,6 +130,9 @@ impl HfSource {
             OutType::Lossless => options.outtype.decide(matrix_types(&parts).into_iter()),
             _ => stored_type,
         };
+        let wanted = options.sentence_modules && !options.vocab_only && !options.mmproj;
+        let modules = Modules::read(dir, architecture, wanted)?;
+        modules.add_to(&mut parts, dir, options.headers_suffice)?;
         let blocks = parts.tensors.values().find_map(|&at| parts.entry(at).blocks);
         let (tensors, contents, left_out) = if options.vocab_only {
             (Vec::new(), Vec::new(), Vec::new())
@@ -151,6 +159,7 @@ impl HfSource {
             metadata: &mut metadata,
             file_type: outtype::file_type(ty, blocks),
             dir,
+            dense: &modules.dense,
         };
         (architecture.early)(&hparams, &mut keys)?;
         let kind = if options.mmproj { "mmproj" } else { "model" };
@@ -177,9 +186,14 @@ impl HfSource {
         if !options.vocab_only && !options.mmproj {
             let has = |name: &str| tensors.iter().any(|t| t.name == name);
             warnings.extend(contradiction);
+            let pooling = format!("{}.pooling_type", architecture.gguf);
+            warnings.extend(modules.warnings(metadata.get(&pooling).is_some()));
             warnings.extend(arch::rope_dropped(&hparams, architecture, &metadata, &has));
         }
-        warnings.extend(describe_left_out(&left_out, is_part, options.mmproj));
+        warnings.extend(unused::tensors(&left_out, is_part, options.mmproj));
+        if !options.vocab_only {
+            warnings.extend(unused::files(dir, &parts));
+        }
         Ok(Self {
             dir: dir.to_path_buf(),
             parts,
@@ -191,6 +205,7 @@ impl HfSource {
             blocks,
             vocab_only: options.vocab_only,
             warnings,
+            left_out,
             mmproj: options.mmproj,
         })
     }
@@ -198,6 +213,11 @@ impl HfSource {
     /// What the user should know about the directory.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The tensors of the directory that are in no output, each by its name.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// The type of the matrices, as decided from [`HfOptions::outtype`].
@@ -218,36 +238,6 @@ impl HfSource {
         self.general
             .file_name((!self.vocab_only).then_some(encoding.as_str()))
     }
-}
-
-/// What to say of the tensors that are in no output: those of other parts by module, the others by name.
-fn describe_left_out(left_out: &[String], is_part: bool, is_encoder: bool) -> Vec<String> {
-    let other = |name: &str| is_encoder || (is_part && multimodal::text_name(name).is_none());
-    let (parts, single): (Vec<&String>, Vec<&String>) = left_out.iter().partition(|name| other(name));
-    let mut modules: IndexMap<&str, usize> = IndexMap::new();
-    for name in parts {
-        *modules.entry(multimodal::module_of(name)).or_default() += 1;
-    }
-    let mut messages = Vec::new();
-    if !modules.is_empty() {
-        let modules: Vec<String> = modules
-            .iter()
-            .map(|(name, n)| format!("{name} ({n} tensors)"))
-            .collect();
-        let what = match is_encoder {
-            true => "only the image encoder and its projector are converted",
-            false => "only the text model is converted (--mmproj converts an image encoder)",
-        };
-        messages.push(format!("{what}; left out: {}", modules.join(", ")));
-    }
-    if !single.is_empty() {
-        let names: Vec<&str> = single.iter().map(|name| name.as_str()).collect();
-        messages.push(format!(
-            "tensors that no GGUF file holds are left out: {}",
-            names.join(", ")
-        ));
-    }
-    messages
 }
 
 /// The types that hold the matrices of a checkpoint as they are.
