@@ -44,6 +44,8 @@ pub struct QuantizeOptions {
     pub keep_split: bool,
     /// Metadata keys to set, in this order.
     pub kv_overrides: Vec<KvOverride>,
+    /// Let `kv_overrides` change the type of a key, and take numbers out of range as llama-quantize does.
+    pub force_overrides: bool,
     /// What becomes of tensors whose type needs importance that a given matrix does not have.
     pub missing_importance: MissingImportance,
     /// Cut the output into shards; not together with `keep_split`.
@@ -59,6 +61,7 @@ impl QuantizeOptions {
             prune_layers: Vec::new(),
             keep_split: false,
             kv_overrides: Vec::new(),
+            force_overrides: false,
             missing_importance: MissingImportance::Error,
             shards: None,
         }

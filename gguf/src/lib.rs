@@ -23,6 +23,7 @@ mod file;
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;
+pub mod keys;
 pub mod limits;
 mod map;
 mod model;

@@ -294,6 +294,8 @@ fn every_option() {
                         key: key.to_owned(),
                         value,
                     };
+                    // Without it, the negative number is refused.
+                    o.force_overrides = true;
                     o.kv_overrides = vec![
                         set("a.int", Value::I64(-5)),
                         set("a.float", Value::F64(0.1)),

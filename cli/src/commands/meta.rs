@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use gguf::edit::{Edited, recover, set_metadata};
 use gguf::{Array, Backing, GgufModel, Metadata, OpenOptions, Value, ValueType};
+use reference::requirements::{self, Completeness};
 use serde_json::Value as Json;
 
 use super::inspect::{shown_key, shown_value, value_json};
@@ -84,6 +85,23 @@ struct Destination {
     /// Write a new file and leave this one as it is
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Also change the type of a key, store numbers that are not finite, delete keys that the model needs
+    #[arg(long)]
+    force: bool,
+}
+
+impl Destination {
+    /// Refuses a change that readers may not take, unless it is forced.
+    fn allow(&self, path: &Path, objection: Option<String>) -> anyhow::Result<()> {
+        match objection {
+            Some(objection) if !self.force => bail!(
+                "{}: {objection}; --force does it all the same, though programs may refuse the file",
+                path.display()
+            ),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Runs the command.
@@ -99,19 +117,31 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let mut metadata = edited(&file)?;
             for text in &values {
                 let (key, value) = parse(text, &metadata).with_context(|| format!("{text:?}"))?;
+                to.allow(&file, objection(&key, metadata.get(&key), &value))?;
                 metadata.set_in_place(key, value);
             }
             if let Some(path) = chat_template {
-                metadata.set_in_place(CHAT_TEMPLATE, read_text(&path)?);
+                let value = Value::from(read_text(&path)?);
+                to.allow(
+                    &file,
+                    objection(CHAT_TEMPLATE, metadata.get(CHAT_TEMPLATE), &value),
+                )?;
+                metadata.set_in_place(CHAT_TEMPLATE, value);
             }
             write(&file, metadata, &to)
         }
         Action::Delete { file, keys, to } => {
-            let mut metadata = edited(&file)?;
+            let model = edited_model(&file)?;
+            let mut metadata = model.metadata().clone();
             for key in &keys {
                 if metadata.remove(key).is_none() {
                     bail!("{}: no key {key:?}", file.display());
                 }
+            }
+            for key in &keys {
+                let objection =
+                    is_needed(&model, &metadata, key).then(|| format!("key '{key}': the model needs it"));
+                to.allow(&file, objection)?;
             }
             write(&file, metadata, &to)
         }
@@ -123,6 +153,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 let wanted = |k: &str| prefix.map_or(k == key, |p| k.starts_with(p));
                 let mut found = false;
                 for (key, value) in source.iter().filter(|(k, _)| wanted(k)) {
+                    to.allow(&file, objection(key, metadata.get(key), value))?;
                     metadata.set_in_place(key, value.clone());
                     found = true;
                 }
@@ -142,20 +173,59 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Metadata> {
+/// Why a key should not get a value: another type than readers expect, or a number that is not finite.
+fn objection(key: &str, old: Option<&Value>, new: &Value) -> Option<String> {
+    let finite = match new {
+        Value::F32(x) => x.is_finite(),
+        Value::F64(x) => x.is_finite(),
+        Value::Array(Array::F32(xs)) => xs.iter().all(|x| x.is_finite()),
+        Value::Array(Array::F64(xs)) => xs.iter().all(|x| x.is_finite()),
+        _ => true,
+    };
+    if !finite {
+        return Some(format!(
+            "key '{key}': expected a finite number in the range of its type, found {}",
+            shown_value(new)
+        ));
+    }
+    gguf::keys::type_change(key, old, new)
+}
+
+/// Whether the model, which has `metadata` left, cannot be loaded without a key.
+fn is_needed(model: &GgufModel, metadata: &Metadata, key: &str) -> bool {
+    let lacks_it = |metadata: &Metadata| {
+        let tensors = model.tensors().map(|t| t.info);
+        match requirements::check(metadata, tensors) {
+            Completeness::Checked(all) => all.iter().any(|s| s.subject() == key),
+            Completeness::UnknownArchitecture(_) => false,
+        }
+    };
+    gguf::keys::is_needed(key, model.metadata().architecture())
+        || (lacks_it(metadata) && !lacks_it(model.metadata()))
+}
+
+fn open(path: &Path) -> anyhow::Result<GgufModel> {
     let options = OpenOptions {
         backing: Backing::File,
         allow_missing_data: true,
     };
-    Ok(GgufModel::open_single(path, options)?.metadata().clone())
+    Ok(GgufModel::open_single(path, options)?)
+}
+
+fn read(path: &Path) -> anyhow::Result<Metadata> {
+    Ok(open(path)?.metadata().clone())
 }
 
 /// The metadata of a file that is to be changed.
 fn edited(path: &Path) -> anyhow::Result<Metadata> {
+    Ok(edited_model(path)?.metadata().clone())
+}
+
+fn edited_model(path: &Path) -> anyhow::Result<GgufModel> {
     if recover(path)? {
         eprintln!("note: {}: an interrupted edit was undone first", path.display());
     }
-    read(path)
+    open(path)
 }
 
 fn get(path: &Path, keys: &[String], json: bool) -> anyhow::Result<()> {

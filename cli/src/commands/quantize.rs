@@ -44,6 +44,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY=TYPE:VALUE", value_parser = parse_kv_override)]
     override_kv: Vec<KvOverride>,
 
+    /// Let --override-kv change the type of a key, and store numbers out of range as llama-quantize does
+    #[arg(long)]
+    force: bool,
+
     /// Show what would be written, with exact sizes; the headers of the input suffice
     #[arg(long)]
     dry_run: bool,
@@ -258,6 +262,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         prune_layers: args.prune_layers,
         keep_split: args.keep_split,
         kv_overrides: args.override_kv,
+        force_overrides: args.force,
         missing_importance: args.importance.missing(),
         shards: args.shards.gguf_split(),
     };

@@ -42,7 +42,13 @@ pub(super) fn edits(
             edits.push(Edit::Remove(key.to_owned()));
         }
         for KvOverride { key, value } in &options.kv_overrides {
-            edits.push(set(key, stored(key, value)?));
+            let new = stored(key, value, options.force_overrides)?;
+            if !options.force_overrides
+                && let Some(objection) = gguf::keys::type_change(key, source.metadata().get(key), &new)
+            {
+                return Err(Error::Request(format!("--override-kv: {objection}")));
+            }
+            edits.push(set(key, new));
         }
         edits.extend(importance.map(Importance::record).unwrap_or_default());
         if let Some(layers) = layers_left {
@@ -67,10 +73,23 @@ pub(super) fn edits(
     Ok(edits)
 }
 
-/// An override in the type that llama.cpp gives it: integers become u32, floats f32.
-fn stored(key: &str, value: &Value) -> Result<Value> {
+/// An override in the type that llama.cpp gives it: integers become u32 (forced, by their absolute value modulo
+/// 2^32), floats f32.
+fn stored(key: &str, value: &Value, force: bool) -> Result<Value> {
+    let out_of_range = |found: String, expected: &str| {
+        Error::Request(format!(
+            "--override-kv: key '{key}': expected {expected}, found {found}"
+        ))
+    };
     Ok(match value {
-        Value::I64(v) => Value::U32(v.unsigned_abs() as u32),
+        Value::I64(v) => match u32::try_from(*v) {
+            Ok(v) => Value::U32(v),
+            Err(_) if force => Value::U32(v.unsigned_abs() as u32),
+            Err(_) => return Err(out_of_range(v.to_string(), "an integer from 0 to 2^32 - 1")),
+        },
+        Value::F64(v) if !force && !(*v as f32).is_finite() => {
+            return Err(out_of_range(v.to_string(), "a finite number in the range of f32"));
+        }
         Value::F64(v) => Value::F32(*v as f32),
         Value::Bool(_) | Value::String(_) => value.clone(),
         _ => {
