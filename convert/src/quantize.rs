@@ -10,6 +10,10 @@
 //!   tensor, a layer to prune that does not exist.
 //! * Importance that a type needs and the matrix lacks is found while planning, for all tensors at
 //!   once, and not when the first of them is reached.
+//! * Layers that are pruned take their entries of per-layer arrays with them, and are not counted any more among those
+//!   at the beginning or the end (dense, predicting); llama-quantize leaves these as they are, and llama.cpp then
+//!   refuses the file. Pruning all layers is refused.
+//! * An override that changes a key's type, or a number that its type does not hold, is refused unless forced.
 //! * A value that is not finite is reported with its tensor, row and column.
 
 mod metadata;
@@ -259,7 +263,7 @@ pub fn plan<'a>(
             source,
             options,
             importance,
-            pruned.layers,
+            pruned.kept.as_deref(),
             metadata::Shard {
                 number,
                 count,

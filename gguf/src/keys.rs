@@ -102,6 +102,25 @@ pub fn is_needed(key: &str, architecture: &str) -> bool {
     ALWAYS.contains(&key) || suffix.is_some_and(|suffix| OF_MODEL.contains(&suffix))
 }
 
+/// Whether an array under this key, with as many elements as the model has layers, has one for each of them.
+pub fn is_of_layers(key: &str, architecture: &str) -> bool {
+    const OTHERS: &[&str] = &[
+        "rope.dimension_sections",
+        "classifier.output_labels",
+        "adapters.token_ids_activate",
+        "adapters.token_ids_substitute",
+        "target_layers",
+        "ple.layers",
+    ];
+    if key.starts_with("xielu.") {
+        return true;
+    }
+    let suffix = key
+        .strip_prefix(architecture)
+        .and_then(|rest| rest.strip_prefix('.'));
+    suffix.is_some_and(|suffix| !OTHERS.contains(&suffix))
+}
+
 /// Keys under `general.` that are numbered: ancestors and data sets, whose fields are texts.
 fn general(suffix: &str) -> Option<KeyType> {
     let rest = suffix

@@ -303,6 +303,13 @@ fn lfm2_attention(hp: &Hparams, is_attention: impl Fn(&str) -> bool) -> Result<g
         .strings("layer_types")
         .ok_or_else(|| hp.error("no list layer_types".to_owned()))?;
     let attention: Vec<bool> = types.into_iter().map(is_attention).collect();
+    if attention.len() != hp.block_count() as usize {
+        return Err(hp.error(format!(
+            "layer_types names {} layers, {} (num_hidden_layers) expected",
+            attention.len(),
+            hp.block_count()
+        )));
+    }
     Ok(kv_heads_of_layers(&attention, hp.u32(&["num_key_value_heads"])?))
 }
 

@@ -2,7 +2,7 @@
 
 use gguf::{TensorType, Value};
 
-use super::QuantizeOptions;
+use super::{QuantizeOptions, prune};
 use crate::importance::Importance;
 use crate::plan::Edit;
 use crate::recipe::{KvOverride, by_layer};
@@ -29,7 +29,7 @@ pub(super) fn edits(
     source: &dyn Source,
     options: &QuantizeOptions,
     importance: Option<&Importance>,
-    layers_left: Option<u32>,
+    layers_kept: Option<&[u32]>,
     shard: Shard,
 ) -> Result<Vec<Edit>> {
     let set = |key: &str, value: Value| Edit::Set(key.to_owned(), value);
@@ -51,9 +51,11 @@ pub(super) fn edits(
             edits.push(set(key, new));
         }
         edits.extend(importance.map(Importance::record).unwrap_or_default());
-        if let Some(layers) = layers_left {
-            let architecture = source.metadata().architecture();
-            edits.push(set(&format!("{architecture}.block_count"), layers.into()));
+        if let Some(kept) = layers_kept {
+            let mut changed = prune::metadata(source.metadata(), kept).into_iter();
+            // The one that llama-quantize sets comes first; the others stay where they are.
+            edits.extend(changed.next().map(|(key, value)| Edit::Set(key, value)));
+            edits.extend(changed.map(|(key, value)| Edit::SetInPlace(key, value)));
         }
     } else {
         edits.push(Edit::Clear);

@@ -24,7 +24,7 @@ mod rwkv;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use gguf::GgufModel;
+use gguf::{Array, GgufModel, Value};
 
 use crate::ops::{Matrix, Rounding};
 use crate::weights::{Loader, TILE_BYTES};
@@ -193,9 +193,14 @@ impl Model {
         &self.gguf
     }
 
-    /// Entries of the vocabulary: the length of a row of logits.
+    /// Entries of the vocabulary: the length of a row of logits. As in llama.cpp these are the tokenizer's tokens:
+    /// rows of the embeddings beyond them are padding, and what they give is no token's probability.
     pub fn vocabulary(&self) -> usize {
-        self.decoder.embedding.matrix.outputs
+        let rows = self.decoder.embedding.matrix.outputs;
+        match self.gguf.metadata().get("tokenizer.ggml.tokens") {
+            Some(Value::Array(Array::String(tokens))) if !tokens.is_empty() => rows.min(tokens.len()),
+            _ => rows,
+        }
     }
 
     /// Bytes of intermediate results for each token that is run at a time, without logits.
@@ -222,7 +227,9 @@ impl Model {
         tap: Option<&'a mut dyn Tap>,
     ) -> Result<Logits> {
         let (mut run, hidden) = self.hidden(&alike(windows, &wanted), tap)?;
-        let logits = self.decoder.head.forward(&mut run, &hidden)?;
+        run.tap(&self.decoder.head.matrix.name, None, &hidden);
+        let range = 0..self.vocabulary();
+        let logits = self.decoder.head.forward_range(&mut run, &hidden, range)?;
         let Matrix { rows, cols, mut data } = logits;
         self.decoder.finish_logits(&mut data);
         Ok(Logits {
