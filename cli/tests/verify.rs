@@ -74,7 +74,7 @@ fn verify_names_what_is_wrong() {
     succeeds(&["meta", "set", text(&made), "tokenizer.ggml.tokens=[\"a\",\"b\"]"]);
     says(&["2 tokens, but token_embd.weight has 20 rows"]);
     fresh();
-    succeeds(&["meta", "delete", text(&made), "general.architecture"]);
+    succeeds(&["meta", "delete", text(&made), "general.architecture", "--force"]);
     says(&["general.architecture"]);
 
     // Warnings fail only when asked for.
