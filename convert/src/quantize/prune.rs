@@ -57,7 +57,7 @@ pub(super) fn rename(names: &[&str], order: &[usize], prune: &[u32]) -> Result<P
     }
     if next == 0 {
         return Err(Error::Request(
-            "--prune-layers: no layer is left, at least one expected".to_owned(),
+            "--prune-layers: expected at least one layer to be left, found all pruned".to_owned(),
         ));
     }
     // A layer without tensors before the first pruned one keeps its number too.
@@ -183,7 +183,7 @@ mod tests {
         assert!(rename(&names, &order, &[9]).is_err());
         assert_eq!(rename(&names, &order, &[]).unwrap().kept, None);
         let all = rename(&names, &order, &[0, 1, 2, 3, 4]).err().unwrap();
-        assert!(all.to_string().contains("no layer is left"), "{all}");
+        assert!(all.to_string().contains("found all pruned"), "{all}");
     }
 
     #[test]
