@@ -1,6 +1,7 @@
 //! Recipes: from a preset and explicit rules to a type for every tensor, the way llama-quantize
 //! chooses it, with every override and substitution reported.
 
+mod effect;
 mod exclusions;
 mod hparams;
 mod mixture;
@@ -31,6 +32,8 @@ pub struct KvOverride {
 #[derive(Clone, Debug)]
 pub struct TensorTypeRule {
     pattern: Regex,
+    /// The rule as it was given.
+    given: String,
     /// The type.
     pub ty: TensorType,
 }
@@ -43,7 +46,8 @@ impl TensorTypeRule {
     pub fn new(pattern: &str, ty: TensorType) -> Result<Self> {
         let pattern = Regex::new(pattern)
             .map_err(|e| Error::Request(format!("tensor-type pattern {pattern:?} is malformed: {e}")))?;
-        Ok(Self { pattern, ty })
+        let given = format!("{}={ty}", pattern.as_str());
+        Ok(Self { pattern, given, ty })
     }
 
     /// Reads `PATTERN=TYPE` as llama-quantize does: the pattern ends at the first `=` and is put
@@ -53,19 +57,27 @@ impl TensorTypeRule {
     /// A missing part, an unknown type, a malformed pattern.
     pub fn parse(text: &str) -> Result<Self> {
         let malformed = |what: &str| Error::Request(format!("tensor-type rule {text:?}: {what}"));
-        let (pattern, ty) = text
+        let (pattern, name) = text
             .split_once('=')
             .ok_or_else(|| malformed("expected PATTERN=TYPE"))?;
         if pattern.is_empty() {
             return Err(malformed("the pattern is missing"));
         }
-        let ty = TensorType::from_name(ty).ok_or_else(|| malformed(&format!("{ty:?} is no tensor type")))?;
-        Self::new(&pattern.to_lowercase(), ty)
+        let ty = TensorType::from_name(name);
+        let ty = ty.ok_or_else(|| malformed(&format!("{name:?} is no tensor type")))?;
+        let mut rule = Self::new(&pattern.to_lowercase(), ty)?;
+        text.clone_into(&mut rule.given);
+        Ok(rule)
     }
 
     /// The pattern as written.
     pub fn pattern(&self) -> &str {
         self.pattern.as_str()
+    }
+
+    /// The rule as it was given, for messages.
+    pub fn given(&self) -> &str {
+        &self.given
     }
 
     /// Whether it applies to a tensor of this name.
@@ -186,6 +198,7 @@ pub fn choose_types(
     let mut recipe = Recipe::default();
     if options.preset == Preset::Copy {
         recipe.assignments = tensors.iter().map(|t| unchanged(t.ty)).collect();
+        recipe.warnings = effect::without_effect(&model.architecture, tensors, options);
         return Ok(recipe);
     }
     check_rules_match(tensors, options)?;
@@ -200,12 +213,7 @@ pub fn choose_types(
         &roles,
     );
     let base = options.preset.base();
-    if !base.is_quantized() && !options.tensor_types.is_empty() {
-        recipe.warnings.push(format!(
-            "tensor-type rules have no effect with preset {}",
-            options.preset
-        ));
-    }
+    recipe.warnings = effect::without_effect(&model.architecture, tensors, options);
 
     let mut refused = Vec::new();
     for (tensor, &role) in tensors.iter().zip(&roles) {

@@ -191,3 +191,90 @@ fn a_model_without_layers_is_an_error_that_names_the_key() {
     let error = Hyperparameters::new(&m, &[]).unwrap_err();
     assert!(error.to_string().contains("llama.block_count"), "{error}");
 }
+
+/// The warnings of a Llama of one layer with these options.
+fn warned(tied: bool, preset: Preset, rules: &[&str], change: impl Fn(&mut RecipeOptions)) -> Vec<String> {
+    let tensors = llama_tensors(1, 256, 512, 256, 512, tied);
+    let mut options = RecipeOptions::new(preset);
+    options.tensor_types = rules.iter().map(|r| TensorTypeRule::parse(r).unwrap()).collect();
+    change(&mut options);
+    choose_types(&llama(1, 4, 4, 0), &specs(&tensors), &options)
+        .unwrap()
+        .warnings
+}
+
+#[test]
+fn rules_that_decide_nothing_are_said_as_given() {
+    let plain = |rules: &[&str]| warned(false, Preset::Q4_K_M, rules, |_| ());
+    assert!(plain(&["attn_q=q8_0", "ffn_.*=q5_k", "blk=q6_k"]).is_empty());
+    assert_eq!(
+        plain(&["Attn_Norm=Q8_0"]),
+        ["--tensor-type Attn_Norm=Q8_0 has no effect: blk.0.attn_norm.weight is never quantized"]
+    );
+    assert_eq!(
+        plain(&["attn=q8_0", "attn_q=q4_0"]),
+        ["--tensor-type attn_q=q4_0 has no effect: the earlier --tensor-type attn=q8_0 decides"]
+    );
+    // Also what is left of a rule by two reasons.
+    assert_eq!(
+        plain(&["attn_[qkvo]=q8_0", "attn=q4_0"]),
+        [
+            "--tensor-type attn=q4_0 has no effect: the earlier --tensor-type attn_[qkvo]=q8_0 decides; \
+             blk.0.attn_norm.weight is never quantized"
+        ]
+    );
+    let pinned = warned(
+        false,
+        Preset::Q4_K_M,
+        &["^output.weight=q8_0", "token_embd=q8_0"],
+        |o| {
+            o.output_tensor_type = Some(TensorType::Q6_K);
+            o.token_embedding_type = Some(TensorType::Q6_K);
+        },
+    );
+    assert_eq!(
+        pinned,
+        [
+            "--tensor-type ^output.weight=q8_0 has no effect: --output-tensor-type decides output.weight",
+            "--tensor-type token_embd=q8_0 has no effect: --token-embedding-type decides token_embd.weight",
+        ]
+    );
+    assert_eq!(
+        warned(false, Preset::F16, &["attn_q=q8_0"], |_| ()),
+        ["--tensor-type attn_q=q8_0 has no effect with preset F16"]
+    );
+}
+
+#[test]
+fn flags_that_decide_nothing_are_said() {
+    let q6 = Some(TensorType::Q6_K);
+    let both = |tied| {
+        warned(tied, Preset::Q4_K_M, &[], |o| {
+            (o.leave_output_tensor, o.output_tensor_type) = (true, q6);
+        })
+    };
+    assert_eq!(
+        both(false),
+        ["--output-tensor-type has no effect: --leave-output-tensor keeps output.weight as it is"]
+    );
+    assert_eq!(
+        both(true),
+        ["--leave-output-tensor has no effect: the model has no output.weight"]
+    );
+    let embedding = |o: &mut RecipeOptions| (o.output_tensor_type, o.token_embedding_type) = (q6, q6);
+    assert!(warned(false, Preset::Q4_K_M, &[], embedding).is_empty());
+    let tied = warned(true, Preset::Q4_K_M, &[], embedding);
+    assert!(
+        tied.len() == 1 && tied[0].contains("--token-embedding-type decides it"),
+        "{tied:?}"
+    );
+    let copy = warned(false, Preset::Copy, &["attn_q=q8_0"], |o| {
+        embedding(o);
+        (o.leave_output_tensor, o.pure) = (true, true);
+    });
+    assert_eq!(copy.len(), 5);
+    assert_eq!(
+        copy[0],
+        "--tensor-type attn_q=q8_0 has no effect: preset COPY changes no types"
+    );
+}
