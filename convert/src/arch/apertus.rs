@@ -1,7 +1,7 @@
 //! Apertus: Llama with norms of query and key heads and an activation (xIELU) whose parameters are learned.
 
 use super::names::{DECODER, HEAD_NORMS, Rule, copy, skip};
-use super::{Architecture, Default, Hparams, Keys, ModelType, class, llama};
+use super::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, class, llama};
 use crate::Result;
 
 pub(super) static APERTUS: Architecture = Architecture {
@@ -10,6 +10,7 @@ pub(super) static APERTUS: Architecture = Architecture {
     rules: &[OWN, HEAD_NORMS, DECODER],
     early: activation_keys,
     model_types: &[&APERTUS_TYPE],
+    graph: Graph::with(Activation::Xielu),
     ..llama::LLAMA
 };
 

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::names::{Rule, Transform, copy, exact, skip};
-use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class_without, common};
+use super::{
+    Activation, Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View,
+    class_without, common,
+};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -22,6 +25,7 @@ pub(super) static BERT: Architecture = Architecture {
         canonical: |hp, name| Some(classifier_names(hp, old_norm_names(name))),
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Gelu).fixing(&[("position_embedding_type", Fixed::OneOf(&["absolute"]))]),
     ..PLAIN
 };
 
@@ -44,6 +48,7 @@ pub(super) static DISTILBERT: Architecture = Architecture {
         canonical: |_, name| (!name.starts_with("vocab_")).then(|| old_norm_names(name)),
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Gelu).fixing(&[("position_embedding_type", Fixed::OneOf(&["absolute"]))]),
     ..PLAIN
 };
 
@@ -62,6 +67,7 @@ pub(super) static ROBERTA: Architecture = Architecture {
         canonical: |_, name| Some(old_norm_names(name)),
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Gelu).fixing(&[("position_embedding_type", Fixed::OneOf(&["absolute"]))]),
     ..PLAIN
 };
 
@@ -81,6 +87,7 @@ pub(super) static XLM_ROBERTA: Architecture = Architecture {
     vocabulary: |config| vocabulary(config, &[VocabKind::XlmRoberta, VocabKind::Unigram]),
     model_types: &[&XLM_ROBERTA_TYPE],
     hooks: ROBERTA.hooks,
+    graph: Graph::with(Activation::Gelu).fixing(&[("position_embedding_type", Fixed::OneOf(&["absolute"]))]),
     ..PLAIN
 };
 
@@ -95,6 +102,7 @@ pub(super) static NOMIC_BERT: Architecture = Architecture {
         canonical: |_, name| Some(old_norm_names(name)),
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Any),
     ..PLAIN
 };
 

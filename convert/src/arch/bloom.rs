@@ -1,7 +1,9 @@
 //! BLOOM.
 
 use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class_without, gptneox};
+use super::{
+    Activation, Architecture, Default, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, class_without, gptneox,
+};
 use crate::Result;
 
 pub(super) static BLOOM: Architecture = Architecture {
@@ -13,6 +15,8 @@ pub(super) static BLOOM: Architecture = Architecture {
     rules: &[RULES],
     hyperparameters,
     model_types: &[&BLOOM_TYPE],
+    graph: Graph::with(Activation::Gelu)
+        .fixing(&[("apply_residual_connection_post_layernorm", Fixed::Is(false))]),
     ..PLAIN
 };
 

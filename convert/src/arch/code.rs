@@ -1,7 +1,7 @@
 //! Models for code in the shape of GPT-2: CodeShell and Refact.
 
 use super::names::{Rule, Transform, copy, rule, skip};
-use super::{Architecture, Hparams, Keys, PLAIN, Rows, class, rows};
+use super::{Activation, Architecture, Graph, Hparams, Keys, PLAIN, Rows, class, rows};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -10,6 +10,7 @@ pub(super) static CODESHELL: Architecture = Architecture {
     classes: &[class("CodeShellForCausalLM")],
     rules: &[RULES],
     hyperparameters: codeshell_keys,
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 
@@ -25,6 +26,7 @@ pub(super) static REFACT: Architecture = Architecture {
         more_special: &["eot"],
         ..VocabRequest::new(&[VocabKind::Bpe])
     },
+    graph: Graph::with(Activation::Any),
     ..PLAIN
 };
 

@@ -1,7 +1,7 @@
 //! Command-R, Aya and Command-R7B.
 
 use super::names::{DECODER, HEAD_NORMS};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, common};
+use super::{Architecture, Default, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, class, common};
 use crate::Result;
 
 pub(super) static COMMAND_R: Architecture = Architecture {
@@ -10,6 +10,10 @@ pub(super) static COMMAND_R: Architecture = Architecture {
     rules: &[DECODER, HEAD_NORMS],
     hyperparameters: command_r_keys,
     model_types: &[&COHERE_TYPE],
+    graph: Graph::SILU.fixing(&[
+        ("use_parallel_block", Fixed::Is(true)),
+        ("use_gated_activation", Fixed::Is(true)),
+    ]),
     ..PLAIN
 };
 
@@ -18,6 +22,10 @@ pub(super) static COHERE2: Architecture = Architecture {
     classes: &[class("Cohere2ForCausalLM")],
     hyperparameters: cohere2_keys,
     model_types: &[&COHERE2_TYPE],
+    graph: Graph::SILU.fixing(&[
+        ("use_parallel_block", Fixed::Is(true)),
+        ("use_gated_activation", Fixed::Is(true)),
+    ]),
     ..PLAIN
 };
 

@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use super::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use super::hooks::{predicting_layers, without_further_blocks};
 use super::names::{DECODER, PERMUTED, Rule, Transform, copy, exact};
-use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class, common, moe};
+use super::{
+    Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class, common, moe,
+};
 use crate::Result;
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 
@@ -49,6 +51,7 @@ pub(super) static DEEPSEEK2: Architecture = Architecture {
         ..Hooks::NONE
     },
     model_types: &[&DEEPSEEK_V2_TYPE, &DEEPSEEK_V3_TYPE],
+    graph: Graph::SILU.fixing(&[("rope_interleave", Fixed::Is(true))]),
     ..PLAIN
 };
 

@@ -1,7 +1,9 @@
 //! Falcon 7B, 40B, 180B and Falcon 2.
 
 use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, class, rows};
+use super::{
+    Activation, Architecture, Default, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, Rows, class, rows,
+};
 use crate::Result;
 
 pub(super) static FALCON: Architecture = Architecture {
@@ -10,6 +12,8 @@ pub(super) static FALCON: Architecture = Architecture {
     rules: &[RULES],
     hyperparameters,
     model_types: &[&FALCON_TYPE],
+    graph: Graph::with(Activation::Gelu)
+        .fixing(&[("parallel_attn", Fixed::Is(true)), ("alibi", Fixed::Is(false))]),
     ..PLAIN
 };
 

@@ -1,7 +1,10 @@
 //! Gemma, Gemma 2, Gemma 3 (text) and EmbeddingGemma.
 
 use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, bare_class, class, common};
+use super::{
+    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, bare_class,
+    class, common,
+};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 use serde_json::Value;
@@ -13,6 +16,7 @@ pub(super) static GEMMA: Architecture = Architecture {
     hyperparameters: gemma_keys,
     vocabulary: gemma_vocabulary,
     model_types: &[&GEMMA_TYPE],
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 
@@ -23,6 +27,7 @@ pub(super) static GEMMA2: Architecture = Architecture {
     hyperparameters: gemma2_keys,
     vocabulary: gemma2_vocabulary,
     model_types: &[&GEMMA2_TYPE],
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 
@@ -39,6 +44,7 @@ pub(super) static GEMMA3: Architecture = Architecture {
         ..VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
     },
     model_types: &[&GEMMA3_TEXT_TYPE],
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 

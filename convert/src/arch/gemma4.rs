@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::gemma::{gemma3_keys, known_tokens};
 use super::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
-use super::{Architecture, Generated, Hparams, Keys, PLAIN, class};
+use super::{Activation, Architecture, Generated, Graph, Hparams, Keys, PLAIN, class};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -19,6 +19,7 @@ pub(super) static GEMMA4: Architecture = Architecture {
     hyperparameters,
     generated: |hp| Ok(vec![rotation_of_full_layers(hp)?]),
     vocabulary: |_| VocabRequest::new(&[VocabKind::Gemma4]),
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 

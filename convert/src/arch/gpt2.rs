@@ -1,7 +1,9 @@
 //! GPT-2 and the models of its shape: StarCoder (GPT-BigCode).
 
 use super::names::{Rule, Transform, copy, rule, skip};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class_without};
+use super::{
+    Activation, Architecture, Default, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, class_without,
+};
 use crate::Result;
 
 pub(super) static GPT2: Architecture = Architecture {
@@ -10,6 +12,11 @@ pub(super) static GPT2: Architecture = Architecture {
     rules: &[CONVOLUTIONS, RULES],
     hyperparameters: gpt2_keys,
     model_types: &[&GPT2_TYPE],
+    graph: Graph::with(Activation::Gelu).fixing(&[
+        ("scale_attn_weights", Fixed::Is(true)),
+        ("scale_attn_by_inverse_layer_idx", Fixed::Is(false)),
+        ("add_cross_attention", Fixed::Is(false)),
+    ]),
     ..PLAIN
 };
 
@@ -19,6 +26,7 @@ pub(super) static STARCODER: Architecture = Architecture {
     rules: &[RULES],
     hyperparameters: starcoder_keys,
     model_types: &[&GPT_BIGCODE_TYPE],
+    graph: Graph::with(Activation::Gelu).fixing(&[("scale_attn_weights", Fixed::Is(true))]),
     ..PLAIN
 };
 

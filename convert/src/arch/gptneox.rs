@@ -1,7 +1,7 @@
 //! GPT-NeoX and Pythia.
 
 use super::names::{Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, class, rows};
+use super::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, Rows, class, rows};
 use crate::Result;
 
 pub(super) static GPTNEOX: Architecture = Architecture {
@@ -10,6 +10,7 @@ pub(super) static GPTNEOX: Architecture = Architecture {
     rules: &[RULES],
     hyperparameters,
     model_types: &[&GPT_NEOX_TYPE],
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 

@@ -1,7 +1,7 @@
 //! Granite 3 and its mixtures of experts.
 
 use super::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, llama, rope, rows};
+use super::{Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class, llama, rope, rows};
 use crate::Result;
 use crate::tokenizer::VocabRequest;
 
@@ -13,6 +13,7 @@ pub(super) static GRANITE: Architecture = Architecture {
     generated: rope::llama3_factors,
     vocabulary: VocabRequest::llama,
     model_types: &[&GRANITE_TYPE],
+    graph: Graph::SILU.with_bias_keys(),
     ..PLAIN
 };
 

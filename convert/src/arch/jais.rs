@@ -1,7 +1,7 @@
 //! Jais 2.
 
 use super::names::DECODER;
-use super::{Architecture, PLAIN, class, common};
+use super::{Activation, Architecture, Graph, PLAIN, class, common};
 
 pub(super) static JAIS2: Architecture = Architecture {
     gguf: "jais2",
@@ -12,5 +12,6 @@ pub(super) static JAIS2: Architecture = Architecture {
         keys.set("rope.dimension_count", hp.head_dim()?);
         Ok(())
     },
+    graph: Graph::with(Activation::Relu2),
     ..PLAIN
 };

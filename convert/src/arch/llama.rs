@@ -2,7 +2,10 @@
 //! Arcee.
 
 use super::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class, common, rope};
+use super::{
+    Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, bare_class, class, common,
+    rope,
+};
 use crate::Result;
 use crate::tokenizer::VocabRequest;
 
@@ -23,6 +26,7 @@ pub(super) static LLAMA: Architecture = Architecture {
     generated: rope::llama3_factors,
     vocabulary: VocabRequest::llama,
     model_types: &[&LLAMA_TYPE, &MISTRAL_TYPE, &MIXTRAL_TYPE],
+    graph: Graph::SILU.with_bias_keys(),
     ..PLAIN
 };
 
@@ -43,6 +47,7 @@ pub(super) static ARCEE: Architecture = Architecture {
         common::pooling(hp, keys)
     },
     model_types: &[&ARCEE_TYPE],
+    graph: Graph::with(Activation::Relu2).with_bias_keys(),
     ..LLAMA
 };
 

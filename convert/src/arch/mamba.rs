@@ -1,7 +1,7 @@
 //! Mamba, Falcon Mamba and Mamba-2: no attention at all.
 
 use super::names::{Rule, Transform, copy, exact};
-use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
+use super::{Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -23,6 +23,7 @@ pub(super) static MAMBA: Architecture = Architecture {
         ..Hooks::NONE
     },
     model_types: &[&MAMBA_TYPE, &FALCON_MAMBA_TYPE],
+    graph: Graph::with(Activation::Any),
     ..PLAIN
 };
 
@@ -39,6 +40,7 @@ pub(super) static MAMBA2: Architecture = Architecture {
         canonical: without_outer_module,
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Any),
     ..PLAIN
 };
 

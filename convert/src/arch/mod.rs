@@ -26,6 +26,7 @@ mod gpt_oss;
 mod gptneox;
 mod granite;
 mod granite_hybrid;
+mod graph;
 mod hooks;
 mod hparams;
 mod hunyuan;
@@ -69,6 +70,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+pub(crate) use graph::{Activation, Fixed, Graph, check as check_graph};
 pub(crate) use hooks::{DenseModule, Hooks};
 pub(crate) use hparams::{Hparams, Keys};
 pub(crate) use names::{Match, Rearrange, RowFactors, Rule, Transform, block_of, harmless, ignored, resolve};
@@ -142,6 +144,8 @@ pub(crate) struct Architecture {
     pub(crate) vocabulary: fn(&Value) -> VocabRequest,
     /// The configurations of its classes.
     pub(crate) model_types: &'static [&'static ModelType],
+    /// What its graph computes whatever the configuration says.
+    pub(crate) graph: Graph,
     /// What few architectures need besides.
     pub(crate) hooks: Hooks,
 }
@@ -157,6 +161,7 @@ const PLAIN: Architecture = Architecture {
     early: |_, _| Ok(()),
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
     model_types: &[],
+    graph: Graph::SILU,
     hooks: Hooks::NONE,
 };
 

@@ -1,7 +1,7 @@
 //! ModernBERT.
 
 use super::names::{Rule, copy};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bert, class_without};
+use super::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, bert, class_without};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -19,6 +19,7 @@ pub(super) static MODERN_BERT: Architecture = Architecture {
         ..VocabRequest::new(&[VocabKind::Bpe])
     },
     model_types: &[&MODERN_BERT_TYPE],
+    graph: Graph::with(Activation::Any),
     ..PLAIN
 };
 

@@ -1,7 +1,7 @@
 //! MPT.
 
 use super::names::{Rule, copy};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+use super::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::Result;
 
 pub(super) static MPT: Architecture = Architecture {
@@ -11,6 +11,7 @@ pub(super) static MPT: Architecture = Architecture {
     rules: &[RULES],
     hyperparameters,
     model_types: &[&MPT_TYPE],
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 

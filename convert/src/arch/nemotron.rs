@@ -1,7 +1,7 @@
 //! Nemotron 3 and 4, and Minitron.
 
 use super::names::{DECODER, Rule, Transform, exact, rule};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, common};
+use super::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class, common};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -15,6 +15,7 @@ pub(super) static NEMOTRON: Architecture = Architecture {
         ..VocabRequest::new(&[VocabKind::SentencePiece])
     },
     model_types: &[&NEMOTRON_TYPE],
+    graph: Graph::with(Activation::Relu2),
     ..PLAIN
 };
 

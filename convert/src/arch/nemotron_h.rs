@@ -8,7 +8,7 @@ use super::granite_hybrid::kv_heads_of_layers;
 use super::hooks::predicting_layers;
 use super::mamba::{MAMBA2_RULES, MODEL};
 use super::names::{Rule, Transform, copy, exact, rule};
-use super::{Architecture, Hooks, Hparams, Keys, PLAIN, class};
+use super::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, class};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -26,6 +26,7 @@ pub(super) static NEMOTRON_H: Architecture = Architecture {
         variant: |hp| is_mixture(hp).then_some(&MIXTURE),
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Relu2),
     ..PLAIN
 };
 

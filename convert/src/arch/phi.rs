@@ -1,7 +1,7 @@
 //! Phi-1 to Phi-4 and Phi-3.5-MoE.
 
 use super::names::{DECODER, Rule, copy};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, llama, rope};
+use super::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class, llama, rope};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -11,6 +11,7 @@ pub(super) static PHI2: Architecture = Architecture {
     rules: &[PHI2_OWN, DECODER],
     hyperparameters: phi2_keys,
     model_types: &[&PHI_TYPE],
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 

@@ -1,7 +1,7 @@
 //! RWKV 6 and 7.
 
 use super::names::{Rule, Transform, copy, exact, rule, skip};
-use super::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class};
+use super::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -16,6 +16,7 @@ pub(super) static RWKV6: Architecture = Architecture {
         unadapted: LOW_RANK,
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Any),
     ..PLAIN
 };
 
@@ -30,6 +31,7 @@ pub(super) static RWKV7: Architecture = Architecture {
         unadapted: LOW_RANK,
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Any),
     ..PLAIN
 };
 

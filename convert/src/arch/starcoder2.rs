@@ -1,13 +1,14 @@
 //! StarCoder 2.
 
 use super::names::{DECODER, Rule, copy};
-use super::{Architecture, Default, ModelType, PLAIN, class};
+use super::{Activation, Architecture, Default, Graph, ModelType, PLAIN, class};
 
 pub(super) static STARCODER2: Architecture = Architecture {
     gguf: "starcoder2",
     classes: &[class("Starcoder2ForCausalLM")],
     rules: &[OWN, DECODER],
     model_types: &[&STARCODER2_TYPE],
+    graph: Graph::with(Activation::Gelu),
     ..PLAIN
 };
 

@@ -1,7 +1,7 @@
 //! T5: an encoder and a decoder over one table of token embeddings, or the encoder alone.
 
 use super::names::{Rule, copy};
-use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use super::{Activation, Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -29,6 +29,8 @@ pub(super) static T5: Architecture = Architecture {
         ],
         ..Hooks::NONE
     },
+    graph: Graph::with(Activation::Any)
+        .fixing(&[("feed_forward_proj", Fixed::OneOf(&["relu", "gated-gelu"]))]),
     ..PLAIN
 };
 
@@ -40,6 +42,8 @@ pub(super) static T5_ENCODER: Architecture = Architecture {
     vocabulary: T5.vocabulary,
     model_types: &[],
     hooks: T5.hooks,
+    graph: Graph::with(Activation::Any)
+        .fixing(&[("feed_forward_proj", Fixed::OneOf(&["relu", "gated-gelu"]))]),
     ..PLAIN
 };
 

@@ -137,6 +137,16 @@ impl HfSource {
         let (tensors, contents, left_out) = if options.vocab_only {
             (Vec::new(), Vec::new(), Vec::new())
         } else {
+            if !options.mmproj {
+                let has = |part: &str, end: &str| {
+                    let mut names = parts
+                        .tensors
+                        .keys()
+                        .filter(|n| n.contains(part) && n.ends_with(end));
+                    names.any(|n| !is_part || multimodal::text_name(n).is_some())
+                };
+                arch::check_graph(&hparams, architecture, &has)?;
+            }
             let mut assembler = Assembler::new(&parts, architecture, class, &hparams, ty);
             assembler.is_part = is_part;
             let made = assembler.run()?;
