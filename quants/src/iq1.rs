@@ -4,8 +4,9 @@
 //! the sorted weights into three runs, over both shifts, is found by trying all of them. Groups of eight
 //! levels are then moved to points of the codebook.
 
-use crate::grid::{Grid, Place, error_terms, level};
+use crate::grid::{self, Grid, Place, error_terms, level};
 use crate::kernel::Kernel;
+use crate::levels::each;
 
 /// The shift of the values.
 pub(crate) const DELTA: f32 = 0.125;
@@ -13,6 +14,17 @@ pub(crate) const DELTA: f32 = 0.125;
 pub(crate) const UP: [f32; 3] = [DELTA - 1.0, DELTA, DELTA + 1.0];
 /// See [`UP`].
 pub(crate) const DOWN: [f32; 3] = [-DELTA - 1.0, -DELTA, 1.0 - DELTA];
+
+/// What stands for 0 in [`eighths`].
+pub(crate) const ZERO: u8 = 9;
+
+/// The values of a point, shifted down or up, in eighths around [`ZERO`].
+#[inline(always)]
+pub(crate) fn eighths(point: u16, down: bool) -> [u8; 8] {
+    let point = &grid::IQ1[usize::from(point)];
+    let shifted = if down { ZERO - 1 } else { ZERO + 1 };
+    each(point, |value| (8 * value + shifted as i8) as u8)
+}
 
 /// The indices of the weights in ascending order; equal weights (zeros of either sign among them) stay in
 /// order. Not-a-number goes to the ends.

@@ -8,10 +8,11 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{blocks, blocks_mut};
+use crate::product::Row;
 use crate::f16;
 use crate::grid;
 use crate::iq1::{
-    DELTA, DOWN, Split, Sums, UP, ascending, code_of, largest_magnitude, place_groups, split_levels,
+    eighths, DELTA, DOWN, Split, Sums, UP, ascending, code_of, largest_magnitude, place_groups, split_levels,
 };
 use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
@@ -184,6 +185,25 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
                 for axis in 0..8 {
                     y[axis] = scale * (f32::from(point[axis]) + delta);
                 }
+            }
+        }
+    }
+}
+
+/// Eighths of the shifted values around [`crate::iq1::ZERO`].
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let words = block.words.map(u16::from_le_bytes);
+        let d = super_scale(&words);
+        for index in 0..16 {
+            let code = words[index / 4] >> (3 * (index % 4)) & 7;
+            row.scales[16 * i + index] = d * f32::from(2 * code + 1) * DELTA;
+            for group in 0..2 {
+                let nibble = block.high[index] >> (4 * group);
+                let point = u16::from_le_bytes([block.low[index][group], nibble & 7]);
+                row.codes.as_chunks_mut().0[32 * i + 2 * index + group] =
+                    eighths(point, nibble >> 3 & 1 == 1);
             }
         }
     }

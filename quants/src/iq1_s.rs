@@ -7,9 +7,10 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::grid;
 use crate::iq1::{
-    DELTA, DOWN, Split, Sums, UP, ascending, code_of, largest_magnitude, place_groups, split_levels,
+    eighths, DELTA, DOWN, Split, Sums, UP, ascending, code_of, largest_magnitude, place_groups, split_levels,
 };
 use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
@@ -119,6 +120,23 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
                 for axis in 0..8 {
                     y[axis] = scale * (f32::from(point[axis]) + delta);
                 }
+            }
+        }
+    }
+}
+
+/// Eighths of the shifted values around [`crate::iq1::ZERO`].
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        for (index, word) in block.words.iter().enumerate() {
+            let word = u16::from_le_bytes(*word);
+            row.scales[8 * i + index] = d * f32::from(2 * (word >> 12 & 7) + 1) * DELTA;
+            for group in 0..4 {
+                let high = (word >> (3 * group) & 7) as u8;
+                let point = u16::from_le_bytes([block.low[index][group], high]);
+                row.codes.as_chunks_mut().0[32 * i + 4 * index + group] = eighths(point, word >> 15 == 1);
             }
         }
     }

@@ -7,7 +7,8 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::product::Row;
+use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign, signed};
 use crate::kernel::{Kernel, Scalar};
 use crate::search::{NEGLIGIBLE, sum_of_squares};
 use crate::weights::{block_weights, part};
@@ -105,6 +106,21 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
             for axis in 0..8 {
                 y[axis] = scale * f32::from(point[axis]) * sign(signs, axis);
             }
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        for (group, word) in block.groups.iter().enumerate() {
+            let code = block.scales[group / 4] >> (4 * (group / 2 % 2)) & 0xf;
+            row.scales[16 * i + group / 2] = d * (0.5 + f32::from(code)) * 0.25;
+            let word = u16::from_le_bytes(*word);
+            let point = &grid::IQ2_XS[usize::from(word & 0x1ff)];
+            let signs = SIGNS[usize::from(word >> 9)];
+            row.codes.as_chunks_mut().0[32 * i + group] = signed(point, signs, grid::IQ2_ZERO);
         }
     }
 }

@@ -7,7 +7,8 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::product::Row;
+use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign, signed};
 use crate::kernel::{Kernel, Scalar};
 use crate::search::{NEGLIGIBLE, sum_of_squares};
 use crate::weights::{block_weights, part};
@@ -128,6 +129,23 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
                 for axis in 0..8 {
                     y[axis] = scale * f32::from(point[axis]) * sign(signs, axis);
                 }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        for (index, part) in block.parts.iter().enumerate() {
+            let word = u32::from_le_bytes(part.word);
+            row.scales[8 * i + index] = d * (0.5 + (word >> 28) as f32) * 0.25;
+            for (group, point) in part.points.iter().enumerate() {
+                let point = &grid::IQ2_XXS[usize::from(*point)];
+                let signs = SIGNS[(word >> (7 * group) & 0x7f) as usize];
+                row.codes.as_chunks_mut().0[32 * i + 4 * index + group] =
+                    signed(point, signs, grid::IQ2_ZERO);
             }
         }
     }

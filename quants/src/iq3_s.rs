@@ -7,7 +7,8 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Refit, Search, fold_signs, sign};
+use crate::product::Row;
+use crate::grid::{self, Fit, Refit, Search, fold_signs, sign, signed};
 use crate::iq3_xxs::quarters;
 use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
@@ -119,3 +120,24 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         }
     }
 }
+
+/// The values with their signs around [`ZERO`].
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        for index in 0..8 {
+            let code = block.scales[index / 2] >> (4 * (index % 2)) & 0xf;
+            row.scales[8 * i + index] = d * f32::from(1 + 2 * code);
+            for quarter in 0..8 {
+                let high = block.high[index] >> quarter & 1;
+                let point = &grid::IQ3_S[usize::from(u16::from_le_bytes([block.low[index][quarter], high]))];
+                let signs = block.signs[index][quarter / 2] >> (4 * (quarter % 2));
+                row.codes.as_chunks_mut().0[64 * i + 8 * index + quarter] = signed(point, signs, ZERO);
+            }
+        }
+    }
+}
+
+/// What stands for 0 in [`expand_row`]: the largest value.
+pub(crate) const ZERO: u8 = 15;

@@ -7,7 +7,8 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign};
+use crate::product::Row;
+use crate::grid::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign, signed};
 use crate::kernel::{Kernel, Scalar};
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
@@ -124,3 +125,23 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         }
     }
 }
+
+/// The values with their signs around [`ZERO`].
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        for (index, (word, points)) in block.words.iter().zip(&block.points).enumerate() {
+            let word = u32::from_le_bytes(*word);
+            row.scales[8 * i + index] = d * (0.5 + (word >> 28) as f32) * 0.5;
+            for (quarter, point) in points.iter().enumerate() {
+                let point = &grid::IQ3_XXS[usize::from(*point)];
+                let signs = SIGNS[(word >> (7 * (quarter / 2)) & 0x7f) as usize] >> (4 * (quarter % 2));
+                row.codes.as_chunks_mut().0[64 * i + 8 * index + quarter] = signed(point, signs, ZERO);
+            }
+        }
+    }
+}
+
+/// What stands for 0 in [`expand_row`]: the largest value.
+pub(crate) const ZERO: u8 = 62;

@@ -7,8 +7,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Kernel, Scalar, TILE};
-use crate::levels::each;
+use crate::levels::{build, each};
 use crate::search::{NEGLIGIBLE, signed_extreme, sum_of_squares};
 use crate::weights::{block_weights, part};
 
@@ -125,6 +126,33 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         unpack(&block.qs, block.d.get(), y);
     }
+}
+
+/// The values around [`ZERO`].
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[i] = block.d.get();
+        row.codes.as_chunks_mut().0[i] = codes(&block.qs);
+    }
+}
+
+/// What is subtracted from [`codes`].
+pub(crate) const ZERO: u8 = 127;
+
+/// The values of a stored block around [`ZERO`].
+#[inline(always)]
+pub(crate) fn codes(qs: &[u8; 16]) -> [u8; 32] {
+    const CODES: [u8; 16] = {
+        let mut codes = [0; 16];
+        let mut index = 0;
+        while index < 16 {
+            codes[index] = (VALUES[index] as i16 + ZERO as i16) as u8;
+            index += 1;
+        }
+        codes
+    };
+    build(|i| CODES[usize::from(qs[i % 16] >> (i / 16 * 4) & 0xf)])
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::iq4_nl::{pack, unpack};
+use crate::product::Row;
+use crate::iq4_nl::{codes, pack, unpack};
 use crate::kernel::{Kernel, Scalar};
 use crate::round::nearest_int;
 use crate::search::{signed_extreme, sum_of_squares};
@@ -72,6 +73,20 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
             let low = block.scales_low[index / 2] >> (4 * (index % 2)) & 0xf;
             let code = low | ((high >> (2 * index) & 3) as u8) << 4;
             unpack(&block.qs[index], d * f32::from(code as i8 - 32), y);
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        let high = u16::from_le_bytes(block.scales_high);
+        for (index, qs) in block.qs.iter().enumerate() {
+            let low = block.scales_low[index / 2] >> (4 * (index % 2)) & 0xf;
+            let code = low | ((high >> (2 * index) & 3) as u8) << 4;
+            row.scales[8 * i + index] = d * f32::from(code as i8 - 32);
+            row.codes.as_chunks_mut().0[8 * i + index] = codes(qs);
         }
     }
 }

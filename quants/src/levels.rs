@@ -50,6 +50,25 @@ pub(crate) fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
     )
 }
 
+/// The reverse of [`pack_nibbles`].
+#[inline(always)]
+pub(crate) fn unpack_nibbles(bytes: &[u8; 16], levels: &mut [u8; 32]) {
+    for (i, byte) in bytes.iter().enumerate() {
+        levels[i] = byte & 15;
+        levels[16 + i] = byte >> 4;
+    }
+}
+
+/// The reverse of [`pack_five_bits`].
+#[inline(always)]
+pub(crate) fn unpack_five_bits(nibbles: &[u8; 16], fifth: [u8; 4], levels: &mut [u8; 32]) {
+    let fifth = u32::from_le_bytes(fifth);
+    unpack_nibbles(nibbles, levels);
+    for (i, level) in levels.iter_mut().enumerate() {
+        *level |= ((fifth >> i & 1) as u8) << 4;
+    }
+}
+
 /// Decodes the reverse of [`pack_nibbles`]: `value(level)` of each level.
 #[inline(always)]
 pub(crate) fn decode_nibbles(bytes: &[u8; 16], y: &mut [f32; 32], value: impl Fn(f32) -> f32) {

@@ -18,6 +18,7 @@ mod validate;
 mod affine_k;
 mod block;
 mod levels;
+pub mod product;
 mod round;
 mod search;
 

@@ -6,9 +6,23 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Pass, Scalar};
-use crate::levels::{each, pack_nibbles};
+use crate::levels::{build, each, pack_nibbles};
 use crate::round::truncate;
+
+/// What is subtracted from [`CODES`].
+pub(crate) const ZERO: u8 = 12;
+/// [`VALUES`] around [`ZERO`].
+pub(crate) const CODES: [u8; 16] = {
+    let mut codes = [0; 16];
+    let mut index = 0;
+    while index < 16 {
+        codes[index] = (VALUES[index] + ZERO as i8) as u8;
+        index += 1;
+    }
+    codes
+};
 
 /// E2M1 values, doubled.
 pub(crate) const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
@@ -141,6 +155,16 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
             y[i] = f32::from(VALUES[usize::from(q & 0xf)]) * scale;
             y[16 + i] = f32::from(VALUES[usize::from(q >> 4)]) * scale;
         }
+    }
+}
+
+/// Twice the values around [`ZERO`].
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[i] = half_scale(block.exponent);
+        let codes: &mut [u8; 32] = &mut row.codes.as_chunks_mut().0[i];
+        *codes = build(|i| CODES[usize::from(block.qs[i % 16] >> (i / 16 * 4) & 0xf)]);
     }
 }
 

@@ -6,9 +6,10 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::block::{blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Pass, Scalar};
-use crate::levels::each;
-use crate::mxfp4::{VALUES, nearest_values};
+use crate::levels::{build, each};
+use crate::mxfp4::{CODES, VALUES, nearest_values};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -94,6 +95,17 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
                 y[i] = f32::from(VALUES[usize::from(q & 0xf)]) * scale;
                 y[8 + i] = f32::from(VALUES[usize::from(q >> 4)]) * scale;
             }
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        for (part, qs) in block.qs.iter().enumerate() {
+            row.scales[4 * i + part] = half_scale(block.scales[part]);
+            let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[4 * i + part];
+            *codes = build(|i| CODES[usize::from(qs[i % 8] >> (i / 8 * 4) & 0xf)]);
         }
     }
 }

@@ -5,6 +5,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Pass, Scalar};
 use crate::levels::build;
 
@@ -59,6 +60,18 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         let d = block.d.get();
         for (signs, y) in block.signs.iter().zip(y.as_chunks_mut::<8>().0) {
             *y = build(|i| if signs >> i & 1 == 1 { d } else { -d });
+        }
+    }
+}
+
+/// Ones around 1, so that they come as 0 and 2.
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[4 * i..][..4].fill(block.d.get());
+        for (j, signs) in block.signs.iter().enumerate() {
+            let codes: &mut [u8; 8] = &mut row.codes.as_chunks_mut().0[16 * i + j];
+            *codes = build(|bit| 2 * (signs >> bit & 1));
         }
     }
 }

@@ -6,6 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Pass, Scalar};
 use crate::levels::{build, each};
 use crate::round::nearest_away_level;
@@ -60,6 +61,18 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         let d = block.d.get();
         for (byte, y) in block.qs.iter().zip(y.as_chunks_mut::<4>().0) {
             *y = build(|i| f32::from((byte >> (2 * i) & 3) as i8 - 1) * d);
+        }
+    }
+}
+
+/// Levels around 1.
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[2 * i..][..2].fill(block.d.get());
+        for (j, byte) in block.qs.iter().enumerate() {
+            let codes: &mut [u8; 4] = &mut row.codes.as_chunks_mut().0[16 * i + j];
+            *codes = build(|level| byte >> (2 * level) & 3);
         }
     }
 }

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Kernel, Scalar};
 use crate::levels::{each, pack_two_bits, unpack_two_bits};
 use crate::round::nearest_int;
@@ -149,6 +150,18 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
             let scale = d * f32::from(block.scales[j] & 15);
             let min = dmin * f32::from(block.scales[j] >> 4);
             *y = unpack_two_bits(&block.qs, j).map(|q| scale * f32::from(q) - min);
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let (d, dmin) = (block.d.get(), block.dmin.get());
+        for (j, scale) in block.scales.iter().enumerate() {
+            row.scales[16 * i + j] = d * f32::from(scale & 15);
+            row.offsets[16 * i + j] = -dmin * f32::from(scale >> 4);
+            row.codes.as_chunks_mut().0[16 * i + j] = unpack_two_bits(&block.qs, j);
         }
     }
 }

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Kernel, Scalar};
 use crate::levels::{build, each, pack_two_bits, unpack_two_bits};
 use crate::round::nearest_int;
@@ -155,6 +156,20 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
                 let level = low[i] | (high[i] >> (j / 2) & 1) << 2;
                 y[i] = scale * (f32::from(level) - 4.0);
             }
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        for (j, scale) in unpack_scales(&block.scales).into_iter().enumerate() {
+            row.scales[16 * i + j] = d * f32::from(scale);
+            let low = unpack_two_bits(&block.qs, j);
+            let high = &block.hmask[j % 2 * 16..][..16];
+            let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
+            *codes = build(|i| low[i] | (high[i] >> (j / 2) & 1) << 2);
         }
     }
 }

@@ -3,8 +3,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Kernel, Scalar, TILE};
-use crate::levels::{decode_nibbles, each, pack_nibbles};
+use crate::levels::{decode_nibbles, each, pack_nibbles, unpack_nibbles};
 use crate::search::{AffineFit, IMPORTANCE_CANDIDATES, error_weights, with_mean_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -88,5 +89,14 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         let (d, m) = (block.d.get(), block.m.get());
         decode_nibbles(&block.qs, y, |q| q * d + m);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[i] = block.d.get();
+        row.offsets[i] = block.m.get();
+        unpack_nibbles(&block.qs, &mut row.codes.as_chunks_mut().0[i]);
     }
 }

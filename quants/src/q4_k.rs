@@ -4,6 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::affine_k::{self, Format, TILE, unpack_scale};
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Kernel, Scalar};
 use crate::levels::build;
 use crate::search::{Candidates, ErrorMeasure};
@@ -66,6 +67,21 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
             for (y, q) in y.iter_mut().zip(qs) {
                 *y = scale * f32::from(q >> (j % 2 * 4) & 15) - min;
             }
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let (d, dmin) = (block.d.get(), block.dmin.get());
+        for j in 0..8 {
+            let (scale, min) = unpack_scale(&block.scales, j);
+            row.scales[8 * i + j] = d * f32::from(scale);
+            row.offsets[8 * i + j] = -dmin * f32::from(min);
+            let qs = &block.qs[j / 2 * 32..][..32];
+            let codes: &mut [u8; 32] = &mut row.codes.as_chunks_mut().0[8 * i + j];
+            *codes = build(|i| qs[i] >> (j % 2 * 4) & 15);
         }
     }
 }

@@ -3,8 +3,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Kernel, Scalar, TILE};
-use crate::levels::{decode_five_bits, each};
+use crate::levels::{decode_five_bits, each, unpack_five_bits};
 use crate::search::{error_weights, with_mean_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -84,5 +85,13 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
     for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
         let d = block.d.get();
         decode_five_bits(&block.qs, block.qh, y, |q| (q - 16.0) * d);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[i] = block.d.get();
+        unpack_five_bits(&block.qs, block.qh, &mut row.codes.as_chunks_mut().0[i]);
     }
 }

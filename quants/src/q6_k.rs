@@ -5,6 +5,7 @@ use zerocopy::{
 };
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Kernel, Scalar};
 use crate::levels::{build, each};
 use crate::round::nearest_int;
@@ -85,6 +86,22 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
                 let level = low >> (within / 4 * 4) & 15 | (high >> (within / 2 * 2) & 3) << 4;
                 *y = scale * (f32::from(level) - 32.0);
             }
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        for (j, scale) in block.scales.iter().enumerate() {
+            row.scales[16 * i + j] = d * f32::from(*scale);
+            let (half, within) = (j / 8, j % 8);
+            let low = &block.ql[half * 64 + within % 4 * 16..][..16];
+            let high = &block.qh[half * 32 + within % 2 * 16..][..16];
+            let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
+            *codes =
+                build(|i| low[i] >> (within / 4 * 4) & 15 | (high[i] >> (within / 2 * 2) & 3) << 4);
         }
     }
 }

@@ -3,7 +3,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
+use crate::product::Row;
 use crate::kernel::{Pass, Scalar};
+use crate::levels::each;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -49,5 +51,14 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         for (y, q) in y.iter_mut().zip(&block.qs) {
             *y = f32::from(*q) * d;
         }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[i] = block.d.get();
+        let codes: &mut [u8; 32] = &mut row.codes.as_chunks_mut().0[i];
+        *codes = each(&block.qs, |q| q as u8 ^ 0x80);
     }
 }

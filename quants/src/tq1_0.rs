@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
 use crate::levels::build;
+use crate::product::Row;
 use crate::tq2_0::{largest_magnitude, trit};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -48,6 +49,16 @@ fn unpack<const B: usize>(packed: &[u8; B], d: f32, y: &mut [f32]) {
     }
 }
 
+/// [`unpack`] as trits.
+#[inline(always)]
+fn unpack_trits<const B: usize>(packed: &[u8; B], trits: &mut [u8]) {
+    for (trits, power) in trits.as_chunks_mut::<B>().0.iter_mut().zip([1u8, 3, 9, 27, 81]) {
+        for (trit, byte) in trits.iter_mut().zip(packed) {
+            *trit = ((u16::from(byte.wrapping_mul(power)) * 3) >> 8) as u8;
+        }
+    }
+}
+
 /// Encodes whole blocks; importance has no influence.
 #[inline(always)]
 pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
@@ -69,5 +80,17 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
         unpack(&block.first, d, &mut y[..160]);
         unpack(&block.second, d, &mut y[160..240]);
         unpack(&block.last, d, &mut y[240..]);
+    }
+}
+
+/// Trits around 1.
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[8 * i..][..8].fill(block.d.get());
+        let codes = &mut row.codes[256 * i..][..256];
+        unpack_trits(&block.first, &mut codes[..160]);
+        unpack_trits(&block.second, &mut codes[160..240]);
+        unpack_trits(&block.last, &mut codes[240..]);
     }
 }

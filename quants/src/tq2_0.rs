@@ -5,7 +5,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::levels::build;
+use crate::product::Row;
+use crate::levels::{build, each};
 use crate::search::finite_magnitude;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -64,6 +65,18 @@ pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
                     *y = f32::from((byte >> (2 * level) & 3) as i8 - 1) * d;
                 }
             }
+        }
+    }
+}
+
+/// Levels around 1.
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        row.scales[8 * i..][..8].fill(block.d.get());
+        for j in 0..8 {
+            let codes: &mut [u8; 32] = &mut row.codes.as_chunks_mut().0[8 * i + j];
+            *codes = each(&block.qs[j / 4], |byte| byte >> (2 * (j % 4)) & 3);
         }
     }
 }

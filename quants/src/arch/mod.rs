@@ -10,6 +10,7 @@ mod x86_64;
 use std::sync::OnceLock;
 
 use crate::codec::Codec;
+use crate::product::Kernel;
 
 /// Environment variable that forces an instruction set: `scalar`, `avx2`, `avx512` or `neon`.
 const FORCE: &str = "QUANTSMITH_ISA";
@@ -109,5 +110,23 @@ pub(crate) fn specialize(isa: Isa, scalar: Codec) -> Codec {
             ..scalar
         },
         None => scalar,
+    }
+}
+
+/// The kernel of the integer products that an instruction set has of its own; `None` where it has none, or this
+/// machine lacks it.
+pub(crate) fn product(isa: Isa) -> Option<&'static Kernel> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if isa.is_available() && std::arch::is_x86_feature_detected!("avx512vnni") => {
+            product(Isa::Avx2).map(|_| &x86_64::avx512::PRODUCT)
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512 => {
+            let available = isa.is_available() && std::arch::is_x86_feature_detected!("fma");
+            available.then_some(&x86_64::avx2::product::PRODUCT)
+        }
+        // NEON runs the portable loop, whose lanes the compiler finds.
+        _ => None,
     }
 }

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use crate::kernel::Nearest;
 
 pub(crate) use search::{Fit, Refit, Search, fit, largest, quantize_scales};
-pub(crate) use signs::{SIGNS, fold_signs, fold_signs_even, sign};
+pub(crate) use signs::{SIGNS, fold_signs, fold_signs_even, sign, signed};
 
 /// Values a decoder reads for each point of a codebook.
 pub(crate) type Codebook<const D: usize, const N: usize> = [[i8; D]; N];
@@ -46,6 +46,8 @@ const fn expand<const D: usize, const N: usize>(packed: &[u16; N], values: &[i8]
 }
 
 const IQ2_VALUES: [i8; 3] = [8, 25, 43];
+/// What stands for 0 among the codes of the IQ2 formats in integer products: their largest value.
+pub(crate) const IQ2_ZERO: u8 = 43;
 pub(crate) static IQ2_XXS: Codebook<8, 256> = expand(&points::IQ2_XXS, &IQ2_VALUES);
 pub(crate) static IQ2_XS: Codebook<8, 512> = expand(&points::IQ2_XS, &IQ2_VALUES);
 pub(crate) static IQ2_S: Codebook<8, 1024> = expand(&points::IQ2_S, &IQ2_VALUES);

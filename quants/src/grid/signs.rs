@@ -1,5 +1,7 @@
 //! Signs of a group of eight, kept apart from its magnitudes.
 
+use crate::levels::build;
+
 /// The sign byte of each 7-bit code: the eighth sign makes the number of negative ones even.
 pub(crate) static SIGNS: [u8; 128] = {
     let mut signs = [0; 128];
@@ -15,6 +17,15 @@ pub(crate) static SIGNS: [u8; 128] = {
 #[inline(always)]
 pub(crate) fn sign(signs: u8, axis: usize) -> f32 {
     if signs >> axis & 1 == 1 { -1.0 } else { 1.0 }
+}
+
+/// A point's values with their signs, around `zero`, which is not smaller than any of them.
+#[inline(always)]
+pub(crate) fn signed<const D: usize>(point: &[i8; D], signs: u8, zero: u8) -> [u8; D] {
+    build(|axis| {
+        let value = point[axis] as u8;
+        if signs >> axis & 1 == 1 { zero - value } else { zero + value }
+    })
 }
 
 /// Writes the magnitudes of `x` and returns its signs. A negative zero counts as positive and stays as it is.

@@ -3,6 +3,7 @@
 mod lanes;
 mod nearest;
 mod pass;
+pub(in crate::arch) mod product;
 
 pub(super) use lanes::F32x8;
 
