@@ -5,15 +5,16 @@ use reference::Rounding;
 /// Arguments of commands that run a model.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct RoundingArgs {
-    /// What the forward pass rounds besides the weights: nothing, or what llama.cpp's CPU backend does (the
-    /// inputs of matrix products, keys and values), to compare figures with llama.cpp's
-    #[arg(long, value_enum, default_value_t = Name::None)]
-    rounding: Name,
+    /// What the forward pass rounds besides the weights: what llama.cpp's CPU backend does (the inputs of matrix
+    /// products, keys and values; figures are those of its users), or nothing [default: llama.cpp where something
+    /// is measured, none for an importance matrix]
+    #[arg(long, value_enum)]
+    rounding: Option<Name>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
-    /// Nothing: f32 throughout
+    /// Nothing: f32 throughout, which measures the weights alone
     None,
     /// Activations and the cache as llama.cpp's CPU backend
     #[value(name = "llama.cpp")]
@@ -21,11 +22,37 @@ enum Name {
 }
 
 impl RoundingArgs {
-    /// What was chosen.
-    pub(crate) fn rounding(self) -> Rounding {
+    /// What was chosen for a measurement.
+    pub(crate) fn measuring(self) -> Rounding {
+        self.or(Rounding::LlamaCpp)
+    }
+
+    /// What was chosen for an importance matrix.
+    pub(crate) fn calibrating(self) -> Rounding {
+        self.or(Rounding::None)
+    }
+
+    fn or(self, default: Rounding) -> Rounding {
         match self.rounding {
-            Name::None => Rounding::None,
-            Name::LlamaCpp => Rounding::LlamaCpp,
+            None => default,
+            Some(Name::None) => Rounding::None,
+            Some(Name::LlamaCpp) => Rounding::LlamaCpp,
         }
+    }
+}
+
+/// The name of a rounding, as on the command line and in JSON.
+pub(crate) fn name(rounding: Rounding) -> &'static str {
+    match rounding {
+        Rounding::None => "none",
+        Rounding::LlamaCpp => "llama.cpp",
+    }
+}
+
+/// What a rounding means for figures, in a sentence for people.
+pub(crate) fn meaning(rounding: Rounding) -> &'static str {
+    match rounding {
+        Rounding::None => "nothing rounded but the weights (--rounding none)",
+        Rounding::LlamaCpp => "activations and cache rounded as llama.cpp rounds them (--rounding llama.cpp)",
     }
 }

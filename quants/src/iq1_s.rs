@@ -7,12 +7,12 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::grid;
 use crate::iq1::{
-    eighths, DELTA, DOWN, Split, Sums, UP, ascending, code_of, largest_magnitude, place_groups, split_levels,
+    DELTA, DOWN, Split, Sums, UP, ascending, code_of, eighths, largest_magnitude, place_groups, split_levels,
 };
 use crate::kernel::{Kernel, Scalar};
+use crate::product::Row;
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
 

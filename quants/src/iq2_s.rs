@@ -7,9 +7,9 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::grid::{self, Fit, Refit, Search, fold_signs, sign, signed};
 use crate::kernel::{Kernel, Scalar};
+use crate::product::Row;
 use crate::search::sum_of_squares;
 use crate::weights::{block_weights, part};
 

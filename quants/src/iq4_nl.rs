@@ -7,9 +7,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Kernel, Scalar, TILE};
 use crate::levels::{build, each};
+use crate::product::Row;
 use crate::search::{NEGLIGIBLE, signed_extreme, sum_of_squares};
 use crate::weights::{block_weights, part};
 

@@ -7,9 +7,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::iq4_nl::{codes, pack, unpack};
 use crate::kernel::{Kernel, Scalar};
+use crate::product::Row;
 use crate::round::nearest_int;
 use crate::search::{signed_extreme, sum_of_squares};
 use crate::weights::{block_weights, part};

@@ -6,9 +6,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Pass, Scalar};
 use crate::levels::{build, each, pack_nibbles};
+use crate::product::Row;
 use crate::round::truncate;
 
 /// What is subtracted from [`CODES`].

@@ -6,10 +6,10 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::block::{blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Pass, Scalar};
 use crate::levels::{build, each};
 use crate::mxfp4::{CODES, VALUES, nearest_values};
+use crate::product::Row;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

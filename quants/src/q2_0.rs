@@ -6,9 +6,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Pass, Scalar};
 use crate::levels::{build, each};
+use crate::product::Row;
 use crate::round::nearest_away_level;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

@@ -3,9 +3,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Kernel, Scalar};
 use crate::levels::{each, pack_two_bits, unpack_two_bits};
+use crate::product::Row;
 use crate::round::nearest_int;
 use crate::search::{
     AffineFit, Candidates, ErrorMeasure, IMPORTANCE_CANDIDATES, error_weights, largest, refine_affine, sum,

@@ -3,9 +3,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Kernel, Scalar};
 use crate::levels::{build, each, pack_two_bits, unpack_two_bits};
+use crate::product::Row;
 use crate::round::nearest_int;
 use crate::search::{error_weights, refine_symmetric, signed_extreme, sum, sums_of_squares};
 

@@ -4,9 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::affine_k::{self, Format, TILE, unpack_scale};
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Kernel, Scalar};
 use crate::levels::build;
+use crate::product::Row;
 use crate::search::{Candidates, ErrorMeasure};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

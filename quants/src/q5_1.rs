@@ -3,9 +3,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Kernel, Scalar, TILE};
 use crate::levels::{decode_five_bits, unpack_five_bits};
+use crate::product::Row;
 use crate::search::{AffineFit, IMPORTANCE_CANDIDATES, error_weights, with_mean_squares};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

@@ -5,9 +5,9 @@ use zerocopy::{
 };
 
 use crate::block::{Half, blocks, blocks_mut};
-use crate::product::Row;
 use crate::kernel::{Kernel, Scalar};
 use crate::levels::{build, each};
+use crate::product::Row;
 use crate::round::nearest_int;
 use crate::search::{NEGLIGIBLE, refine_symmetric, signed_extreme};
 
@@ -100,8 +100,7 @@ pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
             let low = &block.ql[half * 64 + within % 4 * 16..][..16];
             let high = &block.qh[half * 32 + within % 2 * 16..][..16];
             let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
-            *codes =
-                build(|i| low[i] >> (within / 4 * 4) & 15 | (high[i] >> (within / 2 * 2) & 3) << 4);
+            *codes = build(|i| low[i] >> (within / 4 * 4) & 15 | (high[i] >> (within / 2 * 2) & 3) << 4);
         }
     }
 }

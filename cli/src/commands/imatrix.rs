@@ -188,7 +188,7 @@ fn calibrate(
     } else {
         Model::load(model)?
     }
-    .with_rounding(args.rounding.rounding());
+    .with_rounding(args.rounding.calibrating());
     let mut text = Vec::new();
     for path in texts {
         text.extend(std::fs::read(path).with_context(|| path.display().to_string())?);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::quantize::MemoryArgs;
 use crate::output::{print, print_json};
-use crate::rounding::RoundingArgs;
+use crate::rounding::{self, RoundingArgs};
 use crate::threads::in_pool;
 
 /// Arguments of `quantsmith perplexity`.
@@ -69,8 +69,9 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let rounding = args.rounding.rounding();
+    let rounding = args.rounding.measuring();
     let model = Model::load(&args.model)?.with_rounding(rounding);
+    eprintln!("{}", rounding::meaning(rounding));
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
     let options = PerplexityOptions {
         context: args.ctx_size,
@@ -122,7 +123,7 @@ fn diverge(
 ) -> anyhow::Result<Vec<Observation>> {
     let progress = |p: divergence::CompareProgress| eprintln!("{} of {} windows", p.windows, p.of);
     if is_gguf(base)? {
-        let base = Model::load(base)?.with_rounding(args.rounding.rounding());
+        let base = Model::load(base)?.with_rounding(args.rounding.measuring());
         let of_base = Tokenizer::from_metadata(base.gguf().metadata())?;
         let tokens = tokens(tokenizer, args.text.as_deref())?;
         if of_base.encode(read(args.text.as_deref())?, true, false) != tokens {
@@ -165,6 +166,7 @@ fn print_perplexity(report: &PerplexityReport, args: &Args) -> anyhow::Result<()
         return print_json(&json!({
             "model": args.model,
             "text": args.text,
+            "rounding": rounding::name(args.rounding.measuring()),
             "context": report.context,
             "chunks": report.running.len(),
             "text_tokens": report.text_tokens,
@@ -227,6 +229,7 @@ fn print_divergence(seen: &[Observation], args: &Args) -> anyhow::Result<()> {
         return print_json(&json!({
             "model": args.model,
             "base": args.base,
+            "rounding": rounding::name(args.rounding.measuring()),
             "scored_tokens": s.count,
             "ppl": estimate(s.ppl),
             "ppl_base": estimate(s.ppl_base),

@@ -24,7 +24,11 @@ pub(crate) fn sign(signs: u8, axis: usize) -> f32 {
 pub(crate) fn signed<const D: usize>(point: &[i8; D], signs: u8, zero: u8) -> [u8; D] {
     build(|axis| {
         let value = point[axis] as u8;
-        if signs >> axis & 1 == 1 { zero - value } else { zero + value }
+        if signs >> axis & 1 == 1 {
+            zero - value
+        } else {
+            zero + value
+        }
     })
 }
 

@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::Operands;
 use super::form::{Form, LARGE_BLOCK, Rounding, SMALL_BLOCK};
+use super::{Operands, kernel};
 use crate::f16;
+use crate::round::nearest_int;
 
 /// Rows of activations rounded for products with weights of one form.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ impl Activations {
         if rows == 0 {
             return new;
         }
+        let kernel = kernel();
         x.par_chunks_exact(cols)
             .zip(new.codes.par_chunks_exact_mut(cols))
             .zip(new.scales.par_chunks_exact_mut(scales))
@@ -55,7 +57,13 @@ impl Activations {
             .zip(new.sums.par_chunks_exact_mut(groups))
             .with_min_len(ROWS_AT_ONCE)
             .for_each(|((((x, codes), scales), starts), sums)| {
-                round_row(form, x, codes, scales, starts, sums);
+                let row = Rounded {
+                    codes,
+                    scales,
+                    starts,
+                    sums,
+                };
+                (kernel.round)(form, x, row);
             });
         new
     }
@@ -78,17 +86,30 @@ impl Activations {
     }
 }
 
-fn round_row(
-    form: Form,
-    x: &[f32],
-    codes: &mut [i8],
-    scales: &mut [f32],
-    starts: &mut [i32],
-    sums: &mut [f32],
-) {
+/// A row's places in [`Activations`].
+pub(crate) struct Rounded<'a> {
+    codes: &'a mut [i8],
+    scales: &'a mut [f32],
+    starts: &'a mut [i32],
+    sums: &'a mut [f32],
+}
+
+/// Rounds a row.
+#[inline(always)]
+pub(crate) fn round_row(form: Form, x: &[f32], row: Rounded<'_>) {
+    let Rounded {
+        codes,
+        scales,
+        starts,
+        sums,
+    } = row;
     let block = form.block();
     let per_block = (block / form.group).max(1);
-    for (index, (x, codes)) in x.chunks_exact(block).zip(codes.chunks_exact_mut(block)).enumerate() {
+    for (index, (x, codes)) in x
+        .chunks_exact(block)
+        .zip(codes.chunks_exact_mut(block))
+        .enumerate()
+    {
         let groups = index * per_block..(index + 1) * per_block;
         let scale = if form.large() {
             let scale = round_large(x, codes);
@@ -118,14 +139,25 @@ struct Scale {
     stored: f32,
 }
 
+/// The largest magnitude; not a number where one of `x` is none, so that it shows in every product.
+#[inline(always)]
+fn largest_magnitude(x: &[f32]) -> f32 {
+    // Bit patterns of magnitudes are in the order of what they stand for, and integers have lanes.
+    f32::from_bits(
+        x.iter()
+            .fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff)),
+    )
+}
+
 /// Levels of the largest magnitude over 127, half to even as ggml's vector code rounds.
+#[inline(always)]
 fn round_small(x: &[f32], codes: &mut [i8]) -> Scale {
     debug_assert_eq!(x.len(), SMALL_BLOCK);
-    let largest = x.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let largest = largest_magnitude(x);
     let exact = largest / 127.0;
     let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
     for (code, x) in codes.iter_mut().zip(x) {
-        *code = (*x * inverse).round_ties_even() as i8;
+        *code = nearest_int(*x * inverse) as i8;
     }
     Scale {
         exact,
@@ -133,9 +165,12 @@ fn round_small(x: &[f32], codes: &mut [i8]) -> Scale {
     }
 }
 
-/// The same with the sign of the largest in the scale, which stays as it is.
+/// The same with the opposite sign of the largest in the scale, which stays as it is.
+#[inline(always)]
 fn round_large(x: &[f32], codes: &mut [i8]) -> Scale {
-    let largest = x.iter().fold(0f32, |m, &x| if x.abs() > m.abs() { x } else { m });
+    let largest = largest_magnitude(x);
+    let first = x.iter().find(|x| x.abs() == largest);
+    let largest = first.map_or(largest, |x| largest.copysign(*x));
     if largest == 0.0 {
         codes.fill(0);
         return Scale {
@@ -145,7 +180,7 @@ fn round_large(x: &[f32], codes: &mut [i8]) -> Scale {
     }
     let inverse = -127.0 / largest;
     for (code, x) in codes.iter_mut().zip(x) {
-        *code = (*x * inverse).round_ties_even().min(127.0) as i8;
+        *code = nearest_int(*x * inverse) as i8;
     }
     let scale = 1.0 / inverse;
     Scale {

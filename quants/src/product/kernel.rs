@@ -5,11 +5,12 @@ use std::sync::OnceLock;
 use gguf::TensorType;
 
 use super::ROWS;
+use super::activations::{Rounded, round_row};
 use super::form::{Form, LARGE_BLOCK, Row, expand};
 use crate::arch::{self, Isa};
 
-/// Rows of activations that a kernel takes at most.
-pub(crate) const TOKENS: usize = 6;
+/// Rows of activations that a kernel takes at most: as many as registers hold the sums of.
+pub const TOKENS: usize = 4;
 
 /// What a kernel multiplies: one panel of weights with a few rows of activations.
 pub(crate) struct Operands<'a> {
@@ -55,7 +56,10 @@ impl Operands<'_> {
         assert_eq!(self.sums.len(), self.rows * groups);
         assert_eq!(self.panel.len(), ROWS * self.cols);
         assert_eq!(self.scales.len(), ROWS * groups);
-        assert_eq!(self.offsets.len(), if self.form.offsets { ROWS * groups } else { 0 });
+        assert_eq!(
+            self.offsets.len(),
+            if self.form.offsets { ROWS * groups } else { 0 }
+        );
     }
 }
 
@@ -65,16 +69,21 @@ pub(crate) type Multiply = fn(&Operands<'_>, &mut [[f32; ROWS]; TOKENS]);
 /// Expands whole blocks.
 pub(crate) type Expand = fn(TensorType, &[u8], Row<'_>);
 
+/// Rounds a row of activations.
+pub(crate) type Round = fn(Form, &[f32], Rounded<'_>);
+
 /// An instruction set's part of the products.
 pub(crate) struct Kernel {
     pub(crate) multiply: Multiply,
     pub(crate) expand: Expand,
+    pub(crate) round: Round,
 }
 
 /// The specification of all others.
 pub(crate) static SCALAR: Kernel = Kernel {
     multiply: scalar,
     expand: |ty, src, row| expand(ty, src, row),
+    round: |form, x, row| round_row(form, x, row),
 };
 
 /// The kernel of the instruction set in use.
@@ -101,7 +110,11 @@ pub(crate) fn scalar(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
             let sum = operands.sums[token * groups + group];
             for row in 0..ROWS {
                 let scale = operands.scales[group * ROWS + row];
-                let into = if form.large() { &mut block[row] } else { &mut total[row] };
+                let into = if form.large() {
+                    &mut block[row]
+                } else {
+                    &mut total[row]
+                };
                 *into = if form.large() {
                     (sums[row] as f32).mul_add(scale, *into)
                 } else {
@@ -126,7 +139,12 @@ pub(crate) fn scalar(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
 #[inline(always)]
 fn sums(start: i32, codes: &[i8], panel: &[u8]) -> [i32; ROWS] {
     let mut sums = [start; ROWS];
-    for (codes, panel) in codes.as_chunks::<4>().0.iter().zip(panel.as_chunks::<{ 4 * ROWS }>().0) {
+    for (codes, panel) in codes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(panel.as_chunks::<{ 4 * ROWS }>().0)
+    {
         for (sum, weights) in sums.iter_mut().zip(panel.as_chunks::<4>().0) {
             for (code, weight) in codes.iter().zip(weights) {
                 *sum += i32::from(*code) * i32::from(*weight);

@@ -22,9 +22,11 @@ mod panels;
 pub(crate) mod tests;
 
 pub use activations::Activations;
-pub(crate) use form::{Row, expand};
+pub(crate) use activations::{Rounded, round_row};
 pub use form::{Form, form};
-pub(crate) use kernel::{Kernel, Operands, TOKENS, kernel};
+pub(crate) use form::{Row, expand};
+pub use kernel::TOKENS;
+pub(crate) use kernel::{Kernel, Operands, kernel};
 pub use panels::Panels;
 
 /// Rows of a panel.

@@ -47,14 +47,20 @@ impl Panels {
         self.offsets.resize(with_offsets, 0.0);
         let kernel = kernel();
         let row_bytes = cols / form.ty.block_len() * form.ty.block_bytes();
-        let each = |panel: usize, working: &mut Working, codes: &mut [u8], scales: &mut [f32], offsets: &mut [f32]| {
+        let each = |panel: usize,
+                    working: &mut Working,
+                    codes: &mut [u8],
+                    scales: &mut [f32],
+                    offsets: &mut [f32]| {
             let first = panel * ROWS;
             let count = ROWS.min(rows - first);
             working.blocks.resize(count * row_bytes, 0);
             read(first, &mut working.blocks)?;
             working.codes.resize(ROWS * cols, 0);
             working.scales.resize(ROWS * groups, 0.0);
-            working.offsets.resize(if form.offsets { ROWS * groups } else { 0 }, 0.0);
+            working
+                .offsets
+                .resize(if form.offsets { ROWS * groups } else { 0 }, 0.0);
             for (row, blocks) in working.blocks.chunks_exact(row_bytes).enumerate() {
                 (kernel.expand)(
                     form.ty,
@@ -62,7 +68,10 @@ impl Panels {
                     Row {
                         codes: &mut working.codes[row * cols..][..cols],
                         scales: &mut working.scales[row * groups..][..groups],
-                        offsets: working.offsets.get_mut(row * groups..(row + 1) * groups).unwrap_or_default(),
+                        offsets: working
+                            .offsets
+                            .get_mut(row * groups..(row + 1) * groups)
+                            .unwrap_or_default(),
                     },
                 );
             }
@@ -89,9 +98,12 @@ impl Panels {
         if form.offsets {
             panels
                 .zip(self.offsets.par_chunks_exact_mut(ROWS * groups))
-                .try_for_each_init(Working::default, |working, ((panel, (codes, scales)), offsets)| {
-                    each(panel, working, codes, scales, offsets)
-                })
+                .try_for_each_init(
+                    Working::default,
+                    |working, ((panel, (codes, scales)), offsets)| {
+                        each(panel, working, codes, scales, offsets)
+                    },
+                )
         } else {
             panels.try_for_each_init(Working::default, |working, (panel, (codes, scales))| {
                 each(panel, working, codes, scales, &mut [])
@@ -117,12 +129,19 @@ impl Panels {
         out: &mut [f32],
         stride: usize,
     ) {
-        assert_eq!((Some(x.form), x.cols), (self.form, self.cols), "forms and columns");
+        assert_eq!(
+            (Some(x.form), x.cols),
+            (self.form, self.cols),
+            "forms and columns"
+        );
         if self.rows == 0 {
             return;
         }
         let tokens = (out.len() + stride - self.rows) / stride;
-        assert!(stride >= self.rows && first + tokens <= x.rows, "rows of activations");
+        assert!(
+            stride >= self.rows && first + tokens <= x.rows,
+            "rows of activations"
+        );
         let groups = self.cols / x.form.group;
         let mut tile = [[0.0; ROWS]; TOKENS];
         for panel in 0..self.rows.div_ceil(ROWS) {

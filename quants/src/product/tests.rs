@@ -3,7 +3,7 @@
 use gguf::TensorType;
 use proptest::prelude::*;
 
-use super::form::{Form, Row, Rounding, expand};
+use super::form::{Form, Rounding, Row, expand};
 use super::kernel::SCALAR;
 use super::{Activations, Kernel, Panels, form};
 use crate::f16;
@@ -70,12 +70,7 @@ pub(crate) fn products(
 }
 
 /// The scalar kernel's products.
-pub(crate) fn scalar_products(
-    form: Form,
-    shape: (usize, usize, usize),
-    bytes: &[u8],
-    x: &[f32],
-) -> Vec<f32> {
+pub(crate) fn scalar_products(form: Form, shape: (usize, usize, usize), bytes: &[u8], x: &[f32]) -> Vec<f32> {
     products(&SCALAR, form, shape, bytes, x)
 }
 
@@ -151,7 +146,11 @@ fn expanded_rows_stand_for_the_decoded_weights() {
             let level = f32::from(codes[i]) - f32::from(form.zero);
             let (whole, offset) = (scales[group] * level, offsets[group]);
             let error = (whole + offset - weight).abs();
-            assert!(error <= 1e-6 * (whole.abs() + offset.abs()), "{} {i}: {weight} {whole} {offset}", form.ty);
+            assert!(
+                error <= 1e-6 * (whole.abs() + offset.abs()),
+                "{} {i}: {weight} {whole} {offset}",
+                form.ty
+            );
         }
     }
 }
@@ -161,7 +160,10 @@ fn rounded(form: Form, x: &[f32]) -> Vec<f64> {
     x.chunks(form.block())
         .flat_map(|x| {
             let (scale, inverse): (f32, f32) = if form.large() {
-                let largest = x.iter().copied().fold(0f32, |m, x| if x.abs() > m.abs() { x } else { m });
+                let largest = x
+                    .iter()
+                    .copied()
+                    .fold(0f32, |m, x| if x.abs() > m.abs() { x } else { m });
                 (1.0 / (-127.0 / largest), -127.0 / largest)
             } else {
                 let largest = x.iter().fold(0f32, |m, x| m.max(x.abs()));

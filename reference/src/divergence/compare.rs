@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::predictions::{Comparison, Predictions};
 use super::{LogitsReader, LogitsWriter, Observation};
 use crate::perplexity::{PerplexityOptions, Windows};
 use crate::{Error, Model, Result};
@@ -30,6 +31,23 @@ pub fn compare(
     options: &PerplexityOptions,
     progress: &mut dyn FnMut(CompareProgress),
 ) -> Result<Vec<Vec<Observation>>> {
+    compare_until(base, measured, tokens, options, None, progress)
+}
+
+/// [`compare`], but with a `precision` a model runs no more windows once the ratios of its divergence to those of
+/// its neighbours in `measured` are known with a smaller relative error. So models may have observations of
+/// different numbers of windows, all of them from the beginning of the text.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_until(
+    base: &Model,
+    measured: &[Model],
+    tokens: &[u32],
+    options: &PerplexityOptions,
+    precision: Option<f64>,
+    progress: &mut dyn FnMut(CompareProgress),
+) -> Result<Vec<Vec<Observation>>> {
     for model in measured {
         if model.vocabulary() != base.vocabulary() {
             return Err(model.error(format!(
@@ -42,8 +60,9 @@ pub fn compare(
     let windows = Windows::new(tokens, options)?;
     let at_once = windows_at_once(base, &windows, options)?;
     let mut seen = vec![Vec::with_capacity(windows.count * windows.scored()); measured.len()];
+    let mut open = vec![true; measured.len()];
     let mut done = 0;
-    while done < windows.count {
+    while done < windows.count && (open.contains(&true) || measured.is_empty()) {
         let batch = windows.batch(done..windows.count.min(done + at_once));
         let views: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
         let targets: Vec<u32> = batch
@@ -51,17 +70,21 @@ pub fn compare(
             .flat_map(|w| w[windows.first() + 1..].iter().copied())
             .collect();
         let wanted = windows.first()..options.context - 1;
-        let base_logits = base.forward(&views, wanted.clone(), None)?;
-        for (model, seen) in measured.iter().zip(&mut seen) {
-            let logits = model.forward(&views, wanted.clone(), None)?;
-            let rows: Option<Vec<Observation>> = targets
-                .par_iter()
-                .enumerate()
-                .map(|(i, &t)| Observation::from_logits(base_logits.row(i), logits.row(i), t as usize))
-                .collect();
-            let Some(rows) = rows else {
-                return Err(model.error("a token of the text is outside the vocabulary".into()));
-            };
+        if let Some(&target) = targets.iter().find(|&&t| t as usize >= base.vocabulary()) {
+            return Err(base.error(format!("token {target} of the text is outside the vocabulary")));
+        }
+        let mut predictions = Predictions::new(&targets, base.vocabulary());
+        base.forward_tiles(&views, wanted.clone(), None, &mut predictions)?;
+        predictions.finish();
+        for ((model, seen), _) in measured
+            .iter()
+            .zip(&mut seen)
+            .zip(&open)
+            .filter(|(_, open)| **open)
+        {
+            let mut comparison = Comparison::new(&predictions);
+            model.forward_tiles(&views, wanted.clone(), None, &mut comparison)?;
+            let rows = comparison.observations();
             if let Some(at) = rows.iter().position(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
                 let window = done + at / windows.scored();
                 return Err(model.error(format!("window {window}: the predictions are not finite")));
@@ -69,6 +92,11 @@ pub fn compare(
             seen.extend(rows);
         }
         done += batch.len();
+        if let Some(precision) = precision {
+            for (index, open) in open.iter_mut().enumerate() {
+                *open &= !is_decided(&seen, index, precision);
+            }
+        }
         progress(CompareProgress {
             windows: done,
             of: windows.count,
@@ -77,7 +105,31 @@ pub fn compare(
     Ok(seen)
 }
 
-/// How many windows fit in memory with both models' logits.
+/// Whether the ratios of a model's divergence to its neighbours' are known to a relative error below `precision`.
+fn is_decided(seen: &[Vec<Observation>], index: usize, precision: f64) -> bool {
+    let neighbours = [index.checked_sub(1), Some(index + 1).filter(|&i| i < seen.len())];
+    neighbours
+        .into_iter()
+        .flatten()
+        .all(|other| ratio_error(&seen[index], &seen[other]) < precision)
+}
+
+/// The relative standard error of the ratio of two models' mean divergences, over the positions that both have. The
+/// models are paired position by position: most of what makes one position diverge more than another does so for
+/// both, and cancels.
+fn ratio_error(a: &[Observation], b: &[Observation]) -> f64 {
+    let pairs = || a.iter().zip(b).map(|(a, b)| (a.kld, b.kld));
+    let count = a.len().min(b.len()) as f64;
+    let (sum_a, sum_b) = pairs().fold((0.0, 0.0), |sums, (a, b)| (sums.0 + a, sums.1 + b));
+    let (mean_a, mean_b) = (sum_a / count, sum_b / count);
+    let differences = pairs().map(|(a, b)| a / mean_a - b / mean_b);
+    let variance = differences.map(|d| d * d).sum::<f64>() / (count - 1.0);
+    let error = (variance / count).sqrt();
+    // Without observations or divergence there is no ratio to be sure of.
+    if error.is_finite() { error } else { f64::INFINITY }
+}
+
+/// How many windows fit in memory with the base model's logits and probabilities.
 fn windows_at_once(base: &Model, windows: &Windows<'_>, options: &PerplexityOptions) -> Result<usize> {
     let run = crate::perplexity::windows_at_once(base, options.context, options.max_memory)?;
     let logits =
@@ -117,27 +169,39 @@ pub fn compare_with_file(
     let tokens = base.tokens().to_vec();
     // A file of one window is fine here; a text that short is not.
     let windows = Windows::whole(&tokens, &options)?;
+    let at_once = windows_at_once(model, &windows, &options)?;
     let mut seen = Vec::with_capacity(windows.count * windows.scored());
-    for done in 0..windows.count {
-        let batch = windows.batch(done..done + 1);
-        let logits = model.forward(&[&batch[0]], windows.first()..options.context - 1, None)?;
-        let targets = &batch[0][windows.first() + 1..];
-        let rows = base.next_window()?;
-        let observed: Option<Vec<Observation>> = rows
-            .par_iter()
-            .zip(targets)
-            .enumerate()
-            .map(|(i, (row, &t))| Observation::from_compressed(row, logits.row(i), t as usize))
-            .collect();
-        let Some(observed) = observed else {
-            return Err(model.error("a token of the logits file is outside the vocabulary".into()));
-        };
-        if observed.iter().any(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
-            return Err(model.error(format!("window {done}: the predictions are not finite")));
+    let mut done = 0;
+    while done < windows.count {
+        let batch = windows.batch(done..windows.count.min(done + at_once));
+        let views: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
+        let logits = model.forward(&views, windows.first()..options.context - 1, None)?;
+        for (offset, window) in batch.iter().enumerate() {
+            let targets = &window[windows.first() + 1..];
+            let rows = base.next_window()?;
+            let observed: Option<Vec<Observation>> = rows
+                .par_iter()
+                .zip(targets)
+                .enumerate()
+                .map(|(i, (row, &t))| {
+                    let measured = logits.row(offset * windows.scored() + i);
+                    Observation::from_compressed(row, measured, t as usize)
+                })
+                .collect();
+            let Some(observed) = observed else {
+                return Err(model.error("a token of the logits file is outside the vocabulary".into()));
+            };
+            if observed.iter().any(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
+                return Err(model.error(format!(
+                    "window {}: the predictions are not finite",
+                    done + offset
+                )));
+            }
+            seen.extend(observed);
         }
-        seen.extend(observed);
+        done += batch.len();
         progress(CompareProgress {
-            windows: done + 1,
+            windows: done,
             of: windows.count,
         });
     }
@@ -159,16 +223,55 @@ pub fn save_logits(
     let windows = Windows::new(tokens, options)?;
     let whole = &tokens[..windows.count * options.context];
     let mut writer = LogitsWriter::create(path, options.context, model.vocabulary(), whole)?;
-    for done in 0..windows.count {
-        let batch = windows.batch(done..done + 1);
-        let logits = model.forward(&[&batch[0]], windows.first()..options.context - 1, None)?;
+    let at_once = windows_at_once(model, &windows, options)?;
+    let mut done = 0;
+    while done < windows.count {
+        let batch = windows.batch(done..windows.count.min(done + at_once));
+        let views: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
+        let logits = model.forward(&views, windows.first()..options.context - 1, None)?;
         for row in 0..logits.rows {
             writer.push(logits.row(row))?;
         }
+        done += batch.len();
         progress(CompareProgress {
-            windows: done + 1,
+            windows: done,
             of: windows.count,
         });
     }
     writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observed(klds: impl Iterator<Item = f64>) -> Vec<Observation> {
+        klds.map(|kld| Observation {
+            nll: 1.0,
+            nll_base: 1.0,
+            kld,
+            delta_p: 0.0,
+            same_top: true,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_two_models_share_cancels_in_the_error_of_their_ratio() {
+        let shared = |i: u32| f64::from(i * 37 % 101) / 50.0;
+        let a = observed((0..500).map(shared));
+        let twice = observed((0..500).map(|i| 2.0 * shared(i)));
+        let other = observed((0..500).map(|i| shared(i * 53 + 7)));
+        assert!(ratio_error(&a, &twice) < 1e-12);
+        // Independent positions: the errors of both means, each about 0.58 / sqrt(500).
+        let error = ratio_error(&a, &other);
+        assert!((0.02..0.06).contains(&error), "{error}");
+        let seen = [a, twice, other];
+        assert!(is_decided(&seen, 0, 0.01));
+        assert!(!is_decided(&seen, 1, 0.01) && is_decided(&seen, 1, 0.1));
+        let none = [observed(std::iter::empty()), observed(std::iter::empty())];
+        assert!(!is_decided(&none, 0, 1.0));
+        let equal = [observed([0.0; 5].into_iter()), observed([0.0; 5].into_iter())];
+        assert!(!is_decided(&equal, 0, 1.0));
+    }
 }

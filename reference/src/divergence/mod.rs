@@ -5,9 +5,10 @@
 
 mod compare;
 mod logits_file;
+mod predictions;
 mod statistics;
 
-pub use compare::{CompareProgress, compare, compare_with_file, save_logits};
+pub use compare::{CompareProgress, compare, compare_until, compare_with_file, save_logits};
 pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
 pub use statistics::{Estimate, Quantiles, Statistics};
 

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use quants::product::Activations;
+
 use crate::Result;
 use crate::model::Run;
-use crate::ops::Matrix;
+use crate::ops::{Matrix, Operand};
 use crate::weights::BlockMatrix;
 
 /// `y = scale * W x + bias`.
@@ -71,15 +73,22 @@ fn multiply(
     x: &Matrix,
     out: &mut Matrix,
 ) -> Result<()> {
-    if !run.rounding.changes_operand(matrix.ty) {
-        return matrix.multiply(run.gguf, rows, x, out, &mut run.tile);
+    let operand = run.rounding.operand(matrix.ty);
+    match operand {
+        Operand::F32 => matrix.multiply(run.gguf, rows, x, out, &mut run.tile),
+        Operand::Levels(form) => {
+            let x = Activations::new(form, x.cols, &x.data);
+            matrix.multiply_levels(run.gguf, form, rows, &x, out, &mut run.panels)
+        }
+        Operand::F16 | Operand::BF16 => {
+            let mut rounded = run.scratch.take(x.rows, x.cols);
+            rounded.copy_from(x);
+            operand.round(&mut rounded);
+            matrix.multiply(run.gguf, rows, &rounded, out, &mut run.tile)?;
+            run.scratch.give(rounded);
+            Ok(())
+        }
     }
-    let mut rounded = run.scratch.take(x.rows, x.cols);
-    rounded.copy_from(x);
-    run.rounding.operand(matrix.ty, &mut rounded);
-    matrix.multiply(run.gguf, rows, &rounded, out, &mut run.tile)?;
-    run.scratch.give(rounded);
-    Ok(())
 }
 
 fn finish(out: &mut Matrix, scale: f32, bias: Option<&[f32]>) {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use gguf::GgufModel;
+use quants::product::Panels;
 
 use super::Tap;
 use crate::ops::{Matrix, Rounding, Scratch};
@@ -31,6 +32,8 @@ pub(crate) struct Run<'a> {
     pub(crate) first_values: Vec<f32>,
     /// The tile of decoded weights in use.
     pub(crate) tile: Vec<f32>,
+    /// The tile of weights in use where products are of integers.
+    pub(crate) panels: Panels,
     tap: Option<&'a mut dyn Tap>,
 }
 
@@ -53,6 +56,7 @@ impl<'a> Run<'a> {
             scratch: Scratch::default(),
             first_values: Vec::new(),
             tile: Vec::new(),
+            panels: Panels::default(),
             tap,
         };
         let mut first = 0;

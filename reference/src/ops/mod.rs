@@ -21,5 +21,6 @@ pub(crate) use recurrence::{
     DeltaRule, StateSpace, WkvDelta, convolve, scan, sigmoid, softplus, wkv_bonus, wkv_delta,
 };
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
+pub(crate) use rounding::Operand;
 pub use rounding::Rounding;
 pub(crate) use wide::wide;

@@ -5,10 +5,12 @@
 //! middle are scored, each given all before it: those at `context / 2 + 1` up to the last.
 
 mod scores;
+mod softmax;
 mod windows;
 
 use crate::{Model, Result};
 pub(crate) use scores::Scores;
+pub(crate) use softmax::Softmax;
 pub(crate) use windows::Windows;
 
 /// Tokens that are run together at most. More would decode weights less often, which is a few percent of

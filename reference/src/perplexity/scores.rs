@@ -4,58 +4,25 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::Softmax;
 use crate::model::LogitsSink;
-use crate::ops::{exp64, max, wide};
 
-const LANES: usize = 8;
-
-/// The log-softmax of one token in each row, its sums in f64.
+/// The log-softmax of one token in each row.
 pub(crate) struct Scores {
-    rows: Vec<Row>,
-}
-
-struct Row {
-    target: usize,
-    /// The target's logit once its range was seen.
-    logit: f64,
-    max: f32,
-    /// Sum of e^(logit - max) over what was seen.
-    sum: f64,
-}
-
-impl Row {
-    /// Takes more of the vocabulary into the sum.
-    #[inline(always)]
-    fn add(&mut self, logits: &[f32]) {
-        let max = max(logits);
-        if max > self.max {
-            self.sum *= exp64(f64::from(self.max) - f64::from(max));
-            self.max = max;
-        }
-        self.sum += sum_of_exponentials(logits, f64::from(self.max));
-    }
+    rows: Vec<Softmax>,
 }
 
 impl Scores {
     /// `targets`: the token to score in each row.
     pub(crate) fn new(targets: Vec<u32>) -> Self {
-        let row = |target| Row {
-            target: target as usize,
-            logit: f64::NAN,
-            max: f32::NEG_INFINITY,
-            sum: 0.0,
-        };
         Self {
-            rows: targets.into_iter().map(row).collect(),
+            rows: targets.into_iter().map(Softmax::new).collect(),
         }
     }
 
     /// For each row the negative log probability of its target, in nats; NaN when the target was not seen.
     pub(crate) fn negative_log_probabilities(&self) -> Vec<f64> {
-        self.rows
-            .iter()
-            .map(|r| f64::from(r.max) + r.sum.ln() - r.logit)
-            .collect()
+        self.rows.iter().map(Softmax::negative_log_probability).collect()
     }
 }
 
@@ -64,28 +31,8 @@ impl LogitsSink for Scores {
         self.rows
             .par_iter_mut()
             .zip(logits.par_chunks_exact(vocabulary.len()))
-            .for_each(|(row, logits)| {
-                if vocabulary.contains(&row.target) {
-                    row.logit = f64::from(logits[row.target - vocabulary.start]);
-                }
-                wide(
-                    #[inline(always)]
-                    || row.add(logits),
-                );
-            });
+            .for_each(|(row, logits)| row.add(&vocabulary, logits));
     }
-}
-
-#[inline(always)]
-fn sum_of_exponentials(logits: &[f32], max: f64) -> f64 {
-    let mut sums = [0.0; LANES];
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (s, &x) in sums.iter_mut().zip(chunk) {
-            *s += exp64(f64::from(x) - max);
-        }
-    }
-    sums.iter().sum::<f64>() + rest.iter().map(|&x| exp64(f64::from(x) - max)).sum::<f64>()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use gguf::{GgufModel, TensorType};
+use quants::product::{Activations, Form, Panels, TOKENS};
 use rayon::prelude::*;
 
 use crate::ops::{Matrix, Parallel, View, ViewMut, matmul};
@@ -15,6 +16,15 @@ pub(crate) const TILE_BYTES: usize = 8 << 20;
 
 /// Decoded weights that a thread takes at a time.
 const DECODE_ELEMENTS: usize = 32 * 1024;
+
+/// Weights held at a time for products of integers: fewer bytes than [`TILE_BYTES`].
+const PANEL_WEIGHTS: usize = (TILE_BYTES as f64 / Panels::BYTES_PER_WEIGHT) as usize;
+
+/// Shares of a product of integers for each thread.
+const SHARES: usize = 4;
+
+/// Rows of activations that go through all weights of a tile before the next: few enough for a core's cache.
+const TOKENS_AT_ONCE: usize = 96;
 
 thread_local! {
     /// The blocks that a thread decodes.
@@ -90,6 +100,41 @@ impl BlockMatrix {
                 1.0,
                 Parallel::Yes,
             );
+        }
+        Ok(())
+    }
+
+    /// [`Self::multiply`] in integers, of activations rounded to levels.
+    pub(crate) fn multiply_levels(
+        &self,
+        gguf: &GgufModel,
+        form: Form,
+        rows: Range<usize>,
+        x: &Activations,
+        out: &mut Matrix,
+        panels: &mut Panels,
+    ) -> Result<()> {
+        if out.rows == 0 {
+            return Ok(());
+        }
+        let step = (PANEL_WEIGHTS / self.inputs).clamp(1, self.outputs);
+        // A share of the rows for each thread and more, so that none waits long for the last.
+        let share = out.rows.div_ceil(SHARES * rayon::current_num_threads());
+        let share = share.next_multiple_of(TOKENS).min(TOKENS_AT_ONCE);
+        let width = out.cols;
+        for first in rows.clone().step_by(step) {
+            let count = step.min(rows.end - first);
+            panels.fill(form, count, self.inputs, |row, blocks| {
+                let row = (first + row) as u64;
+                gguf.read(self.tensor, row * self.row_bytes as u64, blocks)
+            })?;
+            let panels = &*panels;
+            out.data
+                .par_chunks_mut(share * width)
+                .enumerate()
+                .for_each(|(chunk, out)| {
+                    panels.multiply(x, chunk * share, &mut out[first - rows.start..], width);
+                });
         }
         Ok(())
     }

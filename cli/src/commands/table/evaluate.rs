@@ -15,6 +15,7 @@ use super::report::{Evaluation, Measured};
 use super::{Args, pipeline_options};
 use crate::calibrate::{Calibration, collect};
 use crate::demo::{CALIBRATION_TEXT, EVALUATION_TEXT};
+use crate::rounding;
 use crate::threads::in_pool;
 
 /// The unquantized model, ready to run.
@@ -86,27 +87,30 @@ impl Base {
 
     /// Runs this model and every file side by side over the evaluation text.
     pub(super) fn measure(
-        &self,
+        self,
         source: &dyn Source,
         planned: &[RowPlan<'_>],
         args: &Args,
     ) -> anyhow::Result<Results> {
+        let rounding = args.rounding.measuring();
+        let bos = self.bos();
+        let base = self.model.with_rounding(rounding);
         let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
         let distinct: Vec<usize> = (0..planned.len()).filter(|&i| made(&planned[i])).collect();
         let models = distinct
             .iter()
-            .map(|&i| Ok(Model::load(&planned[i].path)?))
+            .map(|&i| Ok(Model::load(&planned[i].path)?.with_rounding(rounding)))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let (text, name) = text_or(args.text.as_deref(), EVALUATION_TEXT, "bundled text")?;
         let tokens = self.tokenizer.encode(&text, true, false);
         let options = PerplexityOptions {
             context: args.ctx_size,
             chunks: args.chunks,
-            bos: self.bos(),
+            bos,
             max_memory: args.memory.bytes(),
         };
         let seen = in_pool(args.threads, || {
-            divergence::compare(&self.model, &models, &tokens, &options, &mut |p| {
+            divergence::compare_until(&base, &models, &tokens, &options, args.precision, &mut |p| {
                 eprintln!("evaluated {} of {} windows", p.windows, p.of);
             })
         })??;
@@ -114,11 +118,16 @@ impl Base {
             .iter()
             .filter_map(|o| divergence::Statistics::of(o))
             .collect();
-        let evaluation = statistics.first().map(|s| Evaluation {
+        // With --precision files may have run over different numbers of windows.
+        let longest = statistics.iter().max_by_key(|s| s.count);
+        let per_window = (args.ctx_size - args.ctx_size / 2 - 1).max(1);
+        let evaluation = longest.map(|s| Evaluation {
             text: name,
             context: args.ctx_size,
-            chunks: s.count / (args.ctx_size - args.ctx_size / 2 - 1).max(1),
+            chunks: s.count / per_window,
             scored_tokens: s.count,
+            rounding: rounding::name(rounding),
+            precision: args.precision,
             base_type: base_type(source),
             base_ppl: s.ppl_base.value,
             base_ppl_error: s.ppl_base.error,
@@ -128,7 +137,7 @@ impl Base {
             distinct
                 .iter()
                 .position(|&d| d == original)
-                .map(|at| Measured::from(&statistics[at]))
+                .map(|at| Measured::new(&statistics[at], per_window))
         };
         Ok(((0..planned.len()).map(of_row).collect(), evaluation))
     }

@@ -10,6 +10,8 @@ use serde::Serialize;
 /// What the evaluation of one file found.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Measured {
+    /// Windows that the file ran over.
+    pub(super) chunks: usize,
     pub(super) ppl: f64,
     pub(super) ppl_error: f64,
     /// Perplexity over that of the unquantized model.
@@ -37,6 +39,11 @@ pub(super) struct Evaluation {
     pub(super) context: usize,
     pub(super) chunks: usize,
     pub(super) scored_tokens: usize,
+    /// What the forward pass rounded besides the weights.
+    pub(super) rounding: &'static str,
+    /// The relative error of ratios of divergences at which files stopped; without one all ran over all windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) precision: Option<f64>,
     pub(super) base_type: String,
     pub(super) base_ppl: f64,
     pub(super) base_ppl_error: f64,
@@ -53,9 +60,11 @@ pub(super) struct Report {
     pub(super) rows: Vec<ReportRow>,
 }
 
-impl From<&divergence::Statistics> for Measured {
-    fn from(s: &divergence::Statistics) -> Self {
+impl Measured {
+    /// The figures of a file whose windows have `per_window` scored tokens each.
+    pub(super) fn new(s: &divergence::Statistics, per_window: usize) -> Self {
         Self {
+            chunks: s.count / per_window,
             ppl: s.ppl.value,
             ppl_error: s.ppl.error,
             ppl_ratio: s.ppl_ratio.value,
@@ -134,10 +143,17 @@ pub(super) fn print(report: &Report, directory: &Path, markdown: bool) -> anyhow
             writeln!(out, "importance from {}", file.display())?;
         }
         if let Some(e) = &report.evaluation {
+            if let Some(precision) = e.precision {
+                writeln!(
+                    out,
+                    "files stopped where ratios of KLD to their neighbours' were known to {:.1} % (windows: see --json)",
+                    100.0 * precision
+                )?;
+            }
             writeln!(
                 out,
-                "evaluated on {} ({} windows of {} tokens); unquantized ({}): PPL {:.4} ± {:.4}",
-                e.text, e.chunks, e.context, e.base_type, e.base_ppl, e.base_ppl_error
+                "evaluated on {} ({} windows of {} tokens, --rounding {}); unquantized ({}): PPL {:.4} ± {:.4}",
+                e.text, e.chunks, e.context, e.rounding, e.base_type, e.base_ppl, e.base_ppl_error
             )?;
         }
         writeln!(out)?;

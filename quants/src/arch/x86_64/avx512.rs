@@ -11,6 +11,7 @@ pub(in crate::arch) static PRODUCT: Kernel = Kernel {
         unsafe { multiply(operands, out) }
     },
     expand: super::avx2::product::expand,
+    round: super::avx2::product::round,
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -43,8 +44,6 @@ unsafe fn rows<const GROUP: usize, const LARGE: bool, const OFFSETS: bool>(
             2 => tile::<2, GROUP, LARGE, OFFSETS>(operands, out),
             3 => tile::<3, GROUP, LARGE, OFFSETS>(operands, out),
             4 => tile::<4, GROUP, LARGE, OFFSETS>(operands, out),
-            5 => tile::<5, GROUP, LARGE, OFFSETS>(operands, out),
-            6 => tile::<6, GROUP, LARGE, OFFSETS>(operands, out),
             _ => {}
         }
     }
@@ -64,7 +63,11 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
     unsafe {
         let mut total = [[_mm512_setzero_ps(); 2]; T];
         for block in 0..groups / per_block {
-            let mut partial = if LARGE { [[_mm512_setzero_ps(); 2]; T] } else { total };
+            let mut partial = if LARGE {
+                [[_mm512_setzero_ps(); 2]; T]
+            } else {
+                total
+            };
             for group in block * per_block..(block + 1) * per_block {
                 let mut sums = [[_mm512_setzero_si512(); 2]; T];
                 for (t, sums) in sums.iter_mut().enumerate() {

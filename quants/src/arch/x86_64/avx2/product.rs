@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::product::{Kernel, Operands, ROWS, Row, TOKENS};
+use crate::product::{Form, Kernel, Operands, ROWS, Rounded, Row, TOKENS};
 
 /// The kernel. The CPU must have AVX2 and FMA.
 pub(in crate::arch) static PRODUCT: Kernel = Kernel {
@@ -13,6 +13,7 @@ pub(in crate::arch) static PRODUCT: Kernel = Kernel {
         unsafe { multiply(operands, out) }
     },
     expand,
+    round,
 };
 
 pub(in crate::arch) fn expand(ty: gguf::TensorType, src: &[u8], row: Row<'_>) {
@@ -24,25 +25,29 @@ pub(in crate::arch) fn expand(ty: gguf::TensorType, src: &[u8], row: Row<'_>) {
     unsafe { with_features(ty, src, row) }
 }
 
-/// Rows of activations that are multiplied at a time: as many as there are registers for.
-const AT_ONCE: usize = 3;
+pub(in crate::arch) fn round(form: Form, x: &[f32], row: Rounded<'_>) {
+    #[target_feature(enable = "avx2,f16c")]
+    fn with_features(form: Form, x: &[f32], row: Rounded<'_>) {
+        crate::product::round_row(form, x, row);
+    }
+    // SAFETY: kernels run only where the CPU has these features.
+    unsafe { with_features(form, x, row) }
+}
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn multiply(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
     let form = operands.form;
-    for first in (0..operands.rows).step_by(AT_ONCE) {
-        // SAFETY: as for this function; rows from `first` on exist.
-        unsafe {
-            match (form.group, form.large(), form.offsets) {
-                (16, true, false) => rows::<16, true, false>(operands, first, out),
-                (16, true, true) => rows::<16, true, true>(operands, first, out),
-                (16, false, false) => rows::<16, false, false>(operands, first, out),
-                (16, false, true) => rows::<16, false, true>(operands, first, out),
-                (_, true, false) => rows::<32, true, false>(operands, first, out),
-                (_, true, true) => rows::<32, true, true>(operands, first, out),
-                (_, false, false) => rows::<32, false, false>(operands, first, out),
-                (_, false, true) => rows::<32, false, true>(operands, first, out),
-            }
+    // SAFETY: as for this function.
+    unsafe {
+        match (form.group, form.large(), form.offsets) {
+            (16, true, false) => rows::<16, true, false>(operands, out),
+            (16, true, true) => rows::<16, true, true>(operands, out),
+            (16, false, false) => rows::<16, false, false>(operands, out),
+            (16, false, true) => rows::<16, false, true>(operands, out),
+            (_, true, false) => rows::<32, true, false>(operands, out),
+            (_, true, true) => rows::<32, true, true>(operands, out),
+            (_, false, false) => rows::<32, false, false>(operands, out),
+            (_, false, true) => rows::<32, false, true>(operands, out),
         }
     }
 }
@@ -50,33 +55,33 @@ unsafe fn multiply(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn rows<const GROUP: usize, const LARGE: bool, const OFFSETS: bool>(
     operands: &Operands<'_>,
-    first: usize,
     out: &mut [[f32; ROWS]; TOKENS],
 ) {
     for part in 0..ROWS / 8 {
         // SAFETY: as for this function.
         unsafe {
-            match operands.rows - first {
-                1 => tile::<1, GROUP, LARGE, OFFSETS>(operands, first, part, out),
-                2 => tile::<2, GROUP, LARGE, OFFSETS>(operands, first, part, out),
-                _ => tile::<AT_ONCE, GROUP, LARGE, OFFSETS>(operands, first, part, out),
+            match operands.rows {
+                1 => tile::<1, GROUP, LARGE, OFFSETS>(operands, part, out),
+                2 => tile::<2, GROUP, LARGE, OFFSETS>(operands, part, out),
+                3 => tile::<3, GROUP, LARGE, OFFSETS>(operands, part, out),
+                4 => tile::<4, GROUP, LARGE, OFFSETS>(operands, part, out),
+                _ => {}
             }
         }
     }
 }
 
-/// `T` rows of activations from `first` on with eight rows of the panel.
+/// `T` rows of activations with eight rows of the panel.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFSETS: bool>(
     operands: &Operands<'_>,
-    first: usize,
     part: usize,
     out: &mut [[f32; ROWS]; TOKENS],
 ) {
     let (cols, groups, row_scales) = (operands.cols, operands.groups(), operands.row_scales());
     let per_block = if LARGE { 256 / GROUP } else { groups };
     // SAFETY: `Operands::check` holds: there are as many codes, levels, scales, starts, sums and offsets as rows,
-    // columns and groups say; rows from `first` to `first + T` exist, `part` is below 4 and `group` below `groups`,
+    // columns and groups say; `part` is below 4 and `group` below `groups`,
     // and so every address lies inside its slice.
     unsafe {
         let mut total = [_mm256_setzero_ps(); T];
@@ -84,7 +89,7 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
             let mut partial = if LARGE { [_mm256_setzero_ps(); T] } else { total };
             for group in block * per_block..(block + 1) * per_block {
                 let weights = operands.panel.as_ptr().add(group * GROUP * ROWS + 32 * part);
-                let levels = operands.codes.as_ptr().add(first * cols + group * GROUP);
+                let levels = operands.codes.as_ptr().add(group * GROUP);
                 // Of each row two sums: of the first and of the second two of each four columns.
                 let mut sums = [[_mm256_setzero_si256(); 2]; T];
                 for quad in 0..GROUP / 4 {
@@ -100,7 +105,7 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
                 }
                 let scales = _mm256_loadu_ps(operands.scales.as_ptr().add(group * ROWS + 8 * part));
                 for t in 0..T {
-                    let at = (first + t) * groups + group;
+                    let at = t * groups + group;
                     let start = _mm256_set1_epi32(*operands.starts.as_ptr().add(at));
                     // Rows 0 1 4 5 2 3 6 7.
                     let both = _mm256_hadd_epi32(sums[t][0], sums[t][1]);
@@ -122,15 +127,14 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
             }
             if LARGE {
                 for t in 0..T {
-                    let x_scale =
-                        _mm256_set1_ps(*operands.x_scales.as_ptr().add((first + t) * row_scales + block));
+                    let x_scale = _mm256_set1_ps(*operands.x_scales.as_ptr().add(t * row_scales + block));
                     total[t] = _mm256_fmadd_ps(partial[t], x_scale, total[t]);
                 }
             } else {
                 total = partial;
             }
         }
-        for (total, out) in total.iter().zip(out[first..].iter_mut()) {
+        for (total, out) in total.iter().zip(out.iter_mut()) {
             _mm256_storeu_ps(out.as_mut_ptr().add(8 * part), *total);
         }
     }
