@@ -66,6 +66,8 @@ impl Tiny {
         let output = Command::cargo_bin("quantsmith")
             .unwrap()
             .args(["perplexity", &self.file, path.to_str().unwrap(), "--json"])
+            // The expected scores are of a plain run.
+            .args(["--rounding", "none"])
             .args(args)
             .output()
             .unwrap();

@@ -1,4 +1,4 @@
-//! Models: any GGUF of a supported architecture, run in f32 on decoded weights.
+//! Models: any GGUF of a supported architecture, run in f32 on decoded weights, or rounding as llama.cpp does.
 
 mod decoder;
 mod dense;

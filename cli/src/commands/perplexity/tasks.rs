@@ -187,6 +187,7 @@ fn report(
         "model": args.model,
         "tasks_file": args.text,
         "kind": kind,
+        "rounding": crate::rounding::name(args.rounding.measuring()),
         "tasks": scores.len(),
         "correct": right,
         "accuracy": share,
