@@ -14,7 +14,15 @@ fn json(args: &[&str]) -> Value {
 
 /// The report of a table of two files; windows of 32 tokens run 128 at a time.
 fn table(out: &Path, more: &[&str]) -> Value {
-    let mut args = vec!["table", DEMO, "--out", text(out), "--types", "Q4_0,Q8_0", "--json"];
+    let mut args = vec![
+        "table",
+        DEMO,
+        "--out",
+        text(out),
+        "--types",
+        "Q4_0,Q8_0",
+        "--json",
+    ];
     args.extend(["--imatrix", "none", "-c", "32", "--chunks", "256"]);
     args.extend(more);
     json(&args)

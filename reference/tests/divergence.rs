@@ -120,7 +120,10 @@ fn the_logits_file_is_read_by_hand() {
         .collect();
     let mut reader = LogitsReader::open(&path).unwrap();
     let seen = compare_with_file(&mut reader, &measured, &options(), &mut |_| {}).unwrap();
-    let (p, q) = (logits(&base, &tokens, WINDOWS), logits(&measured, &tokens, WINDOWS));
+    let (p, q) = (
+        logits(&base, &tokens, WINDOWS),
+        logits(&measured, &tokens, WINDOWS),
+    );
     for (i, (seen, stored)) in seen.iter().zip(&stored).enumerate() {
         let (window, row) = (i / SCORED, i % SCORED);
         let exact = log_softmax(&p[i]);

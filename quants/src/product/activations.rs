@@ -32,7 +32,7 @@ impl Activations {
     /// # Panics
     /// When `x` is not whole rows, or a row is not whole blocks of the form.
     pub fn new(form: Form, cols: usize, x: &[f32]) -> Self {
-        let rows = if cols == 0 { 0 } else { x.len() / cols };
+        let rows = x.len().checked_div(cols).unwrap_or(0);
         assert_eq!(rows * cols, x.len(), "whole rows");
         assert!(cols.is_multiple_of(form.block()), "whole blocks");
         let groups = cols / form.group;

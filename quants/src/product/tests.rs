@@ -94,7 +94,7 @@ macro_rules! kernel_agrees_with_scalar {
                     let Some(kernel) = crate::arch::product($isa) else { return Ok(()) };
                     let cols = 256 * blocks_of_256;
                     let x: Vec<f32> = (0..tokens * cols)
-                        .map(|i| ((i as u64 * 2_654_435_761 ^ seed) % 2001) as f32 / 1000.0 - 1.0)
+                        .map(|i| (((i as u64 * 2_654_435_761) ^ seed) % 2001) as f32 / 1000.0 - 1.0)
                         .map(|x| x * x.abs().powf(spread))
                         .collect();
                     for form in forms() {
@@ -184,7 +184,7 @@ proptest! {
     fn products_equal_those_of_decoded_weights(seed: u64, rows in 1usize..40, tokens in 1usize..9) {
         let cols = 512;
         let x: Vec<f32> = (0..tokens * cols)
-            .map(|i| ((i as u64 * 2_654_435_761 ^ seed) % 4001) as f32 / 1000.0 - 2.0)
+            .map(|i| (((i as u64 * 2_654_435_761) ^ seed) % 4001) as f32 / 1000.0 - 2.0)
             .collect();
         for form in forms() {
             let bytes = blocks(form, rows * cols / form.ty.block_len(), seed);
