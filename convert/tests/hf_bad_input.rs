@@ -561,3 +561,61 @@ fn missing_expert() {
     write_safetensors(&path, &header, 256);
     expect_error(dir.path(), &["expert 2", "2 experts"]);
 }
+
+#[test]
+fn an_output_matrix_that_is_not_the_tied_embeddings() {
+    let dir = model_dir();
+    change_config(&dir, "tie_word_embeddings", true.into());
+    let header = json!({
+        "model.embed_tokens.weight": f32_tensor(&[4, 8], 0),
+        "lm_head.weight": f32_tensor(&[4, 8], 128),
+    });
+    let path = dir.path().join("model.safetensors");
+    write_safetensors(&path, &header, 256);
+    // The same bytes: what is missing is something else.
+    let error = HfSource::open(dir.path(), &HfOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("tie_word_embeddings"), "{error}");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // In the third row of the second matrix.
+    let at = bytes.len() - 64;
+    bytes[at] = 1;
+    std::fs::write(&path, bytes).unwrap();
+    expect_error(
+        dir.path(),
+        &["tie_word_embeddings is true", "differs", "lm_head.weight"],
+    );
+    change_config(&dir, "tie_word_embeddings", false.into());
+    let error = HfSource::open(dir.path(), &HfOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("tie_word_embeddings"), "{error}");
+}
+
+#[test]
+fn configurations_that_the_graph_does_not_compute() {
+    let header = json!({
+        "model.embed_tokens.weight": f32_tensor(&[4, 8], 0),
+        "model.layers.0.self_attn.q_proj.bias": f32_tensor(&[8], 128),
+    });
+    for (key, value, words) in [
+        ("hidden_act", json!("gelu"), ["hidden_act is \"gelu\"", "silu"]),
+        (
+            "attention_bias",
+            json!(false),
+            ["attention_bias is false", "some"],
+        ),
+        ("mlp_bias", json!(true), ["mlp_bias is true", "none"]),
+        (
+            "rope_scaling",
+            json!({"rope_type": "ntk", "factor": 2.0}),
+            ["rope_type is \"ntk\"", "yarn"],
+        ),
+    ] {
+        let dir = model_dir();
+        write_safetensors(&dir.path().join("model.safetensors"), &header, 160);
+        change_config(&dir, key, value);
+        expect_error(dir.path(), &words);
+    }
+}

@@ -13,6 +13,7 @@ mod quantized;
 mod safetensors;
 mod sentence;
 mod tensor_file;
+mod tied;
 mod unused;
 
 use std::borrow::Cow;
@@ -150,6 +151,9 @@ impl HfSource {
             let mut assembler = Assembler::new(&parts, architecture, class, &hparams, ty);
             assembler.is_part = is_part;
             let made = assembler.run()?;
+            if !options.headers_suffice && !options.mmproj {
+                tied::check(&hparams, &parts, &made.tensors, &made.contents)?;
+            }
             (made.tensors, made.contents, made.left_out)
         };
 
