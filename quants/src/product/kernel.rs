@@ -4,9 +4,8 @@ use std::sync::OnceLock;
 
 use gguf::TensorType;
 
-use super::ROWS;
-use super::activations::{Rounded, round_row};
-use super::form::{Form, LARGE_BLOCK, Row, expand};
+use super::form::{Form, LARGE_BLOCK};
+use super::{ROWS, Rounded, Row, expand, round_row};
 use crate::arch::{self, Isa};
 
 /// Rows of activations that a kernel takes at most: as many as registers hold the sums of.
