@@ -14,7 +14,7 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::output::message(format_args!($($text)*)) };
 }
 
-pub use {convert, gguf, imatrix, quants, reference};
+pub use {convert, gguf, imatrix, optimize, quants, reference};
 
 mod architectures;
 mod base;
@@ -25,6 +25,7 @@ mod commands;
 mod demo;
 #[doc(hidden)]
 pub mod fuzzing;
+mod optimization;
 mod output;
 mod progress;
 mod rounding;

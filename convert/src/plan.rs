@@ -25,6 +25,24 @@ pub enum Edit {
     EndStringsAtNul,
 }
 
+/// Makes a tensor's blocks otherwise than [`quants::encode`]: what optimizers hand to the pipeline.
+pub trait Encoder: std::fmt::Debug + Send + Sync {
+    /// Encodes some rows, counted over all stacked matrices, of one matrix. `weights` are theirs, in rows of
+    /// `row_len`; `importance`, where there is some, is one row's. `out` is exactly their blocks.
+    ///
+    /// # Errors
+    /// As [`quants::encode`].
+    fn encode(
+        &self,
+        ty: TensorType,
+        rows: std::ops::Range<u64>,
+        weights: &[f32],
+        row_len: usize,
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), quants::Error>;
+}
+
 /// A tensor of an output file.
 #[derive(Clone, Debug)]
 pub struct PlannedTensor {
@@ -38,6 +56,8 @@ pub struct PlannedTensor {
     pub ty: TensorType,
     /// Importance of each column, matrix after matrix, for the encoder.
     pub importance: Option<Arc<[f32]>>,
+    /// What encodes it; `None` for stock's bytes.
+    pub encoder: Option<Arc<dyn Encoder>>,
 }
 
 /// The plan of one output file.
@@ -98,6 +118,7 @@ impl<'a> OutputPlan<'a> {
                 shape: tensor.shape.clone(),
                 ty: tensor.ty,
                 importance: None,
+                encoder: None,
             })
             .collect();
         Self::new(path, source.metadata(), edits, contents)
@@ -181,6 +202,13 @@ impl<'a> OutputPlan<'a> {
     /// The tensors, in file order.
     pub fn contents(&self) -> &[PlannedTensor] {
         &self.contents
+    }
+
+    /// Has a tensor of this number in the file encoded otherwise. Its type, size and place stay.
+    pub fn set_encoder(&mut self, tensor: usize, encoder: Arc<dyn Encoder>) {
+        if let Some(planned) = self.contents.get_mut(tensor) {
+            planned.encoder = Some(encoder);
+        }
     }
 
     /// Names, shapes, types and offsets of the tensors, in file order.

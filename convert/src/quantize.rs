@@ -54,6 +54,8 @@ pub struct QuantizeOptions {
     pub missing_importance: MissingImportance,
     /// Cut the output into shards; not together with `keep_split`.
     pub shards: Option<Shards>,
+    /// Keys to record after all others, such as how blocks were optimized.
+    pub record: Vec<(String, gguf::Value)>,
 }
 
 impl QuantizeOptions {
@@ -68,6 +70,7 @@ impl QuantizeOptions {
             force_overrides: false,
             missing_importance: MissingImportance::Error,
             shards: None,
+            record: Vec::new(),
         }
     }
 }
@@ -254,6 +257,7 @@ pub fn plan<'a>(
             shape: gguf::ggml_shape(&from.shape),
             ty,
             importance: values,
+            encoder: None,
         });
     }
 

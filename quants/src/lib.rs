@@ -13,6 +13,7 @@ mod error;
 pub mod f16;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod parts;
 mod validate;
 
 mod affine_k;

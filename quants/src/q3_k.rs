@@ -22,14 +22,14 @@ struct Block {
 
 /// Sixteen 6-bit scales around 32: the low nibbles of scales `j` and `8 + j` in byte `j`, their
 /// upper two bits, four to a byte, in the last four bytes.
-fn pack_scales(scales: &[u8; 16]) -> [u8; 12] {
+pub(crate) fn pack_scales(scales: &[u8; 16]) -> [u8; 12] {
     std::array::from_fn(|i| match i {
         0..8 => scales[i] & 15 | (scales[8 + i] & 15) << 4,
         _ => (0..4).fold(0, |byte, j| byte | scales[i - 8 + 4 * j] >> 4 << (2 * j)),
     })
 }
 
-fn unpack_scales(bytes: &[u8; 12]) -> [i8; 16] {
+pub(crate) fn unpack_scales(bytes: &[u8; 12]) -> [i8; 16] {
     std::array::from_fn(|j| {
         let low = bytes[j % 8] >> (j / 8 * 4) & 15;
         let high = bytes[8 + j % 4] >> (j / 4 * 2) & 3;

@@ -36,6 +36,10 @@ pub enum Error {
         message: String,
     },
 
+    /// A tap wanted no more ([`crate::Tap::is_done`]) in a pass that is not staged.
+    #[error("the forward pass was stopped by what observes it")]
+    Stopped,
+
     /// A declared model cannot be looked at further; what it lacks was noted.
     #[doc(hidden)]
     #[error("the model is incomplete")]

@@ -9,13 +9,14 @@ mod layers;
 mod model;
 mod ops;
 mod perplexity;
+pub mod portable;
 pub mod requirements;
 pub mod tasks;
 pub mod tokenizer;
 mod weights;
 
 pub use error::{Error, Result};
-pub use model::{Logits, LogitsSink, Model, Tap, architectures};
+pub use model::{Logits, LogitsSink, Model, Staged, Tap, architectures};
 pub use ops::Rounding;
 pub use perplexity::{ChunkResult, PerplexityOptions, PerplexityReport, perplexity};
 pub use tokenizer::Tokenizer;

@@ -15,6 +15,7 @@ use gguf::Endian;
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs, as_json, print_report, report_problems};
 use super::shards::ShardArgs;
 use crate::architectures;
+use crate::optimization::{self, OptimizeArgs};
 use crate::progress::Meter;
 
 /// Arguments of `quantsmith convert`.
@@ -73,6 +74,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     importance: ImportanceArgs,
 
+    #[command(flatten)]
+    optimize: OptimizeArgs,
+
     /// With a preset: change weights whose blocks are otherwise kept as they are stored (MXFP4), at a loss of
     /// quality
     #[arg(long)]
@@ -115,7 +119,8 @@ enum Target {
 
 impl Target {
     fn parse(args: &Args) -> anyhow::Result<Self> {
-        let rules = args.types.given() || args.importance.given() || args.allow_requantize;
+        let rules =
+            args.types.given() || args.importance.given() || args.optimize.given() || args.allow_requantize;
         match (OutType::from_name(&args.outtype), Preset::parse(&args.outtype)) {
             (Some(outtype), _) if !rules => Ok(Self::Stock(outtype)),
             (_, Some(_)) if args.mmproj => {
@@ -123,7 +128,9 @@ impl Target {
             }
             (_, Some(preset)) if !args.vocab_only => Ok(Self::Preset(preset)),
             (Some(_), None) => {
-                bail!("explicit types, importance and --allow-requantize need a preset as --outtype")
+                bail!(
+                    "explicit types, importance, --optimize and --allow-requantize need a preset as --outtype"
+                )
             }
             (_, Some(_)) => bail!("a vocabulary alone is not quantized: --vocab-only takes no preset"),
             (None, None) => bail!(parse_outtype(&args.outtype).err().unwrap_or_default()),
@@ -223,7 +230,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         }
         Target::Preset(preset) => {
             let path = output_path(&args, dir, &source, preset.name())?;
+            let better = args
+                .optimize
+                .prepare(source.metadata(), dir, None, args.memory.resume())?;
             let options = QuantizeOptions {
+                record: better.record.clone(),
                 recipe: args.types.recipe(preset)?,
                 allow_requantize: args.allow_requantize,
                 missing_importance: args.importance.missing(),
@@ -234,7 +245,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let mut plan = plan_quantization(&source, &path, &options, importance.as_ref())?;
             plan.outputs = plan.outputs.into_iter().map(|o| o.with_endian(endian)).collect();
             report_problems(&plan, args.dry_run);
+            let mut learned = None;
             if !args.dry_run {
+                let base = || optimization::base_model(&source, &path, args.threads);
+                learned = better.apply(&source, &mut plan, base, args.threads, args.memory.bytes())?;
                 let meter = Meter::new();
                 let done = match args.memory.journal(&path) {
                     Some(journal) => run_resumable(&source, &plan, &pipeline, &journal, &|p| meter.show(p)),
@@ -244,7 +258,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 done?;
             }
             if args.json {
-                println!("{:#}", as_json(&source, &plan));
+                let mut report = as_json(&source, &plan);
+                if let Some(learned) = &learned {
+                    report["optimize"] = optimization::as_json(learned);
+                }
+                println!("{report:#}");
             } else {
                 print_report(&source, &plan, args.dry_run);
             }

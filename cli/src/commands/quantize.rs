@@ -12,6 +12,7 @@ use convert::source::{GgufSource, Source};
 use gguf::{TYPES, TensorType, Value};
 
 use super::shards::ShardArgs;
+use crate::optimization::{self, OptimizeArgs};
 use crate::progress::Meter;
 
 /// Arguments of `quantsmith quantize`.
@@ -27,6 +28,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     importance: ImportanceArgs,
+
+    #[command(flatten)]
+    optimize: OptimizeArgs,
 
     /// Allow changing tensors that are quantized already, at a loss of quality
     #[arg(long)]
@@ -232,6 +236,11 @@ impl ImportanceArgs {
 }
 
 impl MemoryArgs {
+    /// Whether the run is to be one that can be continued.
+    pub(crate) fn resume(&self) -> bool {
+        self.resume
+    }
+
     /// The bound in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let mib = self.max_buffer_size.map(|n| u64::from(n.get()) << 20);
@@ -256,6 +265,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     } = Operands::parse(&args.operands, args.keep_split).unwrap_or_else(|e| {
         clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit()
     });
+    let importance = args.importance.load()?;
+    let source = if args.dry_run {
+        GgufSource::open_headers(&input)?
+    } else {
+        GgufSource::open(&input)?
+    };
+    if args.optimize.learns() && !args.prune_layers.is_empty() {
+        bail!("--optimize layer runs the whole model: prune layers first, then optimize what is left");
+    }
+    let better = args
+        .optimize
+        .prepare(source.metadata(), &input, None, args.memory.resume())?;
     let options = QuantizeOptions {
         recipe: args.types.recipe(preset)?,
         allow_requantize: args.allow_requantize,
@@ -265,21 +286,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         force_overrides: args.force,
         missing_importance: args.importance.missing(),
         shards: args.shards.gguf_split(),
+        record: better.record.clone(),
     };
-    let importance = args.importance.load()?;
-    let source = if args.dry_run {
-        GgufSource::open_headers(&input)?
-    } else {
-        GgufSource::open(&input)?
-    };
-    let plan = plan(&source, &output, &options, importance.as_ref())?;
+    let mut plan = plan(&source, &output, &options, importance.as_ref())?;
     report_problems(&plan, args.dry_run);
+    let mut learned = None;
     if !args.dry_run {
         refuse_to_overwrite_input(&source, &plan)?;
         let pipeline = PipelineOptions {
             threads,
             max_memory: args.memory.bytes(),
         };
+        let base = || optimization::base_model(&source, &output, threads);
+        learned = better.apply(&source, &mut plan, base, threads, args.memory.bytes())?;
         let meter = Meter::new();
         let done = match args.memory.journal(&output) {
             Some(journal) => run_resumable(&source, &plan, &pipeline, &journal, &|p| meter.show(p)),
@@ -289,7 +308,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         done?;
     }
     if args.json {
-        println!("{:#}", as_json(&source, &plan));
+        let mut report = as_json(&source, &plan);
+        if let Some(learned) = &learned {
+            report["optimize"] = optimization::as_json(learned);
+        }
+        println!("{report:#}");
     } else {
         print_report(&source, &plan, args.dry_run);
     }

@@ -18,7 +18,8 @@ use self::evaluate::Base;
 use self::report::{Report, ReportRow};
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs};
 use super::shards::ShardArgs;
-use crate::demo::Demo;
+use crate::demo::{CALIBRATION_TEXT, Demo};
+use crate::optimization::{OptimizeArgs, Prepared};
 use crate::progress::Meter;
 use crate::rounding::RoundingArgs;
 
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     // --imatrix also takes `auto` here (make one first; the default when evaluating) and `none`.
     #[command(flatten)]
     importance: ImportanceArgs,
+
+    #[command(flatten)]
+    optimize: OptimizeArgs,
 
     /// Text to calibrate an importance matrix on, with --imatrix auto [default: a bundled English text in the
     /// public domain, disjoint from the evaluation text]
@@ -145,6 +149,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         (None, PresetList::Full) => table::published(),
         (None, PresetList::All) => table::all(),
     };
+    let better = args.prepare_optimization(source, &path)?;
     let options = TableOptions {
         directory: args
             .out
@@ -156,11 +161,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             allow_requantize: args.allow_requantize,
             missing_importance: args.importance.missing(),
             shards: args.shards.gguf_split(),
+            record: better.record.clone(),
             ..QuantizeOptions::new(Preset::Q8_0)
         },
         lines,
     };
-    let with_base = evaluate || wants_calibration(&args, evaluate);
+    let with_base = evaluate || wants_calibration(&args, evaluate) || args.optimize.learns() && !args.dry_run;
     if !args.dry_run {
         std::fs::create_dir_all(&options.directory)
             .with_context(|| options.directory.display().to_string())?;
@@ -186,7 +192,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             args.importance.path().map(Path::to_path_buf),
         ),
     };
-    let planned = table::plan(source, &options, importance.as_ref())?;
+    let mut planned = table::plan(source, &options, importance.as_ref())?;
+    if !args.dry_run && args.optimize.given() {
+        optimize(&better, base.as_ref(), source, &mut planned, &args)?;
+    }
     let mut rows: Vec<ReportRow> = table::rows(&planned)
         .into_iter()
         .map(|row| ReportRow { row, measured: None })
@@ -289,6 +298,47 @@ fn parse_precision(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|error| (0.0..1.0).contains(error) && *error > 0.0)
         .ok_or_else(|| "expected a number between 0 and 1".to_owned())
+}
+
+impl Args {
+    /// What --optimize asks for; the text to learn from is that of the importance matrix where none is named.
+    fn prepare_optimization(&self, source: &dyn Source, path: &Path) -> anyhow::Result<Prepared> {
+        let text = match &self.calibration {
+            Some(file) if self.optimize.learns() => {
+                Some(std::fs::read_to_string(file).with_context(|| file.display().to_string())?)
+            }
+            _ => None,
+        };
+        let text = text.as_deref().unwrap_or(CALIBRATION_TEXT);
+        self.optimize
+            .prepare(source.metadata(), path, Some(text), self.memory.resume())
+    }
+}
+
+/// Gives the plans of all lines that can be made their better blocks.
+fn optimize(
+    better: &Prepared,
+    base: Option<&Base>,
+    source: &dyn Source,
+    planned: &mut [RowPlan<'_>],
+    args: &Args,
+) -> anyhow::Result<()> {
+    for row in planned.iter_mut() {
+        if row.check().is_err() || row.same_as.is_some() {
+            continue;
+        }
+        let Ok(plan) = &mut row.plan else { continue };
+        match base {
+            Some(base) if args.optimize.learns() => {
+                better.learn(source, plan, base.model(), args.threads, args.memory.bytes())?;
+            }
+            _ => {
+                let none = || bail!("no model to learn from");
+                better.apply(source, plan, none, args.threads, args.memory.bytes())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn pipeline_options(args: &Args) -> PipelineOptions {

@@ -41,6 +41,7 @@ impl Numbers {
             shape: t.shape.clone(),
             ty,
             importance: None,
+            encoder: None,
         };
         let contents = self.tensors.iter().enumerate().map(planned).collect();
         OutputPlan::new(path, &self.metadata, Vec::new(), contents)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gguf::TensorType;
 
 use crate::Result;
-use crate::plan::{OutputPlan, matrices};
+use crate::plan::{Encoder, OutputPlan, matrices};
 use crate::source::Source;
 
 /// All that is wanted of one source tensor.
@@ -33,6 +33,8 @@ pub struct Target {
     pub copied: bool,
     /// Importance of each column, matrix after matrix.
     pub importance: Option<Arc<[f32]>>,
+    /// What encodes it; `None` for stock's bytes.
+    pub encoder: Option<Arc<dyn Encoder>>,
     /// Pairs of output and tensor in that output.
     pub wanted_by: Vec<(usize, usize)>,
 }
@@ -66,16 +68,20 @@ pub fn jobs(source: &dyn Source, outputs: &[OutputPlan<'_>]) -> Result<Vec<Job>>
             let copied = planned.ty == tensors[planned.source].ty;
             // A copy is the same with and without importance.
             let importance = planned.importance.as_ref().filter(|_| !copied);
+            let encoder = planned.encoder.as_ref().filter(|_| !copied);
             let targets = &mut by_tensor[planned.source];
-            let same = targets
-                .iter_mut()
-                .find(|t| t.ty == planned.ty && same_values(t.importance.as_ref(), importance));
+            let same = targets.iter_mut().find(|t| {
+                t.ty == planned.ty
+                    && same_thing(t.importance.as_ref(), importance)
+                    && same_thing(t.encoder.as_ref(), encoder)
+            });
             match same {
                 Some(target) => target.wanted_by.push((output, index)),
                 None => targets.push(Target {
                     ty: planned.ty,
                     copied,
                     importance: importance.cloned(),
+                    encoder: encoder.cloned(),
                     wanted_by: vec![(output, index)],
                 }),
             }
@@ -118,7 +124,7 @@ pub fn pieces(jobs: &[Job], rows_per_job: &[u64]) -> Vec<Piece> {
     pieces
 }
 
-fn same_values(a: Option<&Arc<[f32]>>, b: Option<&Arc<[f32]>>) -> bool {
+fn same_thing<T: ?Sized>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
     match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),

@@ -56,6 +56,7 @@ impl MemorySource {
                 shape: t.shape.clone(),
                 ty,
                 importance: None,
+                encoder: None,
             })
             .collect();
         OutputPlan::new(path, &self.metadata, Vec::new(), contents).unwrap()

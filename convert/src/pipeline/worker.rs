@@ -81,13 +81,14 @@ impl<'a, S: Sink + ?Sized> Worker<'a, S> {
                 let start = matrix as usize * job.row_len;
                 &values[start..start + job.row_len]
             });
-            quants::encode(
-                target.ty,
-                &self.weights[from * job.row_len..to * job.row_len],
-                job.row_len,
-                importance,
-                &mut self.blocks[from * row_bytes..to * row_bytes],
-            )
+            let weights = &self.weights[from * job.row_len..to * job.row_len];
+            let blocks = &mut self.blocks[from * row_bytes..to * row_bytes];
+            match &target.encoder {
+                None => quants::encode(target.ty, weights, job.row_len, importance, blocks),
+                Some(encoder) => {
+                    encoder.encode(target.ty, row..end, weights, job.row_len, importance, blocks)
+                }
+            }
             .map_err(|source| Error::Codec {
                 path: self.source.path().to_path_buf(),
                 tensor: self.name(job),

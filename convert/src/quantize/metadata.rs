@@ -57,6 +57,7 @@ pub(super) fn edits(
             edits.extend(changed.next().map(|(key, value)| Edit::Set(key, value)));
             edits.extend(changed.map(|(key, value)| Edit::SetInPlace(key, value)));
         }
+        edits.extend(options.record.iter().map(|(key, value)| set(key, value.clone())));
     } else {
         edits.push(Edit::Clear);
     }

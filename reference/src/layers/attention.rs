@@ -97,7 +97,7 @@ impl Attention {
             }
         }
         let mut mixed = run.scratch.take(x.rows, self.shape.heads * self.shape.value_len);
-        attend(&q, &k, &v, &mut mixed, &run.windows, &self.shape);
+        attend(&q, &k, &v, &mut mixed, &run.windows, &self.shape, run.products);
         run.scratch.give(q);
         match self.slot.and_then(|slot| run.kept.get_mut(slot)) {
             Some(kept) => *kept = (k, v),

@@ -100,7 +100,7 @@ impl LatentAttention {
         let shape = AttentionShape::plain(heads, 1, key_len, rank, self.scale);
         let mut mixed = run.scratch.take(x.rows, heads * rank);
         match &run.chosen {
-            None => attend(&q, &k, &values, &mut mixed, &run.windows, &shape),
+            None => attend(&q, &k, &values, &mut mixed, &run.windows, &shape, run.products),
             Some(chosen) => attend_chosen(&q, &k, &values, &mut mixed, chosen, &shape),
         }
         for m in [q, k, values] {

@@ -22,7 +22,7 @@ pub(crate) struct Linear {
 impl Linear {
     /// Applies the layer to every row of `x`.
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
-        run.tap(&self.matrix.name, None, x);
+        run.tap(&self.matrix.name, None, x)?;
         self.forward_range(run, x, 0..self.matrix.outputs)
     }
 
@@ -53,7 +53,7 @@ pub(crate) struct ExpertLinear {
 impl ExpertLinear {
     /// Applies one expert's layer to every row of `x`.
     pub(crate) fn forward(&self, run: &mut Run<'_>, expert: usize, x: &Matrix) -> Result<Matrix> {
-        run.tap(&self.matrix.name, Some(expert), x);
+        run.tap(&self.matrix.name, Some(expert), x)?;
         let outputs = self.matrix.outputs;
         let mut out = run.scratch.take(x.rows, outputs);
         let rows = expert * outputs..(expert + 1) * outputs;
@@ -75,7 +75,7 @@ fn multiply(
 ) -> Result<()> {
     let operand = run.rounding.operand(matrix.ty);
     match operand {
-        Operand::F32 => matrix.multiply(run.gguf, rows, x, out, &mut run.tile),
+        Operand::F32 => matrix.multiply(run.weights(), run.products, rows, x, out, &mut run.tile),
         Operand::Levels(form) => {
             let x = Activations::new(form, x.cols, &x.data);
             matrix.multiply_levels(run.gguf, form, rows, &x, out, &mut run.panels)
@@ -84,7 +84,7 @@ fn multiply(
             let mut rounded = run.scratch.take(x.rows, x.cols);
             rounded.copy_from(x);
             operand.round(&mut rounded);
-            matrix.multiply(run.gguf, rows, &rounded, out, &mut run.tile)?;
+            matrix.multiply(run.weights(), run.products, rows, &rounded, out, &mut run.tile)?;
             run.scratch.give(rounded);
             Ok(())
         }

@@ -130,6 +130,19 @@ impl Decoder {
 
     /// The normalized final states of the wanted rows.
     pub(crate) fn forward(&self, run: &mut Run<'_>) -> Result<Matrix> {
+        let mut x = self.embed(run)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let last = index + 1 == self.layers.len();
+            layer.forward(run, &mut x, last)?;
+        }
+        if let Some(norm) = &self.output_norm {
+            norm.apply(&mut x);
+        }
+        Ok(x)
+    }
+
+    /// What the first layer sees.
+    pub(crate) fn embed(&self, run: &mut Run<'_>) -> Result<Matrix> {
         let mut x = self.embedding.forward(run)?;
         x.scale(self.embedding_scale);
         if let Some(positions) = &self.positions {
@@ -147,13 +160,6 @@ impl Decoder {
         }
         if let Some(inputs) = &self.per_layer {
             inputs.forward(run, &x)?;
-        }
-        for (index, layer) in self.layers.iter().enumerate() {
-            let last = index + 1 == self.layers.len();
-            layer.forward(run, &mut x, last)?;
-        }
-        if let Some(norm) = &self.output_norm {
-            norm.apply(&mut x);
         }
         Ok(x)
     }
@@ -192,7 +198,7 @@ impl Layer {
 
     /// Adds both halves to `x`. In the last layer, rows that nobody wants are dropped once attention has seen
     /// them: from there on rows do not see each other (but in RWKV).
-    fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
+    pub(super) fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
         let mut normed = normalized(run, self.attention_norm.as_ref(), x);
         let mut attended = self.attention.forward(run, &normed)?;
         let drops = last && run.wanted.len() < x.rows;

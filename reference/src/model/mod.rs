@@ -5,6 +5,7 @@ mod dense;
 mod designs;
 mod hyperparameters;
 mod run;
+mod staged;
 
 mod bert;
 mod deepseek2;
@@ -32,6 +33,7 @@ use crate::{Error, Result};
 
 pub(crate) use decoder::Decoder;
 pub(crate) use run::Run;
+pub use staged::Staged;
 
 /// Builds an architecture's graph from a file's keys and tensors.
 type Build = fn(&Loader<'_>) -> Result<Decoder>;
@@ -104,6 +106,11 @@ pub trait Tap {
     /// through the layer, in the order of the windows given to the model (through an expert: of the tokens
     /// that were sent to it). The embedding look-up is not a linear layer; the output matrix is one.
     fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize);
+
+    /// Whether it has seen all that it wants. A staged pass ([`Staged::observe`]) then goes no further.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 /// The logits of some positions.
@@ -260,8 +267,7 @@ impl Model {
     /// As [`Self::forward`].
     pub fn observe<'a>(&'a self, windows: &[&[u32]], tap: &'a mut dyn Tap) -> Result<()> {
         let (mut run, hidden) = self.hidden(&alike(windows, &(0..usize::MAX)), Some(tap))?;
-        run.tap(&self.decoder.head.matrix.name, None, &hidden);
-        Ok(())
+        run.tap(&self.decoder.head.matrix.name, None, &hidden)
     }
 
     /// Logits of sequences that each have their own positions wanted, a range of the vocabulary at a time.
@@ -283,7 +289,7 @@ impl Model {
         if hidden.rows == 0 {
             return Ok(());
         }
-        run.tap(&self.decoder.head.matrix.name, None, &hidden);
+        run.tap(&self.decoder.head.matrix.name, None, &hidden)?;
         let width = (LOGITS_TILE_BYTES / size_of::<f32>() / hidden.rows).max(256);
         for first in (0..self.vocabulary()).step_by(width) {
             let range = first..self.vocabulary().min(first + width);
@@ -343,6 +349,17 @@ impl Model {
         sequences: &[(&[u32], Range<usize>)],
         tap: Option<&'a mut dyn Tap>,
     ) -> Result<(Run<'a>, Matrix)> {
+        let mut run = self.begin(sequences, tap)?;
+        let hidden = self.decoder.forward(&mut run)?;
+        Ok((run, hidden))
+    }
+
+    /// A run of these sequences, before it has begun.
+    fn begin<'a>(
+        &'a self,
+        sequences: &[(&[u32], Range<usize>)],
+        tap: Option<&'a mut dyn Tap>,
+    ) -> Result<Run<'a>> {
         let mut run = Run::new(&self.gguf, sequences, tap);
         run.rounding = self.rounding;
         let vocabulary = self.vocabulary();
@@ -357,8 +374,7 @@ impl Model {
                 "a window of {longest} tokens is longer than the {limit} positions of the model"
             )));
         }
-        let hidden = self.decoder.forward(&mut run)?;
-        Ok((run, hidden))
+        Ok(run)
     }
 }
 

@@ -6,7 +6,9 @@ use gguf::GgufModel;
 use quants::product::Panels;
 
 use super::Tap;
-use crate::ops::{Matrix, Rounding, Scratch};
+use crate::ops::{Matrix, Products, Rounding, Scratch};
+use crate::weights::{Replaced, Weights};
+use crate::{Error, Result};
 
 /// What all layers of one pass share.
 pub(crate) struct Run<'a> {
@@ -27,6 +29,10 @@ pub(crate) struct Run<'a> {
     pub(crate) chosen: Option<Vec<Vec<usize>>>,
     /// What is rounded besides the weights.
     pub(crate) rounding: Rounding,
+    /// How matrix products are computed.
+    pub(crate) products: Products,
+    /// Tensors that stand in for the file's.
+    pub(crate) replaced: Option<&'a Replaced>,
     pub(crate) scratch: Scratch,
     /// The values of the first layer, which RWKV 7 mixes into those of the others.
     pub(crate) first_values: Vec<f32>,
@@ -53,6 +59,8 @@ impl<'a> Run<'a> {
             per_layer: None,
             chosen: None,
             rounding: Rounding::default(),
+            products: Products::default(),
+            replaced: None,
             scratch: Scratch::default(),
             first_values: Vec::new(),
             tile: Vec::new(),
@@ -71,10 +79,25 @@ impl<'a> Run<'a> {
         run
     }
 
+    /// Where weights are read.
+    pub(crate) fn weights(&self) -> Weights<'a> {
+        Weights {
+            gguf: self.gguf,
+            replaced: self.replaced,
+        }
+    }
+
     /// Shows a linear layer's input to the tap, if there is one.
-    pub(crate) fn tap(&mut self, tensor: &str, expert: Option<usize>, x: &Matrix) {
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when the tap wants no more.
+    pub(crate) fn tap(&mut self, tensor: &str, expert: Option<usize>, x: &Matrix) -> Result<()> {
         if let Some(tap) = &mut self.tap {
             tap.linear(tensor, expert, &x.data, x.cols);
+            if tap.is_done() {
+                return Err(Error::Stopped);
+            }
         }
+        Ok(())
     }
 }

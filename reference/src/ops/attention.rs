@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Matrix, Parallel, View, ViewMut, exp, matmul, wide};
+use super::{Matrix, Parallel, Products, View, ViewMut, exp, wide};
 
 /// Query rows that a thread takes at a time: few enough that their scores stay in the cache.
 const QUERIES: usize = 64;
@@ -95,6 +95,7 @@ pub(crate) fn attend(
     out: &mut Matrix,
     windows: &[Range<usize>],
     shape: &AttentionShape,
+    products: Products,
 ) {
     let width = out.cols;
     let mut jobs = Vec::new();
@@ -112,7 +113,7 @@ pub(crate) fn attend(
     jobs.into_par_iter()
         .with_max_len(1)
         .for_each_init(Vec::new, |scores, (window, queries, out)| {
-            block(q, k, v, out, scores, window, queries, shape);
+            block(q, k, v, out, scores, window, queries, shape, products);
         });
 }
 
@@ -165,6 +166,7 @@ fn block(
     span: Range<usize>,
     queries: Range<usize>,
     shape: &AttentionShape,
+    products: Products,
 ) {
     let &AttentionShape {
         heads,
@@ -207,7 +209,7 @@ fn block(
             v.cols,
             1,
         );
-        matmul(
+        products.multiply(
             ViewMut::rows(scores, rows, keys),
             q,
             k.transposed(),
@@ -246,7 +248,7 @@ fn block(
         }
         let width = heads * value_len;
         let out = ViewMut::strided(&mut out[head * value_len..], rows, value_len, width);
-        matmul(out, View::rows(scores, rows, keys), v, 1.0, Parallel::No);
+        products.multiply(out, View::rows(scores, rows, keys), v, 1.0, Parallel::No);
     }
 }
 
@@ -403,7 +405,7 @@ mod tests {
                 cols: 24,
                 data: vec![f32::NAN; 154 * 24],
             };
-            attend(&q, &k, &v, &mut out, &windows, &shape);
+            attend(&q, &k, &v, &mut out, &windows, &shape, Products::Fast);
             for (got, want) in out.data.iter().zip(naive(&q, &k, &v, &windows, &shape)) {
                 assert!(
                     (f64::from(*got) - want).abs() < 2e-6,

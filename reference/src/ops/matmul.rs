@@ -4,6 +4,8 @@
 //! and the views prove beforehand what it asks for.
 #![allow(unsafe_code, reason = "gemm's interface; see the module's documentation")]
 
+use crate::portable::Strided;
+
 /// Whether a product may use the threads of the current pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parallel {
@@ -52,6 +54,17 @@ impl<'a> View<'a> {
         Self::strided(data, rows, cols, cols, 1)
     }
 
+    /// The same for [`crate::portable`].
+    pub(crate) fn as_strided(self) -> Strided<'a> {
+        Strided {
+            data: self.data,
+            rows: self.rows,
+            columns: self.cols,
+            row_stride: self.row_stride,
+            column_stride: self.col_stride,
+        }
+    }
+
     /// The transposed matrix.
     pub(crate) fn transposed(self) -> Self {
         Self {
@@ -86,6 +99,11 @@ impl<'a> ViewMut<'a> {
             cols,
             row_stride,
         }
+    }
+
+    /// The elements, and how far rows are apart.
+    pub(crate) fn into_parts(self) -> (&'a mut [f32], usize) {
+        (self.data, self.row_stride)
     }
 
     /// Contiguous rows.

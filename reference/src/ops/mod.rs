@@ -6,6 +6,7 @@ mod exp;
 mod matmul;
 mod matrix;
 mod norm;
+mod products;
 mod recurrence;
 mod rope;
 mod rounding;
@@ -14,9 +15,10 @@ mod wide;
 pub(crate) use activation::{Activation, Xielu, activate, gate};
 pub(crate) use attention::{AttentionShape, attend, attend_chosen, max, softmax};
 pub(crate) use exp::{exp, exp64};
-pub(crate) use matmul::{Parallel, View, ViewMut, matmul};
+pub(crate) use matmul::{Parallel, View, ViewMut};
 pub(crate) use matrix::{Matrix, Scratch};
 pub(crate) use norm::{Norm, NormKind};
+pub(crate) use products::Products;
 pub(crate) use recurrence::{
     DeltaRule, StateSpace, WkvDelta, convolve, scan, sigmoid, softplus, wkv_bonus, wkv_delta,
 };

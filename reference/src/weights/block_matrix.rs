@@ -1,13 +1,15 @@
 //! Matrices that stay as stored and are decoded a tile of rows at a time.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use gguf::{GgufModel, TensorType};
 use quants::product::{Activations, Form, Panels, TOKENS};
 use rayon::prelude::*;
 
-use crate::ops::{Matrix, Parallel, View, ViewMut, matmul};
+use crate::ops::{Matrix, Parallel, Products, View, ViewMut};
 use crate::{Error, Result};
 
 /// Decoded weights held at a time. Larger tiles amortize the hand-over between threads and the packing
@@ -31,6 +33,23 @@ thread_local! {
     static BLOCKS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Tensors that stand in for a file's: by index in the model's tensor order, type and blocks.
+pub(crate) type Replaced = HashMap<usize, (TensorType, Arc<[u8]>)>;
+
+/// Where the blocks of a model's tensors are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Weights<'a> {
+    pub(crate) gguf: &'a GgufModel,
+    /// Tensors that are not taken from the file.
+    pub(crate) replaced: Option<&'a Replaced>,
+}
+
+impl<'a> From<&'a GgufModel> for Weights<'a> {
+    fn from(gguf: &'a GgufModel) -> Self {
+        Self { gguf, replaced: None }
+    }
+}
+
 /// A matrix, or a stack of one for each expert, of `outputs` rows of `inputs` weights: one tensor.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockMatrix {
@@ -48,7 +67,16 @@ pub(crate) struct BlockMatrix {
 impl BlockMatrix {
     /// Decodes consecutive rows of the stack into `out`, whole rows. Each thread reads the blocks it decodes,
     /// so that what is held of the file stays small and in a cache.
-    pub(crate) fn decode(&self, gguf: &GgufModel, first_row: usize, out: &mut [f32]) -> Result<()> {
+    pub(crate) fn decode<'a>(
+        &self,
+        weights: impl Into<Weights<'a>>,
+        first_row: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let Weights { gguf, replaced } = weights.into();
+        if let Some((ty, blocks)) = replaced.and_then(|r| r.get(&self.tensor)) {
+            return self.decode_replaced(gguf, *ty, blocks, first_row, out);
+        }
         let rows_at_once = (DECODE_ELEMENTS / self.inputs).max(1);
         out.par_chunks_mut(rows_at_once * self.inputs)
             .enumerate()
@@ -69,6 +97,33 @@ impl BlockMatrix {
             })
     }
 
+    /// [`Self::decode`] from other blocks than the file's.
+    fn decode_replaced(
+        &self,
+        gguf: &GgufModel,
+        ty: TensorType,
+        blocks: &[u8],
+        first_row: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let row_bytes = ty.row_bytes(self.inputs as u64).unwrap_or(0) as usize;
+        let rows_at_once = (DECODE_ELEMENTS / self.inputs).max(1);
+        out.par_chunks_mut(rows_at_once * self.inputs)
+            .enumerate()
+            .try_for_each(|(chunk, out)| {
+                let first = (first_row + chunk * rows_at_once) * row_bytes;
+                let last = first + out.len() / self.inputs * row_bytes;
+                let error = |what: String| Error::Model {
+                    path: gguf.files()[gguf.file_of(self.tensor)].path().to_owned(),
+                    message: format!("tensor {}: {what}", self.name),
+                };
+                let blocks = blocks
+                    .get(first..last)
+                    .ok_or_else(|| error(format!("found {} bytes, expected {last}", blocks.len())))?;
+                quants::decode(ty, blocks, out).map_err(|e| error(e.to_string()))
+            })
+    }
+
     /// Rows that one tile holds.
     pub(crate) fn tile_rows(&self) -> usize {
         (TILE_BYTES / size_of::<f32>() / self.inputs).clamp(1, self.outputs)
@@ -78,7 +133,8 @@ impl BlockMatrix {
     /// rows.len(). `tile` is working memory.
     pub(crate) fn multiply(
         &self,
-        gguf: &GgufModel,
+        weights: Weights<'_>,
+        products: Products,
         rows: Range<usize>,
         x: &Matrix,
         out: &mut Matrix,
@@ -91,9 +147,9 @@ impl BlockMatrix {
         for first in rows.clone().step_by(step) {
             let count = step.min(rows.end - first);
             tile.resize(count * self.inputs, 0.0);
-            self.decode(gguf, first, tile)?;
+            self.decode(weights, first, tile)?;
             let width = out.cols;
-            matmul(
+            products.multiply(
                 ViewMut::strided(&mut out.data[first - rows.start..], x.rows, count, width),
                 x.view(),
                 View::rows(tile, count, self.inputs).transposed(),

@@ -40,6 +40,11 @@ impl Base {
         Ok(Self { model, tokenizer })
     }
 
+    /// The model.
+    pub(super) fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// What replaces the first token of each window.
     fn bos(&self) -> Option<u32> {
         self.tokenizer.bos().filter(|_| self.tokenizer.add_bos())

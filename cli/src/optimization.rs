@@ -1,0 +1,258 @@
+//! `--optimize`: blocks that are chosen better than stock's, at the same types and sizes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use convert::quantize::Quantization;
+use convert::scratch::Scratch;
+use convert::source::Source;
+use gguf::{Metadata, Value};
+use optimize::{Damping, Kept, LayerOptions, Report, WINDOW};
+use reference::Model;
+use reference::tokenizer::Tokenizer;
+
+use crate::threads::in_pool;
+
+/// How blocks are chosen.
+#[derive(clap::Args)]
+pub(crate) struct OptimizeArgs {
+    /// Choose the values in blocks better than stock does; types and sizes stay
+    #[arg(long, value_enum, default_value_t = Level::None)]
+    optimize: Level,
+
+    /// Text to learn from, with --optimize layer
+    #[arg(long, value_name = "FILE")]
+    optimize_text: Option<PathBuf>,
+
+    /// Learn from at most this many windows of 512 tokens
+    #[arg(long, value_name = "N")]
+    optimize_chunks: Option<usize>,
+}
+
+/// The values of --optimize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Level {
+    /// Stock's bytes
+    None,
+    /// Scales, minima and levels of each block searched together, with the precision in which they are stored
+    Block,
+    /// Learned from the inputs of each layer over a text, so that errors of different columns make up for each other
+    Layer,
+}
+
+/// What is known before any work: the windows to learn from, and the keys that say so in the file.
+pub(crate) struct Prepared {
+    level: Level,
+    windows: Vec<Vec<u32>>,
+    /// Keys to record.
+    pub(crate) record: Vec<(String, Value)>,
+}
+
+impl OptimizeArgs {
+    /// Whether blocks are learned from a text.
+    pub(crate) fn learns(&self) -> bool {
+        self.optimize == Level::Layer
+    }
+
+    /// Whether blocks are other than stock's.
+    pub(crate) fn given(&self) -> bool {
+        self.optimize != Level::None
+    }
+
+    /// Reads the text and makes windows of it. `otherwise` is the text where none is named; `metadata` are the model's;
+    /// `resume` says whether the run is to be one that can be continued.
+    pub(crate) fn prepare(
+        &self,
+        metadata: &Metadata,
+        path: &Path,
+        otherwise: Option<&str>,
+        resume: bool,
+    ) -> anyhow::Result<Prepared> {
+        let mut prepared = Prepared {
+            level: self.optimize,
+            windows: Vec::new(),
+            record: Vec::new(),
+        };
+        if self.optimize != Level::Layer && (self.optimize_text.is_some() || self.optimize_chunks.is_some()) {
+            bail!("--optimize-text and --optimize-chunks go with --optimize layer");
+        }
+        let method = match self.optimize {
+            Level::None => return Ok(prepared),
+            Level::Block => "block",
+            Level::Layer => "layer",
+        };
+        let mut put = |key: &str, value: Value| {
+            prepared
+                .record
+                .push((format!("quantsmith.optimize.{key}"), value));
+        };
+        put("method", method.into());
+        put("version", 1u32.into());
+        if self.optimize == Level::Block {
+            return Ok(prepared);
+        }
+        if resume {
+            bail!(
+                "--resume cannot continue --optimize layer, which learns each layer from those before it; \
+                 --optimize block can be continued"
+            );
+        }
+        let architecture = metadata.architecture();
+        if !reference::architectures().any(|known| known == architecture) {
+            bail!(
+                "{}: the forward pass does not know architecture {architecture:?}, so --optimize layer cannot learn \
+                 from its inputs; --optimize block needs none",
+                path.display()
+            );
+        }
+        let text = match (&self.optimize_text, otherwise) {
+            (Some(file), _) => {
+                let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+                String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8", file.display()))?
+            }
+            (None, Some(text)) => text.to_owned(),
+            (None, None) => bail!("--optimize layer needs a text to learn from (--optimize-text)"),
+        };
+        let tokenizer = Tokenizer::from_metadata(metadata)?;
+        let tokens = tokenizer.encode(&text, true, false);
+        let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+        let count = self.optimize_chunks.unwrap_or(usize::MAX);
+        let windows = tokens.chunks_exact(WINDOW).take(count).map(|window| {
+            let mut window = window.to_vec();
+            window[0] = bos.unwrap_or(window[0]);
+            window
+        });
+        let windows: Vec<Vec<u32>> = windows.collect();
+        let damping = Damping::default();
+        put("windows", u32::try_from(windows.len()).unwrap_or(u32::MAX).into());
+        put("window", (WINDOW as u32).into());
+        put("calibration", optimize::digest(&windows).into());
+        put("shrink", damping.shrink.into());
+        put("ridge", damping.ridge.into());
+        prepared.windows = windows;
+        Ok(prepared)
+    }
+}
+
+impl Prepared {
+    /// Gives a plan its better blocks. `model` is asked for only where blocks are learned.
+    pub(crate) fn apply(
+        &self,
+        source: &dyn Source,
+        plan: &mut Quantization<'_>,
+        model: impl FnOnce() -> anyhow::Result<Model>,
+        threads: usize,
+        max_memory: u64,
+    ) -> anyhow::Result<Option<Report>> {
+        match self.level {
+            Level::None => Ok(None),
+            Level::Block => {
+                plan.check()?;
+                if optimize::blocks(&mut plan.outputs) == 0 {
+                    eprintln!(
+                        "warning: --optimize block does not know any of these types: stock's bytes are kept"
+                    );
+                }
+                Ok(None)
+            }
+            Level::Layer => self.learn(source, plan, &model()?, threads, max_memory).map(Some),
+        }
+    }
+
+    /// [`Self::apply`] with a model that is open already.
+    pub(crate) fn learn(
+        &self,
+        source: &dyn Source,
+        plan: &mut Quantization<'_>,
+        model: &Model,
+        threads: usize,
+        max_memory: u64,
+    ) -> anyhow::Result<Report> {
+        plan.check()?;
+        let options = LayerOptions {
+            windows: self.windows.clone(),
+            damping: Damping::default(),
+            max_memory,
+        };
+        let started = std::time::Instant::now();
+        let preset = plan.preset;
+        let outputs = &mut plan.outputs;
+        let report = in_pool(threads, || {
+            optimize::layers(model, source, outputs, &options, &mut |done, of| {
+                eprintln!(
+                    "{preset}: learned {done} of {of} layers, {:.0} s",
+                    started.elapsed().as_secs_f64()
+                );
+            })
+        })??;
+        for tensor in &report.tensors {
+            if let Some(kept) = tensor.kept {
+                let (all, matrices) = tensor.matrices;
+                let part = match all {
+                    1 => String::new(),
+                    _ => format!(" in {matrices} of {all} matrices"),
+                };
+                eprintln!("{}: stock's bytes{part}: {kept}", tensor.tensor);
+            }
+        }
+        eprintln!("{}", summary(&report));
+        Ok(report)
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let kept: Vec<String> = [Kept::Type, Kept::Inputs, Kept::HeldOut]
+        .into_iter()
+        .map(|reason| (report.kept(reason), reason))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, reason)| format!("{count} with stock's bytes ({reason})"))
+        .collect();
+    let ratio = report.mean_ratio().map_or(String::new(), |ratio| {
+        format!("; error of the layers' outputs on held-out tokens {ratio:.3} of stock's (geometric mean)")
+    });
+    format!(
+        "{} tensors learned{}{}{ratio}",
+        report.tensors.iter().filter(|t| t.kept.is_none()).count(),
+        if kept.is_empty() { "" } else { ", " },
+        kept.join(", ")
+    )
+}
+
+/// A report for machines.
+pub(crate) fn as_json(report: &Report) -> serde_json::Value {
+    let tensors: Vec<_> = report
+        .tensors
+        .iter()
+        .map(|t| {
+            serde_json::json!({
+                "name": t.tensor,
+                "error_ratio": t.ratios.map(|r| r.0),
+                "held_out_error_ratio": t.ratios.map(|r| r.1),
+                "stock_bytes": t.kept.map(|k| k.to_string()),
+                "matrices": t.matrices.0,
+                "matrices_with_stock_bytes": t.matrices.1,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "held_out_error_ratio": report.mean_ratio(),
+        "tensors": tensors,
+    })
+}
+
+/// The unquantized model of a source: its own GGUF file, or one made of a model directory, which is gone after use.
+pub(crate) fn base_model(source: &dyn Source, beside: &Path, threads: usize) -> anyhow::Result<Model> {
+    if !source.path().is_dir() {
+        return Ok(Model::load(source.path())?);
+    }
+    let directory = beside.parent().filter(|d| !d.as_os_str().is_empty());
+    let folder = Scratch::new(directory.unwrap_or(Path::new(".")))?;
+    let file = folder.path().join("base.gguf");
+    let options = convert::pipeline::PipelineOptions {
+        threads,
+        ..Default::default()
+    };
+    crate::base::write_source(source, &file, &options)?;
+    // Once open, the file needs no name.
+    Ok(Model::load(&file)?)
+}

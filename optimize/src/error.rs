@@ -1,0 +1,30 @@
+//! What can go wrong while learning.
+
+/// Result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of the optimizers.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model could not be run.
+    #[error(transparent)]
+    Model(#[from] reference::Error),
+
+    /// The source could not be read.
+    #[error(transparent)]
+    Source(#[from] convert::Error),
+
+    /// A tensor could not be encoded.
+    #[error("tensor {tensor}: {source}")]
+    Codec {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        source: quants::Error,
+    },
+
+    /// What was asked for cannot be done. The text says what was found and what was expected.
+    #[error("{0}")]
+    Request(String),
+}

@@ -1,0 +1,246 @@
+//! Encoding one tensor, matrix by matrix, and judging the result on tokens that it was not learned from.
+
+use convert::plan::PlannedTensor;
+use convert::source::Source;
+use gguf::TensorType;
+use quants::parts::layout;
+use rayon::prelude::*;
+use reference::portable::{Panels, Strided};
+
+use crate::feedback::{ROWS, RowEncoder};
+use crate::hessian::{Damping, Metric, Moments};
+use crate::report::{Kept, Learned};
+use crate::{Error, Result};
+
+/// Rows of stock's encoding that a thread takes at a time.
+const STOCK_ROWS: usize = 64;
+
+/// One tensor on its way.
+pub(super) struct Job<'a> {
+    source: &'a dyn Source,
+    planned: &'a PlannedTensor,
+    pub(super) columns: usize,
+    /// Rows of one matrix.
+    rows: usize,
+    pub(super) matrices: usize,
+    row_bytes: usize,
+    blocks: Vec<u8>,
+    errors: Errors,
+    kept: Option<Kept>,
+    kept_matrices: usize,
+}
+
+/// Sums of squared errors of what rows put out, on the tokens learned from and on those held out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Errors {
+    learned: [f64; 2],
+    stock: [f64; 2],
+}
+
+impl Errors {
+    fn add(&mut self, other: &Self) {
+        for i in 0..2 {
+            self.learned[i] += other.learned[i];
+            self.stock[i] += other.stock[i];
+        }
+    }
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(source: &'a dyn Source, planned: &'a PlannedTensor) -> Result<Self> {
+        let shape = &source.tensors()[planned.source].shape;
+        let count = |dimensions: &[u64]| {
+            dimensions.iter().try_fold(1usize, |product, &n| {
+                product.checked_mul(usize::try_from(n).ok()?)
+            })
+        };
+        let columns = shape.first().copied().unwrap_or(1);
+        let rows = shape.get(1).copied().unwrap_or(1);
+        let row_bytes = planned
+            .ty
+            .row_bytes(columns)
+            .and_then(|n| usize::try_from(n).ok());
+        let too_large = || Error::Request(format!("tensor {}: too large for this machine", planned.name));
+        Ok(Self {
+            source,
+            planned,
+            columns: count(&[columns]).ok_or_else(too_large)?,
+            rows: count(&[rows]).ok_or_else(too_large)?,
+            matrices: count(shape.get(2..).unwrap_or_default()).ok_or_else(too_large)?,
+            row_bytes: row_bytes.ok_or_else(too_large)?,
+            blocks: Vec::new(),
+            errors: Errors::default(),
+            kept: None,
+            kept_matrices: 0,
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.planned.name
+    }
+
+    pub(super) fn ty(&self) -> TensorType {
+        self.planned.ty
+    }
+
+    /// Whether blocks of its type are learned.
+    pub(super) fn can_learn(&self) -> bool {
+        layout(self.planned.ty).is_some_and(|layout| self.columns.is_multiple_of(layout.block))
+    }
+
+    fn read(&self, matrix: usize) -> Result<Vec<f32>> {
+        let first = (matrix * self.rows) as u64;
+        let mut weights = vec![0.0; self.rows * self.columns];
+        let rows = first..first + self.rows as u64;
+        self.source.read_rows(self.planned.source, rows, &mut weights)?;
+        Ok(weights)
+    }
+
+    fn importance(&self, matrix: usize) -> Option<&[f32]> {
+        let values = self.planned.importance.as_deref()?;
+        values.get(matrix * self.columns..(matrix + 1) * self.columns)
+    }
+
+    fn codec_error(&self, source: quants::Error) -> Error {
+        Error::Codec {
+            tensor: self.planned.name.clone(),
+            source,
+        }
+    }
+
+    /// Stock's bytes of the whole tensor.
+    pub(super) fn stock(&self) -> Result<Vec<u8>> {
+        let mut blocks = Vec::new();
+        for matrix in 0..self.matrices {
+            let weights = self.read(matrix)?;
+            let importance = self.importance(matrix);
+            let mut part = vec![0; self.rows * self.row_bytes];
+            part.par_chunks_mut(STOCK_ROWS * self.row_bytes)
+                .zip(weights.par_chunks(STOCK_ROWS * self.columns))
+                .try_for_each(|(blocks, rows)| {
+                    quants::encode(self.planned.ty, rows, self.columns, importance, blocks)
+                })
+                .map_err(|e| self.codec_error(e))?;
+            blocks.extend(part);
+        }
+        Ok(blocks)
+    }
+
+    /// Encodes one matrix; without metrics as stock does.
+    fn learn_matrix(
+        &mut self,
+        matrix: usize,
+        metrics: Option<&(Metric, Panels)>,
+        mean_squares: &[f32],
+    ) -> Result<()> {
+        let weights = self.read(matrix)?;
+        let importance = self.importance(matrix).unwrap_or(mean_squares);
+        let ty = self.planned.ty;
+        let (columns, row_bytes) = (self.columns, self.row_bytes);
+        let mut stock = vec![0; self.rows * row_bytes];
+        let mut learned = vec![0; self.rows * row_bytes];
+        let each = stock
+            .par_chunks_mut(ROWS * row_bytes)
+            .zip(learned.par_chunks_mut(ROWS * row_bytes))
+            .zip(weights.par_chunks(ROWS * columns))
+            .map(|((stock, learned), rows)| {
+                quants::encode(ty, rows, columns, Some(importance), stock)?;
+                let Some((metric, held_out)) = metrics else {
+                    return Ok(Errors::default());
+                };
+                let Some(encoder) = RowEncoder::new(ty, metric) else {
+                    return Ok(Errors::default());
+                };
+                encoder.encode(rows, learned)?;
+                let error = |blocks: &[u8]| -> Result<[f64; 2], quants::Error> {
+                    let mut off = vec![0.0; rows.len()];
+                    quants::decode(ty, blocks, &mut off)?;
+                    for (off, w) in off.iter_mut().zip(rows) {
+                        *off = w - *off;
+                    }
+                    Ok([
+                        squared(&off, columns, &metric.hessian),
+                        squared(&off, columns, held_out),
+                    ])
+                };
+                Ok(Errors {
+                    learned: error(learned)?,
+                    stock: error(stock)?,
+                })
+            })
+            .collect::<Result<Vec<_>, quants::Error>>()
+            .map_err(|e| self.codec_error(e))?;
+        let mut errors = Errors::default();
+        each.iter().for_each(|e| errors.add(e));
+        let kept = match metrics {
+            None => Some(Kept::Inputs),
+            Some(_) if errors.learned[1] < errors.stock[1] => None,
+            Some(_) => Some(Kept::HeldOut),
+        };
+        self.errors.add(&errors);
+        if let Some(kept) = kept {
+            self.kept.get_or_insert(kept);
+            self.kept_matrices += 1;
+            self.blocks.extend(stock);
+        } else {
+            self.blocks.extend(learned);
+        }
+        Ok(())
+    }
+
+    /// What became of it, and its blocks.
+    pub(super) fn finish(self) -> (Learned, Vec<u8>) {
+        let Errors { learned, stock } = self.errors;
+        let ratios =
+            (stock[0] > 0.0 && stock[1] > 0.0).then(|| (learned[0] / stock[0], learned[1] / stock[1]));
+        let entry = Learned {
+            tensor: self.planned.name.clone(),
+            ratios,
+            kept: self.kept,
+            matrices: (self.matrices, self.kept_matrices),
+        };
+        (entry, self.blocks)
+    }
+}
+
+/// Encodes one matrix of each tensor from the moments of the input that they share.
+pub(super) fn learn(
+    jobs: &mut [Job<'_>],
+    matrix: usize,
+    teaching: Moments,
+    held_out: Moments,
+    damping: Damping,
+) -> Result<()> {
+    let mean_squares = teaching.mean_squares();
+    let columns = teaching.columns;
+    let metrics = Metric::new(teaching, damping).and_then(|metric| {
+        let held_out = held_out.means()?;
+        Some((metric, Panels::new(Strided::rows(&held_out, columns, columns))))
+    });
+    // Encoders refuse what is not finite, and stock's make nothing of zeros alone.
+    let usable = mean_squares.iter().all(|x| x.is_finite());
+    let even = vec![1.0; columns];
+    let mean_squares = if usable { &mean_squares } else { &even };
+    for job in jobs {
+        job.learn_matrix(matrix, metrics.as_ref(), mean_squares)?;
+    }
+    Ok(())
+}
+
+/// Σ e_i H_ij e_j over all rows.
+fn squared(errors: &[f32], columns: usize, hessian: &Panels) -> f64 {
+    let count = errors.len() / columns;
+    let mut products = vec![0.0; errors.len()];
+    hessian.multiply(
+        Strided::rows(errors, count, columns),
+        0..columns,
+        &mut products,
+        columns,
+        1.0,
+    );
+    errors
+        .iter()
+        .zip(&products)
+        .map(|(e, p)| f64::from(*e) * f64::from(*p))
+        .sum()
+}

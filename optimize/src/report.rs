@@ -1,0 +1,61 @@
+//! What was learned of each tensor.
+
+/// Why a tensor keeps stock's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The blocks of its type are not learned.
+    Type,
+    /// Its inputs are not finite, or all zero, or singular in spite of the damping.
+    Inputs,
+    /// The learned blocks were no better on the held-out tokens.
+    HeldOut,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Type => "its type is not learned",
+            Self::Inputs => "its inputs are zero, not finite, or singular",
+            Self::HeldOut => "no better on held-out tokens",
+        })
+    }
+}
+
+/// What became of one tensor.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    /// Its name.
+    pub tensor: String,
+    /// Error of the learned blocks in what the layer puts out, relative to stock's: on the tokens learned from, and
+    /// on those held out. `None` where stock's bytes were kept without trying.
+    pub ratios: Option<(f64, f64)>,
+    /// Why stock's bytes were kept, where they were. Of a stack of experts: the first reason.
+    pub kept: Option<Kept>,
+    /// Matrices of the tensor, and how many of them kept stock's bytes.
+    pub matrices: (usize, usize),
+}
+
+/// What became of a model's tensors.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The tensors that linear layers use, in the order in which they were encoded.
+    pub tensors: Vec<Learned>,
+}
+
+impl Report {
+    /// Tensors that kept stock's bytes for this reason.
+    pub fn kept(&self, reason: Kept) -> usize {
+        self.tensors.iter().filter(|t| t.kept == Some(reason)).count()
+    }
+
+    /// Geometric mean of the held-out ratios of all tensors that were tried.
+    pub fn mean_ratio(&self) -> Option<f64> {
+        let logs: Vec<f64> = self
+            .tensors
+            .iter()
+            .filter_map(|t| t.ratios)
+            .map(|(_, held_out)| held_out.max(f64::MIN_POSITIVE).ln())
+            .collect();
+        (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
+    }
+}

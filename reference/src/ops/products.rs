@@ -1,0 +1,44 @@
+//! Which matrix product a run uses.
+
+use super::matmul::{Parallel, View, ViewMut, matmul};
+use crate::portable::multiply;
+
+/// How matrix products are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Products {
+    /// As fast as the machine can; the last bits depend on it.
+    #[default]
+    Fast,
+    /// The same bits on every machine ([`crate::portable`]).
+    Portable,
+}
+
+impl Products {
+    /// `dst = alpha * lhs * rhs`.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together.
+    pub(crate) fn multiply(
+        self,
+        dst: ViewMut<'_>,
+        lhs: View<'_>,
+        rhs: View<'_>,
+        alpha: f32,
+        parallel: Parallel,
+    ) {
+        match self {
+            Self::Fast => matmul(dst, lhs, rhs, alpha, parallel),
+            Self::Portable => {
+                let (data, stride) = dst.into_parts();
+                multiply(
+                    lhs.as_strided(),
+                    rhs.as_strided(),
+                    data,
+                    stride,
+                    alpha,
+                    parallel == Parallel::Yes,
+                );
+            }
+        }
+    }
+}
