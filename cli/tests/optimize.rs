@@ -240,7 +240,7 @@ fn what_cannot_be_learned_is_refused_before_any_work() {
             DEMO,
             text(&out),
             "--outtype",
-            "f16",
+            "auto",
             "--optimize",
             "block",
         ],

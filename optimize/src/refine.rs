@@ -86,11 +86,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// Whole steps that lower the error most: that of a change by x steps is x² `quadratic` − 2 x `linear`.
 #[inline(always)]
 fn steps((linear, quadratic): (f32, f32), now: f32, (low, high): (f32, f32)) -> f32 {
-    if !(quadratic > 0.0) {
-        return 0.0;
+    if quadratic > 0.0 {
+        let best = (linear / quadratic).clamp(-STEPS, STEPS).round_ties_even();
+        best.clamp(low - now, high - now)
+    } else {
+        0.0
     }
-    let best = (linear / quadratic).clamp(-STEPS, STEPS).round_ties_even();
-    best.clamp(low - now, high - now)
 }
 
 #[inline(always)]
@@ -187,7 +188,7 @@ fn fit_block(format: &Format, block: &mut Block, state: &mut State<'_>) {
     let dmin = stored(f64::from(block.dmin) + y, block.dmin);
     let (x, y) = (f64::from(d - block.d), f64::from(dmin - block.dmin));
     let gain = 2.0 * (x * ga - y * gb) - (x * x * aa - 2.0 * x * y * ab + y * y * bb);
-    if !(gain > 0.0) {
+    if gain <= 0.0 || gain.is_nan() {
         return;
     }
     let before = block.clone();

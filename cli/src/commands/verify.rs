@@ -108,6 +108,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             findings: manifest(&args.path, &files)?,
             tensors: 0,
             image: None,
+            optimized: None,
         });
         for file in &files {
             // Later shards are looked at with their first.

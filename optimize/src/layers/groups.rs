@@ -15,11 +15,14 @@ pub(super) struct Group {
     pub(super) experts: bool,
 }
 
+/// Matrices of a tensor in the order of their use, each with a digest of its input.
+type Calls = Vec<(Option<usize>, u64)>;
+
 /// The groups of the next layer, as its first batch shows them.
 pub(super) fn groups(staged: &Staged<'_>, planned: &HashMap<String, PlannedTensor>) -> Result<Vec<Group>> {
     let mut scout = Scout::default();
     staged.observe(0, &mut scout)?;
-    let mut groups: Vec<(Vec<(Option<usize>, u64)>, Group)> = Vec::new();
+    let mut groups: Vec<(Calls, Group)> = Vec::new();
     for (tensor, calls) in scout.order {
         if !planned.contains_key(&tensor) {
             continue;
@@ -39,7 +42,7 @@ pub(super) fn groups(staged: &Staged<'_>, planned: &HashMap<String, PlannedTenso
 /// Notes digests of the inputs of every tensor, in the order of their first use.
 #[derive(Default)]
 struct Scout {
-    order: Vec<(String, Vec<(Option<usize>, u64)>)>,
+    order: Vec<(String, Calls)>,
 }
 
 impl Tap for Scout {

@@ -53,8 +53,8 @@ proptest! {
                 parts.scales[j] = within(layout.scales, scales[j]);
                 parts.mins[j] = within(layout.mins, mins[j]);
             }
-            for i in 0..layout.block {
-                parts.levels[i] = (usize::from(levels[i]) % layout.levels.count()) as u8;
+            for (to, level) in parts.levels.iter_mut().zip(&levels).take(layout.block) {
+                *to = (usize::from(*level) % layout.levels.count()) as u8;
             }
             let mut bytes = vec![0xA5; layout.bytes()];
             layout.pack(&parts, &mut bytes);
