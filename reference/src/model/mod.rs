@@ -234,7 +234,7 @@ impl Model {
         tap: Option<&'a mut dyn Tap>,
     ) -> Result<Logits> {
         let (mut run, hidden) = self.hidden(&alike(windows, &wanted), tap)?;
-        run.tap(&self.decoder.head.matrix.name, None, &hidden);
+        run.tap(&self.decoder.head.matrix.name, None, &hidden)?;
         let range = 0..self.vocabulary();
         let logits = self.decoder.head.forward_range(&mut run, &hidden, range)?;
         let Matrix { rows, cols, mut data } = logits;
