@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gguf::TensorType;
 
 use super::{Model, Run, Tap};
-use crate::ops::{Matrix, Products};
+use crate::ops::{Matrix, Products, Rounding};
 use crate::weights::Replaced;
 use crate::{Error, Result};
 
@@ -114,6 +114,8 @@ impl<'m> Staged<'m> {
             windows.iter().map(|w| (w.as_slice(), 0..usize::MAX)).collect();
         let mut run = self.model.begin(&views, tap)?;
         run.products = Products::Portable;
+        // What is learned from are the weights' own products.
+        run.rounding = Rounding::None;
         run.replaced = Some(&self.replaced);
         Ok(run)
     }
