@@ -71,6 +71,10 @@ def fixture(case, out, architectures, sources):
             changes = architectures.configuration(case, size)
             changes.get("text_config", changes)["vocab_size"] = size
             config = transformers.CONFIG_MAPPING[case.model_type](**changes)
+            # Defaults are of the published vocabularies; an id outside of the small one would be left out here.
+            for key, inside in ("bos_token_id", 1), ("eos_token_id", 2):
+                if isinstance(getattr(config, key, None), int) and getattr(config, key) >= size:
+                    setattr(config, key, inside)
             model = getattr(transformers, case.auto).from_config(config, attn_implementation="eager").float().eval()
             model.save_pretrained(model_dir)
             config = json.loads((model_dir / "config.json").read_text()) | case.file
