@@ -120,7 +120,7 @@ def fixture(case, out, architectures, sources):
                     else:
                         logits = output.logits[0].numpy()
             elif case.pooling:
-                architectures.stock_embedding(folder)
+                architectures.stock_embedding(folder, case.pooling)
                 shutil.copy(folder / "embedding", out / f"{case.name}.embedding")
             else:
                 architectures.stock_logits(folder)

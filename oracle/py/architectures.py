@@ -36,6 +36,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import checkpoints
+import further_cases
 import rwkv_world
 import tiktoken_vocabularies
 
@@ -59,7 +60,7 @@ class Case:
     architecture: str = ""
     """The class in config.json, where it is not the one that transformers writes."""
     file: dict = field(default_factory=dict)
-    """Keys of config.json that are set after transformers has written it."""
+    """Keys of config.json that are set after transformers has written it, or (`...`) are not there."""
     tensors: object = None
     """For classes that transformers lacks: a function from the configuration to names and shapes."""
     dtype: str = "float32"
@@ -70,8 +71,8 @@ class Case:
     """Whether stock llama.cpp's logits are compared although transformers has the class."""
     more: object = None
     """A function from the saved tensors and the configuration to tensors that the file has besides."""
-    prune: tuple = ()
-    """Beginnings of names of parameters that are left out of the file."""
+    without: tuple = ()
+    """Beginnings of names of tensors that the stock converter stumbles over, which are left out of the file."""
     mmproj: bool = False
     """Whether the image encoder is converted and compared too."""
     pooling: str = ""
@@ -84,6 +85,9 @@ SMALL = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_atte
 WIDE = dict(head_dim=32)
 TIKTOKEN = {f"{kind}.tiktoken": kind for kind in tiktoken_vocabularies.FILES}
 """Tokenizers of tiktoken-style files: that of Qwen with the tokens of Qwen 2.5, the others with GPT-2's."""
+OWN_TOKENS = dict(glm=["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>"],
+                  solar=["<unk>", "<|startoftext|>"])
+"""Special tokens of other models on GPT-2's vocabulary."""
 TOKENIZED = ("minilm", "xlm", "xlm_json", "t5", "rwkv", *TIKTOKEN)
 """Tokenizers whose ids are compared here, as no vocabulary of oracle/tests/tokenize.rs is of their kind."""
 SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
@@ -546,6 +550,20 @@ CASES.append(lacking(
         downsample_ratio=0.5, min_dynamic_patch=1, max_dynamic_patch=12), model_type="internvl_chat", dtype="bfloat16",
     mmproj=True))
 CASES.append(again("kimi-linear-model", "kimi-linear", "KimiLinearModel"))
+MODERN_BERT = next(c for c in CASES if c.name == "modern-bert").config
+CASES += further_cases.cases(sys.modules[__name__])
+CASES += [
+    again("llada-moe-bare", "llada-moe", "LLaDAMoEModel"),
+    again("exaone-moe-5", "exaone-moe", "ExaoneMoeForCausalLM"),
+    encoder("modern-bert-masked", "modernbert", "gpt2", MODERN_BERT, auto="AutoModelForMaskedLM",
+            file=dict(layer_norm_eps=1e-5), without=("decoder.",)),
+    encoder("modern-bert-classifier", "modernbert", "gpt2", MODERN_BERT | dict(
+        id2label={i: f"kind {i}" for i in range(3)}), auto="AutoModelForSequenceClassification",
+            file=dict(layer_norm_eps=1e-5)),
+    again("deepseek2-ocr-2", "deepseek2-ocr", "DeepseekOCR2ForCausalLM"),
+    again("deepseek2-ocr-unlimited", "deepseek2-ocr", "UnlimitedOCRForCausalLM", file=dict(
+        model_type="unlimited-ocr", sliding_window_size=128, rms_norm_eps=1e-5)),
+]
 
 
 def add_tokenizer(case, tokenizers, model):
@@ -572,15 +590,14 @@ def add_tokenizer(case, tokenizers, model):
     if case.tokenizer == "rwkv":
         rwkv_world.write(tokenizers / "gpt2/tokenizer.json", model)
         return
-    source = tokenizers / ("gpt2" if case.tokenizer == "glm" else case.tokenizer)
+    source = tokenizers / ("gpt2" if case.tokenizer in OWN_TOKENS else case.tokenizer)
     for name in ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model", "spiece.model"):
         if (source / name).is_file():
             shutil.copy(source / name, model)
-    if case.tokenizer == "glm":
-        # GLM's own special tokens on GPT-2's vocabulary.
+    if case.tokenizer in OWN_TOKENS:
         path = model / "tokenizer.json"
         tokenizer = json.loads(path.read_text(encoding="utf-8"))
-        for i, text in enumerate(["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>"]):
+        for i, text in enumerate(OWN_TOKENS[case.tokenizer]):
             tokenizer["added_tokens"].append(dict(id=50257 + i, content=text, single_word=False, lstrip=False,
                                                   rstrip=False, normalized=False, special=True))
         path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
@@ -628,8 +645,16 @@ def described(case, size):
     def whole(changes):
         return {k: v for k, v in (SMALL | dict(vocab_size=size) | changes).items() if v is not None}
     config = case.config
-    config = config | dict(text_config=whole(config["text_config"])) if "text_config" in config else whole(config)
-    return config | dict(architectures=[case.architecture]) | case.file
+    thinker = config.get("thinker_config")
+    if thinker:
+        config = config | dict(thinker_config=thinker | dict(text_config=whole(thinker["text_config"])))
+    for key in ("text_config", "language_config"):
+        if key in config:
+            config = config | {key: whole(config[key])}
+    if not config.keys() & {"text_config", "language_config", "thinker_config"}:
+        config = whole(config)
+    config = config | dict(architectures=[case.architecture]) | case.file
+    return {k: v for k, v in config.items() if v is not ...}
 
 
 def make(case, tokenizers, folder):
@@ -674,6 +699,9 @@ def make(case, tokenizers, folder):
     path = model_dir / "config.json"
     saved = json.loads(path.read_text())
     saved |= case.file
+    if case.without:
+        weights = load_file(model_dir / "model.safetensors")
+        save_file({k: v for k, v in weights.items() if not k.startswith(case.without)}, model_dir / "model.safetensors")
     if case.more:
         weights = load_file(model_dir / "model.safetensors")
         save_file(weights | case.more(weights, saved), model_dir / "model.safetensors")
@@ -762,8 +790,8 @@ def stock_logits(folder):
     model.window(ids).astype("<f4").tofile(folder / "logits")
 
 
-def stock_embedding(folder):
-    """Stock llama.cpp's embedding on its own conversion: the mean of its states, at length 1."""
+def stock_embedding(folder, pooling="mean"):
+    """Stock llama.cpp's embedding on its own conversion: its states, pooled, at length 1."""
     import stock as library
 
     class States(library.Model):
@@ -774,8 +802,8 @@ def stock_embedding(folder):
 
     ids = [(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]
     states = States(str(folder / "stock-f32.gguf"), 64, 2).states(ids)
-    mean = states.mean(0)
-    (mean / np_norm(mean)).astype("<f4").tofile(folder / "embedding")
+    pooled = dict(mean=states.mean(0), cls=states[0])[pooling]
+    (pooled / np_norm(pooled)).astype("<f4").tofile(folder / "embedding")
 
 
 def np_norm(vector):
@@ -833,8 +861,8 @@ def main():
             stock(folder, kinds)
             if case.stock or case.tensors is not None and case.logits:
                 stock_logits(folder)
-            elif case.tensors is not None:
-                stock_embedding(folder)
+            elif case.tensors is not None and case.pooling:
+                stock_embedding(folder, case.pooling)
             if case.tokenizer in TOKENIZED:
                 stock_ids(folder, a.sources)
         except (Exception, SystemExit):

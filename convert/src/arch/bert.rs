@@ -250,7 +250,7 @@ fn old_norm_names(name: String) -> String {
 }
 
 /// Of a classifier whose labels are written, the only layer is the one that gives the labels.
-fn classifier_names(hp: &Hparams, name: String) -> String {
+pub(super) fn classifier_names(hp: &Hparams, name: String) -> String {
     match name.strip_prefix("classifier.") {
         Some(suffix @ ("weight" | "bias")) if labels(hp).is_some() => format!("classifier.out_proj.{suffix}"),
         _ => name,
@@ -291,8 +291,13 @@ pub(super) fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     keys.set("attention.causal", false);
     common::pooling(hp, keys)?;
-    keys.set_some("classifier.output_labels", labels(hp));
+    output_labels(hp, keys);
     Ok(())
+}
+
+/// What a classifier tells apart, where it says so.
+pub(super) fn output_labels(hp: &Hparams, keys: &mut Keys<'_>) {
+    keys.set_some("classifier.output_labels", labels(hp));
 }
 
 pub(super) static BERT_TYPE: ModelType = ModelType {

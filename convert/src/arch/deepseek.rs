@@ -40,12 +40,17 @@ pub(super) static DEEPSEEK2: Architecture = Architecture {
         class("DeepseekV3ForCausalLM"),
         class("KimiVLForConditionalGeneration"),
         class("KimiK25ForConditionalGeneration"),
+        class("YoutuForCausalLM"),
+        class("YoutuVLForConditionalGeneration"),
     ],
     rules: &[LATENT, DECODER, EXPERTS, SHARED_EXPERTS, SCORE_BIAS],
     hyperparameters: latent_keys,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe, VocabKind::Tiktoken(Tiktoken::Kimi)]),
     hooks: Hooks {
-        prepare: head_dim,
+        prepare: |config| {
+            config.entry("rms_norm_eps").or_insert(1e-6.into());
+            head_dim(config);
+        },
         canonical: of_the_model_proper,
         unadapted: UNADAPTED,
         ..Hooks::NONE
@@ -53,6 +58,27 @@ pub(super) static DEEPSEEK2: Architecture = Architecture {
     model_types: &[&DEEPSEEK_V2_TYPE, &DEEPSEEK_V3_TYPE],
     graph: Graph::SILU.fixing(&[("rope_interleave", Fixed::Is(true))]),
     ..PLAIN
+};
+
+/// DeepSeek-OCR, the text model: a mixture of experts behind plain attention.
+pub(super) static DEEPSEEK2_OCR: Architecture = Architecture {
+    gguf: "deepseek2-ocr",
+    classes: &[
+        class("DeepseekOCRForCausalLM"),
+        class("DeepseekOCR2ForCausalLM"),
+        class("UnlimitedOCRForCausalLM"),
+    ],
+    rules: &[DECODER, EXPERTS, SHARED_EXPERTS, SCORE_BIAS],
+    early: |_, keys| {
+        keys.set_global(
+            "tokenizer.chat_template",
+            "{% for m in messages %}{{m['content']}}{% endfor %}",
+        );
+        Ok(())
+    },
+    hyperparameters: ocr_keys,
+    model_types: &[],
+    ..DEEPSEEK2
 };
 
 /// GLM-4.7-Flash.
@@ -226,10 +252,24 @@ fn without_tied_output(hp: &Hparams, name: String) -> Option<String> {
     (!tied || name != "lm_head.weight").then_some(name)
 }
 
-fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+fn ocr_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
-    // With the keys' matrix absorbed into the queries, all heads share one key and one value.
-    keys.set("attention.head_count_kv", 1u32);
+    dense_first(hp, keys)?;
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    keys.set_some("attention.q_lora_rank", hp.opt_u32(&["q_lora_rank"])?);
+    experts_keys(hp, keys)?;
+    keys.set("rope.dimension_count", hp.u32(&["qk_rope_head_dim"])?);
+    let window = [
+        hp.opt_u32(&["sliding_window_size"])?,
+        hp.opt_u32(&["sliding_window"])?,
+    ];
+    let window = window.into_iter().flatten().find(|&n| n > 0);
+    keys.set_some("attention.sliding_window", window);
+    Ok(())
+}
+
+/// How many of the first layers have no experts.
+fn dense_first(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let experts = hp.opt_u32(&["n_routed_experts"])?;
     let dense = match hp.opt_u32(&["first_k_dense_replace"])? {
         Some(n) => n,
@@ -237,6 +277,31 @@ fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         None => hp.block_count(),
     };
     keys.set("leading_dense_block_count", dense);
+    Ok(())
+}
+
+fn experts_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    keys.set(
+        "expert_feed_forward_length",
+        hp.u32(&["moe_intermediate_size", "intermediate_size"])?,
+    );
+    keys.set_some("expert_count", hp.opt_u32(&["n_routed_experts"])?);
+    keys.set(
+        "expert_shared_count",
+        hp.opt_u32(&["n_shared_experts"])?.unwrap_or(0),
+    );
+    keys.set_some("expert_weights_scale", hp.opt_f32(&["routed_scaling_factor"])?);
+    if hp.opt_bool("norm_topk_prob") == Some(true) {
+        keys.set("expert_weights_norm", true);
+    }
+    Ok(())
+}
+
+fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    // With the keys' matrix absorbed into the queries, all heads share one key and one value.
+    keys.set("attention.head_count_kv", 1u32);
+    dense_first(hp, keys)?;
     keys.set("vocab_size", hp.u32(&["vocab_size"])?);
     keys.set_some("attention.q_lora_rank", hp.opt_u32(&["q_lora_rank"])?);
     let rank = hp.opt_u32(&["kv_lora_rank"])?.unwrap_or(512);
@@ -253,19 +318,7 @@ fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         sum(hp.u32(&["qk_nope_head_dim"])?, rotated)?,
     );
     keys.set("attention.value_length_mla", hp.u32(&["v_head_dim"])?);
-    keys.set(
-        "expert_feed_forward_length",
-        hp.u32(&["moe_intermediate_size", "intermediate_size"])?,
-    );
-    keys.set_some("expert_count", experts);
-    keys.set(
-        "expert_shared_count",
-        hp.opt_u32(&["n_shared_experts"])?.unwrap_or(0),
-    );
-    keys.set_some("expert_weights_scale", hp.opt_f32(&["routed_scaling_factor"])?);
-    if hp.opt_bool("norm_topk_prob") == Some(true) {
-        keys.set("expert_weights_norm", true);
-    }
+    experts_keys(hp, keys)?;
     keys.set("rope.dimension_count", rotated);
     if let Some(scale) = hp.rope().get("mscale_all_dim").filter(|v| !v.is_null()) {
         let scale = scale

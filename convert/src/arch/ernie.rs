@@ -19,6 +19,14 @@ pub(super) static ERNIE4_5: Architecture = Architecture {
     ..PLAIN
 };
 
+/// PaddleOCR-VL, the text model: its heads have sections, of which halves are rotated.
+pub(super) static PADDLEOCR: Architecture = Architecture {
+    gguf: "paddleocr",
+    classes: &[class("PaddleOCRVLForConditionalGeneration")],
+    model_types: &[],
+    ..ERNIE4_5
+};
+
 pub(super) static ERNIE4_5_MOE: Architecture = Architecture {
     gguf: "ernie4_5-moe",
     classes: &[class("Ernie4_5_MoeForCausalLM")],

@@ -1,8 +1,10 @@
-//! EXAONE 3 and 4.
+//! EXAONE 3, 4 and 4.5, and K-EXAONE.
 
+use super::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
+use super::hooks::predicting_layers;
 use super::names::{DECODER, HEAD_NORMS, Rule, copy};
 use super::olmo::POST_NORMS;
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, common, rope};
+use super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class, common, qwen3next, rope};
 use crate::Result;
 
 pub(super) static EXAONE: Architecture = Architecture {
@@ -22,6 +24,86 @@ pub(super) static EXAONE4: Architecture = Architecture {
     generated: rope::llama3_factors,
     model_types: &[&EXAONE4_TYPE],
     ..PLAIN
+};
+
+/// EXAONE 4.5, the text model, with the head that predicts a further token as a block after the others.
+pub(super) static EXAONE4_5: Architecture = Architecture {
+    classes: &[class("Exaone4_5_ForConditionalGeneration")],
+    rules: &[POST_NORMS, HEAD_NORMS, DECODER, PREDICTING],
+    hyperparameters: |hp, keys| {
+        exaone4_keys(hp, keys)?;
+        match hp.opt_u32(&["num_nextn_predict_layers"])? {
+            None | Some(0) => Ok(()),
+            Some(1) => {
+                keys.set("nextn_predict_layers", 1u32);
+                Ok(())
+            }
+            Some(more) => Err(hp.error(format!(
+                "num_nextn_predict_layers: found {more}, expected at most 1, as several would share one fc"
+            ))),
+        }
+    },
+    hooks: Hooks {
+        canonical: |hp, name| {
+            let predicts = hp
+                .opt_u32(&["num_nextn_predict_layers"])
+                .ok()
+                .flatten()
+                .is_some_and(|n| n > 0);
+            match name.starts_with("mtp.") && !predicts {
+                true => None,
+                false => qwen3next::canonical(hp, name),
+            }
+        },
+        more_blocks: predicting_layers,
+        ..Hooks::NONE
+    },
+    model_types: &[],
+    ..EXAONE4
+};
+
+/// K-EXAONE: a mixture of experts, with the head that predicts a further token as a block after the others.
+pub(super) static EXAONE_MOE: Architecture = Architecture {
+    gguf: "exaone-moe",
+    classes: &[class("ExaoneMoEForCausalLM"), class("ExaoneMoeForCausalLM")],
+    rules: &[
+        HEAD_NORMS,
+        DECODER,
+        EXPERTS,
+        SHARED_EXPERTS,
+        SCORE_BIAS,
+        PREDICTING,
+    ],
+    hyperparameters: |hp, keys| {
+        exaone4_keys(hp, keys)?;
+        let predicting = hp.opt_u32(&["num_nextn_predict_layers"])?.unwrap_or(0);
+        if predicting > 1 {
+            return Err(hp.error(format!(
+                "num_nextn_predict_layers: found {predicting}, expected at most 1, as several would share one fc"
+            )));
+        }
+        let shared = hp.u32(&["num_shared_experts"])?;
+        keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
+        keys.set("expert_shared_count", shared);
+        keys.set(
+            "expert_shared_feed_forward_length",
+            hp.times(shared, &["moe_intermediate_size"])?,
+        );
+        keys.set("expert_weights_scale", hp.f32(&["routed_scaling_factor"])?);
+        keys.set_some("expert_weights_norm", hp.opt_bool("norm_topk_prob"));
+        let dense = hp.opt_u32(&["first_k_dense_replace", "first_last_k_dense_replace"])?;
+        keys.set("leading_dense_block_count", dense.unwrap_or(0));
+        keys.set("nextn_predict_layers", predicting);
+        keys.set("rope.scaling.type", "none");
+        Ok(())
+    },
+    hooks: Hooks {
+        canonical: qwen3next::canonical,
+        more_blocks: predicting_layers,
+        ..Hooks::NONE
+    },
+    model_types: &[],
+    ..EXAONE4
 };
 
 const RULES: &[Rule] = &[
@@ -59,7 +141,7 @@ fn exaone4_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         return Ok(());
     };
     keys.set("attention.sliding_window", window);
-    let blocks = hp.block_count() as usize;
+    let blocks = hp.u32(&["num_hidden_layers"])? as usize;
     let pattern = match (hp.sliding_layers(), hp.find(&["sliding_window_pattern"])) {
         (Some(layers), _) => Some(layers),
         // Such as LLLG: three local layers, a global one.

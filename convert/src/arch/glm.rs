@@ -1,8 +1,11 @@
-//! GLM-4 (0414), GLM-4.1V (the text model) and ChatGLM / GLM-4 (2024).
+//! GLM-4 (0414), GLM-4.1V and GLM-OCR (the text models) and ChatGLM / GLM-4 (2024).
 
+use super::experts::PREDICTING;
+use super::hooks::predicting_layers;
 use super::names::{DECODER, Rule, Transform, copy, rule, skip};
 use super::{
-    Architecture, Default, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, class_without, common,
+    Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, class_without,
+    common,
 };
 use crate::Result;
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
@@ -23,6 +26,23 @@ pub(super) static GLM4: Architecture = Architecture {
     },
     model_types: &[&GLM4_TYPE, &GLM4V_TYPE],
     ..PLAIN
+};
+
+/// GLM-OCR, the text model, with the heads that predict further tokens.
+pub(super) static GLM_OCR: Architecture = Architecture {
+    classes: &[class("GlmOcrForConditionalGeneration")],
+    rules: &[GLM4_OWN, DECODER, PREDICTING],
+    hyperparameters: |hp, keys| {
+        glm4_keys(hp, keys)?;
+        keys.set_some("nextn_predict_layers", hp.opt_u32(&["num_nextn_predict_layers"])?);
+        Ok(())
+    },
+    hooks: Hooks {
+        more_blocks: predicting_layers,
+        ..Hooks::NONE
+    },
+    model_types: &[],
+    ..GLM4
 };
 
 pub(super) static CHATGLM: Architecture = Architecture {

@@ -3,8 +3,8 @@
 
 use super::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use super::{
-    Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, bare_class, class, common,
-    rope,
+    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
+    class_without, common, rope,
 };
 use crate::Result;
 use crate::tokenizer::VocabRequest;
@@ -19,6 +19,8 @@ pub(super) static LLAMA: Architecture = Architecture {
         class("IQuestCoderForCausalLM"),
         class("VLlama3ForCausalLM"),
         class("LlavaForConditionalGeneration"),
+        class("VoxtralForConditionalGeneration"),
+        class("JanusForConditionalGeneration"),
         bare_class("LlamaModel"),
     ],
     rules: &[PERMUTED, EXPERTS, DECODER],
@@ -28,6 +30,17 @@ pub(super) static LLAMA: Architecture = Architecture {
     model_types: &[&LLAMA_TYPE, &MISTRAL_TYPE, &MIXTRAL_TYPE],
     graph: Graph::SILU.with_bias_keys(),
     ..PLAIN
+};
+
+/// Sarashina 2.2 Vision, the text model. A norm outside it belongs to the image encoder.
+pub(super) static SARASHINA2_VISION: Architecture = Architecture {
+    classes: &[class_without("Sarashina2VisionForCausalLM", "llm.")],
+    hooks: Hooks {
+        canonical: |_, name| (!name.starts_with("norm.")).then_some(name),
+        ..Hooks::NONE
+    },
+    model_types: &[],
+    ..LLAMA
 };
 
 pub(super) static SMOLLM3: Architecture = Architecture {

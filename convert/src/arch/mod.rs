@@ -6,13 +6,17 @@
 
 mod apertus;
 mod baichuan;
+mod bailing;
 mod bert;
+mod bidirectional;
 mod bloom;
 mod code;
 mod cohere;
 mod common;
 mod dbrx;
+mod deci;
 mod deepseek;
+mod diffusion;
 pub(crate) mod encoders;
 mod ernie;
 mod exaone;
@@ -43,6 +47,7 @@ mod moe;
 mod mpt;
 pub(crate) mod multimodal;
 mod names;
+mod nearest;
 mod nemotron;
 mod nemotron_h;
 mod olmo;
@@ -168,6 +173,7 @@ const PLAIN: Architecture = Architecture {
 /// Every architecture, in the order in which `convert --list` prints them.
 pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &llama::LLAMA,
+    &llama::SARASHINA2_VISION,
     &qwen::QWEN,
     &qwen2::QWEN2,
     &qwen3::QWEN3,
@@ -201,10 +207,13 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &llama::MISTRAL3,
     &qwen2vl::QWEN2VL,
     &qwen3vl::QWEN3VL,
+    &qwen3vl::QWEN3_ASR,
     &qwen3vl::QWEN3VL_MOE,
+    &qwen3vl::QWEN3_OMNI,
     &granite::GRANITE,
     &granite::GRANITE_MOE,
     &glm::GLM4,
+    &glm::GLM_OCR,
     &glm::CHATGLM,
     &nemotron::NEMOTRON,
     &nemotron_h::NEMOTRON_H,
@@ -213,6 +222,8 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &mpt::MPT,
     &exaone::EXAONE,
     &exaone::EXAONE4,
+    &exaone::EXAONE4_5,
+    &exaone::EXAONE_MOE,
     &hunyuan::HUNYUAN_DENSE,
     &hunyuan::HUNYUAN_MOE,
     &apertus::APERTUS,
@@ -234,6 +245,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &t5::T5_ENCODER,
     &deepseek::DEEPSEEK,
     &deepseek::DEEPSEEK2,
+    &deepseek::DEEPSEEK2_OCR,
     &deepseek::GLM4_MOE_LITE,
     &deepseek::DEEPSEEK32,
     &deepseek::GLM_DSA,
@@ -245,6 +257,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &rwkv::RWKV7,
     &moe::DOTS1,
     &moe::GLM4_MOE,
+    &moe::SOLAR_OPEN,
     &moe::MINIMAX_M2,
     &dbrx::DBRX,
     &granite_hybrid::GRANITE_HYBRID,
@@ -252,12 +265,23 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &qwen3_5::QWEN3_5,
     &qwen3_5::QWEN3_5_MOE,
     &ernie::ERNIE4_5,
+    &ernie::PADDLEOCR,
     &ernie::ERNIE4_5_MOE,
     &hybrid::JAMBA,
     &hybrid::FALCON_H1,
     &hybrid::LFM2,
     &hybrid::LFM2_MOE,
     &kimi_linear::KIMI_LINEAR,
+    &bailing::BAILINGMOE,
+    &bailing::BAILINGMOE2,
+    &deci::DECI,
+    &diffusion::DREAM,
+    &diffusion::LLADA,
+    &diffusion::LLADA_MOE,
+    &diffusion::RND1,
+    &bidirectional::EUROBERT,
+    &bidirectional::LLAMA_EMBED,
+    &bidirectional::NEO_BERT,
 ];
 
 /// Supported values of `architectures` in `config.json`, each with its `general.architecture`.
@@ -274,6 +298,9 @@ pub fn supported_encoders() -> Vec<&'static str> {
     classes.map(|c| c.name).collect()
 }
 
+/// Most letters of a class name that a message repeats.
+const MAX_SHOWN: usize = 100;
+
 /// The architecture of a class and the class itself.
 fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'static Class)> {
     for architecture in ARCHITECTURES {
@@ -281,13 +308,17 @@ fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'stat
             return Ok((architecture, class));
         }
     }
-    let known: Vec<&str> = supported_classes().into_iter().map(|(class, _)| class).collect();
+    // A class name is a short word; what is longer is no class of anyone's.
+    let shown: String = name.chars().take(MAX_SHOWN).collect();
+    let known = supported_classes();
+    let near = nearest::of(&shown, known.iter().map(|(class, _)| *class));
     Err(Error::Input {
         path: config_path.to_path_buf(),
         message: format!(
-            "architectures: {name} is not supported; supported are: {} (a further one is a file in the source \
-             code's convert/src/arch/, whose mod.rs says how)",
-            known.join(", ")
+            "architectures: found {shown}, expected one of the {} classes that `convert --list` prints; {}a further \
+             one is a file in the source code's convert/src/arch/, whose mod.rs says how",
+            known.len(),
+            nearest::phrase(&near),
         ),
     })
 }
@@ -453,14 +484,25 @@ mod tests {
     }
 
     #[test]
-    fn unknown_class_lists_the_known() {
+    fn unknown_class_says_where_the_known_are() {
         let error = find(Path::new("config.json"), "FooForCausalLM")
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("FooForCausalLM") && error.contains("MistralForCausalLM"),
+            error.contains("found FooForCausalLM") && error.contains("convert --list"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn unknown_class_names_the_nearest_and_few() {
+        let error = |name| find(Path::new("config.json"), name).unwrap_err().to_string();
+        let near = error("LlamaForCausualLM");
+        assert!(near.contains("LlamaForCausalLM") && near.len() < 500, "{near}");
+        let family = error("Qwen3NextMoeForCausalLM");
+        assert!(family.contains("Qwen3NextForCausalLM"), "{family}");
+        let long = error(&"x".repeat(100_000));
+        assert!(long.len() < 1000, "{} bytes", long.len());
     }
 
     fn completed(text: &str) -> Value {

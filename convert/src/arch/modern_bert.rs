@@ -1,14 +1,21 @@
 //! ModernBERT.
 
 use super::names::{Rule, copy};
-use super::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, bert, class_without};
+use super::{
+    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bert, class_without,
+    common,
+};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static MODERN_BERT: Architecture = Architecture {
     gguf: "modern-bert",
-    classes: &[class_without("ModernBertModel", "model.")],
-    rules: &[RULES],
+    classes: &[
+        class_without("ModernBertModel", "model."),
+        class_without("ModernBertForMaskedLM", "model."),
+        class_without("ModernBertForSequenceClassification", "model."),
+    ],
+    rules: &[RULES, HEADS],
     hyperparameters: encoder_keys,
     vocabulary: |_| VocabRequest {
         leading: &[
@@ -20,8 +27,20 @@ pub(super) static MODERN_BERT: Architecture = Architecture {
     },
     model_types: &[&MODERN_BERT_TYPE],
     graph: Graph::with(Activation::Any),
+    hooks: Hooks {
+        // The output matrix of the masked language model and its bias.
+        canonical: |hp, name| (!name.starts_with("decoder.")).then(|| bert::classifier_names(hp, name)),
+        ..Hooks::NONE
+    },
     ..PLAIN
 };
+
+const HEADS: &[Rule] = &[
+    copy("head.dense", "cls"),
+    copy("head.norm", "cls.norm"),
+    copy("classifier", "cls"),
+    copy("classifier.out_proj", "cls.output"),
+];
 
 const RULES: &[Rule] = &[
     copy("embeddings.tok_embeddings", "token_embd"),
@@ -36,7 +55,9 @@ const RULES: &[Rule] = &[
 ];
 
 fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    bert::encoder_keys(hp, keys)?;
+    common::text_model(hp, keys)?;
+    keys.set("attention.causal", false);
+    common::pooling(hp, keys)?;
     let pooling: u32 = match hp.opt_str(&["classifier_pooling"]) {
         Some("mean") => 1,
         None | Some("cls") => 2,
@@ -45,6 +66,7 @@ fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         }
     };
     keys.set("classifier.pooling_type", pooling);
+    bert::output_labels(hp, keys);
     keys.set("attention.sliding_window", hp.u32(&["local_attention"])?);
     keys.set_some(
         "attention.sliding_window_pattern",

@@ -71,6 +71,22 @@ pub(super) fn glm_vocabulary(_: &Value) -> VocabRequest {
     }
 }
 
+/// Solar Open.
+pub(super) static SOLAR_OPEN: Architecture = Architecture {
+    classes: &[class("SolarOpenForCausalLM")],
+    vocabulary: |_| VocabRequest {
+        special_texts: &[
+            ("eos", "<|endoftext|>"),
+            ("eot", "<|endoftext|>"),
+            ("unk", "<unk>"),
+            ("bos", "<|startoftext|>"),
+        ],
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    model_types: &[],
+    ..GLM4_MOE
+};
+
 fn glm4_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     keys.set("rope.dimension_count", rotated(hp, 0.5)?);

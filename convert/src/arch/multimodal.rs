@@ -9,27 +9,65 @@ const TEXT_KEYS: [&str; 4] = ["text_config", "llm_config", "lm_config", "languag
 /// The key that all of them are brought to.
 pub(crate) const TEXT: &str = "text_config";
 
-/// Classes of several modes, each with the model type of a text configuration that names none.
-const TEXT_TYPES: &[(&str, &str)] = &[
-    ("LlavaForConditionalGeneration", "llama"),
-    ("Mistral3ForConditionalGeneration", "mistral"),
-    ("Gemma3ForConditionalGeneration", "gemma3_text"),
-    ("Llama4ForConditionalGeneration", "llama4_text"),
-    ("Idefics3ForConditionalGeneration", "llama"),
-    ("SmolVLMForConditionalGeneration", "llama"),
-    ("Qwen2VLForConditionalGeneration", "qwen2_vl_text"),
-    ("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl_text"),
-    ("Qwen3VLForConditionalGeneration", "qwen3_vl_text"),
-    ("Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe_text"),
-    ("Glm4vForConditionalGeneration", "glm4v_text"),
-    ("Glm4vMoeForConditionalGeneration", "glm4v_moe_text"),
+/// Keys of `config.json` inside which the text model's configuration has the key [`TEXT`].
+const OUTER_KEYS: [&str; 1] = ["thinker_config"];
+
+/// What is known of the text model's configuration inside a class of several modes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Completed {
+    /// `transformers` completes it, as this model type where it names none.
+    As(&'static str),
+    /// `transformers` does not know the class, so that it is taken as it is.
+    AsItIs,
+}
+
+use Completed::{As, AsItIs};
+
+/// Classes of several modes.
+const CLASSES: &[(&str, Completed)] = &[
+    ("LlavaForConditionalGeneration", As("llama")),
+    ("Mistral3ForConditionalGeneration", As("mistral")),
+    ("Gemma3ForConditionalGeneration", As("gemma3_text")),
+    ("Llama4ForConditionalGeneration", As("llama4_text")),
+    ("Idefics3ForConditionalGeneration", As("llama")),
+    ("SmolVLMForConditionalGeneration", As("llama")),
+    ("Qwen2VLForConditionalGeneration", As("qwen2_vl_text")),
+    ("Qwen2VLModel", As("qwen2_vl_text")),
+    ("Qwen2_5_VLForConditionalGeneration", As("qwen2_5_vl_text")),
+    ("Qwen2_5OmniModel", As("qwen2_5_omni_text")),
+    ("Qwen3VLForConditionalGeneration", As("qwen3_vl_text")),
+    ("Qwen3VLMoeForConditionalGeneration", As("qwen3_vl_moe_text")),
+    ("Qwen3OmniMoeForConditionalGeneration", As("qwen3_omni_moe_text")),
+    ("Glm4vForConditionalGeneration", As("glm4v_text")),
+    ("Glm4vMoeForConditionalGeneration", As("glm4v_moe_text")),
+    ("VoxtralForConditionalGeneration", As("llama")),
+    ("JanusForConditionalGeneration", As("llama")),
+    ("Qwen2AudioForConditionalGeneration", As("qwen2")),
+    ("AudioFlamingo3ForConditionalGeneration", AsItIs),
+    ("DeepseekOCRForCausalLM", AsItIs),
+    ("DeepseekOCR2ForCausalLM", AsItIs),
+    ("DotsOCRForCausalLM", AsItIs),
+    ("Exaone4_5_ForConditionalGeneration", AsItIs),
+    ("GlmOcrForConditionalGeneration", AsItIs),
+    ("KimiVLForConditionalGeneration", AsItIs),
+    ("KimiK25ForConditionalGeneration", AsItIs),
+    ("PaddleOCRVLForConditionalGeneration", AsItIs),
+    ("Phi4ForCausalLMV", AsItIs),
+    ("Qwen3ASRForConditionalGeneration", AsItIs),
+    ("Sarashina2VisionForCausalLM", AsItIs),
+    ("StepVLForConditionalGeneration", AsItIs),
+    ("UnlimitedOCRForCausalLM", AsItIs),
+    ("YoutuVLForConditionalGeneration", AsItIs),
 ];
 
-/// Classes that `transformers` does not know, around text models that it does: their configurations are taken as
-/// they are.
-const AS_THEY_ARE: [&str; 2] = [
-    "KimiVLForConditionalGeneration",
-    "KimiK25ForConditionalGeneration",
+/// Classes that are converted as what they are, although the text model inside names a class of its own.
+const OWN: [&str; 6] = [
+    "DeepseekOCRForCausalLM",
+    "DeepseekOCR2ForCausalLM",
+    "Exaone4_5_ForConditionalGeneration",
+    "Sarashina2VisionForCausalLM",
+    "StepVLForConditionalGeneration",
+    "UnlimitedOCRForCausalLM",
 ];
 
 /// The first class that a configuration names.
@@ -49,16 +87,23 @@ pub(crate) struct TextPart {
 
 /// The text model's configuration as it is inside that of the whole.
 pub(crate) fn inner_text(config: &Map<String, Value>) -> Option<&Map<String, Value>> {
-    TEXT_KEYS.iter().find_map(|key| config.get(*key)?.as_object())
+    let outer = || {
+        OUTER_KEYS
+            .iter()
+            .find_map(|key| config.get(*key)?.get(TEXT)?.as_object())
+    };
+    TEXT_KEYS
+        .iter()
+        .find_map(|key| config.get(*key)?.as_object())
+        .or_else(outer)
 }
 
 /// The text model's configuration, completed where it is inside another.
 pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
-    let text_type = TEXT_TYPES
-        .iter()
-        .find(|(name, _)| Some(*name) == class_of(&config));
+    let class = class_of(&config);
+    let completed = CLASSES.iter().find(|(name, _)| Some(*name) == class).map(|c| c.1);
     let inner = inner_text(&config);
-    let mut text = match (inner, text_type) {
+    let mut text = match (inner, completed) {
         (Some(text), _) => text.clone(),
         // Older directories have the text model's keys beside the encoder's configuration.
         (None, Some(_)) => {
@@ -68,11 +113,17 @@ pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
         }
         (None, None) => return TextPart { config, whole: None },
     };
-    if let Some((_, model_type)) = text_type {
-        text.entry("model_type").or_insert((*model_type).into());
+    match completed {
+        Some(As(model_type)) => {
+            text.entry("model_type").or_insert(model_type.into());
+        }
+        Some(AsItIs) => {
+            text.shift_remove("model_type");
+        }
+        None => {}
     }
-    if class_of(&config).is_some_and(|class| AS_THEY_ARE.contains(&class)) {
-        text.shift_remove("model_type");
+    if class.is_some_and(|class| OWN.contains(&class)) {
+        text.shift_remove("architectures");
     }
     let text = super::complete(text);
     let (mut whole, mut merged) = (config.clone(), config);
@@ -91,8 +142,15 @@ pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
 }
 
 /// Beginnings of the names of tensors that are not the text model's.
-const OTHER_PREFIXES: [&str; 10] = [
+const OTHER_PREFIXES: [&str; 17] = [
     "mlp",
+    "model.aligner.",
+    "model.generation_aligner.",
+    "model.generation_embeddings.",
+    "model.generation_head.",
+    "model.vqmodel.",
+    "model.sam_model.",
+    "model.qwen2_model.",
     "vit.",
     "vpm.",
     "siglip2.",

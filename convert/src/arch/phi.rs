@@ -17,7 +17,7 @@ pub(super) static PHI2: Architecture = Architecture {
 
 pub(super) static PHI3: Architecture = Architecture {
     gguf: "phi3",
-    classes: &[class("Phi3ForCausalLM")],
+    classes: &[class("Phi3ForCausalLM"), class("Phi4ForCausalLMV")],
     rules: &[PHI3_OWN, DECODER],
     hyperparameters: phi3_keys,
     early: |hp, keys| {

@@ -10,6 +10,9 @@ pub(super) static QWEN2: Architecture = Architecture {
     classes: &[
         class("Qwen2ForCausalLM"),
         class("KORMoForCausalLM"),
+        class("Qwen2AudioForConditionalGeneration"),
+        class("AudioFlamingo3ForConditionalGeneration"),
+        class("DotsOCRForCausalLM"),
         bare_class("Qwen2Model"),
     ],
     rules: &[DECODER, KORMO],

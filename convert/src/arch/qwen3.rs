@@ -7,7 +7,11 @@ use crate::tokenizer::VocabRequest;
 
 pub(super) static QWEN3: Architecture = Architecture {
     gguf: "qwen3",
-    classes: &[class("Qwen3ForCausalLM"), bare_class("Qwen3Model")],
+    classes: &[
+        class("Qwen3ForCausalLM"),
+        bare_class("Qwen3Model"),
+        class("StepVLForConditionalGeneration"),
+    ],
     rules: &[DECODER, HEAD_NORMS],
     hyperparameters,
     vocabulary: |_| VocabRequest::qwen2(),

@@ -1,7 +1,10 @@
-//! Qwen3-VL, dense and mixture of experts, the text model.
+//! Qwen3-VL, dense and mixture of experts, Qwen3-ASR and Qwen3-Omni, the text models.
 
 use super::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
-use super::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, qwen2, qwen2moe, qwen3};
+use super::{
+    Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, class_without, experts, qwen2, qwen2moe,
+    qwen3,
+};
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -17,6 +20,46 @@ pub(super) static QWEN3VL: Architecture = Architecture {
     model_types: &[&QWEN3VL_TYPE],
     ..PLAIN
 };
+
+/// Qwen3-ASR, the text model.
+pub(super) static QWEN3_ASR: Architecture = Architecture {
+    classes: &[class_without("Qwen3ASRForConditionalGeneration", "thinker.")],
+    hyperparameters: |hp, keys| {
+        qwen2::hyperparameters(hp, keys)?;
+        keys.set("n_deepstack_layers", 0u32);
+        Ok(())
+    },
+    vocabulary: |_| VocabRequest {
+        chat_template: Some(CHATML),
+        bounds_among_added: Some(END_OF_MESSAGE),
+        ..VocabRequest::qwen2()
+    },
+    model_types: &[],
+    ..QWEN3VL
+};
+
+/// Qwen3-Omni, the text model.
+pub(super) static QWEN3_OMNI: Architecture = Architecture {
+    classes: &[class_without("Qwen3OmniMoeForConditionalGeneration", "thinker.")],
+    rules: &[EXPERTS, DECODER, HEAD_NORMS, experts::EXPERTS],
+    hyperparameters: |hp, keys| {
+        qwen2moe::hyperparameters(hp, keys)?;
+        keys.set("n_deepstack_layers", 0u32);
+        Ok(())
+    },
+    vocabulary: |_| VocabRequest {
+        bounds_among_added: Some(END_OF_MESSAGE),
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    model_types: &[&QWEN3_OMNI_TYPE],
+    ..QWEN3VL_MOE
+};
+
+const END_OF_MESSAGE: &str = "<|im_end|>";
+
+const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + \
+                      '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ \
+                      '<|im_start|>assistant\\n' }}{% endif %}";
 
 pub(super) static QWEN3VL_MOE: Architecture = Architecture {
     gguf: "qwen3vlmoe",
@@ -93,5 +136,25 @@ static QWEN3VL_MOE_TYPE: ModelType = ModelType {
     ],
     derives_head_dim: true,
     rope_theta: 5000000.0,
+    ..ModelType::BLANK
+};
+
+static QWEN3_OMNI_TYPE: ModelType = ModelType {
+    name: "qwen3_omni_moe_text",
+    defaults: &[
+        ("vocab_size", Default::Int(3584)),
+        ("hidden_size", Default::Int(2048)),
+        ("intermediate_size", Default::Int(18944)),
+        ("num_hidden_layers", Default::Int(28)),
+        ("num_attention_heads", Default::Int(28)),
+        ("num_key_value_heads", Default::Int(4)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+        ("moe_intermediate_size", Default::Int(768)),
+        ("num_experts_per_tok", Default::Int(8)),
+        ("num_experts", Default::Int(128)),
+        ("max_position_embeddings", Default::Int(32768)),
+        ("norm_topk_prob", Default::Bool(true)),
+    ],
+    rope_theta: 1000000.0,
     ..ModelType::BLANK
 };

@@ -106,6 +106,13 @@ pub struct VocabRequest {
     pub add_bos: Option<bool>,
     /// Rows of the model's token embeddings, where they are known: llama.cpp needs one token for each.
     pub embeddings: Option<u64>,
+    /// Added tokens of a byte-level vocabulary are control tokens where they are marked as special, and only there.
+    pub added_as_marked: bool,
+    /// The chat template instead of the one that the directory has.
+    pub chat_template: Option<&'static str>,
+    /// Both `tokenizer.ggml.bos_token_id` and `eos_token_id` are that of this text where `tokenizer_config.json`
+    /// lists it among the added tokens.
+    pub bounds_among_added: Option<&'static str>,
 }
 
 impl VocabRequest {
@@ -266,6 +273,19 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
         if let Some(id) = found.and_then(|(id, _)| id.parse::<u32>().ok()) {
             metadata.set_in_place("tokenizer.ggml.eos_token_id", id);
         }
+    }
+    if let Some(template) = request.chat_template {
+        metadata.set_in_place("tokenizer.chat_template", template);
+    }
+    if let Some(text) = request.bounds_among_added
+        && let Some(added) = files
+            .tokenizer_config("added_tokens_decoder")
+            .and_then(Json::as_object)
+        && let Some((id, _)) = added.iter().find(|(_, token)| token["content"] == text)
+        && let Ok(id) = id.parse::<u32>()
+    {
+        metadata.set_in_place("tokenizer.ggml.bos_token_id", id);
+        metadata.set_in_place("tokenizer.ggml.eos_token_id", id);
     }
     if request.end_of_turn_from_generation_config
         && let Some(config) = files::json_optional(&dir.join("generation_config.json"))?
@@ -438,7 +458,7 @@ fn byte_level_vocab(
 ) -> Result<Vocabulary> {
     let hf = HfTokenizer::load(files)?;
     let mut warnings = Vec::new();
-    let tokens = vocab::byte_level(files, &hf, &mut warnings)?;
+    let tokens = vocab::byte_level(files, &hf, request.added_as_marked, &mut warnings)?;
     let pre = pre::find(files, &hf, request.pre_tokenizer.as_deref())?;
     let n_vocab = tokens.len();
     write_tokens(&mut metadata, "gpt2", &pre.name, tokens);
@@ -484,7 +504,7 @@ fn word_pieces_vocab(
 ) -> Result<Vocabulary> {
     let hf = HfTokenizer::load(files)?;
     let mut warnings = Vec::new();
-    let tokens = vocab::word_pieces(vocab::byte_level(files, &hf, &mut warnings)?);
+    let tokens = vocab::word_pieces(vocab::byte_level(files, &hf, false, &mut warnings)?);
     // Nothing depends on the name: word pieces are always split alike.
     let pre = pre::find(files, &hf, request.pre_tokenizer.as_deref()).unwrap_or_else(|_| PreTokenizer {
         name: "default".to_owned(),

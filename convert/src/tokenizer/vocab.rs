@@ -100,10 +100,12 @@ fn leave_out(files: &VocabFiles, hf: &HfTokenizer, n_vocab: usize, warnings: &mu
     Ok(())
 }
 
-/// The tokens of a byte-level vocabulary, up to the model's vocabulary size.
+/// The tokens of a byte-level vocabulary, up to the model's vocabulary size. With `as_marked`, added tokens are taken as
+/// they are written and as special as they are marked.
 pub(super) fn byte_level(
     files: &VocabFiles,
     hf: &HfTokenizer,
+    as_marked: bool,
     warnings: &mut Vec<String>,
 ) -> Result<TokenList> {
     let by_id = hf.by_id();
@@ -128,15 +130,17 @@ pub(super) fn byte_level(
         };
         // Programs that read the GGUF look for added tokens in text as it is, so one that is matched
         // before normalization is stored as its own encoding says it.
-        let mut text = if token.normalized {
+        let mut text = if token.normalized || as_marked {
             text.clone()
         } else {
             hf.round_trip(files, text)?
         };
-        if token.special || looks_special(&text) {
+        if token.special || !as_marked && looks_special(&text) {
             list.types.push(TokenType::Control);
         } else {
-            text = text.replace('▁', " ");
+            if !as_marked {
+                text = text.replace('▁', " ");
+            }
             list.types.push(TokenType::UserDefined);
         }
         list.texts.push(text);

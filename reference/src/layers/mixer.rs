@@ -5,13 +5,17 @@ use crate::model::Run;
 use crate::ops::Matrix;
 
 use super::{
-    Attention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Mamba, Mamba2, Mixture, ShortConvolution,
-    TimeMix6, TimeMix7,
+    Attention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Linear, Mamba, Mamba2, Mixture,
+    ShortConvolution, TimeMix6, TimeMix7,
 };
 
 /// The first half of a layer.
 #[derive(Clone, Debug)]
 pub(crate) enum Mixer {
+    /// There is none: the layer is its second half.
+    None,
+    /// A matrix in place of attention, each token by itself.
+    Linear(Box<Linear>),
     Attention(Box<Attention>),
     Latent(Box<LatentAttention>),
     Mamba(Box<Mamba>),
@@ -37,6 +41,8 @@ impl From<Attention> for Mixer {
 impl Mixer {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         match self {
+            Self::None => Ok(Matrix::default()),
+            Self::Linear(layer) => layer.forward(run, x),
             Self::Attention(layer) => layer.forward(run, x),
             Self::Latent(layer) => layer.forward(run, x),
             Self::Mamba(layer) => layer.forward(run, x),
@@ -61,6 +67,8 @@ impl Mixer {
     /// Intermediate results, in numbers for each token.
     pub(crate) fn width(&self) -> usize {
         match self {
+            Self::None => 0,
+            Self::Linear(layer) => layer.matrix.outputs,
             Self::Attention(layer) => layer.width(),
             Self::Latent(layer) => layer.width(),
             Self::Mamba(layer) => layer.width(),

@@ -196,9 +196,28 @@ impl Layer {
         }
     }
 
+    /// Adds the second half to `x`, for layers without attention.
+    fn second_half_alone(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
+        if last && run.wanted.len() < x.rows {
+            x.keep_rows(&run.wanted);
+        }
+        if matches!(self.mlp, Mlp::None) {
+            return Ok(());
+        }
+        let input = normalized(run, self.mlp_norm.as_ref(), x);
+        let out = self.mlp.forward(run, &input)?;
+        run.scratch.give(input);
+        x.add(&out);
+        run.scratch.give(out);
+        Ok(())
+    }
+
     /// Adds both halves to `x`. In the last layer, rows that nobody wants are dropped once attention has seen
     /// them: from there on rows do not see each other (but in RWKV).
     pub(super) fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
+        if matches!(self.attention, Mixer::None) {
+            return self.second_half_alone(run, x, last);
+        }
         let mut normed = normalized(run, self.attention_norm.as_ref(), x);
         let mut attended = self.attention.forward(run, &normed)?;
         let drops = last && run.wanted.len() < x.rows;

@@ -47,6 +47,11 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
     builder.decoder(layers)
 }
 
+/// Whether tokens see no later ones: so it is where the file does not say.
+pub(super) fn causal(loader: &Loader<'_>) -> Result<bool> {
+    Ok(loader.keys.optional_flag("attention.causal")?.unwrap_or(true))
+}
+
 struct Builder<'a, 'l> {
     loader: &'a Loader<'l>,
     design: &'a Design,
@@ -230,6 +235,7 @@ impl<'a, 'l> Builder<'a, 'l> {
         let (slides, rope) = self.kind(i);
         let mut attention = hyper.attention(loader, i, rope, self.scale)?;
         attention.shape.window = self.window.filter(|_| slides);
+        attention.shape.causal = causal(loader)?;
         attention.clamp = loader.keys.optional_positive("attention.clamp_kqv")?;
         let bias = loader.keys.optional_float("attention.max_alibi_bias")?;
         let bias = bias.unwrap_or(self.design.alibi);
@@ -261,7 +267,7 @@ impl<'a, 'l> Builder<'a, 'l> {
         let head = loader.head(hidden, embedding.matrix.outputs)?;
         let output_norm = match design.norms {
             Norms::Weightless => self.weightless(),
-            _ => loader.norm(design.norm, "output_norm", hidden, self.eps)?,
+            _ => loader.norm(design.norm, design.output_norm, hidden, self.eps)?,
         };
         let embedding_norm = match loader.has("token_embd_norm.weight") {
             true => Some(loader.norm(design.norm, "token_embd_norm", hidden, self.eps)?),

@@ -97,6 +97,8 @@ pub(super) struct Design {
     /// Whether the embeddings are multiplied by the square root of their width.
     pub(super) scaled_embeddings: bool,
     pub(super) logit_scale: LogitScale,
+    /// The norm behind the last layer.
+    pub(super) output_norm: &'static str,
     /// The exponent range of ALiBi where the file does not say; zero for models without.
     pub(super) alibi: f32,
 }
@@ -114,6 +116,7 @@ pub(super) const QWEN2: Design = Design {
     activation: Activation::Silu,
     scaled_embeddings: false,
     logit_scale: LogitScale::Multiplies,
+    output_norm: "output_norm",
     alibi: 0.0,
 };
 
@@ -356,6 +359,8 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         },
     ),
     ("ernie4_5", LLAMA_LIKE),
+    // Its sections too.
+    ("paddleocr", QWEN2),
     ("xverse", LLAMA_LIKE),
     (
         "minicpm",
@@ -381,6 +386,18 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         },
     ),
     ("pangu-embedded", QWEN2),
+    // Their tokens see later ones too, as the files say.
+    ("dream", QWEN2),
+    ("llada", LLAMA_LIKE),
+    ("eurobert", QWEN2),
+    (
+        "neo-bert",
+        Design {
+            inner: Inner::Fused,
+            output_norm: "enc.output_norm",
+            ..LLAMA_LIKE
+        },
+    ),
     (
         "maincoder",
         Design {

@@ -90,6 +90,16 @@ impl Hyperparameters {
         Ok((heads, kv))
     }
 
+    /// The same for architectures whose layers may have none of either.
+    pub(crate) fn heads_or_none(&self, layer: usize) -> (usize, usize) {
+        (self.heads.get(layer), self.kv_heads.get(layer))
+    }
+
+    /// Width of a layer's dense feed-forward part, 0 where it has none.
+    pub(crate) fn inner_or_none(&self, layer: usize) -> usize {
+        self.inner.as_ref().map_or(0, |inner| inner.get(layer))
+    }
+
     /// Width of a layer's dense feed-forward part.
     pub(crate) fn inner(&self, loader: &Loader<'_>, layer: usize) -> Result<usize> {
         let inner = self
@@ -425,9 +435,10 @@ pub(crate) fn sliding_layers(
     let suffix = "attention.sliding_window_pattern";
     // The flags are as many as there are blocks, of which the first `layers` run.
     if loader.keys.is_array(suffix) {
-        let flags = loader
-            .keys
-            .optional_flags(suffix, hyper.blocks)?
+        // Heads that predict further tokens may be among them or not.
+        let counted = loader.keys.optional_flags(suffix, hyper.layers);
+        let flags = counted
+            .or_else(|_| loader.keys.optional_flags(suffix, hyper.blocks))?
             .unwrap_or_default();
         return Ok(flags.into_iter().take(hyper.layers).collect());
     }

@@ -4,6 +4,7 @@
 //! of the dense part when `expert_count` says so.
 
 use super::decoder::{Decoder, Layer, Mlp};
+use super::dense::causal;
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
 use crate::ops::{Activation, RopeStyle};
@@ -20,10 +21,13 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let embedding = loader.embedding(hyper.hidden)?;
     let rope = rope(loader, &hyper, RopeStyle::Norm)?;
     let mut layers = Vec::new();
+    let causal = causal(loader)?;
     for i in 0..hyper.layers {
+        let mut attention = hyper.attention(loader, i, Some(rope.clone()), scale)?;
+        attention.shape.causal = causal;
         layers.push(Layer::new(
             loader.rms_norm(&format!("blk.{i}.attn_norm"), hyper.hidden, eps)?,
-            hyper.attention(loader, i, Some(rope.clone()), scale)?,
+            attention,
             loader.rms_norm(&format!("blk.{i}.ffn_norm"), hyper.hidden, eps)?,
             match experts {
                 0 => Mlp::Dense(Box::new(hyper.feed_forward(loader, i, Activation::Silu)?)),

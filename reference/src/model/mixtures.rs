@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
+use super::dense::causal;
 use super::hyperparameters::{Hyperparameters, gated, rope, sliding_layers};
 use crate::Result;
 use crate::layers::{Attention, FeedForward, Gate, Groups, Mixture, Scoring, SharedExpert};
@@ -45,8 +46,12 @@ pub(super) struct Design {
     activation: Activation,
     /// The period of layers that see everything, where the others have a window.
     sliding: usize,
+    /// Whether only layers with a window rotate.
+    sliders_rotate: bool,
     /// Whether `logit_scale` divides.
     divides_logits: bool,
+    /// Whether a head is rotated whole, whatever the file says.
+    rotates_all: bool,
 }
 
 const USUAL: Design = Design {
@@ -58,7 +63,9 @@ const USUAL: Design = Design {
     normalize: Normalize::ByKey,
     activation: Activation::Silu,
     sliding: 0,
+    sliders_rotate: false,
     divides_logits: false,
+    rotates_all: false,
 };
 
 /// `general.architecture` and the choices that it stands for.
@@ -84,6 +91,54 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         Design {
             rope: RopeStyle::Norm,
             normalize: Normalize::Never,
+            ..USUAL
+        },
+    ),
+    (
+        "deepseek2-ocr",
+        Design {
+            rotates_all: true,
+            ..USUAL
+        },
+    ),
+    (
+        "bailingmoe",
+        Design {
+            rope: RopeStyle::Norm,
+            ..USUAL
+        },
+    ),
+    (
+        "bailingmoe2",
+        Design {
+            head_norms: HeadNorms::Each,
+            scoring: Scoring::Sigmoid,
+            ..USUAL
+        },
+    ),
+    (
+        "exaone-moe",
+        Design {
+            head_norms: HeadNorms::Each,
+            scoring: Scoring::Sigmoid,
+            sliding: 4,
+            sliders_rotate: true,
+            ..USUAL
+        },
+    ),
+    (
+        "llada-moe",
+        Design {
+            head_norms: HeadNorms::Each,
+            normalize: Normalize::Never,
+            ..USUAL
+        },
+    ),
+    (
+        "rnd1",
+        Design {
+            head_norms: HeadNorms::Each,
+            normalize: Normalize::Always,
             ..USUAL
         },
     ),
@@ -161,7 +216,10 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
 ];
 
 pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
-    let hyper = Hyperparameters::read(loader)?;
+    let mut hyper = Hyperparameters::read(loader)?;
+    if design.rotates_all {
+        hyper.rotated = hyper.key_len;
+    }
     let keys = &loader.keys;
     let eps = keys.float(match design.norm {
         NormKind::Rms => "attention.layer_norm_rms_epsilon",
@@ -183,7 +241,11 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
     for i in 0..hyper.layers {
         let norm = |name: &str| loader.norm(design.norm, &format!("blk.{i}.{name}"), hyper.hidden, eps);
         let mut attention = attention(loader, &hyper, i, design, rope.clone(), scale, eps)?;
-        attention.shape.window = window.filter(|_| sliding.get(i) == Some(&true));
+        let slides = sliding.get(i) == Some(&true);
+        attention.shape.window = window.filter(|_| slides);
+        if design.sliders_rotate && !slides {
+            attention.rope = None;
+        }
         let mlp = mlp(loader, &hyper, i, design)?;
         layers.push(Layer {
             residual_scale,
@@ -226,6 +288,7 @@ fn attention(
         HeadNorms::Each | HeadNorms::Rotated if has_norms => Some((hyper.key_len, hyper.key_len)),
         _ => None,
     };
+    attention.shape.causal = causal(loader)?;
     attention.norms_follow_rope = design.head_norms == HeadNorms::Rotated;
     if let Some((query, key)) = lengths {
         attention.query_norm = Some(loader.rms_norm(&base("attn_q_norm"), query, eps)?);

@@ -8,6 +8,7 @@ mod run;
 mod staged;
 
 mod bert;
+mod deci;
 mod deepseek2;
 mod gemma2;
 mod gemma3;
@@ -45,6 +46,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("bert", bert::build),
     ("modern-bert", modern_bert::build),
     ("nomic-bert", bert::nomic),
+    ("deci", deci::build),
     ("deepseek2", deepseek2::build),
     ("deepseek32", deepseek2::deepseek32),
     ("glm-dsa", deepseek2::glm_dsa),
@@ -62,6 +64,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("lfm2", hybrids::lfm2),
     ("lfm2moe", hybrids::lfm2),
     ("llama", llama::build),
+    ("llama-embed", llama::build),
     ("mistral3", llama::build),
     ("llama4", llama4::build),
     ("mamba", mamba::build),
