@@ -92,6 +92,33 @@ fn verify_names_what_is_wrong() {
     assert!(out.contains("1 bytes of padding are not zero"), "{out}");
 }
 
+/// A download that was cut short into a file of the full length.
+#[test]
+fn a_second_half_of_zeros() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = tiny(&dir.path().join("tiny.gguf"), 2, plain);
+    let made = dir.path().join("q.gguf");
+    for preset in ["F16", "Q8_0", "Q4_0", "Q4_K_M", "IQ4_XS"] {
+        succeeds(&["quantize", text(&model), text(&made), preset]);
+        succeeds(&["verify", "--strict", text(&made)]);
+        let start = GgufFile::open(&made).unwrap().data_offset() as usize;
+        let mut bytes = fs::read(&made).unwrap();
+        let half = start + (bytes.len() - start) / 2;
+        bytes[half..].fill(0);
+        fs::write(&made, &bytes).unwrap();
+        let done = quantsmith(&["verify", text(&made)]).output().unwrap();
+        let out = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(done.status.code(), Some(1), "{preset}: {out}");
+        for part in [
+            "nothing but zeros, to the end of the data",
+            "cut short",
+            "blk.1.ffn_up.weight",
+        ] {
+            assert!(out.contains(part), "{preset}: {part:?} is not in {out:?}");
+        }
+    }
+}
+
 #[test]
 fn a_shared_exponent_that_decodes_to_infinity() {
     let dir = tempfile::tempdir().unwrap();

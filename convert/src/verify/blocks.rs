@@ -5,6 +5,7 @@ use std::ops::Range;
 use gguf::{TensorInfo, TensorType};
 
 use super::Severity;
+use super::zeros::Zeros;
 
 /// Weights in a piece.
 const PIECE_WEIGHTS: u64 = 1 << 17;
@@ -28,8 +29,9 @@ pub(super) fn pieces(info: &TensorInfo) -> Vec<Range<u64>> {
         .collect()
 }
 
-/// What is wrong with blocks that start at byte `start` of a tensor: at most one error and one warning.
-pub(super) fn faults(info: &TensorInfo, start: u64, bytes: &[u8]) -> Vec<Fault> {
+/// What is wrong with blocks that start at byte `start` of a tensor (at most one error and one warning), and what is
+/// zero in them.
+pub(super) fn faults(info: &TensorInfo, start: u64, bytes: &[u8]) -> (Vec<Fault>, Zeros) {
     let ty = info.ty;
     let first = start / ty.block_bytes() as u64 * ty.block_len() as u64;
     let fault = |severity, weight: usize, what: String| {
@@ -43,6 +45,7 @@ pub(super) fn faults(info: &TensorInfo, start: u64, bytes: &[u8]) -> Vec<Fault> 
         }
     };
     let mut faults = Vec::new();
+    let mut decoded = None;
     if let Err(invalid) = quants::validate(ty, bytes) {
         let weight = invalid.block.saturating_mul(ty.block_len());
         faults.push(fault(
@@ -53,14 +56,15 @@ pub(super) fn faults(info: &TensorInfo, start: u64, bytes: &[u8]) -> Vec<Fault> 
     } else if ty.is_quantized() {
         // Valid scales can still decode to infinity: a shared exponent of 2^127 does.
         let mut weights = vec![0.0; bytes.len() / ty.block_bytes() * ty.block_len()];
-        if quants::decode(ty, bytes, &mut weights).is_ok()
-            && let Some(at) = weights.iter().position(|w| !w.is_finite())
-        {
-            faults.push(fault(
-                Severity::Error,
-                at,
-                format!("decodes to {}, expected a finite weight", weights[at]),
-            ));
+        if quants::decode(ty, bytes, &mut weights).is_ok() {
+            if let Some(at) = weights.iter().position(|w| !w.is_finite()) {
+                faults.push(fault(
+                    Severity::Error,
+                    at,
+                    format!("decodes to {}, expected a finite weight", weights[at]),
+                ));
+            }
+            decoded = Some(weights);
         }
     }
     if let Some(block) = foreign_pattern(ty, bytes) {
@@ -70,7 +74,7 @@ pub(super) fn faults(info: &TensorInfo, start: u64, bytes: &[u8]) -> Vec<Fault> 
             format!("{ty} block with a pattern that no encoder writes"),
         ));
     }
-    faults
+    (faults, Zeros::of(ty, bytes, decoded.as_deref()))
 }
 
 /// The first block with a bit pattern that means nothing in its type. The grids of the i-quants have an entry

@@ -3,11 +3,13 @@
 
 mod blocks;
 pub mod image;
+mod zeros;
 
 use gguf::{GgufModel, TensorInfo};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use self::zeros::Zeros;
 use crate::{Error, Result};
 
 /// Most findings kept of one tensor.
@@ -66,8 +68,16 @@ pub fn check(model: &GgufModel, on_bytes: OnBytes<'_>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     check_sizes(model, &mut findings)?;
     check_layers(model, &mut findings);
+    let mut zeros: Vec<Vec<(&TensorInfo, Zeros)>> = vec![Vec::new(); model.files().len()];
     for tensor in model.tensors() {
-        findings.extend(check_tensor(model, tensor.index, tensor.info, on_bytes)?);
+        let (found, zero) = check_tensor(model, tensor.index, tensor.info, on_bytes)?;
+        findings.extend(found);
+        if let Some(of_file) = zeros.get_mut(tensor.file) {
+            of_file.push((tensor.info, zero));
+        }
+    }
+    for (file, zeros) in model.files().iter().zip(&zeros) {
+        findings.extend(zeros::findings(&file.path().display().to_string(), zeros));
     }
     Ok(findings)
 }
@@ -147,19 +157,20 @@ fn check_tensor(
     index: usize,
     info: &TensorInfo,
     on_bytes: OnBytes<'_>,
-) -> Result<Vec<Finding>> {
+) -> Result<(Vec<Finding>, Zeros)> {
     let pieces = blocks::pieces(info);
-    let faults: Vec<blocks::Fault> = pieces
+    let checked: Vec<(Vec<blocks::Fault>, Zeros)> = pieces
         .into_par_iter()
         .map(|range| {
             let bytes = model.bytes(index, range.clone())?;
             on_bytes(range.end - range.start);
             Ok(blocks::faults(info, range.start, &bytes))
         })
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .flatten()
-        .collect();
+        .collect::<Result<_>>()?;
+    let zeros = checked
+        .iter()
+        .fold(Zeros::NONE, |all, (_, piece)| all.then(*piece));
+    let faults: Vec<blocks::Fault> = checked.into_iter().flat_map(|(faults, _)| faults).collect();
     let many = faults.iter().filter(|f| f.severity == Severity::Error).count();
     let mut findings: Vec<Finding> = faults
         .iter()
@@ -186,7 +197,7 @@ fn check_tensor(
             message: found,
         });
     }
-    Ok(findings)
+    Ok((findings, zeros))
 }
 
 /// Cannot happen for tensors of a model, whose lengths are checked.
