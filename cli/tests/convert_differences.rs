@@ -185,3 +185,47 @@ fn slashes_in_a_name_stay_out_of_the_path() {
         "{made:?}"
     );
 }
+
+/// The hub's cache: a model is named after its repository, and nothing is written there.
+#[test]
+fn a_snapshot_of_the_hub_is_named_after_its_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let snapshot = dir.path().join("hub/models--org--Name-1B/snapshots").join(commit);
+    std::fs::create_dir_all(&snapshot).unwrap();
+    let source = model(ramp);
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+    ] {
+        std::fs::copy(source.path().join(name), snapshot.join(name)).unwrap();
+    }
+    let work = dir.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let before = support::names(&snapshot);
+    let done = quantsmith(&["convert", text(&snapshot)])
+        .current_dir(&work)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(support::names(&snapshot), before);
+    let made = support::names(&work);
+    assert!(made.len() == 1 && made[0].starts_with("Name-"), "{made:?}");
+    let file = GgufFile::open(&work.join(&made[0])).unwrap();
+    assert_eq!(file.metadata().get_str("general.name"), Some("Name 1B"));
+}
+
+/// The stock converter ends such a file right after its metadata.
+#[test]
+fn a_vocabulary_alone_is_not_padded() {
+    let source = model(ramp);
+    let out = source.path().join("vocab.gguf");
+    support::succeeds(&["convert", text(source.path()), text(&out), "--vocab-only"]);
+    let file = GgufFile::open(&out).unwrap();
+    assert!(file.tensors().is_empty());
+    let length = std::fs::metadata(&out).unwrap().len();
+    assert_eq!(file.header().end, length);
+    assert_ne!(length % 32, 0, "chosen so that padding would show");
+}

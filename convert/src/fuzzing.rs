@@ -10,6 +10,7 @@ use gguf::{Metadata, TYPES, TensorType};
 
 pub use self::adapter::adapter_deltas;
 use crate::importance::Importance;
+pub use crate::metadata::front_matter;
 use crate::quantize::{QuantizeOptions, plan};
 use crate::recipe::{PRESETS, TensorTypeRule};
 use crate::source::hf::{AdapterOptions, AdapterSource, HfOptions, HfSource};

@@ -9,6 +9,7 @@ mod error;
 pub mod export;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod hub;
 pub mod importance;
 mod json;
 mod listed;

@@ -73,6 +73,8 @@ pub struct OutputPlan<'a> {
     header_len: u64,
     file_size: u64,
     endian: Endian,
+    /// Without padding after the metadata.
+    bare: bool,
 }
 
 impl<'a> OutputPlan<'a> {
@@ -95,6 +97,7 @@ impl<'a> OutputPlan<'a> {
             header_len: 0,
             file_size: 0,
             endian: Endian::Little,
+            bare: false,
         };
         let file = plan.file_plan()?;
         plan.header_len = file.header_len();
@@ -136,7 +139,20 @@ impl<'a> OutputPlan<'a> {
             .map(|t| (t.name.clone(), t.shape.clone(), t.ty));
         let mut plan = FilePlan::new(self.metadata(), tensors)?;
         plan.endian = self.endian;
-        Ok(plan)
+        Ok(if self.bare { plan.bare() } else { plan })
+    }
+
+    /// The same file, ended right after its metadata when it has no tensors: a vocabulary as the stock converter
+    /// writes it.
+    ///
+    /// # Errors
+    /// As [`OutputPlan::new`].
+    pub fn bare(mut self) -> Result<Self> {
+        self.bare = true;
+        let file = self.file_plan()?;
+        self.header_len = file.header_len();
+        self.file_size = file.file_size();
+        Ok(self)
     }
 
     /// The same file in this byte order. Tensor types that have none but little-endian are refused when

@@ -318,10 +318,15 @@ pub fn run_resumable(
 }
 
 /// The output path that llama-quantize takes when none is given: `ggml-model-PRESET.gguf` beside the
-/// input, and with `keep_split` that without its extension, the prefix of the shards' names.
+/// input, and with `keep_split` that without its extension, the prefix of the shards' names. Of an input in the hub's
+/// cache it is in the current directory.
 pub fn default_output(input: &Path, preset: Preset, keep_split: bool) -> PathBuf {
     let suffix = if keep_split { "" } else { ".gguf" };
-    crate::plan::sibling(input, &format!("ggml-model-{preset}{suffix}"))
+    let name = format!("ggml-model-{preset}{suffix}");
+    match input.parent().and_then(crate::hub::repository) {
+        Some(_) => PathBuf::from(name),
+        None => crate::plan::sibling(input, &name),
+    }
 }
 
 fn check_convertible(source: &dyn Source, from: &crate::source::SourceTensor, ty: TensorType) -> Result<()> {

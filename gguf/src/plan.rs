@@ -88,6 +88,13 @@ impl FilePlan {
         })
     }
 
+    /// Ends a file without tensors right after its metadata, as the Python writer leaves vocabularies.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.bare = self.tensors.is_empty();
+        self
+    }
+
     /// Plans a file like `file` to the byte: same version and byte order, shapes as stored.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     model_dir: Option<PathBuf>,
 
     /// File to write, or directory to write it into; {ftype} in it becomes the output type [default: a
-    /// name made of the model's, in MODEL_DIR]
+    /// name made of the model's, in MODEL_DIR or, where that is the hub's cache, in the current directory]
     #[arg(value_name = "OUT.gguf")]
     out: Option<PathBuf>,
 
@@ -212,7 +212,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Target::Stock(_) => {
             let encoding = source.matrix_type().name();
             let path = output_path(&args, dir, &source, encoding)?;
-            let plan = OutputPlan::unquantized(path, &source, Vec::new())?.with_endian(endian);
+            let mut plan = OutputPlan::unquantized(path, &source, Vec::new())?.with_endian(endian);
+            if args.vocab_only {
+                plan = plan.bare()?;
+            }
             let plans = cut(plan, &args.shards.converter())?;
             if !args.dry_run {
                 let meter = Meter::new();
@@ -274,7 +277,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 /// Where the output goes: the file that was named, with its placeholders filled; in a directory, or when
 /// none was named, the stock converter's name for it.
 fn output_path(args: &Args, dir: &Path, source: &HfSource, encoding: &str) -> anyhow::Result<PathBuf> {
-    let named = args.out.as_deref().or(args.outfile.as_deref()).unwrap_or(dir);
+    let named = args.out.as_deref().or(args.outfile.as_deref());
+    let named = named.unwrap_or_else(|| convert::hub::default_directory(dir));
     if named.is_dir() {
         return Ok(named.join(source.default_file_name(Some(encoding))));
     }

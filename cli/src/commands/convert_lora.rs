@@ -58,7 +58,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     for warning in source.warnings() {
         eprintln!("warning: {warning}");
     }
-    let named = args.outfile.unwrap_or_else(|| args.lora_path.clone());
+    let named = args
+        .outfile
+        .unwrap_or_else(|| convert::hub::default_directory(&args.lora_path).to_owned());
     let path = if named.is_dir() {
         named.join(source.default_file_name())
     } else {

@@ -1,5 +1,7 @@
 //! The front matter of a model card, read as PyYAML reads it (YAML 1.1 scalars).
 
+mod flow;
+
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -116,6 +118,24 @@ impl Card {
     }
 }
 
+/// The front matter of a card as JSON, for comparisons: numbers, booleans and dates as `{"other": text}`.
+pub fn as_json(text: &str) -> std::result::Result<serde_json::Value, String> {
+    fn json(value: &Value) -> serde_json::Value {
+        match value {
+            Value::Null => serde_json::Value::Null,
+            Value::Text(text) => text.as_str().into(),
+            Value::Other(text) => serde_json::json!({ "other": text }),
+            Value::List(items) => items.iter().map(json).collect(),
+            Value::Map(map) => {
+                let pairs = map.iter().map(|(key, value)| (key.clone(), json(value)));
+                serde_json::Value::Object(pairs.collect())
+            }
+        }
+    }
+    let yaml = front_matter(text).ok_or("no front matter")?;
+    parse(&yaml).map(|value| json(&value))
+}
+
 /// The lines between the first, `---`, and the next such line.
 fn front_matter(text: &str) -> Option<String> {
     // The line breaks of Python's `splitlines`.
@@ -142,7 +162,8 @@ enum Open {
 }
 
 fn parse(yaml: &str) -> std::result::Result<Value, String> {
-    let mut parser = Parser::new_from_str(yaml);
+    let yaml = flow::indented(yaml);
+    let mut parser = Parser::new_from_str(&yaml);
     let mut stack: Vec<(Open, usize)> = Vec::new();
     let mut anchors: IndexMap<usize, Value> = IndexMap::new();
     let mut values = 0usize;

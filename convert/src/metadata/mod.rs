@@ -15,6 +15,7 @@ use gguf::{Array, GgufString, Metadata, Value as GgufValue};
 use serde_json::{Map, Value};
 
 use self::card::Card;
+pub use self::card::as_json as front_matter;
 use self::lineage::Lineage;
 use self::model_id::{ModelId, title};
 pub(crate) use self::size::ParameterCount;
@@ -322,8 +323,11 @@ fn sampling_value(path: &Path, key: &str, value: &Value, kind: Sampling) -> Resu
     })
 }
 
-/// The last component of a path, also of `.` and the like.
+/// The last component of a path, also of `.` and the like; in the hub's cache, the repository's name.
 fn directory_name(dir: &Path) -> String {
+    if let Some(repository) = crate::hub::repository(dir) {
+        return repository;
+    }
     let name = match dir.file_name() {
         Some(name) => Some(name.to_owned()),
         None => dir

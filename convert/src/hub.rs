@@ -1,0 +1,70 @@
+//! The cache of the Hugging Face hub: `models--org--Name-1B/snapshots/<commit>` holds a model whose name is not that
+//! of its directory, and is no place for results.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// The repository's name, without its owner, of a directory in the hub's cache.
+pub fn repository(dir: &Path) -> Option<String> {
+    // Links are not followed: whoever made one into the cache gave the model that name.
+    let dir = std::path::absolute(dir).ok()?;
+    let snapshots = dir.parent()?;
+    if snapshots.file_name() != Some(OsStr::new("snapshots")) {
+        return None;
+    }
+    let name = snapshots.parent()?.file_name()?.to_str()?;
+    let id = name.strip_prefix("models--")?;
+    let repository = id.rsplit_once("--").map_or(id, |(_, name)| name);
+    (!repository.is_empty()).then(|| repository.to_owned())
+}
+
+/// Where results go when nothing else is said: into the directory of their source, and where that is the hub's
+/// cache, into the current one.
+pub fn default_directory(source: &Path) -> &Path {
+    match repository(source) {
+        Some(_) => Path::new("."),
+        None => source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repository_of_a_snapshot() {
+        let of = |path: &str| repository(Path::new(path));
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(
+            of(&format!("/c/models--org--Name-1B/snapshots/{commit}/")).as_deref(),
+            Some("Name-1B")
+        );
+        assert_eq!(
+            of(&format!("/c/models--gpt2/snapshots/{commit}/.")).as_deref(),
+            Some("gpt2")
+        );
+        assert_eq!(
+            of(&format!("hub/models--a--b/snapshots/{commit}")).as_deref(),
+            Some("b")
+        );
+        for other in [
+            "/c/models--org--Name-1B/snapshots",
+            "/c/models--org--Name-1B",
+            "/c/datasets--org--Name/snapshots/x",
+            "/c/models--/snapshots/x",
+            "/c/snapshots/x",
+            "/",
+            "x",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+        assert_eq!(
+            default_directory(Path::new("/c/models--org--Name-1B/snapshots/x")),
+            Path::new(".")
+        );
+        assert_eq!(
+            default_directory(Path::new("/c/Name-1B")),
+            Path::new("/c/Name-1B")
+        );
+    }
+}
