@@ -91,6 +91,8 @@ pub(super) struct TokenizerJson {
     #[serde(default)]
     pub(super) normalizer: Option<Json>,
     #[serde(default)]
+    pub(super) pre_tokenizer: Option<Json>,
+    #[serde(default)]
     pub(super) post_processor: Option<Json>,
     #[serde(default)]
     pub(super) decoder: Option<Json>,

@@ -6,7 +6,7 @@ use gguf::{Array, Metadata, Value};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::files::{MAX_TOKENS, VocabFiles, input_error, parse_json};
+use super::files::{MAX_TOKENS, TokenizerJson, VocabFiles, input_error, parse_json};
 use super::hf::HfTokenizer;
 use super::sentencepiece::{self, Algorithm, Normalizer};
 use super::special::token_content;
@@ -152,9 +152,16 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
             .and_then(Json::as_bool)
             .unwrap_or(false)
     };
+    // The stock converter takes T5's vocabulary from SentencePiece's file alone, so that there is nothing to be
+    // equal to; for others it asks the configuration.
+    let is_t5 = request.kinds.contains(&VocabKind::T5);
+    let (prefix, removes) = match is_t5 {
+        true => whitespace(structure),
+        false => (flag("add_prefix_space"), flag("clean_up_tokenization_spaces")),
+    };
     let normalizer = Normalizer {
-        add_dummy_prefix: flag("add_prefix_space"),
-        remove_extra_whitespaces: flag("clean_up_tokenization_spaces"),
+        add_dummy_prefix: prefix,
+        remove_extra_whitespaces: removes,
         charsmap: match structure.normalizer.as_ref().and_then(charsmap) {
             Some(text) => base64::engine::general_purpose::STANDARD
                 .decode(text)
@@ -163,7 +170,7 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
         },
     };
     let mut warnings = Vec::new();
-    if !normalizer.add_dummy_prefix {
+    if !normalizer.add_dummy_prefix && !is_t5 {
         warnings.push(
             "tokenizer_config.json does not say add_prefix_space, so the GGUF file says that no space precedes a \
              text, as the stock converter has it; its programs then split the first word of a text otherwise than \
@@ -173,6 +180,46 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
     }
     let kind = VocabKind::Unigram;
     write(files, list, n_base, &normalizer, kind, request, warnings)
+}
+
+/// The steps of a normalizer or pre-tokenizer: itself, or those of a sequence.
+fn steps<'a>(whole: Option<&'a Json>, list: &str) -> Vec<&'a Json> {
+    let mut pending: Vec<&Json> = whole.into_iter().collect();
+    let mut found = Vec::new();
+    // JSON's own depth limit bounds the nesting.
+    while let Some(step) = pending.pop() {
+        match step.get(list).and_then(Json::as_array) {
+            Some(inner) => pending.extend(inner.iter().rev()),
+            None => found.push(step),
+        }
+    }
+    found
+}
+
+/// What llama.cpp has to do as the tokenizer does: whether it puts a space before a text, and whether it takes several blanks for one.
+fn whitespace(tokenizer: &TokenizerJson) -> (bool, bool) {
+    let normalizers = steps(tokenizer.normalizer.as_ref(), "normalizers");
+    let pre_tokenizers = steps(tokenizer.pre_tokenizer.as_ref(), "pretokenizers");
+    let is = |step: &Json, kind: &str| step.get("type").and_then(Json::as_str) == Some(kind);
+    let metaspace = pre_tokenizers.iter().find(|step| is(step, "Metaspace"));
+    let prefixed = metaspace.is_some_and(|step| match step.get("prepend_scheme").and_then(Json::as_str) {
+        Some(scheme) => scheme != "never",
+        // How older files say it; the library's default is to do it.
+        None => step.get("add_prefix_space").and_then(Json::as_bool) != Some(false),
+    });
+    let prefixed = prefixed || normalizers.iter().any(|step| is(step, "Prepend"));
+    let collapses = |step: &&&Json| {
+        let pattern = step
+            .get("pattern")
+            .and_then(|p| p.get("Regex"))
+            .and_then(Json::as_str);
+        is(step, "Replace")
+            && pattern.is_some_and(|p| p.starts_with(" {2") || p.starts_with("\\s{2") || p == " +")
+    };
+    let splits = pre_tokenizers.iter().any(|step| is(step, "WhitespaceSplit"));
+    let removes = splits || normalizers.iter().any(|step| collapses(&step));
+    // llama.cpp puts a space before the first word whenever it takes several blanks for one.
+    (prefixed, removes && prefixed)
 }
 
 /// The character map of a normalizer, or of the first that has one in a sequence.
