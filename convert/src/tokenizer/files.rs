@@ -91,6 +91,8 @@ pub(super) struct TokenizerJson {
     #[serde(default)]
     pub(super) normalizer: Option<Json>,
     #[serde(default)]
+    pub(super) pre_tokenizer: Option<Json>,
+    #[serde(default)]
     pub(super) post_processor: Option<Json>,
     #[serde(default)]
     pub(super) decoder: Option<Json>,
@@ -105,6 +107,10 @@ pub(super) struct ModelJson {
     pub(super) kind: Option<String>,
     #[serde(default)]
     pub(super) byte_fallback: Option<bool>,
+    #[serde(default)]
+    pub(super) continuing_subword_prefix: Option<String>,
+    #[serde(default)]
+    pub(super) end_of_word_suffix: Option<String>,
     #[serde(default)]
     pub(super) ignore_merges: Option<bool>,
     #[serde(default)]
