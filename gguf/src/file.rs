@@ -78,6 +78,17 @@ impl GgufFile {
         }
         let stamp = Stamp::of(&file).map_err(Error::io(path))?;
         let length = stamp.length();
+        let mut start = [0; 64];
+        let read = read_at(&file, &mut start, 0).map_err(Error::io(path))?;
+        if let Some(what) = crate::foreign::describe(&start[..read]).filter(|_| !is_gguf(&start[..read])) {
+            return Err(Error::Malformed {
+                path: path.to_path_buf(),
+                offset: 0,
+                subject: "file".into(),
+                found: what.into(),
+                expected: "a GGUF file".into(),
+            });
+        }
         let header = Header::parse(BufReader::with_capacity(1 << 16, &file), length, path)?;
         if !options.allow_missing_data {
             check_data(&header, length, path)?;
@@ -296,6 +307,11 @@ impl GgufFile {
         }
         Ok((start, end))
     }
+}
+
+/// Whether a file is one, in either order of bytes, or has no byte that says what it is.
+fn is_gguf(start: &[u8]) -> bool {
+    start.is_empty() || start.starts_with(b"GGUF") || start.starts_with(b"FUGG")
 }
 
 /// Names the first tensor whose data is not all there.

@@ -20,6 +20,7 @@ mod encode;
 mod endian;
 mod error;
 mod file;
+pub mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;

@@ -80,7 +80,17 @@ impl ImportanceMatrix {
             return Ok(gguf_form::load(path)?.0);
         }
         file.rewind().map_err(io)?;
-        legacy::parse(BufReader::new(file), length, path)
+        legacy::parse(BufReader::new(file), length, path).map_err(|e| {
+            match gguf::foreign::describe_file(path) {
+                Some(what) => Error::NotAnImatrix {
+                    path: path.to_path_buf(),
+                    subject: "file".to_owned(),
+                    found: what.to_owned(),
+                    expected: "an importance matrix".to_owned(),
+                },
+                None => e,
+            }
+        })
     }
 
     /// Reads what [`ImportanceMatrix::save_checkpoint`] wrote, and what it says of the run; nothing, where the

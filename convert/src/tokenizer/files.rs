@@ -43,6 +43,7 @@ pub(super) fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> 
         .take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(io)?;
+    crate::json::refuse_pointer(path, &bytes)?;
     if bytes.len() as u64 > limit {
         return Err(input_error(
             path,

@@ -158,7 +158,11 @@ impl Base {
         let rounding = args.rounding.measuring();
         let tokens = self.tokens(&self.texts.evaluation);
         let options = self.options(args);
-        let name = self.texts.evaluation.as_ref().map_or_else(String::new, |(_, name)| name.clone());
+        let name = self
+            .texts
+            .evaluation
+            .as_ref()
+            .map_or_else(String::new, |(_, name)| name.clone());
         let base = self.model.with_rounding(rounding);
         let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
         let distinct: Vec<usize> = (0..planned.len()).filter(|&i| made(&planned[i])).collect();

@@ -74,6 +74,9 @@ impl SafetensorsFile {
         };
 
         let opened = Opened::open(path)?;
+        if let Some(what) = gguf::foreign::describe_file(path).filter(|w| !w.contains("safetensors")) {
+            return Err(input(format!("{what}; expected a safetensors file")));
+        }
         let mut file = &opened.file;
         let file_len = opened.length();
         if file_len < 8 {

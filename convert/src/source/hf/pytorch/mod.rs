@@ -59,6 +59,10 @@ impl PytorchFile {
             entries: Vec::new(),
             strided: HashMap::new(),
         };
+        let what = gguf::foreign::describe_file(path);
+        if let Some(what) = what.filter(|w| !w.contains("ZIP") && !w.contains("pickle")) {
+            return Err(opened.input(format!("{what}; expected a PyTorch checkpoint")));
+        }
         let mut magic = [0; LEGACY_MAGIC.len()];
         if opened.opened.length() > magic.len() as u64 {
             opened.opened.read_exact_at(0, &mut magic)?;
