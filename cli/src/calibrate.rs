@@ -26,6 +26,29 @@ pub struct Calibration {
     pub process_output: bool,
 }
 
+impl Calibration {
+    /// The tokens that are run, checked to give windows.
+    ///
+    /// # Errors
+    /// Windows of no tokens, and fewer than two of them.
+    pub fn text<'a>(&self, tokens: &'a [u32]) -> anyhow::Result<&'a [u32]> {
+        let context = self.context;
+        if context == 0 {
+            bail!("a window of 0 tokens");
+        }
+        let skipped = self.from_chunk.saturating_mul(context).min(tokens.len());
+        let tokens = &tokens[skipped..];
+        if tokens.len() / 2 < context {
+            bail!(
+                "the text has {} tokens left, expected at least {}: two windows of {context}",
+                tokens.len(),
+                context.saturating_mul(2)
+            );
+        }
+        Ok(tokens)
+    }
+}
+
 /// Where a calibration is after a step.
 pub struct Step<'a> {
     /// Windows run, those set aside included.
@@ -52,18 +75,7 @@ pub fn collect(
     report: &mut dyn FnMut(Step<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let context = calibration.context;
-    if context == 0 {
-        bail!("a window of 0 tokens");
-    }
-    let skipped = calibration.from_chunk.saturating_mul(context).min(tokens.len());
-    let tokens = &tokens[skipped..];
-    if tokens.len() / 2 < context {
-        bail!(
-            "the text has {} tokens left, expected at least {}: two windows of {context}",
-            tokens.len(),
-            context.saturating_mul(2)
-        );
-    }
+    let tokens = calibration.text(tokens)?;
     let available = tokens.len() / context;
     let of = calibration.chunks.map_or(available, |n| n.min(available));
     let experts = expert_counts(model);

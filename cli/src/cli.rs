@@ -73,6 +73,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    crate::interrupt::install();
     let done = match cli.command {
         Command::Table(a) => commands::table::run(a),
         Command::Convert(a) => commands::convert::run(a),

@@ -39,19 +39,22 @@ pub(crate) const CALIBRATION_TEXT: &str = include_str!("../../assets/demo/calibr
 /// The demo model, unpacked for as long as this value lives.
 pub(crate) struct Demo {
     folder: tempfile::TempDir,
+    /// It goes when the process is interrupted, too.
+    _temporary: gguf::Temporary,
 }
 
 impl Demo {
     /// Unpacks the model into a temporary folder.
     pub(crate) fn unpack() -> Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder for the demo model")?;
+        let _temporary = gguf::Temporary::note(folder.path());
         let model = folder.path().join(NAME);
         std::fs::create_dir(&model)?;
         for (name, bytes) in FILES {
             let path = model.join(name);
             std::fs::write(&path, bytes).with_context(|| format!("{}", path.display()))?;
         }
-        Ok(Self { folder })
+        Ok(Self { folder, _temporary })
     }
 
     /// The model directory.

@@ -19,12 +19,16 @@ pub use {convert, gguf, imatrix, optimize, quants, reference};
 mod architectures;
 mod base;
 pub mod calibrate;
+mod chunks;
 #[doc(hidden)]
 pub mod cli;
 mod commands;
+mod context;
 mod demo;
 #[doc(hidden)]
 pub mod fuzzing;
+mod inputs;
+mod interrupt;
 mod optimization;
 mod output;
 mod progress;

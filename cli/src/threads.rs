@@ -5,8 +5,12 @@ pub(crate) fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) 
     if threads == 0 {
         return Ok(work());
     }
+    let most = convert::pipeline::most_threads();
+    if threads > most {
+        eprintln!("note: {most} threads instead of {threads}: more would wait for each other");
+    }
     Ok(rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(threads.min(most))
         .build()?
         .install(work))
 }

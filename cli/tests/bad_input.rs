@@ -118,7 +118,7 @@ fn truncated_safetensors() {
         (bytes.len() / 2, "truncated"),
         (100, "truncated"),
         (3, "too short"),
-        (0, "too short"),
+        (0, "an empty file"),
     ] {
         fs::write(&path, &bytes[..length]).unwrap();
         conversions_fail(&model, &["model.safetensors", words]);
@@ -545,5 +545,54 @@ fn a_broken_pipe_is_no_crash() {
             .output()
             .unwrap();
         told(&done, &["standard output"]);
+    }
+}
+
+/// Files of other kinds, wherever a command reads one: each is told by its first bytes.
+#[test]
+fn files_of_other_kinds_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = demo_copy(dir.path());
+    let gguf = tiny(&dir.path().join("tiny.gguf"), 1, plain);
+    let kinds: [(&[u8], &str); 5] = [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "git lfs pull",
+        ),
+        (b"# xet version 0\nfilesize = 9\n", "xet pointer"),
+        (b"<!DOCTYPE html><html><body>Not found", "HTML"),
+        (b"\x1f\x8b\x08\0\0\0\0\0\0\0\0\0", "gzip"),
+        (b"\x89HDF\r\n\x1a\n\0\0\0\0\0\0\0\0", "HDF5"),
+    ];
+    for (bytes, words) in kinds {
+        for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+            let path = model.join(name);
+            let kept = fs::read(&path).unwrap();
+            fs::write(&path, bytes).unwrap();
+            let binary = words == "gzip" || words == "HDF5";
+            // A text that is no JSON is said to be none.
+            if name != "tokenizer.json" || !(binary || words == "HTML") {
+                conversions_fail(&model, &[name, words]);
+            }
+            fs::write(&path, kept).unwrap();
+        }
+        let kept = fs::read(&gguf).unwrap();
+        fs::write(&gguf, bytes).unwrap();
+        fails(&["inspect", text(&gguf)], &["tiny.gguf", words]);
+        fs::write(&gguf, kept).unwrap();
+        let matrix = dir.path().join("matrix.dat");
+        fs::write(&matrix, bytes).unwrap();
+        let out = dir.path().join("out.gguf");
+        fails(
+            &[
+                "quantize",
+                "--imatrix",
+                text(&matrix),
+                text(&gguf),
+                text(&out),
+                "Q8_0",
+            ],
+            &["matrix.dat", words],
+        );
     }
 }

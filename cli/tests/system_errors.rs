@@ -216,7 +216,14 @@ fn small_files_appear_whole_or_not_at_all() {
         dat,
     ];
     for (args, name) in [(&table[..], "SHA256SUMS"), (&converted, "made.dat")] {
-        for before in [None, Some("what was there")] {
+        // A line of a manifest, and anything where it is not one.
+        for before in [
+            None,
+            Some(concat!(
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+                "  what was there\n"
+            )),
+        ] {
             for (call, error, reason) in [
                 ("write", "EDQUOT", "Disk quota exceeded"),
                 ("fsync", "EIO", "Input/output error"),

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use gguf::{GgufModel, WholeFile};
+use gguf::{GgufModel, Inputs, WholeFile};
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 use xxhash_rust::xxh64::Xxh64;
@@ -99,6 +99,13 @@ impl State {
             }
         }
     }
+}
+
+/// The digest of some bytes.
+pub fn of_bytes(kind: Kind, bytes: &[u8]) -> String {
+    let mut state = State::new(kind);
+    state.update(bytes);
+    state.finish()
 }
 
 /// Lower-case hexadecimal digits.
@@ -203,8 +210,10 @@ pub struct ManifestEntry {
 /// still there.
 ///
 /// # Errors
-/// When a file cannot be read or the manifest cannot be written; one that was there is then as it was.
+/// When a file cannot be read, the manifest cannot be written, or one is there that cannot be read; it is then as it
+/// was.
 pub fn write_manifest(directory: &Path, files: &[PathBuf]) -> Result<()> {
+    let _held = Inputs::hold(files);
     let mut lines = String::new();
     let mut names = Vec::new();
     for file in files {
@@ -219,13 +228,30 @@ pub fn write_manifest(directory: &Path, files: &[PathBuf]) -> Result<()> {
     }
     // What another process adds meanwhile is not lost: it waits for this one, or this one for it.
     let file = WholeFile::open(&directory.join(MANIFEST))?;
-    // A manifest that cannot be read is replaced.
-    for entry in read_manifest(directory).unwrap_or_default() {
+    for entry in manifest_or_none(directory)? {
         if !names.contains(&entry.name.as_str()) && directory.join(&entry.name).is_file() {
             lines += &format!("{}  {}\n", entry.sha256, entry.name);
         }
     }
     Ok(file.publish(lines.as_bytes())?)
+}
+
+/// Checks before the work that [`write_manifest`] will find nothing in its way.
+///
+/// # Errors
+/// A manifest that cannot be read or replaced.
+pub fn check_manifest(directory: &Path) -> Result<()> {
+    manifest_or_none(directory)?;
+    Ok(gguf::check_target(&directory.join(MANIFEST), 0)?)
+}
+
+/// The lines of a directory's manifest, if it has one. One that is not in this format is somebody else's, and not
+/// replaced.
+fn manifest_or_none(directory: &Path) -> Result<Vec<ManifestEntry>> {
+    match read_manifest(directory) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
 }
 
 /// Reads the manifest of a directory.

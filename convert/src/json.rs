@@ -22,7 +22,10 @@ pub(crate) fn read(path: &Path) -> Result<Value> {
     });
     parsed.map_err(|e| Error::Input {
         path: path.to_path_buf(),
-        message: format!("not valid JSON: {e}"),
+        message: match gguf::foreign::describe(&text).filter(|_| !text.starts_with(b"{")) {
+            Some(what) => format!("{what}; expected JSON"),
+            None => format!("not valid JSON: {e}"),
+        },
     })
 }
 
@@ -62,6 +65,17 @@ pub(crate) fn read_object(path: &Path) -> Result<serde_json::Map<String, Value>>
     }
 }
 
+/// Refuses what a repository holds in place of a large file.
+pub(crate) fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
+    match gguf::foreign::pointer(bytes) {
+        Some(what) => Err(Error::Input {
+            path: path.to_path_buf(),
+            message: what.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Reads a whole file of at most `limit` bytes.
 pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let io_error = |source| Error::Io {
@@ -71,6 +85,7 @@ pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(io_error)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(io_error)?;
+    refuse_pointer(path, &bytes)?;
     if bytes.len() as u64 > limit {
         return Err(Error::Input {
             path: path.to_path_buf(),

@@ -14,6 +14,7 @@ pub mod importance;
 mod json;
 mod listed;
 mod metadata;
+mod path_json;
 pub mod pipeline;
 pub mod plan;
 pub mod quantize;
@@ -26,3 +27,4 @@ pub mod tokenizer;
 pub mod verify;
 
 pub use error::{Error, Result};
+pub use path_json::{path_json, serialize_optional_path, serialize_path};

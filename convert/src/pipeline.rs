@@ -13,6 +13,8 @@ mod memory;
 mod resume;
 mod worker;
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -50,9 +52,32 @@ impl PipelineOptions {
     fn threads(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
+            n => n.min(most_threads()),
         }
     }
+}
+
+/// Most threads that a run starts, whatever is asked for: four for each that the machine runs at once, and eight at
+/// least. More only wait for each other, and each has buffers.
+pub fn most_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .saturating_mul(4)
+        .max(8)
+}
+
+/// Checks that the devices have room for all these files together.
+fn check_room<'a>(files: impl Iterator<Item = (&'a Path, u64)>) -> Result<()> {
+    let mut needed: BTreeMap<PathBuf, (&Path, u64)> = BTreeMap::new();
+    for (path, size) in files {
+        let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let (_, total) = needed.entry(directory).or_insert((path, 0));
+        *total = total.saturating_add(size);
+    }
+    for (path, total) in needed.into_values() {
+        gguf::check_space(path, total)?;
+    }
+    Ok(())
 }
 
 /// How far a run is: weights encoded or copied, counted once for each distinct encoding.
@@ -109,6 +134,7 @@ pub fn execute(
         .iter()
         .map(|plan| Ok(Writer::create(&plan.path, &plan.file_plan()?)?))
         .collect::<Result<Vec<_>>>()?;
+    check_room(outputs.iter().map(|plan| (plan.path.as_path(), plan.file_size())))?;
     let jobs = jobs(source, outputs)?;
     let rows = memory::rows_per_piece(source, &jobs, options)?;
     let pieces = pieces(&jobs, &rows.per_job);

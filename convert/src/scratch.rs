@@ -4,6 +4,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::Path;
 
+use gguf::Temporary;
+
 use crate::{Error, Result};
 
 /// How the folders' names begin.
@@ -23,6 +25,8 @@ const ATTEMPTS: usize = 16;
 #[derive(Debug)]
 pub struct Scratch {
     folder: tempfile::TempDir,
+    /// It goes when the process is interrupted, too.
+    _temporary: Temporary,
     /// Locked as long as the process lives.
     _lock: File,
 }
@@ -60,7 +64,12 @@ impl Scratch {
             lock.write_all(MARK).map_err(io)?;
             // Removed before it was locked, or from now on safe.
             if path.exists() {
-                return Ok(Self { folder, _lock: lock });
+                let _temporary = Temporary::note(folder.path());
+                return Ok(Self {
+                    folder,
+                    _temporary,
+                    _lock: lock,
+                });
             }
         }
         Err(io(ErrorKind::WouldBlock.into()))

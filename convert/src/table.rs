@@ -130,6 +130,7 @@ pub struct Row {
     /// The name of the line.
     pub preset: &'static str,
     /// The file.
+    #[serde(serialize_with = "crate::serialize_path")]
     pub file: PathBuf,
     /// Bytes of the file.
     pub size_bytes: Option<u64>,
@@ -236,6 +237,7 @@ pub fn execute(
     options: &PipelineOptions,
     on_progress: OnProgress<'_>,
 ) -> Result<()> {
+    check_links(table)?;
     run_pipeline(source, &outputs(table), options, on_progress)?;
     link(table)
 }
@@ -251,6 +253,7 @@ pub fn execute_resumable(
     journal: &Path,
     on_progress: OnProgress<'_>,
 ) -> Result<()> {
+    check_links(table)?;
     let finished = run_resumable(source, &outputs(table), options, journal, on_progress)?;
     link(table)?;
     finished.forget()
@@ -264,6 +267,19 @@ fn outputs<'a>(table: &[RowPlan<'a>]) -> Vec<OutputPlan<'a>> {
         .filter_map(|row| row.plan.as_ref().ok())
         .flat_map(|plan| plan.outputs.iter().cloned())
         .collect()
+}
+
+/// Checks before the work that no link would replace an input.
+fn check_links(table: &[RowPlan<'_>]) -> Result<()> {
+    for row in table
+        .iter()
+        .filter(|row| row.check().is_ok() && row.same_as.is_some())
+    {
+        for output in row.plan.iter().flat_map(|plan| &plan.outputs) {
+            gguf::check_not_input(&output.path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives the lines that are other names of a file their links.
@@ -295,6 +311,7 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
         path: to.to_path_buf(),
         source,
     };
+    gguf::check_not_input(to)?;
     let directory = to.parent().filter(|d| !d.as_os_str().is_empty());
     // The new name appears at once or not at all: made beside it, then renamed.
     let staging = Scratch::new(directory.unwrap_or(Path::new(".")))?;

@@ -298,3 +298,68 @@ fn tokens_of_the_wrong_kind() {
         &["tokenizer_config.json"],
     );
 }
+
+/// Rules that lengthen a text, each time by a factor: refused before any text is given to them.
+#[test]
+fn definitions_that_ask_for_all_memory() {
+    let sequence = |kind: &str, key: &str, rule: Value| json!({"type": kind, key: vec![rule; 60]});
+    let double = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+    let prepend = json!({"type": "Prepend", "prepend": "▁"});
+    let level =
+        json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+    let twice =
+        json!({"type": "TemplateProcessing", "single": "$A $A", "pair": "$A $B", "special_tokens": {}});
+    let long = json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "a".repeat(60_000)});
+    for (part, rule) in [
+        ("normalizer", sequence("Sequence", "normalizers", double.clone())),
+        ("normalizer", sequence("Sequence", "normalizers", prepend)),
+        (
+            "normalizer",
+            sequence("Sequence", "normalizers", json!({"type": "ByteLevel"})),
+        ),
+        ("normalizer", long),
+        ("pre_tokenizer", sequence("Sequence", "pretokenizers", level)),
+        ("decoder", sequence("Sequence", "decoders", double)),
+        ("post_processor", sequence("Sequence", "processors", twice)),
+    ] {
+        let started = Instant::now();
+        let file = changed(|json| json[part] = rule);
+        refused(&[("tokenizer.json", &file)], &["tokenizer.json", part]);
+        assert!(
+            started.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+}
+
+/// Texts of added tokens, of which an automaton is built: bounded one by one and together, in each file that names
+/// them. What is just allowed takes no time to speak of.
+#[test]
+fn long_added_tokens() {
+    let token = |id: usize, content: String| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true})
+    };
+    let long = changed(|json| json["added_tokens"][0]["content"] = "a".repeat(100_000).into());
+    refused(&[("tokenizer.json", &long)], &["tokenizer.json", "100000 bytes"]);
+    let config = json!({"eos_token": "b".repeat(100_000)}).to_string();
+    let files = [
+        ("tokenizer.json", BYTE_LEVEL.as_bytes()),
+        ("tokenizer_config.json", config.as_bytes()),
+    ];
+    refused(&files, &["tokenizer_config.json", "100000 bytes"]);
+    let many = changed(|json| {
+        let tokens = (0..9000).map(|i| token(i + 3, format!("{i:01000}")));
+        json["added_tokens"] = tokens.collect();
+    });
+    refused(
+        &[("tokenizer.json", &many)],
+        &["tokenizer.json", "the added tokens have"],
+    );
+    let most = changed(|json| {
+        let tokens = (0..1000).map(|i| token(i + 3, format!("{i:01000}")));
+        json["added_tokens"] = tokens.collect();
+    });
+    assert!(tokens(&[("tokenizer.json", &most)]).is_ok());
+}

@@ -59,7 +59,10 @@ pub fn set_metadata(
         overwrite(path, &header)?;
         return Ok(Edited::InPlace);
     }
-    let writer = Writer::create(output.unwrap_or(path), &plan)?;
+    let writer = match output {
+        Some(output) => Writer::create(output, &plan)?,
+        None => Writer::replace(path, &plan)?,
+    };
     for tensor in 0..plan.tensors.len() {
         copy_tensor(&model, tensor, &writer, tensor, progress)?;
     }

@@ -71,6 +71,13 @@ pub enum Error {
         expected: u64,
     },
 
+    /// Something was written to the file after it was opened.
+    #[error("{path}: another process has written to the file while it was read", path = path.display())]
+    Overwritten {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// The files of a multi-file model do not fit together.
     #[error("{path}: {what}: found {found}, expected {expected}", path = path.display())]
     Shards {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::endian::{can_swap, swap_blocks};
 use crate::map::MappedFile;
 use crate::positional::read_at;
-use crate::{Endian, Error, Header, Metadata, Result, TensorInfo};
+use crate::{Endian, Error, Header, Inputs, Metadata, Result, Stamp, TensorInfo};
 
 /// How tensor data is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -38,8 +38,10 @@ pub struct OpenOptions {
 pub struct GgufFile {
     path: PathBuf,
     file: File,
-    /// Length of the file when it was opened.
-    length: u64,
+    /// What the file was like when it was opened.
+    stamp: Stamp,
+    /// Nothing replaces it while it is open.
+    _held: Inputs,
     header: Header,
     map: Option<MappedFile>,
 }
@@ -74,7 +76,19 @@ impl GgufFile {
                 expected: "a regular file".into(),
             });
         }
-        let length = status.len();
+        let stamp = Stamp::of(&file).map_err(Error::io(path))?;
+        let length = stamp.length();
+        let mut start = [0; 64];
+        let read = read_at(&file, &mut start, 0).map_err(Error::io(path))?;
+        if let Some(what) = crate::foreign::describe(&start[..read]).filter(|_| !is_gguf(&start[..read])) {
+            return Err(Error::Malformed {
+                path: path.to_path_buf(),
+                offset: 0,
+                subject: "file".into(),
+                found: what.into(),
+                expected: "a GGUF file".into(),
+            });
+        }
         let header = Header::parse(BufReader::with_capacity(1 << 16, &file), length, path)?;
         if !options.allow_missing_data {
             check_data(&header, length, path)?;
@@ -86,7 +100,8 @@ impl GgufFile {
         Ok(Self {
             path: path.to_path_buf(),
             file,
-            length,
+            stamp,
+            _held: Inputs::hold([path]),
             header,
             map,
         })
@@ -99,7 +114,7 @@ impl GgufFile {
 
     /// Length of the file in bytes, when it was opened.
     pub fn length(&self) -> u64 {
-        self.length
+        self.stamp.length()
     }
 
     /// The whole header.
@@ -139,7 +154,7 @@ impl GgufFile {
 
     /// Whether all tensor data is there. Can only be false with [`OpenOptions::allow_missing_data`].
     pub fn has_data(&self) -> bool {
-        check_data(&self.header, self.length, &self.path).is_ok()
+        check_data(&self.header, self.stamp.length(), &self.path).is_ok()
     }
 
     /// Bytes of padding that are not zero: after the header, between tensors and after the last, as far as
@@ -162,7 +177,7 @@ impl GgufFile {
         let mut dirty = 0;
         let mut buffer = [0; 4096];
         for (mut at, end) in gaps {
-            let end = end.min(self.length);
+            let end = end.min(self.stamp.length());
             while at < end {
                 let step = (end - at).min(buffer.len() as u64) as usize;
                 let read = read_at(&self.file, &mut buffer[..step], at).map_err(Error::io(&self.path))?;
@@ -249,7 +264,8 @@ impl GgufFile {
     fn stored(&self, info: &TensorInfo, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         let (start, end) = self.place(info, range)?;
         if let Some(map) = &self.map {
-            let changed = || self.changed(self.length);
+            self.stamp.check(&self.file, &self.path)?;
+            let changed = || self.changed(self.stamp.length());
             return map.get(start, end).map(Cow::Borrowed).ok_or_else(changed);
         }
         let mut data = vec![0; (end - start) as usize];
@@ -259,6 +275,8 @@ impl GgufFile {
 
     fn read_whole(&self, start: u64, out: &mut [u8]) -> Result<()> {
         let read = read_at(&self.file, out, start).map_err(Error::io(&self.path))?;
+        // After the read: what changed meanwhile is seen too.
+        self.stamp.check(&self.file, &self.path)?;
         if read < out.len() {
             return Err(self.changed(start + read as u64));
         }
@@ -269,31 +287,31 @@ impl GgufFile {
         Error::Changed {
             path: self.path.clone(),
             found,
-            expected: self.length,
+            expected: self.stamp.length(),
         }
     }
 
-    /// Where a range of a tensor, which is inside the tensor, lies in the file, which must have the length
-    /// that it was opened with.
+    /// Where a range of a tensor, which is inside the tensor, lies in the file.
     fn place(&self, info: &TensorInfo, range: Range<u64>) -> Result<(u64, u64)> {
         // The header is validated: a tensor's end is at most 2^63.
         let base = self.header.data_offset + info.offset;
         let (start, end) = (base + range.start, base + range.end);
-        if end > self.length {
+        if end > self.stamp.length() {
             return Err(Error::Truncated {
                 path: self.path.clone(),
                 offset: start,
                 subject: format!("data of tensor '{}'", info.name),
-                available: self.length.saturating_sub(start),
+                available: self.stamp.length().saturating_sub(start),
                 needed: end - start,
             });
         }
-        let now = self.file.metadata().map_err(Error::io(&self.path))?.len();
-        if now != self.length {
-            return Err(self.changed(now));
-        }
         Ok((start, end))
     }
+}
+
+/// Whether a file is one, in either order of bytes, or has no byte that says what it is.
+fn is_gguf(start: &[u8]) -> bool {
+    start.is_empty() || start.starts_with(b"GGUF") || start.starts_with(b"FUGG")
 }
 
 /// Names the first tensor whose data is not all there.

@@ -10,6 +10,7 @@
 
 mod merge;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::header::ALIGNMENT_KEY;
@@ -38,9 +39,21 @@ pub fn shard_path(prefix: &Path, number: u64, count: u64) -> PathBuf {
 /// The prefix of a shard's path, or `None` when it does not end as the shard's name has to.
 pub fn shard_prefix(path: &Path, number: u64, count: u64) -> Option<PathBuf> {
     let suffix = shard_suffix(number, count);
-    let name = path.file_name()?.to_str()?;
-    let prefix = name.strip_suffix(&suffix).filter(|p| !p.is_empty())?;
-    Some(path.with_file_name(prefix))
+    let prefix = strip_suffix(path.file_name()?, &suffix)?;
+    (!prefix.is_empty()).then(|| path.with_file_name(prefix))
+}
+
+#[cfg(unix)]
+fn strip_suffix<'a>(name: &'a OsStr, suffix: &str) -> Option<&'a OsStr> {
+    use std::os::unix::ffi::OsStrExt;
+    name.as_bytes()
+        .strip_suffix(suffix.as_bytes())
+        .map(OsStr::from_bytes)
+}
+
+#[cfg(not(unix))]
+fn strip_suffix<'a>(name: &'a OsStr, suffix: &str) -> Option<&'a OsStr> {
+    name.to_str()?.strip_suffix(suffix).map(OsStr::new)
 }
 
 fn shard_suffix(number: u64, count: u64) -> String {

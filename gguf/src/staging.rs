@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::{Error, Result};
+use crate::inputs::is_held;
+use crate::{Error, Result, Temporary};
 
 /// How long [`WholeFile::open`] waits for another process, which holds a small file for an instant only.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,8 +24,8 @@ pub(crate) struct Staging {
     pub(crate) file: File,
     target: PathBuf,
     path: PathBuf,
-    /// Whether it stays when it is dropped.
-    keep: bool,
+    /// There unless it stays when this is dropped.
+    temporary: Option<Temporary>,
     named: bool,
 }
 
@@ -34,15 +35,29 @@ impl Staging {
     /// # Errors
     /// A target that is not to be replaced, another process that writes it, or an error of the system.
     pub(crate) fn open(path: &Path, keep: bool) -> Result<Self> {
-        let target = resolve(path)?;
+        Self::begin(check_not_input(path)?, keep)
+    }
+
+    /// As [`Staging::open`], for a file that is read and then replaced by its changed self.
+    pub(crate) fn open_in_place(path: &Path) -> Result<Self> {
+        Self::begin(resolve(path)?, false)
+    }
+
+    fn begin(target: PathBuf, keep: bool) -> Result<Self> {
         let path = partial_path(&target);
         for _ in 0..ATTEMPTS {
-            if let Some(file) = open_once(&target, &path)? {
+            let open = || open_once(&target, &path);
+            let opened = if keep {
+                open()?.map(|file| (file, None))
+            } else {
+                Temporary::make(&path, open)?.map(|(file, noted)| (file, Some(noted)))
+            };
+            if let Some((file, temporary)) = opened {
                 return Ok(Self {
                     file,
                     target,
                     path,
-                    keep,
+                    temporary,
                     named: false,
                 });
             }
@@ -57,9 +72,24 @@ impl Staging {
 
     /// Gives the file its name, replacing a file that has it.
     pub(crate) fn publish(mut self) -> Result<()> {
-        fs::rename(&self.path, &self.target).map_err(Error::io(&self.target))?;
-        self.named = true;
+        self.rename()?;
         sync_directory(&self.target);
+        Ok(())
+    }
+
+    fn rename(&mut self) -> Result<()> {
+        let work = || fs::rename(&self.path, &self.target).map_err(Error::io(&self.target));
+        match self.temporary.take() {
+            Some(temporary) => {
+                let renamed = temporary.release(work);
+                if renamed.is_err() {
+                    self.temporary = Some(Temporary::note(&self.path));
+                }
+                renamed?;
+            }
+            None => work()?,
+        }
+        self.named = true;
         Ok(())
     }
 
@@ -67,15 +97,14 @@ impl Staging {
     pub(crate) fn publish_new(mut self) -> Result<()> {
         match fs::hard_link(&self.path, &self.target) {
             // The temporary name goes when this is dropped.
-            Ok(()) => self.keep = false,
+            Ok(()) => self.temporary = Some(Temporary::note(&self.path)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(already_exists(&self.target)),
             // A file system without hard links.
             Err(_) => {
                 if fs::symlink_metadata(&self.target).is_ok() {
                     return Err(already_exists(&self.target));
                 }
-                fs::rename(&self.path, &self.target).map_err(Error::io(&self.target))?;
-                self.named = true;
+                self.rename()?;
             }
         }
         sync_directory(&self.target);
@@ -85,9 +114,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.keep && !self.named {
+        if let Some(temporary) = self.temporary.take().filter(|_| !self.named) {
             // Nobody is left to tell; the next run of the same target reuses what stays.
-            let _ = fs::remove_file(&self.path);
+            let _ = temporary.release(|| fs::remove_file(&self.path));
         }
     }
 }
@@ -144,6 +173,80 @@ impl Write for WholeFile {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Checks what can be checked of an output before the work that leads to it: that it may be replaced and is no
+/// input ([`Inputs`](crate::Inputs)), that its directory takes files, that no other process is writing it, and
+/// that the device has `needed` bytes left. What a killed run has left of it is removed, so this is not for runs that
+/// are continued.
+///
+/// # Errors
+/// What writing it would fail with.
+pub fn check_target(path: &Path, needed: u64) -> Result<()> {
+    let target = check_not_input(path)?;
+    // Dropped at once, with what a killed run may have left there.
+    drop(Staging::begin(target.clone(), false)?);
+    check_space(&target, needed)
+}
+
+/// Checks that an output is no input ([`Inputs`](crate::Inputs)) and may be replaced; the file that its name leads
+/// to.
+///
+/// # Errors
+/// [`Error::Target`].
+pub fn check_not_input(path: &Path) -> Result<PathBuf> {
+    let target = resolve(path)?;
+    refuse_inputs(&target)?;
+    Ok(target)
+}
+
+/// Checks that the device of a target has this many bytes left, where the system says how many it has.
+///
+/// # Errors
+/// [`Error::DiskFull`].
+pub fn check_space(target: &Path, needed: u64) -> Result<()> {
+    match free_space(directory(target)) {
+        Some(free) if free < needed => Err(Error::DiskFull {
+            path: target.into(),
+            needed,
+            cause: io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("{free} bytes are left on the device"),
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that a user without privileges can still write to the device of a directory.
+#[cfg(unix)]
+fn free_space(directory: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(directory).ok()?;
+    // File systems that do not count say 0 of 0.
+    (status.f_blocks > 0).then(|| status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_space(_: &Path) -> Option<u64> {
+    None
+}
+
+/// Refuses a target that is read by this process, and one whose temporary file is.
+fn refuse_inputs(target: &Path) -> Result<()> {
+    let refused = |path: &Path, reason| {
+        Err(Error::Target {
+            path: path.into(),
+            reason,
+        })
+    };
+    if is_held(target) {
+        return refused(target, "input and output are the same file");
+    }
+    let partial = partial_path(target);
+    if is_held(&partial) {
+        return refused(&partial, "this input has the name of the output's temporary file");
+    }
+    Ok(())
 }
 
 /// What a second process with the same target is told.

@@ -33,7 +33,15 @@ impl Writer {
     /// When the plan cannot be encoded, the target is not a regular file or read-only, another process
     /// is writing it, or the directory cannot be written to.
     pub fn create(path: &Path, plan: &FilePlan) -> Result<Self> {
-        Ok(Self::open(path, plan, false)?.0)
+        Ok(Self::open(Staging::open(path, false)?, plan, false)?.0)
+    }
+
+    /// As [`Writer::create`], for a file that is changed in place: the target may be open for reading.
+    ///
+    /// # Errors
+    /// As [`Writer::create`].
+    pub(crate) fn replace(path: &Path, plan: &FilePlan) -> Result<Self> {
+        Ok(Self::open(Staging::open_in_place(path)?, plan, false)?.0)
     }
 
     /// As [`Writer::create`], for a run that can be continued: a writer that is dropped leaves its
@@ -44,7 +52,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::create`].
     pub fn create_resumable(path: &Path, plan: &FilePlan) -> Result<(Self, bool)> {
-        Self::open(path, plan, true)
+        Self::open(Staging::open(path, true)?, plan, true)
     }
 
     /// Whether an interrupted writer of this path has left its temporary file.
@@ -52,7 +60,7 @@ impl Writer {
         crate::staging::has_partial(path)
     }
 
-    fn open(path: &Path, plan: &FilePlan, resumable: bool) -> Result<(Self, bool)> {
+    fn open(staging: Staging, plan: &FilePlan, resumable: bool) -> Result<(Self, bool)> {
         let header = plan.header_bytes()?;
         let data_offset = header.len() as u64;
         let size = data_offset.saturating_add(plan.data_len());
@@ -60,13 +68,13 @@ impl Writer {
             && let Some(t) = plan.tensors.iter().find(|t| !can_swap(t.ty))
         {
             return Err(Error::NoBigEndianForm {
-                path: path.into(),
+                path: staging.target().into(),
                 tensor: t.name.clone(),
                 ty: t.ty,
             });
         }
         let writer = Self {
-            file: Staging::open(path, resumable)?,
+            file: staging,
             tensors: plan.tensors.clone(),
             written: plan.tensors.iter().map(|_| Mutex::default()).collect(),
             endian: plan.endian,

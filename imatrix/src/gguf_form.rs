@@ -10,10 +10,12 @@ use crate::{Entry, Error, Form, ImportanceMatrix, Result};
 const DATASETS: &str = "imatrix.datasets";
 const CHUNK_COUNT: &str = "imatrix.chunk_count";
 const CHUNK_SIZE: &str = "imatrix.chunk_size";
+/// What identifies the run of a checkpoint.
+pub(crate) const RUN: &str = "imatrix.checkpoint.run";
 const SUMS_SUFFIX: &str = ".in_sum2";
 const COUNTS_SUFFIX: &str = ".counts";
 
-pub(crate) fn load(path: &Path) -> Result<ImportanceMatrix> {
+pub(crate) fn load(path: &Path) -> Result<(ImportanceMatrix, Vec<String>)> {
     let unfit = |subject: &str, found: String, expected: &str| Error::NotAnImatrix {
         path: path.to_path_buf(),
         subject: subject.to_owned(),
@@ -21,6 +23,17 @@ pub(crate) fn load(path: &Path) -> Result<ImportanceMatrix> {
         expected: expected.to_owned(),
     };
     let file = GgufModel::open(path)?;
+    if let Some(kind) = file
+        .metadata()
+        .get_str("general.type")
+        .filter(|&kind| kind != "imatrix")
+    {
+        return Err(unfit(
+            "metadata key general.type",
+            format!("{kind:?}"),
+            "\"imatrix\"",
+        ));
+    }
     let number = |key: &str| {
         let value = file.metadata().get(key);
         value
@@ -44,6 +57,13 @@ pub(crate) fn load(path: &Path) -> Result<ImportanceMatrix> {
                 "a list of texts",
             ));
         }
+    };
+    let run = match file.metadata().get(RUN) {
+        Some(Value::Array(Array::String(lines))) => lines
+            .iter()
+            .map(|line| line.to_string_lossy().into_owned())
+            .collect(),
+        _ => Vec::new(),
     };
     let (chunk_count, chunk_size) = (number(CHUNK_COUNT)?, number(CHUNK_SIZE)?);
 
@@ -89,11 +109,12 @@ pub(crate) fn load(path: &Path) -> Result<ImportanceMatrix> {
             ));
         }
     }
-    Ok(ImportanceMatrix {
+    let matrix = ImportanceMatrix {
         entries,
         datasets,
         chunk_count,
         chunk_size,
         form: Form::Gguf,
-    })
+    };
+    Ok((matrix, run))
 }

@@ -1,6 +1,7 @@
 //! The `.dat` format: a count, then for each entry name, calls and values, then optionally the
 //! number of windows and the text's name. Integers are 32-bit little-endian.
 
+use std::io::Read;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -12,8 +13,14 @@ const MAX_NAME_BYTES: i32 = 4096;
 /// Longest name of a text.
 const MAX_DATASET_BYTES: i32 = 1 << 20;
 
-pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<ImportanceMatrix> {
-    let mut input = Input { bytes, at: 0, path };
+/// Reads a file of `length` bytes as far as it makes sense: the first field that does not ends it.
+pub(crate) fn parse(reader: impl Read, length: u64, path: &Path) -> Result<ImportanceMatrix> {
+    let mut input = Input {
+        reader,
+        length,
+        at: 0,
+        path,
+    };
     let count = input.int("number of entries", 1, i32::MAX)?;
     let mut entries = IndexMap::new();
     for index in 0..count {
@@ -52,34 +59,45 @@ pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<ImportanceMatrix> {
     })
 }
 
-struct Input<'a> {
-    bytes: &'a [u8],
-    at: usize,
+struct Input<'a, R> {
+    reader: R,
+    length: u64,
+    at: u64,
     path: &'a Path,
 }
 
-impl<'a> Input<'a> {
-    fn malformed(&self, subject: &str, found: String, expected: String) -> Error {
+impl<R: Read> Input<'_, R> {
+    fn malformed(&self, offset: u64, subject: &str, found: String, expected: String) -> Error {
         Error::Malformed {
             path: self.path.to_path_buf(),
-            offset: self.at as u64,
+            offset,
             subject: subject.to_owned(),
             found,
             expected,
         }
     }
 
-    fn take(&mut self, subject: &str, length: usize) -> Result<&'a [u8]> {
-        let rest = &self.bytes[self.at..];
-        let Some(taken) = rest.get(..length) else {
-            return Err(self.malformed(
-                subject,
-                format!("the end of the file after {} bytes", rest.len()),
-                format!("{length} bytes"),
-            ));
+    /// The next bytes, for which room is made only when the file has as many.
+    fn take(&mut self, subject: &str, length: usize) -> Result<Vec<u8>> {
+        let left = self.length.saturating_sub(self.at);
+        let early = |input: &Self, found: u64| {
+            let found = format!("the end of the file after {found} bytes");
+            Err(input.malformed(input.at, subject, found, format!("{length} bytes")))
         };
-        self.at += length;
-        Ok(taken)
+        if length as u64 > left {
+            return early(self, left);
+        }
+        let mut bytes = Vec::with_capacity(length);
+        let read = (&mut self.reader).take(length as u64).read_to_end(&mut bytes);
+        let read = read.map_err(|source| Error::Io {
+            path: self.path.to_path_buf(),
+            source,
+        })?;
+        if read < length {
+            return early(self, read as u64);
+        }
+        self.at += length as u64;
+        Ok(bytes)
     }
 
     fn int(&mut self, subject: &str, min: i32, max: i32) -> Result<i32> {
@@ -89,8 +107,7 @@ impl<'a> Input<'a> {
         if (min..=max).contains(&value) {
             Ok(value)
         } else {
-            self.at = start;
-            Err(self.malformed(subject, value.to_string(), format!("{min} to {max}")))
+            Err(self.malformed(start, subject, value.to_string(), format!("{min} to {max}")))
         }
     }
 
@@ -101,8 +118,8 @@ impl<'a> Input<'a> {
         match std::str::from_utf8(&bytes[..end]) {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => {
-                self.at = start;
-                Err(self.malformed(subject, format!("{:?}", &bytes[..end.min(32)]), "UTF-8".into()))
+                let found = format!("{:?}", &bytes[..end.min(32)]);
+                Err(self.malformed(start, subject, found, "UTF-8".into()))
             }
         }
     }
@@ -120,6 +137,10 @@ impl<'a> Input<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(bytes: &[u8], path: &Path) -> Result<ImportanceMatrix> {
+        super::parse(bytes, bytes.len() as u64, path)
+    }
 
     fn int(out: &mut Vec<u8>, value: i32) {
         out.extend(value.to_le_bytes());

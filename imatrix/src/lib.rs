@@ -14,6 +14,8 @@ mod legacy;
 mod save;
 mod statistics;
 
+use std::fs::File;
+use std::io::{BufReader, Read as _, Seek as _};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -70,14 +72,34 @@ impl ImportanceMatrix {
             path: path.to_path_buf(),
             source,
         };
-        let mut magic = [0; 4];
-        let mut file = std::fs::File::open(path).map_err(io)?;
-        let read = std::io::Read::read(&mut file, &mut magic).map_err(io)?;
-        if magic[..read] == *b"GGUF" {
-            return gguf_form::load(path);
+        let mut file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut magic = Vec::new();
+        (&mut file).take(4).read_to_end(&mut magic).map_err(io)?;
+        if magic == b"GGUF" {
+            return Ok(gguf_form::load(path)?.0);
         }
-        let bytes = std::fs::read(path).map_err(io)?;
-        legacy::parse(&bytes, path)
+        file.rewind().map_err(io)?;
+        legacy::parse(BufReader::new(file), length, path).map_err(|e| {
+            match gguf::foreign::describe_file(path) {
+                Some(what) => Error::NotAnImatrix {
+                    path: path.to_path_buf(),
+                    subject: "file".to_owned(),
+                    found: what.to_owned(),
+                    expected: "an importance matrix".to_owned(),
+                },
+                None => e,
+            }
+        })
+    }
+
+    /// Reads what [`ImportanceMatrix::save_checkpoint`] wrote, and what it says of the run; nothing, where the
+    /// file is no checkpoint.
+    ///
+    /// # Errors
+    /// As [`ImportanceMatrix::load`].
+    pub fn load_checkpoint(path: &Path) -> Result<(Self, Vec<String>)> {
+        gguf_form::load(path)
     }
 
     /// The importance of each column of a tensor, matrix after matrix, as llama-quantize computes

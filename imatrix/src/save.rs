@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gguf::{FilePlan, Metadata, TensorType, WholeFile, Writer, ggml_shape};
 
+use crate::gguf_form::RUN;
 use crate::{Entry, Error, Form, ImportanceMatrix, Result};
 
 impl ImportanceMatrix {
@@ -20,17 +21,32 @@ impl ImportanceMatrix {
             .collect();
         entries.sort_by_key(|(name, _)| *name);
         match self.form {
-            Form::Gguf => self.save_gguf(&entries, path),
+            Form::Gguf => self.save_gguf(&entries, path, None),
             Form::Legacy => self.save_legacy(&entries, path),
         }
     }
 
-    fn save_gguf(&self, entries: &[(&str, &Entry)], path: &Path) -> Result<()> {
+    /// Writes the state of an unfinished run, in GGUF form, with what identifies the run: lines of `WHAT=VALUE`,
+    /// by which [`ImportanceMatrix::load_checkpoint`]'s caller tells whether it continues the same one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_checkpoint(&self, path: &Path, run: &[String]) -> Result<()> {
+        let mut entries: Vec<(&str, &Entry)> = self.entries.iter().map(|(n, e)| (n.as_str(), e)).collect();
+        entries.retain(|(_, e)| !e.sums.is_empty());
+        entries.sort_by_key(|(name, _)| *name);
+        self.save_gguf(&entries, path, Some(run))
+    }
+
+    fn save_gguf(&self, entries: &[(&str, &Entry)], path: &Path, run: Option<&[String]>) -> Result<()> {
         let mut metadata = Metadata::new();
         metadata.set("general.type", "imatrix");
         metadata.set("imatrix.datasets", self.datasets.clone());
         metadata.set("imatrix.chunk_count", self.chunk_count);
         metadata.set("imatrix.chunk_size", self.chunk_size);
+        if let Some(run) = run {
+            metadata.set(RUN, run.to_vec());
+        }
         let tensors = entries.iter().flat_map(|(name, e)| {
             let matrices = e.counts.len().max(1) as u64;
             [

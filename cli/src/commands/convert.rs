@@ -15,6 +15,7 @@ use gguf::Endian;
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs, as_json, print_report, report_problems};
 use super::shards::ShardArgs;
 use crate::architectures;
+use crate::inputs::hold;
 use crate::optimization::{self, OptimizeArgs};
 use crate::progress::Meter;
 
@@ -175,6 +176,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .as_deref()
         .context("the model directory is missing")?;
     let target = Target::parse(&args)?;
+    hold([dir]);
+    hold(args.metadata.iter().chain(args.types.files()));
+    hold(args.importance.path());
     let source = HfSource::open(
         dir,
         &HfOptions {
@@ -287,8 +291,13 @@ fn output_path(args: &Args, dir: &Path, source: &HfSource, encoding: &str) -> an
 
 /// A path with the placeholders of its file name filled.
 pub(super) fn fill_template(path: &Path, encoding: &str) -> anyhow::Result<PathBuf> {
-    let name = path.file_name().and_then(|n| n.to_str());
-    let name = name.with_context(|| format!("{}: no file name", path.display()))?;
+    let name = path
+        .file_name()
+        .with_context(|| format!("{}: no file name", path.display()))?;
+    // A name that is no text has no placeholders either.
+    let Some(name) = name.to_str() else {
+        return Ok(path.to_path_buf());
+    };
     let mut filled = name.to_owned();
     for key in ["ftype", "outtype"] {
         filled = filled
@@ -314,7 +323,7 @@ fn report(args: &Args, source: &HfSource, plans: &[OutputPlan<'_>]) {
             })
             .collect();
         serde_json::json!({
-            "file": plan.path,
+            "file": convert::path_json(&plan.path),
             "size_bytes": plan.file_size(),
             "weights": plan.weights(),
             "tensors": tensors,
@@ -322,7 +331,7 @@ fn report(args: &Args, source: &HfSource, plans: &[OutputPlan<'_>]) {
     };
     if args.json {
         let mut report = serde_json::json!({
-            "input": source.path(),
+            "input": convert::path_json(source.path()),
             "outtype": source.matrix_type().name(),
         });
         match plans {

@@ -8,6 +8,7 @@ use convert::source::hf::{AdapterOptions, AdapterSource, OutType};
 use gguf::Endian;
 
 use super::convert::fill_template;
+use crate::inputs::hold;
 use crate::progress::Meter;
 
 /// The types that the stock converter offers for adapters.
@@ -47,6 +48,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    hold(std::iter::once(&args.lora_path).chain(&args.base));
     let source = AdapterSource::open(
         &args.lora_path,
         &AdapterOptions {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use convert::export::{ExportOptions, ExportType, export};
 use convert::source::GgufSource;
 
+use crate::inputs::hold;
+
 /// Arguments of `quantsmith export`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,6 +23,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    hold([&args.input]);
     let source = GgufSource::open(&args.input)?;
     let options = ExportOptions {
         dtype: args.dtype.as_deref().and_then(ExportType::from_name),

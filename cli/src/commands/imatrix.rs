@@ -1,15 +1,22 @@
 //! `quantsmith imatrix`.
 
+mod checkpoint;
 mod show;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use gguf::check_target;
 use imatrix::{Accumulator, ImportanceMatrix};
 use reference::Model;
 use reference::tokenizer::Tokenizer;
 
+use self::checkpoint::Run;
 use crate::calibrate::{Calibration, collect};
+use crate::chunks::Chunks;
+use crate::context::warn_of_length;
+use crate::inputs::hold;
+use crate::interrupt::can_be_continued;
 use crate::rounding::RoundingArgs;
 use crate::threads::in_pool;
 
@@ -46,9 +53,9 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "N", default_value_t = 512)]
     ctx_size: usize,
 
-    /// Run at most this many windows
-    #[arg(long, value_name = "N")]
-    chunks: Option<usize>,
+    /// Run at most this many windows; -1 for all
+    #[arg(long, value_name = "N", default_value = "-1", allow_negative_numbers = true)]
+    chunks: Chunks,
 
     /// Leave out this many windows at the beginning
     #[arg(long, visible_alias = "chunk", value_name = "N", default_value_t = 0)]
@@ -66,7 +73,7 @@ pub(crate) struct Args {
     #[arg(long, visible_alias = "ofreq", value_name = "N", default_value_t = 40)]
     output_frequency: usize,
 
-    /// Go on from the checkpoint of an interrupted run with the same arguments
+    /// Go on from the checkpoint of an interrupted run of the same model, texts and options
     #[arg(long, conflicts_with = "in_file")]
     resume: bool,
 
@@ -94,6 +101,7 @@ enum Format {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let window = u32::try_from(args.ctx_size).context("-c is too large")?;
+    hold(args.operands.iter().chain(&args.in_file));
     if args.show_statistics {
         let [file] = args.in_file.as_slice() else {
             bail!("--show-statistics takes exactly one --in-file");
@@ -116,25 +124,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         None => {}
         Some((_, [])) => bail!("a text to calibrate on is missing"),
         Some((model, texts)) => {
-            let checkpoint = checkpoint_path(&args.output);
-            let begin = if args.resume && checkpoint.exists() {
-                let saved = ImportanceMatrix::load(&checkpoint)?;
-                if saved.chunk_size != window || saved.datasets != dataset_names(texts) {
-                    bail!(
-                        "{}: the checkpoint is of windows of {} tokens of {:?}, not of {window} of {:?}; the same \
-                         arguments are needed to resume it",
-                        checkpoint.display(),
-                        saved.chunk_size,
-                        saved.datasets,
-                        dataset_names(texts)
-                    );
-                }
-                Some(saved)
-            } else {
-                collected.take()
-            };
-            let work = || calibrate(model, texts, begin, &checkpoint, &args);
-            collected = Some(in_pool(args.threads, work)??);
+            let begin = collected.take();
+            collected = Some(in_pool(args.threads, || calibrate(model, texts, begin, &args))??);
         }
     }
     let Some(mut matrix) = collected else {
@@ -146,7 +137,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     matrix.save(&args.output)?;
     // The checkpoint has done its work; that it is not there is what we want.
-    let _ = std::fs::remove_file(checkpoint_path(&args.output));
+    let _ = std::fs::remove_file(checkpoint::path_of(&args.output));
     eprintln!(
         "{}: {} tensors, {} windows",
         args.output.display(),
@@ -161,20 +152,28 @@ fn dataset_names(texts: &[PathBuf]) -> Vec<String> {
     texts.iter().map(|p| p.display().to_string()).collect()
 }
 
-fn checkpoint_path(output: &Path) -> PathBuf {
-    let mut name = output.as_os_str().to_owned();
-    name.push(".checkpoint");
-    name.into()
+/// Reads the texts, each of which has to be UTF-8.
+fn read_texts(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    paths
+        .iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            Ok((path.clone(), text))
+        })
+        .collect()
 }
 
-fn calibrate(
-    model: &Path,
-    texts: &[PathBuf],
-    begin: Option<ImportanceMatrix>,
-    checkpoint: &Path,
-    args: &Args,
-) -> anyhow::Result<ImportanceMatrix> {
-    let model = if model.is_dir() {
+/// Bytes of the files that a calibration writes: two numbers in 32 bits for each column of a matrix, once for the
+/// result and once for a checkpoint.
+fn needed_bytes(model: &Model) -> u64 {
+    let matrices = model.gguf().tensors().filter(|t| t.info.shape.len() >= 2);
+    let columns = matrices.map(|t| t.info.shape[0].saturating_mul(t.info.shape.get(2).copied().unwrap_or(1)));
+    columns.fold(0, u64::saturating_add).saturating_mul(2 * 4)
+}
+
+/// Opens the model; of a directory, a file is made, which is gone after use.
+fn open_model(path: &Path, args: &Args) -> anyhow::Result<Model> {
+    let model = if path.is_dir() {
         let folder = convert::scratch::Scratch::new(
             args.output
                 .parent()
@@ -182,24 +181,48 @@ fn calibrate(
                 .unwrap_or(Path::new(".")),
         )?;
         let file = folder.path().join("model.gguf");
-        crate::base::write(model, &file)?;
+        crate::base::write(path, &file)?;
         // Open by now: the name may go.
         Model::load(&file)?
     } else {
-        Model::load(model)?
-    }
-    .with_rounding(args.rounding.calibrating());
-    let mut text = Vec::new();
-    for path in texts {
-        text.extend(std::fs::read(path).with_context(|| path.display().to_string())?);
-    }
-    let text = String::from_utf8(text).context("the text is not UTF-8")?;
+        Model::load(path)?
+    };
+    Ok(model.with_rounding(args.rounding.calibrating()))
+}
+
+fn calibrate(
+    model: &Path,
+    paths: &[PathBuf],
+    begin: Option<ImportanceMatrix>,
+    args: &Args,
+) -> anyhow::Result<ImportanceMatrix> {
+    let checkpoint = checkpoint::path_of(&args.output);
+    // What could fail after hours is tried before them.
+    let texts = read_texts(paths)?;
+    check_target(&args.output, 0)?;
+    let model = open_model(model, args)?;
+    check_target(&args.output, needed_bytes(&model))?;
+    check_target(&checkpoint, 0)?;
+    warn_of_length(model.gguf().metadata(), args.ctx_size);
+    let wants_checkpoints = args.output_frequency > 0;
+    let resumes = args.resume && checkpoint.exists();
+    let run = (wants_checkpoints || resumes)
+        .then(|| Run::new(model.gguf(), &texts, args))
+        .transpose()?;
+    let begin = match &run {
+        Some(run) if resumes => {
+            can_be_continued(continuation(&checkpoint));
+            Some(run.load(&checkpoint)?)
+        }
+        _ => begin,
+    };
+    let text: String = texts.iter().map(|(_, text)| text.as_str()).collect();
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
     let tokens = tokenizer.encode(&text, true, args.parse_special);
     let calibration = Calibration {
         context: args.ctx_size,
         from_chunk: args.from_chunk,
-        chunks: args.chunks,
+        chunks: args.chunks.most(),
         bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
         process_output: args.process_output,
     };
@@ -246,8 +269,11 @@ fn calibrate(
             if args.output_frequency > 0 && step.done - saved >= args.output_frequency && step.done < step.of
             {
                 let mut totals = step.collected.totals().clone();
-                totals.datasets = dataset_names(texts);
-                totals.save(checkpoint)?;
+                totals.datasets = dataset_names(paths);
+                if let Some(run) = &run {
+                    run.save(&totals, &checkpoint)?;
+                    can_be_continued(continuation(&checkpoint));
+                }
                 saved = step.done;
             }
             Ok(())
@@ -256,8 +282,16 @@ fn calibrate(
     let mut matrix = accumulator.totals().clone();
     warn_of_missing(&model, &matrix);
     matrix.datasets = datasets;
-    matrix.datasets.extend(dataset_names(texts));
+    matrix.datasets.extend(dataset_names(paths));
     Ok(matrix)
+}
+
+/// What a run that is interrupted says.
+fn continuation(checkpoint: &Path) -> String {
+    format!(
+        "the same command with --resume goes on from {}",
+        checkpoint.display()
+    )
 }
 
 /// Says which tensors and experts saw too little.

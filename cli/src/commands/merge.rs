@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use gguf::{GgufModel, OpenOptions, split};
 use serde_json::json;
 
+use crate::inputs::hold;
 use crate::output::{copy_bar, print, print_json};
 
 /// Arguments of `quantsmith merge`.
@@ -29,6 +30,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    hold([&args.first_shard]);
     let open = OpenOptions {
         allow_missing_data: args.dry_run,
         ..OpenOptions::default()
@@ -49,7 +51,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     if args.json {
         return print_json(&json!({
-            "path": args.output.display().to_string(),
+            "path": convert::path_json(&args.output),
             "dry_run": args.dry_run,
             "shards": shards,
             "tensors": tensors,

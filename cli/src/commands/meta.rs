@@ -10,6 +10,7 @@ use reference::requirements::{self, Completeness};
 use serde_json::Value as Json;
 
 use super::inspect::{shown_key, shown_value, value_json};
+use crate::inputs::hold;
 use crate::output::{copy_bar, print, print_json};
 
 /// Largest file that becomes a value, in bytes.
@@ -121,6 +122,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 metadata.set_in_place(key, value);
             }
             if let Some(path) = chat_template {
+                hold([&path]);
                 let value = Value::from(read_text(&path)?);
                 to.allow(
                     &file,
@@ -146,6 +148,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             write(&file, metadata, &to)
         }
         Action::Copy { from, file, keys, to } => {
+            // Changing a file by its own keys is no change; a new file must not replace either.
+            hold([&from]);
             let mut metadata = edited(&file)?;
             let source = read(&from)?;
             for key in &keys {

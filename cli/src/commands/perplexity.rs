@@ -5,12 +5,16 @@ mod tasks;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use convert::path_json;
 use reference::divergence::{self, Estimate, LogitsReader, Observation, Quantiles, Statistics};
 use reference::tokenizer::Tokenizer;
 use reference::{Model, PerplexityOptions, PerplexityReport, perplexity};
 use serde_json::{Value, json};
 
-use super::quantize::MemoryArgs;
+use super::quantize::BufferArgs;
+use crate::chunks::Chunks;
+use crate::context::warn_of_length;
+use crate::inputs::hold;
 use crate::output::{print, print_json};
 use crate::rounding::{self, RoundingArgs};
 use crate::threads::in_pool;
@@ -29,8 +33,8 @@ pub(crate) struct Args {
     ctx_size: usize,
 
     /// Evaluate at most this many windows; -1 for all
-    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    chunks: i64,
+    #[arg(long, value_name = "N", default_value = "-1", allow_negative_numbers = true)]
+    chunks: Chunks,
 
     /// Measure the KL divergence from the model or logits file --base
     #[arg(long, requires = "base")]
@@ -56,7 +60,7 @@ pub(crate) struct Args {
     rounding: RoundingArgs,
 
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: BufferArgs,
 
     /// Threads; 0 for as many as the machine runs at once
     #[arg(short, long, value_name = "N", default_value_t = 0)]
@@ -70,18 +74,23 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let rounding = args.rounding.measuring();
+    hold(std::iter::once(&args.model).chain(&args.text).chain(&args.base));
+    if let Some(path) = &args.save_all_logits {
+        gguf::check_target(path, 0)?;
+    }
     let model = Model::load(&args.model)?.with_rounding(rounding);
     eprintln!("{}", rounding::meaning(rounding));
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
     let options = PerplexityOptions {
         context: args.ctx_size,
-        chunks: usize::try_from(args.chunks).ok(),
+        chunks: args.chunks.most(),
         bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
         max_memory: args.memory.bytes(),
     };
     if args.tasks.given() {
         return tasks::run(&model, &tokenizer, &args);
     }
+    warn_of_length(model.gguf().metadata(), args.ctx_size);
     if let Some(base) = &args.base {
         let seen = diverge(&model, &tokenizer, base, &options, &args)?;
         return print_divergence(&seen, &args);
@@ -164,8 +173,8 @@ fn is_gguf(path: &Path) -> anyhow::Result<bool> {
 fn print_perplexity(report: &PerplexityReport, args: &Args) -> anyhow::Result<()> {
     if args.json {
         return print_json(&json!({
-            "model": args.model,
-            "text": args.text,
+            "model": path_json(&args.model),
+            "text": args.text.as_deref().map(path_json),
             "rounding": rounding::name(args.rounding.measuring()),
             "context": report.context,
             "chunks": report.running.len(),
@@ -227,8 +236,8 @@ fn print_divergence(seen: &[Observation], args: &Args) -> anyhow::Result<()> {
         };
         let estimate = |e: Estimate| json!({"value": e.value, "error": e.error});
         return print_json(&json!({
-            "model": args.model,
-            "base": args.base,
+            "model": path_json(&args.model),
+            "base": args.base.as_deref().map(path_json),
             "rounding": rounding::name(args.rounding.measuring()),
             "scored_tokens": s.count,
             "ppl": estimate(s.ppl),

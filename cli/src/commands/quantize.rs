@@ -1,6 +1,7 @@
 //! `quantsmith quantize`.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::builder::PossibleValuesParser;
@@ -12,6 +13,8 @@ use convert::source::{GgufSource, Source};
 use gguf::{TYPES, TensorType, Value};
 
 use super::shards::ShardArgs;
+use crate::inputs::hold;
+use crate::interrupt::can_be_continued;
 use crate::optimization::{self, OptimizeArgs};
 use crate::progress::Meter;
 
@@ -21,7 +24,7 @@ use crate::progress::Meter;
 pub(crate) struct Args {
     /// IN.gguf [OUT.gguf] PRESET [THREADS]; without OUT.gguf, ggml-model-PRESET.gguf beside the input
     #[arg(required = true, num_args = 2..=4, value_name = "IN.gguf [OUT.gguf] PRESET [THREADS]")]
-    operands: Vec<String>,
+    operands: Vec<OsString>,
 
     #[command(flatten)]
     types: TypeArgs,
@@ -145,6 +148,13 @@ pub(crate) struct MemoryArgs {
     #[arg(long)]
     resume: bool,
 
+    #[command(flatten)]
+    buffers: BufferArgs,
+}
+
+/// How much memory a run uses.
+#[derive(clap::Args)]
+pub(crate) struct BufferArgs {
     /// Memory for buffers, as 256M, 2G or bytes [default: 1G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_memory: Option<u64>,
@@ -164,6 +174,11 @@ impl TypeArgs {
             || self.token_embedding_type.is_some()
             || !self.tensor_type.is_empty()
             || !self.tensor_type_file.is_empty()
+    }
+
+    /// The files of rules.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.tensor_type_file
     }
 
     /// The recipe of a preset under these arguments.
@@ -194,7 +209,7 @@ impl TypeArgs {
 
 impl ImportanceArgs {
     /// The file, where one is named.
-    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         self.imatrix.as_deref()
     }
 
@@ -219,7 +234,7 @@ impl ImportanceArgs {
     }
 
     /// The importance in `path`, limited as these arguments say.
-    pub(crate) fn load_from(&self, path: &std::path::Path) -> anyhow::Result<Option<Importance>> {
+    pub(crate) fn load_from(&self, path: &Path) -> anyhow::Result<Option<Importance>> {
         let selection = if !self.include_weights.is_empty() {
             Selection::Include(self.include_weights.clone())
         } else if !self.exclude_weights.is_empty() {
@@ -235,6 +250,14 @@ impl ImportanceArgs {
     }
 }
 
+impl BufferArgs {
+    /// The bound in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let mib = self.max_buffer_size.map(|n| u64::from(n.get()) << 20);
+        self.max_memory.or(mib).unwrap_or(DEFAULT_MAX_MEMORY)
+    }
+}
+
 impl MemoryArgs {
     /// Whether the run is to be one that can be continued.
     pub(crate) fn resume(&self) -> bool {
@@ -243,15 +266,20 @@ impl MemoryArgs {
 
     /// The bound in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        let mib = self.max_buffer_size.map(|n| u64::from(n.get()) << 20);
-        self.max_memory.or(mib).unwrap_or(DEFAULT_MAX_MEMORY)
+        self.buffers.bytes()
     }
 
-    /// The journal beside an output, when the run is to be one that can be continued.
-    pub(crate) fn journal(&self, output: &std::path::Path) -> Option<PathBuf> {
-        let name = output.file_name()?.to_string_lossy();
-        self.resume
-            .then(|| output.with_file_name(format!(".{name}.journal")))
+    /// The journal beside an output, when the run is to be one that can be continued; if it is interrupted, the
+    /// user is told so.
+    pub(crate) fn journal(&self, output: &Path) -> Option<PathBuf> {
+        if !self.resume {
+            return None;
+        }
+        let mut name = OsString::from(".");
+        name.push(output.file_name()?);
+        name.push(".journal");
+        can_be_continued("the same command, with --resume, continues".to_owned());
+        Some(output.with_file_name(name))
     }
 }
 
@@ -265,6 +293,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     } = Operands::parse(&args.operands, args.keep_split).unwrap_or_else(|e| {
         clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit()
     });
+    hold([&input]);
+    hold(args.types.files());
+    hold(args.importance.path());
     let importance = args.importance.load()?;
     let source = if args.dry_run {
         GgufSource::open_headers(&input)?
@@ -292,7 +323,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     report_problems(&plan, args.dry_run);
     let mut learned = None;
     if !args.dry_run {
-        refuse_to_overwrite_input(&source, &plan)?;
         let pipeline = PipelineOptions {
             threads,
             max_memory: args.memory.bytes(),
@@ -328,29 +358,32 @@ struct Operands {
 }
 
 impl Operands {
-    fn parse(operands: &[String], keep_split: bool) -> anyhow::Result<Self> {
-        let unknown = |name: &str| format!("{name:?} is no preset (see --help for the list)");
+    fn parse(operands: &[OsString], keep_split: bool) -> anyhow::Result<Self> {
+        let preset_of = |name: &OsStr| name.to_str().and_then(Preset::parse);
+        let unknown = |name: &OsStr| format!("{name:?} is no preset (see --help for the list)");
         let (input, rest) = operands.split_first().context("the input is missing")?;
         let input = PathBuf::from(input);
         let (output, preset, rest) = match rest {
-            [first, rest @ ..] if Preset::parse(first).is_some() => (None, first, rest),
+            [first, rest @ ..] if preset_of(first).is_some() => (None, first, rest),
             [output, preset, rest @ ..] => (Some(output), preset, rest),
             [only] => bail!(unknown(only)),
             [] => bail!("the preset is missing"),
         };
-        let preset = Preset::parse(preset).with_context(|| unknown(preset))?;
+        let preset = preset_of(preset).with_context(|| unknown(preset))?;
         let threads = match rest {
             [] => 0,
             [threads] => threads
-                .parse()
+                .to_str()
+                .and_then(|t| t.parse().ok())
                 .with_context(|| format!("{threads:?} is no number of threads"))?,
             [_, extra, ..] => bail!("unexpected operand {extra:?}"),
         };
         let output = match output {
             None => default_output(&input, preset, keep_split),
             // What llama-quantize takes off is the length of the extension.
-            Some(path) if keep_split && path.contains(".gguf") => {
-                path.get(..path.len() - ".gguf".len()).unwrap_or(path).into()
+            Some(path) if keep_split && path.to_string_lossy().contains(".gguf") => {
+                let cut = path.to_str().and_then(|p| p.get(..p.len() - ".gguf".len()));
+                cut.map_or_else(|| Path::new(path).with_extension(""), PathBuf::from)
             }
             Some(path) => path.into(),
         };
@@ -361,22 +394,6 @@ impl Operands {
             threads,
         })
     }
-}
-
-fn refuse_to_overwrite_input(source: &GgufSource, plan: &Quantization<'_>) -> anyhow::Result<()> {
-    for output in &plan.outputs {
-        let Ok(target) = output.path.canonicalize() else {
-            continue;
-        };
-        let files = source.model().files();
-        if files
-            .iter()
-            .any(|f| f.path().canonicalize().is_ok_and(|p| p == target))
-        {
-            bail!("{}: input and output are the same file", output.path.display());
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn report_problems(plan: &Quantization<'_>, dry_run: bool) {
@@ -470,14 +487,14 @@ pub(crate) fn as_json(source: &dyn Source, plan: &Quantization<'_>) -> serde_jso
                 })
                 .collect();
             serde_json::json!({
-                "file": output.path,
+                "file": convert::path_json(&output.path),
                 "size_bytes": output.file_size(),
                 "tensors": tensors,
             })
         })
         .collect();
     serde_json::json!({
-        "input": source.path(),
+        "input": convert::path_json(source.path()),
         "preset": plan.preset.name(),
         "size_bytes": plan.file_size(),
         "tensor_bytes": plan.tensor_bytes(),
@@ -565,12 +582,10 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn operands(list: &[&str], keep_split: bool) -> anyhow::Result<Operands> {
-        let list: Vec<String> = list.iter().map(|s| (*s).to_owned()).collect();
+        let list: Vec<OsString> = list.iter().map(OsString::from).collect();
         Operands::parse(&list, keep_split)
     }
 

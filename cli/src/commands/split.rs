@@ -7,6 +7,7 @@ use gguf::split::{self, Limit, SplitOptions, shard_path};
 use gguf::{FilePlan, GgufModel, OpenOptions};
 use serde_json::json;
 
+use crate::inputs::hold;
 use crate::output::{copy_bar, print, print_json};
 
 /// Arguments of `quantsmith split`.
@@ -36,6 +37,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    hold([&args.input]);
     let mut options = SplitOptions {
         no_tensor_first_split: args.no_tensor_first_split,
         ..SplitOptions::default()
@@ -57,6 +59,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .collect();
 
     if !args.dry_run {
+        for path in &paths {
+            gguf::check_not_input(path)?;
+        }
         let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
         split::write(&model, &plans, &args.prefix, &mut |n| bar.inc(n))?;
         bar.finish_and_clear();
@@ -70,7 +75,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             .zip(&paths)
             .map(|(plan, path)| {
                 json!({
-                    "path": path.display().to_string(),
+                    "path": convert::path_json(path),
                     "tensors": plan.tensors.len(),
                     "size_bytes": plan.file_size(),
                 })

@@ -14,11 +14,13 @@ use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use convert::table::{self, Line, RowPlan, TableOptions};
 
-use self::evaluate::Base;
+use self::evaluate::{Base, Texts};
 use self::report::{Report, ReportRow};
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs};
 use super::shards::ShardArgs;
+use crate::chunks::Chunks;
 use crate::demo::{CALIBRATION_TEXT, Demo};
+use crate::inputs::hold;
 use crate::optimization::{OptimizeArgs, Prepared};
 use crate::progress::Meter;
 use crate::rounding::RoundingArgs;
@@ -68,9 +70,15 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "N", default_value_t = 512)]
     ctx_size: usize,
 
-    /// Evaluate on at most this many windows
-    #[arg(long, value_name = "N", conflicts_with = "no_eval")]
-    chunks: Option<usize>,
+    /// Evaluate on at most this many windows; -1 for all
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "no_eval",
+        default_value = "-1",
+        allow_negative_numbers = true
+    )]
+    chunks: Chunks,
 
     /// Stop evaluating a file once the ratios of its KL divergence to those of the files before and after it are
     /// known to this relative error (0.02: 2 %), instead of running every file over all windows
@@ -132,6 +140,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         (None, Some(demo)) => demo.path(),
         (None, None) => bail!("no model"),
     };
+    hold(std::iter::once(&path).chain(&args.text).chain(&args.calibration));
+    hold(args.types_of_tensors.files());
+    hold(args.importance.path());
     let opened = Opened::open(&path, &args)?;
     let source = opened.source();
     let evaluate = !args.no_eval && !args.dry_run;
@@ -166,18 +177,33 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         },
         lines,
     };
-    let with_base = evaluate || wants_calibration(&args, evaluate) || args.optimize.learns() && !args.dry_run;
+    let calibrate = wants_calibration(&args, evaluate);
+    let with_base = evaluate || calibrate || args.optimize.learns() && !args.dry_run;
+    // What could fail after hours is tried before them.
+    let texts = Texts::read(&args, evaluate, calibrate)?;
+    let given = if calibrate || args.importance.path() == Some(Path::new(NONE)) {
+        None
+    } else {
+        args.importance.load()?
+    };
+    let matrix = options.directory.join(format!("{name}-imatrix.gguf"));
+    let journal = args.memory.journal(&options.directory.join(&name));
     if !args.dry_run {
         std::fs::create_dir_all(&options.directory)
             .with_context(|| options.directory.display().to_string())?;
+        check_outputs(
+            source,
+            &options,
+            calibrate.then_some(matrix.as_path()),
+            journal.is_some(),
+        )?;
     }
-    let journal = args.memory.journal(&options.directory.join(&name));
     let base = with_base
-        .then(|| Base::open(source, &options.directory, &args))
+        .then(|| Base::open(source, &options.directory, texts, &args))
         .transpose()?;
     let (importance, imatrix) = match &base {
-        Some(base) if wants_calibration(&args, evaluate) => {
-            let file = options.directory.join(format!("{name}-imatrix.gguf"));
+        Some(base) if calibrate => {
+            let file = matrix;
             // An interrupted run has got that far already.
             if journal.as_deref().is_some_and(Path::exists) && file.exists() {
                 eprintln!("continuing with {}", file.display());
@@ -187,10 +213,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             (args.importance.load_from(&file)?, Some(file))
         }
         _ if args.importance.path() == Some(Path::new(NONE)) => (None, None),
-        _ => (
-            args.importance.load()?,
-            args.importance.path().map(Path::to_path_buf),
-        ),
+        _ => (given, args.importance.path().map(Path::to_path_buf)),
     };
     let mut planned = table::plan(source, &options, importance.as_ref())?;
     if !args.dry_run && args.optimize.given() {
@@ -237,6 +260,30 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     } else {
         report::print(&report, &options.directory, args.markdown)
     }
+}
+
+/// Checks the files that will be written, before the model is run.
+fn check_outputs(
+    source: &dyn Source,
+    options: &TableOptions,
+    matrix: Option<&Path>,
+    continued: bool,
+) -> anyhow::Result<()> {
+    digest::check_manifest(&options.directory)?;
+    if let Some(matrix) = matrix {
+        gguf::check_target(matrix, 0)?;
+    }
+    // Names and sizes do not depend on importance, which there may be none of yet.
+    for row in table::plan(source, options, None)? {
+        for output in row.plan.iter().flat_map(|plan| &plan.outputs) {
+            if continued {
+                gguf::check_not_input(&output.path)?;
+            } else {
+                gguf::check_target(&output.path, 0)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The model, whichever form it came in.

@@ -44,6 +44,7 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Report {
+    #[serde(serialize_with = "convert::serialize_path")]
     file: PathBuf,
     findings: Vec<Finding>,
     tensors: usize,

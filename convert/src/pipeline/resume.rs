@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use xxhash_rust::xxh64::xxh64;
 
 use super::journal::{Journal, Record, fingerprint};
-use super::{Job, OnProgress, Piece, PipelineOptions, Sink, jobs, memory, pieces, run};
+use super::{Job, OnProgress, Piece, PipelineOptions, Sink, check_room, jobs, memory, pieces, run};
 use crate::plan::OutputPlan;
 use crate::source::Source;
 use crate::{Error, Result};
@@ -48,6 +48,9 @@ pub fn execute_resumable(
 ) -> Result<Finished> {
     let jobs = jobs(source, outputs)?;
     let rows = memory::rows_per_piece(source, &jobs, options)?;
+    for plan in outputs {
+        gguf::check_not_input(&plan.path)?;
+    }
     let (journal, records) = Journal::open(journal, &fingerprint(source, outputs)?)?;
     let states = outputs
         .iter()
@@ -57,6 +60,11 @@ pub fn execute_resumable(
             State::open(plan, &own)
         })
         .collect::<Result<Vec<_>>>()?;
+    let begun = states
+        .iter()
+        .zip(outputs)
+        .filter(|(state, _)| matches!(state, State::Writing(_, false)));
+    check_room(begun.map(|(_, plan)| (plan.path.as_path(), plan.file_size())))?;
     let all = pieces(&jobs, &rows.per_job);
     let left: Vec<Piece> = all
         .iter()
@@ -77,7 +85,7 @@ pub fn execute_resumable(
     run(source, &jobs, &left, &sink, rows.threads, on_progress)?;
     let mut sealed = Vec::new();
     for state in states {
-        if let State::Writing(writer) = state {
+        if let State::Writing(writer, _) = state {
             sealed.push(writer.seal()?);
         }
     }
@@ -89,7 +97,8 @@ pub fn execute_resumable(
 
 /// An output file.
 enum State {
-    Writing(Box<Writer>),
+    /// And whether an earlier run had begun it.
+    Writing(Box<Writer>, bool),
     /// Its name was given before the run was interrupted, and all of it was read back.
     Published,
 }
@@ -105,7 +114,7 @@ impl State {
                 .par_iter()
                 .try_for_each(|record| check(&writer, plan, record))?;
         }
-        Ok(Self::Writing(Box::new(writer)))
+        Ok(Self::Writing(Box::new(writer), found))
     }
 }
 
@@ -188,7 +197,7 @@ fn is_done(job: &Job, piece: &Piece, states: &[State]) -> bool {
             .iter()
             .all(|&(output, tensor)| match &states[output] {
                 State::Published => true,
-                State::Writing(writer) => writer.has(tensor, range.clone()),
+                State::Writing(writer, _) => writer.has(tensor, range.clone()),
             })
     })
 }
@@ -203,7 +212,7 @@ impl Sink for Noted<'_> {
     fn write(&self, output: usize, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         match &self.states[output] {
             State::Published => Ok(()),
-            State::Writing(writer) => {
+            State::Writing(writer, _) => {
                 writer.write_at(tensor, offset, bytes)?;
                 self.journal.add(output, tensor, offset, bytes)
             }
@@ -213,7 +222,7 @@ impl Sink for Noted<'_> {
     fn flush(&self, output: usize) -> Result<()> {
         match &self.states[output] {
             State::Published => Ok(()),
-            State::Writing(writer) => Ok(writer.flush()?),
+            State::Writing(writer, _) => Ok(writer.flush()?),
         }
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> 
         .take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(io)?;
+    crate::json::refuse_pointer(path, &bytes)?;
     if bytes.len() as u64 > limit {
         return Err(input_error(
             path,
@@ -107,6 +108,10 @@ pub(super) struct ModelJson {
     pub(super) kind: Option<String>,
     #[serde(default)]
     pub(super) byte_fallback: Option<bool>,
+    #[serde(default)]
+    pub(super) continuing_subword_prefix: Option<String>,
+    #[serde(default)]
+    pub(super) end_of_word_suffix: Option<String>,
     #[serde(default)]
     pub(super) ignore_merges: Option<bool>,
     #[serde(default)]

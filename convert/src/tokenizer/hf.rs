@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{AddedToken, Tokenizer};
 
+use super::budget;
 use super::files::{MAX_TOKENS, VocabFiles, input_error, json_optional};
 use super::special::token_content;
 use super::vocab::SIZE_KEYS;
@@ -209,9 +210,10 @@ impl HfTokenizer {
     /// Loads `tokenizer.json` and adds the special tokens that it lacks.
     pub(super) fn load(files: &VocabFiles) -> Result<Self> {
         let path = files.dir.join("tokenizer.json");
-        let Some((bytes, _)) = &files.tokenizer else {
+        let Some((bytes, definition)) = &files.tokenizer else {
             return Err(input_error(&path, "file not found"));
         };
+        budget::check(definition).map_err(|e| input_error(&path, e))?;
         let mut tokenizer = guarded(files, || Tokenizer::from_bytes(bytes))?;
         // Neither is in force when a text is encoded by itself.
         tokenizer.with_padding(None);
@@ -225,6 +227,9 @@ impl HfTokenizer {
                 missing.push(token.clone());
             }
         }
+        let config = files.dir.join("tokenizer_config.json");
+        budget::check_added(missing.iter().map(|t| t.content.as_str()))
+            .map_err(|e| input_error(&config, e))?;
         guarded(files, || {
             // A class's own defaults may not belong to this vocabulary at all; they must not make it
             // longer than the model's.

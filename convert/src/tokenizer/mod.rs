@@ -4,6 +4,7 @@
 //! the `tokenizers` library; everything else is read from the directory's files, none of which is
 //! trusted.
 
+mod budget;
 mod chat_template;
 mod files;
 mod hf;

@@ -77,6 +77,12 @@ impl LogitsWriter {
         };
         let chunks = tokens.len() / context;
         let mut out = BufWriter::with_capacity(1 << 20, WholeFile::open(path)?);
+        let rows = (chunks * scored(context)) as u64;
+        let row = 8 + 2 * (vocabulary as u64).next_multiple_of(2);
+        gguf::check_space(
+            path,
+            rows.saturating_mul(row).saturating_add(4 * tokens.len() as u64),
+        )?;
         out.write_all(MAGIC).map_err(io)?;
         out.write_all(&n_ctx.to_le_bytes()).map_err(io)?;
         out.write_all(&n_vocab.to_le_bytes()).map_err(io)?;

@@ -41,6 +41,16 @@ impl Default for PerplexityOptions {
     }
 }
 
+impl PerplexityOptions {
+    /// Checks that a text gives windows to score, before anything is run.
+    ///
+    /// # Errors
+    /// [`crate::Error::Text`].
+    pub fn check(&self, tokens: &[u32]) -> Result<()> {
+        Windows::new(tokens, self).map(|_| ())
+    }
+}
+
 /// One window's result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChunkResult {

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use gguf::Metadata;
 
 use super::vocab::{TokenizerKind, Vocab, attribute, wrong_type};
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// Longest special token, in bytes: each position of a text is compared with it. Published ones stay under 200.
+const MAX_SPECIAL_BYTES: usize = 4096;
 
 /// Ids of the special tokens.
 #[derive(Clone, Debug, Default)]
@@ -165,6 +168,15 @@ pub(super) fn resolve(vocab: &mut Vocab, metadata: &Metadata) -> Result<()> {
     let mut partition: Vec<u32> = (0..vocab.tokens.len() as u32)
         .filter(|&id| vocab.tokens[id as usize].has(wanted))
         .collect();
+    if let Some(&id) = partition
+        .iter()
+        .find(|&&id| vocab.tokens[id as usize].text.len() > MAX_SPECIAL_BYTES)
+    {
+        return Err(Error::Tokenizer(format!(
+            "the special token {id} has {} bytes; at most {MAX_SPECIAL_BYTES} are accepted",
+            vocab.tokens[id as usize].text.len()
+        )));
+    }
     partition.sort_by_key(|&id| std::cmp::Reverse(vocab.tokens[id as usize].text.len()));
     vocab.special.partition = partition;
     strip_spaces(vocab, metadata);

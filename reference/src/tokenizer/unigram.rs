@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 const UNKNOWN_PENALTY: f32 = 10.0;
 const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
 const ESCAPED_SPACE: &[u8] = "▁".as_bytes();
+/// Longest text that one character becomes, in bytes; published ones stay under 40. A text grows by no more.
+const MAX_REPLACEMENT_BYTES: usize = 256;
 const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
 
 /// Tokens and normalization of one vocabulary.
@@ -180,6 +182,16 @@ impl Charsmap {
             return Err(short());
         }
         let (array, replacements) = rest.split_at(size);
+        let longest = replacements
+            .split(|&b| b == 0)
+            .map(<[u8]>::len)
+            .max()
+            .unwrap_or(0);
+        if longest > MAX_REPLACEMENT_BYTES {
+            return Err(Error::Tokenizer(format!(
+                "{KEY} has a replacement of {longest} bytes, expected at most {MAX_REPLACEMENT_BYTES}"
+            )));
+        }
         let units = array
             .chunks_exact(4)
             .map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
@@ -224,6 +236,16 @@ impl Charsmap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_charsmap_that_lengthens_texts_is_refused() {
+        let mut metadata = Metadata::new();
+        let map = |length: usize| [&4u32.to_le_bytes()[..], &[0; 4], &vec![b'a'; length], &[0]].concat();
+        metadata.set(KEY, map(MAX_REPLACEMENT_BYTES));
+        assert!(Charsmap::read(&metadata).is_ok());
+        metadata.set(KEY, map(MAX_REPLACEMENT_BYTES + 1));
+        assert!(Charsmap::read(&metadata).is_err());
+    }
 
     #[test]
     fn a_charsmap_that_points_outside_itself_replaces_nothing() {

@@ -12,7 +12,7 @@ pub(super) fn report(model: &GgufModel, summary: &Summary) -> Json {
         .iter()
         .map(|f| {
             json!({
-                "path": f.path().display().to_string(),
+                "path": convert::path_json(f.path()),
                 "version": f.version(),
                 "endian": f.endian().to_string(),
                 "alignment": f.alignment(),
@@ -46,7 +46,7 @@ pub(super) fn report(model: &GgufModel, summary: &Summary) -> Json {
         })
         .collect();
     json!({
-        "path": model.path().display().to_string(),
+        "path": convert::path_json(model.path()),
         "architecture": model.metadata().architecture(),
         "size_bytes": summary.file_bytes,
         "tensor_bytes": summary.tensor_bytes,

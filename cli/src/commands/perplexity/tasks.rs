@@ -1,6 +1,7 @@
 //! Scores of tasks with answers to choose from, printed as llama-perplexity prints them.
 
 use anyhow::Context as _;
+use convert::path_json;
 use reference::tasks::{HellaSwag, MultipleChoice, TaskScore, Tasks, Winogrande, run as run_tasks};
 use reference::{Model, Tokenizer};
 use serde_json::json;
@@ -184,8 +185,8 @@ fn report(
     let right = scores.iter().filter(|s| s.correct).count();
     let interval = wilson(right, scores.len().max(1));
     print_json(&json!({
-        "model": args.model,
-        "tasks_file": args.text,
+        "model": path_json(&args.model),
+        "tasks_file": args.text.as_deref().map(path_json),
         "kind": kind,
         "rounding": crate::rounding::name(args.rounding.measuring()),
         "tasks": scores.len(),

@@ -1,7 +1,7 @@
 //! The unquantized model of `quantsmith table`: it makes the importance matrix, and the files are measured
 //! against it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use convert::scratch::Scratch;
@@ -14,19 +14,52 @@ use reference::{Model, PerplexityOptions, divergence};
 use super::report::{Evaluation, Measured};
 use super::{Args, pipeline_options};
 use crate::calibrate::{Calibration, collect};
+use crate::context::warn_of_length;
 use crate::demo::{CALIBRATION_TEXT, EVALUATION_TEXT};
 use crate::rounding;
 use crate::threads::in_pool;
+
+/// The texts of a run, each with its name, as far as they are needed.
+pub(super) struct Texts {
+    evaluation: Option<(String, String)>,
+    calibration: Option<(String, String)>,
+}
+
+impl Texts {
+    /// Reads them.
+    pub(super) fn read(args: &Args, evaluate: bool, calibrate: bool) -> anyhow::Result<Self> {
+        let of = |wanted: bool, file: &Option<PathBuf>, bundled: &str, name: &str| {
+            wanted
+                .then(|| text_or(file.as_deref(), bundled, name))
+                .transpose()
+        };
+        Ok(Self {
+            evaluation: of(evaluate, &args.text, EVALUATION_TEXT, "bundled text")?,
+            calibration: of(
+                calibrate,
+                &args.calibration,
+                CALIBRATION_TEXT,
+                "bundled calibration text",
+            )?,
+        })
+    }
+}
 
 /// The unquantized model, ready to run.
 pub(super) struct Base {
     model: Model,
     tokenizer: Tokenizer,
+    texts: Texts,
 }
 
 impl Base {
     /// Opens the source's own GGUF file, or makes one of a model directory, which is gone after use.
-    pub(super) fn open(source: &dyn Source, directory: &Path, args: &Args) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        source: &dyn Source,
+        directory: &Path,
+        texts: Texts,
+        args: &Args,
+    ) -> anyhow::Result<Self> {
         let model = if source.path().is_dir() {
             let folder = Scratch::new(directory)?;
             let file = folder.path().join("base.gguf");
@@ -37,7 +70,46 @@ impl Base {
             Model::load(source.path())?
         };
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
-        Ok(Self { model, tokenizer })
+        warn_of_length(model.gguf().metadata(), args.ctx_size);
+        let base = Self {
+            model,
+            tokenizer,
+            texts,
+        };
+        if let Some((_, name)) = &base.texts.calibration {
+            let tokens = base.tokens(&base.texts.calibration);
+            base.calibration(args).text(&tokens).context(name.clone())?;
+        }
+        if let Some((_, name)) = &base.texts.evaluation {
+            let tokens = base.tokens(&base.texts.evaluation);
+            base.options(args).check(&tokens).context(name.clone())?;
+        }
+        Ok(base)
+    }
+
+    /// The tokens of a text; none where there is none.
+    fn tokens(&self, text: &Option<(String, String)>) -> Vec<u32> {
+        let text = text.as_ref().map_or("", |(text, _)| text.as_str());
+        self.tokenizer.encode(text, true, false)
+    }
+
+    fn calibration(&self, args: &Args) -> Calibration {
+        Calibration {
+            context: args.ctx_size,
+            from_chunk: 0,
+            chunks: None,
+            bos: self.bos(),
+            process_output: false,
+        }
+    }
+
+    fn options(&self, args: &Args) -> PerplexityOptions {
+        PerplexityOptions {
+            context: args.ctx_size,
+            chunks: args.chunks.most(),
+            bos: self.bos(),
+            max_memory: args.memory.bytes(),
+        }
     }
 
     /// The model.
@@ -52,19 +124,8 @@ impl Base {
 
     /// Makes an importance matrix.
     pub(super) fn calibrate(&self, file: &Path, args: &Args) -> anyhow::Result<()> {
-        let (text, name) = text_or(
-            args.calibration.as_deref(),
-            CALIBRATION_TEXT,
-            "bundled calibration text",
-        )?;
-        let tokens = self.tokenizer.encode(&text, true, false);
-        let calibration = Calibration {
-            context: args.ctx_size,
-            from_chunk: 0,
-            chunks: None,
-            bos: self.bos(),
-            process_output: false,
-        };
+        let tokens = self.tokens(&self.texts.calibration);
+        let calibration = self.calibration(args);
         let window = u32::try_from(args.ctx_size).context("-c is too large")?;
         let mut collected = Accumulator::new(window);
         in_pool(args.threads, || {
@@ -86,7 +147,9 @@ impl Base {
             )
         })??;
         let mut matrix = collected.totals().clone();
-        matrix.datasets = vec![name];
+        matrix
+            .datasets
+            .extend(self.texts.calibration.iter().map(|(_, name)| name.clone()));
         Ok(matrix.save(file)?)
     }
 
@@ -98,7 +161,13 @@ impl Base {
         args: &Args,
     ) -> anyhow::Result<Results> {
         let rounding = args.rounding.measuring();
-        let bos = self.bos();
+        let tokens = self.tokens(&self.texts.evaluation);
+        let options = self.options(args);
+        let name = self
+            .texts
+            .evaluation
+            .as_ref()
+            .map_or_else(String::new, |(_, name)| name.clone());
         let base = self.model.with_rounding(rounding);
         let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
         let distinct: Vec<usize> = (0..planned.len()).filter(|&i| made(&planned[i])).collect();
@@ -106,14 +175,6 @@ impl Base {
             .iter()
             .map(|&i| Ok(Model::load(&planned[i].path)?.with_rounding(rounding)))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let (text, name) = text_or(args.text.as_deref(), EVALUATION_TEXT, "bundled text")?;
-        let tokens = self.tokenizer.encode(&text, true, false);
-        let options = PerplexityOptions {
-            context: args.ctx_size,
-            chunks: args.chunks,
-            bos,
-            max_memory: args.memory.bytes(),
-        };
         let seen = in_pool(args.threads, || {
             divergence::compare_until(&base, &models, &tokens, &options, args.precision, &mut |p| {
                 eprintln!("evaluated {} of {} windows", p.windows, p.of);

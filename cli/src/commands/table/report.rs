@@ -53,7 +53,9 @@ pub(super) struct Evaluation {
 #[derive(Serialize)]
 pub(super) struct Report {
     pub(super) model: String,
+    #[serde(serialize_with = "convert::serialize_path")]
     pub(super) source: PathBuf,
+    #[serde(serialize_with = "convert::serialize_optional_path")]
     pub(super) imatrix: Option<PathBuf>,
     pub(super) dry_run: bool,
     pub(super) evaluation: Option<Evaluation>,

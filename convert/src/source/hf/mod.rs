@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use gguf::{Metadata, TensorType};
+use gguf::{Inputs, Metadata, TensorType};
 use serde_json::Value;
 
 pub use self::adapter::{AdapterOptions, AdapterSource};
@@ -76,6 +76,8 @@ pub struct HfSource {
     warnings: Vec<String>,
     left_out: Vec<String>,
     mmproj: bool,
+    /// Nothing replaces its files while it is open.
+    _held: Inputs,
 }
 
 impl HfSource {
@@ -86,6 +88,7 @@ impl HfSource {
     /// [`Error::Input`] naming the file, and the tensor or key, for whatever is missing, malformed or
     /// not supported.
     pub fn open(dir: &Path, options: &HfOptions) -> Result<Self> {
+        let held = Inputs::hold(std::iter::once(dir).chain(options.metadata.as_deref()));
         let config_path = dir.join("config.json");
         if !config_path.is_file() {
             return Err(Error::Input {
@@ -221,6 +224,7 @@ impl HfSource {
             warnings,
             left_out,
             mmproj: options.mmproj,
+            _held: held,
         })
     }
 

@@ -4,15 +4,14 @@
 //! header count from the start of the data section.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
-use super::tensor_file::{Entry, MAX_DIMS, TensorFile, read_exact_at};
+use super::tensor_file::{Entry, MAX_DIMS, Opened, TensorFile};
 use crate::{Error, Result};
 
 /// Longest header accepted, as in the format's reference implementation.
@@ -21,8 +20,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// An open safetensors file whose header is consistent with its length.
 #[derive(Debug)]
 pub(crate) struct SafetensorsFile {
-    path: PathBuf,
-    file: File,
+    opened: Opened,
     entries: Vec<Entry>,
 }
 
@@ -75,8 +73,12 @@ impl SafetensorsFile {
             message,
         };
 
-        let mut file = File::open(path).map_err(io_error)?;
-        let file_len = file.metadata().map_err(io_error)?.len();
+        let opened = Opened::open(path)?;
+        if let Some(what) = gguf::foreign::describe_file(path).filter(|w| !w.contains("safetensors")) {
+            return Err(input(format!("{what}; expected a safetensors file")));
+        }
+        let mut file = &opened.file;
+        let file_len = opened.length();
         if file_len < 8 {
             return Err(input(format!(
                 "{file_len} bytes, too short for a safetensors file (truncated?)"
@@ -126,17 +128,13 @@ impl SafetensorsFile {
                 pair[0].name
             )));
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            entries,
-        })
+        Ok(Self { opened, entries })
     }
 }
 
 impl TensorFile for SafetensorsFile {
     fn path(&self) -> &Path {
-        &self.path
+        self.opened.path()
     }
 
     /// Sorted by name (by bytes).
@@ -145,7 +143,7 @@ impl TensorFile for SafetensorsFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        read_exact_at(&self.file, &self.path, offset, out)
+        self.opened.read_exact_at(offset, out)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gguf::TensorType;
+use gguf::{Inputs, Stamp, TensorType};
 use safetensors::Dtype;
 
 use super::element::Element;
@@ -66,24 +66,68 @@ pub(crate) trait TensorFile: fmt::Debug + Send + Sync {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
 }
 
-/// Fills `out` from a position in a file; an early end is an error that names the position.
-pub(super) fn read_exact_at(file: &File, path: &Path, offset: u64, out: &mut [u8]) -> Result<()> {
-    read_positional(file, offset, out).map_err(|source| {
-        if source.kind() == io::ErrorKind::UnexpectedEof {
-            Error::Input {
-                path: path.to_path_buf(),
-                message: format!(
-                    "offset {offset}: {} bytes expected, but the file ends first",
-                    out.len()
-                ),
+/// An open file, and what it was like when it was opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: File,
+    path: PathBuf,
+    stamp: Stamp,
+    /// Nothing replaces it while it is open.
+    _held: Inputs,
+}
+
+impl Opened {
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        let stamp = Stamp::of(&file).map_err(io)?;
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            stamp,
+            _held: Inputs::hold([path]),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length when it was opened.
+    pub(super) fn length(&self) -> u64 {
+        self.stamp.length()
+    }
+
+    /// Fills `out` from a position. An early end is an error that names the position; so is a file that another
+    /// process has changed since it was opened.
+    pub(super) fn read_exact_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let read = read_positional(&self.file, offset, out);
+        // After the read: what changed meanwhile is seen too.
+        self.stamp.check(&self.file, &self.path)?;
+        read.map_err(|source| {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                Error::Input {
+                    path: self.path.clone(),
+                    message: format!(
+                        "offset {offset}: {} bytes expected, but the file ends first",
+                        out.len()
+                    ),
+                }
+            } else {
+                Error::Io {
+                    path: self.path.clone(),
+                    source,
+                }
             }
-        } else {
-            Error::Io {
-                path: path.to_path_buf(),
-                source,
-            }
-        }
-    })
+        })
+    }
 }
 
 #[cfg(unix)]

@@ -5,14 +5,13 @@ mod pickle;
 mod zip;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::Dtype;
 
 use self::pickle::{Pickle, Tensor, Value};
 use self::zip::Zip;
-use super::tensor_file::{Entry, MAX_DIMS, TensorFile, read_exact_at};
+use super::tensor_file::{Entry, MAX_DIMS, Opened, TensorFile};
 use crate::{Error, Result};
 
 /// Longest description of tensors accepted; PyTorch takes some hundred bytes for each.
@@ -39,9 +38,7 @@ struct Strided {
 /// An open checkpoint whose tensors lie in its storages, and those in the file.
 #[derive(Debug)]
 pub(super) struct PytorchFile {
-    path: PathBuf,
-    file: File,
-    length: u64,
+    opened: Opened,
     entries: Vec<Entry>,
     /// By their entries' offsets, which are past the end of the file.
     strided: HashMap<u64, Strided>,
@@ -57,22 +54,18 @@ impl PytorchFile {
     /// [`Error::Io`] when it cannot be read, [`Error::Input`] naming the position or the tensor, what was
     /// found and what was expected otherwise.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let io_error = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
-        let file = File::open(path).map_err(io_error)?;
-        let length = file.metadata().map_err(io_error)?.len();
         let mut opened = Self {
-            path: path.to_path_buf(),
-            file,
-            length,
+            opened: Opened::open(path)?,
             entries: Vec::new(),
             strided: HashMap::new(),
         };
+        let what = gguf::foreign::describe_file(path);
+        if let Some(what) = what.filter(|w| !w.contains("ZIP") && !w.contains("pickle")) {
+            return Err(opened.input(format!("{what}; expected a PyTorch checkpoint")));
+        }
         let mut magic = [0; LEGACY_MAGIC.len()];
-        if length > magic.len() as u64 {
-            read_exact_at(&opened.file, path, 0, &mut magic)?;
+        if opened.opened.length() > magic.len() as u64 {
+            opened.opened.read_exact_at(0, &mut magic)?;
         }
         if magic == LEGACY_MAGIC {
             opened.read_legacy()?;
@@ -84,13 +77,13 @@ impl PytorchFile {
 
     fn input(&self, message: String) -> Error {
         Error::Input {
-            path: self.path.clone(),
+            path: self.opened.path().to_path_buf(),
             message,
         }
     }
 
     fn read_zip(&mut self) -> Result<()> {
-        let zip = Zip::open(&self.file, &self.path, self.length)?;
+        let zip = Zip::open(&self.opened)?;
         let described = zip
             .members
             .iter()
@@ -137,15 +130,15 @@ impl PytorchFile {
         }
         let at = zip.locate(name, member)?;
         let mut bytes = vec![0; member.bytes as usize];
-        read_exact_at(&self.file, &self.path, at, &mut bytes)?;
+        self.opened.read_exact_at(at, &mut bytes)?;
         Ok(bytes)
     }
 
     /// Five pickles (a magic number, a version, facts of the machine, the tensors, the keys of the storages)
     /// and the storages, each after its length.
     fn read_legacy(&mut self) -> Result<()> {
-        let mut head = vec![0; self.length.min(MAX_PICKLE_BYTES) as usize];
-        read_exact_at(&self.file, &self.path, 0, &mut head)?;
+        let mut head = vec![0; self.opened.length().min(MAX_PICKLE_BYTES) as usize];
+        self.opened.read_exact_at(0, &mut head)?;
         let mut at = LEGACY_MAGIC.len();
         let mut next = || {
             let pickle = Pickle::read(&head[at..]).map_err(|e| self.input(e))?;
@@ -168,12 +161,12 @@ impl PytorchFile {
                 return Err(self.input("a storage that no tensor has".to_owned()));
             };
             let mut count = [0; 8];
-            read_exact_at(&self.file, &self.path, position, &mut count)?;
+            self.opened.read_exact_at(position, &mut count)?;
             let bytes = u64::from_le_bytes(count).checked_mul(width);
             let start = position + 8;
             let end = bytes
                 .and_then(|n| start.checked_add(n))
-                .filter(|&n| n <= self.length);
+                .filter(|&n| n <= self.opened.length());
             let (Some(bytes), Some(end)) = (bytes, end) else {
                 return Err(self.input(format!(
                     "offset {position}: storage {key} of {} elements, but the file ends first",
@@ -205,7 +198,7 @@ impl PytorchFile {
         let mut strided = HashMap::new();
         let mut names = HashSet::new();
         // Positions past the file stand for tensors that are put together as they are read.
-        let mut end = self.length;
+        let mut end = self.opened.length();
         for &(key, value) in pairs {
             let (Some(name), Value::Tensor(tensor)) = (pickle.text(key), value) else {
                 continue;
@@ -319,7 +312,8 @@ impl PytorchFile {
             return self.gather(tensor, first + count / 2, tail);
         }
         let mut bytes = vec![0; span as usize];
-        read_exact_at(&self.file, &self.path, tensor.start + low * width, &mut bytes)?;
+        self.opened
+            .read_exact_at(tensor.start + low * width, &mut bytes)?;
         for (element, out) in (first..).zip(out.chunks_exact_mut(width as usize)) {
             let at = ((place(element) - low) * width) as usize;
             out.copy_from_slice(&bytes[at..at + width as usize]);
@@ -350,7 +344,7 @@ fn is_contiguous(tensor: &Tensor) -> bool {
 
 impl TensorFile for PytorchFile {
     fn path(&self) -> &Path {
-        &self.path
+        self.opened.path()
     }
 
     fn entries(&self) -> &[Entry] {
@@ -358,14 +352,14 @@ impl TensorFile for PytorchFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        if offset < self.length {
-            return read_exact_at(&self.file, &self.path, offset, out);
+        if offset < self.opened.length() {
+            return self.opened.read_exact_at(offset, out);
         }
         // Reads begin inside of an entry, and those of strided tensors do not touch.
         let entry = self
             .entries
             .iter()
-            .find(|e| e.offset >= self.length && (e.offset..e.offset + e.bytes).contains(&offset));
+            .find(|e| e.offset >= self.opened.length() && (e.offset..e.offset + e.bytes).contains(&offset));
         let strided = entry.and_then(|e| Some((e.offset, self.strided.get(&e.offset)?)));
         let Some((start, strided)) = strided else {
             return Err(self.input(format!("offset {offset} is in no tensor")));

@@ -51,7 +51,8 @@ fn tensors_are_read_where_they_lie() {
 fn an_end_record_that_is_cut_is_refused() {
     let whole = checkpoint(&pickle(12, 2, &[2, 4], &[4, 1]));
     let record = &whole[whole.len() - 22..];
-    for length in 0..record.len() {
+    refused(b"", &["an empty file"]);
+    for length in 1..record.len() {
         refused(&record[..length], &["zip: no end record"]);
     }
     refused(&whole[..whole.len() - 1], &["zip: no end record"]);
@@ -219,4 +220,24 @@ fn files_of_pytorch_are_read() {
         assert_eq!(bytes(4), [0x00, 0x3F, 0x40, 0x40]);
         assert_eq!(bytes(5), 7i64.to_le_bytes());
     }
+}
+
+/// A checkpoint that another process writes to while it is open.
+#[test]
+fn a_file_that_is_overwritten_is_an_error() {
+    let bytes = checkpoint(&pickle(12, 2, &[2, 4], &[4, 1]));
+    let (_dir, file) = open(&bytes);
+    let file = file.unwrap();
+    assert_eq!(values(&file, 0, 1), [2.0]);
+    let written = std::fs::File::options().write(true).open(file.path()).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    written.set_modified(later).unwrap();
+    let said = file.read_at(file.entries()[0].offset, &mut [0; 4]).unwrap_err();
+    assert!(said.to_string().contains("has written to the file"), "{said}");
+    written.set_len(bytes.len() as u64 + 1).unwrap();
+    let said = file.read_at(file.entries()[0].offset, &mut [0; 4]).unwrap_err();
+    assert!(
+        said.to_string().contains(&format!("{} bytes", bytes.len() + 1)),
+        "{said}"
+    );
 }

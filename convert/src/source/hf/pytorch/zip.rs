@@ -1,11 +1,8 @@
 //! The directory of a zip file whose members are stored uncompressed, as PyTorch writes them.
 
-use std::fs::File;
-use std::path::Path;
-
 use indexmap::IndexMap;
 
-use super::super::tensor_file::read_exact_at;
+use super::super::tensor_file::Opened;
 use crate::{Error, Result};
 
 /// Longest central directory accepted; PyTorch's takes some hundred bytes a storage.
@@ -31,8 +28,7 @@ pub(super) struct Member {
 /// An open zip file.
 #[derive(Debug)]
 pub(super) struct Zip<'a> {
-    file: &'a File,
-    path: &'a Path,
+    file: &'a Opened,
     /// Where members end and the directory starts.
     directory: u64,
     pub(super) members: IndexMap<String, Member>,
@@ -57,19 +53,20 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 impl<'a> Zip<'a> {
-    /// Reads the directory of a file of `length` bytes.
+    /// Reads the directory of a file.
     ///
     /// # Errors
     /// A directory that is missing, too long, or outside of the file; members that are compressed,
     /// encrypted, or of one name.
-    pub(super) fn open(file: &'a File, path: &'a Path, length: u64) -> Result<Self> {
+    pub(super) fn open(file: &'a Opened) -> Result<Self> {
+        let (path, length) = (file.path(), file.length());
         let input = |message: String| Error::Input {
             path: path.to_path_buf(),
             message: format!("zip: {message}"),
         };
         let tail_len = length.min(MAX_END_BYTES + LOCATOR_BYTES as u64);
         let mut tail = vec![0; tail_len as usize];
-        read_exact_at(file, path, length - tail_len, &mut tail)?;
+        file.read_exact_at(length - tail_len, &mut tail)?;
         // The end record is the last one whose comment reaches just to the end of the file.
         let last = tail.len().checked_sub(END_BYTES).map_or(0, |at| at + 1);
         let end = (0..last)
@@ -89,7 +86,7 @@ impl<'a> Zip<'a> {
             if at.checked_add(56).is_none_or(|end| end > length) {
                 return Err(input(format!("an end record at {at}, outside of the file")));
             }
-            read_exact_at(file, path, at, &mut record)?;
+            file.read_exact_at(at, &mut record)?;
             if !record.starts_with(b"PK\x06\x06") {
                 return Err(input(format!("no end record at {at}")));
             }
@@ -101,7 +98,7 @@ impl<'a> Zip<'a> {
             )));
         }
         let mut directory = vec![0; size as usize];
-        read_exact_at(file, path, offset, &mut directory)?;
+        file.read_exact_at(offset, &mut directory)?;
         let mut members = IndexMap::new();
         let mut rest = directory.as_slice();
         while members.len() as u64 != count {
@@ -118,7 +115,6 @@ impl<'a> Zip<'a> {
         }
         Ok(Self {
             file,
-            path,
             directory: offset,
             members,
         })
@@ -130,7 +126,7 @@ impl<'a> Zip<'a> {
     /// A header that is missing, or bytes that reach into the directory.
     pub(super) fn locate(&self, name: &str, member: Member) -> Result<u64> {
         let input = |message: String| Error::Input {
-            path: self.path.to_path_buf(),
+            path: self.file.path().to_path_buf(),
             message: format!("zip: {name}: {message}"),
         };
         let room = self.directory.checked_sub(member.header).filter(|&n| n >= 30);
@@ -141,7 +137,7 @@ impl<'a> Zip<'a> {
             )));
         }
         let mut header = [0; 30];
-        read_exact_at(self.file, self.path, member.header, &mut header)?;
+        self.file.read_exact_at(member.header, &mut header)?;
         if !header.starts_with(b"PK\x03\x04") {
             return Err(input(format!("no header at {}", member.header)));
         }

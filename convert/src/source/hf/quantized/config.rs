@@ -87,6 +87,12 @@ impl QuantConfig {
             .filter(|&n| n > 0)
     }
 
+    /// A positive number that AutoRound gives a module instead of the common one.
+    pub(super) fn of_module(&self, module: &str, key: &str) -> Option<u64> {
+        let own = self.values.get("extra_config")?.get(module)?;
+        own.get(key).and_then(Value::as_u64).filter(|&n| n > 0)
+    }
+
     /// The sizes of a weight's blocks, if the configuration names any.
     pub(super) fn block(&self) -> Vec<u64> {
         let numbers = |v: &Value| {

@@ -42,7 +42,8 @@ impl Codes {
     /// Codes are bytes `[.., columns / 2]`, or `[.., groups, bytes of a group]` as GPT-OSS has them; scales
     /// are `[.., groups]`.
     fn new(codes: Stored, scales: Stored, group: u64, dtypes: &[Dtype]) -> Result<Self> {
-        codes.expect_dtype(&[Dtype::U8])?;
+        // Bytes of two codes, whichever sign they are said to have.
+        codes.expect_dtype(&[Dtype::U8, Dtype::I8])?;
         scales.expect_dtype(dtypes)?;
         let unfit = || {
             scales.fail(format!(
@@ -106,6 +107,15 @@ impl Mxfp4 {
     /// Other dtypes, or shapes that do not fit.
     pub(super) fn new(codes: Stored, scales: Stored) -> Result<Self> {
         Codes::new(codes, scales, MX_GROUP, &[Dtype::U8, Dtype::F8_E8M0]).map(Self)
+    }
+
+    /// Whether the last dimensions are those of bytes of two codes and of one scale for 32 of them, and the others
+    /// are the same.
+    pub(super) fn fits(codes: &[u64], scales: &[u64]) -> bool {
+        let (Some((&bytes, rows)), Some((&groups, same))) = (codes.split_last(), scales.split_last()) else {
+            return false;
+        };
+        rows == same && groups > 0 && groups.checked_mul(MX_GROUP / 2) == Some(bytes)
     }
 
     /// The shape of the weights.

@@ -93,12 +93,13 @@ pub(super) fn rewrite(
         "bitnet" => rewrite.bitnet()?,
         "gptq" => rewrite.gptq()?,
         "awq" => rewrite.awq()?,
+        "auto-round" | "auto_round" | "intel/auto-round" => rewrite.auto_round()?,
         "bitsandbytes" => rewrite.bitsandbytes()?,
         "mxfp4" => rewrite.mxfp4()?,
         _ => {
             return Err(config.error(
-                "not a method that can be read; fp8, fbgemm_fp8, gptq, awq, compressed-tensors, bitsandbytes, \
-                 bitnet, mxfp4 and modelopt are. Convert the original model",
+                "not a method that can be read; fp8, fbgemm_fp8, gptq, awq, auto-round, compressed-tensors, \
+                 bitsandbytes, bitnet, mxfp4, modelopt and quark are. Convert the original model",
             ));
         }
     }
@@ -256,6 +257,9 @@ impl Rewrite<'_> {
 
     /// A weight that is multiplied by its scale.
     fn scale(&mut self, weight: &str, scale: &str, block: &[u64]) -> Result<()> {
+        if self.is_mxfp4(weight, scale) {
+            return self.mx(weight.to_owned(), weight, scale);
+        }
         let scale = self.need(weight, scale)?;
         let Some(stored) = self.peek(weight) else {
             // Scales of caches have no weight.
@@ -267,6 +271,17 @@ impl Rewrite<'_> {
         let shape = stored.shape().to_vec();
         let source = scaled::Scaled::new(stored, scale, zero_point, block)?;
         self.replace(weight, shape, source)
+    }
+
+    /// Whether bytes of two codes stand beside one exponent for each 32 of them, as Quark and checkpoints with a
+    /// second, smaller format store them.
+    fn is_mxfp4(&self, weight: &str, scale: &str) -> bool {
+        let (Some(codes), Some(scale)) = (self.peek(weight), self.peek(scale)) else {
+            return false;
+        };
+        let exponents = matches!(scale.entry.dtype, Dtype::U8 | Dtype::F8_E8M0);
+        let bytes = matches!(codes.entry.dtype, Dtype::U8 | Dtype::I8);
+        exponents && bytes && fp4::Mxfp4::fits(codes.shape(), scale.shape())
     }
 
     fn is_nvfp4(&self, weight: &str, scale: &str) -> bool {
@@ -394,9 +409,26 @@ impl Rewrite<'_> {
         Ok(())
     }
 
+    /// AutoRound packs as GPTQ or AWQ do; its own packing stores zero points as they are.
+    fn auto_round(&mut self) -> Result<()> {
+        let format = self
+            .config
+            .text(&["packing_format", "backend"])
+            .unwrap_or_default();
+        let format = format.to_ascii_lowercase().replace("autoround", "auto_round");
+        let (family, packing) = format.split_once(':').unwrap_or(("", &format));
+        match (family, packing) {
+            (_, "auto_awq" | "awq") => self.awq(),
+            (_, "auto_gptq" | "gptq") | ("auto_round", "tritonv2_zp" | "torch_zp") => self.unpack_gptq(1),
+            ("", "auto_round") | ("auto_round", "exllamav2" | "tritonv2" | "torch") => self.unpack_gptq(0),
+            _ => Err(self.config.error(format!(
+                "packing_format {format:?} cannot be read; auto_round, auto_round:auto_gptq and auto_round:auto_awq \
+                 can"
+            ))),
+        }
+    }
+
     fn gptq(&mut self) -> Result<()> {
-        let bits = self.config.number(&["bits"]).and_then(|n| u32::try_from(n).ok());
-        let group_size = self.config.number(&["group_size"]);
         // The first version of the format stores zero points less one, the second as they are.
         let format = self.config.text(&["checkpoint_format"]).unwrap_or("gptq");
         let zero_offset = match format {
@@ -408,10 +440,22 @@ impl Rewrite<'_> {
                 )));
             }
         };
+        self.unpack_gptq(zero_offset)
+    }
+
+    /// Layers packed as GPTQ packs them, whose stored zero points are less than the real ones by `zero_offset`.
+    fn unpack_gptq(&mut self, zero_offset: i32) -> Result<()> {
+        let bits = self.config.number(&["bits"]).and_then(|n| u32::try_from(n).ok());
+        let group_size = self.config.number(&["group_size"]);
         for name in self.names() {
             let Some(module) = name.strip_suffix(".qweight") else {
                 continue;
             };
+            let bits = match self.config.of_module(module, "bits") {
+                Some(own) => u32::try_from(own).ok(),
+                None => bits,
+            };
+            let group_size = self.config.of_module(module, "group_size").or(group_size);
             let parts = gptq::Parts {
                 qweight: self.need(module, &name)?,
                 qzeros: self.need(&name, &format!("{module}.qzeros"))?,

@@ -37,6 +37,18 @@ impl Scaled {
         if scale.entry.dtype == Dtype::U8 && matches!(weight.entry.dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2) {
             scale.entry.dtype = Dtype::F8_E8M0;
         }
+        // Bytes are codes of some packed format, and bytes as scales exponents or codes of one: none is a number.
+        if weight.entry.dtype == Dtype::U8 || scale.entry.dtype == Dtype::U8 || scale.entry.dtype == Dtype::I8
+        {
+            return Err(weight.fail(format!(
+                "dtype {} of shape {:?} beside a scale of {} and {:?}: expected FP8 or I8 beside floats, or FP4 packed in \
+                 bytes beside one scale for each 32 (MXFP4) or 16 (NVFP4) codes",
+                weight.entry.dtype,
+                weight.shape(),
+                scale.entry.dtype,
+                scale.shape()
+            )));
+        }
         let mut shape = scale.shape().to_vec();
         let dims = weight.shape().len();
         if shape.len() > dims && shape.iter().all(|&d| d == 1) {

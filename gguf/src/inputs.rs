@@ -1,0 +1,123 @@
+//! The files that this process reads, which no writer of this crate replaces.
+//!
+//! Files are known by device and inode, so that every spelling of a name is seen through: symbolic and hard
+//! links, `.` and `..`, upper and lower case where the file system does not tell them apart.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How deep in a model directory files are looked for: sentence-transformers keeps its modules in folders.
+const MAX_DEPTH: usize = 3;
+
+/// Most files of a directory that are looked at.
+const MAX_FILES: usize = 100_000;
+
+/// How often each file is held.
+static HELD: Mutex<Option<HashMap<Identity, usize>>> = Mutex::new(None);
+
+#[cfg(unix)]
+type Identity = (u64, u64);
+#[cfg(not(unix))]
+type Identity = std::path::PathBuf;
+
+/// Files that are protected as long as this value lives: [`crate::Writer`] and [`crate::WholeFile`] refuse a
+/// target that is one of them. Open GGUF files and model directories hold their own files; a command adds the
+/// texts, importance matrices and lists that it was given.
+#[derive(Debug, Default)]
+pub struct Inputs(Vec<Identity>);
+
+impl Inputs {
+    /// Holds these files, and of directories all files that a conversion may read: none that is hidden, none
+    /// that is a GGUF file. A path that leads nowhere is passed over.
+    pub fn hold<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Self {
+        let mut found = Vec::new();
+        for path in paths {
+            let path = path.as_ref();
+            match fs::metadata(path) {
+                Ok(m) if m.is_dir() => hold_directory(path, 0, &mut found),
+                Ok(m) => found.extend(identity(path, &m)),
+                Err(_) => {}
+            }
+        }
+        let mut held = held();
+        let counts = held.get_or_insert_default();
+        for file in found.iter().cloned() {
+            *counts.entry(file).or_default() += 1;
+        }
+        Self(found)
+    }
+
+    /// Holds them until the process ends.
+    pub fn forever(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Inputs {
+    fn drop(&mut self) {
+        let mut held = held();
+        let counts = held.get_or_insert_default();
+        for file in &self.0 {
+            if let Some(count) = counts.get_mut(file) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(file);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a path leads to a file that is held.
+pub(crate) fn is_held(path: &Path) -> bool {
+    let found = fs::metadata(path).ok().and_then(|m| identity(path, &m));
+    found.is_some_and(|file| held().as_ref().is_some_and(|held| held.contains_key(&file)))
+}
+
+fn held() -> MutexGuard<'static, Option<HashMap<Identity, usize>>> {
+    // Counts are whole between two statements.
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hold_directory(directory: &Path, depth: usize, found: &mut Vec<Identity>) {
+    let Ok(items) = fs::read_dir(directory) else {
+        return;
+    };
+    for item in items.flatten() {
+        let path = item.path();
+        let name = item.file_name();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if hidden || found.len() >= MAX_FILES {
+            continue;
+        }
+        match fs::metadata(&path) {
+            Ok(m) if m.is_dir() && depth + 1 < MAX_DEPTH => hold_directory(&path, depth + 1, found),
+            Ok(m) if m.is_file() && !is_output(&path) => found.extend(identity(&path, &m)),
+            _ => {}
+        }
+    }
+}
+
+/// What commands write into model directories: GGUF files, and the digests of them.
+fn is_output(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
+        || path.file_name().is_some_and(|name| name == "SHA256SUMS")
+}
+
+#[cfg(unix)]
+fn identity(_: &Path, metadata: &Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path, metadata: &Metadata) -> Option<Identity> {
+    // Without numbers of files: the canonical name, which tells neither hard links nor cases apart.
+    let canonical = metadata
+        .is_file()
+        .then(|| fs::canonicalize(path).ok())
+        .flatten()?;
+    Some(canonical.to_string_lossy().to_lowercase().into())
+}
