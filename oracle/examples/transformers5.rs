@@ -37,7 +37,11 @@ fn main() -> Result<()> {
             Ok(Some(d)) => format!("{d:.1e}"),
             Err(_) => "FAR".to_owned(),
         };
-        let word = if differences.is_empty() { "equal" } else { "DIFFERS" };
+        let word = if differences.is_empty() {
+            "equal"
+        } else {
+            "DIFFERS"
+        };
         println!("{name:<22} {class:<36} {word:<10} {shown}");
         failed += usize::from(!differences.is_empty() || distance.is_err());
         for line in differences {

@@ -25,6 +25,7 @@ import shutil
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import architectures
@@ -32,10 +33,63 @@ import architectures
 HERE = Path(__file__).resolve().parent
 BESIDE = ("modules.json", "1_Pooling", "preprocessor_config.json", "chat_template.jinja", "generation_config.json")
 """What other libraries write, or transformers writes only where it knows of it."""
-STATES = ("LlamaModel", "Qwen2Model", "Qwen3Model", "BloomModel")
-UNSAVED = {
-    "AutoModelForImageTextToText": "no class for the model type",
+PLAIN = ("spm", "spm_image")
+"""Tokenizers with tokens that no library writes; here they are as transformers 4.57 saves a SentencePiece model."""
+TYPES = {
+    "minimax-m2": "minimax_m2", "lfm2moe": "lfm2_moe", "jais2": "jais2", "lfm2-image": "lfm2_vl",
+    "llama-internlm3": "internlm3", "exaone": "exaone",
 }
+"""Model types of cases that are described without one."""
+CHANGES = {
+    # Transformers 5 reads a base of its own for layers with windows, which is the published models' for all layers.
+    "olmo2-olmo3": dict(rope_theta=500000.0),
+    # It leaves out another part than the class's own.
+    "granitehybrid-bamba": dict(partial_rotary_factor=0.5, attn_rotary_emb=8),
+    # Its class reads square experts as they are, whichever way they are stored.
+    "qwen3vlmoe": dict(text_config=dict(moe_intermediate_size=24)),
+}
+"""Changes of configurations that transformers 5 reads otherwise than 4.57."""
+
+
+def changed(case):
+    """The case as this matrix has it."""
+    changes = CHANGES.get(case.name, {})
+    text = changes.get("text_config")
+    config = case.config | changes
+    if text:
+        config["text_config"] = case.config["text_config"] | text
+    file = case.file
+    if case.tensors is not None:
+        # Transformers 5 writes the base of the rotation in any case.
+        file = dict(rope_theta=10000.0) | file
+        if case.name in TYPES:
+            file = dict(model_type=TYPES[case.name]) | file
+    return replace(case, config=config, file=file)
+
+
+def plain_tokenizer(case, model):
+    """A SentencePiece vocabulary with all the files that transformers 4.57 writes beside it."""
+    from transformers import LlamaTokenizerFast
+
+    for file in model.iterdir():
+        if "token" in file.name:
+            file.unlink()
+    tokenizer = LlamaTokenizerFast(str(HERE.parent / "fixtures/vocab/spm_bpe/tokenizer.model"))
+    if case.tokenizer == "spm_image":
+        tokenizer.add_special_tokens(dict(additional_special_tokens=["[IMG_BREAK]"]))
+    tokenizer.save_pretrained(model)
+
+
+def same_ids(source, target):
+    """Whether two directories' tokenizers split a broad text alike."""
+    from tokenizers import Tokenizer
+
+    files = [folder / "tokenizer.json" for folder in (source, target)]
+    if not all(file.is_file() for file in files):
+        return False
+    before, after = map(Tokenizer.from_file, map(str, files))
+    text = Path(__file__).read_text() + " \n\n\t naïve Ωμέγα 北京 🦙‍ 1234567 'll  it's\u00a0x"
+    return before.encode(text).ids == after.encode(text).ids
 
 
 class Lacking(Exception):
@@ -81,9 +135,14 @@ def resave(case, folder):
     model.save_pretrained(target)
     try:
         transformers.AutoTokenizer.from_pretrained(source).save_pretrained(target)
-        (five / "tokenizer").write_text("saved again")
-    except Exception as error:  # Vocabularies that need code of their own, or that only stock llama.cpp reads.
-        (five / "tokenizer").write_text(f"copied: {error!r}"[:300])
+        again = same_ids(source, target)
+    except Exception:  # Vocabularies that need code of their own, or that only stock llama.cpp reads.
+        again = False
+    (five / "tokenizer").write_text("saved again" if again else "copied")
+    if not again:
+        # The tokenizer of the case is not one of its class, which would put its own rules in place of it.
+        for file in [*target.glob("*token*"), *target.glob("*.jinja")]:
+            file.unlink()
         for file in source.iterdir():
             if "token" in file.name or "vocab" in file.name or file.suffix == ".model":
                 shutil.copy(file, target)
@@ -125,7 +184,10 @@ def main():
             continue
         try:
             if not a.resave:
+                case = changed(case)
                 architectures.make(case, a.tokenizers, folder)
+                if case.tokenizer in PLAIN:
+                    plain_tokenizer(case, folder / "model")
                 if case.tensors is not None and case.pooling:
                     architectures.add_pooling(case, folder / "model")
                 continue

@@ -45,6 +45,7 @@ pub(crate) mod multimodal;
 mod names;
 mod nemotron;
 mod nemotron_h;
+mod newer;
 mod olmo;
 mod pangu;
 mod phi;
@@ -396,8 +397,9 @@ impl ModelType {
     };
 }
 
-/// Completes a configuration with the defaults of its model type.
+/// Completes a configuration with the defaults of its model type, whichever version of `transformers` wrote it.
 fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
+    newer::to_older(&mut config);
     let model_type = config.get("model_type").and_then(Value::as_str);
     let known = ARCHITECTURES
         .iter()
