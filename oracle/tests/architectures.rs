@@ -298,6 +298,42 @@ fn every_listed_class_was_compared() {
     assert!(!MATRIX.contains("DIFFERS") && !MATRIX.contains("FAR"));
 }
 
+/// What `py/transformers5.py` printed last: the cases as transformers 5 saves them.
+const NEWER: &str = include_str!("../digests/transformers5.txt");
+
+/// Every listed class has a row among the directories saved by transformers 5: equal to that of 4.57, or with what
+/// transformers 5 lacks of it.
+#[test]
+fn every_listed_class_was_saved_by_transformers_5() {
+    let rows: Vec<Vec<&str>> = NEWER
+        .lines()
+        .filter(|l| !l.starts_with(' '))
+        .skip(1)
+        .map(|row| row.split_whitespace().collect())
+        .collect();
+    let has = |class: &str| rows.iter().any(|row| row.get(1) == Some(&class));
+    let missing: Vec<&str> = convert::arch::supported_classes()
+        .into_iter()
+        .map(|(class, _)| class)
+        .filter(|class| !has(class))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "without a case in transformers5.py: {missing:?}"
+    );
+    let equal = rows.iter().filter(|row| row.get(2) == Some(&"equal")).count();
+    assert!(equal >= 100, "{equal} equal rows");
+    // A row without a comparison says why.
+    let lines: Vec<&str> = NEWER.lines().collect();
+    for pair in lines.windows(2) {
+        let columns: Vec<&str> = pair[0].split_whitespace().collect();
+        if columns.get(2) == Some(&"-") {
+            assert!(pair[1].starts_with("    "), "{}", pair[0]);
+        }
+    }
+    assert!(!NEWER.contains("DIFFERS") && !NEWER.contains("FAR"));
+}
+
 #[test]
 fn every_architecture_equals_the_references() {
     let mut compared = 0;

@@ -6,7 +6,7 @@ use gguf::{Array, Metadata, Value};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::files::{MAX_TOKENS, VocabFiles, input_error, parse_json};
+use super::files::{MAX_TOKENS, TokenizerJson, VocabFiles, input_error, parse_json};
 use super::hf::HfTokenizer;
 use super::sentencepiece::{self, Algorithm, Normalizer};
 use super::special::token_content;
@@ -152,9 +152,11 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
             .and_then(Json::as_bool)
             .unwrap_or(false)
     };
+    // Of T5, the stock converter reads no tokenizer.json; of others, it reads these from tokenizer_config.json.
+    let is_t5 = request.kinds.contains(&VocabKind::T5);
     let normalizer = Normalizer {
-        add_dummy_prefix: flag("add_prefix_space"),
-        remove_extra_whitespaces: flag("clean_up_tokenization_spaces"),
+        add_dummy_prefix: flag("add_prefix_space") || (is_t5 && sentencepiece::puts_space_first(structure)),
+        remove_extra_whitespaces: flag("clean_up_tokenization_spaces") || (is_t5 && joins_spaces(structure)),
         charsmap: match structure.normalizer.as_ref().and_then(charsmap) {
             Some(text) => base64::engine::general_purpose::STANDARD
                 .decode(text)
@@ -173,6 +175,13 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
     }
     let kind = VocabKind::Unigram;
     write(files, list, n_base, &normalizer, kind, request, warnings)
+}
+
+/// Whether several spaces count as one.
+fn joins_spaces(structure: &TokenizerJson) -> bool {
+    let says =
+        |part: &Option<Json>, what: &str| part.as_ref().is_some_and(|part| part.to_string().contains(what));
+    says(&structure.pre_tokenizer, "\"WhitespaceSplit\"") || says(&structure.normalizer, " {2,}")
 }
 
 /// The character map of a normalizer, or of the first that has one in a sequence.

@@ -191,7 +191,7 @@ fn kind_of(text: &str, structure: &TokenizerJson, unknown: Option<&str>) -> Piec
 }
 
 /// Whether a space is put before a text.
-pub(super) fn puts_space_first(structure: &TokenizerJson) -> bool {
+pub(in crate::tokenizer) fn puts_space_first(structure: &TokenizerJson) -> bool {
     [&structure.normalizer, &structure.pre_tokenizer]
         .into_iter()
         .flatten()
