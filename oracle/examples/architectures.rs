@@ -3,17 +3,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use convert::pipeline::{PipelineOptions, execute};
-use convert::plan::OutputPlan;
+use anyhow::{Context as _, Result, ensure};
 use convert::source::Source as _;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use reference::{Model, Tokenizer};
-
-/// Largest distance of logits, relative to their root mean square, that counts as equal.
-const TOLERANCE: f64 = 1e-3;
-/// Tokens of the text that an embedding is of.
-const TOKENS: usize = 12;
+use oracle::forward;
+use reference::Tokenizer;
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -29,9 +23,9 @@ fn main() -> Result<()> {
     println!("{:<22} {:<36} converted  logits", "case", "class");
     for name in &names {
         let folder = Path::new(&dir).join(name);
-        let class = class(&folder).unwrap_or_else(|e| format!("({e})"));
+        let class = forward::class(&folder.join("model")).unwrap_or_else(|e| format!("({e})"));
         let converted = converted(&folder);
-        let distance = distance(&folder);
+        let distance = forward::distance(&folder, &folder.join("model"));
         let ids = ids(&folder);
         let (equal, far) = (converted.is_ok() && ids.is_ok(), distance.is_err());
         let shown = match &distance {
@@ -54,16 +48,6 @@ fn main() -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
-}
-
-fn class(folder: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(folder.join("model/config.json"))?;
-    // Python writes infinities as they are not in JSON.
-    let config: serde_json::Value =
-        serde_json::from_str(&text.replace(": Infinity", ": 0").replace(" Infinity", " 0"))?;
-    let named = [&config["architectures"], &config["text_config"]["architectures"]];
-    let class = named.iter().find_map(|list| list[0].as_str());
-    Ok(class.unwrap_or("?").to_owned())
 }
 
 fn open(folder: &Path, outtype: OutType, mmproj: bool) -> Result<HfSource> {
@@ -119,53 +103,4 @@ fn ids(folder: &Path) -> Result<()> {
         rest = tail;
     }
     Ok(())
-}
-
-/// How far our logits, or our embedding, are from those in the folder, where there are some.
-fn distance(folder: &Path) -> Result<Option<f64>> {
-    let embedding = folder.join("embedding").is_file();
-    let expected = folder.join(if embedding { "embedding" } else { "logits" });
-    if !expected.is_file() {
-        return Ok(None);
-    }
-    let source = open(folder, OutType::F32, false)?;
-    let temporary = tempfile::tempdir()?;
-    let ours = temporary.path().join("ours.gguf");
-    let plan = OutputPlan::unquantized(&ours, &source, Vec::new())?;
-    execute(&source, &[plan], &PipelineOptions::default(), &|_| {})?;
-    let model = Model::load(&ours)?;
-    let bytes = std::fs::read(&expected)?;
-    let expected: Vec<f32> = bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|b| f32::from_le_bytes(*b))
-        .collect();
-    let count = match embedding {
-        true => TOKENS,
-        false => expected.len() / model.vocabulary(),
-    };
-    let tokens: Vec<u32> = (0..count as u32).map(|i| (i * 29 + i * i * 7) % 300).collect();
-    let logits = match embedding {
-        true => model.embed(&[&tokens])?.concat(),
-        false => model.forward(&[&tokens], 0..count, None)?.data,
-    };
-    ensure!(
-        logits.len() == expected.len(),
-        "{} numbers, {} expected",
-        logits.len(),
-        expected.len()
-    );
-    let square = |x: f64| x * x;
-    let difference: f64 = logits
-        .iter()
-        .zip(&expected)
-        .map(|(a, b)| square(f64::from(*a) - f64::from(*b)))
-        .sum();
-    let size: f64 = expected.iter().map(|b| square(f64::from(*b))).sum();
-    let distance = (difference / size).sqrt();
-    if distance.is_nan() || distance > TOLERANCE {
-        bail!("logits are {distance:.2e} from the expected ones, at most {TOLERANCE:.0e} allowed");
-    }
-    Ok(Some(distance))
 }

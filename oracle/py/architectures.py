@@ -419,6 +419,7 @@ CASES += [
     again("llama-vllama3", "llama-rope", "VLlama3ForCausalLM"),
     again("stablelm-epoch", "stablelm", "StableLMEpochForCausalLM"),
     again("stablelm-llava", "stablelm", "LlavaStableLMEpochForCausalLM"),
+    again("phimoe-newer", "phimoe", "PhimoeForCausalLM"),
     again("olmo-old", "olmo", "OLMoForCausalLM"),
     again("mpt-transformers", "mpt", "MptForCausalLM"),
     again("mamba-original", "mamba", "MambaLMHeadModel"),
@@ -549,6 +550,15 @@ CASES.append(lacking(
                            layer_norm_eps=1e-6, qkv_bias=True, model_type="intern_vit_6b"),
         downsample_ratio=0.5, min_dynamic_patch=1, max_dynamic_patch=12), model_type="internvl_chat", dtype="bfloat16",
     mmproj=True))
+MINISTRAL3 = dict(head_dim=16, rms_norm_eps=1e-5, model_type="ministral3", rope_parameters=dict(
+    type="yarn", rope_type="yarn", rope_theta=1e6, factor=16.0, original_max_position_embeddings=4,
+    max_position_embeddings=256, beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0,
+    llama_4_scaling_beta=0.1))
+CASES += [
+    lacking("ministral3", "Ministral3ForCausalLM", checkpoints.decoder, "spm", MINISTRAL3),
+    lacking("mistral3-ministral3", "Mistral3ForConditionalGeneration", checkpoints.inside(checkpoints.decoder), "spm",
+            dict(text_config=MINISTRAL3), model_type="mistral3"),
+]
 CASES.append(again("kimi-linear-model", "kimi-linear", "KimiLinearModel"))
 MODERN_BERT = next(c for c in CASES if c.name == "modern-bert").config
 CASES += further_cases.cases(sys.modules[__name__])
@@ -710,7 +720,7 @@ def make(case, tokenizers, folder):
     path.write_text(json.dumps({k: v for k, v in saved.items()}, indent=1))
 
 
-KNOWN_AS = dict(MptForCausalLM="MPTForCausalLM")
+KNOWN_AS = dict(MptForCausalLM="MPTForCausalLM", PhimoeForCausalLM="PhiMoEForCausalLM")
 """Names of transformers for which the stock converter has only another."""
 
 

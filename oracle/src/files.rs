@@ -16,64 +16,123 @@ const CHUNK: u64 = 1 << 20;
 /// # Errors
 /// The first difference.
 pub fn compare_with(source: &dyn Source, stock: &Path) -> Result<usize> {
-    let mut apart = 0;
     let model = GgufModel::open(stock)?;
-    let keys = |m: &gguf::Metadata| m.iter().map(|(k, _)| k.to_owned()).collect::<Vec<_>>();
-    for (key, value) in model.metadata().iter() {
-        let ours = source
-            .metadata()
-            .get(key)
-            .with_context(|| format!("{key} is missing"))?;
-        ensure!(
-            ours == value,
-            "{key}: {} is not {}",
-            shortened(ours),
-            shortened(value)
-        );
+    if let Some(difference) = in_metadata(source, &model).into_iter().next() {
+        bail!(difference);
     }
-    let (ours, theirs) = (keys(source.metadata()), keys(model.metadata()));
-    ensure!(ours == theirs, "keys in order:\n{ours:?}\nexpected\n{theirs:?}");
+    same_tensors(source, &model)?;
+    let mut apart = 0;
+    for index in 0..source.tensors().len() {
+        apart += tensor_apart(source, &model, index)?;
+    }
+    Ok(apart)
+}
 
+/// All differences between an unquantized `source` and the file: of keys, their order, tensors and their bytes.
+///
+/// # Errors
+/// A file or source that cannot be read.
+pub fn differences(source: &dyn Source, file: &Path) -> Result<Vec<String>> {
+    let model = GgufModel::open(file)?;
+    let mut found = in_metadata(source, &model);
+    if let Err(difference) = same_tensors(source, &model) {
+        found.push(format!("{difference:#}"));
+        return Ok(found);
+    }
+    for (index, tensor) in source.tensors().iter().enumerate() {
+        match tensor_apart(source, &model, index) {
+            Ok(0) => {}
+            Ok(apart) => found.push(format!("{}: {apart} values differ", tensor.name)),
+            Err(difference) => found.push(format!("{difference:#}")),
+        }
+    }
+    Ok(found)
+}
+
+/// Keys that are missing, too many, of another value or in another order.
+fn in_metadata(source: &dyn Source, model: &GgufModel) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, value) in model.metadata().iter() {
+        match source.metadata().get(key) {
+            None => found.push(format!("{key} is missing; {} expected", shortened(value))),
+            Some(ours) if ours != value => {
+                found.push(format!("{key}: {}", apart(ours, value)));
+            }
+            Some(_) => {}
+        }
+    }
+    for (key, value) in source.metadata().iter() {
+        if model.metadata().get(key).is_none() {
+            found.push(format!("{key} is {}, not expected", shortened(value)));
+        }
+    }
+    let keys = |m: &gguf::Metadata| m.iter().map(|(k, _)| k.to_owned()).collect::<Vec<_>>();
+    let (ours, theirs) = (keys(source.metadata()), keys(model.metadata()));
+    if found.is_empty() && ours != theirs {
+        found.push(format!("keys in order:\n{ours:?}\nexpected\n{theirs:?}"));
+    }
+    found
+}
+
+/// Two values that differ, of arrays only the first element that does.
+fn apart(ours: &gguf::Value, theirs: &gguf::Value) -> String {
+    let (a, b) = (format!("{ours:?}"), format!("{theirs:?}"));
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    match same > 200 {
+        false => format!("{} is not {}", shortened(ours), shortened(theirs)),
+        true => {
+            let part = |text: &str| text.chars().skip(same - 60).take(120).collect::<String>();
+            format!("…{}… is not …{}…", part(&a), part(&b))
+        }
+    }
+}
+
+fn same_tensors(source: &dyn Source, model: &GgufModel) -> Result<()> {
     let names: Vec<&str> = source.tensors().iter().map(|t| t.name.as_str()).collect();
     let expected: Vec<&str> = model.tensors().map(|t| t.info.name.as_str()).collect();
     ensure!(
         names == expected,
         "tensors in order:\n{names:?}\nexpected\n{expected:?}"
     );
-    for (index, (ours, theirs)) in source.tensors().iter().zip(model.tensors()).enumerate() {
-        let (name, info) = (&ours.name, theirs.info);
-        ensure!(
-            ours.shape == info.shape,
-            "{name}: {:?} is not {:?}",
-            ours.shape,
-            info.shape
-        );
-        ensure!(ours.ty == info.ty, "{name}: {} is not {}", ours.ty, info.ty);
-        let row_len = info.row_len();
-        let row_bytes = info.ty.row_bytes(row_len).context("a row of whole blocks")?;
-        let rows_at_once = (CHUNK / row_len).max(1);
-        let mut row = 0;
-        while row < info.rows() {
-            let rows = row..(row + rows_at_once).min(info.rows());
-            let count = rows.end - rows.start;
-            let bytes = match source.raw_rows(index, rows.clone())? {
-                Some(bytes) => bytes.into_owned(),
-                None => {
-                    let mut weights = vec![0f32; (count * row_len) as usize];
-                    source.read_rows(index, rows.clone(), &mut weights)?;
-                    let mut bytes = vec![0u8; (count * row_bytes) as usize];
-                    quants::encode(info.ty, &weights, row_len as usize, None, &mut bytes)?;
-                    bytes
-                }
-            };
-            let expected = model.bytes(index, rows.start * row_bytes..rows.end * row_bytes)?;
-            if name.ends_with(".ssm_a") && info.ty == gguf::TensorType::F32 {
-                apart += rates_apart(&bytes, &expected).with_context(|| name.clone())?;
-            } else if let Some(at) = bytes.iter().zip(expected.iter()).position(|(a, b)| a != b) {
-                bail!("{name} ({}): byte {} of row {row} on differs", info.ty, at);
+    Ok(())
+}
+
+/// Decay rates of a tensor that are a unit in the last place apart.
+fn tensor_apart(source: &dyn Source, model: &GgufModel, index: usize) -> Result<usize> {
+    let ours = &source.tensors()[index];
+    let theirs = model.tensors().nth(index).context("as many tensors")?;
+    let (name, info) = (&ours.name, theirs.info);
+    ensure!(
+        ours.shape == info.shape,
+        "{name}: {:?} is not {:?}",
+        ours.shape,
+        info.shape
+    );
+    ensure!(ours.ty == info.ty, "{name}: {} is not {}", ours.ty, info.ty);
+    let row_len = info.row_len();
+    let row_bytes = info.ty.row_bytes(row_len).context("a row of whole blocks")?;
+    let rows_at_once = (CHUNK / row_len).max(1);
+    let (mut row, mut apart) = (0, 0);
+    while row < info.rows() {
+        let rows = row..(row + rows_at_once).min(info.rows());
+        let count = rows.end - rows.start;
+        let bytes = match source.raw_rows(index, rows.clone())? {
+            Some(bytes) => bytes.into_owned(),
+            None => {
+                let mut weights = vec![0f32; (count * row_len) as usize];
+                source.read_rows(index, rows.clone(), &mut weights)?;
+                let mut bytes = vec![0u8; (count * row_bytes) as usize];
+                quants::encode(info.ty, &weights, row_len as usize, None, &mut bytes)?;
+                bytes
             }
-            row = rows.end;
+        };
+        let expected = model.bytes(index, rows.start * row_bytes..rows.end * row_bytes)?;
+        if name.ends_with(".ssm_a") && info.ty == gguf::TensorType::F32 {
+            apart += rates_apart(&bytes, &expected).with_context(|| name.clone())?;
+        } else if let Some(at) = bytes.iter().zip(expected.iter()).position(|(a, b)| a != b) {
+            bail!("{name} ({}): byte {} of row {row} on differs", info.ty, at);
         }
+        row = rows.end;
     }
     Ok(apart)
 }

@@ -9,6 +9,7 @@
 
 pub mod blocks;
 pub mod files;
+pub mod forward;
 pub mod rows;
 pub mod vocab;
 

@@ -311,6 +311,67 @@ fn every_listed_class_was_compared() {
     assert!(!MATRIX.contains("DIFFERS") && !MATRIX.contains("FAR"));
 }
 
+/// What `py/transformers5.py` printed last: the cases as transformers 5 saves them.
+const NEWER: &str = include_str!("../digests/transformers5.txt");
+
+/// Cases that are not equal yet, with what differs in the rows.
+const OPEN: &[&str] = &[
+    "bert-xlm-roberta",
+    "glm-dsa",
+    "glm4moe",
+    "granitehybrid-bamba",
+    "kimi-linear",
+    "kimi-linear-model",
+    "qwen35",
+    "qwen35-image",
+    "qwen35moe",
+    "qwen35moe-image",
+    "t5",
+    "t5-flan",
+    "t5-multilingual",
+    "t5-old",
+    "t5-umt5",
+    "t5-umt5-model",
+    "t5encoder",
+];
+
+/// Every listed class has a row among the directories saved by transformers 5: equal to that of 4.57, or with what
+/// transformers 5 lacks of it.
+#[test]
+fn every_listed_class_was_saved_by_transformers_5() {
+    let rows: Vec<Vec<&str>> = NEWER
+        .lines()
+        .filter(|l| !l.starts_with(' '))
+        .skip(1)
+        .map(|row| row.split_whitespace().collect())
+        .collect();
+    let has = |class: &str| rows.iter().any(|row| row.get(1) == Some(&class));
+    let missing: Vec<&str> = convert::arch::supported_classes()
+        .into_iter()
+        .map(|(class, _)| class)
+        .filter(|class| !has(class))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "without a case in transformers5.py: {missing:?}"
+    );
+    let equal = rows.iter().filter(|row| row.get(2) == Some(&"equal")).count();
+    assert!(equal >= 100, "{equal} equal rows");
+    // A row without a comparison says why.
+    let lines: Vec<&str> = NEWER.lines().collect();
+    for pair in lines.windows(2) {
+        let columns: Vec<&str> = pair[0].split_whitespace().collect();
+        if columns.get(2) == Some(&"-") {
+            assert!(pair[1].starts_with("    "), "{}", pair[0]);
+        }
+    }
+    let apart = rows
+        .iter()
+        .filter(|row| row.contains(&"DIFFERS") || row.contains(&"FAR"));
+    let apart: Vec<&str> = apart.map(|row| row[0]).collect();
+    assert_eq!(apart, OPEN);
+}
+
 #[test]
 fn every_architecture_equals_the_references() {
     let mut compared = 0;

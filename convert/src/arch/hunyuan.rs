@@ -14,15 +14,21 @@ pub(super) static HUNYUAN_DENSE: Architecture = Architecture {
     rules: &[OWN, DECODER],
     hyperparameters,
     vocabulary: |config| VocabRequest {
-        end: config["eod_token_id"]
-            .as_u64()
-            .and_then(|id| u32::try_from(id).ok()),
+        end: end_of_document(config),
         end_of_turn_from_generation_config: true,
         ..VocabRequest::new(&[VocabKind::Bpe])
     },
     model_types: &[&HUNYUAN_V1_DENSE_TYPE],
     ..PLAIN
 };
+
+/// `eod_token_id`, which ends a text where the published code of a model says so. `transformers`' own class gives it
+/// no meaning: 4.57 drops the key, and 5 writes its default, 3, into every configuration, whatever token that is.
+fn end_of_document(config: &Value) -> Option<u32> {
+    let of_transformers = config["model_type"] == "hunyuan_v1_dense";
+    let id = config["eod_token_id"].as_u64().filter(|_| !of_transformers);
+    id.and_then(|id| u32::try_from(id).ok())
+}
 
 /// The id of `<|bos|>`, which configurations have wrong.
 const BOS: u32 = 127959;
@@ -34,7 +40,7 @@ pub(super) static HUNYUAN_MOE: Architecture = Architecture {
     hyperparameters: moe_hyperparameters,
     vocabulary: |_| VocabRequest {
         ids: &[("bos", BOS)],
-        ..VocabRequest::new(&[VocabKind::Tiktoken(Tiktoken::Hunyuan)])
+        ..VocabRequest::new(&[VocabKind::Tiktoken(Tiktoken::Hunyuan), VocabKind::Bpe])
     },
     model_types: &[&HUNYUAN_V1_MOE_TYPE],
     ..PLAIN

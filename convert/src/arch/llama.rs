@@ -1,6 +1,8 @@
 //! Llama, Mistral and Mixtral, and the models published under their classes or made in their image: SmolLM3,
 //! Arcee.
 
+use serde_json::Value;
+
 use super::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use super::{
     Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
@@ -64,20 +66,44 @@ pub(super) static ARCEE: Architecture = Architecture {
     ..LLAMA
 };
 
-/// Mistral Small from 3.1 on, the text model.
+/// Ministral 3, and Mistral Small from 3.1 on, the text model.
 pub(super) static MISTRAL3: Architecture = Architecture {
     gguf: "mistral3",
-    classes: &[class("Mistral3ForConditionalGeneration")],
+    classes: &[
+        class("Mistral3ForConditionalGeneration"),
+        class("Ministral3ForCausalLM"),
+    ],
     rules: &[PERMUTED, DECODER],
     hyperparameters: |hp, keys| match hp.opt_str(&["model_type"]) {
-        Some(kind @ ("ministral3" | "mistral4")) => {
-            Err(hp.error(format!("text_config: model_type {kind} is not supported")))
+        Some("mistral4") => Err(hp.error("text_config: model_type mistral4 is not supported".to_owned())),
+        Some("ministral3") => {
+            hyperparameters(hp, keys)?;
+            ministral3(hp, keys)
         }
         _ => hyperparameters(hp, keys),
     },
     model_types: &[],
     ..LLAMA
 };
+
+/// How rotation and queries grow with the context.
+fn ministral3(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let kind = hp.rope().get("rope_type").and_then(Value::as_str);
+    if kind != Some("yarn") {
+        let found = kind.unwrap_or("none");
+        return Err(hp.error(format!(
+            "rope_parameters: rope_type is {found}, yarn expected of ministral3"
+        )));
+    }
+    let number = |key: &str| -> Result<f32> {
+        let value = hp.rope().get(key);
+        let value = value.ok_or_else(|| hp.error(format!("rope_parameters: no key {key}")))?;
+        hp.to_f32(key, value)
+    };
+    keys.set("rope.scaling.yarn_log_multiplier", number("mscale_all_dim")?);
+    keys.set("attention.temperature_scale", number("llama_4_scaling_beta")?);
+    Ok(())
+}
 
 pub(super) const EXPERTS: &[Rule] = &[
     copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),

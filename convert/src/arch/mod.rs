@@ -50,6 +50,7 @@ mod names;
 mod nearest;
 mod nemotron;
 mod nemotron_h;
+mod newer;
 mod olmo;
 mod pangu;
 mod phi;
@@ -427,8 +428,9 @@ impl ModelType {
     };
 }
 
-/// Completes a configuration with the defaults of its model type.
+/// Completes a configuration with the defaults of its model type, whichever version of `transformers` wrote it.
 fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
+    newer::to_older(&mut config);
     let model_type = config.get("model_type").and_then(Value::as_str);
     let known = ARCHITECTURES
         .iter()

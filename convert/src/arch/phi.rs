@@ -32,7 +32,7 @@ pub(super) static PHI3: Architecture = Architecture {
 
 pub(super) static PHIMOE: Architecture = Architecture {
     gguf: "phimoe",
-    classes: &[class("PhiMoEForCausalLM")],
+    classes: &[class("PhiMoEForCausalLM"), class("PhimoeForCausalLM")],
     rules: &[llama::EXPERTS, DECODER],
     hyperparameters: phimoe_keys,
     model_types: &[&PHIMOE_TYPE],

@@ -2,7 +2,7 @@
 
 use super::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
 use super::{
-    Architecture, Default, Hparams, Keys, ModelType, PLAIN, class, class_without, experts, qwen2, qwen2moe,
+    Architecture, Default, Hparams, Keys, ModelType, PLAIN, View, class, class_without, experts, qwen2, qwen2moe,
     qwen3,
 };
 use crate::Result;
@@ -74,25 +74,62 @@ pub(super) static QWEN3VL_MOE: Architecture = Architecture {
     ..PLAIN
 };
 
-/// Experts of a layer in one tensor each, stored as inputs by outputs.
+/// Experts of a layer in one tensor each: stored as inputs by outputs by transformers 4, as outputs by inputs by 5.
 const EXPERTS: &[Rule] = &[
     copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
     exact(
         "model.layers.{}.mlp.experts.down_proj",
         "blk.{}.ffn_down_exps.weight",
-        Transform::View(|_, v| Ok(v.swap(1, 2)), None),
+        Transform::View(down, None),
     ),
     exact(
         "model.layers.{}.mlp.experts.gate_up_proj",
         "blk.{}.ffn_gate_exps.weight",
-        Transform::View(|_, v| Ok(v.half_of_stack(0)), None),
+        Transform::View(|hp, v| half_of_gates(hp, v, 0), None),
     ),
     exact(
         "model.layers.{}.mlp.experts.gate_up_proj",
         "blk.{}.ffn_up_exps.weight",
-        Transform::View(|_, v| Ok(v.half_of_stack(1)), None),
+        Transform::View(|hp, v| half_of_gates(hp, v, 1), None),
     ),
 ];
+
+/// Whether a stack of experts' matrices is stored as outputs by inputs. The shape tells; of square matrices, the
+/// version of `transformers` that wrote the configuration.
+fn outputs_first(hp: &Hparams, stack: &View, outputs: u64, inputs: u64) -> Result<bool> {
+    match stack.shape().as_slice() {
+        [_, rows, columns] if rows != columns => Ok([*rows, *columns] == [outputs, inputs]),
+        _ => {
+            let version = hp.opt_str(&["transformers_version"]).unwrap_or("");
+            let major = version.split('.').next().and_then(|n| n.parse::<u32>().ok());
+            Ok(major.is_some_and(|n| n >= 5))
+        }
+    }
+}
+
+fn widths(hp: &Hparams) -> Result<(u64, u64)> {
+    Ok((
+        hp.u32(&["hidden_size"])?.into(),
+        hp.u32(&["moe_intermediate_size"])?.into(),
+    ))
+}
+
+fn down(hp: &Hparams, stack: View) -> Result<Option<View>> {
+    let (hidden, inner) = widths(hp)?;
+    Ok(match outputs_first(hp, &stack, hidden, inner)? {
+        true => Some(stack),
+        false => stack.swap(1, 2),
+    })
+}
+
+/// Of the gates and what they gate, side by side, one half.
+fn half_of_gates(hp: &Hparams, stack: View, which: u64) -> Result<Option<View>> {
+    let (hidden, inner) = widths(hp)?;
+    Ok(match outputs_first(hp, &stack, 2 * inner, hidden)? {
+        true => stack.cut(1, which * inner, inner),
+        false => stack.half_of_stack(which),
+    })
+}
 
 /// How many of the first layers are given what an image encoder's inner layers see.
 fn deep_layers(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -60,6 +60,13 @@ pub(super) fn json_optional(path: &Path) -> Result<Option<Json>> {
         .transpose()
 }
 
+/// The same of a file as long as a vocabulary.
+pub(super) fn json_large(path: &Path) -> Result<Option<Json>> {
+    read_optional(path, MAX_VOCAB_BYTES)?
+        .map(|bytes| parse_json(path, &bytes))
+        .transpose()
+}
+
 /// Parses JSON; the error names line and column.
 pub(super) fn parse_json<'a, T: Deserialize<'a>>(path: &Path, bytes: &'a [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| input_error(path, format!("not readable as JSON: {e}")))
@@ -149,6 +156,14 @@ pub(super) enum Merge {
 }
 
 impl Merge {
+    /// What the two parts make together.
+    pub(super) fn whole(&self) -> String {
+        match self {
+            Self::Line(line) => line.replacen(' ', "", 1),
+            Self::Pair(left, right) => format!("{left}{right}"),
+        }
+    }
+
     /// The form that GGUF stores: both parts with one space between them. A space within a part
     /// would make that ambiguous and is written as `Ġ`.
     pub(super) fn to_line(&self) -> String {
@@ -179,24 +194,29 @@ pub(super) struct VocabFiles {
 
 impl VocabFiles {
     pub(super) fn read(dir: &Path, config: &Json) -> Result<Self> {
-        let path = dir.join("tokenizer.json");
-        let tokenizer = match read_optional(&path, MAX_VOCAB_BYTES)? {
-            Some(bytes) => {
-                let parsed = parse_json(&path, &bytes)?;
-                Some((bytes, parsed))
-            }
-            None => None,
-        };
         let tokenizer_config = json_optional(&dir.join("tokenizer_config.json"))?
             .filter(|config| config.as_object().is_some_and(|fields| !fields.is_empty()));
-        Ok(Self {
+        let mut files = Self {
             dir: dir.to_owned(),
-            tokenizer,
+            tokenizer: None,
             tokenizer_config,
             config: config.clone(),
             multiple: 1,
             rows: None,
-        })
+        };
+        let path = dir.join("tokenizer.json");
+        let mut bytes = read_optional(&path, MAX_VOCAB_BYTES)?;
+        if bytes.is_none()
+            && let Some(class) = super::hf::class_name(&files)
+        {
+            let space = files.tokenizer_config("add_prefix_space").and_then(Json::as_bool);
+            bytes = super::merges::tokenizer_json(dir, class, space.unwrap_or(false))?;
+        }
+        if let Some(bytes) = bytes {
+            let parsed = parse_json(&path, &bytes)?;
+            files.tokenizer = Some((bytes, parsed));
+        }
+        Ok(files)
     }
 
     /// The structure of `tokenizer.json`.

@@ -367,21 +367,22 @@ pub(super) fn guarded<T>(files: &VocabFiles, work: impl FnOnce() -> tokenizers::
 
 /// The class that loads the directory's tokenizer, where it is one with habits of its own.
 fn class_of(files: &VocabFiles) -> Option<&'static Class> {
+    let name = class_name(files)?;
+    CLASSES.iter().find(|class| class.name == name)
+}
+
+/// The name of the class that loads the directory's tokenizer, without `Fast`.
+pub(super) fn class_name(files: &VocabFiles) -> Option<&str> {
     let named = files
         .tokenizer_config("tokenizer_class")
         .and_then(Json::as_str)
         .or_else(|| files.config.get("tokenizer_class").and_then(Json::as_str));
-    let name = match named {
-        Some(name) => name.strip_suffix("Fast").unwrap_or(name),
-        None => {
-            let model_type = files.config.get("model_type").and_then(Json::as_str)?;
-            CLASS_OF_MODEL_TYPE
-                .iter()
-                .find(|(kind, _)| *kind == model_type)?
-                .1
-        }
-    };
-    CLASSES.iter().find(|class| class.name == name)
+    if let Some(name) = named {
+        return Some(name.strip_suffix("Fast").unwrap_or(name));
+    }
+    let model_type = files.config.get("model_type").and_then(Json::as_str)?;
+    let of_type = CLASS_OF_MODEL_TYPE.iter().find(|(kind, _)| *kind == model_type);
+    of_type.map(|(_, class)| *class)
 }
 
 /// A byte-level pre-tokenizer takes `add_prefix_space` of the configuration, which is false where it

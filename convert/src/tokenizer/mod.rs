@@ -8,6 +8,7 @@ mod budget;
 mod chat_template;
 mod files;
 mod hf;
+mod merges;
 mod pre;
 mod rwkv;
 mod sentencepiece;
@@ -221,7 +222,7 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     }
     let mut vocabulary = None;
     for &kind in &request.kinds {
-        if !is_present(&files, kind) {
+        if !is_present(&files, kind, request) {
             continue;
         }
         vocabulary = Some(match kind {
@@ -382,8 +383,22 @@ const TOKEN_TYPES: &str = "tokenizer.ggml.token_type_count";
 
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
+/// Whether pieces that only a `tokenizer.json` holds are read as those of a `tokenizer.model`: where the stock
+/// converter has no other way to read them.
+fn is_read_as_pieces(files: &VocabFiles, request: &VocabRequest) -> bool {
+    if request.kinds.contains(&VocabKind::LlamaHf) {
+        return false;
+    }
+    let splits = |hf: HfTokenizer| pre::find(files, &hf, request.pre_tokenizer.as_deref());
+    !request.kinds.contains(&VocabKind::Bpe) || HfTokenizer::load(files).and_then(splits).is_err()
+}
+
 /// Whether a directory holds a vocabulary of this kind.
-fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
+fn is_present(files: &VocabFiles, kind: VocabKind, request: &VocabRequest) -> bool {
+    let alone = !sentencepiece::has_file(files)
+        && files
+            .tokenizer_json()
+            .is_some_and(sentencepiece::is_sentencepiece);
     let decoder = |tokenizer: &files::TokenizerJson| {
         let decoder = tokenizer.decoder.as_ref();
         decoder.and_then(|d| d.get("type")).and_then(Json::as_str) == Some("Sequence")
@@ -393,12 +408,15 @@ fn is_present(files: &VocabFiles, kind: VocabKind) -> bool {
         tokenizer.is_some_and(|tokenizer| tokenizer.model.kind.as_deref() == Some(kind))
     };
     match kind {
-        VocabKind::SentencePiece | VocabKind::Phi3 | VocabKind::InternLm2 => {
-            files.dir.join(sentencepiece::FILE).is_file()
+        VocabKind::SentencePiece => {
+            sentencepiece::has_file(files) || (alone && is_read_as_pieces(files, request))
         }
+        VocabKind::Phi3 | VocabKind::InternLm2 => sentencepiece::has_file(files) || alone,
         VocabKind::Gpt2Class => {
+            // The newer name is what transformers 5 calls any class without code of its own.
             let class = files.tokenizer_config("tokenizer_class").and_then(Json::as_str);
-            files.tokenizer.is_some() && class == Some("GPT2Tokenizer")
+            let newer = class == Some("TokenizersBackend") && !alone && !sentencepiece::has_file(files);
+            files.tokenizer.is_some() && (class == Some("GPT2Tokenizer") || newer)
         }
         VocabKind::LlamaHf | VocabKind::Gemma4 => files.tokenizer_json().is_some_and(|tokenizer| {
             let model = &tokenizer.model;
@@ -422,7 +440,7 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
         .iter()
         .map(|kind| match kind {
             VocabKind::SentencePiece | VocabKind::Phi3 | VocabKind::InternLm2 => {
-                "a SentencePiece tokenizer.model"
+                "a SentencePiece tokenizer.model or tokenizer.json"
             }
             VocabKind::Xverse => "a tokenizer.json",
             VocabKind::Gpt2Class => "a tokenizer.json of the class GPT2Tokenizer",
@@ -576,7 +594,11 @@ fn gemma4_vocab(files: &VocabFiles, mut metadata: Metadata) -> Result<Vocabulary
 fn sentencepiece_vocab(files: &VocabFiles, metadata: Metadata) -> Result<Vocabulary> {
     let mut warnings = Vec::new();
     let (tokens, own) = sentencepiece::tokens(files, &mut warnings)?;
-    scored_vocab(files, metadata, tokens, own, VocabKind::SentencePiece, warnings)
+    let mut vocabulary = scored_vocab(files, metadata, tokens, own, VocabKind::SentencePiece, warnings)?;
+    if sentencepiece::without_space_prefix(files) {
+        vocabulary.metadata.set_in_place(ADD_SPACE_PREFIX, false);
+    }
+    Ok(vocabulary)
 }
 
 /// The id of an added token, by its text, as `tokenizer_config.json` or `tokenizer.json` has it.

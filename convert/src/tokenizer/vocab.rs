@@ -267,7 +267,7 @@ pub(super) fn as_they_are(
 }
 
 /// Whether a token stands for one byte: `<0x0A>`.
-fn is_byte_token(text: &str) -> bool {
+pub(super) fn is_byte_token(text: &str) -> bool {
     let digits = text.strip_prefix("<0x").and_then(|t| t.strip_suffix('>'));
     digits.is_some_and(|d| d.len() == 2 && d.bytes().all(|b| b.is_ascii_hexdigit()))
 }

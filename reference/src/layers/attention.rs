@@ -48,10 +48,19 @@ pub(crate) struct Attention {
     pub(crate) norms_follow_rope: bool,
     /// Factor on the queries of each position: grows by `.1` times the logarithm of the position in steps of
     /// `.0` positions (Llama 4).
-    pub(crate) query_scale: Option<(usize, f32)>,
+    pub(crate) query_scale: Option<QueryGrowth>,
     /// Rotation of queries and keys; `None` for layers without.
     pub(crate) rope: Option<Arc<Rope>>,
     pub(crate) shape: AttentionShape,
+}
+
+/// Growth of queries with the logarithm of the steps of `step` positions that lie before them, counted from position
+/// `-first`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueryGrowth {
+    pub(crate) step: usize,
+    pub(crate) first: usize,
+    pub(crate) factor: f32,
 }
 
 impl Attention {
@@ -78,9 +87,9 @@ impl Attention {
         if self.norms_follow_rope {
             self.normalize(&mut q, &mut k);
         }
-        if let Some((step, factor)) = self.query_scale {
+        if let Some(QueryGrowth { step, first, factor }) = self.query_scale {
             for (row, &position) in q.data.chunks_exact_mut(q.cols).zip(&run.positions) {
-                let steps = ((position + 1) / step) as f32;
+                let steps = ((position + first) / step) as f32;
                 let scale = (steps + 1.0).ln() * factor + 1.0;
                 row.iter_mut().for_each(|x| *x *= scale);
             }

@@ -22,6 +22,10 @@ pub(crate) enum Chooser {
 }
 
 /// For each query the `keys` keys with the highest scores: the sum over heads of `weight * max(query . key, 0)`.
+///
+/// Where no head of a key is above zero, its score is exactly zero, so that keys with equal scores are common, and the
+/// published definition does not say which of them is seen: here the earlier one. The scale of the scores, and the
+/// rotation of queries and keys by a Hadamard matrix, change no order and are left out.
 #[derive(Clone, Debug)]
 pub(crate) struct Indexer {
     /// From the short vectors that the layer's queries are made from.
@@ -76,11 +80,37 @@ impl Indexer {
             let pairs = heads.chunks_exact(self.len).zip(weights);
             pairs.map(|(head, weight)| of_head(head) * weight).sum()
         };
-        let mut scored: Vec<(f32, usize)> = seen.map(|key| (score(key), key)).collect();
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        scored.truncate(self.keys);
-        let mut chosen: Vec<usize> = scored.into_iter().map(|(_, key)| key).collect();
-        chosen.sort_unstable();
-        chosen
+        highest(seen.map(|key| (score(key), key)).collect(), self.keys)
+    }
+}
+
+/// The `count` keys with the highest scores, in their order; of equal scores those of the earlier keys.
+fn highest(mut scored: Vec<(f32, usize)>, count: usize) -> Vec<usize> {
+    // A weight below zero makes a zero negative, which is no other score. NaN comes last.
+    let rank = |score: f32| {
+        if score.is_nan() {
+            f32::NEG_INFINITY
+        } else {
+            score + 0.0
+        }
+    };
+    scored.sort_by(|a, b| rank(b.0).total_cmp(&rank(a.0)).then(a.1.cmp(&b.1)));
+    scored.truncate(count);
+    let mut chosen: Vec<usize> = scored.into_iter().map(|(_, key)| key).collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::highest;
+
+    #[test]
+    fn of_equal_scores_the_earlier_keys_are_seen() {
+        let scores = [-1.0, 0.0, -0.0, 0.0, 2.0, -0.0];
+        let scored = || scores.into_iter().zip(0..).collect();
+        assert_eq!(highest(scored(), 1), [4]);
+        assert_eq!(highest(scored(), 3), [1, 2, 4]);
+        assert_eq!(highest(scored(), 5), [1, 2, 3, 4, 5]);
     }
 }

@@ -16,7 +16,7 @@ mod per_layer;
 mod rwkv;
 mod short_convolution;
 
-pub(crate) use attention::{Attention, Projections};
+pub(crate) use attention::{Attention, Projections, QueryGrowth};
 pub(crate) use beside_experts::BesideExperts;
 pub(crate) use delta_net::{DeltaNet, Strengths};
 pub(crate) use embedding::Embedding;

@@ -5,13 +5,17 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope};
 use super::mixtures::{mixture, weightless};
 use crate::Result;
-use crate::layers::{Mixture, Scoring};
+use crate::layers::{Mixture, QueryGrowth, Scoring};
 use crate::ops::{Activation, RopeStyle};
 use crate::weights::Loader;
 
-/// Length of the pieces, and steps of the queries' growth.
+/// Length of the pieces.
 const CHUNK: usize = 8192;
-const QUERY_GROWTH: f32 = 0.1;
+const GROWTH: QueryGrowth = QueryGrowth {
+    step: CHUNK,
+    first: 1,
+    factor: 0.1,
+};
 /// One layer of this many sees everything.
 const PERIOD: usize = 4;
 /// The model with this many experts has no norms of heads.
@@ -40,7 +44,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         if !always_rotates {
             match rotates {
                 true => attention.shape.chunk = Some(CHUNK),
-                false => attention.query_scale = Some((CHUNK, QUERY_GROWTH)),
+                false => attention.query_scale = Some(GROWTH),
             }
         }
         let mlp = match loader.has(&format!("blk.{i}.ffn_gate_inp.weight")) {

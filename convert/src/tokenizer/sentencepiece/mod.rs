@@ -1,6 +1,7 @@
 //! The vocabulary of a SentencePiece `tokenizer.model`, with the tokens that other files of the
 //! directory add to it or put in place of its own.
 
+mod fast;
 mod proto;
 
 use serde_json::Value as Json;
@@ -8,6 +9,7 @@ use serde_json::Value as Json;
 use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, json_optional, read_optional};
 use super::vocab::{NO_SCORE, PADDING_SCORE, SIZE_KEYS, TokenList, TokenType, looks_special, padding_text};
 use crate::Result;
+pub(super) use fast::is_sentencepiece;
 use proto::PieceType;
 pub(super) use proto::{Algorithm, Normalizer};
 
@@ -37,6 +39,14 @@ impl Model {
         })
     }
 
+    /// The model of [`FILE`] or, without that, of `tokenizer.json`.
+    fn read_any(files: &VocabFiles) -> Result<Self> {
+        match has_file(files) {
+            true => Self::read(files, FILE),
+            false => fast::model(files),
+        }
+    }
+
     pub(super) fn n_pieces(&self) -> usize {
         self.pieces.len()
     }
@@ -47,18 +57,30 @@ impl Model {
     }
 }
 
+pub(super) fn has_file(files: &VocabFiles) -> bool {
+    files.dir.join(FILE).is_file()
+}
+
 /// Keys of the configured size of a vocabulary. The first one is Gemma 3n's.
 pub(super) const PIECES_SIZE_KEYS: &[&str] = &["vocab_size_per_layer_input", "vocab_size"];
 
 /// The tokens, as many as the model needs, and how many there are in the directory's files.
 pub(super) fn tokens(files: &VocabFiles, warnings: &mut Vec<String>) -> Result<(TokenList, usize)> {
-    let Model { pieces, .. } = Model::read(files, FILE)?;
+    let Model { pieces, .. } = Model::read_any(files)?;
     let n_vocab = wanted(files, PIECES_SIZE_KEYS, pieces.len(), warnings)?;
     let mut slots = Slots::of_pieces(pieces, n_vocab);
     added_tokens(files, &mut slots, warnings)?;
     added_tokens_decoder(files, &mut slots, warnings)?;
     let own = slots.own;
     Ok((slots.list(), own))
+}
+
+/// Whether a directory says that no space precedes a text, where `tokenizer.json` alone says so.
+pub(super) fn without_space_prefix(files: &VocabFiles) -> bool {
+    !has_file(files)
+        && files
+            .tokenizer_json()
+            .is_some_and(|tokenizer| !fast::puts_space_first(tokenizer))
 }
 
 /// The number of tokens to write. More pieces than that are cut where the configuration agrees with the embeddings,
@@ -101,7 +123,7 @@ pub(super) fn all_tokens(
 ) -> Result<AllTokens> {
     let Model {
         pieces, normalizer, ..
-    } = Model::read(files, FILE)?;
+    } = Model::read_any(files)?;
     let n_vocab = wanted(files, SIZE_KEYS, pieces.len(), warnings)?;
     let mut slots = Slots::of_pieces(pieces, n_vocab);
     if internlm2 {
@@ -245,24 +267,34 @@ pub(super) fn added_tokens(files: &VocabFiles, slots: &mut Slots, warnings: &mut
     Ok(())
 }
 
-/// `added_tokens_decoder` of `tokenizer_config.json`: ids with their tokens.
+/// `added_tokens_decoder` of `tokenizer_config.json`: ids with their tokens. Where all comes from `tokenizer.json`,
+/// its own list of added tokens, from which `transformers` 4 made that key.
 fn added_tokens_decoder(files: &VocabFiles, slots: &mut Slots, warnings: &mut Vec<String>) -> Result<()> {
-    let Some(decoder) = files
+    let name = "tokenizer_config.json";
+    let error = |name: &str, message: String| input_error(&files.dir.join(name), message);
+    let decoder = files
         .tokenizer_config("added_tokens_decoder")
-        .and_then(Json::as_object)
-    else {
-        return Ok(());
-    };
-    let error = |message: String| input_error(&files.dir.join("tokenizer_config.json"), message);
-    for (id, token) in decoder {
-        let number: u64 = id
-            .trim()
-            .parse()
-            .map_err(|_| error(format!("added_tokens_decoder has the id {id:?}")))?;
+        .and_then(Json::as_object);
+    let mut listed: Vec<(u64, &Json)> = Vec::new();
+    for (id, token) in decoder.into_iter().flatten() {
+        let number = id.trim().parse();
+        let number = number.map_err(|_| error(name, format!("added_tokens_decoder has the id {id:?}")))?;
+        listed.push((number, token));
+    }
+    if decoder.is_none() && !has_file(files) {
+        let added = files.tokenizer_json().and_then(|t| t.added_tokens.as_ref());
+        for token in added.into_iter().flatten() {
+            let id = token.get("id").and_then(Json::as_u64);
+            let id =
+                id.ok_or_else(|| error("tokenizer.json", format!("an added token without id: {token}")))?;
+            listed.push((id, token));
+        }
+    }
+    for (number, token) in listed {
         let text = token
             .get("content")
             .and_then(Json::as_str)
-            .ok_or_else(|| error(format!("added token {id} has no text `content`")))?;
+            .ok_or_else(|| error(name, format!("added token {number} has no text `content`")))?;
         let special = token.get("special").and_then(Json::as_bool) == Some(true);
         if special || looks_special(text) {
             slots.add(number, text.to_owned(), TokenType::Control, warnings);

@@ -1,0 +1,246 @@
+"""Saves the models of the matrix of architectures again with transformers 5, which writes other directories.
+
+    python transformers5.py TOKENIZERS_DIR OUT_DIR --five PYTHON [NAME ...]
+
+For each case of architectures.CASES (or each NAME) that transformers 5 has a class for, OUT_DIR/<name> gets
+
+    model/         the directory of architectures.py, as transformers 4.57 writes it
+    five/model/    the same loaded by transformers 5 and saved again: weights, configuration and tokenizer
+    five/logits    transformers 5's f32 logits of the tokens, or its pooled states, as in architectures.py
+    five/embedding
+
+and five/why, one line, in place of these where transformers 5 has no such class. Then the comparison runs
+(`cargo run -p quantsmith-oracle --example transformers5 -- OUT_DIR`): a row for each case. `--no-compare` leaves
+that out, `--keep` leaves cases alone that are made already, `--resave` makes only the second half.
+
+This Python has the packages of requirements-converter.txt, PYTHON those of requirements-transformers5.txt.
+TOKENIZERS_DIR is that of architectures.py.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+import architectures
+
+HERE = Path(__file__).resolve().parent
+BESIDE = ("modules.json", "1_Pooling", "preprocessor_config.json", "chat_template.jinja", "generation_config.json")
+"""What other libraries write, or transformers writes only where it knows of it."""
+PLAIN = ("spm", "spm_image")
+"""Tokenizers with tokens that no library writes; here they are as transformers 4.57 saves a SentencePiece model."""
+TYPES = {
+    "minimax-m2": "minimax_m2", "lfm2moe": "lfm2_moe", "jais2": "jais2", "lfm2-image": "lfm2_vl",
+    "llama-internlm3": "internlm3",
+}
+"""Model types of cases that are described without one."""
+CHANGES = {
+    # Transformers 5 reads a base of its own for layers with windows, which is the published models' for all layers.
+    "olmo2-olmo3": dict(rope_theta=500000.0),
+    # It leaves out another part than the class's own.
+    "granitehybrid-bamba": dict(partial_rotary_factor=0.5, attn_rotary_emb=8),
+    # Its class reads square experts as they are, whichever way they are stored.
+    "qwen3vlmoe": dict(text_config=dict(moe_intermediate_size=24)),
+    # It leaves out the layers that predict further tokens.
+    "qwen35": dict(mtp_num_hidden_layers=0),
+    "qwen35moe": dict(mtp_num_hidden_layers=0),
+    "qwen35-image": dict(text_config=dict(mtp_num_hidden_layers=0)),
+    "qwen35moe-image": dict(text_config=dict(mtp_num_hidden_layers=0)),
+    "deepseek2-glm": dict(num_nextn_predict_layers=0),
+    "deepseek32": dict(num_nextn_predict_layers=0),
+    "glm-dsa": dict(num_nextn_predict_layers=0),
+    # It needs a padding token inside the vocabulary.
+    "kimi-linear": dict(pad_token_id=0),
+    "kimi-linear-model": dict(pad_token_id=0),
+}
+PREDICTING = ("glm4moe", "qwen3next")
+"""Cases whose further tensors are left out for the same reason."""
+"""Changes of configurations that transformers 5 reads otherwise than 4.57."""
+
+
+def changed(case):
+    """The case as this matrix has it."""
+    changes = CHANGES.get(case.name, {})
+    text = changes.get("text_config")
+    config = case.config | changes
+    if text:
+        config["text_config"] = case.config["text_config"] | text
+    file = case.file
+    if case.tensors is not None:
+        # Transformers 5 writes the base of the rotation in any case.
+        file = dict(rope_theta=10000.0) | file
+        if case.name in TYPES:
+            file = dict(model_type=TYPES[case.name]) | file
+    if case.name in PREDICTING:
+        return replace(case, more=None, file={k: v for k, v in file.items() if k != "num_nextn_predict_layers"})
+    return replace(case, config=config, file=file)
+
+
+def plain_tokenizer(case, model):
+    """A SentencePiece vocabulary with all the files that transformers 4.57 writes beside it."""
+    from transformers import LlamaTokenizerFast
+
+    for file in model.iterdir():
+        if "token" in file.name:
+            file.unlink()
+    tokenizer = LlamaTokenizerFast(str(HERE.parent / "fixtures/vocab/spm_bpe/tokenizer.model"))
+    if case.tokenizer == "spm_image":
+        tokenizer.add_special_tokens(dict(additional_special_tokens=["[IMG_BREAK]"]))
+    tokenizer.save_pretrained(model)
+
+
+def same_ids(source, target):
+    """Whether two directories' tokenizers split a broad text alike."""
+    from tokenizers import Tokenizer
+
+    files = [folder / "tokenizer.json" for folder in (source, target)]
+    if not all(file.is_file() for file in files):
+        return False
+    before, after = map(Tokenizer.from_file, map(str, files))
+    text = Path(__file__).read_text() + " \n\n\t naïve Ωμέγα 北京 🦙‍ 1234567 'll  it's\u00a0x"
+    return before.encode(text).ids == after.encode(text).ids
+
+
+class Lacking(Exception):
+    """Why transformers 5 cannot load a directory."""
+
+
+def model_class(case, folder):
+    """The class of transformers 5 that loads the directory."""
+    import transformers
+
+    config = json.loads((folder / "config.json").read_text())
+    kind = config.get("model_type", "")
+    if kind not in transformers.CONFIG_MAPPING:
+        raise Lacking(f"transformers {transformers.__version__} has no model type {kind!r}")
+    named = getattr(transformers, config["architectures"][0], None) if "architectures" in config else None
+    if named is not None:
+        return named
+    auto = case.auto
+    if case.tensors is not None and "vision_config" in case.config:
+        auto = "AutoModelForImageTextToText"
+    known = transformers.AutoConfig.from_pretrained(folder)
+    auto = getattr(transformers, auto)
+    if type(known) not in auto._model_mapping:
+        raise Lacking(f"transformers {transformers.__version__} has no class {config['architectures'][0]}")
+    return auto
+
+
+def resave(case, folder):
+    """Loads the directory with transformers 5 and saves it again, with what it computes of it."""
+    import torch
+    import transformers
+
+    source, five = folder / "model", folder / "five"
+    shutil.rmtree(five, ignore_errors=True)
+    five.mkdir()
+    kind = model_class(case, source)
+    try:
+        model, report = kind.from_pretrained(source, attn_implementation="eager", dtype="auto",
+                                             output_loading_info=True)
+    except RuntimeError as error:
+        raise Lacking(f"{kind.__name__} of transformers {transformers.__version__} expects other shapes of this "
+                      f"configuration: {str(error)[:80]}") from error
+    lost = {what: sorted(names) for what, names in report.items() if names}
+    if lost.get("missing_keys") or lost.get("mismatched_keys"):
+        raise Lacking(f"{type(model).__name__} of transformers {transformers.__version__} reads other tensors: "
+                      f"{str(lost)[:200]}")
+    target = five / "model"
+    model.save_pretrained(target)
+    try:
+        transformers.AutoTokenizer.from_pretrained(source).save_pretrained(target)
+        again = same_ids(source, target)
+    except Exception:  # Vocabularies that need code of their own, or that only stock llama.cpp reads.
+        again = False
+    (five / "tokenizer").write_text("saved again" if again else "copied")
+    if not again:
+        # The tokenizer of the case is not one of its class, which would put its own rules in place of it.
+        for file in [*target.glob("*token*"), *target.glob("*.jinja")]:
+            file.unlink()
+        for file in source.iterdir():
+            if "token" in file.name or "vocab" in file.name or file.suffix == ".model":
+                shutil.copy(file, target)
+    for name in BESIDE:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+        elif (source / name).is_file() and not (target / name).is_file():
+            shutil.copy(source / name, target / name)
+    ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]])
+    model = model.float().eval()
+    with torch.no_grad():
+        if case.logits and not case.stock:
+            logits(model, ids, five)
+        elif case.pooling:
+            architectures.embedding(case, model(ids).last_hidden_state[0]).tofile(five / "embedding")
+
+
+def logits(model, ids, five):
+    """Writes the logits, where the class has some: Llama 4's with images fails without an image."""
+    try:
+        output = model(ids, use_cache=False).logits
+    except AttributeError:
+        return
+    output[0].numpy().astype("<f4").tofile(five / "logits")
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("tokenizers", "out"):
+        arguments.add_argument(name, type=Path)
+    arguments.add_argument("names", nargs="*")
+    arguments.add_argument("--five", help="the Python with transformers 5")
+    arguments.add_argument("--resave", action="store_true")
+    arguments.add_argument("--no-compare", action="store_true")
+    arguments.add_argument("--keep", action="store_true")
+    a = arguments.parse_intermixed_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    logging.disable(logging.WARNING)
+    cases = [c for c in architectures.CASES if not a.names or c.name in a.names]
+    unknown = set(a.names) - {c.name for c in cases}
+    if unknown:
+        sys.exit(f"no such case: {', '.join(sorted(unknown))}")
+    failed = []
+    for case in cases:
+        folder = a.out / case.name
+        made = folder / ("five" if a.resave else "model/config.json")
+        if a.keep and made.exists():
+            continue
+        try:
+            if not a.resave:
+                case = changed(case)
+                architectures.make(case, a.tokenizers, folder)
+                if case.tokenizer in PLAIN:
+                    plain_tokenizer(case, folder / "model")
+                if case.tensors is not None and case.pooling:
+                    architectures.add_pooling(case, folder / "model")
+                continue
+            resave(case, folder)
+        except Lacking as why:
+            shutil.rmtree(folder / "five", ignore_errors=True)
+            (folder / "five").mkdir()
+            (folder / "five/why").write_text(str(why))
+            print(f"{case.name}: {why}", flush=True)
+        except (Exception, SystemExit):
+            failed.append(case.name)
+            print(f"not made: {case.name}", flush=True)
+            traceback.print_exc()
+    if a.five:
+        again = [a.five, __file__, a.tokenizers, a.out, "--resave", *["--keep"] * a.keep, *[c.name for c in cases]]
+        if subprocess.run(again).returncode:
+            failed.append("some with transformers 5")
+    if failed:
+        print("not made:", *failed)
+    if a.five and not a.no_compare:
+        subprocess.run(["cargo", "run", "--quiet", "-p", "quantsmith-oracle", "--example", "transformers5", "--",
+                        str(a.out.resolve()), *[c.name for c in cases]], cwd=HERE, check=True)
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+//! Comparing our forward pass on a converted directory with what another program computed of it.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use convert::pipeline::{PipelineOptions, execute};
+use convert::plan::OutputPlan;
+use convert::source::hf::{HfOptions, HfSource, OutType};
+use reference::Model;
+
+/// Largest distance of logits, relative to their root mean square, that counts as equal.
+const TOLERANCE: f64 = 1e-3;
+/// Tokens of the text that an embedding is of.
+const TOKENS: usize = 12;
+
+/// The class of a model directory.
+///
+/// # Errors
+/// No configuration.
+pub fn class(model: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(model.join("config.json"))?;
+    // Python writes infinities as they are not in JSON.
+    let config: serde_json::Value =
+        serde_json::from_str(&text.replace(": Infinity", ": 0").replace(" Infinity", " 0"))?;
+    let named = [&config["architectures"], &config["text_config"]["architectures"]];
+    let class = named.iter().find_map(|list| list[0].as_str());
+    Ok(class.unwrap_or("?").to_owned())
+}
+
+/// How far our logits of a model directory, or our embedding, are from those in the folder `expected` (a file
+/// `logits` or `embedding`, as `py/architectures.py` writes them), where there are some.
+///
+/// # Errors
+/// A model that cannot be run, or numbers that are too far away.
+pub fn distance(expected: &Path, model: &Path) -> Result<Option<f64>> {
+    let embedding = expected.join("embedding").is_file();
+    let expected = expected.join(if embedding { "embedding" } else { "logits" });
+    if !expected.is_file() {
+        return Ok(None);
+    }
+    let options = HfOptions {
+        outtype: OutType::F32,
+        ..HfOptions::default()
+    };
+    let source = HfSource::open(model, &options)?;
+    let temporary = tempfile::tempdir()?;
+    let ours = temporary.path().join("ours.gguf");
+    let plan = OutputPlan::unquantized(&ours, &source, Vec::new())?;
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {})?;
+    let model = Model::load(&ours)?;
+    let bytes = std::fs::read(&expected)?;
+    let words = bytes.as_chunks().0.iter();
+    let expected: Vec<f32> = words.map(|b| f32::from_le_bytes(*b)).collect();
+    let count = match embedding {
+        true => TOKENS,
+        false => expected.len() / model.vocabulary(),
+    };
+    let tokens: Vec<u32> = (0..count as u32).map(|i| (i * 29 + i * i * 7) % 300).collect();
+    let logits = match embedding {
+        true => model.embed(&[&tokens])?.concat(),
+        false => model.forward(&[&tokens], 0..count, None)?.data,
+    };
+    ensure!(
+        logits.len() == expected.len(),
+        "{} numbers, {} expected",
+        logits.len(),
+        expected.len()
+    );
+    let square = |x: f64| x * x;
+    let pairs = logits.iter().zip(&expected);
+    let difference: f64 = pairs.map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+    let size: f64 = expected.iter().map(|b| square(f64::from(*b))).sum();
+    let distance = (difference / size).sqrt();
+    if distance.is_nan() || distance > TOLERANCE {
+        bail!("logits are {distance:.2e} from the expected ones, at most {TOLERANCE:.0e} allowed");
+    }
+    Ok(Some(distance))
+}
