@@ -7,8 +7,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod architectures;
 pub mod blocks;
 pub mod files;
+pub mod mutants;
 pub mod rows;
 pub mod vocab;
 
