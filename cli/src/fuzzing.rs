@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     target("safetensors", convert::fuzzing::safetensors),
     target("safetensors_index", convert::fuzzing::index),
     target("config_json", convert::fuzzing::config),
+    target("whole", convert::fuzzing::whole),
     target("tokenizer_json", convert::fuzzing::tokenizer_json),
     target("sentencepiece", convert::fuzzing::sentencepiece),
     target("manifest", convert::fuzzing::manifest),

@@ -173,9 +173,17 @@ fn gaps_in_importance_are_decided_when_planning() {
     let without_down = save("part.gguf", &entries[..2]);
 
     let out = path("out.gguf");
-    let refused = quantsmith(&["quantize", "--imatrix", &without_down, &model, &out, "IQ2_XXS"])
-        .output()
-        .unwrap();
+    let refused = quantsmith(&[
+        "quantize",
+        "--allow-incomplete",
+        "--imatrix",
+        &without_down,
+        &model,
+        &out,
+        "IQ2_XXS",
+    ])
+    .output()
+    .unwrap();
     let text = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{text}");
     assert!(text.contains("blk.0.ffn_down_exps.weight"), "{text}");
@@ -184,7 +192,14 @@ fn gaps_in_importance_are_decided_when_planning() {
 
     let made = |name: &str, more: &[&str]| {
         let out = path(name);
-        let (_, text) = done(&[&["quantize"], more, &[&model, &out, "IQ2_XXS"]].concat());
+        let (_, text) = done(
+            &[
+                &["quantize", "--allow-incomplete"],
+                more,
+                &[&model, &out, "IQ2_XXS"],
+            ]
+            .concat(),
+        );
         (std::fs::read(&out).unwrap(), text)
     };
     let tensor = |bytes: &[u8], name: &str| {

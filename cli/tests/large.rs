@@ -65,6 +65,7 @@ fn a_table_of_20_gb_takes_less_than_512_mib() {
     let mut child = Command::new(quantsmith(&[]).get_program())
         .args([
             "table",
+            "--allow-incomplete",
             text(&model),
             "--no-eval",
             "--types",

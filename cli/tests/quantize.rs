@@ -78,7 +78,8 @@ fn imatrix(dir: &Path, columns: usize) -> PathBuf {
 
 fn quantize(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("quantsmith").unwrap();
-    command.arg("quantize").args(args);
+    // The models are not whole.
+    command.args(["quantize", "--allow-incomplete"]).args(args);
     command
 }
 

@@ -62,6 +62,7 @@ fn table(dir: &Path, out: &str, isa: Option<&str>, args: &[&str]) -> BTreeMap<St
     command.current_dir(dir);
     command.args([
         "table",
+        "--allow-incomplete",
         "model.gguf",
         "--preset",
         "all",

@@ -10,6 +10,8 @@ use gguf::{Metadata, TYPES, TensorType};
 
 pub use self::adapter::adapter_deltas;
 use crate::importance::Importance;
+use crate::pipeline::{PipelineOptions, execute};
+use crate::plan::OutputPlan;
 pub use crate::metadata::front_matter;
 use crate::quantize::{QuantizeOptions, plan};
 use crate::recipe::{PRESETS, TensorTypeRule};
@@ -103,6 +105,78 @@ pub fn config(data: &[u8]) {
         ("preprocessor_config.json", PREPROCESSOR.as_bytes()),
         ("model.safetensors", &one_tensor()),
     ]);
+}
+
+/// The configuration that goes with the weights of [`whole`].
+pub const WHOLE_CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8,
+    "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 4,
+    "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": false}"#;
+
+/// The weights of a Llama of two layers.
+fn whole_weights() -> Vec<u8> {
+    let mut entries = Vec::new();
+    let mut end = 0;
+    let mut add = |name: &str, shape: &[u64]| {
+        let (start, bytes) = (end, 4 * shape.iter().product::<u64>());
+        end += bytes;
+        entries.push(format!(
+            r#""{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{start},{end}]}}"#
+        ));
+    };
+    add("model.embed_tokens.weight", &[4, 8]);
+    add("model.norm.weight", &[8]);
+    add("lm_head.weight", &[4, 8]);
+    for layer in 0..2 {
+        for (name, shape) in [
+            ("input_layernorm", &[8][..]),
+            ("post_attention_layernorm", &[8]),
+            ("self_attn.q_proj", &[8, 8]),
+            ("self_attn.k_proj", &[4, 8]),
+            ("self_attn.v_proj", &[4, 8]),
+            ("self_attn.o_proj", &[8, 8]),
+            ("mlp.gate_proj", &[12, 8]),
+            ("mlp.up_proj", &[12, 8]),
+            ("mlp.down_proj", &[8, 12]),
+        ] {
+            add(&format!("model.layers.{layer}.{name}.weight"), shape);
+        }
+    }
+    let bytes = usize::try_from(end).unwrap_or(0);
+    weights(&format!("{{{}}}", entries.join(",")), bytes)
+}
+
+/// A whole Llama with this configuration: what can be converted, `verify` accepts.
+///
+/// # Panics
+/// When it does not.
+pub fn whole(data: &[u8]) {
+    let weights = whole_weights();
+    let files: [(&str, &[u8]); 3] = [
+        ("config.json", data),
+        ("tokenizer.json", BYTE_LEVEL.as_bytes()),
+        ("model.safetensors", &weights),
+    ];
+    let Some(dir) = directory(&files) else { return };
+    let options = HfOptions {
+        pre_tokenizer: Some("gpt-2".to_owned()),
+        ..HfOptions::default()
+    };
+    let Ok(source) = HfSource::open(dir.path(), &options) else {
+        return;
+    };
+    let out = dir.path().join("out.gguf");
+    let Ok(plan) = OutputPlan::unquantized(&out, &source, Vec::new()) else {
+        return;
+    };
+    if execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).is_err() {
+        return;
+    }
+    let model = gguf::GgufModel::open(&out).expect("what was written can be opened");
+    let findings = crate::verify::check(&model, &|_| {}).expect("what was written can be read");
+    let error = findings
+        .iter()
+        .find(|f| f.severity == crate::verify::Severity::Error);
+    assert!(error.is_none(), "converted, and then refused: {error:?}");
 }
 
 /// What encoders of images need beside their configuration.
@@ -434,6 +508,7 @@ pub fn recipe(data: &[u8]) {
     let source = Headers { metadata, tensors };
     let mut options = QuantizeOptions::new(PRESETS[usize::from(*preset) % PRESETS.len()].preset);
     options.allow_requantize = true;
+    options.allow_incomplete = true;
     options.keep_split = flags & 1 != 0;
     options.recipe.pure = flags & 2 != 0;
     options.recipe.no_fallback = flags & 4 != 0;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+mod completeness;
 pub mod diff;
 pub mod digest;
 mod error;

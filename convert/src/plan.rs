@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use gguf::{Endian, FilePlan, Metadata, TensorInfo, TensorType, Value};
 
+use crate::completeness;
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -109,7 +110,7 @@ impl<'a> OutputPlan<'a> {
     /// Plans a file that holds every tensor of the source, in its order, as the source types it.
     ///
     /// # Errors
-    /// As [`OutputPlan::new`].
+    /// As [`OutputPlan::new`]; also when the source is no whole model: the tensors and keys are named.
     pub fn unquantized(path: impl Into<PathBuf>, source: &'a dyn Source, edits: Vec<Edit>) -> Result<Self> {
         let contents = source
             .tensors()
@@ -124,7 +125,14 @@ impl<'a> OutputPlan<'a> {
                 encoder: None,
             })
             .collect();
-        Self::new(path, source.metadata(), edits, contents)
+        let plan = Self::new(path, source.metadata(), edits, contents)?;
+        match completeness::shortfalls(source.metadata(), &plan.infos) {
+            Ok(found) if !found.is_empty() => Err(Error::Input {
+                path: source.path().to_path_buf(),
+                message: completeness::describe(&found),
+            }),
+            _ => Ok(plan),
+        }
     }
 
     /// The complete file plan, metadata included. It is made anew at each call, so that only the

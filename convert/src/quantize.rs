@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gguf::TensorType;
+use reference::requirements::Shortfall;
 
+use crate::completeness;
 use crate::importance::{Importance, MissingImportance};
 use crate::pipeline::{OnProgress, PipelineOptions, execute, execute_resumable};
 use crate::plan::{OutputPlan, PlannedTensor, matrices};
@@ -42,6 +44,8 @@ pub struct QuantizeOptions {
     pub recipe: RecipeOptions,
     /// Allow changing the type of tensors that are quantized already.
     pub allow_requantize: bool,
+    /// Accept a source that lacks what its architecture needs.
+    pub allow_incomplete: bool,
     /// Layers to leave out.
     pub prune_layers: Vec<u32>,
     /// Write one file for each shard of the source.
@@ -64,6 +68,7 @@ impl QuantizeOptions {
         Self {
             recipe: RecipeOptions::new(preset),
             allow_requantize: false,
+            allow_incomplete: false,
             prune_layers: Vec::new(),
             keep_split: false,
             kv_overrides: Vec::new(),
@@ -104,7 +109,9 @@ pub struct Quantization<'a> {
     pub without_importance: Vec<String>,
     /// Tensors that would be quantized from an already quantized form without leave.
     pub requantized: Vec<Lacking>,
-    /// Requests that have no effect.
+    /// What the model lacks of what its architecture needs: executing is refused.
+    pub shortfalls: Vec<Shortfall>,
+    /// Requests that have no effect, and what could not be checked.
     pub warnings: Vec<String>,
     /// Bytes of the source's tensors, pruned ones left out.
     pub source_bytes: u64,
@@ -134,8 +141,14 @@ impl Quantization<'_> {
     /// Whether it can be executed.
     ///
     /// # Errors
-    /// Missing importance or forbidden requantizing, with the tensors' names.
+    /// A model that is not whole, missing importance or forbidden requantizing, with the tensors' names.
     pub fn check(&self) -> Result<()> {
+        if !self.shortfalls.is_empty() {
+            return Err(Error::Request(format!(
+                "{} (--allow-incomplete writes it all the same)",
+                completeness::describe(&self.shortfalls)
+            )));
+        }
         if !self.missing_importance.is_empty() {
             return Err(Error::Request(format!(
                 "preset {} needs an importance matrix, which has no values for {} tensors: {}",
@@ -209,6 +222,7 @@ pub fn plan<'a>(
         uniform_importance: Vec::new(),
         without_importance: Vec::new(),
         requantized: Vec::new(),
+        shortfalls: Vec::new(),
         warnings: recipe.warnings,
         source_bytes: 0,
     };
@@ -283,6 +297,19 @@ pub fn plan<'a>(
         match &options.shards {
             Some(shards) if !options.keep_split => result.outputs.extend(cut(output, shards)?),
             _ => result.outputs.push(output),
+        }
+    }
+    if !options.allow_incomplete {
+        let tensors = result.outputs.iter().flat_map(|output| output.tensors());
+        // Only what changes keys is worth a copy of the vocabulary.
+        let changed = !options.prune_layers.is_empty() || !options.kv_overrides.is_empty();
+        let found = match result.outputs.first().filter(|_| changed) {
+            Some(first) => completeness::shortfalls(&first.metadata(), tensors),
+            None => completeness::shortfalls(source.metadata(), tensors),
+        };
+        match found {
+            Ok(found) => result.shortfalls = found,
+            Err(unknown) => result.warnings.push(unknown.to_string()),
         }
     }
     Ok(result)

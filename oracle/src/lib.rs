@@ -7,9 +7,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod architectures;
 pub mod blocks;
 pub mod files;
 pub mod forward;
+pub mod mutants;
 pub mod rows;
 pub mod vocab;
 

@@ -5,105 +5,18 @@
 //! tokenizers.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
+use oracle::architectures::{convert, fixtures, make, weight};
 use reference::Model;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const TOKENS: u32 = 12;
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
-}
-
-/// The weights of the fixtures: multiples of 1/256 below 1/2 in magnitude, by place and tensor number.
-fn weight(seed: u64, at: u64) -> f32 {
-    let x = (at + seed * 1_000_003).wrapping_mul(6_364_136_223_846_793_005);
-    let x = (x ^ (x >> 29)).wrapping_mul(1_442_695_040_888_963_407);
-    ((x >> 57) as i64 * 2 - 127) as f32 / 256.0
-}
-
-/// Writes the model directory that a fixture describes.
-fn make(fixture: &Value, dir: &Path) {
-    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
-    for (seed, (name, shape)) in fixture["tensors"].as_object().unwrap().iter().enumerate() {
-        let dims: Vec<u64> = shape
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|d| d.as_u64().unwrap())
-            .collect();
-        let norm = dims.len() == 1 && name.contains("norm") && !name.contains("bias");
-        let start = data.len();
-        for at in 0..dims.iter().product() {
-            let x = weight(seed as u64, at);
-            let x = if norm { x / 2.0 + 1.0 } else { x };
-            data.extend_from_slice(&x.to_le_bytes());
-        }
-        let entry = json!({"dtype": "F32", "shape": dims, "data_offsets": [start, data.len()]});
-        header.insert(name.clone(), entry);
-    }
-    let header = Value::Object(header).to_string();
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(&data);
-    std::fs::write(dir.join("model.safetensors"), file).unwrap();
-    std::fs::write(dir.join("config.json"), fixture["config"].to_string()).unwrap();
-    let mut config = json!({"tokenizer_class": "LlamaTokenizer"});
-    if !fixture["mmproj"].is_null() {
-        config["added_tokens_decoder"] = json!({"385": {"content": "[IMG_BREAK]", "special": true}});
-        let preprocessor = json!({
-            "image_mean": [0.48145466, 0.4578275, 0.40821073],
-            "image_std": [0.26862954, 0.26130258, 0.27577711],
-            "image_seq_length": 16,
-            "size": {"longest_edge": 96},
-        });
-        std::fs::write(dir.join("preprocessor_config.json"), preprocessor.to_string()).unwrap();
-    }
-    std::fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
-    let vocabulary = fixtures()
-        .join("vocab")
-        .join(fixture["tokenizer"].as_str().unwrap());
-    for name in [
-        "tokenizer.json",
-        "tokenizer.model",
-        "sentencepiece.bpe.model",
-        "qwen.tiktoken",
-        "hy.tiktoken",
-        "rwkv_vocab_v20230424.txt",
-    ] {
-        if vocabulary.join(name).is_file() {
-            std::fs::copy(vocabulary.join(name), dir.join(name)).unwrap();
-        }
-    }
-    if let Some(pooling) = fixture["pooling"].as_str() {
-        let modules = json!([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]);
-        std::fs::write(dir.join("modules.json"), modules.to_string()).unwrap();
-        std::fs::create_dir(dir.join("1_Pooling")).unwrap();
-        let config = json!({ "pooling_mode": pooling });
-        std::fs::write(dir.join("1_Pooling/config.json"), config.to_string()).unwrap();
-    }
-}
-
-/// Converts a directory; the file's digest.
-fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<(HfSource, String), String> {
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        mmproj,
-        ..HfOptions::default()
-    };
-    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
-    let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
-    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
-    let digest = Sha256::digest(std::fs::read(out).unwrap());
-    Ok((source, digest.iter().map(|b| format!("{b:02x}")).collect()))
-}
 
 /// A fixture that differs from the stock converter's on purpose, and the digest of ours: the stock converter writes the
 /// published model's beginning-of-text id (127959) for every Hunyuan MoE, and the fixture's vocabulary has 610 tokens.
@@ -121,12 +34,18 @@ fn check(path: &Path) -> Result<(), String> {
     std::fs::create_dir(&dir).unwrap();
     make(&fixture, &dir);
     let out = temporary.path().join("out.gguf");
-    if let Some(expected) = fixture["mmproj"].as_str()
-        && convert(&dir, &temporary.path().join("mmproj.gguf"), true)?.1 != expected
-    {
-        return Err("the converted image encoder is not the stock converter's".to_owned());
+    let digest = |path: &Path| -> String {
+        let digest = Sha256::digest(std::fs::read(path).unwrap());
+        digest.iter().map(|b| format!("{b:02x}")).collect()
+    };
+    if let Some(expected) = fixture["mmproj"].as_str() {
+        let out = temporary.path().join("mmproj.gguf");
+        convert(&dir, &out, true)?;
+        if digest(&out) != expected {
+            return Err("the converted image encoder is not the stock converter's".to_owned());
+        }
     }
-    let (source, digest) = convert(&dir, &out, false)?;
+    let source = convert(&dir, &out, false)?;
     // Whatever these configurations say is what the graphs compute.
     let known = [
         "only the text model is converted",
@@ -144,7 +63,7 @@ fn check(path: &Path) -> Result<(), String> {
         (name, (differing, digest)) if name == differing => digest,
         _ => fixture["sha256"].as_str().unwrap(),
     };
-    if digest != expected {
+    if digest(&out) != expected {
         return Err("the converted file is not the stock converter's".to_owned());
     }
     let embedding = path.with_extension("embedding");
@@ -201,7 +120,7 @@ fn dense(dir: &Path, folder: &str, seed: u64, (inputs, outputs): (u64, u64)) {
 
 /// A fixture's directory with a pooling and two dense modules.
 fn with_dense_modules(name: &str) -> tempfile::TempDir {
-    let path = fixtures().join("architectures").join(format!("{name}.json"));
+    let path = fixtures().join(format!("{name}.json"));
     let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().join("model");
@@ -376,7 +295,7 @@ fn every_listed_class_was_saved_by_transformers_5() {
 fn every_architecture_equals_the_references() {
     let mut compared = 0;
     let mut wrong = Vec::new();
-    for entry in std::fs::read_dir(fixtures().join("architectures")).unwrap() {
+    for entry in std::fs::read_dir(fixtures()).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "json") {
             compared += 1;

@@ -9,7 +9,7 @@ use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_q
 use convert::recipe::{PRESETS, Preset};
 use convert::shards::cut;
 use convert::source::Source;
-use convert::source::hf::{HfOptions, HfSource, OutType};
+use convert::source::hf::{HfOptions, HfSource, OutType, Prediction};
 use gguf::Endian;
 
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs, as_json, print_report, report_problems};
@@ -56,6 +56,14 @@ pub(crate) struct Args {
     /// List every tensor that is left out
     #[arg(long)]
     verbose: bool,
+
+    /// Write only the layers that predict further tokens, for speculative decoding, to a file of their own
+    #[arg(long, conflicts_with_all = ["no_mtp", "vocab_only", "mmproj"])]
+    mtp: bool,
+
+    /// Leave out the layers that predict further tokens
+    #[arg(long, visible_alias = "no-nextn", conflicts_with = "mmproj")]
+    no_mtp: bool,
 
     /// The model's name, instead of what its directory and card suggest
     #[arg(long, value_name = "NAME")]
@@ -192,6 +200,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             vocab_only: args.vocab_only,
             headers_suffice: args.dry_run,
             mmproj: args.mmproj,
+            prediction: match (args.mtp, args.no_mtp) {
+                (true, _) => Prediction::Alone,
+                (_, true) => Prediction::LeftOut,
+                _ => Prediction::Included,
+            },
             sentence_modules: args.sentence_transformers_dense_modules,
         },
     )?;

@@ -201,7 +201,7 @@ fn is_needed(model: &GgufModel, metadata: &Metadata, key: &str) -> bool {
         let tensors = model.tensors().map(|t| t.info);
         match requirements::check(metadata, tensors) {
             Completeness::Checked(all) => all.iter().any(|s| s.subject() == key),
-            Completeness::UnknownArchitecture(_) => false,
+            Completeness::UnknownArchitecture(_) | Completeness::NoModel => false,
         }
     };
     gguf::keys::is_needed(key, model.metadata().architecture())

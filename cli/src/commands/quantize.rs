@@ -39,6 +39,10 @@ pub(crate) struct Args {
     #[arg(long)]
     allow_requantize: bool,
 
+    /// Quantize a model although it lacks tensors or keys that its architecture needs
+    #[arg(long)]
+    allow_incomplete: bool,
+
     /// Leave out these layers
     #[arg(long, value_name = "L0,L1,...", value_delimiter = ',')]
     prune_layers: Vec<u32>,
@@ -310,6 +314,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .prepare(source.metadata(), &input, None, args.memory.resume())?;
     let options = QuantizeOptions {
         recipe: args.types.recipe(preset)?,
+        allow_incomplete: args.allow_incomplete,
         allow_requantize: args.allow_requantize,
         prune_layers: args.prune_layers,
         keep_split: args.keep_split,

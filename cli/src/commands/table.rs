@@ -101,6 +101,10 @@ pub(crate) struct Args {
     #[arg(long)]
     allow_requantize: bool,
 
+    /// Make files of a model although it lacks tensors or keys that its architecture needs
+    #[arg(long)]
+    allow_incomplete: bool,
+
     #[command(flatten)]
     rounding: RoundingArgs,
 
@@ -170,6 +174,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         quantize: QuantizeOptions {
             recipe: args.types_of_tensors.recipe(Preset::Q8_0)?,
             allow_requantize: args.allow_requantize,
+            allow_incomplete: args.allow_incomplete,
             missing_importance: args.importance.missing(),
             shards: args.shards.gguf_split(),
             record: better.record.clone(),

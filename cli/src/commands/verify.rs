@@ -226,15 +226,8 @@ fn file_report(path: &Path, skip_later_shards: bool) -> anyhow::Result<Option<Re
     }
     let model = GgufModel::open_with(path, options)?;
     let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
-    let mut findings = check(&model, &|n| bar.inc(n))?;
+    let findings = check(&model, &|n| bar.inc(n))?;
     bar.finish_and_clear();
-    let embedded = model.find("token_embd.weight").map(|i| model.info(i).rows());
-    let problems = reference::tokenizer::check(model.metadata(), embedded);
-    findings.extend(
-        problems
-            .into_iter()
-            .map(|(key, message)| Finding::error(key, message)),
-    );
     Ok(Some(Report {
         file: path.to_path_buf(),
         findings,

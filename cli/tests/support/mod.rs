@@ -74,7 +74,11 @@ pub(crate) fn tiny(path: &Path, layers: u32, change: impl Fn(&str, usize, f32) -
     m.set("general.architecture", "llama");
     m.set("general.name", "Tiny");
     m.set("llama.block_count", layers);
+    m.set("llama.context_length", 64u32);
+    m.set("llama.embedding_length", 256u32);
+    m.set("llama.feed_forward_length", 256u32);
     m.set("llama.attention.head_count", 4u32);
+    m.set("llama.attention.layer_norm_rms_epsilon", 1e-5f32);
     m.set("tokenizer.ggml.model", "gpt2");
     m.set("tokenizer.ggml.pre", "gpt-2");
     let tokens: Vec<String> = (0..20u8).map(|i| char::from(b'a' + i).to_string()).collect();
@@ -98,9 +102,12 @@ pub(crate) fn tiny(path: &Path, layers: u32, change: impl Fn(&str, usize, f32) -
         ] {
             tensors.push((
                 format!("blk.{layer}.{name}.weight"),
-                vec![256, 8],
+                vec![256, 256],
                 TensorType::F32,
             ));
+        }
+        for name in ["attn_norm", "ffn_norm"] {
+            tensors.push((format!("blk.{layer}.{name}.weight"), vec![256], TensorType::F32));
         }
     }
     let plan = FilePlan::new(m, tensors).unwrap();

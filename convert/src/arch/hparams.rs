@@ -60,6 +60,13 @@ impl Hparams {
         self.block_count
     }
 
+    /// Removes keys of the configuration.
+    pub(crate) fn forget(&mut self, keys: &[&str]) {
+        for key in keys {
+            self.values.shift_remove(*key);
+        }
+    }
+
     /// Adds blocks that the configuration does not count.
     ///
     /// # Errors

@@ -176,6 +176,13 @@ impl General {
         format!("mmproj-{}", general.file_name(Some(encoding)))
     }
 
+    /// The same for prediction layers alone.
+    pub(crate) fn prediction_file_name(&self, encoding: &str) -> String {
+        let mut general = self.clone();
+        general.texts.remove("size_label");
+        format!("mtp-{}", general.file_name(Some(encoding)))
+    }
+
     /// The same for an adapter.
     pub(crate) fn adapter_file_name(&self, encoding: &str) -> String {
         self.file_name(Some(&format!("{encoding}-LoRA")))

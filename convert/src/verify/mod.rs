@@ -7,6 +7,7 @@ mod zeros;
 
 use gguf::{GgufModel, TensorInfo};
 use rayon::prelude::*;
+use reference::requirements::{self, Completeness};
 use serde::Serialize;
 
 use self::zeros::Zeros;
@@ -60,14 +61,22 @@ impl Finding {
 pub type OnBytes<'a> = &'a (dyn Fn(u64) + Sync);
 
 /// Checks a model that opened well: file sizes, padding, every block of every tensor (finite scales and
-/// decoded values, patterns that the type does not have), names against hyperparameters.
+/// decoded values, patterns that the type does not have), that it has all that its architecture needs, and its
+/// vocabulary.
 ///
 /// # Errors
 /// When tensor data cannot be read. What is wrong with the model is found, not an error.
 pub fn check(model: &GgufModel, on_bytes: OnBytes<'_>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     check_sizes(model, &mut findings)?;
-    check_layers(model, &mut findings);
+    check_completeness(model, &mut findings);
+    let embedded = model.find("token_embd.weight").map(|i| model.info(i).rows());
+    let vocabulary = reference::tokenizer::check(model.metadata(), embedded);
+    findings.extend(
+        vocabulary
+            .into_iter()
+            .map(|(key, message)| Finding::error(key, message)),
+    );
     let mut zeros: Vec<Vec<(&TensorInfo, Zeros)>> = vec![Vec::new(); model.files().len()];
     for tensor in model.tensors() {
         let (found, zero) = check_tensor(model, tensor.index, tensor.info, on_bytes)?;
@@ -116,39 +125,26 @@ fn check_sizes(model: &GgufModel, findings: &mut Vec<Finding>) -> Result<()> {
     Ok(())
 }
 
-/// Every block that tensors are named for exists by `block_count`.
-fn check_layers(model: &GgufModel, findings: &mut Vec<Finding>) {
-    let metadata = model.metadata();
-    if metadata.architecture().is_empty() {
-        findings.push(Finding::error("general.architecture", "missing or not text"));
-        return;
-    }
-    let Some(value) = metadata.arch("block_count") else {
-        return;
-    };
-    let key = format!("{}.block_count", metadata.architecture());
-    let Some(count) = value.as_u64() else {
-        findings.push(Finding::error(key, "not a whole number"));
-        return;
-    };
-    let layers: std::collections::BTreeSet<u64> = model
-        .tensors()
-        .filter_map(|t| t.info.name.strip_prefix("blk.")?.split('.').next()?.parse().ok())
-        .collect();
-    let Some(&last) = layers.last() else {
-        // A vocabulary or a projector has none.
-        return;
-    };
-    if last >= count {
-        findings.push(Finding::error(
-            key,
-            format!("{count}, but there are tensors of block {last}"),
-        ));
-    } else if (layers.len() as u64) < count {
-        findings.push(Finding::warning(
-            key,
-            format!("{count}, but tensors of only {} blocks", layers.len()),
-        ));
+/// Keys and tensors are those that the architecture's graph is built from.
+fn check_completeness(model: &GgufModel, findings: &mut Vec<Finding>) {
+    let tensors = model.tensors().map(|t| t.info);
+    match requirements::check(model.metadata(), tensors) {
+        Completeness::Checked(shortfalls) => {
+            findings.extend(shortfalls.iter().map(|s| {
+                let subject = match s.subject() {
+                    "" => model.metadata().architecture(),
+                    subject => subject,
+                };
+                let message = s.to_string();
+                let about = message.split_once("': ").filter(|_| !s.subject().is_empty());
+                Finding::error(subject, about.map_or(message.as_str(), |(_, about)| about))
+            }));
+        }
+        Completeness::UnknownArchitecture(name) => findings.push(Finding::warning(
+            "general.architecture",
+            format!("found {name:?}: what such a model needs is not known, so it may be incomplete"),
+        )),
+        Completeness::NoModel => {}
     }
 }
 

@@ -320,6 +320,7 @@ fn write_seeds(folder: &Path) -> anyhow::Result<()> {
         put("tokenizer_json", name, text.as_bytes())?;
     }
     put("sentencepiece", "five-pieces", &fuzzing::sentencepiece_model())?;
+    put("whole", "llama", fuzzing::WHOLE_CONFIG.as_bytes())?;
     put("config_json", "gemma3-vision", fuzzing::VISION_CONFIG.as_bytes())?;
     checkpoints(&put)?;
     side_files(&put)?;

@@ -5,7 +5,7 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
 use crate::ops::{Activation, NormKind, RopeStyle};
-use crate::weights::Loader;
+use crate::weights::{ANY, Loader};
 
 pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     encoder(loader, false)
@@ -56,6 +56,8 @@ fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
         }
     };
     // All tokens are of the first type: one text, not a pair of them.
+    let count = loader.keys.global_count("tokenizer.ggml.token_type_count");
+    loader.allowed("token_types.weight", &[hidden, count.unwrap_or(ANY)])?;
     let types = match loader.has("token_types.weight") {
         true => {
             let rows = loader.outputs_of("token_types")?;
@@ -65,6 +67,11 @@ fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
         }
         false => Vec::new(),
     };
+    // What classifies a text, where the model does.
+    for (name, columns) in [("cls", hidden), ("cls.output", ANY)] {
+        loader.allowed(&format!("{name}.weight"), &[hidden, columns])?;
+        loader.allowed(&format!("{name}.bias"), &[columns])?;
+    }
     let head = loader.head(hidden, embedding.matrix.outputs)?;
     let embedding_norm = norm("token_embd_norm")?;
     Ok(Decoder {

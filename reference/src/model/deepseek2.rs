@@ -69,8 +69,7 @@ fn layers_of(loader: &Loader<'_>, indexed: Option<(RopeStyle, Vec<bool>)>) -> Re
         true => Scoring::Sigmoid,
         false => Scoring::Softmax,
     };
-    let mut layers = Vec::new();
-    for i in 0..hyper.layers {
+    let layer = |i: usize| {
         let norm = |name: &str| loader.rms_norm(&format!("blk.{i}.{name}"), hyper.hidden, eps);
         let mlp = match loader.has(&format!("blk.{i}.ffn_gate_inp.weight")) {
             true => {
@@ -87,12 +86,13 @@ fn layers_of(loader: &Loader<'_>, indexed: Option<(RopeStyle, Vec<bool>)>) -> Re
             },
             _ => Chooser::None,
         };
-        layers.push(Layer::new(
-            norm("attn_norm")?,
-            Mixer::Latent(Box::new(attention)),
-            norm("ffn_norm")?,
-            mlp,
-        ));
+        let mixer = Mixer::Latent(Box::new(attention));
+        Ok(Layer::new(norm("attn_norm")?, mixer, norm("ffn_norm")?, mlp))
+    };
+    let layers = (0..hyper.layers).map(layer).collect::<Result<Vec<_>>>()?;
+    for i in hyper.predicting_if_any(loader) {
+        layer(i)?;
+        loader.prediction(i, hyper.hidden)?;
     }
     let embedding = loader.embedding(hyper.hidden)?;
     let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;

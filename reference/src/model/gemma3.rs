@@ -8,7 +8,7 @@ use super::dense::with_head_norms;
 use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers};
 use crate::Result;
 use crate::ops::{Activation, Rope, RopeStyle};
-use crate::weights::Loader;
+use crate::weights::{ANY, Loader};
 
 /// Layers of the 27B model, whose scores are scaled by hidden size over heads instead of the head's length.
 const LAYERS_27B: usize = 62;
@@ -23,6 +23,10 @@ pub(super) fn embedding(loader: &Loader<'_>) -> Result<Decoder> {
 }
 
 fn layers_of(loader: &Loader<'_>, causal: bool) -> Result<Decoder> {
+    // Modules of sentence-transformers behind the pooling, which are not run here.
+    for name in ["dense_2.weight", "dense_3.weight"] {
+        loader.allowed(name, &[ANY, ANY])?;
+    }
     let hyper = Hyperparameters::read(loader)?;
     let keys = &loader.keys;
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;

@@ -22,6 +22,8 @@ struct Builder<'a, 'l> {
     hyper: Hyperparameters,
     eps: f32,
     scale: f32,
+    /// Whether `feed_forward_length` says how wide experts are.
+    inner_is_of_experts: bool,
 }
 
 impl<'a, 'l> Builder<'a, 'l> {
@@ -31,6 +33,7 @@ impl<'a, 'l> Builder<'a, 'l> {
         Ok(Self {
             eps: loader.keys.float("attention.layer_norm_rms_epsilon")?,
             scale: scale.unwrap_or(hyper.usual_scale()),
+            inner_is_of_experts: false,
             loader,
             hyper,
         })
@@ -84,6 +87,12 @@ impl<'a, 'l> Builder<'a, 'l> {
                 // Of Granite's hybrids, feed_forward_length is another layer's width.
                 let prefix = format!("blk.{layer}.ffn_");
                 let inner = loader.outputs_of(&format!("{prefix}up"))?;
+                if loader.is_declared() && !self.inner_is_of_experts {
+                    loader.needed(
+                        &format!("{prefix}up.weight"),
+                        &[hyper.hidden, hyper.inner(loader, layer)?],
+                    )?;
+                }
                 let dense = gated(loader, &prefix, "", hyper.hidden, inner, Activation::Silu)?;
                 Mlp::Dense(Box::new(dense))
             }
@@ -147,7 +156,8 @@ pub(super) fn falcon_h1(loader: &Loader<'_>) -> Result<Decoder> {
 
 /// Mamba-2 in most layers, attention in the others.
 pub(super) fn granite(loader: &Loader<'_>) -> Result<Decoder> {
-    let b = Builder::new(loader)?;
+    let mut b = Builder::new(loader)?;
+    b.inner_is_of_experts = true;
     let keys = &loader.keys;
     let rotates = keys.optional_flag("rope.scaling.finetuned")?.unwrap_or(false);
     let rope = rotates.then(|| b.rope(RopeStyle::Norm)).transpose()?;
@@ -219,6 +229,13 @@ pub(super) fn qwen3next(loader: &Loader<'_>) -> Result<Decoder> {
         let mlp = b.mlp(i, Scoring::Softmax, true)?;
         let (norm, mlp_norm) = (b.norm(i, "attn_norm")?, b.norm(i, "post_attention_norm")?);
         layers.push(Layer::new(norm, mixer, mlp_norm, mlp));
+    }
+    for i in b.hyper.predicting.clone() {
+        gated_attention(&b, i, rope.clone())?;
+        b.mlp(i, Scoring::Softmax, true)?;
+        b.norm(i, "attn_norm")?;
+        b.norm(i, "post_attention_norm")?;
+        loader.prediction(i, b.hyper.hidden)?;
     }
     b.decoder(layers, "output_norm")
 }
@@ -314,6 +331,14 @@ pub(super) fn nemotron_h(loader: &Loader<'_>) -> Result<Decoder> {
                 Mlp::None,
             )
         });
+    }
+    for i in b.hyper.predicting.clone() {
+        b.attention(i, None)?;
+        mixture(loader, &b.hyper, i, Scoring::Sigmoid, normalize)?;
+        b.norm(i, "attn_norm")?;
+        b.norm(i, "post_attention_norm")?;
+        loader.prediction(i, b.hyper.hidden)?;
+        b.norm(i, "nextn.shared_head_norm")?;
     }
     b.decoder(layers, "output_norm")
 }

@@ -1,5 +1,6 @@
 //! Hyperparameters that decoder-only transformers share, and the layers that follow from them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Result;
@@ -14,6 +15,8 @@ pub(crate) struct Hyperparameters {
     pub(crate) blocks: usize,
     /// Layers that run.
     pub(crate) layers: usize,
+    /// Layers behind them that predict further tokens, where the model is only declared.
+    pub(crate) predicting: Range<usize>,
     pub(crate) hidden: usize,
     heads: PerLayer,
     kv_heads: PerLayer,
@@ -35,6 +38,14 @@ impl Hyperparameters {
                 "nextn_predict_layers: found {predicting}, expected fewer than {blocks}"
             ))
         })?;
+        let (mut run, mut declared) = (layers, blocks..blocks);
+        if loader.is_declared() && predicting > 0 {
+            declared = layers..blocks;
+            // A file of the predicting layers alone.
+            if !loader.has("blk.0.attn_norm.weight") {
+                run = 0;
+            }
+        }
         let hidden = keys.count("embedding_length")?;
         let heads = keys
             .optional_per_layer("attention.head_count", blocks)?
@@ -67,7 +78,8 @@ impl Hyperparameters {
         }
         Ok(Self {
             blocks,
-            layers,
+            layers: run,
+            predicting: declared,
             hidden,
             kv_heads: kv_heads.unwrap_or_else(|| heads.clone()),
             heads,
@@ -76,6 +88,15 @@ impl Hyperparameters {
             value_len,
             rotated,
         })
+    }
+
+    /// [`Self::predicting`] for architectures whose files may count such layers without having them.
+    pub(crate) fn predicting_if_any(&self, loader: &Loader<'_>) -> Range<usize> {
+        let first = self.predicting.start;
+        match self.layers > 0 && !loader.has(&format!("blk.{first}.nextn.eh_proj.weight")) {
+            true => self.blocks..self.blocks,
+            false => self.predicting.clone(),
+        }
     }
 
     /// Query heads and key-value heads of a layer.

@@ -9,7 +9,7 @@ use super::hyperparameters::{Hyperparameters, gated, rope, sliding_layers};
 use crate::Result;
 use crate::layers::{Attention, FeedForward, Gate, Groups, Mixture, Scoring, SharedExpert};
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
-use crate::weights::Loader;
+use crate::weights::{ANY, Loader};
 
 /// How queries and keys are normalized.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -252,6 +252,14 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
             ..Layer::new(norm("attn_norm")?, attention, norm(design.mlp_norm)?, mlp)
         });
     }
+    for i in hyper.predicting_if_any(loader) {
+        attention(loader, &hyper, i, design, rope.clone(), scale, eps)?;
+        mlp(loader, &hyper, i, design)?;
+        for name in ["attn_norm", design.mlp_norm] {
+            loader.norm(design.norm, &format!("blk.{i}.{name}"), hyper.hidden, eps)?;
+        }
+        loader.prediction(i, hyper.hidden)?;
+    }
     let embedding = loader.embedding(hyper.hidden)?;
     let output_norm = loader.norm(design.norm, "output_norm", hyper.hidden, eps)?;
     let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
@@ -325,6 +333,15 @@ pub(super) fn mixture(
     normalize: bool,
 ) -> Result<Mixture> {
     let inner = loader.outputs_of(&format!("blk.{layer}.ffn_up_exps"))?;
+    if loader.is_declared() {
+        let width = loader
+            .keys
+            .optional_per_layer("expert_feed_forward_length", hyper.blocks)?
+            .map(|width| width.get(layer));
+        if let Some(width) = width.filter(|&n| n > 0) {
+            loader.needed(&format!("blk.{layer}.ffn_up_exps.weight"), &[ANY, width, ANY])?;
+        }
+    }
     let mut mixture = hyper.mixture(loader, layer, inner, normalize)?;
     mixture.scoring = match loader.keys.optional_count("expert_gating_func")? {
         None | Some(0) => scoring,

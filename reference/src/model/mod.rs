@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use gguf::{Array, GgufModel, Value};
 
 use crate::ops::{Matrix, Rounding};
+use crate::requirements::{self, Completeness};
 use crate::weights::{Loader, TILE_BYTES};
 use crate::{Error, Result};
 
@@ -88,6 +89,11 @@ pub fn architectures() -> impl Iterator<Item = &'static str> {
         .map(|(name, _)| *name)
         .chain(dense)
         .chain(mixtures)
+}
+
+/// Whether [`build`] knows an architecture.
+pub(crate) fn knows(name: &str) -> bool {
+    architectures().any(|known| known == name)
 }
 
 /// The graph of a file, or `None` where its architecture has none.
@@ -184,6 +190,16 @@ impl Model {
             )));
         };
         let decoder = decoder?;
+        // What runs here, but no other program would load. A vocabulary is not needed to run, and a tensor too many
+        // does not change what is computed.
+        let tensors = gguf.tensors().map(|t| t.info);
+        if let Completeness::Checked(found) = requirements::check(gguf.metadata(), tensors)
+            && let Some(first) = found.iter().find(|s| {
+                s.kind() != requirements::Kind::NotAskedFor && !s.subject().starts_with("tokenizer.")
+            })
+        {
+            return Err(loader.error(first.to_string()));
+        }
         Ok(Self {
             gguf,
             path,

@@ -41,7 +41,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         attention.shape.window = window.filter(|_| slides);
         let dense = hyper.feed_forward_of_two(loader, i, activation, true)?;
         // The first layer's input is normalized already.
-        let attention_norm = match loader.has(&format!("blk.{i}.attn_norm.weight")) {
+        let attention_norm = match i > 0 || loader.has(&format!("blk.{i}.attn_norm.weight")) {
             true => Some(norm("attn_norm")?),
             false => None,
         };

@@ -168,7 +168,14 @@ pub(super) fn build7(loader: &Loader<'_>) -> Result<Decoder> {
     let b = Builder::new(loader)?;
     let layers = b.layers(|i| {
         let value_mix = match i {
-            0 => None,
+            0 => {
+                // Nothing uses them, and the files have them.
+                let rank = loader.outputs_of("blk.0.time_mix_a1")?;
+                loader.needed("blk.0.time_mix_v0.weight", &[b.hidden])?;
+                loader.needed("blk.0.time_mix_v1.weight", &[b.hidden, rank])?;
+                loader.needed("blk.0.time_mix_v2.weight", &[rank, b.hidden])?;
+                None
+            }
             _ => Some((
                 b.vector(i, "time_mix_v0")?,
                 b.low_rank(i, "time_mix_v1", "time_mix_v2")?,

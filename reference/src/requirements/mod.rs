@@ -3,15 +3,17 @@
 //! The graphs of [`crate::Model`] are the statement; here they are built from a declaration without data, and
 //! everything is noted that they look for and do not find.
 
+mod encoders;
+mod keys;
+mod particulars;
 mod shortfall;
 
-use gguf::{Metadata, TensorInfo};
+use gguf::{Metadata, TensorInfo, Value};
 
 pub use shortfall::{Kind, Shortfall};
 
-use crate::Error;
-use crate::model;
-use crate::weights::{Declared, Loader};
+use crate::weights::{ANY, Declared, Loader};
+use crate::{Error, Result, model};
 
 /// What is known of a model's completeness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,18 +22,29 @@ pub enum Completeness {
     Checked(Vec<Shortfall>),
     /// What the architecture needs is not known.
     UnknownArchitecture(String),
+    /// A file that is no model by itself: a vocabulary without tensors, an adapter, an importance matrix.
+    NoModel,
 }
+
+/// Values of `general.type` of files that are no models.
+const NO_MODELS: [&str; 3] = ["adapter", "imatrix", "vocab"];
 
 /// Looks for everything that a model's architecture needs among its keys and tensors.
 pub fn check<'a>(metadata: &'a Metadata, tensors: impl IntoIterator<Item = &'a TensorInfo>) -> Completeness {
     let declared = Declared::new(metadata, tensors);
     let loader = Loader::declared(&declared);
     let name = metadata.architecture();
-    let Some(built) = model::build(name, &loader) else {
+    let kind = metadata.get_str("general.type");
+    if declared.is_empty() || kind.is_some_and(|kind| NO_MODELS.contains(&kind)) {
+        return Completeness::NoModel;
+    }
+    let encoder = encoders::find(name);
+    if !name.is_empty() && encoder.is_none() && !model::knows(name) {
         return Completeness::UnknownArchitecture(name.to_owned());
-    };
-    let mut found = match built {
-        Ok(_) => declared
+    }
+    let end = look(&loader, &declared, encoder);
+    let mut last = match end {
+        Ok(()) => declared
             .unasked()
             .into_iter()
             .map(Shortfall::not_asked_for)
@@ -41,6 +54,74 @@ pub fn check<'a>(metadata: &'a Metadata, tensors: impl IntoIterator<Item = &'a T
         Err(other) => vec![Shortfall::other(other.to_string())],
     };
     let mut all = declared.into_shortfalls();
-    all.append(&mut found);
+    last.retain(|s: &Shortfall| {
+        s.subject().is_empty() || all.iter().all(|other| other.subject() != s.subject())
+    });
+    all.append(&mut last);
     Completeness::Checked(all)
+}
+
+/// Notes what is missing; an error where what follows cannot be known.
+fn look(loader: &Loader<'_>, declared: &Declared<'_>, encoder: Option<&encoders::Declaration>) -> Result<()> {
+    for shortfall in keys::check(declared.metadata, loader.embedded()) {
+        declared.note(shortfall)?;
+    }
+    particular(loader, declared)?;
+    match encoder {
+        Some(encoder) => encoder.look(loader),
+        None => {
+            model::build(declared.metadata.architecture(), loader).map_or(Ok(()), |built| built.map(drop))
+        }
+    }
+}
+
+/// What llama.cpp's loader demands besides; see [`particulars`].
+fn particular(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
+    let name = declared.metadata.architecture();
+    if let Some(Value::U32(blocks)) = declared.metadata.arch("block_count")
+        && let Some(last) = declared.last_block().filter(|last| last >= blocks)
+    {
+        let key = format!("{name}.block_count");
+        let expected = format!("more than {last}, as there are tensors of block {last}");
+        declared.note(Shortfall::key(&key, Some(&Value::U32(*blocks)), &expected))?;
+    }
+    let row = particulars::PARTICULARS.iter().find(|p| p.architecture == name);
+    let (needs, refuses, keys) = row.map_or(("", "", ""), |p| (p.needs, p.refuses, p.keys));
+    for key in keys.split_whitespace() {
+        let full = match key.starts_with("tokenizer.") {
+            true => key.to_owned(),
+            false => format!("{name}.{key}"),
+        };
+        let of = particulars::KEYS_OF
+            .iter()
+            .find(|(prefix, _)| key.starts_with(prefix));
+        if of.is_some_and(|(_, tensor)| declared.ending(tensor).next().is_none()) {
+            continue;
+        }
+        if declared.metadata.get(&full).is_none() {
+            declared.note(Shortfall::key(&full, None, "a value"))?;
+        }
+    }
+    for need in needs.split_whitespace() {
+        let weight = need.strip_suffix(".bias").map(|base| format!("{base}.weight"));
+        let beside = particulars::BESIDE.iter().find(|(tensor, _)| *tensor == need);
+        let beside = beside.map(|(_, beside)| (*beside).to_owned()).or(weight);
+        for prefix in declared.prefixes(beside.as_deref()) {
+            let tensor = format!("{prefix}{need}");
+            if !loader.has(&tensor) {
+                declared.note(Shortfall::missing_tensor(&tensor, &[ANY]))?;
+            }
+        }
+    }
+    let refuses = refuses.split_whitespace().chain(match name {
+        // Its routers have scales.
+        "gemma4" => "".split_whitespace(),
+        _ => particulars::NO_SCALES.split_whitespace(),
+    });
+    for refused in refuses {
+        for tensor in declared.ending(refused) {
+            declared.note(Shortfall::not_asked_for(tensor))?;
+        }
+    }
+    Ok(())
 }

@@ -107,6 +107,40 @@ impl<'a> Declared<'a> {
         }
     }
 
+    /// Whether there is no tensor.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// The last layer that a tensor is of.
+    pub(crate) fn last_block(&self) -> Option<u32> {
+        let block = |t: &&TensorInfo| t.name.strip_prefix("blk.")?.split('.').next()?.parse().ok();
+        self.tensors.iter().filter_map(block).max()
+    }
+
+    /// What stands before `name` in the names of all tensors that are called so, in a layer or not. With no name,
+    /// nothing stands before it.
+    pub(crate) fn prefixes(&self, name: Option<&str>) -> Vec<String> {
+        let Some(name) = name else {
+            return vec![String::new()];
+        };
+        self.ending(name)
+            .filter_map(|t| t.name.strip_suffix(name))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Tensors that are called `name`, in a layer or not.
+    pub(crate) fn ending<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a TensorInfo> + use<'_, 'a, 'n> {
+        self.tensors.iter().copied().filter(move |t| {
+            let before = t.name.strip_suffix(name);
+            before.is_some_and(|before| {
+                let layer = before.strip_prefix("blk.").and_then(|b| b.strip_suffix('.'));
+                before.is_empty() || layer.is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()))
+            })
+        })
+    }
+
     /// Notes a shortfall, once for each tensor or key. An error when there are too many to go on.
     pub(crate) fn note(&self, shortfall: Shortfall) -> Result<()> {
         let mut all = self.shortfalls.borrow_mut();

@@ -79,10 +79,9 @@ impl<'a> Keys<'a> {
         let Some(value) = self.metadata.arch(suffix) else {
             return Ok(None);
         };
-        let count = value.as_u64().and_then(|v| u32::try_from(v).ok());
-        match count {
-            Some(v) => Ok(Some(v as usize)),
-            None => Err(self.wrong(suffix, value, "a number from 0 to 2^32 - 1")),
+        match value {
+            Value::U32(v) => Ok(Some(*v as usize)),
+            _ => Err(self.wrong(suffix, value, "a value of type u32")),
         }
     }
 
@@ -111,9 +110,9 @@ impl<'a> Keys<'a> {
         let Some(value) = self.metadata.arch(suffix) else {
             return Ok(None);
         };
-        match value.as_f64().map(|v| v as f32).filter(|v| v.is_finite()) {
-            Some(v) => Ok(Some(v)),
-            None => Err(self.wrong(suffix, value, "a finite floating-point number")),
+        match value {
+            Value::F32(v) if v.is_finite() => Ok(Some(*v)),
+            _ => Err(self.wrong(suffix, value, "a finite value of type f32")),
         }
     }
 
@@ -144,7 +143,7 @@ impl<'a> Keys<'a> {
         };
         match value.as_str() {
             Some(v) => Ok(Some(v)),
-            None => Err(self.wrong(suffix, value, "a UTF-8 string")),
+            None => Err(self.wrong(suffix, value, "text of type str")),
         }
     }
 
@@ -153,7 +152,7 @@ impl<'a> Keys<'a> {
         match self.metadata.arch(suffix) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(other) => Err(self.wrong(suffix, other, "a boolean")),
+            Some(other) => Err(self.wrong(suffix, other, "a value of type bool")),
         }
     }
 
@@ -191,6 +190,12 @@ impl<'a> Keys<'a> {
                 &format!("{layers} numbers of type f32"),
             ))),
         }
+    }
+
+    /// A count under a key without the architecture's prefix.
+    pub(crate) fn global_count(&self, key: &str) -> Option<usize> {
+        let n = self.metadata.get(key)?.as_u64()?;
+        usize::try_from(n).ok()
     }
 
     /// One flag for each layer.

@@ -50,6 +50,44 @@ impl<'a> Loader<'a> {
         self.directory.find(name).is_some()
     }
 
+    /// Whether the model is only declared: then also what the graph does not run is looked for.
+    pub(crate) fn is_declared(&self) -> bool {
+        matches!(self.directory, Directory::Declared(_))
+    }
+
+    /// A tensor that the graph does not run, and that must be there in a whole model.
+    pub(crate) fn needed(&self, name: &str, shape: &[usize]) -> Result<()> {
+        match self.is_declared() {
+            true => self.find(name, shape).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// A tensor that the graph does not run, and that may be there.
+    pub(crate) fn allowed(&self, name: &str, shape: &[usize]) -> Result<()> {
+        match self.is_declared() && self.has(name) {
+            true => self.find(name, shape).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// What a layer that predicts a further token has besides those of an ordinary one: `blk.{layer}.nextn.*`.
+    pub(crate) fn prediction(&self, layer: usize, hidden: usize) -> Result<()> {
+        let name = |name: &str| format!("blk.{layer}.nextn.{name}.weight");
+        let both = hidden.saturating_mul(2);
+        self.needed(&name("eh_proj"), &[both, hidden])?;
+        self.needed(&name("enorm"), &[hidden])?;
+        self.needed(&name("hnorm"), &[hidden])?;
+        self.allowed(&name("embed_tokens"), &[hidden, ANY])?;
+        self.allowed(&name("shared_head_head"), &[hidden, ANY])?;
+        self.allowed(&name("shared_head_norm"), &[hidden])
+    }
+
+    /// Rows of `token_embd.weight`; `None` where it is not there.
+    pub(crate) fn embedded(&self) -> Option<u64> {
+        self.directory.find("token_embd.weight").map(TensorInfo::rows)
+    }
+
     /// A tensor that must have this shape. `None` where it has not, which is noted.
     fn find(&self, name: &str, shape: &[usize]) -> Result<Option<&'a TensorInfo>> {
         let Some(info) = self.directory.find(name) else {
@@ -254,6 +292,10 @@ impl<'a> Loader<'a> {
         let Some(info) = self.directory.find(name) else {
             return Ok(None);
         };
+        if self.is_declared() {
+            // One for each position of the context.
+            self.find(name, &[hidden, self.keys.count("context_length")?])?;
+        }
         Ok(Some(Embedding {
             matrix: self.matrix(name, &[hidden, self.rows(info)?])?,
         }))

@@ -10,6 +10,7 @@ use super::gather::Gather;
 use super::layout::{Layout, Values};
 use super::outtype;
 use super::parts::Parts;
+use super::prediction::Filter;
 use super::quantized::BlockFactors;
 use super::tensor_file::Entry;
 use crate::arch::{
@@ -62,6 +63,8 @@ pub(super) struct Assembler<'a> {
     pub(super) ty: TensorType,
     /// Whether the checkpoint holds more than the text model, which alone is wanted.
     pub(super) is_part: bool,
+    /// Which tensors are wanted.
+    pub(super) filter: Filter,
     tensors: Vec<SourceTensor>,
     contents: Vec<Content>,
     numbered: IndexMap<Group, Numbered>,
@@ -95,6 +98,7 @@ impl<'a> Assembler<'a> {
             holds_one: false,
             pairs: None,
             is_part: false,
+            filter: Filter::ALL,
             parts,
             architecture,
             class,
@@ -195,6 +199,9 @@ impl<'a> Assembler<'a> {
             self.left_out.push(name.to_owned());
             return Ok(());
         };
+        if !self.filter.wants(&canonical) {
+            return Ok(());
+        }
         let one_of = self.architecture.hooks.one_of;
         if one_of.contains(&canonical.as_str()) {
             self.holds_one = true;

@@ -8,6 +8,7 @@ mod gather;
 mod layout;
 mod outtype;
 mod parts;
+mod prediction;
 mod pytorch;
 mod quantized;
 mod safetensors;
@@ -15,6 +16,7 @@ mod sentence;
 mod tensor_file;
 mod tied;
 mod unused;
+mod whole;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -28,6 +30,7 @@ use self::assemble::{Assembler, Content};
 use self::element::Element;
 pub use self::outtype::OutType;
 use self::parts::Parts;
+pub use self::prediction::Prediction;
 use self::quantized::QuantConfig;
 use self::sentence::Modules;
 use super::{Source, SourceTensor};
@@ -56,6 +59,8 @@ pub struct HfOptions {
     pub headers_suffice: bool,
     /// Convert the image encoder and its projector instead of the text model.
     pub mmproj: bool,
+    /// What becomes of layers that predict further tokens.
+    pub prediction: Prediction,
     /// Convert the dense modules of sentence-transformers too.
     pub sentence_modules: bool,
 }
@@ -76,6 +81,7 @@ pub struct HfSource {
     warnings: Vec<String>,
     left_out: Vec<String>,
     mmproj: bool,
+    prediction: Prediction,
     /// Nothing replaces its files while it is open.
     _held: Inputs,
 }
@@ -109,6 +115,8 @@ impl HfSource {
             (config, whole) = (text.config, text.whole);
         }
         let is_part = whole.is_some();
+        let untied = whole.as_ref().and_then(|w| w.get("tie_word_embeddings")) == Some(&Value::Bool(false))
+            && config.get("tie_word_embeddings").is_none();
         let (architecture, mut hparams) = architecture.hyperparameters_of(&config_path, config)?;
 
         let contradiction = arch::rope_contradiction(&given, &hparams);
@@ -118,10 +126,19 @@ impl HfSource {
             Err(_) if options.vocab_only => Parts::none(),
             parts => parts?,
         };
-        let more = (architecture.hooks.more_blocks)(&hparams, &mut parts.tensors.keys().map(String::as_str))?;
-        hparams.add_blocks(more)?;
+        let mut about_prediction = Vec::new();
+        let filter = prediction::settle(
+            dir,
+            architecture,
+            class,
+            &mut hparams,
+            &parts,
+            (is_part, options.prediction),
+            &mut about_prediction,
+        )?;
         let stored_type = options.outtype.decide(matrix_types(&parts).into_iter());
         let mut warnings = std::mem::take(&mut parts.warnings);
+        warnings.append(&mut about_prediction);
         if let Some(config) = &quantization
             && !options.vocab_only
         {
@@ -153,6 +170,7 @@ impl HfSource {
             }
             let mut assembler = Assembler::new(&parts, architecture, class, &hparams, ty);
             assembler.is_part = is_part;
+            assembler.filter = filter;
             let made = assembler.run()?;
             if !options.headers_suffice && !options.mmproj {
                 tied::check(&hparams, &parts, &made.tensors, &made.contents)?;
@@ -211,6 +229,9 @@ impl HfSource {
         if !options.vocab_only {
             warnings.extend(unused::files(dir, &parts));
         }
+        if !options.mmproj {
+            whole::check_output(&config_path, class, &hparams, untied, &tensors)?;
+        }
         Ok(Self {
             dir: dir.to_path_buf(),
             parts,
@@ -224,6 +245,7 @@ impl HfSource {
             warnings,
             left_out,
             mmproj: options.mmproj,
+            prediction: options.prediction,
             _held: held,
         })
     }
@@ -252,6 +274,9 @@ impl HfSource {
         );
         if self.mmproj {
             return self.general.encoder_file_name(&encoding);
+        }
+        if self.prediction == Prediction::Alone {
+            return self.general.prediction_file_name(&encoding);
         }
         self.general
             .file_name((!self.vocab_only).then_some(encoding.as_str()))

@@ -1,0 +1,102 @@
+//! The model directories that `fixtures/architectures` describes, made without Python.
+
+use std::path::{Path, PathBuf};
+
+use convert::pipeline::{PipelineOptions, execute};
+use convert::plan::OutputPlan;
+use convert::source::hf::{HfOptions, HfSource, OutType};
+use serde_json::{Value, json};
+
+/// The folder of the fixtures: NAME.json for each.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/architectures")
+}
+
+/// The weights of the fixtures: multiples of 1/256 below 1/2 in magnitude, by place and tensor number.
+pub fn weight(seed: u64, at: u64) -> f32 {
+    let x = (at + seed * 1_000_003).wrapping_mul(6_364_136_223_846_793_005);
+    let x = (x ^ (x >> 29)).wrapping_mul(1_442_695_040_888_963_407);
+    ((x >> 57) as i64 * 2 - 127) as f32 / 256.0
+}
+
+/// Writes the model directory that a fixture describes.
+///
+/// # Panics
+/// When the fixture is malformed or the directory cannot be written.
+pub fn make(fixture: &Value, dir: &Path) {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (seed, (name, shape)) in fixture["tensors"].as_object().unwrap().iter().enumerate() {
+        let dims: Vec<u64> = shape
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| d.as_u64().unwrap())
+            .collect();
+        let norm = dims.len() == 1 && name.contains("norm") && !name.contains("bias");
+        let start = data.len();
+        for at in 0..dims.iter().product() {
+            let x = weight(seed as u64, at);
+            let x = if norm { x / 2.0 + 1.0 } else { x };
+            data.extend_from_slice(&x.to_le_bytes());
+        }
+        let entry = json!({"dtype": "F32", "shape": dims, "data_offsets": [start, data.len()]});
+        header.insert(name.clone(), entry);
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    file.extend_from_slice(&data);
+    std::fs::write(dir.join("model.safetensors"), file).unwrap();
+    std::fs::write(dir.join("config.json"), fixture["config"].to_string()).unwrap();
+    let mut config = json!({"tokenizer_class": "LlamaTokenizer"});
+    if !fixture["mmproj"].is_null() {
+        config["added_tokens_decoder"] = json!({"385": {"content": "[IMG_BREAK]", "special": true}});
+        let preprocessor = json!({
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "image_seq_length": 16,
+            "size": {"longest_edge": 96},
+        });
+        std::fs::write(dir.join("preprocessor_config.json"), preprocessor.to_string()).unwrap();
+    }
+    std::fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
+    let vocabulary = fixtures()
+        .join("../vocab")
+        .join(fixture["tokenizer"].as_str().unwrap());
+    for name in [
+        "tokenizer.json",
+        "tokenizer.model",
+        "sentencepiece.bpe.model",
+        "qwen.tiktoken",
+        "hy.tiktoken",
+        "rwkv_vocab_v20230424.txt",
+    ] {
+        if vocabulary.join(name).is_file() {
+            std::fs::copy(vocabulary.join(name), dir.join(name)).unwrap();
+        }
+    }
+    if let Some(pooling) = fixture["pooling"].as_str() {
+        let modules = json!([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]);
+        std::fs::write(dir.join("modules.json"), modules.to_string()).unwrap();
+        std::fs::create_dir(dir.join("1_Pooling")).unwrap();
+        let config = json!({ "pooling_mode": pooling });
+        std::fs::write(dir.join("1_Pooling/config.json"), config.to_string()).unwrap();
+    }
+}
+
+/// Converts such a directory to a file of F32.
+///
+/// # Errors
+/// Those of the conversion, as text.
+pub fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<HfSource, String> {
+    let options = HfOptions {
+        outtype: OutType::F32,
+        pre_tokenizer: Some("gpt-2".to_owned()),
+        mmproj,
+        ..HfOptions::default()
+    };
+    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
+    let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
+    Ok(source)
+}

@@ -1,0 +1,347 @@
+//! Our `verify` against stock llama.cpp's loader: what it refuses, we refuse.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use convert::verify::Severity;
+use gguf::GgufModel;
+use oracle::mutants::{Mutant, Small, mutants};
+use oracle::{architectures, python};
+
+/// What both sides say of a file.
+struct Verdict {
+    stock: String,
+    /// What we found that makes the file useless.
+    ours: Vec<String>,
+}
+
+/// Errors of our check.
+fn ours(path: &Path) -> Vec<String> {
+    let model = match GgufModel::open(path) {
+        Ok(model) => model,
+        Err(e) => return vec![e.to_string()],
+    };
+    match convert::verify::check(&model, &|_| ()) {
+        Err(e) => vec![e.to_string()],
+        Ok(findings) => findings
+            .into_iter()
+            .filter(|f| f.severity == Severity::Error)
+            .map(|f| f.message)
+            .collect(),
+    }
+}
+
+/// Stock's answers for files, one after the other; empty for a file that it loads.
+fn stock(python: &oracle::Python, paths: &[PathBuf]) -> Vec<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("py/stock_loads.py");
+    let mut child = Command::new(python.executable())
+        .arg(script)
+        .env("ORACLE_CACHE", oracle::home())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let list: String = paths.iter().map(|p| format!("{}\n", p.display())).collect();
+    let feeder = std::thread::spawn(move || input.write_all(list.as_bytes()));
+    let out = child.wait_with_output().unwrap();
+    feeder.join().unwrap().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let answers: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            match fields[1] {
+                "loads" => String::new(),
+                word => format!("{word}: {}", fields[2]),
+            }
+        })
+        .collect();
+    assert_eq!(answers.len(), paths.len(), "stock's loader ended early");
+    answers
+}
+
+/// Both verdicts of each mutant of a model.
+fn verdicts(python: &oracle::Python, mutants: &[Mutant]) -> Vec<Verdict> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut paths = Vec::new();
+    for (index, mutant) in mutants.iter().enumerate() {
+        let path = dir.path().join(format!("{index}.gguf"));
+        mutant.model.write(&path).unwrap();
+        paths.push(path);
+    }
+    let stock = stock(python, &paths);
+    let pairs = stock.into_iter().zip(&paths);
+    pairs
+        .map(|(stock, path)| Verdict {
+            stock,
+            ours: ours(path),
+        })
+        .collect()
+}
+
+/// Models of all architectures or only some: those of the converter's fixtures and of the forward pass's.
+fn models(dir: &Path, only: &[&str]) -> BTreeMap<String, PathBuf> {
+    let mut all = BTreeMap::new();
+    let forward = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference/tests/fixtures/forward");
+    for entry in std::fs::read_dir(architectures::fixtures())
+        .unwrap()
+        .chain(std::fs::read_dir(forward).unwrap())
+    {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if !only.is_empty() && !only.contains(&name.as_str()) {
+            continue;
+        }
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("gguf") => drop(all.insert(name, path)),
+            Some("json") => {
+                let fixture = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+                let model = dir.join(&name);
+                std::fs::create_dir(&model).unwrap();
+                architectures::make(&fixture, &model);
+                let out = dir.join(format!("{name}.gguf"));
+                architectures::convert(&model, &out, false).unwrap();
+                std::fs::remove_dir_all(&model).unwrap();
+                all.insert(name, out);
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Counts of both sides' answers.
+#[derive(Default)]
+struct Counts {
+    both_accept: usize,
+    stock_alone_refuses: usize,
+    we_alone_refuse: usize,
+    both_refuse: usize,
+}
+
+impl Counts {
+    /// Counts a file; prints what only one side refuses. Whether both accept it.
+    fn add(&mut self, name: &str, mutant: &Mutant, verdict: &Verdict) -> bool {
+        let ours = verdict.ours.first().map_or("", |o| o);
+        let line = [name, mutant.kind, &mutant.subject, &verdict.stock, ours].join("\t");
+        match (verdict.stock.is_empty(), verdict.ours.is_empty()) {
+            (true, true) => self.both_accept += 1,
+            (false, false) => self.both_refuse += 1,
+            (false, true) => {
+                self.stock_alone_refuses += 1;
+                println!("stock alone\t{line}");
+            }
+            (true, false) => {
+                self.we_alone_refuse += 1;
+                println!("we alone\t{line}");
+            }
+        }
+        verdict.stock.is_empty() && verdict.ours.is_empty()
+    }
+}
+
+/// A sequence of numbers that depends on nothing but its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit.max(1) as u64) as usize
+    }
+}
+
+/// Mutants of models, at most `most` of each.
+fn compare(only: &[&str], most: usize) -> Option<Counts> {
+    let python = python()?;
+    let dir = tempfile::tempdir().unwrap();
+    let mut counts = Counts::default();
+    let models: Vec<(String, Small)> = models(dir.path(), only)
+        .into_iter()
+        .map(|(name, path)| (name, Small::read(&path).unwrap()))
+        .collect();
+    let wholes: Vec<Mutant> = models
+        .iter()
+        .map(|(_, model)| Mutant {
+            kind: "none",
+            subject: String::new(),
+            model: model.clone(),
+        })
+        .collect();
+    let verdicts_of_wholes = verdicts(&python, &wholes);
+    let mut sound = Vec::new();
+    for ((name, model), (whole, verdict)) in models.iter().zip(wholes.iter().zip(&verdicts_of_wholes)) {
+        if counts.add(name, whole, verdict) {
+            sound.push((name, model));
+        }
+    }
+    let kinds = std::env::var("QUANTSMITH_KINDS").unwrap_or_default();
+    let mut random = Random(2026);
+    for (name, model) in sound {
+        let mut all = mutants(model);
+        all.retain(|m| kinds.is_empty() || kinds.split(',').any(|k| k == m.kind));
+        while all.len() > most {
+            all.swap_remove(random.below(all.len()));
+        }
+        for (mutant, verdict) in all.iter().zip(verdicts(&python, &all)) {
+            counts.add(name, mutant, &verdict);
+        }
+    }
+    println!(
+        "both accept {}, stock alone refuses {}, we alone refuse {}, both refuse {}",
+        counts.both_accept, counts.stock_alone_refuses, counts.we_alone_refuse, counts.both_refuse
+    );
+    Some(counts)
+}
+
+#[test]
+fn what_stock_refuses_we_refuse() {
+    let Some(counts) = compare(
+        &["llama", "qwen2", "gemma2", "qwen35", "lfm2moe", "t5encoder"],
+        60,
+    ) else {
+        return;
+    };
+    assert!(counts.both_accept > 30 && counts.both_refuse > 150);
+    assert_eq!(counts.stock_alone_refuses, 0);
+}
+
+#[test]
+#[ignore = "all mutants of all architectures: half an hour"]
+fn what_stock_refuses_we_refuse_of_all_architectures() {
+    let only = std::env::var("QUANTSMITH_ONLY").unwrap_or_default();
+    let only: Vec<&str> = only.split(',').filter(|o| !o.is_empty()).collect();
+    compare(&only, usize::MAX);
+}
+
+/// A change of a configuration that leaves it JSON.
+fn mutate(
+    config: &mut serde_json::Map<String, serde_json::Value>,
+    other: &serde_json::Value,
+    random: &mut Random,
+) {
+    use serde_json::{Value, json};
+    let keys: Vec<String> = config.keys().cloned().collect();
+    let key = keys[random.below(keys.len())].clone();
+    if key == "architectures" {
+        return;
+    }
+    if random.below(8) == 0
+        && let Some(other) = other.as_object()
+    {
+        let keys: Vec<&String> = other.keys().filter(|k| *k != "architectures").collect();
+        let key = keys[random.below(keys.len())];
+        config.insert(key.clone(), other[key].clone());
+        return;
+    }
+    let value = &mut config[&key];
+    if let Value::Object(inner) = value
+        && !inner.is_empty()
+        && random.below(4) > 0
+    {
+        return mutate(inner, other, random);
+    }
+    let changed = match (&*value, random.below(10)) {
+        (_, 0) => None,
+        (_, 1) => Some(Value::Null),
+        (_, 2) => Some(json!("")),
+        (Value::Number(n), choice) => n.as_i64().map_or_else(
+            || n.as_f64().map(|x| json!([x * 2.0, 0.0, -x, 1e30][choice % 4])),
+            |n| {
+                Some(json!(
+                    [n + 1, n - 1, n * 2, n / 2, 0, -1, 4_294_967_296][choice % 7]
+                ))
+            },
+        ),
+        (Value::Bool(flag), _) => Some(json!(!flag)),
+        (Value::Array(list), 3..=5) => Some(json!(list.iter().skip(1).collect::<Vec<_>>())),
+        (Value::Array(list), _) => Some(json!([list.clone(), list.clone()].concat())),
+        (Value::Null, _) => Some(json!(2)),
+        (other, _) => Some(other.clone()),
+    };
+    match changed {
+        Some(new) => *value = new,
+        None => drop(config.shift_remove(&key)),
+    }
+}
+
+/// Converts directories of mutated configurations. What is written, `verify` accepts and stock llama.cpp loads.
+fn converted_files_load(runs: usize) {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut bases = Vec::new();
+    for entry in std::fs::read_dir(architectures::fixtures()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        // What is written of these is not loaded by stock even as it is: their vocabularies are made small.
+        if path.extension().is_some_and(|e| e == "json") && !name.starts_with("phi3") && name != "command-r" {
+            bases.push((name, path));
+        }
+    }
+    bases.sort();
+    let read =
+        |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let mut random = Random(41);
+    let (mut converted, mut batch, mut wrong) = (0, Vec::new(), Vec::new());
+    let configurations: Vec<serde_json::Value> = bases
+        .iter()
+        .map(|(_, path)| read(path)["config"].clone())
+        .collect();
+    for run in 0..runs {
+        let (name, path) = &bases[run % bases.len()];
+        let model = dir.path().join(name);
+        if !model.exists() {
+            std::fs::create_dir(&model).unwrap();
+            architectures::make(&read(path), &model);
+        }
+        let mut config = configurations[run % bases.len()].clone();
+        let other = &configurations[random.below(bases.len())];
+        for _ in 0..=random.below(3) {
+            mutate(config.as_object_mut().unwrap(), other, &mut random);
+        }
+        std::fs::write(model.join("config.json"), config.to_string()).unwrap();
+        let out = dir.path().join(format!("{run}.gguf"));
+        if architectures::convert(&model, &out, false).is_ok() {
+            converted += 1;
+            let found = ours(&out);
+            if let Some(first) = found.iter().find(|m| !m.contains("of a vocabulary of")) {
+                wrong.push(format!("{name}: verify: {first}: {config}"));
+            }
+            batch.push((name.clone(), config, out));
+        }
+        if batch.len() == 200 || run + 1 == runs {
+            let paths: Vec<PathBuf> = batch.iter().map(|(_, _, out)| out.clone()).collect();
+            for ((name, config, out), answer) in batch.drain(..).zip(stock(&python, &paths)) {
+                std::fs::remove_file(out).unwrap();
+                if !answer.is_empty() {
+                    wrong.push(format!("{name}: stock {answer}: {config}"));
+                }
+            }
+        }
+    }
+    println!(
+        "{runs} configurations, {converted} converted, {} of them refused afterwards",
+        wrong.len()
+    );
+    for line in &wrong {
+        println!("{line}");
+    }
+    assert!(wrong.is_empty(), "{} converted files are refused", wrong.len());
+}
+
+#[test]
+fn converted_files_of_mutated_configurations_load() {
+    converted_files_load(250);
+}
+
+#[test]
+#[ignore = "ten thousand conversions"]
+fn converted_files_of_many_mutated_configurations_load() {
+    let runs = std::env::var("QUANTSMITH_RUNS").ok().and_then(|n| n.parse().ok());
+    converted_files_load(runs.unwrap_or(10_000));
+}

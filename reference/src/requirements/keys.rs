@@ -1,0 +1,222 @@
+//! Keys that llama.cpp reads of every model, whatever its architecture, with the types it reads them as. A key of
+//! another type makes it refuse the file ("wrong type"), whether it is needed or not.
+
+use gguf::{Array, Metadata, Value, ValueType};
+
+use super::Shortfall;
+
+/// Most experts that a layer can have, as llama.cpp has it (LLAMA_MAX_EXPERTS).
+const MAX_EXPERTS: u32 = 1024;
+
+/// How a key is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum As {
+    Scalar(ValueType),
+    /// One number for all layers, or one for each.
+    PerLayer,
+}
+
+const U32: As = As::Scalar(ValueType::U32);
+const F32: As = As::Scalar(ValueType::F32);
+const BOOL: As = As::Scalar(ValueType::Bool);
+const STR: As = As::Scalar(ValueType::String);
+
+/// Keys under the architecture's prefix; whether they have to be there.
+const PREFIXED: [(&str, As, bool); 28] = [
+    ("context_length", U32, true),
+    ("embedding_length", U32, true),
+    ("block_count", U32, true),
+    ("embedding_length_out", U32, false),
+    ("attention.causal", BOOL, false),
+    ("pooling_type", U32, false),
+    ("nextn_predict_layers", U32, false),
+    ("expert_count", U32, false),
+    ("expert_used_count", As::PerLayer, false),
+    ("expert_group_count", U32, false),
+    ("expert_group_used_count", U32, false),
+    ("feed_forward_length", As::PerLayer, false),
+    ("attention.head_count", As::PerLayer, false),
+    ("attention.head_count_kv", As::PerLayer, false),
+    ("rope.scaling.finetuned", BOOL, false),
+    ("rope.scaling.original_context_length", U32, false),
+    ("rope.freq_base", F32, false),
+    ("rope.scaling.type", STR, false),
+    ("rope.scaling.factor", F32, false),
+    ("rope.scale_linear", F32, false),
+    ("rope.scaling.attn_factor", F32, false),
+    ("rope.scaling.alpha", F32, false),
+    ("attention.key_length", U32, false),
+    ("attention.value_length", U32, false),
+    ("attention.key_length_swa", U32, false),
+    ("attention.value_length_swa", U32, false),
+    ("rope.dimension_count", U32, false),
+    ("rope.dimension_count_swa", U32, false),
+];
+
+/// Keys without a prefix.
+const GLOBAL: [(&str, As, bool); 18] = [
+    ("general.architecture", STR, true),
+    ("general.name", STR, false),
+    ("general.file_type", U32, false),
+    ("split.count", As::Scalar(ValueType::U16), false),
+    ("tokenizer.ggml.model", STR, true),
+    ("tokenizer.ggml.pre", STR, false),
+    ("tokenizer.ggml.token_type_count", U32, false),
+    ("tokenizer.ggml.add_space_prefix", BOOL, false),
+    ("tokenizer.ggml.remove_extra_whitespaces", BOOL, false),
+    ("tokenizer.ggml.add_bos_token", BOOL, false),
+    ("tokenizer.ggml.add_eos_token", BOOL, false),
+    ("tokenizer.ggml.add_sep_token", BOOL, false),
+    ("tokenizer.ggml.normalizer.lowercase", BOOL, false),
+    ("tokenizer.ggml.bos_token_id", U32, false),
+    ("tokenizer.ggml.eos_token_id", U32, false),
+    ("tokenizer.ggml.unknown_token_id", U32, false),
+    ("tokenizer.ggml.seperator_token_id", U32, false),
+    ("tokenizer.ggml.padding_token_id", U32, false),
+];
+
+/// Architectures whose rotation takes whole heads.
+const WHOLE_HEADS_ROTATE: [&str; 2] = ["llama", "falcon"];
+
+/// What is wrong with the keys that every model has, whose embeddings have so many rows.
+pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall> {
+    let mut found = Vec::new();
+    let prefix = metadata.architecture();
+    let prefixed = PREFIXED.map(|(key, ty, needed)| (format!("{prefix}.{key}"), ty, needed));
+    let global = GLOBAL.map(|(key, ty, needed)| (key.to_owned(), ty, needed));
+    let layers = match metadata.arch("block_count") {
+        Some(Value::U32(n)) => *n as usize,
+        _ => 0,
+    };
+    for (key, ty, needed) in global.into_iter().chain(prefixed) {
+        let expected = match ty {
+            As::Scalar(ty) => format!("a value of type {ty}"),
+            As::PerLayer => format!("one number of type u32, or one for each of the {layers} layers"),
+        };
+        let Some(value) = metadata.get(&key) else {
+            if needed {
+                found.push(Shortfall::key(&key, None, &expected));
+            }
+            continue;
+        };
+        let fits = match ty {
+            As::Scalar(ty) => value.value_type() == ty,
+            As::PerLayer => match value {
+                Value::U32(_) => true,
+                Value::Array(a @ (Array::U32(_) | Array::I32(_) | Array::Bool(_))) => a.len() == layers,
+                _ => false,
+            },
+        };
+        if !fits {
+            found.push(Shortfall::key(&key, Some(value), &expected));
+        }
+    }
+    found.extend(experts(metadata));
+    found.extend(vocabulary_size(metadata, embedded));
+    found.extend(rotated(metadata));
+    found.extend(twice(metadata));
+    found
+}
+
+/// Of a model without a vocabulary, the size is a key.
+fn vocabulary_size(metadata: &Metadata, embedded: Option<u64>) -> Option<Shortfall> {
+    let rows = embedded?;
+    if !matches!(
+        metadata.get_str("tokenizer.ggml.model"),
+        Some("none" | "no_vocab")
+    ) {
+        return None;
+    }
+    let key = format!("{}.vocab_size", metadata.architecture());
+    let value = metadata.get(&key);
+    let fits = matches!(value, Some(Value::U32(n)) if u64::from(*n) == rows);
+    let expected = format!("the {rows} rows of token_embd.weight");
+    (!fits).then(|| Shortfall::key(&key, value, &expected))
+}
+
+/// Elements of a head that are rotated.
+fn rotated(metadata: &Metadata) -> Option<Shortfall> {
+    let number = |suffix: &str| metadata.arch(suffix).and_then(Value::as_u64);
+    let name = metadata.architecture();
+    let heads = number("attention.head_count").filter(|&n| n > 0)?;
+    let len = number("attention.key_length").or_else(|| Some(number("embedding_length")? / heads))?;
+    let found = number("rope.dimension_count").filter(|&n| n != len)?;
+    let key = format!("{name}.rope.dimension_count");
+    let expected = format!("the {len} elements of a head");
+    WHOLE_HEADS_ROTATE.contains(&name).then(|| {
+        Shortfall::key(
+            &key,
+            Some(&Value::U32(u32::try_from(found).unwrap_or(u32::MAX))),
+            &expected,
+        )
+    })
+}
+
+/// Numbers of experts that contradict one another.
+fn experts(metadata: &Metadata) -> Option<Shortfall> {
+    let number = |suffix: &str| match metadata.arch(suffix) {
+        Some(Value::U32(n)) => *n,
+        Some(Value::Array(Array::U32(all))) => all.iter().copied().max().unwrap_or(0),
+        Some(Value::Array(Array::I32(all))) => all
+            .iter()
+            .filter_map(|&n| u32::try_from(n).ok())
+            .max()
+            .unwrap_or(0),
+        _ => 0,
+    };
+    let wrong = |suffix: &str, expected: String| {
+        let key = format!("{}.{suffix}", metadata.architecture());
+        Some(Shortfall::key(&key, metadata.arch(suffix), &expected))
+    };
+    let mut count = number("expert_count");
+    let mut used = number("expert_used_count");
+    // Files of Hunyuan's dense models count one expert.
+    if metadata.architecture() == "hunyuan-dense" && count <= 1 {
+        (count, used) = (0, 0);
+    }
+    let (groups, groups_used) = (number("expert_group_count"), number("expert_group_used_count"));
+    if count > MAX_EXPERTS {
+        return wrong("expert_count", format!("at most {MAX_EXPERTS}"));
+    }
+    if used > count || (count > 0 && used == 0) {
+        return wrong(
+            "expert_used_count",
+            match count {
+                0 => "0, as there are no experts".to_owned(),
+                count => format!("1 to {count} of expert_count"),
+            },
+        );
+    }
+    if groups > 0 && groups >= count {
+        return wrong(
+            "expert_group_count",
+            format!("fewer than the {count} of expert_count"),
+        );
+    }
+    if groups > 1 && !count.is_multiple_of(groups) {
+        return wrong(
+            "expert_group_count",
+            format!("a divisor of the {count} of expert_count"),
+        );
+    }
+    if groups > 1 && !(1..groups).contains(&groups_used) {
+        return wrong("expert_group_used_count", format!("1 to {}", groups - 1));
+    }
+    None
+}
+
+/// Two tokens of the same text: llama.cpp aborts.
+fn twice(metadata: &Metadata) -> Option<Shortfall> {
+    let key = "tokenizer.ggml.tokens";
+    let value = metadata.get(key)?;
+    let Value::Array(Array::String(tokens)) = value else {
+        return None;
+    };
+    let mut seen = std::collections::HashSet::with_capacity(tokens.len());
+    let again = tokens.iter().find(|token| !seen.insert(&token.0))?;
+    let expected = format!(
+        "each token once, and {:?} is there twice",
+        again.to_string_lossy()
+    );
+    Some(Shortfall::key(key, Some(value), &expected))
+}
