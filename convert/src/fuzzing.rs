@@ -10,9 +10,9 @@ use gguf::{Metadata, TYPES, TensorType};
 
 pub use self::adapter::adapter_deltas;
 use crate::importance::Importance;
+pub use crate::metadata::front_matter;
 use crate::pipeline::{PipelineOptions, execute};
 use crate::plan::OutputPlan;
-pub use crate::metadata::front_matter;
 use crate::quantize::{QuantizeOptions, plan};
 use crate::recipe::{PRESETS, TensorTypeRule};
 use crate::source::hf::{AdapterOptions, AdapterSource, HfOptions, HfSource};

@@ -220,11 +220,7 @@ fn prediction_layers_apart_are_the_stock_converters() {
             std::fs::rename(dir.path().join("model"), keep.join("model")).unwrap();
             continue;
         }
-        assert_eq!(
-            (of_alone.as_str(), of_rest.as_str()),
-            (alone, left_out),
-            "{name}"
-        );
+        assert_eq!((of_alone.as_str(), of_rest.as_str()), (alone, left_out), "{name}");
         stock_loads(&files[1..]);
     }
     let message = open(&directory("llama", |_| ()), Prediction::LeftOut).unwrap_err();

@@ -2,8 +2,8 @@
 
 use super::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
 use super::{
-    Architecture, Default, Hparams, Keys, ModelType, PLAIN, View, class, class_without, experts, qwen2, qwen2moe,
-    qwen3,
+    Architecture, Default, Hparams, Keys, ModelType, PLAIN, View, class, class_without, experts, qwen2,
+    qwen2moe, qwen3,
 };
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
