@@ -34,8 +34,6 @@ pub(crate) struct OptimizeArgs {
 pub(crate) enum Level {
     /// Stock's bytes
     None,
-    /// Scales, minima and levels of each block searched together, with the precision in which they are stored
-    Block,
     /// Learned from the inputs of each layer over a text, so that errors of different columns make up for each other
     Layer,
 }
@@ -76,32 +74,24 @@ impl OptimizeArgs {
         if self.optimize != Level::Layer && (self.optimize_text.is_some() || self.optimize_chunks.is_some()) {
             bail!("--optimize-text and --optimize-chunks go with --optimize layer");
         }
-        let method = match self.optimize {
-            Level::None => return Ok(prepared),
-            Level::Block => "block",
-            Level::Layer => "layer",
-        };
+        if self.optimize == Level::None {
+            return Ok(prepared);
+        }
         let mut put = |key: &str, value: Value| {
             prepared
                 .record
                 .push((format!("quantsmith.optimize.{key}"), value));
         };
-        put("method", method.into());
+        put("method", "layer".into());
         put("version", 1u32.into());
-        if self.optimize == Level::Block {
-            return Ok(prepared);
-        }
         if resume {
-            bail!(
-                "--resume cannot continue --optimize layer, which learns each layer from those before it; \
-                 --optimize block can be continued"
-            );
+            bail!("--resume cannot continue --optimize layer, which learns each layer from those before it");
         }
         let architecture = metadata.architecture();
         if !reference::architectures().any(|known| known == architecture) {
             bail!(
                 "{}: the forward pass does not know architecture {architecture:?}, so --optimize layer cannot learn \
-                 from its inputs; --optimize block needs none",
+                 from its inputs; --optimize none (stock's bytes) needs none",
                 path.display()
             );
         }
@@ -146,15 +136,6 @@ impl Prepared {
     ) -> anyhow::Result<Option<Report>> {
         match self.level {
             Level::None => Ok(None),
-            Level::Block => {
-                plan.check()?;
-                if optimize::blocks(&mut plan.outputs) == 0 {
-                    eprintln!(
-                        "warning: --optimize block does not know any of these types: stock's bytes are kept"
-                    );
-                }
-                Ok(None)
-            }
             Level::Layer => self.learn(source, plan, &model()?, threads, max_memory).map(Some),
         }
     }

@@ -196,6 +196,7 @@ fn round_columns(
 
 /// Encodes rows block by block, without regard to how errors of different columns meet. `importance` counts for every
 /// row.
+#[cfg(test)]
 pub(crate) fn search_blocks(
     ty: TensorType,
     rows: &[f32],

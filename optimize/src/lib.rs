@@ -3,8 +3,7 @@
 //! ggml's encoders, and so [`quants`], choose the levels and scales of a block by a search that looks at nothing but
 //! the block. Nothing in the formats demands that. [`layers`] stands between plan and pipeline: it runs a calibration
 //! text through the model layer by layer, encodes each tensor by error feedback under the second moments of the inputs
-//! that the tensors before it, already encoded, really make, and hands the pipeline the blocks. [`blocks`] searches
-//! every block anew with the stored precision in view, without a text.
+//! that the tensors before it, already encoded, really make, and hands the pipeline the blocks.
 
 #![forbid(unsafe_code)]
 
@@ -17,11 +16,9 @@ mod hessian;
 mod layers;
 mod refine;
 mod report;
-mod search;
 
 pub use digest::digest;
 pub use error::{Error, Result};
 pub use hessian::Damping;
 pub use layers::{LayerOptions, OnLayer, WINDOW, layers};
 pub use report::{Kept, Learned, Report};
-pub use search::blocks;
