@@ -66,7 +66,7 @@ fn a_change_of_type_needs_force() {
     for set in [
         "general.name=str:x",
         "general.name=y",
-        "llama.feed_forward_length=u32[]:[8,8]",
+        "llama.attention.sliding_window_pattern=bool[]:[true]",
         "my.key=f64:3",
         "my.list=u8[]:[1]",
     ] {
@@ -191,7 +191,12 @@ fn overrides_of_quantize_keep_types_and_ranges() {
     run("my.key=int:4294967296", &[], &["found 4294967296"]);
     run("my.key=float:1e39", &[], &["finite number"]);
     run("my.key=float:nan", &[], &["finite number"]);
-    run("general.name=int:3", &["--force"], &[]);
+    run(
+        "general.name=int:3",
+        &["--force"],
+        &["general.name", "--allow-incomplete"],
+    );
+    run("general.name=int:3", &["--force", "--allow-incomplete"], &[]);
     assert_eq!(value(&out, "general.name"), Some(Value::U32(3)));
     run("my.key=int:4294967295", &[], &[]);
     assert_eq!(value(&out, "my.key"), Some(Value::U32(u32::MAX)));

@@ -141,8 +141,13 @@ fn whole_weights() -> Vec<u8> {
             add(&format!("model.layers.{layer}.{name}.weight"), shape);
         }
     }
-    let bytes = usize::try_from(end).unwrap_or(0);
-    weights(&format!("{{{}}}", entries.join(",")), bytes)
+    let header = format!("{{{}}}", entries.join(","));
+    let mut bytes = weights(&header, usize::try_from(end).unwrap_or(0));
+    // Zeros would be taken for a download that was cut short.
+    for weight in bytes[8 + header.len()..].chunks_exact_mut(4) {
+        weight.copy_from_slice(&0.25f32.to_le_bytes());
+    }
+    bytes
 }
 
 /// A whole Llama with this configuration: what can be converted, `verify` accepts.

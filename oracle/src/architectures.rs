@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use convert::pipeline::{PipelineOptions, execute};
-use convert::plan::OutputPlan;
+use convert::plan::{OutputPlan, PlannedTensor};
+use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use serde_json::{Value, json};
 
@@ -97,6 +98,35 @@ pub fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<HfSource, String>
     };
     let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
+    Ok(source)
+}
+
+/// [`convert`] of a directory that makes no whole model.
+///
+/// # Errors
+/// Those of the conversion, as text.
+pub fn convert_unchecked(dir: &Path, out: &Path) -> Result<HfSource, String> {
+    let options = HfOptions {
+        outtype: OutType::F32,
+        pre_tokenizer: Some("gpt-2".to_owned()),
+        ..HfOptions::default()
+    };
+    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
+    let contents = source
+        .tensors()
+        .iter()
+        .enumerate()
+        .map(|(index, tensor)| PlannedTensor {
+            source: index,
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            ty: tensor.ty,
+            importance: None,
+            encoder: None,
+        });
+    let plan = OutputPlan::new(out, source.metadata(), Vec::new(), contents.collect());
+    let plan = plan.map_err(|e| e.to_string())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
     Ok(source)
 }

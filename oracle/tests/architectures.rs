@@ -11,7 +11,7 @@ use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{convert, fixtures, make, weight};
+use oracle::architectures::{convert, convert_unchecked, fixtures, make, weight};
 use reference::Model;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -25,6 +25,13 @@ const OUTSIDE: (&str, &str) = (
     "hunyuan-moe",
     "69df9c0cde4b97b0c04c2e9c122ce8502e0410e85348e16018b2c7b8c370ac4f",
 );
+
+/// Fixtures of which the stock converter writes files that llama.cpp does not load, and what we say of them: a
+/// classifier without the layer before it, a vocabulary whose pieces are those of its special tokens too.
+const NOT_LOADED: [(&str, &str); 2] = [
+    ("bert-classifier-plain", "tensor 'cls.weight'"),
+    ("bert-xlm-roberta", "\"<pad>\" is there twice"),
+];
 
 /// What differs, or nothing.
 fn check(path: &Path) -> Result<(), String> {
@@ -45,7 +52,14 @@ fn check(path: &Path) -> Result<(), String> {
             return Err("the converted image encoder is not the stock converter's".to_owned());
         }
     }
-    let source = convert(&dir, &out, false)?;
+    let name = path.file_stem().unwrap().to_string_lossy();
+    let source = match NOT_LOADED.iter().find(|(fixture, _)| *fixture == name) {
+        None => convert(&dir, &out, false)?,
+        Some((_, says)) => match convert(&dir, &out, false) {
+            Err(message) if message.contains(says) => convert_unchecked(&dir, &out)?,
+            other => return Err(format!("expected {says}, found {other:?}")),
+        },
+    };
     // Whatever these configurations say is what the graphs compute.
     let known = [
         "only the text model is converted",
@@ -58,7 +72,6 @@ fn check(path: &Path) -> Result<(), String> {
     if let Some(warning) = source.warnings().iter().find(said) {
         return Err(format!("warning: {warning}"));
     }
-    let name = path.file_stem().unwrap().to_string_lossy();
     let expected = match (name.as_ref(), OUTSIDE) {
         (name, (differing, digest)) if name == differing => digest,
         _ => fixture["sha256"].as_str().unwrap(),
@@ -254,8 +267,11 @@ const OPEN: &[&str] = &[
     "t5encoder",
 ];
 
+/// Classes that the matrix of transformers 5 lacks.
+const NOT_NEWER: &str = include_str!("../digests/transformers5_missing.txt");
+
 /// Every listed class has a row among the directories saved by transformers 5: equal to that of 4.57, or with what
-/// transformers 5 lacks of it.
+/// transformers 5 lacks of it, or is listed as not saved yet.
 #[test]
 fn every_listed_class_was_saved_by_transformers_5() {
     let rows: Vec<Vec<&str>> = NEWER
@@ -270,9 +286,10 @@ fn every_listed_class_was_saved_by_transformers_5() {
         .map(|(class, _)| class)
         .filter(|class| !has(class))
         .collect();
-    assert!(
-        missing.is_empty(),
-        "without a case in transformers5.py: {missing:?}"
+    let listed: Vec<&str> = NOT_NEWER.lines().filter(|l| !l.starts_with('#')).collect();
+    assert_eq!(
+        missing, listed,
+        "left: without a case in transformers5.py, right: digests/transformers5_missing.txt"
     );
     let equal = rows.iter().filter(|row| row.get(2) == Some(&"equal")).count();
     assert!(equal >= 100, "{equal} equal rows");

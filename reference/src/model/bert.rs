@@ -67,11 +67,7 @@ fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
         }
         false => Vec::new(),
     };
-    // What classifies a text, where the model does.
-    for (name, columns) in [("cls", hidden), ("cls.output", ANY)] {
-        loader.allowed(&format!("{name}.weight"), &[hidden, columns])?;
-        loader.allowed(&format!("{name}.bias"), &[columns])?;
-    }
+    loader.classifier(hidden)?;
     let head = loader.head(hidden, embedding.matrix.outputs)?;
     let embedding_norm = norm("token_embd_norm")?;
     Ok(Decoder {

@@ -31,7 +31,11 @@ pub(super) fn deepseek32(loader: &Loader<'_>) -> Result<Decoder> {
 pub(super) fn glm_dsa(loader: &Loader<'_>) -> Result<Decoder> {
     let keys = &loader.keys;
     let layers = Hyperparameters::read(loader)?.layers;
-    let own = keys.optional_flags("attention.indexer.types", layers)?;
+    let own = match layers {
+        // The predicting layers alone.
+        0 => None,
+        layers => keys.optional_flags("attention.indexer.types", layers)?,
+    };
     let own = own.or_else(|| {
         let late = keys.optional_count("context_length").ok()?? >= GLM_5_2_CONTEXT;
         late.then(|| (0..layers).map(|i| i < 2 || i % 4 == 2).collect())

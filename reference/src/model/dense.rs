@@ -44,6 +44,10 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
     let layers = (0..builder.hyper.layers)
         .map(|i| builder.layer(i))
         .collect::<Result<Vec<_>>>()?;
+    for i in builder.hyper.predicting.clone() {
+        builder.layer(i)?;
+        loader.prediction(i, builder.hyper.hidden)?;
+    }
     builder.decoder(layers)
 }
 
@@ -263,6 +267,9 @@ impl<'a, 'l> Builder<'a, 'l> {
 
     fn decoder(self, layers: Vec<Layer>) -> Result<Decoder> {
         let (loader, design, hidden) = (self.loader, self.design, self.hyper.hidden);
+        if design.output_norm == "enc.output_norm" {
+            loader.classifier(hidden)?;
+        }
         let embedding = loader.embedding(hidden)?;
         let head = loader.head(hidden, embedding.matrix.outputs)?;
         let output_norm = match design.norms {

@@ -42,7 +42,7 @@ impl Hyperparameters {
         if loader.is_declared() && predicting > 0 {
             declared = layers..blocks;
             // A file of the predicting layers alone.
-            if !loader.has("blk.0.attn_norm.weight") {
+            if !loader.has_layer(0) {
                 run = 0;
             }
         }
@@ -457,10 +457,11 @@ pub(crate) fn sliding_layers(
     // The flags are as many as there are blocks, of which the first `layers` run.
     if loader.keys.is_array(suffix) {
         // Heads that predict further tokens may be among them or not.
-        let counted = loader.keys.optional_flags(suffix, hyper.layers);
-        let flags = counted
-            .or_else(|_| loader.keys.optional_flags(suffix, hyper.blocks))?
-            .unwrap_or_default();
+        let count = match loader.keys.array_len(suffix) {
+            Some(n) if n == hyper.layers => hyper.layers,
+            _ => hyper.blocks,
+        };
+        let flags = loader.keys.optional_flags(suffix, count)?.unwrap_or_default();
         return Ok(flags.into_iter().take(hyper.layers).collect());
     }
     let period = loader.keys.optional_count(suffix)?.unwrap_or(period);

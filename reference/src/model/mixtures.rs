@@ -259,6 +259,7 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
             loader.norm(design.norm, &format!("blk.{i}.{name}"), hyper.hidden, eps)?;
         }
         loader.prediction(i, hyper.hidden)?;
+        loader.allowed(&format!("blk.{i}.layer_output_norm.weight"), &[hyper.hidden])?;
     }
     let embedding = loader.embedding(hyper.hidden)?;
     let output_norm = loader.norm(design.norm, "output_norm", hyper.hidden, eps)?;

@@ -51,6 +51,8 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
             ..Layer::new(mlp_norm.clone(), attention, mlp_norm, Mlp::Dense(Box::new(dense)))
         });
     }
+    loader.classifier(hidden)?;
+    loader.allowed("cls.norm.weight", &[hidden])?;
     let embedding = loader.embedding(hidden)?;
     let output_norm = loader.norm(NormKind::Layer, "output_norm", hidden, eps)?;
     let head = loader.head(hidden, embedding.matrix.outputs)?;

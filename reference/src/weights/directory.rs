@@ -112,6 +112,12 @@ impl<'a> Declared<'a> {
         self.tensors.is_empty()
     }
 
+    /// Whether there is a tensor of a layer.
+    pub(crate) fn has_layer(&self, layer: usize) -> bool {
+        let prefix = format!("blk.{layer}.");
+        self.tensors.iter().any(|t| t.name.starts_with(&prefix))
+    }
+
     /// The last layer that a tensor is of.
     pub(crate) fn last_block(&self) -> Option<u32> {
         let block = |t: &&TensorInfo| t.name.strip_prefix("blk.")?.split('.').next()?.parse().ok();

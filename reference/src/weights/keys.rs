@@ -209,6 +209,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Entries of the array that the key holds.
+    pub(crate) fn array_len(&self, suffix: &str) -> Option<usize> {
+        Some(self.metadata.arch(suffix)?.as_array()?.len())
+    }
+
     /// Whether the key holds an array.
     pub(crate) fn is_array(&self, suffix: &str) -> bool {
         self.metadata.arch(suffix).is_some_and(|v| v.as_array().is_some())

@@ -55,6 +55,23 @@ impl<'a> Loader<'a> {
         matches!(self.directory, Directory::Declared(_))
     }
 
+    /// Whether there is any tensor of a layer; asked of a declared model.
+    pub(crate) fn has_layer(&self, layer: usize) -> bool {
+        match self.directory {
+            Directory::Opened(_) => true,
+            Directory::Declared(declared) => declared.has_layer(layer),
+        }
+    }
+
+    /// What classifies a text, where an encoder does: a layer of the hidden size, and the one to the labels.
+    pub(crate) fn classifier(&self, hidden: usize) -> Result<()> {
+        for (name, columns) in [("cls", hidden), ("cls.output", ANY)] {
+            self.allowed(&format!("{name}.weight"), &[hidden, columns])?;
+            self.allowed(&format!("{name}.bias"), &[columns])?;
+        }
+        Ok(())
+    }
+
     /// A tensor that the graph does not run, and that must be there in a whole model.
     pub(crate) fn needed(&self, name: &str, shape: &[usize]) -> Result<()> {
         match self.is_declared() {
@@ -140,6 +157,8 @@ impl<'a> Loader<'a> {
     /// them.
     pub(crate) fn linear(&self, base: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let scale = self.optional_vector(&format!("{base}.scale"), 1)?;
+        // By which others round the inputs of 4-bit weights; here they are not rounded.
+        self.allowed(&format!("{base}.input_scale"), &[1])?;
         Ok(Linear {
             matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs])?,
             bias: self.optional_vector(&format!("{base}.bias"), outputs)?,
@@ -170,6 +189,7 @@ impl<'a> Loader<'a> {
             true => Some(self.table(&bias, outputs, experts)?),
             false => None,
         };
+        self.allowed(&format!("{base}.input_scale"), &[experts])?;
         Ok(ExpertLinear {
             matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs, experts])?,
             bias,
