@@ -66,6 +66,10 @@ const DELTA: &[Rule] = &[
 ];
 
 const SHARED: &[Rule] = &[
+    // The layers without experts, as transformers 5 names them.
+    copy("model.layers.{}.block_sparse_moe.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.block_sparse_moe.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.block_sparse_moe.down_proj", "blk.{}.ffn_down"),
     copy(
         "model.layers.{}.block_sparse_moe.shared_experts.gate_proj",
         "blk.{}.ffn_gate_shexp",

@@ -25,6 +25,18 @@ const LAYER_NAMES: &[(&str, [(&str, &str); 2])] = &[
 const MAMBA_OR_ATTENTION: [(&str, &str); 2] =
     [("mamba", "linear_attention"), ("attention", "full_attention")];
 
+/// Model types of which transformers 5 writes `tie_word_embeddings: true` whether the two matrices are one or not.
+const UNTOLD_TIES: [&str; 3] = ["t5", "mt5", "umt5"];
+
+/// Whether transformers 5 or a later one wrote the configuration.
+pub(super) fn is_newer(config: &Map<String, Value>) -> bool {
+    let version = config.get("transformers_version").and_then(Value::as_str);
+    let major = version
+        .and_then(|v| v.split('.').next())
+        .and_then(|n| n.parse::<u32>().ok());
+    major.is_some_and(|n| n >= 5)
+}
+
 /// Brings a configuration to the form of transformers 4.57.
 pub(crate) fn to_older(config: &mut Map<String, Value>) {
     let Some(model_type) = config
@@ -51,6 +63,9 @@ pub(crate) fn to_older(config: &mut Map<String, Value>) {
         && let Some(width) = config.get("head_dim").and_then(Value::as_f64)
     {
         config.insert("rotary_dim".to_owned(), Value::from((width * part) as u64));
+    }
+    if UNTOLD_TIES.contains(&model_type.as_str()) && is_newer(config) {
+        config.shift_remove("tie_word_embeddings");
     }
     let names = LAYER_NAMES.iter().find(|(kind, _)| of(kind));
     if let Some((_, names)) = names
@@ -93,6 +108,17 @@ mod tests {
             r#"{"model_type": "minimax_m2", "head_dim": 128, "rope_parameters": {"partial_rotary_factor": 0.5}}"#,
         );
         assert_eq!(counted["rotary_dim"], 64);
+    }
+
+    #[test]
+    fn the_ties_of_t5_are_not_told_by_transformers_5() {
+        let config = |version: &str| {
+            older(&format!(
+                r#"{{"model_type": "t5", "tie_word_embeddings": true, "transformers_version": "{version}"}}"#
+            ))
+        };
+        assert!(config("5.24.0").get("tie_word_embeddings").is_none());
+        assert_eq!(config("4.57.6")["tie_word_embeddings"], true);
     }
 
     #[test]

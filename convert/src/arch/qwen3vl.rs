@@ -2,8 +2,8 @@
 
 use super::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
 use super::{
-    Architecture, Default, Hparams, Keys, ModelType, PLAIN, View, class, class_without, experts, qwen2,
-    qwen2moe, qwen3,
+    Architecture, Default, Hparams, Keys, ModelType, PLAIN, View, class, class_without, experts, newer,
+    qwen2, qwen2moe, qwen3,
 };
 use crate::Result;
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -99,11 +99,7 @@ const EXPERTS: &[Rule] = &[
 fn outputs_first(hp: &Hparams, stack: &View, outputs: u64, inputs: u64) -> Result<bool> {
     match stack.shape().as_slice() {
         [_, rows, columns] if rows != columns => Ok([*rows, *columns] == [outputs, inputs]),
-        _ => {
-            let version = hp.opt_str(&["transformers_version"]).unwrap_or("");
-            let major = version.split('.').next().and_then(|n| n.parse::<u32>().ok());
-            Ok(major.is_some_and(|n| n >= 5))
-        }
+        _ => Ok(newer::is_newer(hp.values())),
     }
 }
 

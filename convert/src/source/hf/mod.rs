@@ -115,8 +115,10 @@ impl HfSource {
             (config, whole) = (text.config, text.whole);
         }
         let is_part = whole.is_some();
-        let untied = whole.as_ref().and_then(|w| w.get("tie_word_embeddings")) == Some(&Value::Bool(false))
-            && config.get("tie_word_embeddings").is_none();
+        // The whole model's word counts: transformers 5 writes its text class's default, true, beside it.
+        let says_untied =
+            whole.as_ref().and_then(|w| w.get("tie_word_embeddings")) == Some(&Value::Bool(false));
+        let untied = says_untied && config.get("tie_word_embeddings").is_none();
         let (architecture, mut hparams) = architecture.hyperparameters_of(&config_path, config)?;
 
         let contradiction = arch::rope_contradiction(&given, &hparams);
@@ -172,7 +174,7 @@ impl HfSource {
             assembler.is_part = is_part;
             assembler.filter = filter;
             let made = assembler.run()?;
-            if !options.headers_suffice && !options.mmproj {
+            if !options.headers_suffice && !options.mmproj && !says_untied {
                 tied::check(&hparams, &parts, &made.tensors, &made.contents)?;
             }
             (made.tensors, made.contents, made.left_out)
