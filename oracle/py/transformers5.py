@@ -55,6 +55,8 @@ CHANGES = {
     "deepseek2-glm": dict(num_nextn_predict_layers=0),
     "deepseek32": dict(num_nextn_predict_layers=0),
     "glm-dsa": dict(num_nextn_predict_layers=0),
+    "exaone-moe": dict(num_nextn_predict_layers=0),
+    "exaone-moe-5": dict(num_nextn_predict_layers=0),
     # It needs a padding token inside the vocabulary.
     "kimi-linear": dict(pad_token_id=0),
     "kimi-linear-model": dict(pad_token_id=0),
@@ -80,6 +82,17 @@ def changed(case):
     if case.name in PREDICTING:
         return replace(case, more=None, file={k: v for k, v in file.items() if k != "num_nextn_predict_layers"})
     return replace(case, config=config, file=file)
+
+
+def without_predicting(case):
+    """The case without the tensors of layers that predict further tokens."""
+    tensors = case.tensors
+    if tensors is None:
+        return case
+
+    def without(config):
+        return {k: v for k, v in tensors(config).items() if not k.startswith("mtp.")}
+    return replace(case, tensors=without)
 
 
 def plain_tokenizer(case, model):
@@ -213,7 +226,7 @@ def main():
             continue
         try:
             if not a.resave:
-                case = changed(case)
+                case = without_predicting(changed(case))
                 architectures.make(case, a.tokenizers, folder)
                 if case.tokenizer in PLAIN:
                     plain_tokenizer(case, folder / "model")
@@ -226,10 +239,14 @@ def main():
             (folder / "five").mkdir()
             (folder / "five/why").write_text(str(why))
             print(f"{case.name}: {why}", flush=True)
-        except (Exception, SystemExit):
+        except (Exception, SystemExit) as error:
             failed.append(case.name)
             print(f"not made: {case.name}", flush=True)
             traceback.print_exc()
+            if a.resave:
+                shutil.rmtree(folder / "five", ignore_errors=True)
+                (folder / "five").mkdir()
+                (folder / "five/why").write_text(f"transformers 5 stops: {error!r}"[:200])
     if a.five:
         again = [a.five, __file__, a.tokenizers, a.out, "--resave", *["--keep"] * a.keep, *[c.name for c in cases]]
         if subprocess.run(again).returncode:

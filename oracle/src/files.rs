@@ -36,8 +36,17 @@ pub fn differences(source: &dyn Source, file: &Path) -> Result<Vec<String>> {
     let model = GgufModel::open(file)?;
     let mut found = in_metadata(source, &model);
     if let Err(difference) = same_tensors(source, &model) {
-        found.push(format!("{difference:#}"));
-        return Ok(found);
+        let sorted = |mut names: Vec<String>| {
+            names.sort_unstable();
+            names
+        };
+        let ours = sorted(source.tensors().iter().map(|t| t.name.clone()).collect());
+        let theirs = sorted(model.tensors().map(|t| t.info.name.clone()).collect());
+        if ours != theirs {
+            found.push(format!("{difference:#}"));
+            return Ok(found);
+        }
+        found.push("the same tensors in another order".to_owned());
     }
     for (index, tensor) in source.tensors().iter().enumerate() {
         match tensor_apart(source, &model, index) {
@@ -100,8 +109,9 @@ fn same_tensors(source: &dyn Source, model: &GgufModel) -> Result<()> {
 /// Decay rates of a tensor that are a unit in the last place apart.
 fn tensor_apart(source: &dyn Source, model: &GgufModel, index: usize) -> Result<usize> {
     let ours = &source.tensors()[index];
-    let theirs = model.tensors().nth(index).context("as many tensors")?;
-    let (name, info) = (&ours.name, theirs.info);
+    let theirs = model.tensors().find(|t| t.info.name == ours.name);
+    let theirs = theirs.with_context(|| format!("{}: no such tensor", ours.name))?;
+    let (name, info, place) = (&ours.name, theirs.info, theirs.index);
     ensure!(
         ours.shape == info.shape,
         "{name}: {:?} is not {:?}",
@@ -126,7 +136,7 @@ fn tensor_apart(source: &dyn Source, model: &GgufModel, index: usize) -> Result<
                 bytes
             }
         };
-        let expected = model.bytes(index, rows.start * row_bytes..rows.end * row_bytes)?;
+        let expected = model.bytes(place, rows.start * row_bytes..rows.end * row_bytes)?;
         if name.ends_with(".ssm_a") && info.ty == gguf::TensorType::F32 {
             apart += rates_apart(&bytes, &expected).with_context(|| name.clone())?;
         } else if let Some(at) = bytes.iter().zip(expected.iter()).position(|(a, b)| a != b) {
