@@ -7,8 +7,10 @@ use crate::weights::{ANY, Loader};
 #[derive(Clone, Copy)]
 enum Dim {
     Hidden,
-    /// Heads times their length.
-    Heads,
+    /// Key heads times their length.
+    Keys,
+    /// The same of values.
+    Values,
     /// Heads.
     Count,
     Inner,
@@ -17,7 +19,7 @@ enum Dim {
     /// Of any size.
     Any,
 }
-use Dim::{Any, Buckets, Count, Heads, Hidden, Inner};
+use Dim::{Any, Buckets, Count, Hidden, Inner, Keys, Values};
 
 /// A tensor: its name (behind that of the layer), its dimensions, and whether it has to be there.
 type Tensor = (&'static str, &'static [Dim], bool);
@@ -33,10 +35,10 @@ pub(super) struct Declaration {
 const ATTENTION: [Tensor; 10] = [
     ("attn_norm.weight", &[Hidden], true),
     ("attn_rel_b.weight", &[Count, Buckets], false),
-    ("attn_q.weight", &[Hidden, Heads], true),
-    ("attn_k.weight", &[Hidden, Heads], true),
-    ("attn_v.weight", &[Hidden, Heads], true),
-    ("attn_o.weight", &[Heads, Hidden], true),
+    ("attn_q.weight", &[Hidden, Keys], true),
+    ("attn_k.weight", &[Hidden, Keys], true),
+    ("attn_v.weight", &[Hidden, Values], true),
+    ("attn_o.weight", &[Values, Hidden], true),
     ("ffn_norm.weight", &[Hidden], true),
     ("ffn_gate.weight", &[Hidden, Inner], false),
     ("ffn_down.weight", &[Inner, Hidden], true),
@@ -46,10 +48,10 @@ const ATTENTION: [Tensor; 10] = [
 const ACROSS: [Tensor; 6] = [
     ("cross_attn_norm.weight", &[Hidden], true),
     ("cross_attn_rel_b.weight", &[Count, Buckets], false),
-    ("cross_attn_q.weight", &[Hidden, Heads], true),
-    ("cross_attn_k.weight", &[Hidden, Heads], true),
-    ("cross_attn_v.weight", &[Hidden, Heads], true),
-    ("cross_attn_o.weight", &[Heads, Hidden], true),
+    ("cross_attn_q.weight", &[Hidden, Keys], true),
+    ("cross_attn_k.weight", &[Hidden, Keys], true),
+    ("cross_attn_v.weight", &[Hidden, Values], true),
+    ("cross_attn_o.weight", &[Values, Hidden], true),
 ];
 
 const DECLARATIONS: [Declaration; 2] = [
@@ -90,16 +92,17 @@ impl Declaration {
         let blocks = keys.blocks()?;
         let hidden = keys.count("embedding_length")?;
         let count = keys.count("attention.head_count")?;
-        let len = match keys.optional_count("attention.key_length")? {
-            Some(len) => len,
-            None => hidden / count,
-        };
+        let groups = keys.optional_count("attention.head_count_kv")?.unwrap_or(count);
+        let len = |key: &str| Ok::<_, crate::Error>(keys.optional_count(key)?.unwrap_or(hidden / count));
+        let key_len = len("attention.key_length")?;
+        let value_len = len("attention.value_length")?;
         let inner = keys.count("feed_forward_length")?;
         let buckets = keys.count("attention.relative_buckets_count")?;
         keys.float("attention.layer_norm_rms_epsilon")?;
         let size = |dim: &Dim| match dim {
             Hidden => hidden,
-            Heads => count.saturating_mul(len),
+            Keys => groups.saturating_mul(key_len),
+            Values => groups.saturating_mul(value_len),
             Count => count,
             Inner => inner,
             Buckets => buckets,

@@ -7,6 +7,7 @@ mod encoders;
 mod keys;
 mod particulars;
 mod shortfall;
+mod widths;
 
 use gguf::{Metadata, TensorInfo, Value};
 
@@ -67,6 +68,7 @@ fn look(loader: &Loader<'_>, declared: &Declared<'_>, encoder: Option<&encoders:
         declared.note(shortfall)?;
     }
     particular(loader, declared)?;
+    widths::check(declared)?;
     match encoder {
         Some(encoder) => encoder.look(loader),
         None => {

@@ -1,0 +1,191 @@
+//! Sizes that llama.cpp's loader takes from a key and the graphs from the tensor itself: the two have to agree.
+
+use gguf::{Array, Value};
+
+use super::Shortfall;
+use crate::Result;
+use crate::weights::Declared;
+
+/// The number under a key; 0 where there is none, or one for each layer.
+type Number<'a> = &'a dyn Fn(&str) -> u64;
+
+/// What a dimension of the tensors of a name follows from. The function gives 0 where nothing is known.
+struct Width {
+    /// Architectures, divided by blanks.
+    of: &'static str,
+    tensor: &'static str,
+    dimension: usize,
+    size: fn(Number<'_>) -> u64,
+}
+
+/// Where a size is a key's number.
+const fn width(
+    of: &'static str,
+    tensor: &'static str,
+    dimension: usize,
+    size: fn(Number<'_>) -> u64,
+) -> Width {
+    Width {
+        of,
+        tensor,
+        dimension,
+        size,
+    }
+}
+
+/// `expert_feed_forward_length`, or `feed_forward_length` shared out among the experts that are used.
+fn expert(n: Number<'_>) -> u64 {
+    match (n("expert_feed_forward_length"), n("expert_used_count")) {
+        (0, 0) => 0,
+        (0, used) => n("feed_forward_length") / used,
+        (width, _) => width,
+    }
+}
+
+/// `expert_shared_feed_forward_length`, or as wide as one expert.
+fn shared(n: Number<'_>) -> u64 {
+    match n("expert_shared_feed_forward_length") {
+        0 => n("expert_feed_forward_length"),
+        width => width,
+    }
+}
+
+const WIDTHS: &[Width] = &[
+    width("granitemoe olmoe phimoe", "ffn_up_exps.weight", 1, |n| {
+        n("feed_forward_length")
+    }),
+    width("llada-moe rnd1", "ffn_up_exps.weight", 1, expert),
+    width(
+        "bailingmoe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 glm-dsa glm4moe kimi-linear",
+        "ffn_up_shexp.weight",
+        1,
+        |n| n("expert_feed_forward_length").saturating_mul(n("expert_shared_count")),
+    ),
+    width("bailingmoe2", "ffn_up_shexp.weight", 1, |n| {
+        shared(n).saturating_mul(n("expert_shared_count"))
+    }),
+    width("exaone-moe", "ffn_up_shexp.weight", 1, shared),
+    width(
+        "granitehybrid granitemoe hunyuan-moe nemotron_h_moe qwen35moe qwen3next",
+        "ffn_up_shexp.weight",
+        1,
+        |n| n("expert_shared_feed_forward_length"),
+    ),
+    width("nemotron_h_moe", "ffn_latent_down.weight", 1, |n| {
+        n("moe_latent_size")
+    }),
+    width("rwkv6", "time_mix_w1.weight", 1, |n| {
+        n("time_mix_extra_dim").saturating_mul(5)
+    }),
+    width("rwkv6", "time_mix_decay_w1.weight", 1, |n| {
+        n("time_decay_extra_dim")
+    }),
+    width("rwkv7", "time_mix_w1.weight", 1, |n| {
+        n("attention.decay_lora_rank")
+    }),
+    width("rwkv7", "time_mix_a1.weight", 1, |n| {
+        n("attention.iclr_lora_rank")
+    }),
+    width("rwkv7", "time_mix_g1.weight", 1, |n| {
+        n("attention.gate_lora_rank")
+    }),
+];
+
+/// Architectures whose layers from `leading_dense_block_count` on have experts, and no others.
+const DENSE_FIRST: &str = "bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa glm4moe \
+                           kimi-linear lfm2moe";
+
+/// Notes where keys and tensors disagree.
+pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
+    let metadata = declared.metadata;
+    let name = metadata.architecture();
+    let number = |suffix: &str| match metadata.arch(suffix) {
+        Some(Value::U32(n)) => u64::from(*n),
+        _ => 0,
+    };
+    let is_of = |list: &str| list.split_whitespace().any(|of| of == name);
+    for width in WIDTHS.iter().filter(|w| is_of(w.of)) {
+        let size = (width.size)(&number);
+        let zero_is_wrong = name.starts_with("rwkv");
+        for tensor in declared.ending(width.tensor) {
+            let found = tensor.shape.get(width.dimension).copied().unwrap_or(1);
+            if found != size && (size > 0 || zero_is_wrong) {
+                let mut expected: Vec<usize> = tensor.shape.iter().map(|&d| d as usize).collect();
+                if let Some(dimension) = expected.get_mut(width.dimension) {
+                    *dimension = usize::try_from(size).unwrap_or(usize::MAX);
+                }
+                declared.note(Shortfall::shape(&tensor.name, &tensor.shape, &expected))?;
+            }
+        }
+    }
+    // Ranks of the values' mix: the first layer's tensors are of another, and not used.
+    if name == "rwkv7" {
+        let rank = number("attention.value_residual_mix_lora_rank");
+        for tensor in declared
+            .ending("time_mix_v1.weight")
+            .filter(|t| !t.name.starts_with("blk.0."))
+        {
+            if tensor.shape.get(1) != Some(&rank) {
+                let expected = [tensor.row_len() as usize, rank as usize];
+                declared.note(Shortfall::shape(&tensor.name, &tensor.shape, &expected))?;
+            }
+        }
+    }
+    if is_of(DENSE_FIRST) {
+        dense_first(declared, number("leading_dense_block_count"))?;
+    }
+    labels(declared)
+}
+
+/// Layers with a router are those from `first` on.
+fn dense_first(declared: &Declared<'_>, first: u64) -> Result<()> {
+    let key = format!("{}.leading_dense_block_count", declared.metadata.architecture());
+    let is_before = |name: &str| {
+        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
+        layer
+            .and_then(|n| n.parse::<u64>().ok())
+            .is_some_and(|n| n < first)
+    };
+    let wrong = declared
+        .ending("ffn_gate_inp.weight")
+        .find(|t| is_before(&t.name))
+        .map(|t| {
+            format!(
+                "no more than the layers before '{}', the first with experts",
+                t.name
+            )
+        })
+        .or_else(|| {
+            let dense = declared.ending("ffn_up.weight").find(|t| !is_before(&t.name))?;
+            let predicting = declared.metadata.architecture() == "exaone-moe";
+            (!predicting).then(|| format!("all layers to that of '{}', which has no experts", dense.name))
+        });
+    match wrong {
+        Some(expected) => declared.note(Shortfall::key(&key, declared.metadata.get(&key), &expected)),
+        None => Ok(()),
+    }
+}
+
+/// An encoder's labels, and its types of tokens.
+fn labels(declared: &Declared<'_>) -> Result<()> {
+    let metadata = declared.metadata;
+    let labels = match metadata.arch("classifier.output_labels") {
+        Some(Value::Array(Array::String(labels))) => labels.len().max(1),
+        _ => 1,
+    };
+    for tensor in declared.ending("cls.output.weight") {
+        if tensor.rows() != labels as u64 {
+            let key = format!("{}.classifier.output_labels", metadata.architecture());
+            let expected = format!(
+                "a label for each of the {} rows of cls.output.weight",
+                tensor.rows()
+            );
+            declared.note(Shortfall::key(&key, metadata.get(&key), &expected))?;
+        }
+    }
+    let key = "tokenizer.ggml.token_type_count";
+    if metadata.architecture() == "bert" && metadata.get_u64(key) == Some(0) {
+        declared.note(Shortfall::key(key, metadata.get(key), "at least 1"))?;
+    }
+    Ok(())
+}
