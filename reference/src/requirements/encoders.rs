@@ -92,10 +92,14 @@ impl Declaration {
         let blocks = keys.blocks()?;
         let hidden = keys.count("embedding_length")?;
         let count = keys.count("attention.head_count")?;
-        let groups = keys.optional_count("attention.head_count_kv")?.unwrap_or(count);
-        let len = |key: &str| Ok::<_, crate::Error>(keys.optional_count(key)?.unwrap_or(hidden / count));
-        let key_len = len("attention.key_length")?;
-        let value_len = len("attention.value_length")?;
+        // Where a key is there, it is not zero.
+        let given = |key: &str, otherwise: usize| match keys.optional_count(key)? {
+            Some(_) => keys.count(key),
+            None => Ok(otherwise),
+        };
+        let groups = given("attention.head_count_kv", count)?;
+        let key_len = given("attention.key_length", hidden / count)?;
+        let value_len = given("attention.value_length", hidden / count)?;
         let inner = keys.count("feed_forward_length")?;
         let buckets = keys.count("attention.relative_buckets_count")?;
         keys.float("attention.layer_norm_rms_epsilon")?;

@@ -22,7 +22,7 @@ const BOOL: As = As::Scalar(ValueType::Bool);
 const STR: As = As::Scalar(ValueType::String);
 
 /// Keys under the architecture's prefix; whether they have to be there.
-const PREFIXED: [(&str, As, bool); 28] = [
+const PREFIXED: [(&str, As, bool); 35] = [
     ("context_length", U32, true),
     ("embedding_length", U32, true),
     ("block_count", U32, true),
@@ -51,10 +51,18 @@ const PREFIXED: [(&str, As, bool); 28] = [
     ("attention.value_length_swa", U32, false),
     ("rope.dimension_count", U32, false),
     ("rope.dimension_count_swa", U32, false),
+    // Of these, most architectures read those that they have.
+    ("expert_shared_count", U32, false),
+    ("expert_shared_feed_forward_length", U32, false),
+    ("leading_dense_block_count", U32, false),
+    ("expert_weights_scale", F32, false),
+    ("expert_weights_norm", BOOL, false),
+    ("expert_gating_func", U32, false),
+    ("vocab_size", U32, false),
 ];
 
 /// Keys without a prefix.
-const GLOBAL: [(&str, As, bool); 18] = [
+const GLOBAL: [(&str, As, bool); 27] = [
     ("general.architecture", STR, true),
     ("general.name", STR, false),
     ("general.file_type", U32, false),
@@ -73,6 +81,15 @@ const GLOBAL: [(&str, As, bool); 18] = [
     ("tokenizer.ggml.unknown_token_id", U32, false),
     ("tokenizer.ggml.seperator_token_id", U32, false),
     ("tokenizer.ggml.padding_token_id", U32, false),
+    ("tokenizer.ggml.mask_token_id", U32, false),
+    ("tokenizer.ggml.eot_token_id", U32, false),
+    ("tokenizer.ggml.eom_token_id", U32, false),
+    ("tokenizer.ggml.fim_pre_token_id", U32, false),
+    ("tokenizer.ggml.fim_suf_token_id", U32, false),
+    ("tokenizer.ggml.fim_mid_token_id", U32, false),
+    ("tokenizer.ggml.fim_pad_token_id", U32, false),
+    ("tokenizer.ggml.fim_rep_token_id", U32, false),
+    ("tokenizer.ggml.fim_sep_token_id", U32, false),
 ];
 
 /// Architectures whose rotation takes whole heads.

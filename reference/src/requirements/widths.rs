@@ -6,16 +6,16 @@ use super::Shortfall;
 use crate::Result;
 use crate::weights::Declared;
 
-/// The number under a key; 0 where there is none, or one for each layer.
-type Number<'a> = &'a dyn Fn(&str) -> u64;
+/// The number under a key; `None` where there is none, or one for each layer.
+type Number<'a> = &'a dyn Fn(&str) -> Option<u64>;
 
-/// What a dimension of the tensors of a name follows from. The function gives 0 where nothing is known.
+/// What a dimension of the tensors of a name follows from. The function gives `None` where nothing is known.
 struct Width {
     /// Architectures, divided by blanks.
     of: &'static str,
     tensor: &'static str,
     dimension: usize,
-    size: fn(Number<'_>) -> u64,
+    size: fn(Number<'_>) -> Option<u64>,
 }
 
 /// Where a size is a key's number.
@@ -23,7 +23,7 @@ const fn width(
     of: &'static str,
     tensor: &'static str,
     dimension: usize,
-    size: fn(Number<'_>) -> u64,
+    size: fn(Number<'_>) -> Option<u64>,
 ) -> Width {
     Width {
         of,
@@ -34,20 +34,17 @@ const fn width(
 }
 
 /// `expert_feed_forward_length`, or `feed_forward_length` shared out among the experts that are used.
-fn expert(n: Number<'_>) -> u64 {
-    match (n("expert_feed_forward_length"), n("expert_used_count")) {
-        (0, 0) => 0,
-        (0, used) => n("feed_forward_length") / used,
-        (width, _) => width,
+fn expert(n: Number<'_>) -> Option<u64> {
+    match n("expert_feed_forward_length").filter(|&width| width > 0) {
+        Some(width) => Some(width),
+        None => n("feed_forward_length")?.checked_div(n("expert_used_count")?),
     }
 }
 
 /// `expert_shared_feed_forward_length`, or as wide as one expert.
-fn shared(n: Number<'_>) -> u64 {
-    match n("expert_shared_feed_forward_length") {
-        0 => n("expert_feed_forward_length"),
-        width => width,
-    }
+fn shared(n: Number<'_>) -> Option<u64> {
+    let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+    own.or_else(|| n("expert_feed_forward_length"))
 }
 
 const WIDTHS: &[Width] = &[
@@ -56,26 +53,32 @@ const WIDTHS: &[Width] = &[
     }),
     width("llada-moe rnd1", "ffn_up_exps.weight", 1, expert),
     width(
+        "bailingmoe bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa glm4moe kimi-linear",
+        "ffn_up_exps.weight",
+        1,
+        |n| n("expert_feed_forward_length"),
+    ),
+    width(
         "bailingmoe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 glm-dsa glm4moe kimi-linear",
         "ffn_up_shexp.weight",
         1,
-        |n| n("expert_feed_forward_length").saturating_mul(n("expert_shared_count")),
+        |n| n("expert_feed_forward_length")?.checked_mul(n("expert_shared_count")?),
     ),
     width("bailingmoe2", "ffn_up_shexp.weight", 1, |n| {
-        shared(n).saturating_mul(n("expert_shared_count"))
+        shared(n)?.checked_mul(n("expert_shared_count")?)
     }),
     width("exaone-moe", "ffn_up_shexp.weight", 1, shared),
     width(
         "granitehybrid granitemoe hunyuan-moe nemotron_h_moe qwen35moe qwen3next",
         "ffn_up_shexp.weight",
         1,
-        |n| n("expert_shared_feed_forward_length"),
+        |n| n("expert_shared_feed_forward_length").filter(|&width| width > 0),
     ),
     width("nemotron_h_moe", "ffn_latent_down.weight", 1, |n| {
         n("moe_latent_size")
     }),
     width("rwkv6", "time_mix_w1.weight", 1, |n| {
-        n("time_mix_extra_dim").saturating_mul(5)
+        n("time_mix_extra_dim")?.checked_mul(5)
     }),
     width("rwkv6", "time_mix_decay_w1.weight", 1, |n| {
         n("time_decay_extra_dim")
@@ -100,16 +103,16 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
     let metadata = declared.metadata;
     let name = metadata.architecture();
     let number = |suffix: &str| match metadata.arch(suffix) {
-        Some(Value::U32(n)) => u64::from(*n),
-        _ => 0,
+        Some(Value::U32(n)) => Some(u64::from(*n)),
+        _ => None,
     };
     let is_of = |list: &str| list.split_whitespace().any(|of| of == name);
     for width in WIDTHS.iter().filter(|w| is_of(w.of)) {
-        let size = (width.size)(&number);
-        let zero_is_wrong = name.starts_with("rwkv");
+        let Some(size) = (width.size)(&number) else {
+            continue;
+        };
         for tensor in declared.ending(width.tensor) {
-            let found = tensor.shape.get(width.dimension).copied().unwrap_or(1);
-            if found != size && (size > 0 || zero_is_wrong) {
+            if tensor.shape.get(width.dimension).copied().unwrap_or(1) != size {
                 let mut expected: Vec<usize> = tensor.shape.iter().map(|&d| d as usize).collect();
                 if let Some(dimension) = expected.get_mut(width.dimension) {
                     *dimension = usize::try_from(size).unwrap_or(usize::MAX);
@@ -120,7 +123,7 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
     }
     // Ranks of the values' mix: the first layer's tensors are of another, and not used.
     if name == "rwkv7" {
-        let rank = number("attention.value_residual_mix_lora_rank");
+        let rank = number("attention.value_residual_mix_lora_rank").unwrap_or(0);
         for tensor in declared
             .ending("time_mix_v1.weight")
             .filter(|t| !t.name.starts_with("blk.0."))
@@ -132,7 +135,7 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
         }
     }
     if is_of(DENSE_FIRST) {
-        dense_first(declared, number("leading_dense_block_count"))?;
+        dense_first(declared, number("leading_dense_block_count").unwrap_or(0))?;
     }
     labels(declared)
 }
