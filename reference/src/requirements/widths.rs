@@ -37,7 +37,9 @@ const fn width(
 fn expert(n: Number<'_>) -> Option<u64> {
     match n("expert_feed_forward_length").filter(|&width| width > 0) {
         Some(width) => Some(width),
-        None => n("feed_forward_length")?.checked_div(n("expert_used_count")?),
+        None => n("feed_forward_length")
+            .unwrap_or(0)
+            .checked_div(n("expert_used_count")?),
     }
 }
 
