@@ -314,8 +314,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .prepare(source.metadata(), &input, None, args.memory.resume())?;
     let options = QuantizeOptions {
         recipe: args.types.recipe(preset)?,
-        // What is forced may be what llama.cpp refuses.
-        allow_incomplete: args.allow_incomplete || args.force,
+        allow_incomplete: args.allow_incomplete,
         allow_requantize: args.allow_requantize,
         prune_layers: args.prune_layers,
         keep_split: args.keep_split,

@@ -16,10 +16,12 @@ enum Dim {
     Inner,
     /// Buckets of relative positions.
     Buckets,
+    /// Tokens.
+    Tokens,
     /// Of any size.
     Any,
 }
-use Dim::{Any, Buckets, Count, Hidden, Inner, Keys, Values};
+use Dim::{Any, Buckets, Count, Hidden, Inner, Keys, Tokens, Values};
 
 /// A tensor: its name (behind that of the layer), its dimensions, and whether it has to be there.
 type Tensor = (&'static str, &'static [Dim], bool);
@@ -61,7 +63,7 @@ const DECLARATIONS: [Declaration; 2] = [
             ("token_embd.weight", &[Hidden, Any], true),
             ("enc.output_norm.weight", &[Hidden], true),
             ("dec.output_norm.weight", &[Hidden], true),
-            ("output.weight", &[Hidden, Any], false),
+            ("output.weight", &[Hidden, Tokens], false),
         ],
         stacks: &[
             ("enc.blk.", "block_count", &ATTENTION),
@@ -74,7 +76,7 @@ const DECLARATIONS: [Declaration; 2] = [
         whole: &[
             ("token_embd.weight", &[Hidden, Any], true),
             ("enc.output_norm.weight", &[Hidden], true),
-            ("output.weight", &[Hidden, Any], false),
+            ("output.weight", &[Hidden, Tokens], false),
         ],
         stacks: &[("enc.blk.", "block_count", &ATTENTION)],
     },
@@ -103,6 +105,10 @@ impl Declaration {
         let inner = keys.count("feed_forward_length")?;
         let buckets = keys.count("attention.relative_buckets_count")?;
         keys.float("attention.layer_norm_rms_epsilon")?;
+        let tokens = loader
+            .embedded()
+            .and_then(|rows| usize::try_from(rows).ok())
+            .unwrap_or(ANY);
         let size = |dim: &Dim| match dim {
             Hidden => hidden,
             Keys => groups.saturating_mul(key_len),
@@ -110,6 +116,7 @@ impl Declaration {
             Count => count,
             Inner => inner,
             Buckets => buckets,
+            Tokens => tokens,
             Any => ANY,
         };
         let look = |prefix: &str, tensors: &[Tensor]| {

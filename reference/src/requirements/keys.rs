@@ -14,6 +14,10 @@ enum As {
     Scalar(ValueType),
     /// One number for all layers, or one for each.
     PerLayer,
+    /// A list of this many whole numbers.
+    List(usize),
+    /// One whole number, or flag, for each layer.
+    EachLayer,
 }
 
 const U32: As = As::Scalar(ValueType::U32);
@@ -22,7 +26,7 @@ const BOOL: As = As::Scalar(ValueType::Bool);
 const STR: As = As::Scalar(ValueType::String);
 
 /// Keys under the architecture's prefix; whether they have to be there.
-const PREFIXED: [(&str, As, bool); 35] = [
+const PREFIXED: [(&str, As, bool); 49] = [
     ("context_length", U32, true),
     ("embedding_length", U32, true),
     ("block_count", U32, true),
@@ -59,6 +63,20 @@ const PREFIXED: [(&str, As, bool); 35] = [
     ("expert_weights_norm", BOOL, false),
     ("expert_gating_func", U32, false),
     ("vocab_size", U32, false),
+    ("attention.layer_norm_epsilon", F32, false),
+    ("attention.layer_norm_rms_epsilon", F32, false),
+    ("attention.decay_lora_rank", U32, false),
+    ("attention.gate_lora_rank", U32, false),
+    ("attention.iclr_lora_rank", U32, false),
+    ("time_decay_extra_dim", U32, false),
+    ("time_mix_extra_dim", U32, false),
+    ("interleave_moe_layer_step", U32, false),
+    ("moe_latent_size", U32, false),
+    ("n_deepstack_layers", U32, false),
+    ("decoder_start_token_id", U32, false),
+    ("expert_feed_forward_length", As::PerLayer, false),
+    ("rope.dimension_sections", As::List(4), false),
+    ("attention.recurrent_layers", As::EachLayer, false),
 ];
 
 /// Keys without a prefix.
@@ -93,7 +111,7 @@ const GLOBAL: [(&str, As, bool); 27] = [
 ];
 
 /// Architectures whose rotation takes whole heads.
-const WHOLE_HEADS_ROTATE: [&str; 2] = ["llama", "falcon"];
+const WHOLE_HEADS_ROTATE: [&str; 3] = ["llama", "llama-embed", "falcon"];
 
 /// What is wrong with the keys that every model has, whose embeddings have so many rows.
 pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall> {
@@ -109,6 +127,8 @@ pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall
         let expected = match ty {
             As::Scalar(ty) => format!("a value of type {ty}"),
             As::PerLayer => format!("one number of type u32, or one for each of the {layers} layers"),
+            As::List(count) => format!("{count} whole numbers"),
+            As::EachLayer => format!("one value for each of the {layers} layers"),
         };
         let Some(value) = metadata.get(&key) else {
             if needed {
@@ -123,6 +143,16 @@ pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall
                 Value::Array(a @ (Array::U32(_) | Array::I32(_) | Array::Bool(_))) => a.len() == layers,
                 _ => false,
             },
+            As::List(count) => {
+                matches!(value, Value::Array(a @ (Array::U32(_) | Array::I32(_))) if a.len() == count)
+            }
+            As::EachLayer => {
+                let all = match value {
+                    Value::Array(a @ (Array::U32(_) | Array::I32(_) | Array::Bool(_))) => Some(a.len()),
+                    _ => None,
+                };
+                all == Some(layers)
+            }
         };
         if !fits {
             found.push(Shortfall::key(&key, Some(value), &expected));

@@ -97,7 +97,9 @@ fn particular(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
         let of = particulars::KEYS_OF
             .iter()
             .find(|(prefix, _)| key.starts_with(prefix));
-        if of.is_some_and(|(_, tensor)| declared.ending(tensor).next().is_none()) {
+        if particulars::WITH_EXPERTS_OR_NOT.contains(&name)
+            && of.is_some_and(|(_, tensor)| declared.ending(tensor).next().is_none())
+        {
             continue;
         }
         if declared.metadata.get(&full).is_none() {

@@ -25,16 +25,21 @@ pub(super) const NO_SCALES: &str = "attn_kv_a_mqa.scale attn_q_a.scale attn_q_b.
  time_mix_w2.scale";
 
 /// Where a tensor that is needed stands beside another, and not in every layer.
-pub(super) const BESIDE: [(&str, &str); 6] = [
+pub(super) const BESIDE: [(&str, &str); 7] = [
     ("exp_probs_b.bias", "ffn_gate_inp.weight"),
     ("ffn_gate_exps.weight", "ffn_up_exps.weight"),
     ("ffn_gate_shexp.weight", "ffn_up_shexp.weight"),
     ("ffn_gate_inp_shexp.weight", "ffn_up_shexp.weight"),
+    ("layer_output_norm.weight", "nextn.eh_proj.weight"),
     ("ssm_norm.weight", "ssm_in.weight"),
     ("attn_sinks.weight", "attn_output.weight"),
 ];
 
-/// Keys, by their beginnings, that only a model with such a tensor needs.
+/// Architectures whose models have experts or not.
+pub(super) const WITH_EXPERTS_OR_NOT: [&str; 4] =
+    ["granitehybrid", "granitemoe", "nemotron_h_moe", "qwen35moe"];
+
+/// Keys, by their beginnings, that of these only a model with such a tensor needs.
 pub(super) const KEYS_OF: [(&str, &str); 3] = [
     ("expert_shared_", "ffn_up_shexp.weight"),
     ("expert_", "ffn_up_exps.weight"),
@@ -335,7 +340,7 @@ pub(super) const PARTICULARS: &[Particular] = &[
     Particular {
         architecture: "modern-bert",
         needs: "",
-        refuses: "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_norm.bias ffn_up.bias \
+        refuses: "attn_norm.bias attn_output.bias attn_qkv.bias cls.bias ffn_down.bias ffn_norm.bias ffn_up.bias \
          output_norm.bias token_embd_norm.bias",
         keys: "",
     },
@@ -349,7 +354,8 @@ pub(super) const PARTICULARS: &[Particular] = &[
         architecture: "nemotron_h_moe",
         needs: "exp_probs_b.bias ssm_norm.weight",
         refuses: "attn_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_latent_down.bias ffn_latent_up.bias \
-         ffn_up_shexp.bias output.bias output_norm.bias post_attention_norm.bias ssm_in.bias ssm_out.bias",
+         ffn_up_shexp.bias nextn.shared_head_norm.bias output.bias output_norm.bias post_attention_norm.bias \
+         ssm_in.bias ssm_out.bias",
         keys: "attention.layer_norm_epsilon expert_feed_forward_length expert_shared_feed_forward_length \
          feed_forward_length moe_latent_size",
     },
@@ -531,6 +537,89 @@ pub(super) const PARTICULARS: &[Particular] = &[
         architecture: "starcoder2",
         needs: "attn_norm.bias attn_output.bias ffn_down.bias ffn_norm.bias ffn_up.bias output_norm.bias",
         refuses: "",
+        keys: "",
+    },
+    Particular {
+        architecture: "bailingmoe",
+        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight output.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias \
+         ffn_norm.bias ffn_up_shexp.bias output.bias output_norm.bias",
+        keys: "expert_feed_forward_length expert_shared_count",
+    },
+    Particular {
+        architecture: "bailingmoe2",
+        needs: "layer_output_norm.weight ffn_gate_exps.weight ffn_gate_shexp.weight output.weight",
+        refuses: "attn_k_norm.bias attn_norm.bias attn_output.bias attn_q_norm.bias attn_qkv.bias ffn_down.bias \
+         ffn_down_shexp.bias ffn_gate.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_norm.bias ffn_up.bias \
+         ffn_up_shexp.bias output.bias output_norm.bias",
+        keys: "expert_feed_forward_length expert_gating_func expert_shared_count",
+    },
+    Particular {
+        architecture: "deepseek2-ocr",
+        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_down_shexp.bias ffn_gate.bias ffn_gate_inp.bias \
+         ffn_gate_shexp.bias ffn_norm.bias ffn_up.bias ffn_up_shexp.bias output.bias output_norm.bias",
+        keys: "expert_feed_forward_length expert_shared_count",
+    },
+    Particular {
+        architecture: "dream",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
+         output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "eurobert",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
+         output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "exaone-moe",
+        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight output.weight",
+        refuses: "attn_k_norm.bias attn_norm.bias attn_output.bias attn_q_norm.bias ffn_down.bias ffn_down_shexp.bias \
+         ffn_gate.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_norm.bias ffn_up.bias ffn_up_shexp.bias \
+         output.bias output_norm.bias",
+        keys: "attention.sliding_window expert_feed_forward_length expert_gating_func leading_dense_block_count",
+    },
+    Particular {
+        architecture: "llada",
+        needs: "",
+        refuses: "attn_norm.bias ffn_norm.bias output.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "llada-moe",
+        needs: "ffn_gate_exps.weight output.weight",
+        refuses: "attn_k_norm.bias attn_norm.bias attn_output.bias attn_q_norm.bias ffn_gate_inp.bias ffn_norm.bias \
+         output.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "llama-embed",
+        needs: "",
+        refuses: "attn_norm.bias ffn_norm.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "neo-bert",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias attn_qkv.bias enc.output_norm.bias ffn_down.bias ffn_norm.bias \
+         ffn_up.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "paddleocr",
+        needs: "",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "rnd1",
+        needs: "ffn_gate_exps.weight",
+        refuses: "attn_k_norm.bias attn_norm.bias attn_output.bias attn_q_norm.bias ffn_gate_inp.bias ffn_norm.bias \
+         output.bias output_norm.bias",
         keys: "",
     },
 ];

@@ -73,6 +73,12 @@ impl Shortfall {
         Self::new(Kind::TensorType, name, message)
     }
 
+    /// Factors of a rotation, which llama.cpp reads as they are.
+    pub(crate) fn factors(name: &str, found: TensorType) -> Self {
+        let message = format!("tensor '{name}': expected type f32, found {found}");
+        Self::new(Kind::TensorType, name, message)
+    }
+
     pub(crate) fn not_asked_for(tensor: &TensorInfo) -> Self {
         let message = format!(
             "tensor '{}': expected no such tensor in this architecture, found shape {:?}",

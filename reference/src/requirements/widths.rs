@@ -1,6 +1,6 @@
 //! Sizes that llama.cpp's loader takes from a key and the graphs from the tensor itself: the two have to agree.
 
-use gguf::{Array, Value};
+use gguf::{Array, TensorType, Value};
 
 use super::Shortfall;
 use crate::Result;
@@ -50,12 +50,21 @@ fn shared(n: Number<'_>) -> Option<u64> {
 }
 
 const WIDTHS: &[Width] = &[
-    width("granitemoe olmoe phimoe", "ffn_up_exps.weight", 1, |n| {
-        n("feed_forward_length")
-    }),
-    width("llada-moe rnd1", "ffn_up_exps.weight", 1, expert),
     width(
-        "bailingmoe bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa glm4moe kimi-linear",
+        "granitehybrid granitemoe hunyuan-moe minimax-m2 olmoe phimoe",
+        "ffn_up_exps.weight",
+        1,
+        |n| n("feed_forward_length"),
+    ),
+    width(
+        "llada-moe nemotron_h_moe qwen35moe qwen3next rnd1",
+        "ffn_up_exps.weight",
+        1,
+        expert,
+    ),
+    width(
+        "bailingmoe bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa glm4moe gpt-oss \
+         kimi-linear lfm2moe llama4",
         "ffn_up_exps.weight",
         1,
         |n| n("expert_feed_forward_length"),
@@ -71,10 +80,19 @@ const WIDTHS: &[Width] = &[
     }),
     width("exaone-moe", "ffn_up_shexp.weight", 1, shared),
     width(
-        "granitehybrid granitemoe hunyuan-moe nemotron_h_moe qwen35moe qwen3next",
+        "granitehybrid granitemoe nemotron_h_moe",
         "ffn_up_shexp.weight",
         1,
-        |n| n("expert_shared_feed_forward_length").filter(|&width| width > 0),
+        |n| n("expert_shared_feed_forward_length"),
+    ),
+    width(
+        "hunyuan-moe qwen35moe qwen3next",
+        "ffn_up_shexp.weight",
+        1,
+        |n| match n("expert_shared_feed_forward_length")? {
+            0 => n("feed_forward_length"),
+            width => Some(width),
+        },
     ),
     width("nemotron_h_moe", "ffn_latent_down.weight", 1, |n| {
         n("moe_latent_size")
@@ -136,24 +154,55 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
             }
         }
     }
+    let predicting = number("nextn_predict_layers").unwrap_or(0);
+    let blocks = number("block_count").unwrap_or(0).saturating_sub(predicting);
     if is_of(DENSE_FIRST) {
-        dense_first(declared, number("leading_dense_block_count").unwrap_or(0))?;
+        dense_first(declared, number("leading_dense_block_count").unwrap_or(0), blocks)?;
+    }
+    if let Some(step) = number("interleave_moe_layer_step").filter(|_| name == "llama4") {
+        let is_mixed = |layer: u64| step > 0 && (layer + 1).is_multiple_of(step);
+        let wrong = declared
+            .ending("ffn_gate_inp.weight")
+            .find(|t| layer_of(&t.name).is_some_and(|layer| !is_mixed(layer)))
+            .or_else(|| {
+                let mut dense = declared.ending("ffn_up.weight");
+                dense.find(|t| layer_of(&t.name).is_some_and(is_mixed))
+            });
+        if let Some(tensor) = wrong {
+            let key = format!("{name}.interleave_moe_layer_step");
+            let expected = format!("a step that agrees with '{}'", tensor.name);
+            declared.note(Shortfall::key(&key, metadata.get(&key), &expected))?;
+        }
+    }
+    let rotated = number("rope.dimension_count");
+    let turns = declared.ending("rope_freqs.weight").next().is_some() || is_of("bailingmoe");
+    if turns && rotated == Some(0) {
+        let key = format!("{name}.rope.dimension_count");
+        declared.note(Shortfall::key(&key, metadata.get(&key), "at least 2"))?;
+    }
+    for factors in [
+        "rope_freqs.weight",
+        "rope_factors_long.weight",
+        "rope_factors_short.weight",
+    ] {
+        for tensor in declared.ending(factors).filter(|t| t.ty != TensorType::F32) {
+            declared.note(Shortfall::factors(&tensor.name, tensor.ty))?;
+        }
     }
     labels(declared)
 }
 
-/// Layers with a router are those from `first` on.
-fn dense_first(declared: &Declared<'_>, first: u64) -> Result<()> {
+/// The layer in a tensor's name.
+fn layer_of(name: &str) -> Option<u64> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+}
+
+/// Of the first `blocks` layers, those with a router are those from `first` on.
+fn dense_first(declared: &Declared<'_>, first: u64, blocks: u64) -> Result<()> {
     let key = format!("{}.leading_dense_block_count", declared.metadata.architecture());
-    let is_before = |name: &str| {
-        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
-        layer
-            .and_then(|n| n.parse::<u64>().ok())
-            .is_some_and(|n| n < first)
-    };
     let wrong = declared
         .ending("ffn_gate_inp.weight")
-        .find(|t| is_before(&t.name))
+        .find(|t| layer_of(&t.name).is_some_and(|layer| layer < first))
         .map(|t| {
             format!(
                 "no more than the layers before '{}', the first with experts",
@@ -161,9 +210,12 @@ fn dense_first(declared: &Declared<'_>, first: u64) -> Result<()> {
             )
         })
         .or_else(|| {
-            let dense = declared.ending("ffn_up.weight").find(|t| !is_before(&t.name))?;
-            let predicting = declared.metadata.architecture() == "exaone-moe";
-            (!predicting).then(|| format!("all layers to that of '{}', which has no experts", dense.name))
+            let mut dense = declared.ending("ffn_up.weight");
+            let dense = dense.find(|t| layer_of(&t.name).is_some_and(|n| (first..blocks).contains(&n)))?;
+            Some(format!(
+                "all layers to that of '{}', which has no experts",
+                dense.name
+            ))
         });
     match wrong {
         Some(expected) => declared.note(Shortfall::key(&key, declared.metadata.get(&key), &expected)),
@@ -188,8 +240,13 @@ fn labels(declared: &Declared<'_>) -> Result<()> {
             declared.note(Shortfall::key(&key, metadata.get(&key), &expected))?;
         }
     }
+    for tensor in declared.ending("cls.output.bias") {
+        if tensor.elements() != labels as u64 {
+            declared.note(Shortfall::shape(&tensor.name, &tensor.shape, &[labels]))?;
+        }
+    }
     let key = "tokenizer.ggml.token_type_count";
-    if metadata.architecture() == "bert" && metadata.get_u64(key) == Some(0) {
+    if ["bert", "nomic-bert"].contains(&metadata.architecture()) && metadata.get_u64(key) == Some(0) {
         declared.note(Shortfall::key(key, metadata.get(key), "at least 1"))?;
     }
     Ok(())
