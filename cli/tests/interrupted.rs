@@ -22,12 +22,17 @@ fn start(args: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Waits until a name that ends like this is in the folder.
+/// Waits until the folder has a file with bytes in it whose name ends like this. An empty one may be the check that the
+/// output can be written, which is gone again before the work begins.
 #[track_caller]
-fn wait_for(child: &mut Child, folder: &Path, end: &str) {
+fn wait_for_bytes(child: &mut Child, folder: &Path, end: &str) {
+    let holds_bytes = |name: &String| {
+        let size = fs::metadata(folder.join(name)).map_or(0, |m| m.len());
+        name.ends_with(end) && size > 0
+    };
     let started = Instant::now();
-    while !(folder.exists() && names(folder).iter().any(|n| n.ends_with(end))) {
-        assert!(started.elapsed() < Duration::from_secs(120), "no {end} appeared");
+    while !(folder.exists() && names(folder).iter().any(holds_bytes)) {
+        assert!(started.elapsed() < Duration::from_secs(120), "no {end} has bytes");
         assert!(child.try_wait().unwrap().is_none(), "the run ended first");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -69,7 +74,7 @@ fn a_signal_removes_temporary_files() {
         }
         let logits = out.join("logits.bin");
         let mut child = start(&["perplexity", &model, &long, "--save-all-logits", text(&logits)]);
-        wait_for(&mut child, &out, ".partial");
+        wait_for_bytes(&mut child, &out, ".partial");
         let done = signal(child, name);
         assert_eq!(done.status.code(), Some(status));
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -113,7 +118,8 @@ fn what_can_be_continued_stays() {
     let resumed = of(&list(run(&out, true)));
     let resumed: Vec<&str> = resumed.iter().map(String::as_str).collect();
     let mut child = start(&resumed);
-    wait_for(&mut child, &out, ".partial");
+    wait_for_bytes(&mut child, &out, ".partial");
+    wait_for_bytes(&mut child, &out, ".journal");
     let done = signal(child, "TERM");
     assert_eq!(done.status.code(), Some(143));
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -147,7 +153,7 @@ fn the_next_run_removes_what_a_killed_one_left() {
     let logits = out.join("logits.bin");
     let kill = || {
         let mut child = start(&["perplexity", &model, &long, "--save-all-logits", text(&logits)]);
-        wait_for(&mut child, &out, ".partial");
+        wait_for_bytes(&mut child, &out, ".partial");
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(names(&out), [".logits.bin.partial"]);
