@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::super::names::{Rule, Transform, copy, exact, rule};
-use super::super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 use super::qwen2vl::third;
 use super::{CLIP, SIGLIP_TOWER, convolution, vision_keys};
 use crate::Result;
+use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 
 pub(super) static KIMI_VL: Architecture = Architecture {
     gguf: CLIP,

@@ -3,10 +3,10 @@
 use gguf::TensorType;
 use serde_json::{Map, Value};
 
-use super::super::names::{Rule, Transform, copy, exact, rule};
-use super::super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, View, class};
 use super::{CLIP, vision_keys};
 use crate::Result;
+use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, View, class};
 
 pub(super) static QWEN2VL: Architecture = Architecture {
     gguf: CLIP,

@@ -3,11 +3,11 @@
 use gguf::{Array, Value as GgufValue};
 use serde_json::{Map, Value};
 
-use super::super::names::{Rule, Transform, copy, exact};
-use super::super::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use super::qwen2vl::{frame, frames};
 use super::{CLIP, vision_keys};
 use crate::Result;
+use crate::arch::rules::names::{Rule, Transform, copy, exact};
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static QWEN3VL: Architecture = Architecture {
     classes: &[class("Qwen3VLForConditionalGeneration")],

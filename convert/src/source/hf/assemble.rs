@@ -214,7 +214,7 @@ impl<'a> Assembler<'a> {
                 format!(
                     "no place in the {} architecture for this tensor of a {}: the checkpoint is of another \
                      model, or a row for it is missing in the name table of that architecture (in the source \
-                     code: convert/src/arch/)",
+                     code: convert/src/arch/models/)",
                     self.architecture.gguf, self.class.name
                 ),
             ));

@@ -1,0 +1,56 @@
+//! Apertus: Llama with norms of query and key heads and an activation (xIELU) whose parameters are learned.
+
+use super::llama;
+use crate::Result;
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy, skip};
+use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, class};
+
+pub(super) static APERTUS: Architecture = Architecture {
+    gguf: "apertus",
+    classes: &[class("ApertusForCausalLM")],
+    rules: &[OWN, HEAD_NORMS, DECODER],
+    early: activation_keys,
+    model_types: &[&APERTUS_TYPE],
+    graph: Graph::with(Activation::Xielu),
+    ..llama::LLAMA
+};
+
+const OWN: &[Rule] = &[
+    copy("model.layers.{}.attention_layernorm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.feedforward_layernorm", "blk.{}.ffn_norm"),
+    // These become keys.
+    skip("model.layers.{}.mlp.act_fn.alpha_n"),
+    skip("model.layers.{}.mlp.act_fn.alpha_p"),
+    skip("model.layers.{}.mlp.act_fn.beta"),
+    skip("model.layers.{}.mlp.act_fn.eps"),
+];
+
+fn activation_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    for name in ["alpha_n", "alpha_p", "beta", "eps"] {
+        let mut values = Vec::new();
+        for i in 0..hp.block_count() {
+            let tensor = format!("model.layers.{i}.mlp.act_fn.{name}");
+            values.extend(keys.number(&tensor)?);
+        }
+        if values.len() == hp.block_count() as usize {
+            keys.set_global(&format!("xielu.{name}"), values);
+        }
+    }
+    Ok(())
+}
+
+pub(super) static APERTUS_TYPE: ModelType = ModelType {
+    name: "apertus",
+    defaults: &[
+        ("vocab_size", Default::Int(131072)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(14336)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(65536)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+    ],
+    rope_theta: 12000000.0,
+    ..ModelType::BLANK
+};

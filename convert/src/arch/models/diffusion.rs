@@ -1,0 +1,122 @@
+//! Diffusion models of text: Dream, LLaDA, LLaDA-MoE and RND1. Every token sees all others, so that a forward pass
+//! over a text without masks says nothing of how well it would be generated.
+
+use super::qwen2moe;
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::experts::EXPERTS;
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, rule};
+use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static DREAM: Architecture = Architecture {
+    gguf: "dream",
+    classes: &[class("DreamModel")],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        common::pooling(hp, keys)?;
+        keys.set("attention.causal", false);
+        mask_token(hp, keys)
+    },
+    vocabulary: |_| VocabRequest {
+        added_as_marked: true,
+        ..VocabRequest::qwen2()
+    },
+    ..PLAIN
+};
+
+pub(super) static LLADA: Architecture = Architecture {
+    gguf: "llada",
+    classes: &[class("LLaDAModelLM")],
+    rules: &[BLOCKS],
+    hyperparameters: llada_keys,
+    vocabulary: |_| VocabRequest {
+        added_as_marked: true,
+        add_bos: Some(true),
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    ..PLAIN
+};
+
+pub(super) static LLADA_MOE: Architecture = Architecture {
+    gguf: "llada-moe",
+    classes: &[class("LLaDAMoEModel"), class("LLaDAMoEModelLM")],
+    rules: &[DECODER, HEAD_NORMS, EXPERTS],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set_some(
+            "expert_feed_forward_length",
+            hp.opt_u32(&["expert_intermediate_size"])?,
+        );
+        keys.set_tokenizer("mask_token_id", LLADA_MOE_MASK);
+        keys.set("attention.causal", false);
+        keys.set_global("diffusion.shift_logits", false);
+        Ok(())
+    },
+    ..PLAIN
+};
+
+pub(super) static RND1: Architecture = Architecture {
+    gguf: "rnd1",
+    classes: &[class("RND1")],
+    rules: &[DECODER, HEAD_NORMS, EXPERTS],
+    hyperparameters: |hp, keys| {
+        qwen2moe::hyperparameters(hp, keys)?;
+        keys.set("attention.causal", false);
+        mask_token(hp, keys)
+    },
+    ..PLAIN
+};
+
+/// The token of LLaDA-MoE that stands for one that is not generated yet; its configurations do not name it.
+const LLADA_MOE_MASK: u32 = 156895;
+
+fn mask_token(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    if let Some(id) = hp.opt_u32(&["mask_token_id"])? {
+        keys.set_tokenizer("mask_token_id", id);
+    }
+    Ok(())
+}
+
+const BLOCKS: &[Rule] = &[
+    copy("model.transformer.wte", "token_embd"),
+    copy("model.transformer.ln_f", "output_norm"),
+    copy("model.transformer.ff_out", "output"),
+    copy("model.transformer.blocks.{}.attn_norm", "blk.{}.attn_norm"),
+    rule(
+        "model.transformer.blocks.{}.q_proj",
+        "blk.{}.attn_q",
+        Transform::PermuteQuery,
+    ),
+    rule(
+        "model.transformer.blocks.{}.k_proj",
+        "blk.{}.attn_k",
+        Transform::PermuteKey,
+    ),
+    copy("model.transformer.blocks.{}.v_proj", "blk.{}.attn_v"),
+    copy("model.transformer.blocks.{}.attn_out", "blk.{}.attn_output"),
+    copy("model.transformer.blocks.{}.ff_norm", "blk.{}.ffn_norm"),
+    copy("model.transformer.blocks.{}.ff_proj", "blk.{}.ffn_gate"),
+    copy("model.transformer.blocks.{}.up_proj", "blk.{}.ffn_up"),
+    copy("model.transformer.blocks.{}.ff_out", "blk.{}.ffn_down"),
+];
+
+fn llada_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    common::pooling(hp, keys)?;
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    keys.set("rope.dimension_count", hp.head_dim()?);
+    // The lengths of LLaDA-8B where the configuration has none.
+    keys.set(
+        "context_length",
+        hp.opt_u32(&["max_sequence_length"])?.unwrap_or(4096),
+    );
+    keys.set("embedding_length", hp.opt_u32(&["d_model"])?.unwrap_or(4096));
+    keys.set(
+        "feed_forward_length",
+        hp.opt_u32(&["mlp_hidden_size"])?.unwrap_or(12288),
+    );
+    keys.set("attention.causal", false);
+    keys.set_global("diffusion.shift_logits", false);
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! ERNIE 4.5, dense and as a mixture of experts.
+
+use crate::Result;
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::rows::{self, fused_part};
+use crate::arch::rules::{common, experts};
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static ERNIE4_5: Architecture = Architecture {
+    gguf: "ernie4_5",
+    classes: &[class("Ernie4_5ForCausalLM"), class("Ernie4_5_ForCausalLM")],
+    rules: &[FUSED, DECODER],
+    vocabulary,
+    hooks: Hooks {
+        canonical: |_, name| Some(name.replace("ernie.", "model.")),
+        ..Hooks::NONE
+    },
+    model_types: &[&ERNIE4_5_TYPE],
+    ..PLAIN
+};
+
+/// PaddleOCR-VL, the text model: its heads have sections, of which halves are rotated.
+pub(super) static PADDLEOCR: Architecture = Architecture {
+    gguf: "paddleocr",
+    classes: &[class("PaddleOCRVLForConditionalGeneration")],
+    model_types: &[],
+    ..ERNIE4_5
+};
+
+pub(super) static ERNIE4_5_MOE: Architecture = Architecture {
+    gguf: "ernie4_5-moe",
+    classes: &[class("Ernie4_5_MoeForCausalLM")],
+    rules: &[MIXTURE, experts::SHARED_EXPERTS, DECODER],
+    hyperparameters: mixture_keys,
+    vocabulary,
+    hooks: Hooks {
+        canonical: of_the_model_proper,
+        ..Hooks::NONE
+    },
+    model_types: &[&ERNIE4_5_MOE_TYPE],
+    ..PLAIN
+};
+
+fn vocabulary(_: &serde_json::Value) -> VocabRequest {
+    VocabRequest {
+        space_prefix_from_config_last: true,
+        ..VocabRequest::new(&[VocabKind::SentencePiece])
+    }
+}
+
+const FUSED: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.qkv_proj",
+        "blk.{}.attn_q",
+        Transform::Rows(|hp, _| fused_part(hp, 0)),
+    ),
+    rule(
+        "model.layers.{}.self_attn.qkv_proj",
+        "blk.{}.attn_k",
+        Transform::Rows(|hp, _| fused_part(hp, 1)),
+    ),
+    rule(
+        "model.layers.{}.self_attn.qkv_proj",
+        "blk.{}.attn_v",
+        Transform::Rows(|hp, _| fused_part(hp, 2)),
+    ),
+    rule(
+        "model.layers.{}.mlp.up_gate_proj",
+        "blk.{}.ffn_gate",
+        Transform::Rows(rows::first_half),
+    ),
+    rule(
+        "model.layers.{}.mlp.up_gate_proj",
+        "blk.{}.ffn_up",
+        Transform::Rows(rows::second_half),
+    ),
+];
+
+const MIXTURE: &[Rule] = &[
+    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
+    exact(
+        "model.layers.{}.mlp.moe_statics.e_score_correction_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.gate_proj",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.up_proj",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.down_proj",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+];
+
+/// Without the parts that predict further tokens.
+fn of_the_model_proper(_: &Hparams, name: String) -> Option<String> {
+    let predicts = [
+        "model.mtp_block.",
+        "model.mtp_emb_norm.",
+        "model.mtp_hidden_norm.",
+        "model.mtp_linear_proj.",
+    ];
+    (!predicts.iter().any(|p| name.starts_with(p))).then(|| name.replace("ernie.", "model."))
+}
+
+fn mixture_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("expert_count", hp.u32(&["moe_num_experts"])?);
+    keys.set("expert_used_count", hp.u32(&["moe_k"])?);
+    keys.set("interleave_moe_layer_step", hp.u32(&["moe_layer_interval"])?);
+    keys.set("leading_dense_block_count", hp.u32(&["moe_layer_start_index"])?);
+    keys.set_some(
+        "expert_feed_forward_length",
+        hp.opt_u32(&["moe_intermediate_size"])?,
+    );
+    let Some(shared) = hp.opt_u32(&["moe_num_shared_experts"])? else {
+        return Ok(());
+    };
+    keys.set("expert_shared_count", shared);
+    let inner = hp.opt_u32(&["intermediate_size"])?;
+    let heads = hp.opt_u32(&["num_key_value_heads"])?.filter(|&n| n > 0);
+    if shared > 0
+        && let (Some(inner), Some(heads)) = (inner, heads)
+    {
+        // The stock converter divides by the key-value heads, whatever that means; nothing reads it but the
+        // loader, which takes the tensor's own width.
+        keys.set("expert_shared_feed_forward_length", inner / heads);
+    }
+    Ok(())
+}
+
+pub(super) static ERNIE4_5_TYPE: ModelType = ModelType {
+    name: "ernie4_5",
+    defaults: &[
+        ("vocab_size", Default::Int(103424)),
+        ("hidden_size", Default::Int(1024)),
+        ("intermediate_size", Default::Int(3072)),
+        ("num_hidden_layers", Default::Int(18)),
+        ("num_attention_heads", Default::Int(16)),
+        ("num_key_value_heads", Default::Int(2)),
+        ("head_dim", Default::Int(128)),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1e-05)),
+    ],
+    rope_theta: 500000.0,
+    ..ModelType::BLANK
+};
+
+pub(super) static ERNIE4_5_MOE_TYPE: ModelType = ModelType {
+    name: "ernie4_5_moe",
+    defaults: &[
+        ("vocab_size", Default::Int(103424)),
+        ("hidden_size", Default::Int(2560)),
+        ("intermediate_size", Default::Int(12288)),
+        ("num_hidden_layers", Default::Int(28)),
+        ("num_attention_heads", Default::Int(20)),
+        ("num_key_value_heads", Default::Int(4)),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1e-05)),
+        ("moe_intermediate_size", Default::Int(1536)),
+        ("moe_num_experts", Default::Int(64)),
+        ("moe_k", Default::Int(6)),
+        ("moe_layer_interval", Default::Int(1)),
+        ("moe_layer_start_index", Default::Int(1)),
+        ("moe_num_shared_experts", Default::Int(2)),
+    ],
+    rope_theta: 500000.0,
+    ..ModelType::BLANK
+};

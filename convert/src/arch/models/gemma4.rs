@@ -1,0 +1,220 @@
+//! Gemma 4, the text model: sliding layers with heads of their own, the latest layers on earlier ones' keys and values.
+
+use gguf::{Array, Value as GgufValue};
+use serde_json::Value;
+
+use super::gemma::{gemma3_keys, known_tokens};
+use crate::Result;
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
+use crate::arch::{Activation, Architecture, Generated, Graph, Hparams, Keys, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static GEMMA4: Architecture = Architecture {
+    gguf: "gemma4",
+    classes: &[
+        class("Gemma4ForConditionalGeneration"),
+        class("Gemma4ForCausalLM"),
+    ],
+    rules: &[OWN, PER_LAYER, AROUND, HEAD_NORMS, DECODER],
+    hyperparameters,
+    generated: |hp| Ok(vec![rotation_of_full_layers(hp)?]),
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Gemma4]),
+    graph: Graph::with(Activation::Gelu),
+    ..PLAIN
+};
+
+/// The model that reads images and sound without encoders of their own.
+pub(super) static GEMMA4_UNIFIED: Architecture = Architecture {
+    gguf: "gemma4",
+    classes: &[class("Gemma4UnifiedForConditionalGeneration")],
+    hyperparameters: |hp, keys| {
+        hyperparameters(hp, keys)?;
+        suppressed_tokens(hp, keys)
+    },
+    ..GEMMA4
+};
+
+const OWN: &[Rule] = &[
+    rule("model.embed_tokens", "token_embd", Transform::Rows(known_tokens)),
+    exact(
+        "model.layers.{}.layer_scalar",
+        "blk.{}.layer_output_scale.weight",
+        Transform::Copy,
+    ),
+    copy("model.layers.{}.router.proj", "blk.{}.ffn_gate_inp"),
+    exact(
+        "model.layers.{}.router.scale",
+        "blk.{}.ffn_gate_inp.scale",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.router.per_expert_scale",
+        "blk.{}.ffn_down_exps.scale",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.experts.gate_up_proj",
+        "blk.{}.ffn_gate_up_exps.weight",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.experts.down_proj",
+        "blk.{}.ffn_down_exps.weight",
+        Transform::Copy,
+    ),
+    copy(
+        "model.layers.{}.pre_feedforward_layernorm_2",
+        "blk.{}.pre_ffw_norm_2",
+    ),
+    copy(
+        "model.layers.{}.post_feedforward_layernorm_1",
+        "blk.{}.post_ffw_norm_1",
+    ),
+    copy(
+        "model.layers.{}.post_feedforward_layernorm_2",
+        "blk.{}.post_ffw_norm_2",
+    ),
+];
+
+/// Norms on both sides of each half.
+pub(super) const AROUND: &[Rule] = &[
+    copy(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.post_attention_norm",
+    ),
+    copy("model.layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm"),
+    copy(
+        "model.layers.{}.post_feedforward_layernorm",
+        "blk.{}.post_ffw_norm",
+    ),
+];
+
+/// What each layer is given besides.
+pub(super) const PER_LAYER: &[Rule] = &[
+    copy("model.embed_tokens_per_layer", "per_layer_token_embd"),
+    copy("model.per_layer_model_projection", "per_layer_model_proj"),
+    copy("model.per_layer_projection_norm", "per_layer_proj_norm"),
+    copy("model.layers.{}.per_layer_input_gate", "blk.{}.inp_gate"),
+    copy("model.layers.{}.per_layer_projection", "blk.{}.proj"),
+    copy("model.layers.{}.post_per_layer_input_norm", "blk.{}.post_norm"),
+];
+
+/// A number of the layers that see everything: under a key of its own, or the first such layer's in
+/// `per_layer_config`.
+fn of_full_layers(hp: &Hparams, own: &str, inside: &str) -> Result<Option<u32>> {
+    if let Some(number) = hp.opt_u32(&[own])? {
+        return Ok(Some(number));
+    }
+    let types = hp.strings("layer_types").unwrap_or_default();
+    let layers = hp.find(&["per_layer_config"]).and_then(Value::as_object);
+    let full = |number: &str| {
+        let at = number.parse::<usize>().ok();
+        at.and_then(|at| types.get(at)) == Some(&"full_attention")
+    };
+    let found = layers.and_then(|l| l.iter().find_map(|(n, c)| full(n).then(|| c.get(inside))?));
+    found.map(|value| hp.to_u32(inside, value)).transpose()
+}
+
+/// Elements of a head in a layer that sees everything.
+fn full_head(hp: &Hparams) -> Result<u32> {
+    of_full_layers(hp, "global_head_dim", "head_dim")?
+        .ok_or_else(|| hp.error("no key global_head_dim, and none in per_layer_config".to_owned()))
+}
+
+/// Largest head dimension accepted.
+const MAX_HEAD: u32 = 1 << 16;
+/// A divisor that stops a rotation.
+const STILL: f32 = 1e30;
+
+/// Only the first pairs of such a head are rotated.
+fn rotation_of_full_layers(hp: &Hparams) -> Result<Generated> {
+    let head = full_head(hp)?;
+    let rope = hp.rope().get("full_attention");
+    let kind = rope.and_then(|r| r.get("rope_type")).and_then(Value::as_str);
+    let factor = rope
+        .and_then(|r| r.get("partial_rotary_factor"))
+        .and_then(Value::as_f64);
+    let Some(factor) = factor.filter(|f| kind == Some("proportional") && (0.0..=1.0).contains(f)) else {
+        return Err(hp.error(
+            "rope_parameters: full_attention with rope_type proportional and a partial_rotary_factor expected"
+                .to_owned(),
+        ));
+    };
+    if head > MAX_HEAD {
+        return Err(hp.error(format!("heads of {head} elements, at most {MAX_HEAD} expected")));
+    }
+    let turned = (f64::from(head) * factor / 2.0) as usize;
+    let mut values = vec![1.0; turned];
+    values.resize(head as usize / 2, STILL);
+    Ok(Generated {
+        name: "rope_freqs.weight",
+        values,
+    })
+}
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    gemma3_keys(hp, keys)?;
+    let shared = hp.u32(&["num_kv_shared_layers"])?;
+    keys.set("attention.shared_kv_layers", shared);
+    let width = hp.opt_u32(&["hidden_size_per_layer_input"])?.unwrap_or(0);
+    keys.set("embedding_length_per_layer_input", width);
+    let sliding = hp
+        .sliding_layers()
+        .ok_or_else(|| hp.error("no list layer_types".to_owned()))?;
+    keys.set(
+        "attention.sliding_window_pattern",
+        GgufValue::Array(Array::Bool(sliding.clone())),
+    );
+    let (full, local) = (full_head(hp)?, hp.u32(&["head_dim"])?);
+    keys.set("attention.key_length", full);
+    keys.set("attention.value_length", full);
+    keys.set("attention.key_length_swa", local);
+    keys.set("attention.value_length_swa", local);
+    keys.set_some(
+        "expert_feed_forward_length",
+        hp.opt_u32(&["expert_intermediate_size", "moe_intermediate_size"])?,
+    );
+    if hp.opt_bool("use_double_wide_mlp") == Some(true) {
+        let first_shared = hp.block_count().saturating_sub(shared);
+        let (once, twice) = (
+            hp.u32(&["intermediate_size"])?,
+            hp.times(2, &["intermediate_size"])?,
+        );
+        let width = |layer: u32| if layer < first_shared { once } else { twice };
+        keys.set(
+            "feed_forward_length",
+            counts(hp, (0..hp.block_count()).map(width))?,
+        );
+    }
+    let heads = of_full_layers(hp, "num_global_key_value_heads", "num_key_value_heads")?;
+    if let (Some(full), Some(local)) = (heads, hp.opt_u32(&["num_key_value_heads"])?) {
+        let heads = sliding.iter().map(|&slides| if slides { local } else { full });
+        keys.set("attention.head_count_kv", counts(hp, heads)?);
+    }
+    let factor = hp.partial_rotary_factor()?.unwrap_or(1.0);
+    keys.set("rope.dimension_count", full);
+    keys.set("rope.dimension_count_swa", (f64::from(local) * factor) as u32);
+    Ok(())
+}
+
+/// Numbers of layers as the stock converter writes them.
+fn counts(hp: &Hparams, numbers: impl Iterator<Item = u32>) -> Result<GgufValue> {
+    let signed = numbers.map(|n| i32::try_from(n).map_err(|_| hp.error(format!("{n} is too large"))));
+    Ok(GgufValue::Array(Array::I32(signed.collect::<Result<_>>()?)))
+}
+
+/// Tokens that are never to be made, from `generation_config.json`.
+fn suppressed_tokens(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let path = keys.dir.join("generation_config.json");
+    if !path.is_file() {
+        return Ok(());
+    }
+    let config = crate::json::read_object(&path)?;
+    let Some(tokens) = config.get("suppress_tokens").and_then(Value::as_array) else {
+        return Ok(());
+    };
+    let id = |v: &Value| Ok(i32::try_from(hp.to_u32("suppress_tokens", v)?).unwrap_or(i32::MAX));
+    let ids = tokens.iter().map(id).collect::<Result<Vec<i32>>>()?;
+    keys.set_tokenizer("suppress_tokens", ids);
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Granite 3 and its mixtures of experts.
+
+use super::llama;
+use crate::Result;
+use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::rules::{rope, rows};
+use crate::arch::{Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::tokenizer::VocabRequest;
+
+pub(super) static GRANITE: Architecture = Architecture {
+    gguf: "granite",
+    classes: &[class("GraniteForCausalLM")],
+    rules: &[PERMUTED, DECODER],
+    hyperparameters: granite_keys,
+    generated: rope::llama3_factors,
+    vocabulary: VocabRequest::llama,
+    model_types: &[&GRANITE_TYPE],
+    graph: Graph::SILU.with_bias_keys(),
+    ..PLAIN
+};
+
+pub(super) static GRANITE_MOE: Architecture = Architecture {
+    gguf: "granitemoe",
+    classes: &[
+        class("GraniteMoeForCausalLM"),
+        class("GraniteMoeSharedForCausalLM"),
+    ],
+    rules: &[EXPERTS, PERMUTED, DECODER],
+    hyperparameters: granite_moe_keys,
+    generated: rope::llama3_factors,
+    vocabulary: VocabRequest::llama,
+    model_types: &[&GRANITEMOE_TYPE, &GRANITEMOESHARED_TYPE],
+    ..PLAIN
+};
+
+pub(super) const EXPERTS: &[Rule] = &[
+    copy(
+        "model.layers.{}.block_sparse_moe.router.layer",
+        "blk.{}.ffn_gate_inp",
+    ),
+    rule(
+        "model.layers.{}.block_sparse_moe.input_linear",
+        "blk.{}.ffn_gate_exps",
+        Transform::FirstHalf,
+    ),
+    rule(
+        "model.layers.{}.block_sparse_moe.input_linear",
+        "blk.{}.ffn_up_exps",
+        Transform::SecondHalf,
+    ),
+    copy(
+        "model.layers.{}.block_sparse_moe.output_linear",
+        "blk.{}.ffn_down_exps",
+    ),
+    rule(
+        "model.layers.{}.shared_mlp.input_linear",
+        "blk.{}.ffn_gate_shexp",
+        Transform::Rows(rows::first_half),
+    ),
+    rule(
+        "model.layers.{}.shared_mlp.input_linear",
+        "blk.{}.ffn_up_shexp",
+        Transform::Rows(rows::second_half),
+    ),
+    copy(
+        "model.layers.{}.shared_mlp.output_linear",
+        "blk.{}.ffn_down_shexp",
+    ),
+];
+
+pub(super) fn granite_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    llama::hyperparameters(hp, keys)?;
+    // Heads of another length than the hidden size suggests are not part of the architecture.
+    keys.unset("attention.key_length");
+    keys.unset("attention.value_length");
+    keys.set("rope.dimension_count", hp.even_head_dim()?);
+    for (suffix, key) in [
+        ("attention.scale", "attention_multiplier"),
+        ("embedding_scale", "embedding_multiplier"),
+        ("residual_scale", "residual_multiplier"),
+        ("logit_scale", "logits_scaling"),
+    ] {
+        keys.set_some(suffix, hp.opt_f32(&[key])?.filter(|&x| x != 0.0));
+    }
+    Ok(())
+}
+
+pub(super) fn granite_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    granite_keys(hp, keys)?;
+    let shared = hp.opt_u32(&["shared_intermediate_size"])?;
+    keys.set_some("expert_shared_feed_forward_length", shared.filter(|&n| n > 0));
+    Ok(())
+}
+
+pub(super) static GRANITE_TYPE: ModelType = ModelType {
+    name: "granite",
+    defaults: &[
+        ("vocab_size", Default::Int(32000)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+        ("embedding_multiplier", Default::Float(1.0)),
+        ("logits_scaling", Default::Float(1.0)),
+        ("residual_multiplier", Default::Float(1.0)),
+        ("attention_multiplier", Default::Float(1.0)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static GRANITEMOE_TYPE: ModelType = ModelType {
+    name: "granitemoe",
+    extends: Some(&GRANITE_TYPE),
+    defaults: &[
+        ("num_local_experts", Default::Int(8)),
+        ("num_experts_per_tok", Default::Int(2)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static GRANITEMOESHARED_TYPE: ModelType = ModelType {
+    name: "granitemoeshared",
+    extends: Some(&GRANITEMOE_TYPE),
+    defaults: &[("shared_intermediate_size", Default::Int(0))],
+    ..ModelType::BLANK
+};

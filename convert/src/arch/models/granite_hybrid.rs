@@ -1,0 +1,262 @@
+//! Granite's hybrids of Mamba-2 with attention, and Bamba.
+
+use gguf::{Array, Value as GgufValue};
+use serde_json::{Map, Value};
+
+use super::granite::{EXPERTS, granite_moe_keys};
+use super::mamba::{as_column, grouped, negative_exp, squeezed};
+use crate::Result;
+use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::rows;
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static GRANITE_HYBRID: Architecture = Architecture {
+    gguf: "granitehybrid",
+    classes: &[class("GraniteMoeHybridForCausalLM"), class("BambaForCausalLM")],
+    rules: &[MAMBA2, PERMUTED, DECODER, FEED_FORWARD, EXPERTS],
+    hyperparameters: hybrid_keys,
+    vocabulary: hybrid_vocabulary,
+    hooks: Hooks {
+        variant,
+        ..WITHOUT_HEAD_DIM
+    },
+    model_types: &[&GRANITEMOEHYBRID_TYPE, &BAMBA_TYPE],
+    ..PLAIN
+};
+
+/// Without experts, what all tokens go through is an ordinary feed-forward layer.
+static DENSE_HYBRID: Architecture = Architecture {
+    gguf: "granitehybrid",
+    classes: &[],
+    rules: &[MAMBA2, PERMUTED, DECODER, FEED_FORWARD, DENSE],
+    hyperparameters: hybrid_keys,
+    vocabulary: hybrid_vocabulary,
+    hooks: WITHOUT_HEAD_DIM,
+    ..PLAIN
+};
+
+/// A hybrid's class whose layers all have attention.
+static ATTENTION_MOE: Architecture = Architecture {
+    gguf: "granitemoe",
+    classes: &[],
+    rules: &[PERMUTED, DECODER, EXPERTS],
+    hyperparameters: hybrid_keys,
+    vocabulary: hybrid_vocabulary,
+    hooks: WITHOUT_HEAD_DIM,
+    ..PLAIN
+};
+
+/// See [`ATTENTION_MOE`].
+static ATTENTION_DENSE: Architecture = Architecture {
+    gguf: "granite",
+    classes: &[],
+    rules: &[PERMUTED, DECODER, DENSE],
+    hyperparameters: hybrid_keys,
+    vocabulary: hybrid_vocabulary,
+    hooks: WITHOUT_HEAD_DIM,
+    ..PLAIN
+};
+
+const WITHOUT_HEAD_DIM: Hooks = Hooks {
+    prepare: without_head_dim,
+    ..Hooks::NONE
+};
+
+/// Heads always share the hidden size evenly.
+fn without_head_dim(config: &mut Map<String, Value>) {
+    config.shift_remove("head_dim");
+}
+
+const DENSE: &[Rule] = &[
+    rule(
+        "model.layers.{}.shared_mlp.input_linear",
+        "blk.{}.ffn_gate",
+        Transform::Rows(rows::first_half),
+    ),
+    rule(
+        "model.layers.{}.shared_mlp.input_linear",
+        "blk.{}.ffn_up",
+        Transform::Rows(rows::second_half),
+    ),
+    copy("model.layers.{}.shared_mlp.output_linear", "blk.{}.ffn_down"),
+];
+
+/// A feed-forward layer as Bamba and its kin name it.
+pub(super) const FEED_FORWARD: &[Rule] = &[
+    copy("model.final_layernorm", "output_norm"),
+    copy("model.layers.{}.pre_ff_layernorm", "blk.{}.ffn_norm"),
+    copy("model.layers.{}.feed_forward.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.feed_forward.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.feed_forward.down_proj", "blk.{}.ffn_down"),
+];
+
+/// Mamba-2 in the layers of a hybrid.
+pub(super) const MAMBA2: &[Rule] = &[
+    copy("model.layers.{}.mamba.in_proj", "blk.{}.ssm_in"),
+    copy("model.layers.{}.mamba.out_proj", "blk.{}.ssm_out"),
+    exact(
+        "model.layers.{}.mamba.conv1d.weight",
+        "blk.{}.ssm_conv1d.weight",
+        Transform::View(squeezed, None),
+    ),
+    exact(
+        "model.layers.{}.mamba.conv1d.bias",
+        "blk.{}.ssm_conv1d.bias",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.mamba.A_log",
+        "blk.{}.ssm_a",
+        Transform::View(as_column, Some(negative_exp)),
+    ),
+    exact(
+        "model.layers.{}.mamba.D",
+        "blk.{}.ssm_d",
+        Transform::View(as_column, None),
+    ),
+    exact(
+        "model.layers.{}.mamba.dt_bias",
+        "blk.{}.ssm_dt.bias",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.mamba.norm.weight",
+        "blk.{}.ssm_norm.weight",
+        Transform::View(|hp, v| Ok(grouped(v, hp.u32(&["mamba_n_groups"])?)), None),
+    ),
+];
+
+fn hybrid_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    granite_moe_keys(hp, keys)?;
+    keys.set("ssm.conv_kernel", hp.u32(&["conv_kernel", "mamba_d_conv"])?);
+    keys.set("ssm.state_size", hp.u32(&["state_size", "mamba_d_state"])?);
+    keys.set("ssm.group_count", hp.u32(&["mamba_n_groups"])?);
+    let (expand, hidden) = (hp.u32(&["mamba_expand"])?, hp.u32(&["hidden_size"])?);
+    let inner = expand
+        .checked_mul(hidden)
+        .ok_or_else(|| hp.error(format!("mamba_expand is {expand}, too large")))?;
+    keys.set("ssm.inner_size", inner);
+    keys.set("ssm.time_step_rank", hp.u32(&["mamba_n_heads"])?);
+    keys.set_some(
+        "rope.dimension_count",
+        hp.opt_u32(&["attn_rotary_emb"])?.filter(|&n| n != 0),
+    );
+    let attention = attention_layers(hp)?;
+    let (_, kv_heads) = hp.heads()?;
+    keys.set(
+        "attention.head_count_kv",
+        kv_heads_of_layers(&attention, kv_heads),
+    );
+    let is_bamba = hp
+        .strings("architectures")
+        .is_some_and(|a| a.contains(&"BambaForCausalLM"));
+    let rotates = is_bamba || attention.iter().all(|&a| a);
+    keys.set("rope.scaling.finetuned", rotates);
+    if !rotates {
+        keys.set("context_length", 1u32 << 20);
+    }
+    Ok(())
+}
+
+/// Key-value heads of every layer, none for layers without attention.
+pub(super) fn kv_heads_of_layers(attention: &[bool], heads: u32) -> GgufValue {
+    let heads = i32::try_from(heads).unwrap_or(i32::MAX);
+    let of_layer = |&has: &bool| if has { heads } else { 0 };
+    GgufValue::Array(Array::I32(attention.iter().map(of_layer).collect()))
+}
+
+/// Which layers have attention: by their types, by a list of numbers, or by a period.
+fn attention_layers(hp: &Hparams) -> Result<Vec<bool>> {
+    let layers = hp.block_count();
+    if let Some(types) = hp.strings("layer_types").filter(|t| !t.is_empty()) {
+        return Ok((0..layers as usize)
+            .map(|i| types.get(i) == Some(&"attention"))
+            .collect());
+    }
+    if let Some(list) = hp.find(&["attn_layer_indices"]).and_then(Value::as_array)
+        && !list.is_empty()
+    {
+        return Ok((0..layers).map(|i| list.contains(&Value::from(i))).collect());
+    }
+    let period = hp.u32(&["attn_layer_period"])?;
+    let offset = hp.u32(&["attn_layer_offset"])?;
+    if period == 0 {
+        return Err(hp.error("attn_layer_period is 0, at least 1 expected".to_owned()));
+    }
+    Ok((0..layers).map(|i| i % period == offset).collect())
+}
+
+fn variant(hp: &Hparams) -> Option<&'static Architecture> {
+    let experts = |key: &str| hp.opt_u32(&[key]).ok().flatten().is_some_and(|n| n > 0);
+    let attention_only = attention_layers(hp).is_ok_and(|a| a.iter().all(|&a| a));
+    match (attention_only, experts("num_local_experts")) {
+        (false, true) => None,
+        (false, false) => Some(&DENSE_HYBRID),
+        (true, true) => Some(&ATTENTION_MOE),
+        (true, false) => Some(&ATTENTION_DENSE),
+    }
+}
+
+fn hybrid_vocabulary(config: &Value) -> VocabRequest {
+    let types = config["layer_types"].as_array();
+    let attention_only = types.is_some_and(|t| t.iter().all(|t| t == "attention"));
+    VocabRequest {
+        multiple: if attention_only { 1 } else { 8 },
+        ..VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
+    }
+}
+
+pub(super) static GRANITEMOEHYBRID_TYPE: ModelType = ModelType {
+    name: "granitemoehybrid",
+    defaults: &[
+        ("vocab_size", Default::Int(32000)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(32)),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("rms_norm_eps", Default::Float(1e-06)),
+        ("num_experts_per_tok", Default::Int(2)),
+        ("num_local_experts", Default::Int(8)),
+        ("shared_intermediate_size", Default::Int(1024)),
+        ("embedding_multiplier", Default::Float(1.0)),
+        ("residual_multiplier", Default::Float(1.0)),
+        ("attention_multiplier", Default::Float(1.0)),
+        ("logits_scaling", Default::Float(1.0)),
+        ("layer_types", Default::Null),
+        ("mamba_d_conv", Default::Int(4)),
+        ("mamba_d_state", Default::Int(256)),
+        ("mamba_expand", Default::Int(2)),
+        ("mamba_n_heads", Default::Int(128)),
+        ("mamba_d_head", Default::Int(64)),
+        ("mamba_n_groups", Default::Int(1)),
+        ("attention_bias", Default::Bool(false)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static BAMBA_TYPE: ModelType = ModelType {
+    name: "bamba",
+    defaults: &[
+        ("vocab_size", Default::Int(128000)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(14336)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(8)),
+        ("max_position_embeddings", Default::Int(262144)),
+        ("rms_norm_eps", Default::Float(1e-05)),
+        ("partial_rotary_factor", Default::Float(0.5)),
+        ("mamba_d_conv", Default::Int(4)),
+        ("mamba_d_state", Default::Int(256)),
+        ("mamba_expand", Default::Int(2)),
+        ("mamba_n_heads", Default::Int(128)),
+        ("mamba_d_head", Default::Int(64)),
+        ("mamba_n_groups", Default::Int(1)),
+        ("attn_layer_indices", Default::Null),
+        ("attention_bias", Default::Bool(false)),
+    ],
+    ..ModelType::BLANK
+};

@@ -1,0 +1,161 @@
+//! Hunyuan, dense and with experts.
+
+use serde_json::Value;
+
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::experts::EXPERTS;
+use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
+
+pub(super) static HUNYUAN_DENSE: Architecture = Architecture {
+    gguf: "hunyuan-dense",
+    classes: &[class("HunYuanDenseV1ForCausalLM")],
+    rules: &[OWN, DECODER],
+    hyperparameters,
+    vocabulary: |config| VocabRequest {
+        end: end_of_document(config),
+        end_of_turn_from_generation_config: true,
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    model_types: &[&HUNYUAN_V1_DENSE_TYPE],
+    ..PLAIN
+};
+
+/// `eod_token_id`, which ends a text where the published code of a model says so. `transformers`' own class gives it
+/// no meaning: 4.57 drops the key, and 5 writes its default, 3, into every configuration, whatever token that is.
+fn end_of_document(config: &Value) -> Option<u32> {
+    let of_transformers = config["model_type"] == "hunyuan_v1_dense";
+    let id = config["eod_token_id"].as_u64().filter(|_| !of_transformers);
+    id.and_then(|id| u32::try_from(id).ok())
+}
+
+/// The id of `<|bos|>`, which configurations have wrong.
+const BOS: u32 = 127959;
+
+pub(super) static HUNYUAN_MOE: Architecture = Architecture {
+    gguf: "hunyuan-moe",
+    classes: &[class("HunYuanMoEV1ForCausalLM")],
+    rules: &[MOE, OWN, DECODER, EXPERTS],
+    hyperparameters: moe_hyperparameters,
+    vocabulary: |_| VocabRequest {
+        ids: &[("bos", BOS)],
+        ..VocabRequest::new(&[VocabKind::Tiktoken(Tiktoken::Hunyuan), VocabKind::Bpe])
+    },
+    model_types: &[&HUNYUAN_V1_MOE_TYPE],
+    ..PLAIN
+};
+
+const MOE: &[Rule] = &[
+    copy("model.layers.{}.mlp.gate.wg", "blk.{}.ffn_gate_inp"),
+    copy(
+        "model.layers.{}.mlp.shared_mlp.gate_proj",
+        "blk.{}.ffn_gate_shexp",
+    ),
+    copy("model.layers.{}.mlp.shared_mlp.up_proj", "blk.{}.ffn_up_shexp"),
+    copy(
+        "model.layers.{}.mlp.shared_mlp.down_proj",
+        "blk.{}.ffn_down_shexp",
+    ),
+];
+
+const OWN: &[Rule] = &[
+    copy("model.layers.{}.self_attn.query_layernorm", "blk.{}.attn_q_norm"),
+    copy("model.layers.{}.self_attn.key_layernorm", "blk.{}.attn_k_norm"),
+];
+
+/// The context length of models whose rotation is scaled for it.
+const LONG_CONTEXT: u32 = 256 * 1024;
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    if hp.opt_u32(&["num_experts"])?.is_some() {
+        keys.unset("expert_count");
+    }
+    scaled_rotation(hp, keys, 50.0, |hp| hp.u32(&["head_dim"]))
+}
+
+fn moe_hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set(
+        "expert_shared_feed_forward_length",
+        hp.u32(&["intermediate_size"])?,
+    );
+    keys.set(
+        "expert_feed_forward_length",
+        of_all_layers(hp, "moe_intermediate_size")?,
+    );
+    keys.set("expert_used_count", of_all_layers(hp, "moe_topk")?);
+    keys.set("expert_shared_count", of_all_layers(hp, "num_shared_expert")?);
+    scaled_rotation(hp, keys, 1000.0, Hparams::even_head_dim)
+}
+
+/// A number that the configuration has for each layer, and that must be the same for all.
+fn of_all_layers(hp: &Hparams, key: &str) -> Result<u32> {
+    let found = hp.find(&[key]);
+    let same = match found {
+        Some(Value::Array(numbers)) => numbers
+            .first()
+            .filter(|first| numbers.iter().all(|n| n == *first)),
+        other => other,
+    };
+    let same = same.ok_or_else(|| {
+        let found = found.map_or("missing".to_owned(), Value::to_string);
+        hp.error(format!(
+            "{key} is {found}, the same number for all layers expected"
+        ))
+    })?;
+    hp.to_u32(key, same)
+}
+
+/// The keys of a rotation whose frequencies are scaled for long contexts.
+fn scaled_rotation(
+    hp: &Hparams,
+    keys: &mut Keys<'_>,
+    default_alpha: f64,
+    dim: fn(&Hparams) -> Result<u32>,
+) -> Result<()> {
+    let rope = hp.rope();
+    if rope.get("rope_type").and_then(Value::as_str) != Some("dynamic") {
+        return Ok(());
+    }
+    let number = |key: &str, default: f64| match rope.get(key).filter(|v| !v.is_null()) {
+        None => Ok(default),
+        Some(v) => v
+            .as_f64()
+            .ok_or_else(|| hp.error(format!("{key} is {v}, a number expected"))),
+    };
+    // NTK-aware scaling: the frequency base grows with a power of alpha.
+    let (alpha, base) = (number("alpha", default_alpha)?, number("rope_theta", 10000.0)?);
+    let dim = f64::from(dim(hp)?);
+    keys.set("rope.freq_base", (base * alpha.powf(dim / (dim - 2.0))) as f32);
+    keys.set("rope.scaling.type", "none");
+    keys.set("rope.scaling.factor", 1f32);
+    keys.set("rope.scaling.original_context_length", LONG_CONTEXT);
+    keys.set("context_length", LONG_CONTEXT);
+    Ok(())
+}
+
+pub(super) static HUNYUAN_V1_DENSE_TYPE: ModelType = ModelType {
+    name: "hunyuan_v1_dense",
+    defaults: &[
+        ("vocab_size", Default::Int(290943)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("head_dim", Default::Null),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static HUNYUAN_V1_MOE_TYPE: ModelType = ModelType {
+    name: "hunyuan_v1_moe",
+    extends: Some(&HUNYUAN_V1_DENSE_TYPE),
+    defaults: &[("num_experts", Default::Int(1)), ("moe_topk", Default::Int(1))],
+    ..ModelType::BLANK
+};

@@ -1,0 +1,140 @@
+//! Kimi Linear: delta attention in most layers, latent attention in the others.
+
+use gguf::{Array, Value as GgufValue};
+use serde_json::Value;
+
+use super::deepseek::LATENT;
+use super::llama;
+use super::mamba::negative_exp;
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class};
+
+pub(super) static KIMI_LINEAR: Architecture = Architecture {
+    gguf: "kimi-linear",
+    classes: &[class("KimiLinearForCausalLM"), class("KimiLinearModel")],
+    rules: &[LATENT, DELTA, DECODER, llama::EXPERTS, SHARED],
+    hyperparameters,
+    hooks: Hooks {
+        unadapted: &[
+            "attn_q",
+            "attn_kv_a_mqa",
+            "attn_output",
+            "ssm_beta",
+            "ssm_f_a",
+            "ssm_f_b",
+            "ssm_g_a",
+            "ssm_g_b",
+            "output",
+        ],
+        ..Hooks::NONE
+    },
+    ..PLAIN
+};
+
+const DELTA: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.q_conv1d",
+        "blk.{}.ssm_conv1d_q",
+        Transform::View(channels, None),
+    ),
+    rule(
+        "model.layers.{}.self_attn.k_conv1d",
+        "blk.{}.ssm_conv1d_k",
+        Transform::View(channels, None),
+    ),
+    rule(
+        "model.layers.{}.self_attn.v_conv1d",
+        "blk.{}.ssm_conv1d_v",
+        Transform::View(channels, None),
+    ),
+    copy("model.layers.{}.self_attn.f_a_proj", "blk.{}.ssm_f_a"),
+    copy("model.layers.{}.self_attn.f_b_proj", "blk.{}.ssm_f_b"),
+    copy("model.layers.{}.self_attn.b_proj", "blk.{}.ssm_beta"),
+    copy("model.layers.{}.self_attn.g_a_proj", "blk.{}.ssm_g_a"),
+    copy("model.layers.{}.self_attn.g_b_proj", "blk.{}.ssm_g_b"),
+    copy("model.layers.{}.self_attn.o_norm", "blk.{}.ssm_norm"),
+    exact(
+        "model.layers.{}.self_attn.A_log",
+        "blk.{}.ssm_a",
+        Transform::Map(negative_exp),
+    ),
+    exact(
+        "model.layers.{}.self_attn.dt_bias",
+        "blk.{}.ssm_dt.bias",
+        Transform::Copy,
+    ),
+];
+
+const SHARED: &[Rule] = &[
+    // The layers without experts, as transformers 5 names them.
+    copy("model.layers.{}.block_sparse_moe.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.block_sparse_moe.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.block_sparse_moe.down_proj", "blk.{}.ffn_down"),
+    copy(
+        "model.layers.{}.block_sparse_moe.shared_experts.gate_proj",
+        "blk.{}.ffn_gate_shexp",
+    ),
+    copy(
+        "model.layers.{}.block_sparse_moe.shared_experts.up_proj",
+        "blk.{}.ffn_up_shexp",
+    ),
+    copy(
+        "model.layers.{}.block_sparse_moe.shared_experts.down_proj",
+        "blk.{}.ffn_down_shexp",
+    ),
+    exact(
+        "model.layers.{}.block_sparse_moe.gate.e_score_correction_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+];
+
+/// A convolution of channels by themselves as 1 x channels x 1 x width, whether stored with a dimension of 1 between
+/// or without.
+fn channels(_: &Hparams, view: View) -> Result<Option<View>> {
+    Ok(match view.shape()[..] {
+        [channels, width] | [channels, 1, width] => view.shaped(&[1, channels, 1, width]),
+        _ => None,
+    })
+}
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    // Layers are numbered from one.
+    let full = hp.inside("linear_attn_config", "full_attn_layers")?;
+    let full = full
+        .as_array()
+        .ok_or_else(|| hp.error("linear_attn_config: full_attn_layers is no list".to_owned()))?;
+    // The keys' matrix absorbed into the queries, all heads share one key and one value.
+    let heads = |layer: u32| i32::from(full.contains(&Value::from(layer + 1)));
+    let heads = (0..hp.block_count()).map(heads).collect();
+    keys.set("attention.head_count_kv", GgufValue::Array(Array::I32(heads)));
+    for (suffix, key) in [
+        ("ssm.conv_kernel", "short_conv_kernel_size"),
+        ("kda.head_dim", "head_dim"),
+    ] {
+        let number = hp.inside("linear_attn_config", key)?;
+        keys.set(suffix, hp.to_u32(key, number)?);
+    }
+    keys.set_some("attention.q_lora_rank", hp.opt_u32(&["q_lora_rank", "n_lora_q"])?);
+    let rank = hp.u32(&["kv_lora_rank", "n_lora_kv"])?;
+    let rotated = hp.u32(&["qk_rope_head_dim", "n_rot"])?;
+    let plain = hp.u32(&["qk_nope_head_dim"])?;
+    let sum = |a: u32, b: u32| {
+        a.checked_add(b)
+            .ok_or_else(|| hp.error(format!("attention heads of {a} and {b} elements are too long")))
+    };
+    keys.set("attention.kv_lora_rank", rank);
+    keys.set("rope.dimension_count", rotated);
+    keys.set("attention.key_length", sum(rank, rotated)?);
+    keys.set("attention.key_length_mla", sum(plain, rotated)?);
+    keys.set("attention.value_length_mla", hp.u32(&["v_head_dim"])?);
+    keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
+    keys.set("expert_shared_count", hp.u32(&["num_shared_experts"])?);
+    keys.set("leading_dense_block_count", hp.u32(&["first_k_dense_replace"])?);
+    keys.set("expert_weights_scale", hp.f32(&["routed_scaling_factor"])?);
+    Ok(())
+}

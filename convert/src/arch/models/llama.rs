@@ -1,0 +1,221 @@
+//! Llama, Mistral and Mixtral, and the models published under their classes or made in their image: SmolLM3,
+//! Arcee.
+
+use serde_json::Value;
+
+use crate::Result;
+use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::rules::{common, rope};
+use crate::arch::{
+    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
+    class_without,
+};
+use crate::tokenizer::VocabRequest;
+
+pub(super) static LLAMA: Architecture = Architecture {
+    gguf: "llama",
+    classes: &[
+        class("LlamaForCausalLM"),
+        class("LLaMAForCausalLM"),
+        class("MistralForCausalLM"),
+        class("MixtralForCausalLM"),
+        class("IQuestCoderForCausalLM"),
+        class("VLlama3ForCausalLM"),
+        class("LlavaForConditionalGeneration"),
+        class("VoxtralForConditionalGeneration"),
+        class("JanusForConditionalGeneration"),
+        bare_class("LlamaModel"),
+    ],
+    rules: &[PERMUTED, EXPERTS, DECODER],
+    hyperparameters,
+    generated: rope::llama3_factors,
+    vocabulary: VocabRequest::llama,
+    model_types: &[&LLAMA_TYPE, &MISTRAL_TYPE, &MIXTRAL_TYPE],
+    graph: Graph::SILU.with_bias_keys(),
+    ..PLAIN
+};
+
+/// Sarashina 2.2 Vision, the text model. A norm outside it belongs to the image encoder.
+pub(super) static SARASHINA2_VISION: Architecture = Architecture {
+    classes: &[class_without("Sarashina2VisionForCausalLM", "llm.")],
+    hooks: Hooks {
+        canonical: |_, name| (!name.starts_with("norm.")).then_some(name),
+        ..Hooks::NONE
+    },
+    model_types: &[],
+    ..LLAMA
+};
+
+pub(super) static SMOLLM3: Architecture = Architecture {
+    gguf: "smollm3",
+    classes: &[class("SmolLM3ForCausalLM")],
+    rules: &[PERMUTED, DECODER],
+    model_types: &[&SMOLLM3_TYPE],
+    ..LLAMA
+};
+
+pub(super) static ARCEE: Architecture = Architecture {
+    gguf: "arcee",
+    classes: &[class("ArceeForCausalLM")],
+    rules: &[PERMUTED, DECODER],
+    hyperparameters: |hp, keys| {
+        hyperparameters(hp, keys)?;
+        common::pooling(hp, keys)
+    },
+    model_types: &[&ARCEE_TYPE],
+    graph: Graph::with(Activation::Relu2).with_bias_keys(),
+    ..LLAMA
+};
+
+/// Ministral 3, and Mistral Small from 3.1 on, the text model.
+pub(super) static MISTRAL3: Architecture = Architecture {
+    gguf: "mistral3",
+    classes: &[
+        class("Mistral3ForConditionalGeneration"),
+        class("Ministral3ForCausalLM"),
+    ],
+    rules: &[PERMUTED, DECODER],
+    hyperparameters: |hp, keys| match hp.opt_str(&["model_type"]) {
+        Some("mistral4") => Err(hp.error("text_config: model_type mistral4 is not supported".to_owned())),
+        Some("ministral3") => {
+            hyperparameters(hp, keys)?;
+            ministral3(hp, keys)
+        }
+        _ => hyperparameters(hp, keys),
+    },
+    model_types: &[],
+    ..LLAMA
+};
+
+/// How rotation and queries grow with the context.
+fn ministral3(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let kind = hp.rope().get("rope_type").and_then(Value::as_str);
+    if kind != Some("yarn") {
+        let found = kind.unwrap_or("none");
+        return Err(hp.error(format!(
+            "rope_parameters: rope_type is {found}, yarn expected of ministral3"
+        )));
+    }
+    let number = |key: &str| -> Result<f32> {
+        let value = hp.rope().get(key);
+        let value = value.ok_or_else(|| hp.error(format!("rope_parameters: no key {key}")))?;
+        hp.to_f32(key, value)
+    };
+    keys.set("rope.scaling.yarn_log_multiplier", number("mscale_all_dim")?);
+    keys.set("attention.temperature_scale", number("llama_4_scaling_beta")?);
+    Ok(())
+}
+
+pub(super) const EXPERTS: &[Rule] = &[
+    copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w1",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w2",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w3",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+];
+
+pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    if hp.find(&["draft_vocab_size"]).is_some() {
+        return Err(hp.error("draft models (EAGLE-3) are not supported".to_owned()));
+    }
+    common::text_model(hp, keys)?;
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    keys.set("rope.dimension_count", hp.head_dim()?);
+    Ok(())
+}
+
+pub(super) static LLAMA_TYPE: ModelType = ModelType {
+    name: "llama",
+    defaults: &[
+        ("vocab_size", Default::Int(32000)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+    ],
+    derives_head_dim: true,
+    ..ModelType::BLANK
+};
+
+pub(super) static MISTRAL_TYPE: ModelType = ModelType {
+    name: "mistral",
+    defaults: &[
+        ("vocab_size", Default::Int(32000)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(14336)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(8)),
+        ("head_dim", Default::Null),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static MIXTRAL_TYPE: ModelType = ModelType {
+    name: "mixtral",
+    defaults: &[
+        ("vocab_size", Default::Int(32000)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(14336)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(8)),
+        ("head_dim", Default::Null),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+        ("num_experts_per_tok", Default::Int(2)),
+        ("num_local_experts", Default::Int(8)),
+    ],
+    renames: &[("num_experts", "num_local_experts")],
+    rope_theta: 1e6,
+    ..ModelType::BLANK
+};
+
+pub(super) static SMOLLM3_TYPE: ModelType = ModelType {
+    name: "smollm3",
+    defaults: &[
+        ("vocab_size", Default::Int(128256)),
+        ("hidden_size", Default::Int(2048)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(36)),
+        ("num_attention_heads", Default::Int(16)),
+        ("num_key_value_heads", Default::Int(4)),
+        ("max_position_embeddings", Default::Int(32768)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+        ("sliding_window", Default::Null),
+    ],
+    rope_theta: 2000000.0,
+    ..ModelType::BLANK
+};
+
+pub(super) static ARCEE_TYPE: ModelType = ModelType {
+    name: "arcee",
+    defaults: &[
+        ("vocab_size", Default::Int(32000)),
+        ("hidden_size", Default::Int(2560)),
+        ("intermediate_size", Default::Int(18432)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(4096)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+    ],
+    derives_head_dim: true,
+    ..ModelType::BLANK
+};

@@ -1,0 +1,94 @@
+//! Llama 4, the text model.
+
+use crate::Result;
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
+use crate::arch::rules::{common, rope};
+use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+
+pub(super) static LLAMA4: Architecture = Architecture {
+    gguf: "llama4",
+    classes: &[
+        class("Llama4ForCausalLM"),
+        class("Llama4ForConditionalGeneration"),
+    ],
+    rules: &[OWN, DECODER],
+    hyperparameters,
+    generated: rope::llama3_factors,
+    model_types: &[&LLAMA4_TEXT_TYPE],
+    ..PLAIN
+};
+
+const OWN: &[Rule] = &[
+    copy("model.layers.{}.feed_forward.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.feed_forward.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.feed_forward.down_proj", "blk.{}.ffn_down"),
+    copy("model.layers.{}.feed_forward.router", "blk.{}.ffn_gate_inp"),
+    copy(
+        "model.layers.{}.feed_forward.shared_expert.gate_proj",
+        "blk.{}.ffn_gate_shexp",
+    ),
+    copy(
+        "model.layers.{}.feed_forward.shared_expert.up_proj",
+        "blk.{}.ffn_up_shexp",
+    ),
+    copy(
+        "model.layers.{}.feed_forward.shared_expert.down_proj",
+        "blk.{}.ffn_down_shexp",
+    ),
+    exact(
+        "model.layers.{}.feed_forward.experts.down_proj",
+        "blk.{}.ffn_down_exps.weight",
+        Transform::View(|_, v| Ok(v.swap(1, 2)), None),
+    ),
+    exact(
+        "model.layers.{}.feed_forward.experts.gate_up_proj",
+        "blk.{}.ffn_gate_exps.weight",
+        Transform::View(|_, v| Ok(v.half_of_stack(0)), None),
+    ),
+    exact(
+        "model.layers.{}.feed_forward.experts.gate_up_proj",
+        "blk.{}.ffn_up_exps.weight",
+        Transform::View(|_, v| Ok(v.half_of_stack(1)), None),
+    ),
+];
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    // What the class calls the intermediate size is that of an expert.
+    keys.set("feed_forward_length", hp.u32(&["intermediate_size_mlp"])?);
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    keys.set("rope.dimension_count", hp.head_dim()?);
+    keys.set(
+        "interleave_moe_layer_step",
+        hp.u32(&["interleave_moe_layer_step"])?,
+    );
+    keys.set("expert_feed_forward_length", hp.u32(&["intermediate_size"])?);
+    let full = |types: Vec<&str>| types.iter().all(|&t| t == "full_attention");
+    if hp.strings("layer_types").is_some_and(full) {
+        keys.set("attention.sliding_window", 0u32);
+    }
+    Ok(())
+}
+
+pub(super) static LLAMA4_TEXT_TYPE: ModelType = ModelType {
+    name: "llama4_text",
+    defaults: &[
+        ("vocab_size", Default::Int(202048)),
+        ("hidden_size", Default::Int(5120)),
+        ("intermediate_size", Default::Int(8192)),
+        ("num_hidden_layers", Default::Int(48)),
+        ("num_attention_heads", Default::Int(40)),
+        ("num_key_value_heads", Default::Int(8)),
+        ("head_dim", Default::Int(128)),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1e-05)),
+        ("num_experts_per_tok", Default::Int(1)),
+        ("num_local_experts", Default::Int(16)),
+        ("intermediate_size_mlp", Default::Int(16384)),
+        ("interleave_moe_layer_step", Default::Int(1)),
+        ("use_qk_norm", Default::Bool(true)),
+        ("attention_bias", Default::Bool(false)),
+    ],
+    rope_theta: 500000.0,
+    ..ModelType::BLANK
+};

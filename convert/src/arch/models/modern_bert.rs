@@ -1,0 +1,103 @@
+//! ModernBERT.
+
+use super::bert;
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::names::{Rule, copy};
+use crate::arch::{
+    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class_without,
+};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static MODERN_BERT: Architecture = Architecture {
+    gguf: "modern-bert",
+    classes: &[
+        class_without("ModernBertModel", "model."),
+        class_without("ModernBertForMaskedLM", "model."),
+        class_without("ModernBertForSequenceClassification", "model."),
+    ],
+    rules: &[RULES, HEADS],
+    hyperparameters: encoder_keys,
+    vocabulary: |_| VocabRequest {
+        leading: &[
+            ("add_bos_token", true),
+            ("add_eos_token", true),
+            ("add_sep_token", true),
+        ],
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    model_types: &[&MODERN_BERT_TYPE],
+    graph: Graph::with(Activation::Any),
+    hooks: Hooks {
+        // The output matrix of the masked language model and its bias.
+        canonical: |hp, name| (!name.starts_with("decoder.")).then(|| bert::classifier_names(hp, name)),
+        ..Hooks::NONE
+    },
+    ..PLAIN
+};
+
+const HEADS: &[Rule] = &[
+    copy("head.dense", "cls"),
+    copy("head.norm", "cls.norm"),
+    copy("classifier", "cls"),
+    copy("classifier.out_proj", "cls.output"),
+];
+
+const RULES: &[Rule] = &[
+    copy("embeddings.tok_embeddings", "token_embd"),
+    copy("embeddings.norm", "token_embd_norm"),
+    copy("layers.{}.attn_norm", "blk.{}.attn_norm"),
+    copy("layers.{}.attn.Wqkv", "blk.{}.attn_qkv"),
+    copy("layers.{}.attn.Wo", "blk.{}.attn_output"),
+    copy("layers.{}.mlp_norm", "blk.{}.ffn_norm"),
+    copy("layers.{}.mlp.Wi", "blk.{}.ffn_up"),
+    copy("layers.{}.mlp.Wo", "blk.{}.ffn_down"),
+    copy("final_norm", "output_norm"),
+];
+
+fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("attention.causal", false);
+    common::pooling(hp, keys)?;
+    let pooling: u32 = match hp.opt_str(&["classifier_pooling"]) {
+        Some("mean") => 1,
+        None | Some("cls") => 2,
+        Some(other) => {
+            return Err(hp.error(format!("classifier_pooling {other:?}, cls or mean expected")));
+        }
+    };
+    keys.set("classifier.pooling_type", pooling);
+    bert::output_labels(hp, keys);
+    keys.set("attention.sliding_window", hp.u32(&["local_attention"])?);
+    keys.set_some(
+        "attention.sliding_window_pattern",
+        hp.opt_u32(&["global_attn_every_n_layers"])?,
+    );
+    keys.set("rope.scaling.type", "none");
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    keys.set_some("hidden_activation", hp.opt_str(&["hidden_activation"]));
+    Ok(())
+}
+
+static MODERN_BERT_TYPE: ModelType = ModelType {
+    name: "modernbert",
+    defaults: &[
+        ("vocab_size", Default::Int(50368)),
+        ("hidden_size", Default::Int(768)),
+        ("intermediate_size", Default::Int(1152)),
+        ("num_hidden_layers", Default::Int(22)),
+        ("num_attention_heads", Default::Int(12)),
+        ("max_position_embeddings", Default::Int(8192)),
+        ("norm_eps", Default::Float(1e-5)),
+        ("global_rope_theta", Default::Float(160000.0)),
+        ("local_rope_theta", Default::Float(10000.0)),
+        ("global_attn_every_n_layers", Default::Int(3)),
+        ("local_attention", Default::Int(128)),
+        ("pad_token_id", Default::Int(50283)),
+        ("eos_token_id", Default::Int(50282)),
+        ("bos_token_id", Default::Int(50281)),
+        ("cls_token_id", Default::Int(50281)),
+        ("sep_token_id", Default::Int(50282)),
+    ],
+    ..ModelType::UNROTATED
+};

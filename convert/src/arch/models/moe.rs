@@ -1,0 +1,201 @@
+//! Mixtures of experts that need little more than tables: Dots 1, GLM-4.5 and MiniMax M2.
+
+use serde_json::Value;
+
+use super::llama;
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::experts::{self, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
+use crate::arch::rules::hooks::predicting_layers;
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static DOTS1: Architecture = Architecture {
+    gguf: "dots1",
+    classes: &[class("Dots1ForCausalLM")],
+    rules: &[DECODER, HEAD_NORMS, EXPERTS, SHARED_EXPERTS, SCORE_BIAS],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set("expert_count", hp.u32(&["n_routed_experts"])?);
+        keys.set_some(
+            "expert_feed_forward_length",
+            hp.opt_u32(&["moe_intermediate_size"])?,
+        );
+        keys.set("leading_dense_block_count", hp.u32(&["first_k_dense_replace"])?);
+        keys.set("expert_shared_count", hp.u32(&["n_shared_experts"])?);
+        experts::weights(hp, keys)
+    },
+    model_types: &[&DOTS1_TYPE],
+    ..PLAIN
+};
+
+const AFTER_ATTENTION: &[Rule] = &[copy(
+    "model.layers.{}.post_attention_layernorm",
+    "blk.{}.post_attention_norm",
+)];
+
+pub(super) static GLM4_MOE: Architecture = Architecture {
+    gguf: "glm4moe",
+    classes: &[
+        class("Glm4MoeForCausalLM"),
+        class("Glm4vMoeForConditionalGeneration"),
+    ],
+    rules: &[
+        AFTER_ATTENTION,
+        DECODER,
+        HEAD_NORMS,
+        EXPERTS,
+        SHARED_EXPERTS,
+        SCORE_BIAS,
+        PREDICTING,
+    ],
+    hyperparameters: glm4_moe_keys,
+    vocabulary: glm_vocabulary,
+    hooks: Hooks {
+        more_blocks: predicting_layers,
+        ..Hooks::NONE
+    },
+    model_types: &[&GLM4_MOE_TYPE, &GLM4V_MOE_TYPE, &GLM4V_MOE_SAVED_TYPE],
+    ..PLAIN
+};
+
+/// GLM's special tokens from 4.5 on.
+pub(super) fn glm_vocabulary(_: &Value) -> VocabRequest {
+    VocabRequest {
+        special_texts: &[
+            ("bos", "[gMASK]"),
+            ("eot", "<|user|>"),
+            ("unk", "<|endoftext|>"),
+            ("eom", "<|observation|>"),
+        ],
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    }
+}
+
+/// Solar Open.
+pub(super) static SOLAR_OPEN: Architecture = Architecture {
+    classes: &[class("SolarOpenForCausalLM")],
+    vocabulary: |_| VocabRequest {
+        special_texts: &[
+            ("eos", "<|endoftext|>"),
+            ("eot", "<|endoftext|>"),
+            ("unk", "<unk>"),
+            ("bos", "<|startoftext|>"),
+        ],
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    model_types: &[],
+    ..GLM4_MOE
+};
+
+fn glm4_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("rope.dimension_count", rotated(hp, 0.5)?);
+    keys.set_some("expert_count", hp.opt_u32(&["n_routed_experts"])?);
+    keys.set_some(
+        "expert_feed_forward_length",
+        hp.opt_u32(&["moe_intermediate_size"])?,
+    );
+    keys.set_some("expert_shared_count", hp.opt_u32(&["n_shared_experts"])?);
+    keys.set_some(
+        "leading_dense_block_count",
+        hp.opt_u32(&["first_k_dense_replace"])?,
+    );
+    // The logistic function.
+    keys.set("expert_gating_func", 2u32);
+    experts::weights(hp, keys)?;
+    keys.set_some("nextn_predict_layers", hp.opt_u32(&["num_nextn_predict_layers"])?);
+    Ok(())
+}
+
+pub(super) static MINIMAX_M2: Architecture = Architecture {
+    gguf: "minimax-m2",
+    classes: &[class("MiniMaxM2ForCausalLM")],
+    rules: &[llama::EXPERTS, SCORE_BIAS, HEAD_NORMS, DECODER],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set("expert_feed_forward_length", hp.u32(&["intermediate_size"])?);
+        keys.set("rope.dimension_count", hp.u32(&["rotary_dim"])?);
+        Ok(())
+    },
+    ..PLAIN
+};
+
+/// Rotated elements of a head: `partial_rotary_factor` (or `default`) of them.
+pub(super) fn rotated(hp: &Hparams, default: f64) -> Result<u32> {
+    let factor = hp.partial_rotary_factor()?.unwrap_or(default);
+    Ok((f64::from(hp.head_dim()?) * factor) as u32)
+}
+
+pub(super) static DOTS1_TYPE: ModelType = ModelType {
+    name: "dots1",
+    defaults: &[
+        ("vocab_size", Default::Int(152064)),
+        ("hidden_size", Default::Int(4608)),
+        ("intermediate_size", Default::Int(10944)),
+        ("num_hidden_layers", Default::Int(62)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(32)),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("rms_norm_eps", Default::Float(1e-06)),
+        ("n_group", Default::Int(1)),
+        ("topk_group", Default::Int(1)),
+        ("first_k_dense_replace", Default::Int(0)),
+        ("moe_intermediate_size", Default::Int(1408)),
+        ("n_routed_experts", Default::Null),
+        ("n_shared_experts", Default::Null),
+        ("num_experts_per_tok", Default::Null),
+        ("routed_scaling_factor", Default::Float(1.0)),
+        ("norm_topk_prob", Default::Bool(false)),
+        ("sliding_window", Default::Int(4096)),
+        ("attention_bias", Default::Bool(false)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static GLM4_MOE_TYPE: ModelType = ModelType {
+    name: "glm4_moe",
+    defaults: &[
+        ("vocab_size", Default::Int(151552)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(10944)),
+        ("num_hidden_layers", Default::Int(46)),
+        ("num_attention_heads", Default::Int(96)),
+        ("num_key_value_heads", Default::Int(8)),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1e-05)),
+        ("n_group", Default::Int(1)),
+        ("topk_group", Default::Int(1)),
+        ("first_k_dense_replace", Default::Int(1)),
+        ("moe_intermediate_size", Default::Int(1408)),
+        ("n_routed_experts", Default::Int(128)),
+        ("n_shared_experts", Default::Int(1)),
+        ("num_experts_per_tok", Default::Int(8)),
+        ("routed_scaling_factor", Default::Float(1.0)),
+        ("norm_topk_prob", Default::Bool(true)),
+        ("partial_rotary_factor", Default::Float(0.5)),
+        ("use_qk_norm", Default::Bool(false)),
+        ("attention_bias", Default::Bool(false)),
+    ],
+    ..ModelType::BLANK
+};
+
+static GLM4V_MOE_TYPE: ModelType = ModelType {
+    name: "glm4v_moe_text",
+    extends: Some(&GLM4_MOE_TYPE),
+    defaults: &[
+        ("vocab_size", Default::Int(151424)),
+        ("max_position_embeddings", Default::Int(65536)),
+        ("attention_bias", Default::Bool(true)),
+    ],
+    ..ModelType::BLANK
+};
+
+/// The name that `transformers` writes.
+static GLM4V_MOE_SAVED_TYPE: ModelType = ModelType {
+    name: "Glm4vMoe_text",
+    extends: Some(&GLM4V_MOE_TYPE),
+    defaults: &[],
+    ..ModelType::BLANK
+};

@@ -1,0 +1,91 @@
+//! Nemotron 3 and 4, and Minitron.
+
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::names::{DECODER, Rule, Transform, exact, rule};
+use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static NEMOTRON: Architecture = Architecture {
+    gguf: "nemotron",
+    classes: &[class("NemotronForCausalLM")],
+    rules: &[BIASES, NORMS, DECODER],
+    hyperparameters,
+    vocabulary: |_| VocabRequest {
+        ids: &[("padding", 0), ("unknown", 1)],
+        ..VocabRequest::new(&[VocabKind::SentencePiece])
+    },
+    model_types: &[&NEMOTRON_TYPE],
+    graph: Graph::with(Activation::Relu2),
+    ..PLAIN
+};
+
+/// The norms' weights are stored as their distance from one, their biases are not.
+const BIASES: &[Rule] = &[
+    exact("model.norm.bias", "output_norm.bias", Transform::Copy),
+    exact(
+        "model.layers.{}.input_layernorm.bias",
+        "blk.{}.attn_norm.bias",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.post_attention_layernorm.bias",
+        "blk.{}.ffn_norm.bias",
+        Transform::Copy,
+    ),
+];
+
+const NORMS: &[Rule] = &[
+    rule("model.norm", "output_norm", Transform::AddOne),
+    rule(
+        "model.layers.{}.input_layernorm",
+        "blk.{}.attn_norm",
+        Transform::AddOne,
+    ),
+    rule(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.ffn_norm",
+        Transform::AddOne,
+    ),
+];
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    keys.set(
+        "attention.layer_norm_epsilon",
+        hp.f32(&["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"])?,
+    );
+    let factor = hp
+        .partial_rotary_factor()?
+        .ok_or_else(|| hp.error("no key partial_rotary_factor".to_owned()))?;
+    let rotated = (factor * f64::from(hp.u32(&["hidden_size", "n_embd"])?)) as u32;
+    keys.set("rope.dimension_count", rotated / hp.heads()?.0);
+    let scaling = hp.rope().get("factor").filter(|v| !v.is_null());
+    let scaling = scaling.map(|v| hp.to_f32("factor", v)).transpose()?;
+    match hp.opt_f32(&["factor"])?.filter(|&f| f != 0.0).or(scaling) {
+        None => keys.set("rope.scaling.type", "none"),
+        Some(factor) => {
+            keys.set("rope.scaling.type", "linear");
+            keys.set("rope.scaling.factor", factor);
+        }
+    }
+    Ok(())
+}
+
+pub(super) static NEMOTRON_TYPE: ModelType = ModelType {
+    name: "nemotron",
+    defaults: &[
+        ("vocab_size", Default::Int(256000)),
+        ("hidden_size", Default::Int(6144)),
+        ("intermediate_size", Default::Int(24576)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(48)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(4096)),
+        ("partial_rotary_factor", Default::Float(0.5)),
+        ("norm_eps", Default::Float(1e-5)),
+    ],
+    derives_head_dim: true,
+    ..ModelType::BLANK
+};

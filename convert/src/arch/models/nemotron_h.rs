@@ -1,0 +1,253 @@
+//! Nemotron-H and Nemotron 3: each layer is Mamba-2, attention or a feed-forward part.
+
+use gguf::{Array, TensorType, Value as GgufValue};
+use serde_json::{Map, Value};
+
+use super::granite::granite_keys;
+use super::granite_hybrid::kv_heads_of_layers;
+use super::mamba::{MAMBA2_RULES, MODEL};
+use crate::Result;
+use crate::arch::rules::hooks::predicting_layers;
+use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static NEMOTRON_H: Architecture = Architecture {
+    gguf: "nemotron_h",
+    classes: &[class("NemotronHForCausalLM")],
+    rules: &[MODEL, MAMBA2_RULES, LAYERS],
+    hyperparameters,
+    vocabulary: |_| VocabRequest {
+        multiple: 8,
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    hooks: Hooks {
+        prepare,
+        variant: |hp| is_mixture(hp).then_some(&MIXTURE),
+        ..Hooks::NONE
+    },
+    graph: Graph::with(Activation::Relu2),
+    ..PLAIN
+};
+
+/// Nemotron 3.
+static MIXTURE: Architecture = Architecture {
+    gguf: "nemotron_h_moe",
+    classes: &[],
+    rules: &[MODEL, MAMBA2_RULES, LAYERS, EXPERTS],
+    hooks: Hooks {
+        canonical,
+        force: predicting_router,
+        more_blocks: predicting_layers,
+        unadapted: &["ffn_latent_down", "ffn_latent_up"],
+        ..Hooks::NONE
+    },
+    ..NEMOTRON_H
+};
+
+const LAYERS: &[Rule] = &[
+    rule(
+        "backbone.layers.{}.mixer.q_proj",
+        "blk.{}.attn_q",
+        Transform::PermuteQuery,
+    ),
+    rule(
+        "backbone.layers.{}.mixer.k_proj",
+        "blk.{}.attn_k",
+        Transform::PermuteKey,
+    ),
+    copy("backbone.layers.{}.mixer.v_proj", "blk.{}.attn_v"),
+    copy("backbone.layers.{}.mixer.o_proj", "blk.{}.attn_output"),
+    copy("backbone.layers.{}.mixer.up_proj", "blk.{}.ffn_up"),
+    copy("backbone.layers.{}.mixer.down_proj", "blk.{}.ffn_down"),
+];
+
+const EXPERTS: &[Rule] = &[
+    copy("backbone.layers.{}.mixer.gate", "blk.{}.ffn_gate_inp"),
+    exact(
+        "backbone.layers.{}.mixer.gate.e_score_correction_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+    rule(
+        "backbone.layers.{}.mixer.experts.{e}.down_proj",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "backbone.layers.{}.mixer.experts.{e}.up_proj",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+    copy(
+        "backbone.layers.{}.mixer.shared_experts.up_proj",
+        "blk.{}.ffn_up_shexp",
+    ),
+    copy(
+        "backbone.layers.{}.mixer.shared_experts.down_proj",
+        "blk.{}.ffn_down_shexp",
+    ),
+    copy(
+        "backbone.layers.{}.mixer.fc1_latent_proj",
+        "blk.{}.ffn_latent_down",
+    ),
+    copy("backbone.layers.{}.mixer.fc2_latent_proj", "blk.{}.ffn_latent_up"),
+    copy("backbone.layers.{}.enorm", "blk.{}.nextn.enorm"),
+    copy("backbone.layers.{}.hnorm", "blk.{}.nextn.hnorm"),
+    copy("backbone.layers.{}.eh_proj", "blk.{}.nextn.eh_proj"),
+    copy("backbone.layers.{}.second_norm", "blk.{}.post_attention_norm"),
+    copy(
+        "backbone.layers.{}.final_layernorm",
+        "blk.{}.nextn.shared_head_norm",
+    ),
+];
+
+/// The head that predicts a further token is two layers of the checkpoint and one of the file.
+fn canonical(hp: &Hparams, name: String) -> Option<String> {
+    let Some(rest) = name.strip_prefix("mtp.layers.") else {
+        return Some(name);
+    };
+    let block = hp.u32(&["num_hidden_layers"]).ok()?;
+    let inner = match rest.split_once('.')? {
+        ("0", inner) => inner,
+        ("1", "norm.weight") => "second_norm.weight",
+        ("1", inner) => inner,
+        _ => return Some(name),
+    };
+    Some(format!("backbone.layers.{block}.{inner}"))
+}
+
+/// The stock converter takes this router, which has another number in the checkpoint, for a matrix like others.
+fn predicting_router(hp: &Hparams, name: &str, ty: TensorType) -> Option<TensorType> {
+    let block = hp.u32(&["num_hidden_layers"]).ok()?;
+    (name == format!("blk.{block}.ffn_gate_inp.weight")).then_some(ty)
+}
+
+/// Some configurations name the layers' kinds instead of counting them. What is called the dimension of a head is not
+/// Granite's.
+fn prepare(config: &mut Map<String, Value>) {
+    if let Some(kinds) = config.get(KINDS).and_then(Value::as_array) {
+        let count = kinds.len();
+        config.insert("num_hidden_layers".to_owned(), count.into());
+    }
+    if let Some(length) = config.shift_remove("head_dim") {
+        config.insert("attention_head_dim".to_owned(), length);
+    }
+}
+
+/// Names of the layers' kinds, one for each layer.
+const KINDS: &str = "layers_block_type";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Mamba,
+    Attention,
+    FeedForward,
+    Other,
+}
+
+/// The kind of every block; blocks that predict further tokens have both attention and experts.
+fn kinds(hp: &Hparams) -> Result<Vec<Kind>> {
+    let feed_forward = if is_mixture(hp) { 'E' } else { '-' };
+    let of_letter = |letter: char| match letter {
+        'M' => Kind::Mamba,
+        '*' => Kind::Attention,
+        c if c == feed_forward => Kind::FeedForward,
+        _ => Kind::Other,
+    };
+    let of_word = |word: &str| match word {
+        "mamba" | "linear_attention" => Kind::Mamba,
+        "attention" | "full_attention" => Kind::Attention,
+        "moe" => Kind::FeedForward,
+        _ => Kind::Other,
+    };
+    let kinds: Vec<Kind> = match (hp.opt_str(&["hybrid_override_pattern"]), hp.strings(KINDS)) {
+        (Some(pattern), _) => pattern.chars().map(of_letter).collect(),
+        (None, Some(words)) => words.into_iter().map(of_word).collect(),
+        (None, None) => {
+            return Err(hp.error(format!(
+                "neither hybrid_override_pattern nor {KINDS}, which say what each layer is"
+            )));
+        }
+    };
+    let layers = hp.u32(&["num_hidden_layers"])?;
+    if kinds.len() != layers as usize {
+        return Err(hp.error(format!(
+            "hybrid_override_pattern (or {KINDS}) names {} layers, {layers} (num_hidden_layers) expected",
+            kinds.len()
+        )));
+    }
+    Ok(kinds)
+}
+
+fn is_mixture(hp: &Hparams) -> bool {
+    hp.values().contains_key("num_experts_per_tok")
+}
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    granite_keys(hp, keys)?;
+    let heads = hp.u32(&["mamba_num_heads"])?;
+    let head = hp.u32(&["mamba_head_dim", "hidden_size"])?;
+    let inner = heads
+        .checked_mul(head)
+        .ok_or_else(|| hp.error(format!("{heads} heads of {head} elements are too many")))?;
+    keys.set("ssm.conv_kernel", hp.u32(&["conv_kernel"])?);
+    keys.set("ssm.state_size", hp.u32(&["ssm_state_size"])?);
+    keys.set("ssm.group_count", hp.u32(&["n_groups"])?);
+    keys.set("ssm.inner_size", inner);
+    keys.set("ssm.time_step_rank", heads);
+    let kinds = kinds(hp)?;
+    let more = hp.block_count().saturating_sub(kinds.len() as u32);
+    let of_blocks = |kind: Kind| -> Vec<bool> {
+        let of_layers = kinds.iter().map(|&k| k == kind);
+        of_layers.chain((0..more).map(|_| true)).collect()
+    };
+    let (_, kv_heads) = hp.heads()?;
+    keys.set(
+        "attention.head_count_kv",
+        kv_heads_of_layers(&of_blocks(Kind::Attention), kv_heads),
+    );
+    keys.set("rope.scaling.finetuned", false);
+    keys.set("context_length", 1u32 << 20);
+    let length = hp.u32(&["attention_head_dim"])?;
+    keys.set("attention.key_length", length);
+    keys.set("attention.value_length", length);
+    let width = match is_mixture(hp) {
+        true => hp.u32(&["moe_intermediate_size"])?,
+        false => hp.u32(&["intermediate_size"])?,
+    };
+    let width = i32::try_from(width).map_err(|_| hp.error(format!("a layer {width} wide is too wide")))?;
+    let widths = of_blocks(Kind::FeedForward);
+    let widths = widths
+        .into_iter()
+        .map(|has| if has { width } else { 0 })
+        .collect();
+    keys.set("feed_forward_length", GgufValue::Array(Array::I32(widths)));
+    if is_mixture(hp) {
+        expert_keys(hp, keys)?;
+    }
+    Ok(())
+}
+
+fn expert_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    keys.set("expert_used_count", hp.u32(&["num_experts_per_tok"])?);
+    keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
+    keys.set(
+        "expert_shared_feed_forward_length",
+        hp.u32(&["moe_shared_expert_intermediate_size"])?,
+    );
+    keys.set("expert_count", hp.u32(&["n_routed_experts"])?);
+    keys.set("expert_shared_count", hp.u32(&["n_shared_experts"])?);
+    let normalizes = hp.opt_bool("norm_topk_prob");
+    let normalizes = normalizes.ok_or_else(|| hp.error("no key norm_topk_prob".to_owned()))?;
+    keys.set("expert_weights_norm", normalizes);
+    keys.set("expert_weights_scale", hp.f32(&["routed_scaling_factor"])?);
+    keys.set("expert_group_count", hp.u32(&["n_group"])?);
+    keys.set_some("moe_latent_size", hp.opt_u32(&["moe_latent_size"])?);
+    let predicting = hp.opt_u32(&["num_nextn_predict_layers"])?.filter(|&n| n > 0);
+    if predicting.is_some_and(|n| n > 1) {
+        return Err(hp.error("num_nextn_predict_layers is above 1, which has no form in GGUF".to_owned()));
+    }
+    keys.set_some("nextn_predict_layers", predicting);
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! OLMo, OLMo 2 and 3, and OLMoE.
+
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+
+pub(super) static OLMO: Architecture = Architecture {
+    gguf: "olmo",
+    classes: &[class("OlmoForCausalLM"), class("OLMoForCausalLM")],
+    rules: &[PERMUTED, DECODER],
+    hyperparameters: olmo_keys,
+    model_types: &[&OLMO_TYPE],
+    ..PLAIN
+};
+
+pub(super) static OLMO2: Architecture = Architecture {
+    gguf: "olmo2",
+    classes: &[class("Olmo2ForCausalLM"), class("Olmo3ForCausalLM")],
+    rules: &[POST_NORMS, HEAD_NORMS, DECODER],
+    hyperparameters: olmo2_keys,
+    model_types: &[&OLMO2_TYPE, &OLMO3_TYPE],
+    ..PLAIN
+};
+
+pub(super) static OLMOE: Architecture = Architecture {
+    gguf: "olmoe",
+    classes: &[class("OlmoeForCausalLM")],
+    rules: &[EXPERTS, HEAD_NORMS, DECODER],
+    hyperparameters: olmoe_keys,
+    model_types: &[&OLMOE_TYPE],
+    ..PLAIN
+};
+
+pub(super) const POST_NORMS: &[Rule] = &[
+    copy(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.post_attention_norm",
+    ),
+    copy(
+        "model.layers.{}.post_feedforward_layernorm",
+        "blk.{}.post_ffw_norm",
+    ),
+];
+
+const EXPERTS: &[Rule] = &[
+    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.down_proj",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.gate_proj",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.up_proj",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+];
+
+fn olmo_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("attention.layer_norm_epsilon", 1e-5f32);
+    keys.set_some("attention.clamp_kqv", hp.opt_f32(&["clip_qkv"])?);
+    Ok(())
+}
+
+/// Every fourth layer sees everything where OLMo 3 does not say which.
+const PERIOD: u32 = 4;
+
+fn olmo2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    if let Some(window) = hp.opt_u32(&["sliding_window"])? {
+        keys.set("attention.sliding_window", window);
+        let usual = || (1..=hp.block_count()).map(|i| i % PERIOD != 0).collect();
+        keys.set(
+            "attention.sliding_window_pattern",
+            hp.sliding_layers().unwrap_or_else(usual),
+        );
+    }
+    Ok(())
+}
+
+fn olmoe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("attention.layer_norm_rms_epsilon", 1e-5f32);
+    Ok(())
+}
+
+pub(super) static OLMO_TYPE: ModelType = ModelType {
+    name: "olmo",
+    defaults: &[
+        ("vocab_size", Default::Int(50304)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("clip_qkv", Default::Null),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static OLMO2_TYPE: ModelType = ModelType {
+    name: "olmo2",
+    defaults: &[
+        ("vocab_size", Default::Int(50304)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static OLMO3_TYPE: ModelType = ModelType {
+    name: "olmo3",
+    defaults: &[
+        ("vocab_size", Default::Int(50304)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(11008)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+        ("sliding_window", Default::Int(4096)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static OLMOE_TYPE: ModelType = ModelType {
+    name: "olmoe",
+    defaults: &[
+        ("vocab_size", Default::Int(50304)),
+        ("hidden_size", Default::Int(2048)),
+        ("intermediate_size", Default::Int(2048)),
+        ("num_hidden_layers", Default::Int(16)),
+        ("num_attention_heads", Default::Int(16)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(4096)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+        ("clip_qkv", Default::Null),
+        ("num_experts", Default::Int(64)),
+        ("num_experts_per_tok", Default::Int(8)),
+        ("norm_topk_prob", Default::Bool(false)),
+    ],
+    ..ModelType::BLANK
+};

@@ -1,0 +1,206 @@
+//! Phi-1 to Phi-4 and Phi-3.5-MoE.
+
+use super::llama;
+use crate::Result;
+use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::rope;
+use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static PHI2: Architecture = Architecture {
+    gguf: "phi2",
+    classes: &[class("PhiForCausalLM")],
+    rules: &[PHI2_OWN, DECODER],
+    hyperparameters: phi2_keys,
+    model_types: &[&PHI_TYPE],
+    graph: Graph::with(Activation::Gelu),
+    ..PLAIN
+};
+
+pub(super) static PHI3: Architecture = Architecture {
+    gguf: "phi3",
+    classes: &[class("Phi3ForCausalLM"), class("Phi4ForCausalLMV")],
+    rules: &[PHI3_OWN, DECODER],
+    hyperparameters: phi3_keys,
+    early: |hp, keys| {
+        keys.set_some("rope.scaling.attn_factor", attention_factor(hp)?);
+        Ok(())
+    },
+    generated: rope::long_factors,
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Gpt2Class, VocabKind::Phi3]),
+    model_types: &[&PHI3_TYPE],
+    ..PLAIN
+};
+
+pub(super) static PHIMOE: Architecture = Architecture {
+    gguf: "phimoe",
+    classes: &[class("PhiMoEForCausalLM"), class("PhimoeForCausalLM")],
+    rules: &[llama::EXPERTS, DECODER],
+    hyperparameters: phimoe_keys,
+    model_types: &[&PHIMOE_TYPE],
+    ..PHI3
+};
+
+const PHI2_OWN: &[Rule] = &[
+    copy("model.final_layernorm", "output_norm"),
+    copy("model.layers.{}.self_attn.dense", "blk.{}.attn_output"),
+    copy("model.layers.{}.mlp.fc1", "blk.{}.ffn_up"),
+    copy("model.layers.{}.mlp.fc2", "blk.{}.ffn_down"),
+];
+
+const PHI3_OWN: &[Rule] = &[
+    copy("model.layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv"),
+    copy("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"),
+];
+
+/// Rotated elements of a head.
+fn rotated(hp: &Hparams, factor: f64) -> Result<u32> {
+    let all = (factor * f64::from(hp.u32(&["hidden_size", "n_embd"])?)) as u32;
+    Ok(all / hp.heads()?.0)
+}
+
+fn phi2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    if hp.opt_bool("qk_layernorm") == Some(true) {
+        return Err(hp.error("qk_layernorm is true, which has no form in GGUF".to_owned()));
+    }
+    let heads = hp.heads()?.0;
+    keys.set(
+        "context_length",
+        hp.u32(&["n_positions", "max_position_embeddings"])?,
+    );
+    keys.set("embedding_length", hp.u32(&["hidden_size", "n_embd"])?);
+    keys.set("feed_forward_length", hp.times(4, &["hidden_size", "n_embd"])?);
+    keys.set("block_count", hp.block_count());
+    keys.set("attention.head_count", heads);
+    keys.set("attention.head_count_kv", heads);
+    keys.set(
+        "attention.layer_norm_epsilon",
+        hp.f32(&["layer_norm_epsilon", "layer_norm_eps"])?,
+    );
+    let factor = hp
+        .partial_rotary_factor()?
+        .ok_or_else(|| hp.error("no key partial_rotary_factor".to_owned()))?;
+    keys.set("rope.dimension_count", rotated(hp, factor)?);
+    keys.set_file_type();
+    keys.set_tokenizer("add_bos_token", false);
+    Ok(())
+}
+
+fn phi3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let (heads, kv) = hp.heads()?;
+    keys.set("context_length", context(hp)?);
+    keys.set("rope.scaling.original_context_length", original_context(hp)?);
+    keys.set("embedding_length", hp.u32(&["hidden_size", "n_embd"])?);
+    keys.set("feed_forward_length", hp.u32(&["intermediate_size"])?);
+    keys.set("block_count", hp.block_count());
+    keys.set("attention.head_count", heads);
+    keys.set("attention.head_count_kv", kv);
+    keys.set("attention.layer_norm_rms_epsilon", hp.f32(&["rms_norm_eps"])?);
+    let factor = hp.partial_rotary_factor()?.unwrap_or(1.0);
+    keys.set("rope.dimension_count", rotated(hp, factor)?);
+    let base = hp.rope().get("rope_theta").unwrap_or(&serde_json::Value::Null);
+    keys.set("rope.freq_base", hp.to_f32("rope_theta", base)?);
+    keys.set_file_type();
+    // Zero tells Phi-4 from the others.
+    keys.set(
+        "attention.sliding_window",
+        hp.opt_u32(&["sliding_window"])?.unwrap_or(0),
+    );
+    Ok(())
+}
+
+fn phimoe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    phi3_keys(hp, keys)?;
+    keys.set(
+        "expert_used_count",
+        hp.u32(&["num_experts_per_tok", "num_experts_per_token"])?,
+    );
+    keys.set("expert_count", hp.u32(&["num_local_experts", "num_experts"])?);
+    Ok(())
+}
+
+fn context(hp: &Hparams) -> Result<u32> {
+    hp.u32(&["n_positions", "max_position_embeddings"])
+}
+
+fn original_context(hp: &Hparams) -> Result<u32> {
+    let key = "original_max_position_embeddings";
+    let value = hp.rope().get(key).unwrap_or(&serde_json::Value::Null);
+    hp.to_u32(key, value)
+}
+
+/// By how much attention is scaled for contexts longer than those of the original training.
+fn attention_factor(hp: &Hparams) -> Result<Option<f32>> {
+    if rope::long_factors(hp)?.is_empty() {
+        return Ok(None);
+    }
+    let original = f64::from(original_context(hp)?);
+    let scale = f64::from(context(hp)?) / original;
+    let kind = hp.rope().get("rope_type").and_then(serde_json::Value::as_str);
+    let factor = match kind.map(str::to_ascii_lowercase).as_deref() {
+        _ if scale <= 1.0 => 1.0,
+        Some("su" | "longrope") => (1.0 + scale.ln() / original.ln()).sqrt(),
+        Some("yarn") => 0.1 * scale.ln() + 1.0,
+        other => {
+            return Err(hp.error(format!(
+                "RoPE type {} with long_factor, su, longrope or yarn expected",
+                other.unwrap_or("none")
+            )));
+        }
+    };
+    Ok(Some(factor as f32))
+}
+
+pub(super) static PHI_TYPE: ModelType = ModelType {
+    name: "phi",
+    defaults: &[
+        ("vocab_size", Default::Int(51200)),
+        ("hidden_size", Default::Int(2048)),
+        ("intermediate_size", Default::Int(8192)),
+        ("num_hidden_layers", Default::Int(24)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(2048)),
+        ("layer_norm_eps", Default::Float(1e-5)),
+        ("qk_layernorm", Default::Bool(false)),
+        ("partial_rotary_factor", Default::Float(0.5)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static PHI3_TYPE: ModelType = ModelType {
+    name: "phi3",
+    defaults: &[
+        ("vocab_size", Default::Int(32064)),
+        ("hidden_size", Default::Int(3072)),
+        ("intermediate_size", Default::Int(8192)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Null),
+        ("max_position_embeddings", Default::Int(4096)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+        ("sliding_window", Default::Null),
+        ("partial_rotary_factor", Default::Float(1.0)),
+        ("original_max_position_embeddings", Default::Int(4096)),
+    ],
+    ..ModelType::BLANK
+};
+
+pub(super) static PHIMOE_TYPE: ModelType = ModelType {
+    name: "phimoe",
+    defaults: &[
+        ("vocab_size", Default::Int(32064)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(6400)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(8)),
+        ("max_position_embeddings", Default::Int(131072)),
+        ("rms_norm_eps", Default::Float(1e-5)),
+        ("sliding_window", Default::Null),
+        ("num_local_experts", Default::Int(16)),
+        ("num_experts_per_tok", Default::Int(2)),
+    ],
+    rope_theta: 1000000.0,
+    ..ModelType::BLANK
+};

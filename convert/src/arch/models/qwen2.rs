@@ -1,0 +1,51 @@
+//! Qwen2 and Qwen2.5.
+
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class};
+use crate::tokenizer::VocabRequest;
+
+pub(super) static QWEN2: Architecture = Architecture {
+    gguf: "qwen2",
+    classes: &[
+        class("Qwen2ForCausalLM"),
+        class("KORMoForCausalLM"),
+        class("Qwen2AudioForConditionalGeneration"),
+        class("AudioFlamingo3ForConditionalGeneration"),
+        class("DotsOCRForCausalLM"),
+        bare_class("Qwen2Model"),
+    ],
+    rules: &[DECODER, KORMO],
+    hyperparameters,
+    vocabulary: |_| VocabRequest::qwen2(),
+    model_types: &[&QWEN2_TYPE],
+    ..PLAIN
+};
+
+/// KORMo's own names.
+const KORMO: &[Rule] = &[
+    copy("model.layers.{}.pre_attention_layernorm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.pre_mlp_layernorm", "blk.{}.ffn_norm"),
+];
+
+/// Also Qwen3's: the two differ only in their tensors.
+pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    common::pooling(hp, keys)
+}
+
+pub(super) static QWEN2_TYPE: ModelType = ModelType {
+    name: "qwen2",
+    defaults: &[
+        ("vocab_size", Default::Int(151936)),
+        ("hidden_size", Default::Int(4096)),
+        ("intermediate_size", Default::Int(22016)),
+        ("num_hidden_layers", Default::Int(32)),
+        ("num_attention_heads", Default::Int(32)),
+        ("num_key_value_heads", Default::Int(32)),
+        ("max_position_embeddings", Default::Int(32768)),
+        ("rms_norm_eps", Default::Float(1e-6)),
+    ],
+    ..ModelType::BLANK
+};

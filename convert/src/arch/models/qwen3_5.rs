@@ -1,0 +1,171 @@
+//! Qwen3.5, dense and mixture of experts: Qwen3-Next with its matrices apart, and value heads that ggml pairs with
+//! key heads in turn.
+
+use super::mamba::negative_exp;
+use super::qwen2moe::SHARED_EXPERT;
+use super::qwen3next::{self, NORMS};
+use crate::Result;
+use crate::arch::rules::experts::{EXPERTS, PREDICTING, STACKED_EXPERTS};
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, Rows, Strided, View, class};
+
+pub(super) static QWEN3_5: Architecture = Architecture {
+    gguf: "qwen35",
+    classes: &[
+        class("Qwen3_5ForConditionalGeneration"),
+        class("Qwen3_5ForCausalLM"),
+    ],
+    rules: &[NORMS, DELTA_NET, DECODER, PREDICTING],
+    hyperparameters,
+    hooks: Hooks {
+        canonical: qwen3next::canonical,
+        more_blocks: qwen3next::more_blocks,
+        ..Hooks::NONE
+    },
+    ..PLAIN
+};
+
+pub(super) static QWEN3_5_MOE: Architecture = Architecture {
+    gguf: "qwen35moe",
+    classes: &[
+        class("Qwen3_5MoeForConditionalGeneration"),
+        class("Qwen3_5MoeForCausalLM"),
+    ],
+    rules: &[
+        NORMS,
+        DELTA_NET,
+        SHARED_EXPERT,
+        DECODER,
+        EXPERTS,
+        STACKED_EXPERTS,
+        PREDICTING,
+    ],
+    ..QWEN3_5
+};
+
+const DELTA_NET: &[Rule] = &[
+    rule(
+        "model.layers.{}.linear_attn.in_proj_qkv",
+        "blk.{}.attn_qkv",
+        Transform::Rows(|hp, _| mixed(hp)),
+    ),
+    rule(
+        "model.layers.{}.linear_attn.in_proj_z",
+        "blk.{}.attn_gate",
+        Transform::Rows(|hp, _| {
+            let heads = Heads::of(hp)?;
+            Ok(Rows(vec![heads.in_turn(0, heads.value)]))
+        }),
+    ),
+    rule(
+        "model.layers.{}.linear_attn.in_proj_b",
+        "blk.{}.ssm_beta",
+        Transform::Rows(one_each),
+    ),
+    rule(
+        "model.layers.{}.linear_attn.in_proj_a",
+        "blk.{}.ssm_alpha",
+        Transform::Rows(one_each),
+    ),
+    rule(
+        "model.layers.{}.linear_attn.conv1d",
+        "blk.{}.ssm_conv1d",
+        Transform::Channels(|hp, _| mixed(hp)),
+    ),
+    exact(
+        "model.layers.{}.linear_attn.A_log",
+        "blk.{}.ssm_a",
+        Transform::View(numbers, Some(negative_exp)),
+    ),
+    exact(
+        "model.layers.{}.linear_attn.dt_bias",
+        "blk.{}.ssm_dt.bias",
+        Transform::View(numbers, None),
+    ),
+    copy("model.layers.{}.linear_attn.norm", "blk.{}.ssm_norm"),
+    rule(
+        "model.layers.{}.linear_attn.out_proj",
+        "blk.{}.ssm_out",
+        Transform::View(columns, None),
+    ),
+];
+
+/// Heads of a delta net. Stored, the values of a key head follow one another.
+struct Heads {
+    keys: u64,
+    /// Value heads of a key head.
+    share: u64,
+    /// Elements of a value head.
+    value: u64,
+    /// Rows before the values: all queries and keys.
+    before: u64,
+}
+
+impl Heads {
+    fn of(hp: &Hparams) -> Result<Self> {
+        let keys = u64::from(hp.u32(&["linear_num_key_heads"])?);
+        let values = u64::from(hp.u32(&["linear_num_value_heads"])?);
+        if keys == 0 || !values.is_multiple_of(keys) {
+            return Err(hp.error(format!(
+                "{values} value heads (linear_num_value_heads) for {keys} key heads, a multiple expected"
+            )));
+        }
+        let before = u64::from(hp.u32(&["linear_key_head_dim"])?).checked_mul(2 * keys);
+        Ok(Self {
+            keys,
+            share: values / keys,
+            value: hp.u32(&["linear_value_head_dim"])?.into(),
+            before: before.ok_or_else(|| hp.error(format!("{keys} key heads are too many")))?,
+        })
+    }
+
+    /// The value heads of `rows` rows from `start` on: the first of every key head, then the second of every one.
+    fn in_turn(&self, start: u64, rows: u64) -> Strided {
+        let counters = [
+            (self.share, rows),
+            (self.keys, self.share.saturating_mul(rows)),
+            (rows, 1),
+        ];
+        Strided::new(start, &counters)
+    }
+}
+
+/// All queries, all keys, all values.
+fn mixed(hp: &Hparams) -> Result<Rows> {
+    let heads = Heads::of(hp)?;
+    Ok(Rows(vec![
+        Strided::range(0, heads.before),
+        heads.in_turn(heads.before, heads.value),
+    ]))
+}
+
+fn one_each(hp: &Hparams, _: u64) -> Result<Rows> {
+    Ok(Rows(vec![Heads::of(hp)?.in_turn(0, 1)]))
+}
+
+/// One number for each value head.
+fn numbers(hp: &Hparams, view: View) -> Result<Option<View>> {
+    let (heads, count) = (Heads::of(hp)?, view.len());
+    let view = view.split(0, heads.keys).and_then(|v| v.swap(0, 1));
+    Ok(view.and_then(|v| v.shaped(&[count])))
+}
+
+/// The columns of the matrix behind the value heads.
+fn columns(hp: &Hparams, view: View) -> Result<Option<View>> {
+    let (heads, shape) = (Heads::of(hp)?, view.shape());
+    let view = view
+        .split(1, heads.keys)
+        .and_then(|v| v.split(2, heads.share)?.swap(1, 2));
+    Ok(view.and_then(|v| v.shaped(&shape)))
+}
+
+/// Sections of the rotation where the configuration names none.
+const SECTIONS: [i32; 4] = [11, 11, 10, 0];
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    qwen3next::hyperparameters(hp, keys)?;
+    if !hp.rope().contains_key("mrope_section") {
+        keys.set("rope.dimension_sections", SECTIONS.to_vec());
+    }
+    Ok(())
+}

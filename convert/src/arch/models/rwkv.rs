@@ -1,0 +1,364 @@
+//! RWKV 6 and 7.
+
+use crate::Result;
+use crate::arch::rules::names::{Rule, Transform, copy, exact, rule, skip};
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static RWKV6: Architecture = Architecture {
+    gguf: "rwkv6",
+    classes: &[class("Rwkv6ForCausalLM")],
+    rules: &[RULES6],
+    hyperparameters: keys6,
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Rwkv]),
+    hooks: Hooks {
+        canonical: |_, name| Some(numbered(name, ".attention.time_maa_", "wkvrg")),
+        unadapted: LOW_RANK,
+        ..Hooks::NONE
+    },
+    graph: Graph::with(Activation::Any),
+    ..PLAIN
+};
+
+pub(super) static RWKV7: Architecture = Architecture {
+    gguf: "rwkv7",
+    classes: &[class("Rwkv7ForCausalLM"), class("RWKV7ForCausalLM")],
+    rules: &[FIRST7, RULES7],
+    hyperparameters: keys7,
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Rwkv]),
+    hooks: Hooks {
+        canonical: canonical7,
+        unadapted: LOW_RANK,
+        ..Hooks::NONE
+    },
+    graph: Graph::with(Activation::Any),
+    ..PLAIN
+};
+
+/// See [`Hooks::unadapted`]: matrices of low rank that both models compute with.
+const LOW_RANK: &[&str] = &[
+    "time_mix_w1",
+    "time_mix_w2",
+    "time_mix_decay_w1",
+    "time_mix_decay_w2",
+    "time_mix_a1",
+    "time_mix_a2",
+    "time_mix_v1",
+    "time_mix_v2",
+    "time_mix_g1",
+    "time_mix_g2",
+];
+
+/// Models are not limited to a context.
+const CONTEXT: u32 = 1 << 20;
+
+const RULES6: &[Rule] = &[
+    copy("rwkv.embeddings", "token_embd"),
+    copy("rwkv.blocks.0.pre_ln", "token_embd_norm"),
+    copy("rwkv.ln_out", "output_norm"),
+    copy("head", "output"),
+    copy("rwkv.blocks.{}.ln1", "blk.{}.attn_norm"),
+    copy("rwkv.blocks.{}.ln2", "blk.{}.attn_norm_2"),
+    rule(
+        "rwkv.blocks.{}.attention.time_maa.{e}",
+        "blk.{}.time_mix_lerp_fused",
+        Transform::Numbered(|_| Ok(5)),
+    ),
+    exact(
+        "rwkv.blocks.{}.attention.time_maa_x",
+        "blk.{}.time_mix_lerp_x.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "rwkv.blocks.{}.attention.time_maa_w1",
+        "blk.{}.time_mix_w1.weight",
+        TRANSPOSED,
+    ),
+    exact(
+        "rwkv.blocks.{}.attention.time_maa_w2",
+        "blk.{}.time_mix_w2.weight",
+        Transform::View(|_, view| Ok(view.swap(1, 2)), None),
+    ),
+    exact(
+        "rwkv.blocks.{}.attention.time_decay",
+        "blk.{}.time_mix_decay.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "rwkv.blocks.{}.attention.time_decay_w1",
+        "blk.{}.time_mix_decay_w1.weight",
+        TRANSPOSED,
+    ),
+    exact(
+        "rwkv.blocks.{}.attention.time_decay_w2",
+        "blk.{}.time_mix_decay_w2.weight",
+        TRANSPOSED,
+    ),
+    exact(
+        "rwkv.blocks.{}.attention.time_faaaa",
+        "blk.{}.time_mix_first.weight",
+        Transform::Copy,
+    ),
+    copy("rwkv.blocks.{}.attention.key", "blk.{}.time_mix_key"),
+    copy("rwkv.blocks.{}.attention.value", "blk.{}.time_mix_value"),
+    copy(
+        "rwkv.blocks.{}.attention.receptance",
+        "blk.{}.time_mix_receptance",
+    ),
+    copy("rwkv.blocks.{}.attention.gate", "blk.{}.time_mix_gate"),
+    copy("rwkv.blocks.{}.attention.ln_x", "blk.{}.time_mix_ln"),
+    rule(
+        "rwkv.blocks.{}.attention.output",
+        "blk.{}.time_mix_output",
+        Transform::ScaleByBlock(rescale),
+    ),
+    exact(
+        "rwkv.blocks.{}.feed_forward.time_maa_k",
+        "blk.{}.channel_mix_lerp_k.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "rwkv.blocks.{}.feed_forward.time_maa_r",
+        "blk.{}.channel_mix_lerp_r.weight",
+        SQUEEZED,
+    ),
+    copy("rwkv.blocks.{}.feed_forward.key", "blk.{}.channel_mix_key"),
+    copy(
+        "rwkv.blocks.{}.feed_forward.receptance",
+        "blk.{}.channel_mix_receptance",
+    ),
+    rule(
+        "rwkv.blocks.{}.feed_forward.value",
+        "blk.{}.channel_mix_value",
+        Transform::ScaleByBlock(rescale),
+    ),
+];
+
+const TRANSPOSED: Transform = Transform::View(|_, view| Ok(squeezed(view).swap(0, 1)), None);
+
+const SQUEEZED: Transform = Transform::View(|_, view| Ok(Some(squeezed(view))), None);
+
+/// Leaves out all dimensions of length 1.
+fn squeezed(mut view: View) -> View {
+    while let Some(dim) = view.shape().iter().position(|&length| length == 1)
+        && view.shape().len() > 1
+        && let Some(less) = view.clone().without(dim)
+    {
+        view = less;
+    }
+    view
+}
+
+/// `{prefix}{letter}` of one of these letters as `{prefix without its last character}.{number}.weight`.
+fn numbered(name: String, prefix: &str, letters: &str) -> String {
+    let Some((before, letter)) = name.split_once(prefix) else {
+        return name;
+    };
+    let mut chars = letter.chars();
+    match (chars.next().and_then(|c| letters.find(c)), chars.next()) {
+        (Some(number), None) => {
+            let stem = prefix.trim_end_matches('_');
+            format!("{before}{stem}.{number}.weight")
+        }
+        _ => name,
+    }
+}
+
+/// What the outputs of a block are multiplied by, as the sums are halved every few blocks.
+fn rescale(hp: &Hparams, block: u32) -> Result<f32> {
+    let every = hp.opt_u32(&["rescale_every"])?.unwrap_or(0);
+    let times = block.checked_div(every).unwrap_or(0);
+    Ok(0.5f32.powi(i32::try_from(times).unwrap_or(i32::MAX)))
+}
+
+fn keys6(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let hidden = hp.u32(&["hidden_size"])?;
+    let large = hidden == 4096;
+    keys.set("context_length", CONTEXT);
+    keys.set("embedding_length", hidden);
+    keys.set("block_count", hp.block_count());
+    keys.set("attention.layer_norm_epsilon", hp.f32(&["layer_norm_epsilon"])?);
+    keys.set("rescale_every_n_layers", hp.u32(&["rescale_every"])?);
+    keys.set("wkv.head_size", hp.u32(&["head_size"])?);
+    keys.set("time_mix_extra_dim", if large { 64u32 } else { 32 });
+    keys.set("time_decay_extra_dim", if large { 128u32 } else { 64 });
+    let inner = match hp.opt_u32(&["intermediate_size"])? {
+        Some(inner) => inner,
+        None => (f64::from(hidden) * 3.5) as u32 / 32 * 32,
+    };
+    keys.set("feed_forward_length", inner);
+    keys.set_file_type();
+    keys.set("attention.head_count", 0u32);
+    Ok(())
+}
+
+/// Values are not mixed with those of the first block in the first block itself; what its keys need is written in
+/// their place.
+const FIRST7: &[Rule] = &[
+    skip("model.layers.0.attention.v0.weight"),
+    skip("model.layers.0.attention.v1.weight"),
+    skip("model.layers.0.attention.v1t.weight"),
+    skip("model.layers.0.attention.v2.weight"),
+    skip("model.layers.0.attention.v2t.weight"),
+    rule("model.layers.0.attention.a0", "blk.0.time_mix_v0", SQUEEZED),
+    rule("model.layers.0.attention.a0", "blk.0.time_mix_a0", SQUEEZED),
+    copy("model.layers.0.attention.a1", "blk.0.time_mix_v1"),
+    copy("model.layers.0.attention.a1", "blk.0.time_mix_a1"),
+    copy("model.layers.0.attention.a2", "blk.0.time_mix_v2"),
+    copy("model.layers.0.attention.a2", "blk.0.time_mix_a2"),
+    rule("model.layers.0.attention.a1t", "blk.0.time_mix_v1", TRANSPOSED),
+    rule("model.layers.0.attention.a1t", "blk.0.time_mix_a1", TRANSPOSED),
+    rule("model.layers.0.attention.a2t", "blk.0.time_mix_v2", TRANSPOSED),
+    rule("model.layers.0.attention.a2t", "blk.0.time_mix_a2", TRANSPOSED),
+];
+
+const RULES7: &[Rule] = &[
+    copy("model.embeddings", "token_embd"),
+    copy("model.pre_ln", "token_embd_norm"),
+    copy("model.layers.0.pre_ln", "token_embd_norm"),
+    copy("model.layers.0.pre_norm", "token_embd_norm"),
+    copy("model.norm", "output_norm"),
+    copy("model.ln_out", "output_norm"),
+    copy("lm_head", "output"),
+    copy("head", "output"),
+    copy("model.layers.{}.ln1", "blk.{}.attn_norm"),
+    copy("model.layers.{}.attention_norm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.ln2", "blk.{}.attn_norm_2"),
+    rule(
+        "model.layers.{}.attention.x.{e}",
+        "blk.{}.time_mix_lerp_fused",
+        Transform::Numbered(|_| Ok(MIXED)),
+    ),
+    exact(
+        "model.layers.{}.attention.x_x",
+        "blk.{}.time_mix_lerp_fused.weight",
+        Transform::View(
+            |hp, view| Ok(view.shaped(&[MIXED.into(), 1, 1, hp.u32(&["hidden_size"])?.into()])),
+            None,
+        ),
+    ),
+    rule("model.layers.{}.attention.w0", "blk.{}.time_mix_w0", SQUEEZED),
+    copy("model.layers.{}.attention.w1", "blk.{}.time_mix_w1"),
+    copy("model.layers.{}.attention.w2", "blk.{}.time_mix_w2"),
+    rule("model.layers.{}.attention.w1t", "blk.{}.time_mix_w1", TRANSPOSED),
+    rule("model.layers.{}.attention.w2t", "blk.{}.time_mix_w2", TRANSPOSED),
+    rule("model.layers.{}.attention.a0", "blk.{}.time_mix_a0", SQUEEZED),
+    copy("model.layers.{}.attention.a1", "blk.{}.time_mix_a1"),
+    copy("model.layers.{}.attention.a2", "blk.{}.time_mix_a2"),
+    rule("model.layers.{}.attention.a1t", "blk.{}.time_mix_a1", TRANSPOSED),
+    rule("model.layers.{}.attention.a2t", "blk.{}.time_mix_a2", TRANSPOSED),
+    rule("model.layers.{}.attention.v0", "blk.{}.time_mix_v0", SQUEEZED),
+    copy("model.layers.{}.attention.v1", "blk.{}.time_mix_v1"),
+    copy("model.layers.{}.attention.v2", "blk.{}.time_mix_v2"),
+    rule("model.layers.{}.attention.v1t", "blk.{}.time_mix_v1", TRANSPOSED),
+    rule("model.layers.{}.attention.v2t", "blk.{}.time_mix_v2", TRANSPOSED),
+    copy("model.layers.{}.attention.g1", "blk.{}.time_mix_g1"),
+    copy("model.layers.{}.attention.g2", "blk.{}.time_mix_g2"),
+    rule("model.layers.{}.attention.g1t", "blk.{}.time_mix_g1", TRANSPOSED),
+    rule("model.layers.{}.attention.g2t", "blk.{}.time_mix_g2", TRANSPOSED),
+    rule("model.layers.{}.attention.k_k", "blk.{}.time_mix_k_k", SQUEEZED),
+    rule("model.layers.{}.attention.k_a", "blk.{}.time_mix_k_a", SQUEEZED),
+    rule(
+        "model.layers.{}.attention.r_k",
+        "blk.{}.time_mix_r_k",
+        Transform::View(
+            |_, view| {
+                let elements = view.len();
+                Ok(view.shaped(&[elements]))
+            },
+            None,
+        ),
+    ),
+    copy("model.layers.{}.attention.key", "blk.{}.time_mix_key"),
+    copy("model.layers.{}.attention.k_proj", "blk.{}.time_mix_key"),
+    copy("model.layers.{}.attention.value", "blk.{}.time_mix_value"),
+    copy("model.layers.{}.attention.v_proj", "blk.{}.time_mix_value"),
+    copy(
+        "model.layers.{}.attention.receptance",
+        "blk.{}.time_mix_receptance",
+    ),
+    copy("model.layers.{}.attention.r_proj", "blk.{}.time_mix_receptance"),
+    copy("model.layers.{}.attention.output", "blk.{}.time_mix_output"),
+    copy("model.layers.{}.attention.o_proj", "blk.{}.time_mix_output"),
+    copy("model.layers.{}.attention.ln_x", "blk.{}.time_mix_ln"),
+    rule(
+        "model.layers.{}.feed_forward.x_k",
+        "blk.{}.channel_mix_lerp_k",
+        SQUEEZED,
+    ),
+    copy("model.layers.{}.feed_forward.key", "blk.{}.channel_mix_key"),
+    copy("model.layers.{}.feed_forward.value", "blk.{}.channel_mix_value"),
+];
+
+/// What a token and the one before it are mixed for: r, w, k, v, a, g.
+const MIXED: u32 = 6;
+
+/// One spelling for what is published in two: with a suffix for every tensor, and a `t` after the numbers of those
+/// that are stored as inputs x outputs.
+fn canonical7(_: &Hparams, name: String) -> Option<String> {
+    let mut name = name
+        .replace("blocks", "layers")
+        .replace("ffn", "feed_forward")
+        .replace("self_attn", "attention")
+        .replace("attn", "attention")
+        .replace("time_mixer.", "")
+        .replace("feed_forward_norm", "ln2")
+        .replace("g_norm", "ln_x")
+        .replace("_lora.lora.0.weight", "1.weight")
+        .replace("_lora.lora.2.weight", "2.weight")
+        .replace("_lora.lora.2.bias", "0.weight");
+    let last = name.rsplit('.').next().unwrap_or_default();
+    match last {
+        "w1" | "w2" | "a1" | "a2" | "v1" | "v2" | "g1" | "g2" => name.push_str("t.weight"),
+        "w0" | "a0" | "v0" | "k_k" | "k_a" | "r_k" => name.push_str(".weight"),
+        "x_k" if name.contains("feed_forward") => name.push_str(".weight"),
+        _ => {}
+    }
+    Some(numbered(name, ".attention.x_", "rwkvag"))
+}
+
+fn keys7(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let hidden = hp.u32(&["hidden_size"])?;
+    keys.set("context_length", CONTEXT);
+    keys.set("embedding_length", hidden);
+    keys.set("block_count", hp.block_count());
+    keys.set(
+        "attention.layer_norm_epsilon",
+        hp.f32(&["layer_norm_epsilon", "norm_eps"])?,
+    );
+    keys.set("wkv.head_size", hp.u32(&["head_size", "head_dim"])?);
+    // Ranks grow with the width where the configuration does not give them.
+    let rank = |names: &[&str], exponent: f64, factor: f64| -> Result<u32> {
+        Ok(match hp.opt_u32(names)? {
+            Some(rank) => rank,
+            None => {
+                let blocks = f64::from(hidden).powf(exponent) * factor / 32.0;
+                (blocks.round_ties_even() as u32).max(1).saturating_mul(32)
+            }
+        })
+    };
+    keys.set(
+        "attention.decay_lora_rank",
+        rank(&["lora_rank_decay", "decay_low_rank_dim"], 0.5, 1.8)?,
+    );
+    keys.set(
+        "attention.iclr_lora_rank",
+        rank(&["lora_rank_iclr", "a_low_rank_dim"], 0.5, 1.8)?,
+    );
+    keys.set(
+        "attention.value_residual_mix_lora_rank",
+        rank(&["lora_rank_value_residual_mix", "v_low_rank_dim"], 0.5, 1.3)?,
+    );
+    keys.set(
+        "attention.gate_lora_rank",
+        rank(&["lora_rank_gate", "gate_low_rank_dim"], 0.8, 0.6)?,
+    );
+    let inner = match hp.opt_u32(&["intermediate_size"])? {
+        Some(inner) => inner,
+        None => hp.times(4, &["hidden_size"])?,
+    };
+    keys.set("feed_forward_length", inner);
+    keys.set_file_type();
+    keys.set("attention.head_count", 0u32);
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Name tables and keys that mixtures of experts share.
+
+use super::names::{Rule, Transform, copy, exact, rule};
+use crate::Result;
+use crate::arch::{Hparams, Keys};
+
+/// A router and numbered experts in `mlp`, as most classes have them.
+pub(in crate::arch) const EXPERTS: &[Rule] = &[
+    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.down_proj",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.gate_proj",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.up_proj",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+];
+
+/// All experts of a layer in one tensor, gates before the rest.
+pub(in crate::arch) const STACKED_EXPERTS: &[Rule] = &[
+    rule(
+        "model.layers.{}.mlp.experts.down_proj",
+        "blk.{}.ffn_down_exps",
+        Transform::Stack,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "blk.{}.ffn_gate_exps",
+        Transform::FirstHalf,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "blk.{}.ffn_up_exps",
+        Transform::SecondHalf,
+    ),
+];
+
+/// What every token goes through beside its experts.
+pub(in crate::arch) const SHARED_EXPERTS: &[Rule] = &[
+    copy(
+        "model.layers.{}.mlp.shared_experts.gate_proj",
+        "blk.{}.ffn_gate_shexp",
+    ),
+    copy(
+        "model.layers.{}.mlp.shared_experts.up_proj",
+        "blk.{}.ffn_up_shexp",
+    ),
+    copy(
+        "model.layers.{}.mlp.shared_experts.down_proj",
+        "blk.{}.ffn_down_shexp",
+    ),
+];
+
+/// What is added to the experts' scores when they are chosen (DeepSeek-V3 and its kin).
+pub(in crate::arch) const SCORE_BIAS: &[Rule] = &[
+    exact(
+        "model.layers.{}.mlp.gate.e_score_correction_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.mlp.gate.expert_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.block_sparse_moe.e_score_correction_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+];
+
+/// Heads that predict further tokens, in the blocks after the others.
+pub(in crate::arch) const PREDICTING: &[Rule] = &[
+    copy("model.layers.{}.eh_proj", "blk.{}.nextn.eh_proj"),
+    copy("model.layers.{}.embed_tokens", "blk.{}.nextn.embed_tokens"),
+    copy("model.layers.{}.enorm", "blk.{}.nextn.enorm"),
+    copy("model.layers.{}.hnorm", "blk.{}.nextn.hnorm"),
+    copy(
+        "model.layers.{}.shared_head.head",
+        "blk.{}.nextn.shared_head_head",
+    ),
+    copy(
+        "model.layers.{}.shared_head.norm",
+        "blk.{}.nextn.shared_head_norm",
+    ),
+];
+
+/// `expert_weights_scale` and `expert_weights_norm`, where the configuration has them.
+pub(in crate::arch) fn weights(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    keys.set_some("expert_weights_scale", hp.opt_f32(&["routed_scaling_factor"])?);
+    keys.set_some("expert_weights_norm", hp.opt_bool("norm_topk_prob"));
+    Ok(())
+}

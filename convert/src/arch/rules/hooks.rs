@@ -1,0 +1,77 @@
+//! What few architectures need besides name tables and keys.
+
+use gguf::TensorType;
+use serde_json::{Map, Value};
+
+use crate::Result;
+use crate::arch::{Architecture, Hparams};
+
+/// Steps between the configuration and the name tables. [`Hooks::NONE`] does nothing at any of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hooks {
+    /// Changes the completed configuration before anything is read from it.
+    pub(crate) prepare: fn(&mut Map<String, Value>),
+    /// The architecture to convert to instead, by what the configuration says.
+    pub(crate) variant: fn(&Hparams) -> Option<&'static Architecture>,
+    /// The name that the tables know a tensor by; `None` for one that is left out.
+    pub(crate) canonical: fn(&Hparams, String) -> Option<String>,
+    /// Blocks after those that the configuration counts: heads that predict further tokens. The iterator has
+    /// the checkpoint's tensor names.
+    pub(crate) more_blocks: fn(&Hparams, &mut dyn Iterator<Item = &str>) -> Result<u32>,
+    /// Names of a tensor that a checkpoint may hold several times; the first that comes counts, under the first
+    /// of these names.
+    pub(crate) one_of: &'static [&'static str],
+    /// The type of a tensor, by GGUF name, that does not follow from the matrices' type.
+    pub(crate) force: fn(&Hparams, &str, TensorType) -> Option<TensorType>,
+    /// Whether also small matrices, such as a router's, get the type of the others.
+    pub(crate) all_matrices: bool,
+    /// The weights, by the last part of their GGUF name, that llama.cpp's graph multiplies by without looking for an
+    /// adapter.
+    pub(crate) unadapted: &'static [&'static str],
+    /// Dense modules of sentence-transformers that the graph has a place for: (folder, GGUF name).
+    pub(crate) dense_modules: &'static [(&'static str, &'static str)],
+}
+
+/// A dense module of sentence-transformers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DenseModule {
+    pub(crate) folder: &'static str,
+    pub(crate) gguf: &'static str,
+    pub(crate) inputs: u32,
+    pub(crate) outputs: u32,
+}
+
+impl Hooks {
+    pub(crate) const NONE: Self = Self {
+        prepare: |_| (),
+        variant: |_| None,
+        canonical: |_, name| Some(name),
+        more_blocks: |_, _| Ok(0),
+        one_of: &[],
+        force: |_, _, _| None,
+        all_matrices: false,
+        unadapted: &[],
+        dense_modules: &[],
+    };
+
+    /// Whether adapters have no effect on this tensor.
+    pub(crate) fn is_unadapted(&self, tensor: &str) -> bool {
+        let stem = tensor.strip_suffix(".weight").unwrap_or(tensor);
+        let part = stem.rsplit_once('.').map_or(stem, |(_, part)| part);
+        self.unadapted.contains(&part)
+    }
+}
+
+/// `num_nextn_predict_layers` of the configuration as [`Hooks::more_blocks`].
+pub(in crate::arch) fn predicting_layers(hp: &Hparams, _: &mut dyn Iterator<Item = &str>) -> Result<u32> {
+    Ok(hp.opt_u32(&["num_nextn_predict_layers"])?.unwrap_or(0))
+}
+
+/// Leaves out blocks from the configuration's number of blocks on, as [`Hooks::canonical`].
+pub(in crate::arch) fn without_further_blocks(hp: &Hparams, name: String) -> Option<String> {
+    let block = name
+        .strip_prefix("model.layers.")
+        .and_then(|rest| rest.split('.').next())
+        .and_then(|n| n.parse::<u32>().ok());
+    block.is_none_or(|n| n < hp.block_count()).then_some(name)
+}

@@ -1,0 +1,289 @@
+//! A model's configuration, and the keys written from it.
+
+use std::path::{Path, PathBuf};
+
+use gguf::{Metadata, Value as GgufValue};
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// Most transformer blocks a model may claim to have.
+const MAX_BLOCKS: u32 = 4096;
+
+/// `config.json`, completed with the defaults of its model type.
+#[derive(Debug)]
+pub(crate) struct Hparams {
+    path: PathBuf,
+    values: Map<String, Value>,
+    rope: Map<String, Value>,
+    block_count: u32,
+}
+
+impl Hparams {
+    /// # Errors
+    /// No usable number of layers.
+    pub(crate) fn new(path: PathBuf, values: Map<String, Value>) -> Result<Self> {
+        let rope = super::rope::parameters(&values);
+        let mut hparams = Self {
+            path,
+            values,
+            rope,
+            block_count: 0,
+        };
+        hparams.block_count = hparams.u32(&["n_layers", "num_hidden_layers", "n_layer", "num_layers"])?;
+        if hparams.block_count > MAX_BLOCKS {
+            return Err(hparams.error(format!(
+                "num_hidden_layers is {}, at most {MAX_BLOCKS} expected",
+                hparams.block_count
+            )));
+        }
+        Ok(hparams)
+    }
+
+    /// The configuration as one JSON object.
+    pub(crate) fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
+    /// The RoPE parameters, whichever key of the configuration they come from.
+    pub(crate) fn rope(&self) -> &Map<String, Value> {
+        &self.rope
+    }
+
+    /// The model directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Blocks of the output.
+    pub(crate) fn block_count(&self) -> u32 {
+        self.block_count
+    }
+
+    /// Removes keys of the configuration.
+    pub(crate) fn forget(&mut self, keys: &[&str]) {
+        for key in keys {
+            self.values.shift_remove(*key);
+        }
+    }
+
+    /// Adds blocks that the configuration does not count.
+    ///
+    /// # Errors
+    /// More blocks than any model has.
+    pub(crate) fn add_blocks(&mut self, more: u32) -> Result<()> {
+        match self.block_count.checked_add(more).filter(|&n| n <= MAX_BLOCKS) {
+            Some(n) => self.block_count = n,
+            None => {
+                return Err(self.error(format!(
+                    "{} blocks and {more} more, at most {MAX_BLOCKS} expected",
+                    self.block_count
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The strings of a list; `None` when there is no list.
+    pub(crate) fn strings(&self, key: &str) -> Option<Vec<&str>> {
+        let list = self.find(&[key])?.as_array()?;
+        Some(list.iter().map(|v| v.as_str().unwrap_or("")).collect())
+    }
+
+    /// A value from a map inside the configuration.
+    pub(crate) fn inside(&self, map: &str, key: &str) -> Result<&Value> {
+        self.find(&[map])
+            .and_then(|m| m.get(key))
+            .ok_or_else(|| self.error(format!("no key {key} in {map}")))
+    }
+
+    pub(crate) fn error(&self, message: String) -> Error {
+        Error::Input {
+            path: self.path.clone(),
+            message,
+        }
+    }
+
+    fn find_pair<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &Value)> {
+        keys.iter()
+            .find_map(|&k| Some((k, self.values.get(k)?)))
+            .filter(|(_, v)| !v.is_null())
+    }
+
+    /// The value of the first of `keys` that is present; `None` also when that one is null.
+    pub(crate) fn find(&self, keys: &[&str]) -> Option<&Value> {
+        self.find_pair(keys).map(|(_, value)| value)
+    }
+
+    pub(crate) fn opt_u32(&self, keys: &[&str]) -> Result<Option<u32>> {
+        self.find_pair(keys).map(|(k, v)| self.to_u32(k, v)).transpose()
+    }
+
+    pub(crate) fn u32(&self, keys: &[&str]) -> Result<u32> {
+        self.opt_u32(keys)?.ok_or_else(|| self.missing(keys))
+    }
+
+    pub(crate) fn opt_f32(&self, keys: &[&str]) -> Result<Option<f32>> {
+        self.find_pair(keys).map(|(k, v)| self.to_f32(k, v)).transpose()
+    }
+
+    pub(crate) fn f32(&self, keys: &[&str]) -> Result<f32> {
+        self.opt_f32(keys)?.ok_or_else(|| self.missing(keys))
+    }
+
+    /// A number as the configuration has it, for keys that others are computed from.
+    pub(crate) fn opt_f64(&self, keys: &[&str]) -> Result<Option<f64>> {
+        let number = |(key, value): (&str, &Value)| {
+            value
+                .as_f64()
+                .ok_or_else(|| self.error(format!("{key} is {value}, a number expected")))
+        };
+        self.find_pair(keys).map(number).transpose()
+    }
+
+    pub(crate) fn f64(&self, keys: &[&str]) -> Result<f64> {
+        self.opt_f64(keys)?.ok_or_else(|| self.missing(keys))
+    }
+
+    pub(crate) fn opt_bool(&self, key: &str) -> Option<bool> {
+        self.find(&[key]).and_then(Value::as_bool)
+    }
+
+    /// Which layers slide, by `layer_types`.
+    pub(crate) fn sliding_layers(&self) -> Option<Vec<bool>> {
+        let types = self.find(&["layer_types"])?.as_array()?;
+        Some(types.iter().map(|t| t == "sliding_attention").collect())
+    }
+
+    /// `partial_rotary_factor`, which may stand among the RoPE parameters or beside them.
+    pub(crate) fn partial_rotary_factor(&self) -> Result<Option<f64>> {
+        match self.rope.get("partial_rotary_factor").filter(|v| !v.is_null()) {
+            Some(value) => match value.as_f64() {
+                Some(factor) => Ok(Some(factor)),
+                None => Err(self.error(format!("partial_rotary_factor is {value}, a number expected"))),
+            },
+            None => self.opt_f64(&["partial_rotary_factor", "rope_pct", "rope_percent"]),
+        }
+    }
+
+    /// `n` times the first number among `keys`, which must fit.
+    pub(crate) fn times(&self, n: u32, keys: &[&str]) -> Result<u32> {
+        let number = self.u32(keys)?;
+        n.checked_mul(number)
+            .ok_or_else(|| self.error(format!("{} is {number}, which is too large", keys.join(" or "))))
+    }
+
+    pub(crate) fn opt_str(&self, keys: &[&str]) -> Option<&str> {
+        self.find(keys).and_then(Value::as_str)
+    }
+
+    pub(crate) fn to_u32(&self, key: &str, value: &Value) -> Result<u32> {
+        value.as_u64().and_then(|v| u32::try_from(v).ok()).ok_or_else(|| {
+            self.error(format!(
+                "{key} is {value}, a non-negative 32-bit integer expected"
+            ))
+        })
+    }
+
+    pub(crate) fn to_f32(&self, key: &str, value: &Value) -> Result<f32> {
+        value
+            .as_f64()
+            .map(|v| v as f32)
+            .filter(|v| v.is_finite())
+            .ok_or_else(|| self.error(format!("{key} is {value}, a number expected")))
+    }
+
+    /// Query heads and key-value heads.
+    pub(crate) fn heads(&self) -> Result<(u32, u32)> {
+        let heads = self.u32(&["n_heads", "num_attention_heads", "n_head"])?;
+        let kv = self
+            .opt_u32(&["n_kv_heads", "num_key_value_heads"])?
+            .unwrap_or(heads);
+        if heads == 0 || kv == 0 {
+            return Err(self.error(format!(
+                "{heads} query heads and {kv} key-value heads, at least one expected"
+            )));
+        }
+        Ok((heads, kv))
+    }
+
+    /// `head_dim`, or the hidden size divided among the heads.
+    pub(crate) fn head_dim(&self) -> Result<u32> {
+        if let Some(dim) = self.opt_u32(&["head_dim"])? {
+            return Ok(dim);
+        }
+        self.even_head_dim()
+    }
+
+    /// The hidden size divided among the heads.
+    pub(crate) fn even_head_dim(&self) -> Result<u32> {
+        Ok(self.u32(&["hidden_size", "n_embd", "d_model"])? / self.heads()?.0)
+    }
+
+    fn missing(&self, keys: &[&str]) -> Error {
+        self.error(format!(
+            "no key {}, which the architecture {} needs",
+            keys.join(" or "),
+            self.values
+                .get("architectures")
+                .and_then(|a| a.get(0))
+                .and_then(Value::as_str)
+                .unwrap_or("of the model")
+        ))
+    }
+}
+
+/// Writes `{arch}.*` keys.
+pub(crate) struct Keys<'a> {
+    pub(crate) arch: &'static str,
+    pub(crate) metadata: &'a mut Metadata,
+    /// `general.file_type`, which stands among the keys of the architecture.
+    pub(crate) file_type: u32,
+    /// The model directory, for the few keys that come from other files.
+    pub(crate) dir: &'a Path,
+    /// The dense modules that are converted too.
+    pub(crate) dense: &'a [crate::arch::DenseModule],
+    /// Reads a tensor of the checkpoint that holds one number; `None` where there is no such tensor.
+    pub(crate) number: &'a dyn Fn(&str) -> Result<Option<f32>>,
+}
+
+impl Keys<'_> {
+    /// Sets `{arch}.{suffix}`; a key set before keeps its place.
+    pub(crate) fn set(&mut self, suffix: &str, value: impl Into<GgufValue>) {
+        self.metadata
+            .set_in_place(format!("{}.{suffix}", self.arch), value);
+    }
+
+    /// Sets `{arch}.{suffix}` when there is a value.
+    pub(crate) fn set_some(&mut self, suffix: &str, value: Option<impl Into<GgufValue>>) {
+        if let Some(value) = value {
+            self.set(suffix, value);
+        }
+    }
+
+    /// The number in a tensor of the checkpoint, for architectures that write it as a key.
+    pub(crate) fn number(&self, tensor: &str) -> Result<Option<f32>> {
+        (self.number)(tensor)
+    }
+
+    /// Sets a key outside the architecture's.
+    pub(crate) fn set_global(&mut self, key: &str, value: impl Into<GgufValue>) {
+        self.metadata.set_in_place(key, value);
+    }
+
+    /// Takes `{arch}.{suffix}` away.
+    pub(crate) fn unset(&mut self, suffix: &str) {
+        let key = format!("{}.{suffix}", self.arch);
+        self.metadata.0.shift_remove(&key);
+    }
+
+    /// Sets a key of the tokenizer, which a later one of the same name overwrites in its place.
+    pub(crate) fn set_tokenizer(&mut self, suffix: &str, value: impl Into<GgufValue>) {
+        self.metadata
+            .set_in_place(format!("tokenizer.ggml.{suffix}"), value);
+    }
+
+    pub(crate) fn set_file_type(&mut self) {
+        self.metadata.set_in_place("general.file_type", self.file_type);
+    }
+}

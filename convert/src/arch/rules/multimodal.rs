@@ -1,0 +1,250 @@
+//! Models that read images or sound beside text: which part of a directory is the text model, which the
+//! encoder.
+
+use serde_json::{Map, Value};
+
+/// Keys of `config.json` under which the text model's configuration stands.
+const TEXT_KEYS: [&str; 4] = ["text_config", "llm_config", "lm_config", "language_config"];
+
+/// The key that all of them are brought to.
+pub(crate) const TEXT: &str = "text_config";
+
+/// Keys of `config.json` inside which the text model's configuration has the key [`TEXT`].
+const OUTER_KEYS: [&str; 1] = ["thinker_config"];
+
+/// What is known of the text model's configuration inside a class of several modes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Completed {
+    /// `transformers` completes it, as this model type where it names none.
+    As(&'static str),
+    /// `transformers` does not know the class, so that it is taken as it is.
+    AsItIs,
+}
+
+use Completed::{As, AsItIs};
+
+/// Classes of several modes.
+const CLASSES: &[(&str, Completed)] = &[
+    ("LlavaForConditionalGeneration", As("llama")),
+    ("Mistral3ForConditionalGeneration", As("mistral")),
+    ("Gemma3ForConditionalGeneration", As("gemma3_text")),
+    ("Llama4ForConditionalGeneration", As("llama4_text")),
+    ("Idefics3ForConditionalGeneration", As("llama")),
+    ("SmolVLMForConditionalGeneration", As("llama")),
+    ("Qwen2VLForConditionalGeneration", As("qwen2_vl_text")),
+    ("Qwen2VLModel", As("qwen2_vl_text")),
+    ("Qwen2_5_VLForConditionalGeneration", As("qwen2_5_vl_text")),
+    ("Qwen2_5OmniModel", As("qwen2_5_omni_text")),
+    ("Qwen3VLForConditionalGeneration", As("qwen3_vl_text")),
+    ("Qwen3VLMoeForConditionalGeneration", As("qwen3_vl_moe_text")),
+    ("Qwen3OmniMoeForConditionalGeneration", As("qwen3_omni_moe_text")),
+    ("Glm4vForConditionalGeneration", As("glm4v_text")),
+    ("Glm4vMoeForConditionalGeneration", As("glm4v_moe_text")),
+    ("VoxtralForConditionalGeneration", As("llama")),
+    ("JanusForConditionalGeneration", As("llama")),
+    ("Qwen2AudioForConditionalGeneration", As("qwen2")),
+    ("AudioFlamingo3ForConditionalGeneration", AsItIs),
+    ("DeepseekOCRForCausalLM", AsItIs),
+    ("DeepseekOCR2ForCausalLM", AsItIs),
+    ("DotsOCRForCausalLM", AsItIs),
+    ("Exaone4_5_ForConditionalGeneration", AsItIs),
+    ("GlmOcrForConditionalGeneration", AsItIs),
+    ("KimiVLForConditionalGeneration", AsItIs),
+    ("KimiK25ForConditionalGeneration", AsItIs),
+    ("PaddleOCRVLForConditionalGeneration", AsItIs),
+    ("Phi4ForCausalLMV", AsItIs),
+    ("Qwen3ASRForConditionalGeneration", AsItIs),
+    ("Sarashina2VisionForCausalLM", AsItIs),
+    ("StepVLForConditionalGeneration", AsItIs),
+    ("UnlimitedOCRForCausalLM", AsItIs),
+    ("YoutuVLForConditionalGeneration", AsItIs),
+];
+
+/// Classes that are converted as what they are, although the text model inside names a class of its own.
+const OWN: [&str; 6] = [
+    "DeepseekOCRForCausalLM",
+    "DeepseekOCR2ForCausalLM",
+    "Exaone4_5_ForConditionalGeneration",
+    "Sarashina2VisionForCausalLM",
+    "StepVLForConditionalGeneration",
+    "UnlimitedOCRForCausalLM",
+];
+
+/// The first class that a configuration names.
+pub(crate) fn class_of(config: &Map<String, Value>) -> Option<&str> {
+    config.get("architectures")?.get(0)?.as_str()
+}
+
+/// What the text model of a directory is converted by.
+pub(crate) struct TextPart {
+    /// The text model's configuration, over that of the whole. Its class is the text model's own where it names
+    /// one.
+    pub(crate) config: Map<String, Value>,
+    /// Where there is more than the text model: the configuration of the whole, with the text model's completed
+    /// inside it.
+    pub(crate) whole: Option<Map<String, Value>>,
+}
+
+/// The text model's configuration as it is inside that of the whole.
+pub(crate) fn inner_text(config: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    let outer = || {
+        OUTER_KEYS
+            .iter()
+            .find_map(|key| config.get(*key)?.get(TEXT)?.as_object())
+    };
+    TEXT_KEYS
+        .iter()
+        .find_map(|key| config.get(*key)?.as_object())
+        .or_else(outer)
+}
+
+/// The text model's configuration, completed where it is inside another.
+pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
+    let class = class_of(&config);
+    let completed = CLASSES.iter().find(|(name, _)| Some(*name) == class).map(|c| c.1);
+    let inner = inner_text(&config);
+    let mut text = match (inner, completed) {
+        (Some(text), _) => text.clone(),
+        // Older directories have the text model's keys beside the encoder's configuration.
+        (None, Some(_)) => {
+            let mut text = config.clone();
+            text.shift_remove("model_type");
+            text
+        }
+        (None, None) => return TextPart { config, whole: None },
+    };
+    match completed {
+        Some(As(model_type)) => {
+            text.entry("model_type").or_insert(model_type.into());
+        }
+        Some(AsItIs) => {
+            text.shift_remove("model_type");
+        }
+        None => {}
+    }
+    if class.is_some_and(|class| OWN.contains(&class)) {
+        text.shift_remove("architectures");
+    }
+    let text = crate::arch::complete(text);
+    let (mut whole, mut merged) = (config.clone(), config);
+    let architectures = merged.get("architectures").cloned();
+    merged.extend(text.clone());
+    if class_of(&text).is_none()
+        && let Some(architectures) = architectures
+    {
+        merged.insert("architectures".to_owned(), architectures);
+    }
+    whole.insert(TEXT.to_owned(), Value::Object(text));
+    TextPart {
+        config: merged,
+        whole: Some(whole),
+    }
+}
+
+/// Beginnings of the names of tensors that are not the text model's.
+const OTHER_PREFIXES: [&str; 17] = [
+    "mlp",
+    "model.aligner.",
+    "model.generation_aligner.",
+    "model.generation_embeddings.",
+    "model.generation_head.",
+    "model.vqmodel.",
+    "model.sam_model.",
+    "model.qwen2_model.",
+    "vit.",
+    "vpm.",
+    "siglip2.",
+    "conformer.",
+    "merger.",
+    "resampler.",
+    "sound_encoder.",
+    "sound_projection.",
+    "speech_embeddings.",
+];
+
+/// What stands anywhere in the names of such tensors.
+const OTHER_PARTS: [&str; 16] = [
+    "visual.",
+    "vision.",
+    "audio.",
+    "talker.",
+    "vision_",
+    "audio_",
+    "token2wav.",
+    "code2wav.",
+    "projector.",
+    "pre_mm_projector_norm",
+    "image_newline",
+    "view_seperator",
+    "patch_embed",
+    "patch_merger.",
+    "patch_merge_mlp.",
+    "model.connector.",
+];
+
+/// A tensor's name in the text model by itself; `None` when it belongs to another part.
+pub(crate) fn text_name(name: &str) -> Option<String> {
+    let other =
+        OTHER_PREFIXES.iter().any(|p| name.starts_with(p)) || OTHER_PARTS.iter().any(|p| name.contains(p));
+    (!other).then(|| name.replace("text_model.", "").replace("language_model.", ""))
+}
+
+/// The module that a tensor of another part belongs to, for messages: the first parts of its name that are no
+/// wrapper's.
+pub(crate) fn module_of(name: &str) -> &str {
+    let start = name.strip_prefix("model.").map_or(0, |_| "model.".len());
+    let end = name[start..].find('.').map_or(name.len(), |dot| start + dot);
+    &name[start..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_model_is_found_inside_or_beside() {
+        let parse = |text: &str| match serde_json::from_str(text) {
+            Ok(Value::Object(map)) => text_part(map),
+            _ => panic!("not an object"),
+        };
+        let inside = parse(
+            r#"{"architectures": ["LlavaForConditionalGeneration"], "eos_token_id": 7,
+                "text_config": {"architectures": ["MistralForCausalLM"], "model_type": "mistral",
+                "hidden_size": 8, "eos_token_id": 9}}"#,
+        );
+        assert_eq!(class_of(&inside.config), Some("MistralForCausalLM"));
+        let whole = inside.whole.unwrap();
+        assert_eq!(inside.config["hidden_size"], 8);
+        assert_eq!(
+            (&inside.config["eos_token_id"], &whole["eos_token_id"]),
+            (&9.into(), &7.into())
+        );
+        let beside = parse(r#"{"architectures": ["Qwen2VLForConditionalGeneration"], "hidden_size": 8}"#);
+        assert_eq!(class_of(&beside.config), Some("Qwen2VLForConditionalGeneration"));
+        assert_eq!(beside.config["hidden_size"], 8);
+        assert!(
+            parse(r#"{"architectures": ["LlamaForCausalLM"]}"#)
+                .whole
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn tensors_of_other_parts_are_told_from_the_text_models() {
+        assert_eq!(
+            text_name("model.language_model.layers.0.mlp.up_proj.weight").as_deref(),
+            Some("model.layers.0.mlp.up_proj.weight")
+        );
+        assert_eq!(
+            text_name("language_model.lm_head.weight").as_deref(),
+            Some("lm_head.weight")
+        );
+        assert_eq!(text_name("model.vision_tower.x.weight"), None);
+        assert_eq!(module_of("model.vision_tower.x.weight"), "vision_tower");
+        assert_eq!(
+            module_of("multi_modal_projector.linear_1.weight"),
+            "multi_modal_projector"
+        );
+        assert_eq!(module_of("image_newline"), "image_newline");
+    }
+}

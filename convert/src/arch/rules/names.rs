@@ -1,0 +1,309 @@
+//! Tensor names: patterns of a checkpoint's names, and the GGUF name and transform of each.
+
+use std::ops::Range;
+
+use super::rows::Rows;
+use super::view::View;
+use crate::Result;
+use crate::arch::Hparams;
+
+/// Rows of a stored tensor and what their elements are multiplied by.
+pub(crate) type RowFactors = Vec<(Range<u64>, f32)>;
+
+/// What an output tensor takes of the stored one; `None` when the stored shape does not allow it.
+pub(crate) type Rearrange = fn(&Hparams, View) -> Result<Option<View>>;
+
+/// What happens to a tensor between the checkpoint and the GGUF file.
+#[allow(dead_code, reason = "some of these only few architectures need")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transform {
+    /// The same elements in the same order.
+    Copy,
+    /// Left out.
+    Skip,
+    /// The rows of each query head, reordered from RoPE's half-split layout to ggml's interleaved one.
+    PermuteQuery,
+    /// The same for the key heads.
+    PermuteKey,
+    /// Some of the rows, or all in another order. The function gets the number of stored rows.
+    Rows(fn(&Hparams, u64) -> Result<Rows>),
+    /// The same of a convolution of channels by themselves, without the dimension of 1 between channels and width.
+    Channels(fn(&Hparams, u64) -> Result<Rows>),
+    /// Columns become rows (weights that are stored as inputs x outputs).
+    Transpose,
+    /// One is added to every element (norms that are stored as their distance from one).
+    AddOne,
+    /// Every element is multiplied by a number from the configuration.
+    Scale(fn(&Hparams) -> Result<f32>),
+    /// Every element is multiplied by a number from the configuration and that of the block.
+    ScaleByBlock(fn(&Hparams, u32) -> Result<f32>),
+    /// Every element by itself.
+    Map(fn(f32) -> f32),
+    /// Dimensions split, exchanged and cut, then every element by itself where there is a function for it.
+    View(Rearrange, Option<fn(f32) -> f32>),
+    /// Rows multiplied by numbers from the configuration, one after the other. The function gets the number of
+    /// stored rows.
+    ScaleRows(fn(&Hparams, u64) -> Result<RowFactors>),
+    /// One expert's matrix, to be stacked with those of the other experts.
+    Expert,
+    /// One of as many tensors as the function says, numbered like experts, to be stacked.
+    Numbered(fn(&Hparams) -> Result<u32>),
+    /// Of each matrix of a stack, the first half of the rows.
+    FirstHalf,
+    /// Of each matrix of a stack, the second half of the rows.
+    SecondHalf,
+    /// A stack that is stored in one piece, under a name that may lack `.weight`.
+    Stack,
+}
+
+/// One row of a name table. `{}` stands for the block, `{e}` for the expert; the names have neither `.weight`
+/// nor `.bias`, unless the rule is [`exact`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) hf: &'static str,
+    pub(crate) gguf: &'static str,
+    pub(crate) transform: Transform,
+    exact: bool,
+}
+
+/// A row of a name table whose tensors are copied.
+pub(crate) const fn copy(hf: &'static str, gguf: &'static str) -> Rule {
+    rule(hf, gguf, Transform::Copy)
+}
+
+/// A row of a name table.
+pub(crate) const fn rule(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
+    let exact = false;
+    Rule {
+        hf,
+        gguf,
+        transform,
+        exact,
+    }
+}
+
+/// A row whose two names are whole, whatever they end with.
+pub(crate) const fn exact(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
+    let exact = true;
+    Rule {
+        hf,
+        gguf,
+        transform,
+        exact,
+    }
+}
+
+/// A tensor that no GGUF file needs.
+pub(crate) const fn skip(hf: &'static str) -> Rule {
+    exact(hf, "", Transform::Skip)
+}
+
+/// Embedding, norms and projections under the names that most classes of `transformers` use.
+pub(crate) const DECODER: &[Rule] = &[
+    copy("model.embed_tokens", "token_embd"),
+    copy("model.norm", "output_norm"),
+    copy("lm_head", "output"),
+    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
+    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
+    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
+    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
+    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
+    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+];
+
+/// Norms of query and key heads.
+pub(crate) const HEAD_NORMS: &[Rule] = &[
+    copy("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"),
+    copy("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"),
+];
+
+/// Query and key rows in ggml's interleaved order. To stand before [`DECODER`].
+pub(crate) const PERMUTED: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_q",
+        Transform::PermuteQuery,
+    ),
+    rule(
+        "model.layers.{}.self_attn.k_proj",
+        "blk.{}.attn_k",
+        Transform::PermuteKey,
+    ),
+];
+
+/// Where a rule sends a tensor.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    pub(crate) rule: &'static Rule,
+    pub(crate) transform: Transform,
+    /// The GGUF name, suffix included.
+    pub(crate) name: String,
+    pub(crate) block: Option<u32>,
+    pub(crate) expert: Option<u32>,
+}
+
+/// Names that checkpoints carry and no GGUF file needs.
+const IGNORED_SUFFIXES: [&str; 3] = [
+    ".attention.masked_bias",
+    ".attention.bias",
+    ".rotary_emb.inv_freq",
+];
+
+/// Whether a tensor is left out whatever the architecture.
+pub(crate) fn ignored(name: &str) -> bool {
+    IGNORED_SUFFIXES.iter().any(|s| name.ends_with(s))
+}
+
+/// What the names of buffers end with that every loader makes by itself, and of numbers that become keys.
+const HARMLESS: [&str; 12] = [
+    "attention.masked_bias",
+    "attention.bias",
+    "attn.masked_bias",
+    "attn.bias",
+    "rotary_emb.inv_freq",
+    "rotary_pos_emb.inv_freq",
+    "position_ids",
+    "num_batches_tracked",
+    "mlp.act_fn.alpha_n",
+    "mlp.act_fn.alpha_p",
+    "mlp.act_fn.beta",
+    "mlp.act_fn.eps",
+];
+
+/// Whether nothing is lost with a tensor that is left out.
+pub(crate) fn harmless(name: &str) -> bool {
+    HARMLESS.iter().any(|s| name.ends_with(s))
+}
+
+/// All rules that a tensor name matches, of the first of the tables that has any: none when the name is
+/// unknown, several when the tensor is split.
+pub(crate) fn resolve(tables: &[&'static [Rule]], name: &str) -> Vec<Match> {
+    tables
+        .iter()
+        .map(|rules| matches_of(rules, name))
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
+}
+
+fn matches_of(rules: &'static [Rule], name: &str) -> Vec<Match> {
+    let (stem, suffix) = match name {
+        n if n.ends_with(".weight") => (&n[..n.len() - ".weight".len()], ".weight"),
+        n if n.ends_with(".bias") => (&n[..n.len() - ".bias".len()], ".bias"),
+        n => (n, ""),
+    };
+    let mut found = Vec::new();
+    for rule in rules {
+        let whole = matches!(
+            rule.transform,
+            Transform::Stack | Transform::FirstHalf | Transform::SecondHalf
+        );
+        if suffix.is_empty() && !whole && !rule.exact {
+            continue;
+        }
+        let Some((block, expert)) = capture(rule.hf, if rule.exact { name } else { stem }) else {
+            continue;
+        };
+        let mut name = rule.gguf.to_owned();
+        if let Some(block) = block {
+            name = name.replacen("{}", &block.to_string(), 1);
+        }
+        if !rule.exact {
+            name.push_str(if suffix.is_empty() { ".weight" } else { suffix });
+        }
+        found.push(Match {
+            rule,
+            transform: rule.transform,
+            name,
+            block,
+            expert,
+        });
+    }
+    found
+}
+
+/// The block and expert numbers of `text`, when it matches `pattern`.
+fn capture(pattern: &str, text: &str) -> Option<(Option<u32>, Option<u32>)> {
+    let (mut block, mut expert) = (None, None);
+    let (mut pattern_parts, mut text_parts) = (pattern.split('.'), text.split('.'));
+    loop {
+        match (pattern_parts.next(), text_parts.next()) {
+            (None, None) => return Some((block, expert)),
+            (Some("{}"), Some(t)) => block = Some(number(t)?),
+            (Some("{e}"), Some(t)) => expert = Some(number(t)?),
+            (Some(p), Some(t)) if p == t => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The block number of a GGUF name that a rule's name fits, `Some(None)` where the rule has none.
+pub(crate) fn block_of(pattern: &str, name: &str) -> Option<Option<u32>> {
+    capture(pattern, name).map(|(block, _)| block)
+}
+
+/// A decimal number in its only spelling, so that two names never mean one tensor.
+fn number(text: &str) -> Option<u32> {
+    let n: u32 = text.parse().ok()?;
+    (n.to_string() == text).then_some(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &[Rule] = &[
+        copy("model.norm", "output_norm"),
+        rule("model.layers.{}.q", "blk.{}.attn_q", Transform::PermuteQuery),
+        rule(
+            "model.layers.{}.x.{e}.up",
+            "blk.{}.ffn_up_exps",
+            Transform::Expert,
+        ),
+        rule("model.layers.{}.x.both", "blk.{}.a", Transform::FirstHalf),
+        rule("model.layers.{}.x.both", "blk.{}.b", Transform::SecondHalf),
+    ];
+
+    #[test]
+    fn captures_numbers_and_suffixes() {
+        let m = resolve(&[RULES], "model.layers.12.q.bias");
+        assert_eq!((m[0].name.as_str(), m[0].block), ("blk.12.attn_q.bias", Some(12)));
+        let m = resolve(&[RULES], "model.layers.1.x.7.up.weight");
+        assert_eq!(
+            (m[0].name.as_str(), m[0].expert),
+            ("blk.1.ffn_up_exps.weight", Some(7))
+        );
+        let m = resolve(&[RULES], "model.layers.1.x.both");
+        assert_eq!(
+            m.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(),
+            ["blk.1.a.weight", "blk.1.b.weight"]
+        );
+    }
+
+    #[test]
+    fn the_first_table_that_knows_a_name_decides() {
+        const FIRST: &[Rule] = &[exact("model.layers.{}.q.bias", "blk.{}.own", Transform::Copy)];
+        let m = resolve(&[FIRST, RULES], "model.layers.3.q.bias");
+        assert_eq!((m.len(), m[0].name.as_str()), (1, "blk.3.own"));
+        let m = resolve(&[FIRST, RULES], "model.layers.3.q.weight");
+        assert_eq!(m[0].name, "blk.3.attn_q.weight");
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        for name in [
+            "model.norm",
+            "model.norm.scale",
+            "model.layers.q.weight",
+            "model.layers.01.q.weight",
+            "model.layers.+1.q.weight",
+            "model.layers.1.q.extra.weight",
+            "",
+            ".weight",
+        ] {
+            assert!(resolve(&[RULES], name).is_empty(), "{name}");
+        }
+    }
+}

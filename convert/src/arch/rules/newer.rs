@@ -1,0 +1,135 @@
+//! Configurations as transformers 5 writes them, brought to the form of 4.57, which everything else here reads.
+//!
+//! What has only moved is moved back: transformers 5 keeps all that concerns rotation in `rope_parameters` and has
+//! one vocabulary of layer types for all models. Keys that both versions write are left alone.
+
+use serde_json::{Map, Value};
+
+/// Model types whose configuration has a name of its own for a number in `rope_parameters`: (model type, own name,
+/// name in `rope_parameters`).
+const ROPE_NAMES: &[(&str, &str, &str)] = &[
+    ("gpt_neox", "rotary_pct", "partial_rotary_factor"),
+    ("gpt_neox", "rotary_emb_base", "rope_theta"),
+    ("gpt_neox_japanese", "rotary_pct", "partial_rotary_factor"),
+    ("gpt_neox_japanese", "rotary_emb_base", "rope_theta"),
+    ("nomic_bert", "rotary_emb_base", "rope_theta"),
+    ("nomic_bert", "rotary_emb_fraction", "partial_rotary_factor"),
+];
+
+/// Model types whose layers transformers 4 names otherwise: (model type, its names, those of transformers 5).
+const LAYER_NAMES: &[(&str, [(&str, &str); 2])] = &[
+    ("granitemoehybrid", MAMBA_OR_ATTENTION),
+    ("bamba", MAMBA_OR_ATTENTION),
+];
+
+const MAMBA_OR_ATTENTION: [(&str, &str); 2] =
+    [("mamba", "linear_attention"), ("attention", "full_attention")];
+
+/// Model types of which transformers 5 writes `tie_word_embeddings: true` whether the two matrices are one or not.
+const UNTOLD_TIES: [&str; 3] = ["t5", "mt5", "umt5"];
+
+/// Whether transformers 5 or a later one wrote the configuration.
+pub(in crate::arch) fn is_newer(config: &Map<String, Value>) -> bool {
+    let version = config.get("transformers_version").and_then(Value::as_str);
+    let major = version
+        .and_then(|v| v.split('.').next())
+        .and_then(|n| n.parse::<u32>().ok());
+    major.is_some_and(|n| n >= 5)
+}
+
+/// Brings a configuration to the form of transformers 4.57.
+pub(crate) fn to_older(config: &mut Map<String, Value>) {
+    let Some(model_type) = config
+        .get("model_type")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+    else {
+        return;
+    };
+    let of = |kind: &str| kind == model_type;
+    let rope = config.get("rope_parameters").and_then(Value::as_object).cloned();
+    for (_, own, name) in ROPE_NAMES.iter().filter(|(kind, ..)| of(kind)) {
+        if let Some(value) = rope.as_ref().and_then(|rope| rope.get(*name))
+            && !config.contains_key(*own)
+        {
+            config.insert((*own).to_owned(), value.clone());
+        }
+    }
+    if of("minimax_m2")
+        && !config.contains_key("rotary_dim")
+        && let Some(part) = rope
+            .as_ref()
+            .and_then(|rope| rope.get("partial_rotary_factor")?.as_f64())
+        && let Some(width) = config.get("head_dim").and_then(Value::as_f64)
+    {
+        config.insert("rotary_dim".to_owned(), Value::from((width * part) as u64));
+    }
+    if UNTOLD_TIES.contains(&model_type.as_str()) && is_newer(config) {
+        config.shift_remove("tie_word_embeddings");
+    }
+    let names = LAYER_NAMES.iter().find(|(kind, _)| of(kind));
+    if let Some((_, names)) = names
+        && let Some(Value::Array(types)) = config.get_mut("layer_types")
+    {
+        for kind in types {
+            if let Some((older, _)) = names.iter().find(|(_, newer)| kind == newer) {
+                *kind = Value::from(*older);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn older(text: &str) -> Value {
+        let Ok(Value::Object(mut config)) = serde_json::from_str(text) else {
+            panic!("not an object")
+        };
+        to_older(&mut config);
+        Value::Object(config)
+    }
+
+    #[test]
+    fn what_moved_into_rope_parameters_is_found_under_its_old_name() {
+        let config = older(
+            r#"{"model_type": "gpt_neox", "rope_parameters": {"partial_rotary_factor": 0.75, "rope_theta": 5000}}"#,
+        );
+        assert_eq!(
+            (&config["rotary_pct"], &config["rotary_emb_base"]),
+            (&0.75.into(), &5000.into())
+        );
+        let both = older(
+            r#"{"model_type": "gpt_neox", "rotary_pct": 0.5, "rope_parameters": {"partial_rotary_factor": 0.75}}"#,
+        );
+        assert_eq!(both["rotary_pct"], 0.5);
+        let counted = older(
+            r#"{"model_type": "minimax_m2", "head_dim": 128, "rope_parameters": {"partial_rotary_factor": 0.5}}"#,
+        );
+        assert_eq!(counted["rotary_dim"], 64);
+    }
+
+    #[test]
+    fn the_ties_of_t5_are_not_told_by_transformers_5() {
+        let config = |version: &str| {
+            older(&format!(
+                r#"{{"model_type": "t5", "tie_word_embeddings": true, "transformers_version": "{version}"}}"#
+            ))
+        };
+        assert!(config("5.24.0").get("tie_word_embeddings").is_none());
+        assert_eq!(config("4.57.6")["tie_word_embeddings"], true);
+    }
+
+    #[test]
+    fn layer_types_get_their_old_names_in_models_that_had_some() {
+        let types = |kind: &str| {
+            older(&format!(
+                r#"{{"model_type": "{kind}", "layer_types": ["linear_attention", "full_attention"]}}"#
+            ))["layer_types"]
+                .to_string()
+        };
+        assert_eq!(types("granitemoehybrid"), r#"["mamba","attention"]"#);
+        assert_eq!(types("qwen3_next"), r#"["linear_attention","full_attention"]"#);
+    }
+}
