@@ -1,16 +1,16 @@
 //! The codec table: one row per type.
 //!
 //! A format is a file with `encode_row` and `decode_row`, and a row here. Instruction sets replace
-//! single functions of a row (see [`crate::arch`]); the rows here are the specification.
+//! single functions of a row (see [`crate::isa`]); the rows here are the specification.
 
 use gguf::TensorType;
 
-use crate::arch::{self, Isa};
+use crate::formats::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs, iq4_nl, iq4_xs};
+use crate::formats::{mxfp4, nvfp4, q1_0, q2_0, tq1_0, tq2_0};
+use crate::formats::{plain, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, q8_k};
+use crate::isa::{self, Isa};
 use crate::search::ROWS;
 use crate::validate::Check;
-use crate::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs, iq4_nl, iq4_xs};
-use crate::{mxfp4, nvfp4, q1_0, q2_0, tq1_0, tq2_0};
-use crate::{plain, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, q8_k};
 
 /// Encodes rows, at most as many as [`Codec::rows`]. A row is whole blocks; importance, where given, is as long
 /// as one; the destination is exactly the rows' blocks.
@@ -124,5 +124,5 @@ pub(crate) static SCALAR: &[Codec] = &[
 /// The codec of a type with the kernels of an instruction set; `None` for types without one.
 pub(crate) fn find(isa: Isa, ty: TensorType) -> Option<Codec> {
     let scalar = SCALAR.iter().find(|codec| codec.ty == ty)?;
-    Some(arch::specialize(isa, *scalar))
+    Some(isa::specialize(isa, *scalar))
 }

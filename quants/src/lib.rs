@@ -6,59 +6,24 @@
 
 #![deny(unsafe_code)]
 
-#[allow(unsafe_code)]
-mod arch;
 mod codec;
 mod error;
 pub mod f16;
+mod formats;
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod parts;
-mod validate;
-
-mod affine_k;
-mod block;
+#[allow(unsafe_code)]
+mod isa;
 mod levels;
+pub mod parts;
 pub mod product;
 mod round;
 mod search;
+mod validate;
 
-mod grid;
-mod iq1;
-mod kernel;
-mod weights;
-
-mod iq1_m;
-mod iq1_s;
-mod iq2_s;
-mod iq2_xs;
-mod iq2_xxs;
-mod iq3_s;
-mod iq3_xxs;
-mod iq4_nl;
-mod iq4_xs;
-mod mxfp4;
-mod nvfp4;
-mod plain;
-mod q1_0;
-mod q2_0;
-mod q2_k;
-mod q3_k;
-mod q4_0;
-mod q4_1;
-mod q4_k;
-mod q5_0;
-mod q5_1;
-mod q5_k;
-mod q6_k;
-mod q8_0;
-mod q8_k;
-mod tq1_0;
-mod tq2_0;
-
-pub use arch::Isa;
 pub use error::{Error, Fault, InvalidBlock};
 pub use gguf::TensorType;
+pub use isa::Isa;
 pub use validate::validate;
 
 use codec::Importance;
@@ -213,7 +178,5 @@ pub fn decode_with(isa: Isa, ty: TensorType, src: &[u8], dst: &mut [f32]) -> Res
     Ok(())
 }
 
-#[cfg(test)]
-mod step_tests;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ mod super_blocks;
 use gguf::TensorType;
 
 use crate::f16;
-use crate::iq4_nl::VALUES;
+use crate::formats::iq4_nl::VALUES;
 
 /// Most weights in a block, and most sub-blocks.
 const WEIGHTS: usize = 256;

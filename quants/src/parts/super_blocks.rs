@@ -1,9 +1,9 @@
 //! K-quants: blocks of 256 weights whose sub-blocks have scales, and some minima, in few bits.
 
 use super::{Parts, half, put_half};
-use crate::affine_k;
+use crate::formats::affine_k;
+use crate::formats::q3_k;
 use crate::levels::{pack_two_bits, unpack_two_bits};
-use crate::q3_k;
 
 fn packed<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     bytes[at..].first_chunk().expect("a whole block")

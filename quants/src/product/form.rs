@@ -51,7 +51,7 @@ macro_rules! forms {
         #[inline(always)]
         pub(crate) fn expand(ty: TensorType, src: &[u8], row: Row<'_>) {
             match ty {
-                $(TensorType::$ty => crate::$format::expand_row(src, row),)*
+                $(TensorType::$ty => crate::formats::$format::expand_row(src, row),)*
                 _ => unreachable!("{ty} has no form"),
             }
         }
@@ -69,19 +69,19 @@ forms! {
     Q4_K: q4_k, 32, 0, true, Q8K;
     Q5_K: q5_k, 32, 0, true, Q8K;
     Q6_K: q6_k, 16, 32, false, Q8K;
-    IQ4_NL: iq4_nl, 32, crate::iq4_nl::ZERO, false, Q8_0;
-    IQ4_XS: iq4_xs, 32, crate::iq4_nl::ZERO, false, Q8K;
-    IQ3_XXS: iq3_xxs, 32, crate::iq3_xxs::ZERO, false, Q8K;
-    IQ3_S: iq3_s, 32, crate::iq3_s::ZERO, false, Q8K;
-    IQ2_XXS: iq2_xxs, 32, crate::grid::IQ2_ZERO, false, Q8K;
-    IQ2_XS: iq2_xs, 16, crate::grid::IQ2_ZERO, false, Q8K;
-    IQ2_S: iq2_s, 16, crate::grid::IQ2_ZERO, false, Q8K;
-    IQ1_S: iq1_s, 32, crate::iq1::ZERO, false, Q8K;
-    IQ1_M: iq1_m, 16, crate::iq1::ZERO, false, Q8K;
+    IQ4_NL: iq4_nl, 32, crate::formats::iq4_nl::ZERO, false, Q8_0;
+    IQ4_XS: iq4_xs, 32, crate::formats::iq4_nl::ZERO, false, Q8K;
+    IQ3_XXS: iq3_xxs, 32, crate::formats::iq3_xxs::ZERO, false, Q8K;
+    IQ3_S: iq3_s, 32, crate::formats::iq3_s::ZERO, false, Q8K;
+    IQ2_XXS: iq2_xxs, 32, crate::search::codebook::IQ2_ZERO, false, Q8K;
+    IQ2_XS: iq2_xs, 16, crate::search::codebook::IQ2_ZERO, false, Q8K;
+    IQ2_S: iq2_s, 16, crate::search::codebook::IQ2_ZERO, false, Q8K;
+    IQ1_S: iq1_s, 32, crate::formats::iq1::ZERO, false, Q8K;
+    IQ1_M: iq1_m, 16, crate::formats::iq1::ZERO, false, Q8K;
     TQ1_0: tq1_0, 32, 1, false, Q8K;
     TQ2_0: tq2_0, 32, 1, false, Q8K;
-    MXFP4: mxfp4, 32, crate::mxfp4::ZERO, false, Q8_0;
-    NVFP4: nvfp4, 16, crate::mxfp4::ZERO, false, Q8_0;
+    MXFP4: mxfp4, 32, crate::formats::mxfp4::ZERO, false, Q8_0;
+    NVFP4: nvfp4, 16, crate::formats::mxfp4::ZERO, false, Q8_0;
     Q1_0: q1_0, 32, 1, false, Q8_0;
     Q2_0: q2_0, 32, 1, false, Q8_0;
 }

@@ -6,7 +6,7 @@ use gguf::TensorType;
 
 use super::form::{Form, LARGE_BLOCK};
 use super::{ROWS, Rounded, Row, expand, round_row};
-use crate::arch::{self, Isa};
+use crate::isa::{self, Isa};
 
 /// Rows of activations that a kernel takes at most: as many as registers hold the sums of.
 pub const TOKENS: usize = 4;
@@ -88,7 +88,7 @@ pub(crate) static SCALAR: Kernel = Kernel {
 /// The kernel of the instruction set in use.
 pub(crate) fn kernel() -> &'static Kernel {
     static ACTIVE: OnceLock<&'static Kernel> = OnceLock::new();
-    ACTIVE.get_or_init(|| arch::product(Isa::active()).unwrap_or(&SCALAR))
+    ACTIVE.get_or_init(|| isa::product(Isa::active()).unwrap_or(&SCALAR))
 }
 
 /// Sums within a group are integers. They are scaled, summed over the groups in order, and scaled with the

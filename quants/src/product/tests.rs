@@ -91,7 +91,7 @@ macro_rules! kernel_agrees_with_scalar {
                     spread in -3f32..3.0,
                 ) {
                     // Nothing to test where the machine lacks the instruction set.
-                    let Some(kernel) = crate::arch::product($isa) else { return Ok(()) };
+                    let Some(kernel) = crate::isa::product($isa) else { return Ok(()) };
                     let cols = 256 * blocks_of_256;
                     let x: Vec<f32> = (0..tokens * cols)
                         .map(|i| (((i as u64 * 2_654_435_761) ^ seed) % 2001) as f32 / 1000.0 - 1.0)

@@ -4,9 +4,13 @@
 //! order, so that kernels which put one sub-block in each lane give the same bits. The algorithms
 //! and the order of their float operations are those of ggml's `make_*_quants` functions.
 
-mod affine;
-mod positive;
-mod symmetric;
+pub(crate) mod affine;
+pub(crate) mod codebook;
+pub(crate) mod kernel;
+pub(crate) mod nonlinear;
+pub(crate) mod positive;
+pub(crate) mod split;
+pub(crate) mod symmetric;
 
 pub(crate) use affine::{
     AffineFit, Candidates, ErrorMeasure, IMPORTANCE_CANDIDATES, fit_affine, refine_affine,

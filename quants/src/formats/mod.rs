@@ -1,0 +1,33 @@
+//! The block formats, one file each, and what some of them share.
+
+pub(crate) mod affine_k;
+pub(crate) mod block;
+pub(crate) mod iq;
+pub(crate) mod iq1;
+pub(crate) mod iq1_m;
+pub(crate) mod iq1_s;
+pub(crate) mod iq2_s;
+pub(crate) mod iq2_xs;
+pub(crate) mod iq2_xxs;
+pub(crate) mod iq3_s;
+pub(crate) mod iq3_xxs;
+pub(crate) mod iq4_nl;
+pub(crate) mod iq4_xs;
+pub(crate) mod mxfp4;
+pub(crate) mod nvfp4;
+pub(crate) mod plain;
+pub(crate) mod q1_0;
+pub(crate) mod q2_0;
+pub(crate) mod q2_k;
+pub(crate) mod q3_k;
+pub(crate) mod q4_0;
+pub(crate) mod q4_1;
+pub(crate) mod q4_k;
+pub(crate) mod q5_0;
+pub(crate) mod q5_1;
+pub(crate) mod q5_k;
+pub(crate) mod q6_k;
+pub(crate) mod q8_0;
+pub(crate) mod q8_k;
+pub(crate) mod tq1_0;
+pub(crate) mod tq2_0;

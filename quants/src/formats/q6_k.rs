@@ -1,0 +1,106 @@
+//! Q6_K: super-blocks of 16 sub-blocks of 16 weights, 8-bit scales, 6-bit levels around 32.
+
+use zerocopy::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute, transmute_ref,
+};
+
+use crate::formats::block::{Half, blocks, blocks_mut};
+use crate::levels::{build, each};
+use crate::product::Row;
+use crate::round::nearest_int;
+use crate::search::kernel::{Kernel, Scalar};
+use crate::search::{NEGLIGIBLE, refine_symmetric, signed_extreme};
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Block {
+    /// The low nibbles. Each half of the super-block takes 64 bytes: levels 0 to 63 in their low
+    /// nibbles, levels 64 to 127 in the high ones.
+    ql: [u8; 128],
+    /// The upper two bits, in each half four to a byte: levels `i`, `32 + i`, `64 + i`, `96 + i`.
+    qh: [u8; 64],
+    scales: [i8; 16],
+    d: Half,
+}
+
+/// The scale of largest magnitude becomes -128 steps. Importance, where given, replaces the squared
+/// weights that weigh the errors otherwise.
+pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    encode_row_with::<Scalar>(x, importance, dst);
+}
+
+/// [`encode_row`] with the inner loops of an instruction set.
+#[inline(always)]
+pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
+    let blocks = blocks_mut::<Block>(dst).iter_mut();
+    for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
+        let importance = importance.as_mut().and_then(Iterator::next);
+        let weights: [[f32; 16]; 16] = transmute!(match importance {
+            Some(importance) => *importance,
+            None => each(x, |x| x * x),
+        });
+        let mut levels = [[0; 16]; 16];
+        let mut scales = [0.0; 16];
+        K::fit_symmetric::<16>(transmute_ref!(x), 32, &weights, &mut levels, &mut scales);
+        let mut levels: [u8; 256] = transmute!(levels);
+        let extreme = signed_extreme(&scales);
+        if extreme.abs() < NEGLIGIBLE {
+            block.zero();
+            continue;
+        }
+        let inverse = -128.0 / extreme;
+        block.d = Half::new(1.0 / inverse);
+        block.scales = scales.map(|scale| nearest_int(inverse * scale).min(127) as i8);
+        let d = block.d.get();
+        let sub_blocks = x.as_chunks::<16>().0.iter();
+        for ((x, scale), levels) in sub_blocks.zip(block.scales).zip(levels.as_chunks_mut::<16>().0) {
+            refine_symmetric(x, d * f32::from(scale), 32, levels);
+        }
+        pack(&levels, block);
+    }
+}
+
+#[inline(always)]
+fn pack(levels: &[u8; 256], block: &mut Block) {
+    block.ql = build(|i| {
+        let first = i / 64 * 128 + i % 64;
+        levels[first] & 15 | levels[first + 64] << 4
+    });
+    block.qh = build(|i| {
+        let first = i / 32 * 128 + i % 32;
+        (0..4).fold(0, |bits, j| bits | levels[first + 32 * j] >> 4 << (2 * j))
+    });
+}
+
+#[inline(always)]
+pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
+        let d = block.d.get();
+        for (j, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let scale = d * f32::from(block.scales[j]);
+            let (half, within) = (j / 8, j % 8);
+            let low = &block.ql[half * 64 + within % 4 * 16..][..16];
+            let high = &block.qh[half * 32 + within % 2 * 16..][..16];
+            for ((y, low), high) in y.iter_mut().zip(low).zip(high) {
+                let level = low >> (within / 4 * 4) & 15 | (high >> (within / 2 * 2) & 3) << 4;
+                *y = scale * (f32::from(level) - 32.0);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
+    for (i, block) in blocks::<Block>(src).iter().enumerate() {
+        let d = block.d.get();
+        for (j, scale) in block.scales.iter().enumerate() {
+            row.scales[16 * i + j] = d * f32::from(*scale);
+            let (half, within) = (j / 8, j % 8);
+            let low = &block.ql[half * 64 + within % 4 * 16..][..16];
+            let high = &block.qh[half * 32 + within % 2 * 16..][..16];
+            let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
+            *codes = build(|i| low[i] >> (within / 4 * 4) & 15 | (high[i] >> (within / 2 * 2) & 3) << 4);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The search for the scale of nonlinear levels.
+
+pub(crate) mod lanes;
