@@ -98,7 +98,7 @@ mod tests {
         out
     }
 
-    /// `UPDATE_README=1 cargo test -p quantsmith readme` writes the table anew.
+    /// `UPDATE_README=1 cargo test -p quantsmith-cli readme` writes the table anew.
     #[test]
     fn the_readmes_table_is_that_of_the_code() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(
             &readme[start..end],
             table,
-            "run: UPDATE_README=1 cargo test -p quantsmith readme"
+            "run: UPDATE_README=1 cargo test -p quantsmith-cli readme"
         );
     }
 

@@ -1,6 +1,5 @@
-//! The quantsmith toolkit as one library: every member crate under one name.
-//!
-//! Embedders who want one part take the member crate instead.
+//! The `quantsmith` command. What it does is in the library crates, which `quantsmith` re-exports; here are the
+//! arguments, the messages and the progress on a terminal.
 
 #![forbid(unsafe_code)]
 
@@ -14,11 +13,8 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::output::message(format_args!($($text)*)) };
 }
 
-pub use {convert, gguf, imatrix, optimize, quants, reference};
-
 mod architectures;
 mod base;
-pub mod calibrate;
 mod chunks;
 #[doc(hidden)]
 pub mod cli;

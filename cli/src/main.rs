@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    quantsmith::cli::main()
+    quantsmith_cli::cli::main()
 }

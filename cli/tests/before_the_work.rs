@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use quantsmith::imatrix::ImportanceMatrix;
+use imatrix::ImportanceMatrix;
 use support::{DEMO, fails, quantsmith, succeeds, text};
 
 /// The demo model as a file.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quantsmith::fuzzing::{Mutator, TARGETS, Target};
+use quantsmith_cli::fuzzing::{Mutator, TARGETS, Target};
 
 /// Mutations of each input.
 const MUTATIONS: usize = 20;

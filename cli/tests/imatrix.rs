@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use quantsmith::imatrix::{Entry, ImportanceMatrix};
+use imatrix::{Entry, ImportanceMatrix};
 use support::quantsmith;
 
 /// Standard output and error of a run that has to succeed.

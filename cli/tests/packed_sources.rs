@@ -49,7 +49,7 @@ fn converted(dir: &Path) -> Vec<f32> {
     assert_eq!(info.shape, [32, 32]);
     let bytes = file.bytes(at, 0..info.size_bytes()).unwrap();
     let mut values = vec![0.0; 1024];
-    quantsmith::quants::decode(info.ty, &bytes, &mut values).unwrap();
+    quants::decode(info.ty, &bytes, &mut values).unwrap();
     values
 }
 

@@ -133,7 +133,7 @@ fn killed_runs_end_with_the_same_bytes() {
     assert!(seen.killed > 0, "{seen:?}");
 }
 
-/// `QUANTSMITH_KILL_POINTS=1000 cargo test --release -p quantsmith --test resume -- --ignored --nocapture`
+/// `QUANTSMITH_KILL_POINTS=1000 cargo test --release -p quantsmith-cli --test resume -- --ignored --nocapture`
 #[test]
 #[ignore = "an explicit command: a thousand runs"]
 fn a_thousand_kill_points() {

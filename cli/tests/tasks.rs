@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use assert_cmd::Command;
-use quantsmith::reference::{Model, Tokenizer};
+use reference::{Model, Tokenizer};
 use serde_json::Value;
 
 struct Tiny {

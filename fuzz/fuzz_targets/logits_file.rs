@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    quantsmith::fuzzing::run("logits_file", data);
+    quantsmith_cli::fuzzing::run("logits_file", data);
 });

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    quantsmith::fuzzing::run("tokenizer_json", data);
+    quantsmith_cli::fuzzing::run("tokenizer_json", data);
 });

@@ -6,7 +6,7 @@ use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use imatrix::{Accumulator, ImportanceMatrix};
-use quantsmith::calibrate::{Calibration, collect};
+use reference::calibration::{Calibration, collect};
 use reference::{Model, Tokenizer};
 use serde_json::{Value as Json, json};
 
@@ -43,15 +43,9 @@ fn loadable(name: &str, dir: &Path) -> PathBuf {
 
 fn ours(path: &Path, tokens: &[u32], context: usize) -> ImportanceMatrix {
     let mut sums = Accumulator::new(context as u32);
-    let calibration = Calibration {
-        context,
-        from_chunk: 0,
-        chunks: None,
-        bos: None,
-        process_output: false,
-    };
+    let calibration = Calibration::new(context);
     let model = Model::load(path).unwrap();
-    collect(&model, tokens, &calibration, &mut sums, 0, &mut |_| Ok(())).unwrap();
+    collect::<reference::Error>(&model, tokens, &calibration, &mut sums, 0, &mut |_| Ok(())).unwrap();
     sums.totals().clone()
 }
 

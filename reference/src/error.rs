@@ -36,6 +36,10 @@ pub enum Error {
         message: String,
     },
 
+    /// Importance that was collected before is of another model.
+    #[error(transparent)]
+    Importance(#[from] imatrix::ShapeChanged),
+
     /// A tap wanted no more ([`crate::Tap::is_done`]) in a pass that is not staged.
     #[error("the forward pass was stopped by what observes it")]
     Stopped,

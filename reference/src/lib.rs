@@ -1,6 +1,7 @@
 //! The reference runtime: tokenizer, forward pass and the measures built on them, from a GGUF alone.
 #![deny(unsafe_code)] // one module calls a library through raw pointers: ops/matmul.rs
 
+pub mod calibration;
 pub mod divergence;
 mod error;
 #[doc(hidden)]

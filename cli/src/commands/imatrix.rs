@@ -9,10 +9,10 @@ use anyhow::{Context as _, bail};
 use gguf::check_target;
 use imatrix::{Accumulator, ImportanceMatrix};
 use reference::Model;
+use reference::calibration::{Calibration, collect};
 use reference::tokenizer::Tokenizer;
 
 use self::checkpoint::Run;
-use crate::calibrate::{Calibration, collect};
 use crate::chunks::Chunks;
 use crate::context::warn_of_length;
 use crate::inputs::hold;
@@ -219,13 +219,11 @@ fn calibrate(
     let text: String = texts.iter().map(|(_, text)| text.as_str()).collect();
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
     let tokens = tokenizer.encode(&text, true, args.parse_special);
-    let calibration = Calibration {
-        context: args.ctx_size,
-        from_chunk: args.from_chunk,
-        chunks: args.chunks.most(),
-        bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
-        process_output: args.process_output,
-    };
+    let mut calibration = Calibration::new(args.ctx_size);
+    calibration.from_chunk = args.from_chunk;
+    calibration.chunks = args.chunks.most();
+    calibration.bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+    calibration.process_output = args.process_output;
     let (mut accumulator, already, datasets) = match begin {
         None => (Accumulator::new(args.ctx_size as u32), 0, Vec::new()),
         // A checkpoint counts its own windows; files that were merged in are another text's.
@@ -276,7 +274,7 @@ fn calibrate(
                 }
                 saved = step.done;
             }
-            Ok(())
+            anyhow::Ok(())
         },
     )?;
     let mut matrix = accumulator.totals().clone();

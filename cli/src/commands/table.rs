@@ -13,13 +13,14 @@ use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use convert::table::{self, Line, RowPlan, TableOptions};
+use demo::CALIBRATION_TEXT;
 
 use self::evaluate::{Base, Texts};
 use self::report::{Report, ReportRow};
 use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs};
 use super::shards::ShardArgs;
 use crate::chunks::Chunks;
-use crate::demo::{CALIBRATION_TEXT, Demo};
+use crate::demo::Demo;
 use crate::inputs::hold;
 use crate::optimization::{OptimizeArgs, Prepared};
 use crate::progress::Meter;

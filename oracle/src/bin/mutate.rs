@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use convert::fuzzing;
 use peak_alloc::PeakAlloc;
-use quantsmith::fuzzing::{Mutator, TARGETS, Target, find, inspect_and_verify, seed_model};
+use quantsmith_cli::fuzzing::{Mutator, TARGETS, Target, find, inspect_and_verify, seed_model};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;

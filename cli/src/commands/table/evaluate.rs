@@ -7,15 +7,15 @@ use anyhow::Context as _;
 use convert::scratch::Scratch;
 use convert::source::Source;
 use convert::table::RowPlan;
+use demo::{CALIBRATION_TEXT, EVALUATION_TEXT};
 use imatrix::Accumulator;
+use reference::calibration::{Calibration, collect};
 use reference::tokenizer::Tokenizer;
 use reference::{Model, PerplexityOptions, divergence};
 
 use super::report::{Evaluation, Measured};
 use super::{Args, pipeline_options};
-use crate::calibrate::{Calibration, collect};
 use crate::context::warn_of_length;
-use crate::demo::{CALIBRATION_TEXT, EVALUATION_TEXT};
 use crate::rounding;
 use crate::threads::in_pool;
 
@@ -94,13 +94,9 @@ impl Base {
     }
 
     fn calibration(&self, args: &Args) -> Calibration {
-        Calibration {
-            context: args.ctx_size,
-            from_chunk: 0,
-            chunks: None,
-            bos: self.bos(),
-            process_output: false,
-        }
+        let mut calibration = Calibration::new(args.ctx_size);
+        calibration.bos = self.bos();
+        calibration
     }
 
     fn options(&self, args: &Args) -> PerplexityOptions {
@@ -142,7 +138,7 @@ impl Base {
                         );
                     }
                     eprintln!("calibrated on {} of {} windows", step.done, step.of);
-                    Ok(())
+                    anyhow::Ok(())
                 },
             )
         })??;

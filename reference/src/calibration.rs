@@ -1,18 +1,18 @@
-//! Collecting importance: the reference model runs over a text, and the squared inputs of its linear
-//! layers are summed.
+//! Collecting importance: the model runs over a text, and the squared inputs of its linear layers are summed.
 
 use std::collections::HashMap;
 
-use anyhow::bail;
 use imatrix::Accumulator;
-use reference::{Model, Tap};
+
+use crate::{Error, Model, Result, Tap};
 
 /// Tokens run together at least, where windows are shorter. Part of the definition of the result, for sums
 /// are rounded after each step: it depends on nothing but the window.
 const STEP_TOKENS: usize = 2048;
 
-/// What to collect.
+/// What to collect. [`Calibration::new`] collects all of a text; the fields narrow it.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Calibration {
     /// Tokens in a window.
     pub context: usize,
@@ -27,29 +27,43 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// All windows of this many tokens, for every matrix but the output's.
+    pub fn new(context: usize) -> Self {
+        Self {
+            context,
+            from_chunk: 0,
+            chunks: None,
+            bos: None,
+            process_output: false,
+        }
+    }
+
     /// The tokens that are run, checked to give windows.
     ///
     /// # Errors
-    /// Windows of no tokens, and fewer than two of them.
-    pub fn text<'a>(&self, tokens: &'a [u32]) -> anyhow::Result<&'a [u32]> {
+    /// Windows of no tokens, and fewer than two of them ([`Error::Text`]).
+    pub fn text<'a>(&self, tokens: &'a [u32]) -> Result<&'a [u32]> {
         let context = self.context;
         if context == 0 {
-            bail!("a window of 0 tokens");
+            return Err(Error::Text(
+                "a window of 0 tokens, expected at least 1".to_owned(),
+            ));
         }
         let skipped = self.from_chunk.saturating_mul(context).min(tokens.len());
         let tokens = &tokens[skipped..];
         if tokens.len() / 2 < context {
-            bail!(
+            return Err(Error::Text(format!(
                 "the text has {} tokens left, expected at least {}: two windows of {context}",
                 tokens.len(),
                 context.saturating_mul(2)
-            );
+            )));
         }
         Ok(tokens)
     }
 }
 
 /// Where a calibration is after a step.
+#[non_exhaustive]
 pub struct Step<'a> {
     /// Windows run, those set aside included.
     pub done: usize,
@@ -61,19 +75,20 @@ pub struct Step<'a> {
     pub set_aside: Vec<(usize, String)>,
 }
 
-/// Runs the windows of `tokens` that `accumulator` does not have yet, and adds them to it. `report` is called
-/// after each step.
+/// Runs the windows of `tokens` that `accumulator` does not have yet, and adds them to it: those after the first
+/// `already`. `report` is called after each step; an error of it ends the work, with what was collected so far in the
+/// accumulator.
 ///
 /// # Errors
 /// Too few tokens, weights that cannot be read, sums of another model, or an error of `report`.
-pub fn collect(
+pub fn collect<E: From<Error>>(
     model: &Model,
     tokens: &[u32],
     calibration: &Calibration,
     accumulator: &mut Accumulator,
     already: usize,
-    report: &mut dyn FnMut(Step<'_>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    report: &mut dyn FnMut(Step<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let context = calibration.context;
     let tokens = calibration.text(tokens)?;
     let available = tokens.len() / context;
@@ -102,18 +117,20 @@ pub fn collect(
             for (offset, window) in windows.iter().enumerate() {
                 tap.accumulator.discard();
                 if tap.run(model, std::slice::from_ref(window))? {
-                    tap.accumulator.commit(1)?;
+                    tap.accumulator.commit(1).map_err(Error::from)?;
                 } else {
                     let tensor = tap.accumulator.not_finite().unwrap_or_default().to_owned();
                     // It counts as run, so that a checkpoint knows where to go on.
                     tap.accumulator.discard();
-                    tap.accumulator.commit(1)?;
+                    tap.accumulator.commit(1).map_err(Error::from)?;
                     set_aside.push((calibration.from_chunk + step.start + offset, tensor));
                 }
             }
             tap.accumulator.discard();
         } else {
-            tap.accumulator.commit(windows.len() as u32)?;
+            tap.accumulator
+                .commit(windows.len() as u32)
+                .map_err(Error::from)?;
         }
         done = step.end;
         report(Step {
@@ -146,7 +163,7 @@ struct Collector<'a> {
 
 impl Collector<'_> {
     /// Runs windows; whether all inputs were finite.
-    fn run(&mut self, model: &Model, windows: &[Vec<u32>]) -> anyhow::Result<bool> {
+    fn run(&mut self, model: &Model, windows: &[Vec<u32>]) -> Result<bool> {
         let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
         model.observe(&views, &mut *self)?;
         Ok(self.accumulator.not_finite().is_none())

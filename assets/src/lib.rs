@@ -1,0 +1,46 @@
+//! The demo model of quantsmith, carried inside the binary so that the main job, the tests and the examples run
+//! without a network: a Llama of five million weights in f16, its tokenizer, and texts in the public domain.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::Path;
+
+/// A name for the model's directory; converters derive `general.name` from it.
+pub const NAME: &str = "Quantsmith-Demo";
+
+/// The files of the model directory, each with its name.
+pub const FILES: &[(&str, &[u8])] = &[
+    ("config.json", include_bytes!("../demo/config.json")),
+    (
+        "generation_config.json",
+        include_bytes!("../demo/generation_config.json"),
+    ),
+    ("tokenizer.json", include_bytes!("../demo/tokenizer.json")),
+    (
+        "tokenizer_config.json",
+        include_bytes!("../demo/tokenizer_config.json"),
+    ),
+    ("README.md", include_bytes!("../demo/README.md")),
+    ("model.safetensors", include_bytes!("../demo/model.safetensors")),
+];
+
+/// Held-out English text, never trained on by the demo model.
+pub const EVALUATION_TEXT: &str = include_str!("../demo/eval.txt");
+
+/// English text that calibrates the importance matrix where no other is given. Disjoint from the evaluation text.
+pub const CALIBRATION_TEXT: &str = include_str!("../demo/calibration.txt");
+
+/// Writes the model's files into a directory, which is made where it does not exist.
+///
+/// # Errors
+/// When the directory cannot be made or a file not be written; the error names it.
+pub fn write_model(directory: &Path) -> io::Result<()> {
+    let named = |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+    std::fs::create_dir_all(directory).map_err(|e| named(directory, e))?;
+    for (name, bytes) in FILES {
+        let path = directory.join(name);
+        std::fs::write(&path, bytes).map_err(|e| named(&path, e))?;
+    }
+    Ok(())
+}
