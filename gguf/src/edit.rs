@@ -19,7 +19,7 @@ const UNDO_MAGIC: &[u8; 8] = b"GGUFundo";
 /// Magic, length of the file, and where the old bytes belong.
 const UNDO_HEADER: usize = 24;
 
-/// How a change was made.
+/// Outcome of a change: in place, or by a rewritten file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edited {
     /// The metadata was that already.

@@ -3,7 +3,7 @@
 use crate::limits::{MAX_ARRAY_DEPTH, MAX_KEY_BYTES};
 use crate::{Array, Endian, Error, Metadata, Result, TensorInfo, Value};
 
-/// Where an encoder's bytes go: a buffer, or a counter.
+/// Sink of an encoder's bytes: a buffer, or a counter.
 pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]);
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong with a GGUF file. Each message is whole: it has the cause in it, and no error
-/// carries another one as its source.
+/// Errors of a GGUF file. Each message is whole: it has the cause in it, and no error carries another one as its
+/// source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -35,7 +35,7 @@ pub enum Error {
     Truncated {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
+        /// Byte offset in the file.
         offset: u64,
         /// The tensor, key or field.
         subject: String,
@@ -50,13 +50,13 @@ pub enum Error {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
+        /// Byte offset in the file.
         offset: u64,
         /// The tensor, key or field.
         subject: String,
-        /// What is there.
+        /// The value found.
         found: String,
-        /// What had to be there.
+        /// The value expected.
         expected: String,
     },
 
@@ -83,11 +83,11 @@ pub enum Error {
     Shards {
         /// The shard.
         path: PathBuf,
-        /// What does not fit.
+        /// The key or tensor that does not fit.
         what: String,
-        /// What is there.
+        /// The value found.
         found: String,
-        /// What had to be there.
+        /// The value expected.
         expected: String,
     },
 
@@ -125,9 +125,9 @@ pub enum Error {
     Unwritable {
         /// The tensor or key.
         subject: String,
-        /// What was asked for.
+        /// The value requested.
         found: String,
-        /// What the format holds.
+        /// The limit of the format.
         expected: String,
     },
 
@@ -149,7 +149,7 @@ pub enum Error {
     Target {
         /// The target.
         path: PathBuf,
-        /// Why it cannot be written.
+        /// The reason it cannot be written.
         reason: &'static str,
     },
 }

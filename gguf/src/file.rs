@@ -11,7 +11,7 @@ use crate::map::MappedFile;
 use crate::positional::read_at;
 use crate::{Endian, Error, Header, Inputs, Metadata, Result, Stamp, TensorInfo};
 
-/// How tensor data is read.
+/// Access to tensor data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Backing {
     /// Bytes are copied by reads at their offset. A file that changes gives an error, never a crash.
@@ -23,10 +23,10 @@ pub enum Backing {
     Mapped,
 }
 
-/// How a file is opened.
+/// Options for opening a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct OpenOptions {
-    /// How tensor data is read.
+    /// Access to tensor data.
     pub backing: Backing,
     /// Accept a file whose tensor data is absent or incomplete, so that headers can be looked at and
     /// planned with. Reading bytes that are not there is still an error.
@@ -38,7 +38,7 @@ pub struct OpenOptions {
 pub struct GgufFile {
     path: PathBuf,
     file: File,
-    /// What the file was like when it was opened.
+    /// Size and times of the file when it was opened.
     stamp: Stamp,
     /// Nothing replaces it while it is open.
     _held: Inputs,
@@ -291,7 +291,7 @@ impl GgufFile {
         }
     }
 
-    /// Where a range of a tensor, which is inside the tensor, lies in the file.
+    /// Position in the file of a range that is inside the tensor.
     fn place(&self, info: &TensorInfo, range: Range<u64>) -> Result<(u64, u64)> {
         // The header is validated: a tensor's end is at most 2^63.
         let base = self.header.data_offset + info.offset;

@@ -7,7 +7,7 @@ use std::path::Path;
 /// Bytes that [`describe`] looks at.
 const START_BYTES: u64 = 512;
 
-/// How many of [`MAGICS`] are pointers.
+/// Number of pointers in [`MAGICS`].
 const POINTERS: usize = 2;
 
 /// First bytes, and what begins with them.
@@ -46,7 +46,7 @@ const MAGICS: &[(&[u8], &str)] = &[
 /// Names of libraries that write ONNX, near the start of such a file.
 const ONNX_PRODUCERS: [&[u8]; 4] = [b"pytorch", b"onnx", b"tf2onnx", b"optimum"];
 
-/// What a file with these first bytes is, if that is known.
+/// Kind of a file with these first bytes, if known.
 pub fn describe(start: &[u8]) -> Option<&'static str> {
     if start.is_empty() {
         return Some("an empty file");

@@ -17,7 +17,7 @@ pub fn header(data: &[u8]) {
     assert!(header.data_offset >= header.end && header.end <= data.len() as u64);
 }
 
-/// What is read, written and read again is the same.
+/// Round trip: read, written and read again, a file is the same.
 pub fn round_trip(data: &[u8]) {
     let Ok(first) = Header::parse_bytes(data) else {
         return;

@@ -8,13 +8,13 @@ use std::fs::{self, Metadata};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How deep in a model directory files are looked for: sentence-transformers keeps its modules in folders.
+/// Depth of the search for files in a model directory: sentence-transformers keeps its modules in folders.
 const MAX_DEPTH: usize = 3;
 
 /// Most files of a directory that are looked at.
 const MAX_FILES: usize = 100_000;
 
-/// How often each file is held.
+/// Number of holders of each file.
 static HELD: Mutex<Option<HashMap<Identity, usize>>> = Mutex::new(None);
 
 #[cfg(unix)]
@@ -100,7 +100,7 @@ fn hold_directory(directory: &Path, depth: usize, found: &mut Vec<Identity>) {
     }
 }
 
-/// What commands write into model directories: GGUF files, and the digests of them.
+/// Whether a file is one that commands write into model directories: a GGUF file, or digests.
 fn is_output(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
         || path.file_name().is_some_and(|name| name == "SHA256SUMS")

@@ -13,9 +13,9 @@ use crate::{Error, GgufFile, Metadata, OpenOptions, Result, TensorInfo};
 pub struct TensorRef<'a> {
     /// Place in tensor order over all files.
     pub index: usize,
-    /// Which of [`GgufModel::files`] holds it.
+    /// Index of its file in [`GgufModel::files`].
     pub file: usize,
-    /// What the header says of it.
+    /// Its entry in the header.
     pub info: &'a TensorInfo,
 }
 
@@ -191,7 +191,7 @@ impl GgufModel {
         &self.files[file].tensors()[tensor]
     }
 
-    /// Which of [`GgufModel::files`] holds a tensor.
+    /// Index in [`GgufModel::files`] of the file that holds a tensor.
     ///
     /// # Panics
     /// When there is no tensor `index`.

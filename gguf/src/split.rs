@@ -60,7 +60,7 @@ fn shard_suffix(number: u64, count: u64) -> String {
     format!("-{:05}-of-{count:05}.gguf", number.saturating_add(1))
 }
 
-/// What a shard may hold at most.
+/// Upper bound of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// Bytes of tensor data, padding included.
@@ -69,10 +69,10 @@ pub enum Limit {
     Tensors(u64),
 }
 
-/// How a model is cut.
+/// Options for cutting a model into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitOptions {
-    /// What a shard may hold.
+    /// Upper bound of each shard.
     pub limit: Limit,
     /// Leave the first shard without tensors, so that metadata can be changed without touching them.
     pub no_tensor_first_split: bool,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::inputs::is_held;
 use crate::{Error, Result, Temporary};
 
-/// How long [`WholeFile::open`] waits for another process, which holds a small file for an instant only.
+/// Longest wait of [`WholeFile::open`] for another process, which holds a small file for an instant only.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a temporary file that another process renames away at this very moment is looked for again.
@@ -249,7 +249,7 @@ fn refuse_inputs(target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a second process with the same target is told.
+/// Error for a second process with the same target.
 const BUSY: &str = "another process is writing this file";
 
 pub(crate) fn already_exists(target: &Path) -> Error {

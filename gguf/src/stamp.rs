@@ -15,7 +15,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// What the system says of the file now; taken before anything of it is read.
+    /// Size and times of the file now; taken before anything of it is read.
     ///
     /// # Errors
     /// When the system cannot say.

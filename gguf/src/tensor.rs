@@ -1,4 +1,4 @@
-//! What a header says of a tensor.
+//! A tensor's entry in the header.
 
 use crate::TensorType;
 use crate::limits::{MAX_BYTES, MAX_DIMS};
@@ -60,7 +60,7 @@ pub fn ggml_shape(shape: &[u64]) -> Vec<u64> {
     }
 }
 
-/// What is wrong with a shape.
+/// A shape that breaks a rule, and the rule.
 #[derive(Debug)]
 pub(crate) struct BadShape {
     pub(crate) found: String,

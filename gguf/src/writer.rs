@@ -144,7 +144,7 @@ impl Writer {
         self.file.target()
     }
 
-    /// Where a range of a tensor is in the file.
+    /// Position of a range of a tensor in the file.
     fn place(&self, tensor: usize, offset_in_tensor: u64, length: usize) -> Result<u64> {
         let info = &self.tensors[tensor];
         let size = info.size_bytes();

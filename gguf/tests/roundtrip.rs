@@ -1,4 +1,4 @@
-//! What was read and is written back has the same bytes.
+//! Round trip: a file that is read and written back has the same bytes.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What the writer leaves behind, when all goes well and when it does not.
+//! Files that the writer leaves behind, on success and on failure.
 
 mod common;
 

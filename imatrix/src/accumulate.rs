@@ -1,7 +1,7 @@
 //! Collecting importance while a model runs over a text.
 //!
-//! What is summed is what llama-imatrix sums: the squares of each linear layer's inputs, column by
-//! column over all tokens, for stacked experts separately for each expert, with the number of tokens.
+//! The sums are those of llama-imatrix: the squares of each linear layer's inputs, column by column over all tokens,
+//! for stacked experts separately for each expert, with the number of tokens.
 //!
 //! Within a step (a few windows of text) sums run in f64; a finished step is added to f32 totals,
 //! which are what a file holds. So the state after any step is exactly an ordinary importance file,
@@ -150,7 +150,7 @@ impl Accumulator {
         Ok(())
     }
 
-    /// What has been committed so far.
+    /// The sums committed so far.
     pub fn totals(&self) -> &ImportanceMatrix {
         &self.totals
     }

@@ -1,4 +1,4 @@
-//! What a matrix knows too little about: tensors and experts that saw no token, or few.
+//! Coverage of a matrix: tensors and experts that saw no token, or few.
 
 use crate::{Form, ImportanceMatrix};
 

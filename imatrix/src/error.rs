@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What can go wrong with an importance-matrix file.
+/// Errors of an importance-matrix file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,13 +22,13 @@ pub enum Error {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
+        /// Byte offset in the file.
         offset: u64,
         /// The entry or field.
         subject: String,
-        /// What is there.
+        /// The value found.
         found: String,
-        /// What had to be there.
+        /// The value expected.
         expected: String,
     },
     /// A well-formed GGUF file that is no importance matrix.
@@ -38,9 +38,9 @@ pub enum Error {
         path: PathBuf,
         /// The key or tensor.
         subject: String,
-        /// What is there.
+        /// The value found.
         found: String,
-        /// What had to be there.
+        /// The value expected.
         expected: String,
     },
 }

@@ -10,7 +10,7 @@ use crate::{Entry, Error, Form, ImportanceMatrix, Result};
 const DATASETS: &str = "imatrix.datasets";
 const CHUNK_COUNT: &str = "imatrix.chunk_count";
 const CHUNK_SIZE: &str = "imatrix.chunk_size";
-/// What identifies the run of a checkpoint.
+/// Key of the fingerprint of a checkpoint's run.
 pub(crate) const RUN: &str = "imatrix.checkpoint.run";
 const SUMS_SUFFIX: &str = ".in_sum2";
 const COUNTS_SUFFIX: &str = ".counts";

@@ -26,7 +26,7 @@ pub use coverage::{FEW_TOKENS, Gap};
 pub use error::{Error, Result};
 pub use statistics::{LayerStatistics, TensorStatistics, layers};
 
-/// Which of the two file formats a matrix came from; their sums differ in meaning.
+/// File format that a matrix came from; the sums of the two differ in meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Form {
     /// `NAME.in_sum2` and `NAME.counts` tensors in a GGUF file: plain sums, and tokens counted for
@@ -37,7 +37,7 @@ pub enum Form {
     Legacy,
 }
 
-/// What was collected for one tensor.
+/// Sums and counts of one tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
     /// Sums of squared inputs: one per column, matrix after matrix for stacked experts.

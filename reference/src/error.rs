@@ -1,4 +1,4 @@
-//! What can go wrong while loading and running a model.
+//! Errors of loading and running a model.
 
 use std::path::PathBuf;
 

@@ -48,7 +48,7 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
     row.iter().map(|&x| f64::from(x) - max - sum.ln()).collect()
 }
 
-/// What one position must show, from both models' log probabilities.
+/// Expected observation at one position, from both models' log probabilities.
 fn check(seen: &Observation, base: &[f64], measured: &[f64], target: usize, cut: f64) {
     let kld: f64 = base
         .iter()

@@ -9,7 +9,7 @@ use super::{LogitsReader, LogitsWriter, Observation};
 use crate::perplexity::{PerplexityOptions, Windows};
 use crate::{Error, Model, Result};
 
-/// How far a comparison is.
+/// Progress of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompareProgress {
     /// Windows that every model has run.
@@ -129,7 +129,7 @@ fn ratio_error(a: &[Observation], b: &[Observation]) -> f64 {
     if error.is_finite() { error } else { f64::INFINITY }
 }
 
-/// How many windows fit in memory with the base model's logits and probabilities.
+/// Number of windows that fit in memory with the base model's logits and probabilities.
 fn windows_at_once(base: &Model, windows: &Windows<'_>, options: &PerplexityOptions) -> Result<usize> {
     let run = crate::perplexity::windows_at_once(base, options.context, options.max_memory)?;
     let logits =

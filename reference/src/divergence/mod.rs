@@ -1,5 +1,5 @@
-//! How far a quantized model's predictions are from the unquantized model's: KL divergence, the change of
-//! the true token's probability, and agreement on the most likely token.
+//! Distance of a quantized model's predictions from the unquantized model's: KL divergence, the change of the true
+//! token's probability, and agreement on the most likely token.
 //!
 //! The quantities and their errors are those of llama.cpp's perplexity tool; here every sum runs in f64.
 
@@ -12,7 +12,7 @@ pub use compare::{CompareProgress, compare, compare_until, compare_with_file, sa
 pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
 pub use statistics::{Estimate, Quantiles, Statistics};
 
-/// What one scored position contributes.
+/// Contribution of one scored position.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observation {
     /// Negative log probability (nats) of the true token under the model measured.

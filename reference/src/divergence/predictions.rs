@@ -90,7 +90,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// What was found at each position.
+    /// Observations at each position, in order.
     pub(super) fn observations(&self) -> Vec<Observation> {
         let rows = self.rows.iter().zip(&self.base.rows);
         rows.map(|(row, base)| {

@@ -42,7 +42,7 @@ pub(crate) struct Attention {
     pub(crate) query_norm: Option<Norm>,
     pub(crate) key_norm: Option<Norm>,
     pub(crate) value_norm: Option<Norm>,
-    /// Where keys and values are kept for later layers, or taken from where they are borrowed.
+    /// Slot in which keys and values are kept for later layers, or from which they are borrowed.
     pub(crate) slot: Option<usize>,
     /// Whether these come after the rotation instead of before it.
     pub(crate) norms_follow_rope: bool,

@@ -37,7 +37,7 @@ pub(crate) struct DeltaNet {
     pub(crate) value_len: usize,
 }
 
-/// What is added under the root when queries and keys are brought to length one.
+/// Epsilon under the root when queries and keys are normalized to length one.
 const EPSILON: f32 = 1e-6;
 
 impl DeltaNet {

@@ -6,7 +6,7 @@ use crate::ops::{Activation, Matrix, activate, gate};
 
 use super::Linear;
 
-/// What the activation function is applied to.
+/// Operand of the activation function.
 #[derive(Clone, Debug)]
 pub(crate) enum Gate {
     /// `down(activation(up(x)))`

@@ -11,7 +11,7 @@ use crate::ops::{Matrix, Norm, Rope};
 
 use super::Linear;
 
-/// Which keys a layer's queries see.
+/// Choice of the keys that a layer's queries see.
 #[derive(Clone, Debug)]
 pub(crate) enum Chooser {
     /// All before them.

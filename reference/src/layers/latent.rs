@@ -8,7 +8,7 @@ use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen};
 
 use super::{Chooser, ExpertLinear, Linear};
 
-/// How queries are made.
+/// Projection of queries.
 #[derive(Clone, Debug)]
 pub(crate) enum LatentQuery {
     Direct(Linear),
@@ -33,7 +33,7 @@ pub(crate) struct LatentAttention {
     /// For each head, from the short vector to its value.
     pub(crate) value_up: ExpertLinear,
     pub(crate) output: Linear,
-    /// What chooses the keys that a query sees, where it does not see all.
+    /// Choice of the keys that a query sees, where it does not see all.
     pub(crate) chooser: Chooser,
     /// `None`: nothing is rotated.
     pub(crate) rope: Option<Arc<Rope>>,

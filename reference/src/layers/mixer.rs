@@ -1,4 +1,4 @@
-//! What lets the tokens of a window see each other.
+//! Token mixers: the part of a layer that lets the tokens of a window see each other.
 
 use crate::Result;
 use crate::model::Run;

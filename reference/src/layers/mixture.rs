@@ -15,7 +15,7 @@ pub(crate) struct SharedExpert {
     pub(crate) gate: Option<Linear>,
 }
 
-/// How a router's outputs become weights of experts.
+/// Function from a router's outputs to the weights of experts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scoring {
     /// A softmax over all experts.

@@ -35,7 +35,7 @@ impl PerLayerInputs {
     }
 }
 
-/// What a layer does with its vector: `x += norm(up(gelu(gate(x)) * vector))`.
+/// A layer's use of its vector: `x += norm(up(gelu(gate(x)) * vector))`.
 #[derive(Clone, Debug)]
 pub(crate) struct PerLayer {
     /// The layer's number.

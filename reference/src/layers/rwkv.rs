@@ -78,7 +78,7 @@ pub(crate) struct TimeMix6 {
     pub(crate) share_up: ExpertLinear,
     pub(crate) decay: Vec<f32>,
     pub(crate) decay_rank: LowRank,
-    /// What the current token counts more than those before it.
+    /// Bonus of the current token over those before it.
     pub(crate) first: Vec<f32>,
     pub(crate) key: Linear,
     pub(crate) value: Linear,
@@ -147,9 +147,9 @@ pub(crate) struct TimeMix7 {
     pub(crate) value: Linear,
     pub(crate) decay: Vec<f32>,
     pub(crate) decay_rank: LowRank,
-    /// How much of the first layer's values is taken; `None` in the first layer.
+    /// Share of the first layer's values; `None` in the first layer.
     pub(crate) value_mix: Option<(Vec<f32>, LowRank)>,
-    /// How fast the state learns.
+    /// Learning rate of the state.
     pub(crate) rate: Vec<f32>,
     pub(crate) rate_rank: LowRank,
     pub(crate) gate_rank: LowRank,

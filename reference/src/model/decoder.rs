@@ -46,7 +46,7 @@ pub(crate) struct Layer {
     pub(crate) residual_scale: f32,
     /// Whether the norms after the halves are of the sums instead of what is added.
     pub(crate) norms_follow_sums: bool,
-    /// What the layer is given besides its input.
+    /// A further input of the layer.
     pub(crate) per_layer: Option<Box<PerLayer>>,
     /// Factor on all that leaves the layer.
     pub(crate) output_scale: f32,
@@ -141,7 +141,7 @@ impl Decoder {
         Ok(x)
     }
 
-    /// What the first layer sees.
+    /// Input of the first layer.
     pub(crate) fn embed(&self, run: &mut Run<'_>) -> Result<Matrix> {
         let mut x = self.embedding.forward(run)?;
         x.scale(self.embedding_scale);
@@ -164,7 +164,7 @@ impl Decoder {
         Ok(x)
     }
 
-    /// What happens to logits after the matrix.
+    /// Scaling and capping of logits after the matrix.
     pub(crate) fn finish_logits(&self, logits: &mut [f32]) {
         if self.logit_scale != 1.0 {
             logits.iter_mut().for_each(|x| *x *= self.logit_scale);

@@ -3,7 +3,7 @@
 
 use crate::ops::{Activation, NormKind, RopeStyle};
 
-/// How queries and keys are normalized.
+/// Normalization of queries and keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadNorms {
     None,
@@ -17,7 +17,7 @@ pub(super) enum HeadNorms {
     Whole,
 }
 
-/// Where norms stand.
+/// Placement of norms.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Norms {
     /// Before each half.
@@ -30,7 +30,7 @@ pub(super) enum Norms {
     Around,
 }
 
-/// How the halves of a layer are put together.
+/// Composition of the halves of a layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Halves {
     InSequence,
@@ -57,7 +57,7 @@ pub(super) enum Inner {
     PlainXielu,
 }
 
-/// Which layers rotate and which see only a window.
+/// Layers that rotate, and layers that see only a window.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layers {
     /// All rotate, all see everything.
@@ -74,7 +74,7 @@ pub(super) enum Layers {
     AllSlide,
 }
 
-/// What `logit_scale` does.
+/// Use of `logit_scale`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogitScale {
     Multiplies,

@@ -15,7 +15,7 @@ use crate::weights::{Loader, MAX_HEAD};
 const SLIDING: usize = 0;
 const FULL: usize = 1;
 
-/// What the layers of one kind share.
+/// Dimensions that the layers of one kind share.
 struct Kind {
     hyper: Hyperparameters,
     rope: Arc<Rope>,
@@ -198,7 +198,7 @@ fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: 
     })
 }
 
-/// What the router sees is scaled by the root of its width and by weights of its own.
+/// Norm before the router, scaled by the root of its width and by weights of its own.
 fn router_norm(loader: &Loader<'_>, layer: usize, hidden: usize, eps: f32) -> Result<Norm> {
     let scale = (hidden as f32).sqrt();
     let weight = loader.vector(&format!("blk.{layer}.ffn_gate_inp.scale"), hidden)?;

@@ -16,7 +16,7 @@ use crate::layers::{
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
 
-/// What a hybrid's layers are put together from.
+/// Parts from which a hybrid's layers are built.
 struct Builder<'a, 'l> {
     loader: &'a Loader<'l>,
     hyper: Hyperparameters,

@@ -446,8 +446,8 @@ pub(crate) fn rope(loader: &Loader<'_>, hyper: &Hyperparameters, style: RopeStyl
     Ok(Arc::new(Rope::new(&settings).with_long(original, long)))
 }
 
-/// Which layers have a sliding window: `attention.sliding_window_pattern` as flags, or as the period of
-/// which the last layer is full (`period` when the file does not say).
+/// Layers with a sliding window: `attention.sliding_window_pattern` as flags, or as the period of which the last layer
+/// is full (`period` when the file does not say).
 pub(crate) fn sliding_layers(
     loader: &Loader<'_>,
     hyper: &Hyperparameters,

@@ -11,7 +11,7 @@ use crate::layers::{Attention, FeedForward, Gate, Groups, Mixture, Scoring, Shar
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
 use crate::weights::{ANY, Loader};
 
-/// How queries and keys are normalized.
+/// Normalization of queries and keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum HeadNorms {
     None,
@@ -40,7 +40,7 @@ pub(super) struct Design {
     head_norms: HeadNorms,
     /// The norm before the second half.
     mlp_norm: &'static str,
-    /// Where `expert_gating_func` does not say.
+    /// Default where `expert_gating_func` is missing.
     scoring: Scoring,
     normalize: Normalize,
     activation: Activation,
@@ -384,7 +384,7 @@ pub(super) fn mixture(
     Ok(mixture)
 }
 
-/// What every token goes through beside its experts, where the file has it.
+/// Shared experts, which every token goes through beside its own, where the file has them.
 pub(super) fn shared(
     loader: &Loader<'_>,
     hyper: &Hyperparameters,

@@ -397,7 +397,7 @@ impl Model {
     }
 }
 
-/// How the states of a text become one vector.
+/// Reduction of the states of a text to one vector.
 #[derive(Clone, Copy)]
 enum Pooling {
     Mean,

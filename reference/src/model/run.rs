@@ -10,7 +10,7 @@ use crate::ops::{Matrix, Products, Rounding, Scratch};
 use crate::weights::{Replaced, Weights};
 use crate::{Error, Result};
 
-/// What all layers of one pass share.
+/// State that all layers of one pass share.
 pub(crate) struct Run<'a> {
     pub(crate) gguf: &'a GgufModel,
     /// All windows' tokens, one row of every matrix for each.
@@ -23,13 +23,13 @@ pub(crate) struct Run<'a> {
     pub(crate) wanted: Vec<usize>,
     /// Keys and values that later layers borrow.
     pub(crate) kept: [(Matrix, Matrix); 2],
-    /// What each layer is given besides: for each row all layers' vectors.
+    /// Further input of the layers: for each row all layers' vectors.
     pub(crate) per_layer: Option<Matrix>,
     /// For each row the rows whose keys it sees, where an indexer chose them.
     pub(crate) chosen: Option<Vec<Vec<usize>>>,
-    /// What is rounded besides the weights.
+    /// Numbers that are rounded besides the weights.
     pub(crate) rounding: Rounding,
-    /// How matrix products are computed.
+    /// Implementation of matrix products.
     pub(crate) products: Products,
     /// Tensors that stand in for the file's.
     pub(crate) replaced: Option<&'a Replaced>,
@@ -79,7 +79,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// Where weights are read.
+    /// Access to the blocks of weights.
     pub(crate) fn weights(&self) -> Weights<'a> {
         Weights {
             gguf: self.gguf,

@@ -6,7 +6,7 @@ use crate::layers::{ChannelMix, LowRank, Mixer, TimeMix6, TimeMix7};
 use crate::ops::{Norm, NormKind};
 use crate::weights::Loader;
 
-/// What is added to the variance of a head.
+/// Epsilon of a head's variance.
 const HEAD_EPSILON: f32 = 64e-5;
 
 struct Builder<'a, 'l> {

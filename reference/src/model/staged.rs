@@ -28,7 +28,7 @@ struct Batch {
     state: State,
 }
 
-/// What goes from layer to layer.
+/// State that goes from layer to layer.
 #[derive(Clone, Default)]
 struct State {
     hidden: Matrix,

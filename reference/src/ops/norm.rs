@@ -40,7 +40,7 @@ fn layer_norm_row(row: &mut [f32], eps: f32) {
     rms_norm_row(row, eps);
 }
 
-/// What a norm does to the elements before its weights come in.
+/// Function of a norm before its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NormKind {
     /// Root mean square of one.

@@ -1,9 +1,9 @@
-//! Which matrix product a run uses.
+//! Choice of matrix product.
 
 use super::matmul::{Parallel, View, ViewMut, matmul};
 use crate::portable::multiply;
 
-/// How matrix products are computed.
+/// Implementation of matrix products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Products {
     /// As fast as the machine can; the last bits depend on it.

@@ -80,7 +80,7 @@ pub(crate) struct StateSpace<'a> {
     pub(crate) group_heads: usize,
     /// Decay: one number for each state of each head, or one for each head.
     pub(crate) a: &'a [f32],
-    /// What passes by the states: one number for each head.
+    /// Skip connection past the states: one number for each head.
     pub(crate) d: &'a [f32],
 }
 
@@ -230,9 +230,9 @@ pub(crate) struct WkvDelta<'a> {
     pub(crate) w: &'a Matrix,
     pub(crate) k: &'a Matrix,
     pub(crate) v: &'a Matrix,
-    /// What the state is asked for before each token.
+    /// Key with which the state is read before each token.
     pub(crate) away: &'a Matrix,
-    /// Where the answer is added.
+    /// Key at which the answer is added.
     pub(crate) back: &'a Matrix,
 }
 

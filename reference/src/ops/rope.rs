@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Matrix;
 
-/// Which elements of a head are rotated together.
+/// Pairs of elements of a head that are rotated together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RopeStyle {
     /// Neighbours: (0, 1), (2, 3) … (Llama's GGUF order).
@@ -49,7 +49,7 @@ pub(crate) struct Rope {
     frequencies: Vec<f64>,
     magnitude: f64,
     table: Mutex<Arc<Table>>,
-    /// What rotates windows longer than this many tokens instead (LongRoPE).
+    /// Rotation of windows longer than this many tokens (LongRoPE).
     long: Option<(usize, Box<Rope>)>,
 }
 

@@ -1,4 +1,4 @@
-//! What llama.cpp's CPU backend rounds on the way, for comparisons with it.
+//! Rounding of intermediate values as in llama.cpp's CPU backend, for comparisons with it.
 //!
 //! Its matrix products convert each row of activations to a type that suits the weights' type (with blocks they
 //! are products of integers, see [`quants::product`]), and its cache holds keys and values in half precision. None of that is a property of the weights, so a plain run leaves
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::Matrix;
 
-/// Which numbers a run rounds besides the weights.
+/// Numbers that a run rounds besides the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rounding {
     /// None: f32 throughout.
@@ -36,7 +36,7 @@ pub(crate) enum Operand {
 }
 
 impl Rounding {
-    /// How rows that are multiplied with weights of type `ty` are rounded.
+    /// Rounding of rows that are multiplied with weights of type `ty`.
     pub(crate) fn operand(self, ty: TensorType) -> Operand {
         match (self, ty) {
             (Self::None, _) => Operand::F32,

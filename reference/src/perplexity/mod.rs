@@ -17,14 +17,14 @@ pub(crate) use windows::Windows;
 /// the work by then.
 const BATCH_TOKENS: usize = 4096;
 
-/// How perplexity is measured.
+/// Options for measuring perplexity.
 #[derive(Clone, Debug)]
 pub struct PerplexityOptions {
     /// Tokens in a window.
     pub context: usize,
     /// Windows to run at most; all when `None`.
     pub chunks: Option<usize>,
-    /// What replaces each window's first token: the tokenizer's beginning-of-sequence token where it adds one.
+    /// Replacement of each window's first token: the tokenizer's beginning-of-sequence token where it adds one.
     pub bos: Option<u32>,
     /// Bytes of memory to stay under.
     pub max_memory: u64,
@@ -83,7 +83,7 @@ pub struct PerplexityReport {
     pub running: Vec<f64>,
 }
 
-/// How many windows of `context` tokens `model` runs together within `max_memory` bytes.
+/// Number of windows of `context` tokens that `model` runs together within `max_memory` bytes.
 ///
 /// # Errors
 /// When not even one window fits.

@@ -6,7 +6,7 @@ use crate::ops::{exp64, max, wide};
 
 const LANES: usize = 8;
 
-/// What is known of one position's log-softmax, its sums in f64.
+/// Terms of one position's log-softmax, its sums in f64.
 #[derive(Clone, Debug)]
 pub(crate) struct Softmax {
     pub(crate) target: usize,

@@ -1,4 +1,4 @@
-//! How a text is cut into windows, and which of their tokens are scored.
+//! Cutting of a text into windows, and the tokens of each that are scored.
 
 use std::ops::Range;
 

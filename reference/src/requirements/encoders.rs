@@ -1,4 +1,4 @@
-//! What T5's models need, which have no graph here.
+//! Requirements of T5's models, which have no graph here.
 
 use crate::Result;
 use crate::weights::{ANY, Loader};

@@ -8,7 +8,7 @@ use super::Shortfall;
 /// Most experts that a layer can have, as llama.cpp has it (LLAMA_MAX_EXPERTS).
 const MAX_EXPERTS: u32 = 1024;
 
-/// How a key is read.
+/// Type that a key is read as.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum As {
     Scalar(ValueType),
@@ -113,7 +113,7 @@ const GLOBAL: [(&str, As, bool); 27] = [
 /// Architectures whose rotation takes whole heads.
 const WHOLE_HEADS_ROTATE: [&str; 3] = ["llama", "llama-embed", "falcon"];
 
-/// What is wrong with the keys that every model has, whose embeddings have so many rows.
+/// Shortfalls of the keys that every model has, given the rows of its embeddings.
 pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall> {
     let mut found = Vec::new();
     let prefix = metadata.architecture();

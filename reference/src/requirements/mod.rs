@@ -1,4 +1,4 @@
-//! What a model needs: whether its keys and tensors are those that its architecture's graph is built from.
+//! Requirements of a model: the keys and tensors that its architecture's graph is built from.
 //!
 //! The graphs of [`crate::Model`] are the statement; here they are built from a declaration without data, and
 //! everything is noted that they look for and do not find.
@@ -16,12 +16,12 @@ pub use shortfall::{Kind, Shortfall};
 use crate::weights::{ANY, Declared, Loader};
 use crate::{Error, Result, model};
 
-/// What is known of a model's completeness.
+/// Completeness of a model, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completeness {
     /// All that its architecture needs was looked for; these are missing or wrong. None: the model is whole.
     Checked(Vec<Shortfall>),
-    /// What the architecture needs is not known.
+    /// The requirements of the architecture are not known.
     UnknownArchitecture(String),
     /// A file that is no model by itself: a vocabulary without tensors, an adapter, an importance matrix.
     NoModel,
@@ -77,7 +77,7 @@ fn look(loader: &Loader<'_>, declared: &Declared<'_>, encoder: Option<&encoders:
     }
 }
 
-/// What llama.cpp's loader demands besides; see [`particulars`].
+/// Further demands of llama.cpp's loader; see [`particulars`].
 fn particular(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
     let name = declared.metadata.architecture();
     if let Some(Value::U32(blocks)) = declared.metadata.arch("block_count")

@@ -1,6 +1,6 @@
-//! What llama.cpp's loader demands of an architecture beyond what its graph cannot run without: tensors that the
-//! forward pass would do without or put up with, and keys that it can find out otherwise. Each row follows from what
-//! the loader says of files with one thing removed or added (`oracle/tests/load.rs`).
+//! Demands of llama.cpp's loader beyond what an architecture's graph cannot run without: tensors that the forward pass
+//! would do without or put up with, and keys that it can find out otherwise. Each row follows from what the loader says
+//! of files with one thing removed or added (`oracle/tests/load.rs`).
 
 /// The demands of one architecture: names and suffixes (behind `blk.N.` and the architecture's prefix), divided by
 /// blanks.
@@ -24,7 +24,7 @@ pub(super) const NO_SCALES: &str = "attn_kv_a_mqa.scale attn_q_a.scale attn_q_b.
  time_mix_output.scale time_mix_receptance.scale time_mix_value.scale time_mix_w1.scale \
  time_mix_w2.scale";
 
-/// Where a tensor that is needed stands beside another, and not in every layer.
+/// Tensors that are needed beside another one, and not in every layer.
 pub(super) const BESIDE: [(&str, &str); 7] = [
     ("exp_probs_b.bias", "ffn_gate_inp.weight"),
     ("ffn_gate_exps.weight", "ffn_up_exps.weight"),

@@ -1,4 +1,4 @@
-//! What a model lacks.
+//! Shortfalls of a model.
 
 use std::fmt;
 

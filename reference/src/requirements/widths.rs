@@ -9,7 +9,7 @@ use crate::weights::Declared;
 /// The number under a key; `None` where there is none, or one for each layer.
 type Number<'a> = &'a dyn Fn(&str) -> Option<u64>;
 
-/// What a dimension of the tensors of a name follows from. The function gives `None` where nothing is known.
+/// Rule for a dimension of the tensors of a name. The function gives `None` where nothing is known.
 struct Width {
     /// Architectures, divided by blanks.
     of: &'static str,
@@ -18,7 +18,7 @@ struct Width {
     size: fn(Number<'_>) -> Option<u64>,
 }
 
-/// Where a size is a key's number.
+/// A width that is a key's number.
 const fn width(
     of: &'static str,
     tensor: &'static str,

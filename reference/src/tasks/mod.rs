@@ -1,7 +1,7 @@
 //! Tasks with answers to choose from, in llama-perplexity's file formats and with its scores: a model's answer
 //! is the one to whose tokens it gives the highest mean log probability.
 //!
-//! Which tasks a limited run picks is decided as llama-perplexity does when built with GNU's C++ library.
+//! A limited run picks the tasks that llama-perplexity picks when built with GNU's C++ library.
 
 mod hellaswag;
 mod multiple_choice;
@@ -41,7 +41,7 @@ pub trait Tasks {
         self.len() == 0
     }
 
-    /// What has to be run for one task.
+    /// Token sequences to run for one task.
     ///
     /// # Errors
     /// When the tokenizer makes nothing of an answer.

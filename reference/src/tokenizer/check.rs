@@ -7,7 +7,7 @@ use super::{Tokenizer, TokenizerKind};
 /// Most problems of one kind that are told one by one.
 const TOLD: usize = 3;
 
-/// What is inconsistent in the tokenizer of a model. Metadata without a tokenizer has nothing to check.
+/// Inconsistencies in the tokenizer of a model. Metadata without a tokenizer has nothing to check.
 ///
 /// `embedded` is the number of rows of the token embeddings, where the model has them.
 pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<(String, String)> {

@@ -83,7 +83,7 @@ impl Trie {
         })
     }
 
-    /// How many bytes of the text some key starts with.
+    /// Length of the longest prefix of the text that some key starts with, in bytes.
     pub(crate) fn common_prefix(&self, text: &[u8]) -> usize {
         let mut bytes = text.iter();
         let mut node = bytes.next().and_then(|&byte| self.start(byte));

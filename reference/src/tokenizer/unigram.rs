@@ -7,7 +7,7 @@ use super::unicode;
 use super::vocab::{Vocab, attribute, wrong_type};
 use crate::error::{Error, Result};
 
-/// What an unknown character costs below the worst token.
+/// Penalty of an unknown character below the worst token.
 const UNKNOWN_PENALTY: f32 = 10.0;
 const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
 const ESCAPED_SPACE: &[u8] = "▁".as_bytes();
@@ -140,7 +140,7 @@ impl Unigram {
         out
     }
 
-    /// What the start of the text becomes, and how much of it that is.
+    /// Normalized form of the start of the text, and the bytes of it that were used.
     fn normalize_prefix<'a>(&'a self, text: &'a [u8]) -> (&'a [u8], usize) {
         let user_defined = self.user_defined.common_prefix(text);
         if user_defined > 0 {

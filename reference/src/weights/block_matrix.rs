@@ -36,7 +36,7 @@ thread_local! {
 /// Tensors that stand in for a file's: by index in the model's tensor order, type and blocks.
 pub(crate) type Replaced = HashMap<usize, (TensorType, Arc<[u8]>)>;
 
-/// Where the blocks of a model's tensors are read.
+/// Reader of the blocks of a model's tensors.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a> {
     pub(crate) gguf: &'a GgufModel,

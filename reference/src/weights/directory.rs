@@ -1,4 +1,4 @@
-//! What a model consists of: its keys and the names, types and shapes of its tensors, with or without their data.
+//! Directory of a model: its keys and the names, types and shapes of its tensors, with or without their data.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -19,7 +19,7 @@ const NEUTRAL: usize = super::MAX_HEAD / 2;
 /// Most shortfalls that are noted of a model.
 const MAX_SHORTFALLS: usize = 100;
 
-/// Where a graph's tensors come from.
+/// Origin of a graph's tensors.
 #[derive(Clone, Copy)]
 pub(crate) enum Directory<'a> {
     /// A file with its data.
@@ -124,8 +124,8 @@ impl<'a> Declared<'a> {
         self.tensors.iter().filter_map(block).max()
     }
 
-    /// What stands before `name` in the names of all tensors that are called so, in a layer or not. With no name,
-    /// nothing stands before it.
+    /// Prefixes of `name` in the names of all tensors that are called so, in a layer or not. With no name, nothing
+    /// stands before it.
     pub(crate) fn prefixes(&self, name: Option<&str>) -> Vec<String> {
         let Some(name) = name else {
             return vec![String::new()];
@@ -159,7 +159,7 @@ impl<'a> Declared<'a> {
         Ok(())
     }
 
-    /// What was noted.
+    /// The shortfalls noted.
     pub(crate) fn into_shortfalls(self) -> Vec<Shortfall> {
         self.shortfalls.into_inner()
     }

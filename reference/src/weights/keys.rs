@@ -13,7 +13,7 @@ use crate::{Error, Result};
 pub(crate) struct Keys<'a> {
     metadata: &'a Metadata,
     path: &'a Path,
-    /// Where what is wrong is noted instead of being an error.
+    /// Declaration in which shortfalls are noted instead of being errors.
     declared: Option<&'a Declared<'a>>,
 }
 

@@ -10,8 +10,8 @@ use crate::ops::{Norm, NormKind};
 use crate::requirements::Shortfall;
 use crate::{Error, Result};
 
-/// What an architecture's graph is built from: a model's keys and tensors. Of a model that is only declared, all
-/// shortfalls are noted there, and the graph is built with neutral numbers as far as it can be.
+/// Keys and tensors of a model, from which its graph is built. Of a model that is only declared, all shortfalls are
+/// noted there, and the graph is built with neutral numbers as far as it can be.
 pub(crate) struct Loader<'a> {
     directory: Directory<'a>,
     pub(crate) keys: Keys<'a>,
@@ -63,7 +63,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// What classifies a text, where an encoder does: a layer of the hidden size, and the one to the labels.
+    /// Classification head of an encoder: a layer of the hidden size, and the one to the labels.
     pub(crate) fn classifier(&self, hidden: usize) -> Result<()> {
         for (name, columns) in [("cls", hidden), ("cls.output", ANY)] {
             self.allowed(&format!("{name}.weight"), &[hidden, columns])?;
@@ -88,7 +88,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// What a layer that predicts a further token has besides those of an ordinary one: `blk.{layer}.nextn.*`.
+    /// Further tensors of a layer that predicts a further token: `blk.{layer}.nextn.*`.
     pub(crate) fn prediction(&self, layer: usize, hidden: usize) -> Result<()> {
         let name = |name: &str| format!("blk.{layer}.nextn.{name}.weight");
         let both = hidden.saturating_mul(2);

@@ -68,7 +68,7 @@ pub(super) const BOPOMOFO: &[(u32, u32)] = &[
     (0x3105, 0x312F),
 ];
 
-/// What ends a word for BLOOM, besides white space.
+/// Characters that end a word for BLOOM, besides white space.
 #[rustfmt::skip]
 pub(super) const SENTENCE_MARKS: &[(u32, u32)] = &[
     (0x28, 0x28), (0x7C, 0x7C), (0x2E, 0x2E), (0x2C, 0x2C), (0x21, 0x21), (0x3F, 0x3F), (0x2026, 0x2026),

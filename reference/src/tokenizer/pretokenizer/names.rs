@@ -37,7 +37,7 @@ pub(crate) enum Family {
     Whitespace,
 }
 
-/// What a pre-tokenizer's name sets before the other keys are read.
+/// Settings of a pre-tokenizer's name, before the other keys are read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Defaults {
     pub(crate) family: Family,

@@ -17,7 +17,7 @@ const CATEGORIES: [(&str, &str); 5] = [
     (r"\p{S}", r"\xD5$+<->^`|~"),
 ];
 
-/// What a run of white space does.
+/// Treatment of a run of white space.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Space {
     /// Nothing of its own.
@@ -73,7 +73,7 @@ impl Pattern {
         }
     }
 
-    /// How much of a match stays in the piece.
+    /// Bytes of a match that stay in the piece.
     fn taken(&self, found: &[u8], at_end: bool) -> usize {
         let n = found.len();
         let space = || found.iter().all(|&b| is_ascii_space(b));

@@ -221,7 +221,7 @@ pub(super) struct Runs {
     pub(super) negated: bool,
 }
 
-/// What may precede a run.
+/// Character that may precede a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lead {
     Nothing,
