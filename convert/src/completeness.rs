@@ -7,7 +7,7 @@ use reference::requirements::{self, Completeness, Shortfall};
 /// Most shortfalls that a message names.
 const NAMED: usize = 5;
 
-/// What a model of these keys and tensors lacks; nothing of an architecture that is not known.
+/// Shortfalls of a model of these keys and tensors; none of an architecture that is not known.
 pub(crate) fn shortfalls<'a>(
     metadata: &'a Metadata,
     tensors: impl IntoIterator<Item = &'a TensorInfo>,

@@ -1,4 +1,4 @@
-//! What differs between two GGUF models: keys, tensors, bytes and weights.
+//! Differences between two GGUF models: keys, tensors, bytes and weights.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Weights in a piece: a multiple of every block length.
 const PIECE_WEIGHTS: u64 = 1 << 17;
 
-/// How a key differs.
+/// Difference of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeyDifference<'a> {
     /// Only in the first model.
@@ -24,7 +24,7 @@ pub enum KeyDifference<'a> {
     Changed(&'a Value, &'a Value),
 }
 
-/// How the data of a tensor that both models have differs.
+/// Difference of the data of a tensor that both models have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataDifference {
     /// Blocks whose bytes differ; `None` when the types do.
@@ -39,7 +39,7 @@ pub struct DataDifference {
     pub max: f64,
 }
 
-/// How a tensor differs.
+/// Difference of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TensorDifference {
     /// Only in the first model.
@@ -52,7 +52,7 @@ pub enum TensorDifference {
     Data {
         /// The types in both.
         types: (TensorType, TensorType),
-        /// How the weights differ.
+        /// Difference of the weights.
         data: DataDifference,
     },
 }

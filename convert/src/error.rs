@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What can go wrong between a source and its GGUF files. Messages name the file and the tensor or key.
+/// Errors between a source and its GGUF files. Messages name the file and the tensor or key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,7 +22,7 @@ pub enum Error {
     Input {
         /// The file or directory.
         path: PathBuf,
-        /// What was found and what was expected.
+        /// The value found and the value expected.
         message: String,
     },
     /// A weight of the source is NaN or infinite.
@@ -52,7 +52,7 @@ pub enum Error {
         column: u64,
         /// "stored" in the source, or "encoded" from it.
         when: &'static str,
-        /// What is wrong.
+        /// The fault.
         source: quants::InvalidBlock,
     },
     /// A tensor cannot be decoded or encoded.

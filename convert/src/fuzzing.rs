@@ -184,7 +184,7 @@ pub fn whole(data: &[u8]) {
     assert!(error.is_none(), "converted, and then refused: {error:?}");
 }
 
-/// What encoders of images need beside their configuration.
+/// Preprocessor configuration for encoders of images.
 const PREPROCESSOR: &str = r#"{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
     "size": {"longest_edge": 16, "shortest_edge": 4}, "image_seq_length": 256}"#;
 

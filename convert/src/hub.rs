@@ -18,8 +18,8 @@ pub fn repository(dir: &Path) -> Option<String> {
     (!repository.is_empty()).then(|| repository.to_owned())
 }
 
-/// Where results go when nothing else is said: into the directory of their source, and where that is the hub's
-/// cache, into the current one.
+/// Default directory of results: into the directory of their source, and where that is the hub's cache, into the
+/// current one.
 pub fn default_directory(source: &Path) -> &Path {
     match repository(source) {
         Some(_) => Path::new("."),

@@ -27,7 +27,7 @@ pub struct Importance {
     uniform: Arc<Mutex<HashMap<u64, Arc<[f32]>>>>,
 }
 
-/// What becomes of a tensor whose type needs importance that the matrix does not have.
+/// Treatment of a tensor whose type needs importance that the matrix does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissingImportance {
     /// The quantization is refused, before anything is encoded.
@@ -37,8 +37,7 @@ pub enum MissingImportance {
     Uniform,
 }
 
-/// Which entries of an importance matrix to use: all, those whose names contain one of the texts, or
-/// all but those.
+/// Selection of an importance matrix's entries: all, those whose names contain one of the texts, or all but those.
 #[derive(Clone, Debug, Default)]
 pub enum Selection {
     /// All entries.

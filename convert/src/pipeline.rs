@@ -30,7 +30,7 @@ pub use memory::DEFAULT_MAX_MEMORY;
 pub use resume::{Finished, execute_resumable};
 use worker::Worker;
 
-/// How a run uses the machine. None of it affects the bytes written.
+/// Use of the machine by a run. None of it affects the bytes written.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineOptions {
     /// Threads; 0 for as many as the machine runs at once.
@@ -80,7 +80,7 @@ fn check_room<'a>(files: impl Iterator<Item = (&'a Path, u64)>) -> Result<()> {
     Ok(())
 }
 
-/// How far a run is: weights encoded or copied, counted once for each distinct encoding.
+/// Progress of a run: weights encoded or copied, counted once for each distinct encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Weights done.
@@ -92,7 +92,7 @@ pub struct Progress {
 /// Told of progress from the working threads.
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
 
-/// Where encoded rows go: the writers of whole files, or whatever another executor of pieces brings.
+/// Sink of encoded rows: the writers of whole files, or whatever another executor of pieces brings.
 pub trait Sink: Sync {
     /// Takes bytes of tensor `tensor` of output `output`, from byte `offset` of that tensor on.
     ///

@@ -57,16 +57,16 @@ pub struct PlannedTensor {
     pub ty: TensorType,
     /// Importance of each column, matrix after matrix, for the encoder.
     pub importance: Option<Arc<[f32]>>,
-    /// What encodes it; `None` for stock's bytes.
+    /// Encoder in place of stock's; `None` for stock's bytes.
     pub encoder: Option<Arc<dyn Encoder>>,
 }
 
 /// The plan of one output file.
 #[derive(Clone, Debug)]
 pub struct OutputPlan<'a> {
-    /// Where it is published.
+    /// Path under which it is published.
     pub path: PathBuf,
-    /// What its metadata starts from.
+    /// Metadata that it starts from.
     base: &'a Metadata,
     edits: Vec<Edit>,
     contents: Vec<PlannedTensor>,
@@ -176,7 +176,7 @@ impl<'a> OutputPlan<'a> {
         self.endian
     }
 
-    /// What the metadata starts from.
+    /// Metadata that the output starts from.
     pub(crate) fn base(&self) -> &'a Metadata {
         self.base
     }

@@ -1,4 +1,4 @@
-//! What llama-quantize does, as library calls: plan, look, execute.
+//! Quantization of a GGUF model as llama-quantize does it, as library calls: plan, look, execute.
 //!
 //! Files equal llama-quantize's to the byte, its habits included (tensors are put into layer order, set
 //! keys move to the end, strings end at a NUL byte, outer dimensions of 1 are dropped). Where we differ
@@ -37,10 +37,10 @@ use crate::shards::{Shards, cut};
 use crate::source::Source;
 use crate::{Error, Result};
 
-/// What to make of a model.
+/// Options for quantizing a model.
 #[derive(Clone, Debug)]
 pub struct QuantizeOptions {
-    /// Which types. [`RecipeOptions::has_importance`] is set by [`plan`].
+    /// Types of the tensors. [`RecipeOptions::has_importance`] is set by [`plan`].
     pub recipe: RecipeOptions,
     /// Allow changing the type of tensors that are quantized already.
     pub allow_requantize: bool,
@@ -54,7 +54,7 @@ pub struct QuantizeOptions {
     pub kv_overrides: Vec<KvOverride>,
     /// Let `kv_overrides` change the type of a key, and take numbers out of range as llama-quantize does.
     pub force_overrides: bool,
-    /// What becomes of tensors whose type needs importance that a given matrix does not have.
+    /// Treatment of tensors whose type needs importance that a given matrix does not have.
     pub missing_importance: MissingImportance,
     /// Cut the output into shards; not together with `keep_split`.
     pub shards: Option<Shards>,
@@ -109,7 +109,7 @@ pub struct Quantization<'a> {
     pub without_importance: Vec<String>,
     /// Tensors that would be quantized from an already quantized form without leave.
     pub requantized: Vec<Lacking>,
-    /// What the model lacks of what its architecture needs: executing is refused.
+    /// Shortfalls of the model, with which executing is refused.
     pub shortfalls: Vec<Shortfall>,
     /// Requests that have no effect, and what could not be checked.
     pub warnings: Vec<String>,

@@ -87,7 +87,7 @@ impl TensorTypeRule {
     }
 }
 
-/// What decides the types besides the model itself.
+/// Options that decide the types, besides the model itself.
 #[derive(Clone, Debug)]
 pub struct RecipeOptions {
     /// The preset.
@@ -322,8 +322,8 @@ fn unchanged(ty: TensorType) -> Assignment {
     }
 }
 
-/// What the preset alone would give, for the report. The walk itself does not advance: llama.cpp
-/// does not count tensors whose type is decided by rule.
+/// Type by the preset alone, for the report. The walk itself does not advance: llama.cpp does not count tensors whose
+/// type is decided by rule.
 fn preset_choice(
     walk: &Mixture<'_>,
     base: TensorType,

@@ -8,16 +8,16 @@ use gguf::Temporary;
 
 use crate::{Error, Result};
 
-/// How the folders' names begin.
+/// Prefix of the folders' names.
 const PREFIX: &str = ".quantsmith-";
 
 /// The file in a folder that its process holds a lock on.
 const LOCK: &str = "lock";
 
-/// What that file says, so that no other folder of such a name is taken for one of these.
+/// Content of that file, so that no other folder of such a name is taken for one of these.
 const MARK: &[u8] = b"temporary folder of quantsmith\n";
 
-/// How many folders are made until one stays.
+/// Most folders that are made until one stays.
 const ATTEMPTS: usize = 16;
 
 /// A temporary folder, which goes when it is dropped. One that a process left behind goes when another is made

@@ -8,14 +8,14 @@ use gguf::{Metadata, Value};
 use crate::plan::{Edit, OutputPlan};
 use crate::{Error, Result};
 
-/// How a file is cut.
+/// Cut of a file into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shards {
     /// As llama-gguf-split cuts a finished file: sizes include padding, and one shard is a shard too.
     GgufSplit(SplitOptions),
     /// As the stock converter does: sizes are those of the tensors alone, and what fits into one file is one.
     Converter {
-        /// What a file may hold; `None` for no limit.
+        /// Upper bound of a file; `None` for no limit.
         limit: Option<Limit>,
         /// Leave the first file without tensors.
         no_tensor_first_split: bool,

@@ -23,7 +23,7 @@ pub const PUBLISHED: [&str; 22] = [
     "Q4_K_S", "Q4_K", "Q4_K_M", "Q4_1", "Q5_0", "Q5_K_S", "Q5_K", "Q5_K_M", "Q5_1", "Q6_K", "Q8_0",
 ];
 
-/// What `all` puts before the published presets, from the smallest on.
+/// Presets that `all` puts before the published ones, from the smallest on.
 const BELOW: [&str; 13] = [
     "Q1_0",
     "IQ1_S",
@@ -40,7 +40,7 @@ const BELOW: [&str; 13] = [
     "MXFP4_MOE",
 ];
 
-/// What `all` puts after the published presets.
+/// Presets that `all` puts after the published ones.
 const ABOVE: [&str; 3] = ["F16", "BF16", "F32"];
 
 /// A line of a table: a preset under one of its names.
@@ -98,7 +98,7 @@ pub fn parse_lines(text: &str) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// What to make a table of.
+/// Options for a table.
 #[derive(Clone, Debug)]
 pub struct TableOptions {
     /// The lines, in order.
@@ -120,7 +120,7 @@ pub struct RowPlan<'a> {
     pub path: PathBuf,
     /// An earlier line that has the same bytes, of which this file is a link or copy.
     pub same_as: Option<usize>,
-    /// What is written (also for a link), or why this model cannot have this preset.
+    /// Plan of the file (also for a link), or the reason that this model cannot have this preset.
     pub plan: Result<Quantization<'a>>,
 }
 
@@ -148,7 +148,7 @@ pub struct Row {
     pub uniform_importance: Vec<String>,
     /// The line whose file this one is a link or copy of.
     pub same_as: Option<&'static str>,
-    /// Why the file cannot be made.
+    /// Reason that the file cannot be made.
     pub error: Option<String>,
 }
 

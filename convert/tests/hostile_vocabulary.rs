@@ -53,7 +53,7 @@ fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     json.to_string().into_bytes()
 }
 
-/// What the others bend is accepted as it is.
+/// The files that other tests bend are accepted as they are.
 #[test]
 fn the_files_are_good_before_they_are_bent() {
     for (class, file, count) in [

@@ -1,5 +1,5 @@
-//! What only directories of transformers 5 have, against the same as transformers 4.57 wrote it. The whole matrix of
-//! such directories is in `oracle/digests/transformers5.txt`.
+//! Traits of directories of transformers 5, against the same as transformers 4.57 wrote it. The whole matrix of such
+//! directories is in `oracle/digests/transformers5.txt`.
 
 use std::path::{Path, PathBuf};
 

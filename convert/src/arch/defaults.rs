@@ -26,9 +26,9 @@ impl Default {
     }
 }
 
-/// What `transformers` (4.57.6, which the stock converter pins) assumes for keys that a `config.json` of
-/// this `model_type` leaves out. The stock converter reads configurations through that library, so these
-/// reach the GGUF file.
+/// Defaults that `transformers` (4.57.6, which the stock converter pins) assumes for keys that a `config.json` of this
+/// `model_type` leaves out. The stock converter reads configurations through that library, so these reach the GGUF
+/// file.
 #[derive(Debug)]
 pub(crate) struct ModelType {
     pub(crate) name: &'static str,

@@ -89,18 +89,17 @@ pub(crate) struct Architecture {
     pub(crate) generated: fn(&Hparams) -> Result<Vec<Generated>>,
     /// Keys that the stock converter notes while it goes through the tensors, so that they come first.
     pub(crate) early: fn(&Hparams, &mut Keys<'_>) -> Result<()>,
-    /// How its vocabularies are published, given the configuration.
+    /// The form in which its vocabularies are published, given the configuration.
     pub(crate) vocabulary: fn(&Value) -> VocabRequest,
     /// The configurations of its classes.
     pub(crate) model_types: &'static [&'static ModelType],
-    /// What its graph computes whatever the configuration says.
+    /// Fixed parts of its graph, whatever the configuration says.
     pub(crate) graph: Graph,
-    /// What few architectures need besides.
+    /// Steps that few architectures need.
     pub(crate) hooks: Hooks,
 }
 
-/// What an architecture is unless it says otherwise: tensors under their usual names, the usual keys, and a
-/// byte-level vocabulary.
+/// Defaults of an architecture: tensors under their usual names, the usual keys, and a byte-level vocabulary.
 const PLAIN: Architecture = Architecture {
     gguf: "",
     classes: &[],

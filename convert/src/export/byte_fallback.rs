@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::tokenizer::{CONTROL, NORMAL, USER_DEFINED, Vocabulary};
 
-/// What stands for a space.
+/// Stand-in for a space.
 const SPACE: char = '▁';
 
 /// # Errors

@@ -77,7 +77,7 @@ fn pre_tokenizer(splitting: &Splitting) -> Value {
     json!({"type": "Sequence", "pretokenizers": steps})
 }
 
-/// What adds BOS and EOS; `null` where flags in `tokenizer_config.json` say enough.
+/// Post-processor that adds BOS and EOS; `null` where flags in `tokenizer_config.json` say enough.
 fn post_processor(vocabulary: &Vocabulary<'_>) -> Value {
     match (vocabulary.adds("bos"), vocabulary.adds("eos")) {
         (Some(false), Some(false)) => byte_level(false, false),

@@ -1,4 +1,4 @@
-//! What converting a new directory again would not give back.
+//! Differences that converting the new directory again would make.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -25,7 +25,7 @@ use crate::scratch::Scratch;
 use crate::source::{GgufSource, Source};
 use crate::{Error, Result};
 
-/// What a user may want of an export.
+/// Options for an export.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExportOptions {
     /// The type of all matrices, instead of their own; quantized ones become F32 without it.
@@ -95,12 +95,12 @@ impl ExportType {
     }
 }
 
-/// What was written, and what was not.
+/// Report of an export: what was written, and what was not.
 #[derive(Clone, Debug, Default)]
 pub struct Exported {
     /// Files, by their names in the directory.
     pub files: Vec<String>,
-    /// What the user should know.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 
@@ -113,7 +113,7 @@ struct Family {
     tokenizer_class: &'static str,
     /// Keys of its own with their names in `config.json`.
     keys: &'static [(&'static str, &'static str)],
-    /// What the file's readers take for granted.
+    /// Settings that readers of the file assume.
     fixed: &'static [(&'static str, bool)],
     /// Biases that `config.json` has to announce: its key, and a tensor of the first block that tells.
     biases: &'static [(&'static str, &'static str)],

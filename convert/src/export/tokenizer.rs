@@ -15,7 +15,7 @@ const UNUSED: u64 = 5;
 /// Kinds of special tokens, in the order in which the converter looks for them.
 const SPECIAL: [&str; 7] = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
 
-/// What a `tokenizer.json` and what a `tokenizer.model` makes of a tokenizer.
+/// Form of an exported tokenizer: `tokenizer.json` or `tokenizer.model`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     ByteLevel,
@@ -30,7 +30,7 @@ pub(super) struct Vocabulary<'a> {
     pub(super) metadata: &'a Metadata,
 }
 
-/// What a tokenizer is made into.
+/// An exported tokenizer.
 pub(super) struct Exported {
     pub(super) files: Vec<(&'static str, Vec<u8>)>,
     /// Keys of `config.json` that name token ids.
@@ -124,7 +124,7 @@ impl Vocabulary<'_> {
             .get_bool(&format!("tokenizer.ggml.add_{kind}_token"))
     }
 
-    /// Where a key stands in the file.
+    /// Position of a key in the file.
     fn place(&self, key: &str) -> Option<usize> {
         self.metadata.iter().position(|(k, _)| k == key)
     }
@@ -309,7 +309,7 @@ impl Vocabulary<'_> {
         Some(Value::Array(list))
     }
 
-    /// What adds BOS and EOS, where something does.
+    /// Template that adds BOS and EOS, where one does.
     pub(super) fn template(&self) -> Option<Value> {
         let of = |kind: &str| self.special(kind).filter(|_| self.adds(kind) == Some(true));
         let (bos, eos) = (of("bos"), of("eos"));

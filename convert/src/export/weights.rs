@@ -44,7 +44,7 @@ impl Weight {
     }
 }
 
-/// What is written.
+/// Files and tensors to write.
 pub(super) struct Plan {
     /// File by file, each sorted by name.
     files: Vec<Vec<Weight>>,

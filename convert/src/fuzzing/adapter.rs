@@ -1,5 +1,5 @@
-//! What an adapter adds to each weight, computed in double precision from its files, beside what llama.cpp adds by
-//! the converted file.
+//! Changes of each weight by an adapter, computed in double precision from its files, beside what llama.cpp adds by the
+//! converted file.
 
 use std::path::Path;
 
@@ -161,7 +161,7 @@ fn product(a: &[f64], b: &[f64], (outputs, rank, inputs): (usize, usize, usize),
     out
 }
 
-/// What llama.cpp adds: alpha / rank times the product of the two tensors.
+/// llama.cpp's change of a weight: alpha / rank times the product of the two tensors.
 fn loaded(source: &AdapterSource, weight: &str, rank: usize) -> Vec<f64> {
     let side = |suffix: &str| -> (Vec<f64>, Vec<u64>) {
         let name = format!("{weight}.{suffix}");

@@ -78,7 +78,7 @@ pub(crate) fn sampling_names() -> impl Iterator<Item = (&'static str, &'static [
     SAMPLING.iter().map(|&(key, names, _)| (key, names))
 }
 
-/// What is known of a model besides its weights.
+/// General metadata of a model: names, origin, licence, sizes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct General {
     /// By key, without `general.`.

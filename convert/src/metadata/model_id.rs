@@ -1,4 +1,4 @@
-//! What the name of a model tells: `organization/basename-size-finetune-version`.
+//! Parts of a model's name: `organization/basename-size-finetune-version`.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ pub(crate) struct ModelId {
     pub(crate) size_label: Option<String>,
 }
 
-/// What a hyphenated part of a name may be. More than one can hold at first.
+/// Possible kinds of a hyphenated part of a name. More than one can hold at first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Kinds {
     basename: bool,

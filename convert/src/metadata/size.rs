@@ -1,4 +1,4 @@
-//! How many weights a model has, and the label made of it.
+//! Number of weights of a model, and the label made of it.
 
 use crate::source::SourceTensor;
 

@@ -1,4 +1,4 @@
-//! What has to be done: for each source tensor its distinct encodings, and pieces of that work.
+//! Jobs of a run: for each source tensor its distinct encodings, and pieces of that work.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Target {
     pub copied: bool,
     /// Importance of each column, matrix after matrix.
     pub importance: Option<Arc<[f32]>>,
-    /// What encodes it; `None` for stock's bytes.
+    /// Encoder in place of stock's; `None` for stock's bytes.
     pub encoder: Option<Arc<dyn Encoder>>,
     /// Pairs of output and tensor in that output.
     pub wanted_by: Vec<(usize, usize)>,

@@ -17,7 +17,7 @@ const RESERVE: u64 = 64 << 20;
 /// keep every thread busy.
 const PIECE_WEIGHTS: u64 = 1 << 18;
 
-/// How a run is cut.
+/// Cut of a run into pieces.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     /// Threads for which the bound leaves room.

@@ -15,7 +15,7 @@ const QUANTIZATION_VERSION: u32 = 2;
 const GUESSED: u32 = 1024;
 const FILE_TYPE: &str = "general.file_type";
 
-/// Which file of a model.
+/// A file of a model, by number.
 #[derive(Clone, Copy)]
 pub(super) struct Shard {
     pub(super) number: usize,

@@ -137,7 +137,7 @@ fn chosen(array: &Array, kept: &[u32]) -> Array {
 /// Highest number of a layer; what has another is none.
 const MAX_LAYER: u32 = 0xFFFF;
 
-/// Where the number in the first `blk.N.` of a name stands, and the number.
+/// Position of the number in the first `blk.N.` of a name, and the number.
 fn layer_number(name: &str) -> Option<(usize, usize, u32)> {
     for (at, part) in name.match_indices("blk.") {
         let start = at + part.len();

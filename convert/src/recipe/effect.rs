@@ -3,7 +3,7 @@
 use super::mixture::Role;
 use super::{Preset, RecipeOptions, TensorSpec, TensorTypeRule, exclusions, pinned, summarize};
 
-/// What of the options has no effect on these tensors.
+/// Options without an effect on these tensors.
 pub(super) fn without_effect(
     architecture: &str,
     tensors: &[TensorSpec<'_>],
@@ -71,7 +71,7 @@ fn flag(rule: &TensorTypeRule) -> String {
     format!("--tensor-type {}", rule.given())
 }
 
-/// Why a rule decides no tensor; `None` where it decides one.
+/// Reason that a rule decides no tensor; `None` where it decides one.
 fn rule_without_effect(
     architecture: &str,
     tensors: &[TensorSpec<'_>],

@@ -1,4 +1,4 @@
-//! Which tensors are quantized at all.
+//! Tensors that are never quantized.
 
 /// Tensors whose names contain one of these stay as they are: they are small, or their values are
 /// used in ways that block formats harm.
@@ -50,7 +50,7 @@ const KEPT: &[&str] = &[
 /// Tensors kept by their whole name: position embeddings and token types of BERT-like models.
 const KEPT_NAMES: &[&str] = &["position_embd.weight", "token_types.weight"];
 
-/// What GLM-5-Next keeps besides.
+/// Further tensors that GLM-5-Next keeps.
 const KEPT_GLM5_NEXT: &[&str] = &[
     "hc_",
     "indexer.attn_q_b",

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// llama.cpp refuses models with more layers than this.
 const MAX_LAYERS: u64 = 512;
 
-/// What the mixture rules know about a model.
+/// Hyperparameters that the mixture rules read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hyperparameters {
     /// `general.architecture`.

@@ -9,7 +9,7 @@ use super::order::layer_of;
 use super::preset::Preset;
 use crate::{Error, Result};
 
-/// What a tensor does in the model, as far as the rules distinguish.
+/// Role of a tensor in the model, as far as the rules distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     TokenEmbedding,

@@ -1,4 +1,4 @@
-//! Where weights come from: ordered tensors with GGUF names and shapes, read as rows of f32.
+//! Sources of weights: ordered tensors with GGUF names and shapes, read as rows of f32.
 
 mod gguf_model;
 pub mod hf;

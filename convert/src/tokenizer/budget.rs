@@ -1,4 +1,4 @@
-//! What a `tokenizer.json` may cost before the `tokenizers` library sees it.
+//! Budget of a `tokenizer.json`, checked before the `tokenizers` library sees it.
 //!
 //! Rules of the format that lengthen a text are applied one after another, so a definition of a few kilobytes can
 //! ask for any amount of memory: sixty times "a" → "aa" makes 2⁶⁰ letters of one. Here each rule's growth is
@@ -31,7 +31,7 @@ pub(super) const MAX_TEMPLATE: usize = 1024;
 const COMPATIBILITY_GROWTH: f64 = 11.0;
 /// Bytes that Unicode's canonical forms make of one at most.
 const CANONICAL_GROWTH: f64 = 3.0;
-/// What is taken for a rule without a type.
+/// Growth assumed of a rule without a type.
 const UNKNOWN_GROWTH: f64 = 4.0;
 
 /// A definition's cost so far.
@@ -367,7 +367,7 @@ mod tests {
         );
     }
 
-    /// What published definitions have at most, each with room.
+    /// Largest sizes of published definitions, each with room.
     #[test]
     fn published_definitions_are_accepted() {
         let map = {

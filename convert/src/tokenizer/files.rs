@@ -156,7 +156,7 @@ pub(super) enum Merge {
 }
 
 impl Merge {
-    /// What the two parts make together.
+    /// The two parts together.
     pub(super) fn whole(&self) -> String {
         match self {
             Self::Line(line) => line.replacen(' ', "", 1),
@@ -186,7 +186,7 @@ pub(super) struct VocabFiles {
     pub(super) tokenizer_config: Option<Json>,
     /// `config.json`.
     pub(super) config: Json,
-    /// What the configured number of tokens is rounded up to a multiple of.
+    /// Multiple to which the configured number of tokens is rounded up.
     pub(super) multiple: u64,
     /// Rows of the token embeddings, where they are known.
     pub(super) rows: Option<usize>,

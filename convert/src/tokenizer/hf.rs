@@ -26,12 +26,12 @@ const SPECIAL_KEYS: [&str; 7] = [
     "mask_token",
 ];
 
-/// What a tokenizer class brings with it.
+/// Settings that a tokenizer class brings with it.
 struct Class {
     name: &'static str,
     /// Special tokens that the class has where the configuration does not name others.
     defaults: &'static [(&'static str, &'static str)],
-    /// Where the class replaces the post-processor: whether it adds a first token by default.
+    /// With a class that replaces the post-processor: whether it adds a first token by default.
     replaces_post_processor: Option<bool>,
 }
 
@@ -180,7 +180,7 @@ const CLASS_OF_MODEL_TYPE: &[(&str, &str)] = &[
     ("xlm-roberta", "XLMRobertaTokenizer"),
 ];
 
-/// What is replaced in decoded text when the configuration asks for a clean-up.
+/// Replacements in decoded text when the configuration asks for a clean-up.
 const CLEAN_UPS: [(&str, &str); 10] = [
     (" .", "."),
     (" ?", "?"),
@@ -200,7 +200,7 @@ pub(super) struct HfTokenizer {
     /// Texts of all special tokens.
     specials: Vec<String>,
     clean_up: bool,
-    /// Where the class replaces the post-processor: the ids before and after a text.
+    /// With a class that replaces the post-processor: the ids before and after a text.
     around: Option<(Option<u32>, Option<u32>)>,
     /// Collected when it is first asked for.
     by_id: OnceCell<BTreeMap<u32, String>>,
@@ -335,7 +335,7 @@ impl HfTokenizer {
         Ok(ids)
     }
 
-    /// What is left of a text when it is encoded and decoded.
+    /// Round trip of a text: encoded and decoded.
     pub(super) fn round_trip(&self, files: &VocabFiles, text: &str) -> Result<String> {
         let mut text = guarded(files, || {
             let encoding = self.tokenizer.encode(text, false)?;

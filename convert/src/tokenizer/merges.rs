@@ -9,7 +9,7 @@ use crate::Result;
 /// The files' names.
 const FILES: [&str; 2] = ["vocab.json", "merges.txt"];
 
-/// How Qwen 2 splits text before the merges.
+/// Pattern by which Qwen 2 splits text before the merges.
 const QWEN2: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 /// Tokenizer classes of such directories, and whether they split text as Qwen 2 does, else as GPT-2.

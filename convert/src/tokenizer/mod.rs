@@ -65,7 +65,7 @@ pub enum VocabKind {
     Rwkv,
 }
 
-/// What an architecture and the user want of a vocabulary.
+/// Request of an architecture and the user for a vocabulary.
 #[derive(Clone, Debug, Default)]
 pub struct VocabRequest {
     /// Tried in this order; the first one whose files are in the directory is taken.
@@ -126,8 +126,8 @@ impl VocabRequest {
         }
     }
 
-    /// What llama.cpp's converter does for Llama, Mistral and their kin. `config` is the model's
-    /// `config.json`: two vocabulary sizes stand for Code Llama and for Granite's small models.
+    /// Request of llama.cpp's converter for Llama, Mistral and their kin. `config` is the model's `config.json`: two
+    /// vocabulary sizes stand for Code Llama and for Granite's small models.
     pub fn llama(config: &Json) -> Self {
         let mut request = Self::new(&[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe]);
         request.space_prefix_from_config = true;
@@ -148,7 +148,7 @@ impl VocabRequest {
         request
     }
 
-    /// What llama.cpp's converter does for Qwen2 and Qwen3.
+    /// Request of llama.cpp's converter for Qwen2 and Qwen3.
     pub fn qwen2() -> Self {
         Self::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
     }
@@ -173,11 +173,11 @@ pub struct Vocabulary {
     /// The number of tokens is neither that of the configuration nor that of the tokenizer alone, but that of the
     /// embeddings.
     pub resized: bool,
-    /// How it was read.
+    /// The form in which it was read.
     pub kind: VocabKind,
     /// For a byte-level vocabulary, how its pre-tokenizer was found.
     pub pre_tokenizer: Option<PreTokenizer>,
-    /// What the user should know: ids out of range, templates without a handler, and the like.
+    /// Warnings: ids out of range, templates without a handler, and the like.
     pub warnings: Vec<String>,
 }
 
@@ -186,11 +186,11 @@ pub struct Vocabulary {
 pub struct PreTokenizer {
     /// The value of `tokenizer.ggml.pre`.
     pub name: String,
-    /// How it was found.
+    /// The way in which it was found.
     pub found_by: FoundBy,
 }
 
-/// How a pre-tokenizer was found.
+/// The way in which a pre-tokenizer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoundBy {
     /// The user named it.

@@ -44,7 +44,7 @@ fn literal(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// What follows a backslash.
+/// Escape sequence after a backslash.
 fn escaped(chars: &mut std::str::Chars<'_>, is_bytes: bool) -> Option<u32> {
     Some(match chars.next()? {
         'x' => hexadecimal(chars, 2)?,

@@ -13,7 +13,7 @@ use crate::Result;
 /// The kinds of special tokens that are looked for by default.
 const DEFAULT_TYPES: [&str; 7] = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
 
-/// What is known of a directory's special tokens.
+/// Special tokens of a directory.
 #[derive(Debug, Default)]
 pub(super) struct SpecialVocab {
     pub(super) merges: Vec<String>,

@@ -36,7 +36,7 @@ pub enum Tiktoken {
     Hunyuan,
 }
 
-/// What stands in the published code.
+/// Constants of the published code.
 struct Code {
     file: &'static str,
     pre_tokenizer: &'static str,
@@ -44,7 +44,7 @@ struct Code {
     named: &'static [&'static str],
     /// How many `<|extra_0|>`, `<|extra_1|>`, ... follow those.
     extras: u32,
-    /// How many special tokens there are in all, where `tokenizer_config.json` names them.
+    /// Number of special tokens in all, where `tokenizer_config.json` names them.
     reserved: u32,
     /// Whether a token's rank is its place in the file, not counting repeated tokens, instead of what is written.
     by_place: bool,
@@ -178,8 +178,8 @@ impl Ranks {
         Ok(this)
     }
 
-    /// Where the last merge that makes a token joins its two parts; `None` where the merges of lower rank do not
-    /// lead to two parts.
+    /// Position at which the last merge that makes a token joins its two parts; `None` where the merges of lower rank
+    /// do not lead to two parts.
     fn last_merge(&self, token: &[u8], rank: u32) -> Option<usize> {
         let rank_of = |from: usize, to: usize| self.ranks.get(&token[from..to]).copied();
         let mut ends: Vec<usize> = (0..=token.len()).collect();

@@ -196,7 +196,8 @@ fn steps<'a>(whole: Option<&'a Json>, list: &str) -> Vec<&'a Json> {
     found
 }
 
-/// What llama.cpp has to do as the tokenizer does: whether it puts a space before a text, and whether it takes several blanks for one.
+/// Treatment of white space that llama.cpp has to share with the tokenizer: whether it puts a space before a text, and
+/// whether it takes several blanks for one.
 fn whitespace(tokenizer: &TokenizerJson) -> (bool, bool) {
     let normalizers = steps(tokenizer.normalizer.as_ref(), "normalizers");
     let pre_tokenizers = steps(tokenizer.pre_tokenizer.as_ref(), "pretokenizers");

@@ -29,8 +29,8 @@ pub(super) fn pieces(info: &TensorInfo) -> Vec<Range<u64>> {
         .collect()
 }
 
-/// What is wrong with blocks that start at byte `start` of a tensor (at most one error and one warning), and what is
-/// zero in them.
+/// Faults of blocks that start at byte `start` of a tensor (at most one error and one warning), and what is zero in
+/// them.
 pub(super) fn faults(info: &TensorInfo, start: u64, bytes: &[u8]) -> (Vec<Fault>, Zeros) {
     let ty = info.ty;
     let first = start / ty.block_bytes() as u64 * ty.block_len() as u64;

@@ -59,7 +59,7 @@ impl std::fmt::Display for Encoder {
     }
 }
 
-/// How far a tensor is from its source.
+/// Distance of a tensor from its source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// Share of blocks that equal those of the nearest encoder, 0 to 1.
@@ -68,7 +68,7 @@ pub struct Difference {
     pub nearest: Encoder,
     /// Root mean square of the error against the source.
     pub rms_error: f64,
-    /// That of the nearest encoder's own blocks.
+    /// RMS error of the nearest encoder's own blocks.
     pub nearest_rms_error: f64,
     /// Root mean square of the source's weights.
     pub rms_weight: f64,
@@ -79,7 +79,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// What most likely made the blocks.
+    /// The encoder that most likely made the blocks.
     pub fn likely(&self) -> String {
         let ratio = self.rms_error / self.nearest_rms_error.max(f64::MIN_POSITIVE);
         if self.equal_blocks > 0.5 {
@@ -94,7 +94,7 @@ impl Difference {
     }
 }
 
-/// What was found of a tensor.
+/// Outcome of the comparison of a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
 pub enum Outcome {
@@ -127,7 +127,7 @@ pub struct TensorImage {
     /// The type that the recipe gives it, when that is another.
     #[serde(serialize_with = "option_by_name")]
     pub recipe: Option<TensorType>,
-    /// What was found.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
@@ -404,7 +404,7 @@ impl Pair<'_> {
         Ok(blocks)
     }
 
-    /// How many blocks of some rows are an encoder's, and of how many.
+    /// Number of blocks of some rows that are an encoder's, and of all.
     fn equal_blocks(&self, encoder: Encoder, rows: Range<u64>) -> Result<(u64, u64)> {
         let made = self.encoded(encoder, &rows)?;
         let stored = self.stored(&rows)?;

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// Most findings kept of one tensor.
 const FINDINGS_PER_TENSOR: usize = 3;
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -29,11 +29,11 @@ pub enum Severity {
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How grave it is.
+    /// Its severity.
     pub severity: Severity,
     /// The tensor, key or file.
     pub subject: String,
-    /// What was found and what was expected.
+    /// The value found and the value expected.
     pub message: String,
 }
 

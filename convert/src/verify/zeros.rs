@@ -17,7 +17,7 @@ const CUT_BYTES: u64 = 64;
 /// Most tensors of a run that are named.
 const NAMED: usize = 3;
 
-/// What is zero in a piece of a tensor, or in a tensor.
+/// Zeros in a piece of a tensor, or in a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Zeros {
     pub(super) bytes: u64,

@@ -390,8 +390,8 @@ fn vision_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<Map<String, Value>> 
 
 const PREPROCESSOR: &str = "preprocessor_config.json";
 
-/// How images are prepared: `preprocessor_config.json`, over which goes `processor_config.json`, each with the
-/// inner object that newer directories have brought to its top.
+/// Preparation of images: `preprocessor_config.json`, over which goes `processor_config.json`, each with the inner
+/// object that newer directories have brought to its top.
 fn preprocessor(dir: &Path) -> Result<Map<String, Value>> {
     let mut merged = Map::new();
     for (file, inner) in [

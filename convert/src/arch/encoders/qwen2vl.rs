@@ -157,7 +157,7 @@ fn period_of_full_blocks(hp: &Hparams) -> Result<u32> {
     u32::try_from(period).map_err(|_| bad())
 }
 
-/// Where the configuration does not say.
+/// Default of `fullatt_block_indexes`' period.
 const FULL_PERIOD: u32 = 8;
 
 static QWEN2VL_TYPE: ModelType = ModelType {

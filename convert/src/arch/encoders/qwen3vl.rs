@@ -116,7 +116,7 @@ fn deep_blocks(hp: &Hparams) -> Result<Vec<u32>> {
     list.iter().map(|n| hp.to_u32(DEEP, n)).collect()
 }
 
-/// What merges a block's output is numbered by its place in the list; the file has the block's number.
+/// A merger of a block's output is numbered by its place in the list; the file has the block's number.
 fn numbered_by_block(hp: &Hparams, name: &str) -> String {
     let renamed = || {
         let (at, rest) = name

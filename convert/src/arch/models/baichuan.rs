@@ -59,7 +59,7 @@ const PACKED: &[Rule] = &[
     ),
 ];
 
-/// What these models call their layout.
+/// Name that these models give their layout.
 const LAYOUT: &str = "Meta AI original pth";
 
 fn baichuan_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -258,8 +258,8 @@ pub(super) fn classifier_names(hp: &Hparams, name: String) -> String {
     }
 }
 
-/// What a classifier tells apart, in the order of its outputs; `None` for the two labels without a name that
-/// every configuration has.
+/// Labels of a classifier, in the order of its outputs; `None` for the two labels without a name that every
+/// configuration has.
 fn labels(hp: &Hparams) -> Option<Vec<String>> {
     let Some(map) = hp.find(&["id2label"]).and_then(Value::as_object) else {
         let count = hp.find(&["num_labels"]).and_then(Value::as_u64)?;
@@ -296,7 +296,7 @@ pub(super) fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What a classifier tells apart, where it says so.
+/// Labels of a classifier, where the configuration has them.
 pub(super) fn output_labels(hp: &Hparams, keys: &mut Keys<'_>) {
     keys.set_some("classifier.output_labels", labels(hp));
 }

@@ -159,7 +159,7 @@ const UNADAPTED: &[&str] = &[
     "output",
 ];
 
-/// What chooses the keys that a query sees.
+/// Indexer: the choice of the keys that a query sees.
 const INDEXER: &[Rule] = &[
     copy(
         "model.layers.{}.self_attn.indexer.wq_b",
@@ -268,7 +268,7 @@ fn ocr_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-/// How many of the first layers have no experts.
+/// Number of leading layers without experts.
 fn dense_first(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let experts = hp.opt_u32(&["n_routed_experts"])?;
     let dense = match hp.opt_u32(&["first_k_dense_replace"])? {

@@ -89,7 +89,7 @@ pub(super) const AROUND: &[Rule] = &[
     ),
 ];
 
-/// What each layer is given besides.
+/// Further inputs of each layer.
 pub(super) const PER_LAYER: &[Rule] = &[
     copy("model.embed_tokens_per_layer", "per_layer_token_embd"),
     copy("model.per_layer_model_projection", "per_layer_model_proj"),

@@ -166,7 +166,7 @@ pub(super) fn kv_heads_of_layers(attention: &[bool], heads: u32) -> GgufValue {
     GgufValue::Array(Array::I32(attention.iter().map(of_layer).collect()))
 }
 
-/// Which layers have attention: by their types, by a list of numbers, or by a period.
+/// Layers with attention: by their types, by a list of numbers, or by a period.
 fn attention_layers(hp: &Hparams) -> Result<Vec<bool>> {
     let layers = hp.block_count();
     if let Some(types) = hp.strings("layer_types").filter(|t| !t.is_empty()) {

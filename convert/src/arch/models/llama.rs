@@ -87,7 +87,7 @@ pub(super) static MISTRAL3: Architecture = Architecture {
     ..LLAMA
 };
 
-/// How rotation and queries grow with the context.
+/// Scaling of rotation and queries with the context.
 fn ministral3(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let kind = hp.rope().get("rope_type").and_then(Value::as_str);
     if kind != Some("yarn") {

@@ -137,7 +137,7 @@ fn without_outer_module(_: &Hparams, name: String) -> Option<String> {
     Some(inner.unwrap_or(name))
 }
 
-/// What the number of tokens is rounded up to.
+/// Multiple to which the number of tokens is rounded up.
 pub(super) fn pad_multiple(config: &serde_json::Value, default: u64) -> u64 {
     config["pad_vocab_size_multiple"].as_u64().unwrap_or(default)
 }

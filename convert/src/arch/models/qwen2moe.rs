@@ -27,7 +27,7 @@ pub(super) static QWEN3MOE: Architecture = Architecture {
     ..PLAIN
 };
 
-/// What every token goes through beside its experts, and its gate.
+/// Shared experts, which every token goes through beside its own, and their gate.
 pub(super) const SHARED_EXPERT: &[Rule] = &[
     copy(
         "model.layers.{}.mlp.shared_expert_gate",

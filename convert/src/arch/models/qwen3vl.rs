@@ -126,7 +126,7 @@ fn half_of_gates(hp: &Hparams, stack: View, which: u64) -> Result<Option<View>> 
     })
 }
 
-/// How many of the first layers are given what an image encoder's inner layers see.
+/// Number of leading layers that take features of an image encoder's inner layers (DeepStack).
 fn deep_layers(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let indexes = hp
         .find(&["vision_config"])

@@ -164,7 +164,7 @@ fn numbered(name: String, prefix: &str, letters: &str) -> String {
     }
 }
 
-/// What the outputs of a block are multiplied by, as the sums are halved every few blocks.
+/// Factor of a block's outputs, as the sums are halved every few blocks.
 fn rescale(hp: &Hparams, block: u32) -> Result<f32> {
     let every = hp.opt_u32(&["rescale_every"])?.unwrap_or(0);
     let times = block.checked_div(every).unwrap_or(0);
@@ -290,7 +290,7 @@ const RULES7: &[Rule] = &[
     copy("model.layers.{}.feed_forward.value", "blk.{}.channel_mix_value"),
 ];
 
-/// What a token and the one before it are mixed for: r, w, k, v, a, g.
+/// Number of mixtures of a token and the one before it: r, w, k, v, a, g.
 const MIXED: u32 = 6;
 
 /// One spelling for what is published in two: with a suffix for every tensor, and a `t` after the numbers of those

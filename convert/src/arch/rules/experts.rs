@@ -43,7 +43,7 @@ pub(in crate::arch) const STACKED_EXPERTS: &[Rule] = &[
     ),
 ];
 
-/// What every token goes through beside its experts.
+/// Shared experts, which every token goes through beside its own.
 pub(in crate::arch) const SHARED_EXPERTS: &[Rule] = &[
     copy(
         "model.layers.{}.mlp.shared_experts.gate_proj",
@@ -59,7 +59,7 @@ pub(in crate::arch) const SHARED_EXPERTS: &[Rule] = &[
     ),
 ];
 
-/// What is added to the experts' scores when they are chosen (DeepSeek-V3 and its kin).
+/// Bias of the experts' scores when they are chosen (DeepSeek-V3 and its kin).
 pub(in crate::arch) const SCORE_BIAS: &[Rule] = &[
     exact(
         "model.layers.{}.mlp.gate.e_score_correction_bias",

@@ -1,12 +1,12 @@
-//! What the graph of an architecture computes whatever the configuration says, so that a configuration that asks for
-//! something else is refused instead of converted to another model.
+//! Fixed parts of an architecture's graph, so that a configuration that asks for something else is refused instead of
+//! converted to another model.
 
 use serde_json::Value;
 
 use crate::Result;
 use crate::arch::{Architecture, Hparams};
 
-/// What an architecture's graph has fixed.
+/// Fixed parts of an architecture's graph.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Graph {
     /// The function between the matrices of the feed-forward layers.

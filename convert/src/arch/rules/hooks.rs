@@ -1,4 +1,4 @@
-//! What few architectures need besides name tables and keys.
+//! Hooks: steps of few architectures besides name tables and keys.
 
 use gguf::TensorType;
 use serde_json::{Map, Value};

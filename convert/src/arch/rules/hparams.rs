@@ -149,7 +149,7 @@ impl Hparams {
         self.find(&[key]).and_then(Value::as_bool)
     }
 
-    /// Which layers slide, by `layer_types`.
+    /// Layers with a sliding window, by `layer_types`.
     pub(crate) fn sliding_layers(&self) -> Option<Vec<bool>> {
         let types = self.find(&["layer_types"])?.as_array()?;
         Some(types.iter().map(|t| t == "sliding_attention").collect())

@@ -1,4 +1,4 @@
-//! What architectures share: tensor names and transforms, keys, rotations, checks of a configuration.
+//! Rules that architectures share: tensor names and transforms, keys, rotations, checks of a configuration.
 
 pub(crate) mod common;
 pub(crate) mod experts;

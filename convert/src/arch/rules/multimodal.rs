@@ -12,7 +12,7 @@ pub(crate) const TEXT: &str = "text_config";
 /// Keys of `config.json` inside which the text model's configuration has the key [`TEXT`].
 const OUTER_KEYS: [&str; 1] = ["thinker_config"];
 
-/// What is known of the text model's configuration inside a class of several modes.
+/// Configuration of the text model inside a class of several modes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Completed {
     /// `transformers` completes it, as this model type where it names none.
@@ -75,13 +75,12 @@ pub(crate) fn class_of(config: &Map<String, Value>) -> Option<&str> {
     config.get("architectures")?.get(0)?.as_str()
 }
 
-/// What the text model of a directory is converted by.
+/// The part of a directory from which the text model is converted.
 pub(crate) struct TextPart {
     /// The text model's configuration, over that of the whole. Its class is the text model's own where it names
     /// one.
     pub(crate) config: Map<String, Value>,
-    /// Where there is more than the text model: the configuration of the whole, with the text model's completed
-    /// inside it.
+    /// With parts beside the text model: the configuration of the whole, with the text model's completed inside it.
     pub(crate) whole: Option<Map<String, Value>>,
 }
 
@@ -162,7 +161,7 @@ const OTHER_PREFIXES: [&str; 17] = [
     "speech_embeddings.",
 ];
 
-/// What stands anywhere in the names of such tensors.
+/// Parts of the names of such tensors.
 const OTHER_PARTS: [&str; 16] = [
     "visual.",
     "vision.",

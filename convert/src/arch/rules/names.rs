@@ -10,10 +10,10 @@ use crate::arch::Hparams;
 /// Rows of a stored tensor and what their elements are multiplied by.
 pub(crate) type RowFactors = Vec<(Range<u64>, f32)>;
 
-/// What an output tensor takes of the stored one; `None` when the stored shape does not allow it.
+/// View of the stored tensor that an output tensor takes; `None` when the stored shape does not allow it.
 pub(crate) type Rearrange = fn(&Hparams, View) -> Result<Option<View>>;
 
-/// What happens to a tensor between the checkpoint and the GGUF file.
+/// Transform of a tensor between the checkpoint and the GGUF file.
 #[allow(dead_code, reason = "some of these only few architectures need")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Transform {
@@ -134,7 +134,7 @@ pub(crate) const PERMUTED: &[Rule] = &[
     ),
 ];
 
-/// Where a rule sends a tensor.
+/// Destination of a tensor by a rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Match {
     pub(crate) rule: &'static Rule,
@@ -157,7 +157,7 @@ pub(crate) fn ignored(name: &str) -> bool {
     IGNORED_SUFFIXES.iter().any(|s| name.ends_with(s))
 }
 
-/// What the names of buffers end with that every loader makes by itself, and of numbers that become keys.
+/// Endings of the names of buffers that every loader makes by itself, and of numbers that become keys.
 const HARMLESS: [&str; 12] = [
     "attention.masked_bias",
     "attention.bias",

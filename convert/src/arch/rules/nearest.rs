@@ -3,7 +3,7 @@
 /// Most names that a message lists.
 const MOST: usize = 5;
 
-/// What all class names of several kinds end with, which tells none of them from another.
+/// Endings of class names of all kinds, which tell none of them from another.
 const ENDINGS: [&str; 4] = ["ForConditionalGeneration", "ForCausalLM", "LMHeadModel", "Model"];
 
 /// The few of `known` that are most like `name`, the most alike first: by the edits that lead from one to the other,
@@ -43,7 +43,7 @@ fn stem(name: &str) -> Vec<u8> {
     stem.to_ascii_lowercase().into_bytes()
 }
 
-/// How many letters two names begin with in common.
+/// Length of the common beginning of two names, in bytes.
 fn shared(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

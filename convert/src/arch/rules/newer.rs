@@ -1,7 +1,7 @@
 //! Configurations as transformers 5 writes them, brought to the form of 4.57, which everything else here reads.
 //!
-//! What has only moved is moved back: transformers 5 keeps all that concerns rotation in `rope_parameters` and has
-//! one vocabulary of layer types for all models. Keys that both versions write are left alone.
+//! Keys that have only moved are moved back: transformers 5 keeps all that concerns rotation in `rope_parameters` and
+//! has one vocabulary of layer types for all models. Keys that both versions write are left alone.
 
 use serde_json::{Map, Value};
 

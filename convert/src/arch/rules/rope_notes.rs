@@ -1,4 +1,4 @@
-//! What a configuration says of rotary embeddings that the converted file does not.
+//! Parameters of rotary embeddings that the configuration has and the converted file has not.
 
 use gguf::{Metadata, Value as GgufValue};
 use serde_json::{Map, Value};
@@ -79,7 +79,7 @@ pub(crate) fn contradiction(config: &Map<String, Value>, hp: &Hparams) -> Option
     ))
 }
 
-/// What is not written of the scaling that `config.json` asks for.
+/// Parts of the scaling in `config.json` that are not written.
 pub(crate) fn dropped(
     hp: &Hparams,
     architecture: &Architecture,
@@ -124,7 +124,7 @@ fn kind(rope: &Map<String, Value>) -> &str {
     }
 }
 
-/// What a converted file says of its rotation.
+/// Rotation in the keys of a converted file.
 struct File<'a> {
     arch: &'static str,
     metadata: &'a Metadata,
@@ -136,7 +136,7 @@ impl File<'_> {
         self.metadata.get(&format!("{}.rope.scaling.{suffix}", self.arch))
     }
 
-    /// What the file lacks of these parameters.
+    /// Those of these parameters that the file lacks.
     fn missing(&self, hp: &Hparams, rope: &Map<String, Value>) -> Option<String> {
         let number = |key: &str| rope.get(key).and_then(Value::as_f64);
         let written = self.metadata.get_str(&format!("{}.rope.scaling.type", self.arch));
@@ -246,7 +246,7 @@ mod tests {
         Hparams::new(PathBuf::from("config.json"), complete(whole)).unwrap()
     }
 
-    /// What is said of a configuration that is converted to this architecture.
+    /// Notes on a configuration that is converted to this architecture.
     fn notes(arch: &str, config: Value) -> crate::Result<Vec<String>> {
         let architecture = ARCHITECTURES.iter().find(|a| a.gguf == arch).unwrap();
         let hp = hparams(config);

@@ -1,4 +1,4 @@
-//! Which rows of a stored tensor become the rows of an output, and in which order.
+//! Selections of the rows of a stored tensor that become the rows of an output, in order.
 
 use crate::Result;
 
@@ -85,8 +85,8 @@ impl Rows {
     }
 }
 
-/// Where queries, keys and values lie in one matrix that holds all queries, then all keys, then all values.
-/// `which` is 0, 1 or 2.
+/// Rows of queries, keys or values in one matrix that holds all queries, then all keys, then all values. `which` is 0,
+/// 1 or 2.
 #[allow(dead_code, reason = "only few architectures need it")]
 pub(in crate::arch) fn fused_part(hp: &Hparams, which: u64) -> Result<Rows> {
     let (heads, kv) = hp.heads()?;

@@ -5,7 +5,7 @@
 /// Deeper than any block that a card is read to.
 const INDENT: &str = "                                                                                ";
 
-/// What a line begins inside of.
+/// The construct that a line begins inside of.
 enum Inside {
     Block,
     /// Collections that are open.
@@ -74,7 +74,7 @@ fn in_block(text: &str, indent: usize) -> Inside {
     }
 }
 
-/// What follows the key that a plain scalar is; `None` when it is a value.
+/// Text after the key that a plain scalar is; `None` when it is a value.
 fn plain(text: &str) -> Option<&str> {
     let mut before = ' ';
     for (at, c) in text.char_indices() {

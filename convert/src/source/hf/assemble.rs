@@ -30,7 +30,7 @@ const MAX_GGUF_DIMS: usize = 4;
 /// Dimensions of a stored tensor that is rearranged: those of a convolution over frames.
 const MAX_STORED_DIMS: usize = 5;
 
-/// What an output tensor consists of.
+/// Content of an output tensor.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Stored(Layout),
@@ -41,7 +41,7 @@ pub(super) enum Content {
 /// Numbered tensors of one layer, as far as they have been seen: (name of the rule, number) -> tensor.
 type Numbered = IndexMap<(&'static str, u32), (usize, usize)>;
 
-/// What numbered tensors are collected by: the layer and, unless they are experts, the rule.
+/// Key by which numbered tensors are collected: the layer and, unless they are experts, the rule.
 type Group = (u32, Option<&'static str>);
 
 /// The tensors of an output, and the names in the checkpoint that are in none of them.
@@ -63,7 +63,7 @@ pub(super) struct Assembler<'a> {
     pub(super) ty: TensorType,
     /// Whether the checkpoint holds more than the text model, which alone is wanted.
     pub(super) is_part: bool,
-    /// Which tensors are wanted.
+    /// Filter of the tensors to convert.
     pub(super) filter: Filter,
     tensors: Vec<SourceTensor>,
     contents: Vec<Content>,
@@ -80,7 +80,7 @@ pub(super) struct Assembler<'a> {
 pub(super) struct PairSides {
     /// Columns of each weight, by the position of its pair's output side.
     pub(super) inputs: HashMap<u64, u64>,
-    /// What the input side becomes, by the output's name, where its columns change places.
+    /// Views of the input side, by the output's name, where its columns change places.
     pub(super) views: HashMap<String, View>,
 }
 

@@ -4,7 +4,7 @@ use gguf::TensorType;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// How a tensor's elements are stored.
+/// Element types of stored tensors.
 #[allow(
     dead_code,
     reason = "some occur only beside weights that are quantized already"

@@ -25,7 +25,7 @@ pub(super) struct Gather {
     row_len: u64,
     factors: RowFactors,
     map: Option<fn(f32) -> f32>,
-    /// What every value is multiplied by in the end, in single precision.
+    /// Last factor of every value, in single precision.
     pub(super) scale: f32,
 }
 

@@ -1,4 +1,4 @@
-//! Where the rows of an output tensor lie in the checkpoint, and how they are read.
+//! Layout: positions of an output tensor's rows in the checkpoint, and the way they are read.
 //!
 //! Almost every transform is a rearrangement of the outermost dimension: a row of the output is a row of the
 //! checkpoint at another place. The exception is the exchange of rows and columns, where a row of the output
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// Bytes read from a file at a time.
 const READ_BYTES: u64 = 1 << 20;
 
-/// What happens to each element's value.
+/// Map of each element's value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Values {
     AsStored,
@@ -58,7 +58,7 @@ pub(super) struct Layout {
     /// Set for a matrix that is stored with rows and columns exchanged: its stored columns are the units.
     pub(super) transposed: bool,
     pub(super) values: Values,
-    /// What every value is multiplied by in the end, in single precision.
+    /// Last factor of every value, in single precision.
     pub(super) scale: f32,
 }
 

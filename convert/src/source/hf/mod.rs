@@ -42,7 +42,7 @@ use crate::{Error, Result};
 /// `general.quantization_version` of what this crate writes.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// What a user may want of a conversion.
+/// Options for a conversion.
 #[derive(Clone, Debug, Default)]
 pub struct HfOptions {
     /// The type of the matrices.
@@ -59,7 +59,7 @@ pub struct HfOptions {
     pub headers_suffice: bool,
     /// Convert the image encoder and its projector instead of the text model.
     pub mmproj: bool,
-    /// What becomes of layers that predict further tokens.
+    /// Treatment of layers that predict further tokens.
     pub prediction: Prediction,
     /// Convert the dense modules of sentence-transformers too.
     pub sentence_modules: bool,
@@ -252,7 +252,7 @@ impl HfSource {
         })
     }
 
-    /// What the user should know about the directory.
+    /// Warnings about the directory.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

@@ -2,7 +2,7 @@
 
 use gguf::TensorType;
 
-/// What to store weights as, as far as the stock converter offers it.
+/// Types in which weights are stored, as far as the stock converter offers them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(
     non_camel_case_types,

@@ -1,4 +1,4 @@
-//! Which files make up a model directory, and that none is missing.
+//! Files that make up a model directory, and the check that none is missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path};

@@ -6,7 +6,7 @@ use super::Parts;
 use crate::arch::{self, Architecture, Class, Hparams};
 use crate::{Error, Result};
 
-/// What becomes of a model's prediction layers.
+/// Treatment of a model's prediction layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prediction {
     /// They are blocks of the output, as the stock converter has it.
@@ -32,7 +32,7 @@ const SEPARABLE: [&str; 7] = [
     "qwen3next",
 ];
 
-/// What prediction layers share with the model.
+/// Tensors that prediction layers share with the model.
 const SHARED: [&str; 5] = [
     "model.embed_tokens.weight",
     "model.norm.weight",
@@ -41,7 +41,7 @@ const SHARED: [&str; 5] = [
     "backbone.norm_f.weight",
 ];
 
-/// Which tensors are wanted.
+/// Filter of the tensors to convert.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filter {
     prediction: Prediction,

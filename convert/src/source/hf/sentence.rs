@@ -26,7 +26,7 @@ struct Module {
     path: String,
 }
 
-/// What becomes of a directory's modules.
+/// Use of a directory's modules.
 #[derive(Default)]
 pub(super) struct Modules {
     modules: Vec<Module>,
@@ -97,7 +97,7 @@ impl Modules {
         Ok(())
     }
 
-    /// What of the modules is not in the output. `is_pooled` says whether the pooling is.
+    /// Warnings of modules that are not in the output. `is_pooled` says whether the pooling is.
     pub(super) fn warnings(&self, is_pooled: bool) -> Vec<String> {
         let name = |m: &Module| match m.path.is_empty() {
             true => m.kind.clone(),

@@ -29,7 +29,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// How its weights are stored, or `None` when they cannot be read.
+    /// Element type of its weights, or `None` when they cannot be read.
     pub(crate) fn element(&self) -> Option<Element> {
         match self.blocks {
             Some(ty) => Some(Element::Blocks(ty)),

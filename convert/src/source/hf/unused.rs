@@ -1,4 +1,4 @@
-//! What of a model directory is in no output: files with weights that are not read, and tensors by pattern.
+//! Parts of a model directory that are in no output: files with weights that are not read, and tensors by pattern.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::parts::Parts;
 use crate::arch::{self, multimodal};
 use crate::listed::listed;
 
-/// What the names of files with weights end with.
+/// Endings of the names of files with weights.
 const WEIGHTS: [&str; 10] = [
     ".safetensors",
     ".bin",
@@ -80,7 +80,7 @@ fn pattern(name: &str) -> String {
     name.split('.').map(part).collect::<Vec<_>>().join(".")
 }
 
-/// What to say of the tensors that are in no output: those of other parts by module, the others by pattern.
+/// Warnings of tensors that are in no output: those of other parts by module, the others by pattern.
 pub(super) fn tensors(left_out: &[String], is_part: bool, is_encoder: bool) -> Vec<String> {
     let other = |name: &str| is_encoder || (is_part && multimodal::text_name(name).is_none());
     let (parts, single): (Vec<&String>, Vec<&String>) = left_out

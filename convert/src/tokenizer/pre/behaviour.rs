@@ -139,7 +139,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("kanana2", "gpt-4o"),
 ];
 
-/// How a pre-tokenizer prepares a text.
+/// Preparation of a text by a pre-tokenizer.
 #[derive(Debug)]
 pub(crate) struct Splitting {
     /// Regular expressions, applied one after the other, each match by itself.
@@ -150,7 +150,7 @@ pub(crate) struct Splitting {
     pub(crate) composes: bool,
 }
 
-/// How the pre-tokenizer of this name splits.
+/// Splitting of the pre-tokenizer of this name.
 ///
 /// # Errors
 /// The names that are known, where this one is not.

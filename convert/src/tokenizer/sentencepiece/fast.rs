@@ -16,7 +16,7 @@ use crate::tokenizer::files::{MAX_TOKENS, Merge, TokenizerJson, VocabFiles, inpu
 use crate::tokenizer::special::token_content;
 use crate::tokenizer::vocab::{is_byte_token, padding_text};
 
-/// What SentencePiece writes for a space.
+/// SentencePiece's stand-in for a space.
 const SPACE: char = '▁';
 
 /// Whether a `tokenizer.json` holds a SentencePiece model: pieces with scores, or merges of text whose spaces are

@@ -106,7 +106,7 @@ fn wanted(files: &VocabFiles, keys: &[&str], pieces: usize, warnings: &mut Vec<S
 /// A vocabulary with the added tokens of every file.
 pub(super) struct AllTokens {
     pub(super) tokens: TokenList,
-    /// How many there are in the directory's files.
+    /// Number of those in the directory's files.
     pub(super) own: usize,
     /// Whether a space is put before a text.
     pub(super) add_dummy_prefix: bool,
@@ -175,9 +175,9 @@ pub(super) fn all_tokens(
     })
 }
 
-/// What ends a turn of a chat in InternLM 2.
+/// End of a turn of a chat in InternLM 2.
 const END_OF_TURN: &str = "<|im_end|>";
-/// What stands for a NUL, which would end a text in C.
+/// Stand-in for a NUL, which would end a text in C.
 const NUL_STAND_IN: &str = "🐉";
 
 /// Tokens by id, each a padding token until something takes its place.
@@ -185,7 +185,7 @@ pub(super) struct Slots {
     texts: Vec<String>,
     types: Vec<TokenType>,
     scores: Vec<f32>,
-    /// How many tokens there are, those that have no slot included.
+    /// Number of tokens, those that have no slot included.
     own: usize,
 }
 

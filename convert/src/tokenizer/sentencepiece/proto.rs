@@ -3,7 +3,7 @@
 //! Field numbers are those of `sentencepiece_model.proto`. Only the wire format is understood here,
 //! and only as much of it as such files use; unknown fields are skipped.
 
-/// What a token is.
+/// Kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tokenizer) enum PieceType {
     Normal,
@@ -51,7 +51,7 @@ pub(in crate::tokenizer) fn pieces(bytes: &[u8], limit: usize) -> Result<Vec<Pie
     Ok(pieces)
 }
 
-/// How a model takes text apart: `trainer_spec.model_type`.
+/// Algorithm of a model: `trainer_spec.model_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tokenizer) enum Algorithm {
     Unigram,
@@ -59,7 +59,7 @@ pub(in crate::tokenizer) enum Algorithm {
     Other,
 }
 
-/// What a model does to a text before it takes it apart: `normalizer_spec`.
+/// Normalization of a text before it is split: `normalizer_spec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::tokenizer) struct Normalizer {
     pub(in crate::tokenizer) charsmap: Vec<u8>,
@@ -151,7 +151,7 @@ fn read_piece(bytes: &[u8], offset: usize) -> Result<Piece, ProtoError> {
 struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Where the message starts in the file, for messages.
+    /// Start of the message in the file, for error texts.
     base: usize,
 }
 

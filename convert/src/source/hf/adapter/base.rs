@@ -22,7 +22,7 @@ const FROM_HIDDEN: [&str; 8] = [
 ];
 const TO_HIDDEN: [&str; 3] = ["attn_output", "ffn_down", "ffn_down_exps"];
 
-/// What is known of the base model.
+/// The base model of an adapter, as far as it is known.
 pub(super) struct BaseModel {
     class: &'static Class,
     is_part: bool,

@@ -35,7 +35,7 @@ use crate::metadata::{General, ParameterCount};
 use crate::source::{Source, SourceTensor};
 use crate::{Error, Result};
 
-/// What a user may want of an adapter's conversion.
+/// Options for an adapter's conversion.
 #[derive(Clone, Debug, Default)]
 pub struct AdapterOptions {
     /// The type of the matrices.
@@ -232,7 +232,7 @@ impl AdapterSource {
         })
     }
 
-    /// What the user should know about the adapter.
+    /// Warnings about the adapter.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -331,7 +331,7 @@ fn element_of(entry: &Entry) -> Result<Element, String> {
         .ok_or_else(|| format!("dtype {} is not supported", entry.dtype))
 }
 
-/// What the output side is multiplied by, so that llama.cpp's scale is each pair's own.
+/// Factor of the output side, so that llama.cpp's scale is each pair's own.
 fn factor_of(pairs: &[&InputSide], alpha: f64) -> Result<f32, String> {
     let Some(first) = pairs.first() else {
         return Err("no pair of matrices".to_owned());

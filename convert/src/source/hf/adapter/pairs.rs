@@ -39,7 +39,7 @@ struct Pair {
     is_embedding: bool,
 }
 
-/// What a tensor of an adapter is, and the name of the weight that it changes.
+/// Role of an adapter's tensor, and the name of the weight that it changes.
 enum Role {
     A(String, bool),
     B(String, bool),
@@ -69,7 +69,7 @@ fn role(name: &str) -> Option<Role> {
     is_norm.then_some(Role::Norm(base))
 }
 
-/// What a tensor is that is neither of a pair nor a norm.
+/// Kind of a tensor that is neither of a pair nor a norm.
 fn kind_of(name: &str) -> &'static str {
     const KINDS: [(&str, &str); 9] = [
         ("lora_magnitude_vector", "a magnitude of DoRA"),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::listed::listed;
 
-/// What helps where an adapter has no form in GGUF.
+/// Remedy where an adapter has no form in GGUF.
 pub(super) const REMEDY: &str =
     "merge the adapter into the model first (PEFT: merge_and_unload) and convert the merged model";
 
@@ -114,7 +114,7 @@ impl Pattern {
     }
 }
 
-/// What the configuration says about the pairs.
+/// Configuration of the pairs.
 #[derive(Debug)]
 pub(super) struct Peft {
     alpha: f64,

@@ -20,7 +20,7 @@ const MAX_PICKLE_BYTES: u64 = 64 << 20;
 /// Bytes that are read at once to pick elements out of.
 const GATHER_BYTES: u64 = 4 << 20;
 
-/// What a file of the older format starts with, as a number in a pickle.
+/// First bytes of a file of the older format: a number in a pickle.
 const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
 /// Names under which training scripts keep the weights.
@@ -44,7 +44,7 @@ pub(super) struct PytorchFile {
     strided: HashMap<u64, Strided>,
 }
 
-/// Where a storage's bytes are.
+/// Positions of storages' bytes.
 type Places = HashMap<String, (u64, u64)>;
 
 impl PytorchFile {
@@ -237,7 +237,7 @@ impl PytorchFile {
         Ok((entries, strided))
     }
 
-    /// Where a tensor's first element is, and the bytes of all of them.
+    /// Position of a tensor's first element, and the size of all of them in bytes.
     fn place(&self, pickle: &Pickle<'_>, places: &Places, tensor: &Tensor) -> Result<(u64, u64), String> {
         let storage = &pickle.storages[tensor.storage];
         let &(start, available) = places

@@ -24,7 +24,7 @@ pub(super) enum Value {
     Tensor(usize),
 }
 
-/// What a pickle may refer to.
+/// Names that a pickle may refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     OrderedDict,
@@ -59,7 +59,7 @@ pub(super) struct Tensor {
     pub(super) stride: Vec<u64>,
 }
 
-/// What a pickle describes.
+/// Content of a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
     bytes: &'a [u8],

@@ -29,7 +29,7 @@ pub(super) struct Member {
 #[derive(Debug)]
 pub(super) struct Zip<'a> {
     file: &'a Opened,
-    /// Where members end and the directory starts.
+    /// End of the members and start of the directory.
     directory: u64,
     pub(super) members: IndexMap<String, Member>,
 }
@@ -120,7 +120,7 @@ impl<'a> Zip<'a> {
         })
     }
 
-    /// Where the bytes of a member are.
+    /// Position of a member's bytes.
     ///
     /// # Errors
     /// A header that is missing, or bytes that reach into the directory.

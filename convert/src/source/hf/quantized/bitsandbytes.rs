@@ -11,7 +11,7 @@ use crate::Result;
 /// Longest description of a tensor's quantization.
 const MAX_STATE_BYTES: u64 = 1 << 16;
 
-/// What an 8-bit value is multiplied by beside its row's maximum: 1/127, as the library rounds it.
+/// Factor of an 8-bit value beside its row's maximum: 1/127, as the library rounds it.
 const INT8_STEP: f32 = 7.874_016e-3;
 
 /// A flat run of codes, two a byte with the first in the upper half, in blocks that share a maximum.

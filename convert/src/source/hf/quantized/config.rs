@@ -1,4 +1,4 @@
-//! What a model directory says about how its weights are quantized.
+//! Configuration of a model directory's quantized weights.
 
 use std::path::Path;
 

@@ -34,7 +34,7 @@ pub(super) trait Repack: fmt::Debug + Send + Sync {
     fn rows(&self, rows: Range<u64>, out: &mut [u8]) -> Result<()>;
 }
 
-/// How a tensor is computed.
+/// Derivation of a tensor.
 #[derive(Debug)]
 pub(super) enum Derivation {
     Values(Box<dyn Dequantize>),

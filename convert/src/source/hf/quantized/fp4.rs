@@ -34,7 +34,7 @@ struct Codes {
     codes: Stored,
     scales: Stored,
     group: u64,
-    /// That of the weights.
+    /// Shape of the weights.
     shape: Vec<u64>,
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Gptq {
     groups: Vec<u32>,
     bits: u32,
     outputs: u64,
-    /// What is added to a stored zero point: 1 in files of the first version of the format.
+    /// Offset of a stored zero point: 1 in files of the first version of the format.
     zero_offset: i32,
 }
 

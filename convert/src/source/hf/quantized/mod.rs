@@ -32,7 +32,7 @@ use crate::Result;
 /// Most names of left-out tensors in a message.
 const MAX_LISTED: usize = 3;
 
-/// What replaces the tensors of a quantized checkpoint.
+/// Replacements of the tensors of a quantized checkpoint.
 struct Rewrite<'a> {
     parts: &'a Parts,
     config: &'a QuantConfig,
@@ -51,17 +51,17 @@ struct Rewrite<'a> {
     unused: Vec<String>,
 }
 
-/// What inference multiplies a product with NVFP4 blocks by, and what it divides the inputs by.
+/// Factor of a product with NVFP4 blocks in inference, and the divisor of its inputs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BlockFactors {
     pub(super) weight: f32,
     pub(super) input: f32,
 }
 
-/// What was done to a checkpoint.
+/// Outcome of rewriting a checkpoint.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// What the user should know.
+    /// Warnings.
     pub(super) notes: Vec<String>,
 }
 

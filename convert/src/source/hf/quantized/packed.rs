@@ -11,7 +11,7 @@ use crate::Result;
 /// Most columns a matrix may have; the groups of an activation order are held in memory.
 const MAX_COLUMNS: u64 = 1 << 24;
 
-/// How fields lie in words. Widths that divide 32 lie alike in both ways.
+/// Packing of fields in words. Widths that divide 32 lie alike in both ways.
 #[derive(Clone, Copy, Debug)]
 enum Packing {
     /// Without gaps, so that fields cross words, as newer versions of the library write them.

@@ -110,7 +110,7 @@ impl Stored {
         self.bytes(0, self.entry.bytes)
     }
 
-    /// How the elements are read as numbers; integers of one byte are taken as they are.
+    /// Element type by which the elements are read as numbers; integers of one byte are taken as they are.
     pub(super) fn element(&self) -> Result<Element> {
         match self.entry.dtype {
             Dtype::I8 => Ok(Element::I8),
