@@ -17,7 +17,7 @@ fn forward(criterion: &mut Criterion) {
     models::write_llama(&model).expect("a model");
     let source = GgufSource::open(&model).expect("a model");
     let options = TableOptions {
-        lines: table::parse_lines("F16,Q8_0,Q4_K_M").expect("a list"),
+        entries: table::parse_entries("F16,Q8_0,Q4_K_M").expect("a list"),
         directory: dir.path().to_path_buf(),
         model: "bench".into(),
         quantize: QuantizeOptions::new(Preset::Q8_0),
@@ -32,7 +32,7 @@ fn forward(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(u64::from(WINDOW)));
     for row in &planned {
         let model = Model::load(&row.path).expect("a model");
-        group.bench_function(BenchmarkId::new("window of 512", row.line.name), |bencher| {
+        group.bench_function(BenchmarkId::new("window of 512", row.entry.name), |bencher| {
             bencher.iter(|| model.forward(&[&tokens], 256..512, None).expect("logits"));
         });
     }

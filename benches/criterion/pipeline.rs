@@ -22,11 +22,11 @@ fn pipeline(criterion: &mut Criterion) {
     group.sample_size(10);
     let lists = [
         ("table of 22", table::published()),
-        ("Q8_0", table::parse_lines("Q8_0").expect("a list")),
+        ("Q8_0", table::parse_entries("Q8_0").expect("a list")),
     ];
-    for (name, lines) in lists {
+    for (name, entries) in lists {
         let options = TableOptions {
-            lines,
+            entries,
             directory: dir.path().to_path_buf(),
             model: "bench".into(),
             quantize: QuantizeOptions::new(Preset::Q8_0),

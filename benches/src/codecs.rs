@@ -61,8 +61,8 @@ impl Speeds {
     }
 }
 
-/// What one type's figures are taken from: encoding is measured on the small sample where computing limits
-/// it, decoding always on the large one.
+/// Samples of one type: encoding is measured on the small sample where computing limits it, decoding always on the
+/// large one.
 #[derive(Debug)]
 pub struct Samples {
     /// [`SMALL`] weights.

@@ -28,8 +28,8 @@ pub fn shortest(limit: Duration, mut call: impl FnMut()) -> f64 {
     shortest
 }
 
-/// How many `f32` a second one core copies between buffers that no cache holds, in millions: the measure
-/// for work that is limited by memory.
+/// Number of `f32` that one core copies in a second between buffers that no cache holds, in millions: the measure for
+/// work that is limited by memory.
 pub fn copy_speed(limit: Duration) -> f64 {
     let from = vec![1.0_f32; codecs::LARGE];
     let mut to = vec![0.0_f32; codecs::LARGE];

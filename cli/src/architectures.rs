@@ -1,4 +1,4 @@
-//! What can be converted and run: the truth that `convert --list` and the README's table are made of.
+//! Classes that can be converted and run: the list that `convert --list` and the README's table are made of.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What a command was given to read, which its outputs must not replace.
+//! Inputs of a command, which its outputs must not replace.
 
 use std::path::Path;
 

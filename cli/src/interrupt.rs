@@ -1,8 +1,8 @@
-//! What happens on Ctrl-C and SIGTERM: temporary files go, and the process says how to go on where it can.
+//! Ctrl-C and SIGTERM: temporary files are removed, and a run that can be continued says how.
 
 use std::sync::{Mutex, PoisonError};
 
-/// How the run can be continued, if it can.
+/// The way to continue the run, if there is one.
 static CONTINUATION: Mutex<Option<String>> = Mutex::new(None);
 
 /// Notes how this run can be continued, for the message of one that is interrupted.

@@ -13,7 +13,7 @@ use reference::tokenizer::Tokenizer;
 
 use crate::threads::in_pool;
 
-/// How blocks are chosen.
+/// Options for the choice of blocks.
 #[derive(clap::Args)]
 pub(crate) struct OptimizeArgs {
     /// Choose the values in blocks better than stock does; types and sizes stay
@@ -38,7 +38,7 @@ pub(crate) enum Level {
     Layer,
 }
 
-/// What is known before any work: the windows to learn from, and the keys that say so in the file.
+/// State prepared before any work: the windows to learn from, and the keys that say so in the file.
 pub(crate) struct Prepared {
     level: Level,
     windows: Vec<Vec<u32>>,

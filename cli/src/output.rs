@@ -25,7 +25,7 @@ pub(crate) fn message(text: fmt::Arguments<'_>) {
     let _ = out.write_fmt(text).and_then(|()| out.write_all(b"\n"));
 }
 
-/// What went wrong with [`line`], once; standard output is flushed first.
+/// Error of [`line`], once; standard output is flushed first.
 pub(crate) fn failure() -> Option<io::Error> {
     let flushed = io::stdout().flush().err();
     let first = FAILURE.lock().ok().and_then(|mut first| first.take());

@@ -5,9 +5,9 @@ use reference::Rounding;
 /// Arguments of commands that run a model.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct RoundingArgs {
-    /// What the forward pass rounds besides the weights: what llama.cpp's CPU backend does (the inputs of matrix
-    /// products, keys and values; figures are those of its users), or nothing [default: llama.cpp where something
-    /// is measured, none for an importance matrix]
+    /// Rounding besides the weights: that of llama.cpp's CPU backend (the inputs of matrix products, keys and values;
+    /// figures are those of its users), or nothing [default: llama.cpp where something is measured, none for an
+    /// importance matrix]
     #[arg(long, value_enum)]
     rounding: Option<Name>,
 }
@@ -22,12 +22,12 @@ enum Name {
 }
 
 impl RoundingArgs {
-    /// What was chosen for a measurement.
+    /// Rounding of a measurement.
     pub(crate) fn measuring(self) -> Rounding {
         self.or(Rounding::LlamaCpp)
     }
 
-    /// What was chosen for an importance matrix.
+    /// Rounding for an importance matrix.
     pub(crate) fn calibrating(self) -> Rounding {
         self.or(Rounding::None)
     }
@@ -49,7 +49,7 @@ pub(crate) fn name(rounding: Rounding) -> &'static str {
     }
 }
 
-/// What a rounding means for figures, in a sentence for people.
+/// Meaning of a rounding for figures, in a sentence.
 pub(crate) fn meaning(rounding: Rounding) -> &'static str {
     match rounding {
         Rounding::None => "nothing rounded but the weights (--rounding none)",

@@ -1,4 +1,4 @@
-//! What a long command checks before it begins, and arguments that are what they seem.
+//! Checks of long commands before they begin, and the reading of arguments.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Where `convert` differs from the stock converter on purpose: one test for each line of docs/convert.md
-//! that no other test pins.
+//! Intended differences of `convert` from the stock converter: one test for each line of docs/convert.md that no other
+//! test pins.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What `table` and `perplexity` say of how they measured.
+//! Reports of `table` and `perplexity`: the way they measured.
 
 mod support;
 

@@ -150,8 +150,8 @@ fn mixture(dir: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// What lacks importance is refused by name before anything is written, or counted alike when asked; experts
-/// with few tokens are drawn to the mean only when asked; both file forms give the same file.
+/// Tensors without importance are refused by name before anything is written, or encoded with equal weights when asked;
+/// experts with few tokens are drawn to the mean only when asked; both file forms give the same file.
 #[test]
 fn gaps_in_importance_are_decided_when_planning() {
     let dir = tempfile::tempdir().unwrap();

@@ -359,7 +359,7 @@ fn by_commands_that_copy() {
     refused(&bench, &copy, &shard, &[SAME]);
 }
 
-/// What is not an input may be replaced, in the model's directory too; editing in place is what `meta` is for.
+/// Files that are no input may be replaced, in the model's directory too; editing in place is what `meta` is for.
 #[test]
 fn outputs_are_replaced() {
     let bench = Bench::new();

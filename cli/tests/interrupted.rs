@@ -142,8 +142,7 @@ fn what_can_be_continued_stays() {
     }
 }
 
-/// What a run that was killed without warning leaves is gone after the next one of the same output, whether that
-/// succeeds or fails.
+/// Temporary files of a killed run are gone after the next one of the same output, whether that succeeds or fails.
 #[test]
 fn the_next_run_removes_what_a_killed_one_left() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What comes out besides single GGUF files: directories of `export`, shards of `quantize` and `table`.
+//! Outputs besides single GGUF files: directories of `export`, shards of `quantize` and `table`.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::{DEMO, quantsmith, text};
 
 const TEXT: &str = "Once upon a time, 1234 tęsknot  \n\t日本語 🦙 العربية <|begin|> foo_bar();  ";
 
-/// What a run that has to succeed says on standard error.
+/// Standard error of a run that has to succeed.
 fn messages(args: &[&str]) -> String {
     let run = quantsmith(args).assert().success();
     String::from_utf8(run.get_output().stderr.clone()).unwrap()

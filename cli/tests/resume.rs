@@ -49,7 +49,7 @@ impl Random {
     }
 }
 
-/// What a run killed at some points left, and how it ended.
+/// Remains of runs that were killed at some points, and their ends.
 #[derive(Default, Debug)]
 struct Seen {
     killed: usize,

@@ -100,7 +100,7 @@ pub trait Sink: Sync {
     /// When they cannot be kept.
     fn write(&self, output: usize, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()>;
 
-    /// Brings what was written to output `output` so far to disk. Called now and then, from a thread of its own.
+    /// Flushes what was written to output `output` so far to disk. Called now and then, from a thread of its own.
     ///
     /// # Errors
     /// When the system cannot.
@@ -146,11 +146,11 @@ pub fn execute(
         rows.threads,
         on_progress,
     )?;
-    let sealed = writers
+    let complete = writers
         .into_iter()
-        .map(Writer::seal)
+        .map(Writer::complete)
         .collect::<Result<Vec<_>, _>>()?;
-    for file in sealed {
+    for file in complete {
         file.publish()?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Quantization of a GGUF model as llama-quantize does it, as library calls: plan, look, execute.
 //!
-//! Files equal llama-quantize's to the byte, its habits included (tensors are put into layer order, set
+//! Files equal llama-quantize's to the byte, its quirks included (tensors are put into layer order, set
 //! keys move to the end, strings end at a NUL byte, outer dimensions of 1 are dropped). Where we differ
 //! on purpose:
 //!
@@ -80,12 +80,12 @@ impl QuantizeOptions {
     }
 }
 
-/// A tensor that lacks what its type needs.
+/// A tensor in a list of a plan, with the type that put it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lacking {
+pub struct ListedTensor {
     /// The tensor.
     pub tensor: String,
-    /// Its type in the output.
+    /// The type: that of the output, or for [`Quantization::requantized`] that of the source.
     pub ty: TensorType,
 }
 
@@ -101,14 +101,14 @@ pub struct Quantization<'a> {
     /// Types replaced because rows do not fit them.
     pub substituted: Vec<Change>,
     /// Tensors whose type needs importance that is not there: executing is refused.
-    pub missing_importance: Vec<Lacking>,
+    pub missing_importance: Vec<ListedTensor>,
     /// Tensors whose type needs importance that the matrix does not have, encoded with every column counting the
     /// same ([`MissingImportance::Uniform`]).
-    pub uniform_importance: Vec<Lacking>,
+    pub uniform_importance: Vec<ListedTensor>,
     /// Tensors encoded without importance although a matrix was given.
     pub without_importance: Vec<String>,
     /// Tensors that would be quantized from an already quantized form without leave.
-    pub requantized: Vec<Lacking>,
+    pub requantized: Vec<ListedTensor>,
     /// Shortfalls of the model, with which executing is refused.
     pub shortfalls: Vec<Shortfall>,
     /// Requests that have no effect, and what could not be checked.
@@ -168,7 +168,7 @@ impl Quantization<'_> {
     }
 }
 
-fn describe(tensors: &[Lacking]) -> String {
+fn describe(tensors: &[ListedTensor]) -> String {
     let names: Vec<String> = tensors
         .iter()
         .map(|t| format!("{} ({})", t.tensor, t.ty))
@@ -237,7 +237,7 @@ pub fn plan<'a>(
         if ty != from.ty {
             check_convertible(source, from, ty)?;
             if from.ty.is_quantized() && !options.allow_requantize {
-                result.requantized.push(Lacking {
+                result.requantized.push(ListedTensor {
                     tensor: from.name.clone(),
                     ty: from.ty,
                 });
@@ -245,7 +245,7 @@ pub fn plan<'a>(
             // Pruned layers shift the numbers; the matrix knows the original ones.
             values = importance_of(importance, &from.name, row, &from.shape)?;
             if values.is_none() && assignment.needs_importance {
-                let lacking = Lacking {
+                let listed = ListedTensor {
                     tensor: spec.name.to_owned(),
                     ty,
                 };
@@ -254,8 +254,8 @@ pub fn plan<'a>(
                     values = importance.and_then(|i| i.uniform(columns));
                 }
                 match values {
-                    Some(_) => result.uniform_importance.push(lacking),
-                    None => result.missing_importance.push(lacking),
+                    Some(_) => result.uniform_importance.push(listed),
+                    None => result.missing_importance.push(listed),
                 }
             } else if values.is_none() && importance.is_some() {
                 result.without_importance.push(spec.name.to_owned());

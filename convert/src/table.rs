@@ -43,17 +43,17 @@ const BELOW: [&str; 13] = [
 /// Presets that `all` puts after the published ones.
 const ABOVE: [&str; 3] = ["F16", "BF16", "F32"];
 
-/// A line of a table: a preset under one of its names.
+/// An entry of a table: a preset under one of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct Entry {
     /// The name, which may be an alias.
     pub name: &'static str,
     /// The preset.
     pub preset: Preset,
 }
 
-impl Line {
-    /// The line of a preset's name or alias; case does not matter.
+impl Entry {
+    /// The entry of a preset's name or alias; case does not matter.
     pub fn parse(text: &str) -> Option<Self> {
         let preset = Preset::parse(text).filter(|&p| p != Preset::Copy)?;
         let info = PRESETS.iter().find(|p| p.preset == preset)?;
@@ -66,17 +66,17 @@ impl Line {
 }
 
 /// The published table.
-pub fn published() -> Vec<Line> {
-    PUBLISHED.iter().filter_map(|name| Line::parse(name)).collect()
+pub fn published() -> Vec<Entry> {
+    PUBLISHED.iter().filter_map(|name| Entry::parse(name)).collect()
 }
 
 /// Every preset and alias.
-pub fn all() -> Vec<Line> {
+pub fn all() -> Vec<Entry> {
     BELOW
         .iter()
         .chain(&PUBLISHED)
         .chain(&ABOVE)
-        .filter_map(|name| Line::parse(name))
+        .filter_map(|name| Entry::parse(name))
         .collect()
 }
 
@@ -84,50 +84,50 @@ pub fn all() -> Vec<Line> {
 ///
 /// # Errors
 /// An unknown name, or none at all.
-pub fn parse_lines(text: &str) -> Result<Vec<Line>> {
-    let lines = text
+pub fn parse_entries(text: &str) -> Result<Vec<Entry>> {
+    let entries = text
         .split([',', ' '])
         .filter(|name| !name.is_empty())
         .map(|name| {
-            Line::parse(name).ok_or_else(|| Error::Request(format!("{name:?} is no preset of a table")))
+            Entry::parse(name).ok_or_else(|| Error::Request(format!("{name:?} is no preset of a table")))
         })
         .collect::<Result<Vec<_>>>()?;
-    if lines.is_empty() {
+    if entries.is_empty() {
         return Err(Error::Request("the list of presets is empty".into()));
     }
-    Ok(lines)
+    Ok(entries)
 }
 
 /// Options for a table.
 #[derive(Clone, Debug)]
 pub struct TableOptions {
-    /// The lines, in order.
-    pub lines: Vec<Line>,
+    /// The entries, in order.
+    pub entries: Vec<Entry>,
     /// The directory of the files.
     pub directory: PathBuf,
-    /// Files are named `MODEL-LINE.gguf`.
+    /// Files are named `MODEL-PRESET.gguf`.
     pub model: String,
-    /// Applied to every line; its preset does not matter.
+    /// Applied to every entry; its preset does not matter.
     pub quantize: QuantizeOptions,
 }
 
-/// The plan of one line.
+/// The plan of one entry.
 #[derive(Debug)]
 pub struct RowPlan<'a> {
-    /// The line.
-    pub line: Line,
+    /// The entry.
+    pub entry: Entry,
     /// The file, or the first of its shards.
     pub path: PathBuf,
-    /// An earlier line that has the same bytes, of which this file is a link or copy.
+    /// An earlier entry that has the same bytes, of which this file is a link or copy.
     pub same_as: Option<usize>,
     /// Plan of the file (also for a link), or the reason that this model cannot have this preset.
     pub plan: Result<Quantization<'a>>,
 }
 
-/// A line as it is reported.
+/// An entry as it is reported.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// The name of the line.
+    /// The name of the entry.
     pub preset: &'static str,
     /// The file.
     #[serde(serialize_with = "crate::serialize_path")]
@@ -146,7 +146,7 @@ pub struct Row {
     /// Tensors for whose type importance is needed and the matrix has none, encoded with every column counting
     /// the same.
     pub uniform_importance: Vec<String>,
-    /// The line whose file this one is a link or copy of.
+    /// The entry whose file this one is a link or copy of.
     pub same_as: Option<&'static str>,
     /// Reason that the file cannot be made.
     pub error: Option<String>,
@@ -165,36 +165,36 @@ impl RowPlan<'_> {
     }
 }
 
-/// Plans every line.
+/// Plans every entry.
 ///
-/// Lines that this model cannot have, or that lack importance, are part of the result, not an error.
+/// Entries that this model cannot have, or that lack importance, are part of the result, not an error.
 ///
 /// # Errors
-/// Two lines with one file name.
+/// Two entries with one file name.
 pub fn plan<'a>(
     source: &'a dyn Source,
     options: &TableOptions,
     importance: Option<&Importance>,
 ) -> Result<Vec<RowPlan<'a>>> {
-    let mut rows: Vec<RowPlan<'a>> = Vec::with_capacity(options.lines.len());
-    for &line in &options.lines {
-        if rows.iter().any(|row| row.line == line) {
-            return Err(Error::Request(format!("preset {} is listed twice", line.name)));
+    let mut rows: Vec<RowPlan<'a>> = Vec::with_capacity(options.entries.len());
+    for &entry in &options.entries {
+        if rows.iter().any(|row| row.entry == entry) {
+            return Err(Error::Request(format!("preset {} is listed twice", entry.name)));
         }
         let path = options
             .directory
-            .join(format!("{}-{}.gguf", options.model, line.name));
+            .join(format!("{}-{}.gguf", options.model, entry.name));
         let mut quantize = options.quantize.clone();
-        quantize.recipe.preset = line.preset;
+        quantize.recipe.preset = entry.preset;
         quantize.keep_split = false;
         let plan = quantize::plan(source, &path, &quantize, importance);
         // Of several shards, the first is the one that readers open.
         let first = plan.as_ref().ok().and_then(|p| p.outputs.first());
         let path = first.map_or(path, |output| output.path.clone());
         rows.push(RowPlan {
-            line,
+            entry,
             plan,
-            same_as: rows.iter().position(|row| row.line.preset == line.preset),
+            same_as: rows.iter().position(|row| row.entry.preset == entry.preset),
             path,
         });
     }
@@ -208,7 +208,7 @@ pub fn rows(table: &[RowPlan<'_>]) -> Vec<Row> {
         .map(|row| {
             let plan = row.plan.as_ref().ok();
             Row {
-                preset: row.line.name,
+                preset: row.entry.name,
                 file: row.path.clone(),
                 size_bytes: plan.map(Quantization::file_size),
                 bits_per_weight: plan.map(Quantization::bits_per_weight),
@@ -220,14 +220,14 @@ pub fn rows(table: &[RowPlan<'_>]) -> Vec<Row> {
                 uniform_importance: plan
                     .map(|p| p.uniform_importance.iter().map(|t| t.tensor.clone()).collect())
                     .unwrap_or_default(),
-                same_as: row.same_as.map(|other| table[other].line.name),
+                same_as: row.same_as.map(|other| table[other].entry.name),
                 error: row.check().err(),
             }
         })
         .collect()
 }
 
-/// Writes the files of all lines that can be made, in one pass over the source.
+/// Writes the files of all entries that can be made, in one pass over the source.
 ///
 /// # Errors
 /// As [`crate::pipeline::execute`]; no file is published then.
@@ -259,7 +259,7 @@ pub fn execute_resumable(
     finished.forget()
 }
 
-/// The distinct files of all lines that can be made.
+/// The distinct files of all entries that can be made.
 fn outputs<'a>(table: &[RowPlan<'a>]) -> Vec<OutputPlan<'a>> {
     table
         .iter()
@@ -282,7 +282,7 @@ fn check_links(table: &[RowPlan<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Gives the lines that are other names of a file their links.
+/// Gives the entries that are other names of a file their links.
 fn link(table: &[RowPlan<'_>]) -> Result<()> {
     for row in table.iter().filter(|row| row.check().is_ok()) {
         if let Some(other) = row.same_as
@@ -296,7 +296,7 @@ fn link(table: &[RowPlan<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// The files of all lines that can be made.
+/// The files of all entries that can be made.
 pub fn files(table: &[RowPlan<'_>]) -> Vec<PathBuf> {
     table
         .iter()
@@ -338,19 +338,19 @@ mod tests {
         let all = all();
         assert_eq!(all.len(), 38);
         for info in PRESETS.iter().filter(|p| p.preset != Preset::Copy) {
-            assert!(all.iter().any(|line| line.name == info.name), "{}", info.name);
+            assert!(all.iter().any(|entry| entry.name == info.name), "{}", info.name);
         }
-        let names: Vec<_> = published().iter().map(|line| line.name).collect();
+        let names: Vec<_> = published().iter().map(|entry| entry.name).collect();
         assert_eq!(names, PUBLISHED);
     }
 
     #[test]
     fn lists_are_read() {
-        let lines = parse_lines("q4_k, Q8_0").unwrap();
-        assert_eq!((lines[0].name, lines[0].preset), ("Q4_K", Preset::Q4_K_M));
-        assert_eq!(lines[1].name, "Q8_0");
-        assert!(parse_lines("Q9").unwrap_err().to_string().contains("\"Q9\""));
-        assert!(parse_lines(" ,").is_err());
-        assert!(parse_lines("COPY").is_err());
+        let entries = parse_entries("q4_k, Q8_0").unwrap();
+        assert_eq!((entries[0].name, entries[0].preset), ("Q4_K", Preset::Q4_K_M));
+        assert_eq!(entries[1].name, "Q8_0");
+        assert!(parse_entries("Q9").unwrap_err().to_string().contains("\"Q9\""));
+        assert!(parse_entries(" ,").is_err());
+        assert!(parse_entries("COPY").is_err());
     }
 }

@@ -49,4 +49,4 @@ pub use staging::{WholeFile, check_not_input, check_space, check_target};
 pub use stamp::Stamp;
 pub use temporary::{Temporary, remove_all};
 pub use tensor::{TensorInfo, ggml_shape};
-pub use writer::{Sealed, Writer};
+pub use writer::{CompleteFile, Writer};

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::header::ALIGNMENT_KEY;
 use crate::limits::DEFAULT_ALIGNMENT;
-use crate::{Error, FilePlan, GgufModel, Metadata, Result, Sealed, TensorType, Writer, ggml_shape};
+use crate::{CompleteFile, Error, FilePlan, GgufModel, Metadata, Result, TensorType, Writer, ggml_shape};
 
 pub use merge::{merge, merge_plan};
 
@@ -216,7 +216,7 @@ pub fn write(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<PathBuf>> {
     let mut source = 0;
-    let mut sealed: Vec<Sealed> = Vec::new();
+    let mut complete: Vec<CompleteFile> = Vec::new();
     for (number, plan) in plans.iter().enumerate() {
         let path = shard_path(prefix, number as u64, plans.len() as u64);
         let writer = Writer::create(&path, plan)?;
@@ -224,10 +224,10 @@ pub fn write(
             copy_tensor(model, source, &writer, target, progress)?;
             source += 1;
         }
-        sealed.push(writer.seal()?);
+        complete.push(writer.complete()?);
     }
-    let paths = sealed.iter().map(|s| s.path().to_path_buf()).collect();
-    sealed.into_iter().try_for_each(Sealed::publish)?;
+    let paths = complete.iter().map(|s| s.path().to_path_buf()).collect();
+    complete.into_iter().try_for_each(CompleteFile::publish)?;
     Ok(paths)
 }
 

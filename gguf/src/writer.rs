@@ -195,7 +195,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Brings what was written so far to disk.
+    /// Flushes what was written so far to disk.
     ///
     /// # Errors
     /// When the system cannot.
@@ -209,7 +209,7 @@ impl Writer {
     /// [`Error::Incomplete`] when a byte of a tensor was not written, or an error of the system; the
     /// target is then as it was.
     pub fn finish(self) -> Result<()> {
-        self.seal()?.publish()
+        self.complete()?.publish()
     }
 
     /// Checks and syncs the file without publishing it, so that the files of a set can be published
@@ -217,7 +217,7 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::finish`].
-    pub fn seal(self) -> Result<Sealed> {
+    pub fn complete(self) -> Result<CompleteFile> {
         for (index, info) in self.tensors.iter().enumerate() {
             let written = self.ranges(index).total();
             if written != info.size_bytes() {
@@ -230,7 +230,7 @@ impl Writer {
             }
         }
         self.file.file.sync_all().map_err(|e| self.io(e))?;
-        Ok(Sealed(self.file))
+        Ok(CompleteFile(self.file))
     }
 
     fn ranges(&self, tensor: usize) -> std::sync::MutexGuard<'_, Ranges> {
@@ -260,9 +260,9 @@ impl Writer {
 /// A complete, synced file that has not got its name yet. Dropped, it is removed, unless it belongs to a
 /// run that can be continued.
 #[derive(Debug)]
-pub struct Sealed(Staging);
+pub struct CompleteFile(Staging);
 
-impl Sealed {
+impl CompleteFile {
     /// The path under which the file will be published.
     pub fn path(&self) -> &Path {
         self.0.target()

@@ -184,7 +184,7 @@ fn reason(line: &str) -> Option<&'static str> {
     found.map(|(.., reason)| *reason)
 }
 
-/// What differs between the conversions of the two directories of a case: the text model's and, where it has one, the
+/// Differences between the conversions of the two directories of a case: the text model's and, where it has one, the
 /// image encoder's.
 fn compared(folder: &Path) -> Result<Vec<String>> {
     let temporary = tempfile::tempdir()?;

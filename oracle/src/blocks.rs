@@ -22,7 +22,7 @@ pub struct Reference {
     dir: tempfile::TempDir,
 }
 
-/// What the references make of rows.
+/// The references' encodings of rows.
 #[derive(Debug)]
 pub struct Encoded {
     /// Stock llama.cpp's blocks.
@@ -31,22 +31,22 @@ pub struct Encoded {
     pub libgguf: Option<Vec<u8>>,
     /// The decoding of stock's blocks.
     pub decoded: Decoded,
-    /// How long the stock encoder took.
+    /// Time of the stock encoder, in seconds.
     pub seconds: f64,
 }
 
-/// What the references make of blocks.
+/// The references' decodings of blocks.
 #[derive(Debug)]
 pub struct Decoded {
     /// Stock llama.cpp's values.
     pub stock: Vec<f32>,
     /// The values of the decoder in numpy, for the types that it has.
     pub numpy: Option<Vec<f32>>,
-    /// How long the stock decoder took.
+    /// Time of the stock decoder, in seconds.
     pub seconds: f64,
 }
 
-/// What can be timed.
+/// Kinds of work that can be timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Encoding with an importance vector.
@@ -191,7 +191,7 @@ impl Reference {
         self.read_decoded(&answer)
     }
 
-    /// Which blocks ggml accepts when it loads them.
+    /// ggml's verdict on blocks when it loads them.
     pub fn validate(&mut self, ty: TensorType, blocks: &[u8]) -> Result<Vec<bool>> {
         std::fs::write(self.dir.path().join("blocks.bin"), blocks)?;
         self.ask(&json!({ "op": "validate", "type": ty.id() }))?;
@@ -221,7 +221,7 @@ pub fn row_len(ty: TensorType) -> usize {
     }
 }
 
-/// What a comparison found: how much agreed, and how long each side took.
+/// Result of a comparison: equal blocks, and the time of each side.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     /// Weights whose blocks were compared.

@@ -147,7 +147,7 @@ fn tensor_apart(source: &dyn Source, model: &GgufModel, index: usize) -> Result<
     Ok(apart)
 }
 
-/// How many of these f32 differ, by no more than a unit in the last place.
+/// Number of these f32 that differ, by no more than a unit in the last place.
 fn rates_apart(ours: &[u8], theirs: &[u8]) -> Result<usize> {
     let bits = |bytes: &[u8]| -> Vec<i64> {
         let words = bytes.as_chunks::<4>().0;

@@ -27,8 +27,8 @@ pub fn class(model: &Path) -> Result<String> {
     Ok(class.unwrap_or("?").to_owned())
 }
 
-/// How far our logits of a model directory, or our embedding, are from those in the folder `expected` (a file
-/// `logits` or `embedding`, as `py/architectures.py` writes them), where there are some.
+/// Distance of our logits of a model directory, or our embedding, from those in the folder `expected` (a file `logits`
+/// or `embedding`, as `py/architectures.py` writes them), where there are some.
 ///
 /// # Errors
 /// A model that cannot be run, or numbers that are too far away.

@@ -39,7 +39,7 @@ impl Random {
 /// A kind of row.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
-    /// What the kind is called in reports.
+    /// Name of the kind in reports.
     pub name: &'static str,
     /// Fills one row.
     pub fill: fn(&mut Random, &mut [f32]),

@@ -6,7 +6,7 @@ use convert::tokenizer::{VocabKind, VocabRequest};
 use gguf::{Array, GgufString, Metadata, Value};
 use sha2::{Digest, Sha256};
 
-/// What llama.cpp's converter asks of a vocabulary, by the model's `config.json`.
+/// Vocabulary request of llama.cpp's converter, by the model's `config.json`.
 pub fn request_for(config: &serde_json::Value) -> VocabRequest {
     let architecture = config["architectures"][0].as_str().unwrap_or("");
     match architecture {

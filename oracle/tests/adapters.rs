@@ -30,7 +30,7 @@ fn model(dir: &Path) -> BTreeMap<String, Tensor> {
     tensors(&HfSource::open(dir, &options).unwrap())
 }
 
-/// What llama.cpp adds to a weight, in the weight's order; also for stacks of experts.
+/// llama.cpp's change of a weight, in the weight's order; also for stacks of experts.
 fn product(a: &Tensor, b: &Tensor, alpha: f32, is_embedding: bool) -> Vec<f64> {
     let rank = b.0[0] as usize;
     let (inputs, outputs) = (a.1.len() / rank, b.0[1] as usize);

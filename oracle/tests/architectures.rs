@@ -33,7 +33,7 @@ const NOT_LOADED: [(&str, &str); 2] = [
     ("bert-xlm-roberta", "\"<pad>\" is there twice"),
 ];
 
-/// What differs, or nothing.
+/// The difference, if any.
 fn check(path: &Path) -> Result<(), String> {
     let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let temporary = tempfile::tempdir().unwrap();
@@ -161,8 +161,9 @@ fn with_dense_modules(name: &str) -> tempfile::TempDir {
     temporary
 }
 
-/// What the stock converter (convert_hf_to_gguf.py --outtype f32 --sentence-transformers-dense-modules) makes of the
-/// directory, which stays as QUANTSMITH_KEEP/model where that is set.
+/// Digest of the file that the stock converter (convert_hf_to_gguf.py --outtype f32
+/// --sentence-transformers-dense-modules) makes of the directory, which stays as QUANTSMITH_KEEP/model where that is
+/// set.
 const STOCK_WITH_DENSE_MODULES: &str = "819552506f732f4d8dbfce7a57792b01210d74ce78ac0a8d857442df7ae1cede";
 
 #[test]
@@ -217,7 +218,7 @@ fn dense_modules_of_sentence_transformers_are_the_stock_converters() {
     assert_eq!(digest, STOCK_WITH_DENSE_MODULES);
 }
 
-/// What `py/architectures.py` printed last, of all its cases.
+/// Last output of `py/architectures.py` over all its cases.
 const MATRIX: &str = include_str!("../digests/architectures.txt");
 
 #[test]
@@ -243,7 +244,7 @@ fn every_listed_class_was_compared() {
     assert!(!MATRIX.contains("DIFFERS") && !MATRIX.contains("FAR"));
 }
 
-/// What `py/transformers5.py` printed last: the cases as transformers 5 saves them.
+/// Last output of `py/transformers5.py`: the cases as transformers 5 saves them.
 const NEWER: &str = include_str!("../digests/transformers5.txt");
 
 /// Cases that are not equal yet, with what differs in the rows.

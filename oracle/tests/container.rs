@@ -15,7 +15,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// What `container.py read` writes, from our reader.
+/// The output of `container.py read`, from our reader.
 fn described(path: &Path) -> Vec<u8> {
     let file = GgufFile::open(path).unwrap();
     let mut out = Vec::new();

@@ -10,10 +10,10 @@ use gguf::GgufModel;
 use oracle::mutants::{Mutant, Small, mutants};
 use oracle::{architectures, python};
 
-/// What both sides say of a file.
+/// Verdicts of both sides on a file.
 struct Verdict {
     stock: String,
-    /// What we found that makes the file useless.
+    /// Our findings that make the file useless.
     ours: Vec<String>,
 }
 

@@ -22,7 +22,7 @@ struct Case {
     imatrix: Option<PathBuf>,
     options: QuantizeOptions,
     pipeline: PipelineOptions,
-    /// What stock llama.cpp is given besides.
+    /// Further options for stock llama.cpp.
     stock: Json,
 }
 

@@ -73,7 +73,7 @@ fn byte_fallback_from_tokenizer_json() {
     assert_equals_stock("llama_hf");
 }
 
-/// What the converter writes of a directory's vocabulary, with what its architecture asks for.
+/// The converter's keys of a directory's vocabulary, with its architecture's request.
 fn vocabulary_of_model(name: &str, pre_tokenizer: Option<&str>) -> String {
     let options = HfOptions {
         vocab_only: true,

@@ -23,12 +23,12 @@ const PARTS: [&str; 3] = ["codecs", "table", "forward"];
 const BOUND: &str = "256M";
 /// Windows after which a run of the forward pass is timed, and until which.
 const WINDOWS: [u32; 2] = [2, 10];
-/// How often everything about codecs is measured; the best of each counts, since others use the machine too.
+/// Rounds of all codec measurements; the best of each counts, since others use the machine too.
 const ROUNDS: usize = 3;
-/// How often the forward pass is; the median counts.
+/// Rounds of the forward pass; the median counts.
 const FORWARD_ROUNDS: usize = 3;
 
-/// What the forward pass is measured on, and the targets in multiples of stock's speed.
+/// Types on which the forward pass is measured, and the targets in multiples of stock's speed.
 const FORWARD: [(&str, f64); 9] = [
     ("F16", 1.2),
     ("Q8_0", 2.5),
@@ -131,7 +131,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How fast a kind of work has to be.
+/// Required speed of a kind of work.
 enum Target {
     /// So many times as fast as stock.
     Ratio(f64),
@@ -267,7 +267,7 @@ fn inputs(options: &Options) -> Result<(PathBuf, PathBuf)> {
     Ok((model, imatrix))
 }
 
-/// What a run took.
+/// Time and memory of a run.
 struct Run {
     seconds: f64,
     /// The most anonymous memory that was seen, in bytes.

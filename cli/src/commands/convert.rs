@@ -118,11 +118,11 @@ pub(crate) struct Args {
     list: bool,
 }
 
-/// What the output is made of.
+/// Form of the output.
 enum Target {
-    /// What the stock converter writes.
+    /// As the stock converter writes it.
     Stock(OutType),
-    /// What llama-quantize makes of it.
+    /// As llama-quantize makes it.
     Preset(Preset),
 }
 
@@ -291,8 +291,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the output goes: the file that was named, with its placeholders filled; in a directory, or when
-/// none was named, the stock converter's name for it.
+/// Path of the output: the file that was named, with its placeholders filled; in a directory, or when none was named,
+/// the stock converter's name for it.
 fn output_path(args: &Args, dir: &Path, source: &HfSource, encoding: &str) -> anyhow::Result<PathBuf> {
     let named = args.out.as_deref().or(args.outfile.as_deref());
     let named = named.unwrap_or_else(|| convert::hub::default_directory(dir));

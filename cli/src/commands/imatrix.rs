@@ -284,7 +284,7 @@ fn calibrate(
     Ok(matrix)
 }
 
-/// What a run that is interrupted says.
+/// Message of an interrupted run.
 fn continuation(checkpoint: &Path) -> String {
     format!(
         "the same command with --resume goes on from {}",

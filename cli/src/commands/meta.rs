@@ -42,7 +42,7 @@ enum Action {
     Set {
         /// GGUF file
         file: PathBuf,
-        /// What to set
+        /// Values to set
         #[arg(value_name = "KEY=[TYPE:]VALUE", required_unless_present = "chat_template")]
         values: Vec<String>,
         /// Set tokenizer.chat_template to the text of this file
@@ -80,7 +80,7 @@ enum Action {
     },
 }
 
-/// Where the change goes.
+/// Destination of the change.
 #[derive(clap::Args)]
 struct Destination {
     /// Write a new file and leave this one as it is
@@ -177,7 +177,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-/// Why a key should not get a value: another type than readers expect, or a number that is not finite.
+/// Objection to a key's new value: another type than readers expect, or a number that is not finite.
 fn objection(key: &str, old: Option<&Value>, new: &Value) -> Option<String> {
     let finite = match new {
         Value::F32(x) => x.is_finite(),

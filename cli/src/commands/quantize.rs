@@ -74,7 +74,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Which type each tensor gets.
+/// Options that decide each tensor's type.
 #[derive(clap::Args)]
 pub(crate) struct TypeArgs {
     /// Give every tensor the preset's base type
@@ -106,7 +106,7 @@ pub(crate) struct TypeArgs {
     no_fallback: bool,
 }
 
-/// Where importance comes from.
+/// Options of the importance matrix.
 #[derive(clap::Args)]
 pub(crate) struct ImportanceArgs {
     /// Importance matrix, of either of llama-imatrix's formats
@@ -126,7 +126,7 @@ pub(crate) struct ImportanceArgs {
     #[arg(long, value_name = "TEXT", requires = "imatrix")]
     exclude_weights: Vec<String>,
 
-    /// What becomes of tensors whose type needs importance that the matrix does not have
+    /// Treatment of tensors whose type needs importance that the matrix does not have
     #[arg(long, value_enum, default_value_t = Missing::Error)]
     imatrix_missing: Missing,
 
@@ -144,7 +144,7 @@ enum Missing {
     Uniform,
 }
 
-/// How a run uses the machine, and whether it can be continued.
+/// Options for memory, threads and continued runs.
 #[derive(clap::Args)]
 pub(crate) struct MemoryArgs {
     /// Keep what is written when the run is interrupted, and continue a run that was, with the same bytes in
@@ -156,7 +156,7 @@ pub(crate) struct MemoryArgs {
     buffers: BufferArgs,
 }
 
-/// How much memory a run uses.
+/// Options for memory.
 #[derive(clap::Args)]
 pub(crate) struct BufferArgs {
     /// Memory for buffers, as 256M, 2G or bytes [default: 1G]
@@ -217,7 +217,7 @@ impl ImportanceArgs {
         self.imatrix.as_deref()
     }
 
-    /// What becomes of tensors that the matrix lacks.
+    /// Treatment of tensors that the matrix lacks.
     pub(crate) fn missing(&self) -> MissingImportance {
         match self.imatrix_missing {
             Missing::Error => MissingImportance::Error,
@@ -467,7 +467,7 @@ pub(crate) fn print_report(source: &dyn Source, plan: &Quantization<'_>, dry_run
 }
 
 pub(crate) fn as_json(source: &dyn Source, plan: &Quantization<'_>) -> serde_json::Value {
-    let lacking = |list: &[convert::quantize::Lacking]| -> Vec<_> {
+    let lacking = |list: &[convert::quantize::ListedTensor]| -> Vec<_> {
         list.iter()
             .map(|t| serde_json::json!({"tensor": t.tensor, "type": t.ty.name()}))
             .collect()

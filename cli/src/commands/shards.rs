@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use convert::shards::Shards;
 use gguf::split::{Limit, SplitOptions};
 
-/// How an output is cut.
+/// Options for shards.
 #[derive(clap::Args)]
 pub(crate) struct ShardArgs {
     /// Write shards of at most this many tensors

@@ -12,7 +12,7 @@ use convert::quantize::QuantizeOptions;
 use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
-use convert::table::{self, Line, RowPlan, TableOptions};
+use convert::table::{self, Entry, RowPlan, TableOptions};
 use demo::CALIBRATION_TEXT;
 
 use self::evaluate::{Base, Texts};
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST", conflicts_with = "preset")]
     types: Option<String>,
 
-    /// Which presets to make
+    /// Presets to make
     #[arg(long, value_enum, default_value_t = PresetList::Full)]
     preset: PresetList,
 
@@ -160,8 +160,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     let name = opened.name(&path);
-    let lines = match (&args.types, args.preset) {
-        (Some(list), _) => table::parse_lines(list)?,
+    let entries = match (&args.types, args.preset) {
+        (Some(list), _) => table::parse_entries(list)?,
         (None, PresetList::Full) => table::published(),
         (None, PresetList::All) => table::all(),
     };
@@ -181,7 +181,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             record: better.record.clone(),
             ..QuantizeOptions::new(Preset::Q8_0)
         },
-        lines,
+        entries,
     };
     let calibrate = wants_calibration(&args, evaluate);
     let with_base = evaluate || calibrate || args.optimize.learns() && !args.dry_run;
@@ -338,7 +338,7 @@ impl Opened {
             Self::File(_) => canonical.file_stem(),
         };
         let name = part.map_or_else(|| "model".into(), |p| p.to_string_lossy().into_owned());
-        let typed = |end: &str| gguf::TensorType::from_name(end).is_some() || Line::parse(end).is_some();
+        let typed = |end: &str| gguf::TensorType::from_name(end).is_some() || Entry::parse(end).is_some();
         match name.rsplit_once(['-', '.']) {
             Some((start, end)) if matches!(self, Self::File(_)) && typed(end) => start.to_owned(),
             _ => name,
@@ -354,7 +354,7 @@ fn parse_precision(text: &str) -> Result<f64, String> {
 }
 
 impl Args {
-    /// What --optimize asks for; the text to learn from is that of the importance matrix where none is named.
+    /// Preparation for --optimize; the text to learn from is that of the importance matrix where none is named.
     fn prepare_optimization(&self, source: &dyn Source, path: &Path) -> anyhow::Result<Prepared> {
         let text = match &self.calibration {
             Some(file) if self.optimize.learns() => {
@@ -411,7 +411,7 @@ fn write_files(
         .iter()
         .filter_map(|row| row.check().err().map(|e| (row, e)))
     {
-        eprintln!("left out: {}: {problem}", row.line.name);
+        eprintln!("left out: {}: {problem}", row.entry.name);
     }
     if planned.iter().all(|row| row.check().is_err()) {
         bail!("none of the presets can be made of this model");

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// GGUF file (of a model of several files, the first), or a directory of them
     path: PathBuf,
 
-    /// What the file was made from: a model directory or a GGUF file
+    /// Source that the file was made from: a model directory or a GGUF file
     #[arg(long, value_name = "MODEL_DIR|GGUF")]
     source: Option<PathBuf>,
 
@@ -50,12 +50,12 @@ struct Report {
     tensors: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<Image>,
-    /// How blocks were chosen, where they are other than stock's on purpose.
+    /// Choice of blocks, where they are other than stock's on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     optimized: Option<Optimized>,
 }
 
-/// What a file records of `--optimize`.
+/// A file's record of `--optimize`.
 #[derive(Serialize)]
 struct Optimized {
     method: String,

@@ -1,4 +1,4 @@
-//! What tests of the command share.
+//! Helpers of the command's tests.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
 pub(crate) mod directory;

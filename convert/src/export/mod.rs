@@ -115,7 +115,7 @@ struct Family {
     keys: &'static [(&'static str, &'static str)],
     /// Settings that readers of the file assume.
     fixed: &'static [(&'static str, bool)],
-    /// Biases that `config.json` has to announce: its key, and a tensor of the first block that tells.
+    /// Biases that `config.json` has to declare: the key, and a tensor of the first block that tells.
     biases: &'static [(&'static str, &'static str)],
 }
 

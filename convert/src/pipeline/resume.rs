@@ -83,13 +83,13 @@ pub fn execute_resumable(
         journal: &journal,
     };
     run(source, &jobs, &left, &sink, rows.threads, on_progress)?;
-    let mut sealed = Vec::new();
+    let mut complete = Vec::new();
     for state in states {
         if let State::Writing(writer, _) = state {
-            sealed.push(writer.seal()?);
+            complete.push(writer.complete()?);
         }
     }
-    for file in sealed {
+    for file in complete {
         file.publish()?;
     }
     Ok(Finished(journal))

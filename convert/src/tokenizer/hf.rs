@@ -1,5 +1,5 @@
 //! `tokenizer.json` as the `transformers` library would load it: the `tokenizers` library's object,
-//! with the special tokens of `tokenizer_config.json` and the habits of the tokenizer's class.
+//! with the special tokens of `tokenizer_config.json` and the quirks of the tokenizer's class.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ struct Class {
 
 const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// The classes with habits of their own, by the name without `Fast`.
+/// The classes with quirks of their own, by the name without `Fast`.
 const CLASSES: &[Class] = &[
     Class {
         name: "GPT2Tokenizer",
@@ -365,7 +365,7 @@ pub(super) fn guarded<T>(files: &VocabFiles, work: impl FnOnce() -> tokenizers::
     }
 }
 
-/// The class that loads the directory's tokenizer, where it is one with habits of its own.
+/// The class that loads the directory's tokenizer, where it is one with quirks of its own.
 fn class_of(files: &VocabFiles) -> Option<&'static Class> {
     let name = class_name(files)?;
     CLASSES.iter().find(|class| class.name == name)

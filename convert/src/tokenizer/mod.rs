@@ -126,7 +126,7 @@ impl VocabRequest {
         }
     }
 
-    /// Request of llama.cpp's converter for Llama, Mistral and their kin. `config` is the model's `config.json`: two
+    /// Request of llama.cpp's converter for Llama, Mistral and their relatives. `config` is the model's `config.json`: two
     /// vocabulary sizes stand for Code Llama and for Granite's small models.
     pub fn llama(config: &Json) -> Self {
         let mut request = Self::new(&[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe]);

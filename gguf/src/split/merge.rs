@@ -45,5 +45,5 @@ pub fn merge(model: &GgufModel, output: &Path, progress: &mut dyn FnMut(u64)) ->
         copy_tensor(model, index, &writer, index, progress)?;
     }
     // Looked at again: the name may have been taken while the bytes were copied.
-    writer.seal()?.publish_new()
+    writer.complete()?.publish_new()
 }

@@ -33,7 +33,7 @@ const RETRIES: usize = 4;
 /// Time after which an input counts as hanging for good.
 const HANG: Duration = Duration::from_secs(30);
 
-/// What was seen over all inputs.
+/// Counts over all inputs.
 #[derive(Default)]
 struct Seen {
     inputs: u64,

@@ -101,7 +101,7 @@ impl LogitsWriter {
     /// Appends the logits (`[vocabulary]`) of the next scored position.
     ///
     /// # Errors
-    /// When the file cannot be written, the row has another length, or there are more rows than announced.
+    /// When the file cannot be written, the row has another length, or there are more rows than declared.
     pub fn push(&mut self, logits: &[f32]) -> Result<()> {
         if logits.len() != self.vocabulary || self.rows_left == 0 {
             return Err(malformed(&self.path, "a row that does not belong to this file"));
@@ -211,7 +211,7 @@ impl LogitsReader {
         if u128::from(length) < expected {
             return Err(malformed(
                 path,
-                &format!("{length} bytes long, but its header announces {expected}"),
+                &format!("{length} bytes long, but its header declares {expected}"),
             ));
         }
         let mut bytes = vec![0u8; chunks * context * 4];

@@ -9,9 +9,9 @@ use imatrix::ImportanceMatrix;
 
 use super::Args;
 
-/// What a run is known by: lines of `WHAT=VALUE`. Of the model and the texts it holds digests of all their bytes.
-/// Reading the weights once more costs less than one step of the calibration, and anything less than all of them
-/// would take two quants of one model, or two checkpoints of one training, for the same.
+/// Identity of a run: lines of `WHAT=VALUE`. Of the model and the texts it holds digests of all their bytes. Reading
+/// the weights once more costs less than one step of the calibration, and anything less than all of them would take two
+/// quants of one model, or two checkpoints of one training, for the same.
 pub(super) struct Run(Vec<String>);
 
 impl Run {
@@ -82,7 +82,7 @@ fn of_model(model: &GgufModel) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Where the checkpoint of an output is.
+/// Path of an output's checkpoint.
 pub(super) fn path_of(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(".checkpoint");

@@ -10,7 +10,7 @@ use super::Args;
 use crate::output::{print, print_json};
 use crate::threads::in_pool;
 
-/// Which tasks the file holds, and how many of them to run.
+/// Kind of the tasks in the file, and the number of them to run.
 #[derive(clap::Args)]
 pub(super) struct TaskArgs {
     /// Score HellaSwag: TEXT has six lines for each task (context, number of the right ending, four endings)

@@ -113,7 +113,7 @@ impl Base {
         &self.model
     }
 
-    /// What replaces the first token of each window.
+    /// Replacement of the first token of each window.
     fn bos(&self) -> Option<u32> {
         self.tokenizer.bos().filter(|_| self.tokenizer.add_bos())
     }

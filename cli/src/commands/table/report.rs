@@ -7,7 +7,7 @@ use convert::table::Row;
 use reference::divergence;
 use serde::Serialize;
 
-/// What the evaluation of one file found.
+/// Result of one file's evaluation.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Measured {
     /// Windows that the file ran over.
@@ -32,14 +32,14 @@ pub(super) struct ReportRow {
     pub(super) measured: Option<Measured>,
 }
 
-/// What was evaluated, and the unquantized model's own result.
+/// Results of the evaluation, and the unquantized model's own.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Evaluation {
     pub(super) text: String,
     pub(super) context: usize,
     pub(super) chunks: usize,
     pub(super) scored_tokens: usize,
-    /// What the forward pass rounded besides the weights.
+    /// Rounding of the forward pass besides the weights.
     pub(super) rounding: &'static str,
     /// The relative error of ratios of divergences at which files stopped; without one all ran over all windows.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! BERT and its kin: encoders for embeddings.
+//! BERT and its relatives: encoders for embeddings.
 
 use serde_json::{Map, Value};
 

@@ -82,7 +82,7 @@ const DENSE: &[Rule] = &[
     copy("model.layers.{}.shared_mlp.output_linear", "blk.{}.ffn_down"),
 ];
 
-/// A feed-forward layer as Bamba and its kin name it.
+/// A feed-forward layer as Bamba and its relatives name it.
 pub(super) const FEED_FORWARD: &[Rule] = &[
     copy("model.final_layernorm", "output_norm"),
     copy("model.layers.{}.pre_ff_layernorm", "blk.{}.ffn_norm"),

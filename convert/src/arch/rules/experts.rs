@@ -59,7 +59,7 @@ pub(in crate::arch) const SHARED_EXPERTS: &[Rule] = &[
     ),
 ];
 
-/// Bias of the experts' scores when they are chosen (DeepSeek-V3 and its kin).
+/// Bias of the experts' scores when they are chosen (DeepSeek-V3 and its relatives).
 pub(in crate::arch) const SCORE_BIAS: &[Rule] = &[
     exact(
         "model.layers.{}.mlp.gate.e_score_correction_bias",
