@@ -1,18 +1,35 @@
 //! Command-line parsing and dispatch.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
+
+/// Exit codes.
+pub(crate) const DONE: u8 = 0;
+pub(crate) const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
 
 #[derive(Parser)]
 #[command(
     name = "quantsmith",
-    version,
-    about = "Quantize models and convert them to GGUF"
+    version = VERSION.as_str(),
+    about = "Quantize models and convert them to GGUF",
+    after_help = "QUANTSMITH_LOG filters the messages of the library, as in QUANTSMITH_LOG=debug or \
+        quantsmith_convert=warn. QUANTSMITH_ISA=scalar turns SIMD off."
 )]
 struct Cli {
+    /// More messages on standard error, such as every tensor that a conversion leaves out
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+
+    /// No messages on standard error but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -51,28 +68,64 @@ enum Command {
     Embed(commands::embed::Args),
     /// Measure the perplexity of a GGUF model on a text
     Perplexity(commands::perplexity::Args),
+    /// Print a script that completes arguments in a shell
+    Completions(commands::completions::Args),
+    /// Print the manual page, or write those of all commands
+    Man(commands::man::Args),
 }
 
-/// Runs the command line of this process. Exit codes: 0 done, 1 failed, 2 wrong usage.
+/// The version, with the commit where it is known, and the release of llama.cpp that the bytes are compared with.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let commit = match env!("QUANTSMITH_COMMIT") {
+        "" => String::new(),
+        commit => format!(" ({commit})"),
+    };
+    format!(
+        "{}{commit}, llama.cpp {}",
+        env!("CARGO_PKG_VERSION"),
+        convert::LLAMA_CPP_RELEASE
+    )
+});
+
+/// The command line's description.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    tracing_subscriber::fmt()
+    run(std::env::args_os()).into()
+}
+
+/// Runs a command line, the program's name first. Exit codes: 0 done, 1 failed, 2 wrong usage.
+///
+/// Signals are handled from here on: one that ends the process removes what is half written first.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = if e.use_stderr() { WRONG_USAGE } else { DONE };
+            // A closed terminal is no reason to panic; there is nobody left to tell.
+            let _ = e.print();
+            return code;
+        }
+    };
+    crate::output::set_amount(cli.quiet, cli.verbose);
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => "error",
+        (_, true) => "debug",
+        _ => "info",
+    };
+    // Inside another program, a subscriber may be there already; messages go to that one then.
+    let _ = tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("QUANTSMITH_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level)),
         )
         .with_writer(std::io::stderr)
         .with_target(false)
         .without_time()
-        .init();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(e) => {
-            let code = if e.use_stderr() { 2 } else { 0 };
-            // A closed terminal is no reason to panic; there is nobody left to tell.
-            let _ = e.print();
-            return ExitCode::from(code);
-        }
-    };
+        .try_init();
     crate::interrupt::install();
     let done = match cli.command {
         Command::Table(a) => commands::table::run(a),
@@ -91,20 +144,22 @@ pub fn main() -> ExitCode {
         Command::Tokenize(a) => commands::tokenize::run(a),
         Command::Embed(a) => commands::embed::run(a),
         Command::Perplexity(a) => commands::perplexity::run(a),
+        Command::Completions(a) => commands::completions::run(a),
+        Command::Man(a) => commands::man::run(a),
     };
-    finish(done.map(|()| ExitCode::SUCCESS))
+    finish(done.map(|()| DONE))
 }
 
 /// The exit code of a command, its error told.
-fn finish(done: anyhow::Result<ExitCode>) -> ExitCode {
+fn finish(done: anyhow::Result<u8>) -> u8 {
     let code = done.unwrap_or_else(|e| {
-        eprintln!("error: {}", told(&e));
-        ExitCode::FAILURE
+        crate::output::error(format_args!("{}", told(&e)));
+        FAILED
     });
     match crate::output::failure() {
         Some(e) => {
-            eprintln!("error: standard output: {e}");
-            ExitCode::FAILURE
+            crate::output::error(format_args!("standard output: {e}"));
+            FAILED
         }
         None => code,
     }

@@ -1,5 +1,6 @@
-//! The `quantsmith` command. What it does is in the library crates, which `quantsmith` re-exports; here are the
-//! arguments, the messages and the progress on a terminal.
+#![doc = include_str!("../README.md")]
+//!
+//! This crate is the arguments, the messages and the progress on a terminal; [`cli::run`] is the command as a function.
 
 #![forbid(unsafe_code)]
 
@@ -16,11 +17,11 @@ macro_rules! eprintln {
 mod architectures;
 mod base;
 mod chunks;
-#[doc(hidden)]
 pub mod cli;
 mod commands;
 mod context;
 mod demo;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod inputs;

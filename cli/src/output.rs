@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The first error of a line on standard output.
 static FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -19,8 +20,40 @@ pub(crate) fn line(text: fmt::Arguments<'_>) {
     }
 }
 
-/// Prints a line to standard error: what `eprintln!` does in this crate. With nobody to tell, nothing is told.
+/// Whether errors alone are told, and whether more than usual is.
+static QUIET: AtomicBool = AtomicBool::new(false);
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// Says how much is told from here on.
+pub(crate) fn set_amount(quiet: bool, verbose: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+    VERBOSE.store(verbose, Ordering::Relaxed);
+}
+
+/// Whether more than usual is told.
+pub(crate) fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
+
+/// Whether errors alone are told.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Prints a line to standard error, unless errors alone are told: what `eprintln!` does in this crate.
 pub(crate) fn message(text: fmt::Arguments<'_>) {
+    if !is_quiet() {
+        tell(text);
+    }
+}
+
+/// Prints an error to standard error.
+pub(crate) fn error(text: fmt::Arguments<'_>) {
+    tell(format_args!("error: {text}"));
+}
+
+/// With nobody to tell, nothing is told.
+fn tell(text: fmt::Arguments<'_>) {
     let mut out = io::stderr().lock();
     let _ = out.write_fmt(text).and_then(|()| out.write_all(b"\n"));
 }
@@ -66,6 +99,9 @@ pub(crate) fn human_size(bytes: u64) -> String {
 
 /// A bar on standard error for copying `total` bytes; nothing where that is no terminal.
 pub(crate) fn copy_bar(total: u64) -> indicatif::ProgressBar {
+    if is_quiet() {
+        return indicatif::ProgressBar::hidden();
+    }
     let bar = indicatif::ProgressBar::new(total);
     if let Ok(style) = indicatif::ProgressStyle::with_template(
         "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} ETA {eta}",

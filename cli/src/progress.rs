@@ -20,7 +20,7 @@ pub(crate) struct Meter {
 impl Meter {
     /// Starts with nothing done.
     pub(crate) fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (std::io::stderr().is_terminal() && !crate::output::is_quiet()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             let style = ProgressStyle::with_template(
                 "{bar:40} {percent:>3} %  {human_pos} of {human_len} weights  {per_sec}  {eta} left",

@@ -53,10 +53,6 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["vocab_only", "mmproj"])]
     sentence_transformers_dense_modules: bool,
 
-    /// List every tensor that is left out
-    #[arg(long)]
-    verbose: bool,
-
     /// Write only the layers that predict further tokens, for speculative decoding, to a file of their own
     #[arg(long, conflicts_with_all = ["no_mtp", "vocab_only", "mmproj"])]
     mtp: bool,
@@ -211,7 +207,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     for warning in source.warnings() {
         eprintln!("warning: {warning}");
     }
-    if args.verbose {
+    if crate::output::is_verbose() {
         for tensor in source.left_out() {
             eprintln!("left out: {tensor}");
         }

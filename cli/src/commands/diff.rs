@@ -1,13 +1,13 @@
 //! `quantsmith diff`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use convert::diff::{Diff, KeyDifference, TensorDifference, diff};
 use gguf::{Backing, GgufModel, OpenOptions};
 use serde_json::{Value as Json, json};
 
 use super::inspect::{shown_key, shown_value, value_json};
+use crate::cli::{DONE, FAILED};
 use crate::output::{copy_bar, print, print_json};
 
 /// Arguments of `quantsmith diff`.
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<u8> {
     let options = OpenOptions {
         backing: Backing::File,
         allow_missing_data: args.headers_only,
@@ -43,11 +43,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         print(|out| show(out, &found))?;
     }
-    Ok(if found.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if found.is_empty() { DONE } else { FAILED })
 }
 
 fn show(out: &mut dyn std::io::Write, found: &Diff<'_>) -> std::io::Result<()> {

@@ -120,6 +120,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// A list of digests of any bytes, for fuzzing.
+#[cfg(feature = "fuzzing")]
 pub(crate) fn read_manifest(data: &[u8]) {
     let Ok(file) = tempfile::NamedTempFile::new() else {
         return;

@@ -55,6 +55,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Makes both reports and throws them away.
+#[cfg(feature = "fuzzing")]
 pub(crate) fn report_everything(model: &GgufModel) {
     let summary = Summary::of(model);
     let mut nowhere = std::io::sink();

@@ -1,5 +1,6 @@
 //! One file per command: its arguments and what it does.
 
+pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod convert_lora;
 pub(crate) mod diff;
@@ -8,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod hash;
 pub(crate) mod imatrix;
 pub(crate) mod inspect;
+pub(crate) mod man;
 pub(crate) mod merge;
 pub(crate) mod meta;
 pub(crate) mod perplexity;
