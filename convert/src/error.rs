@@ -71,6 +71,9 @@ pub enum Error {
     /// The request itself cannot be met (an override that matches nothing, a missing importance matrix).
     #[error("{0}")]
     Request(String),
+    /// The run was told to stop ([`crate::source::Cancellable`]).
+    #[error("cancelled")]
+    Cancelled,
 }
 
 /// Result of this crate.

@@ -1,8 +1,10 @@
 //! Sources of weights: ordered tensors with GGUF names and shapes, read as rows of f32.
 
+mod cancellable;
 mod gguf_model;
 pub mod hf;
 
+pub use cancellable::Cancellable;
 pub use gguf_model::GgufSource;
 
 use std::borrow::Cow;
@@ -22,7 +24,7 @@ pub struct SourceTensor {
     pub shape: Vec<u64>,
     /// The type in which the unquantized GGUF holds it (a GGUF source: its own type).
     pub ty: TensorType,
-    /// The shard of the source that holds it, for `--keep-split`.
+    /// The shard of the source that holds it, for outputs that are cut as the source is.
     pub shard: usize,
 }
 

@@ -3,6 +3,7 @@
 mod adapter;
 mod assemble;
 mod element;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod gather;
 mod layout;
