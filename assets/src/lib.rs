@@ -1,6 +1,4 @@
-//! The demo model of quantsmith, carried inside the binary so that the main job, the tests and the examples run
-//! without a network: a Llama of five million weights in f16, its tokenizer, and texts in the public domain.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 use std::io;

@@ -1,5 +1,4 @@
-//! From model sources to GGUF files: sources, recipes, plans and the pipeline.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod arch;
@@ -8,6 +7,7 @@ pub mod diff;
 pub mod digest;
 mod error;
 pub mod export;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hub;
@@ -28,4 +28,8 @@ pub mod tokenizer;
 pub mod verify;
 
 pub use error::{Error, Result};
+
+/// Release of llama.cpp whose library the bytes of files are compared with.
+pub const LLAMA_CPP_RELEASE: &str = "v0.5.0";
+
 pub use path_json::{path_json, serialize_optional_path, serialize_path};

@@ -6,6 +6,7 @@
 //! take them as they come and the bytes do not depend on who took which, nor on the size of a piece.
 
 mod flush;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod jobs;
 mod journal;

@@ -1,52 +1,81 @@
-//! GGUF files: the type table, metadata, reading, planning, writing, splitting and merging.
-//!
-//! [`GgufModel`] opens a model of one or many files; [`FilePlan`] fixes every byte offset of a new
-//! file before any work is done, and [`Writer`] fills it from any number of threads and publishes it
-//! under its name only when it is complete. [`split`] cuts models into shards and merges them.
-//!
-//! Every number in a file is treated as hostile: see [`limits`] for the bounds.
-
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 mod types;
+#[cfg(feature = "files")]
 mod value;
 
 pub use types::{TYPES, TensorType, TypeInfo};
+#[cfg(feature = "files")]
 pub use value::{Array, GgufString, Metadata, Value, ValueType};
 
+#[cfg(feature = "files")]
 mod cursor;
+#[cfg(feature = "files")]
 pub mod edit;
+#[cfg(feature = "files")]
 mod encode;
+#[cfg(feature = "files")]
 mod endian;
+#[cfg(feature = "files")]
 mod error;
+#[cfg(feature = "files")]
 mod file;
+#[cfg(feature = "files")]
 pub mod foreign;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "files")]
 mod header;
+#[cfg(feature = "files")]
 mod inputs;
+#[cfg(feature = "files")]
 pub mod keys;
+#[cfg(feature = "files")]
 pub mod limits;
+#[cfg(feature = "files")]
 mod map;
+#[cfg(feature = "files")]
 mod model;
+#[cfg(feature = "files")]
 mod plan;
+#[cfg(feature = "files")]
 mod positional;
+#[cfg(feature = "files")]
 pub mod split;
+#[cfg(feature = "files")]
 mod staging;
+#[cfg(feature = "files")]
 mod stamp;
+#[cfg(feature = "files")]
 mod temporary;
+#[cfg(feature = "files")]
 mod tensor;
+#[cfg(feature = "files")]
 mod writer;
 
+#[cfg(feature = "files")]
 pub use endian::Endian;
+#[cfg(feature = "files")]
 pub use error::{Error, Result};
+#[cfg(feature = "files")]
 pub use file::{Backing, GgufFile, OpenOptions};
+#[cfg(feature = "files")]
 pub use header::Header;
+#[cfg(feature = "files")]
 pub use inputs::Inputs;
+#[cfg(feature = "files")]
 pub use model::{GgufModel, TensorRef};
+#[cfg(feature = "files")]
 pub use plan::FilePlan;
+#[cfg(feature = "files")]
 pub use staging::{WholeFile, check_not_input, check_space, check_target};
+#[cfg(feature = "files")]
 pub use stamp::Stamp;
+#[cfg(feature = "files")]
 pub use temporary::{Temporary, remove_all};
+#[cfg(feature = "files")]
 pub use tensor::{TensorInfo, ggml_shape};
+#[cfg(feature = "files")]
 pub use writer::{CompleteFile, Writer};

@@ -1,12 +1,11 @@
-//! Importance matrices: for every linear layer the mean of its squared inputs, column by column,
-//! by which the encoders weigh their errors. Both file formats of llama-imatrix are read and written.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod accumulate;
 mod combine;
 mod coverage;
 mod error;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gguf_form;

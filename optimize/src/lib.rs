@@ -1,10 +1,4 @@
-//! Encoders that learn from the layers' inputs: better files of the same types and sizes.
-//!
-//! ggml's encoders, and so [`quants`], choose the levels and scales of a block by a search that looks at nothing but
-//! the block. Nothing in the formats demands that. [`layers`] stands between plan and pipeline: it runs a calibration
-//! text through the model layer by layer, encodes each tensor by error feedback under the second moments of the inputs
-//! that the tensors before it, already encoded, really make, and hands the pipeline the blocks.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod block;

@@ -1,15 +1,11 @@
-//! Block codecs of the GGUF tensor types, byte-exact with ggml on x86-64.
-//!
-//! [`encode`] turns rows of `f32` weights into the blocks of a [`TensorType`], with or without an
-//! importance vector; [`decode`] turns blocks back; [`validate`] checks stored blocks the way ggml
-//! does when it loads a file. Each format is one file of this crate and one row of the codec table.
-
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 mod codec;
 mod error;
 pub mod f16;
 mod formats;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 #[allow(unsafe_code)]

@@ -1,9 +1,10 @@
-//! The reference runtime: tokenizer, forward pass and the measures built on them, from a GGUF alone.
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)] // one module calls a library through raw pointers: ops/matmul.rs
 
 pub mod calibration;
 pub mod divergence;
 mod error;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod layers;

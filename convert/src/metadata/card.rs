@@ -119,6 +119,7 @@ impl Card {
 }
 
 /// The front matter of a card as JSON, for comparisons: numbers, booleans and dates as `{"other": text}`.
+#[cfg(any(test, feature = "fuzzing"))]
 pub fn as_json(text: &str) -> std::result::Result<serde_json::Value, String> {
     fn json(value: &Value) -> serde_json::Value {
         match value {

@@ -15,6 +15,7 @@ use gguf::{Array, GgufString, Metadata, Value as GgufValue};
 use serde_json::{Map, Value};
 
 use self::card::Card;
+#[cfg(any(test, feature = "fuzzing"))]
 pub use self::card::as_json as front_matter;
 use self::lineage::Lineage;
 use self::model_id::{ModelId, title};
