@@ -102,7 +102,7 @@ pub fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<HfSource, String>
     Ok(source)
 }
 
-/// [`convert`] of a directory that makes no whole model.
+/// [`convert()`] of a directory that makes no whole model.
 ///
 /// # Errors
 /// Those of the conversion, as text.

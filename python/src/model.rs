@@ -250,11 +250,11 @@ pub(crate) fn table<'py>(
     max_memory: Option<u64>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let lines = match presets.as_deref() {
+    let entries = match presets.as_deref() {
         None => tables::published(),
         Some([one]) if one == "published" => tables::published(),
         Some([one]) if one == "all" => tables::all(),
-        Some(names) => tables::parse_lines(&names.join(",")).map_err(IntoPy::into_py)?,
+        Some(names) => tables::parse_entries(&names.join(",")).map_err(IntoPy::into_py)?,
     };
     let pipeline = pipeline(threads, max_memory);
     let rows = cancel::run(py, progress, |watch| {
@@ -274,7 +274,7 @@ pub(crate) fn table<'py>(
             source,
         })?;
         let options = TableOptions {
-            lines,
+            entries,
             directory,
             model: named,
             quantize: QuantizeOptions::new(Preset::Copy),

@@ -1,8 +1,8 @@
 //! Model architectures that can be converted: `models` has one file a family, with its hyperparameters, tensor names and
 //! the transforms between the two layouts; `rules` what families share; `encoders` the encoders of images and sound.
 //!
-//! A new one is a file in `models` with an [`Architecture`] (and a [`ModelType`] for the defaults that `transformers`
-//! assumes for missing keys of `config.json`), named in [`ARCHITECTURES`].
+//! A new one is a file in `models` with an `Architecture` (and a `ModelType` for the defaults that `transformers`
+//! assumes for missing keys of `config.json`), named in `ARCHITECTURES`.
 
 mod defaults;
 pub(crate) mod encoders;

@@ -103,7 +103,7 @@ fn quantized_input(config: &str, tensors: &[Seed<'_>]) -> Vec<u8> {
     out
 }
 
-/// An input of [`quantized`] for each method.
+/// An input of `quantized` for each method.
 pub fn quantized_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let of = |method: &str, more: &str| {
         format!(r#"{{"quantization_config":{{"quant_method":"{method}"{more}}}}}"#)
