@@ -2,7 +2,7 @@
 
 use gguf::TensorType;
 
-/// Why rows could not be encoded or blocks could not be decoded.
+/// An error of encoding or decoding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -86,17 +86,17 @@ pub enum Error {
     },
 }
 
-/// What is wrong with stored blocks.
+/// A fault of stored blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A scale or element is not a number.
-    #[error("not a number")]
+    /// A scale or element is NaN.
+    #[error("NaN")]
     NotANumber,
     /// A scale or element is infinite.
     #[error("infinity")]
     Infinity,
-    /// A shared exponent (E8M0) has the value that stands for not-a-number.
+    /// A shared exponent (E8M0) has the value of NaN.
     #[error("invalid shared exponent 0xff")]
     Exponent,
     /// The bytes end inside this block.
@@ -115,6 +115,6 @@ pub struct InvalidBlock {
     pub ty: TensorType,
     /// Index of the block (of the element, for types without blocks).
     pub block: usize,
-    /// What is wrong with it.
+    /// The fault.
     pub fault: Fault,
 }

@@ -12,7 +12,7 @@ const REBIAS: u32 = (127 - 15) << 23;
 /// One half: its last mantissa bit has the value of half precision's smallest subnormal.
 const HALF: f32 = 0.5;
 
-/// Half precision to `f32`, exactly. Signaling not-a-numbers become quiet.
+/// Half precision to `f32`, exactly. Signaling NaNs become quiet.
 #[inline(always)]
 pub fn to_f32(half: u16) -> f32 {
     let sign = u32::from(half & 0x8000) << 16;
@@ -28,7 +28,7 @@ pub fn to_f32(half: u16) -> f32 {
     f32::from_bits(sign | if magnitude < F16_INFINITY { finite } else { special })
 }
 
-/// `f32` to half precision, to nearest with ties to even. Every not-a-number becomes the quiet one
+/// `f32` to half precision, to nearest with ties to even. Every NaN becomes the quiet one
 /// without payload, with its sign, as in ggml.
 #[inline(always)]
 pub fn from_f32(value: f32) -> u16 {
@@ -56,13 +56,13 @@ pub fn bf16_to_f32(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }
 
-/// `f32` to brain float, to nearest with ties to even. A not-a-number keeps its upper payload and
+/// `f32` to brain float, to nearest with ties to even. A NaN keeps its upper payload and
 /// becomes quiet.
 #[inline(always)]
 pub fn bf16_from_f32(value: f32) -> u16 {
     let bits = value.to_bits();
     let quiet = (bits >> 16) | 0x40;
-    // Infinity has a zero mantissa, so that the sum does not overflow for what is not a NaN.
+    // Infinity has a zero mantissa, so that the sum overflows for NaN alone.
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
     let is_nan = bits & 0x7fff_ffff > F32_INFINITY;
     (if is_nan { quiet } else { rounded }) as u16

@@ -1,4 +1,4 @@
-//! How levels are laid out in bytes.
+//! The layouts of levels in bytes.
 
 /// `level(x)` of each element. A loop, because `map` of arrays is a function of its own, which is not compiled for
 /// the instruction set of its caller.
@@ -110,4 +110,15 @@ pub(crate) fn unpack_two_bits(bytes: &[u8; 64], index: usize) -> [u8; 16] {
     let first = index / 8 * 32 + index % 2 * 16;
     let shift = index % 8 / 2 * 2;
     build(|i| bytes[first + i] >> shift & 3)
+}
+
+/// Bits of a level in the code of a codebook point: three levels a coordinate with eight coordinates, eight with four.
+pub(crate) const fn code_bits(dimensions: usize) -> usize {
+    if dimensions == 8 { 2 } else { 3 }
+}
+
+/// The level of a coordinate in the code of a codebook point.
+#[inline(always)]
+pub(crate) fn code_level<const D: usize>(code: u16, axis: usize) -> usize {
+    usize::from(code >> (code_bits(D) * axis)) & ((1 << code_bits(D)) - 1)
 }

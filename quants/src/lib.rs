@@ -13,6 +13,7 @@ mod isa;
 mod levels;
 pub mod parts;
 pub mod product;
+mod reduce;
 mod round;
 mod search;
 mod validate;
@@ -20,25 +21,25 @@ mod validate;
 pub use error::{Error, Fault, InvalidBlock};
 pub use gguf::TensorType;
 pub use isa::Isa;
-pub use validate::validate;
 
-use codec::Importance;
+use formats::Importance;
+use isa::Detected;
 
 /// Whether [`encode`] can produce this type.
 pub fn can_encode(ty: TensorType) -> bool {
-    codec::find(Isa::active(), ty).is_some_and(|codec| codec.encode_row.is_some())
+    codec::find(ty).is_some_and(|codec| codec.encode_rows.is_some())
 }
 
 /// Whether [`decode`] can read this type.
 pub fn can_decode(ty: TensorType) -> bool {
-    codec::find(Isa::active(), ty).is_some()
+    codec::find(ty).is_some()
 }
 
 /// Whether this type can only be encoded with an importance vector.
 ///
 /// The same types as ggml's `ggml_quantize_requires_imatrix`.
 pub fn requires_importance(ty: TensorType) -> bool {
-    codec::find(Isa::active(), ty).is_some_and(|codec| codec.importance == Importance::Required)
+    codec::find(ty).is_some_and(|codec| codec.importance == Importance::Required)
 }
 
 /// Encodes whole rows of weights as blocks of `ty`.
@@ -48,8 +49,8 @@ pub fn requires_importance(ty: TensorType) -> bool {
 /// of them ignore them. `dst` is filled: one row of blocks after another.
 ///
 /// The bytes equal those of ggml's `ggml_quantize_chunk` for baseline x86-64, and depend neither on
-/// the instruction set nor on how the rows are cut into calls. Any `f32` is accepted, not-a-number
-/// and infinities included; what they become is unspecified, except that nothing panics.
+/// the instruction set nor on how the rows are cut into calls. Any `f32` is accepted, NaN
+/// and infinities included; their bytes are unspecified.
 ///
 /// # Errors
 ///
@@ -65,9 +66,9 @@ pub fn encode(
     encode_with(Isa::active(), ty, src, row_len, importance, dst)
 }
 
-/// [`encode`] with the kernels of one instruction set, for tests and measurements.
+/// [`encode`] with one instruction set, for tests and measurements.
 ///
-/// An instruction set that this machine lacks is replaced by the scalar kernels.
+/// An instruction set that this machine lacks is replaced by scalar code.
 ///
 /// # Errors
 ///
@@ -80,8 +81,8 @@ pub fn encode_with(
     importance: Option<&[f32]>,
     dst: &mut [u8],
 ) -> Result<(), Error> {
-    let codec = codec::find(isa, ty).ok_or(Error::NotEncodable { ty })?;
-    let encode_row = codec.encode_row.ok_or(Error::NotEncodable { ty })?;
+    let codec = codec::find(ty).ok_or(Error::NotEncodable { ty })?;
+    let encode_rows = codec.encode_rows.ok_or(Error::NotEncodable { ty })?;
     if codec.importance == Importance::Required && importance.is_none() {
         return Err(Error::ImportanceRequired { ty });
     }
@@ -126,8 +127,9 @@ pub fn encode_with(
     }
     let row_bytes = row_len / block_len * ty.block_bytes();
     let rows = src.chunks(codec.rows * row_len);
+    let isa = Detected::new(isa);
     for (rows, blocks) in rows.zip(dst.chunks_mut(codec.rows * row_bytes)) {
-        encode_row(rows, importance, blocks);
+        encode_rows(isa, rows, importance, blocks);
     }
     Ok(())
 }
@@ -135,7 +137,7 @@ pub fn encode_with(
 /// Decodes whole blocks of `ty` to weights.
 ///
 /// `dst` holds exactly the weights of the blocks in `src`. Every bit pattern is accepted; blocks
-/// with invalid scales decode to not-a-number or infinity (see [`validate`]). The values equal those
+/// with invalid scales decode to NaN or infinity (see [`validate`]). The values equal those
 /// of ggml's `to_float`, bit for bit. Integer and `f64` elements are converted to the nearest `f32`.
 ///
 /// # Errors
@@ -145,15 +147,15 @@ pub fn decode(ty: TensorType, src: &[u8], dst: &mut [f32]) -> Result<(), Error> 
     decode_with(Isa::active(), ty, src, dst)
 }
 
-/// [`decode`] with the kernels of one instruction set, for tests and measurements.
+/// [`decode`] with one instruction set, for tests and measurements.
 ///
-/// An instruction set that this machine lacks is replaced by the scalar kernels.
+/// An instruction set that this machine lacks is replaced by scalar code.
 ///
 /// # Errors
 ///
 /// As [`decode`].
 pub fn decode_with(isa: Isa, ty: TensorType, src: &[u8], dst: &mut [f32]) -> Result<(), Error> {
-    let codec = codec::find(isa, ty).ok_or(Error::NotDecodable { ty })?;
+    let codec = codec::find(ty).ok_or(Error::NotDecodable { ty })?;
     let block_bytes = ty.block_bytes();
     if !src.len().is_multiple_of(block_bytes) {
         return Err(Error::PartialBytes {
@@ -170,8 +172,30 @@ pub fn decode_with(isa: Isa, ty: TensorType, src: &[u8], dst: &mut [f32]) -> Res
             found: dst.len(),
         });
     }
-    (codec.decode_row)(src, dst);
+    (codec.decode_rows)(Detected::new(isa), src, dst);
     Ok(())
+}
+
+/// Checks stored blocks of `ty`: whole blocks, with finite scales (or elements).
+///
+/// Accepts exactly what ggml's `ggml_validate_row_data` accepts.
+///
+/// # Errors
+///
+/// The first invalid block and its fault.
+pub fn validate(ty: TensorType, blocks: &[u8]) -> Result<(), InvalidBlock> {
+    let block_bytes = ty.block_bytes();
+    let invalid = |block, fault| InvalidBlock { ty, block, fault };
+    if !blocks.len().is_multiple_of(block_bytes) {
+        return Err(invalid(blocks.len() / block_bytes, Fault::PartialBlock));
+    }
+    let Some(codec) = codec::find(ty) else {
+        return Err(invalid(0, Fault::NotStored));
+    };
+    codec
+        .check
+        .run(blocks, block_bytes)
+        .map_err(|(block, fault)| invalid(block, fault))
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 /// To the nearest integer, ties to even, for magnitudes below 2^22.
 ///
 /// Adding 1.5 * 2^23 leaves the integer in the low mantissa bits. Larger magnitudes give some other
-/// integer, infinities and not-a-number too, always the one that ggml gets.
+/// integer, infinities and NaN too, always the one that ggml gets.
 #[inline(always)]
 pub(crate) fn nearest_int(value: f32) -> i32 {
     let shifted = value + 12_582_912.0;
     (shifted.to_bits() & 0x007f_ffff) as i32 - 0x0040_0000
 }
 
-/// Toward zero, as the conversion instruction does it: `i32::MIN` for whatever does not fit.
+/// Toward zero, as the conversion instruction does it: `i32::MIN` where it does not fit.
 #[inline(always)]
 pub(crate) fn truncate(value: f32) -> i32 {
     // `as` saturates; no `f32` truncates to `i32::MAX`.
@@ -29,8 +29,8 @@ pub(crate) fn nearest_away(value: f32) -> i32 {
     truncate(value + 0.499_999_97_f32.copysign(value))
 }
 
-/// [`truncate`] for what levels are made of: magnitudes below 2^22 - 1, infinities and not-a-number, of which the
-/// last three become a multiple of 256. Made of operations that vectors have.
+/// [`truncate`] for the magnitudes of levels, below 2^22 - 1, and for infinities and NaN, which become a multiple of
+/// 256. In operations that vectorize.
 #[inline(always)]
 pub(crate) fn truncate_level(value: f32) -> i32 {
     let magnitude = value.abs();

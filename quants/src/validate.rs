@@ -1,11 +1,8 @@
 //! Checks of stored blocks, by the rules of ggml's `ggml_validate_row_data`.
 
-use gguf::TensorType;
+use crate::error::Fault;
 
-use crate::codec;
-use crate::error::{Fault, InvalidBlock};
-
-/// How the blocks of a type are checked.
+/// The check of a type's blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Check {
     /// Every bit pattern is valid.
@@ -15,7 +12,7 @@ pub(crate) enum Check {
     /// A half-precision scale spread over the top four bits of the four words at the end of the
     /// block (IQ1_M).
     F16InTopBits,
-    /// A shared exponent at the start of each block, of which 0xff is not-a-number.
+    /// A shared exponent at the start of each block, of which 0xff is NaN.
     E8m0,
     /// Finite `f32` elements, or an `f32` at the start of each block.
     F32Elements,
@@ -27,53 +24,41 @@ pub(crate) enum Check {
     NotStored,
 }
 
-/// Checks stored blocks of `ty`: whole blocks, with finite scales (or elements).
-///
-/// Accepts exactly what ggml's `ggml_validate_row_data` accepts.
-///
-/// # Errors
-///
-/// The first invalid block and what is wrong with it.
-pub fn validate(ty: TensorType, blocks: &[u8]) -> Result<(), InvalidBlock> {
-    let block_bytes = ty.block_bytes();
-    let invalid = |block, fault| InvalidBlock { ty, block, fault };
-    if !blocks.len().is_multiple_of(block_bytes) {
-        return Err(invalid(blocks.len() / block_bytes, Fault::PartialBlock));
-    }
-    let Some(codec) = codec::SCALAR.iter().find(|codec| codec.ty == ty) else {
-        return Err(invalid(0, Fault::NotStored));
-    };
-    let check: fn(&[u8], &[usize]) -> Result<(), Fault> = match codec.check {
-        Check::Anything => return Ok(()),
-        Check::NotStored => return Err(invalid(0, Fault::NotStored)),
-        Check::F16At(_) => |block, offsets| {
-            offsets
-                .iter()
-                .try_for_each(|&at| f16_is_finite(u16::from_le_bytes([block[at], block[at + 1]])))
-        },
-        Check::F16InTopBits => |block, _| f16_is_finite(top_bits(block)),
-        Check::E8m0 => |block, _| match block[0] {
-            0xff => Err(Fault::Exponent),
-            _ => Ok(()),
-        },
-        Check::F32Elements => |block, _| f32_is_finite(f32::from_bits(word(block))),
-        Check::F64Elements => |block, _| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(block);
-            f32_is_finite(f64::from_le_bytes(bytes) as f32)
-        },
-        Check::Bf16Elements => {
-            |block, _| f32_is_finite(f32::from_bits(u32::from_le_bytes([0, 0, block[0], block[1]])))
+impl Check {
+    /// Checks whole blocks of `block_bytes` each; the first invalid one and its fault.
+    pub(crate) fn run(self, blocks: &[u8], block_bytes: usize) -> Result<(), (usize, Fault)> {
+        let check: fn(&[u8], &[usize]) -> Result<(), Fault> = match self {
+            Self::Anything => return Ok(()),
+            Self::NotStored => return Err((0, Fault::NotStored)),
+            Self::F16At(_) => |block, offsets| {
+                offsets
+                    .iter()
+                    .try_for_each(|&at| f16_is_finite(u16::from_le_bytes([block[at], block[at + 1]])))
+            },
+            Self::F16InTopBits => |block, _| f16_is_finite(top_bits(block)),
+            Self::E8m0 => |block, _| match block[0] {
+                0xff => Err(Fault::Exponent),
+                _ => Ok(()),
+            },
+            Self::F32Elements => |block, _| f32_is_finite(f32::from_bits(word(block))),
+            Self::F64Elements => |block, _| {
+                let mut bytes = [0; 8];
+                bytes.copy_from_slice(block);
+                f32_is_finite(f64::from_le_bytes(bytes) as f32)
+            },
+            Self::Bf16Elements => {
+                |block, _| f32_is_finite(f32::from_bits(u32::from_le_bytes([0, 0, block[0], block[1]])))
+            }
+        };
+        let offsets = match self {
+            Self::F16At(offsets) => offsets,
+            _ => &[],
+        };
+        for (index, block) in blocks.chunks_exact(block_bytes).enumerate() {
+            check(block, offsets).map_err(|fault| (index, fault))?;
         }
-    };
-    let offsets = match codec.check {
-        Check::F16At(offsets) => offsets,
-        _ => &[],
-    };
-    for (index, block) in blocks.chunks_exact(block_bytes).enumerate() {
-        check(block, offsets).map_err(|fault| invalid(index, fault))?;
+        Ok(())
     }
-    Ok(())
 }
 
 fn word(block: &[u8]) -> u32 {

@@ -1,17 +1,18 @@
-//! What Q4_K and Q5_K share: eight sub-blocks of 32 weights with 6-bit scales and minima.
+//! The common part of Q4_K and Q5_K: eight sub-blocks of 32 weights with 6-bit scales and minima.
 
 use crate::formats::block::Half;
+use crate::formats::importance::error_weights;
+use crate::isa::InstructionSet;
 use crate::levels::{build, each};
+use crate::reduce::{largest, sum, sums_of_squares};
 use crate::round::nearest_int;
-use crate::search::kernel::Kernel;
-use crate::search::{
-    AffineFit, Candidates, IMPORTANCE_CANDIDATES, error_weights, largest, refine_affine, sum, sums_of_squares,
-};
+use crate::search::affine::{self, AffineFit, Candidates, IMPORTANCE_CANDIDATES};
+use crate::search::positive;
 
-/// In what the two formats' encoders differ, apart from the layout of the levels.
+/// The parameters of the two encoders, apart from the layout of the levels.
 pub(crate) struct Format {
     pub(crate) max_level: i32,
-    /// What is tried without importance.
+    /// The candidates without importance.
     pub(crate) plain_candidates: Candidates,
     /// Whether scales that do not fit in six bits are cut off (with importance).
     pub(crate) clamp_scales: bool,
@@ -64,7 +65,8 @@ pub(crate) const TILE: usize = 4;
 
 /// Finds the scales and levels of at most [`TILE`] super-blocks.
 #[inline(always)]
-pub(crate) fn encode<K: Kernel>(
+pub(crate) fn encode(
+    isa: impl InstructionSet,
     format: &Format,
     x: &[[f32; 256]],
     importance: Option<&[[f32; 256]]>,
@@ -92,18 +94,18 @@ pub(crate) fn encode<K: Kernel>(
     };
     let weights = weights[..count].as_flattened().as_chunks::<32>().0;
     let mut fits = [[AffineFit::default(); 8]; TILE];
-    K::fit_affine(
-        x.as_flattened().as_chunks::<32>().0,
+    isa.run(affine::Fit {
+        x: x.as_flattened().as_chunks::<32>().0,
         weights,
-        format.max_level,
+        max_level: format.max_level,
         candidates,
-        levels.as_flattened_mut().as_chunks_mut::<32>().0,
-        fits[..count].as_flattened_mut(),
-    );
+        levels: levels.as_flattened_mut().as_chunks_mut::<32>().0,
+        fits: fits[..count].as_flattened_mut(),
+    });
     let mut scales = [Scales::default(); TILE];
     match importance {
         None => scales = fits.map(|fits| round_plain(&fits)),
-        Some(_) => round_with_importance::<K>(format, &fits[..count], weights, &mut scales[..count]),
+        Some(_) => round_with_importance(isa, format, &fits[..count], weights, &mut scales[..count]),
     }
     for ((x, levels), scales) in x.iter().zip(levels).zip(&scales) {
         let (d, dmin) = (scales.d.get(), scales.dmin.get());
@@ -111,7 +113,7 @@ pub(crate) fn encode<K: Kernel>(
         for (j, (x, levels)) in sub_blocks.zip(levels.as_chunks_mut::<32>().0).enumerate() {
             let (scale, min) = unpack_scale(&scales.packed, j);
             let scale_and_min = (d * f32::from(scale), dmin * f32::from(min));
-            refine_affine(x, scale_and_min, format.max_level, levels);
+            affine::refine(x, scale_and_min, format.max_level, levels);
         }
     }
     scales
@@ -146,7 +148,8 @@ fn round_to_64(values: &[f32; 8]) -> ([u8; 8], Half) {
 
 /// Scales and minima are fitted with the weight of their sub-blocks.
 #[inline(always)]
-fn round_with_importance<K: Kernel>(
+fn round_with_importance(
+    isa: impl InstructionSet,
     format: &Format,
     fits: &[[AffineFit; 8]],
     weights: &[[f32; 32]],
@@ -165,13 +168,13 @@ fn round_with_importance<K: Kernel>(
     let mut levels = [[0; 8]; 2 * TILE];
     let mut d = [0.0; 2 * TILE];
     let count = 2 * fits.len();
-    K::fit_positive(
-        &values[..count],
-        63,
-        &totals[..count],
-        &mut levels[..count],
-        &mut d[..count],
-    );
+    isa.run(positive::Fit {
+        x: &values[..count],
+        max_level: 63,
+        weights: &totals[..count],
+        levels: &mut levels[..count],
+        scales: &mut d[..count],
+    });
     if format.clamp_scales {
         levels = levels.map(|levels| levels.map(|level| level.min(63)));
     }

@@ -3,10 +3,10 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::f16;
-use crate::search::kernel::Pass;
+use crate::isa::BlockOps;
 
 /// A half-precision value in a block.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(transparent)]
 pub(crate) struct Half([u8; 2]);
 
@@ -21,8 +21,8 @@ impl Half {
 
     /// [`Self::new`] of at most four.
     #[inline(always)]
-    pub(crate) fn several<K: Pass, const N: usize>(values: [f32; N]) -> [Self; N] {
-        K::halves(values).map(|half| Self(half.to_le_bytes()))
+    pub(crate) fn several<const N: usize>(isa: impl BlockOps, values: [f32; N]) -> [Self; N] {
+        isa.halves(values).map(|half| Self(half.to_le_bytes()))
     }
 
     #[inline(always)]

@@ -3,15 +3,17 @@
 //! Block (32 weights, 17 bytes): the scale's biased exponent; 16 bytes, each with weights `i` and `16 + i`. A
 //! weight is `scale·value`. Values are kept doubled, to be integers, and scales halved.
 
+use gguf::TensorType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::formats::block::{blocks, blocks_mut};
+use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
+use crate::isa::{BlockOps, InstructionSet};
 use crate::levels::{build, each, pack_nibbles};
-use crate::product::Row;
 use crate::round::truncate;
-use crate::search::kernel::{Pass, Scalar};
+use crate::validate::Check;
 
-/// What is subtracted from [`CODES`].
+/// The code of 0 in [`CODES`].
 pub(crate) const ZERO: u8 = 12;
 /// [`VALUES`] around [`ZERO`].
 pub(crate) const CODES: [u8; 16] = {
@@ -33,6 +35,69 @@ struct Block {
     exponent: u8,
     /// Weight `i` in the low nibble of byte `i`, weight `16 + i` in its high nibble.
     qs: [u8; 16],
+}
+
+/// [`TensorType::MXFP4`].
+pub(crate) struct MXFP4;
+
+impl Decode for MXFP4 {
+    const TYPE: TensorType = TensorType::MXFP4;
+    const CHECK: Check = Check::E8m0;
+
+    #[inline(always)]
+    fn decode_row(src: &[u8], dst: &mut [f32]) {
+        for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
+            let scale = half_scale(block.exponent);
+            for (i, q) in block.qs.iter().enumerate() {
+                y[i] = f32::from(VALUES[usize::from(q & 0xf)]) * scale;
+                y[16 + i] = f32::from(VALUES[usize::from(q >> 4)]) * scale;
+            }
+        }
+    }
+}
+
+impl Encode for MXFP4 {
+    fn handles_non_finite(_with_importance: bool) -> bool {
+        true
+    }
+
+    /// Encodes whole blocks; importance has no influence.
+    ///
+    /// The scale is two powers of two below the largest magnitude's. Below 2⁻¹²⁵ its exponent wraps around, as
+    /// in ggml (where that is undefined behaviour with this outcome on x86-64), and the block decodes to zeros.
+    #[inline(always)]
+    fn encode_row<I: InstructionSet>(isa: I, x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+        for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
+            let finite = isa.finite_magnitude(x);
+            let largest = finite.unwrap_or_else(|| {
+                x.iter()
+                    .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
+            });
+            block.exponent = match largest {
+                0.0 => 0,
+                f32::INFINITY => truncate(f32::INFINITY) as u8,
+                _ => (floor_log2(largest) - 2 + 127) as u8,
+            };
+            let scale = half_scale(block.exponent);
+            block.qs = pack_nibbles(&nearest_values(isa, x, finite, scale));
+        }
+    }
+}
+
+impl Expand for MXFP4 {
+    const GROUP: usize = 32;
+    const ZERO: u8 = ZERO;
+    const ROUNDING: Rounding = Rounding::Q8_0;
+
+    /// Twice the values around [`ZERO`].
+    #[inline(always)]
+    fn expand_row(src: &[u8], row: Row<'_>) {
+        for (i, block) in blocks::<Block>(src).iter().enumerate() {
+            row.scales[i] = half_scale(block.exponent);
+            let codes: &mut [u8; 32] = &mut row.codes.as_chunks_mut().0[i];
+            *codes = build(|i| CODES[usize::from(block.qs[i % 16] >> (i / 16 * 4) & 0xf)]);
+        }
+    }
 }
 
 /// Half the power of two that a biased exponent stands for.
@@ -68,7 +133,9 @@ const MIDDLES: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
 /// middle, so that comparing with the middle decides alike, as long as products neither overflow nor underflow, and
 /// weights are not so far above all values that the differences round to one number.
 #[inline(always)]
-pub(crate) fn nearest_values<K: Pass, const N: usize>(
+pub(crate) fn nearest_values<const N: usize>(
+    isa: impl BlockOps,
+
     x: &[f32; N],
     largest: Option<f32>,
     scale: f32,
@@ -81,7 +148,7 @@ pub(crate) fn nearest_values<K: Pass, const N: usize>(
         return x.map(|x| nearest_value(x, scale));
     }
     // Zero has no sign: it is the first of its two codes.
-    K::signed_steps(x, &each(&MIDDLES, |middle| middle * scale))
+    isa.signed_steps(x, &each(&MIDDLES, |middle| middle * scale))
 }
 
 /// Within these scales, products and differences with values are exact or rounded as usual.
@@ -119,58 +186,10 @@ fn floor_log2(x: f32) -> i32 {
     if missing <= reach { above } else { exponent }
 }
 
-/// Encodes whole blocks; importance has no influence.
-///
-/// The scale is two powers of two below the largest magnitude's. Below 2⁻¹²⁵ its exponent wraps around, as
-/// in ggml (where that is undefined behaviour with this outcome on x86-64), and the block decodes to zeros.
-pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Scalar>(x, importance, dst);
-}
-
-/// [`encode_row`] with an instruction set's operations.
-#[inline(always)]
-pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
-    for (x, block) in x.as_chunks::<32>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let finite = K::finite_magnitude(x);
-        let largest = finite.unwrap_or_else(|| {
-            x.iter()
-                .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
-        });
-        block.exponent = match largest {
-            0.0 => 0,
-            f32::INFINITY => truncate(f32::INFINITY) as u8,
-            _ => (floor_log2(largest) - 2 + 127) as u8,
-        };
-        let scale = half_scale(block.exponent);
-        block.qs = pack_nibbles(&nearest_values::<K, 32>(x, finite, scale));
-    }
-}
-
-/// Decodes whole blocks.
-#[inline(always)]
-pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
-    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<32>().0) {
-        let scale = half_scale(block.exponent);
-        for (i, q) in block.qs.iter().enumerate() {
-            y[i] = f32::from(VALUES[usize::from(q & 0xf)]) * scale;
-            y[16 + i] = f32::from(VALUES[usize::from(q >> 4)]) * scale;
-        }
-    }
-}
-
-/// Twice the values around [`ZERO`].
-#[inline(always)]
-pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
-    for (i, block) in blocks::<Block>(src).iter().enumerate() {
-        row.scales[i] = half_scale(block.exponent);
-        let codes: &mut [u8; 32] = &mut row.codes.as_chunks_mut().0[i];
-        *codes = build(|i| CODES[usize::from(block.qs[i % 16] >> (i / 16 * 4) & 0xf)]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Scalar;
 
     #[test]
     fn middles_decide_as_distances_do() {
@@ -183,10 +202,10 @@ mod tests {
                 let magnitudes: [f32; 16] =
                     std::array::from_fn(|i| f32::from_bits(at.saturating_add_signed(i as i32 - 8)));
                 for x in [magnitudes, magnitudes.map(|x| -x)] {
-                    let largest = crate::search::finite_magnitude(&x);
+                    let largest = crate::reduce::finite_magnitude(&x);
                     let expected = x.map(|x| nearest_value(x, scale));
                     assert_eq!(
-                        nearest_values::<Scalar, 16>(&x, largest, scale),
+                        nearest_values(Scalar, &x, largest, scale),
                         expected,
                         "{scale:e} {middle}"
                     );

@@ -3,13 +3,15 @@
 //! Block (64 weights, 36 bytes): four scales; for each, 8 bytes with weights `i` and `8 + i`. A weight is
 //! `scale·value`. Values are kept doubled, as in MXFP4, and scales halved.
 
+use gguf::TensorType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
 
 use crate::formats::block::{blocks, blocks_mut};
-use crate::formats::mxfp4::{CODES, VALUES, nearest_values};
+use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
+use crate::formats::mxfp4::{CODES, VALUES, ZERO, nearest_values};
+use crate::isa::InstructionSet;
 use crate::levels::{build, each};
-use crate::product::Row;
-use crate::search::kernel::{Pass, Scalar};
+use crate::validate::Check;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -18,10 +20,81 @@ struct Block {
     qs: [[u8; 8]; 4],
 }
 
-/// The largest scale that is a number; the code after it is none.
+/// [`TensorType::NVFP4`].
+pub(crate) struct NVFP4;
+
+impl Decode for NVFP4 {
+    const TYPE: TensorType = TensorType::NVFP4;
+    const CHECK: Check = Check::Anything;
+
+    #[inline(always)]
+    fn decode_row(src: &[u8], dst: &mut [f32]) {
+        for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<64>().0) {
+            for (part, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                let scale = half_scale(block.scales[part]);
+                for (i, q) in block.qs[part].iter().enumerate() {
+                    y[i] = f32::from(VALUES[usize::from(q & 0xf)]) * scale;
+                    y[8 + i] = f32::from(VALUES[usize::from(q >> 4)]) * scale;
+                }
+            }
+        }
+    }
+}
+
+impl Encode for NVFP4 {
+    fn handles_non_finite(_with_importance: bool) -> bool {
+        true
+    }
+
+    /// Encodes whole blocks; importance has no influence.
+    #[inline(always)]
+    fn encode_row<I: InstructionSet>(isa: I, x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+        for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
+            let parts: &[[f32; 16]; 4] = transmute_ref!(x);
+            // Step by step for all four, so that the scales are computed in lanes.
+            let finite = each(parts, |part| isa.finite_magnitude(&part));
+            let mut largest = [0.0; 4];
+            for part in 0..4 {
+                largest[part] = finite[part].unwrap_or_else(|| {
+                    parts[part]
+                        .iter()
+                        .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
+                });
+            }
+            block.scales = each(&largest, |largest| encode_scale(largest / 6.0));
+            let scales = each(&block.scales, half_scale);
+            for part in 0..4 {
+                let codes = nearest_values(isa, &parts[part], finite[part], scales[part]);
+                let halves: &[[u8; 8]] = codes.as_chunks().0;
+                // Codes are four bits, so that none reaches the next byte.
+                let [low, high] = [halves[0], halves[1]].map(u64::from_le_bytes);
+                block.qs[part] = (low | high << 4).to_le_bytes();
+            }
+        }
+    }
+}
+
+impl Expand for NVFP4 {
+    const GROUP: usize = 16;
+    const ZERO: u8 = ZERO;
+    const ROUNDING: Rounding = Rounding::Q8_0;
+
+    #[inline(always)]
+    fn expand_row(src: &[u8], row: Row<'_>) {
+        for (i, block) in blocks::<Block>(src).iter().enumerate() {
+            for (part, qs) in block.qs.iter().enumerate() {
+                row.scales[4 * i + part] = half_scale(block.scales[part]);
+                let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[4 * i + part];
+                *codes = build(|i| CODES[usize::from(qs[i % 8] >> (i / 8 * 4) & 0xf)]);
+            }
+        }
+    }
+}
+
+/// The code of the largest scale; the one after it is NaN.
 const LARGEST: u8 = 0x7e;
 
-/// Half of what a scale's code stands for; zero for the code that is no number. The highest bit, a sign that
+/// Half of the scale of a code; zero for the code of NaN. The highest bit, a sign that
 /// scales do not have, is ignored but for those two codes.
 #[inline(always)]
 fn half_scale(code: u8) -> f32 {
@@ -34,10 +107,10 @@ fn half_scale(code: u8) -> f32 {
     if code == LARGEST + 1 { 0.0 } else { scale * 0.5 }
 }
 
-/// The code of the scale nearest to `scale`; zero for what is not above zero. Halves are rounded up.
+/// The code of the scale nearest to `scale`; zero where it is not above zero. Halves are rounded up.
 #[inline(always)]
 fn encode_scale(scale: f32) -> u8 {
-    // Also what is no number becomes zero, whose code is zero.
+    // NaN becomes zero too, whose code is zero.
     let scale = if scale > 0.0 { scale } else { 0.0 };
     let scale = scale.min(448.0);
     let bits = scale.to_bits();
@@ -51,61 +124,4 @@ fn encode_scale(scale: f32) -> u8 {
         rounded
     };
     (if exponent <= 0 { subnormal } else { normal }) as u8
-}
-
-/// Encodes whole blocks; importance has no influence.
-pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Scalar>(x, importance, dst);
-}
-
-/// [`encode_row`] with an instruction set's operations.
-#[inline(always)]
-pub(crate) fn encode_row_with<K: Pass>(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
-    for (x, block) in x.as_chunks::<64>().0.iter().zip(blocks_mut::<Block>(dst)) {
-        let parts: &[[f32; 16]; 4] = transmute_ref!(x);
-        // Step by step for all four, so that the scales are computed in lanes.
-        let finite = parts.each_ref().map(K::finite_magnitude);
-        let mut largest = [0.0; 4];
-        for part in 0..4 {
-            largest[part] = finite[part].unwrap_or_else(|| {
-                parts[part]
-                    .iter()
-                    .fold(0.0, |max, x| if max < x.abs() { x.abs() } else { max })
-            });
-        }
-        block.scales = each(&largest, |largest| encode_scale(largest / 6.0));
-        let scales = each(&block.scales, half_scale);
-        for part in 0..4 {
-            let codes = nearest_values::<K, 16>(&parts[part], finite[part], scales[part]);
-            let halves: &[[u8; 8]] = codes.as_chunks().0;
-            // Codes are four bits, so that none reaches the next byte.
-            let [low, high] = [halves[0], halves[1]].map(u64::from_le_bytes);
-            block.qs[part] = (low | high << 4).to_le_bytes();
-        }
-    }
-}
-
-/// Decodes whole blocks.
-#[inline(always)]
-pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
-    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<64>().0) {
-        for (part, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let scale = half_scale(block.scales[part]);
-            for (i, q) in block.qs[part].iter().enumerate() {
-                y[i] = f32::from(VALUES[usize::from(q & 0xf)]) * scale;
-                y[8 + i] = f32::from(VALUES[usize::from(q >> 4)]) * scale;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
-    for (i, block) in blocks::<Block>(src).iter().enumerate() {
-        for (part, qs) in block.qs.iter().enumerate() {
-            row.scales[4 * i + part] = half_scale(block.scales[part]);
-            let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[4 * i + part];
-            *codes = build(|i| CODES[usize::from(qs[i % 8] >> (i / 8 * 4) & 0xf)]);
-        }
-    }
 }

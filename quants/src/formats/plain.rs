@@ -1,71 +1,52 @@
 //! The types without blocks: each element stands for itself.
 
-/// `f32`, stored as it is.
-pub(crate) mod f32 {
-    pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
-        for (bytes, value) in dst.as_chunks_mut().0.iter_mut().zip(x) {
-            *bytes = value.to_le_bytes();
-        }
-    }
+use gguf::TensorType;
 
-    #[inline(always)]
-    pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
-        for (value, bytes) in dst.iter_mut().zip(src.as_chunks().0) {
-            *value = f32::from_le_bytes(*bytes);
-        }
-    }
-}
+use crate::f16;
+use crate::formats::format::{Decode, Encode};
+use crate::isa::InstructionSet;
+use crate::validate::Check;
 
-/// Half precision.
-pub(crate) mod f16 {
-    use crate::f16;
+/// Types that are stored as one element a weight, and read as the nearest `f32`.
+macro_rules! elements {
+    ($($name:ident, $check:expr => $read:expr $(, $write:expr)?;)*) => {$(
+        /// The type of this name.
+        pub(crate) struct $name;
 
-    #[inline(always)]
-    pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
-        for (bytes, value) in dst.as_chunks_mut().0.iter_mut().zip(x) {
-            *bytes = f16::from_f32(*value).to_le_bytes();
-        }
-    }
+        impl Decode for $name {
+            const TYPE: TensorType = TensorType::$name;
+            const CHECK: Check = $check;
 
-    #[inline(always)]
-    pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
-        for (value, bytes) in dst.iter_mut().zip(src.as_chunks().0) {
-            *value = f16::to_f32(u16::from_le_bytes(*bytes));
-        }
-    }
-}
-
-/// Brain float.
-pub(crate) mod bf16 {
-    use crate::f16;
-
-    #[inline(always)]
-    pub(crate) fn encode_row(x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
-        for (bytes, value) in dst.as_chunks_mut().0.iter_mut().zip(x) {
-            *bytes = f16::bf16_from_f32(*value).to_le_bytes();
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
-        for (value, bytes) in dst.iter_mut().zip(src.as_chunks().0) {
-            *value = f16::bf16_to_f32(u16::from_le_bytes(*bytes));
-        }
-    }
-}
-
-/// Types that are read as the nearest `f32`.
-macro_rules! converted {
-    ($($name:ident)*) => {$(
-        pub(crate) mod $name {
             #[inline(always)]
-pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
+            fn decode_row(src: &[u8], dst: &mut [f32]) {
                 for (value, bytes) in dst.iter_mut().zip(src.as_chunks().0) {
-                    *value = $name::from_le_bytes(*bytes) as f32;
+                    *value = $read(*bytes);
                 }
             }
         }
+
+        $(impl Encode for $name {
+            fn handles_non_finite(_with_importance: bool) -> bool {
+                true
+            }
+
+            #[inline(always)]
+            fn encode_row<I: InstructionSet>(_isa: I, x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
+                for (bytes, value) in dst.as_chunks_mut().0.iter_mut().zip(x) {
+                    *bytes = $write(*value);
+                }
+            }
+        })?
     )*};
 }
 
-converted!(i8 i16 i32 i64 f64);
+elements! {
+    F32, Check::F32Elements => f32::from_le_bytes, f32::to_le_bytes;
+    F16, Check::F16At(&[0]) => |bytes| f16::to_f32(u16::from_le_bytes(bytes)), |value| f16::from_f32(value).to_le_bytes();
+    BF16, Check::Bf16Elements => |bytes| f16::bf16_to_f32(u16::from_le_bytes(bytes)), |value| f16::bf16_from_f32(value).to_le_bytes();
+    I8, Check::Anything => |bytes| f32::from(i8::from_le_bytes(bytes));
+    I16, Check::Anything => |bytes| f32::from(i16::from_le_bytes(bytes));
+    I32, Check::Anything => |bytes| i32::from_le_bytes(bytes) as f32;
+    I64, Check::Anything => |bytes| i64::from_le_bytes(bytes) as f32;
+    F64, Check::F64Elements => |bytes| f64::from_le_bytes(bytes) as f32;
+}

@@ -1,13 +1,17 @@
 //! Q3_K: super-blocks of 16 sub-blocks of 16 weights, 6-bit scales, 3-bit levels around 4.
 
+use gguf::TensorType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::formats::block::{Half, blocks, blocks_mut};
+use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
+use crate::formats::importance::error_weights;
+use crate::isa::InstructionSet;
 use crate::levels::{build, each, pack_two_bits, unpack_two_bits};
-use crate::product::Row;
+use crate::reduce::{signed_extreme, sum, sums_of_squares};
 use crate::round::nearest_int;
-use crate::search::kernel::{Kernel, Scalar};
-use crate::search::{error_weights, refine_symmetric, signed_extreme, sum, sums_of_squares};
+use crate::search::symmetric;
+use crate::validate::Check;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -18,6 +22,70 @@ struct Block {
     qs: [u8; 64],
     scales: [u8; 12],
     d: Half,
+}
+
+/// [`TensorType::Q3_K`].
+pub(crate) struct Q3_K;
+
+impl Decode for Q3_K {
+    const TYPE: TensorType = TensorType::Q3_K;
+    const CHECK: Check = Check::F16At(&[108]);
+
+    #[inline(always)]
+    fn decode_row(src: &[u8], dst: &mut [f32]) {
+        for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
+            let d = block.d.get();
+            let scales = unpack_scales(&block.scales);
+            for (j, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                let scale = d * f32::from(scales[j]);
+                let low = unpack_two_bits(&block.qs, j);
+                let high = &block.hmask[j % 2 * 16..][..16];
+                for i in 0..16 {
+                    let level = low[i] | (high[i] >> (j / 2) & 1) << 2;
+                    y[i] = scale * (f32::from(level) - 4.0);
+                }
+            }
+        }
+    }
+}
+
+impl Encode for Q3_K {
+    #[inline(always)]
+    fn encode_row<I: InstructionSet>(isa: I, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+        let x = x.as_chunks::<256>().0.chunks(TILE);
+        let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.chunks(TILE));
+        for (x, blocks) in x.zip(blocks_mut::<Block>(dst).chunks_mut(TILE)) {
+            let mut levels = [[0; 256]; TILE];
+            let levels = &mut levels[..x.len()];
+            match importance.as_mut().and_then(Iterator::next) {
+                None => fit_plain(isa, x, blocks, levels),
+                Some(importance) => fit_with_importance(isa, x, importance, blocks, levels),
+            }
+            for ((x, block), levels) in x.iter().zip(blocks).zip(levels) {
+                finish(x, block, levels);
+            }
+        }
+    }
+}
+
+impl Expand for Q3_K {
+    const GROUP: usize = 16;
+    const ZERO: u8 = 4;
+    const ROUNDING: Rounding = Rounding::Q8K;
+
+    #[inline(always)]
+    fn expand_row(src: &[u8], row: Row<'_>) {
+        for (i, block) in blocks::<Block>(src).iter().enumerate() {
+            let d = block.d.get();
+            for (j, scale) in unpack_scales(&block.scales).into_iter().enumerate() {
+                row.scales[16 * i + j] = d * f32::from(scale);
+                let low = unpack_two_bits(&block.qs, j);
+                let high = &block.hmask[j % 2 * 16..][..16];
+                let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
+                *codes = build(|i| low[i] | (high[i] >> (j / 2) & 1) << 2);
+            }
+        }
+    }
 }
 
 /// Sixteen 6-bit scales around 32: the low nibbles of scales `j` and `8 + j` in byte `j`, their
@@ -37,28 +105,6 @@ pub(crate) fn unpack_scales(bytes: &[u8; 12]) -> [i8; 16] {
     })
 }
 
-pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Scalar>(x, importance, dst);
-}
-
-/// [`encode_row`] with the inner loops of an instruction set.
-#[inline(always)]
-pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    let x = x.as_chunks::<256>().0.chunks(TILE);
-    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.chunks(TILE));
-    for (x, blocks) in x.zip(blocks_mut::<Block>(dst).chunks_mut(TILE)) {
-        let mut levels = [[0; 256]; TILE];
-        let levels = &mut levels[..x.len()];
-        match importance.as_mut().and_then(Iterator::next) {
-            None => fit_plain::<K>(x, blocks, levels),
-            Some(importance) => fit_with_importance::<K>(x, importance, blocks, levels),
-        }
-        for ((x, block), levels) in x.iter().zip(blocks).zip(levels) {
-            finish(x, block, levels);
-        }
-    }
-}
-
 /// Super-blocks that are encoded together: their scales fill eight lanes.
 const TILE: usize = 8;
 
@@ -71,7 +117,7 @@ fn finish(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
         .zip(unpack_scales(&block.scales))
         .zip(levels.as_chunks_mut::<16>().0)
     {
-        refine_symmetric(x, d * f32::from(scale), 4, levels);
+        symmetric::refine(x, d * f32::from(scale), 4, levels);
     }
     block.hmask = build(|i| (0..8).fold(0, |bits, j| bits | (levels[32 * j + i] >> 2) << j));
     block.qs = pack_two_bits(&each(levels, |level| level & 3));
@@ -79,15 +125,15 @@ fn finish(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
 
 /// The scale of largest magnitude becomes -32 steps.
 #[inline(always)]
-fn fit_plain<K: Kernel>(x: &[[f32; 256]], blocks: &mut [Block], levels: &mut [[u8; 256]]) {
+fn fit_plain<I: InstructionSet>(isa: I, x: &[[f32; 256]], blocks: &mut [Block], levels: &mut [[u8; 256]]) {
     let mut scales = [[0.0; 16]; TILE];
     let scales = &mut scales[..x.len()];
-    K::descend_symmetric::<16>(
-        x.as_flattened().as_chunks().0,
-        4,
-        levels.as_flattened_mut().as_chunks_mut().0,
-        scales.as_flattened_mut(),
-    );
+    isa.run(symmetric::Descend::<16> {
+        x: x.as_flattened().as_chunks().0,
+        max_level: 4,
+        levels: levels.as_flattened_mut().as_chunks_mut().0,
+        scales: scales.as_flattened_mut(),
+    });
     for (scales, block) in scales.iter().zip(blocks) {
         let extreme = signed_extreme(scales);
         if extreme != 0.0 {
@@ -106,7 +152,8 @@ fn fit_plain<K: Kernel>(x: &[[f32; 256]], blocks: &mut [Block], levels: &mut [[u
 
 /// Scales are fitted with the weight of their sub-blocks.
 #[inline(always)]
-fn fit_with_importance<K: Kernel>(
+fn fit_with_importance<I: InstructionSet>(
+    isa: I,
     x: &[[f32; 256]],
     importance: &[[f32; 256]],
     blocks: &mut [Block],
@@ -121,55 +168,24 @@ fn fit_with_importance<K: Kernel>(
         totals[j] = std::array::from_fn(|i| sum(&weights[j][16 * i..][..16]));
     }
     let mut scales = [[0.0; 16]; TILE];
-    K::fit_symmetric::<16>(
-        x.as_flattened().as_chunks().0,
-        4,
-        weights[..count].as_flattened().as_chunks().0,
-        levels.as_flattened_mut().as_chunks_mut().0,
-        scales[..count].as_flattened_mut(),
-    );
+    isa.run(symmetric::Fit::<16> {
+        x: x.as_flattened().as_chunks().0,
+        max_level: 4,
+        weights: weights[..count].as_flattened().as_chunks().0,
+        levels: levels.as_flattened_mut().as_chunks_mut().0,
+        scales: scales[..count].as_flattened_mut(),
+    });
     let mut scale_levels = [[0; 16]; TILE];
     let mut d = [0.0; TILE];
-    K::fit_symmetric(
-        &scales[..count],
-        32,
-        &totals[..count],
-        &mut scale_levels[..count],
-        &mut d[..count],
-    );
+    isa.run(symmetric::Fit {
+        x: &scales[..count],
+        max_level: 32,
+        weights: &totals[..count],
+        levels: &mut scale_levels[..count],
+        scales: &mut d[..count],
+    });
     for ((block, d), levels) in blocks.iter_mut().zip(d).zip(&scale_levels) {
         block.d = Half::new(d);
         block.scales = pack_scales(levels);
-    }
-}
-
-#[inline(always)]
-pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
-    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
-        let d = block.d.get();
-        let scales = unpack_scales(&block.scales);
-        for (j, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let scale = d * f32::from(scales[j]);
-            let low = unpack_two_bits(&block.qs, j);
-            let high = &block.hmask[j % 2 * 16..][..16];
-            for i in 0..16 {
-                let level = low[i] | (high[i] >> (j / 2) & 1) << 2;
-                y[i] = scale * (f32::from(level) - 4.0);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
-    for (i, block) in blocks::<Block>(src).iter().enumerate() {
-        let d = block.d.get();
-        for (j, scale) in unpack_scales(&block.scales).into_iter().enumerate() {
-            row.scales[16 * i + j] = d * f32::from(scale);
-            let low = unpack_two_bits(&block.qs, j);
-            let high = &block.hmask[j % 2 * 16..][..16];
-            let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
-            *codes = build(|i| low[i] | (high[i] >> (j / 2) & 1) << 2);
-        }
     }
 }

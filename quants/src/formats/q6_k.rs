@@ -1,15 +1,18 @@
 //! Q6_K: super-blocks of 16 sub-blocks of 16 weights, 8-bit scales, 6-bit levels around 32.
 
+use gguf::TensorType;
 use zerocopy::{
     FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute, transmute_ref,
 };
 
 use crate::formats::block::{Half, blocks, blocks_mut};
+use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
+use crate::isa::InstructionSet;
 use crate::levels::{build, each};
-use crate::product::Row;
+use crate::reduce::{NEGLIGIBLE, signed_extreme};
 use crate::round::nearest_int;
-use crate::search::kernel::{Kernel, Scalar};
-use crate::search::{NEGLIGIBLE, refine_symmetric, signed_extreme};
+use crate::search::symmetric;
+use crate::validate::Check;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -23,41 +26,91 @@ struct Block {
     d: Half,
 }
 
-/// The scale of largest magnitude becomes -128 steps. Importance, where given, replaces the squared
-/// weights that weigh the errors otherwise.
-pub(crate) fn encode_row(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    encode_row_with::<Scalar>(x, importance, dst);
+/// [`TensorType::Q6_K`].
+pub(crate) struct Q6_K;
+
+impl Decode for Q6_K {
+    const TYPE: TensorType = TensorType::Q6_K;
+    const CHECK: Check = Check::F16At(&[208]);
+    const VECTORIZED: bool = false;
+
+    #[inline(always)]
+    fn decode_row(src: &[u8], dst: &mut [f32]) {
+        for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
+            let d = block.d.get();
+            for (j, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                let scale = d * f32::from(block.scales[j]);
+                let (half, within) = (j / 8, j % 8);
+                let low = &block.ql[half * 64 + within % 4 * 16..][..16];
+                let high = &block.qh[half * 32 + within % 2 * 16..][..16];
+                for ((y, low), high) in y.iter_mut().zip(low).zip(high) {
+                    let level = low >> (within / 4 * 4) & 15 | (high >> (within / 2 * 2) & 3) << 4;
+                    *y = scale * (f32::from(level) - 32.0);
+                }
+            }
+        }
+    }
 }
 
-/// [`encode_row`] with the inner loops of an instruction set.
-#[inline(always)]
-pub(crate) fn encode_row_with<K: Kernel>(x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
-    let blocks = blocks_mut::<Block>(dst).iter_mut();
-    for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
-        let importance = importance.as_mut().and_then(Iterator::next);
-        let weights: [[f32; 16]; 16] = transmute!(match importance {
-            Some(importance) => *importance,
-            None => each(x, |x| x * x),
-        });
-        let mut levels = [[0; 16]; 16];
-        let mut scales = [0.0; 16];
-        K::fit_symmetric::<16>(transmute_ref!(x), 32, &weights, &mut levels, &mut scales);
-        let mut levels: [u8; 256] = transmute!(levels);
-        let extreme = signed_extreme(&scales);
-        if extreme.abs() < NEGLIGIBLE {
-            block.zero();
-            continue;
+impl Encode for Q6_K {
+    /// The scale of largest magnitude becomes -128 steps. Importance, where given, replaces the squared
+    /// weights that weigh the errors otherwise.
+    #[inline(always)]
+    fn encode_row<I: InstructionSet>(isa: I, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
+        let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.iter());
+        let blocks = blocks_mut::<Block>(dst).iter_mut();
+        for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks) {
+            let importance = importance.as_mut().and_then(Iterator::next);
+            let weights: [[f32; 16]; 16] = transmute!(match importance {
+                Some(importance) => *importance,
+                None => each(x, |x| x * x),
+            });
+            let mut levels = [[0; 16]; 16];
+            let mut scales = [0.0; 16];
+            isa.run(symmetric::Fit::<16> {
+                x: transmute_ref!(x),
+                max_level: 32,
+                weights: &weights,
+                levels: &mut levels,
+                scales: &mut scales,
+            });
+            let mut levels: [u8; 256] = transmute!(levels);
+            let extreme = signed_extreme(&scales);
+            if extreme.abs() < NEGLIGIBLE {
+                block.zero();
+                continue;
+            }
+            let inverse = -128.0 / extreme;
+            block.d = Half::new(1.0 / inverse);
+            block.scales = scales.map(|scale| nearest_int(inverse * scale).min(127) as i8);
+            let d = block.d.get();
+            let sub_blocks = x.as_chunks::<16>().0.iter();
+            for ((x, scale), levels) in sub_blocks.zip(block.scales).zip(levels.as_chunks_mut::<16>().0) {
+                symmetric::refine(x, d * f32::from(scale), 32, levels);
+            }
+            pack(&levels, block);
         }
-        let inverse = -128.0 / extreme;
-        block.d = Half::new(1.0 / inverse);
-        block.scales = scales.map(|scale| nearest_int(inverse * scale).min(127) as i8);
-        let d = block.d.get();
-        let sub_blocks = x.as_chunks::<16>().0.iter();
-        for ((x, scale), levels) in sub_blocks.zip(block.scales).zip(levels.as_chunks_mut::<16>().0) {
-            refine_symmetric(x, d * f32::from(scale), 32, levels);
+    }
+}
+
+impl Expand for Q6_K {
+    const GROUP: usize = 16;
+    const ZERO: u8 = 32;
+    const ROUNDING: Rounding = Rounding::Q8K;
+
+    #[inline(always)]
+    fn expand_row(src: &[u8], row: Row<'_>) {
+        for (i, block) in blocks::<Block>(src).iter().enumerate() {
+            let d = block.d.get();
+            for (j, scale) in block.scales.iter().enumerate() {
+                row.scales[16 * i + j] = d * f32::from(*scale);
+                let (half, within) = (j / 8, j % 8);
+                let low = &block.ql[half * 64 + within % 4 * 16..][..16];
+                let high = &block.qh[half * 32 + within % 2 * 16..][..16];
+                let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
+                *codes = build(|i| low[i] >> (within / 4 * 4) & 15 | (high[i] >> (within / 2 * 2) & 3) << 4);
+            }
         }
-        pack(&levels, block);
     }
 }
 
@@ -71,36 +124,4 @@ fn pack(levels: &[u8; 256], block: &mut Block) {
         let first = i / 32 * 128 + i % 32;
         (0..4).fold(0, |bits, j| bits | levels[first + 32 * j] >> 4 << (2 * j))
     });
-}
-
-#[inline(always)]
-pub(crate) fn decode_row(src: &[u8], dst: &mut [f32]) {
-    for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
-        let d = block.d.get();
-        for (j, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let scale = d * f32::from(block.scales[j]);
-            let (half, within) = (j / 8, j % 8);
-            let low = &block.ql[half * 64 + within % 4 * 16..][..16];
-            let high = &block.qh[half * 32 + within % 2 * 16..][..16];
-            for ((y, low), high) in y.iter_mut().zip(low).zip(high) {
-                let level = low >> (within / 4 * 4) & 15 | (high >> (within / 2 * 2) & 3) << 4;
-                *y = scale * (f32::from(level) - 32.0);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-pub(crate) fn expand_row(src: &[u8], row: Row<'_>) {
-    for (i, block) in blocks::<Block>(src).iter().enumerate() {
-        let d = block.d.get();
-        for (j, scale) in block.scales.iter().enumerate() {
-            row.scales[16 * i + j] = d * f32::from(*scale);
-            let (half, within) = (j / 8, j % 8);
-            let low = &block.ql[half * 64 + within % 4 * 16..][..16];
-            let high = &block.qh[half * 32 + within % 2 * 16..][..16];
-            let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
-            *codes = build(|i| low[i] >> (within / 4 * 4) & 15 | (high[i] >> (within / 2 * 2) & 3) << 4);
-        }
-    }
 }

@@ -1,16 +1,16 @@
-//! Twice as many lanes.
+//! Two registers as one of twice as many lanes.
 
 use std::ops::{Add, Div, Mul, Sub};
 
 use crate::isa::lanes::Lanes;
 
-/// The lanes of two.
+/// The lanes of two registers.
 #[derive(Clone, Copy)]
-pub(super) struct Twice<L>(L, L);
+pub(crate) struct Pair<L>(L, L);
 
 macro_rules! operators {
     ($($trait:ident $method:ident)*) => {$(
-        impl<L: Lanes> $trait for Twice<L> {
+        impl<L: Lanes> $trait for Pair<L> {
             type Output = Self;
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
@@ -21,22 +21,21 @@ macro_rules! operators {
 }
 operators!(Add add Sub sub Mul mul Div div);
 
-type Pair<T> = (T, T);
-
-impl<L: Lanes> Lanes for Twice<L> {
-    type Mask = Pair<L::Mask>;
-    type Int = Pair<L::Int>;
+impl<L: Lanes> Lanes for Pair<L> {
+    type Isa = L::Isa;
+    type Mask = (L::Mask, L::Mask);
+    type Int = (L::Int, L::Int);
 
     const COUNT: usize = 2 * L::COUNT;
 
     #[inline(always)]
-    fn splat(value: f32) -> Self {
-        Self(L::splat(value), L::splat(value))
+    fn splat(isa: L::Isa, value: f32) -> Self {
+        Self(L::splat(isa, value), L::splat(isa, value))
     }
     #[inline(always)]
-    fn load(values: &[f32]) -> Self {
+    fn load(isa: L::Isa, values: &[f32]) -> Self {
         let (first, second) = values.split_at(L::COUNT);
-        Self(L::load(first), L::load(second))
+        Self(L::load(isa, first), L::load(isa, second))
     }
     #[inline(always)]
     fn store(self, values: &mut [f32]) {
@@ -81,10 +80,10 @@ impl<L: Lanes> Lanes for Twice<L> {
         (self.0.nearest_int(), self.1.nearest_int())
     }
     #[inline(always)]
-    fn columns<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
+    fn columns<const N: usize>(isa: L::Isa, rows: &[[f32; N]]) -> [Self; N] {
         let (first, second) = rows.split_at(L::COUNT);
-        let (first, second) = (L::columns(first), L::columns(second));
-        let mut columns = [Self::splat(0.0); N];
+        let (first, second) = (L::columns(isa, first), L::columns(isa, second));
+        let mut columns = [Self::splat(isa, 0.0); N];
         for i in 0..N {
             columns[i] = Self(first[i], second[i]);
         }
@@ -96,8 +95,8 @@ impl<L: Lanes> Lanes for Twice<L> {
     }
 
     #[inline(always)]
-    fn splat_int(value: i32) -> Self::Int {
-        (L::splat_int(value), L::splat_int(value))
+    fn splat_int(isa: L::Isa, value: i32) -> Self::Int {
+        (L::splat_int(isa, value), L::splat_int(isa, value))
     }
     #[inline(always)]
     fn store_int(value: Self::Int, values: &mut [i32]) {

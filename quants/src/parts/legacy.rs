@@ -1,6 +1,6 @@
 //! Blocks of 32 weights with a scale, and some with a minimum.
 
-use super::{Parts, half, put_half};
+use super::block::{Parts, half, put_half};
 
 /// The sign bit of a half-precision number: these formats add their minimum instead of taking it away.
 const SIGN: u16 = 0x8000;

@@ -1,23 +1,21 @@
-//! Blocks taken apart: scales, minima and levels as numbers, for encoders that choose them otherwise than ggml does.
+//! The parts of blocks, scales, minima and levels, as numbers: for encoders that choose them otherwise than ggml.
 //!
 //! In every format described here a weight is `(d * scale) * level - (dmin * min)`, computed in that order in f32: the
 //! decoders do the same, so a block that is put together decodes to exactly the values that its parts promise
 //! ([`Parts::value`]). Scale and minimum belong to a sub-block; `d` and `dmin` to the block.
 
+mod block;
 mod legacy;
 mod nonlinear;
 mod super_blocks;
 
+pub use block::Parts;
 use gguf::TensorType;
 
 use crate::f16;
-use crate::formats::iq4_nl::VALUES;
+use crate::search::nonlinear::VALUES;
 
-/// Most weights in a block, and most sub-blocks.
-const WEIGHTS: usize = 256;
-const SUB_BLOCKS: usize = 16;
-
-/// What the levels of a format stand for.
+/// The values of a format's levels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Levels {
     /// Whole numbers from the first to the last.
@@ -49,33 +47,6 @@ pub struct Layout {
     pub mins: (i16, i16),
     unpack: fn(&[u8], &mut Parts),
     pack: fn(&Parts, &mut [u8]),
-}
-
-/// A block's numbers. Entries beyond the format's counts are unused.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parts {
-    /// The block's scale, a half-precision number.
-    pub d: u16,
-    /// The factor of the minima, a half-precision number.
-    pub dmin: u16,
-    /// For each sub-block its scale.
-    pub scales: [i16; SUB_BLOCKS],
-    /// For each sub-block its minimum.
-    pub mins: [i16; SUB_BLOCKS],
-    /// For each weight its level's number: from 0 for the first level on.
-    pub levels: [u8; WEIGHTS],
-}
-
-impl Default for Parts {
-    fn default() -> Self {
-        Self {
-            d: 0,
-            dmin: 0,
-            scales: [0; SUB_BLOCKS],
-            mins: [0; SUB_BLOCKS],
-            levels: [0; WEIGHTS],
-        }
-    }
 }
 
 /// [`VALUES`] as numbers.
@@ -127,7 +98,7 @@ pub fn types() -> impl Iterator<Item = TensorType> {
 }
 
 impl Levels {
-    /// How many there are.
+    /// The number of levels.
     pub fn count(&self) -> usize {
         match *self {
             Self::Whole { first, last } => (last - first) as usize + 1,
@@ -190,15 +161,6 @@ impl Parts {
         let min = f16::to_f32(self.dmin) * f32::from(self.mins[sub_block]);
         scale * layout.levels.value(self.levels[index]) - min
     }
-}
-
-/// The half-precision number at byte `at`.
-fn half(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn put_half(bytes: &mut [u8], at: usize, value: u16) {
-    bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! IQ4_NL and IQ4_XS: levels of a table.
 
-use super::{Parts, half, put_half};
+use super::block::{Parts, half, put_half};
 
 pub(super) fn unpack_iq4_nl(bytes: &[u8], parts: &mut Parts) {
     super::legacy::unpack_q4_0(bytes, parts);

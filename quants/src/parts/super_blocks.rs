@@ -1,8 +1,7 @@
 //! K-quants: blocks of 256 weights whose sub-blocks have scales, and some minima, in few bits.
 
-use super::{Parts, half, put_half};
-use crate::formats::affine_k;
-use crate::formats::q3_k;
+use super::block::{Parts, half, put_half};
+use crate::formats;
 use crate::levels::{pack_two_bits, unpack_two_bits};
 
 fn packed<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
@@ -39,7 +38,7 @@ pub(super) fn unpack_q3_k(bytes: &[u8], parts: &mut Parts) {
     for (i, level) in parts.levels.iter_mut().enumerate() {
         *level |= (bytes[i % 32] >> (i / 32) & 1) << 2;
     }
-    parts.scales = q3_k::unpack_scales(packed(bytes, 96)).map(i16::from);
+    parts.scales = formats::unpack_q3_scales(packed(bytes, 96)).map(i16::from);
     parts.d = half(bytes, 108);
 }
 
@@ -49,7 +48,7 @@ pub(super) fn pack_q3_k(parts: &Parts, bytes: &mut [u8]) {
     }
     bytes[32..96].copy_from_slice(&pack_two_bits(&parts.levels.map(|level| level & 3)));
     let scales = parts.scales.map(|scale| (scale + 32) as u8 & 63);
-    bytes[96..108].copy_from_slice(&q3_k::pack_scales(&scales));
+    bytes[96..108].copy_from_slice(&formats::pack_q3_scales(&scales));
     put_half(bytes, 108, parts.d);
 }
 
@@ -58,7 +57,7 @@ fn unpack_affine(bytes: &[u8], parts: &mut Parts) {
     parts.d = half(bytes, 0);
     parts.dmin = half(bytes, 2);
     for j in 0..8 {
-        let (scale, min) = affine_k::unpack_scale(packed(bytes, 4), j);
+        let (scale, min) = formats::unpack_scale(packed(bytes, 4), j);
         parts.scales[j] = i16::from(scale);
         parts.mins[j] = i16::from(min);
     }
@@ -68,7 +67,7 @@ fn pack_affine(parts: &Parts, bytes: &mut [u8]) {
     put_half(bytes, 0, parts.d);
     put_half(bytes, 2, parts.dmin);
     let six_bits = |values: &[i16; 16]| std::array::from_fn(|j| values[j] as u8 & 63);
-    let packed = affine_k::pack_scales(&six_bits(&parts.scales), &six_bits(&parts.mins));
+    let packed = formats::pack_scales(&six_bits(&parts.scales), &six_bits(&parts.mins));
     bytes[4..16].copy_from_slice(&packed);
 }
 

@@ -18,16 +18,12 @@ mod activations;
 mod form;
 mod kernel;
 mod panels;
+mod rounding;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use activations::Activations;
-pub(crate) use activations::{Rounded, round_row};
 pub use form::{Form, form};
-pub(crate) use form::{Row, expand};
-pub use kernel::TOKENS;
-pub(crate) use kernel::{Kernel, Operands, kernel};
 pub use panels::Panels;
 
-/// Rows of a panel.
-pub(crate) const ROWS: usize = 32;
+pub use crate::isa::product::TOKENS;

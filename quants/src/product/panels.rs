@@ -2,8 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::form::{Form, Row};
-use super::{Activations, Kernel, ROWS, TOKENS, kernel};
+use super::activations::Activations;
+use super::form::Form;
+use super::kernel::Kernel;
+use crate::formats::Row;
+use crate::isa::product::{Operands, ROWS, TOKENS};
 
 /// Rows of weights in the form of the products.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +48,7 @@ impl Panels {
         self.scales.resize(panels * ROWS * groups, 0.0);
         let with_offsets = if form.offsets { panels * ROWS * groups } else { 0 };
         self.offsets.resize(with_offsets, 0.0);
-        let kernel = kernel();
+        let kernel = Kernel::active();
         let row_bytes = cols / form.ty.block_len() * form.ty.block_bytes();
         let each = |panel: usize,
                     working: &mut Working,
@@ -62,7 +65,7 @@ impl Panels {
                 .offsets
                 .resize(if form.offsets { ROWS * groups } else { 0 }, 0.0);
             for (row, blocks) in working.blocks.chunks_exact(row_bytes).enumerate() {
-                (kernel.expand)(
+                kernel.expand(
                     form.ty,
                     blocks,
                     Row {
@@ -112,18 +115,18 @@ impl Panels {
     }
 
     /// Products of all rows with activations: those of activation row `r` from `first` on go to
-    /// `out[(r - first) * stride..]`, one for each row of weights. `out` says how many rows of activations.
+    /// `out[(r - first) * stride..]`, one for each row of weights. The length of `out` gives the number of rows of activations.
     ///
     /// # Panics
     /// When the forms or the columns differ, or there are no such rows.
     pub fn multiply(&self, x: &Activations, first: usize, out: &mut [f32], stride: usize) {
-        self.multiply_with(kernel(), x, first, out, stride);
+        self.multiply_with(Kernel::active(), x, first, out, stride);
     }
 
-    /// [`Self::multiply`] with the kernel of an instruction set.
+    /// [`Self::multiply`] with one kernel.
     pub(crate) fn multiply_with(
         &self,
-        kernel: &Kernel,
+        kernel: Kernel,
         x: &Activations,
         first: usize,
         out: &mut [f32],
@@ -149,14 +152,13 @@ impl Panels {
             let of_panel = panel * ROWS * groups..(panel + 1) * ROWS * groups;
             for token in (0..tokens).step_by(TOKENS) {
                 let count = TOKENS.min(tokens - token);
-                let operands = super::Operands {
+                let operands = Operands {
                     panel: &self.codes[panel * ROWS * self.cols..][..ROWS * self.cols],
                     scales: &self.scales[of_panel.clone()],
                     offsets: self.offsets.get(of_panel.clone()).unwrap_or_default(),
                     ..x.operands(first + token, count)
                 };
-                operands.check();
-                (kernel.multiply)(&operands, &mut tile);
+                kernel.multiply(&operands, &mut tile);
                 for (row, products) in tile[..count].iter().enumerate() {
                     let at = (token + row) * stride + panel * ROWS;
                     out[at..][..width].copy_from_slice(&products[..width]);
@@ -166,7 +168,7 @@ impl Panels {
     }
 }
 
-/// What one panel is made in.
+/// The buffers of one panel.
 #[derive(Default)]
 struct Working {
     blocks: Vec<u8>,

@@ -3,17 +3,18 @@
 use gguf::TensorType;
 use proptest::prelude::*;
 
-use super::form::{Form, Rounding, Row, expand};
-use super::kernel::SCALAR;
-use super::{Activations, Kernel, Panels, form};
+use super::form::{Form, expand};
+pub(crate) use super::kernel::Kernel;
+use super::{Activations, Panels, form};
 use crate::f16;
+use crate::formats::{Rounding, Row};
 
 /// Every form.
 pub(crate) fn forms() -> impl Iterator<Item = Form> {
     gguf::TYPES.iter().filter_map(|info| form(info.ty))
 }
 
-/// Blocks with whatever levels and with scales that are numbers.
+/// Blocks with any levels and finite scales.
 pub(crate) fn blocks(form: Form, count: usize, seed: u64) -> Vec<u8> {
     let (len, bytes) = (form.ty.block_len(), form.ty.block_bytes());
     let mut state = seed | 1;
@@ -57,7 +58,7 @@ fn panels(form: Form, rows: usize, cols: usize, bytes: &[u8]) -> Panels {
 
 /// A kernel's products of random blocks and activations.
 pub(crate) fn products(
-    kernel: &Kernel,
+    kernel: Kernel,
     form: Form,
     (rows, cols, tokens): (usize, usize, usize),
     bytes: &[u8],
@@ -71,7 +72,7 @@ pub(crate) fn products(
 
 /// The scalar kernel's products.
 pub(crate) fn scalar_products(form: Form, shape: (usize, usize, usize), bytes: &[u8], x: &[f32]) -> Vec<f32> {
-    products(&SCALAR, form, shape, bytes, x)
+    products(Kernel::Scalar, form, shape, bytes, x)
 }
 
 /// Tests an instruction set's kernel against the scalar one, bit by bit.
@@ -91,7 +92,7 @@ macro_rules! kernel_agrees_with_scalar {
                     spread in -3f32..3.0,
                 ) {
                     // Nothing to test where the machine lacks the instruction set.
-                    let Some(kernel) = crate::isa::product($isa) else { return Ok(()) };
+                    let Some(kernel) = crate::product::tests::Kernel::of($isa) else { return Ok(()) };
                     let cols = 256 * blocks_of_256;
                     let x: Vec<f32> = (0..tokens * cols)
                         .map(|i| (((i as u64 * 2_654_435_761) ^ seed) % 2001) as f32 / 1000.0 - 1.0)
@@ -125,7 +126,7 @@ fn every_stored_block_type_has_a_form() {
     }
 }
 
-/// The form says what the decoder says, and codes with `zero` fit in what the kernels multiply.
+/// Expanded rows are the decoded weights.
 #[test]
 fn expanded_rows_stand_for_the_decoded_weights() {
     for form in forms() {

@@ -1,9 +1,9 @@
-//! How far encoding may move weights, from each format's own steps, and which formats are stable.
+//! Bounds of the error of encoding, in each format's own steps, and the formats that are stable.
 
 use proptest::prelude::*;
 use proptest::{strategy::ValueTree, test_runner::TestRunner};
 
-use crate::formats::iq4_nl::VALUES;
+use crate::search::nonlinear::VALUES;
 use crate::{TensorType as T, decode, encode};
 
 fn round_trip(ty: T, row: &[f32], importance: Option<&[f32]>) -> Vec<f32> {
@@ -49,7 +49,7 @@ fn error_in_steps(ty: T, row: &[f32], importance: Option<&[f32]>) -> f64 {
     (errors.sum::<f64>() / row.len() as f64).sqrt()
 }
 
-/// Rounding to the nearest level alone gives 0.29 steps (1/√12); what is more comes from levels that no point
+/// Rounding to the nearest level alone gives 0.29 steps (1/√12); the rest comes from levels that no point
 /// of the codebook has, from signs that are not stored, and from the scales. One row's error has no useful bound,
 /// the mean over many rows, always the same ones, has.
 #[test]
@@ -139,7 +139,7 @@ proptest! {
     #[test]
     fn nonlinear_values_are_the_nearest(row in rows(), importance in importances()) {
         for importance in [None, Some(&importance[..])] {
-            // What storing the scale moves it by, in units of the block's `d`: the rounding to half precision; for
+            // The change of the scale when it is stored, in units of the block's `d`: the rounding to half precision; for
             // IQ4_XS also that to a multiple of `d`, and there is no code for 32.
             nonlinear_search_gains::<32>(T::IQ4_NL, &row, importance, 1.0 / 2048.0)?;
             nonlinear_search_gains::<256>(T::IQ4_XS, &row, importance, 1.0 + 32.0 / 2048.0)?;
@@ -184,7 +184,7 @@ proptest! {
         }
     }
 
-    /// These formats give again what they gave before. The i-quants promise no such thing: their scales are
+    /// Formats that give the same blocks again. The i-quants promise no such thing: their scales are
     /// found by search.
     #[test]
     fn decoded_weights_encode_to_themselves(row in rows()) {

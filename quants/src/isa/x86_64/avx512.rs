@@ -2,24 +2,24 @@
 
 use std::arch::x86_64::*;
 
-use crate::product::{Kernel, Operands, ROWS, TOKENS};
+use crate::isa::product::{Operands, ROWS, TOKENS};
+use crate::isa::x86_64::detect::Vnni;
 
-/// The kernel. The CPU must have AVX-512 (F, BW, VL), its VNNI, AVX2 and FMA.
-pub(in crate::isa) static PRODUCT: Kernel = Kernel {
-    multiply: |operands, out| {
-        // SAFETY: the CPU has the features (see `PRODUCT`), and operands are checked before they get here.
+impl Vnni {
+    /// The product of a panel with rows of activations, as [`crate::isa::product::multiply`] specifies it.
+    #[inline(always)]
+    pub(crate) fn multiply(self, operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
+        operands.check();
+        // SAFETY: `self` proves the features, and the operands have been checked.
         unsafe { multiply(operands, out) }
-    },
-    expand: super::avx2::product::expand,
-    round: super::avx2::product::round,
-};
+    }
+}
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn multiply(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
-    let form = operands.form;
     // SAFETY: as for this function.
     unsafe {
-        match (form.group, form.large(), form.offsets) {
+        match (operands.group, operands.large, operands.with_offsets) {
             (16, true, false) => rows::<16, true, false>(operands, out),
             (16, true, true) => rows::<16, true, true>(operands, out),
             (16, false, false) => rows::<16, false, false>(operands, out),

@@ -1,4 +1,7 @@
-//! Kernels for x86-64.
+//! Instruction sets of x86-64.
 
-pub(super) mod avx2;
-pub(super) mod avx512;
+mod avx2;
+mod avx512;
+mod detect;
+
+pub(crate) use detect::{Avx2, Avx512, Fma, Vnni};

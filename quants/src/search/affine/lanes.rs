@@ -1,30 +1,76 @@
-//! [`crate::search::fit_affine`] in lanes.
+//! [`super::scalar::fit`], sub-blocks in lanes.
 
-use crate::isa::lanes::{Lanes, MOST_LANES, round, store_levels};
-use crate::search::kernel::{Kernel, Scalar};
-use crate::search::{AffineFit, Candidates, ErrorMeasure};
+use super::scalar::{AffineFit, Candidates, ErrorMeasure};
+use crate::isa::lanes::{round, store_levels};
+use crate::isa::{Lanes, MOST_LANES};
+use crate::search::tiles::{in_lanes, padded};
 
-/// Sub-blocks in lanes.
+/// Fits sub-blocks in lanes. False, with nothing done to some, where levels may be too large for lanes.
 #[inline(always)]
+#[must_use]
 pub(crate) fn fit<L: Lanes, const N: usize>(
+    isa: L::Isa,
     x: &[[f32; N]],
     weights: &[[f32; N]],
     max_level: i32,
     candidates: Candidates,
     levels: &mut [[u8; N]],
     fits: &mut [AffineFit],
-) {
-    let done = match candidates.measure {
-        ErrorMeasure::Squared => measured::<L, N, false>(x, weights, max_level, candidates, levels, fits),
-        ErrorMeasure::Absolute => measured::<L, N, true>(x, weights, max_level, candidates, levels, fits),
-    };
-    if !done {
-        Scalar::fit_affine(x, weights, max_level, candidates, levels, fits);
+) -> bool {
+    let mut done = true;
+    in_lanes!(
+        x.len(),
+        |Lane, r| done &= tile::<Lane<L>, N>(
+            isa,
+            &x[r.clone()],
+            &weights[r.clone()],
+            max_level,
+            candidates,
+            &mut levels[r.clone()],
+            &mut fits[r]
+        ),
+        |r| {
+            let mut padded_levels = [[0; N]; 8];
+            let mut padded_fits = [AffineFit::default(); 8];
+            done &= tile::<L, N>(
+                isa,
+                &padded(&x[r.clone()], 0.0),
+                &padded(&weights[r.clone()], 0.0),
+                max_level,
+                candidates,
+                &mut padded_levels,
+                &mut padded_fits,
+            );
+            levels[r.clone()].copy_from_slice(&padded_levels[..r.len()]);
+            fits[r.clone()].copy_from_slice(&padded_fits[..r.len()]);
+        }
+    );
+    done
+}
+
+/// As many sub-blocks as there are lanes.
+#[inline(always)]
+fn tile<L: Lanes, const N: usize>(
+    isa: L::Isa,
+    x: &[[f32; N]],
+    weights: &[[f32; N]],
+    max_level: i32,
+    candidates: Candidates,
+    levels: &mut [[u8; N]],
+    fits: &mut [AffineFit],
+) -> bool {
+    match candidates.measure {
+        ErrorMeasure::Squared => {
+            measured::<L, N, false>(isa, x, weights, max_level, candidates, levels, fits)
+        }
+        ErrorMeasure::Absolute => {
+            measured::<L, N, true>(isa, x, weights, max_level, candidates, levels, fits)
+        }
     }
 }
 
-/// What the tries read and write of an element: side by side, because what is written at one place and read at
-/// another some multiple of 4096 bytes away is taken for the same by processors, which then wait.
+/// The data of an element that the tries read and write. Side by side: processors take a load for a load of what was
+/// just stored a multiple of 4096 bytes away, and wait.
 #[derive(Clone, Copy)]
 struct Element<L> {
     x: L,
@@ -38,14 +84,19 @@ const ROUNDED: f32 = 4e6;
 
 /// Levels for an inverse scale and a start, for products below [`ROUNDED`].
 #[inline(always)]
-fn level_of<L: Lanes>(x: L, inverse: L, min: L, most: L) -> L {
-    round(inverse * (x - min)).max(L::splat(0.0)).min(most)
+fn level_of<L: Lanes>(isa: L::Isa, x: L, inverse: L, min: L, most: L) -> L {
+    round(isa, inverse * (x - min)).max(L::splat(isa, 0.0)).min(most)
 }
 
 /// The weighted error of `scale * level + min`.
 #[inline(always)]
-fn error<L: Lanes, const N: usize, const ABSOLUTE: bool>(elements: &[Element<L>; N], scale: L, min: L) -> L {
-    let mut sum = L::splat(0.0);
+fn error<L: Lanes, const N: usize, const ABSOLUTE: bool>(
+    isa: L::Isa,
+    elements: &[Element<L>; N],
+    scale: L,
+    min: L,
+) -> L {
+    let mut sum = L::splat(isa, 0.0);
     for element in elements {
         let difference = scale * element.level + min - element.x;
         let measured = if ABSOLUTE {
@@ -58,9 +109,10 @@ fn error<L: Lanes, const N: usize, const ABSOLUTE: bool>(elements: &[Element<L>;
     sum
 }
 
-/// Whether it could be done: not where levels may be beyond [`ROUNDED`].
+/// Fits with one measure; false where levels may be beyond [`ROUNDED`].
 #[inline(always)]
 fn measured<L: Lanes, const N: usize, const ABSOLUTE: bool>(
+    isa: L::Isa,
     x: &[[f32; N]],
     weights: &[[f32; N]],
     max_level: i32,
@@ -68,10 +120,10 @@ fn measured<L: Lanes, const N: usize, const ABSOLUTE: bool>(
     levels: &mut [[u8; N]],
     fits: &mut [AffineFit],
 ) -> bool {
-    let zero = L::splat(0.0);
-    let most = L::splat(max_level as f32);
-    let x = &L::columns(x);
-    let weights = &L::columns(weights);
+    let zero = L::splat(isa, 0.0);
+    let most = L::splat(isa, max_level as f32);
+    let x = &L::columns(isa, x);
+    let weights = &L::columns(isa, weights);
     let mut min = x[0];
     let mut max = x[0];
     let mut sum_w = weights[0];
@@ -89,7 +141,7 @@ fn measured<L: Lanes, const N: usize, const ABSOLUTE: bool>(
 
     let mut best_inverse = most / (max - min);
     let mut best_start = min;
-    let mut scale = L::splat(1.0) / best_inverse;
+    let mut scale = L::splat(isa, 1.0) / best_inverse;
     let mut elements = [Element {
         x: zero,
         weight: zero,
@@ -99,23 +151,23 @@ fn measured<L: Lanes, const N: usize, const ABSOLUTE: bool>(
         elements[i] = Element {
             x: x[i],
             weight: weights[i],
-            level: level_of(x[i], best_inverse, min, most),
+            level: level_of(isa, x[i], best_inverse, min, most),
         };
     }
-    let mut best = error::<L, N, ABSOLUTE>(&elements, scale, min);
+    let mut best = error::<L, N, ABSOLUTE>(isa, &elements, scale, min);
     for step in 0..=candidates.last {
         let spread = candidates.first + candidates.step * f32::from(step) + max_level as f32;
-        let inverse = L::splat(spread) / (max - min);
+        let inverse = L::splat(isa, spread) / (max - min);
         let reach = (max - min).abs().max((smallest - min).abs()) * inverse;
-        let near = reach.less(L::splat(ROUNDED));
+        let near = reach.less(L::splat(isa, ROUNDED));
         let far = L::and_not(zero.equal(zero), near);
         if L::any(L::and_not(far, flat)) {
             return false;
         }
         let (mut sum_l, mut sum_l2, mut sum_xl) = (zero, zero, zero);
-        // Two loops: in one, what waits for a level would fill the processor's queue.
+        // Two loops: in one, instructions that wait for a level would fill the processor's queue.
         for Element { x, level, .. } in &mut elements {
-            *level = level_of(*x, inverse, min, most);
+            *level = level_of(isa, *x, inverse, min, most);
         }
         for &Element { x, weight, level } in &elements {
             let weighted = weight * level;
@@ -133,7 +185,7 @@ fn measured<L: Lanes, const N: usize, const ABSOLUTE: bool>(
         let above = zero.less(this_min);
         let this_min = L::select(above, zero, this_min);
         let this_scale = L::select(above, sum_xl / sum_l2, this_scale);
-        let this_error = error::<L, N, ABSOLUTE>(&elements, this_scale, this_min);
+        let this_error = error::<L, N, ABSOLUTE>(isa, &elements, this_scale, this_min);
         let better = L::and(solvable, this_error.less(best));
         best = L::select(better, this_error, best);
         best_inverse = L::select(better, inverse, best_inverse);
@@ -143,11 +195,11 @@ fn measured<L: Lanes, const N: usize, const ABSOLUTE: bool>(
         min = L::select(better, this_min, min);
     }
 
-    // Levels are a function of the inverse scale and the start: those of the best are made again.
-    let none = L::splat_int(0);
+    // Levels are a function of the inverse scale and the start: those of the best are computed again.
+    let none = L::splat_int(isa, 0);
     let mut chosen = [none; N];
     for i in 0..N {
-        let level = level_of(x[i], best_inverse, best_start, most).nearest_int();
+        let level = level_of(isa, x[i], best_inverse, best_start, most).nearest_int();
         chosen[i] = L::int_select(flat, none, level);
     }
     store_levels::<L, N>(levels, &chosen);

@@ -1,10 +1,11 @@
-//! The search for a block's scale that IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS and IQ3_S share.
+//! The search for a block's scale in IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS and IQ3_S.
 
-use super::{Grid, Place, bits, error_terms, levels};
+use super::grid::{Grid, Place, error_terms, levels};
+use crate::isa::BlockOps;
+use crate::levels::code_bits;
 use crate::round::nearest_int;
-use crate::search::kernel::{Kernel, Nearest};
 
-/// Which groups are placed again with the best scale, when it is positive.
+/// The groups that are placed again with the best scale, when it is positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refit {
     /// All of them.
@@ -15,14 +16,14 @@ pub(crate) enum Refit {
     OnlyOff,
 }
 
-/// How a format varies the search.
+/// A format's parameters of the search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Search {
     /// Scales tried on either side of the one that maps the largest weight to the largest value.
     pub(crate) tries: i8,
     /// The difference between the largest values of two tries.
     pub(crate) step: f32,
-    /// What is placed again at the end.
+    /// The groups placed again at the end.
     pub(crate) refit: Refit,
 }
 
@@ -39,11 +40,12 @@ pub(crate) struct Fit<const G: usize> {
 
 /// Finds a scale and the points of a block's groups that minimize Σ weight·(x − scale·value)².
 ///
-/// `x` are magnitudes, `largest` is what the largest value stands for in the middle of the search, and
+/// `x` are magnitudes, `largest` is the weight of the largest value in the middle of the search, and
 /// `scale` is the outcome if none of the scales tried is better than a block of zeros. A NaN scale, on which
 /// ggml aborts, becomes 0. `T` lanes hold all tries.
 #[inline(always)]
-pub(crate) fn fit<K: Kernel, const D: usize, const G: usize, const T: usize>(
+pub(crate) fn fit<I: BlockOps, const D: usize, const G: usize, const T: usize>(
+    isa: I,
     grid: &Grid<D>,
     search: Search,
     x: &[[f32; D]; G],
@@ -77,7 +79,7 @@ pub(crate) fn fit<K: Kernel, const D: usize, const G: usize, const T: usize>(
                 .take_while(|other| **other == code);
             let end = start + same.count();
             if let Place::Off(candidates) = grid.locate(code as u16) {
-                placing.place_run::<K>(candidates, start, &mut tried[group][start..end]);
+                placing.place_run(isa, candidates, start, &mut tried[group][start..end]);
                 tried_off[group] |= (1 << end) - (1 << start);
             }
             start = end;
@@ -107,7 +109,7 @@ pub(crate) fn fit<K: Kernel, const D: usize, const G: usize, const T: usize>(
                 Place::On => code,
                 Place::Off(candidates) => {
                     let terms = error_terms(&odd(D), &x[group], &roots[group], scale);
-                    u32::from(K::nearest(candidates, &terms))
+                    u32::from(isa.nearest_point(candidates, &terms))
                 }
             };
         }
@@ -126,7 +128,7 @@ pub(crate) fn fit<K: Kernel, const D: usize, const G: usize, const T: usize>(
     }
 }
 
-/// How much smaller than another a sum of errors has to be so that rounding cannot have made it smaller: errors are
+/// The difference of two sums of errors that rounding cannot have made: errors are
 /// differences of numbers up to `reach` and the largest weight, and the eight or so roundings of a sum are below
 /// 70 · 2^-24 of their squares (see [`Placing::place_run`] for where the rest goes).
 #[inline(always)]
@@ -160,13 +162,14 @@ impl<const D: usize, const T: usize> Placing<'_, D, T> {
     /// b for all scales. Where it is positive at two scales, the term in brackets is, and so is it at all scales
     /// between them: at least by the smaller margin times the quotient of the scales, which is above 0.6. So a
     /// point that is nearest at both ends of a run by more than rounding can undo is nearest at all of its scales,
-    /// and is what trying each would find.
+    /// as trying each would show.
     #[inline(always)]
-    fn place_run<K: Nearest>(&self, candidates: &[[u16; 8]], start: usize, codes: &mut [u32]) {
+    fn place_run(&self, isa: impl BlockOps, candidates: &[[u16; 8]], start: usize, codes: &mut [u32]) {
         let (mut from, mut to) = (0, codes.len());
         if to > 2 && candidates.len() > FEW_CANDIDATES {
-            let (first, first_clear) = K::clearly_nearest(candidates, &self.terms(start), self.margin);
-            let (last, last_clear) = K::clearly_nearest(candidates, &self.terms(start + to - 1), self.margin);
+            let (first, first_clear) = isa.clearly_nearest_point(candidates, &self.terms(start), self.margin);
+            let (last, last_clear) =
+                isa.clearly_nearest_point(candidates, &self.terms(start + to - 1), self.margin);
             if first == last && first_clear && last_clear {
                 codes.fill(u32::from(first));
                 return;
@@ -176,7 +179,7 @@ impl<const D: usize, const T: usize> Placing<'_, D, T> {
             (from, to) = (1, to - 1);
         }
         for (lane, code) in codes.iter_mut().enumerate().take(to).skip(from) {
-            *code = u32::from(K::nearest(candidates, &self.terms(start + lane)));
+            *code = u32::from(isa.nearest_point(candidates, &self.terms(start + lane)));
         }
     }
 }
@@ -185,7 +188,7 @@ impl<const D: usize, const T: usize> Placing<'_, D, T> {
 /// that repeat.
 #[inline(always)]
 fn odd(dimensions: usize) -> [f32; 8] {
-    let mask = (1 << bits(dimensions)) - 1;
+    let mask = (1 << code_bits(dimensions)) - 1;
     std::array::from_fn(|level| (2 * (level & mask) + 1) as f32)
 }
 
@@ -197,7 +200,7 @@ fn round<const D: usize, const T: usize>(x: &[f32; D], inverses: &[f32; T]) -> [
     for (axis, x) in x.iter().enumerate() {
         for lane in 0..T {
             let level = nearest_int(0.5 * (inverses[lane] * x - 1.0)).clamp(0, highest);
-            codes[lane] |= (level as u32) << (bits(D) * axis);
+            codes[lane] |= (level as u32) << (code_bits(D) * axis);
         }
     }
     codes
@@ -210,14 +213,14 @@ fn moments<const D: usize, const G: usize, const T: usize>(
     x: &[[f32; D]; G],
     weights: &[[f32; D]; G],
 ) -> ([f32; T], [f32; T]) {
-    let mask = (1 << bits(D)) - 1;
+    let mask = (1 << code_bits(D)) - 1;
     let (mut sums_qx, mut sums_q2) = ([0.0; T], [0.0; T]);
     for group in 0..G {
         for axis in 0..D {
             let weight = weights[group][axis];
             let weighted = weight * x[group][axis];
             for lane in 0..T {
-                let level = codes[group][lane] >> (bits(D) * axis) & mask;
+                let level = codes[group][lane] >> (code_bits(D) * axis) & mask;
                 let value = (2 * level + 1) as i32 as f32;
                 sums_qx[lane] += weighted * value;
                 sums_q2[lane] += weight * value * value;

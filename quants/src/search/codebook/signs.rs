@@ -1,6 +1,7 @@
 //! Signs of a group of eight, kept apart from its magnitudes.
 
-use crate::levels::build;
+use crate::isa::BlockOps;
+use crate::levels::{build, each};
 
 /// The sign byte of each 7-bit code: the eighth sign makes the number of negative ones even.
 pub(crate) static SIGNS: [u8; 128] = {
@@ -34,24 +35,21 @@ pub(crate) fn signed<const D: usize>(point: &[i8; D], signs: u8, zero: u8) -> [u
 
 /// Writes the magnitudes of `x` and returns its signs. A negative zero counts as positive and stays as it is.
 #[inline(always)]
-pub(crate) fn fold_signs(x: &[f32; 8], magnitudes: &mut [f32; 8]) -> u8 {
-    let mut signs = 0;
-    for (axis, (&x, magnitude)) in x.iter().zip(magnitudes).enumerate() {
-        if x >= 0.0 {
-            *magnitude = x;
-        } else {
-            *magnitude = -x;
-            signs |= 1 << axis;
-        }
-    }
-    signs
+pub(crate) fn fold_signs(isa: impl BlockOps, x: &[f32; 8], magnitudes: &mut [f32; 8]) -> u8 {
+    *magnitudes = each(x, |x| if x >= 0.0 { x } else { -x });
+    !isa.not_negative(x)
 }
 
 /// As [`fold_signs`], but the number of signs is made even by turning the weight that matters least (the first
 /// with the smallest weight·x²), whose magnitude then is negative. The result is the 7-bit code of the signs.
 #[inline(always)]
-pub(crate) fn fold_signs_even(x: &[f32; 8], weights: &[f32; 8], magnitudes: &mut [f32; 8]) -> u8 {
-    let mut signs = fold_signs(x, magnitudes);
+pub(crate) fn fold_signs_even(
+    isa: impl BlockOps,
+    x: &[f32; 8],
+    weights: &[f32; 8],
+    magnitudes: &mut [f32; 8],
+) -> u8 {
+    let mut signs = fold_signs(isa, x, magnitudes);
     if signs.count_ones() % 2 == 1 {
         let mut least = 0;
         let mut smallest = weights[0] * x[0] * x[0];
@@ -71,6 +69,7 @@ pub(crate) fn fold_signs_even(x: &[f32; 8], weights: &[f32; 8], magnitudes: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Scalar;
 
     #[test]
     fn sign_bytes_have_even_parity_and_keep_their_code() {
@@ -84,7 +83,7 @@ mod tests {
     fn even_folding_turns_the_least_important_weight() {
         let x = [-4.0, 3.0, 0.5, 0.25, 2.0, 1.0, 8.0, 9.0];
         let mut magnitudes = [0.0; 8];
-        let code = fold_signs_even(&x, &[1.0; 8], &mut magnitudes);
+        let code = fold_signs_even(Scalar, &x, &[1.0; 8], &mut magnitudes);
         assert_eq!(code, 0b1001);
         for axis in 0..8 {
             assert_eq!(magnitudes[axis] * sign(SIGNS[usize::from(code)], axis), x[axis]);

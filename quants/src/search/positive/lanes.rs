@@ -1,7 +1,9 @@
-//! [`crate::search::fit_positive`] in lanes.
+//! [`super::scalar::fit`], rows in lanes.
 
-use crate::isa::lanes::{Lanes, store_levels};
-use crate::search::NEGLIGIBLE;
+use crate::isa::Lanes;
+use crate::isa::lanes::store_levels;
+use crate::reduce::NEGLIGIBLE;
+use crate::search::tiles::{in_lanes, padded};
 
 /// Levels for an inverse scale.
 #[inline(always)]
@@ -12,13 +14,14 @@ fn level_of<L: Lanes>(x: L, inverse: L, max_level: i32) -> L::Int {
 /// The weighted squared error of the levels of an inverse scale; the first are stored in bytes.
 #[inline(always)]
 fn error<L: Lanes, const N: usize, const BYTES: bool>(
+    isa: L::Isa,
     x: &[L; N],
     weights: &[L; N],
     inverse: L,
     scale: L,
     max_level: i32,
 ) -> L {
-    let mut sum = L::splat(0.0);
+    let mut sum = L::splat(isa, 0.0);
     for i in 0..N {
         let level = if BYTES {
             L::low_byte((inverse * x[i]).nearest_int())
@@ -31,35 +34,73 @@ fn error<L: Lanes, const N: usize, const BYTES: bool>(
     sum
 }
 
-/// Sub-blocks in lanes.
+/// Fits rows in lanes.
 #[inline(always)]
 pub(crate) fn fit<L: Lanes, const N: usize>(
+    isa: L::Isa,
     x: &[[f32; N]],
     max_level: i32,
     weights: &[[f32; N]],
     levels: &mut [[u8; N]],
     scales: &mut [f32],
 ) {
-    let zero = L::splat(0.0);
-    let x = L::columns(x);
-    let weights = L::columns(weights);
+    in_lanes!(
+        x.len(),
+        |Lane, r| tile::<Lane<L>, N>(
+            isa,
+            &x[r.clone()],
+            max_level,
+            &weights[r.clone()],
+            &mut levels[r.clone()],
+            &mut scales[r]
+        ),
+        |r| {
+            let mut padded_levels = [[0; N]; 8];
+            let mut padded_scales = [0.0; 8];
+            tile::<L, N>(
+                isa,
+                &padded(&x[r.clone()], 0.0),
+                max_level,
+                &padded(&weights[r.clone()], 0.0),
+                &mut padded_levels,
+                &mut padded_scales,
+            );
+            levels[r.clone()].copy_from_slice(&padded_levels[..r.len()]);
+            scales[r.clone()].copy_from_slice(&padded_scales[..r.len()]);
+        }
+    );
+}
+
+/// As many rows as there are lanes.
+#[inline(always)]
+fn tile<L: Lanes, const N: usize>(
+    isa: L::Isa,
+    x: &[[f32; N]],
+    max_level: i32,
+    weights: &[[f32; N]],
+    levels: &mut [[u8; N]],
+    scales: &mut [f32],
+) {
+    let zero = L::splat(isa, 0.0);
+    let x = L::columns(isa, x);
+    let weights = L::columns(isa, weights);
     let mut max = zero;
     for &x in &x {
         max = max.max(x);
     }
-    let negligible = max.less(L::splat(NEGLIGIBLE));
-    let one = L::splat(1.0);
-    let mut inverse = L::splat(max_level as f32) / max;
+    let negligible = max.less(L::splat(isa, NEGLIGIBLE));
+    let one = L::splat(isa, 1.0);
+    let mut inverse = L::splat(isa, max_level as f32) / max;
     let first = inverse;
-    let mut best = error::<L, N, true>(&x, &weights, first, one / first, max_level);
+    let mut best = error::<L, N, true>(isa, &x, &weights, first, one / first, max_level);
     for step in (-4..=4).filter(|step| *step != 0) {
-        let this_inverse = L::splat(0.1 * step as f32 + max_level as f32) / max;
-        let this_error = error::<L, N, false>(&x, &weights, this_inverse, one / this_inverse, max_level);
+        let this_inverse = L::splat(isa, 0.1 * step as f32 + max_level as f32) / max;
+        let this_error = error::<L, N, false>(isa, &x, &weights, this_inverse, one / this_inverse, max_level);
         let better = this_error.less(best);
         best = L::select(better, this_error, best);
         inverse = L::select(better, this_inverse, inverse);
     }
-    let mut current = [L::splat_int(0); N];
+    let mut current = [L::splat_int(isa, 0); N];
     let (mut sum_xl, mut sum_l2) = (zero, zero);
     for i in 0..N {
         let initial = level_of(x[i], inverse, max_level);
@@ -91,7 +132,7 @@ pub(crate) fn fit<L: Lanes, const N: usize>(
             break;
         }
     }
-    let none = L::splat_int(0);
+    let none = L::splat_int(isa, 0);
     for level in &mut current {
         *level = L::int_select(negligible, none, *level);
     }

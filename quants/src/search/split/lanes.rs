@@ -5,10 +5,10 @@
 //! starts with a little less than the best of their scores to beat. See [`Splits::bar`] for why the outcome is the
 //! same.
 
-use crate::formats::iq1::{DOWN, SHIFTS, STEPS_DOWN, STEPS_UP, Split, Sums, UP};
-use crate::isa::lanes::Lanes;
+use super::scalar::{DOWN, SHIFTS, STEPS_DOWN, STEPS_UP, Split, Sums, UP};
+use crate::isa::Lanes;
 
-/// What [`Sums`] has from each boundary on is enough for these lanes.
+/// The lanes, of which [`Sums`] has enough from each boundary on.
 const LANES: usize = 8;
 
 /// The sums Σ weight·x·value and Σ weight·value² of a split.
@@ -16,20 +16,20 @@ type Moments<L> = (L, L);
 
 /// The splits of a block.
 trait Splits<L: Lanes, const S: usize, const H: usize> {
-    /// How many weights are split.
+    /// The number of weights that are split.
     const LEN: usize;
     /// The shifts that each split is tried with, in order.
     const SHIFTS: [[bool; H]; S];
 
-    /// For each of the shifts, what comes of splitting before `first` and before each of the positions from
-    /// `second` on. Lanes behind the end repeat the last split.
-    fn moments(&self, first: usize, second: usize) -> [Moments<L>; S];
+    /// For each of the shifts, the moments of the splits before `first` and before each of the positions from `second`
+    /// on. Lanes behind the end repeat the last split.
+    fn moments(&self, isa: L::Isa, first: usize, second: usize) -> [Moments<L>; S];
 
     /// Whether Σ weight·value² is well within the range of exact products for every split.
     fn exact(&self) -> bool;
 
-    /// A score that the best split beats and that decides nothing: [`f32::MIN`], or a little less than what the splits
-    /// of some rows score, which most likely are about as good as the best.
+    /// A score that the best split beats and that decides nothing: [`f32::MIN`], or a little less than the best score
+    /// of a sample of splits, which most likely are about as good as the best.
     ///
     /// The scalar search accepts a split whose score is above the best before it, but for the rounding of a few
     /// products. Of the scores between the bar and the highest, at least 2^-8 apart, take a gap that is wider than
@@ -38,16 +38,16 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
     /// bar. So both accept that split, and from there on they are the same. This takes sums within the range in which
     /// products neither overflow nor lose digits; where they are not, there is no bar.
     #[inline(always)]
-    fn bar(&self) -> f32 {
+    fn bar(&self, isa: L::Isa) -> f32 {
         // A best of each lane, for each of the shifts: comparing does not wait for the comparison before it.
-        let mut best_x = [L::splat(0.0); S];
-        let mut best_w = [L::splat(1.0); S];
+        let mut best_x = [L::splat(isa, 0.0); S];
+        let mut best_w = [L::splat(isa, 1.0); S];
         // Weights around zero have about a quarter below the first boundary and as many above the second.
         let mut first = Self::LEN / 8;
         while first <= Self::LEN * 3 / 8 {
             let mut second = first;
             while second <= Self::LEN {
-                let moments = self.moments(first, second);
+                let moments = self.moments(isa, first, second);
                 for s in 0..S {
                     let (sum_qx, sum_q2) = moments[s];
                     let square = sum_qx * sum_qx;
@@ -75,18 +75,18 @@ trait Splits<L: Lanes, const S: usize, const H: usize> {
 
     /// The best split; `None` if all weights of error are zero.
     #[inline(always)]
-    fn best(&self) -> Option<Split<H>> {
-        let mut best = self.bar();
+    fn best(&self, isa: L::Isa) -> Option<Split<H>> {
+        let mut best = self.bar(isa);
         let mut split = None;
-        // Counted by hand: stepped ranges and arrays taken apart cost more than the sums.
+        // Counted by hand: stepped ranges and destructured arrays cost more than the sums.
         for first in 0..=Self::LEN {
             let mut next = first;
             while next <= Self::LEN {
                 let second = next;
                 next += LANES;
-                let moments = self.moments(first, second);
-                // The best only grows, so that what is not better than an earlier one is not better later.
-                let score = L::splat(best);
+                let moments = self.moments(isa, first, second);
+                // The best only grows: a split that does not beat it now does not beat it later.
+                let score = L::splat(isa, best);
                 let better = moments
                     .map(|(sum_qx, sum_q2)| (score * sum_q2).less(sum_qx * sum_qx))
                     .into_iter()
@@ -151,20 +151,24 @@ impl<L: Lanes> Splits<L, 2, 1> for Whole<'_> {
     }
 
     #[inline(always)]
-    fn moments(&self, first: usize, second: usize) -> [Moments<L>; 2] {
+    fn moments(&self, isa: L::Isa, first: usize, second: usize) -> [Moments<L>; 2] {
         let (first_x, first_w) = (self.x.at(first), self.w.at(first));
-        let (second_x, second_w) = (L::load(self.x.from(second)), L::load(self.w.from(second)));
-        let middle_x = second_x - L::splat(first_x);
-        let middle_w = second_w - L::splat(first_w);
-        let top_x = L::splat(self.x.total()) - second_x;
-        let top_w = L::splat(self.w.total()) - second_w;
-        let zero = L::splat(0.0);
+        let (second_x, second_w) = (
+            L::load(isa, self.x.from(second)),
+            L::load(isa, self.w.from(second)),
+        );
+        let middle_x = second_x - L::splat(isa, first_x);
+        let middle_w = second_w - L::splat(isa, first_w);
+        let top_x = L::splat(isa, self.x.total()) - second_x;
+        let top_w = L::splat(isa, self.w.total()) - second_w;
+        let zero = L::splat(isa, 0.0);
         let mut moments = [(zero, zero); 2];
         for (moments, values) in moments.iter_mut().zip([UP, DOWN]) {
-            let (middle, top) = (L::splat(values[1]), L::splat(values[2]));
-            moments.0 = L::splat(first_x * values[0]) + middle_x * middle + top_x * top;
-            moments.1 =
-                L::splat(first_w * values[0] * values[0]) + middle_w * middle * middle + top_w * top * top;
+            let (middle, top) = (L::splat(isa, values[1]), L::splat(isa, values[2]));
+            moments.0 = L::splat(isa, first_x * values[0]) + middle_x * middle + top_x * top;
+            moments.1 = L::splat(isa, first_w * values[0] * values[0])
+                + middle_w * middle * middle
+                + top_w * top * top;
         }
         moments
     }
@@ -186,19 +190,19 @@ impl<L: Lanes> Splits<L, 4, 2> for Halves<'_> {
     }
 
     #[inline(always)]
-    fn moments(&self, first: usize, second: usize) -> [Moments<L>; 4] {
-        let zero = L::splat(0.0);
+    fn moments(&self, isa: L::Isa, first: usize, second: usize) -> [Moments<L>; 4] {
+        let zero = L::splat(isa, 0.0);
         // For each half, with the shift up and down.
         let mut sums = [[(zero, zero); 2]; 2];
         for (sums, (x, w)) in sums.iter_mut().zip(self.x.iter().zip(self.w)) {
-            let below = L::splat(x.at(first)) + L::load(x.from(second));
-            let second_w = L::load(w.from(second));
+            let below = L::splat(isa, x.at(first)) + L::load(isa, x.from(second));
+            let second_w = L::load(isa, w.from(second));
             for (shift, (values, steps)) in [(UP, STEPS_UP), (DOWN, STEPS_DOWN)].into_iter().enumerate() {
                 let top = values[2];
                 let before = w.total() * top * top + w.at(first) * steps[0];
                 sums[shift] = (
-                    L::splat(x.total() * top) - below,
-                    L::splat(before) + second_w * L::splat(steps[1]),
+                    L::splat(isa, x.total() * top) - below,
+                    L::splat(isa, before) + second_w * L::splat(isa, steps[1]),
                 );
             }
         }
@@ -219,14 +223,18 @@ fn sum<L: Lanes>(a: Moments<L>, b: Moments<L>) -> Moments<L> {
 
 /// The best split with one shift.
 #[inline(always)]
-pub(crate) fn best<L: Lanes>(x: &Sums<32>, w: &Sums<32>) -> Option<Split<1>> {
+pub(crate) fn best<L: Lanes>(isa: L::Isa, x: &Sums<32>, w: &Sums<32>) -> Option<Split<1>> {
     const { assert!(L::COUNT == LANES) };
-    Splits::<L, 2, 1>::best(&Whole { x, w })
+    Splits::<L, 2, 1>::best(&Whole { x, w }, isa)
 }
 
 /// The best split with a shift for each half.
 #[inline(always)]
-pub(crate) fn best_of_halves<L: Lanes>(x: &[Sums<16>; 2], w: &[Sums<16>; 2]) -> Option<Split<2>> {
+pub(crate) fn best_of_halves<L: Lanes>(
+    isa: L::Isa,
+    x: &[Sums<16>; 2],
+    w: &[Sums<16>; 2],
+) -> Option<Split<2>> {
     const { assert!(L::COUNT == LANES) };
-    Splits::<L, 4, 2>::best(&Halves { x, w })
+    Splits::<L, 4, 2>::best(&Halves { x, w }, isa)
 }

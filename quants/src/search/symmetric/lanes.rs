@@ -1,13 +1,15 @@
-//! [`crate::search::fit_symmetric`] and [`crate::search::descend_symmetric`] in lanes.
+//! [`super::scalar::fit`] and [`super::scalar::descend`], sub-blocks in lanes.
 
-use crate::isa::lanes::{Lanes, MOST_LANES, round, store_levels};
+use crate::isa::lanes::{round, store_levels};
+use crate::isa::{Lanes, MOST_LANES, Pair};
 use crate::levels::each;
-use crate::search::{NEGLIGIBLE, fit_symmetric, signed_extreme};
+use crate::reduce::{NEGLIGIBLE, signed_extreme};
+use crate::search::tiles::in_lanes;
 
 /// The element of largest magnitude of each sub-block.
 #[inline(always)]
-pub(crate) fn extremes<L: Lanes, const N: usize>(x: &[L; N]) -> L {
-    let (mut largest, mut extreme) = (L::splat(0.0), L::splat(0.0));
+pub(crate) fn extremes<L: Lanes, const N: usize>(isa: L::Isa, x: &[L; N]) -> L {
+    let (mut largest, mut extreme) = (L::splat(isa, 0.0), L::splat(isa, 0.0));
     for &x in x {
         let magnitude = x.abs();
         let larger = largest.less(magnitude);
@@ -19,66 +21,95 @@ pub(crate) fn extremes<L: Lanes, const N: usize>(x: &[L; N]) -> L {
 
 /// Signed levels for an inverse scale, as floats.
 #[inline(always)]
-fn signed_level<L: Lanes>(x: L, inverse: L, max_level: i32) -> L {
+fn signed_level<L: Lanes>(isa: L::Isa, x: L, inverse: L, max_level: i32) -> L {
     // No product is larger than the levels are many, since the extreme element gives the largest.
-    round(inverse * x)
-        .max(L::splat(-max_level as f32))
-        .min(L::splat((max_level - 1) as f32))
+    round(isa, inverse * x)
+        .max(L::splat(isa, -max_level as f32))
+        .min(L::splat(isa, (max_level - 1) as f32))
 }
 
 /// Σ weight·x·level and Σ weight·level² for the levels of an inverse scale.
 #[inline(always)]
 fn moments<L: Lanes, const N: usize>(
+    isa: L::Isa,
     x: &[L; N],
     weights: &[L; N],
     weighted: &[L; N],
     inverse: L,
     max_level: i32,
 ) -> (L, L) {
-    let (mut sum_xl, mut sum_l2) = (L::splat(0.0), L::splat(0.0));
+    let (mut sum_xl, mut sum_l2) = (L::splat(isa, 0.0), L::splat(isa, 0.0));
     for i in 0..N {
-        let level = signed_level(x[i], inverse, max_level);
+        let level = signed_level(isa, x[i], inverse, max_level);
         sum_xl = sum_xl + weighted[i] * level;
         sum_l2 = sum_l2 + weights[i] * level * level;
     }
     (sum_xl, sum_l2)
 }
 
-/// Sub-blocks in lanes.
+/// Fits sub-blocks in lanes; where there are less than lanes, one after another with candidates in lanes. The levels of
+/// a scale of NaN are left open.
 #[inline(always)]
 pub(crate) fn fit<L: Lanes, const N: usize>(
+    isa: L::Isa,
     x: &[[f32; N]],
     max_level: i32,
     weights: &[[f32; N]],
     levels: &mut [[u8; N]],
     scales: &mut [f32],
 ) {
-    let zero = L::splat(0.0);
-    let x = L::columns(x);
-    let weights = L::columns(weights);
+    in_lanes!(
+        x.len(),
+        |Lane, r| tile::<Lane<L>, N>(
+            isa,
+            &x[r.clone()],
+            max_level,
+            &weights[r.clone()],
+            &mut levels[r.clone()],
+            &mut scales[r]
+        ),
+        |r| for i in r {
+            scales[i] = fit_one::<L, N>(isa, &x[i], max_level, &weights[i], &mut levels[i]);
+        }
+    );
+}
+
+/// As many sub-blocks as there are lanes.
+#[inline(always)]
+fn tile<L: Lanes, const N: usize>(
+    isa: L::Isa,
+    x: &[[f32; N]],
+    max_level: i32,
+    weights: &[[f32; N]],
+    levels: &mut [[u8; N]],
+    scales: &mut [f32],
+) {
+    let zero = L::splat(isa, 0.0);
+    let x = L::columns(isa, x);
+    let weights = L::columns(isa, weights);
     let mut weighted = [zero; N];
     for i in 0..N {
         weighted[i] = weights[i] * x[i];
     }
-    let extreme = extremes(&x);
-    let negligible = extreme.abs().less(L::splat(NEGLIGIBLE));
-    let mut best_inverse = L::splat(-max_level as f32) / extreme;
-    let (sum_xl, sum_l2) = moments(&x, &weights, &weighted, best_inverse, max_level);
+    let extreme = extremes(isa, &x);
+    let negligible = extreme.abs().less(L::splat(isa, NEGLIGIBLE));
+    let mut best_inverse = L::splat(isa, -max_level as f32) / extreme;
+    let (sum_xl, sum_l2) = moments(isa, &x, &weights, &weighted, best_inverse, max_level);
     let mut scale = L::select(sum_l2.equal(zero), zero, sum_xl / sum_l2);
     let mut best = scale * sum_xl;
     for step in (-9..=9).filter(|step| *step != 0) {
-        let inverse = L::splat(-(max_level as f32 + 0.1 * step as f32)) / extreme;
-        let (sum_xl, sum_l2) = moments(&x, &weights, &weighted, inverse, max_level);
+        let inverse = L::splat(isa, -(max_level as f32 + 0.1 * step as f32)) / extreme;
+        let (sum_xl, sum_l2) = moments(isa, &x, &weights, &weighted, inverse, max_level);
         let better = L::and(zero.less(sum_l2), (best * sum_l2).less(sum_xl * sum_xl));
         scale = L::select(better, sum_xl / sum_l2, scale);
         best = L::select(better, scale * sum_xl, best);
         best_inverse = L::select(better, inverse, best_inverse);
     }
-    // Levels are a function of the inverse scale: those of the best are made again.
-    let raise = L::splat(max_level as f32);
-    let mut chosen = [L::splat_int(0); N];
+    // Levels are a function of the inverse scale: those of the best are computed again.
+    let raise = L::splat(isa, max_level as f32);
+    let mut chosen = [L::splat_int(isa, 0); N];
     for i in 0..N {
-        let level = signed_level(x[i], best_inverse, max_level) + raise;
+        let level = signed_level(isa, x[i], best_inverse, max_level) + raise;
         chosen[i] = L::select(negligible, zero, level).nearest_int();
     }
     store_levels::<L, N>(levels, &chosen);
@@ -90,7 +121,8 @@ const TRIES: usize = 19;
 
 /// Candidates in lanes.
 #[inline(always)]
-pub(crate) fn fit_one<L: Lanes, const N: usize>(
+fn fit_one<L: Lanes, const N: usize>(
+    isa: L::Isa,
     x: &[f32; N],
     max_level: i32,
     weights: &[f32; N],
@@ -114,14 +146,14 @@ pub(crate) fn fit_one<L: Lanes, const N: usize>(
             }
         })
     });
-    let mut inverse_lanes = [L::splat(0.0); 3];
+    let mut inverse_lanes = [L::splat(isa, 0.0); 3];
     for part in 0..3 {
-        inverse_lanes[part] = L::load(&inverses[part]);
+        inverse_lanes[part] = L::load(isa, &inverses[part]);
     }
-    let (mut sums_xl, mut sums_l2) = ([L::splat(0.0); 3], [L::splat(0.0); 3]);
+    let (mut sums_xl, mut sums_l2) = ([L::splat(isa, 0.0); 3], [L::splat(isa, 0.0); 3]);
     for i in 0..N {
-        let (element, weight) = (L::splat(x[i]), L::splat(weights[i]));
-        let weighted = L::splat(weights[i] * x[i]);
+        let (element, weight) = (L::splat(isa, x[i]), L::splat(isa, weights[i]));
+        let weighted = L::splat(isa, weights[i] * x[i]);
         for part in 0..3 {
             let level = (inverse_lanes[part] * element).nearest_int();
             let level = L::to_float(L::clamp(level, -max_level, max_level - 1));
@@ -147,9 +179,6 @@ pub(crate) fn fit_one<L: Lanes, const N: usize>(
             best_inverse = inverses[lane / 8][lane % 8];
         }
     }
-    if scale.is_nan() {
-        return fit_symmetric(x, max_level, weights, levels);
-    }
     *levels = x.map(|x| {
         let level = crate::round::nearest_int(best_inverse * x).clamp(-max_level, max_level - 1);
         (level + max_level) as u8
@@ -167,16 +196,16 @@ struct Descent<L, const N: usize> {
 }
 
 impl<L: Lanes, const N: usize> Descent<L, N> {
-    /// Where the extreme elements have the lowest level.
+    /// The start, at which the extreme elements have the lowest level.
     #[inline(always)]
-    fn start(x: [L; N], extreme: L, max_level: i32) -> Self {
-        let zero = L::splat(0.0);
-        let inverse = L::splat(-max_level as f32) / extreme;
+    fn start(isa: L::Isa, x: [L; N], extreme: L, max_level: i32) -> Self {
+        let zero = L::splat(isa, 0.0);
+        let inverse = L::splat(isa, -max_level as f32) / extreme;
         let (mut sum_xl, mut sum_l2) = (zero, zero);
         let mut levels = [zero; N];
         for i in 0..N {
             let weight = x[i] * x[i];
-            let level = signed_level(x[i], inverse, max_level);
+            let level = signed_level(isa, x[i], inverse, max_level);
             sum_xl = sum_xl + weight * x[i] * level;
             sum_l2 = sum_l2 + weight * level * level;
             levels[i] = level;
@@ -191,8 +220,8 @@ impl<L: Lanes, const N: usize> Descent<L, N> {
 
     /// Moves each level once, where that raises the fit; says in which lanes one was moved.
     #[inline(always)]
-    fn round(self, max_level: i32) -> (Self, L::Mask) {
-        let zero = L::splat(0.0);
+    fn round(self, isa: L::Isa, max_level: i32) -> (Self, L::Mask) {
+        let zero = L::splat(isa, 0.0);
         let Self {
             x,
             levels,
@@ -230,41 +259,63 @@ impl<L: Lanes, const N: usize> Descent<L, N> {
     }
 }
 
-/// Sub-blocks that [`descend`] takes at most.
-pub(crate) const DESCENDED: usize = 128;
+/// Sub-blocks that descend together, at most.
+const TOGETHER: usize = 128;
 
-/// Coordinate descent, sub-blocks in lanes. Those in which a round moves nothing are done: another finds the same.
-/// The others, one in five, are gathered for the next.
+/// Coordinate descent.
 #[inline(always)]
 pub(crate) fn descend<L: Lanes, const N: usize>(
+    isa: L::Isa,
     x: &[[f32; N]],
     max_level: i32,
     levels: &mut [[u8; N]],
     scales: &mut [f32],
 ) {
-    let mut sums_xl = [0.0; DESCENDED];
-    let mut sums_l2 = [0.0; DESCENDED];
-    let mut negligible = [false; DESCENDED];
-    let mut open: [usize; DESCENDED] = std::array::from_fn(|i| i);
+    for start in (0..x.len()).step_by(TOGETHER) {
+        let r = start..x.len().min(start + TOGETHER);
+        descend_together::<Pair<L>, N>(
+            isa,
+            &x[r.clone()],
+            max_level,
+            &mut levels[r.clone()],
+            &mut scales[r],
+        );
+    }
+}
+
+/// Coordinate descent, sub-blocks in lanes. Those in which a round moves nothing are done: another finds the same.
+/// The others, one in five, are gathered for the next.
+#[inline(always)]
+fn descend_together<L: Lanes, const N: usize>(
+    isa: L::Isa,
+    x: &[[f32; N]],
+    max_level: i32,
+    levels: &mut [[u8; N]],
+    scales: &mut [f32],
+) {
+    let mut sums_xl = [0.0; TOGETHER];
+    let mut sums_l2 = [0.0; TOGETHER];
+    let mut negligible = [false; TOGETHER];
+    let mut open: [usize; TOGETHER] = std::array::from_fn(|i| i);
     let mut count = x.len();
     for round in 0..5 {
         let mut still_open = 0;
         for first in (0..count).step_by(L::COUNT) {
             let places = first..count.min(first + L::COUNT);
             let group = &open[places.clone()];
-            // What fills up the lanes is zero, in which nothing moves.
+            // The lanes left over are filled with zeros, in which nothing moves.
             let mut rows = [[0.0; N]; MOST_LANES];
             for (row, &i) in rows.iter_mut().zip(group) {
                 *row = x[i];
             }
-            let columns = L::columns(&rows[..L::COUNT]);
+            let columns = L::columns(isa, &rows[..L::COUNT]);
             let descent = if round == 0 {
-                let extreme = extremes(&columns);
-                let lanes = L::bits(extreme.abs().less(L::splat(NEGLIGIBLE)));
+                let extreme = extremes(isa, &columns);
+                let lanes = L::bits(extreme.abs().less(L::splat(isa, NEGLIGIBLE)));
                 for (lane, &i) in group.iter().enumerate() {
                     negligible[i] = lanes >> lane & 1 == 1;
                 }
-                Descent::start(columns, extreme, max_level)
+                Descent::start(isa, columns, extreme, max_level)
             } else {
                 let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
                 for (lane, &i) in group.iter().enumerate() {
@@ -274,15 +325,15 @@ pub(crate) fn descend<L: Lanes, const N: usize>(
                 }
                 Descent {
                     x: columns,
-                    levels: L::columns(&rows[..L::COUNT]),
-                    sum_xl: L::load(&lanes_xl[..L::COUNT]),
-                    sum_l2: L::load(&lanes_l2[..L::COUNT]),
+                    levels: L::columns(isa, &rows[..L::COUNT]),
+                    sum_xl: L::load(isa, &lanes_xl[..L::COUNT]),
+                    sum_l2: L::load(isa, &lanes_l2[..L::COUNT]),
                 }
             };
-            let (descent, moved) = descent.round(max_level);
+            let (descent, moved) = descent.round(isa, max_level);
 
-            let raise = L::splat(max_level as f32);
-            let mut raised = [L::splat_int(0); N];
+            let raise = L::splat(isa, max_level as f32);
+            let mut raised = [L::splat_int(isa, 0); N];
             for (raised, &level) in raised.iter_mut().zip(&descent.levels) {
                 *raised = (level + raise).nearest_int();
             }

@@ -1,153 +1,73 @@
-//! A scale for levels around zero: `x ≈ scale * (level - max_level)`.
+//! The searches for a scale of levels around zero: `x ≈ scale * (level - max_level)`.
 
 pub(crate) mod lanes;
+mod scalar;
 
-use super::NEGLIGIBLE;
-use crate::levels::each;
-use crate::round::nearest_int;
+pub(crate) use scalar::refine;
 
-/// The element of largest magnitude, with its sign; zero for an empty or all-zero sub-block.
-#[inline(always)]
-pub(crate) fn signed_extreme(x: &[f32]) -> f32 {
-    let mut largest = 0.0;
-    let mut extreme = 0.0;
-    for &x in x {
-        if x.abs() > largest {
-            largest = x.abs();
-            extreme = x;
+use crate::isa::{InstructionSet, Scalar, Vector, Work};
+
+/// [`scalar::fit`] of each sub-block.
+pub(crate) struct Fit<'a, const N: usize> {
+    pub(crate) x: &'a [[f32; N]],
+    pub(crate) max_level: i32,
+    pub(crate) weights: &'a [[f32; N]],
+    pub(crate) levels: &'a mut [[u8; N]],
+    pub(crate) scales: &'a mut [f32],
+}
+
+impl<const N: usize> Work for Fit<'_, N> {
+    type Output = ();
+    type Arg = ();
+
+    #[inline(always)]
+    fn scalar(self, (): ()) {
+        for (j, scale) in self.scales.iter_mut().enumerate() {
+            *scale = scalar::fit(&self.x[j], self.max_level, &self.weights[j], &mut self.levels[j]);
         }
     }
-    extreme
-}
 
-/// [`signed_extreme`], in operations that vectors have.
-#[inline(always)]
-pub(crate) fn signed_extreme_of<const N: usize>(x: &[f32; N]) -> f32 {
-    match super::finite_magnitude(x) {
-        None => signed_extreme(x),
-        Some(0.0) => 0.0,
-        Some(largest) => {
-            let mut first = N as u32;
-            for (i, x) in x.iter().enumerate() {
-                let candidate = if x.abs() == largest { i as u32 } else { N as u32 };
-                first = first.min(candidate);
-            }
-            x[first as usize]
+    #[inline(always)]
+    fn vector<V: Vector>(self, isa: V, (): ()) {
+        lanes::fit::<V::Lanes, N>(
+            isa,
+            self.x,
+            self.max_level,
+            self.weights,
+            self.levels,
+            self.scales,
+        );
+        // The sign of a NaN is stored: see `Scalar::run_with`.
+        if self.scales.iter().any(|scale| scale.is_nan()) {
+            Scalar.run(self);
         }
     }
 }
 
-/// The signed levels of `x` for an inverse scale, in `-max_level..max_level`.
-#[inline(always)]
-fn signed_levels<const N: usize>(x: &[f32; N], inverse: f32, max_level: i32) -> [i32; N] {
-    std::array::from_fn(|i| nearest_int(inverse * x[i]).clamp(-max_level, max_level - 1))
+/// [`scalar::descend`] of each sub-block.
+pub(crate) struct Descend<'a, const N: usize> {
+    pub(crate) x: &'a [[f32; N]],
+    pub(crate) max_level: i32,
+    pub(crate) levels: &'a mut [[u8; N]],
+    pub(crate) scales: &'a mut [f32],
 }
 
-/// The weighted sums of `x * level` and of `level * level`.
-#[inline(always)]
-fn moments<const N: usize>(x: &[f32; N], weights: &[f32; N], levels: &[i32; N]) -> (f32, f32) {
-    let mut sum_xl = 0.0;
-    let mut sum_l2 = 0.0;
-    for i in 0..N {
-        let (w, level) = (weights[i], levels[i] as f32);
-        sum_xl += w * x[i] * level;
-        sum_l2 += w * level * level;
-    }
-    (sum_xl, sum_l2)
-}
+impl<const N: usize> Work for Descend<'_, N> {
+    type Output = ();
+    type Arg = ();
 
-/// Finds the scale of least weighted squared error among nineteen around the one that maps the
-/// extreme element to `-max_level` (ggml's `make_qx_quants`).
-///
-/// Writes the levels, raised by `max_level` to be non-negative, and returns the scale. A negligible
-/// sub-block gives scale zero and levels of zero, unraised.
-#[inline(always)]
-pub(crate) fn fit_symmetric<const N: usize>(
-    x: &[f32; N],
-    max_level: i32,
-    weights: &[f32; N],
-    levels: &mut [u8; N],
-) -> f32 {
-    let extreme = signed_extreme(x);
-    if extreme.abs() < NEGLIGIBLE {
-        *levels = [0; N];
-        return 0.0;
-    }
-    let mut chosen = signed_levels(x, -max_level as f32 / extreme, max_level);
-    let (sum_xl, sum_l2) = moments(x, weights, &chosen);
-    let mut scale = if sum_l2 != 0.0 { sum_xl / sum_l2 } else { 0.0 };
-    let mut best = scale * sum_xl;
-    for step in (-9..=9).filter(|step| *step != 0) {
-        let inverse = -(max_level as f32 + 0.1 * step as f32) / extreme;
-        let candidate = signed_levels(x, inverse, max_level);
-        let (sum_xl, sum_l2) = moments(x, weights, &candidate);
-        if sum_l2 > 0.0 && sum_xl * sum_xl > best * sum_l2 {
-            chosen = candidate;
-            scale = sum_xl / sum_l2;
-            best = scale * sum_xl;
+    #[inline(always)]
+    fn scalar(self, (): ()) {
+        for (j, scale) in self.scales.iter_mut().enumerate() {
+            *scale = scalar::descend(&self.x[j], self.max_level, &mut self.levels[j]);
         }
     }
-    *levels = chosen.map(|level| (level + max_level) as u8);
-    scale
-}
 
-/// Finds a scale by coordinate descent: up to five rounds, each moving single levels to where they
-/// raise the fit, errors weighted with the squared elements (ggml's `make_q3_quants`).
-///
-/// Writes the levels, raised by `max_level` to be non-negative, and returns the scale. A negligible
-/// sub-block gives scale zero and levels of zero, unraised.
-#[inline(always)]
-pub(crate) fn descend_symmetric<const N: usize>(x: &[f32; N], max_level: i32, levels: &mut [u8; N]) -> f32 {
-    let extreme = signed_extreme(x);
-    if extreme.abs() < NEGLIGIBLE {
-        *levels = [0; N];
-        return 0.0;
-    }
-    let weights = x.map(|x| x * x);
-    let mut current = signed_levels(x, -max_level as f32 / extreme, max_level);
-    let (mut sum_xl, mut sum_l2) = moments(x, &weights, &current);
-    for _ in 0..5 {
-        let mut changed = false;
-        for i in 0..N {
-            let (x, w, level) = (x[i], weights[i], current[i] as f32);
-            let mut other_xl = sum_xl - w * x * level;
-            if other_xl > 0.0 {
-                let mut other_l2 = sum_l2 - w * level * level;
-                let moved = nearest_int(x * other_l2 / other_xl).clamp(-max_level, max_level - 1);
-                if moved != current[i] {
-                    let level = moved as f32;
-                    other_xl += w * x * level;
-                    other_l2 += w * level * level;
-                    if other_l2 > 0.0 && other_xl * other_xl * sum_l2 > sum_xl * sum_xl * other_l2 {
-                        current[i] = moved;
-                        sum_xl = other_xl;
-                        sum_l2 = other_l2;
-                        changed = true;
-                    }
-                }
-            }
+    #[inline(always)]
+    fn vector<V: Vector>(self, isa: V, (): ()) {
+        lanes::descend::<V::Lanes, N>(isa, self.x, self.max_level, self.levels, self.scales);
+        if self.scales.iter().any(|scale| scale.is_nan()) {
+            Scalar.run(self);
         }
-        if !changed {
-            break;
-        }
-    }
-    *levels = current.map(|level| (level + max_level) as u8);
-    if sum_l2 > 0.0 { sum_xl / sum_l2 } else { 0.0 }
-}
-
-/// The levels of a sub-block once its scale is rounded to what is stored, raised by `max_level`.
-/// Those of the search stay where the stored scale is zero.
-#[inline(always)]
-pub(crate) fn refine_symmetric<const N: usize>(
-    x: &[f32; N],
-    scale: f32,
-    max_level: i32,
-    levels: &mut [u8; N],
-) {
-    if scale != 0.0 {
-        *levels = each(x, |x| {
-            let level = nearest_int(x / scale).clamp(-max_level, max_level - 1);
-            (level + max_level) as u8
-        });
     }
 }

@@ -5,11 +5,25 @@ use std::array::from_fn;
 use std::ops::{Add, Div, Mul, Sub};
 
 use crate::isa::lanes::Lanes;
+use crate::isa::work::Vector;
+use crate::isa::x86_64::detect::Avx2;
 
-/// Eight `f32`. Used only in functions that are compiled with AVX2, which run only where the CPU has it: that is
-/// what makes every intrinsic below sound.
+/// Eight `f32`. They, and the masks and integers made from them, only come from [`Avx2`]: that is what makes every
+/// intrinsic below sound.
 #[derive(Clone, Copy)]
-pub(in crate::isa) struct F32x8(pub(super) __m256);
+pub(crate) struct F32x8(__m256);
+
+/// A truth value for each of eight lanes, in all its bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask8(__m256);
+
+/// Eight `i32`.
+#[derive(Clone, Copy)]
+pub(crate) struct I32x8(__m256i);
+
+impl Vector for Avx2 {
+    type Lanes = F32x8;
+}
 
 macro_rules! operators {
     ($($trait:ident $method:ident $intrinsic:ident)*) => {$(
@@ -57,18 +71,19 @@ fn transpose(rows: [__m256; 8]) -> [__m256; 8] {
 }
 
 impl Lanes for F32x8 {
-    type Mask = __m256;
-    type Int = __m256i;
+    type Isa = Avx2;
+    type Mask = Mask8;
+    type Int = I32x8;
 
     const COUNT: usize = 8;
 
     #[inline(always)]
-    fn splat(value: f32) -> Self {
+    fn splat(_isa: Avx2, value: f32) -> Self {
         // SAFETY: see `F32x8`.
         Self(unsafe { _mm256_set1_ps(value) })
     }
     #[inline(always)]
-    fn load(values: &[f32]) -> Self {
+    fn load(_isa: Avx2, values: &[f32]) -> Self {
         let values: &[f32; 8] = &values.as_chunks().0[0];
         // SAFETY: see `F32x8`; eight floats are loaded from eight, and the load needs no alignment.
         Self(unsafe { _mm256_loadu_ps(values.as_ptr()) })
@@ -100,41 +115,41 @@ impl Lanes for F32x8 {
         Self(unsafe { _mm256_max_ps(self.0, other.0) })
     }
     #[inline(always)]
-    fn less(self, other: Self) -> __m256 {
+    fn less(self, other: Self) -> Mask8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0) }
+        Mask8(unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0) })
     }
     #[inline(always)]
-    fn at_least(self, other: Self) -> __m256 {
+    fn at_least(self, other: Self) -> Mask8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_cmp_ps::<_CMP_GE_OQ>(self.0, other.0) }
+        Mask8(unsafe { _mm256_cmp_ps::<_CMP_GE_OQ>(self.0, other.0) })
     }
     #[inline(always)]
-    fn equal(self, other: Self) -> __m256 {
+    fn equal(self, other: Self) -> Mask8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0) }
+        Mask8(unsafe { _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0) })
     }
     #[inline(always)]
-    fn select(mask: __m256, yes: Self, no: Self) -> Self {
+    fn select(mask: Mask8, yes: Self, no: Self) -> Self {
         // SAFETY: see `F32x8`.
-        Self(unsafe { _mm256_blendv_ps(no.0, yes.0, mask) })
+        Self(unsafe { _mm256_blendv_ps(no.0, yes.0, mask.0) })
     }
     #[inline(always)]
-    fn nearest_int(self) -> __m256i {
+    fn nearest_int(self) -> I32x8 {
         // SAFETY: see `F32x8`.
-        unsafe {
+        I32x8(unsafe {
             let shifted = _mm256_castps_si256(_mm256_add_ps(self.0, _mm256_set1_ps(12_582_912.0)));
             _mm256_sub_epi32(
                 _mm256_and_si256(shifted, _mm256_set1_epi32(0x007f_ffff)),
                 _mm256_set1_epi32(0x0040_0000),
             )
-        }
+        })
     }
     #[inline(always)]
-    fn columns<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
+    fn columns<const N: usize>(isa: Avx2, rows: &[[f32; N]]) -> [Self; N] {
         let rows: &[[f32; N]; 8] = &rows.as_chunks().0[0];
         const { assert!(N.is_multiple_of(8)) };
-        let mut columns = [Self::splat(0.0); N];
+        let mut columns = [Self::splat(isa, 0.0); N];
         for (part, columns) in columns.as_chunks_mut::<8>().0.iter_mut().enumerate() {
             // SAFETY: see `F32x8`; the loads are of eight floats from arrays of eight.
             *columns = unsafe {
@@ -147,87 +162,87 @@ impl Lanes for F32x8 {
         columns
     }
     #[inline(always)]
-    fn lookup(table: &[f32; 8], index: __m256i) -> Self {
+    fn lookup(table: &[f32; 8], index: I32x8) -> Self {
         // SAFETY: see `F32x8`; eight floats are loaded from eight.
-        Self(unsafe { _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index) })
+        Self(unsafe { _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index.0) })
     }
 
     #[inline(always)]
-    fn splat_int(value: i32) -> __m256i {
+    fn splat_int(_isa: Avx2, value: i32) -> I32x8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_set1_epi32(value) }
+        I32x8(unsafe { _mm256_set1_epi32(value) })
     }
     #[inline(always)]
-    fn store_int(value: __m256i, values: &mut [i32]) {
+    fn store_int(value: I32x8, values: &mut [i32]) {
         let values: &mut [i32; 8] = &mut values.as_chunks_mut().0[0];
         // SAFETY: see `F32x8`; eight integers are stored in eight, and the store needs no alignment.
-        unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), value) };
+        unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), value.0) };
     }
     #[inline(always)]
-    fn to_float(value: __m256i) -> Self {
+    fn to_float(value: I32x8) -> Self {
         // SAFETY: see `F32x8`.
-        Self(unsafe { _mm256_cvtepi32_ps(value) })
+        Self(unsafe { _mm256_cvtepi32_ps(value.0) })
     }
     #[inline(always)]
-    fn clamp(value: __m256i, low: i32, high: i32) -> __m256i {
+    fn clamp(value: I32x8, low: i32, high: i32) -> I32x8 {
         // SAFETY: see `F32x8`.
-        unsafe {
+        I32x8(unsafe {
             _mm256_min_epi32(
-                _mm256_max_epi32(value, _mm256_set1_epi32(low)),
+                _mm256_max_epi32(value.0, _mm256_set1_epi32(low)),
                 _mm256_set1_epi32(high),
             )
-        }
+        })
     }
     #[inline(always)]
-    fn low_byte(value: __m256i) -> __m256i {
+    fn low_byte(value: I32x8) -> I32x8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_and_si256(value, _mm256_set1_epi32(0xff)) }
+        I32x8(unsafe { _mm256_and_si256(value.0, _mm256_set1_epi32(0xff)) })
     }
     #[inline(always)]
-    fn int_equal(value: __m256i, other: __m256i) -> __m256 {
+    fn int_equal(value: I32x8, other: I32x8) -> Mask8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_castsi256_ps(_mm256_cmpeq_epi32(value, other)) }
+        Mask8(unsafe { _mm256_castsi256_ps(_mm256_cmpeq_epi32(value.0, other.0)) })
     }
     #[inline(always)]
-    fn int_select(mask: __m256, yes: __m256i, no: __m256i) -> __m256i {
+    fn int_select(mask: Mask8, yes: I32x8, no: I32x8) -> I32x8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_blendv_epi8(no, yes, _mm256_castps_si256(mask)) }
+        I32x8(unsafe { _mm256_blendv_epi8(no.0, yes.0, _mm256_castps_si256(mask.0)) })
     }
     #[inline(always)]
-    fn append(value: __m256i, bit: __m256) -> __m256i {
+    fn append(value: I32x8, bit: Mask8) -> I32x8 {
         // SAFETY: see `F32x8`. A true lane is minus one.
-        unsafe { _mm256_sub_epi32(_mm256_add_epi32(value, value), _mm256_castps_si256(bit)) }
+        I32x8(unsafe { _mm256_sub_epi32(_mm256_add_epi32(value.0, value.0), _mm256_castps_si256(bit.0)) })
     }
 
     #[inline(always)]
-    fn append_byte(value: __m256i, byte: __m256i) -> __m256i {
+    fn append_byte(value: I32x8, byte: I32x8) -> I32x8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_or_si256(_mm256_slli_epi32::<8>(value), byte) }
+        I32x8(unsafe { _mm256_or_si256(_mm256_slli_epi32::<8>(value.0), byte.0) })
     }
 
     #[inline(always)]
-    fn and(mask: __m256, other: __m256) -> __m256 {
+    fn and(mask: Mask8, other: Mask8) -> Mask8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_and_ps(mask, other) }
+        Mask8(unsafe { _mm256_and_ps(mask.0, other.0) })
     }
     #[inline(always)]
-    fn or(mask: __m256, other: __m256) -> __m256 {
+    fn or(mask: Mask8, other: Mask8) -> Mask8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_or_ps(mask, other) }
+        Mask8(unsafe { _mm256_or_ps(mask.0, other.0) })
     }
     #[inline(always)]
-    fn and_not(mask: __m256, other: __m256) -> __m256 {
+    fn and_not(mask: Mask8, other: Mask8) -> Mask8 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_andnot_ps(other, mask) }
+        Mask8(unsafe { _mm256_andnot_ps(other.0, mask.0) })
     }
     #[inline(always)]
-    fn any(mask: __m256) -> bool {
+    fn any(mask: Mask8) -> bool {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_movemask_ps(mask) != 0 }
+        unsafe { _mm256_movemask_ps(mask.0) != 0 }
     }
     #[inline(always)]
-    fn bits(mask: __m256) -> u32 {
+    fn bits(mask: Mask8) -> u32 {
         // SAFETY: see `F32x8`.
-        unsafe { _mm256_movemask_ps(mask) as u32 }
+        unsafe { _mm256_movemask_ps(mask.0) as u32 }
     }
 }

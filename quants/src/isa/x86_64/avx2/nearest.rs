@@ -1,33 +1,6 @@
-//! The nearest point of a codebook: candidates in lanes.
+//! The nearest point of a codebook, candidates in lanes.
 
 use std::arch::x86_64::*;
-
-use super::F32x8;
-use crate::search::kernel::Nearest;
-
-impl Nearest for F32x8 {
-    #[inline(always)]
-    fn nearest<const D: usize>(candidates: &[[u16; 8]], terms: &[[f32; 8]; D]) -> u16 {
-        // SAFETY: `F32x8` is used only in functions compiled with AVX2, which are called only where the CPU has it.
-        unsafe { nearest::<D, false>(candidates, terms, 0.0).0 }
-    }
-
-    #[inline(always)]
-    fn clearly_nearest<const D: usize>(
-        candidates: &[[u16; 8]],
-        terms: &[[f32; 8]; D],
-        margin: f32,
-    ) -> (u16, bool) {
-        // SAFETY: as above.
-        unsafe { nearest::<D, true>(candidates, terms, margin) }
-    }
-
-    #[inline(always)]
-    fn prefetch(candidates: &[u16; 8]) {
-        // SAFETY: prefetching has no effect but on caches, and SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(candidates.as_ptr().cast()) }
-    }
-}
 
 /// Eight candidates at a time: each axis adds the column that the candidate's level selects. A lane keeps the
 /// first of its smallest sums, and the earliest of the lanes with the smallest sum wins, so that the outcome
@@ -37,7 +10,7 @@ impl Nearest for F32x8 {
 /// is not above the smallest one plus the margin (the candidate that fills up the last chunk never is).
 #[target_feature(enable = "avx2")]
 #[inline]
-fn nearest<const D: usize, const CLEAR: bool>(
+pub(super) fn nearest<const D: usize, const CLEAR: bool>(
     candidates: &[[u16; 8]],
     terms: &[[f32; 8]; D],
     margin: f32,
@@ -66,7 +39,7 @@ fn nearest<const D: usize, const CLEAR: bool>(
                 }
             }
             if CLEAR {
-                // Of a not-a-number, the second operand stays.
+                // Of NaN, the second operand stays.
                 second = _mm256_min_ps(_mm256_max_ps(sum, best), second);
             }
             let better = _mm256_cmp_ps::<_CMP_LT_OQ>(sum, best);
@@ -88,7 +61,7 @@ fn nearest<const D: usize, const CLEAR: bool>(
         let position = _mm_cvtsi128_si32(first) as usize;
         let clear = CLEAR && {
             let limit = _mm256_add_ps(smallest, _mm256_set1_ps(margin));
-            // A comparison with not-a-number counts as near.
+            // A comparison with NaN counts as near.
             let near = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(best, limit)) as u32;
             let seconds = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(second, limit));
             near.is_power_of_two() && seconds == 0

@@ -1,64 +1,65 @@
-//! What encoders that pass over a block once need: elements in lanes.
+//! Operations on the elements of a block, elements in lanes.
 
 use std::arch::x86_64::*;
 use std::array;
 
-use super::F32x8;
 use crate::f16;
-use crate::search;
-use crate::search::kernel::Pass;
+use crate::isa::ops::BlockOps;
+use crate::isa::x86_64::avx2::nearest;
+use crate::isa::x86_64::detect::Avx2;
+use crate::reduce;
 
-impl Pass for F32x8 {
+impl BlockOps for Avx2 {
     #[inline(always)]
-    fn finite_magnitude<const N: usize>(x: &[f32; N]) -> Option<f32> {
-        // SAFETY: `F32x8` is used only in functions compiled with AVX2, which run only where the CPU has it.
+    fn finite_magnitude<const N: usize>(self, x: &[f32; N]) -> Option<f32> {
+        // SAFETY: `self` proves AVX2.
         let bits = unsafe { largest_magnitude(x) };
         (bits < 0x7f80_0000).then(|| f32::from_bits(bits))
     }
 
     #[inline(always)]
-    fn signed_extreme<const N: usize>(x: &[f32; N]) -> f32 {
-        // SAFETY: as above.
+    fn signed_extreme<const N: usize>(self, x: &[f32; N]) -> f32 {
+        // SAFETY: `self` proves AVX2.
         let (bits, first) = unsafe {
             let bits = largest_magnitude(x);
             (bits, first_of_magnitude(x, bits))
         };
         match bits {
             0 => 0.0,
-            0x7f80_0000.. => search::signed_extreme(x),
+            0x7f80_0000.. => reduce::signed_extreme(x),
             _ => x[first],
         }
     }
 
     #[inline(always)]
-    fn range(x: &[f32; 32]) -> (f32, f32) {
-        // SAFETY: as above.
+    fn range(self, x: &[f32; 32]) -> (f32, f32) {
+        // SAFETY: `self` proves AVX2.
         let (min, max) = unsafe { range(x) };
         // Which of two zeros comes first shows in the sign that is stored.
-        if min == 0.0 { search::range(x) } else { (min, max) }
+        if min == 0.0 { reduce::range(x) } else { (min, max) }
     }
 
     #[inline(always)]
-    fn truncated_levels(x: &[f32; 32], shift: f32, factor: f32, offset: f32) -> [u8; 32] {
-        // SAFETY: as above.
+    fn truncated_levels(self, x: &[f32; 32], shift: f32, factor: f32, offset: f32) -> [u8; 32] {
+        // SAFETY: `self` proves AVX2.
         unsafe { truncated_levels(x, shift, factor, offset) }
     }
 
     #[inline(always)]
-    fn nearest_away_levels<const N: usize>(x: &[f32; N], factor: f32) -> [i8; N] {
-        // SAFETY: as above.
+    fn nearest_away_levels<const N: usize>(self, x: &[f32; N], factor: f32) -> [i8; N] {
+        // SAFETY: `self` proves AVX2.
         unsafe { nearest_away_levels(x, factor) }.map(|byte| byte as i8)
     }
 
     #[inline(always)]
-    fn signed_steps<const N: usize>(x: &[f32; N], limits: &[f32; 7]) -> [u8; N] {
-        // SAFETY: as above.
+    fn signed_steps<const N: usize>(self, x: &[f32; N], limits: &[f32; 7]) -> [u8; N] {
+        // SAFETY: `self` proves AVX2.
         unsafe { signed_steps(x, limits) }
     }
 
     #[inline(always)]
-    fn not_negative(x: &[f32; 8]) -> u8 {
-        // SAFETY: as above; the load is of eight floats from eight.
+    fn not_negative(self, x: &[f32; 8]) -> u8 {
+        // SAFETY: `self` proves AVX2; the load is of eight floats from eight.
         unsafe {
             let above = _mm256_cmp_ps::<_CMP_GE_OQ>(_mm256_loadu_ps(x.as_ptr()), _mm256_setzero_ps());
             _mm256_movemask_ps(above) as u8
@@ -66,15 +67,38 @@ impl Pass for F32x8 {
     }
 
     #[inline(always)]
-    fn pack_five_bits(levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
-        // SAFETY: as above.
+    fn pack_five_bits(self, levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
+        // SAFETY: `self` proves AVX2.
         unsafe { pack_five_bits(levels) }
     }
 
     #[inline(always)]
-    fn halves<const N: usize>(values: [f32; N]) -> [u16; N] {
-        // SAFETY: as above; F16C goes with AVX2 in the features of those functions.
+    fn halves<const N: usize>(self, values: [f32; N]) -> [u16; N] {
+        // SAFETY: `self` proves AVX2 and F16C.
         unsafe { halves(values) }
+    }
+
+    #[inline(always)]
+    fn nearest_point<const D: usize>(self, candidates: &[[u16; 8]], terms: &[[f32; 8]; D]) -> u16 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { nearest::nearest::<D, false>(candidates, terms, 0.0).0 }
+    }
+
+    #[inline(always)]
+    fn clearly_nearest_point<const D: usize>(
+        self,
+        candidates: &[[u16; 8]],
+        terms: &[[f32; 8]; D],
+        margin: f32,
+    ) -> (u16, bool) {
+        // SAFETY: `self` proves AVX2.
+        unsafe { nearest::nearest::<D, true>(candidates, terms, margin) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, candidates: &[u16; 8]) {
+        // SAFETY: prefetching has no effect but on caches, and SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(candidates.as_ptr().cast()) }
     }
 }
 
@@ -149,7 +173,7 @@ fn range(x: &[f32; 32]) -> (f32, f32) {
 
 /// The lowest byte of each integer. `integers(part)` gives eight.
 ///
-/// Bytes are stored 32 at once where there are as many: what reads them that way would have to wait for two stores.
+/// Bytes are stored 32 at once where there are as many: a load of 32 would have to wait for two stores.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn low_bytes<const N: usize>(integers: impl Fn(usize) -> __m256i) -> [u8; N] {
@@ -218,7 +242,7 @@ fn signed_steps<const N: usize>(x: &[f32; N], limits: &[f32; 7]) -> [u8; N] {
         let x = load(x, part);
         let magnitude = _mm256_castsi256_ps(magnitudes(x));
         let level = limits.iter().fold(_mm256_setzero_si256(), |level, limit| {
-            // What is true is minus one.
+            // True is minus one.
             let above = _mm256_cmp_ps::<_CMP_GT_OQ>(magnitude, _mm256_set1_ps(*limit));
             _mm256_sub_epi32(level, _mm256_castps_si256(above))
         });
@@ -257,7 +281,7 @@ fn halves<const N: usize>(values: [f32; N]) -> [u16; N] {
     // SAFETY: four floats are loaded from an array of four.
     let lanes = unsafe { _mm_loadu_ps(lanes.as_ptr()) };
     if _mm_movemask_ps(_mm_cmpunord_ps(lanes, lanes)) != 0 {
-        // The instruction would keep the payload of not-a-number.
+        // The instruction would keep the payload of NaN.
         return values.map(f16::from_f32);
     }
     let packed = _mm_cvtsi128_si64(_mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(lanes));

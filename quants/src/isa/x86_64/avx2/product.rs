@@ -1,45 +1,27 @@
 //! Integer products with AVX2.
 //!
-//! Codes and levels are widened to 16 bits, which `vpmaddwd` multiplies without saturation whatever they are.
+//! Codes and levels are widened to 16 bits, which `vpmaddwd` multiplies without saturation.
 
 use std::arch::x86_64::*;
 
-use crate::product::{Form, Kernel, Operands, ROWS, Rounded, Row, TOKENS};
+use crate::isa::product::{Operands, ROWS, TOKENS};
+use crate::isa::x86_64::detect::Fma;
 
-/// The kernel. The CPU must have AVX2 and FMA.
-pub(in crate::isa) static PRODUCT: Kernel = Kernel {
-    multiply: |operands, out| {
-        // SAFETY: the CPU has the features (see `PRODUCT`), and operands are checked before they get here.
+impl Fma {
+    /// The product of a panel with rows of activations, as [`crate::isa::product::multiply`] specifies it.
+    #[inline(always)]
+    pub(crate) fn multiply(self, operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
+        operands.check();
+        // SAFETY: `self` proves the features, and the operands have been checked.
         unsafe { multiply(operands, out) }
-    },
-    expand,
-    round,
-};
-
-pub(in crate::isa) fn expand(ty: gguf::TensorType, src: &[u8], row: Row<'_>) {
-    #[target_feature(enable = "avx2,f16c")]
-    fn with_features(ty: gguf::TensorType, src: &[u8], row: Row<'_>) {
-        crate::product::expand(ty, src, row);
     }
-    // SAFETY: kernels run only where the CPU has these features.
-    unsafe { with_features(ty, src, row) }
-}
-
-pub(in crate::isa) fn round(form: Form, x: &[f32], row: Rounded<'_>) {
-    #[target_feature(enable = "avx2,f16c")]
-    fn with_features(form: Form, x: &[f32], row: Rounded<'_>) {
-        crate::product::round_row(form, x, row);
-    }
-    // SAFETY: kernels run only where the CPU has these features.
-    unsafe { with_features(form, x, row) }
 }
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn multiply(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
-    let form = operands.form;
     // SAFETY: as for this function.
     unsafe {
-        match (form.group, form.large(), form.offsets) {
+        match (operands.group, operands.large, operands.with_offsets) {
             (16, true, false) => rows::<16, true, false>(operands, out),
             (16, true, true) => rows::<16, true, true>(operands, out),
             (16, false, false) => rows::<16, false, false>(operands, out),
@@ -139,6 +121,3 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
         }
     }
 }
-
-#[cfg(test)]
-crate::product::tests::kernel_agrees_with_scalar!(crate::Isa::Avx2);
