@@ -23,7 +23,7 @@ fn forward(criterion: &mut Criterion) {
         quantize: QuantizeOptions::new(Preset::Q8_0),
     };
     let planned = table::plan(&source, &options, None).expect("a plan");
-    table::execute(&source, &planned, &PipelineOptions::default(), &|_| {}).expect("files");
+    table::execute(&source, &planned, &PipelineOptions::default(), None, &|_| {}).expect("files");
     let tokens: Vec<u32> = (0..WINDOW)
         .map(|i| i * 7919 % models::VOCABULARY as u32)
         .collect();

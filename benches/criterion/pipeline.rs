@@ -35,7 +35,7 @@ fn pipeline(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(weights));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                table::execute(&source, &planned, &PipelineOptions::default(), &|_| {}).expect("files");
+                table::execute(&source, &planned, &PipelineOptions::default(), None, &|_| {}).expect("files");
             });
         });
     }

@@ -7,7 +7,7 @@ use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 
-use crate::progress::Meter;
+use crate::progress::metered;
 
 /// Converts a model directory to `file` without loss.
 pub(crate) fn write(directory: &Path, file: &Path) -> anyhow::Result<()> {
@@ -29,8 +29,5 @@ pub(crate) fn write_source(
     options: &PipelineOptions,
 ) -> anyhow::Result<()> {
     let plan = OutputPlan::unquantized(file.to_path_buf(), source, Vec::new())?;
-    let meter = Meter::new();
-    let done = execute(source, &[plan], options, &|p| meter.show(p));
-    meter.finish();
-    Ok(done?)
+    Ok(metered(|show| execute(source, &[plan], options, show))?)
 }

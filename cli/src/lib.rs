@@ -15,8 +15,8 @@ macro_rules! eprintln {
 }
 
 mod architectures;
+mod args;
 mod base;
-mod chunks;
 pub mod cli;
 mod commands;
 mod context;
@@ -29,5 +29,4 @@ mod interrupt;
 mod optimization;
 mod output;
 mod progress;
-mod rounding;
 mod threads;

@@ -4,14 +4,22 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use convert::pipeline::Progress;
+use convert::pipeline::{OnProgress, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Shows how far the pipeline is, on standard error.
-pub(crate) struct Meter {
+/// Does work of the pipeline, with its progress on standard error.
+pub(crate) fn metered<T>(work: impl FnOnce(OnProgress<'_>) -> T) -> T {
+    let meter = Meter::new();
+    let done = work(&|p| meter.show(p));
+    meter.finish();
+    done
+}
+
+/// Display of the pipeline's progress.
+struct Meter {
     bar: Option<ProgressBar>,
     started: Instant,
     last_line: Mutex<Instant>,
@@ -19,7 +27,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// Starts with nothing done.
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let bar = (std::io::stderr().is_terminal() && !crate::output::is_quiet()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             let style = ProgressStyle::with_template(
@@ -36,7 +44,7 @@ impl Meter {
     }
 
     /// Shows a new state; called from the working threads.
-    pub(crate) fn show(&self, progress: Progress) {
+    fn show(&self, progress: Progress) {
         if let Some(bar) = &self.bar {
             if bar.length() != Some(progress.total) {
                 bar.set_length(progress.total);
@@ -64,7 +72,7 @@ impl Meter {
     }
 
     /// Removes the bar.
-    pub(crate) fn finish(&self) {
+    fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

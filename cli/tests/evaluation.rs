@@ -70,3 +70,54 @@ fn precision_stops_files_early() {
             .code(2);
     }
 }
+
+/// A dry run plans what the run will make: the same files of the same sizes, those included that need the matrix that is
+/// made first.
+#[test]
+fn dry_runs_plan_what_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let calibration = dir.path().join("calibration.txt");
+    let whole = std::fs::read_to_string(Path::new(DEMO).join("eval.txt")).unwrap();
+    std::fs::write(&calibration, &whole[..whole.floor_char_boundary(8000)]).unwrap();
+    let out = dir.path().join("table");
+    let run = |more: &[&str]| {
+        let args = [
+            "table",
+            DEMO,
+            "--out",
+            text(&out),
+            "--types",
+            "IQ3_XS,IQ2_XXS,Q4_K_M",
+            "--json",
+        ];
+        let calibrate = ["--calibration", text(&calibration), "-c", "32", "--chunks", "2"];
+        json(&[&args[..], &calibrate, more].concat())
+    };
+    let figures = |report: &Value| -> Vec<Value> {
+        let rows = report["rows"].as_array().unwrap();
+        let kept = |row: &Value| {
+            assert!(row["error"].is_null(), "{row}");
+            serde_json::json!([
+                row["preset"],
+                row["size_bytes"],
+                row["needs_importance"],
+                row["substituted"]
+            ])
+        };
+        rows.iter().map(kept).collect()
+    };
+    let (planned, asked) = (run(&["--dry-run"]), run(&["--dry-run", "--imatrix", "auto"]));
+    let without = run(&["--dry-run", "--imatrix", "none"]);
+    assert!(!out.exists());
+    let made = run(&[]);
+    assert_eq!(figures(&planned), figures(&made));
+    assert_eq!(figures(&asked), figures(&made));
+    let refused = &without["rows"][0];
+    assert!(
+        refused["error"]
+            .as_str()
+            .unwrap()
+            .contains("needs an importance matrix"),
+        "{refused}"
+    );
+}

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gguf::{GgufString, Value};
 use imatrix::{Gap, ImportanceMatrix};
 
-use crate::plan::Edit;
+use crate::plan::{Edit, matrices};
+use crate::source::SourceTensor;
 use crate::{Error, Result};
 
 /// llama-quantize keeps the strings it records in fields of this many bytes.
@@ -147,6 +148,36 @@ impl Importance {
             expert_prior,
             uniform: Arc::default(),
         }))
+    }
+
+    /// Importance as a matrix that is still to be made will have it, for plans alone: its values are all the same, and the
+    /// plan's sizes and types are those of the real one. `file` and `dataset` are what it will record.
+    ///
+    /// A calibration run sees the inputs of the matrices in a model's blocks, not those of its embeddings and output.
+    pub fn expected(tensors: &[SourceTensor], file: &str, dataset: &str, selection: &Selection) -> Self {
+        let mut expected = Self {
+            values: HashMap::new(),
+            file: file.to_owned(),
+            dataset: Some(dataset.to_owned()),
+            // The count is not known; its key has one size whatever it is.
+            chunk_count: 1,
+            gaps: Vec::new(),
+            expert_prior: None,
+            uniform: Arc::default(),
+        };
+        let seen = |t: &&SourceTensor| {
+            t.name.starts_with("blk.")
+                && t.name.ends_with(".weight")
+                && t.shape.len() > 1
+                && selection.keeps(&t.name)
+        };
+        for tensor in tensors.iter().filter(seen) {
+            let columns = tensor.shape[0].saturating_mul(matrices(&tensor.shape));
+            if let Some(values) = expected.uniform(columns) {
+                expected.values.insert(tensor.name.clone(), values);
+            }
+        }
+        expected
     }
 
     /// Importance of each column of a tensor, matrix after matrix.

@@ -121,6 +121,24 @@ impl Sink for [Writer] {
     }
 }
 
+/// Writes every planned file: with a `journal`, so that the run can be continued ([`execute_resumable`]), else in one
+/// go ([`execute`]).
+///
+/// # Errors
+/// As these two.
+pub fn write(
+    source: &dyn Source,
+    outputs: &[OutputPlan<'_>],
+    options: &PipelineOptions,
+    journal: Option<&Path>,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
+    match journal {
+        Some(journal) => execute_resumable(source, outputs, options, journal, on_progress)?.forget(),
+        None => execute(source, outputs, options, on_progress),
+    }
+}
+
 /// Writes every planned file. None is published before all are complete and on disk.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ use reference::requirements::Shortfall;
 
 use crate::completeness;
 use crate::importance::{Importance, MissingImportance};
-use crate::pipeline::{OnProgress, PipelineOptions, execute, execute_resumable};
+use crate::pipeline::{self, OnProgress, PipelineOptions};
 use crate::plan::{OutputPlan, PlannedTensor, matrices};
 use crate::recipe::{
     Change, Hyperparameters, KvOverride, Preset, RecipeOptions, TensorSpec, choose_types, sort_by_layer,
@@ -315,33 +315,19 @@ pub fn plan<'a>(
     Ok(result)
 }
 
-/// Executes a plan.
+/// Executes a plan; with a `journal`, so that it can be continued.
 ///
 /// # Errors
-/// As [`Quantization::check`] and [`execute`].
+/// As [`Quantization::check`] and [`pipeline::write`].
 pub fn run(
     source: &dyn Source,
     plan: &Quantization<'_>,
     options: &PipelineOptions,
+    journal: Option<&Path>,
     on_progress: OnProgress<'_>,
 ) -> Result<()> {
     plan.check()?;
-    execute(source, &plan.outputs, options, on_progress)
-}
-
-/// Executes a plan so that it can be continued; see [`execute_resumable`].
-///
-/// # Errors
-/// As [`Quantization::check`] and [`execute_resumable`].
-pub fn run_resumable(
-    source: &dyn Source,
-    plan: &Quantization<'_>,
-    options: &PipelineOptions,
-    journal: &Path,
-    on_progress: OnProgress<'_>,
-) -> Result<()> {
-    plan.check()?;
-    execute_resumable(source, &plan.outputs, options, journal, on_progress)?.forget()
+    pipeline::write(source, &plan.outputs, options, journal, on_progress)
 }
 
 /// The output path that llama-quantize takes when none is given: `ggml-model-PRESET.gguf` beside the

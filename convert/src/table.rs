@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::importance::Importance;
-use crate::pipeline::{
-    OnProgress, PipelineOptions, execute as run_pipeline, execute_resumable as run_resumable,
-};
+use crate::pipeline::{OnProgress, PipelineOptions, execute as execute_whole, execute_resumable};
 use crate::plan::OutputPlan;
 use crate::quantize::{self, Quantization, QuantizeOptions};
 use crate::recipe::{Change, PRESETS, Preset};
@@ -227,34 +225,26 @@ pub fn rows(table: &[RowPlan<'_>]) -> Vec<Row> {
         .collect()
 }
 
-/// Writes the files of all entries that can be made, in one pass over the source.
+/// Writes the files of all entries that can be made, in one pass over the source; with a `journal`, so that the
+/// run can be continued.
 ///
 /// # Errors
-/// As [`crate::pipeline::execute`]; no file is published then.
+/// As [`execute_whole`] and [`execute_resumable`]; without a journal, no file is published then.
 pub fn execute(
     source: &dyn Source,
     table: &[RowPlan<'_>],
     options: &PipelineOptions,
+    journal: Option<&Path>,
     on_progress: OnProgress<'_>,
 ) -> Result<()> {
     check_links(table)?;
-    run_pipeline(source, &outputs(table), options, on_progress)?;
-    link(table)
-}
-
-/// As [`execute`], so that it can be continued; see [`execute_resumable`](run_resumable).
-///
-/// # Errors
-/// As [`crate::pipeline::execute_resumable`].
-pub fn execute_resumable(
-    source: &dyn Source,
-    table: &[RowPlan<'_>],
-    options: &PipelineOptions,
-    journal: &Path,
-    on_progress: OnProgress<'_>,
-) -> Result<()> {
-    check_links(table)?;
-    let finished = run_resumable(source, &outputs(table), options, journal, on_progress)?;
+    let files = outputs(table);
+    let Some(journal) = journal else {
+        execute_whole(source, &files, options, on_progress)?;
+        return link(table);
+    };
+    let finished = execute_resumable(source, &files, options, journal, on_progress)?;
+    // Until the links are there, the journal says what to do.
     link(table)?;
     finished.forget()
 }

@@ -88,26 +88,6 @@ impl Default for SplitOptions {
     }
 }
 
-/// A size as gguf-split takes it: a whole number followed by `M` or `G`, which are 10^6 and 10^9 bytes.
-///
-/// # Errors
-/// A message for the user.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'M') => (&text[..text.len() - 1], 1_000_000),
-        Some(b'G') => (&text[..text.len() - 1], 1_000_000_000),
-        _ => {
-            return Err(format!(
-                "'{text}' is not a number followed by M (megabytes) or G (gigabytes)"
-            ));
-        }
-    };
-    match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)) {
-        Some(0) | None => Err(format!("'{text}' is not a positive whole number of M or G")),
-        Some(n) => Ok(n),
-    }
-}
-
 /// Plans the shards of a model: which tensors go where, and each file's metadata.
 ///
 /// # Errors
@@ -267,14 +247,5 @@ mod tests {
         assert_eq!(shard_prefix(path, 1, 12).unwrap(), Path::new("d/m"));
         assert_eq!(shard_prefix(path, 0, 12), None);
         assert_eq!(shard_prefix(Path::new("d/-00001-of-00001.gguf"), 0, 1), None);
-    }
-
-    #[test]
-    fn sizes_are_read_as_gguf_split_reads_them() {
-        assert_eq!(parse_size("300M"), Ok(300_000_000));
-        assert_eq!(parse_size("2G"), Ok(2_000_000_000));
-        for bad in ["", "M", "0M", "-1G", "1K", "1", "1.5G", "99999999999G", "1\u{e9}"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -97,7 +97,7 @@ impl Case {
         let importance = self.importance()?;
         let source = GgufSource::open(&self.input)?;
         let plan = quantize::plan(&source, output, &self.options, importance.as_ref())?;
-        quantize::run(&source, &plan, &self.pipeline, &|_| {})
+        quantize::run(&source, &plan, &self.pipeline, None, &|_| {})
     }
 }
 

@@ -20,7 +20,7 @@ use quants::Isa;
 
 const PARTS: [&str; 3] = ["codecs", "table", "forward"];
 /// The memory bound of the table pass.
-const BOUND: &str = "256M";
+const BOUND: &str = "256MiB";
 /// Windows after which a run of the forward pass is timed, and until which.
 const WINDOWS: [u32; 2] = [2, 10];
 /// Rounds of all codec measurements; the best of each counts, since others use the machine too.

@@ -3,21 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use convert::pipeline::{Finished, PipelineOptions, execute, execute_resumable};
+use convert::pipeline::{PipelineOptions, write as run_plans};
 use convert::plan::OutputPlan;
-use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization, run_resumable};
+use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization};
 use convert::recipe::{PRESETS, Preset};
 use convert::shards::cut;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType, Prediction};
 use gguf::Endian;
 
-use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs, as_json, print_report, report_problems};
-use super::shards::ShardArgs;
+use super::quantize::{as_json, print_report, report_problems};
 use crate::architectures;
+use crate::args::importance::ImportanceArgs;
+use crate::args::memory::MemoryArgs;
+use crate::args::shards::ShardArgs;
+use crate::args::types::TypeArgs;
 use crate::inputs::hold;
 use crate::optimization::{self, OptimizeArgs};
-use crate::progress::Meter;
+use crate::progress::metered;
 
 /// Arguments of `quantsmith convert`.
 #[derive(clap::Args)]
@@ -231,16 +234,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             }
             let plans = cut(plan, &args.shards.converter())?;
             if !args.dry_run {
-                let meter = Meter::new();
-                let show = |p| meter.show(p);
                 let journal = plans.first().and_then(|plan| args.memory.journal(&plan.path));
-                let done = match journal {
-                    Some(journal) => execute_resumable(&source, &plans, &pipeline, &journal, &show)
-                        .and_then(Finished::forget),
-                    None => execute(&source, &plans, &pipeline, &show),
-                };
-                meter.finish();
-                done?;
+                metered(|show| run_plans(&source, &plans, &pipeline, journal.as_deref(), show))?;
             }
             report(&args, &source, &plans);
         }
@@ -265,13 +260,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             if !args.dry_run {
                 let base = || optimization::base_model(&source, &path, args.threads);
                 learned = better.apply(&source, &mut plan, base, args.threads, args.memory.bytes())?;
-                let meter = Meter::new();
-                let done = match args.memory.journal(&path) {
-                    Some(journal) => run_resumable(&source, &plan, &pipeline, &journal, &|p| meter.show(p)),
-                    None => run_quantization(&source, &plan, &pipeline, &|p| meter.show(p)),
-                };
-                meter.finish();
-                done?;
+                let journal = args.memory.journal(&path);
+                metered(|show| run_quantization(&source, &plan, &pipeline, journal.as_deref(), show))?;
             }
             if args.json {
                 let mut report = as_json(&source, &plan);

@@ -9,7 +9,7 @@ use gguf::Endian;
 
 use super::convert::fill_template;
 use crate::inputs::hold;
-use crate::progress::Meter;
+use crate::progress::metered;
 
 /// The types that the stock converter offers for adapters.
 const OUTTYPES: [&str; 5] = ["f32", "f16", "bf16", "q8_0", "auto"];
@@ -85,15 +85,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             );
         }
     } else {
-        let meter = Meter::new();
-        let done = execute(
-            &source,
-            std::slice::from_ref(&plan),
-            &PipelineOptions::default(),
-            &|p| meter.show(p),
-        );
-        meter.finish();
-        done?;
+        let plans = std::slice::from_ref(&plan);
+        metered(|show| execute(&source, plans, &PipelineOptions::default(), show))?;
     }
     println!("{}: {} bytes", plan.path.display(), plan.file_size());
     Ok(())

@@ -13,11 +13,11 @@ use reference::calibration::{Calibration, collect};
 use reference::tokenizer::Tokenizer;
 
 use self::checkpoint::Run;
-use crate::chunks::Chunks;
+use crate::args::chunks::Chunks;
+use crate::args::rounding::RoundingArgs;
 use crate::context::warn_of_length;
 use crate::inputs::hold;
 use crate::interrupt::can_be_continued;
-use crate::rounding::RoundingArgs;
 use crate::threads::in_pool;
 
 /// Arguments of `quantsmith imatrix`.

@@ -14,7 +14,6 @@ pub(crate) mod merge;
 pub(crate) mod meta;
 pub(crate) mod perplexity;
 pub(crate) mod quantize;
-pub(crate) mod shards;
 pub(crate) mod split;
 pub(crate) mod table;
 pub(crate) mod tokenize;

@@ -11,12 +11,12 @@ use reference::tokenizer::Tokenizer;
 use reference::{Model, PerplexityOptions, PerplexityReport, perplexity};
 use serde_json::{Value, json};
 
-use super::quantize::BufferArgs;
-use crate::chunks::Chunks;
+use crate::args::chunks::Chunks;
+use crate::args::memory::BufferArgs;
+use crate::args::rounding::{self, RoundingArgs};
 use crate::context::warn_of_length;
 use crate::inputs::hold;
 use crate::output::{print, print_json};
-use crate::rounding::{self, RoundingArgs};
 use crate::threads::in_pool;
 
 /// Arguments of `quantsmith perplexity`.

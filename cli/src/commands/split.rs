@@ -7,6 +7,7 @@ use gguf::split::{self, Limit, SplitOptions, shard_path};
 use gguf::{FilePlan, GgufModel, OpenOptions};
 use serde_json::json;
 
+use crate::args::size::parse_size;
 use crate::inputs::hold;
 use crate::output::{copy_bar, print, print_json};
 
@@ -21,9 +22,9 @@ pub(crate) struct Args {
     /// Most tensors in a shard [default: 128]
     #[arg(long, value_name = "N", conflicts_with = "split_max_size")]
     split_max_tensors: Option<NonZeroU64>,
-    /// Most bytes of tensors in a shard: N(M|G), of 10^6 and 10^9 bytes
-    #[arg(long, value_name = "N(M|G)", value_parser = split::parse_size)]
-    split_max_size: Option<u64>,
+    /// Most bytes of tensors in a shard: NM or NG, of 10^6 and 10^9 bytes
+    #[arg(long, value_name = "N(M|G)", value_parser = parse_size)]
+    split_max_size: Option<NonZeroU64>,
     /// Leave the first shard without tensors
     #[arg(long)]
     no_tensor_first_split: bool,
@@ -43,7 +44,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         ..SplitOptions::default()
     };
     if let Some(bytes) = args.split_max_size {
-        options.limit = Limit::Bytes(bytes);
+        options.limit = Limit::Bytes(bytes.get());
     } else if let Some(tensors) = args.split_max_tensors {
         options.limit = Limit::Tensors(tensors.get());
     }

@@ -15,23 +15,21 @@ use convert::source::{GgufSource, Source};
 use convert::table::{self, Entry, RowPlan, TableOptions};
 use demo::CALIBRATION_TEXT;
 
-use self::evaluate::{Base, Texts};
+use self::evaluate::{Base, Texts, calibration_name};
 use self::report::{Report, ReportRow};
-use super::quantize::{ImportanceArgs, MemoryArgs, TypeArgs};
-use super::shards::ShardArgs;
-use crate::chunks::Chunks;
+use crate::args::chunks::Chunks;
+use crate::args::importance::{ImportanceUse, MatrixOrigin};
+use crate::args::memory::MemoryArgs;
+use crate::args::rounding::RoundingArgs;
+use crate::args::shards::ShardArgs;
+use crate::args::types::TypeArgs;
 use crate::demo::Demo;
 use crate::inputs::hold;
 use crate::optimization::{OptimizeArgs, Prepared};
-use crate::progress::Meter;
-use crate::rounding::RoundingArgs;
+use crate::progress::metered;
 
 /// Arguments of `quantsmith table`.
 #[derive(clap::Args)]
-#[command(
-    after_help = "--imatrix also takes `auto`, which makes a matrix first (the default when the files are \
-                        evaluated), and `none`."
-)]
 pub(crate) struct Args {
     /// Model directory or GGUF file; the demo model where none is given
     model: Option<PathBuf>,
@@ -51,9 +49,13 @@ pub(crate) struct Args {
     #[command(flatten)]
     types_of_tensors: TypeArgs,
 
-    // --imatrix also takes `auto` here (make one first; the default when evaluating) and `none`.
+    /// Importance matrix, of either of llama-imatrix's formats; `auto` makes one first (the default when the files are
+    /// evaluated), `none` goes without
+    #[arg(long, value_name = "FILE|auto|none", value_parser = MatrixOrigin::parser())]
+    imatrix: Option<MatrixOrigin>,
+
     #[command(flatten)]
-    importance: ImportanceArgs,
+    importance: ImportanceUse,
 
     #[command(flatten)]
     optimize: OptimizeArgs,
@@ -147,7 +149,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     hold(std::iter::once(&path).chain(&args.text).chain(&args.calibration));
     hold(args.types_of_tensors.files());
-    hold(args.importance.path());
+    let origin = args.matrix_origin();
+    hold(origin.file());
     let opened = Opened::open(&path, &args)?;
     let source = opened.source();
     let evaluate = !args.no_eval && !args.dry_run;
@@ -183,16 +186,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         },
         entries,
     };
-    let calibrate = wants_calibration(&args, evaluate);
+    let calibrate = origin == MatrixOrigin::Made && !args.dry_run;
     let with_base = evaluate || calibrate || args.optimize.learns() && !args.dry_run;
     // What could fail after hours is tried before them.
     let texts = Texts::read(&args, evaluate, calibrate)?;
-    let given = if calibrate || args.importance.path() == Some(Path::new(NONE)) {
-        None
-    } else {
-        args.importance.load()?
-    };
     let matrix = options.directory.join(format!("{name}-imatrix.gguf"));
+    let given = match &origin {
+        MatrixOrigin::File(file) => args.importance.load(file)?,
+        MatrixOrigin::Made if args.dry_run => {
+            let text = calibration_name(&args);
+            Some(args.importance.expect(source.tensors(), &matrix, &text))
+        }
+        MatrixOrigin::Made | MatrixOrigin::None => None,
+    };
     let journal = args.memory.journal(&options.directory.join(&name));
     if !args.dry_run {
         std::fs::create_dir_all(&options.directory)
@@ -216,10 +222,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             } else {
                 base.calibrate(&file, &args)?;
             }
-            (args.importance.load_from(&file)?, Some(file))
+            (args.importance.load(&file)?, Some(file))
         }
-        _ if args.importance.path() == Some(Path::new(NONE)) => (None, None),
-        _ => (given, args.importance.path().map(Path::to_path_buf)),
+        _ => (given, origin.file().map(Path::to_path_buf)),
     };
     let mut planned = table::plan(source, &options, importance.as_ref())?;
     if !args.dry_run && args.optimize.given() {
@@ -354,6 +359,15 @@ fn parse_precision(text: &str) -> Result<f64, String> {
 }
 
 impl Args {
+    /// Origin of the importance matrix: by default one is made when the files are evaluated.
+    fn matrix_origin(&self) -> MatrixOrigin {
+        match (&self.imatrix, self.no_eval) {
+            (Some(origin), _) => origin.clone(),
+            (None, false) => MatrixOrigin::Made,
+            (None, true) => MatrixOrigin::None,
+        }
+    }
+
     /// Preparation for --optimize; the text to learn from is that of the importance matrix where none is named.
     fn prepare_optimization(&self, source: &dyn Source, path: &Path) -> anyhow::Result<Prepared> {
         let text = match &self.calibration {
@@ -416,25 +430,8 @@ fn write_files(
     if planned.iter().all(|row| row.check().is_err()) {
         bail!("none of the presets can be made of this model");
     }
-    let meter = Meter::new();
-    let (options, show) = (pipeline_options(args), |p| meter.show(p));
-    let done = match journal {
-        Some(journal) => table::execute_resumable(source, planned, &options, journal, &show),
-        None => table::execute(source, planned, &options, &show),
-    };
-    meter.finish();
-    Ok(done?)
-}
-
-/// The value of --imatrix that makes a matrix first.
-const AUTO: &str = "auto";
-/// The value of --imatrix that goes without one even when evaluating.
-const NONE: &str = "none";
-
-/// Whether an importance matrix is to be made: when asked for, and by default when the files are evaluated.
-fn wants_calibration(args: &Args, evaluate: bool) -> bool {
-    match args.importance.path() {
-        None => evaluate,
-        Some(path) => path == Path::new(AUTO) && !args.dry_run,
-    }
+    let options = pipeline_options(args);
+    Ok(metered(|show| {
+        table::execute(source, planned, &options, journal, show)
+    })?)
 }

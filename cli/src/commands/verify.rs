@@ -11,7 +11,7 @@ use convert::verify::{Finding, Severity, check, image};
 use gguf::{Backing, GgufModel, OpenOptions};
 use serde::Serialize;
 
-use super::quantize::ImportanceArgs;
+use crate::args::importance::ImportanceArgs;
 use crate::output::{copy_bar, print, print_json};
 
 /// Arguments of `quantsmith verify`.

@@ -44,10 +44,9 @@ pub(crate) struct Attention {
     pub(crate) value_norm: Option<Norm>,
     /// Slot in which keys and values are kept for later layers, or from which they are borrowed.
     pub(crate) slot: Option<usize>,
-    /// Whether these come after the rotation instead of before it.
+    /// Whether the norms of queries and keys come after the rotation instead of before it.
     pub(crate) norms_follow_rope: bool,
-    /// Factor on the queries of each position: grows by `.1` times the logarithm of the position in steps of
-    /// `.0` positions (Llama 4).
+    /// Factor on the queries that grows with their position (Llama 4).
     pub(crate) query_scale: Option<QueryGrowth>,
     /// Rotation of queries and keys; `None` for layers without.
     pub(crate) rope: Option<Arc<Rope>>,

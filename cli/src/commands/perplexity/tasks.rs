@@ -188,7 +188,7 @@ fn report(
         "model": path_json(&args.model),
         "tasks_file": args.text.as_deref().map(path_json),
         "kind": kind,
-        "rounding": crate::rounding::name(args.rounding.measuring()),
+        "rounding": crate::args::rounding::name(args.rounding.measuring()),
         "tasks": scores.len(),
         "correct": right,
         "accuracy": share,

@@ -15,9 +15,21 @@ use reference::{Model, PerplexityOptions, divergence};
 
 use super::report::{Evaluation, Measured};
 use super::{Args, pipeline_options};
+use crate::args::rounding;
 use crate::context::warn_of_length;
-use crate::rounding;
 use crate::threads::in_pool;
+
+/// Name of the bundled calibration text in importance matrices.
+const BUNDLED_CALIBRATION: &str = "bundled calibration text";
+
+/// Name of the calibration text, as an importance matrix of it records it.
+pub(super) fn calibration_name(args: &Args) -> String {
+    let file = args.calibration.as_ref();
+    file.map_or_else(
+        || BUNDLED_CALIBRATION.to_owned(),
+        |path| path.display().to_string(),
+    )
+}
 
 /// The texts of a run, each with its name, as far as they are needed.
 pub(super) struct Texts {
@@ -39,7 +51,7 @@ impl Texts {
                 calibrate,
                 &args.calibration,
                 CALIBRATION_TEXT,
-                "bundled calibration text",
+                BUNDLED_CALIBRATION,
             )?,
         })
     }

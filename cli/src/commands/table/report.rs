@@ -7,6 +7,8 @@ use convert::table::Row;
 use reference::divergence;
 use serde::Serialize;
 
+use crate::output::human_size;
+
 /// Result of one file's evaluation.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Measured {
@@ -76,15 +78,6 @@ impl Measured {
             kld_99_9: s.kld_quantiles.at(0.999),
             same_top: s.same_top.value,
         }
-    }
-}
-
-fn size(bytes: u64) -> String {
-    let gib = bytes as f64 / f64::from(1 << 30);
-    if gib >= 0.1 {
-        format!("{gib:.2} GiB")
-    } else {
-        format!("{:.2} MiB", gib * 1024.0)
     }
 }
 
@@ -181,7 +174,7 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
         let mut out = vec![
             row.preset.to_owned(),
             name,
-            row.size_bytes.map_or_else(|| "-".into(), size),
+            row.size_bytes.map_or_else(|| "-".into(), human_size),
             row.bits_per_weight
                 .map_or_else(|| "-".into(), |b| format!("{b:.2}")),
         ];

@@ -14,7 +14,6 @@ pub(crate) type RowFactors = Vec<(Range<u64>, f32)>;
 pub(crate) type Rearrange = fn(&Hparams, View) -> Result<Option<View>>;
 
 /// Transform of a tensor between the checkpoint and the GGUF file.
-#[allow(dead_code, reason = "some of these only few architectures need")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Transform {
     /// The same elements in the same order.

@@ -87,7 +87,6 @@ impl Rows {
 
 /// Rows of queries, keys or values in one matrix that holds all queries, then all keys, then all values. `which` is 0,
 /// 1 or 2.
-#[allow(dead_code, reason = "only few architectures need it")]
 pub(in crate::arch) fn fused_part(hp: &Hparams, which: u64) -> Result<Rows> {
     let (heads, kv) = hp.heads()?;
     let (heads, kv, dim) = (u64::from(heads), u64::from(kv), u64::from(hp.head_dim()?));

@@ -1,0 +1,144 @@
+//! Arguments that name an importance matrix and say how it is used.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use convert::importance::{Importance, MissingImportance, Selection};
+use convert::source::SourceTensor;
+
+/// An importance matrix from a file.
+#[derive(clap::Args)]
+pub(crate) struct ImportanceArgs {
+    /// Importance matrix, of either of llama-imatrix's formats
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
+
+    #[command(flatten)]
+    usage: ImportanceUse,
+}
+
+/// Use of an importance matrix.
+#[derive(clap::Args)]
+pub(crate) struct ImportanceUse {
+    /// Use importance only for tensors with this in their names (repeatable)
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "imatrix",
+        conflicts_with = "exclude_weights"
+    )]
+    include_weights: Vec<String>,
+
+    /// Do not use importance for tensors with this in their names (repeatable)
+    #[arg(long, value_name = "TEXT", requires = "imatrix")]
+    exclude_weights: Vec<String>,
+
+    /// Treatment of tensors whose type needs importance that the matrix does not have
+    #[arg(long, value_enum, default_value_t = Missing::Error)]
+    imatrix_missing: Missing,
+
+    /// Draw experts that saw few tokens towards the mean over all experts, which counts as this many tokens
+    #[arg(long, value_name = "TOKENS")]
+    imatrix_expert_prior: Option<u32>,
+}
+
+/// The values of --imatrix-missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Missing {
+    /// Refuse, with their names, before anything is encoded
+    Error,
+    /// Let every column of them count the same
+    Uniform,
+}
+
+impl ImportanceArgs {
+    /// The file, where one is named.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.imatrix.as_deref()
+    }
+
+    /// Treatment of tensors that the matrix lacks.
+    pub(crate) fn missing(&self) -> MissingImportance {
+        self.usage.missing()
+    }
+
+    /// Whether an importance matrix is named.
+    pub(crate) fn given(&self) -> bool {
+        self.imatrix.is_some()
+    }
+
+    /// The importance these arguments name.
+    pub(crate) fn load(&self) -> anyhow::Result<Option<Importance>> {
+        self.imatrix
+            .as_deref()
+            .map_or(Ok(None), |path| self.usage.load(path))
+    }
+}
+
+impl ImportanceUse {
+    /// Treatment of tensors that the matrix lacks.
+    pub(crate) fn missing(&self) -> MissingImportance {
+        match self.imatrix_missing {
+            Missing::Error => MissingImportance::Error,
+            Missing::Uniform => MissingImportance::Uniform,
+        }
+    }
+
+    /// The importance in `path`, limited as these arguments say.
+    pub(crate) fn load(&self, path: &Path) -> anyhow::Result<Option<Importance>> {
+        let importance = Importance::load_with_prior(path, &self.selection(), self.imatrix_expert_prior)?;
+        for gap in importance.iter().flat_map(|i| i.gaps()) {
+            eprintln!("warning: importance of {gap}");
+        }
+        Ok(importance)
+    }
+
+    /// The importance of a matrix that will be made in `path` from the text `dataset`, for plans alone.
+    pub(crate) fn expect(&self, tensors: &[SourceTensor], path: &Path, dataset: &str) -> Importance {
+        Importance::expected(tensors, &path.to_string_lossy(), dataset, &self.selection())
+    }
+
+    fn selection(&self) -> Selection {
+        if !self.include_weights.is_empty() {
+            Selection::Include(self.include_weights.clone())
+        } else if !self.exclude_weights.is_empty() {
+            Selection::Exclude(self.exclude_weights.clone())
+        } else {
+            Selection::All
+        }
+    }
+}
+
+/// Origin of an importance matrix, where one can be made: the value of `table`'s `--imatrix`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MatrixOrigin {
+    /// Made first, on the calibration text.
+    Made,
+    /// None at all.
+    None,
+    /// Read from a file.
+    File(PathBuf),
+}
+
+impl MatrixOrigin {
+    /// The file, where one is named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Made | Self::None => None,
+        }
+    }
+
+    /// Reads `auto`, `none` or a path; a file of one of these names is given with its folder, as `./none`.
+    pub(crate) fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().try_map(|text: OsString| {
+            Ok::<_, Infallible>(match text.to_str() {
+                Some("auto") => Self::Made,
+                Some("none") => Self::None,
+                _ => Self::File(text.into()),
+            })
+        })
+    }
+}
