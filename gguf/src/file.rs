@@ -60,6 +60,11 @@ impl GgufFile {
     /// # Errors
     /// As [`GgufFile::open`].
     pub fn open_with(path: &Path, options: OpenOptions) -> Result<Self> {
+        Self::open_any(path, options, false)
+    }
+
+    /// The same, also of a file with tensors of types that are not read, if `foreign`: they can be listed.
+    pub(crate) fn open_any(path: &Path, options: OpenOptions, foreign: bool) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
         let status = file.metadata().map_err(Error::io(path))?;
         if !status.is_file() {
@@ -89,7 +94,7 @@ impl GgufFile {
                 expected: "a GGUF file".into(),
             });
         }
-        let header = Header::parse(BufReader::with_capacity(1 << 16, &file), length, path)?;
+        let header = Header::parse_with(BufReader::with_capacity(1 << 16, &file), length, path, foreign)?;
         if !options.allow_missing_data {
             check_data(&header, length, path)?;
         }

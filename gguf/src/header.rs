@@ -11,8 +11,11 @@ use crate::limits::{
     DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_BYTES, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES,
     MAX_TENSOR_NAME_BYTES, MAX_VERSION,
 };
-use crate::tensor::{checked_size, pad};
-use crate::{Array, Endian, GgufString, Metadata, Result, TensorInfo, TensorType, Value, ValueType};
+use crate::tensor::{checked_shape, checked_size, pad};
+use crate::{
+    Array, Endian, ForeignTensor, ForeignType, GgufString, Metadata, Result, TensorInfo, TensorType, Value,
+    ValueType,
+};
 
 /// The metadata key of the data section's alignment.
 pub(crate) const ALIGNMENT_KEY: &str = "general.alignment";
@@ -29,6 +32,8 @@ pub struct Header {
     /// Tensors in file order, validated: offsets are those that ggml demands, each tensor right after
     /// the padding of the one before.
     pub tensors: Vec<TensorInfo>,
+    /// Tensors of types that are not read, where such a file was opened to be looked at.
+    pub foreign: Vec<ForeignTensor>,
     /// Alignment of the data section and of every tensor in it.
     pub alignment: u64,
     /// Byte after the last entry; padding follows up to the data section.
@@ -47,16 +52,25 @@ impl Header {
     /// # Errors
     /// [`crate::Error::Truncated`], [`crate::Error::Malformed`] or [`crate::Error::Io`].
     pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Self> {
+        Self::parse_with(source, length, path, false)
+    }
+
+    /// The same, also of a file with tensors of types that are not read, if `foreign`.
+    pub(crate) fn parse_with(source: impl Read, length: u64, path: &Path, foreign: bool) -> Result<Self> {
         let mut cursor = Cursor::new(source, length, path);
         let version = read_version(&mut cursor)?;
         let tensor_count = read_tensor_count(&mut cursor)?;
         let metadata = read_metadata(&mut cursor)?;
         let alignment = alignment_of(&cursor, &metadata)?;
-        let tensors = read_tensors(&mut cursor, tensor_count, alignment)?;
+        let Tensors {
+            tensors,
+            foreign,
+            end_of_last,
+        } = read_tensors(&mut cursor, tensor_count, alignment, foreign)?;
 
         let end = cursor.position();
         // Without tensors nothing has to be aligned, and vocabulary files end right here.
-        let data_offset = if tensors.is_empty() {
+        let data_offset = if tensor_count == 0 {
             Some(end)
         } else {
             pad(end, alignment)
@@ -64,7 +78,7 @@ impl Header {
         let data_offset = data_offset.ok_or_else(|| {
             cursor.malformed(end, "data section", "a start past 2^63", "a start inside a file")
         })?;
-        let data_len = tensors.last().map_or(0, |t| t.offset + t.size_bytes());
+        let data_len = end_of_last;
         if data_offset.checked_add(data_len).is_none_or(|n| n > MAX_BYTES) {
             return Err(cursor.malformed(
                 end,
@@ -78,6 +92,7 @@ impl Header {
             endian: cursor.endian,
             metadata,
             tensors,
+            foreign,
             alignment,
             end,
             data_offset,
@@ -268,21 +283,48 @@ pub(crate) fn checked_alignment(metadata: &Metadata) -> Result<u64, (String, Str
     }
 }
 
-fn read_tensors(cursor: &mut Cursor<impl Read>, count: u64, alignment: u64) -> Result<Vec<TensorInfo>> {
-    let mut tensors: Vec<TensorInfo> = Vec::new();
+/// The tensors of a file, and where the data of the last one ends.
+#[derive(Default)]
+struct Tensors {
+    tensors: Vec<TensorInfo>,
+    foreign: Vec<ForeignTensor>,
+    end_of_last: u64,
+}
+
+/// A tensor of either kind.
+enum Either {
+    Own(TensorInfo),
+    Foreign(ForeignTensor),
+}
+
+fn read_tensors(
+    cursor: &mut Cursor<impl Read>,
+    count: u64,
+    alignment: u64,
+    foreign: bool,
+) -> Result<Tensors> {
+    let mut found = Tensors::default();
     let mut names = HashSet::new();
     let mut next = 0;
     for index in 0..count {
         let offset = cursor.position();
-        let (tensor, end) = read_tensor(cursor, index, next, alignment)?;
-        if !names.insert(tensor.name.clone()) {
-            let subject = format!("tensor '{}'", tensor.name);
+        let (tensor, end) = read_tensor(cursor, index, next, alignment, foreign)?;
+        let (name, last) = match &tensor {
+            Either::Own(t) => (&t.name, t.offset + t.size_bytes()),
+            Either::Foreign(t) => (&t.name, t.offset + t.size_bytes),
+        };
+        if !names.insert(name.clone()) {
+            let subject = format!("tensor '{name}'");
             return Err(cursor.malformed(offset, subject, "a second time", "each name once"));
         }
-        tensors.push(tensor);
+        match tensor {
+            Either::Own(tensor) => found.tensors.push(tensor),
+            Either::Foreign(tensor) => found.foreign.push(tensor),
+        }
+        found.end_of_last = last;
         next = end;
     }
-    Ok(tensors)
+    Ok(found)
 }
 
 /// One tensor's entry, and where the next one's data has to start. `start` is where this one's has to.
@@ -291,7 +333,8 @@ fn read_tensor(
     index: u64,
     start: u64,
     alignment: u64,
-) -> Result<(TensorInfo, u64)> {
+    foreign: bool,
+) -> Result<(Either, u64)> {
     let offset = cursor.position();
     let subject = || format!("name of tensor {index}");
     let name = cursor.string(MAX_TENSOR_NAME_BYTES, subject)?;
@@ -318,16 +361,22 @@ fn read_tensor(
 
     let type_offset = cursor.position();
     let id = cursor.u32(|| format!("type of tensor '{name}'"))?;
-    let ty = TensorType::from_id(id).ok_or_else(|| {
-        cursor.malformed(
-            type_offset,
-            format!("type of tensor '{name}'"),
-            id,
-            "a known tensor type",
-        )
-    })?;
-    let size = checked_size(&shape, ty)
-        .map_err(|bad| cursor.malformed(offset, format!("tensor '{name}'"), bad.found, bad.expected))?;
+    let subject = || format!("type of tensor '{name}'");
+    let ty = match (TensorType::from_id(id), ForeignType::from_id(id)) {
+        (Some(ty), _) => Ok(ty),
+        (None, Some(ty)) if foreign => Err(ty),
+        (None, Some(ty)) => {
+            let found = format!("{id} ({})", ty.described());
+            return Err(cursor.malformed(type_offset, subject(), found, "a type of llama.cpp"));
+        }
+        (None, None) => return Err(cursor.malformed(type_offset, subject(), id, "a known tensor type")),
+    };
+    let size = match ty {
+        Ok(ty) => checked_size(&shape, ty),
+        Err(ty) => checked_shape(&shape, ty.name, ty.block_len(), ty.tensor_bytes(&shape)),
+    };
+    let size =
+        size.map_err(|bad| cursor.malformed(offset, format!("tensor '{name}'"), bad.found, bad.expected))?;
 
     let offset = cursor.position();
     let stored = cursor.u64(|| format!("offset of tensor '{name}'"))?;
@@ -345,13 +394,20 @@ fn read_tensor(
                 format!("a data section of at most {MAX_BYTES} bytes"),
             )
         })?;
-    Ok((
-        TensorInfo {
+    let tensor = match ty {
+        Ok(ty) => Either::Own(TensorInfo {
             name,
             shape,
             ty,
             offset: stored,
-        },
-        end,
-    ))
+        }),
+        Err(ty) => Either::Foreign(ForeignTensor {
+            name,
+            shape,
+            ty,
+            offset: stored,
+            size_bytes: size,
+        }),
+    };
+    Ok((tensor, end))
 }

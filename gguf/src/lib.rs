@@ -14,6 +14,8 @@ mod cursor;
 #[cfg(feature = "files")]
 pub mod edit;
 #[cfg(feature = "files")]
+mod elsewhere;
+#[cfg(feature = "files")]
 mod encode;
 #[cfg(feature = "files")]
 mod endian;
@@ -55,6 +57,8 @@ mod tensor;
 #[cfg(feature = "files")]
 mod writer;
 
+#[cfg(feature = "files")]
+pub use elsewhere::{ForeignTensor, ForeignType};
 #[cfg(feature = "files")]
 pub use endian::Endian;
 #[cfg(feature = "files")]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::split::{COUNT_KEY, NUMBER_KEY, TENSORS_KEY, shard_path, shard_prefix};
-use crate::{Error, GgufFile, Metadata, OpenOptions, Result, TensorInfo};
+use crate::{Error, ForeignTensor, GgufFile, Metadata, OpenOptions, Result, TensorInfo};
 
 /// A tensor of a model.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,19 @@ impl GgufModel {
     /// # Errors
     /// As [`GgufModel::open`].
     pub fn open_with(path: &Path, options: OpenOptions) -> Result<Self> {
-        let first = GgufFile::open_with(path, options)?;
+        Self::open_any(path, options, false)
+    }
+
+    /// The same, also of a model with tensors of types that are not read ([`GgufModel::foreign_tensors`]).
+    ///
+    /// # Errors
+    /// As [`GgufModel::open`].
+    pub fn open_to_list(path: &Path, options: OpenOptions) -> Result<Self> {
+        Self::open_any(path, options, true)
+    }
+
+    fn open_any(path: &Path, options: OpenOptions, foreign: bool) -> Result<Self> {
+        let first = GgufFile::open_any(path, options, foreign)?;
         let count = first.metadata().get_u64(COUNT_KEY).unwrap_or(0);
         if count <= 1 {
             return Self::of_files(vec![first]);
@@ -87,7 +99,7 @@ impl GgufModel {
 
         let mut files = vec![first];
         for (index, path) in paths.iter().enumerate().skip(1) {
-            let file = GgufFile::open_with(path, options)?;
+            let file = GgufFile::open_any(path, options, foreign)?;
             let fits = |what: &str, found: String, expected: String| Error::Shards {
                 path: path.clone(),
                 what: what.into(),
@@ -114,9 +126,10 @@ impl GgufModel {
         }
         let model = Self::of_files(files)?;
         let expected = model.metadata().get_u64(TENSORS_KEY);
-        if expected != Some(model.len() as u64) {
+        let total = model.len() + model.foreign_tensors().count();
+        if expected != Some(total as u64) {
             let expected = expected.map_or("a number".into(), |n| n.to_string());
-            let found = format!("{} tensors in all shards", model.len());
+            let found = format!("{total} tensors in all shards");
             return Err(fits(&format!("key '{TENSORS_KEY}'"), found, expected));
         }
         Ok(model)
@@ -128,6 +141,14 @@ impl GgufModel {
     /// As [`GgufFile::open`].
     pub fn open_single(path: &Path, options: OpenOptions) -> Result<Self> {
         Self::of_files(vec![GgufFile::open_with(path, options)?])
+    }
+
+    /// [`GgufModel::open_single`] as [`GgufModel::open_to_list`].
+    ///
+    /// # Errors
+    /// As [`GgufFile::open`].
+    pub fn open_single_to_list(path: &Path, options: OpenOptions) -> Result<Self> {
+        Self::of_files(vec![GgufFile::open_any(path, options, true)?])
     }
 
     fn of_files(files: Vec<GgufFile>) -> Result<Self> {
@@ -175,6 +196,13 @@ impl GgufModel {
             file: self.file_of(index),
             info: self.info(index),
         })
+    }
+
+    /// Tensors of types that are not read, each with its file, where the model was opened to be listed
+    /// ([`GgufModel::open_to_list`]).
+    pub fn foreign_tensors(&self) -> impl Iterator<Item = (usize, &ForeignTensor)> {
+        let files = self.files.iter().enumerate();
+        files.flat_map(|(at, file)| file.header().foreign.iter().map(move |t| (at, t)))
     }
 
     /// Index of the tensor of this name.

@@ -69,6 +69,21 @@ pub(crate) struct BadShape {
 
 /// Checks a shape and returns the tensor's size in bytes.
 pub(crate) fn checked_size(shape: &[u64], ty: TensorType) -> Result<u64, BadShape> {
+    let row_len = shape.first().copied().unwrap_or(1);
+    let mut outer = shape.iter().skip(1);
+    let bytes = outer.try_fold(ty.row_bytes(row_len).unwrap_or(u64::MAX), |n, &d| {
+        n.checked_mul(d)
+    });
+    checked_shape(shape, ty.name(), ty.block_len() as u64, bytes)
+}
+
+/// Checks a shape of a type of this name, whose blocks have `block` weights; `bytes` is the tensor's size.
+pub(crate) fn checked_shape(
+    shape: &[u64],
+    ty: &str,
+    block: u64,
+    bytes: Option<u64>,
+) -> Result<u64, BadShape> {
     let bad = |expected: String| BadShape {
         found: format!("shape {shape:?} of type {ty}"),
         expected,
@@ -87,15 +102,10 @@ pub(crate) fn checked_size(shape: &[u64], ty: TensorType) -> Result<u64, BadShap
         return Err(bad(format!("at most {MAX_BYTES} elements")));
     }
     let row_len = shape.first().copied().unwrap_or(1);
-    if !row_len.is_multiple_of(ty.block_len() as u64) {
-        return Err(bad(format!("rows of whole blocks of {}", ty.block_len())));
+    if !row_len.is_multiple_of(block) {
+        return Err(bad(format!("rows of whole blocks of {block}")));
     }
-    shape
-        .iter()
-        .skip(1)
-        .try_fold(ty.row_bytes(row_len).unwrap_or(u64::MAX), |n, &d| {
-            n.checked_mul(d)
-        })
+    bytes
         .filter(|&n| n <= MAX_BYTES)
         .ok_or_else(|| bad(format!("at most {MAX_BYTES} bytes")))
 }

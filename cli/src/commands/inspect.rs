@@ -3,12 +3,13 @@
 mod json;
 mod text;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub(crate) use json::entry as value_json;
 pub(crate) use text::{key as shown_key, shown as shown_value};
 
-use gguf::{Backing, GgufModel, OpenOptions, TensorType};
+use gguf::{Backing, GgufModel, OpenOptions};
 
 use crate::output::{print, print_json};
 
@@ -32,7 +33,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         backing: Backing::File,
         allow_missing_data: true,
     };
-    let alone = GgufModel::open_single(&args.file, options)?;
+    let alone = GgufModel::open_single_to_list(&args.file, options)?;
     let later_shard = alone
         .metadata()
         .get_u64(gguf::split::NUMBER_KEY)
@@ -44,9 +45,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         );
         alone
     } else {
-        GgufModel::open_with(&args.file, options)?
+        GgufModel::open_to_list(&args.file, options)?
     };
     let summary = Summary::of(&model);
+    let others: BTreeSet<String> = model.foreign_tensors().map(|(_, t)| t.ty.described()).collect();
+    if !others.is_empty() {
+        let others: Vec<String> = others.into_iter().collect();
+        eprintln!(
+            "note: listed only, not read by any command: {}",
+            others.join(", ")
+        );
+    }
     if args.json {
         print_json(&json::report(&model, &summary))
     } else {
@@ -74,31 +83,67 @@ struct Summary {
 
 /// Sums over the tensors of one type.
 struct TypeSum {
-    ty: TensorType,
+    name: &'static str,
     tensors: usize,
     weights: u64,
     bytes: u64,
 }
 
+/// A tensor of any type.
+struct Listed<'a> {
+    name: &'a str,
+    shape: &'a [u64],
+    ty: &'static str,
+    offset: u64,
+    bytes: u64,
+    file: usize,
+}
+
+/// The tensors in file order, those of types that are not read among them.
+fn listed(model: &GgufModel) -> Vec<Listed<'_>> {
+    let own = model.tensors().map(|t| Listed {
+        name: &t.info.name,
+        shape: &t.info.shape,
+        ty: t.info.ty.name(),
+        offset: t.info.offset,
+        bytes: t.info.size_bytes(),
+        file: t.file,
+    });
+    let foreign = model.foreign_tensors().map(|(file, t)| Listed {
+        name: &t.name,
+        shape: &t.shape,
+        ty: t.ty.name,
+        offset: t.offset,
+        bytes: t.size_bytes,
+        file,
+    });
+    let mut all: Vec<Listed<'_>> = own.chain(foreign).collect();
+    all.sort_by_key(|t| (t.file, t.offset));
+    all
+}
+
 impl Summary {
     fn of(model: &GgufModel) -> Self {
-        let mut types: Vec<TypeSum> = gguf::TYPES
-            .iter()
-            .map(|t| TypeSum {
-                ty: t.ty,
+        let mut by_id: BTreeMap<u32, TypeSum> = BTreeMap::new();
+        let mut add = |id: u32, name: &'static str, weights: u64, bytes: u64| {
+            let sum = by_id.entry(id).or_insert(TypeSum {
+                name,
                 tensors: 0,
                 weights: 0,
                 bytes: 0,
-            })
-            .collect();
+            });
+            sum.tensors += 1;
+            sum.weights = sum.weights.saturating_add(weights);
+            sum.bytes = sum.bytes.saturating_add(bytes);
+        };
         for t in model.tensors() {
-            if let Some(sum) = types.iter_mut().find(|sum| sum.ty == t.info.ty) {
-                sum.tensors += 1;
-                sum.weights = sum.weights.saturating_add(t.info.elements());
-                sum.bytes = sum.bytes.saturating_add(t.info.size_bytes());
-            }
+            let info = t.info;
+            add(info.ty.id(), info.ty.name(), info.elements(), info.size_bytes());
         }
-        types.retain(|sum| sum.tensors > 0);
+        for (_, t) in model.foreign_tensors() {
+            add(t.ty.id, t.ty.name, t.elements(), t.size_bytes);
+        }
+        let types: Vec<TypeSum> = by_id.into_values().collect();
         Self {
             file_bytes: model.files().iter().fold(0, |n, f| n.saturating_add(f.length())),
             tensor_bytes: types.iter().fold(0, |n, t| n.saturating_add(t.bytes)),

@@ -3,7 +3,7 @@
 use gguf::{Array, GgufModel, GgufString, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::Summary;
+use super::{Summary, listed};
 
 /// One object with everything but the weights.
 pub(super) fn report(model: &GgufModel, summary: &Summary) -> Json {
@@ -25,22 +25,22 @@ pub(super) fn report(model: &GgufModel, summary: &Summary) -> Json {
     let types: Vec<Json> = summary
         .types
         .iter()
-        .map(|t| json!({ "type": t.ty.name(), "tensors": t.tensors, "weights": t.weights, "bytes": t.bytes }))
+        .map(|t| json!({ "type": t.name, "tensors": t.tensors, "weights": t.weights, "bytes": t.bytes }))
         .collect();
     let metadata: Map<String, Json> = model
         .metadata()
         .iter()
         .map(|(k, v)| (k.to_string(), entry(v)))
         .collect();
-    let tensors: Vec<Json> = model
-        .tensors()
+    let tensors: Vec<Json> = listed(model)
+        .iter()
         .map(|t| {
             json!({
-                "name": t.info.name,
-                "type": t.info.ty.name(),
-                "shape": t.info.shape,
-                "offset": t.info.offset,
-                "bytes": t.info.size_bytes(),
+                "name": t.name,
+                "type": t.ty,
+                "shape": t.shape,
+                "offset": t.offset,
+                "bytes": t.bytes,
                 "file": t.file,
             })
         })
@@ -50,7 +50,7 @@ pub(super) fn report(model: &GgufModel, summary: &Summary) -> Json {
         "architecture": model.metadata().architecture(),
         "size_bytes": summary.file_bytes,
         "tensor_bytes": summary.tensor_bytes,
-        "tensor_count": model.len(),
+        "tensor_count": tensors.len(),
         "weights": summary.weights,
         "bits_per_weight": summary.bits_per_weight(),
         "types": types,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use gguf::{Array, GgufModel, GgufString, Value};
 
-use super::Summary;
+use super::{Listed, Summary, listed};
 use crate::output::human_size;
 
 /// Elements of an array that are shown.
@@ -48,7 +48,8 @@ fn header(out: &mut dyn Write, model: &GgufModel, summary: &Summary) -> io::Resu
         summary.file_bytes,
         human_size(summary.file_bytes)
     )?;
-    write!(out, "tensors    {} with {} weights", model.len(), summary.weights)?;
+    let count: usize = summary.types.iter().map(|t| t.tensors).sum();
+    write!(out, "tensors    {count} with {} weights", summary.weights)?;
     match summary.bits_per_weight() {
         Some(bits) => writeln!(out, ", {bits:.4} bits per weight")?,
         None => writeln!(out)?,
@@ -88,7 +89,7 @@ fn types(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     )?;
     for t in &summary.types {
         let share = 100.0 * t.bytes as f64 / summary.tensor_bytes as f64;
-        let (name, bytes) = (t.ty.name(), t.bytes);
+        let (name, bytes) = (t.name, t.bytes);
         writeln!(
             out,
             "{name:<10}{:>8}{:>18}{bytes:>18}{share:>8.2}%",
@@ -99,11 +100,9 @@ fn types(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
 }
 
 fn list(out: &mut dyn Write, model: &GgufModel) -> io::Result<()> {
-    let names: Vec<String> = model
-        .tensors()
-        .map(|t| escaped(&t.info.name, usize::MAX))
-        .collect();
-    let shapes: Vec<String> = model.tensors().map(|t| format!("{:?}", t.info.shape)).collect();
+    let tensors = listed(model);
+    let names: Vec<String> = tensors.iter().map(|t| escaped(t.name, usize::MAX)).collect();
+    let shapes: Vec<String> = tensors.iter().map(|t| format!("{:?}", t.shape)).collect();
     let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).max(6);
     let shape_width = shapes.iter().map(String::len).max().unwrap_or(0).max(5);
     let many = model.files().len() > 1;
@@ -118,21 +117,18 @@ fn list(out: &mut dyn Write, model: &GgufModel) -> io::Result<()> {
         "shape", "offset", "bytes"
     )?;
     writeln!(out, "{}", if many { "  file" } else { "" })?;
-    for (t, (name, shape)) in model.tensors().zip(names.iter().zip(&shapes)) {
-        write!(
-            out,
-            "{:>6}  {name:<name_width$}  {:<8}  ",
-            t.index,
-            t.info.ty.name()
-        )?;
-        write!(
-            out,
-            "{shape:<shape_width$}  {:>16}  {:>14}",
-            t.info.offset,
-            t.info.size_bytes()
-        )?;
+    for (index, (t, (name, shape))) in tensors.iter().zip(names.iter().zip(&shapes)).enumerate() {
+        let Listed {
+            ty,
+            offset,
+            bytes,
+            file,
+            ..
+        } = t;
+        write!(out, "{index:>6}  {name:<name_width$}  {ty:<8}  ")?;
+        write!(out, "{shape:<shape_width$}  {offset:>16}  {bytes:>14}")?;
         if many {
-            write!(out, "  {:>4}", t.file + 1)?;
+            write!(out, "  {:>4}", file + 1)?;
         }
         writeln!(out)?;
     }
