@@ -72,11 +72,10 @@ pub fn check(model: &GgufModel, on_bytes: OnBytes<'_>) -> Result<Vec<Finding>> {
     check_completeness(model, &mut findings);
     let embedded = model.find("token_embd.weight").map(|i| model.info(i).rows());
     let vocabulary = reference::tokenizer::check(model.metadata(), embedded);
-    findings.extend(
-        vocabulary
-            .into_iter()
-            .map(|(key, message)| Finding::error(key, message)),
-    );
+    findings.extend(vocabulary.into_iter().map(|found| match found.is_ignored {
+        true => Finding::warning(found.key, found.message),
+        false => Finding::error(found.key, found.message),
+    }));
     let mut zeros: Vec<Vec<(&TensorInfo, Zeros)>> = vec![Vec::new(); model.files().len()];
     for tensor in model.tensors() {
         let (found, zero) = check_tensor(model, tensor.index, tensor.info, on_bytes)?;

@@ -62,6 +62,18 @@ pub(crate) struct QueryGrowth {
     pub(crate) factor: f32,
 }
 
+impl QueryGrowth {
+    /// Multiplies the queries of each position by its factor.
+    pub(crate) fn apply(self, q: &mut Matrix, positions: &[usize]) {
+        let Self { step, first, factor } = self;
+        for (row, &position) in q.data.chunks_exact_mut(q.cols).zip(positions) {
+            let steps = ((position + first) / step) as f32;
+            let scale = (steps + 1.0).ln() * factor + 1.0;
+            row.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
+}
+
 impl Attention {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let (mut q, mut k, mut v, gates) = self.project(run, x)?;
@@ -86,12 +98,8 @@ impl Attention {
         if self.norms_follow_rope {
             self.normalize(&mut q, &mut k);
         }
-        if let Some(QueryGrowth { step, first, factor }) = self.query_scale {
-            for (row, &position) in q.data.chunks_exact_mut(q.cols).zip(&run.positions) {
-                let steps = ((position + first) / step) as f32;
-                let scale = (steps + 1.0).ln() * factor + 1.0;
-                row.iter_mut().for_each(|x| *x *= scale);
-            }
+        if let Some(growth) = self.query_scale {
+            growth.apply(&mut q, &run.positions);
         }
         match self
             .slot

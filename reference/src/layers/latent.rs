@@ -6,7 +6,7 @@ use crate::Result;
 use crate::model::Run;
 use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen};
 
-use super::{Chooser, ExpertLinear, Linear};
+use super::{Chooser, ExpertLinear, Linear, QueryGrowth};
 
 /// Projection of queries.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub(crate) struct LatentAttention {
     pub(crate) rank: usize,
     pub(crate) value_len: usize,
     pub(crate) scale: f32,
+    /// Growth of the queries with their position (Mistral Large 3).
+    pub(crate) growth: Option<QueryGrowth>,
 }
 
 impl LatentAttention {
@@ -81,6 +83,9 @@ impl LatentAttention {
         }
         run.scratch.give(all);
         run.scratch.give(turned);
+        if let Some(growth) = self.growth {
+            growth.apply(&mut q, &run.positions);
+        }
 
         let compressed = self.compress.forward(run, x)?;
         let mut values = run.scratch.take(x.rows, rank);

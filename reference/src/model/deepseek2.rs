@@ -7,7 +7,7 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope_settings};
 use super::mixtures::mixture;
 use crate::Result;
-use crate::layers::{Chooser, Indexer, LatentAttention, LatentQuery, Mixer, Scoring};
+use crate::layers::{Chooser, Indexer, LatentAttention, LatentQuery, Mixer, QueryGrowth, Scoring};
 use crate::ops::{Activation, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
 
@@ -181,5 +181,23 @@ pub(super) fn latent(
         rank,
         value_len,
         scale,
+        growth: query_growth(loader)?,
     })
+}
+
+/// Growth of Mistral Large 3's queries beyond the context of the original training.
+fn query_growth(loader: &Loader<'_>) -> Result<Option<QueryGrowth>> {
+    let keys = &loader.keys;
+    let factor = keys.optional_float("attention.temperature_scale")?;
+    let Some(factor) = factor.filter(|&n| n != 0.0 && keys.architecture() == "deepseek2") else {
+        return Ok(None);
+    };
+    match keys.count("attention.temperature_length")? {
+        0 => Err(loader.error("key attention.temperature_length: found 0, expected at least 1")),
+        step => Ok(Some(QueryGrowth {
+            step,
+            first: 0,
+            factor,
+        })),
+    }
 }

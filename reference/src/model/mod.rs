@@ -229,6 +229,11 @@ impl Model {
         }
     }
 
+    /// Rows of the token embeddings, which a well-formed model has as many of as tokens.
+    pub fn embedding_rows(&self) -> usize {
+        self.decoder.embedding.matrix.outputs
+    }
+
     /// Bytes of intermediate results for each token that is run at a time, without logits.
     pub fn bytes_per_token(&self) -> u64 {
         self.decoder.width().saturating_mul(size_of::<f32>()) as u64

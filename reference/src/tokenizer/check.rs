@@ -7,12 +7,106 @@ use super::{Tokenizer, TokenizerKind};
 /// Most problems of one kind that are told one by one.
 const TOLD: usize = 3;
 
+/// One inconsistency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inconsistency {
+    /// The key that has it.
+    pub key: String,
+    /// What was found and what was expected.
+    pub message: String,
+    /// llama.cpp loads the file all the same, and does without the value.
+    pub is_ignored: bool,
+}
+
+/// Keys of special tokens that llama.cpp's loader reads. An id outside of the vocabulary is a warning there, and the
+/// vocabulary's own default counts.
+const READ_IDS: [&str; 17] = [
+    "bos",
+    "eos",
+    "eot",
+    "eom",
+    "unknown",
+    "seperator",
+    "padding",
+    "mask",
+    "fim_pre",
+    "fim_suf",
+    "fim_mid",
+    "fim_pad",
+    "fim_rep",
+    "fim_sep",
+    "prefix",
+    "suffix",
+    "middle",
+];
+
+/// The ids that llama.cpp has for a kind of vocabulary before it reads any.
+fn default_id(model: &str, name: &str) -> Option<u64> {
+    let ids: &[(&str, u64)] = match model {
+        "llama" => &[("bos", 1), ("eos", 2), ("unknown", 0)],
+        "bert" => &[
+            ("bos", 101),
+            ("unknown", 100),
+            ("seperator", 102),
+            ("padding", 0),
+            ("mask", 103),
+        ],
+        "gpt2" => &[("bos", 11), ("eos", 11)],
+        "t5" => &[("eos", 1), ("unknown", 2), ("padding", 0)],
+        "plamo2" => &[("bos", 1), ("eos", 2), ("unknown", 0), ("padding", 3)],
+        _ => &[],
+    };
+    ids.iter().find(|(of, _)| *of == name).map(|(_, id)| *id)
+}
+
+/// An id that is outside of a vocabulary of `n` tokens.
+fn outside(
+    metadata: &Metadata,
+    tokenizer: Option<&Tokenizer>,
+    name: &str,
+    id: u64,
+    n: u64,
+) -> (String, bool) {
+    let found = format!("token {id} of a vocabulary of {n}");
+    if !READ_IDS.contains(&name) {
+        return (format!("{found}; llama.cpp does not read this key"), true);
+    }
+    let model = metadata.get_str("tokenizer.ggml.model").unwrap_or_default();
+    if let Some(default) = default_id(model, name).filter(|&default| default < n) {
+        return (
+            format!("{found}; llama.cpp takes its default {default} instead"),
+            true,
+        );
+    }
+    let is_put = tokenizer.is_some_and(|t| match name {
+        "bos" => t.add_bos(),
+        "eos" => t.add_eos(),
+        "seperator" => t.kind() == TokenizerKind::WordPiece,
+        _ => false,
+    });
+    match is_put {
+        true => (
+            format!(
+                "{found}, and llama.cpp, which has no default for it, stops where it puts this token into a text"
+            ),
+            false,
+        ),
+        false => (format!("{found}; llama.cpp does without it"), true),
+    }
+}
+
 /// Inconsistencies in the tokenizer of a model. Metadata without a tokenizer has nothing to check.
 ///
 /// `embedded` is the number of rows of the token embeddings, where the model has them.
-pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<(String, String)> {
+pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Inconsistency> {
     let mut found = Vec::new();
-    let mut problem = |key: &str, message: String| found.push((key.to_owned(), message));
+    let mut tell = |key: &str, message: String, is_ignored: bool| {
+        found.push(Inconsistency {
+            key: key.to_owned(),
+            message,
+            is_ignored,
+        });
+    };
     match metadata.get_str("tokenizer.ggml.model") {
         Some("no_vocab" | "none") => return found,
         None if metadata.get("tokenizer.ggml.model").is_none() => return found,
@@ -27,7 +121,11 @@ pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<(String, String)
         Ok(tokenizer) => Some(tokenizer),
         Err(e) => {
             let message = e.to_string();
-            problem("tokenizer", message.trim_start_matches("tokenizer: ").to_owned());
+            tell(
+                "tokenizer",
+                message.trim_start_matches("tokenizer: ").to_owned(),
+                false,
+            );
             None
         }
     };
@@ -35,7 +133,7 @@ pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<(String, String)
         if let Some(Value::Array(values)) = metadata.get(key)
             && values.len() as u64 != n
         {
-            problem(key, format!("{} values for {n} tokens", values.len()));
+            tell(key, format!("{} values for {n} tokens", values.len()), false);
         }
     }
     for (key, value) in metadata.iter() {
@@ -43,21 +141,28 @@ pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<(String, String)
         if is_id {
             match value.as_u64() {
                 Some(id) if id < n => {}
-                Some(id) => problem(key, format!("token {id} of a vocabulary of {n}")),
-                None => problem(
+                Some(id) => {
+                    let name = key
+                        .trim_start_matches("tokenizer.ggml.")
+                        .trim_end_matches("_token_id");
+                    let (message, is_ignored) = outside(metadata, tokenizer.as_ref(), name, id, n);
+                    tell(key, message, is_ignored);
+                }
+                None => tell(
                     key,
                     format!("a value of type {}, expected a token id", value.value_type()),
+                    false,
                 ),
             }
         }
     }
     if let Some(embedded) = embedded.filter(|&rows| rows != n && n > 0) {
         let message = format!("{n} tokens, but token_embd.weight has {embedded} rows");
-        problem("tokenizer.ggml.tokens", message);
+        tell("tokenizer.ggml.tokens", message, false);
     }
     let template = metadata.get("tokenizer.chat_template");
     if template.is_some_and(|t| t.as_str().is_none()) {
-        problem("tokenizer.chat_template", "not UTF-8 text".into());
+        tell("tokenizer.chat_template", "not UTF-8 text".into(), false);
     }
     let Some(tokenizer) = tokenizer else {
         return found;
@@ -76,12 +181,13 @@ pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<(String, String)
                 let told: Vec<String> = unknown.by_ref().take(TOLD).collect();
                 let more = unknown.count();
                 for message in told {
-                    problem("tokenizer.ggml.merges", message);
+                    tell("tokenizer.ggml.merges", message, false);
                 }
                 if more > 0 {
-                    problem(
+                    tell(
                         "tokenizer.ggml.merges",
                         format!("{more} more merges make no token"),
+                        false,
                     );
                 }
             }
@@ -91,7 +197,7 @@ pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<(String, String)
             let missing = missing.count();
             if missing > 0 && missing < 256 {
                 let message = format!("{missing} of the 256 byte tokens <0x00> to <0xFF> are missing");
-                problem("tokenizer.ggml.tokens", message);
+                tell("tokenizer.ggml.tokens", message, false);
             }
         }
         _ => {}
@@ -120,7 +226,10 @@ mod tests {
         let found = check(&m, Some(4));
         found
             .iter()
-            .map(|(key, message)| format!("{key}: {message}\n"))
+            .map(|f| {
+                let severity = if f.is_ignored { "ignored: " } else { "" };
+                format!("{severity}{}: {}\n", f.key, f.message)
+            })
             .collect()
     }
 
@@ -133,8 +242,30 @@ mod tests {
     #[test]
     fn special_ids_beyond_the_vocabulary() {
         let found = problems(|m| m.set("tokenizer.ggml.bos_token_id", 4u32));
+        assert_eq!(
+            found,
+            "ignored: tokenizer.ggml.bos_token_id: token 4 of a vocabulary of 4; llama.cpp does without it\n"
+        );
+        let found = problems(|m| {
+            m.set("tokenizer.ggml.bos_token_id", 4u32);
+            m.set("tokenizer.ggml.add_bos_token", true);
+        });
         assert!(
-            found.contains("bos_token_id: token 4 of a vocabulary of 4"),
+            found.starts_with("tokenizer.ggml.bos_token_id: token 4 of a vocabulary of 4, and llama.cpp"),
+            "{found}"
+        );
+        let found = problems(|m| m.set("tokenizer.ggml.cls_token_id", 9u32));
+        assert!(
+            found.contains("ignored: ") && found.contains("does not read this key"),
+            "{found}"
+        );
+        let found = problems(|m| {
+            m.set("tokenizer.ggml.tokens", vec!["a"; 12]);
+            m.set("tokenizer.ggml.token_type", vec![1i32; 12]);
+            m.set("tokenizer.ggml.eos_token_id", 12u32);
+        });
+        assert!(
+            found.contains("llama.cpp takes its default 11 instead"),
             "{found}"
         );
         let found = problems(|m| m.set("tokenizer.ggml.bos_token_id", "1"));

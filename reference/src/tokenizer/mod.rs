@@ -22,7 +22,7 @@ mod wordpiece;
 use gguf::Metadata;
 
 use crate::error::Result;
-pub use check::check;
+pub use check::{Inconsistency, check};
 use partition::{Fragment, Partition};
 pub use pretokenizer::pre_tokenizers;
 pub use vocab::{MAX_TOKEN_BYTES, MAX_TOKENS, TokenizerKind};
