@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod hub;
 pub mod importance;
 mod json;
+pub mod kind;
 mod listed;
 mod metadata;
 mod path_json;

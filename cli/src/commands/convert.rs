@@ -56,6 +56,14 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["vocab_only", "mmproj"])]
     sentence_transformers_dense_modules: bool,
 
+    /// Read Mistral's own layout (params.json, consolidated*.safetensors, tekken.json) also where config.json is there
+    #[arg(long)]
+    mistral_format: bool,
+
+    /// Of Mistral's own layout, write no name of a chat template where the directory has no chat_template.jinja
+    #[arg(long)]
+    disable_mistral_community_chat_template: bool,
+
     /// Write only the layers that predict further tokens, for speculative decoding, to a file of their own
     #[arg(long, conflicts_with_all = ["no_mtp", "vocab_only", "mmproj"])]
     mtp: bool,
@@ -205,6 +213,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 _ => Prediction::Included,
             },
             sentence_modules: args.sentence_transformers_dense_modules,
+            mistral_format: args.mistral_format,
+            no_named_template: args.disable_mistral_community_chat_template,
         },
     )?;
     for warning in source.warnings() {

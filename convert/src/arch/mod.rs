@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use defaults::{Default, ModelType, complete};
 use models::ARCHITECTURES;
+pub(crate) use models::mistral;
 pub(crate) use rules::graph::{Activation, Fixed, Graph, check as check_graph};
 pub(crate) use rules::hooks::{DenseModule, Hooks};
 pub(crate) use rules::hparams::{Hparams, Keys};

@@ -104,9 +104,9 @@ impl General {
     ) -> Result<Self> {
         let mut general = Self::default();
         general.add_card(&Card::load(dir)?, count.signed());
-        // Adapters have none.
+        // Adapters have none, nor has Mistral's own layout.
         let config = match dir.join("config.json") {
-            path if count.adapter && !path.is_file() => serde_json::Map::new(),
+            path if !path.is_file() => serde_json::Map::new(),
             path => crate::json::read_object(&path)?,
         };
         if let Some(id) = config.get("_name_or_path").and_then(Value::as_str)

@@ -9,6 +9,7 @@ mod chat_template;
 mod files;
 mod hf;
 mod merges;
+mod mistral;
 mod pre;
 mod rwkv;
 mod sentencepiece;
@@ -25,6 +26,8 @@ use serde_json::Value as Json;
 use crate::Result;
 use files::{VocabFiles, input_error};
 use hf::HfTokenizer;
+pub use mistral::MistralRequest;
+pub(crate) use mistral::special_id as tekken_special_id;
 pub(crate) use pre::{Splitting, splitting};
 use special::SpecialVocab;
 pub(crate) use special::id_key;
@@ -63,6 +66,10 @@ pub enum VocabKind {
     Tiktoken(Tiktoken),
     /// `rwkv_vocab_v20230424.txt`, written as GGUF tokenizer model `rwkv`.
     Rwkv,
+    /// `tekken.json`, written as GGUF tokenizer model `gpt2`.
+    Tekken,
+    /// `tokenizer.model.vN` of Mistral, written as GGUF tokenizer model `llama`.
+    MistralPieces,
 }
 
 /// Request of an architecture and the user for a vocabulary.
@@ -115,6 +122,10 @@ pub struct VocabRequest {
     /// Both `tokenizer.ggml.bos_token_id` and `eos_token_id` are that of this text where `tokenizer_config.json`
     /// lists it among the added tokens.
     pub bounds_among_added: Option<&'static str>,
+    /// Take a vocabulary as `mistral-common` reads it: always, or only where a directory has no other.
+    pub mistral: Option<MistralRequest>,
+    /// `general.architecture`, for the kinds that write its `vocab_size`.
+    pub architecture: Option<&'static str>,
 }
 
 impl VocabRequest {
@@ -131,6 +142,10 @@ impl VocabRequest {
     pub fn llama(config: &Json) -> Self {
         let mut request = Self::new(&[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe]);
         request.space_prefix_from_config = true;
+        request.mistral = Some(MistralRequest {
+            own_layout: false,
+            named_template: true,
+        });
         match root_or_text_config(config, "vocab_size").and_then(Json::as_u64) {
             Some(32016) => {
                 request.extra_special = [
@@ -151,6 +166,17 @@ impl VocabRequest {
     /// Request of llama.cpp's converter for Qwen2 and Qwen3.
     pub fn qwen2() -> Self {
         Self::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
+    }
+
+    /// What llama.cpp's converter does for directories in Mistral's own layout.
+    pub(crate) fn mistral() -> Self {
+        Self {
+            mistral: Some(MistralRequest {
+                own_layout: true,
+                named_template: true,
+            }),
+            ..Self::new(&[VocabKind::Tekken, VocabKind::MistralPieces])
+        }
     }
 
     /// Takes `name` as the pre-tokenizer instead of finding it.
@@ -210,6 +236,14 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     files.rows = request
         .embeddings
         .map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
+    if let Some(mistral) = request.mistral
+        && (mistral.own_layout || mistral::is_alone(dir))
+    {
+        return match dir.join(mistral::TEKKEN).is_file() {
+            true => mistral::tekken(&files, request, mistral),
+            false => mistral::pieces(&files, request, mistral),
+        };
+    }
     let mut metadata = Metadata::new();
     if request.space_prefix_from_config
         && let Some(space) = files.tokenizer_config("add_prefix_space")
@@ -242,6 +276,8 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
             VocabKind::InternLm2 => added_pieces_vocab(&files, metadata, kind)?,
             VocabKind::Rwkv => rwkv::vocabulary(&files, metadata)?,
             VocabKind::Tiktoken(tiktoken) => tiktoken::vocabulary(&files, metadata, request, tiktoken)?,
+            // Taken above.
+            VocabKind::Tekken | VocabKind::MistralPieces => continue,
         });
         break;
     }
@@ -431,6 +467,7 @@ fn is_present(files: &VocabFiles, kind: VocabKind, request: &VocabRequest) -> bo
             .any(|name| files.dir.join(name).is_file()),
         VocabKind::Rwkv => files.dir.join(rwkv::FILE).is_file(),
         VocabKind::Tiktoken(tiktoken) => files.dir.join(tiktoken.file()).is_file(),
+        VocabKind::Tekken | VocabKind::MistralPieces => false,
     }
 }
 
@@ -455,6 +492,8 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
             VocabKind::Tiktoken(Tiktoken::Glm) => "a tokenizer.model of base64 lines",
             VocabKind::Tiktoken(Tiktoken::Kimi) => "a tiktoken.model",
             VocabKind::Tiktoken(Tiktoken::Hunyuan) => "a hy.tiktoken",
+            VocabKind::Tekken => "a tekken.json",
+            VocabKind::MistralPieces => "a tokenizer.model with a version",
         })
         .collect();
     input_error(

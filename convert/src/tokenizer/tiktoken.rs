@@ -21,7 +21,7 @@ use crate::Result;
 const MAX_BYTES: u64 = 16 << 20;
 /// Longest token, in bytes. Published ones stay under 300; finding a token's merge takes time that grows with the
 /// square of its length.
-const MAX_TOKEN_BYTES: usize = 1024;
+pub(super) const MAX_TOKEN_BYTES: usize = 1024;
 
 /// Whose code reads a tiktoken-style file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -220,7 +220,7 @@ impl Ranks {
 }
 
 /// Bytes as byte-level vocabularies write them: printable ones of Latin-1 as they are, the others from U+0100 on.
-fn byte_level(bytes: &[u8]) -> String {
+pub(super) fn byte_level(bytes: &[u8]) -> String {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let mut out = String::with_capacity(bytes.len() * 2);
     for &byte in bytes {

@@ -32,7 +32,7 @@ pub(crate) static ENCODERS: &[&Architecture] = &[
 ];
 
 /// `general.architecture` of every encoder.
-const CLIP: &str = "clip";
+pub(super) const CLIP: &str = "clip";
 
 /// The encoder of a directory and the class that it is found by.
 pub(crate) fn find(
@@ -157,7 +157,7 @@ fn encoder_name(name: String) -> Option<String> {
 }
 
 /// Convolutions are never quantized.
-fn convolution(name: &str, ty: TensorType) -> Option<TensorType> {
+pub(super) fn convolution(name: &str, ty: TensorType) -> Option<TensorType> {
     let is_one = matches!(name, "v.patch_embd.weight" | "mm.patch_merger.weight");
     is_one.then_some(match ty {
         TensorType::F16 => TensorType::F16,

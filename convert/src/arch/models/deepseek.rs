@@ -149,7 +149,7 @@ pub(super) static GLM_DSA: Architecture = Architecture {
 };
 
 /// See [`Hooks::unadapted`].
-const UNADAPTED: &[&str] = &[
+pub(super) const UNADAPTED: &[&str] = &[
     "attn_q",
     "attn_q_a",
     "attn_q_b",
@@ -209,14 +209,14 @@ pub(super) const LATENT: &[Rule] = &[
 ];
 
 /// Of each head's rows the first, which make its key, transposed: they multiply the query instead.
-fn key_part(hp: &Hparams, view: View) -> Result<Option<View>> {
+pub(super) fn key_part(hp: &Hparams, view: View) -> Result<Option<View>> {
     let (heads, key) = (hp.heads()?.1, hp.u32(&["qk_nope_head_dim"])?);
     let view = by_head(hp, view, heads)?.and_then(|v| v.cut(1, 0, key.into())?.swap(1, 2));
     Ok(view)
 }
 
 /// Of each head's rows the last, which make its value.
-fn value_part(hp: &Hparams, view: View) -> Result<Option<View>> {
+pub(super) fn value_part(hp: &Hparams, view: View) -> Result<Option<View>> {
     let (heads, key) = (hp.heads()?.1, hp.u32(&["qk_nope_head_dim"])?);
     let value = hp.u32(&["v_head_dim"])?;
     Ok(by_head(hp, view, heads)?.and_then(|v| v.cut(1, key.into(), value.into())))
@@ -297,7 +297,7 @@ fn experts_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     // With the keys' matrix absorbed into the queries, all heads share one key and one value.
     keys.set("attention.head_count_kv", 1u32);

@@ -33,6 +33,7 @@ mod llama;
 mod llama4;
 mod mamba;
 mod minicpm;
+pub(crate) mod mistral;
 mod modern_bert;
 mod moe;
 mod mpt;

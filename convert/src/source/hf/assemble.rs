@@ -65,6 +65,8 @@ pub(super) struct Assembler<'a> {
     pub(super) is_part: bool,
     /// Filter of the tensors to convert.
     pub(super) filter: Filter,
+    /// What to say of the directory where a tensor has no place.
+    pub(super) layout: Option<&'static str>,
     tensors: Vec<SourceTensor>,
     contents: Vec<Content>,
     numbered: IndexMap<Group, Numbered>,
@@ -99,6 +101,7 @@ impl<'a> Assembler<'a> {
             pairs: None,
             is_part: false,
             filter: Filter::ALL,
+            layout: None,
             parts,
             architecture,
             class,
@@ -212,10 +215,12 @@ impl<'a> Assembler<'a> {
             return Err(self.fail(
                 at,
                 format!(
-                    "no place in the {} architecture for this tensor of a {}: the checkpoint is of another \
+                    "{}no place in the {} architecture for this tensor of a {}: the checkpoint is of another \
                      model, or a row for it is missing in the name table of that architecture (in the source \
                      code: convert/src/arch/models/)",
-                    self.architecture.gguf, self.class.name
+                    self.layout.unwrap_or_default(),
+                    self.architecture.gguf,
+                    self.class.name
                 ),
             ));
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::parts::Parts;
+use super::parts::{Naming, Parts};
 use super::pytorch::PytorchFile;
 use super::quantized::{QuantConfig, rewrite};
 use super::tensor_file::TensorFile;
@@ -313,8 +313,10 @@ pub(crate) fn quantized(dir: &Path, data: &[u8]) -> bool {
     }
     let config = serde_json::from_slice(config).unwrap_or_default();
     [false, true].into_iter().all(|keep_blocks| {
-        let (Ok(mut parts), Ok(Some(config))) = (Parts::open(dir, false), QuantConfig::find(dir, &config))
-        else {
+        let (Ok(mut parts), Ok(Some(config))) = (
+            Parts::open(dir, Naming::Transformers, false),
+            QuantConfig::find(dir, &config),
+        ) else {
             return false;
         };
         let rewritten = rewrite(&mut parts, dir, &config, keep_blocks);

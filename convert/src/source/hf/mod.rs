@@ -3,6 +3,7 @@
 mod adapter;
 mod assemble;
 mod element;
+mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod gather;
@@ -14,6 +15,7 @@ mod pytorch;
 mod quantized;
 mod safetensors;
 mod sentence;
+mod stacks;
 mod tensor_file;
 mod tied;
 mod unused;
@@ -29,13 +31,13 @@ use serde_json::Value;
 pub use self::adapter::{AdapterOptions, AdapterSource};
 use self::assemble::{Assembler, Content};
 use self::element::Element;
+use self::form::Form;
 pub use self::outtype::OutType;
 use self::parts::Parts;
 pub use self::prediction::Prediction;
-use self::quantized::QuantConfig;
 use self::sentence::Modules;
 use super::{Source, SourceTensor};
-use crate::arch::{self, Keys, encoders, multimodal};
+use crate::arch::{self, Keys, multimodal};
 use crate::metadata::{General, ParameterCount};
 use crate::tokenizer;
 use crate::{Error, Result};
@@ -64,6 +66,10 @@ pub struct HfOptions {
     pub prediction: Prediction,
     /// Convert the dense modules of sentence-transformers too.
     pub sentence_modules: bool,
+    /// Read Mistral's own layout also where transformers' lies in the same directory.
+    pub mistral_format: bool,
+    /// Of Mistral's own layout, write no chat template but one that the directory has.
+    pub no_named_template: bool,
 }
 
 /// A model directory, with headers read and nothing else.
@@ -96,26 +102,18 @@ impl HfSource {
     /// not supported.
     pub fn open(dir: &Path, options: &HfOptions) -> Result<Self> {
         let held = Inputs::hold(std::iter::once(dir).chain(options.metadata.as_deref()));
-        let config_path = dir.join("config.json");
-        if !config_path.is_file() {
-            return Err(Error::Input {
-                path: dir.to_path_buf(),
-                message: "not a Hugging Face model directory: it has no config.json".to_owned(),
-            });
-        }
-        let config_of_model = crate::json::read_object(&config_path)?;
-        let quantization = QuantConfig::find(dir, &config_of_model)?;
-        let given = config_of_model.clone();
-        let (architecture, class, config, whole);
-        if options.mmproj {
-            (architecture, class) = encoders::find(&config_path, &config_of_model)?;
-            (config, whole) = (encoders::configuration(&config_path, &config_of_model)?, None);
-        } else {
-            let text = multimodal::text_part(config_of_model);
-            (architecture, class) = arch::of_config(&config_path, &text.config)?;
-            (config, whole) = (text.config, text.whole);
-        }
-        let is_part = whole.is_some();
+        let Form {
+            naming,
+            path: config_path,
+            given,
+            architecture,
+            class,
+            config,
+            whole,
+            is_part,
+            quantization,
+            warnings: mut about_form,
+        } = Form::read(dir, options)?;
         // The whole model's word counts: transformers 5 writes its text class's default, true, beside it.
         let says_untied =
             whole.as_ref().and_then(|w| w.get("tie_word_embeddings")) == Some(&Value::Bool(false));
@@ -124,11 +122,23 @@ impl HfSource {
 
         let contradiction = arch::rope_contradiction(&given, &hparams);
 
-        let mut parts = match Parts::open(dir, options.headers_suffice) {
+        let mut parts = match Parts::open(dir, naming, options.headers_suffice) {
             // A vocabulary needs no weights, though their type is noted when they are there.
             Err(_) if options.vocab_only => Parts::none(),
             parts => parts?,
         };
+        let is_mlx = stacks::is_mlx(&given, &parts);
+        if is_mlx && options.mmproj {
+            return Err(Error::Input {
+                path: dir.to_path_buf(),
+                message: "MLX stores the convolutions of an image encoder with their axes in another order: convert the \
+                          encoder of the original model"
+                    .to_owned(),
+            });
+        }
+        if is_mlx {
+            stacks::take_apart(dir, &mut parts)?;
+        }
         let mut about_prediction = Vec::new();
         let filter = prediction::settle(
             dir,
@@ -140,7 +150,8 @@ impl HfSource {
             &mut about_prediction,
         )?;
         let stored_type = options.outtype.decide(matrix_types(&parts).into_iter());
-        let mut warnings = std::mem::take(&mut parts.warnings);
+        let mut warnings = std::mem::take(&mut about_form);
+        warnings.append(&mut parts.warnings);
         warnings.append(&mut about_prediction);
         if let Some(config) = &quantization
             && !options.vocab_only
@@ -173,6 +184,7 @@ impl HfSource {
             }
             let mut assembler = Assembler::new(&parts, architecture, class, &hparams, ty);
             assembler.is_part = is_part;
+            assembler.layout = is_mlx.then_some("the directory is in MLX's layout; ");
             assembler.filter = filter;
             let made = assembler.run()?;
             if !options.headers_suffice && !options.mmproj && !says_untied {
@@ -210,6 +222,10 @@ impl HfSource {
             let mut request =
                 (architecture.vocabulary)(&config).with_pre_tokenizer(options.pre_tokenizer.clone());
             let embeddings = tensors.iter().find(|t| t.name == "token_embd.weight");
+            request.architecture = Some(architecture.gguf);
+            if let Some(mistral) = &mut request.mistral {
+                mistral.named_template = !options.no_named_template;
+            }
             request.embeddings = embeddings.and_then(|t| t.shape.get(1).copied());
             let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
             warnings.extend(vocabulary.warnings);

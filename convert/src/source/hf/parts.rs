@@ -39,6 +39,29 @@ static FORMATS: [Format; 2] = [
     },
 ];
 
+/// Mistral's own layout.
+static CONSOLIDATED: [Format; 1] = [Format {
+    names: &[("consolidated", ".safetensors")],
+    index: "consolidated.safetensors.index.json",
+    open: FORMATS[0].open,
+}];
+
+/// Whose names the files of a directory have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    Transformers,
+    Mistral,
+}
+
+impl Naming {
+    fn formats(self) -> &'static [Format] {
+        match self {
+            Self::Transformers => &FORMATS,
+            Self::Mistral => &CONSOLIDATED,
+        }
+    }
+}
+
 /// The files of a model and, by name, where each tensor is: file by file in order of file name, in each
 /// as the file lists them. This is the order in which the stock converter visits them.
 #[derive(Debug)]
@@ -78,8 +101,8 @@ impl Parts {
     /// # Errors
     /// No file of weights, a file that the index names and that is missing, tensors that the index and
     /// the files do not agree on, a tensor in two files, or a malformed file.
-    pub(crate) fn open(dir: &Path, headers_suffice: bool) -> Result<Self> {
-        let (format, names) = part_names(dir)?;
+    pub(crate) fn open(dir: &Path, naming: Naming, headers_suffice: bool) -> Result<Self> {
+        let (format, names) = part_names(dir, naming)?;
         let index_path = dir.join(format.index);
         let index = index_path
             .is_file()
@@ -146,7 +169,7 @@ impl Parts {
 }
 
 /// The first format that the directory has files or an index of, and the names of those files.
-fn part_names(dir: &Path) -> Result<(&'static Format, Vec<String>)> {
+fn part_names(dir: &Path, naming: Naming) -> Result<(&'static Format, Vec<String>)> {
     let io_error = |source| Error::Io {
         path: dir.to_path_buf(),
         source,
@@ -158,7 +181,7 @@ fn part_names(dir: &Path) -> Result<(&'static Format, Vec<String>)> {
         }
     }
     all.sort();
-    for format in &FORMATS {
+    for format in naming.formats() {
         // Only one way of naming: others beside it are other copies.
         let of = |(prefix, suffix): &(&str, &str)| -> Vec<String> {
             let names = all
@@ -176,7 +199,11 @@ fn part_names(dir: &Path) -> Result<(&'static Format, Vec<String>)> {
     }
     Err(Error::Input {
         path: dir.to_path_buf(),
-        message: "no model*.safetensors and no pytorch_model*.bin file in this directory".to_owned(),
+        message: match naming {
+            Naming::Transformers => "no model*.safetensors and no pytorch_model*.bin file in this directory",
+            Naming::Mistral => "no consolidated*.safetensors file in this directory",
+        }
+        .to_owned(),
     })
 }
 

@@ -53,6 +53,11 @@ pub(super) fn files(dir: &Path, parts: &Parts) -> Vec<String> {
             names.insert(text.to_owned());
         }
     }
+    // Of Mistral's own layout, which is not used, all files are named together.
+    if dir.join("params.json").is_file() {
+        names.retain(|name| !(name.starts_with("consolidated") && name.ends_with(".safetensors")));
+    }
+    names.extend(in_folders(dir, parts));
     let mut warnings = Vec::new();
     for adapter in ADAPTER {
         if names.remove(adapter) {
@@ -71,6 +76,50 @@ pub(super) fn files(dir: &Path, parts: &Parts) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Most folders of a directory that are looked into, and most files of each.
+const MAX_FOLDERS: usize = 64;
+const MAX_FILES: usize = 1024;
+
+/// Files of weights in the folders of a directory (`original/`, `onnx/`), that are not read. Hidden folders are no part of
+/// a model, and those of sentence-transformers' modules (`2_Dense`) are told of by what reads them.
+fn in_folders(dir: &Path, parts: &Parts) -> Vec<String> {
+    let Ok(items) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let is_module = |name: &str| {
+        let number = name.split_once('_').map(|(number, _)| number);
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let mut folders: Vec<String> = items
+        .flatten()
+        .filter(|item| item.path().is_dir())
+        .filter_map(|item| item.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.') && !is_module(name))
+        .collect();
+    folders.sort_unstable();
+    let read = |path: &Path| parts.files.iter().any(|f| f.path() == path);
+    let mut found = Vec::new();
+    for folder in folders.into_iter().take(MAX_FOLDERS) {
+        let Ok(items) = std::fs::read_dir(dir.join(&folder)) else {
+            continue;
+        };
+        for item in items.flatten().take(MAX_FILES) {
+            let Ok(name) = item.file_name().into_string() else {
+                continue;
+            };
+            let is_state = STATES.iter().any(|s| name.starts_with(s));
+            let is_weights = WEIGHTS
+                .iter()
+                .chain(&[".onnx", ".gguf"])
+                .any(|w| name.ends_with(w));
+            if is_weights && !is_state && !read(&item.path()) {
+                found.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    found
 }
 
 /// A tensor's name with its numbers left open.
@@ -154,7 +203,15 @@ mod tests {
     #[test]
     fn files_that_are_not_read_are_named() {
         let dir = tempfile::tempdir().unwrap();
+        for folder in ["original", "onnx", ".cache", "2_Dense"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
         for name in [
+            "original/consolidated.00.pth",
+            "original/params.json",
+            "onnx/model_q4.onnx",
+            ".cache/x.safetensors",
+            "2_Dense/model.safetensors",
             "consolidated.00.pth",
             "pytorch_model.bin",
             "adapter_model.safetensors",
@@ -171,8 +228,10 @@ mod tests {
             found[0].starts_with("adapter_model.safetensors: an adapter beside the model is not applied")
         );
         assert!(
-            found[1]
-                .starts_with("files with weights that are not read: consolidated.00.pth, pytorch_model.bin;"),
+            found[1].starts_with(
+                "files with weights that are not read: consolidated.00.pth, onnx/model_q4.onnx, \
+                     original/consolidated.00.pth, pytorch_model.bin;"
+            ),
             "{found:?}"
         );
     }

@@ -25,7 +25,7 @@ pub(super) fn check_output(
     if untied && generates && has("token_embd.weight") && !has("output.weight") {
         return Err(Error::Input {
             path: config.to_path_buf(),
-            message: "tensor 'output.weight': expected it (lm_head.weight), as tie_word_embeddings is false, found none"
+            message: "tensor 'output.weight': expected it (lm_head.weight, or output.weight in Mistral's own layout), as tie_word_embeddings is false, found none"
                 .to_owned(),
         });
     }

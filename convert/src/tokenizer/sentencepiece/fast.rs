@@ -99,6 +99,7 @@ pub(super) fn model(files: &VocabFiles) -> Result<Model> {
         }
     };
     Ok(Model {
+        bound_pieces: super::BoundPieces::default(),
         pieces,
         algorithm,
         normalizer: Normalizer {

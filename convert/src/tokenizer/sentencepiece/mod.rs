@@ -10,8 +10,8 @@ use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, json_op
 use super::vocab::{NO_SCORE, PADDING_SCORE, SIZE_KEYS, TokenList, TokenType, looks_special, padding_text};
 use crate::Result;
 pub(super) use fast::is_sentencepiece;
-use proto::PieceType;
 pub(super) use proto::{Algorithm, Normalizer};
+use proto::{BoundPieces, PieceType};
 
 /// The file's name.
 pub(super) const FILE: &str = "tokenizer.model";
@@ -24,6 +24,15 @@ pub(super) struct Model {
     pieces: Vec<proto::Piece>,
     pub(super) algorithm: Algorithm,
     pub(super) normalizer: Normalizer,
+    bound_pieces: BoundPieces,
+}
+
+/// Ids of the pieces that a model keeps for itself, where it has them.
+pub(super) struct Bounds {
+    pub(super) unknown: Option<u32>,
+    pub(super) begin: Option<u32>,
+    pub(super) end: Option<u32>,
+    pub(super) padding: Option<u32>,
 }
 
 impl Model {
@@ -36,6 +45,7 @@ impl Model {
             pieces: proto::pieces(&bytes, MAX_TOKENS).map_err(error)?,
             algorithm: proto::algorithm(&bytes).map_err(error)?,
             normalizer: proto::normalizer(&bytes).map_err(error)?,
+            bound_pieces: proto::bound_pieces(&bytes).map_err(error)?,
         })
     }
 
@@ -44,6 +54,21 @@ impl Model {
         match has_file(files) {
             true => Self::read(files, FILE),
             false => fast::model(files),
+        }
+    }
+
+    /// Where those pieces are: a piece of another type under such a name does not count.
+    pub(super) fn bounds(&self) -> Bounds {
+        let find = |name: &str, kind: PieceType| {
+            let at = self.pieces.iter().position(|piece| piece.text == name)?;
+            (self.pieces[at].kind == kind).then_some(at as u32)
+        };
+        let names = &self.bound_pieces;
+        Bounds {
+            unknown: find(&names.unknown, PieceType::Unknown),
+            begin: find(&names.begin, PieceType::Control),
+            end: find(&names.end, PieceType::Control),
+            padding: find(&names.padding, PieceType::Control),
         }
     }
 

@@ -82,6 +82,45 @@ pub(in crate::tokenizer) fn algorithm(bytes: &[u8]) -> Result<Algorithm, ProtoEr
     Ok(algorithm)
 }
 
+/// The pieces that stand for the unknown, bound a text and fill, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tokenizer) struct BoundPieces {
+    pub(in crate::tokenizer) unknown: String,
+    pub(in crate::tokenizer) begin: String,
+    pub(in crate::tokenizer) end: String,
+    pub(in crate::tokenizer) padding: String,
+}
+
+impl Default for BoundPieces {
+    fn default() -> Self {
+        Self {
+            unknown: "<unk>".to_owned(),
+            begin: "<s>".to_owned(),
+            end: "</s>".to_owned(),
+            padding: "<pad>".to_owned(),
+        }
+    }
+}
+
+/// The names of those pieces, as the model's training had them.
+pub(in crate::tokenizer) fn bound_pieces(bytes: &[u8]) -> Result<BoundPieces, ProtoError> {
+    let mut found = BoundPieces::default();
+    inside(bytes, 2, |field| {
+        if let Payload::Bytes(text) = field.payload
+            && let Ok(text) = std::str::from_utf8(text)
+        {
+            match field.number {
+                45 => text.clone_into(&mut found.unknown),
+                46 => text.clone_into(&mut found.begin),
+                47 => text.clone_into(&mut found.end),
+                48 => text.clone_into(&mut found.padding),
+                _ => {}
+            }
+        }
+    })?;
+    Ok(found)
+}
+
 /// The normalization of a model. Both switches are on unless they are set.
 pub(in crate::tokenizer) fn normalizer(bytes: &[u8]) -> Result<Normalizer, ProtoError> {
     let mut found = Normalizer {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::pairs::InputSide;
 use super::peft::REMEDY;
 use crate::arch::{self, Architecture, Class, Hparams, Transform};
-use crate::source::hf::parts::Parts;
+use crate::source::hf::parts::{Naming, Parts};
 
 /// Weights that every layer multiplies the hidden state by, and weights that make a hidden state: by the last part
 /// of the GGUF name.
@@ -49,7 +49,7 @@ impl BaseModel {
         let parts = if quantized {
             None
         } else {
-            Parts::open(dir, true).ok()
+            Parts::open(dir, Naming::Transformers, true).ok()
         };
         let mut base = Self {
             class,

@@ -15,6 +15,20 @@ pub(in super::super) struct QuantConfig {
     path: std::path::PathBuf,
 }
 
+/// What MLX says of its quantization: an object without a method, under either key.
+fn mlx(config: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    let found = ["quantization", "quantization_config"]
+        .iter()
+        .find_map(|key| config.get(*key)?.as_object())?;
+    let is_its = found.contains_key("group_size") && found.contains_key("bits");
+    (is_its && !found.contains_key("quant_method")).then_some(found)
+}
+
+/// Whether a configuration is one that MLX quantized by.
+pub(in super::super) fn is_mlx(config: &Map<String, Value>) -> bool {
+    mlx(config).is_some()
+}
+
 /// Files beside `config.json` in which older or other tools say it, and their method.
 const SIDE_FILES: [(&str, &str); 3] = [
     ("hf_quant_config.json", "modelopt"),
@@ -28,6 +42,13 @@ impl QuantConfig {
     /// # Errors
     /// A side file that is malformed.
     pub(in super::super) fn find(dir: &Path, config: &Map<String, Value>) -> Result<Option<Self>> {
+        if let Some(values) = mlx(config) {
+            return Ok(Some(Self {
+                method: "mlx".to_owned(),
+                values: values.clone(),
+                path: dir.join("config.json"),
+            }));
+        }
         let inner = |key: &str| config.get(key).and_then(|c| c.get("quantization_config"));
         let found = config
             .get("quantization_config")
@@ -66,6 +87,25 @@ impl QuantConfig {
         Ok(None)
     }
 
+    /// One whose words stand in another layout's configuration.
+    ///
+    /// # Errors
+    /// No object that names a method.
+    pub(in super::super) fn of(path: &Path, values: Value) -> Result<Self> {
+        let method = values.get("quant_method").and_then(Value::as_str);
+        match (method.map(str::to_ascii_lowercase), values) {
+            (Some(method), Value::Object(values)) => Ok(Self {
+                method,
+                values,
+                path: path.to_path_buf(),
+            }),
+            (_, values) => Err(Error::Input {
+                path: path.to_path_buf(),
+                message: format!("quantization: expected an object with quant_method, found {values}"),
+            }),
+        }
+    }
+
     /// An error about the configuration.
     pub(super) fn error(&self, message: impl std::fmt::Display) -> Error {
         Error::Input {
@@ -85,6 +125,12 @@ impl QuantConfig {
         keys.iter()
             .find_map(|k| self.values.get(*k).and_then(Value::as_u64))
             .filter(|&n| n > 0)
+    }
+
+    /// What MLX has of a layer: its own value, or the common one.
+    pub(super) fn of_layer(&self, layer: &str, key: &str) -> Option<&Value> {
+        let own = self.values.get(layer).and_then(|own| own.get(key));
+        own.or_else(|| self.values.get(key))
     }
 
     /// A positive number that AutoRound gives a module instead of the common one.

@@ -1,5 +1,5 @@
 //! Checkpoints whose weights are quantized already: FP8, GPTQ, AWQ, compressed-tensors, bitsandbytes, BitNet,
-//! MXFP4, NVFP4. Their tensors take the place of those they are computed from; nothing else of the source
+//! MXFP4, NVFP4, MLX. Their tensors take the place of those they are computed from; nothing else of the source
 //! knows of it.
 
 mod awq;
@@ -10,6 +10,7 @@ mod derived;
 mod fp4;
 mod fp6;
 mod gptq;
+mod mlx;
 mod packed;
 mod scaled;
 mod stored;
@@ -21,8 +22,9 @@ use std::sync::Arc;
 use gguf::TensorType;
 use indexmap::IndexMap;
 use safetensors::Dtype;
+use serde_json::Value;
 
-pub(super) use self::config::QuantConfig;
+pub(super) use self::config::{QuantConfig, is_mlx};
 use self::derived::{Dequantize, Derivation, DerivedFile};
 use self::stored::Stored;
 use super::parts::Parts;
@@ -96,10 +98,11 @@ pub(super) fn rewrite(
         "auto-round" | "auto_round" | "intel/auto-round" => rewrite.auto_round()?,
         "bitsandbytes" => rewrite.bitsandbytes()?,
         "mxfp4" => rewrite.mxfp4()?,
+        "mlx" => rewrite.mlx()?,
         _ => {
             return Err(config.error(
                 "not a method that can be read; fp8, fbgemm_fp8, gptq, awq, auto-round, compressed-tensors, \
-                 bitsandbytes, bitnet, mxfp4, modelopt and quark are. Convert the original model",
+                 bitsandbytes, bitnet, mxfp4, modelopt, quark and MLX are. Convert the original model",
             ));
         }
     }
@@ -304,20 +307,34 @@ impl Rewrite<'_> {
             Some(global) => global.scalar()?,
             None => 1.0,
         };
-        let blocks = fp4::Nvfp4::new(codes, scale)?;
-        let shape = blocks.shape();
-        if self.keep_blocks && blocks.has_whole_blocks() {
+        self.nvfp4_of(name, codes, scale, global, |rewrite| {
             let module = name.strip_suffix(".weight").unwrap_or(name);
             let input = if inverse {
                 "input_global_scale"
             } else {
                 "input_scale"
             };
-            let input = match self.take(&format!("{module}.{input}")) {
+            Ok(match rewrite.take(&format!("{module}.{input}")) {
                 Some(input) if inverse => 1.0 / input.scalar()?,
                 Some(input) => input.scalar()?,
                 None => 1.0,
-            };
+            })
+        })
+    }
+
+    /// The same of the tensors themselves; `input` finds what the inputs are divided by.
+    fn nvfp4_of(
+        &mut self,
+        name: &str,
+        codes: Stored,
+        scale: Stored,
+        global: f32,
+        input: impl FnOnce(&mut Self) -> Result<f32>,
+    ) -> Result<()> {
+        let blocks = fp4::Nvfp4::new(codes, scale)?;
+        let shape = blocks.shape();
+        if self.keep_blocks && blocks.has_whole_blocks() {
+            let input = input(self)?;
             let derivation = Derivation::Blocks(TensorType::NVFP4, Box::new(blocks));
             let entry = self.file.add(name.to_owned(), shape, derivation)?;
             let factors = BlockFactors {
@@ -544,9 +561,63 @@ impl Rewrite<'_> {
         Ok(())
     }
 
+    /// Layers as MLX packs them, each in the mode that the configuration has for it.
+    fn mlx(&mut self) -> Result<()> {
+        for name in self.names() {
+            let Some(module) = name.strip_suffix(".scales") else {
+                continue;
+            };
+            let weight = format!("{module}.weight");
+            let stack = super::stacks::stack_of(module);
+            let number = |key: &str| self.config.of_layer(&stack, key).and_then(Value::as_u64);
+            let (bits, group) = (number("bits"), number("group_size"));
+            let mode = self.config.of_layer(&stack, "mode").and_then(Value::as_str);
+            let mode = mode.unwrap_or("affine").to_owned();
+            let (bits, group) = match (mode.as_str(), bits, group) {
+                ("affine", bits, group) => (bits.unwrap_or(4), group.unwrap_or(64)),
+                ("mxfp4", ..) => (4, 32),
+                ("mxfp8", ..) => (8, 32),
+                ("nvfp4", ..) => (4, 16),
+                (other, ..) => {
+                    return Err(self.config.error(format!(
+                        "layer {module}: mode {other:?} of MLX cannot be read; affine, mxfp4, mxfp8 and nvfp4 can"
+                    )));
+                }
+            };
+            let scales = self.need(&weight, &name)?;
+            let codes = self.need(&name, &weight)?;
+            match mode.as_str() {
+                "affine" => {
+                    let biases = self.need(&name, &format!("{module}.biases"))?;
+                    let source = mlx::Affine::new(codes, scales, biases, bits, group)?;
+                    let shape = source.shape();
+                    self.replace(&weight, shape, source)?;
+                }
+                "mxfp4" => self.mx_of(weight, mlx::as_bytes(codes, Dtype::U8)?, scales)?,
+                "mxfp8" => {
+                    let codes = mlx::as_bytes(codes, Dtype::F8_E4M3)?;
+                    let scales = mlx::read_as(scales, Dtype::F8_E8M0)?;
+                    let shape = codes.shape().to_vec();
+                    let source = scaled::Scaled::new(codes, scales, None, &[1, group])?;
+                    self.replace(&weight, shape, source)?;
+                }
+                _ => {
+                    let codes = mlx::as_bytes(codes, Dtype::U8)?;
+                    let scales = mlx::read_as(scales, Dtype::F8_E4M3)?;
+                    self.nvfp4_of(&weight, codes, scales, 1.0, |_| Ok(1.0))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn mx(&mut self, weight: String, codes: &str, scales: &str) -> Result<()> {
         let stored = self.need(&weight, codes)?;
         let scales = self.need(codes, scales)?;
+        self.mx_of(weight, stored, scales)
+    }
+
+    fn mx_of(&mut self, weight: String, stored: Stored, scales: Stored) -> Result<()> {
         let source = fp4::Mxfp4::new(stored, scales)?;
         let shape = source.shape();
         let derivation = Derivation::Blocks(TensorType::MXFP4, Box::new(source));

@@ -1,0 +1,138 @@
+//! In whose form a model directory is: transformers' (`config.json`) or Mistral's own (`params.json`).
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::HfOptions;
+use super::parts::Naming;
+use super::quantized::QuantConfig;
+use crate::arch::{self, Architecture, Class, encoders, multimodal};
+use crate::listed::listed;
+use crate::{Error, Result};
+
+/// The configuration of transformers' form.
+const CONFIG: &str = "config.json";
+/// The configuration of Mistral's.
+const PARAMS: &str = "params.json";
+
+/// What a directory's configuration says of the conversion.
+pub(super) struct Form {
+    pub(super) naming: Naming,
+    /// The file that it stands in.
+    pub(super) path: PathBuf,
+    /// The configuration as it is there.
+    pub(super) given: Map<String, Value>,
+    pub(super) architecture: &'static Architecture,
+    pub(super) class: &'static Class,
+    /// The configuration of the part that is converted.
+    pub(super) config: Map<String, Value>,
+    /// Where there is more than that part: the configuration of the whole.
+    pub(super) whole: Option<Map<String, Value>>,
+    /// Whether there is more than the text model, which is converted.
+    pub(super) is_part: bool,
+    pub(super) quantization: Option<QuantConfig>,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Form {
+    /// # Errors
+    /// A directory in neither form, or not in the one that is asked for; what the configuration does not allow.
+    pub(super) fn read(dir: &Path, options: &HfOptions) -> Result<Self> {
+        if dir.is_file() {
+            return Err(crate::kind::instead_of_directory(dir));
+        }
+        let has = |name: &str| dir.join(name).is_file();
+        match (options.mistral_format, has(CONFIG), has(PARAMS)) {
+            (false, true, _) => Self::transformers(dir, options),
+            (_, _, true) => Self::mistral(dir, options),
+            (true, _, false) => Err(Error::Input {
+                path: dir.to_path_buf(),
+                message: format!("--mistral-format: expected a {PARAMS} in this directory, found none"),
+            }),
+            (false, false, false) => Err(Error::Input {
+                path: dir.to_path_buf(),
+                message: format!("not a Hugging Face model directory: it has no {CONFIG}"),
+            }),
+        }
+    }
+
+    fn transformers(dir: &Path, options: &HfOptions) -> Result<Self> {
+        let path = dir.join(CONFIG);
+        let given = crate::json::read_object(&path)?;
+        let quantization = QuantConfig::find(dir, &given)?;
+        let (architecture, class, config, whole);
+        if options.mmproj {
+            (architecture, class) = encoders::find(&path, &given)?;
+            (config, whole) = (encoders::configuration(&path, &given)?, None);
+        } else {
+            let text = multimodal::text_part(given.clone());
+            (architecture, class) = arch::of_config(&path, &text.config)?;
+            (config, whole) = (text.config, text.whole);
+        }
+        Ok(Self {
+            naming: Naming::Transformers,
+            path,
+            given,
+            architecture,
+            class,
+            config,
+            is_part: whole.is_some(),
+            whole,
+            quantization,
+            warnings: other_form(dir).into_iter().collect(),
+        })
+    }
+
+    fn mistral(dir: &Path, options: &HfOptions) -> Result<Self> {
+        let path = dir.join(PARAMS);
+        let given = crate::json::read_object(&path)?;
+        let quantization = arch::mistral::quantization(&path, &given)?
+            .map(|values| QuantConfig::of(&path, values))
+            .transpose()?;
+        let native = arch::mistral::of_params(&path, &given, options.mmproj)?;
+        let mut warnings = Vec::new();
+        if !options.mistral_format {
+            warnings.push(format!(
+                "the directory is in Mistral's own layout ({PARAMS} instead of {CONFIG}) and is converted as with \
+                 --mistral-format"
+            ));
+        }
+        warnings.extend(native.warning);
+        Ok(Self {
+            naming: Naming::Mistral,
+            path,
+            given,
+            architecture: native.architecture,
+            class: native.class,
+            config: native.config,
+            whole: None,
+            is_part: native.is_part && !options.mmproj,
+            quantization,
+            warnings,
+        })
+    }
+}
+
+/// What to say of Mistral's own files beside those of transformers, which are used.
+fn other_form(dir: &Path) -> Option<String> {
+    if !dir.join(PARAMS).is_file() {
+        return None;
+    }
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .filter_map(|item| item.file_name().into_string().ok())
+        .filter(|name| {
+            let consolidated = name.starts_with("consolidated") && name.ends_with(".safetensors");
+            consolidated || name == PARAMS || name == "tekken.json" || name.starts_with("tokenizer.model.v")
+        })
+        .collect();
+    names.sort_unstable();
+    Some(format!(
+        "the directory holds the model in Mistral's own layout too, which is not used ({}); --mistral-format converts it \
+         instead",
+        listed(names.iter())
+    ))
+}
