@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use convert::kind::expect_model;
 use reference::{Model, Tokenizer};
 
 /// Arguments of `quantsmith embed`.
@@ -35,6 +36,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn embed(args: &Args) -> anyhow::Result<()> {
+    expect_model(&args.model)?;
     let model = Model::load(&args.model)?;
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())
         .with_context(|| format!("{}", args.model.display()))?;

@@ -24,6 +24,7 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold([&args.input]);
+    convert::kind::expect_model(&args.input)?;
     let source = GgufSource::open(&args.input)?;
     let options = ExportOptions {
         dtype: args.dtype.as_deref().and_then(ExportType::from_name),

@@ -185,6 +185,7 @@ fn open_model(path: &Path, args: &Args) -> anyhow::Result<Model> {
         // Open by now: the name may go.
         Model::load(&file)?
     } else {
+        convert::kind::expect_model(path)?;
         Model::load(path)?
     };
     Ok(model.with_rounding(args.rounding.calibrating()))

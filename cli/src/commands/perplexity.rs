@@ -5,6 +5,7 @@ mod tasks;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use convert::kind::expect_model;
 use convert::path_json;
 use reference::divergence::{self, Estimate, LogitsReader, Observation, Quantiles, Statistics};
 use reference::tokenizer::Tokenizer;
@@ -71,6 +72,27 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Compares the tokenizer with the embeddings: llama.cpp loads no model where they differ.
+///
+/// # Errors
+/// Tokens that have no embedding.
+fn check_vocabulary(model: &Model, tokenizer: &Tokenizer, path: &Path) -> anyhow::Result<()> {
+    let (tokens, rows) = (tokenizer.n_vocab(), model.embedding_rows());
+    if tokens > rows {
+        bail!(
+            "{}: tensor 'token_embd.weight': expected a row for each of the {tokens} tokens, found {rows} rows",
+            path.display()
+        );
+    }
+    if rows > tokens {
+        eprintln!(
+            "warning: tensor 'token_embd.weight': expected a row for each of the {tokens} tokens, found {rows} rows; the \
+             rows beyond the tokens count as no token's"
+        );
+    }
+    Ok(())
+}
+
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let rounding = args.rounding.measuring();
@@ -78,6 +100,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(path) = &args.save_all_logits {
         gguf::check_target(path, 0)?;
     }
+    expect_model(&args.model)?;
     let model = Model::load(&args.model)?.with_rounding(rounding);
     eprintln!("{}", rounding::meaning(rounding));
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
@@ -91,6 +114,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         return tasks::run(&model, &tokenizer, &args);
     }
     warn_of_length(model.gguf().metadata(), args.ctx_size);
+    check_vocabulary(&model, &tokenizer, &args.model)?;
     if let Some(base) = &args.base {
         let seen = diverge(&model, &tokenizer, base, &options, &args)?;
         return print_divergence(&seen, &args);
@@ -132,6 +156,7 @@ fn diverge(
 ) -> anyhow::Result<Vec<Observation>> {
     let progress = |p: divergence::CompareProgress| eprintln!("{} of {} windows", p.windows, p.of);
     if is_gguf(base)? {
+        expect_model(base)?;
         let base = Model::load(base)?.with_rounding(args.rounding.measuring());
         let of_base = Tokenizer::from_metadata(base.gguf().metadata())?;
         let tokens = tokens(tokenizer, args.text.as_deref())?;

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use convert::kind::Kind;
 use convert::pipeline::PipelineOptions;
 use convert::quantize::{Quantization, QuantizeOptions, default_output, plan, run as execute};
 use convert::recipe::{KvOverride, PRESETS, Preset};
@@ -93,6 +94,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     } else {
         GgufSource::open(&input)?
     };
+    // An encoder is quantized as a model is.
+    match Kind::of(source.metadata(), source.tensors().len()) {
+        None | Some(Kind::Encoder) => {}
+        Some(kind) => return Err(kind.instead_of_model(&input).into()),
+    }
     if args.optimize.learns() && !args.prune_layers.is_empty() {
         bail!("--optimize layer runs the whole model: prune layers first, then optimize what is left");
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use convert::digest;
 use convert::pipeline::PipelineOptions;
+use convert::plan::OutputPlan;
 use convert::quantize::QuantizeOptions;
 use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
@@ -207,6 +208,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             source,
             &options,
             calibrate.then_some(matrix.as_path()),
+            with_base,
             journal.is_some(),
         )?;
     }
@@ -278,12 +280,19 @@ fn check_outputs(
     source: &dyn Source,
     options: &TableOptions,
     matrix: Option<&Path>,
+    with_base: bool,
     continued: bool,
 ) -> anyhow::Result<()> {
     digest::check_manifest(&options.directory)?;
     if let Some(matrix) = matrix {
         gguf::check_target(matrix, 0)?;
     }
+    // What a continued run has written is there already.
+    let mut needed = if continued {
+        0
+    } else {
+        beside_the_files(source, with_base, matrix.is_some())?
+    };
     // Names and sizes do not depend on importance, which there may be none of yet.
     for row in table::plan(source, options, None)? {
         for output in row.plan.iter().flat_map(|plan| &plan.outputs) {
@@ -291,10 +300,28 @@ fn check_outputs(
                 gguf::check_not_input(&output.path)?;
             } else {
                 gguf::check_target(&output.path, 0)?;
+                needed = needed.saturating_add(output.file_size());
             }
         }
     }
+    // All files of the run are there together, so that room for each of them is not enough.
+    gguf::check_space(&options.directory.join("all files of the table"), needed)?;
     Ok(())
+}
+
+/// Bytes that a run needs beside the files of the table: for the unquantized model of a directory, and for an importance
+/// matrix and its checkpoint.
+fn beside_the_files(source: &dyn Source, with_base: bool, with_matrix: bool) -> anyhow::Result<u64> {
+    let mut needed = 0u64;
+    if with_base && source.path().is_dir() {
+        needed = OutputPlan::unquantized(PathBuf::new(), source, Vec::new())?.file_size();
+    }
+    if with_matrix {
+        let columns = source.tensors().iter().filter(|t| t.shape.len() >= 2);
+        let columns = columns.map(|t| t.shape[0].saturating_mul(t.shape.get(2).copied().unwrap_or(1)));
+        needed = needed.saturating_add(columns.fold(0, u64::saturating_add).saturating_mul(2 * 4));
+    }
+    Ok(needed)
 }
 
 /// The model, whichever form it came in.
@@ -306,6 +333,7 @@ enum Opened {
 impl Opened {
     fn open(path: &Path, args: &Args) -> anyhow::Result<Self> {
         if !path.is_dir() {
+            convert::kind::expect_model(path)?;
             let source = if args.dry_run {
                 GgufSource::open_headers(path)?
             } else {
