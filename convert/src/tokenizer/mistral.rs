@@ -29,6 +29,10 @@ const TEMPLATE: &str = "chat_template.jinja";
 /// Tokens for the bytes come first.
 const BYTES: usize = 256;
 
+/// Largest sum of the squares of the tokens' lengths, which bounds the work on merges and their size. Published
+/// vocabularies have 9 million.
+const MAX_SQUARES: usize = 1 << 26;
+
 /// How a vocabulary of Mistral's is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct MistralRequest {
@@ -281,6 +285,7 @@ fn specials(
 fn ranked(path: &Path, vocab: &[TekkenToken]) -> Result<Vec<Vec<u8>>> {
     let mut tokens = Vec::with_capacity(vocab.len());
     let mut seen = HashSet::new();
+    let mut squares = 0usize;
     for (at, token) in vocab.iter().enumerate() {
         let fail = |message: String| input_error(path, format!("vocab[{at}]: {message}"));
         if token.rank != at as u64 {
@@ -297,6 +302,12 @@ fn ranked(path: &Path, vocab: &[TekkenToken]) -> Result<Vec<Vec<u8>>> {
         }
         if at < BYTES && bytes[..] != [at as u8] {
             return Err(fail(format!("expected the byte {at}, found {bytes:?}")));
+        }
+        squares += bytes.len() * bytes.len();
+        if squares > MAX_SQUARES {
+            return Err(fail(format!(
+                "expected at most {MAX_SQUARES} as the sum of the squares of the tokens' lengths, found more"
+            )));
         }
         tokens.push(bytes);
     }
@@ -594,6 +605,17 @@ mod tests {
             let found = error(tokens, config);
             assert!(found.contains(expected), "{expected}: {found}");
         }
+    }
+
+    #[test]
+    fn hostile_lengths_are_bounded() {
+        let tokens: Vec<String> = (2..=600).map(|n| "a".repeat(n)).collect();
+        let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        let error = file(&tokens, serde_json::json!({})).err().map(|e| e.to_string());
+        assert!(
+            error.is_some_and(|e| e.contains("sum of the squares of the tokens' lengths")),
+            "accepted"
+        );
     }
 
     #[test]
