@@ -59,7 +59,7 @@ pub fn differences(source: &dyn Source, file: &Path) -> Result<Vec<String>> {
 }
 
 /// Keys that are missing, too many, of another value or in another order.
-fn in_metadata(source: &dyn Source, model: &GgufModel) -> Vec<String> {
+pub fn in_metadata(source: &dyn Source, model: &GgufModel) -> Vec<String> {
     let mut found = Vec::new();
     for (key, value) in model.metadata().iter() {
         match source.metadata().get(key) {

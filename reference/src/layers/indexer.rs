@@ -24,8 +24,8 @@ pub(crate) enum Chooser {
 /// For each query the `keys` keys with the highest scores: the sum over heads of `weight * max(query . key, 0)`.
 ///
 /// Where no head of a key is above zero, its score is exactly zero, so that keys with equal scores are common, and the
-/// published definition does not say which of them is seen: here the earlier one. The scale of the scores, and the
-/// rotation of queries and keys by a Hadamard matrix, change no order and are left out.
+/// published definition does not say which of them is seen: here those that llama.cpp sees, see [`highest`]. The scale
+/// of the scores, and the rotation of queries and keys by a Hadamard matrix, change no order and are left out.
 #[derive(Clone, Debug)]
 pub(crate) struct Indexer {
     /// From the short vectors that the layer's queries are made from.
@@ -80,37 +80,73 @@ impl Indexer {
             let pairs = heads.chunks_exact(self.len).zip(weights);
             pairs.map(|(head, weight)| of_head(head) * weight).sum()
         };
-        highest(seen.map(|key| (score(key), key)).collect(), self.keys)
+        let first = seen.start;
+        let scores: Vec<f32> = seen.map(score).collect();
+        let mut chosen = highest(&scores, self.keys);
+        chosen.iter_mut().for_each(|key| *key += first);
+        chosen
     }
 }
 
-/// The `count` keys with the highest scores, in their order; of equal scores those of the earlier keys.
-fn highest(mut scored: Vec<(f32, usize)>, count: usize) -> Vec<usize> {
-    // A weight below zero makes a zero negative, which is no other score. NaN comes last.
-    let rank = |score: f32| {
-        if score.is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            score + 0.0
+/// The `count` keys with the highest scores, in their order.
+///
+/// Of equal scores those that C++'s `partial_sort` of GCC's library leaves in front, which is what llama.cpp's CPU
+/// backend calls: a heap of the first `count` keys whose root is the lowest of them, which a later and higher one
+/// replaces. Which of several equal ones is at the root depends on each step of that heap.
+fn highest(scores: &[f32], count: usize) -> Vec<usize> {
+    let mut heap: Vec<usize> = (0..count.min(scores.len())).collect();
+    for hole in (0..heap.len() / 2).rev() {
+        let key = heap[hole];
+        sift(&mut heap, hole, key, scores);
+    }
+    for key in heap.len()..scores.len() {
+        if heap.first().is_some_and(|&lowest| scores[key] > scores[lowest]) {
+            sift(&mut heap, 0, key, scores);
         }
-    };
-    scored.sort_by(|a, b| rank(b.0).total_cmp(&rank(a.0)).then(a.1.cmp(&b.1)));
-    scored.truncate(count);
-    let mut chosen: Vec<usize> = scored.into_iter().map(|(_, key)| key).collect();
-    chosen.sort_unstable();
-    chosen
+    }
+    heap.sort_unstable();
+    heap
+}
+
+/// Puts `key` into the heap at `top`, whose own place is free: the hole goes down to the lowest level, always to the
+/// lower child, of equal ones the second, then the key up from there past higher ones.
+fn sift(heap: &mut [usize], top: usize, key: usize, scores: &[f32]) {
+    let mut hole = top;
+    while 2 * hole + 1 < heap.len() {
+        let mut child = 2 * hole + 2;
+        if child == heap.len() || scores[heap[child]] > scores[heap[child - 1]] {
+            child -= 1;
+        }
+        heap[hole] = heap[child];
+        hole = child;
+    }
+    while hole > top && scores[heap[(hole - 1) / 2]] > scores[key] {
+        heap[hole] = heap[(hole - 1) / 2];
+        hole = (hole - 1) / 2;
+    }
+    heap[hole] = key;
 }
 
 #[cfg(test)]
 mod tests {
     use super::highest;
 
+    /// Scores, how many keys are wanted, and those that `std::partial_sort` of GCC 12's library put in front.
     #[test]
-    fn of_equal_scores_the_earlier_keys_are_seen() {
-        let scores = [-1.0, 0.0, -0.0, 0.0, 2.0, -0.0];
-        let scored = || scores.into_iter().zip(0..).collect();
-        assert_eq!(highest(scored(), 1), [4]);
-        assert_eq!(highest(scored(), 3), [1, 2, 4]);
-        assert_eq!(highest(scored(), 5), [1, 2, 3, 4, 5]);
+    fn of_equal_scores_partial_sort_decides() {
+        let cases: [(&[f32], usize, &[usize]); 6] = [
+            (&[-1.0, 0.0, -0.0, 0.0, 2.0, -0.0], 1, &[4]),
+            (&[0., 0., 0., -2., -0., 0., -0., 0., -0., 0., 0., 0., -0., -0., 0.], 4, &[0, 1, 2, 4]),
+            (&[0., -0., 0., 0., 0., 0., 0., 0., 0., 0., 1., 2., -0., 0.], 5, &[1, 3, 4, 10, 11]),
+            (&[-0., -0., -0., 0., -0., 0., 0., 1., -0., 0., 2.], 6, &[0, 1, 3, 4, 7, 10]),
+            (&[-1., 1., 0., 0., 0., -1., 0., -0., 0., 0., 2., 0., 0.], 5, &[1, 3, 4, 6, 10]),
+            (&[0., -2., 1., -1., -0., 0., -0., 1., -0., 0., 1., 0.], 3, &[2, 7, 10]),
+        ];
+        for (scores, count, expected) in cases {
+            assert_eq!(highest(scores, count), expected, "{count} of {scores:?}");
+        }
+        let scores = [1.0, f32::NAN, 0.0];
+        assert_eq!(highest(&scores, 3), [0, 1, 2]);
+        assert!(highest(&scores, 0).is_empty() && highest(&[], 2).is_empty());
     }
 }

@@ -5,9 +5,10 @@ use serde_json::{Map, Value};
 
 use super::granite::{EXPERTS, granite_moe_keys};
 use super::mamba::{as_column, grouped, negative_exp, squeezed};
+use super::moe::rotated;
 use crate::Result;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact, rule};
-use crate::arch::rules::rows;
+use crate::arch::rules::rows::{self, Rows, Strided};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -30,6 +31,17 @@ static DENSE_HYBRID: Architecture = Architecture {
     gguf: "granitehybrid",
     classes: &[],
     rules: &[MAMBA2, PERMUTED, DECODER, FEED_FORWARD, DENSE],
+    hyperparameters: hybrid_keys,
+    vocabulary: hybrid_vocabulary,
+    hooks: WITHOUT_HEAD_DIM,
+    ..PLAIN
+};
+
+/// Bamba, whose heads rotate in part.
+static BAMBA: Architecture = Architecture {
+    gguf: "granitehybrid",
+    classes: &[],
+    rules: &[MAMBA2, PARTLY_PERMUTED, DECODER, FEED_FORWARD, DENSE],
     hyperparameters: hybrid_keys,
     vocabulary: hybrid_vocabulary,
     hooks: WITHOUT_HEAD_DIM,
@@ -66,6 +78,49 @@ const WITHOUT_HEAD_DIM: Hooks = Hooks {
 /// Heads always share the hidden size evenly.
 fn without_head_dim(config: &mut Map<String, Value>) {
     config.shift_remove("head_dim");
+}
+
+/// As [`PERMUTED`], of the rotated rows of a head alone: the graph rotates neighbours among the first
+/// `rope.dimension_count`. The stock converter permutes whole heads, of which llama.cpp then rotates other pairs than
+/// the model.
+const PARTLY_PERMUTED: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_q",
+        Transform::Rows(partly_interleaved),
+    ),
+    rule(
+        "model.layers.{}.self_attn.k_proj",
+        "blk.{}.attn_k",
+        Transform::Rows(partly_interleaved),
+    ),
+];
+
+/// The rotated rows of each head interleaved, the others behind them as they are.
+fn partly_interleaved(hp: &Hparams, rows: u64) -> Result<Rows> {
+    let (head, rotated) = (u64::from(hp.even_head_dim()?), u64::from(bamba_rotated(hp)?));
+    if head == 0 || !rows.is_multiple_of(head) || rotated > head || !rotated.is_multiple_of(2) {
+        return Err(hp.error(format!(
+            "{rows} rows in heads of {head}, of each of which {rotated} are rotated, an even number expected"
+        )));
+    }
+    let of_head = |first: u64| {
+        let pairs = Strided::new(first, &[(rotated / 2, 1), (2, rotated / 2)]);
+        [pairs, Strided::range(first + rotated, head - rotated)]
+    };
+    let runs = (0..rows / head).flat_map(|h| of_head(h * head));
+    Ok(Rows(runs.filter(|run| run.len() > 0).collect()))
+}
+
+/// Rotated elements of a head of Bamba: half of them where the configuration does not say, whatever `attn_rotary_emb`
+/// of older configurations.
+fn bamba_rotated(hp: &Hparams) -> Result<u32> {
+    rotated(hp, 0.5)
+}
+
+fn is_bamba(hp: &Hparams) -> bool {
+    hp.strings("architectures")
+        .is_some_and(|a| a.contains(&"BambaForCausalLM"))
 }
 
 const DENSE: &[Rule] = &[
@@ -138,20 +193,18 @@ fn hybrid_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         .ok_or_else(|| hp.error(format!("mamba_expand is {expand}, too large")))?;
     keys.set("ssm.inner_size", inner);
     keys.set("ssm.time_step_rank", hp.u32(&["mamba_n_heads"])?);
-    keys.set_some(
-        "rope.dimension_count",
-        hp.opt_u32(&["attn_rotary_emb"])?.filter(|&n| n != 0),
-    );
+    let rotated = match is_bamba(hp) {
+        true => Some(bamba_rotated(hp)?),
+        false => hp.opt_u32(&["attn_rotary_emb"])?.filter(|&n| n != 0),
+    };
+    keys.set_some("rope.dimension_count", rotated);
     let attention = attention_layers(hp)?;
     let (_, kv_heads) = hp.heads()?;
     keys.set(
         "attention.head_count_kv",
         kv_heads_of_layers(&attention, kv_heads),
     );
-    let is_bamba = hp
-        .strings("architectures")
-        .is_some_and(|a| a.contains(&"BambaForCausalLM"));
-    let rotates = is_bamba || attention.iter().all(|&a| a);
+    let rotates = is_bamba(hp) || attention.iter().all(|&a| a);
     keys.set("rope.scaling.finetuned", rotates);
     if !rotates {
         keys.set("context_length", 1u32 << 20);
@@ -192,6 +245,7 @@ fn variant(hp: &Hparams) -> Option<&'static Architecture> {
     let attention_only = attention_layers(hp).is_ok_and(|a| a.iter().all(|&a| a));
     match (attention_only, experts("num_local_experts")) {
         (false, true) => None,
+        (false, false) if is_bamba(hp) => Some(&BAMBA),
         (false, false) => Some(&DENSE_HYBRID),
         (true, true) => Some(&ATTENTION_MOE),
         (true, false) => Some(&ATTENTION_DENSE),
@@ -260,3 +314,35 @@ pub(super) static BAMBA_TYPE: ModelType = ModelType {
     ],
     ..ModelType::BLANK
 };
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// Heads of eight rows, of which all or the first four are rotated.
+    #[test]
+    fn the_rotated_rows_of_a_head_are_interleaved() {
+        let order = |config: Value| {
+            let values = config.as_object().unwrap().clone();
+            let hp = Hparams::new(PathBuf::from("config.json"), values).unwrap();
+            let rows = partly_interleaved(&hp, 16).map_err(|e| e.to_string())?;
+            let run = |s: &Strided| (0..s.len()).map(|at| s.locate(at).0).collect::<Vec<_>>();
+            Ok::<_, String>(rows.0.iter().flat_map(run).collect::<Vec<_>>())
+        };
+        let config = |factor: f64| {
+            json!({"model_type": "bamba", "num_hidden_layers": 1, "hidden_size": 16,
+                "num_attention_heads": 2, "partial_rotary_factor": factor})
+        };
+        let head = [0, 4, 1, 5, 2, 6, 3, 7];
+        let both: Vec<u64> = head.into_iter().chain(head.map(|row| row + 8)).collect();
+        assert_eq!(order(config(1.0)).unwrap(), both);
+        let expected = [0, 2, 1, 3, 4, 5, 6, 7, 8, 10, 9, 11, 12, 13, 14, 15];
+        assert_eq!(order(config(0.5)).unwrap(), expected);
+        let error = order(config(0.375)).unwrap_err();
+        assert!(error.contains("of each of which 3 are rotated, an even number expected"), "{error}");
+    }
+}
