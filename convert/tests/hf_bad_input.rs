@@ -554,35 +554,43 @@ fn missing_expert() {
     expect_error(dir.path(), &["expert 2", "2 experts"]);
 }
 
+/// Of classes whose output matrix a GGUF file of a tied model holds, and of those of which it does not.
 #[test]
 fn an_output_matrix_that_is_not_the_tied_embeddings() {
-    let dir = model_dir();
-    change_config(&dir, "tie_word_embeddings", true.into());
-    let header = json!({
-        "model.embed_tokens.weight": f32_tensor(&[4, 8], 0),
-        "lm_head.weight": f32_tensor(&[4, 8], 128),
-    });
-    let path = dir.path().join("model.safetensors");
-    write_safetensors(&path, &header, 256);
-    // The same bytes: what is missing is something else.
-    let error = HfSource::open(dir.path(), &HfOptions::default())
-        .unwrap_err()
-        .to_string();
-    assert!(!error.contains("tie_word_embeddings"), "{error}");
-    let mut bytes = std::fs::read(&path).unwrap();
-    // In the third row of the second matrix.
-    let at = bytes.len() - 64;
-    bytes[at] = 1;
-    std::fs::write(&path, bytes).unwrap();
-    expect_error(
-        dir.path(),
-        &["tie_word_embeddings is true", "differs", "lm_head.weight"],
-    );
-    change_config(&dir, "tie_word_embeddings", false.into());
-    let error = HfSource::open(dir.path(), &HfOptions::default())
-        .unwrap_err()
-        .to_string();
-    assert!(!error.contains("tie_word_embeddings"), "{error}");
+    for (class, embeddings) in [
+        ("LlamaForCausalLM", "model.embed_tokens.weight"),
+        ("YoutuForCausalLM", "model.embed_tokens.weight"),
+        ("MambaForCausalLM", "backbone.embeddings.weight"),
+    ] {
+        let dir = model_dir();
+        change_config(&dir, "architectures", json!([class]));
+        change_config(&dir, "tie_word_embeddings", true.into());
+        let header = json!({
+            embeddings: f32_tensor(&[4, 8], 0),
+            "lm_head.weight": f32_tensor(&[4, 8], 128),
+        });
+        let path = dir.path().join("model.safetensors");
+        write_safetensors(&path, &header, 256);
+        // The same bytes: what is missing is something else.
+        let error = HfSource::open(dir.path(), &HfOptions::default())
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("tie_word_embeddings"), "{class}: {error}");
+        let mut bytes = std::fs::read(&path).unwrap();
+        // In the third row of the second matrix.
+        let at = bytes.len() - 64;
+        bytes[at] = 1;
+        std::fs::write(&path, bytes).unwrap();
+        expect_error(
+            dir.path(),
+            &["tie_word_embeddings is true", "differs", "lm_head.weight"],
+        );
+        change_config(&dir, "tie_word_embeddings", false.into());
+        let error = HfSource::open(dir.path(), &HfOptions::default())
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("tie_word_embeddings"), "{class}: {error}");
+    }
 }
 
 #[test]

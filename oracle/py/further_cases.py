@@ -85,7 +85,10 @@ def glm4_moe(c):
 
 def youtu(c):
     """DeepSeek-V3's attention before dense layers."""
-    return checkpoints.deepseek3(c | dict(first_k_dense_replace=c["num_hidden_layers"]))
+    out = checkpoints.deepseek3(c | dict(first_k_dense_replace=c["num_hidden_layers"]))
+    if c.get("tie_word_embeddings"):
+        del out["lm_head.weight"]
+    return out
 
 
 def qwen3_moe(c):

@@ -43,8 +43,11 @@ pub(crate) struct Class {
 }
 
 impl Class {
-    /// A tensor's name as the rules have it.
+    /// A tensor's name as the rules have it. The head is beside the outer module, not in it.
     pub(crate) fn canonical(&self, name: &str) -> String {
+        if name.starts_with("lm_head.") {
+            return name.to_owned();
+        }
         format!("{}{}", self.prefix, name.strip_prefix(self.strip).unwrap_or(name))
     }
 }
@@ -58,6 +61,14 @@ const fn class(name: &'static str) -> Class {
 const fn class_without(name: &'static str, strip: &'static str) -> Class {
     let prefix = "";
     Class { name, strip, prefix }
+}
+
+/// A class that is saved with and without its outer module `model`.
+const fn either_class(name: &'static str) -> Class {
+    Class {
+        strip: "model.",
+        ..bare_class(name)
+    }
 }
 
 /// The same model saved without its outer `model.` module.

@@ -4,16 +4,8 @@
 use super::{bert, llama};
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, copy};
-use crate::arch::{Activation, Architecture, Class, Graph, Hooks, PLAIN, bare_class, class_without};
+use crate::arch::{Activation, Architecture, Graph, Hooks, PLAIN, class_without, either_class};
 use crate::tokenizer::{VocabKind, VocabRequest};
-
-/// A class that is saved with and without its outer module `model`.
-const fn either_class(name: &'static str) -> Class {
-    Class {
-        strip: "model.",
-        ..bare_class(name)
-    }
-}
 
 pub(super) static EUROBERT: Architecture = Architecture {
     gguf: "eurobert",

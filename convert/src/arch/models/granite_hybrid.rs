@@ -343,6 +343,9 @@ mod tests {
         let expected = [0, 2, 1, 3, 4, 5, 6, 7, 8, 10, 9, 11, 12, 13, 14, 15];
         assert_eq!(order(config(0.5)).unwrap(), expected);
         let error = order(config(0.375)).unwrap_err();
-        assert!(error.contains("of each of which 3 are rotated, an even number expected"), "{error}");
+        assert!(
+            error.contains("of each of which 3 are rotated, an even number expected"),
+            "{error}"
+        );
     }
 }

@@ -9,11 +9,11 @@ use super::mamba::negative_exp;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
-use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class, either_class};
 
 pub(super) static KIMI_LINEAR: Architecture = Architecture {
     gguf: "kimi-linear",
-    classes: &[class("KimiLinearForCausalLM"), class("KimiLinearModel")],
+    classes: &[class("KimiLinearForCausalLM"), either_class("KimiLinearModel")],
     rules: &[LATENT, DELTA, DECODER, llama::EXPERTS, SHARED],
     hyperparameters,
     hooks: Hooks {

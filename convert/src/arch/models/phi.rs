@@ -63,16 +63,21 @@ fn phi2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if hp.opt_bool("qk_layernorm") == Some(true) {
         return Err(hp.error("qk_layernorm is true, which has no form in GGUF".to_owned()));
     }
-    let heads = hp.heads()?.0;
+    let (heads, kv) = hp.heads()?;
     keys.set(
         "context_length",
         hp.u32(&["n_positions", "max_position_embeddings"])?,
     );
     keys.set("embedding_length", hp.u32(&["hidden_size", "n_embd"])?);
-    keys.set("feed_forward_length", hp.times(4, &["hidden_size", "n_embd"])?);
+    // The stock converter writes four times the width and all heads, whatever the configuration says.
+    let inner = match hp.opt_u32(&["intermediate_size", "n_inner"])? {
+        Some(inner) => inner,
+        None => hp.times(4, &["hidden_size", "n_embd"])?,
+    };
+    keys.set("feed_forward_length", inner);
     keys.set("block_count", hp.block_count());
     keys.set("attention.head_count", heads);
-    keys.set("attention.head_count_kv", heads);
+    keys.set("attention.head_count_kv", kv);
     keys.set(
         "attention.layer_norm_epsilon",
         hp.f32(&["layer_norm_epsilon", "layer_norm_eps"])?,

@@ -21,6 +21,18 @@ pub(in crate::arch) const KINDS: [&str; 9] = [
 
 /// Architectures whose loader in llama.cpp reads YaRN's ramp (`yarn_beta_fast`, `yarn_beta_slow`) from the file.
 const READ_RAMP: [&str; 1] = ["mistral3"];
+/// Architectures whose graph in llama.cpp rotates the layers with a window by a base of their own
+/// (`rope.freq_base_swa`). Others' loaders may read the key, and their graphs not.
+const ROTATE_BY_LOCAL_BASE: [&str; 8] = [
+    "cohere2",
+    "gemma-embedding",
+    "gemma2",
+    "gemma3",
+    "gemma4",
+    "gpt-oss",
+    "llama4",
+    "modern-bert",
+];
 /// The ramp that all others have.
 const RAMP: [(&str, f64); 3] = [
     ("beta_fast", 32.0),
@@ -110,6 +122,17 @@ pub(crate) fn dropped(
             (_, kind) => Some(format!("{kind} scaling has no key for these layers")),
         };
         notes.extend(what.map(|what| format!("rope_parameters: {layers}: {what}")));
+    }
+    let base = |layers: &str| rope.get(layers)?.get("rope_theta")?.as_f64();
+    if let (Some(full), Some(local)) = (base("full_attention"), base("sliding_attention"))
+        && full != local
+        && !ROTATE_BY_LOCAL_BASE.contains(&architecture.gguf)
+    {
+        notes.push(format!(
+            "rope_parameters: sliding_attention: rope_theta is {local}, and llama.cpp rotates all layers of {} by that of \
+             full_attention, {full}",
+            architecture.gguf
+        ));
     }
     let note = |what| format!("{what}; the model is converted without, as by the stock converter");
     notes.into_iter().map(note).collect()
@@ -321,6 +344,27 @@ mod tests {
             json!({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}}),
         );
+        none(
+            "gemma3",
+            json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6},
+            "sliding_attention": {"rope_theta": 10000.0}}}),
+        );
+    }
+
+    /// Transformers 5 takes OLMo 3's `rope_theta` for the layers without a window alone.
+    #[test]
+    fn a_base_that_the_graph_does_not_read_is_said() {
+        let bases = |full: f64, local: f64| {
+            json!({"rope_parameters": {"full_attention": {"rope_theta": full},
+                "sliding_attention": {"rope_theta": local}}})
+        };
+        let words = [
+            "sliding_attention: rope_theta is 500000",
+            "olmo2",
+            "full_attention, 10000",
+        ];
+        one("olmo2", bases(1e4, 5e5), &words);
+        none("olmo2", bases(5e5, 5e5));
     }
 
     #[test]
