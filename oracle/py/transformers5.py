@@ -57,6 +57,12 @@ CHANGES = {
     "glm-dsa": dict(num_nextn_predict_layers=0),
     "exaone-moe": dict(num_nextn_predict_layers=0),
     "exaone-moe-5": dict(num_nextn_predict_layers=0),
+    # It has as many types of layers as layers.
+    "exaone4-4.5-window": dict(text_config=dict(layer_types=["sliding_attention", "full_attention"])),
+    # It has a talker unless it is told not to.
+    "qwen3vlmoe-omni": dict(enable_audio_output=False),
+    # The stock converter writes other numbers than these, whose file llama.cpp does not load.
+    "phi2": dict(intermediate_size=96, num_key_value_heads=2),
     # It needs a padding token inside the vocabulary.
     "kimi-linear": dict(pad_token_id=0),
     "kimi-linear-model": dict(pad_token_id=0),
@@ -177,7 +183,9 @@ def resave(case, folder):
         for file in [*target.glob("*token*"), *target.glob("*.jinja")]:
             file.unlink()
         for file in source.iterdir():
-            if "token" in file.name or "vocab" in file.name or file.suffix == ".model":
+            pieces = case.tokenizer in PLAIN and file.name in ("tokenizer.model", "special_tokens_map.json")
+            # It saves a vocabulary of pieces as tokenizer.json alone.
+            if not pieces and ("token" in file.name or "vocab" in file.name or file.suffix == ".model"):
                 shutil.copy(file, target)
     for name in BESIDE:
         if (source / name).is_dir():
