@@ -46,10 +46,11 @@ fn main() -> Result<()> {
             Ok(Some(d)) => format!("{d:.1e}"),
             Err(_) => "FAR".to_owned(),
         };
-        let word = if differences.is_empty() {
-            "equal"
-        } else {
-            "DIFFERS"
+        let word = match differences.is_empty() {
+            false => "DIFFERS",
+            // Made by transformers 5: there is nothing of 4.57 to compare.
+            true if folder.join("model").is_symlink() => "alone",
+            true => "equal",
         };
         println!("{name:<22} {class:<36} {word:<10} {shown}");
         failed += usize::from(!differences.is_empty() || distance.is_err());
@@ -146,7 +147,7 @@ const NAMED: &[(&str, &str, &str)] = &[
     ),
     (
         "tokenizer.ggml.",
-        ", \"j\", \"[PAD1200]\"]))…",
+        ", \"[PAD1200]\"]))…",
         "remove_extra_whitespaces, <mask>: of XLM-RoBERTa's tokenizer.json alone as the stock converter has them",
     ),
     (
@@ -225,6 +226,10 @@ fn compared(folder: &Path) -> Result<Vec<String>> {
         execute(&older, &[plan], &PipelineOptions::default(), &|_| {})?;
         let newer = HfSource::open(&folder.join("five/model"), &options)
             .with_context(|| if mmproj { "image encoder" } else { "text model" })?;
+        if !mmproj {
+            // Whether it makes a whole model.
+            OutputPlan::unquantized(&temporary.path().join("newer.gguf"), &newer, Vec::new())?;
+        }
         debug_assert_eq!(newer.metadata().architecture(), older.metadata().architecture());
         let more = oracle::files::differences(&newer, &file)?;
         found.extend(more.into_iter().map(|line| match mmproj {

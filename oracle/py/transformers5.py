@@ -9,6 +9,8 @@ For each case of architectures.CASES (or each NAME) that transformers 5 has a cl
     five/logits    transformers 5's f32 logits of the tokens, or its pooled states, as in architectures.py
     five/embedding
 
+Models of NATIVE are made by transformers 5 alone; their model/ is a link to five/model.
+
 and five/why, one line, in place of these where transformers 5 has no such class. Then the comparison runs
 (`cargo run -p quantsmith-oracle --example transformers5 -- OUT_DIR`): a row for each case. `--no-compare` leaves
 that out, `--keep` leaves cases alone that are made already, `--resave` makes only the second half.
@@ -70,6 +72,74 @@ CHANGES = {
 PREDICTING = ("glm4moe", "qwen3next")
 """Cases whose further tensors are left out for the same reason."""
 """Changes of configurations that transformers 5 reads otherwise than 4.57."""
+
+
+SMALL = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             max_position_embeddings=256, initializer_range=0.1, vocab_size=420, pad_token_id=0, bos_token_id=1,
+             eos_token_id=2)
+ROUTED = SMALL | dict(n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=32, n_group=1,
+                      topk_group=1, norm_topk_prob=True, routed_scaling_factor=1.5)
+LATENT = ROUTED | dict(q_lora_rank=48, kv_lora_rank=32, qk_rope_head_dim=8, qk_nope_head_dim=16, v_head_dim=12,
+                       num_key_value_heads=4, num_hidden_layers=3)
+INDEXED = LATENT | dict(index_n_heads=4, index_head_dim=64, index_topk=5)
+MAMBA2 = SMALL | dict(num_hidden_layers=4, head_dim=16, mamba_num_heads=8, mamba_head_dim=16, n_groups=2,
+                      ssm_state_size=16, conv_kernel=4, expand=2)
+NATIVE = {
+    "five-deepseek32": ("deepseek_v32", "bytes", INDEXED),
+    "five-exaone-moe": ("exaone_moe", "bytes", ROUTED | dict(head_dim=16, num_experts=4, num_shared_experts=1)),
+    "five-gemma4": ("gemma4_text", "pieces", SMALL | dict(
+        num_hidden_layers=3, head_dim=16, global_head_dim=32, sliding_window=5, num_kv_shared_layers=0,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"], hidden_size_per_layer_input=16,
+        vocab_size_per_layer_input=420)),
+    "five-glm-dsa": ("glm_moe_dsa", "glm", INDEXED),
+    "five-glm4-moe-lite": ("glm4_moe_lite", "glm", LATENT),
+    "five-nemotron_h": ("nemotron_h", "bytes", MAMBA2 | dict(hybrid_override_pattern="M-*-")),
+    "five-nemotron_h-moe": ("nemotron_h", "bytes", MAMBA2 | ROUTED | dict(
+        num_hidden_layers=4, head_dim=16, hybrid_override_pattern="ME*E", moe_shared_expert_intermediate_size=48)),
+    "five-solar": ("solar_open", "glm", ROUTED | dict(head_dim=16)),
+}
+"""Models that transformers 5 makes itself, as configurations from elsewhere have keys that it would leave out:
+(model type, tokenizer, configuration)."""
+ADDED = dict(bytes=[], glm=["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>", "<|endoftext|>", "<unk>",
+                            "<|startoftext|>"])
+"""Special tokens beside those of fixtures/vocab/llama3."""
+
+
+def native(name, folder, dtype="float32", **changes):
+    """A model as transformers 5 makes and saves it, with changes of its configuration, and its logits."""
+    import torch
+    import transformers
+
+    kind, tokenizer, config = NATIVE[name]
+    shutil.rmtree(folder, ignore_errors=True)
+    target = folder / "five/model"
+    target.mkdir(parents=True)
+    torch.manual_seed(sum(name.encode()))
+    config = transformers.CONFIG_MAPPING[kind](**config | changes)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.to(getattr(torch, dtype)).save_pretrained(target)
+    (target / "generation_config.json").unlink(missing_ok=True)
+    beside = HERE.parent / "fixtures/vocab/llama3"
+    if tokenizer == "pieces":
+        beside = HERE.parent.parent / "convert/tests/fixtures/transformers5/five"
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(beside / file, target)
+    path = target / "tokenizer.json"
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    known = [token["content"] for token in saved["added_tokens"]]
+    at = 1 + max([token["id"] for token in saved["added_tokens"]] + list(saved["model"]["vocab"].values()))
+    for i, text in enumerate(text for text in ADDED.get(tokenizer, []) if text not in known):
+        saved["added_tokens"].append(dict(id=at + i, content=text, single_word=False, lstrip=False, rstrip=False,
+                                          normalized=False, special=True))
+    path.write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
+    (folder / "model").symlink_to("five/model")
+    ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]])
+    with torch.no_grad():
+        logits(model.float(), ids, folder / "five")
 
 
 def changed(case):
@@ -223,10 +293,14 @@ def main():
     os.environ["HF_HUB_OFFLINE"] = "1"
     logging.disable(logging.WARNING)
     cases = [c for c in architectures.CASES if not a.names or c.name in a.names]
-    unknown = set(a.names) - {c.name for c in cases}
+    own = [name for name in NATIVE if not a.names or name in a.names]
+    unknown = set(a.names) - {c.name for c in cases} - set(own)
     if unknown:
         sys.exit(f"no such case: {', '.join(sorted(unknown))}")
     failed = []
+    if a.resave:
+        for name in own:
+            native(name, a.out / name)
     for case in cases:
         folder = a.out / case.name
         made = folder / ("five" if a.resave else "model/config.json")
@@ -256,14 +330,14 @@ def main():
                 (folder / "five").mkdir()
                 (folder / "five/why").write_text(f"transformers 5 stops: {error!r}"[:200])
     if a.five:
-        again = [a.five, __file__, a.tokenizers, a.out, "--resave", *["--keep"] * a.keep, *[c.name for c in cases]]
+        again = [a.five, __file__, a.tokenizers, a.out, "--resave", *["--keep"] * a.keep, *[c.name for c in cases], *own]
         if subprocess.run(again).returncode:
             failed.append("some with transformers 5")
     if failed:
         print("not made:", *failed)
     if a.five and not a.no_compare:
         subprocess.run(["cargo", "run", "--quiet", "-p", "quantsmith-oracle", "--example", "transformers5", "--",
-                        str(a.out.resolve()), *[c.name for c in cases]], cwd=HERE, check=True)
+                        str(a.out.resolve()), *[c.name for c in cases], *own], cwd=HERE, check=True)
     sys.exit(bool(failed))
 
 

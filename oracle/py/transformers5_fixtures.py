@@ -57,6 +57,13 @@ FIXTURES = {
     # The class under transformers' own name.
     "phimoe": ("phimoe-newer", TEXT | EXPERTS),
 }
+NARROW = dict(hidden_size=32, intermediate_size=48, moe_intermediate_size=16)
+NATIVE = {
+    "five-exaone-moe": NARROW,
+    "five-glm4-moe-lite": NARROW | dict(num_hidden_layers=2, q_lora_rank=24, kv_lora_rank=16),
+    "five-nemotron_h": NARROW | dict(mamba_num_heads=4),
+}
+"""Models of transformers 5 alone: their fixtures have `logits`, its last two rows, in place of what stock makes."""
 BYTES = "gpt2"
 """Of the cases' tokenizers that of bytes, here the small one."""
 PIECES = HERE.parent.parent / "convert/tests/fixtures/transformers5/five"
@@ -149,10 +156,13 @@ def main():
     os.environ["HF_HUB_OFFLINE"] = "1"
     sys.path[:0] = [str(a.sources), str(a.sources / "gguf-py")]
     logging.disable(logging.WARNING)
-    names = a.names or list(FIXTURES)
+    names = a.names or [*FIXTURES, *NATIVE]
     if a.resave:
         for name in names:
-            transformers5.resave(smaller(name), a.resave / name)
+            if name in NATIVE:
+                transformers5.native(name, a.resave / name, "float16", **NATIVE[name])
+            else:
+                transformers5.resave(smaller(name), a.resave / name)
         return
     from conversion.base import TextModel
 
@@ -166,7 +176,8 @@ def main():
             shutil.copy(HERE.parent / "fixtures/vocab/llama3" / file, tokenizers / BYTES)
         architectures.SIZES[BYTES] = 420
         for name in names:
-            four(name, folder / name, tokenizers)
+            if name not in NATIVE:
+                four(name, folder / name, tokenizers)
             print("made", name, flush=True)
         subprocess.run([a.five, __file__, a.sources, a.out, "--resave", folder, *names], check=True)
         for name in names:
@@ -183,7 +194,11 @@ def main():
                 behind(model)
             for file in model.iterdir():
                 file.chmod(0o755 if file.is_dir() else 0o644)
-            keys_alone(folder / name / "stock-f32.gguf", out)
+            if name in NATIVE:
+                rows = (folder / name / "five/logits").read_bytes()
+                (out / "logits").write_bytes(rows[-2 * len(rows) // architectures.TOKENS:])
+            else:
+                keys_alone(folder / name / "stock-f32.gguf", out)
 
 
 if __name__ == "__main__":

@@ -118,3 +118,31 @@ fn a_token_behind_the_vocabulary_is_left_out() {
 fn phimoe_is_known_under_the_name_of_transformers() {
     check("phimoe", &[NO_EOS]);
 }
+
+/// Models that transformers 5 made itself, whose configurations lack what it takes for granted: the logits are its own.
+#[test]
+fn what_transformers_5_no_longer_writes_is_known() {
+    for name in ["five-exaone-moe", "five-glm4-moe-lite", "five-nemotron_h"] {
+        let dir = fixture(name);
+        let temporary = tempfile::tempdir().unwrap();
+        let out = temporary.path().join("out.gguf");
+        oracle::architectures::convert(&dir.join("model"), &out, false).unwrap();
+        let bytes = std::fs::read(dir.join("logits")).unwrap();
+        let chunks = bytes.as_chunks().0.iter();
+        let expected: Vec<f32> = chunks.map(|b| f32::from_le_bytes(*b)).collect();
+        let model = reference::Model::load(&out).unwrap();
+        let tokens: Vec<u32> = (0..12).map(|i| (i * 29 + i * i * 7) % 300).collect();
+        let rows = expected.len() / model.vocabulary();
+        let range = tokens.len() - rows..tokens.len();
+        let found = model.forward(&[&tokens], range, None).unwrap().data;
+        assert_eq!((rows, found.len()), (2, expected.len()), "{name}");
+        let square = |x: f32| f64::from(x) * f64::from(x);
+        let apart: f64 = found.iter().zip(&expected).map(|(a, b)| square(a - b)).sum();
+        let size: f64 = expected.iter().map(|x| square(*x)).sum();
+        assert!(
+            (apart / size).sqrt() < 1e-4,
+            "{name}: {:e}",
+            (apart / size).sqrt()
+        );
+    }
+}

@@ -656,13 +656,15 @@ pub(crate) fn added_token_id(dir: &Path, text: &str) -> Result<Option<u64>> {
     Ok(token.and_then(|token| token.get("id")?.as_u64()))
 }
 
-/// Number of entries of `tokenizer.json`: its vocabulary and its added tokens, as they are listed.
-pub(crate) fn entries(dir: &Path) -> Result<u64> {
+/// Number of entries of `tokenizer.json`: its vocabulary and its added tokens, as they are listed. `None` where they are
+/// the pieces of a SentencePiece model.
+pub(crate) fn entries(dir: &Path) -> Result<Option<u64>> {
     let path = dir.join("tokenizer.json");
     let bytes = files::read_optional(&path, files::MAX_VOCAB_BYTES)?
         .ok_or_else(|| input_error(&path, "file not found"))?;
     let parsed: files::Entries = files::parse_json(&path, &bytes)?;
-    Ok(parsed.count())
+    let pieces = files::parse_json(&path, &bytes).is_ok_and(|json| sentencepiece::is_sentencepiece(&json));
+    Ok((!pieces).then(|| parsed.count()))
 }
 
 /// A SentencePiece vocabulary whose added tokens also come from `tokenizer.json`.

@@ -183,9 +183,13 @@ pub(super) fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 /// The rows of tokens that the vocabulary has: the matrix may be padded.
 pub(super) fn known_tokens(hp: &Hparams, stored: u64) -> Result<Rows> {
-    let known = match hp.dir().join("tokenizer.model").is_file() {
-        true => u64::from(hp.u32(&["vocab_size"])?),
+    let listed = match hp.dir().join("tokenizer.model").is_file() {
+        true => None,
         false => crate::tokenizer::entries(hp.dir())?,
+    };
+    let known = match listed {
+        Some(listed) => listed,
+        None => u64::from(hp.u32(&["vocab_size"])?),
     };
     Ok(Rows::range(0, stored.min(known)))
 }

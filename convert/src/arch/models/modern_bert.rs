@@ -57,6 +57,10 @@ const RULES: &[Rule] = &[
 
 fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
+    // Published models have the one number under two names, those that transformers writes itself under one.
+    if hp.find(&["layer_norm_eps", "layer_norm_epsilon"]).is_none() {
+        keys.set_some("attention.layer_norm_epsilon", hp.opt_f32(&["norm_eps"])?);
+    }
     keys.set("attention.causal", false);
     common::pooling(hp, keys)?;
     let pooling: u32 = match hp.opt_str(&["classifier_pooling"]) {

@@ -133,6 +133,14 @@ fn prepare(config: &mut Map<String, Value>) {
     if let Some(length) = config.shift_remove("head_dim") {
         config.insert("attention_head_dim".to_owned(), length);
     }
+    // Transformers 5 writes the one name, of a norm without a mean.
+    if let Some(epsilon) = config.get("layer_norm_epsilon").cloned()
+        && !["norm_eps", "rms_norm_eps"]
+            .iter()
+            .any(|key| config.contains_key(*key))
+    {
+        config.insert("norm_eps".to_owned(), epsilon);
+    }
 }
 
 /// Names of the layers' kinds, one for each layer.
@@ -159,6 +167,7 @@ fn kinds(hp: &Hparams) -> Result<Vec<Kind>> {
         "mamba" | "linear_attention" => Kind::Mamba,
         "attention" | "full_attention" => Kind::Attention,
         "moe" => Kind::FeedForward,
+        "mlp" if !is_mixture(hp) => Kind::FeedForward,
         _ => Kind::Other,
     };
     let kinds: Vec<Kind> = match (hp.opt_str(&["hybrid_override_pattern"]), hp.strings(KINDS)) {
@@ -180,8 +189,12 @@ fn kinds(hp: &Hparams) -> Result<Vec<Kind>> {
     Ok(kinds)
 }
 
+/// Transformers 5 writes the keys of experts in any case, and what each layer is beside them.
 fn is_mixture(hp: &Hparams) -> bool {
-    hp.values().contains_key("num_experts_per_tok")
+    match (hp.opt_str(&["hybrid_override_pattern"]), hp.strings(KINDS)) {
+        (None, Some(kinds)) => kinds.contains(&"moe"),
+        _ => hp.values().contains_key("num_experts_per_tok"),
+    }
 }
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -130,8 +130,12 @@ fn context(hp: &Hparams) -> Result<u32> {
 
 fn original_context(hp: &Hparams) -> Result<u32> {
     let key = "original_max_position_embeddings";
-    let value = hp.rope().get(key).unwrap_or(&serde_json::Value::Null);
-    hp.to_u32(key, value)
+    match hp.rope().get(key) {
+        Some(value) if !value.is_null() => hp.to_u32(key, value),
+        // Transformers 5 leaves it out where there is no other.
+        _ if rope::long_factors(hp)?.is_empty() => context(hp),
+        _ => Err(hp.error(format!("no key {key}, by which LongRoPE's factors are chosen"))),
+    }
 }
 
 /// By how much attention is scaled for contexts longer than those of the original training.

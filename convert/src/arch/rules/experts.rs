@@ -67,6 +67,11 @@ pub(in crate::arch) const SCORE_BIAS: &[Rule] = &[
         Transform::Copy,
     ),
     exact(
+        "model.layers.{}.mlp.e_score_correction_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+    exact(
         "model.layers.{}.mlp.gate.expert_bias",
         "blk.{}.exp_probs_b.bias",
         Transform::Copy,

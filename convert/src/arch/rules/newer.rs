@@ -25,6 +25,17 @@ const LAYER_NAMES: &[(&str, [(&str, &str); 2])] = &[
 const MAMBA_OR_ATTENTION: [(&str, &str); 2] =
     [("mamba", "linear_attention"), ("attention", "full_attention")];
 
+/// What transformers 5 no longer writes of a model type, as its class has nothing else: (model type, key, value as JSON).
+const FIXED: &[(&str, &str, &str)] = &[
+    ("deepseek_v32", "scoring_func", SIGMOID),
+    ("exaone_moe", "scoring_func", SIGMOID),
+    ("glm4_moe_lite", "scoring_func", SIGMOID),
+    ("solar_open", "first_k_dense_replace", "0"),
+    ("solar_open", "partial_rotary_factor", "1.0"),
+];
+
+const SIGMOID: &str = "\"sigmoid\"";
+
 /// Model types of which transformers 5 writes `tie_word_embeddings: true` whether the two matrices are one or not.
 const UNTOLD_TIES: [&str; 3] = ["t5", "mt5", "umt5"];
 
@@ -63,6 +74,25 @@ pub(crate) fn to_older(config: &mut Map<String, Value>) {
         && let Some(width) = config.get("head_dim").and_then(Value::as_f64)
     {
         config.insert("rotary_dim".to_owned(), Value::from((width * part) as u64));
+    }
+    for (_, key, value) in FIXED.iter().filter(|(kind, ..)| of(kind)) {
+        let moved = rope.as_ref().is_some_and(|rope| rope.contains_key(*key));
+        if is_newer(config)
+            && !moved
+            && !config.contains_key(*key)
+            && let Ok(value) = serde_json::from_str(value)
+        {
+            config.insert((*key).to_owned(), value);
+        }
+    }
+    // Layers without experts, one by one where they were counted.
+    if let Some(kinds) = config.get("mlp_layer_types").and_then(Value::as_array)
+        && !config.contains_key("first_k_dense_replace")
+    {
+        let dense = kinds.iter().take_while(|kind| *kind == "dense").count();
+        if kinds[dense..].iter().all(|kind| kind == "sparse") {
+            config.insert("first_k_dense_replace".to_owned(), dense.into());
+        }
     }
     if UNTOLD_TIES.contains(&model_type.as_str()) && is_newer(config) {
         config.shift_remove("tie_word_embeddings");
@@ -119,6 +149,28 @@ mod tests {
         };
         assert!(config("5.24.0").get("tie_word_embeddings").is_none());
         assert_eq!(config("4.57.6")["tie_word_embeddings"], true);
+    }
+
+    #[test]
+    fn layers_without_experts_are_counted() {
+        let count = |kinds: &str| {
+            let config = format!(r#"{{"model_type": "glm4_moe_lite", "mlp_layer_types": {kinds}}}"#);
+            older(&config).get("first_k_dense_replace").cloned()
+        };
+        assert_eq!(count(r#"["dense", "dense", "sparse"]"#), Some(Value::from(2)));
+        assert_eq!(count(r#"["sparse"]"#), Some(Value::from(0)));
+        assert_eq!(count(r#"["sparse", "dense"]"#), None);
+    }
+
+    #[test]
+    fn what_a_class_has_in_any_case_is_added() {
+        let solar = |version: &str| {
+            older(&format!(
+                r#"{{"model_type": "solar_open", "transformers_version": "{version}"}}"#
+            ))
+        };
+        assert_eq!(solar("5.24.0")["first_k_dense_replace"], 0);
+        assert!(solar("4.57.6").get("first_k_dense_replace").is_none());
     }
 
     #[test]
