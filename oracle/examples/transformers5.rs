@@ -228,7 +228,7 @@ fn compared(folder: &Path) -> Result<Vec<String>> {
             .with_context(|| if mmproj { "image encoder" } else { "text model" })?;
         if !mmproj {
             // Whether it makes a whole model.
-            OutputPlan::unquantized(&temporary.path().join("newer.gguf"), &newer, Vec::new())?;
+            OutputPlan::unquantized(temporary.path().join("newer.gguf"), &newer, Vec::new())?;
         }
         debug_assert_eq!(newer.metadata().architecture(), older.metadata().architecture());
         let more = oracle::files::differences(&newer, &file)?;
