@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod architectures;
+pub mod encoders;
 pub mod blocks;
 pub mod files;
 pub mod forward;

@@ -17,7 +17,7 @@ use defaults::{Default, ModelType, complete};
 use models::ARCHITECTURES;
 pub(crate) use models::mistral;
 pub(crate) use rules::graph::{Activation, Fixed, Graph, check as check_graph};
-pub(crate) use rules::hooks::{DenseModule, Hooks};
+pub(crate) use rules::hooks::{DenseModule, Hooks, Named};
 pub(crate) use rules::hparams::{Hparams, Keys};
 pub(crate) use rules::multimodal;
 pub(crate) use rules::names::{
@@ -184,6 +184,11 @@ fn no_class(config_path: &Path) -> Error {
 }
 
 impl Architecture {
+    /// Whether it is an encoder of images or sound.
+    pub(crate) fn is_encoder(&self) -> bool {
+        self.gguf == encoders::CLIP
+    }
+
     /// The completed hyperparameters of a configuration, and the variant of this architecture that they ask for.
     ///
     /// # Errors

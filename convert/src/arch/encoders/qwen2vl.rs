@@ -1,21 +1,25 @@
-//! The image encoders of Qwen2-VL and Qwen2.5-VL.
+//! The image encoders of Qwen2-VL and Qwen2.5-VL, which Sarashina 2.2 Vision and EXAONE 4.5 have too.
 
-use gguf::TensorType;
 use serde_json::{Map, Value};
 
-use super::{CLIP, vision_keys};
+use super::keys::{pixel_limits, vision_keys};
+use super::parts::{FRAMES_OF_PATCHES, THIRDS};
+use super::{ENCODER, HOOKS, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, View, class};
+use crate::arch::rules::names::{Rule, rule};
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static QWEN2VL: Architecture = Architecture {
-    gguf: CLIP,
-    classes: &[class("Qwen2VLForConditionalGeneration")],
-    rules: &[RULES],
+    classes: &[
+        class("Qwen2VLForConditionalGeneration"),
+        class("Qwen2VLModel"),
+        class("Sarashina2VisionForCausalLM"),
+    ],
+    rules: &[SPLIT, FRAMES_OF_PATCHES, names::VISION],
     hyperparameters: |hp, keys| {
-        let whole = vision_keys(hp, keys)?;
+        vision_keys(hp, keys)?;
         keys.set("projector_type", "qwen2vl_merger");
-        epsilon(hp, keys, &whole)
+        epsilon(hp, keys)
     },
     model_types: &[&QWEN2VL_TYPE],
     hooks: Hooks {
@@ -24,91 +28,68 @@ pub(super) static QWEN2VL: Architecture = Architecture {
             let name = name.strip_prefix("model.").unwrap_or(&name);
             name.starts_with("visual.").then(|| name.to_owned())
         },
-        force: |_, name, ty| frames(name, ty),
-        ..Hooks::NONE
+        ..HOOKS
     },
-    ..PLAIN
+    ..ENCODER
 };
 
 pub(super) static QWEN2_5VL: Architecture = Architecture {
     classes: &[class("Qwen2_5_VLForConditionalGeneration")],
     hyperparameters: |hp, keys| {
-        let whole = vision_keys(hp, keys)?;
+        vision_keys(hp, keys)?;
         keys.set("projector_type", "qwen2.5vl_merger");
-        keys.set("use_silu", true);
-        keys.set("vision.n_wa_pattern", period_of_full_blocks(hp)?);
-        epsilon(hp, keys, &whole)
+        windowed_keys(hp, keys)
     },
     model_types: &[&QWEN2_5VL_TYPE],
     ..QWEN2VL
 };
 
-const RULES: &[Rule] = &[
-    exact(
-        "visual.patch_embed.proj.weight",
-        "v.patch_embd.weight",
-        Transform::View(|_, v| Ok(frame(v, 0)), None),
-    ),
-    exact(
-        "visual.patch_embed.proj.weight",
-        "v.patch_embd.weight.1",
-        Transform::View(|_, v| Ok(frame(v, 1)), None),
-    ),
-    copy("visual.blocks.{}.norm1", "v.blk.{}.ln1"),
-    rule(
-        "visual.blocks.{}.attn.qkv",
-        "v.blk.{}.attn_q",
-        Transform::Rows(|_, n| Ok(third(n, 0))),
-    ),
-    rule(
-        "visual.blocks.{}.attn.qkv",
-        "v.blk.{}.attn_k",
-        Transform::Rows(|_, n| Ok(third(n, 1))),
-    ),
-    rule(
-        "visual.blocks.{}.attn.qkv",
-        "v.blk.{}.attn_v",
-        Transform::Rows(|_, n| Ok(third(n, 2))),
-    ),
-    copy("visual.blocks.{}.attn.proj", "v.blk.{}.attn_out"),
-    copy("visual.blocks.{}.norm2", "v.blk.{}.ln2"),
-    copy("visual.blocks.{}.mlp.fc1", "v.blk.{}.ffn_up"),
-    copy("visual.blocks.{}.mlp.fc2", "v.blk.{}.ffn_down"),
-    copy("visual.blocks.{}.mlp.gate_proj", "v.blk.{}.ffn_gate"),
-    copy("visual.blocks.{}.mlp.up_proj", "v.blk.{}.ffn_up"),
-    copy("visual.blocks.{}.mlp.down_proj", "v.blk.{}.ffn_down"),
-    copy("visual.merger.ln_q", "v.post_ln"),
-    copy("visual.merger.mlp.{}", "mm.{}"),
-];
+pub(super) static EXAONE4_5: Architecture = Architecture {
+    classes: &[class("Exaone4_5_ForConditionalGeneration")],
+    rules: &[FRAMES_OF_PATCHES, names::VISION],
+    hyperparameters: exaone_keys,
+    model_types: &[],
+    ..QWEN2VL
+};
 
-/// Frames of a video that a patch is made of.
-const FRAMES: u64 = 2;
-
-/// Of a convolution over two frames, that over one.
-pub(super) fn frame(view: View, which: u64) -> Option<View> {
-    if view.shape().get(2) != Some(&FRAMES) {
-        return None;
+fn exaone_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    vision_keys(hp, keys)?;
+    keys.set("projector_type", "exaone4_5");
+    keys.set("use_silu", true);
+    pixel_limits(hp, keys)?;
+    keys.set_some(
+        "vision.attention.head_count_kv",
+        hp.opt_u32(&["num_key_value_heads"])?,
+    );
+    let own = hp.opt_f32(&["rms_norm_eps"])?;
+    let epsilon = own.or(hp.whole().opt_f32(&["rms_norm_eps"])?).unwrap_or(1e-6);
+    keys.set("vision.attention.layer_norm_epsilon", epsilon);
+    keys.set_some("vision.window_size", hp.opt_u32(&["window_size"])?);
+    let full = hp.find(&["fullatt_block_indexes"]).and_then(Value::as_array);
+    if full.is_some_and(|blocks| !blocks.is_empty()) {
+        keys.set("vision.n_wa_pattern", period_of_full_blocks(hp)?);
     }
-    view.cut(2, which, 1)?.without(2)
+    Ok(())
 }
 
-pub(super) fn third(stored: u64, which: u64) -> Rows {
-    Rows::range(which * (stored / 3), stored / 3)
+/// Keys of an encoder whose blocks mostly see a window of the image.
+pub(super) fn windowed_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    keys.set("use_silu", true);
+    keys.set("vision.n_wa_pattern", period_of_full_blocks(hp)?);
+    epsilon(hp, keys)
 }
 
-/// Convolutions over frames are never quantized.
-pub(super) fn frames(name: &str, ty: TensorType) -> Option<TensorType> {
-    name.starts_with("v.patch_embd.weight").then_some(match ty {
-        TensorType::F16 => TensorType::F16,
-        _ => TensorType::F32,
-    })
-}
+pub(super) const SPLIT: &[Rule] = &[
+    rule("visual.blocks.{}.attn.qkv", "v.blk.{}.attn_q", THIRDS[0]),
+    rule("visual.blocks.{}.attn.qkv", "v.blk.{}.attn_k", THIRDS[1]),
+    rule("visual.blocks.{}.attn.qkv", "v.blk.{}.attn_v", THIRDS[2]),
+];
 
 /// Side of an image where the configuration does not say.
 const IMAGE_SIZE: u64 = 560;
 
 /// Brings the configuration's keys to those that other encoders have.
-fn rename(config: &mut Map<String, Value>) {
+pub(super) fn rename(config: &mut Map<String, Value>) {
     config.entry("image_size").or_insert(Value::from(IMAGE_SIZE));
     for (from, to) in [
         ("num_heads", "num_attention_heads"),
@@ -127,11 +108,8 @@ fn rename(config: &mut Map<String, Value>) {
     }
 }
 
-fn epsilon(hp: &Hparams, keys: &mut Keys<'_>, whole: &Map<String, Value>) -> Result<()> {
-    let epsilon = match whole.get("rms_norm_eps") {
-        Some(value) => hp.to_f32("rms_norm_eps", value)?,
-        None => 1e-6,
-    };
+fn epsilon(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let epsilon = hp.whole().opt_f32(&["rms_norm_eps"])?.unwrap_or(1e-6);
     keys.set("vision.attention.layer_norm_epsilon", epsilon);
     Ok(())
 }

@@ -1,13 +1,15 @@
-//! The image encoders of Qwen3-VL and Qwen3.5.
+//! The image encoders of Qwen3-VL, Qwen3.5 and Qwen4-Exp, and that of Ling 3 after them.
 
 use gguf::{Array, Value as GgufValue};
 use serde_json::{Map, Value};
 
-use super::qwen2vl::{frame, frames};
-use super::{CLIP, vision_keys};
+use super::keys::vision_keys;
+use super::parts::FRAMES_OF_PATCHES;
+use super::{ENCODER, HOOKS, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::rules::multimodal;
+use crate::arch::rules::names::{Rule, copy};
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static QWEN3VL: Architecture = Architecture {
     classes: &[class("Qwen3VLForConditionalGeneration")],
@@ -29,12 +31,12 @@ pub(super) static QWEN3VL_MOE: Architecture = Architecture {
 };
 
 pub(super) static QWEN3_5: Architecture = Architecture {
-    gguf: CLIP,
     classes: &[
         class("Qwen3_5ForConditionalGeneration"),
         class("Qwen3_5MoeForConditionalGeneration"),
+        class("Qwen4ExpForConditionalGeneration"),
     ],
-    rules: &[RULES],
+    rules: &[RULES, FRAMES_OF_PATCHES, names::VISION],
     hyperparameters,
     hooks: Hooks {
         prepare: rename,
@@ -42,35 +44,45 @@ pub(super) static QWEN3_5: Architecture = Architecture {
             let name = name.strip_prefix("model.").unwrap_or(&name);
             name.starts_with("visual.").then(|| numbered_by_block(hp, name))
         },
-        force: |_, name, ty| frames(name, ty),
-        ..Hooks::NONE
+        ..HOOKS
     },
-    ..PLAIN
+    ..ENCODER
 };
 
-const RULES: &[Rule] = &[
-    exact(
-        "visual.patch_embed.proj.weight",
-        "v.patch_embd.weight",
-        Transform::View(|_, v| Ok(frame(v, 0)), None),
-    ),
-    exact(
-        "visual.patch_embed.proj.weight",
-        "v.patch_embd.weight.1",
-        Transform::View(|_, v| Ok(frame(v, 1)), None),
-    ),
-    exact(
-        "visual.patch_embed.proj.bias",
-        "v.patch_embd.bias",
-        Transform::Copy,
-    ),
-    copy("visual.pos_embed", "v.position_embd"),
-    copy("visual.blocks.{}.norm1", "v.blk.{}.ln1"),
-    copy("visual.blocks.{}.attn.qkv", "v.blk.{}.attn_qkv"),
-    copy("visual.blocks.{}.attn.proj", "v.blk.{}.attn_out"),
-    copy("visual.blocks.{}.norm2", "v.blk.{}.ln2"),
-    copy("visual.blocks.{}.mlp.linear_fc1", "v.blk.{}.ffn_up"),
-    copy("visual.blocks.{}.mlp.linear_fc2", "v.blk.{}.ffn_down"),
+pub(super) static LING3: Architecture = Architecture {
+    classes: &[class("BailingMoeV3VLForConditionalGeneration")],
+    rules: &[LING3_RULES, FRAMES_OF_PATCHES, names::VISION],
+    hyperparameters: |hp, keys| {
+        if hp.opt_bool("disable_merger_proj") != Some(true) {
+            let found = hp.find(&["disable_merger_proj"]);
+            return Err(hp.error(format!(
+                "vision_config: disable_merger_proj is {found:?}, true expected"
+            )));
+        }
+        hp.u32(&["out_hidden_size"])?;
+        vision_keys(hp, keys)?;
+        keys.set("projector_type", "ling3vl");
+        keys.set("use_gelu", true);
+        keys.set_some("vision.spatial_merge_size", hp.opt_u32(&["spatial_merge_size"])?);
+        text_epsilon(hp, keys)
+    },
+    hooks: Hooks {
+        canonical: |_, name| {
+            let name = name.strip_prefix("model.").unwrap_or(&name);
+            let is_own = ["visual.", "linear_proj."];
+            is_own.iter().any(|p| name.starts_with(p)).then(|| name.to_owned())
+        },
+        ..QWEN3_5.hooks
+    },
+    ..QWEN3_5
+};
+
+const LING3_RULES: &[Rule] = &[
+    copy("linear_proj.{}", "mm.{}"),
+    copy("visual.merger.norm", "mm.input_norm"),
+];
+
+pub(super) const RULES: &[Rule] = &[
     copy("visual.merger.norm", "v.post_ln"),
     copy("visual.merger.linear_fc1", "mm.0"),
     copy("visual.merger.linear_fc2", "mm.2"),
@@ -87,7 +99,7 @@ const DEEP_BLOCKS: [u64; 3] = [8, 16, 24];
 const POSITIONS: f64 = 2304.0;
 
 /// Brings the configuration's keys to those that other encoders have.
-fn rename(config: &mut Map<String, Value>) {
+pub(super) fn rename(config: &mut Map<String, Value>) {
     let number = |key: &str| config.get(key).and_then(Value::as_f64);
     let side = number("num_position_embeddings")
         .unwrap_or(POSITIONS)
@@ -117,7 +129,7 @@ fn deep_blocks(hp: &Hparams) -> Result<Vec<u32>> {
 }
 
 /// A merger of a block's output is numbered by its place in the list; the file has the block's number.
-fn numbered_by_block(hp: &Hparams, name: &str) -> String {
+pub(super) fn numbered_by_block(hp: &Hparams, name: &str) -> String {
     let renamed = || {
         let (at, rest) = name
             .strip_prefix("visual.deepstack_merger_list.")?
@@ -128,14 +140,26 @@ fn numbered_by_block(hp: &Hparams, name: &str) -> String {
     renamed().unwrap_or_else(|| name.to_owned())
 }
 
-fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    let whole = vision_keys(hp, keys)?;
-    keys.set("projector_type", "qwen3vl_merger");
-    keys.set("use_gelu", true);
-    keys.set_some("vision.spatial_merge_size", hp.opt_u32(&["spatial_merge_size"])?);
-    let epsilon = whole.get("text_config").and_then(|text| text.get("rms_norm_eps"));
+/// The norm's epsilon, which is the text model's.
+fn text_epsilon(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let text = multimodal::inner_text(hp.whole().values());
+    let epsilon = text.and_then(|text| text.get("rms_norm_eps"));
     let epsilon = epsilon.map(|e| hp.to_f32("rms_norm_eps", e)).transpose()?;
     keys.set("vision.attention.layer_norm_epsilon", epsilon.unwrap_or(1e-6));
+    Ok(())
+}
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    vision_keys(hp, keys)?;
+    keys.set("projector_type", "qwen3vl_merger");
+    own_keys(hp, keys)
+}
+
+/// What this encoder has besides the common keys.
+pub(super) fn own_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    keys.set("use_gelu", true);
+    keys.set_some("vision.spatial_merge_size", hp.opt_u32(&["spatial_merge_size"])?);
+    text_epsilon(hp, keys)?;
     let mut deep = vec![false; hp.block_count() as usize];
     for block in deep_blocks(hp)? {
         let blocks = deep.len();

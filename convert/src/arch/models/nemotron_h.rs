@@ -9,7 +9,7 @@ use super::mamba::{MAMBA2_RULES, MODEL};
 use crate::Result;
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
-use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, class};
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, Named, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static NEMOTRON_H: Architecture = Architecture {
@@ -118,9 +118,9 @@ fn canonical(hp: &Hparams, name: String) -> Option<String> {
 }
 
 /// The stock converter takes this router, which has another number in the checkpoint, for a matrix like others.
-fn predicting_router(hp: &Hparams, name: &str, ty: TensorType) -> Option<TensorType> {
+fn predicting_router(hp: &Hparams, name: Named<'_>, ty: TensorType) -> Option<TensorType> {
     let block = hp.u32(&["num_hidden_layers"]).ok()?;
-    (name == format!("blk.{block}.ffn_gate_inp.weight")).then_some(ty)
+    (name.gguf == format!("blk.{block}.ffn_gate_inp.weight")).then_some(ty)
 }
 
 /// Some configurations name the layers' kinds instead of counting them. What is called the dimension of a head is not

@@ -21,8 +21,8 @@ pub(crate) struct Hooks {
     /// Names of a tensor that a checkpoint may hold several times; the first that comes counts, under the first
     /// of these names.
     pub(crate) one_of: &'static [&'static str],
-    /// The type of a tensor, by GGUF name, that does not follow from the matrices' type.
-    pub(crate) force: fn(&Hparams, &str, TensorType) -> Option<TensorType>,
+    /// The type of a matrix that does not follow from the others' type.
+    pub(crate) force: fn(&Hparams, Named<'_>, TensorType) -> Option<TensorType>,
     /// Whether also small matrices, such as a router's, get the type of the others.
     pub(crate) all_matrices: bool,
     /// The weights, by the last part of their GGUF name, that llama.cpp's graph multiplies by without looking for an
@@ -30,6 +30,32 @@ pub(crate) struct Hooks {
     pub(crate) unadapted: &'static [&'static str],
     /// Dense modules of sentence-transformers that the graph has a place for: (folder, GGUF name).
     pub(crate) dense_modules: &'static [(&'static str, &'static str)],
+    /// Matrices to compute, which precede the others.
+    pub(crate) tables: fn(&Hparams) -> Result<Vec<Table>>,
+    /// Where an encoder's configuration stands in that of the whole model.
+    pub(crate) vision: Section,
+    /// Where that of an encoder of sound stands, beside the other or alone.
+    pub(crate) audio: Section,
+}
+
+/// A matrix that no file holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    /// Innermost dimension first.
+    pub(crate) shape: Vec<u64>,
+    pub(crate) values: Vec<f32>,
+}
+
+/// A part of a configuration, by itself.
+pub(crate) type Section = fn(&Map<String, Value>) -> Option<Map<String, Value>>;
+
+/// A tensor's two names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
+    /// As the name tables know it.
+    pub(crate) stored: &'a str,
+    pub(crate) gguf: &'a str,
 }
 
 /// A dense module of sentence-transformers.
@@ -52,6 +78,9 @@ impl Hooks {
         all_matrices: false,
         unadapted: &[],
         dense_modules: &[],
+        tables: |_| Ok(Vec::new()),
+        vision: |whole| whole.get("vision_config")?.as_object().cloned(),
+        audio: |_| None,
     };
 
     /// Whether adapters have no effect on this tensor.

@@ -17,19 +17,36 @@ pub(crate) struct Hparams {
     values: Map<String, Value>,
     rope: Map<String, Value>,
     block_count: u32,
+    around: Option<Box<Around>>,
 }
+
+/// What stands around an encoder's configuration.
+#[derive(Debug)]
+struct Around {
+    whole: Hparams,
+    /// Of a second encoder, that of sound.
+    audio: Option<Hparams>,
+}
+
+/// Blocks that each of two encoders in one file may have.
+const BLOCKS_OF_TWO: u32 = 128;
+/// Keys that count an encoder's blocks.
+const BLOCK_KEYS: [&str; 8] = [
+    "n_layers",
+    "num_hidden_layers",
+    "n_layer",
+    "num_layers",
+    "depth",
+    "layers",
+    "encoder_layers",
+    "vt_num_hidden_layers",
+];
 
 impl Hparams {
     /// # Errors
     /// No usable number of layers.
     pub(crate) fn new(path: PathBuf, values: Map<String, Value>) -> Result<Self> {
-        let rope = super::rope::parameters(&values);
-        let mut hparams = Self {
-            path,
-            values,
-            rope,
-            block_count: 0,
-        };
+        let mut hparams = Self::section(path, values);
         hparams.block_count = hparams.u32(&["n_layers", "num_hidden_layers", "n_layer", "num_layers"])?;
         if hparams.block_count > MAX_BLOCKS {
             return Err(hparams.error(format!(
@@ -38,6 +55,67 @@ impl Hparams {
             )));
         }
         Ok(hparams)
+    }
+
+    /// A part of the configuration that has no blocks of its own.
+    pub(crate) fn section(path: PathBuf, values: Map<String, Value>) -> Self {
+        let rope = super::rope::parameters(&values);
+        Self {
+            path,
+            values,
+            rope,
+            block_count: 0,
+            around: None,
+        }
+    }
+
+    /// Puts an encoder's configuration into that of the whole model, which may have another encoder.
+    pub(crate) fn inside_of(&mut self, whole: Map<String, Value>, audio: Option<Map<String, Value>>) {
+        let section = |values| Self::section(self.path.clone(), values);
+        self.around = Some(Box::new(Around {
+            whole: section(whole),
+            audio: audio.map(section),
+        }));
+    }
+
+    /// Of an encoder: the configuration of the whole model.
+    pub(crate) fn whole(&self) -> &Self {
+        self.around.as_ref().map_or(self, |a| &a.whole)
+    }
+
+    /// The configuration of the encoder of sound: of two the second.
+    pub(crate) fn audio(&self) -> &Self {
+        let second = self.around.as_ref().and_then(|a| a.audio.as_ref());
+        second.unwrap_or(self)
+    }
+
+    /// Whether there are encoders of images and of sound.
+    pub(crate) fn has_both(&self) -> bool {
+        self.around.as_ref().is_some_and(|a| a.audio.is_some())
+    }
+
+    /// Blocks of an encoder, by its own configuration.
+    ///
+    /// # Errors
+    /// No key that counts them.
+    pub(crate) fn encoder_blocks(&self) -> Result<u32> {
+        self.u32(&BLOCK_KEYS)
+    }
+
+    /// Brings the key that counts an encoder's blocks to that of other models.
+    pub(crate) fn name_blocks(values: &mut Map<String, Value>) {
+        let count = BLOCK_KEYS.iter().find_map(|key| values.get(*key)).cloned();
+        if let Some(count) = count {
+            values.entry("num_hidden_layers").or_insert(count);
+        }
+    }
+
+    /// Numbers of blocks that tensors may have.
+    pub(crate) fn block_limit(&self) -> u32 {
+        match self.has_both() {
+            true => BLOCKS_OF_TWO,
+            false => self.block_count,
+        }
     }
 
     /// The configuration as one JSON object.
@@ -173,6 +251,12 @@ impl Hparams {
             .ok_or_else(|| self.error(format!("{} is {number}, which is too large", keys.join(" or "))))
     }
 
+    /// A product of numbers of the configuration, which must fit.
+    pub(crate) fn product(&self, numbers: &[u32]) -> Result<u32> {
+        let product = numbers.iter().try_fold(1u32, |n, &x| n.checked_mul(x));
+        product.ok_or_else(|| self.error(format!("the product of {numbers:?} is too large")))
+    }
+
     pub(crate) fn opt_str(&self, keys: &[&str]) -> Option<&str> {
         self.find(keys).and_then(Value::as_str)
     }
@@ -245,6 +329,8 @@ pub(crate) struct Keys<'a> {
     pub(crate) dense: &'a [crate::arch::DenseModule],
     /// Reads a tensor of the checkpoint that holds one number; `None` where there is no such tensor.
     pub(crate) number: &'a dyn Fn(&str) -> Result<Option<f32>>,
+    /// The shape of a tensor of the checkpoint, outermost dimension first.
+    pub(crate) shape: &'a dyn Fn(&str) -> Option<Vec<u64>>,
 }
 
 impl Keys<'_> {

@@ -40,6 +40,10 @@ pub(crate) enum Transform {
     Map(fn(f32) -> f32),
     /// Dimensions split, exchanged and cut, then every element by itself where there is a function for it.
     View(Rearrange, Option<fn(f32) -> f32>),
+    /// The sum of two parts of the stored tensor, which the function cuts out.
+    Sum(fn(&Hparams, View, u64) -> Result<Option<View>>),
+    /// Weight (0), bias (1), mean (2) or variance (3) of a batch norm, of which all four make a weight and a bias.
+    BatchNorm(usize),
     /// Rows multiplied by numbers from the configuration, one after the other. The function gets the number of
     /// stored rows.
     ScaleRows(fn(&Hparams, u64) -> Result<RowFactors>),
@@ -56,14 +60,28 @@ pub(crate) enum Transform {
 }
 
 /// One row of a name table. `{}` stands for the block, `{e}` for the expert; the names have neither `.weight`
-/// nor `.bias`, unless the rule is [`exact`].
+/// nor `.bias`, unless the rule is [`exact`]. A number may follow other letters of its part of a name (`conv{}`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
     pub(crate) hf: &'static str,
     pub(crate) gguf: &'static str,
     pub(crate) transform: Transform,
-    exact: bool,
+    ending: Ending,
 }
+
+/// What may follow the names of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// `.weight` or `.bias`.
+    Parameter,
+    /// Nothing: the names are whole.
+    Nothing,
+    /// One of [`ENDINGS`] or nothing, which the output's name keeps.
+    Kept,
+}
+
+/// What the names of an encoder's tensors end with.
+const ENDINGS: [&str; 6] = [".weight", ".bias", ".input_max", ".input_min", ".output_max", ".output_min"];
 
 /// A row of a name table whose tensors are copied.
 pub(crate) const fn copy(hf: &'static str, gguf: &'static str) -> Rule {
@@ -72,23 +90,39 @@ pub(crate) const fn copy(hf: &'static str, gguf: &'static str) -> Rule {
 
 /// A row of a name table.
 pub(crate) const fn rule(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
-    let exact = false;
+    let ending = Ending::Parameter;
     Rule {
         hf,
         gguf,
         transform,
-        exact,
+        ending,
+    }
+}
+
+/// A row whose tensors are copied, whether they are weights, biases or something without a word for it.
+pub(crate) const fn kept(hf: &'static str, gguf: &'static str) -> Rule {
+    kept_with(hf, gguf, Transform::Copy)
+}
+
+/// The same with a transform.
+pub(crate) const fn kept_with(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
+    let ending = Ending::Kept;
+    Rule {
+        hf,
+        gguf,
+        transform,
+        ending,
     }
 }
 
 /// A row whose two names are whole, whatever they end with.
 pub(crate) const fn exact(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
-    let exact = true;
+    let ending = Ending::Nothing;
     Rule {
         hf,
         gguf,
         transform,
-        exact,
+        ending,
     }
 }
 
@@ -199,19 +233,24 @@ fn matches_of(rules: &'static [Rule], name: &str) -> Vec<Match> {
             rule.transform,
             Transform::Stack | Transform::FirstHalf | Transform::SecondHalf
         );
-        if suffix.is_empty() && !whole && !rule.exact {
-            continue;
-        }
-        let Some((block, expert)) = capture(rule.hf, if rule.exact { name } else { stem }) else {
+        let (stem, suffix) = match rule.ending {
+            Ending::Parameter if suffix.is_empty() && !whole => continue,
+            Ending::Parameter if suffix.is_empty() => (stem, ".weight"),
+            Ending::Parameter => (stem, suffix),
+            Ending::Nothing => (name, ""),
+            Ending::Kept => kept_ending(name),
+        };
+        let Some((block, expert)) = capture(rule.hf, stem) else {
             continue;
         };
         let mut name = rule.gguf.to_owned();
         if let Some(block) = block {
             name = name.replacen("{}", &block.to_string(), 1);
         }
-        if !rule.exact {
-            name.push_str(if suffix.is_empty() { ".weight" } else { suffix });
+        if let Some(expert) = expert {
+            name = name.replacen("{e}", &expert.to_string(), 1);
         }
+        name.push_str(suffix);
         found.push(Match {
             rule,
             transform: rule.transform,
@@ -221,6 +260,12 @@ fn matches_of(rules: &'static [Rule], name: &str) -> Vec<Match> {
         });
     }
     found
+}
+
+/// A name's [`Ending::Kept`], after what comes before it.
+fn kept_ending(name: &str) -> (&str, &str) {
+    let at = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
+    name.split_at(at.map_or(name.len(), str::len))
 }
 
 /// The block and expert numbers of `text`, when it matches `pattern`.
@@ -233,6 +278,10 @@ fn capture(pattern: &str, text: &str) -> Option<(Option<u32>, Option<u32>)> {
             (Some("{}"), Some(t)) => block = Some(number(t)?),
             (Some("{e}"), Some(t)) => expert = Some(number(t)?),
             (Some(p), Some(t)) if p == t => {}
+            (Some(p), Some(t)) => {
+                let (before, after) = p.split_once("{}")?;
+                block = Some(number(t.strip_prefix(before)?.strip_suffix(after)?)?);
+            }
             _ => return None,
         }
     }
@@ -279,6 +328,16 @@ mod tests {
             m.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(),
             ["blk.1.a.weight", "blk.1.b.weight"]
         );
+    }
+
+    #[test]
+    fn numbers_may_follow_letters_and_endings_are_kept() {
+        const KEPT: &[Rule] = &[kept("tower.conv{}", "a.conv1d.{}"), kept("tower.{}.{e}.x", "v.blk.{}.{e}.x")];
+        let name = |name| resolve(&[KEPT], name).first().map(|m| m.name.clone());
+        assert_eq!(name("tower.conv2.bias").as_deref(), Some("a.conv1d.2.bias"));
+        assert_eq!(name("tower.conv2").as_deref(), Some("a.conv1d.2"));
+        assert_eq!(name("tower.1.3.x.input_max").as_deref(), Some("v.blk.1.3.x.input_max"));
+        assert_eq!((name("tower.conv"), name("tower.conv2d1.bias")), (None, None));
     }
 
     #[test]

@@ -281,6 +281,7 @@ mod tests {
             dir: Path::new(""),
             dense: &[],
             number: &|_| Ok(None),
+            shape: &|_| None,
         };
         rope::write_keys(&hp, &mut keys)?;
         let tensors = (architecture.generated)(&hp)?;

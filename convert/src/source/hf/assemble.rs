@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use gguf::TensorType;
 use indexmap::IndexMap;
 
+use super::combined::{self, Combined};
 use super::element::Element;
 use super::gather::Gather;
 use super::layout::{Layout, Values};
@@ -14,7 +15,8 @@ use super::prediction::Filter;
 use super::quantized::BlockFactors;
 use super::tensor_file::Entry;
 use crate::arch::{
-    self, Architecture, Class, Generated, Hparams, Match, Rearrange, Rows, Rule, Strided, Transform, View,
+    self, Architecture, Class, Generated, Hparams, Match, Named, Rearrange, Rows, Rule, Strided, Transform,
+    View,
 };
 use crate::source::SourceTensor;
 use crate::{Error, Result};
@@ -35,6 +37,7 @@ const MAX_STORED_DIMS: usize = 5;
 pub(super) enum Content {
     Stored(Layout),
     Gathered(Gather),
+    Combined(Combined),
     Computed(Vec<f32>),
 }
 
@@ -70,7 +73,11 @@ pub(super) struct Assembler<'a> {
     tensors: Vec<SourceTensor>,
     contents: Vec<Content>,
     numbered: IndexMap<Group, Numbered>,
+    /// Batch norms of which some of the four tensors have been seen, by block and GGUF name.
+    norms: IndexMap<(u32, &'static str), [Option<(usize, usize)>; 4]>,
     left_out: Vec<String>,
+    /// The name, as the tables know it, of the tensor that is being mapped.
+    stored: String,
     /// Whether the tensor of [`Hooks::one_of`](arch::Hooks::one_of) has come.
     holds_one: bool,
     /// Set for an adapter, whose tensors are the output sides of pairs.
@@ -97,6 +104,8 @@ impl<'a> Assembler<'a> {
         let (tensors, contents, numbered) = (Vec::new(), Vec::new(), IndexMap::new());
         Self {
             left_out: Vec::new(),
+            stored: String::new(),
+            norms: IndexMap::new(),
             holds_one: false,
             pairs: None,
             is_part: false,
@@ -131,6 +140,9 @@ impl<'a> Assembler<'a> {
             let shape = vec![values.len() as u64];
             self.push(name.to_owned(), shape, 0, Content::Computed(values));
         }
+        for table in (self.architecture.hooks.tables)(self.hparams)? {
+            self.push(table.name.to_owned(), table.shape, 0, Content::Computed(table.values));
+        }
         for (name, &at) in others {
             if arch::ignored(name) {
                 self.left_out.push(name.clone());
@@ -153,6 +165,13 @@ impl<'a> Assembler<'a> {
     }
 
     fn finish(self) -> Result<Assembled> {
+        if let Some(((block, name), seen)) = self.norms.first() {
+            let at = seen.iter().flatten().next().copied().unwrap_or_default();
+            return Err(self.fail(
+                at,
+                format!("of block {block}'s {name} only some of weight, bias, mean and variance are there"),
+            ));
+        }
         if let Some(((block, rule), seen)) = self.numbered.iter().find(|(_, seen)| !seen.is_empty()) {
             let expected = match rule.and_then(|hf| self.rules().find(|r| r.hf == hf)) {
                 Some(rule) => self.count_of(rule)? as usize,
@@ -211,6 +230,7 @@ impl<'a> Assembler<'a> {
             one_of[0].clone_into(&mut canonical);
         }
         let matches = arch::resolve(self.architecture.rules, &canonical);
+        self.stored = canonical;
         if matches.is_empty() {
             return Err(self.fail(
                 at,
@@ -225,12 +245,12 @@ impl<'a> Assembler<'a> {
             ));
         }
         for found in matches {
-            if let Some(block) = found.block.filter(|&b| b >= self.hparams.block_count()) {
+            if let Some(block) = found.block.filter(|&b| b >= self.hparams.block_limit()) {
                 return Err(self.fail(
                     at,
                     format!(
                         "block {block}, but config.json says {} blocks (num_hidden_layers)",
-                        self.hparams.block_count()
+                        self.hparams.block_limit()
                     ),
                 ));
             }
@@ -239,6 +259,8 @@ impl<'a> Assembler<'a> {
                 Transform::Expert => self.expert(&found, at)?,
                 Transform::Numbered(_) => self.member(&found, at)?,
                 Transform::View(rearrange, map) => self.view(found, at, rearrange, map)?,
+                Transform::Sum(part) => self.sum(found, at, part)?,
+                Transform::BatchNorm(which) => self.batch_norm(&found, at, which)?,
                 Transform::ScaleRows(factors) => {
                     let shape = &self.parts.entry(at).shape;
                     let factors = factors(self.hparams, shape.first().copied().unwrap_or(1))?;
@@ -359,6 +381,90 @@ impl<'a> Assembler<'a> {
         self.gathered(found, at, view, |g| g.with_map(map))
     }
 
+    /// A tensor that is the sum of two parts of the stored one.
+    fn sum(&mut self, found: Match, at: (usize, usize), part: combined::Part) -> Result<()> {
+        self.no_pair(at)?;
+        let mut gathers = Vec::new();
+        let mut shape = Vec::new();
+        for which in 0..2 {
+            let view = match View::of(&self.parts.entry(at).shape) {
+                Some(view) => part(self.hparams, view, which)?,
+                None => None,
+            };
+            let (gather, of) = self.gather(at, view)?;
+            gathers.push(gather);
+            shape = of;
+        }
+        self.push(found.name, shape, at.0, Content::Combined(Combined::sum(gathers)));
+        Ok(())
+    }
+
+    /// One of the four tensors of a batch norm; the last of them brings the two that are left.
+    fn batch_norm(&mut self, found: &Match, at: (usize, usize), which: usize) -> Result<()> {
+        self.no_pair(at)?;
+        let block = found.block.unwrap_or(0);
+        let seen = self.norms.entry((block, found.rule.gguf)).or_default();
+        seen[which] = Some(at);
+        let [Some(weight), Some(bias), Some(mean), Some(variance)] = *seen else {
+            return Ok(());
+        };
+        self.norms.shift_remove(&(block, found.rule.gguf));
+        let length = self.parts.entry(weight).shape.clone();
+        let mut gathers = Vec::new();
+        for at in [weight, bias, mean, variance] {
+            let entry = self.parts.entry(at);
+            if entry.shape != length || length.len() != 1 {
+                return Err(self.fail(at, format!("shape {:?}, a vector like the norm's weight expected", entry.shape)));
+            }
+            gathers.push(self.gather(at, View::of(&length))?.0);
+        }
+        for (suffix, content) in ["weight", "bias"].into_iter().zip(Combined::norm(gathers)) {
+            let name = format!("{}.{suffix}", found.name);
+            self.push(name, length.clone(), at.0, Content::Combined(content));
+        }
+        Ok(())
+    }
+
+    /// Refuses an adapter's pair for a weight that is computed from several.
+    fn no_pair(&self, at: (usize, usize)) -> Result<()> {
+        match &self.pairs {
+            None => Ok(()),
+            Some(_) => Err(self.fail(
+                at,
+                "computed from several stored tensors, so no pair can be added to it; merge the adapter into the \
+                 model first"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// A view of a stored tensor, and the shape of what it becomes, innermost dimension first.
+    fn gather(&self, at: (usize, usize), view: Option<View>) -> Result<(Gather, Vec<u64>)> {
+        let entry = self.parts.entry(at);
+        let shape = &entry.shape;
+        if shape.len() > MAX_STORED_DIMS || shape.contains(&0) {
+            return Err(self.fail(
+                at,
+                format!("shape {shape:?}; at most {MAX_STORED_DIMS} dimensions, none of them 0, expected"),
+            ));
+        }
+        let place = (at.0, entry.offset);
+        let element = self.element(at)?;
+        let gather = view.and_then(|view| Some((Gather::new(element, place, &view)?, view.shape())));
+        let fits = |(_, s): &(Gather, Vec<u64>)| (1..=MAX_GGUF_DIMS).contains(&s.len());
+        let Some((gather, mut shape)) = gather.filter(fits) else {
+            return Err(self.fail(
+                at,
+                format!(
+                    "shape {:?} does not go with the numbers in config.json",
+                    entry.shape
+                ),
+            ));
+        };
+        shape.reverse();
+        Ok((gather, shape))
+    }
+
     /// The sides of a pair for a weight whose dimensions are rearranged.
     fn pair_view(
         &mut self,
@@ -402,21 +508,7 @@ impl<'a> Assembler<'a> {
         view: Option<View>,
         finish: impl FnOnce(Gather) -> Gather,
     ) -> Result<()> {
-        self.dimensions(at, MAX_STORED_DIMS)?;
-        let entry = self.parts.entry(at);
-        let place = (at.0, entry.offset);
-        let element = self.element(at)?;
-        let gather = view.and_then(|view| Some((Gather::new(element, place, &view)?, view.shape())));
-        let Some((gather, mut shape)) = gather.filter(|(_, s)| (1..=MAX_GGUF_DIMS).contains(&s.len())) else {
-            return Err(self.fail(
-                at,
-                format!(
-                    "shape {:?} does not go with the numbers in config.json",
-                    entry.shape
-                ),
-            ));
-        };
-        shape.reverse();
+        let (gather, shape) = self.gather(at, view)?;
         self.push(found.name, shape, at.0, Content::Gathered(finish(gather)));
         Ok(())
     }
@@ -554,6 +646,10 @@ impl<'a> Assembler<'a> {
     }
 
     fn gguf_shape(&self, at: (usize, usize)) -> Result<Vec<u64>> {
+        // A number by itself, which encoders have as the bounds of activations, becomes a vector of one.
+        if self.parts.entry(at).shape.is_empty() && self.architecture.is_encoder() {
+            return Ok(vec![1]);
+        }
         self.dimensions(at, MAX_GGUF_DIMS)?;
         Ok(self.parts.entry(at).shape.iter().rev().copied().collect())
     }
@@ -574,11 +670,16 @@ impl<'a> Assembler<'a> {
         let blocks = match &content {
             Content::Stored(layout) => layout.blocks(),
             Content::Gathered(gather) => gather.blocks(),
-            Content::Computed(_) => None,
+            Content::Computed(_) | Content::Combined(_) => None,
         };
         let ty = blocks.unwrap_or_else(|| {
             let usual = outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices);
-            (self.architecture.hooks.force)(self.hparams, &name, self.ty).unwrap_or(usual)
+            if shape.len() <= 1 || name.ends_with("_norm.weight") {
+                return usual;
+            }
+            let (stored, gguf) = (self.stored.as_str(), name.as_str());
+            let forced = (self.architecture.hooks.force)(self.hparams, Named { stored, gguf }, self.ty);
+            forced.unwrap_or(usual)
         });
         let factors = match (&content, blocks) {
             (Content::Stored(layout), Some(TensorType::NVFP4)) => self.factors(layout),

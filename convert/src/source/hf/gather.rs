@@ -49,6 +49,11 @@ impl Gather {
         })
     }
 
+    /// What the stored elements are.
+    pub(super) fn element(&self) -> Element {
+        self.element
+    }
+
     /// The offset of the stored tensor.
     pub(super) fn offset(&self) -> u64 {
         self.offset

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod assemble;
+mod combined;
 mod element;
 mod form;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -108,7 +109,8 @@ impl HfSource {
             given,
             architecture,
             class,
-            config,
+            mut hparams,
+            has_tie,
             whole,
             is_part,
             quantization,
@@ -117,8 +119,7 @@ impl HfSource {
         // The whole model's word counts: transformers 5 writes its text class's default, true, beside it.
         let says_untied =
             whole.as_ref().and_then(|w| w.get("tie_word_embeddings")) == Some(&Value::Bool(false));
-        let untied = says_untied && config.get("tie_word_embeddings").is_none();
-        let (architecture, mut hparams) = architecture.hyperparameters_of(&config_path, config)?;
+        let untied = says_untied && !has_tie;
 
         let contradiction = arch::rope_contradiction(&given, &hparams);
 
@@ -203,8 +204,10 @@ impl HfSource {
         let mut metadata = Metadata::new();
         metadata.set("general.architecture", architecture.gguf);
         let number = |tensor: &str| assemble::number(&parts, tensor);
+        let shape = |tensor: &str| Some(parts.entry(*parts.tensors.get(tensor)?).shape.clone());
         let mut keys = Keys {
             number: &number,
+            shape: &shape,
             arch: architecture.gguf,
             metadata: &mut metadata,
             file_type: outtype::file_type(ty, blocks),
@@ -358,6 +361,7 @@ fn read_values(
     match content {
         Content::Stored(layout) => layout.read_values(parts, elements, out),
         Content::Gathered(gather) => gather.read_values(parts, elements, out),
+        Content::Combined(combined) => combined.read_values(parts, elements, out),
         Content::Computed(values) => {
             out.copy_from_slice(&values[elements.start as usize..elements.end as usize]);
             Ok(())

@@ -1,0 +1,53 @@
+//! The image encoder of Llama 4.
+
+use super::keys::{vision_keys, whole_part};
+use super::{ENCODER, HOOKS, names};
+use crate::arch::rules::names::{Rule, Transform, copy, exact};
+use crate::arch::{Architecture, Default, Hooks, ModelType, class};
+
+pub(super) static LLAMA4: Architecture = Architecture {
+    classes: &[class("Llama4ForConditionalGeneration")],
+    rules: &[LLAMA4_RULES, names::VISION],
+    hyperparameters: |hp, keys| {
+        vision_keys(hp, keys)?;
+        keys.set("projector_type", "llama4");
+        keys.set("vision.attention.layer_norm_epsilon", hp.f32(&["norm_eps"])?);
+        let ratio = hp.f64(&["pixel_shuffle_ratio"])?;
+        keys.set("vision.projector.scale_factor", whole_part(hp, 1.0 / ratio)?);
+        keys.set("use_gelu", true);
+        Ok(())
+    },
+    model_types: &[&LLAMA4_TYPE],
+    hooks: Hooks {
+        canonical: |_, name| {
+            let is_own = ["multi_modal_projector", "vision_model"];
+            is_own.iter().any(|p| name.contains(p)).then_some(name)
+        },
+        ..HOOKS
+    },
+    ..ENCODER
+};
+
+const LLAMA4_RULES: &[Rule] = &[
+    exact(
+        "vision_model.positional_embedding_vlm",
+        "v.position_embd.weight",
+        Transform::Copy,
+    ),
+    copy("multi_modal_projector.linear_1", "mm.model.fc"),
+];
+
+static LLAMA4_TYPE: ModelType = ModelType {
+    name: "llama4_vision_model",
+    defaults: &[
+        ("hidden_size", Default::Int(768)),
+        ("intermediate_size", Default::Int(5632)),
+        ("num_hidden_layers", Default::Int(34)),
+        ("num_attention_heads", Default::Int(16)),
+        ("image_size", Default::Int(448)),
+        ("patch_size", Default::Int(14)),
+        ("norm_eps", Default::Float(1e-5)),
+        ("pixel_shuffle_ratio", Default::Float(0.5)),
+    ],
+    ..ModelType::UNROTATED
+};

@@ -1,0 +1,682 @@
+"""Tiny models with encoders, for encoder_fixtures.py: configuration, names and shapes as publishers have them."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Case:
+    name: str
+    config: dict
+    tensors: dict
+    """Names and shapes of model.safetensors."""
+    files: dict = field(default_factory=dict)
+    """Further files of JSON."""
+    more: dict = field(default_factory=dict)
+    """Further files of tensors: names and shapes."""
+
+
+BLOCKS = 4
+"""The stock converter knows numbers up to those of the blocks, which a projector's layers count too."""
+W, I, T = 32, 64, 64
+"""Widths of an encoder, inside its blocks, and of the text model."""
+PREPROCESSOR = {"preprocessor_config.json": dict(
+    image_mean=[0.48145466, 0.4578275, 0.40821073], image_std=[0.26862954, 0.26130258, 0.27577711],
+    min_pixels=3136, max_pixels=1003520, image_seq_length=16, size=dict(longest_edge=96, height=64, width=64))}
+TEXT = dict(hidden_size=T, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, vocab_size=420)
+
+
+def linear(name, outputs, inputs, bias=True):
+    return {f"{name}.weight": [outputs, inputs]} | ({f"{name}.bias": [outputs]} if bias else {})
+
+
+def norm(name, width, bias=True):
+    return {f"{name}.weight": [width]} | ({f"{name}.bias": [width]} if bias else {})
+
+
+def conv(name, *shape, bias=True):
+    return {f"{name}.weight": list(shape)} | ({f"{name}.bias": [shape[0]]} if bias else {})
+
+
+def merged(*tables):
+    out = {}
+    for table in tables:
+        out |= table
+    return out
+
+
+def blocks(prefix, make, count=BLOCKS):
+    """The tensors of all blocks; `make` gets what the names of one begin with."""
+    return merged(*(make(f"{prefix}.{i}.") for i in range(count)))
+
+
+def whisper(prefix, mels=16, norm_after="layer_norm"):
+    def block(p):
+        attention = [linear(p + f"self_attn.{n}_proj", W, W, n != "k") for n in ("q", "k", "v", "out")]
+        return merged(*attention, norm(p + "self_attn_layer_norm", W), norm(p + "final_layer_norm", W),
+                      linear(p + "fc1", I, W), linear(p + "fc2", W, I))
+
+    return merged(conv(f"{prefix}conv1", W, mels, 3), conv(f"{prefix}conv2", W, W, 3),
+                  {f"{prefix}embed_positions.weight": [24, W]}, blocks(f"{prefix}layers", block),
+                  norm(f"{prefix}{norm_after}", W))
+
+
+WHISPER = dict(d_model=W, encoder_layers=BLOCKS, encoder_attention_heads=4, encoder_ffn_dim=I, num_mel_bins=16,
+               max_source_positions=24)
+DECODER = merged({"language_model.model.embed_tokens.weight": [420, T], "language_model.lm_head.weight": [420, T]})
+
+
+def siglip(prefix, head="vision_model.", patch=8, size=64, bias_of_patches=True, positions=64):
+    p = prefix + head
+
+    def block(b):
+        return merged(*(linear(b + f"self_attn.{n}", W, W) for n in ("q_proj", "k_proj", "v_proj", "out_proj")),
+                      norm(b + "layer_norm1", W), norm(b + "layer_norm2", W), linear(b + "mlp.fc1", I, W),
+                      linear(b + "mlp.fc2", W, I))
+
+    return merged(conv(p + "embeddings.patch_embedding", W, 3, patch, patch, bias=bias_of_patches),
+                  {p + "embeddings.position_embedding.weight": [positions, W]},
+                  blocks(p + "encoder.layers", block), norm(p + "post_layernorm", W))
+
+
+VISION = dict(hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4, image_size=64,
+              patch_size=8)
+
+
+def audio(name, config, tensors, **more):
+    return Case(name, config, tensors, **more)
+
+
+CASES = [
+    Case("qwen2-audio", dict(
+        architectures=["Qwen2AudioForConditionalGeneration"], model_type="qwen2_audio", text_config=TEXT | dict(
+            model_type="qwen2"), audio_config=WHISPER | dict(model_type="qwen2_audio_encoder")),
+        merged(whisper("audio_tower."), linear("multi_modal_projector.linear", T, W), DECODER)),
+    Case("ultravox", dict(
+        architectures=["UltravoxModel"], model_type="ultravox", stack_factor=8, hidden_size=T,
+        text_config=TEXT | dict(model_type="llama"), audio_config=WHISPER | dict(model_type="whisper")),
+        merged(whisper("audio_tower."), norm("multi_modal_projector.ln_pre", W * 8, False),
+               norm("multi_modal_projector.ln_mid", W, False),
+               linear("multi_modal_projector.linear_1", I, W * 8, False),
+               linear("multi_modal_projector.linear_2", T, W, False))),
+    Case("voxtral", dict(
+        architectures=["VoxtralForConditionalGeneration"], model_type="voxtral",
+        text_config=TEXT | dict(model_type="llama"), audio_config=dict(
+            hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4, num_mel_bins=16,
+            model_type="voxtral_encoder")),
+        merged(whisper("audio_tower."), linear("multi_modal_projector.linear_1", T, W * 4, False),
+               linear("multi_modal_projector.linear_2", T, T, False), DECODER)),
+    Case("audio-flamingo-3", dict(
+        architectures=["AudioFlamingo3ForConditionalGeneration"], model_type="audioflamingo3",
+        text_config=TEXT | dict(model_type="qwen2"), audio_config=dict(
+            hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4, num_mel_bins=16,
+            model_type="audioflamingo3_encoder")),
+        merged(whisper("audio_tower."), linear("multi_modal_projector.linear_1", T, W),
+               linear("multi_modal_projector.linear_2", T, T), DECODER)),
+    Case("meralion-2", dict(
+        architectures=["MERaLiON2ForConditionalGeneration"], model_type="meralion2", speech_mlp_scale_factor=3,
+        text_config=TEXT | dict(model_type="gemma2"), speech_config=WHISPER | dict(model_type="whisper")),
+        merged(whisper("speech_encoder."), norm("ln_speech", W),
+               linear("speech_audio_adapter.mlp_adapter.0", W, 3 * W),
+               *(linear(f"speech_audio_adapter.{n}_proj", T, W) for n in ("gate", "pool", "out")),
+               {"text_decoder.model.embed_tokens.weight": [420, T]})),
+    Case("glm-asr", dict(
+        architectures=["GlmasrModel"], model_type="Glmasr", merge_factor=4, lm_config=TEXT,
+        whisper_config=WHISPER | dict(model_type="whisper")),
+        merged(whisper("audio_encoder.whisper."), norm("audio_encoder.layer_norm", W),
+               {"audio_encoder.audio_bos_eos_token.weight": [2, T]},
+               linear("audio_encoder.adapting.0", I, W * 4), linear("audio_encoder.adapting.2", T, I),
+               {"model.embed_tokens.weight": [420, T], "lm_head.weight": [420, T]})),
+]
+
+
+def intern_block(p):
+    return merged(linear(p + "attn.qkv", 3 * W, W), linear(p + "attn.proj", W, W), norm(p + "norm1", W),
+                  norm(p + "norm2", W), {p + "ls1": [W], p + "ls2": [W]}, norm(p + "attn.q_norm", W, False),
+                  norm(p + "attn.k_norm", W, False), linear(p + "mlp.fc1", I, W), linear(p + "mlp.fc2", W, I))
+
+
+CASES += [
+    Case("intern-vision", dict(
+        architectures=["InternVLChatModel"], model_type="internvl_chat", downsample_ratio=0.5, min_dynamic_patch=1,
+        max_dynamic_patch=12, llm_config=TEXT, vision_config=VISION | dict(
+            architectures=["InternVisionModel"], hidden_act="gelu", layer_norm_eps=1e-6,
+            model_type="intern_vit_6b")),
+        merged({"vision_model.embeddings.class_embedding": [1, 1, W],
+                "vision_model.embeddings.position_embedding": [1, 65, W]},
+               conv("vision_model.embeddings.patch_embedding", W, 3, 8, 8),
+               blocks("vision_model.encoder.layers", intern_block), norm("mlp1.0", 4 * W),
+               linear("mlp1.1", T, 4 * W), linear("mlp1.3", T, T), DECODER), PREPROCESSOR),
+]
+
+
+QWEN_VISION = dict(depth=BLOCKS, hidden_size=W, intermediate_size=I, num_heads=4, patch_size=8, spatial_merge_size=2,
+                   out_hidden_size=T)
+
+
+def qwen_block(rows=3 * W, gated=True, biased=True, fc=("mlp.fc1", "mlp.fc2"), norms=True):
+    def block(p):
+        if gated:
+            inner = [linear(p + "mlp.gate_proj", I, W, biased), linear(p + "mlp.up_proj", I, W, biased),
+                     linear(p + "mlp.down_proj", W, I, biased)]
+        else:
+            inner = [linear(p + fc[0], I, W), linear(p + fc[1], W, I)]
+        return merged(linear(p + "attn.qkv", rows, W, biased), linear(p + "attn.proj", W, W, biased),
+                      norm(p + "norm1", W, norms), norm(p + "norm2", W, norms), *inner)
+
+    return block
+
+
+def merger(p, norm_name="ln_q", first="mlp.0", last="mlp.2", bias=True):
+    return merged(norm(p + norm_name, W, bias), linear(p + first, 4 * W, 4 * W), linear(p + last, T, 4 * W))
+
+
+FRAMES = {"visual.patch_embed.proj.weight": [W, 3, 2, 8, 8]}
+FRAMES_INSIDE = {"model.visual.patch_embed.proj.weight": [W, 3, 2, 8, 8]}
+INNER = {"model.language_model.embed_tokens.weight": [420, T], "lm_head.weight": [420, T]}
+QWEN2_VISION = dict(depth=BLOCKS, embed_dim=W, hidden_size=I, num_heads=4, patch_size=8, spatial_merge_size=2,
+                    in_channels=3)
+GLM_VISION = QWEN_VISION | dict(image_size=64, hidden_act="silu", rms_norm_eps=1e-5)
+GLM = merged(
+    FRAMES_INSIDE, {"model.visual.patch_embed.proj.bias": [W], "model.visual.embeddings.position_embedding.weight": [
+        64, W]}, norm("model.visual.post_conv_layernorm", W, False),
+    blocks("model.visual.blocks", qwen_block(biased=False, norms=False)), norm("model.visual.post_layernorm", W, False),
+    conv("model.visual.downsample", T, W, 2, 2), linear("model.visual.merger.proj", T, T, False),
+    norm("model.visual.merger.post_projection_norm", T), linear("model.visual.merger.gate_proj", I, T, False),
+    linear("model.visual.merger.up_proj", I, T, False), linear("model.visual.merger.down_proj", T, I, False), INNER)
+GLM5 = {n: s for n, s in GLM.items() if "post_conv" not in n and "position" not in n} | blocks(
+    "model.visual.blocks", lambda p: merged(norm(p + "attn.q_norm", 8, False), norm(p + "attn.k_norm", 8, False)))
+CASES += [
+    Case("qwen2-vl-model", dict(
+        architectures=["Qwen2VLModel"], model_type="qwen2_vl", text_config=TEXT | dict(model_type="qwen2_vl_text"),
+        vision_config=QWEN2_VISION | dict(model_type="qwen2_vl")),
+        merged(FRAMES, blocks("visual.blocks", qwen_block(gated=False)), merger("visual.merger."), DECODER),
+        PREPROCESSOR),
+    Case("sarashina2-vision", dict(
+        architectures=["Sarashina2VisionForCausalLM"], model_type="sarashina2_vision", text_config=TEXT,
+        vision_config=QWEN2_VISION | dict(model_type="qwen2_vl")),
+        merged(FRAMES, blocks("visual.blocks", qwen_block(gated=False)), merger("visual.merger."),
+               {"llm.model.embed_tokens.weight": [420, T], "norm.weight": [T], "norm.bias": [T]}), PREPROCESSOR),
+    Case("exaone-4.5", dict(
+        architectures=["Exaone4_5_ForConditionalGeneration"], model_type="exaone4_5", text_config=TEXT,
+        vision_config=QWEN_VISION | dict(num_key_value_heads=2, fullatt_block_indexes=[1, 3], window_size=112)),
+        merged(FRAMES_INSIDE, blocks("model.visual.blocks", qwen_block(rows=2 * W)), merger("model.visual.merger."),
+               INNER), PREPROCESSOR),
+    Case("exaone-4.5-plain", dict(
+        architectures=["Exaone4_5_ForConditionalGeneration"], model_type="exaone4_5", rms_norm_eps=1e-4,
+        text_config=TEXT, vision_config=QWEN_VISION),
+        merged(FRAMES, blocks("visual.blocks", qwen_block()), merger("visual.merger."), INNER), PREPROCESSOR),
+    Case("qwen4-exp", dict(
+        architectures=["Qwen4ExpForConditionalGeneration"], model_type="qwen4_exp", text_config=TEXT | dict(
+            rms_norm_eps=1e-5), vision_config=QWEN_VISION | dict(num_position_embeddings=64)),
+        merged(FRAMES_INSIDE, {"model.visual.patch_embed.proj.bias": [W], "model.visual.pos_embed.weight": [64, W]},
+               blocks("model.visual.blocks", qwen_block(gated=False, fc=("mlp.linear_fc1", "mlp.linear_fc2"))),
+               merger("model.visual.merger.", "norm", "linear_fc1", "linear_fc2"), INNER, {"mtp.fc.weight": [T, T]}),
+        PREPROCESSOR),
+    Case("ling-3-vl", dict(
+        architectures=["BailingMoeV3VLForConditionalGeneration"], model_type="bailing_moe_v3_vl",
+        text_config=TEXT | dict(rms_norm_eps=1e-5), vision_config=QWEN_VISION | dict(
+            disable_merger_proj=True, num_position_embeddings=64)),
+        merged(FRAMES_INSIDE, {"model.visual.pos_embed.weight": [64, W]},
+               blocks("model.visual.blocks", qwen_block(gated=False, fc=("mlp.linear_fc1", "mlp.linear_fc2"))),
+               norm("model.visual.merger.norm", W), linear("linear_proj.0", T, 4 * W), linear("linear_proj.2", T, T),
+               INNER), PREPROCESSOR),
+    Case("glm-4v", dict(architectures=["Glm4vForConditionalGeneration"], model_type="glm4v", text_config=TEXT | dict(
+        model_type="glm4v_text"), vision_config=GLM_VISION | dict(model_type="glm4v")), GLM, PREPROCESSOR),
+    Case("glm-4v-moe", dict(
+        architectures=["Glm4vMoeForConditionalGeneration"], model_type="glm4v_moe", text_config=TEXT | dict(
+            model_type="glm4v_moe_text"), vision_config=GLM_VISION | dict(model_type="glm4v_moe")), GLM, PREPROCESSOR),
+    Case("glm-ocr", dict(
+        architectures=["GlmOcrForConditionalGeneration"], model_type="glm_ocr", text_config=TEXT,
+        vision_config=GLM_VISION | dict(hidden_act="gelu", rms_norm_eps=1e-6)), GLM, PREPROCESSOR),
+    Case("glm-5-next", dict(
+        architectures=["Glm5NextForConditionalGeneration"], model_type="glm5_next", text_config=TEXT,
+        vision_config=GLM_VISION | dict(swiglu_limit=7.0)), GLM5,
+        {"preprocessor_config.json": PREPROCESSOR["preprocessor_config.json"] | dict(
+            patch_size=8, merge_size=2, min_image_tokens=4, max_image_tokens=4096)}),
+]
+
+
+def kimi_block(p):
+    return merged(linear(p + "wqkv", 3 * W, W), linear(p + "wo", W, W), norm(p + "norm0", W), norm(p + "norm1", W),
+                  linear(p + "mlp.fc0", I, W), linear(p + "mlp.fc1", W, I))
+
+
+KIMI_VISION = dict(vt_hidden_size=W, vt_intermediate_size=I, vt_num_hidden_layers=BLOCKS, vt_num_attention_heads=2,
+                   num_attention_heads=2, patch_size=8, init_pos_emb_height=8, init_pos_emb_width=8, init_pos_emb_time=4,
+                   merge_kernel_size=[2, 2], projector_hidden_act="gelu", projector_ln_eps=1e-5)
+KIMI = merged(conv("vision_tower.patch_embed.proj", W, 3, 8, 8), {"vision_tower.patch_embed.pos_emb.weight": [8, 8, W]},
+              blocks("vision_tower.encoder.blocks", kimi_block), norm("vision_tower.encoder.final_layernorm", W),
+              norm("mm_projector.pre_norm", W), DECODER)
+KIMI_PROCESSOR = {"preprocessor_config.json": dict(media_proc_cfg=dict(
+    image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5], in_patch_limit=4096))}
+
+
+def pixtral_block(p):
+    return merged(*(linear(p + f"attention.{n}_proj", W, W, False) for n in "qkvo"),
+                  norm(p + "attention_norm", W, False), norm(p + "ffn_norm", W, False),
+                  linear(p + "feed_forward.gate_proj", I, W, False), linear(p + "feed_forward.up_proj", I, W, False),
+                  linear(p + "feed_forward.down_proj", W, I, False))
+
+
+def sam_block(p):
+    return merged(norm(p + "norm1", W), norm(p + "norm2", W), linear(p + "attn.qkv", 3 * W, W),
+                  linear(p + "attn.proj", W, W), linear(p + "mlp.lin1", I, W), linear(p + "mlp.lin2", W, I),
+                  {p + "attn.rel_pos_h": [15, 8], p + "attn.rel_pos_w": [15, 8]})
+
+
+SAM = merged({"model.sam_model.pos_embed": [1, 8, 8, W]}, conv("model.sam_model.patch_embed.proj", W, 3, 8, 8),
+             blocks("model.sam_model.blocks", sam_block), {"model.sam_model.neck.0.weight": [W, W, 1, 1]},
+             norm("model.sam_model.neck.1", W), {"model.sam_model.neck.2.weight": [W, W, 3, 3]},
+             norm("model.sam_model.neck.3", W), {"model.sam_model.net_2.weight": [2 * W, W, 3, 3],
+                                                 "model.sam_model.net_3.weight": [W, 2 * W, 3, 3]})
+OCR_TEXT = {"model.embed_tokens.weight": [420, T], "lm_head.weight": [420, T], "model.norm.weight": [T],
+            "model.layers.0.input_layernorm.weight": [T]}
+SAM_CONFIG = dict(layers=BLOCKS, width=W, heads=4, global_attn_indexes=[1, 3])
+
+
+def clip_block(p):
+    return merged(linear(p + "self_attn.qkv_proj", 3 * W, W), linear(p + "self_attn.out_proj", W, W),
+                  norm(p + "layer_norm1", W), norm(p + "layer_norm2", W), linear(p + "mlp.fc1", I, W),
+                  linear(p + "mlp.fc2", W, I))
+
+
+OCR = merged(SAM, {"model.vision_model.embeddings.class_embedding": [W],
+                   "model.vision_model.embeddings.patch_embedding.weight": [W, 3, 8, 8],
+                   "model.vision_model.embeddings.position_embedding.weight": [65, W]},
+             blocks("model.vision_model.transformer.layers", clip_block), norm("model.vision_model.pre_layrnorm", W),
+             linear("model.projector.layers", T, 2 * W), {"model.image_newline": [T], "model.view_seperator": [T]},
+             OCR_TEXT)
+OCR_CONFIG = dict(image_size=64, mlp_ratio=3.7362, model_type="vision", width={
+    "clip-l-14-224": dict(heads=4, image_size=64, layers=BLOCKS, patch_size=8, width=W), "sam_vit_b": SAM_CONFIG})
+
+
+def decoder_block(p):
+    return merged(*(linear(p + f"self_attn.{n}_proj", W if n in "qo" else W // 2, W, n != "o") for n in "qkvo"),
+                  norm(p + "input_layernorm", W, False), norm(p + "post_attention_layernorm", W, False),
+                  linear(p + "mlp.gate_proj", I, W, False), linear(p + "mlp.up_proj", I, W, False),
+                  linear(p + "mlp.down_proj", W, I, False))
+
+
+OCR2 = merged(SAM, blocks("model.qwen2_model.model.model.layers", decoder_block),
+              norm("model.qwen2_model.model.model.norm", W, False),
+              {"model.qwen2_model.query_768.weight": [16, W], "model.qwen2_model.query_1024.weight": [25, W]},
+              linear("model.projector.layers", T, W), {"model.view_seperator": [T]}, OCR_TEXT)
+
+
+def v4_block(p):
+    return merged(linear(p + "attn.wqkv", 3 * W, W, False), linear(p + "attn.wo", W, W, False),
+                  norm(p + "norm1", W, False), norm(p + "norm2", W, False), linear(p + "mlp.w1", 2 * I, W, False),
+                  linear(p + "mlp.w2", W, I, False))
+
+
+def dots_block(p):
+    return merged(linear(p + "attn.qkv", 3 * W, W, False), linear(p + "attn.proj", W, W, False),
+                  norm(p + "norm1", W, False), norm(p + "norm2", W, False), linear(p + "mlp.fc1", I, W, False),
+                  linear(p + "mlp.fc3", I, W, False), linear(p + "mlp.fc2", W, I, False))
+
+
+CASES += [
+    Case("kimi-k2.5", dict(architectures=["KimiK25ForConditionalGeneration"], model_type="kimi_k25", text_config=TEXT,
+                           vision_config=KIMI_VISION),
+         merged(KIMI, linear("mm_projector.proj.0", 4 * W, 4 * W), linear("mm_projector.proj.2", T, 4 * W)),
+         KIMI_PROCESSOR),
+    Case("glm-5v", dict(architectures=["Glm5vForConditionalGeneration"], model_type="glm5v", text_config=TEXT,
+                        vision_config=KIMI_VISION),
+         merged(KIMI, linear("mm_projector.linear_1", 4 * W, 4 * W), linear("mm_projector.linear_2", T, 4 * W)),
+         KIMI_PROCESSOR),
+    Case("lighton-ocr", dict(
+        architectures=["LightOnOCRForConditionalGeneration"], model_type="lightonocr", spatial_merge_size=2,
+        text_config=TEXT | dict(model_type="qwen3"), vision_config=VISION | dict(
+            model_type="pixtral", hidden_act="silu")),
+        merged({"model.vision_encoder.patch_conv.weight": [W, 3, 8, 8]}, norm("model.vision_encoder.ln_pre", W, False),
+               blocks("model.vision_encoder.transformer.layers", pixtral_block),
+               norm("model.vision_projection.norm", W, False),
+               linear("model.vision_projection.patch_merger.merging_layer", W, 4 * W, False),
+               linear("model.vision_projection.linear_1", T, W, False),
+               linear("model.vision_projection.linear_2", T, T, False), INNER), PREPROCESSOR),
+    *(Case(f"minicpm-v-4.6-{mode}", dict(
+        architectures=["MiniCPMV4_6ForConditionalGeneration"], model_type="minicpmv4_6", text_config=TEXT,
+        vision_config=VISION | dict(image_size=980) | more),
+        merged(siglip("model.vision_tower.", ""),
+               *(linear(f"model.vision_tower.vit_merger.self_attn.{n}", W, W) for n in (
+                   "q_proj", "k_proj", "v_proj", "out_proj")),
+               norm("model.vision_tower.vit_merger.layer_norm1", W), norm("model.vision_tower.vit_merger.pre_norm", W),
+               linear("model.vision_tower.vit_merger.linear_1", I, W), linear("model.vision_tower.vit_merger.linear_2", W,
+                                                                               I),
+               norm("model.merger.mlp.0.pre_norm", 4 * W), linear("model.merger.mlp.0.linear_1", T, 4 * W),
+               linear("model.merger.mlp.0.linear_2", T, T), INNER),
+        {"preprocessor_config.json": PREPROCESSOR["preprocessor_config.json"] | processor})
+      for mode, more, processor in (("16x", {}, dict(scale_resolution=448)),
+                                    ("4x", dict(insert_layer_id=2), dict(downsample_mode="4x")))),
+    Case("deepseek-ocr", dict(architectures=["DeepseekOCRForCausalLM"], model_type="deepseek_vl_v2",
+                              language_config=TEXT, vision_config=OCR_CONFIG), OCR, PREPROCESSOR),
+    Case("unlimited-ocr", dict(architectures=["UnlimitedOCRForCausalLM"], model_type="unlimited_ocr",
+                               language_config=TEXT, vision_config=OCR_CONFIG | dict(window_size=7)), OCR, PREPROCESSOR),
+    Case("deepseek-ocr-2", dict(
+        architectures=["DeepseekOCR2ForCausalLM"], model_type="deepseek_vl_v2", language_config=TEXT,
+        vision_config=dict(image_size=64, hidden_size=W, num_hidden_layers=BLOCKS, model_type="vision", width={
+            "qwen2-0-5b": dict(dim=W), "sam_vit_b": SAM_CONFIG})), OCR2, PREPROCESSOR),
+    Case("deepseek-v4", TEXT | dict(
+        architectures=["DeepseekV4ForCausalLM"], model_type="deepseek_v4", vision_n_layers=BLOCKS, vision_dim=W,
+        vision_n_heads=4, vision_inter_dim=I, vision_patch_size=8, vision_downsample_ratio=2, vision_min_pixels=3136,
+        vision_max_n_token=384, vision_max_wh_ratio=8),
+        merged(linear("vision.patch_embed.proj", W, 192), blocks("vision.blocks", v4_block), norm("vision.norm", W,
+                                                                                                 False),
+               linear("aligner.w0", T, 4 * W, False), linear("aligner.w1", T, 4 * W, False),
+               linear("aligner.w2", T, T, False), {"image_start": [T], "image_end": [T], "image_newline": [T]},
+               {"embed.weight": [420, T], "layers.0.attn_norm.weight": [T]})),
+    Case("dots-ocr", TEXT | dict(
+        architectures=["DotsOCRForCausalLM"], model_type="dots_ocr", vision_config=VISION | dict(
+            embed_dim=W, rms_norm_eps=1e-5, spatial_merge_size=2)),
+        merged(conv("vision_tower.patch_embed.patchifier.proj", W, 3, 8, 8),
+               norm("vision_tower.patch_embed.patchifier.norm", W, False), blocks("vision_tower.blocks", dots_block),
+               norm("vision_tower.post_trunk_norm", W, False), norm("vision_tower.merger.ln_q", W),
+               linear("vision_tower.merger.mlp.0", 4 * W, 4 * W), linear("vision_tower.merger.mlp.2", T, 4 * W),
+               {"model.embed_tokens.weight": [420, T], "lm_head.weight": [420, T]}), PREPROCESSOR),
+]
+
+
+def cog_block(p):
+    return merged(linear(p + "attention.query_key_value", 3 * W, W), linear(p + "attention.dense", W, W),
+                  norm(p + "input_layernorm", W), norm(p + "post_attention_layernorm", W), linear(p + "mlp.fc1", I, W),
+                  linear(p + "mlp.fc2", W, I))
+
+
+def step_block(p):
+    return merged({p + "attn.in_proj_weight": [3 * W, W], p + "attn.in_proj_bias": [3 * W],
+                   p + "ls_1.gamma": [W], p + "ls_2.gamma": [W]}, linear(p + "attn.out_proj", W, W),
+                  norm(p + "ln_1", W), norm(p + "ln_2", W), linear(p + "mlp.c_fc", I, W), linear(p + "mlp.c_proj", W, I))
+
+
+def hunyuan_block(p):
+    return merged(*(linear(p + f"self_attn.{n}_proj", W, W) for n in "qkvo"), norm(p + "input_layernorm", W),
+                  norm(p + "post_attention_layernorm", W), linear(p + "mlp.dense_h_to_4h", I, W),
+                  linear(p + "mlp.dense_4h_to_h", W, I))
+
+
+STEP = merged({"vision_model.positional_embedding": [64, W], "vision_model.conv1.weight": [W, 3, 8, 8]},
+              norm("vision_model.ln_pre", W), blocks("vision_model.transformer.resblocks", step_block),
+              conv("vision_model.vit_downsampler1", 2 * W, W, 3, 3), conv("vision_model.vit_downsampler2", 4 * W, 2 * W,
+                                                                          3, 3),
+              linear("vit_large_projector", T, 4 * W, False),
+              {"model.embed_tokens.weight": [420, T], "lm_head.weight": [420, T]})
+STEP_VISION = dict(image_size=728, width=1536, layers=47, heads=16, patch_size=14)
+CASES += [
+    Case("paddle-ocr-vl", TEXT | dict(
+        architectures=["PaddleOCRVLForConditionalGeneration"], model_type="paddleocr_vl",
+        vision_config=VISION | dict(architectures=["PaddleOCRVisionModel"], model_type="paddleocr_vl")),
+        merged(siglip("visual."), {"visual.vision_model.embeddings.packing_position_embedding.weight": [128, W]},
+               {"visual.vision_model.head.probe": [1, 1, W]}, norm("mlp_AR.pre_norm", W),
+               linear("mlp_AR.linear_1", 4 * W, 4 * W), linear("mlp_AR.linear_2", T, 4 * W),
+               {"model.embed_tokens.weight": [420, T], "lm_head.weight": [420, T]}), PREPROCESSOR),
+    Case("janus-pro", dict(
+        architectures=["JanusForConditionalGeneration"], model_type="janus", text_config=TEXT | dict(
+            model_type="llama"), vision_config=dict(
+            hidden_size=W, num_hidden_layers=BLOCKS, num_attention_heads=4, image_size=64, patch_size=8, mlp_ratio=2.0,
+            hidden_act="gelu", model_type="janus_vision_model")),
+        merged({n.replace("out_proj", "projection_layer"): s for n, s in siglip("model.").items()},
+               linear("model.aligner.fc1", T, W), linear("model.aligner.hidden_layers.0", T, T),
+               {"model.vqmodel.quantize.embedding.weight": [8, 8], "model.generation_head.proj_out.weight": [T, T],
+                "model.language_model.embed_tokens.weight": [420, T]}), PREPROCESSOR),
+    Case("cogvlm", TEXT | dict(
+        architectures=["CogVLMForCausalLM"], vision_config=dict(
+            hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_heads=4, image_size=64, patch_size=8,
+            layer_norm_eps=1e-6)),
+        merged({"model.vision.boi": [1, 1, T], "model.vision.eoi": [1, 1, T],
+                "model.vision.patch_embedding.cls_embedding": [1, W],
+                "model.vision.patch_embedding.position_embedding.weight": [65, W]},
+               conv("model.vision.patch_embedding.proj", W, 3, 8, 8),
+               blocks("model.vision.transformer.layers", cog_block),
+               linear("model.vision.linear_proj.linear_proj", T, T, False), norm("model.vision.linear_proj.norm1", T),
+               linear("model.vision.linear_proj.dense_h_to_4h", I, T, False),
+               linear("model.vision.linear_proj.gate_proj", I, T, False),
+               linear("model.vision.linear_proj.dense_4h_to_h", T, I, False),
+               {"model.embed_tokens.weight": [420, T]}), PREPROCESSOR),
+    *(Case(name, dict(architectures=[architecture], model_type=name, understand_projector_stride=2,
+                      text_config=TEXT, vision_config=STEP_VISION), STEP, files)
+      for name, architecture, files in (("step3-vl", "StepVLForConditionalGeneration", {}),
+                                        ("step-3.7", "Step3p7ForConditionalGeneration", PREPROCESSOR))),
+    Case("hunyuan-ocr", TEXT | dict(
+        architectures=["HunYuanVLForConditionalGeneration"], model_type="hunyuan_vl", vision_config=dict(
+            hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4, max_image_size=2048,
+            patch_size=8, rms_norm_eps=1e-5)),
+        merged(conv("vit.embeddings.patch_embedding", W, 3, 8, 8),
+               {"vit.embeddings.position_embedding.weight": [65, W]}, blocks("vit.layers", hunyuan_block),
+               norm("vit.perceive.before_rms", W, False), norm("vit.perceive.after_rms", T, False),
+               conv("vit.perceive.proj.0", 2 * W, W, 2, 2), conv("vit.perceive.proj.2", 4 * W, 2 * W, 1, 1),
+               linear("vit.perceive.mlp", T, 4 * W),
+               {f"vit.perceive.image_{n}": [n] and [4 * W if n == "newline" else T]
+                for n in ("begin", "end", "newline", "sep")},
+               {"model.embed_tokens.weight": [420, T]}), PREPROCESSOR),
+    *(Case(name, TEXT | dict(
+        architectures=["YoutuVLForConditionalGeneration"], model_type="youtu_vl", vision_config=dict(
+            hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4, patch_size=8,
+            fullatt_block_indexes=[1, 3]) | more),
+        merged(siglip("siglip2.", size=64), norm("merger.ln_q", W, False), linear("merger.mlp.0", 4 * W, 4 * W),
+               linear("merger.mlp.2", T, 4 * W), {"model.embed_tokens.weight": [420, T], "lm_head.weight": [420, T]}),
+        PREPROCESSOR) for name, more in (("youtu-vl", dict(window_size=256)), ("youtu-vl-silu", dict(
+            hidden_act="silu", image_size=64, spatial_merge_size=4)))),
+    Case("minimax-m3", dict(
+        architectures=["MiniMaxM3SparseForConditionalGeneration"], model_type="minimax_m3_vl", text_config=TEXT,
+        vision_config=VISION | dict(hidden_size=160, num_attention_heads=2, img_token_compression_config=dict(
+            spatial_merge_size=2))),
+        merged({n: [160 if d == W else d for d in s] for n, s in siglip("vision_tower.", bias_of_patches=False).items()
+                if "position" not in n and "post" not in n},
+               {"vision_tower.vision_model.embeddings.patch_embedding.weight": [160, 3, 2, 8, 8]},
+               norm("vision_tower.vision_model.pre_layrnorm", 160),
+               linear("multi_modal_projector.linear_1", T, 160), linear("multi_modal_projector.linear_2", T, T),
+               linear("patch_merge_mlp.linear_1", T, 4 * T), linear("patch_merge_mlp.linear_2", T, T), DECODER),
+        PREPROCESSOR),
+]
+
+
+def qwen_audio(prefix, convolutions):
+    return merged(convolutions, blocks(f"{prefix}layers", lambda p: merged(
+        *(linear(p + f"self_attn.{n}_proj", W, W, n != "k") for n in ("q", "k", "v", "out")),
+        norm(p + "self_attn_layer_norm", W), norm(p + "final_layer_norm", W), linear(p + "fc1", I, W),
+        linear(p + "fc2", W, I))), norm(f"{prefix}ln_post", W))
+
+
+def qwen3_audio(prefix):
+    return merged(
+        qwen_audio(prefix, merged(*(conv(f"{prefix}conv2d{i}", 12, 1 if i == 1 else 12, 3, 3) for i in (1, 2, 3)))),
+        linear(f"{prefix}conv_out", W, 24, False), linear(f"{prefix}proj1", W, W), linear(f"{prefix}proj2", T, W))
+
+
+def omni(prefix):
+    return merged({f"{prefix}visual.patch_embed.proj.weight": [W, 3, 2, 8, 8],
+                   f"{prefix}visual.patch_embed.proj.bias": [W], f"{prefix}visual.pos_embed.weight": [64, W]},
+                  blocks(f"{prefix}visual.blocks", qwen_block(gated=False, fc=("mlp.linear_fc1", "mlp.linear_fc2"))),
+                  merger(f"{prefix}visual.merger."), merger(f"{prefix}visual.merger_list.0."),
+                  merger(f"{prefix}visual.merger_list.1."))
+
+
+OMNI_AUDIO = WHISPER | dict(max_source_positions=1500, output_dim=T)
+THINKER = {"thinker.model.embed_tokens.weight": [420, T], "thinker.lm_head.weight": [420, T],
+           "talker.model.norm.weight": [T], "code2wav.code_embedding.weight": [8, 8]}
+
+
+def clipped(name, outputs, inputs):
+    """A layer with bounds of its inputs and outputs."""
+    bounds = {f"{name}.{side}_{end}": [] for side in ("input", "output") for end in ("min", "max")}
+    return {f"{name}.linear.weight": [outputs, inputs]} | bounds
+
+
+def gemma4_vision(p):
+    return merged(*(clipped(p + f"self_attn.{n}_proj", W, W) for n in "qkvo"), norm(p + "self_attn.q_norm", 8, False),
+                  norm(p + "self_attn.k_norm", 8, False), *(norm(p + n, W, False) for n in (
+                      "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
+                      "post_feedforward_layernorm")),
+                  clipped(p + "mlp.gate_proj", I, W), clipped(p + "mlp.up_proj", I, W), clipped(p + "mlp.down_proj", W,
+                                                                                             I),
+                  {p + "layer_scalar": [1]})
+
+
+def gemma4_sound(p):
+    forward = [merged(norm(p + f"feed_forward{i}.pre_layer_norm", W, False),
+                      norm(p + f"feed_forward{i}.post_layer_norm", W, False),
+                      clipped(p + f"feed_forward{i}.ffw_layer_1", I, W), clipped(p + f"feed_forward{i}.ffw_layer_2", W,
+                                                                                 I)) for i in (1, 2)]
+    return merged(*forward, *(clipped(p + f"self_attn.{n}", W, W) for n in ("q_proj", "k_proj", "v_proj", "post")),
+                  linear(p + "self_attn.relative_k_proj", W, W, False), {p + "self_attn.per_dim_scale": [8]},
+                  norm(p + "norm_pre_attn", W, False), norm(p + "norm_post_attn", W, False),
+                  norm(p + "norm_out", W, False), norm(p + "lconv1d.pre_layer_norm", W, False),
+                  norm(p + "lconv1d.conv_norm", W, False), clipped(p + "lconv1d.linear_start", 2 * W, W),
+                  clipped(p + "lconv1d.linear_end", W, W), {p + "lconv1d.depthwise_conv1d.weight": [W, 1, 5]})
+
+
+GEMMA4_VISION = merged(
+    linear("model.vision_tower.patch_embedder.input_proj", W, 192, False),
+    {"model.vision_tower.patch_embedder.position_embedding_table": [2, 16, W], "model.vision_tower.std_bias": [W],
+     "model.vision_tower.std_scale": [W]}, blocks("model.vision_tower.encoder.layers", gemma4_vision),
+    linear("model.embed_vision.embedding_projection", T, W, False),
+    {"model.language_model.embed_tokens.weight": [420, T]})
+GEMMA4_SOUND = merged(
+    *(merged({f"model.audio_tower.subsample_conv_projection.layer{i}.conv.weight": [8, 8 if i else 1, 3, 3]},
+             norm(f"model.audio_tower.subsample_conv_projection.layer{i}.norm", 8, False)) for i in (0, 1)),
+    linear("model.audio_tower.subsample_conv_projection.input_proj_linear", W, 32, False),
+    blocks("model.audio_tower.layers", gemma4_sound), linear("model.audio_tower.output_proj", T, W),
+    linear("model.embed_audio.embedding_projection", T, T, False))
+GEMMA4_CONFIG = dict(architectures=["Gemma4ForConditionalGeneration"], model_type="gemma4", text_config=TEXT,
+                     vision_config=VISION | dict(model_type="gemma4_vision"))
+
+
+def batch_norm(p):
+    return norm(p, W) | {p + ".running_mean": [W], p + ".running_var": [W]}
+
+
+def granite_speech(p):
+    return merged(norm(p + "attn.pre_norm", W), linear(p + "attn.to_q", W, W, False),
+                  linear(p + "attn.to_kv", 2 * W, W, False), linear(p + "attn.to_out", W, W),
+                  {p + "attn.rel_pos_emb.weight": [17, 8]}, norm(p + "conv.norm", W), conv(p + "conv.up_conv", 4 * W, W,
+                                                                                         1),
+                  conv(p + "conv.depth_conv.conv", 2 * W, 1, 5, bias=False), conv(p + "conv.down_conv", W, 2 * W, 1),
+                  batch_norm(p + "conv.batch_norm"), norm(p + "post_norm", W),
+                  *(merged(norm(p + f"{f}.pre_norm", W), linear(p + f"{f}.up_proj", 4 * W, W),
+                           linear(p + f"{f}.down_proj", W, 4 * W)) for f in ("ff1", "ff2")))
+
+
+def qformer(p, width, states, fed="attention"):
+    def attention(a, keys):
+        return merged(linear(a + ".attention.query", width, width), linear(a + ".attention.key", width, keys),
+                      linear(a + ".attention.value", width, keys), linear(a + ".output.dense", width, width),
+                      norm(a + ".output.LayerNorm", width))
+
+    return merged(attention(p + "attention", width), attention(p + "crossattention", states),
+                  linear(p + "intermediate_query.dense", I, width), linear(p + "output_query.dense", width, I),
+                  norm(p + "output_query.LayerNorm", width))
+
+
+GRANITE_SPEECH = merged(
+    linear("encoder.input_linear", W, 16), blocks("encoder.layers", granite_speech), linear("encoder.out", 12, W),
+    linear("encoder.out_mid", W, 12), {"projector.query": [1, 3, W]}, norm("projector.qformer.layernorm", W),
+    blocks("projector.qformer.encoder.layer", lambda p: qformer(p, W, W), 2), linear("projector.linear", T, W), DECODER)
+GRANITE_ENCODER = dict(hidden_dim=W, feedforward_mult=4, num_heads=4, num_layers=BLOCKS, input_dim=16, context_size=8,
+                       conv_kernel_size=5, max_pos_emb=8)
+
+
+def granite_speech_config(architecture, model_type, states, **more):
+    return dict(architectures=[architecture], model_type=model_type, text_config=TEXT | dict(model_type="granite"),
+                encoder_config=GRANITE_ENCODER | more, window_size=9, downsample_rate=3, projector_config=dict(
+                    num_attention_heads=4, encoder_hidden_size=states, hidden_size=W))
+
+
+def lfm2_sound(p):
+    return merged(*(linear(p + f"self_attn.linear_{n}", W, W, n != "pos") for n in ("q", "k", "v", "out", "pos")),
+                  {p + "self_attn.pos_bias_u": [4, 8], p + "self_attn.pos_bias_v": [4, 8]},
+                  *(norm(p + n, W) for n in ("norm_self_att", "norm_out", "norm_feed_forward1", "norm_feed_forward2",
+                                             "norm_conv")),
+                  *(merged(linear(p + f"feed_forward{i}.linear1", I, W), linear(p + f"feed_forward{i}.linear2", W, I))
+                    for i in (1, 2)),
+                  conv(p + "conv.depthwise_conv", W, 1, 5), conv(p + "conv.pointwise_conv1", 2 * W, W, 1),
+                  conv(p + "conv.pointwise_conv2", W, W, 1), batch_norm(p + "conv.batch_norm"),
+                  {p + "conv.batch_norm.num_batches_tracked": []})
+
+
+CASES += [
+    Case("qwen2.5-omni", dict(
+        architectures=["Qwen2_5OmniModel"], model_type="qwen2_5_omni", thinker_config=dict(
+            model_type="qwen2_5_omni_thinker", text_config=TEXT | dict(model_type="qwen2_5_omni_text"),
+            audio_config=OMNI_AUDIO | dict(model_type="qwen2_5_omni_audio_encoder"), vision_config=QWEN_VISION | dict(
+                model_type="qwen2_5_omni_vision_encoder", fullatt_block_indexes=[1, 3]))),
+        merged({f"thinker.{n}": s for n, s in merged(
+            FRAMES, blocks("visual.blocks", qwen_block()), merger("visual.merger.", bias=False), qwen_audio(
+                "audio_tower.", merged(conv("audio_tower.conv1", W, 16, 3), conv("audio_tower.conv2", W, W, 3))),
+            linear("audio_tower.proj", T, W), {"audio_tower.audio_bos_eos_token.weight": [2, T]}).items()}, THINKER),
+        PREPROCESSOR),
+    *(Case(f"qwen3-omni-{name}", dict(
+        architectures=["Qwen3OmniMoeForConditionalGeneration"], model_type="qwen3_omni_moe", thinker_config=dict(
+            model_type="qwen3_omni_moe_thinker", text_config=TEXT | dict(
+                model_type="qwen3_omni_moe_text", rms_norm_eps=1e-5),
+            audio_config=OMNI_AUDIO | dict(model_type="qwen3_omni_moe_audio_encoder", downsample_hidden_size=12),
+            vision_config=QWEN_VISION | dict(model_type="qwen3_omni_moe_vision_encoder", num_position_embeddings=64,
+                                             deepstack_visual_indexes=[1, 2]))),
+        merged(omni(prefix), qwen3_audio("thinker.audio_tower."), THINKER), PREPROCESSOR)
+      for name, prefix in (("model", "model."), ("plain", ""))),
+    Case("qwen3-asr", dict(
+        architectures=["Qwen3ASRForConditionalGeneration"], model_type="qwen3_asr", thinker_config=dict(
+            text_config=TEXT, audio_config=OMNI_AUDIO)),
+        merged(qwen3_audio("thinker.audio_tower."), {"thinker.model.embed_tokens.weight": [420, T]})),
+    Case("gemma-4", GEMMA4_CONFIG | dict(audio_config=dict(
+        hidden_size=W, num_hidden_layers=BLOCKS, num_attention_heads=4, rms_norm_eps=1e-6)),
+        merged(GEMMA4_VISION, GEMMA4_SOUND), PREPROCESSOR),
+    Case("gemma-4-vision", GEMMA4_CONFIG | dict(audio_config=None), GEMMA4_VISION, PREPROCESSOR),
+    Case("gemma-4-unified", GEMMA4_CONFIG | dict(
+        architectures=["Gemma4UnifiedForConditionalGeneration"], model_type="gemma4_unified",
+        audio_config=dict(audio_embed_dim=W), vision_config=dict(mm_embed_dim=T, patch_size=4, pooling_kernel_size=2,
+                                                                 num_layers=0)),
+        merged({"model.vision_embedder.pos_embedding": [16, 2, T]}, linear("model.vision_embedder.patch_dense", T, 192),
+               norm("model.vision_embedder.patch_ln1", 192), norm("model.vision_embedder.patch_ln2", T),
+               norm("model.vision_embedder.pos_norm", T), linear("model.embed_vision.embedding_projection", T, T, False),
+               linear("model.embed_audio.embedding_projection", T, W, False),
+               {"model.language_model.embed_tokens.weight": [420, T]}), PREPROCESSOR),
+    Case("granite-speech", granite_speech_config("GraniteSpeechForConditionalGeneration", "granite_speech", W),
+         GRANITE_SPEECH),
+    Case("granite-speech-plus", granite_speech_config(
+        "GraniteSpeechPlusForConditionalGeneration", "granite_speech_plus", 2 * W, cat_hidden_layers=[2]),
+        GRANITE_SPEECH),
+    Case("granite-4-vision", dict(
+        architectures=["Granite4VisionForConditionalGeneration"], model_type="granite4_vision",
+        text_config=TEXT | dict(model_type="granite", num_hidden_layers=6), vision_config=VISION | dict(
+            model_type="siglip_vision_model"), deepstack_layer_map=[[-2, 3], [1, 0]], spatial_target_layers=[2, 5],
+        spatial_vision_layer=-1, downsample_rate="4/8", image_grid_pinpoints=[[64, 128], [128, 64]]),
+        merged(siglip("model.vision_tower."), {"model.image_newline": [T], "model.vision_tower.vision_model.head.probe": [
+            1, 1, W]}, *(merged({p + "image_positions": [1, 16, W], p + "query": [1, 4, W]}, norm(p + "norm", W),
+                               linear(p + "out_linear", T, W), norm(p + "qformer.layernorm", W),
+                               qformer(p + "qformer.encoder.layer.0.", W, W))
+                        for p in (f"model.{kind}_projectors.{i}." for kind in ("layerwise", "spatial") for i in (0, 1))),
+               INNER), PREPROCESSOR),
+    Case("lfm2-audio", dict(
+        architectures=["Lfm2AudioForConditionalGeneration"], model_type="lfm2_audio", lfm=TEXT, encoder=dict(
+            d_model=W, n_layers=BLOCKS, n_heads=4, feat_in=16)),
+        merged(conv("conformer.pre_encode.conv.0", 8, 1, 3, 3), conv("conformer.pre_encode.conv.2", 8, 1, 3, 3),
+               conv("conformer.pre_encode.conv.3", 8, 8, 1, 1), linear("conformer.pre_encode.out", W, 32),
+               blocks("conformer.layers", lfm2_sound), norm("audio_adapter.model.0", W),
+               linear("audio_adapter.model.1", T, W), linear("audio_adapter.model.3", T, T),
+               {"audio_embedding.embedding.weight": [24, T], "audio_embedding.to_logits.weight": [24, T],
+                "codebook_offsets": [4], "depth_linear.weight": [T, T], "lfm.embed_tokens.weight": [420, T]},
+               norm("audio_embedding.embedding_norm", T, False))),
+    Case("phi-4-vision", TEXT | dict(
+        architectures=["Phi4ForCausalLMV"], model_type="phi4-siglip", min_num_patches=64, vision_config=dict(
+            hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4,
+            model_type="siglip2_vision_model")),
+        merged({n: [W, 192] if n.endswith("patch_embedding.weight") else s
+                for n, s in siglip("model.vision_tower.vision_tower.").items()},
+               {"model.vision_tower.vision_tower.vision_model.head.probe": [1, 1, W]},
+               linear("model.mm_projector.0", T, W), linear("model.mm_projector.2", T, T),
+               {"model.embed_tokens.weight": [420, T], "lm_head.weight": [420, T]}),
+        {"preprocessor_config.json": PREPROCESSOR["preprocessor_config.json"] | dict(
+            patch_size=8, max_num_patches=256)}),
+    Case("muse-glimmer", dict(
+        architectures=["MuseGlimmerForConditionalGeneration"], model_type="muse_glimmer", text_config=TEXT,
+        vision_config=dict(hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4,
+                           patch_size=8, pos_emb_height=8, merge_size=2, patch_temporal=2, layer_norm_eps=1e-5)),
+        merged(linear("model.vision_tower.patch_embedder.patch_embedding", W, 384),
+               norm("model.vision_tower.ln_pre", W), norm("model.vision_tower.ln_post", W),
+               blocks("model.vision_tower.layers", lambda p: merged(
+                   *(linear(p + f"attn.{n}", W, W) for n in ("q_proj", "k_proj", "v_proj", "proj")),
+                   norm(p + "norm1", W), norm(p + "norm2", W), linear(p + "mlp.fc1", I, W),
+                   linear(p + "mlp.fc2", W, I))),
+               linear("model.vision_adapter.fc1", I, 4 * W), linear("model.vision_adapter.fc2", I, I),
+               linear("model.vision_projection", T, I), INNER), PREPROCESSOR),
+]

@@ -1,0 +1,46 @@
+//! Encoders of images and sound (`--mmproj`) of tiny models against the stock converter's files, by their SHA-256.
+//!
+//! `py/encoder_fixtures.py` makes the fixtures.
+
+use std::collections::BTreeSet;
+
+use oracle::encoders::{KINDS, convert, fixtures, make};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// What differs from the stock converter's files.
+fn check(fixture: &Value) -> Vec<String> {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("model");
+    make(fixture, &dir);
+    let mut different = Vec::new();
+    for (kind, outtype) in KINDS {
+        let out = temporary.path().join(kind);
+        let digest = match convert(&dir, &out, outtype) {
+            Err(message) => message,
+            Ok(()) => {
+                let digest = Sha256::digest(std::fs::read(&out).unwrap());
+                digest.iter().map(|b| format!("{b:02x}")).collect()
+            }
+        };
+        if fixture["sha256"][kind] != digest.as_str() {
+            different.push(format!("{kind}: {digest}"));
+        }
+    }
+    different
+}
+
+#[test]
+fn encoders_are_converted_to_the_stock_converters_bytes() {
+    let (mut classes, mut different) = (BTreeSet::new(), Vec::new());
+    for (name, fixture) in fixtures() {
+        let vision = &fixture["config"]["vision_config"]["architectures"][0];
+        let class = vision.as_str().or(fixture["config"]["architectures"][0].as_str());
+        classes.insert(class.unwrap().to_owned());
+        different.extend(check(&fixture).into_iter().map(|what| format!("{name}: {what}")));
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+    // The others have fixtures with their text models (tests/architectures.rs).
+    println!("{} classes of encoders", classes.len());
+    assert!(!classes.is_empty());
+}
