@@ -28,7 +28,10 @@ fn main() -> Result<()> {
             };
             found.extend(differences.into_iter().map(|what| format!("    {kind}: {what}")));
         }
-        println!("{name:<24} {}", if found.is_empty() { "equal" } else { "DIFFERS" });
+        println!(
+            "{name:<24} {}",
+            if found.is_empty() { "equal" } else { "DIFFERS" }
+        );
         for line in &found {
             println!("{line}");
         }

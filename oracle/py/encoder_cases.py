@@ -680,3 +680,53 @@ CASES += [
                linear("model.vision_adapter.fc1", I, 4 * W), linear("model.vision_adapter.fc2", I, I),
                linear("model.vision_projection", T, I), INNER), PREPROCESSOR),
 ]
+
+
+def gemma3n_sound(p):
+    return merged(*(merged(norm(p + f"ffw_layer_{at}.pre_layer_norm", W, False),
+                           norm(p + f"ffw_layer_{at}.post_layer_norm", W, False),
+                           linear(p + f"ffw_layer_{at}.ffw_layer_1", I, W, False),
+                           linear(p + f"ffw_layer_{at}.ffw_layer_2", W, I, False)) for at in ("start", "end")),
+                  norm(p + "attention.pre_attn_norm", W, False), norm(p + "attention.post_norm", W, False),
+                  *(linear(p + f"attention.attn.{n}_proj", W, W, False) for n in "qkv"),
+                  linear(p + "attention.post", W, W, False), {p + "attention.attn.per_dim_scale": [8]},
+                  linear(p + "attention.attn.relative_position_embedding.pos_proj", W, W, False),
+                  norm(p + "lconv1d.pre_layer_norm", W, False), norm(p + "lconv1d.conv_norm", W, False),
+                  linear(p + "lconv1d.linear_start", 2 * W, W, False), linear(p + "lconv1d.linear_end", W, W, False),
+                  {p + "lconv1d.depthwise_conv1d.weight": [W, 1, 5]}, norm(p + "norm", W, False))
+
+
+TIMM = "model.vision_tower.timm_model."
+MOBILE = merged(
+    conv(TIMM + "conv_stem.conv", 16, 3, 3, 3), norm(TIMM + "conv_stem.bn", 16, False),
+    {TIMM + "blocks.0.0.conv_exp.weight": [32, 16, 3, 3], TIMM + "blocks.0.0.bn1.weight": [32],
+     TIMM + "blocks.0.0.conv_pwl.weight": [16, 32, 1, 1], TIMM + "blocks.0.0.bn2.weight": [16]},
+    *({TIMM + f"blocks.1.{i}.{n}.conv.weight": s, TIMM + f"blocks.1.{i}.{n}.bn.weight": [s[0]]}
+      for i in (0, 1) for n, s in (("dw_start", [16, 1, 3, 3]), ("pw_exp", [32, 16, 1, 1]), ("dw_mid", [32, 1, 5, 5]),
+                                   ("pw_proj", [16, 32, 1, 1]))),
+    {TIMM + "blocks.1.1.layer_scale.gamma": [16]},
+    {TIMM + f"blocks.2.1.attn.{n}.weight": s for n, s in (
+        ("query.proj", [32, 16, 1, 1]), ("key.proj", [8, 16, 1, 1]), ("value.proj", [8, 16, 1, 1]),
+        ("output.proj", [16, 32, 1, 1]), ("key.down_conv", [16, 1, 3, 3]), ("key.norm", [16]),
+        ("value.down_conv", [16, 1, 3, 3]), ("value.norm", [16]))},
+    {TIMM + "blocks.2.1.norm.weight": [16], TIMM + "blocks.2.1.layer_scale.gamma": [16]},
+    {TIMM + "msfa.ffn.pw_exp.conv.weight": [32, 32, 1, 1], TIMM + "msfa.ffn.pw_exp.bn.weight": [32],
+     TIMM + "msfa.ffn.pw_proj.conv.weight": [W, 32, 1, 1], TIMM + "msfa.ffn.pw_proj.bn.weight": [W],
+     TIMM + "msfa.norm.weight": [W]})
+CASES += [
+    Case("gemma-3n", dict(
+        architectures=["Gemma3nForConditionalGeneration"], model_type="gemma3n", text_config=TEXT | dict(
+            model_type="gemma3n_text"), vision_config=dict(hidden_size=W, model_type="gemma3n_vision"),
+        audio_config=dict(hidden_size=W, conf_num_hidden_layers=BLOCKS, conf_num_attention_heads=4, input_feat_size=16,
+                          model_type="gemma3n_audio")),
+        merged(MOBILE, blocks("model.audio_tower.conformer", gemma3n_sound),
+               # The stock converter knows no norm beside these.
+               {f"model.audio_tower.subsample_conv_projection.conv_{i}.conv.weight": [8, 8 if i else 1, 3, 3]
+                for i in (0, 1)},
+               linear("model.audio_tower.subsample_conv_projection.input_proj_linear", W, 32, False),
+               *(merged({f"model.embed_{kind}.embedding.weight": [8, W]},
+                        norm(f"model.embed_{kind}.hard_embedding_norm", W, False),
+                        norm(f"model.embed_{kind}.soft_embedding_norm", W, False),
+                        linear(f"model.embed_{kind}.embedding_projection", T, W, False)) for kind in ("vision", "audio")),
+               {"model.language_model.embed_tokens.weight": [420, T]}), PREPROCESSOR),
+]

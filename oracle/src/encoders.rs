@@ -23,13 +23,29 @@ pub const KINDS: [(&str, OutType); 4] = [
 /// When one is malformed.
 pub fn fixtures() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/encoders");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     paths.sort();
     let read = |path: std::path::PathBuf| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
+        (
+            name,
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap(),
+        )
     };
     paths.into_iter().map(read).collect()
+}
+
+/// The class by which a fixture's encoder is found: its own where it names one, else that of the whole model.
+///
+/// # Panics
+/// When the fixture names none.
+pub fn class(fixture: &Value) -> &str {
+    let config = &fixture["config"];
+    let inner = config["vision_config"]["architectures"][0].as_str();
+    inner.or(config["architectures"][0].as_str()).unwrap()
 }
 
 /// Writes the model directory that a fixture describes.
@@ -86,7 +102,11 @@ fn weights(tensors: &Map<String, Value>) -> Vec<u8> {
 /// Those of the source, as text.
 pub fn open(dir: &Path, outtype: OutType) -> Result<HfSource, String> {
     let mmproj = true;
-    let options = HfOptions { outtype, mmproj, ..HfOptions::default() };
+    let options = HfOptions {
+        outtype,
+        mmproj,
+        ..HfOptions::default()
+    };
     HfSource::open(dir, &options).map_err(|e| e.to_string())
 }
 

@@ -8,8 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod architectures;
-pub mod encoders;
 pub mod blocks;
+pub mod encoders;
 pub mod files;
 pub mod forward;
 pub mod mutants;

@@ -230,15 +230,23 @@ fn every_listed_class_was_compared() {
             (columns.get(2) == Some(&"equal")).then(|| columns[1])
         })
         .collect();
+    let fixtures = oracle::encoders::fixtures();
+    let classes = |(_, fixture): &(String, Value)| oracle::encoders::class(fixture).to_owned();
+    let encoders: HashSet<String> = fixtures.iter().map(classes).collect();
+    let is_compared = |class: &&str| compared.contains(class) || encoders.contains(*class);
     let missing: Vec<&str> = convert::arch::supported_classes()
         .into_iter()
         .map(|(class, _)| class)
-        .chain(convert::arch::supported_encoders())
         .filter(|class| !compared.contains(class))
+        .chain(
+            convert::arch::supported_encoders()
+                .into_iter()
+                .filter(|c| !is_compared(c)),
+        )
         .collect();
     assert!(
         missing.is_empty(),
-        "without a case in architectures.py: {missing:?}"
+        "without a case in architectures.py or encoder_cases.py: {missing:?}"
     );
     // A row says FAR where logits are further from the expected ones than 1e-3.
     assert!(!MATRIX.contains("DIFFERS") && !MATRIX.contains("FAR"));

@@ -19,7 +19,14 @@ pub(super) static OCR: Architecture = Architecture {
         vision: ocr_section,
         canonical: ocr_name,
         force: |_, name, ty| {
-            let exact = [".embeddings.", "pos_embed", ".rel_pos_h", ".rel_pos_w", ".neck.", ".net_"];
+            let exact = [
+                ".embeddings.",
+                "pos_embed",
+                ".rel_pos_h",
+                ".rel_pos_w",
+                ".neck.",
+                ".net_",
+            ];
             match exact.iter().any(|part| name.stored.contains(part)) {
                 true => Some(TensorType::F32),
                 false => convolution(name, ty),
@@ -65,7 +72,10 @@ pub(super) static OCR2: Architecture = Architecture {
 fn ocr_section(whole: &Map<String, Value>) -> Option<Map<String, Value>> {
     let mut vision = whole.get("vision_config")?.as_object()?.clone();
     let widths = vision.get("width")?.clone();
-    vision.insert("sam".to_owned(), widths.get("sam_vit_b").cloned().unwrap_or_default());
+    vision.insert(
+        "sam".to_owned(),
+        widths.get("sam_vit_b").cloned().unwrap_or_default(),
+    );
     if let Some(clip) = widths.get("clip-l-14-224").and_then(Value::as_object) {
         vision.extend(clip.clone());
     }
@@ -156,7 +166,10 @@ const V4_KEYS: [(&str, &str); 7] = [
 const V4_SIDE: u64 = 16;
 
 fn v4_section(whole: &Map<String, Value>) -> Option<Map<String, Value>> {
-    whole.get("vision_n_layers").and_then(Value::as_u64).filter(|&n| n > 0)?;
+    whole
+        .get("vision_n_layers")
+        .and_then(Value::as_u64)
+        .filter(|&n| n > 0)?;
     let mut vision = Map::new();
     for (from, to) in V4_KEYS {
         vision.insert(to.to_owned(), whole.get(from)?.clone());

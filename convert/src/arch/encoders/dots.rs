@@ -12,10 +12,7 @@ pub(super) static DOTS_OCR: Architecture = Architecture {
         vision_keys(hp, keys)?;
         keys.set("projector_type", "dots_ocr");
         pixel_limits(hp, keys)?;
-        keys.set(
-            "vision.attention.layer_norm_epsilon",
-            hp.f32(&["rms_norm_eps"])?,
-        );
+        keys.set("vision.attention.layer_norm_epsilon", hp.f32(&["rms_norm_eps"])?);
         keys.set("vision.projector.scale_factor", hp.u32(&["spatial_merge_size"])?);
         keys.set("use_silu", true);
         Ok(())

@@ -42,7 +42,9 @@ fn canonical(name: String) -> Option<String> {
     }
     let mut name = name;
     if name.contains("audio_tower") || name.contains("embed_audio") {
-        name = name.replace("model.audio_tower.", "conformer.").replace(".linear.", ".");
+        name = name
+            .replace("model.audio_tower.", "conformer.")
+            .replace(".linear.", ".");
         if name.ends_with("per_dim_key_scale") || name.ends_with("per_dim_scale") {
             name.push_str(".weight");
         }
@@ -77,8 +79,16 @@ const RULES: &[Rule] = &[
         "a.blk.{}.per_dim_k_scale.weight",
         Transform::Map(softplus),
     ),
-    exact("conformer.layers.{}.lconv1d.depthwise_conv1d.weight", "a.blk.{}.conv_dw.weight", SQUEEZED),
-    kept_with("vision_model.model.layers.{}.layer_scalar", "v.blk.{}.out_scale", SQUEEZED),
+    exact(
+        "conformer.layers.{}.lconv1d.depthwise_conv1d.weight",
+        "a.blk.{}.conv_dw.weight",
+        SQUEEZED,
+    ),
+    kept_with(
+        "vision_model.model.layers.{}.layer_scalar",
+        "v.blk.{}.out_scale",
+        SQUEEZED,
+    ),
 ];
 
 /// Rounded correctly, as few vector instructions do.
@@ -139,7 +149,12 @@ pub(super) static GEMMA4_UNIFIED: Architecture = Architecture {
             if let Some(width) = config.get("mm_embed_dim").cloned() {
                 config.insert("hidden_size".to_owned(), width);
             }
-            for key in ["intermediate_size", "num_hidden_layers", "num_layers", "num_attention_heads"] {
+            for key in [
+                "intermediate_size",
+                "num_hidden_layers",
+                "num_layers",
+                "num_attention_heads",
+            ] {
                 config.insert(key.to_owned(), 0.into());
             }
         },

@@ -57,11 +57,28 @@ pub(super) static SPEECH_PLUS: Architecture = Architecture {
     ..SPEECH
 };
 
+/// A folded norm has the name of its variance, as llama.cpp looks for it.
 const SPEECH_RULES: &[Rule] = &[
-    exact("encoder.layers.{}.conv.batch_norm.weight", "a.blk.{}.conv_norm", FOLDED_NORM[0]),
-    exact("encoder.layers.{}.conv.batch_norm.bias", "a.blk.{}.conv_norm", FOLDED_NORM[1]),
-    exact("encoder.layers.{}.conv.batch_norm.running_mean", "a.blk.{}.conv_norm", FOLDED_NORM[2]),
-    exact("encoder.layers.{}.conv.batch_norm.running_var", "a.blk.{}.conv_norm", FOLDED_NORM[3]),
+    exact(
+        "encoder.layers.{}.conv.batch_norm.weight",
+        "a.blk.{}.conv_norm_var",
+        FOLDED_NORM[0],
+    ),
+    exact(
+        "encoder.layers.{}.conv.batch_norm.bias",
+        "a.blk.{}.conv_norm_var",
+        FOLDED_NORM[1],
+    ),
+    exact(
+        "encoder.layers.{}.conv.batch_norm.running_mean",
+        "a.blk.{}.conv_norm_var",
+        FOLDED_NORM[2],
+    ),
+    exact(
+        "encoder.layers.{}.conv.batch_norm.running_var",
+        "a.blk.{}.conv_norm_var",
+        FOLDED_NORM[3],
+    ),
     exact(
         "encoder.layers.{}.attn.rel_pos_emb.weight",
         "a.blk.{}.attn_rel_pos_emb",
@@ -69,9 +86,21 @@ const SPEECH_RULES: &[Rule] = &[
     ),
     rule("encoder.layers.{}.attn.to_kv", "a.blk.{}.attn_k", HALVES[0]),
     rule("encoder.layers.{}.attn.to_kv", "a.blk.{}.attn_v", HALVES[1]),
-    exact("encoder.layers.{}.conv.up_conv.weight", "a.blk.{}.conv_pw1.weight", SQUEEZED),
-    exact("encoder.layers.{}.conv.down_conv.weight", "a.blk.{}.conv_pw2.weight", SQUEEZED),
-    exact("encoder.layers.{}.conv.depth_conv.conv.weight", "a.blk.{}.conv_dw.weight", SQUEEZED),
+    exact(
+        "encoder.layers.{}.conv.up_conv.weight",
+        "a.blk.{}.conv_pw1.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "encoder.layers.{}.conv.down_conv.weight",
+        "a.blk.{}.conv_pw2.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "encoder.layers.{}.conv.depth_conv.conv.weight",
+        "a.blk.{}.conv_dw.weight",
+        SQUEEZED,
+    ),
 ];
 
 fn speech_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
@@ -139,13 +168,26 @@ fn projectors(hp: &Hparams) -> Result<Vec<Projector>> {
     let pairs = whole.find(&["deepstack_layer_map"]).and_then(Value::as_array);
     let layers = whole.find(&["spatial_target_layers"]).and_then(Value::as_array);
     let text = super::super::rules::multimodal::text_part(whole.values().clone()).config;
-    let count = hp.to_u32("num_hidden_layers", text.get("num_hidden_layers").unwrap_or(&Value::Null))?;
+    let count = hp.to_u32(
+        "num_hidden_layers",
+        text.get("num_hidden_layers").unwrap_or(&Value::Null),
+    )?;
     let number = |value: Option<&Value>, count: u32| -> Result<i32> {
         let number = value.and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
-        let number = number.ok_or_else(|| hp.error("the map of projectors is no list of integers".to_owned()))?;
-        Ok(if number < 0 { number.saturating_add_unsigned(count) } else { number })
+        let number =
+            number.ok_or_else(|| hp.error("the map of projectors is no list of integers".to_owned()))?;
+        Ok(if number < 0 {
+            number.saturating_add_unsigned(count)
+        } else {
+            number
+        })
     };
-    let raw = |pair: &Value| (pair.get(0).and_then(Value::as_i64), pair.get(1).and_then(Value::as_i64));
+    let raw = |pair: &Value| {
+        (
+            pair.get(0).and_then(Value::as_i64),
+            pair.get(1).and_then(Value::as_i64),
+        )
+    };
     let mut pairs: Vec<&Value> = pairs.into_iter().flatten().collect();
     pairs.sort_by_key(|pair| raw(pair));
     let mut found = Vec::new();
@@ -177,12 +219,17 @@ fn vision4_name(hp: &Hparams, name: String) -> Option<String> {
     if name.contains("vision_model.head") || name.starts_with("lm_head") || name.contains("language_model.") {
         return None;
     }
-    let kinds = [("model.layerwise_projectors.", false), ("model.spatial_projectors.", true)];
+    let kinds = [
+        ("model.layerwise_projectors.", false),
+        ("model.spatial_projectors.", true),
+    ];
     let renamed = kinds.iter().find_map(|(kind, is_spatial)| {
         let (at, rest) = name.strip_prefix(kind)?.split_once('.')?;
         let at: i32 = at.parse().ok()?;
         let all = projectors(hp).ok()?;
-        let place = all.iter().position(|p| p.is_spatial == *is_spatial && p.at == at)?;
+        let place = all
+            .iter()
+            .position(|p| p.is_spatial == *is_spatial && p.at == at)?;
         // A projector has one layer, whose number gives way to the projector's.
         Some(match rest.split_once(".layer.0.") {
             Some((before, after)) => format!("{kind}{before}.layer.{place}.{after}"),
@@ -212,13 +259,22 @@ fn vision4_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let blocks = all.iter().map(|p| p.block).collect();
     keys.set("vision.feature_layer", GgufValue::Array(Array::I32(blocks)));
     let offsets = all.iter().map(|p| if p.is_spatial { p.at } else { -1 }).collect();
-    keys.set("vision.projector.spatial_offsets", GgufValue::Array(Array::I32(offsets)));
-    let sizes = hp.whole().find(&["image_grid_pinpoints"]).and_then(Value::as_array);
+    keys.set(
+        "vision.projector.spatial_offsets",
+        GgufValue::Array(Array::I32(offsets)),
+    );
+    let sizes = hp
+        .whole()
+        .find(&["image_grid_pinpoints"])
+        .and_then(Value::as_array);
     if let Some(sizes) = sizes.filter(|sizes| !sizes.is_empty()) {
         let turned = |size: &Value| Some([size.get(1)?.clone(), size.get(0)?.clone()]);
         let turned: Option<Vec<_>> = sizes.iter().map(turned).collect();
         let turned = turned.unwrap_or_default().concat();
-        keys.set("vision.image_grid_pinpoints", integers(hp, "image_grid_pinpoints", &turned)?);
+        keys.set(
+            "vision.image_grid_pinpoints",
+            integers(hp, "image_grid_pinpoints", &turned)?,
+        );
     }
     Ok(())
 }

@@ -51,7 +51,12 @@ const PROJECTOR: [(&str, &str); 3] = [
 ];
 
 fn canonical(_: &Hparams, name: String) -> Option<String> {
-    let is_own = ["vision_model", "mlp", "model.vision_tower", "model.multi_modal_projector"];
+    let is_own = [
+        "vision_model",
+        "mlp",
+        "model.vision_tower",
+        "model.multi_modal_projector",
+    ];
     if !is_own.iter().any(|p| name.starts_with(p)) {
         return None;
     }
@@ -60,7 +65,9 @@ fn canonical(_: &Hparams, name: String) -> Option<String> {
     if name.starts_with("vision_model") {
         name.insert_str(0, "vision_tower.");
     }
-    let is_bare = [".ls", ".lambda_", "position_embedding"].iter().any(|p| name.contains(p));
+    let is_bare = [".ls", ".lambda_", "position_embedding"]
+        .iter()
+        .any(|p| name.contains(p));
     if is_bare && !name.ends_with(".weight") {
         name.push_str(".weight");
     }

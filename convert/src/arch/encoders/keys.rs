@@ -30,13 +30,21 @@ pub(super) fn vision_keys_by(
     let inner = hp.u32(&["intermediate_size", "vt_intermediate_size"])?;
     keys.set("vision.feed_forward_length", inner);
     keys.set("vision.block_count", hp.encoder_blocks()?);
-    let heads = ["num_attention_heads", "num_heads", "heads", "vt_num_attention_heads"];
+    let heads = [
+        "num_attention_heads",
+        "num_heads",
+        "heads",
+        "vt_num_attention_heads",
+    ];
     keys.set("vision.attention.head_count", hp.u32(&heads)?);
     for key in ["image_mean", "image_std"] {
-        let numbers = processor.get(key).and_then(numbers_of).ok_or_else(|| Error::Input {
-            path: keys.dir.join(PREPROCESSOR),
-            message: format!("no list of numbers {key}, which every encoder needs"),
-        })?;
+        let numbers = processor
+            .get(key)
+            .and_then(numbers_of)
+            .ok_or_else(|| Error::Input {
+                path: keys.dir.join(PREPROCESSOR),
+                message: format!("no list of numbers {key}, which every encoder needs"),
+            })?;
         keys.set(&format!("vision.{key}"), numbers);
     }
     Ok(())
@@ -121,11 +129,7 @@ pub(super) fn whole_part(hp: &Hparams, factor: f64) -> Result<u32> {
 }
 
 /// A number of the preprocessor's configuration.
-pub(super) fn processor_u32(
-    hp: &Hparams,
-    processor: &Map<String, Value>,
-    key: &str,
-) -> Result<Option<u32>> {
+pub(super) fn processor_u32(hp: &Hparams, processor: &Map<String, Value>, key: &str) -> Result<Option<u32>> {
     let value = processor.get(key).filter(|v| !v.is_null());
     value.map(|v| hp.to_u32(key, v)).transpose()
 }
@@ -153,7 +157,9 @@ pub(super) fn required(hp: &Hparams, processor: &Map<String, Value>, key: &str) 
 /// Width of the text model's states, which the projector leads to.
 fn text_width(hp: &Hparams) -> Result<u32> {
     let whole = hp.whole().values();
-    let inner = TEXT_KEYS.iter().find_map(|key| whole.get(*key)?.as_object().cloned());
+    let inner = TEXT_KEYS
+        .iter()
+        .find_map(|key| whole.get(*key)?.as_object().cloned());
     let text = inner.unwrap_or_else(|| text_part(whole.clone()).config);
     let width = text.get("hidden_size").or_else(|| text.get("n_embd"));
     hp.to_u32("hidden_size of the text model", width.unwrap_or(&Value::Null))

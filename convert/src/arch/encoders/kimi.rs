@@ -38,9 +38,21 @@ const KIMI_VL_RULES: &[Rule] = &[
         "v.position_embd.weight",
         Transform::View(rows_of_a_grid, None),
     ),
-    rule("vision_tower.encoder.blocks.{}.wqkv", "v.blk.{}.attn_q", THIRDS[0]),
-    rule("vision_tower.encoder.blocks.{}.wqkv", "v.blk.{}.attn_k", THIRDS[1]),
-    rule("vision_tower.encoder.blocks.{}.wqkv", "v.blk.{}.attn_v", THIRDS[2]),
+    rule(
+        "vision_tower.encoder.blocks.{}.wqkv",
+        "v.blk.{}.attn_q",
+        THIRDS[0],
+    ),
+    rule(
+        "vision_tower.encoder.blocks.{}.wqkv",
+        "v.blk.{}.attn_k",
+        THIRDS[1],
+    ),
+    rule(
+        "vision_tower.encoder.blocks.{}.wqkv",
+        "v.blk.{}.attn_v",
+        THIRDS[2],
+    ),
 ];
 
 /// Positions in rows and columns as one list.
@@ -110,7 +122,11 @@ fn rotated_halves(hp: &Hparams, stored: u64) -> Result<Rows> {
         )));
     }
     let halves = |start| Strided::new(start, &[(heads, head), (2, 2), (head / 4, 4), (2, 1)]);
-    Ok(Rows(vec![halves(0), halves(third), Strided::range(2 * third, third)]))
+    Ok(Rows(vec![
+        halves(0),
+        halves(third),
+        Strided::range(2 * third, third),
+    ]))
 }
 
 fn kimi_k2_5_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -117,12 +117,40 @@ const OF_SPEECH: [&str; 6] = [
 const SOUND: [&str; 3] = ["audio", "codebook", "conformer"];
 
 const LFM2_AUDIO_RULES: &[Rule] = &[
-    exact("conformer.layers.{}.conv.batch_norm.weight", "a.blk.{}.conv_norm", FOLDED_NORM[0]),
-    exact("conformer.layers.{}.conv.batch_norm.bias", "a.blk.{}.conv_norm", FOLDED_NORM[1]),
-    exact("conformer.layers.{}.conv.batch_norm.running_mean", "a.blk.{}.conv_norm", FOLDED_NORM[2]),
-    exact("conformer.layers.{}.conv.batch_norm.running_var", "a.blk.{}.conv_norm", FOLDED_NORM[3]),
+    exact(
+        "conformer.layers.{}.conv.batch_norm.weight",
+        "a.blk.{}.conv_norm",
+        FOLDED_NORM[0],
+    ),
+    exact(
+        "conformer.layers.{}.conv.batch_norm.bias",
+        "a.blk.{}.conv_norm",
+        FOLDED_NORM[1],
+    ),
+    exact(
+        "conformer.layers.{}.conv.batch_norm.running_mean",
+        "a.blk.{}.conv_norm",
+        FOLDED_NORM[2],
+    ),
+    exact(
+        "conformer.layers.{}.conv.batch_norm.running_var",
+        "a.blk.{}.conv_norm",
+        FOLDED_NORM[3],
+    ),
     exact("conformer.pre_encode.conv.{}.bias", "a.conv1d.{}.bias", PLANES),
-    exact("conformer.layers.{}.conv.depthwise_conv.weight", "a.blk.{}.conv_dw.weight", SQUEEZED),
-    exact("conformer.layers.{}.conv.pointwise_conv1.weight", "a.blk.{}.conv_pw1.weight", SQUEEZED),
-    exact("conformer.layers.{}.conv.pointwise_conv2.weight", "a.blk.{}.conv_pw2.weight", SQUEEZED),
+    exact(
+        "conformer.layers.{}.conv.depthwise_conv.weight",
+        "a.blk.{}.conv_dw.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "conformer.layers.{}.conv.pointwise_conv1.weight",
+        "a.blk.{}.conv_pw1.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "conformer.layers.{}.conv.pointwise_conv2.weight",
+        "a.blk.{}.conv_pw2.weight",
+        SQUEEZED,
+    ),
 ];

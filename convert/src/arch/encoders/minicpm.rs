@@ -59,9 +59,15 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     };
     keys.set("vision.projector.scale_factor", factor);
     let block = hp.whole().opt_u32(&["insert_layer_id"])?;
-    let block = block.or(hp.opt_u32(&["insert_layer_id"])?).unwrap_or(MERGING_BLOCK);
-    let block = i32::try_from(block).map_err(|_| hp.error(format!("insert_layer_id is {block}, no block")))?;
-    keys.set("vision.wa_layer_indexes", GgufValue::Array(Array::I32(vec![block])));
+    let block = block
+        .or(hp.opt_u32(&["insert_layer_id"])?)
+        .unwrap_or(MERGING_BLOCK);
+    let block =
+        i32::try_from(block).map_err(|_| hp.error(format!("insert_layer_id is {block}, no block")))?;
+    keys.set(
+        "vision.wa_layer_indexes",
+        GgufValue::Array(Array::I32(vec![block])),
+    );
     keys.set("use_gelu", true);
     epsilon(hp, keys, "layer_norm_eps", 1e-6)
 }

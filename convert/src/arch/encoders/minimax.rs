@@ -8,10 +8,7 @@ use crate::arch::rules::names::{Rule, Transform, exact, rule};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, Rows, Strided, class};
 
 pub(super) static MINIMAX_M3: Architecture = Architecture {
-    classes: &[
-        class("MiniMaxM3SparseForConditionalGeneration"),
-        class("MiniMaxM3VLForConditionalGeneration"),
-    ],
+    classes: &[class("MiniMaxM3SparseForConditionalGeneration")],
     rules: &[RULES, names::VISION],
     hyperparameters,
     hooks: Hooks {
@@ -57,9 +54,7 @@ const AXIS: u64 = 2 * (HEAD / 2) / 3 / 2;
 fn by_axis(hp: &Hparams, stored: u64) -> Result<Rows> {
     let heads = u64::from(hp.u32(&["num_attention_heads"])?);
     if heads.checked_mul(HEAD) != Some(stored) {
-        return Err(hp.error(format!(
-            "{stored} rows of {heads} heads, {HEAD} in each expected"
-        )));
+        return Err(hp.error(format!("{stored} rows of {heads} heads, {HEAD} in each expected")));
     }
     let rows = (0..heads).flat_map(|head| {
         let start = head * HEAD;

@@ -8,6 +8,7 @@ mod cogvlm;
 mod deepseek;
 mod dots;
 mod gemma;
+mod gemma3n;
 mod gemma4;
 mod glm;
 mod granite;
@@ -86,6 +87,7 @@ pub(crate) static ENCODERS: &[&Architecture] = &[
     &omni::QWEN2_5_OMNI,
     &omni::QWEN3_OMNI,
     &omni::QWEN3_ASR,
+    &gemma3n::GEMMA3N,
     &gemma4::GEMMA4,
     &gemma4::GEMMA4_UNIFIED,
     &granite::SPEECH,

@@ -32,7 +32,11 @@ pub(super) static MUSE_GLIMMER: Architecture = Architecture {
             }
         },
         canonical: |_, name| {
-            let is_own = ["model.vision_tower.", "model.vision_adapter.", "model.vision_projection."];
+            let is_own = [
+                "model.vision_tower.",
+                "model.vision_adapter.",
+                "model.vision_projection.",
+            ];
             let is_own = is_own.iter().any(|p| name.starts_with(p));
             (is_own && !name.contains("language_model.")).then_some(name)
         },
@@ -47,8 +51,16 @@ const RULES: &[Rule] = &[
         "v.patch_embd.weight",
         Transform::Sum(frame),
     ),
-    rule("model.vision_tower.layers.{}.attn.q_proj", "v.blk.{}.attn_q", Transform::PermuteQuery),
-    rule("model.vision_tower.layers.{}.attn.k_proj", "v.blk.{}.attn_k", Transform::PermuteQuery),
+    rule(
+        "model.vision_tower.layers.{}.attn.q_proj",
+        "v.blk.{}.attn_q",
+        Transform::PermuteQuery,
+    ),
+    rule(
+        "model.vision_tower.layers.{}.attn.k_proj",
+        "v.blk.{}.attn_k",
+        Transform::PermuteQuery,
+    ),
     copy("model.vision_adapter.fc1", "mm.0"),
     copy("model.vision_adapter.fc2", "mm.1"),
     copy("model.vision_projection", "mm.2"),
@@ -60,7 +72,10 @@ fn frame(hp: &Hparams, view: View, which: u64) -> Result<Option<View>> {
     let frames = u64::from(hp.u32(&["patch_temporal"])?);
     let part = |view: View| {
         let rows = *view.shape().first()?;
-        let view = view.split(1, (frames == 2).then_some(2)?)?.cut(1, which, 1)?.without(1)?;
+        let view = view
+            .split(1, (frames == 2).then_some(2)?)?
+            .cut(1, which, 1)?
+            .without(1)?;
         view.shaped(&[rows, 3, side, side])
     };
     Ok(part(view))

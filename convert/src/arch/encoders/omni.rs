@@ -13,7 +13,13 @@ use crate::arch::{Architecture, Hooks, Hparams, class};
 
 pub(super) static QWEN2_5_OMNI: Architecture = Architecture {
     classes: &[class("Qwen2_5OmniModel")],
-    rules: &[qwen2vl::SPLIT, FRAMES_OF_PATCHES, COLUMNS, names::VISION, names::AUDIO],
+    rules: &[
+        qwen2vl::SPLIT,
+        FRAMES_OF_PATCHES,
+        COLUMNS,
+        names::VISION,
+        names::AUDIO,
+    ],
     hyperparameters: |hp, keys| {
         vision_keys(hp, keys)?;
         audio_keys(hp, keys)?;
@@ -37,7 +43,13 @@ pub(super) static QWEN2_5_OMNI: Architecture = Architecture {
 
 pub(super) static QWEN3_OMNI: Architecture = Architecture {
     classes: &[class("Qwen3OmniMoeForConditionalGeneration")],
-    rules: &[OMNI3_RULES, qwen3vl::RULES, FRAMES_OF_PATCHES, names::VISION, names::AUDIO],
+    rules: &[
+        OMNI3_RULES,
+        qwen3vl::RULES,
+        FRAMES_OF_PATCHES,
+        names::VISION,
+        names::AUDIO,
+    ],
     hyperparameters: |hp, keys| {
         vision_keys(hp, keys)?;
         audio_keys(hp, keys)?;
@@ -104,7 +116,9 @@ fn omni3_name(hp: &Hparams, name: String) -> Option<String> {
     if inner.starts_with("audio_tower.") {
         return Some(inner.to_owned());
     }
-    let mut inner = inner.strip_prefix("visual.").map(|rest| format!("visual.{rest}"))?;
+    let mut inner = inner
+        .strip_prefix("visual.")
+        .map(|rest| format!("visual.{rest}"))?;
     if inner.contains(".merger_list.") || inner.contains(".merger.") {
         for (from, to) in [
             (".merger_list.", ".deepstack_merger_list."),

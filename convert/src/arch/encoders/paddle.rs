@@ -15,7 +15,11 @@ pub(super) static PADDLE_OCR: Architecture = Architecture {
         },
         canonical: |_, name| {
             let is_own = name.contains("vision_model") || name.contains("mlp_AR");
-            let is_unused = ["packing_position_embedding", "vision_model.head", "language_model."];
+            let is_unused = [
+                "packing_position_embedding",
+                "vision_model.head",
+                "language_model.",
+            ];
             let is_unused = is_unused.iter().any(|p| name.contains(p));
             (is_own && !is_unused).then(|| name.replace("visual.", "model."))
         },

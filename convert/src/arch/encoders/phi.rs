@@ -52,8 +52,13 @@ fn canonical(hp: &Hparams, name: String) -> Option<String> {
     if !name.starts_with("vision_tower.") || unused.iter().any(|p| name.contains(p)) {
         return None;
     }
-    let is_last = |n: &str| n.parse::<u32>().is_ok_and(|n| n.checked_add(1) == Some(hp.block_count()));
-    let block = name.split('.').find(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    let is_last = |n: &str| {
+        n.parse::<u32>()
+            .is_ok_and(|n| n.checked_add(1) == Some(hp.block_count()))
+    };
+    let block = name
+        .split('.')
+        .find(|part| part.bytes().all(|b| b.is_ascii_digit()));
     (!block.is_some_and(is_last)).then_some(name)
 }
 

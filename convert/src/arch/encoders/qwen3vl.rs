@@ -70,7 +70,10 @@ pub(super) static LING3: Architecture = Architecture {
         canonical: |_, name| {
             let name = name.strip_prefix("model.").unwrap_or(&name);
             let is_own = ["visual.", "linear_proj."];
-            is_own.iter().any(|p| name.starts_with(p)).then(|| name.to_owned())
+            is_own
+                .iter()
+                .any(|p| name.starts_with(p))
+                .then(|| name.to_owned())
         },
         ..QWEN3_5.hooks
     },

@@ -44,7 +44,11 @@ const MLP_RATIO: f64 = 8960.0 / 1536.0;
 const RULES: &[Rule] = &[
     copy("vision_model.vit_downsampler1", "mm.0"),
     copy("vision_model.vit_downsampler2", "mm.1"),
-    exact("vit_large_projector.weight", "mm.model.fc.weight", Transform::Copy),
+    exact(
+        "vit_large_projector.weight",
+        "mm.model.fc.weight",
+        Transform::Copy,
+    ),
 ];
 
 fn canonical(_: &Hparams, name: String) -> Option<String> {

@@ -7,7 +7,7 @@ use super::keys::{audio_keys, whisper_keys};
 use super::parts::COLUMN;
 use super::{ENCODER, convolution, names, sound_convolution};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{Rule, Transform, copy, exact};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, View, class};
 
 /// What they have in common.
@@ -132,8 +132,16 @@ fn glm_name(mut name: String) -> Option<String> {
         name = name.replace("audio_encoder.", "audio_encoder.adapting.");
     }
     if let Some(inner) = name.strip_prefix("audio_encoder.adapting.") {
+        // Read by no one.
+        if inner.starts_with("proj.") {
+            return None;
+        }
         name = format!("audio.multi_modal_projector.{inner}");
-        for (from, to) in [(".layer_norm.", ".ln_pre."), (".0.", ".linear_1."), (".2.", ".linear_2.")] {
+        for (from, to) in [
+            (".layer_norm.", ".ln_pre."),
+            (".0.", ".linear_1."),
+            (".2.", ".linear_2."),
+        ] {
             name = name.replace(from, to);
         }
     }
@@ -154,13 +162,13 @@ const MERALION_RULES: &[Rule] = &[
 ];
 
 const GLM_ASR_RULES: &[Rule] = &[
-    rule(
-        "audio_encoder.audio_bos_eos_token",
+    exact(
+        "audio_encoder.audio_bos_eos_token.weight",
         "v.boi",
         Transform::View(|_, v| Ok(row(v, 0)), None),
     ),
-    rule(
-        "audio_encoder.audio_bos_eos_token",
+    exact(
+        "audio_encoder.audio_bos_eos_token.weight",
         "v.eoi",
         Transform::View(|_, v| Ok(row(v, 1)), None),
     ),

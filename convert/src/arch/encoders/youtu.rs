@@ -4,8 +4,9 @@ use gguf::{Array, Value as GgufValue};
 use serde_json::Value;
 
 use super::keys::{epsilon, vision_keys};
-use super::{ENCODER, HOOKS};
+use super::{ENCODER, HOOKS, names};
 use crate::Result;
+use crate::arch::rules::names::resolve;
 use crate::arch::{Architecture, Hooks, Hparams, Keys, class};
 
 pub(super) static YOUTU_VL: Architecture = Architecture {
@@ -16,8 +17,10 @@ pub(super) static YOUTU_VL: Architecture = Architecture {
             config.entry("image_size").or_insert(IMAGE_SIZE.into());
         },
         canonical: |_, name| {
-            let is_own = ["siglip2.", "merger."];
-            is_own.iter().any(|p| name.starts_with(p)).then_some(name)
+            let is_own = ["siglip2.", "merger."].iter().any(|p| name.starts_with(p));
+            // The encoder has tensors that no graph reads.
+            let is_known = is_own && !resolve(&[names::VISION], &name).is_empty();
+            is_known.then_some(name)
         },
         ..HOOKS
     },
@@ -28,7 +31,13 @@ pub(super) static YOUTU_VL: Architecture = Architecture {
 const IMAGE_SIZE: u64 = 560;
 
 /// Activations that llama.cpp's approximation stands for.
-const GELUS: [&str; 5] = ["gelu", "gelu_pytorch_tanh", "gelu_fast", "gelu_new", "gelu_accurate"];
+const GELUS: [&str; 5] = [
+    "gelu",
+    "gelu_pytorch_tanh",
+    "gelu_fast",
+    "gelu_new",
+    "gelu_accurate",
+];
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     vision_keys(hp, keys)?;

@@ -81,7 +81,14 @@ enum Ending {
 }
 
 /// What the names of an encoder's tensors end with.
-const ENDINGS: [&str; 6] = [".weight", ".bias", ".input_max", ".input_min", ".output_max", ".output_min"];
+const ENDINGS: [&str; 6] = [
+    ".weight",
+    ".bias",
+    ".input_max",
+    ".input_min",
+    ".output_max",
+    ".output_min",
+];
 
 /// A row of a name table whose tensors are copied.
 pub(crate) const fn copy(hf: &'static str, gguf: &'static str) -> Rule {
@@ -332,11 +339,17 @@ mod tests {
 
     #[test]
     fn numbers_may_follow_letters_and_endings_are_kept() {
-        const KEPT: &[Rule] = &[kept("tower.conv{}", "a.conv1d.{}"), kept("tower.{}.{e}.x", "v.blk.{}.{e}.x")];
+        const KEPT: &[Rule] = &[
+            kept("tower.conv{}", "a.conv1d.{}"),
+            kept("tower.{}.{e}.x", "v.blk.{}.{e}.x"),
+        ];
         let name = |name| resolve(&[KEPT], name).first().map(|m| m.name.clone());
         assert_eq!(name("tower.conv2.bias").as_deref(), Some("a.conv1d.2.bias"));
         assert_eq!(name("tower.conv2").as_deref(), Some("a.conv1d.2"));
-        assert_eq!(name("tower.1.3.x.input_max").as_deref(), Some("v.blk.1.3.x.input_max"));
+        assert_eq!(
+            name("tower.1.3.x.input_max").as_deref(),
+            Some("v.blk.1.3.x.input_max")
+        );
         assert_eq!((name("tower.conv"), name("tower.conv2d1.bias")), (None, None));
     }
 

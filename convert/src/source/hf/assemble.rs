@@ -141,7 +141,12 @@ impl<'a> Assembler<'a> {
             self.push(name.to_owned(), shape, 0, Content::Computed(values));
         }
         for table in (self.architecture.hooks.tables)(self.hparams)? {
-            self.push(table.name.to_owned(), table.shape, 0, Content::Computed(table.values));
+            self.push(
+                table.name.to_owned(),
+                table.shape,
+                0,
+                Content::Computed(table.values),
+            );
         }
         for (name, &at) in others {
             if arch::ignored(name) {
@@ -414,7 +419,13 @@ impl<'a> Assembler<'a> {
         for at in [weight, bias, mean, variance] {
             let entry = self.parts.entry(at);
             if entry.shape != length || length.len() != 1 {
-                return Err(self.fail(at, format!("shape {:?}, a vector like the norm's weight expected", entry.shape)));
+                return Err(self.fail(
+                    at,
+                    format!(
+                        "shape {:?}, a vector like the norm's weight expected",
+                        entry.shape
+                    ),
+                ));
             }
             gathers.push(self.gather(at, View::of(&length))?.0);
         }

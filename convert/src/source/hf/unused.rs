@@ -150,7 +150,7 @@ pub(super) fn tensors(left_out: &[String], is_part: bool, is_encoder: bool) -> V
     let mut messages = Vec::new();
     if !parts.is_empty() {
         let what = match is_encoder {
-            true => "only the image encoder and its projector are converted",
+            true => "only the encoders and their projectors are converted",
             false => "only the text model is converted (--mmproj converts an image encoder)",
         };
         let modules = counted(&parts, &|name| multimodal::module_of(name).to_owned());
