@@ -47,6 +47,9 @@ type Numbered = IndexMap<(&'static str, u32), (usize, usize)>;
 /// Key by which numbered tensors are collected: the layer and, unless they are experts, the rule.
 type Group = (u32, Option<&'static str>);
 
+/// Weight, bias, mean and variance of a batch norm, as far as they have been seen.
+type NormParts = [Option<(usize, usize)>; 4];
+
 /// The tensors of an output, and the names in the checkpoint that are in none of them.
 pub(super) struct Assembled {
     pub(super) tensors: Vec<SourceTensor>,
@@ -74,7 +77,7 @@ pub(super) struct Assembler<'a> {
     contents: Vec<Content>,
     numbered: IndexMap<Group, Numbered>,
     /// Batch norms of which some of the four tensors have been seen, by block and GGUF name.
-    norms: IndexMap<(u32, &'static str), [Option<(usize, usize)>; 4]>,
+    norms: IndexMap<(u32, &'static str), NormParts>,
     left_out: Vec<String>,
     /// The name, as the tables know it, of the tensor that is being mapped.
     stored: String,
