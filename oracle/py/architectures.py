@@ -37,6 +37,7 @@ from pathlib import Path
 
 import checkpoints
 import further_cases
+import newer_cases
 import rwkv_world
 import tiktoken_vocabularies
 
@@ -574,6 +575,10 @@ CASES += [
     again("deepseek2-ocr-unlimited", "deepseek2-ocr", "UnlimitedOCRForCausalLM", file=dict(
         model_type="unlimited-ocr", sliding_window_size=128, rms_norm_eps=1e-5)),
 ]
+
+
+CASES += newer_cases.cases(sys.modules[__name__])
+CASES.append(again("grovemoe-published", "grovemoe", "modeling_grove_moe.GroveMoeForCausalLM"))
 
 
 def add_tokenizer(case, tokenizers, model):

@@ -117,6 +117,12 @@ pub struct VocabRequest {
     pub embeddings: Option<u64>,
     /// Added tokens of a byte-level vocabulary are control tokens where they are marked as special, and only there.
     pub added_as_marked: bool,
+    /// `tokenizer.ggml.eot_token_id` instead of the one that the directory names.
+    pub end_of_turn: Option<u32>,
+    /// Tokens of these texts are control tokens, however they are marked.
+    pub controls: &'static [&'static str],
+    /// The chat template of `chat_template.jinja`, where there is such a file, whatever other files have.
+    pub chat_template_from_file: bool,
     /// The chat template instead of the one that the directory has.
     pub chat_template: Option<&'static str>,
     /// Both `tokenizer.ggml.bos_token_id` and `eos_token_id` are that of this text where `tokenizer_config.json`
@@ -315,6 +321,17 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     if let Some(template) = request.chat_template {
         metadata.set_in_place("tokenizer.chat_template", template);
     }
+    if request.chat_template_from_file
+        && let Some(bytes) = files::read_optional(&dir.join(TEMPLATE_FILE), files::MAX_VOCAB_BYTES)?
+    {
+        let template = String::from_utf8(bytes)
+            .map_err(|_| input_error(&dir.join(TEMPLATE_FILE), "expected UTF-8, found other bytes"))?;
+        let template = template.replace("\r\n", "\n").replace('\r', "\n");
+        metadata.set_in_place("tokenizer.chat_template", template);
+    }
+    if let Some(id) = request.end_of_turn {
+        metadata.set_in_place("tokenizer.ggml.eot_token_id", id);
+    }
     if let Some(text) = request.bounds_among_added
         && let Some(added) = files
             .tokenizer_config("added_tokens_decoder")
@@ -414,6 +431,8 @@ fn drop_outside_ids(vocabulary: &mut Vocabulary) {
         ));
     }
 }
+
+const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type_count";
 
@@ -516,7 +535,8 @@ fn byte_level_vocab(
 ) -> Result<Vocabulary> {
     let hf = HfTokenizer::load(files)?;
     let mut warnings = Vec::new();
-    let tokens = vocab::byte_level(files, &hf, request.added_as_marked, &mut warnings)?;
+    let mut tokens = vocab::byte_level(files, &hf, request.added_as_marked, &mut warnings)?;
+    tokens.control(request.controls);
     let pre = pre::find(files, &hf, request.pre_tokenizer.as_deref())?;
     let n_vocab = tokens.len();
     write_tokens(&mut metadata, "gpt2", &pre.name, tokens);

@@ -40,6 +40,15 @@ impl TokenList {
         }
     }
 
+    /// Makes tokens with these texts control tokens.
+    pub(super) fn control(&mut self, controls: &[&str]) {
+        for (text, kind) in self.texts.iter().zip(&mut self.types) {
+            if controls.contains(&text.as_str()) {
+                *kind = TokenType::Control;
+            }
+        }
+    }
+
     pub(super) fn write(self, metadata: &mut Metadata) {
         let texts: Vec<GgufString> = self.texts.into_iter().map(GgufString::from).collect();
         metadata.set_in_place("tokenizer.ggml.tokens", Value::from(texts));

@@ -7,7 +7,7 @@ use crate::model::Run;
 use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, sigmoid};
 
 use super::Linear;
-use super::latent::copy_head;
+use super::latent::{LatentQuery, copy_head};
 
 /// The matrices that make queries, keys and values.
 #[derive(Clone, Debug)]
@@ -23,6 +23,9 @@ pub(crate) enum Projections {
     KeysAsValues { query: Linear, key: Linear },
     /// Keys and values are those of an earlier layer.
     Borrowed { query: Linear },
+    /// Keys and values out of a shorter vector, beside which a part of the keys stands that is rotated and that all
+    /// heads share (PLM, MiniCPM 3).
+    Compressed(Box<Compressed>),
     /// Each query head is followed by gates of its result.
     Gated {
         query: Linear,
@@ -30,6 +33,98 @@ pub(crate) enum Projections {
         value: Linear,
     },
 }
+
+/// See [`Projections::Compressed`]. The rotated part of a head comes last in the matrices, and first in what is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Compressed {
+    pub(crate) query: LatentQuery,
+    /// To the shorter vector and, after it, the rotated part of the keys.
+    pub(crate) down: Linear,
+    pub(crate) norm: Norm,
+    /// For each head its key without the rotated part, and its value.
+    pub(crate) up: Linear,
+    /// Elements of a head that are rotated.
+    pub(crate) rotated: usize,
+}
+
+impl Compressed {
+    fn project(&self, run: &mut Run<'_>, x: &Matrix, shape: &AttentionShape) -> Result<[Matrix; 3]> {
+        let AttentionShape {
+            heads,
+            key_len,
+            value_len,
+            ..
+        } = *shape;
+        let (rotated, plain) = (self.rotated, key_len - self.rotated);
+        let rank = self.norm.group;
+        let (both, short) = self.query.forward(run, x)?;
+        if let Some(short) = short {
+            run.scratch.give(short);
+        }
+        let mut q = run.scratch.take(x.rows, heads * key_len);
+        for head in 0..heads {
+            let at = head * key_len;
+            copy_head(&both, at + plain, &mut q, at, rotated);
+            copy_head(&both, at, &mut q, at + rotated, plain);
+        }
+        run.scratch.give(both);
+        let down = self.down.forward(run, x)?;
+        let mut short = run.scratch.take(x.rows, rank);
+        copy_head(&down, 0, &mut short, 0, rank);
+        self.norm.apply(&mut short);
+        let up = self.up.forward(run, &short)?;
+        let mut k = run.scratch.take(x.rows, heads * key_len);
+        let mut v = run.scratch.take(x.rows, heads * value_len);
+        for head in 0..heads {
+            let (from, to) = (head * (plain + value_len), head * key_len);
+            copy_head(&down, rank, &mut k, to, rotated);
+            copy_head(&up, from, &mut k, to + rotated, plain);
+            copy_head(&up, from + plain, &mut v, head * value_len, value_len);
+        }
+        for m in [down, short, up] {
+            run.scratch.give(m);
+        }
+        Ok([q, k, v])
+    }
+}
+
+/// The function of gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GateFunction {
+    Sigmoid,
+    /// `ln(1 + e^x)`
+    Softplus,
+}
+
+/// Gates of what attention mixes, made of what it sees: one for each head, or one for each element.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputGate {
+    pub(crate) linear: Linear,
+    pub(crate) function: GateFunction,
+}
+
+impl OutputGate {
+    /// Multiplies `mixed` by the gates of `x`.
+    fn apply(&self, run: &mut Run<'_>, x: &Matrix, mixed: &mut Matrix) -> Result<()> {
+        let mut gates = self.linear.forward(run, x)?;
+        for g in &mut gates.data {
+            *g = match self.function {
+                GateFunction::Sigmoid => sigmoid(*g),
+                GateFunction::Softplus if *g > SOFTPLUS_LINEAR => *g,
+                GateFunction::Softplus => g.exp().ln_1p(),
+            };
+        }
+        let shared = (mixed.cols / gates.cols.max(1)).max(1);
+        for (xs, g) in mixed.data.chunks_exact_mut(shared).zip(&gates.data) {
+            xs.iter_mut().for_each(|x| *x *= g);
+        }
+        run.scratch.give(gates);
+        Ok(())
+    }
+}
+
+/// Above this, softplus is its argument.
+const SOFTPLUS_LINEAR: f32 = 20.0;
 
 /// Causal self-attention.
 #[derive(Clone, Debug)]
@@ -51,6 +146,7 @@ pub(crate) struct Attention {
     /// Rotation of queries and keys; `None` for layers without.
     pub(crate) rope: Option<Arc<Rope>>,
     pub(crate) shape: AttentionShape,
+    pub(crate) gate: Option<OutputGate>,
 }
 
 /// Growth of queries with the logarithm of the steps of `step` positions that lie before them, counted from position
@@ -128,6 +224,9 @@ impl Attention {
             }
             run.scratch.give(gates);
         }
+        if let Some(gate) = &self.gate {
+            gate.apply(run, x, &mut mixed)?;
+        }
         let out = self.output.forward(run, &mixed)?;
         run.scratch.give(mixed);
         Ok(out)
@@ -159,6 +258,10 @@ impl Attention {
             }
             Projections::Borrowed { query } => {
                 Ok((query.forward(run, x)?, Matrix::default(), Matrix::default(), None))
+            }
+            Projections::Compressed(compressed) => {
+                let [q, k, v] = compressed.project(run, x, &self.shape)?;
+                Ok((q, k, v, None))
             }
             Projections::Gated { query, key, value } => {
                 let both = query.forward(run, x)?;

@@ -20,6 +20,20 @@ pub(crate) enum LatentQuery {
     },
 }
 
+impl LatentQuery {
+    /// The queries, and the short vectors where there are some.
+    pub(super) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Option<Matrix>)> {
+        match self {
+            Self::Direct(linear) => Ok((linear.forward(run, x)?, None)),
+            Self::Compressed { down, norm, up } => {
+                let mut short = down.forward(run, x)?;
+                norm.apply(&mut short);
+                Ok((up.forward(run, &short)?, Some(short)))
+            }
+        }
+    }
+}
+
 /// Attention on short vectors instead of keys and values: the matrices that would make keys and values of them
 /// are applied to the queries and to the results, head by head.
 #[derive(Clone, Debug)]
@@ -134,14 +148,7 @@ impl LatentAttention {
 
     /// The queries, and the short vectors that they are made from where they are.
     fn queries(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Option<Matrix>)> {
-        match &self.query {
-            LatentQuery::Direct(linear) => Ok((linear.forward(run, x)?, None)),
-            LatentQuery::Compressed { down, norm, up } => {
-                let mut short = down.forward(run, x)?;
-                norm.apply(&mut short);
-                Ok((up.forward(run, &short)?, Some(short)))
-            }
-        }
+        self.query.forward(run, x)
     }
 
     pub(crate) fn width(&self) -> usize {

@@ -61,6 +61,31 @@ pub(crate) struct Mixture {
     pub(crate) shared: Option<SharedExpert>,
     /// To a narrower vector that the chosen experts see, and back from the sum of their outputs.
     pub(crate) narrowed: Option<(Linear, Linear)>,
+    pub(crate) adjugates: Option<Adjugates>,
+    /// Factor on all that leaves it.
+    pub(crate) output_scale: f32,
+}
+
+/// Experts of groups of experts: each token goes through those of its chosen experts' groups too, which see the sum of
+/// what the experts make (GroveMoE).
+#[derive(Clone, Debug)]
+pub(crate) struct Adjugates {
+    /// One for each group; the router is that of the experts, and is not asked.
+    pub(crate) experts: Box<Mixture>,
+    /// Experts of a group.
+    pub(crate) members: usize,
+    /// Factor on what they make.
+    pub(crate) scale: f32,
+}
+
+/// For each expert its tokens (row numbers) and their weights.
+pub(crate) type Routed = Vec<Vec<(usize, f32)>>;
+
+/// Where tokens go.
+pub(crate) struct Routes {
+    experts: Routed,
+    /// Of the groups' experts; nothing where there are none.
+    adjugates: Routed,
 }
 
 /// The smallest divisor of the weights: the smallest normal f16, as llama.cpp has it.
@@ -85,14 +110,32 @@ impl Groups {
     }
 }
 
+impl Adjugates {
+    /// The groups of the chosen experts, the first of them first, with their weights, from all experts' probabilities.
+    fn choose(&self, chosen: &[(usize, f32)], p: &[f32]) -> Vec<(usize, f32)> {
+        let groups = p.len() / self.members;
+        let numbers = chosen.iter().take(self.experts.used).map(|(e, _)| e / self.members);
+        let numbers: Vec<usize> = numbers.filter(|&group| group < groups).collect();
+        let sum = numbers.iter().map(|&group| p[group]).sum::<f32>().max(SMALLEST_WEIGHT_SUM);
+        let factor = self.experts.weight_scale / sum;
+        numbers.into_iter().map(|group| (group, p[group] * factor)).collect()
+    }
+}
+
 impl Mixture {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
-        let routed = self.route(run, x)?;
+        let routes = self.routes(run, x)?;
+        self.along(run, x, &routes)
+    }
+
+    /// What the experts make of `x`, whose rows go where `routes` says.
+    pub(crate) fn along(&self, run: &mut Run<'_>, x: &Matrix, routes: &Routes) -> Result<Matrix> {
+        let routed = &routes.experts;
         let mut out = match &self.narrowed {
-            None => self.chosen(run, x, &routed)?,
+            None => self.chosen(run, x, routed)?,
             Some((down, up)) => {
                 let narrow = down.forward(run, x)?;
-                let sum = self.chosen(run, &narrow, &routed)?;
+                let sum = self.chosen(run, &narrow, routed)?;
                 let out = up.forward(run, &sum)?;
                 run.scratch.give(narrow);
                 run.scratch.give(sum);
@@ -112,6 +155,13 @@ impl Mixture {
             out.add(&y);
             run.scratch.give(y);
         }
+        if let Some(adjugates) = &self.adjugates {
+            let mut y = adjugates.experts.chosen(run, &out, &routes.adjugates)?;
+            y.scale(adjugates.scale);
+            out.add(&y);
+            run.scratch.give(y);
+        }
+        out.scale(self.output_scale);
         Ok(out)
     }
 
@@ -161,17 +211,33 @@ impl Mixture {
     }
 
     /// For each expert its tokens (row numbers) and their weights.
-    pub(super) fn route(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Vec<Vec<(usize, f32)>>> {
+    pub(super) fn route(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Routed> {
+        Ok(self.routes(run, x)?.experts)
+    }
+
+    /// Where the rows of `x` go.
+    pub(crate) fn routes(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Routes> {
         let experts = self.router.matrix.outputs;
         let mut routed = vec![Vec::new(); experts];
+        let groups = self.adjugates.as_ref().map_or(0, |a| experts / a.members);
+        let mut of_groups = vec![Vec::new(); groups];
         let mut probabilities = self.router.forward(run, x)?;
         for (token, p) in probabilities.data.chunks_exact_mut(experts).enumerate() {
-            for (expert, weight) in self.choose(p) {
+            let chosen = self.choose(p);
+            if let Some(adjugates) = &self.adjugates {
+                for (group, weight) in adjugates.choose(&chosen, p) {
+                    of_groups[group].push((token, weight));
+                }
+            }
+            for (expert, weight) in chosen {
                 routed[expert].push((token, weight));
             }
         }
         run.scratch.give(probabilities);
-        Ok(routed)
+        Ok(Routes {
+            experts: routed,
+            adjugates: of_groups,
+        })
     }
 
     /// The chosen experts of one token with their weights, from the router's outputs.

@@ -16,7 +16,7 @@ mod per_layer;
 mod rwkv;
 mod short_convolution;
 
-pub(crate) use attention::{Attention, Projections, QueryGrowth};
+pub(crate) use attention::{Attention, Compressed, GateFunction, OutputGate, Projections, QueryGrowth};
 pub(crate) use beside_experts::BesideExperts;
 pub(crate) use delta_net::{DeltaNet, Strengths};
 pub(crate) use embedding::Embedding;
@@ -27,7 +27,7 @@ pub(crate) use latent::{LatentAttention, LatentQuery};
 pub(crate) use linear::{ExpertLinear, Linear};
 pub(crate) use mamba::{Convolution, Mamba, Mamba2};
 pub(crate) use mixer::Mixer;
-pub(crate) use mixture::{Groups, Mixture, Scoring, SharedExpert};
+pub(crate) use mixture::{Adjugates, Groups, Mixture, Scoring, SharedExpert};
 pub(crate) use per_layer::{PerLayer, PerLayerInputs};
 pub(crate) use rwkv::{ChannelMix, LowRank, TimeMix6, TimeMix7};
 pub(crate) use short_convolution::ShortConvolution;

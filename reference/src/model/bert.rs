@@ -45,6 +45,7 @@ fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
             norms_follow_sums: true,
             per_layer: None,
             output_scale: 1.0,
+            early: None,
         });
     }
     let embedding = loader.embedding(hidden)?;

@@ -50,6 +50,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
             norms_follow_sums: false,
             per_layer: None,
             output_scale: 1.0,
+            early: None,
         });
     }
     let embedding = loader.embedding(hyper.hidden)?;

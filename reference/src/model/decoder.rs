@@ -50,16 +50,32 @@ pub(crate) struct Layer {
     pub(crate) per_layer: Option<Box<PerLayer>>,
     /// Factor on all that leaves the layer.
     pub(crate) output_scale: f32,
+    /// What is made of the layer's input besides.
+    pub(crate) early: Option<Early>,
+}
+
+/// What a layer makes of its input beside attention.
+#[derive(Debug)]
+pub(crate) enum Early {
+    /// What these experts make of it is added to what leaves the layer.
+    Experts(Norm, Box<Mixture>),
+    /// It is what the router of the second half sees.
+    Choice,
 }
 
 impl Layer {
     /// A layer whose halves follow one another, each behind its norm.
-    pub(crate) fn new(attention_norm: Norm, attention: impl Into<Mixer>, mlp_norm: Norm, mlp: Mlp) -> Self {
+    pub(crate) fn new(
+        attention_norm: Norm,
+        attention: impl Into<Mixer>,
+        mlp_norm: impl Into<Option<Norm>>,
+        mlp: Mlp,
+    ) -> Self {
         Self {
             attention_norm: Some(attention_norm),
             attention: attention.into(),
             attention_post_norm: None,
-            mlp_norm: Some(mlp_norm),
+            mlp_norm: mlp_norm.into(),
             mlp,
             mlp_post_norm: None,
             parallel: false,
@@ -67,6 +83,7 @@ impl Layer {
             norms_follow_sums: false,
             per_layer: None,
             output_scale: 1.0,
+            early: None,
         }
     }
 }
@@ -230,6 +247,16 @@ impl Layer {
                 given.keep_rows(&run.wanted);
             }
         }
+        let (mut routes, mut early) = (None, None);
+        match (&self.early, &self.mlp) {
+            (Some(Early::Experts(norm, experts)), _) => {
+                let input = normalized(run, Some(norm), x);
+                early = Some(experts.forward(run, &input)?);
+                run.scratch.give(input);
+            }
+            (Some(Early::Choice), Mlp::Mixture(experts)) => routes = Some(experts.routes(run, x)?),
+            _ => {}
+        }
         let (before, after) = self.sides(&self.attention_post_norm);
         if let Some(norm) = before {
             norm.apply(&mut attended);
@@ -263,7 +290,10 @@ impl Layer {
             normalized(run, self.mlp_norm.as_ref(), x)
         };
         run.scratch.give(attended);
-        let mut out = self.mlp.forward(run, &input)?;
+        let mut out = match (&self.mlp, &routes) {
+            (Mlp::Mixture(experts), Some(routes)) => experts.along(run, &input, routes)?,
+            (mlp, _) => mlp.forward(run, &input)?,
+        };
         run.scratch.give(input);
         let (before, after) = self.sides(&self.mlp_post_norm);
         if let Some(norm) = before {
@@ -275,6 +305,10 @@ impl Layer {
             norm.apply(x);
         }
         run.scratch.give(out);
+        if let Some(early) = early {
+            x.add(&early);
+            run.scratch.give(early);
+        }
         if let Some(given) = &self.per_layer {
             given.add_to(run, x)?;
         }

@@ -6,10 +6,12 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::designs::{Design, GLM4, Halves, HeadNorms, Inner, LLAMA_LIKE, Layers, LogitScale, Norms, QWEN2};
 use super::hyperparameters::{Hyperparameters, gated, rope, rope_settings, sliding_layers};
 use crate::Result;
-use crate::layers::Attention;
+use crate::layers::{Attention, Mixer};
 use crate::ops::{Activation, Norm, NormKind, Rope, Xielu};
 use crate::weights::Loader;
 
+/// Most layers that all loops have together, as llama.cpp has it (LLAMA_MAX_LAYERS).
+const MAX_LOOPED: usize = 512;
 /// Layers of Baichuan 13B, which has ALiBi in place of the rotation.
 const LAYERS_BAICHUAN_13B: usize = 40;
 
@@ -24,6 +26,23 @@ pub(super) fn baichuan(loader: &Loader<'_>) -> Result<Decoder> {
         _ => LLAMA_LIKE,
     };
     build(loader, &design)
+}
+
+/// Jais: gates, ALiBi, and scores that are divided by the length of a head.
+pub(super) fn jais(loader: &Loader<'_>) -> Result<Decoder> {
+    let design = Design {
+        norm: NormKind::Layer,
+        rope: None,
+        alibi: 8.0,
+        ..QWEN2
+    };
+    let mut decoder = build(loader, &design)?;
+    for layer in &mut decoder.layers {
+        if let Mixer::Attention(attention) = &mut layer.attention {
+            attention.shape.scale = 1.0 / attention.shape.key_len as f32;
+        }
+    }
+    Ok(decoder)
 }
 
 /// GLM-4, and the text model of GLM-4.1V: where a head has sections, halves of it are rotated together.
@@ -41,9 +60,12 @@ pub(super) fn glm4(loader: &Loader<'_>) -> Result<Decoder> {
 /// Builds the graph of a design.
 pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
     let builder = Builder::new(loader, design)?;
-    let layers = (0..builder.hyper.layers)
-        .map(|i| builder.layer(i))
-        .collect::<Result<Vec<_>>>()?;
+    let layers = match loader.keys.optional_count("num_loops")? {
+        None | Some(0 | 1) => (0..builder.hyper.layers)
+            .map(|i| builder.layer(i))
+            .collect::<Result<Vec<_>>>()?,
+        Some(loops) => builder.looped(loops)?,
+    };
     for i in builder.hyper.predicting.clone() {
         builder.layer(i)?;
         loader.prediction(i, builder.hyper.hidden)?;
@@ -120,6 +142,32 @@ impl<'a, 'l> Builder<'a, 'l> {
         let base = format!("blk.{layer}.{name}");
         self.loader
             .norm(self.design.norm, &base, self.hyper.hidden, self.eps)
+    }
+
+    /// The layers several times over; what leaves the last goes through the output's norm, unless the file says that
+    /// it does so at the end alone.
+    fn looped(&self, loops: usize) -> Result<Vec<Layer>> {
+        let (loader, count) = (self.loader, self.hyper.layers);
+        if loops.saturating_mul(count) > MAX_LOOPED {
+            return Err(loader.error(format!(
+                "key num_loops: found {loops} times {count} layers, expected at most {MAX_LOOPED} in all"
+            )));
+        }
+        let plain = loader.keys.optional_flag("skip_loop_final_norm")?.unwrap_or(false);
+        let mut layers = Vec::new();
+        for time in 1..=loops {
+            for i in 0..count {
+                let mut layer = self.layer(i)?;
+                if i + 1 == count && time < loops && !plain {
+                    let name = self.design.output_norm;
+                    layer.mlp_post_norm =
+                        Some(loader.norm(self.design.norm, name, self.hyper.hidden, self.eps)?);
+                    layer.norms_follow_sums = true;
+                }
+                layers.push(layer);
+            }
+        }
+        Ok(layers)
     }
 
     fn weightless(&self) -> Norm {
@@ -200,6 +248,7 @@ impl<'a, 'l> Builder<'a, 'l> {
             norms_follow_sums: false,
             per_layer: None,
             output_scale: 1.0,
+            early: None,
         })
     }
 

@@ -386,6 +386,15 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         },
     ),
     ("pangu-embedded", QWEN2),
+    (
+        "openelm",
+        Design {
+            head_norms: HeadNorms::Each,
+            ..QWEN2
+        },
+    ),
+    // Its blocks run several times, as the file says.
+    ("nanbeige", LLAMA_LIKE),
     // Their tokens see later ones too, as the files say.
     ("dream", QWEN2),
     ("llada", LLAMA_LIKE),

@@ -190,6 +190,7 @@ fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: 
         slot: None,
         norms_follow_rope: false,
         query_scale: None,
+            gate: None,
         rope: Some(kind.rope.clone()),
         shape: AttentionShape {
             window: kind.window,
@@ -247,5 +248,7 @@ fn experts(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize) -> Result
         weigh_inputs: false,
         shared: None,
         narrowed: None,
+        adjugates: None,
+        output_scale: 1.0,
     })
 }

@@ -187,6 +187,7 @@ impl Hyperparameters {
             slot: None,
             norms_follow_rope: false,
             query_scale: None,
+            gate: None,
             rope,
             shape: AttentionShape::plain(heads, kv_heads, self.key_len, self.value_len, scale),
         })
@@ -262,25 +263,35 @@ impl Hyperparameters {
                 (Some((down, up)), width)
             }
         };
+        let fused = loader.has(&base("ffn_gate_up_exps.weight"));
         Ok(Mixture {
             router: loader.linear(&base("ffn_gate_inp"), self.hidden, experts)?,
             gate: match loader.has(&base("ffn_gate_exps.weight")) {
                 true => Some(loader.experts(&base("ffn_gate_exps"), width, inner, experts)?),
                 false => None,
             },
-            up: loader.experts(&base("ffn_up_exps"), width, inner, experts)?,
-            fused: false,
+            up: match fused {
+                true => loader.experts(&base("ffn_gate_up_exps"), width, inner.saturating_mul(2), experts)?,
+                false => loader.experts(&base("ffn_up_exps"), width, inner, experts)?,
+            },
+            fused,
             down: loader.experts(&base("ffn_down_exps"), inner, width, experts)?,
             activation: Activation::Silu,
             used,
             normalize,
             weight_scale: weight_scale.unwrap_or(1.0),
             scoring: Scoring::Softmax,
-            selection_bias: loader.optional_vector(&base("exp_probs_b.bias"), experts)?,
+            selection_bias: match loader.has(&base("exp_probs_b")) {
+                // Hunyuan V3.
+                true => loader.optional_vector(&base("exp_probs_b"), experts)?,
+                false => loader.optional_vector(&base("exp_probs_b.bias"), experts)?,
+            },
             groups: None,
             weigh_inputs: false,
             shared: None,
             narrowed,
+            adjugates: None,
+            output_scale: 1.0,
         })
     }
 

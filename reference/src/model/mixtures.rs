@@ -1,219 +1,140 @@
-//! Mixtures of experts that differ in a few choices: how experts are chosen, what stands beside them. Each row
-//! of [`DESIGNS`] is an architecture. Layers without a router have a dense second half.
+//! Builds the mixtures of experts of [`super::mixture_designs`]. Layers without a router have a dense second half.
 
 use std::sync::Arc;
 
-use super::decoder::{Decoder, Layer, Mlp};
+use super::decoder::{Decoder, Early, Layer, Mlp};
 use super::dense::causal;
-use super::hyperparameters::{Hyperparameters, gated, rope, sliding_layers};
+use super::hyperparameters::{Hyperparameters, gated, rope, rope_settings, sliding_layers};
+use super::mixture_designs::{
+    Beside, COHERE2_MOE, Cut, Design, HeadNorms, Local, Normalize, Rotates, Windows,
+};
 use crate::Result;
-use crate::layers::{Attention, FeedForward, Gate, Groups, Mixture, Scoring, SharedExpert};
-use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
+use crate::layers::{
+    Adjugates, Attention, FeedForward, Gate, GateFunction, Groups, Mixture, OutputGate, Scoring, SharedExpert,
+};
+use crate::ops::{Activation, Norm, NormKind, Rope};
 use crate::weights::{ANY, Loader};
 
-/// Normalization of queries and keys.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum HeadNorms {
-    None,
-    /// Each head, where the file has such norms.
-    Each,
-    /// Each head, after the rotation.
-    Rotated,
-    /// All heads of a token together.
-    Whole,
+/// Cohere's mixture.
+pub(super) fn cohere2moe(loader: &Loader<'_>) -> Result<Decoder> {
+    let rms = loader
+        .keys
+        .optional_float("attention.layer_norm_rms_epsilon")?
+        .is_some_and(|eps| eps != 0.0);
+    let norm = match rms {
+        true => NormKind::Rms,
+        false => COHERE2_MOE.norm,
+    };
+    build(loader, &Design { norm, ..COHERE2_MOE })
 }
 
-/// Whether weights of chosen experts are divided by their sum.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Normalize {
-    Always,
-    Never,
-    /// As `expert_weights_norm` says.
-    ByKey,
+/// Which layers see a window and rotate, and how.
+struct Layers<'a> {
+    design: &'a Design,
+    rope: Arc<Rope>,
+    /// Of layers with a window.
+    local_rope: Arc<Rope>,
+    window: Option<usize>,
+    sliding: Vec<bool>,
+    count: usize,
+    /// Dense layers before all others.
+    dense: usize,
+    /// Which layers rotate, where the file says; nothing: all.
+    pattern: Vec<bool>,
 }
 
-/// The choices.
-#[derive(Clone, Copy)]
-pub(super) struct Design {
-    norm: NormKind,
-    rope: RopeStyle,
-    head_norms: HeadNorms,
-    /// The norm before the second half.
-    mlp_norm: &'static str,
-    /// Default where `expert_gating_func` is missing.
-    scoring: Scoring,
-    normalize: Normalize,
-    activation: Activation,
-    /// The period of layers that see everything, where the others have a window.
-    sliding: usize,
-    /// Whether only layers with a window rotate.
-    sliders_rotate: bool,
-    /// Whether `logit_scale` divides.
-    divides_logits: bool,
-    /// Whether a head is rotated whole, whatever the file says.
-    rotates_all: bool,
+impl<'a> Layers<'a> {
+    fn new(loader: &Loader<'_>, hyper: &Hyperparameters, design: &'a Design) -> Result<Self> {
+        let keys = &loader.keys;
+        let window = keys
+            .optional_count("attention.sliding_window")?
+            .filter(|&n| n > 0);
+        let sliding = match (design.windows, window) {
+            (Windows::None, _) | (_, None) => Vec::new(),
+            (Windows::AllButLast(period), Some(_)) => sliding_layers(loader, hyper, period)?,
+            (Windows::AllButFirst(period), Some(_)) => {
+                let suffix = "attention.sliding_window_pattern";
+                match loader.keys.is_array(suffix) {
+                    true => sliding_layers(loader, hyper, period)?,
+                    false => {
+                        let period = keys.optional_count(suffix)?.unwrap_or(period);
+                        let slides = |i: usize| period == 0 || !i.is_multiple_of(period);
+                        (0..hyper.layers).map(slides).collect()
+                    }
+                }
+            }
+        };
+        let full = rope(loader, hyper, design.rope)?;
+        let local_rope = match sliding.is_empty() {
+            true => full.clone(),
+            false => local_rope(loader, hyper, design)?,
+        };
+        Ok(Self {
+            design,
+            rope: full,
+            local_rope,
+            window: window.map(|n| design.window.unwrap_or(n)),
+            sliding,
+            count: hyper.layers,
+            pattern: match design.rotates {
+                Rotates::ByKey => keys
+                    .optional_flags("attention.rope_pattern", hyper.blocks)?
+                    .unwrap_or_default(),
+                _ => Vec::new(),
+            },
+            dense: keys.optional_count("leading_dense_block_count")?.unwrap_or(0),
+        })
+    }
+
+    /// The window of a layer, and its rotation.
+    fn kind(&self, i: usize) -> (Option<usize>, Option<Arc<Rope>>) {
+        let slides = self.sliding.get(i) == Some(&true);
+        let rotates = match self.design.rotates {
+            Rotates::All => true,
+            Rotates::ByKey => self.pattern.get(i).copied().unwrap_or(true),
+            Rotates::Sliders => slides,
+            Rotates::SlidersAndDense => slides || i < self.dense || i >= self.count,
+            Rotates::AllButLast(period) => !(i + 1).is_multiple_of(period),
+            Rotates::AllButFirst(period) => {
+                self.window.is_none() || self.count == period || !i.is_multiple_of(period)
+            }
+        };
+        let rope = match slides {
+            true => &self.local_rope,
+            false => &self.rope,
+        };
+        (
+            self.window.filter(|_| slides),
+            rotates.then(|| rope.clone()),
+        )
+    }
 }
 
-const USUAL: Design = Design {
-    norm: NormKind::Rms,
-    rope: RopeStyle::Neox,
-    head_norms: HeadNorms::None,
-    mlp_norm: "ffn_norm",
-    scoring: Scoring::Softmax,
-    normalize: Normalize::ByKey,
-    activation: Activation::Silu,
-    sliding: 0,
-    sliders_rotate: false,
-    divides_logits: false,
-    rotates_all: false,
-};
-
-/// `general.architecture` and the choices that it stands for.
-pub(super) const DESIGNS: &[(&str, Design)] = &[
-    (
-        "olmoe",
-        Design {
-            head_norms: HeadNorms::Whole,
-            normalize: Normalize::Never,
-            ..USUAL
-        },
-    ),
-    (
-        "dots1",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            ..USUAL
-        },
-    ),
-    (
-        "deepseek",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Never,
-            ..USUAL
-        },
-    ),
-    (
-        "deepseek2-ocr",
-        Design {
-            rotates_all: true,
-            ..USUAL
-        },
-    ),
-    (
-        "bailingmoe",
-        Design {
-            rope: RopeStyle::Norm,
-            ..USUAL
-        },
-    ),
-    (
-        "bailingmoe2",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            ..USUAL
-        },
-    ),
-    (
-        "exaone-moe",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            sliding: 4,
-            sliders_rotate: true,
-            ..USUAL
-        },
-    ),
-    (
-        "llada-moe",
-        Design {
-            head_norms: HeadNorms::Each,
-            normalize: Normalize::Never,
-            ..USUAL
-        },
-    ),
-    (
-        "rnd1",
-        Design {
-            head_norms: HeadNorms::Each,
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "minimax-m2",
-        Design {
-            head_norms: HeadNorms::Whole,
-            scoring: Scoring::Sigmoid,
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "glm4moe",
-        Design {
-            head_norms: HeadNorms::Each,
-            mlp_norm: "post_attention_norm",
-            scoring: Scoring::Sigmoid,
-            ..USUAL
-        },
-    ),
-    (
-        "dbrx",
-        Design {
-            norm: NormKind::Layer,
-            mlp_norm: "attn_output_norm",
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    // As stock llama.cpp computes it: without the mean and the sparse mixer of the published model.
-    (
-        "phimoe",
-        Design {
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "granitemoe",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Always,
-            divides_logits: true,
-            ..USUAL
-        },
-    ),
-    (
-        "hunyuan-moe",
-        Design {
-            head_norms: HeadNorms::Rotated,
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "ernie4_5-moe",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "gpt-oss",
-        Design {
-            mlp_norm: "post_attention_norm",
-            scoring: Scoring::SoftmaxOfChosen,
-            normalize: Normalize::Never,
-            activation: Activation::SwigluOai,
-            sliding: 2,
-            ..USUAL
-        },
-    ),
-];
+/// The rotation of layers with a window.
+fn local_rope(loader: &Loader<'_>, hyper: &Hyperparameters, design: &Design) -> Result<Arc<Rope>> {
+    let mut settings = rope_settings(loader, hyper, design.rope)?;
+    if design.local != Local::Plain {
+        if let Some(base) = loader.keys.optional_positive("rope.freq_base_swa")? {
+            settings.base = f64::from(base);
+        }
+        if let Some(dims) = loader.keys.optional_count("rope.dimension_count_swa")? {
+            if dims > hyper.key_len || !dims.is_multiple_of(2) {
+                return Err(loader.error(format!(
+                    "key rope.dimension_count_swa: found {dims}, expected an even number of at most the head's {}",
+                    hyper.key_len
+                )));
+            }
+            settings.dims = dims;
+        }
+    }
+    if design.local != Local::OwnBase {
+        settings.frequency_scale = 1.0;
+        settings.magnitude = 1.0;
+        settings.yarn = None;
+        settings.divisors = None;
+    }
+    Ok(Arc::new(Rope::new(&settings)))
+}
 
 pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
     let mut hyper = Hyperparameters::read(loader)?;
@@ -225,48 +146,64 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
         NormKind::Rms => "attention.layer_norm_rms_epsilon",
         NormKind::Layer => "attention.layer_norm_epsilon",
     })?;
-    let rope = rope(loader, &hyper, design.rope)?;
-    let scale = keys
-        .optional_positive("attention.scale")?
-        .unwrap_or(hyper.usual_scale());
+    let which = Layers::new(loader, &hyper, design)?;
     let residual_scale = keys.optional_positive("residual_scale")?.unwrap_or(1.0);
-    let window = keys
-        .optional_count("attention.sliding_window")?
-        .filter(|&n| n > 0);
-    let sliding = match (design.sliding, window) {
-        (0, _) | (_, None) => Vec::new(),
-        (period, Some(_)) => sliding_layers(loader, &hyper, period)?,
-    };
-    let mut layers = Vec::new();
-    for i in 0..hyper.layers {
+    let layer = |i: usize| {
         let norm = |name: &str| loader.norm(design.norm, &format!("blk.{i}.{name}"), hyper.hidden, eps);
-        let mut attention = attention(loader, &hyper, i, design, rope.clone(), scale, eps)?;
-        let slides = sliding.get(i) == Some(&true);
-        attention.shape.window = window.filter(|_| slides);
-        if design.sliders_rotate && !slides {
-            attention.rope = None;
-        }
+        let attention = attention(loader, &hyper, i, design, which.kind(i), eps)?;
         let mlp = mlp(loader, &hyper, i, design)?;
-        layers.push(Layer {
+        let (after_attention, after_mlp) = match design.post_norms {
+            None => (None, None),
+            Some((first, second)) => {
+                let second = match loader.has(&format!("blk.{i}.{second}.weight")) {
+                    true => second,
+                    false => "post_ffw_norm",
+                };
+                (Some(norm(first)?), Some(norm(second)?))
+            }
+        };
+        let early = match design.beside {
+            Beside::ExpertsOfInput => {
+                let normalize = normalizes(loader, design)?;
+                let experts = mixture(loader, &hyper, i, design.scoring, normalize)?;
+                Some(Early::Experts(norm("ffn_norm_exps")?, Box::new(experts)))
+            }
+            Beside::RouterOfInput => Some(Early::Choice),
+            _ => None,
+        };
+        let attention_norm = norm("attn_norm")?;
+        let mlp_norm = match design.parallel {
+            true => None,
+            false => Some(norm(design.mlp_norm)?),
+        };
+        Ok(Layer {
             residual_scale,
-            ..Layer::new(norm("attn_norm")?, attention, norm(design.mlp_norm)?, mlp)
-        });
-    }
+            attention_post_norm: after_attention,
+            mlp_norm,
+            mlp_post_norm: after_mlp,
+            parallel: design.parallel,
+            early,
+            ..Layer::new(attention_norm, attention, None, mlp)
+        })
+    };
+    let layers = (0..hyper.layers).map(layer).collect::<Result<Vec<_>>>()?;
     for i in hyper.predicting_if_any(loader) {
-        attention(loader, &hyper, i, design, rope.clone(), scale, eps)?;
-        mlp(loader, &hyper, i, design)?;
-        for name in ["attn_norm", design.mlp_norm] {
-            loader.norm(design.norm, &format!("blk.{i}.{name}"), hyper.hidden, eps)?;
-        }
+        layer(i)?;
         loader.prediction(i, hyper.hidden)?;
         loader.allowed(&format!("blk.{i}.layer_output_norm.weight"), &[hyper.hidden])?;
     }
     let embedding = loader.embedding(hyper.hidden)?;
     let output_norm = loader.norm(design.norm, "output_norm", hyper.hidden, eps)?;
     let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
-    let logits = keys.optional_positive("logit_scale")?.unwrap_or(1.0);
+    let factors = design.factors;
+    let logits = keys.optional_positive("logit_scale")?.unwrap_or(factors.logits);
+    let scale = keys.optional_positive("embedding_scale")?;
     Ok(Decoder {
-        embedding_scale: keys.optional_positive("embedding_scale")?.unwrap_or(1.0),
+        embedding_scale: match design.scaled_embeddings {
+            true => (hyper.hidden as f32).sqrt(),
+            false => scale.unwrap_or(factors.embedding),
+        },
+        logit_softcap: keys.optional_positive("final_logit_softcapping")?,
         logit_scale: if design.divides_logits {
             1.0 / logits
         } else {
@@ -281,11 +218,21 @@ fn attention(
     hyper: &Hyperparameters,
     layer: usize,
     design: &Design,
-    rope: Arc<Rope>,
-    scale: f32,
+    (window, rope): (Option<usize>, Option<Arc<Rope>>),
     eps: f32,
 ) -> Result<Attention> {
-    let mut attention = hyper.attention(loader, layer, Some(rope), scale)?;
+    let keys = &loader.keys;
+    let (scale, cap) = match design.factors.scores {
+        None => (keys.optional_positive("attention.scale")?, None),
+        Some((scale, cap)) => (
+            Some(keys.optional_positive("attention.output_scale")?.unwrap_or(scale)),
+            Some(keys.optional_positive("attn_logit_softcapping")?.unwrap_or(cap)),
+        ),
+    };
+    let scale = scale.unwrap_or(hyper.usual_scale());
+    let mut attention = hyper.attention(loader, layer, rope, scale)?;
+    attention.shape.window = window;
+    attention.shape.softcap = cap;
     let base = |name: &str| format!("blk.{layer}.{name}");
     let (heads, kv) = hyper.heads(loader, layer)?;
     attention.clamp = loader.keys.optional_positive("attention.clamp_kqv")?;
@@ -299,6 +246,9 @@ fn attention(
     };
     attention.shape.causal = causal(loader)?;
     attention.norms_follow_rope = design.head_norms == HeadNorms::Rotated;
+    if let Some(function) = design.gates {
+        attention.gate = Some(output_gate(loader, layer, hyper, heads, function)?);
+    }
     if let Some((query, key)) = lengths {
         attention.query_norm = Some(loader.rms_norm(&base("attn_q_norm"), query, eps)?);
         attention.key_norm = Some(loader.rms_norm(&base("attn_k_norm"), key, eps)?);
@@ -306,22 +256,113 @@ fn attention(
     Ok(attention)
 }
 
+/// The gates of a layer's heads, or of each of their elements: as many as the file has.
+fn output_gate(
+    loader: &Loader<'_>,
+    layer: usize,
+    hyper: &Hyperparameters,
+    heads: usize,
+    function: GateFunction,
+) -> Result<OutputGate> {
+    let base = format!("blk.{layer}.attn_gate");
+    let each = heads * hyper.value_len;
+    let outputs = match loader.outputs_of(&base)? {
+        outputs if outputs == heads || outputs == each => outputs,
+        ANY => heads,
+        outputs => {
+            return Err(loader.error(format!(
+                "tensor '{base}.weight': found {outputs} gates, expected {heads} (one for each head) or {each}"
+            )));
+        }
+    };
+    let linear = loader.linear(&base, hyper.hidden, outputs)?;
+    Ok(OutputGate { linear, function })
+}
+
+/// Whether the weights of chosen experts are divided by their sum.
+fn normalizes(loader: &Loader<'_>, design: &Design) -> Result<bool> {
+    match design.normalize {
+        Normalize::Always => Ok(true),
+        Normalize::Never => Ok(false),
+        Normalize::ByKey => Ok(loader.keys.optional_flag("expert_weights_norm")?.unwrap_or(false)),
+    }
+}
+
 /// The second half: experts where there is a router, else a dense layer.
 fn mlp(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, design: &Design) -> Result<Mlp> {
+    if design.beside == Beside::ExpertsOfInput {
+        let prefix = format!("blk.{layer}.ffn_");
+        let dense = gated(loader, &prefix, "", hyper.hidden, hyper.hidden, design.activation)?;
+        return Ok(Mlp::Dense(Box::new(dense)));
+    }
     if !loader.has(&format!("blk.{layer}.ffn_gate_inp.weight")) {
         let dense = hyper.feed_forward(loader, layer, design.activation)?;
         return Ok(Mlp::Dense(Box::new(dense)));
     }
-    let normalize = match design.normalize {
-        Normalize::Always => true,
-        Normalize::Never => false,
-        Normalize::ByKey => loader.keys.optional_flag("expert_weights_norm")?.unwrap_or(false),
+    let mut mixture = mixture(loader, hyper, layer, design.scoring, normalizes(loader, design)?)?;
+    mixture.activation = match limit(loader, hyper, layer, design.cut)? {
+        Some(limit) => Activation::SiluCut(limit),
+        None => design.activation,
     };
-    let mixture = mixture(loader, hyper, layer, design.scoring, normalize)?;
-    Ok(Mlp::Mixture(Box::new(Mixture {
-        activation: design.activation,
-        ..mixture
-    })))
+    match design.beside {
+        Beside::SharedMean if mixture.shared.is_some() => mixture.output_scale = 0.5,
+        Beside::Dense if loader.has(&format!("blk.{layer}.ffn_up.weight")) => {
+            let layer = hyper.feed_forward(loader, layer, design.activation)?;
+            mixture.shared = Some(SharedExpert { layer, gate: None });
+            mixture.output_scale = std::f32::consts::FRAC_1_SQRT_2;
+        }
+        Beside::Adjugates => mixture.adjugates = Some(adjugates(loader, hyper, layer, &mixture)?),
+        _ => {}
+    }
+    Ok(Mlp::Mixture(Box::new(mixture)))
+}
+
+/// The limit of what the gates of a layer's experts are.
+fn limit(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, cut: Cut) -> Result<Option<f32>> {
+    if cut == Cut::None {
+        return Ok(None);
+    }
+    let limits = loader.keys.floats("swiglu_clamp_exp", hyper.blocks)?;
+    Ok(limits.get(layer).copied().filter(|&limit| limit > SMALLEST_LIMIT))
+}
+
+/// Limits of gates below this count as none, as in llama.cpp.
+const SMALLEST_LIMIT: f32 = 1e-6;
+
+/// The experts of groups of experts.
+fn adjugates(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    layer: usize,
+    experts: &Mixture,
+) -> Result<Adjugates> {
+    let keys = &loader.keys;
+    let count = experts.router.matrix.outputs;
+    let members = keys.count("experts_per_group")?;
+    if members == 0 || members > count {
+        return Err(loader.error(format!(
+            "key experts_per_group: found {members}, expected 1 to {count} (expert_count)"
+        )));
+    }
+    let groups = count / members;
+    let inner = keys
+        .optional_count("expert_chunk_feed_forward_length")?
+        .filter(|&n| n > 0)
+        .unwrap_or(hyper.key_len);
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let gate = loader.experts(&base("ffn_gate_chexps"), hyper.hidden, inner, groups)?;
+    let experts = Mixture {
+        gate: Some(gate),
+        up: loader.experts(&base("ffn_up_chexps"), hyper.hidden, inner, groups)?,
+        down: loader.experts(&base("ffn_down_chexps"), inner, hyper.hidden, groups)?,
+        used: experts.used.min(groups),
+        ..experts.clone()
+    };
+    Ok(Adjugates {
+        experts: Box::new(experts),
+        members,
+        scale: keys.float("expert_group_scale")?,
+    })
 }
 
 /// The experts of a layer with all that the file has of a mixture: biases for the choice, groups, shared
@@ -333,13 +374,17 @@ pub(super) fn mixture(
     scoring: Scoring,
     normalize: bool,
 ) -> Result<Mixture> {
-    let inner = loader.outputs_of(&format!("blk.{layer}.ffn_up_exps"))?;
+    let fused = format!("blk.{layer}.ffn_gate_up_exps");
+    let inner = match loader.has(&format!("{fused}.weight")) {
+        true => loader.outputs_of(&fused)? / 2,
+        false => loader.outputs_of(&format!("blk.{layer}.ffn_up_exps"))?,
+    };
     if loader.is_declared() {
         let width = loader
             .keys
             .optional_per_layer("expert_feed_forward_length", hyper.blocks)?
             .map(|width| width.get(layer));
-        if let Some(width) = width.filter(|&n| n > 0) {
+        if let Some(width) = width.filter(|&n| n > 0 && !loader.has(&format!("{fused}.weight"))) {
             loader.needed(&format!("blk.{layer}.ffn_up_exps.weight"), &[ANY, width, ANY])?;
         }
     }
@@ -398,6 +443,13 @@ pub(super) fn shared(
     let prefix = base("ffn_");
     let expert = match loader.has(&base("ffn_gate_shexp.weight")) {
         true => gated(loader, &prefix, "_shexp", hyper.hidden, inner, Activation::Silu)?,
+        // Gates and the rest in one matrix.
+        false if design_is_fused(loader) => FeedForward {
+            gate: Gate::Fused,
+            up: loader.linear(&base("ffn_up_shexp"), hyper.hidden, inner)?,
+            down: loader.linear(&base("ffn_down_shexp"), inner / 2, hyper.hidden)?,
+            activation: Activation::Silu,
+        },
         // Nemotron-H.
         false => FeedForward {
             gate: Gate::None,
@@ -411,6 +463,11 @@ pub(super) fn shared(
         false => None,
     };
     Ok(Some(SharedExpert { layer: expert, gate }))
+}
+
+/// Whether shared experts have their gates in one matrix with the rest.
+fn design_is_fused(loader: &Loader<'_>) -> bool {
+    loader.keys.architecture() == "granite_swa"
 }
 
 /// A norm of heads without weights.

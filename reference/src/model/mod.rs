@@ -8,6 +8,7 @@ mod run;
 mod staged;
 
 mod bert;
+mod compressed;
 mod deci;
 mod deepseek2;
 mod gemma2;
@@ -17,6 +18,7 @@ mod hybrids;
 mod llama;
 mod llama4;
 mod mamba;
+mod mixture_designs;
 mod mixtures;
 mod modern_bert;
 mod qwen2moe;
@@ -41,9 +43,13 @@ pub use staged::Staged;
 type Build = fn(&Loader<'_>) -> Result<Decoder>;
 
 /// The architectures with graphs of their own: `general.architecture` and what builds its graph. A new one is
-/// a file beside this one and a row here, or a row of [`designs::DESIGNS`] or [`mixtures::DESIGNS`].
+/// a file beside this one and a row here, or a row of [`designs::DESIGNS`] or [`mixture_designs::DESIGNS`].
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("baichuan", dense::baichuan),
+    ("cohere2moe", mixtures::cohere2moe),
+    ("jais", dense::jais),
+    ("minicpm3", compressed::minicpm3),
+    ("plm", compressed::plm),
     ("bert", bert::build),
     ("modern-bert", modern_bert::build),
     ("nomic-bert", bert::nomic),
@@ -83,7 +89,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
 /// The values of `general.architecture` that [`Model`] can run.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
     let dense = designs::DESIGNS.iter().map(|(name, _)| *name);
-    let mixtures = mixtures::DESIGNS.iter().map(|(name, _)| *name);
+    let mixtures = mixture_designs::DESIGNS.iter().map(|(name, _)| *name);
     ARCHITECTURES
         .iter()
         .map(|(name, _)| *name)
@@ -101,7 +107,7 @@ pub(crate) fn build(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> 
     if let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) {
         return Some(build(loader));
     }
-    if let Some((_, design)) = mixtures::DESIGNS.iter().find(|(known, _)| *known == name) {
+    if let Some((_, design)) = mixture_designs::DESIGNS.iter().find(|(known, _)| *known == name) {
         return Some(mixtures::build(loader, design));
     }
     let (_, design) = designs::DESIGNS.iter().find(|(known, _)| *known == name)?;

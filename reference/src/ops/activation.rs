@@ -16,8 +16,12 @@ pub(crate) enum Activation {
     Gelu,
     /// x (1 + erf(x / sqrt(2))) / 2
     GeluErf,
+    /// max(x, 0)
+    Relu,
     /// max(x, 0)^2
     SquaredRelu,
+    /// SiLU of x cut at this; what it gates is cut at this and its negative.
+    SiluCut(f32),
     /// GPT-OSS: x / (1 + e^(-1.702 x)) with x cut at 7; what it gates is cut at 7 and -7, plus one.
     SwigluOai,
     /// Apertus.
@@ -82,7 +86,12 @@ pub(crate) fn gate(activation: Activation, gate: &[f32], up: &mut [f32]) {
         Activation::Silu => pairs(gate, up, silu),
         Activation::Gelu => pairs(gate, up, gelu),
         Activation::GeluErf => pairs(gate, up, gelu_erf),
+        Activation::Relu => pairs(gate, up, |x| x.max(0.0)),
         Activation::SquaredRelu => pairs(gate, up, |x| x.max(0.0) * x.max(0.0)),
+        Activation::SiluCut(limit) => {
+            up.iter_mut().for_each(|x| *x = x.clamp(-limit, limit));
+            pairs(gate, up, |x| silu(x.min(limit)));
+        }
         Activation::SwigluOai => {
             up.iter_mut().for_each(|x| *x = x.clamp(-7.0, 7.0) + 1.0);
             pairs(gate, up, swiglu_oai);
@@ -97,7 +106,9 @@ pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
         Activation::Silu => all(x, silu),
         Activation::Gelu => all(x, gelu),
         Activation::GeluErf => all(x, gelu_erf),
+        Activation::Relu => all(x, |x| x.max(0.0)),
         Activation::SquaredRelu => all(x, |x| x.max(0.0) * x.max(0.0)),
+        Activation::SiluCut(limit) => all(x, |x| silu(x.min(limit))),
         Activation::SwigluOai => all(x, swiglu_oai),
         Activation::Xielu(xielu) => x
             .par_chunks_mut(BLOCK)

@@ -192,6 +192,18 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// One number for all of `layers` layers, or one for each.
+    pub(crate) fn floats(&self, suffix: &str, layers: usize) -> Result<Vec<f32>> {
+        match self.metadata.arch(suffix) {
+            Some(Value::F32(number)) => Ok(vec![*number; layers]),
+            Some(value) => match value.as_array() {
+                Some(Array::F32(numbers)) if numbers.len() == layers => Ok(numbers.to_vec()),
+                _ => Err(self.wrong(suffix, value, &format!("one number of type f32, or {layers}"))),
+            },
+            None => Err(self.missing(suffix)),
+        }
+    }
+
     /// A count under a key without the architecture's prefix.
     pub(crate) fn global_count(&self, key: &str) -> Option<usize> {
         let n = self.metadata.get(key)?.as_u64()?;

@@ -2,8 +2,10 @@
 
 use crate::Result;
 use crate::arch::rules::common;
+use crate::arch::rules::experts::{EXPERTS, PREDICTING, SHARED_EXPERTS};
+use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS};
-use crate::arch::{Architecture, Default, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static COMMAND_R: Architecture = Architecture {
     gguf: "command-r",
@@ -29,6 +31,57 @@ pub(super) static COHERE2: Architecture = Architecture {
     ]),
     ..PLAIN
 };
+
+/// North Mini Code: a mixture of experts, with heads that predict further tokens as blocks after the others.
+pub(super) static COHERE2_MOE: Architecture = Architecture {
+    gguf: "cohere2moe",
+    classes: &[class("Cohere2MoeForCausalLM")],
+    rules: &[DECODER, EXPERTS, SHARED_EXPERTS, PREDICTING],
+    hyperparameters: cohere2_moe_keys,
+    hooks: Hooks {
+        more_blocks: predicting_layers,
+        ..Hooks::NONE
+    },
+    graph: Graph::SILU.fixing(&[(
+        "shared_expert_combination_strategy",
+        Fixed::OneOf(&["average"]),
+    )]),
+    ..PLAIN
+};
+
+fn cohere2_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("logit_scale", hp.f32(&["logit_scale"])?);
+    keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
+    let slides = hp
+        .sliding_layers()
+        .ok_or_else(|| hp.error("no key layer_types, a list expected".to_owned()))?;
+    keys.set("attention.sliding_window_pattern", slides);
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    keys.set("expert_feed_forward_length", hp.u32(&["intermediate_size"])?);
+    let dense = match hp.strings("mlp_layer_types") {
+        Some(types) => types.iter().take_while(|kind| **kind == "dense").count() as u32,
+        None => hp.opt_u32(&["first_k_dense_replace"])?.unwrap_or(0),
+    };
+    keys.set("leading_dense_block_count", dense);
+    keys.set(
+        "expert_weights_norm",
+        hp.opt_bool("norm_topk_prob").unwrap_or(false),
+    );
+    let shared = hp.opt_u32(&["num_shared_experts"])?.unwrap_or(0);
+    if shared > 0 {
+        keys.set("expert_shared_count", shared);
+        keys.set(
+            "expert_shared_feed_forward_length",
+            hp.times(shared, &["intermediate_size"])?,
+        );
+    }
+    let predicting = hp.opt_u32(&["num_nextn_predict_layers"])?;
+    keys.set_some("nextn_predict_layers", predicting.filter(|&n| n > 0));
+    keys.set("rope.dimension_count", hp.u32(&["head_dim"])?);
+    keys.set("rope.scaling.type", "none");
+    Ok(())
+}
 
 fn command_r_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;

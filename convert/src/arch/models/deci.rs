@@ -1,7 +1,6 @@
 //! DeciLM and Nemotron of NVIDIA's architecture search (Llama-Nemotron 51B, Super 49B, Ultra 253B): Llama whose blocks
 //! have numbers of heads and widths of their own, or lack a half.
 
-use gguf::Array;
 use serde_json::Value;
 
 use crate::Result;
@@ -63,11 +62,11 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         None => {
             common::text_model(hp, keys)?;
             if let Some(heads) = hp.find(&["num_key_value_heads_per_layer"]) {
-                let heads = list(hp, "num_key_value_heads_per_layer", heads)?;
+                let heads = common::list(hp, "num_key_value_heads_per_layer", heads)?;
                 let heads = heads
                     .iter()
                     .map(|n| hp.to_u32("num_key_value_heads_per_layer", n));
-                keys.set("attention.head_count_kv", numbers(heads.collect::<Result<_>>()?));
+                keys.set("attention.head_count_kv", common::numbers(heads.collect::<Result<_>>()?));
             }
         }
     }
@@ -76,29 +75,8 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A list of one entry for each block.
-fn list<'v>(hp: &Hparams, key: &str, value: &'v Value) -> Result<&'v Vec<Value>> {
-    let blocks = hp.block_count() as usize;
-    value
-        .as_array()
-        .filter(|list| list.len() == blocks)
-        .ok_or_else(|| {
-            hp.error(format!(
-                "{key} is no list of one entry for each of the {blocks} blocks (num_hidden_layers)"
-            ))
-        })
-}
-
-fn numbers(list: Vec<u32>) -> gguf::Value {
-    gguf::Value::Array(Array::I32(
-        list.into_iter()
-            .map(|n| i32::try_from(n).unwrap_or(i32::MAX))
-            .collect(),
-    ))
-}
-
 fn searched(hp: &Hparams, keys: &mut Keys<'_>, blocks: &Value) -> Result<()> {
-    let blocks: Vec<Block> = list(hp, "block_configs", blocks)?
+    let blocks: Vec<Block> = common::list(hp, "block_configs", blocks)?
         .iter()
         .map(|block| read(hp, block))
         .collect::<Result<_>>()?;
@@ -108,7 +86,7 @@ fn searched(hp: &Hparams, keys: &mut Keys<'_>, blocks: &Value) -> Result<()> {
         .map(|theta| hp.to_f32("rope_theta", theta))
         .transpose()?;
     keys.set_some("rope.freq_base", base);
-    let each = |of: fn(&Block) -> u32| numbers(blocks.iter().map(of).collect());
+    let each = |of: fn(&Block) -> u32| common::numbers(blocks.iter().map(of).collect());
     keys.set("attention.head_count_kv", each(|b| b.kv_heads));
     keys.set("attention.head_count", each(|b| b.heads));
     keys.set("feed_forward_length", each(|b| b.inner));

@@ -1,8 +1,9 @@
-//! Jais 2.
+//! Jais 1 and 2.
 
+use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::DECODER;
-use crate::arch::{Activation, Architecture, Graph, PLAIN, class};
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule, skip};
+use crate::arch::{Activation, Architecture, Fixed, Graph, Hparams, Keys, PLAIN, class};
 
 pub(super) static JAIS2: Architecture = Architecture {
     gguf: "jais2",
@@ -16,3 +17,90 @@ pub(super) static JAIS2: Architecture = Architecture {
     graph: Graph::with(Activation::Relu2),
     ..PLAIN
 };
+
+pub(super) static JAIS: Architecture = Architecture {
+    gguf: "jais",
+    classes: &[class("JAISLMHeadModel")],
+    rules: &[RULES],
+    hyperparameters: |hp, keys| {
+        keys.set("block_count", hp.block_count());
+        keys.set("context_length", hp.u32(&["n_positions"])?);
+        keys.set("embedding_length", hp.u32(&["n_embd"])?);
+        keys.set("feed_forward_length", hp.u32(&["n_inner"])?);
+        keys.set("attention.head_count", hp.u32(&["n_head"])?);
+        keys.set("attention.layer_norm_epsilon", hp.f32(&["layer_norm_epsilon"])?);
+        keys.set_file_type();
+        Ok(())
+    },
+    early: slopes,
+    graph: Graph::with(Activation::Any).fixing(&[
+        ("activation_function", Fixed::OneOf(&["swiglu"])),
+        ("position_embedding_type", Fixed::OneOf(&["alibi"])),
+    ]),
+    ..PLAIN
+};
+
+/// The range of the slopes where no tensor has them.
+const MAX_BIAS: f32 = 8.0;
+
+/// The range of ALiBi's exponents, from the first slope, which the published code keeps in a tensor.
+fn slopes(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let first = keys.first("transformer.relative_pe.slopes")?;
+    let bias = match first {
+        None => MAX_BIAS,
+        Some(first) => {
+            let heads = hp.u32(&["n_head"])?.max(1);
+            let power = f64::from(1u32 << heads.ilog2());
+            -(f64::from(first).log2() * power).round_ties_even() as f32
+        }
+    };
+    keys.set("attention.max_alibi_bias", bias);
+    Ok(())
+}
+
+fn embedding_scale(hp: &Hparams) -> Result<f32> {
+    hp.f32(&["mup_embeddings_scale", "embeddings_scale"])
+}
+
+fn output_scale(hp: &Hparams) -> Result<f32> {
+    match hp.opt_f64(&["mup_output_alpha"])? {
+        Some(alpha) => Ok((alpha * hp.f64(&["mup_width_scale"])?) as f32),
+        None => hp.f32(&["width_scale"]),
+    }
+}
+
+const RULES: &[Rule] = &[
+    rule(
+        "transformer.wte",
+        "token_embd",
+        Transform::Scale(embedding_scale),
+    ),
+    rule("lm_head", "output", Transform::Scale(output_scale)),
+    copy("transformer.ln_f", "output_norm"),
+    copy("transformer.h.{}.ln_1", "blk.{}.attn_norm"),
+    rule(
+        "transformer.h.{}.attn.c_attn",
+        "blk.{}.attn_qkv",
+        Transform::Transpose,
+    ),
+    rule(
+        "transformer.h.{}.attn.c_proj",
+        "blk.{}.attn_output",
+        Transform::Transpose,
+    ),
+    copy("transformer.h.{}.ln_2", "blk.{}.ffn_norm"),
+    rule("transformer.h.{}.mlp.c_fc", "blk.{}.ffn_up", Transform::Transpose),
+    rule(
+        "transformer.h.{}.mlp.c_fc2",
+        "blk.{}.ffn_gate",
+        Transform::Transpose,
+    ),
+    rule(
+        "transformer.h.{}.mlp.c_proj",
+        "blk.{}.ffn_down",
+        Transform::Transpose,
+    ),
+    skip("transformer.relative_pe.slopes"),
+    // Causal masks.
+    skip("transformer.h.{}.attn.bias"),
+];

@@ -1,6 +1,7 @@
 //! The architectures: one file a family, with its hyperparameters, its tensor names and the transforms between the two
 //! layouts, in the words of [`super::rules`].
 
+mod afmoe;
 mod apertus;
 mod baichuan;
 mod bailing;
@@ -10,6 +11,7 @@ mod bloom;
 mod code;
 mod cohere;
 mod dbrx;
+mod compressed;
 mod deci;
 mod deepseek;
 mod diffusion;
@@ -24,22 +26,30 @@ mod gpt_oss;
 mod gptneox;
 mod granite;
 mod granite_hybrid;
+mod granite_swa;
+mod grok;
+mod grovemoe;
 mod hunyuan;
+mod hy_v3;
 mod hybrid;
 mod internlm2;
 mod jais;
 mod kimi_linear;
+mod laguna;
 mod llama;
 mod llama4;
 mod mamba;
+mod mellum;
 mod minicpm;
 pub(crate) mod mistral;
 mod modern_bert;
 mod moe;
 mod mpt;
+mod nanbeige;
 mod nemotron;
 mod nemotron_h;
 mod olmo;
+mod openelm;
 mod pangu;
 mod phi;
 mod qwen;
@@ -52,6 +62,7 @@ mod qwen3next;
 mod qwen3vl;
 mod rwkv;
 mod seed_oss;
+mod spark;
 mod stablelm;
 mod starcoder2;
 mod t5;
@@ -170,4 +181,20 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &bidirectional::EUROBERT,
     &bidirectional::LLAMA_EMBED,
     &bidirectional::NEO_BERT,
+    &afmoe::AFMOE,
+    &cohere::COHERE2_MOE,
+    &mellum::MELLUM,
+    &mellum::MAPLE,
+    &spark::SPARK2_5,
+    &grok::GROK,
+    &grovemoe::GROVEMOE,
+    &grovemoe::SMALLTHINKER,
+    &nanbeige::NANBEIGE,
+    &openelm::OPENELM,
+    &hy_v3::HY_V3,
+    &compressed::PLM,
+    &compressed::MINICPM3,
+    &granite_swa::GRANITE_SWA,
+    &laguna::LAGUNA,
+    &jais::JAIS,
 ];

@@ -87,6 +87,43 @@ pub(in crate::arch) fn text_model(hp: &Hparams, keys: &mut Keys<'_>) -> Result<(
     Ok(())
 }
 
+/// A list of one entry for each block.
+pub(in crate::arch) fn list<'v>(hp: &Hparams, key: &str, value: &'v Value) -> Result<&'v Vec<Value>> {
+    let blocks = hp.block_count() as usize;
+    value
+        .as_array()
+        .filter(|list| list.len() == blocks)
+        .ok_or_else(|| {
+            hp.error(format!(
+                "{key} is no list of one entry for each of the {blocks} blocks (num_hidden_layers)"
+            ))
+        })
+}
+
+/// Which blocks see a window, as `layer_types` says of each.
+pub(in crate::arch) fn windows(hp: &Hparams) -> Result<Vec<bool>> {
+    let types = hp.find(&["layer_types"]).unwrap_or(&Value::Null);
+    list(hp, "layer_types", types)?
+        .iter()
+        .map(|kind| match kind.as_str() {
+            Some("sliding_attention") => Ok(true),
+            Some("full_attention") => Ok(false),
+            _ => Err(hp.error(format!(
+                "layer_types: found {kind}, expected \"sliding_attention\" or \"full_attention\""
+            ))),
+        })
+        .collect()
+}
+
+/// A key of one number for each block.
+pub(in crate::arch) fn numbers(list: Vec<u32>) -> gguf::Value {
+    gguf::Value::Array(gguf::Array::I32(
+        list.into_iter()
+            .map(|n| i32::try_from(n).unwrap_or(i32::MAX))
+            .collect(),
+    ))
+}
+
 /// Modes of sentence-transformers' pooling, and llama.cpp's numbers of those that it has.
 const POOLING: [(&str, Option<u32>); 6] = [
     ("pooling_mode_mean_tokens", Some(1)),

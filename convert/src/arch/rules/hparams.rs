@@ -331,6 +331,8 @@ pub(crate) struct Keys<'a> {
     pub(crate) number: &'a dyn Fn(&str) -> Result<Option<f32>>,
     /// The shape of a tensor of the checkpoint, outermost dimension first.
     pub(crate) shape: &'a dyn Fn(&str) -> Option<Vec<u64>>,
+    /// Reads the first number of a tensor of the checkpoint.
+    pub(crate) first: &'a dyn Fn(&str) -> Result<Option<f32>>,
 }
 
 impl Keys<'_> {
@@ -350,6 +352,11 @@ impl Keys<'_> {
     /// The number in a tensor of the checkpoint, for architectures that write it as a key.
     pub(crate) fn number(&self, tensor: &str) -> Result<Option<f32>> {
         (self.number)(tensor)
+    }
+
+    /// The first number of a tensor of the checkpoint; `None` where there is no such tensor.
+    pub(crate) fn first(&self, tensor: &str) -> Result<Option<f32>> {
+        (self.first)(tensor)
     }
 
     /// Sets a key outside the architecture's.

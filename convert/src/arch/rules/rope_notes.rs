@@ -282,6 +282,7 @@ mod tests {
             dense: &[],
             number: &|_| Ok(None),
             shape: &|_| None,
+            first: &|_| Ok(None),
         };
         rope::write_keys(&hp, &mut keys)?;
         let tensors = (architecture.generated)(&hp)?;

@@ -620,6 +620,7 @@ impl<'a> Assembler<'a> {
             "num_experts",
             "n_routed_experts",
             "moe_num_experts",
+            "moe_num_primary_experts",
         ])?;
         self.checked_count(count)
     }
@@ -750,15 +751,29 @@ pub(super) fn number(parts: &Parts, name: &str) -> Result<Option<f32>> {
         return Ok(None);
     };
     let entry = parts.entry(at);
-    let one = entry.shape.iter().product::<u64>() == 1;
-    let Some(element) = entry.element().filter(|_| one) else {
-        return Err(Error::Input {
-            path: parts.files[at.0].path().to_path_buf(),
-            message: format!(
-                "tensor {name}: {} {:?}, one floating-point number expected",
-                entry.dtype, entry.shape
-            ),
-        });
+    match entry.shape.iter().product::<u64>() {
+        1 => first(parts, name),
+        _ => Err(no_number(parts, at, name, "one floating-point number expected")),
+    }
+}
+
+fn no_number(parts: &Parts, at: (usize, usize), name: &str, expected: &str) -> Error {
+    let entry = parts.entry(at);
+    Error::Input {
+        path: parts.files[at.0].path().to_path_buf(),
+        message: format!("tensor {name}: {} {:?}, {expected}", entry.dtype, entry.shape),
+    }
+}
+
+/// The first number of a tensor; `None` where there is no such tensor.
+pub(super) fn first(parts: &Parts, name: &str) -> Result<Option<f32>> {
+    let Some(&at) = parts.tensors.get(name) else {
+        return Ok(None);
+    };
+    let entry = parts.entry(at);
+    let any = entry.shape.iter().product::<u64>() > 0;
+    let Some(element) = entry.element().filter(|_| any) else {
+        return Err(no_number(parts, at, name, "floating-point numbers expected"));
     };
     let mut layout = Layout::new(element, 1);
     layout.push((at.0, entry.offset), &Rows::range(0, 1));

@@ -208,6 +208,7 @@ impl HfSource {
         let mut keys = Keys {
             number: &number,
             shape: &shape,
+            first: &|tensor: &str| assemble::first(&parts, tensor),
             arch: architecture.gguf,
             metadata: &mut metadata,
             file_type: outtype::file_type(ty, blocks),

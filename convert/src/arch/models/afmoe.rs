@@ -1,0 +1,43 @@
+//! Trinity (AFMoE): a mixture of experts with gates of what attention mixes, and norms on both sides of each half.
+
+use super::llama;
+use crate::arch::rules::experts::{EXPERTS, SHARED_EXPERTS};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
+use crate::arch::{Architecture, class};
+
+pub(super) static AFMOE: Architecture = Architecture {
+    gguf: "afmoe",
+    classes: &[class("AfmoeForCausalLM")],
+    rules: &[OWN, DECODER, HEAD_NORMS, EXPERTS, SHARED_EXPERTS],
+    hyperparameters: |hp, keys| {
+        llama::hyperparameters(hp, keys)?;
+        keys.set_some("expert_shared_count", hp.opt_u32(&["num_shared_experts"])?);
+        keys.set_some(
+            "expert_feed_forward_length",
+            hp.opt_u32(&["moe_intermediate_size"])?,
+        );
+        keys.set_some("leading_dense_block_count", hp.opt_u32(&["num_dense_layers"])?);
+        keys.set_some("expert_weights_norm", hp.opt_bool("route_norm"));
+        keys.set_some("expert_weights_scale", hp.opt_f32(&["route_scale"])?);
+        keys.set_some("attention.sliding_window", hp.opt_u32(&["sliding_window"])?);
+        Ok(())
+    },
+    model_types: &[],
+    ..llama::LLAMA
+};
+
+const OWN: &[Rule] = &[
+    copy(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.post_attention_norm",
+    ),
+    copy("model.layers.{}.pre_mlp_layernorm", "blk.{}.ffn_norm"),
+    copy("model.layers.{}.post_mlp_layernorm", "blk.{}.post_ffw_norm"),
+    copy("model.layers.{}.self_attn.gate_proj", "blk.{}.attn_gate"),
+    copy("model.layers.{}.mlp.router.gate", "blk.{}.ffn_gate_inp"),
+    exact(
+        "model.layers.{}.mlp.expert_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+];

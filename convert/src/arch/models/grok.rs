@@ -1,0 +1,120 @@
+//! Grok 1 and 2.
+
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
+use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static GROK: Architecture = Architecture {
+    gguf: "grok",
+    classes: &[class("GrokForCausalLM"), class("Grok1ForCausalLM")],
+    rules: &[GROK1, GROK2, DECODER],
+    hyperparameters,
+    vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe]),
+    graph: Graph::with(Activation::Gelu),
+    ..PLAIN
+};
+
+/// Of scores and of the router's logits, where the configuration does not say.
+const CAP: f32 = 30.0;
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    let cap = |key: &str| Ok::<_, crate::Error>(hp.opt_f32(&[key])?.unwrap_or(CAP));
+    keys.set("attn_logit_softcapping", cap("attn_logit_softcapping")?);
+    keys.set("router_logit_softcapping", cap("router_logit_softcapping")?);
+    let last = hp.opt_f32(&["final_logit_softcapping"])?;
+    keys.set_some("final_logit_softcapping", last.filter(|&cap| cap != 0.0));
+    keys.set_some(
+        "expert_feed_forward_length",
+        hp.opt_u32(&["moe_intermediate_size"])?,
+    );
+    // Grok 2 calls it "original".
+    if let Some("yarn" | "original") = hp.opt_str(&["rope_type"]) {
+        keys.set("rope.scaling.type", "yarn");
+        keys.set("rope.scaling.factor", hp.f32(&["scaling_factor"])?);
+        keys.set(
+            "rope.scaling.original_context_length",
+            hp.u32(&["original_max_position_embeddings"])?,
+        );
+        keys.set("rope.scaling.yarn_ext_factor", hp.f32(&["extrapolation_factor"])?);
+        keys.set("rope.scaling.yarn_attn_factor", hp.f32(&["attn_factor"])?);
+        keys.set("rope.scaling.yarn_beta_fast", hp.f32(&["beta_fast"])?);
+        keys.set("rope.scaling.yarn_beta_slow", hp.f32(&["beta_slow"])?);
+    }
+    let length = hp.opt_u32(&["attn_temperature_len"])?;
+    keys.set_some("attention.temperature_length", length.filter(|&n| n > 0));
+    let scale = match hp.opt_f32(&["attn_output_multiplier"])? {
+        Some(scale) => scale,
+        None => f64::from(hp.head_dim()?).powf(-0.5) as f32,
+    };
+    keys.set("attention.output_scale", scale);
+    keys.set("embedding_scale", hp.f32(&["embedding_multiplier_scale"])?);
+    keys.set("logit_scale", hp.f32(&["output_multiplier_scale"])?);
+    Ok(())
+}
+
+const GROK1: &[Rule] = &[
+    copy("transformer.in_out_embed", "token_embd"),
+    copy("transformer.rms_norm", "output_norm"),
+    copy("transformer.decoder_layer.{}.rms_norm", "blk.{}.attn_norm"),
+    copy("transformer.decoder_layer.{}.rms_norm_1", "blk.{}.attn_output_norm"),
+    copy("transformer.decoder_layer.{}.rms_norm_2", "blk.{}.ffn_norm"),
+    copy("transformer.decoder_layer.{}.rms_norm_3", "blk.{}.layer_output_norm"),
+    copy(
+        "transformer.decoder_layer.{}.multi_head_attention.query",
+        "blk.{}.attn_q",
+    ),
+    copy(
+        "transformer.decoder_layer.{}.multi_head_attention.key",
+        "blk.{}.attn_k",
+    ),
+    copy(
+        "transformer.decoder_layer.{}.multi_head_attention.value",
+        "blk.{}.attn_v",
+    ),
+    copy(
+        "transformer.decoder_layer.{}.multi_head_attention.linear",
+        "blk.{}.attn_output",
+    ),
+    copy("transformer.decoder_layer.{}.router", "blk.{}.ffn_gate_inp"),
+    rule(
+        "transformer.decoder_layer.{}.moe.{e}.linear",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "transformer.decoder_layer.{}.moe.{e}.linear_1",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "transformer.decoder_layer.{}.moe.{e}.linear_v",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+];
+
+const GROK2: &[Rule] = &[
+    copy("model.layers.{}.pre_attn_norm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.post_attn_norm", "blk.{}.attn_output_norm"),
+    copy("model.layers.{}.pre_moe_norm", "blk.{}.ffn_norm"),
+    copy("model.layers.{}.post_moe_norm", "blk.{}.post_ffw_norm"),
+    copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w1",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w2",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w3",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+];

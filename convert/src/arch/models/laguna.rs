@@ -1,0 +1,121 @@
+//! Laguna: a mixture of experts with gates of what attention mixes, layers with numbers of heads of their own.
+
+use serde_json::Value;
+
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::experts::EXPERTS;
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
+use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static LAGUNA: Architecture = Architecture {
+    gguf: "laguna",
+    classes: &[class("LagunaForCausalLM")],
+    rules: &[OWN, DECODER, HEAD_NORMS, EXPERTS],
+    hyperparameters,
+    vocabulary: |config| VocabRequest {
+        chat_template_from_file: true,
+        end_of_turn: end_of_turn(config),
+        controls: &["</assistant>"],
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    ..PLAIN
+};
+
+/// Of several tokens that end a text, the first that does not begin one too ends a turn.
+fn end_of_turn(config: &Value) -> Option<u32> {
+    let ends = config["eos_token_id"].as_array()?;
+    let id = ends.iter().find(|id| **id != config["bos_token_id"])?;
+    id.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    common::text_model(hp, keys)?;
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    let key = "num_attention_heads_per_layer";
+    let heads = match hp.find(&[key]).filter(|list| list.as_array().is_some_and(|l| !l.is_empty())) {
+        Some(list) => common::list(hp, key, list)?
+            .iter()
+            .map(|n| hp.to_u32(key, n))
+            .collect::<Result<_>>()?,
+        None => vec![hp.u32(&["num_attention_heads"])?; hp.block_count() as usize],
+    };
+    keys.set("attention.head_count", common::numbers(heads));
+    check_gates(hp)?;
+    let window = hp.opt_u32(&["sliding_window"])?;
+    keys.set_some("attention.sliding_window", window.filter(|&n| n > 0));
+    keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
+    keys.set(
+        "expert_shared_feed_forward_length",
+        hp.u32(&["shared_expert_intermediate_size"])?,
+    );
+    keys.set("expert_weights_norm", true);
+    keys.set("expert_weights_scale", hp.f32(&["moe_routed_scaling_factor"])?);
+    // The logistic function.
+    keys.set("expert_gating_func", 2u32);
+    let kinds = hp
+        .strings("mlp_layer_types")
+        .ok_or_else(|| hp.error("no key mlp_layer_types, a list expected".to_owned()))?;
+    let dense = kinds.iter().take_while(|kind| **kind == "dense").count();
+    keys.set("leading_dense_block_count", dense as u32);
+    let rotated = |kind: &str| -> Result<Option<u32>> {
+        let Some(rope) = hp.rope().get(kind) else {
+            return Ok(None);
+        };
+        let factor = rope.get("partial_rotary_factor").and_then(Value::as_f64);
+        let length = f64::from(hp.u32(&["head_dim"])?) * factor.unwrap_or(1.0);
+        Ok(Some(length as u32))
+    };
+    let full = rotated("full_attention")?
+        .ok_or_else(|| hp.error("rope_parameters: no key full_attention".to_owned()))?;
+    keys.set("rope.dimension_count", full);
+    keys.set_some("rope.dimension_count_swa", rotated("sliding_attention")?);
+    Ok(())
+}
+
+/// Whether there is one gate for each head or for each element, which runtimes take from `gating`, must be said there.
+fn check_gates(hp: &Hparams) -> Result<()> {
+    let kind = |value: &Value| match value.as_str().map(|kind| kind.replace('-', "_")).as_deref() {
+        Some("per_element") => Some(true),
+        Some("per_head") => Some(false),
+        _ => None,
+    };
+    let gating = hp.find(&["gating"]);
+    let each = gating.and_then(kind);
+    let list = hp.find(&["gating_types"]).filter(|list| list.as_array().is_some_and(|l| !l.is_empty()));
+    let known = match list {
+        None => each.is_some() || gating == Some(&Value::Bool(true)),
+        Some(list) => common::list(hp, "gating_types", list)?
+            .iter()
+            .all(|value| kind(value).is_some_and(|elements| !elements || each == Some(true))),
+    };
+    match known {
+        true => Ok(()),
+        false => Err(hp.error(format!(
+            "gating is {}, expected true or \"per-head\", or \"per-element\" where elements have gates",
+            gating.unwrap_or(&Value::Null)
+        ))),
+    }
+}
+
+const OWN: &[Rule] = &[
+    copy("model.layers.{}.self_attn.g_proj", "blk.{}.attn_gate"),
+    exact(
+        "model.layers.{}.mlp.experts.e_score_correction_bias",
+        "blk.{}.exp_probs_b.bias",
+        Transform::Copy,
+    ),
+    copy(
+        "model.layers.{}.mlp.shared_expert.gate_proj",
+        "blk.{}.ffn_gate_shexp",
+    ),
+    copy(
+        "model.layers.{}.mlp.shared_expert.up_proj",
+        "blk.{}.ffn_up_shexp",
+    ),
+    copy(
+        "model.layers.{}.mlp.shared_expert.down_proj",
+        "blk.{}.ffn_down_shexp",
+    ),
+];

@@ -1,0 +1,116 @@
+//! PLM and MiniCPM 3: keys and values out of a shorter vector, before dense layers.
+
+use super::decoder::{Decoder, Layer, Mlp};
+use super::hyperparameters::{Hyperparameters, rope};
+use crate::Result;
+use crate::layers::{Attention, Compressed, LatentQuery, Projections};
+use crate::ops::{Activation, AttentionShape, RopeStyle};
+use crate::weights::Loader;
+
+/// PLM: no gates in the second half.
+pub(super) fn plm(loader: &Loader<'_>) -> Result<Decoder> {
+    build(loader, RopeStyle::Norm, |hyper, layer| {
+        hyper.feed_forward_of_two(loader, layer, Activation::SquaredRelu, false)
+    })
+}
+
+/// Factors of MiniCPM 3, which its files do not have, and the hidden size that its logits are scaled to.
+const EMBEDDING_SCALE: f32 = 12.0;
+const DEPTH_SCALE: f32 = 1.4;
+const BASE_WIDTH: f32 = 256.0;
+
+pub(super) fn minicpm3(loader: &Loader<'_>) -> Result<Decoder> {
+    let decoder = build(loader, RopeStyle::Neox, |hyper, layer| {
+        hyper.feed_forward(loader, layer, Activation::Silu)
+    })?;
+    let scale = DEPTH_SCALE / (decoder.layers.len().max(1) as f32).sqrt();
+    let hidden = decoder.embedding.matrix.inputs as f32;
+    let layers = decoder.layers.into_iter().map(|layer| Layer {
+        residual_scale: scale,
+        ..layer
+    });
+    Ok(Decoder {
+        layers: layers.collect(),
+        embedding_scale: EMBEDDING_SCALE,
+        logit_scale: BASE_WIDTH / hidden,
+        ..decoder
+    })
+}
+
+fn build(
+    loader: &Loader<'_>,
+    style: RopeStyle,
+    dense: impl Fn(&Hyperparameters, usize) -> Result<crate::layers::FeedForward>,
+) -> Result<Decoder> {
+    let hyper = Hyperparameters::read(loader)?;
+    let eps = loader.keys.float("attention.layer_norm_rms_epsilon")?;
+    let rope = rope(loader, &hyper, style)?;
+    let mut layers = Vec::new();
+    for i in 0..hyper.layers {
+        let mut attention = attention(loader, &hyper, i, eps)?;
+        attention.rope = Some(rope.clone());
+        layers.push(Layer::new(
+            loader.rms_norm(&format!("blk.{i}.attn_norm"), hyper.hidden, eps)?,
+            attention,
+            loader.rms_norm(&format!("blk.{i}.ffn_norm"), hyper.hidden, eps)?,
+            Mlp::Dense(Box::new(dense(&hyper, i)?)),
+        ));
+    }
+    let embedding = loader.embedding(hyper.hidden)?;
+    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
+    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
+    Ok(Decoder::new(embedding, layers, output_norm, head))
+}
+
+fn attention(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, eps: f32) -> Result<Attention> {
+    let keys = &loader.keys;
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let (heads, kv) = hyper.heads(loader, layer)?;
+    let (key_len, value_len, rotated) = (hyper.key_len, hyper.value_len, hyper.rotated);
+    if heads != kv || rotated >= key_len {
+        return Err(loader.error(format!(
+            "attention of layer {layer}: found {heads} heads of {key_len} elements for queries, of which {rotated} \
+             are rotated, and {kv} for keys and values, expected as many of both and fewer rotated elements"
+        )));
+    }
+    let product = |a: usize, b: usize| {
+        a.checked_mul(b)
+            .ok_or_else(|| loader.error(format!("{a} attention heads of {b} elements are too many")))
+    };
+    let queries = product(heads, key_len)?;
+    let query = match loader.has(&base("attn_q_a.weight")) {
+        true => {
+            let short = keys.count("attention.q_lora_rank")?;
+            LatentQuery::Compressed {
+                down: loader.linear(&base("attn_q_a"), hyper.hidden, short)?,
+                norm: loader.rms_norm(&base("attn_q_a_norm"), short, eps)?,
+                up: loader.linear(&base("attn_q_b"), short, queries)?,
+            }
+        }
+        false => LatentQuery::Direct(loader.linear(&base("attn_q"), hyper.hidden, queries)?),
+    };
+    let rank = keys.count("attention.kv_lora_rank")?;
+    let both = product(heads, key_len - rotated + value_len)?;
+    let compressed = Compressed {
+        query,
+        down: loader.linear(&base("attn_kv_a_mqa"), hyper.hidden, rank.saturating_add(rotated))?,
+        norm: loader.rms_norm(&base("attn_kv_a_norm"), rank, eps)?,
+        up: loader.linear(&base("attn_kv_b"), rank, both)?,
+        rotated,
+    };
+    let mixed = product(heads, value_len)?;
+    Ok(Attention {
+        projections: Projections::Compressed(Box::new(compressed)),
+        output: loader.linear(&base("attn_output"), mixed, hyper.hidden)?,
+        clamp: None,
+        query_norm: None,
+        key_norm: None,
+        value_norm: None,
+        slot: None,
+        norms_follow_rope: false,
+        query_scale: None,
+        rope: None,
+        shape: AttentionShape::plain(heads, heads, key_len, value_len, hyper.usual_scale()),
+        gate: None,
+    })
+}
