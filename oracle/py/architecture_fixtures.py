@@ -28,7 +28,7 @@ TOKENIZER_CONFIG = [
     dict(tokenizer_class="LlamaTokenizer", added_tokens_decoder={"385": dict(content="[IMG_BREAK]", special=True)}),
 ]
 """For models without and with an image encoder."""
-KINDS = dict(spm_image=SPM, spm=SPM, spm_plain=SPM, llama2=SPM, glm=GLM, minilm="word_pieces", xlm="xlm_roberta", t5="spm_unigram")
+KINDS = dict(spm_image=SPM, spm_unk=SPM, spm=SPM, spm_plain=SPM, llama2=SPM, glm=GLM, minilm="word_pieces", xlm="xlm_roberta", t5="spm_unigram")
 KINDS |= {"qwen.tiktoken": "tiktoken_qwen", "hunyuan.tiktoken": "tiktoken_hunyuan", "rwkv": "rwkv"}
 FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "qwen.tiktoken", "hy.tiktoken",
          "rwkv_vocab_v20230424.txt")

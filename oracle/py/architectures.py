@@ -92,7 +92,7 @@ OWN_TOKENS = dict(glm=["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|obser
 TOKENIZED = ("minilm", "xlm", "xlm_json", "t5", "rwkv", *TIKTOKEN)
 """Tokenizers whose ids are compared here, as no vocabulary of oracle/tests/tokenize.rs is of their kind."""
 SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
-             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_image=408, spm_plain=380, rwkv=50272)
+             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_image=408, spm_unk=408, spm_plain=380, rwkv=50272)
 SIZES |= {name: tiktoken_vocabularies.size(kind, 151643 if kind == "qwen" else 50256) for name, kind in TIKTOKEN.items()}
 
 
@@ -587,7 +587,7 @@ def add_tokenizer(case, tokenizers, model):
         shutil.copy(HERE.parent / "fixtures/vocab/spm_bpe/tokenizer.model", model)
         (model / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="LlamaTokenizer")))
         return
-    if case.tokenizer in ("spm", "spm_image"):
+    if case.tokenizer in ("spm", "spm_image", "spm_unk"):
         for file in (HERE.parent / "fixtures/vocab/spm_bpe").iterdir():
             if file.name not in ("config.json", "stock.tsv"):
                 shutil.copy(file, model)
@@ -595,6 +595,8 @@ def add_tokenizer(case, tokenizers, model):
         config = json.loads(path.read_text()) | dict(tokenizer_class="LlamaTokenizer")
         if case.tokenizer == "spm_image":
             config["added_tokens_decoder"]["385"] = dict(content="[IMG_BREAK]", special=True)
+        if case.tokenizer == "spm_unk":
+            config["unk_token"] = "<unk>"
         path.write_text(json.dumps(config))
         return
     if case.tokenizer in TIKTOKEN:
@@ -769,6 +771,10 @@ def repair():
     LlavaVisionModel.filter_tensors = classmethod(llava)
 
 
+NAMES = {}
+"""The stock converter's names of tensors before it has added those of an architecture of its own."""
+
+
 def stock(folder, kinds, mmproj=False):
     """Runs the stock converter on the model directory."""
     import gguf
@@ -778,9 +784,13 @@ def stock(folder, kinds, mmproj=False):
 
     from conversion.rwkv import Rwkv6Model, Rwkv7Model
 
+    from gguf.tensor_mapping import TensorNameMap
+    NAMES.update({} if NAMES else TensorNameMap.block_mappings_cfg)
     repair()
     tiktoken_vocabularies.install()
     for name, kind in kinds.items():
+        # Names of one architecture stay in the class's table.
+        TensorNameMap.block_mappings_cfg = dict(NAMES)
         # What these have gathered of a model stays with the class.
         Rwkv6Model.lerp_weights, Rwkv7Model.lerp_weights = {}, {}
         kind = getattr(gguf.LlamaFileType, kind)

@@ -73,6 +73,19 @@ def spark(c):
     return out
 
 
+def arctic(c):
+    h, f = c["hidden_size"], c["intermediate_size"]
+    out = {name: shape for name, shape in decoder(c).items() if ".mlp." not in name}
+    for b in layers(c):
+        r = b + "residual_mlp."
+        out |= {b + "residual_layernorm.weight": (h,), r + "w1.weight": (h, h), r + "w2.weight": (h, h),
+                r + "w3.weight": (h, h), b + "block_sparse_moe.gate.weight": (c["num_local_experts"], h)}
+        for n in range(c["num_local_experts"]):
+            e = f"{b}block_sparse_moe.experts.{n}."
+            out |= {e + "w1.weight": (f, h), e + "w2.weight": (h, f), e + "w3.weight": (f, h)}
+    return out
+
+
 def grok1(c):
     h, f, q, kv, _ = sizes(c)
     out = {"transformer.in_out_embed.weight": (c["vocab_size"], h), "transformer.rms_norm.weight": (h,)}
@@ -221,6 +234,70 @@ def jais(c):
     return out
 
 
+def mimo(c):
+    """With the three layers that predict further tokens, which have a window and are dense."""
+    h, f, _, _, dim = sizes(c)
+    heads, value, main = c["num_attention_heads"], c["v_head_dim"], c["num_hidden_layers"]
+    out = mixture(c | dict(num_experts=c["n_routed_experts"]), 1)
+    last = decoder(c | dict(num_hidden_layers=3))
+    for name in [n for n in last if n.startswith("model.layers.")]:
+        out[name.replace("model.layers.", "model.mtp.layers.")] = last[name]
+    for i in range(main + 3):
+        b = f"model.layers.{i}." if i < main else f"model.mtp.layers.{i - main}."
+        slides = i >= main or c["hybrid_layer_pattern"][i]
+        kv = c["swa_num_key_value_heads"] if slides else c["num_key_value_heads"]
+        out |= {b + "self_attn.k_proj.weight": (kv * dim, h), b + "self_attn.v_proj.weight": (kv * value, h),
+                b + "self_attn.o_proj.weight": (h, heads * value)}
+        if slides:
+            out[b + "self_attn.attention_sink_bias"] = (heads,)
+        if i >= main:
+            out |= {b + "eh_proj.weight": (h, 2 * h), b + "enorm.weight": (h,), b + "hnorm.weight": (h,),
+                    b + "final_layernorm.weight": (h,)}
+        elif i > 0:
+            out[b + "mlp.gate.e_score_correction_bias"] = (c["n_routed_experts"],)
+    return out
+
+
+def step(c):
+    """With a layer that predicts a further token."""
+    h, dim, inner, shared = c["hidden_size"], c["head_dim"], c["moe_intermediate_size"], c["share_expert_dim"]
+    main, count, other = c["num_hidden_layers"], c["moe_num_experts"], c["attention_other_setting"]
+    c = c | dict(num_hidden_layers=main + 1)
+    out = head_norms(c, decoder(c))
+    for i, b in enumerate(layers(c)):
+        of = other if c["layer_types"][i] == "sliding_attention" else c
+        heads, kv = of["num_attention_heads"], of["num_attention_groups"]
+        out |= {b + "self_attn.q_proj.weight": (heads * dim, h), b + "self_attn.k_proj.weight": (kv * dim, h),
+                b + "self_attn.v_proj.weight": (kv * dim, h), b + "self_attn.o_proj.weight": (h, heads * dim),
+                b + "self_attn.g_proj.weight": (heads, h)}
+        if 0 < i < main:
+            for name in ("gate", "up", "down"):
+                del out[f"{b}mlp.{name}_proj.weight"]
+            m, s = b + "moe.", b + "share_expert."
+            out |= {m + "gate.weight": (count, h), m + "router_bias": (count,), m + "gate_proj.weight": (count, inner, h),
+                    m + "up_proj.weight": (count, inner, h), m + "down_proj.weight": (count, h, inner),
+                    s + "gate_proj.weight": (shared, h), s + "up_proj.weight": (shared, h), s + "down_proj.weight": (h, shared)}
+    last = layers(c)[-1]
+    t = last + "transformer.shared_head."
+    return out | {last + "eh_proj.weight": (h, 2 * h), last + "enorm.weight": (h,), last + "hnorm.weight": (h,),
+                  t + "norm.weight": (h,), t + "output.weight": (c["vocab_size"], h)}
+
+
+def inside(tensors):
+    """Those of a text model inside another, with one of an image encoder."""
+    def whole(c):
+        text = renamed(tensors(c["text_config"]), ("model.", "model.language_model."))
+        return text | {"model.vision_model.conv1.weight": (8, 8)}
+    return whole
+
+
+def hunyuan_vl(c):
+    out = decoder(c)
+    for b in layers(c):
+        out |= {b + f"self_attn.{name}_layernorm.weight": (c["head_dim"],) for name in ("query", "key")}
+    return out | {"vit.patch_merger.before_rms.weight": (8,)}
+
+
 NOTHING = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
            "max_position_embeddings", "initializer_range")
 
@@ -235,6 +312,14 @@ def cases(a):
     grok = dict(num_local_experts=4, num_experts_per_tok=2)
     scales = dict(embedding_multiplier_scale=9.5, output_multiplier_scale=0.6)
     latent = dict(num_key_value_heads=4, kv_lora_rank=32, qk_rope_head_dim=8, qk_nope_head_dim=16, v_head_dim=12)
+    stepped = dict(
+        num_hidden_layers=3, head_dim=16, num_key_value_heads=None, num_attention_groups=2, moe_num_experts=4, moe_top_k=2,
+        moe_intermediate_size=32, share_expert_dim=48, sliding_window=5, num_nextn_predict_layers=1,
+        moe_layers_enum="1,2", moe_router_scaling_factor=3.0, norm_expert_weight=True,
+        layer_types=["full_attention", "sliding_attention", "sliding_attention", "sliding_attention"],
+        partial_rotary_factors=[0.5, 1.0, 1.0, 1.0], moe_router_activation="sigmoid", use_head_wise_attn_gate=True,
+        attention_other_setting=dict(num_attention_heads=6, num_attention_groups=3))
+    limits = dict(swiglu_limits=[0.0, 0.0, 0.5], swiglu_limits_shared=[0.0, 0.25, 0.0])
     thinker = dict(head_dim=16, num_hidden_layers=5, intermediate_size=None)
     return [
         lacking("afmoe", "AfmoeForCausalLM", afmoe, "spm", routed | dict(
@@ -249,8 +334,8 @@ def cases(a):
                 expert_selection_fn="sigmoid"),
         lacking("mellum", "MellumForCausalLM", mellum, "gpt2", routed | dict(num_hidden_layers=3), norm_topk_prob=True,
                 sliding_window=5, layer_types=pattern, model_type="mellum", rope_parameters=dict(
-                    full_attention=dict(rope_type="yarn", rope_theta=5e5, factor=4.0, beta_fast=32.0, beta_slow=1.0,
-                                        original_max_position_embeddings=64, attention_factor=1.0),
+                    full_attention=dict(rope_type="yarn", rope_theta=5e5, factor=4.0,
+                                        original_max_position_embeddings=64),
                     sliding_attention=dict(rope_type="default", rope_theta=5e5))),
         lacking("maple", "MapleForCausalLM", mellum, "gpt2", routed | dict(num_hidden_layers=3), norm_topk_prob=True,
                 nope_on_global_attention=True, hidden_act="silu", sliding_window=5, layer_types=pattern, rope_theta=1e4,
@@ -258,6 +343,7 @@ def cases(a):
         lacking("spark2_5", "Spark2_5ForCausalLM", spark, "gpt2", dict(head_dim=16, num_hidden_layers=3),
                 layer_types=pattern, sliding_window=5, gate_attn_act_mode="sigmoid", headwise_attn_output_gate=True,
                 hidden_act="gelu", model_type="spark2_5", rope_parameters=both),
+        lacking("arctic", "ArcticForCausalLM", arctic, "spm_unk", grok, rope_theta=1e4, model_type="arctic"),
         lacking("grok", "Grok1ForCausalLM", grok1, "spm_plain", grok, model_type="grok-1", hidden_act="gelu", rope_theta=1e4,
                 attn_output_multiplier=0.25, **scales),
         lacking("grok-2", "GrokForCausalLM", grok2, "spm_plain", grok | dict(moe_intermediate_size=32), model_type="git",
@@ -286,8 +372,7 @@ def cases(a):
                 hidden_act="relu2", model_type="plm"),
         lacking("minicpm3", "MiniCPM3ForCausalLM", compressed, "spm", latent | dict(q_lora_rank=48, v_head_dim=16),
                 rope_theta=1e4, scale_emb=12, scale_depth=1.4, dim_model_base=256, model_type="minicpm3",
-                rope_scaling=dict(type="longrope", long_factor=[1.0, 1.5, 2.0, 3.0], short_factor=[1.0, 1.1, 1.2, 1.3],
-                                  original_max_position_embeddings=64)),
+                rope_scaling=dict(type="longrope", long_factor=[1.0, 1.5, 2.0, 3.0], short_factor=[1.0, 1.1, 1.2, 1.3])),
         lacking("granite_swa", "GraniteSWAForCausalLM", granite_swa, "gpt2", dict(num_hidden_layers=3), sliding_window=5,
                 layer_types=pattern, no_rope_layers=[1, 0, 1], rope_theta=1e4, model_type="granite_swa", **a.GRANITE),
         lacking("granite_swa-moe", "GraniteMoeSWAForCausalLM", granite_moe_swa, "gpt2", dict(
@@ -298,8 +383,8 @@ def cases(a):
                 gating=True, sliding_window=5, layer_types=["full_attention", "sliding_attention", "sliding_attention"],
                 mlp_layer_types=["dense", "sparse", "sparse"], moe_routed_scaling_factor=2.5, eos_token_id=[2, 24],
                 model_type="laguna", rope_parameters=dict(
-                    full_attention=dict(rope_type="yarn", rope_theta=5e5, factor=4.0, beta_fast=64.0, beta_slow=1.0,
-                                        original_max_position_embeddings=64, attention_factor=1.0,
+                    full_attention=dict(rope_type="yarn", rope_theta=5e5, factor=4.0,
+                                        original_max_position_embeddings=64,
                                         partial_rotary_factor=0.5),
                     sliding_attention=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=1.0))),
         lacking("laguna-elements", "LagunaForCausalLM", laguna, "gpt2", routed | dict(
@@ -309,6 +394,23 @@ def cases(a):
         lacking("jais", "JAISLMHeadModel", jais, "gpt2", a.gpt(n_inner=96), layer_norm_epsilon=1e-5, rms_norm_eps=...,
                 activation_function="swiglu", position_embedding_type="alibi", mup_embeddings_scale=4.0,
                 mup_output_alpha=2.0, mup_width_scale=0.25, scale_attn_weights=True, model_type="jais"),
+        *[lacking(name, kind, mimo, "gpt2", dict(
+            num_hidden_layers=3, head_dim=16, v_head_dim=12, n_routed_experts=4, num_experts_per_tok=2,
+            moe_intermediate_size=32, num_key_value_heads=1), hybrid_layer_pattern=[0, 1, 1], swa_head_dim=16,
+                  swa_num_attention_heads=4, swa_v_head_dim=12, swa_num_key_value_heads=2, topk_method="noaux_tc",
+                  scoring_func="sigmoid", sliding_window=5, rope_theta=5e6, swa_rope_theta=1e4, rms_norm_eps=...,
+                  layernorm_epsilon=1e-5, partial_rotary_factor=0.5, norm_topk_prob=True, model_type="mimo_v2_flash", **more)
+          for name, kind, more in (("mimo2", "MiMoV2FlashForCausalLM", {}),
+                                   ("mimo2-scaled", "MiMoV2ForCausalLM", dict(attention_value_scale=0.7)))],
+        lacking("step35", "Step3p5ForCausalLM", step, "gpt2", stepped, model_type="step3p5", rope_theta=[5e6, 1e4, 1e4],
+                **limits),
+        lacking("step35-image", "Step3p7ForConditionalGeneration", inside(step), "gpt2", dict(
+            text_config=stepped | limits | dict(rope_theta=5e6, rms_norm_eps=1e-5, swiglu_limits=None, rope_scaling=dict(
+                rope_type="llama3", factor=2.0, low_freq_factor=1.0, high_freq_factor=32.0,
+                original_max_position_embeddings=64)), vision_config=dict(x=1)), model_type="step3p7"),
+        lacking("hunyuan_vl", "HunYuanVLForConditionalGeneration", hunyuan_vl, "gpt2", dict(head_dim=16),
+                rope_theta=1e4, vision_config=dict(x=1), model_type="hunyuan_vl", rope_scaling=dict(
+                    type="xdrope", alpha=1000.0, beta_fast=32, beta_slow=1, factor=1.0, xdrope_section=[2, 2, 2, 2])),
         lacking("openelm", "OpenELMForCausalLM", openelm, "llama2", dict.fromkeys(NOTHING) | dict(
             model_dim=64, head_dim=16, num_transformer_layers=3, num_query_heads=[4, 6, 8], num_kv_heads=[2, 3, 2],
             ffn_multipliers=[0.5, 1.3, 4.0], ffn_dim_divisor=32, max_context_length=256), rms_norm_eps=...,

@@ -62,6 +62,8 @@ pub enum VocabKind {
     Unigram,
     /// `tokenizer.model` of InternLM 2, which chats end with `<|im_end|>`.
     InternLm2,
+    /// `tokenizer.model` of Arctic, some of whose pieces `tokenizer_config.json` defines anew.
+    Arctic,
     /// A tiktoken-style file, written as GGUF tokenizer model `gpt2`.
     Tiktoken(Tiktoken),
     /// `rwkv_vocab_v20230424.txt`, written as GGUF tokenizer model `rwkv`.
@@ -280,6 +282,11 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
             VocabKind::Unigram => unigram::from_json(&files, request)?,
             VocabKind::Phi3 => added_pieces_vocab(&files, metadata, kind)?,
             VocabKind::InternLm2 => added_pieces_vocab(&files, metadata, kind)?,
+            VocabKind::Arctic => {
+                let mut warnings = Vec::new();
+                let (tokens, own) = sentencepiece::redefined(&files, &mut warnings)?;
+                scored_vocab(&files, metadata, tokens, own, kind, warnings)?
+            }
             VocabKind::Rwkv => rwkv::vocabulary(&files, metadata)?,
             VocabKind::Tiktoken(tiktoken) => tiktoken::vocabulary(&files, metadata, request, tiktoken)?,
             // Taken above.
@@ -466,7 +473,9 @@ fn is_present(files: &VocabFiles, kind: VocabKind, request: &VocabRequest) -> bo
         VocabKind::SentencePiece => {
             sentencepiece::has_file(files) || (alone && is_read_as_pieces(files, request))
         }
-        VocabKind::Phi3 | VocabKind::InternLm2 => sentencepiece::has_file(files) || alone,
+        VocabKind::Phi3 | VocabKind::InternLm2 | VocabKind::Arctic => {
+            sentencepiece::has_file(files) || alone
+        }
         VocabKind::Gpt2Class => {
             // The newer name is what transformers 5 calls any class without code of its own.
             let class = files.tokenizer_config("tokenizer_class").and_then(Json::as_str);
@@ -495,7 +504,7 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
         .kinds
         .iter()
         .map(|kind| match kind {
-            VocabKind::SentencePiece | VocabKind::Phi3 | VocabKind::InternLm2 => {
+            VocabKind::SentencePiece | VocabKind::Phi3 | VocabKind::InternLm2 | VocabKind::Arctic => {
                 "a SentencePiece tokenizer.model or tokenizer.json"
             }
             VocabKind::Xverse => "a tokenizer.json",

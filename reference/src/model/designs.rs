@@ -358,6 +358,14 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             ..QWEN2
         },
     ),
+    // Its sections too.
+    (
+        "hunyuan_vl",
+        Design {
+            head_norms: HeadNorms::Rotated,
+            ..QWEN2
+        },
+    ),
     ("ernie4_5", LLAMA_LIKE),
     // Its sections too.
     ("paddleocr", QWEN2),

@@ -352,7 +352,14 @@ pub(crate) fn rope_settings(
     style: RopeStyle,
 ) -> Result<RopeSettings> {
     let keys = &loader.keys;
-    let base = f64::from(keys.optional_positive("rope.freq_base")?.unwrap_or(10000.0));
+    let mut base = f64::from(keys.optional_positive("rope.freq_base")?.unwrap_or(10000.0));
+    if keys.architecture() == "hunyuan_vl"
+        && let Some(alpha) = keys.optional_float("rope.scaling.alpha")?.filter(|&a| a > 0.0)
+    {
+        // NTK-aware scaling: the base grows with a power of alpha.
+        let dims = hyper.key_len as f64;
+        base *= f64::from(alpha).powf(dims / (dims - 2.0).max(1.0));
+    }
     let kind = keys.optional_str("rope.scaling.type")?.unwrap_or("linear");
     let factor = match keys.optional_float("rope.scaling.factor")? {
         Some(f) => f,

@@ -60,6 +60,8 @@ pub(super) enum Local {
     OwnBasePlain,
     /// That of the others without scaling.
     Plain,
+    /// [`Self::OwnBase`] without the divisors; the layers without a window rotate but half of a head.
+    WholeHeads,
 }
 
 /// What stands beside the experts.
@@ -84,6 +86,8 @@ pub(super) enum Beside {
 pub(super) enum Cut {
     None,
     BeforeActivation,
+    /// Of shared experts and dense layers, `swiglu_clamp_shexp` does so.
+    AfterActivation,
 }
 
 /// Factors and caps that files of an architecture may leave out.
@@ -363,6 +367,27 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         Design {
             head_norms: HeadNorms::Each,
             scoring: Scoring::Sigmoid,
+            ..USUAL
+        },
+    ),
+    (
+        "mimo2",
+        Design {
+            scoring: Scoring::Sigmoid,
+            normalize: Normalize::Always,
+            windows: Windows::AllButFirst(4),
+            ..USUAL
+        },
+    ),
+    (
+        "step35",
+        Design {
+            head_norms: HeadNorms::Each,
+            scoring: Scoring::Sigmoid,
+            cut: Cut::AfterActivation,
+            windows: Windows::AllButFirst(4),
+            local: Local::WholeHeads,
+            gates: Some(GateFunction::Sigmoid),
             ..USUAL
         },
     ),

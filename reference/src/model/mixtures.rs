@@ -12,7 +12,7 @@ use crate::Result;
 use crate::layers::{
     Adjugates, Attention, FeedForward, Gate, GateFunction, Groups, Mixture, OutputGate, Scoring, SharedExpert,
 };
-use crate::ops::{Activation, Norm, NormKind, Rope};
+use crate::ops::{Activation, Norm, NormKind, Rope, RopeSettings};
 use crate::weights::{ANY, Loader};
 
 /// Cohere's mixture.
@@ -64,7 +64,10 @@ impl<'a> Layers<'a> {
                 }
             }
         };
-        let full = rope(loader, hyper, design.rope)?;
+        let full = match design.local {
+            Local::WholeHeads => Arc::new(Rope::new(&half_rotated(loader, hyper, design)?)),
+            _ => rope(loader, hyper, design.rope)?,
+        };
         let local_rope = match sliding.is_empty() {
             true => full.clone(),
             false => local_rope(loader, hyper, design)?,
@@ -110,6 +113,16 @@ impl<'a> Layers<'a> {
     }
 }
 
+/// The rotation of half of a head.
+fn half_rotated(loader: &Loader<'_>, hyper: &Hyperparameters, design: &Design) -> Result<RopeSettings> {
+    let mut settings = rope_settings(loader, hyper, design.rope)?;
+    settings.dims = hyper.rotated / 4 * 2;
+    if let Some(divisors) = &mut settings.divisors {
+        divisors.truncate(settings.dims / 2);
+    }
+    Ok(settings)
+}
+
 /// The rotation of layers with a window.
 fn local_rope(loader: &Loader<'_>, hyper: &Hyperparameters, design: &Design) -> Result<Arc<Rope>> {
     let mut settings = rope_settings(loader, hyper, design.rope)?;
@@ -127,7 +140,10 @@ fn local_rope(loader: &Loader<'_>, hyper: &Hyperparameters, design: &Design) -> 
             settings.dims = dims;
         }
     }
-    if design.local != Local::OwnBase {
+    if design.local == Local::WholeHeads {
+        settings.divisors = None;
+    }
+    if matches!(design.local, Local::Plain | Local::OwnBasePlain) {
         settings.frequency_scale = 1.0;
         settings.magnitude = 1.0;
         settings.yarn = None;
@@ -246,7 +262,12 @@ fn attention(
     };
     attention.shape.causal = causal(loader)?;
     attention.norms_follow_rope = design.head_norms == HeadNorms::Rotated;
-    if let Some(function) = design.gates {
+    if let Some(scale) = keys.optional_positive("attention.value_scale")? {
+        attention.output.scale *= scale;
+    }
+    // Step 3.5 may lack them.
+    let lacks = design.local == Local::WholeHeads && !loader.has(&base("attn_gate.weight"));
+    if let Some(function) = design.gates.filter(|_| !lacks) {
         attention.gate = Some(output_gate(loader, layer, hyper, heads, function)?);
     }
     if let Some((query, key)) = lengths {
@@ -290,20 +311,23 @@ fn normalizes(loader: &Loader<'_>, design: &Design) -> Result<bool> {
 
 /// The second half: experts where there is a router, else a dense layer.
 fn mlp(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, design: &Design) -> Result<Mlp> {
+    let (activation, beside) = activations(loader, hyper, layer, design)?;
     if design.beside == Beside::ExpertsOfInput {
         let prefix = format!("blk.{layer}.ffn_");
         let dense = gated(loader, &prefix, "", hyper.hidden, hyper.hidden, design.activation)?;
         return Ok(Mlp::Dense(Box::new(dense)));
     }
     if !loader.has(&format!("blk.{layer}.ffn_gate_inp.weight")) {
-        let dense = hyper.feed_forward(loader, layer, design.activation)?;
+        let dense = hyper.feed_forward(loader, layer, beside)?;
         return Ok(Mlp::Dense(Box::new(dense)));
     }
     let mut mixture = mixture(loader, hyper, layer, design.scoring, normalizes(loader, design)?)?;
-    mixture.activation = match limit(loader, hyper, layer, design.cut)? {
-        Some(limit) => Activation::SiluCut(limit),
-        None => design.activation,
-    };
+    mixture.activation = activation;
+    if let Some(shared) = &mut mixture.shared
+        && design.cut == Cut::AfterActivation
+    {
+        shared.layer.activation = beside;
+    }
     match design.beside {
         Beside::SharedMean if mixture.shared.is_some() => mixture.output_scale = 0.5,
         Beside::Dense if loader.has(&format!("blk.{layer}.ffn_up.weight")) => {
@@ -317,13 +341,33 @@ fn mlp(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, design: &Desi
     Ok(Mlp::Mixture(Box::new(mixture)))
 }
 
-/// The limit of what the gates of a layer's experts are.
-fn limit(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, cut: Cut) -> Result<Option<f32>> {
-    if cut == Cut::None {
-        return Ok(None);
+/// The activation of a layer's experts, and of what stands beside or in place of them.
+fn activations(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    layer: usize,
+    design: &Design,
+) -> Result<(Activation, Activation)> {
+    let limit = |suffix: &str| -> Result<Option<f32>> {
+        let limits = loader.keys.optional_floats(suffix, hyper.blocks)?;
+        let limit = limits.and_then(|limits| limits.get(layer).copied());
+        Ok(limit.filter(|&limit| limit > SMALLEST_LIMIT))
+    };
+    let usual = design.activation;
+    match design.cut {
+        Cut::None => Ok((usual, usual)),
+        Cut::BeforeActivation => {
+            let limit = limit("swiglu_clamp_exp")?;
+            Ok((limit.map_or(usual, Activation::SiluCut), usual))
+        }
+        Cut::AfterActivation => {
+            let (experts, beside) = (limit("swiglu_clamp_exp")?, limit("swiglu_clamp_shexp")?);
+            Ok((
+                experts.map_or(usual, Activation::SiluThenCut),
+                beside.map_or(usual, Activation::SiluThenCut),
+            ))
+        }
     }
-    let limits = loader.keys.floats("swiglu_clamp_exp", hyper.blocks)?;
-    Ok(limits.get(layer).copied().filter(|&limit| limit > SMALLEST_LIMIT))
 }
 
 /// Limits of gates below this count as none, as in llama.cpp.

@@ -22,6 +22,8 @@ pub(crate) enum Activation {
     SquaredRelu,
     /// SiLU of x cut at this; what it gates is cut at this and its negative.
     SiluCut(f32),
+    /// SiLU cut at this; what it gates is cut at this and its negative.
+    SiluThenCut(f32),
     /// GPT-OSS: x / (1 + e^(-1.702 x)) with x cut at 7; what it gates is cut at 7 and -7, plus one.
     SwigluOai,
     /// Apertus.
@@ -92,6 +94,10 @@ pub(crate) fn gate(activation: Activation, gate: &[f32], up: &mut [f32]) {
             up.iter_mut().for_each(|x| *x = x.clamp(-limit, limit));
             pairs(gate, up, |x| silu(x.min(limit)));
         }
+        Activation::SiluThenCut(limit) => {
+            up.iter_mut().for_each(|x| *x = x.clamp(-limit, limit));
+            pairs(gate, up, |x| silu(x).min(limit));
+        }
         Activation::SwigluOai => {
             up.iter_mut().for_each(|x| *x = x.clamp(-7.0, 7.0) + 1.0);
             pairs(gate, up, swiglu_oai);
@@ -109,6 +115,7 @@ pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
         Activation::Relu => all(x, |x| x.max(0.0)),
         Activation::SquaredRelu => all(x, |x| x.max(0.0) * x.max(0.0)),
         Activation::SiluCut(limit) => all(x, |x| silu(x.min(limit))),
+        Activation::SiluThenCut(limit) => all(x, |x| silu(x).min(limit)),
         Activation::SwigluOai => all(x, swiglu_oai),
         Activation::Xielu(xielu) => x
             .par_chunks_mut(BLOCK)

@@ -204,6 +204,14 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// [`Self::floats`]; `None` when the key is absent.
+    pub(crate) fn optional_floats(&self, suffix: &str, layers: usize) -> Result<Option<Vec<f32>>> {
+        match self.metadata.arch(suffix) {
+            None => Ok(None),
+            Some(_) => self.floats(suffix, layers).map(Some),
+        }
+    }
+
     /// A count under a key without the architecture's prefix.
     pub(crate) fn global_count(&self, key: &str) -> Option<usize> {
         let n = self.metadata.get(key)?.as_u64()?;
@@ -217,6 +225,9 @@ impl<'a> Keys<'a> {
         };
         match value.as_array() {
             Some(Array::Bool(flags)) if flags.len() == layers => Ok(Some(flags.clone())),
+            Some(Array::I32(flags)) if flags.len() == layers => {
+                Ok(Some(flags.iter().map(|&flag| flag != 0).collect()))
+            }
             _ => Err(self.wrong(suffix, value, &format!("{layers} booleans"))),
         }
     }

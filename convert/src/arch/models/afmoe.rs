@@ -1,14 +1,14 @@
 //! Trinity (AFMoE): a mixture of experts with gates of what attention mixes, and norms on both sides of each half.
 
 use super::llama;
-use crate::arch::rules::experts::{EXPERTS, SHARED_EXPERTS};
+use crate::arch::rules::experts::{EXPERTS_GATES_FIRST, SHARED_EXPERTS};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
 use crate::arch::{Architecture, class};
 
 pub(super) static AFMOE: Architecture = Architecture {
     gguf: "afmoe",
     classes: &[class("AfmoeForCausalLM")],
-    rules: &[OWN, DECODER, HEAD_NORMS, EXPERTS, SHARED_EXPERTS],
+    rules: &[OWN, DECODER, HEAD_NORMS, EXPERTS_GATES_FIRST, SHARED_EXPERTS],
     hyperparameters: |hp, keys| {
         llama::hyperparameters(hp, keys)?;
         keys.set_some("expert_shared_count", hp.opt_u32(&["num_shared_experts"])?);

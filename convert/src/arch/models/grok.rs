@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
-use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, PLAIN, class};
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static GROK: Architecture = Architecture {
@@ -13,6 +13,10 @@ pub(super) static GROK: Architecture = Architecture {
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe]),
     graph: Graph::with(Activation::Gelu),
+    hooks: Hooks {
+        canonical,
+        ..Hooks::NONE
+    },
     ..PLAIN
 };
 
@@ -55,45 +59,41 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Grok 1's names as those of Grok 2.
+fn canonical(_: &Hparams, name: String) -> Option<String> {
+    let Some(rest) = name.strip_prefix("transformer.decoder_layer.") else {
+        return Some(name);
+    };
+    let parts: Vec<&str> = rest.split('.').collect();
+    let [layer, "moe", expert, matrix, suffix] = parts[..] else {
+        return Some(format!("model.layers.{rest}"));
+    };
+    let matrix = match matrix {
+        "linear" => "w1",
+        "linear_1" => "w2",
+        "linear_v" => "w3",
+        other => other,
+    };
+    Some(format!(
+        "model.layers.{layer}.block_sparse_moe.experts.{expert}.{matrix}.{suffix}"
+    ))
+}
+
 const GROK1: &[Rule] = &[
     copy("transformer.in_out_embed", "token_embd"),
     copy("transformer.rms_norm", "output_norm"),
-    copy("transformer.decoder_layer.{}.rms_norm", "blk.{}.attn_norm"),
-    copy("transformer.decoder_layer.{}.rms_norm_1", "blk.{}.attn_output_norm"),
-    copy("transformer.decoder_layer.{}.rms_norm_2", "blk.{}.ffn_norm"),
-    copy("transformer.decoder_layer.{}.rms_norm_3", "blk.{}.layer_output_norm"),
+    copy("model.layers.{}.rms_norm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.rms_norm_1", "blk.{}.attn_output_norm"),
+    copy("model.layers.{}.rms_norm_2", "blk.{}.ffn_norm"),
+    copy("model.layers.{}.rms_norm_3", "blk.{}.layer_output_norm"),
+    copy("model.layers.{}.multi_head_attention.query", "blk.{}.attn_q"),
+    copy("model.layers.{}.multi_head_attention.key", "blk.{}.attn_k"),
+    copy("model.layers.{}.multi_head_attention.value", "blk.{}.attn_v"),
     copy(
-        "transformer.decoder_layer.{}.multi_head_attention.query",
-        "blk.{}.attn_q",
-    ),
-    copy(
-        "transformer.decoder_layer.{}.multi_head_attention.key",
-        "blk.{}.attn_k",
-    ),
-    copy(
-        "transformer.decoder_layer.{}.multi_head_attention.value",
-        "blk.{}.attn_v",
-    ),
-    copy(
-        "transformer.decoder_layer.{}.multi_head_attention.linear",
+        "model.layers.{}.multi_head_attention.linear",
         "blk.{}.attn_output",
     ),
-    copy("transformer.decoder_layer.{}.router", "blk.{}.ffn_gate_inp"),
-    rule(
-        "transformer.decoder_layer.{}.moe.{e}.linear",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "transformer.decoder_layer.{}.moe.{e}.linear_1",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "transformer.decoder_layer.{}.moe.{e}.linear_v",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
+    copy("model.layers.{}.router", "blk.{}.ffn_gate_inp"),
 ];
 
 const GROK2: &[Rule] = &[

@@ -31,6 +31,42 @@ fn end_of_document(config: &Value) -> Option<u32> {
     id.and_then(|id| u32::try_from(id).ok())
 }
 
+/// Hunyuan VL, the text model, whose rotation has a position of its own for each section of a head.
+pub(super) static HUNYUAN_VL: Architecture = Architecture {
+    gguf: "hunyuan_vl",
+    classes: &[class("HunYuanVLForConditionalGeneration")],
+    hyperparameters: |hp, keys| {
+        hyperparameters(hp, keys)?;
+        let rope = hp.rope();
+        let kind = rope.get("rope_type").and_then(Value::as_str);
+        let sections = match kind {
+            Some("xdrope") => "xdrope_section",
+            // As transformers 5 writes it.
+            Some("dynamic") if rope.contains_key("mrope_section") => "mrope_section",
+            _ => return Ok(()),
+        };
+        let number = |key: &str| {
+            let value = rope.get(key).unwrap_or(&Value::Null);
+            hp.to_f32(key, value)
+        };
+        keys.set("rope.freq_base", number("rope_theta")?);
+        keys.set("rope.scaling.alpha", number("alpha")?);
+        keys.set("rope.scaling.type", "none");
+        let factor = rope.get("factor").map(|value| hp.to_f32("factor", value));
+        keys.set("rope.scaling.factor", factor.transpose()?.unwrap_or(1.0));
+        let context = hp.u32(&["max_position_embeddings"])?;
+        keys.set("rope.scaling.original_context_length", context);
+        keys.set("context_length", context);
+        let list = rope.get(sections).and_then(Value::as_array);
+        let list = list.ok_or_else(|| hp.error(format!("rope_parameters: no list {sections}")))?;
+        let list = list.iter().map(|n| hp.to_u32(sections, n)).collect::<Result<_>>()?;
+        keys.set("rope.dimension_sections", common::numbers(list));
+        Ok(())
+    },
+    model_types: &[],
+    ..HUNYUAN_DENSE
+};
+
 /// The id of `<|bos|>`, which configurations have wrong.
 const BOS: u32 = 127959;
 
@@ -117,9 +153,10 @@ fn scaled_rotation(
     dim: fn(&Hparams) -> Result<u32>,
 ) -> Result<()> {
     let rope = hp.rope();
-    if rope.get("rope_type").and_then(Value::as_str) != Some("dynamic") {
+    let kind = rope.get("rope_type").and_then(Value::as_str);
+    let (Some("dynamic" | "xdrope"), false) = (kind, rope.contains_key("mrope_section")) else {
         return Ok(());
-    }
+    };
     let number = |key: &str, default: f64| match rope.get(key).filter(|v| !v.is_null()) {
         None => Ok(default),
         Some(v) => v
@@ -132,6 +169,9 @@ fn scaled_rotation(
     keys.set("rope.freq_base", (base * alpha.powf(dim / (dim - 2.0))) as f32);
     keys.set("rope.scaling.type", "none");
     keys.set("rope.scaling.factor", 1f32);
+    if kind == Some("xdrope") {
+        return Ok(());
+    }
     keys.set("rope.scaling.original_context_length", LONG_CONTEXT);
     keys.set("context_length", LONG_CONTEXT);
     Ok(())

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::EXPERTS;
+use crate::arch::rules::experts::EXPERTS_GATES_FIRST;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -12,7 +12,7 @@ use crate::tokenizer::{VocabKind, VocabRequest};
 pub(super) static LAGUNA: Architecture = Architecture {
     gguf: "laguna",
     classes: &[class("LagunaForCausalLM")],
-    rules: &[OWN, DECODER, HEAD_NORMS, EXPERTS],
+    rules: &[OWN, DECODER, HEAD_NORMS, EXPERTS_GATES_FIRST],
     hyperparameters,
     vocabulary: |config| VocabRequest {
         chat_template_from_file: true,

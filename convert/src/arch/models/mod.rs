@@ -3,6 +3,7 @@
 
 mod afmoe;
 mod apertus;
+mod arctic;
 mod baichuan;
 mod bailing;
 mod bert;
@@ -40,6 +41,7 @@ mod llama;
 mod llama4;
 mod mamba;
 mod mellum;
+mod mimo;
 mod minicpm;
 pub(crate) mod mistral;
 mod modern_bert;
@@ -65,6 +67,7 @@ mod seed_oss;
 mod spark;
 mod stablelm;
 mod starcoder2;
+mod step;
 mod t5;
 
 use super::Architecture;
@@ -186,6 +189,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &mellum::MELLUM,
     &mellum::MAPLE,
     &spark::SPARK2_5,
+    &arctic::ARCTIC,
     &grok::GROK,
     &grovemoe::GROVEMOE,
     &grovemoe::SMALLTHINKER,
@@ -197,4 +201,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &granite_swa::GRANITE_SWA,
     &laguna::LAGUNA,
     &jais::JAIS,
+    &mimo::MIMO2,
+    &step::STEP35,
+    &hunyuan::HUNYUAN_VL,
 ];

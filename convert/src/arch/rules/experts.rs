@@ -24,6 +24,26 @@ pub(in crate::arch) const EXPERTS: &[Rule] = &[
     ),
 ];
 
+/// The same where the stock converter stacks gates first, so that they come first in the file.
+pub(in crate::arch) const EXPERTS_GATES_FIRST: &[Rule] = &[
+    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.gate_proj",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.up_proj",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.mlp.experts.{e}.down_proj",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+];
+
 /// All experts of a layer in one tensor, gates before the rest.
 pub(in crate::arch) const STACKED_EXPERTS: &[Rule] = &[
     rule(

@@ -7,7 +7,7 @@ use super::multimodal;
 use crate::arch::{Architecture, Hparams};
 
 /// The kinds of scaling that are known.
-pub(in crate::arch) const KINDS: [&str; 9] = [
+pub(in crate::arch) const KINDS: [&str; 10] = [
     "default",
     "linear",
     "dynamic",
@@ -17,6 +17,7 @@ pub(in crate::arch) const KINDS: [&str; 9] = [
     "llama3",
     "proportional",
     "mrope",
+    "xdrope",
 ];
 
 /// Architectures whose loader in llama.cpp reads YaRN's ramp (`yarn_beta_fast`, `yarn_beta_slow`) from the file.

@@ -202,6 +202,38 @@ pub(super) fn all_tokens(
 
 /// End of a turn of a chat in InternLM 2.
 const END_OF_TURN: &str = "<|im_end|>";
+/// The tokens, of which those in `added_tokens_decoder` of `tokenizer_config.json` are what it says, whatever piece has
+/// their id (Arctic).
+pub(super) fn redefined(files: &VocabFiles, warnings: &mut Vec<String>) -> Result<(TokenList, usize)> {
+    let Model { pieces, .. } = Model::read_any(files)?;
+    let n_vocab = wanted(files, SIZE_KEYS, pieces.len(), warnings)?;
+    let mut slots = Slots::of_pieces(pieces, n_vocab);
+    let path = files.dir.join("tokenizer_config.json");
+    let unknown = files.tokenizer_config("unk_token").and_then(Json::as_str);
+    let decoder = files
+        .tokenizer_config("added_tokens_decoder")
+        .and_then(Json::as_object);
+    for (id, token) in decoder.into_iter().flatten() {
+        let number = id.trim().parse::<u64>();
+        let number =
+            number.map_err(|_| input_error(&path, format!("added_tokens_decoder has the id {id:?}")))?;
+        let text = token.get("content").and_then(Json::as_str);
+        let text =
+            text.ok_or_else(|| input_error(&path, format!("added token {number} has no text `content`")))?;
+        let (kind, score) = match token.get("special").and_then(Json::as_bool) {
+            Some(true) if Some(text) == unknown => (TokenType::Unknown, 0.0),
+            Some(true) => (TokenType::Control, 0.0),
+            _ => (TokenType::UserDefined, PADDING_SCORE),
+        };
+        slots.add(number, text.to_owned(), kind, warnings);
+        if let Some(slot) = usize::try_from(number).ok().and_then(|i| slots.scores.get_mut(i)) {
+            *slot = score;
+        }
+    }
+    let own = slots.own;
+    Ok((slots.list(), own))
+}
+
 /// Stand-in for a NUL, which would end a text in C.
 const NUL_STAND_IN: &str = "🐉";
 
