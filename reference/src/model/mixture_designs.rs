@@ -58,9 +58,11 @@ pub(super) enum Local {
     OwnBase,
     /// The same without scaling.
     OwnBasePlain,
+    /// [`Self::OwnBase`], which is the usual base where the file has none.
+    UsualBase,
     /// That of the others without scaling.
     Plain,
-    /// [`Self::OwnBase`] without the divisors; the layers without a window rotate but half of a head.
+    /// [`Self::UsualBase`] without the divisors; the layers without a window rotate but half of a head.
     WholeHeads,
 }
 
@@ -376,6 +378,7 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             scoring: Scoring::Sigmoid,
             normalize: Normalize::Always,
             windows: Windows::AllButFirst(4),
+            local: Local::UsualBase,
             ..USUAL
         },
     ),

@@ -126,6 +126,9 @@ fn half_rotated(loader: &Loader<'_>, hyper: &Hyperparameters, design: &Design) -
 /// The rotation of layers with a window.
 fn local_rope(loader: &Loader<'_>, hyper: &Hyperparameters, design: &Design) -> Result<Arc<Rope>> {
     let mut settings = rope_settings(loader, hyper, design.rope)?;
+    if matches!(design.local, Local::UsualBase | Local::WholeHeads) {
+        settings.base = 10000.0;
+    }
     if design.local != Local::Plain {
         if let Some(base) = loader.keys.optional_positive("rope.freq_base_swa")? {
             settings.base = f64::from(base);

@@ -622,4 +622,134 @@ pub(super) const PARTICULARS: &[Particular] = &[
          output.bias output_norm.bias",
         keys: "",
     },
+    Particular {
+        architecture: "afmoe",
+        needs: "exp_probs_b.bias",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias \
+         attn_gate.bias post_attention_norm.bias post_ffw_norm.bias",
+        keys: "expert_feed_forward_length expert_shared_count",
+    },
+    Particular {
+        architecture: "arctic",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias ffn_gate_inp.bias ffn_norm_exps.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "cohere2moe",
+        needs: "",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias \
+         ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias",
+        keys: "attention.sliding_window expert_feed_forward_length leading_dense_block_count logit_scale",
+    },
+    Particular {
+        architecture: "grok",
+        needs: "",
+        refuses: "attn_norm.bias attn_output_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "grovemoe",
+        needs: "",
+        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        keys: "expert_feed_forward_length expert_group_scale experts_per_group",
+    },
+    Particular {
+        architecture: "granite_swa",
+        needs: "attn_sinks.weight",
+        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        keys: "attention.sliding_window attention.sliding_window_pattern logit_scale",
+    },
+    Particular {
+        architecture: "hy_v3",
+        needs: "",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias \
+         ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias",
+        keys: "expert_feed_forward_length",
+    },
+    Particular {
+        architecture: "jais",
+        needs: "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
+         output.weight output_norm.bias",
+        refuses: "output.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "laguna",
+        needs: "exp_probs_b.bias",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias \
+         attn_gate.bias",
+        keys: "expert_feed_forward_length leading_dense_block_count",
+    },
+    Particular {
+        architecture: "maple",
+        needs: "output.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length \
+         swiglu_clamp_exp",
+    },
+    Particular {
+        architecture: "mellum",
+        needs: "output.weight",
+        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        keys: "expert_feed_forward_length",
+    },
+    Particular {
+        architecture: "mimo2",
+        needs: "output.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias ffn_gate_inp.bias",
+        keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length",
+    },
+    Particular {
+        architecture: "minicpm3",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias attn_kv_a_mqa.bias attn_kv_b.bias attn_q_a.bias attn_q_b.bias",
+        keys: "attention.kv_lora_rank attention.q_lora_rank",
+    },
+    Particular {
+        architecture: "nanbeige",
+        needs: "",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "openelm",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias attn_qkv.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "plm",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias attn_kv_a_mqa.bias attn_kv_b.bias attn_q.bias",
+        keys: "attention.kv_lora_rank",
+    },
+    Particular {
+        architecture: "smallthinker",
+        needs: "",
+        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "spark2_5",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias attn_gate.bias",
+        keys: "attention.sliding_window attention.sliding_window_pattern",
+    },
+    Particular {
+        architecture: "step35",
+        needs: "output.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias \
+         attn_gate.bias",
+        keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length",
+    },
 ];

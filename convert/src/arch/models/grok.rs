@@ -3,7 +3,9 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
-use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, class};
+use crate::arch::{
+    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class,
+};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static GROK: Architecture = Architecture {
@@ -12,12 +14,23 @@ pub(super) static GROK: Architecture = Architecture {
     rules: &[GROK1, GROK2, DECODER],
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe]),
+    model_types: &[&GIT_TYPE],
     graph: Graph::with(Activation::Gelu),
     hooks: Hooks {
         canonical,
         ..Hooks::NONE
     },
     ..PLAIN
+};
+
+/// The name in Grok 2's configuration, which `transformers` knows as that of another model.
+static GIT_TYPE: ModelType = ModelType {
+    name: "git",
+    defaults: &[
+        ("max_position_embeddings", Default::Int(1024)),
+        ("layer_norm_eps", Default::Float(1e-12)),
+    ],
+    ..ModelType::UNROTATED
 };
 
 /// Of scores and of the router's logits, where the configuration does not say.

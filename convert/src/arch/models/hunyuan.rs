@@ -6,7 +6,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS;
 use crate::arch::rules::names::{DECODER, Rule, copy};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 
 pub(super) static HUNYUAN_DENSE: Architecture = Architecture {
@@ -62,6 +62,10 @@ pub(super) static HUNYUAN_VL: Architecture = Architecture {
         let list = list.iter().map(|n| hp.to_u32(sections, n)).collect::<Result<_>>()?;
         keys.set("rope.dimension_sections", common::numbers(list));
         Ok(())
+    },
+    hooks: Hooks {
+        canonical: |_, name| (!name.starts_with("vit.")).then_some(name),
+        ..Hooks::NONE
     },
     model_types: &[],
     ..HUNYUAN_DENSE

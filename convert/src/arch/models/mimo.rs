@@ -81,7 +81,7 @@ fn canonical(hp: &Hparams, name: String) -> Option<String> {
     };
     let (number, rest) = rest.split_once('.')?;
     let number: u32 = number.parse().ok().filter(|&n| n < PREDICTING_BLOCKS)?;
-    let block = hp.block_count() - PREDICTING_BLOCKS + number;
+    let block = hp.u32(&["num_hidden_layers"]).ok()?.checked_add(number)?;
     Some(format!("model.layers.{block}.{rest}"))
 }
 

@@ -55,13 +55,15 @@ const CLASSES: &[(&str, Completed)] = &[
     ("Phi4ForCausalLMV", AsItIs),
     ("Qwen3ASRForConditionalGeneration", AsItIs),
     ("Sarashina2VisionForCausalLM", AsItIs),
+    ("Step3p7ForConditionalGeneration", AsItIs),
     ("StepVLForConditionalGeneration", AsItIs),
     ("UnlimitedOCRForCausalLM", AsItIs),
     ("YoutuVLForConditionalGeneration", AsItIs),
 ];
 
 /// Classes that are converted as what they are, although the text model inside names a class of its own.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
+    "Step3p7ForConditionalGeneration",
     "DeepseekOCRForCausalLM",
     "DeepseekOCR2ForCausalLM",
     "Exaone4_5_ForConditionalGeneration",
