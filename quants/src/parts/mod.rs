@@ -5,11 +5,13 @@
 //! ([`Parts::value`]). Scale and minimum belong to a sub-block; `d` and `dmin` to the block.
 
 mod block;
+mod codebooks;
 mod legacy;
 mod nonlinear;
 mod super_blocks;
 
 pub use block::Parts;
+pub use codebooks::{BLOCK, Codebook, LAST_CODE, PointParts, codebook, codebook_types};
 use gguf::TensorType;
 
 use crate::f16;
