@@ -1,13 +1,17 @@
 //! A forward pass that goes layer by layer over all of a text, so that tensors can be replaced on the way: whoever
 //! encodes a layer sees the inputs that the tensors before it, already encoded, really make.
 
+mod states;
+
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use gguf::TensorType;
 
+use self::states::{State, States};
 use super::{Model, Run, Tap};
-use crate::ops::{Matrix, Products, Rounding};
+use crate::ops::{Products, Rounding};
 use crate::weights::Replaced;
 use crate::{Error, Result};
 
@@ -16,64 +20,33 @@ use crate::{Error, Result};
 /// Products are portable ([`crate::portable`]), so that a tap sees the same bits on every machine.
 pub struct Staged<'m> {
     model: &'m Model,
-    batches: Vec<Batch>,
+    /// Windows that run together.
+    batches: Vec<Vec<Vec<u32>>>,
+    states: States,
     replaced: Replaced,
     /// The layer that comes next.
     layer: usize,
 }
 
-/// Windows that run together, and what they are between layers.
-struct Batch {
-    windows: Vec<Vec<u32>>,
-    state: State,
-}
-
-/// State that goes from layer to layer.
-#[derive(Clone, Default)]
-struct State {
-    hidden: Matrix,
-    kept: [(Matrix, Matrix); 2],
-    per_layer: Option<Matrix>,
-    chosen: Option<Vec<Vec<usize>>>,
-    first_values: Vec<f32>,
-}
-
-impl State {
-    fn give(self, run: &mut Run<'_>) -> Matrix {
-        run.kept = self.kept;
-        run.per_layer = self.per_layer;
-        run.chosen = self.chosen;
-        run.first_values = self.first_values;
-        self.hidden
-    }
-
-    fn take(run: &mut Run<'_>, hidden: Matrix) -> Self {
-        Self {
-            hidden,
-            kept: std::mem::take(&mut run.kept),
-            per_layer: run.per_layer.take(),
-            chosen: run.chosen.take(),
-            first_values: std::mem::take(&mut run.first_values),
-        }
-    }
-}
-
 impl Model {
     /// Begins a staged pass over windows, each from its own beginning. `batches` are ranges of them that run
-    /// together. `replaced` are tensors that stand in for the file's from the start, such as the embeddings.
+    /// together. `replaced` are tensors that stand in for the file's from the start, such as the embeddings. What goes
+    /// from layer to layer is in memory, or in files in `folder`, which has to be empty and the caller's to remove.
     ///
     /// # Errors
     /// When a token is not below [`Model::vocabulary`], a window is longer than the model's positions, a tensor is not
-    /// the model's, or weights cannot be read.
+    /// the model's, weights cannot be read, or files cannot be written.
     pub fn staged(
         &self,
         windows: &[Vec<u32>],
         batches: &[Range<usize>],
         replaced: Vec<(String, TensorType, Arc<[u8]>)>,
+        folder: Option<&Path>,
     ) -> Result<Staged<'_>> {
         let mut staged = Staged {
             model: self,
             batches: Vec::new(),
+            states: States::new(folder)?,
             replaced: Replaced::new(),
             layer: 0,
         };
@@ -87,7 +60,8 @@ impl Model {
                 let hidden = self.decoder.embed(&mut run)?;
                 State::take(&mut run, hidden)
             };
-            staged.batches.push(Batch { windows, state });
+            staged.states.add(state)?;
+            staged.batches.push(windows);
         }
         Ok(staged)
     }
@@ -126,16 +100,15 @@ impl<'m> Staged<'m> {
     /// # Errors
     /// When weights cannot be read.
     pub fn observe(&self, batch: usize, tap: &mut dyn Tap) -> Result<()> {
-        match self.through(batch, Some(tap)) {
+        match self.through(&self.states, batch, Some(tap)) {
             Err(Error::Stopped) => Ok(()),
             other => other.map(|_| ()),
         }
     }
 
-    fn through<'a>(&'a self, batch: usize, tap: Option<&'a mut dyn Tap>) -> Result<State> {
-        let Batch { windows, state } = &self.batches[batch];
-        let mut run = self.run(windows, tap)?;
-        let mut hidden = state.clone().give(&mut run);
+    fn through<'a>(&'a self, states: &States, batch: usize, tap: Option<&'a mut dyn Tap>) -> Result<State> {
+        let mut run = self.run(&self.batches[batch], tap)?;
+        let mut hidden = states.get(batch)?.give(&mut run);
         self.model.decoder.layers[self.layer].forward(&mut run, &mut hidden, false)?;
         Ok(State::take(&mut run, hidden))
     }
@@ -166,26 +139,14 @@ impl<'m> Staged<'m> {
     /// # Errors
     /// When weights cannot be read.
     pub fn advance(&mut self) -> Result<()> {
-        for batch in 0..self.batches.len() {
-            let state = self.through(batch, None)?;
-            self.batches[batch].state = state;
-        }
+        let mut states = std::mem::replace(&mut self.states, States::new(None)?);
+        let done = states.replace(self.batches.len(), |states, batch| {
+            self.through(states, batch, None)
+        });
+        self.states = states;
+        done?;
         self.layer += 1;
         self.replaced.clear();
         Ok(())
-    }
-
-    /// After the last layer: the input of the output matrix, of one batch.
-    pub fn final_states(&self, batch: usize, tap: &mut dyn Tap) {
-        let mut hidden = self.batches[batch].state.hidden.clone();
-        if let Some(norm) = &self.model.decoder.output_norm {
-            norm.apply(&mut hidden);
-        }
-        tap.linear(
-            &self.model.decoder.head.matrix.name,
-            None,
-            &hidden.data,
-            hidden.cols,
-        );
     }
 }
