@@ -27,6 +27,7 @@ use crate::{Error, Result};
 
 use flush::Flushing;
 pub use jobs::{Job, Piece, jobs, pieces};
+pub use journal::fingerprint;
 pub use memory::DEFAULT_MAX_MEMORY;
 pub use resume::{Finished, execute_resumable};
 use worker::Worker;

@@ -37,6 +37,9 @@ use crate::shards::{Shards, cut};
 use crate::source::Source;
 use crate::{Error, Result};
 
+/// What the keys begin with that say how blocks were chosen, where they are other than stock's.
+pub const OPTIMIZE_KEYS: &str = "quantsmith.optimize.";
+
 /// Options for quantizing a model.
 #[derive(Clone, Debug)]
 pub struct QuantizeOptions {
@@ -275,6 +278,7 @@ pub fn plan<'a>(
         });
     }
 
+    let encodes = files.iter().flatten().any(|t| t.ty != tensors[t.source].ty);
     let count = files.len();
     for (number, contents) in files.into_iter().enumerate() {
         let edits = metadata::edits(
@@ -282,6 +286,7 @@ pub fn plan<'a>(
             options,
             importance,
             pruned.kept.as_deref(),
+            encodes,
             metadata::Shard {
                 number,
                 count,

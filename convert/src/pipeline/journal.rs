@@ -178,7 +178,7 @@ impl Journal {
 ///
 /// # Errors
 /// When a file of the source cannot be read or an output cannot be planned.
-pub(super) fn fingerprint(source: &dyn Source, outputs: &[OutputPlan<'_>]) -> Result<String> {
+pub fn fingerprint(source: &dyn Source, outputs: &[OutputPlan<'_>]) -> Result<String> {
     let mut state = Sha256::new();
     let mut put = |part: &[u8]| {
         state.update((part.len() as u64).to_le_bytes());

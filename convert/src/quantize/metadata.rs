@@ -2,7 +2,7 @@
 
 use gguf::{TensorType, Value};
 
-use super::{QuantizeOptions, prune};
+use super::{OPTIMIZE_KEYS, QuantizeOptions, prune};
 use crate::importance::Importance;
 use crate::plan::Edit;
 use crate::recipe::{KvOverride, by_layer};
@@ -24,12 +24,14 @@ pub(super) struct Shard {
     pub(super) tensors: usize,
 }
 
-/// The changes, in the order in which llama-quantize makes them: each set key moves to the end.
+/// The changes, in the order in which llama-quantize makes them: each set key moves to the end. `encodes` says whether
+/// any tensor gets new blocks; how the old ones were chosen is not said of these.
 pub(super) fn edits(
     source: &dyn Source,
     options: &QuantizeOptions,
     importance: Option<&Importance>,
     layers_kept: Option<&[u32]>,
+    encodes: bool,
     shard: Shard,
 ) -> Result<Vec<Edit>> {
     let set = |key: &str, value: Value| Edit::Set(key.to_owned(), value);
@@ -40,6 +42,11 @@ pub(super) fn edits(
         edits.push(set(FILE_TYPE, file_type(source, options).into()));
         for key in ["split.no", "split.count", "split.tensors.count"] {
             edits.push(Edit::Remove(key.to_owned()));
+        }
+        if encodes {
+            let keys = source.metadata().iter().map(|(key, _)| key);
+            let stale = keys.filter(|key| key.starts_with(OPTIMIZE_KEYS));
+            edits.extend(stale.map(|key| Edit::Remove(key.to_owned())));
         }
         for KvOverride { key, value } in &options.kv_overrides {
             let new = stored(key, value, options.force_overrides)?;
