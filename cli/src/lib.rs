@@ -29,4 +29,5 @@ mod interrupt;
 mod optimization;
 mod output;
 mod progress;
+mod rederive;
 mod threads;

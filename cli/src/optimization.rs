@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use convert::quantize::Quantization;
+use convert::quantize::{OPTIMIZE_KEYS, Quantization};
 use convert::scratch::Scratch;
 use convert::source::Source;
 use gguf::{Metadata, Value};
@@ -42,11 +42,22 @@ pub(crate) enum Level {
 pub(crate) struct Prepared {
     level: Level,
     windows: Vec<Vec<u32>>,
+    /// Whether the run is to be one that can be continued.
+    resume: bool,
     /// Keys to record.
     pub(crate) record: Vec<(String, Value)>,
 }
 
 impl OptimizeArgs {
+    /// What learning from so many windows of a text is asked for with.
+    pub(crate) fn learning_from(text: &Path, windows: usize) -> Self {
+        Self {
+            optimize: Level::Layer,
+            optimize_text: Some(text.to_path_buf()),
+            optimize_chunks: Some(windows),
+        }
+    }
+
     /// Whether blocks are learned from a text.
     pub(crate) fn learns(&self) -> bool {
         self.optimize == Level::Layer
@@ -69,6 +80,7 @@ impl OptimizeArgs {
         let mut prepared = Prepared {
             level: self.optimize,
             windows: Vec::new(),
+            resume,
             record: Vec::new(),
         };
         if self.optimize != Level::Layer && (self.optimize_text.is_some() || self.optimize_chunks.is_some()) {
@@ -78,15 +90,10 @@ impl OptimizeArgs {
             return Ok(prepared);
         }
         let mut put = |key: &str, value: Value| {
-            prepared
-                .record
-                .push((format!("quantsmith.optimize.{key}"), value));
+            prepared.record.push((format!("{OPTIMIZE_KEYS}{key}"), value));
         };
         put("method", "layer".into());
-        put("version", 1u32.into());
-        if resume {
-            bail!("--resume cannot continue --optimize layer, which learns each layer from those before it");
-        }
+        put("version", 2u32.into());
         let architecture = metadata.architecture();
         if !reference::architectures().any(|known| known == architecture) {
             bail!(
@@ -140,6 +147,16 @@ impl Prepared {
         }
     }
 
+    /// Removes what was kept for continuing the run, once its file is there.
+    pub(crate) fn forget(&self, plan: &Quantization<'_>) -> anyhow::Result<()> {
+        match layers_file(plan).filter(|_| self.resume && self.level == Level::Layer) {
+            Some(path) if path.exists() => {
+                std::fs::remove_file(&path).with_context(|| path.display().to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// [`Self::apply`] with a model that is open already.
     pub(crate) fn learn(
         &self,
@@ -150,10 +167,17 @@ impl Prepared {
         max_memory: u64,
     ) -> anyhow::Result<Report> {
         plan.check()?;
+        let kept = layers_file(plan);
+        let folder = kept.as_deref().and_then(Path::parent);
         let options = LayerOptions {
             windows: self.windows.clone(),
             damping: Damping::default(),
             max_memory,
+            folder: folder
+                .filter(|f| !f.as_os_str().is_empty())
+                .unwrap_or(Path::new("."))
+                .to_path_buf(),
+            resume: kept.filter(|_| self.resume),
         };
         let started = std::time::Instant::now();
         let preset = plan.preset;
@@ -166,6 +190,12 @@ impl Prepared {
                 );
             })
         })??;
+        if report.known_layers > 0 {
+            eprintln!("{preset}: went on after {} layers", report.known_layers);
+        }
+        if report.in_files {
+            eprintln!("{preset}: hidden states in files, for want of memory");
+        }
         for tensor in &report.tensors {
             if let Some(kept) = tensor.kept {
                 let (all, matrices) = tensor.matrices;
@@ -179,6 +209,15 @@ impl Prepared {
         eprintln!("{}", summary(&report));
         Ok(report)
     }
+}
+
+/// Where the layers that are done are kept while a run that can be continued is at work: beside the output.
+fn layers_file(plan: &Quantization<'_>) -> Option<PathBuf> {
+    let output = &plan.outputs.first()?.path;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(output.file_name()?);
+    name.push(".layers");
+    Some(output.with_file_name(name))
 }
 
 fn summary(report: &Report) -> String {

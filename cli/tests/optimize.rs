@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gguf::GgufModel;
 use serde_json::Value as Json;
-use support::{DEMO, fails, quantsmith, succeeds, text, tiny};
+use support::{DEMO, fails, quantsmith, succeeds, text, tiny, told};
 
 /// A text of so many bytes that repeats little.
 fn calibration(dir: &Path, bytes: usize) -> PathBuf {
@@ -46,134 +46,292 @@ fn tensors(path: &Path) -> Vec<(String, String, Vec<u8>)> {
         .collect()
 }
 
+/// A text of letters that [`tiny`] knows.
+fn letters(dir: &Path, count: usize) -> PathBuf {
+    let path = dir.join("letters.txt");
+    let mut state = 7u32;
+    let letters: String = (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b'a' + (state >> 24) as u8 % 19)
+        })
+        .collect();
+    fs::write(&path, letters).unwrap();
+    path
+}
+
+/// The first layers of the demo model: their bytes as a model of its own.
+fn short_demo(dir: &Path) -> PathBuf {
+    let (whole, short) = (dir.join("whole.gguf"), dir.join("short.gguf"));
+    succeeds(&["convert", DEMO, text(&whole)]);
+    let args = ["quantize", "--prune-layers", "3,4,5,6,7"];
+    succeeds(&[&args[..], &[text(&whole), text(&short), "COPY"]].concat());
+    short
+}
+
+fn importance(model: &Path, words: &Path, chunks: &str) -> PathBuf {
+    let matrix = model.with_extension("imatrix");
+    succeeds(&[
+        "imatrix",
+        text(model),
+        text(words),
+        "-o",
+        text(&matrix),
+        "--chunks",
+        chunks,
+    ]);
+    matrix
+}
+
+/// One run with one thread, one with two and AVX2, one with seven and the code of `last` make the same bytes; types and
+/// sizes are the plan's, and most tensors of layers are other than stock's.
+fn check_bytes(model: &Path, words: &Path, matrix: Option<&Path>, preset: &str, last: Option<&str>) {
+    let make = |threads: &str, isa: Option<&str>| {
+        let out = model.with_extension(threads);
+        let mut args = vec!["quantize", "--optimize", "layer", "--optimize-text", text(words)];
+        args.extend(matrix.iter().flat_map(|matrix| ["--imatrix", text(matrix)]));
+        args.extend([text(model), text(&out), preset, threads]);
+        let mut command = quantsmith(&args);
+        if let Some(isa) = isa {
+            command.env("QUANTSMITH_ISA", isa);
+        }
+        command.assert().success();
+        fs::read(out).unwrap()
+    };
+    let one = make("1", None);
+    assert_eq!(one, make("2", Some("avx2")), "{preset}: 2 threads, AVX2");
+    assert_eq!(one, make("7", last), "{preset}: 7 threads, {last:?}");
+    let stock = model.with_extension("stock");
+    let mut args = vec!["quantize"];
+    args.extend(matrix.iter().flat_map(|matrix| ["--imatrix", text(matrix)]));
+    args.extend([text(model), text(&stock), preset]);
+    succeeds(&args);
+    let (stock, learned) = (tensors(&stock), tensors(&model.with_extension("1")));
+    let names = |list: &[(String, String, Vec<u8>)]| -> Vec<_> {
+        list.iter()
+            .map(|(name, ty, bytes)| (name.clone(), ty.clone(), bytes.len()))
+            .collect()
+    };
+    assert_eq!(names(&stock), names(&learned), "types and sizes are the plan's");
+    let others = stock.iter().zip(&learned).filter(|(s, l)| s.2 != l.2).count();
+    assert!(
+        others >= 5,
+        "{preset}: only {others} tensors are other than stock's"
+    );
+}
+
 #[test]
 fn learned_bytes_depend_neither_on_threads_nor_on_the_instruction_set() {
     let dir = tempfile::tempdir().unwrap();
     let (model, words) = (narrow(dir.path()), calibration(dir.path(), 1500));
     for preset in ["Q4_0", "Q5_1", "IQ4_NL"] {
-        let make = |name: &str, threads: &str, isa: Option<&str>| {
-            let out = dir.path().join(name);
-            let mut args = vec!["quantize", "--optimize", "layer"];
-            args.extend(["--optimize-text", text(&words)]);
-            args.extend([text(&model), text(&out), preset, threads]);
-            let mut command = quantsmith(&args);
-            if let Some(isa) = isa {
-                command.env("QUANTSMITH_ISA", isa);
-            }
-            command.assert().success();
-            fs::read(out).unwrap()
-        };
-        let one = make("one.gguf", "1", None);
-        assert_eq!(one, make("two.gguf", "2", None), "{preset}: 2 threads");
-        assert_eq!(one, make("seven.gguf", "7", None), "{preset}: 7 threads");
-        assert_eq!(one, make("scalar.gguf", "2", Some("scalar")), "{preset}: scalar");
-        assert_eq!(one, make("avx2.gguf", "2", Some("avx2")), "{preset}: AVX2");
-        let stock = dir.path().join("stock.gguf");
-        succeeds(&["quantize", text(&model), text(&stock), preset]);
-        let (stock, learned) = (tensors(&stock), tensors(&dir.path().join("one.gguf")));
-        let names = |list: &[(String, String, Vec<u8>)]| -> Vec<_> {
-            list.iter()
-                .map(|(name, ty, bytes)| (name.clone(), ty.clone(), bytes.len()))
-                .collect()
-        };
-        assert_eq!(names(&stock), names(&learned), "types and sizes are the plan's");
-        let others = stock.iter().zip(&learned).filter(|(s, l)| s.2 != l.2).count();
-        assert!(
-            others >= 5,
-            "{preset}: only {others} tensors are other than stock's"
-        );
+        check_bytes(&model, &words, None, preset, Some("scalar"));
+    }
+    // Scalar products of rows this long take minutes; quantsmith-optimize's own tests have every type's.
+    let model = tiny(&dir.path().join("wide.gguf"), 1, support::plain);
+    let words = letters(dir.path(), 512 * 10);
+    let matrix = importance(&model, &words, "4");
+    for preset in ["Q2_K", "IQ2_M"] {
+        check_bytes(&model, &words, Some(&matrix), preset, None);
     }
 }
 
 #[test]
-fn the_demo_model_comes_closer_to_its_source_at_the_same_size() {
+fn the_demo_models_layers_come_closer_to_their_source_at_the_same_size() {
     let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    let words = at("words.txt");
-    let english = fs::read_to_string(Path::new(DEMO).join("calibration.txt")).unwrap();
-    fs::write(&words, &english).unwrap();
-    let (base, imatrix) = (at("base.gguf"), at("imatrix.gguf"));
-    succeeds(&["convert", DEMO, text(&base)]);
-    succeeds(&[
-        "imatrix",
-        text(&base),
-        text(&words),
-        "-o",
-        text(&imatrix),
-        "--chunks",
-        "22",
-    ]);
+    let base = short_demo(dir.path());
+    let words = Path::new(DEMO).join("calibration.txt");
+    let matrix = importance(&base, &words, "18");
     let held_out = Path::new(DEMO).join("eval.txt");
     let divergence = |file: &Path| {
-        let report = succeeds(&[
+        let args = [
             "perplexity",
             text(file),
             text(&held_out),
             "--kl-divergence",
-            "--base",
-            text(&base),
-            "--chunks",
-            "6",
             "--json",
-        ]);
+        ];
+        let report = succeeds(&[&args[..], &["--base", text(&base), "--chunks", "4"]].concat());
         let report: Json = serde_json::from_str(&report).unwrap();
         report["kld"]["value"].as_f64().unwrap()
     };
-    let (stock, layer) = (at("stock.gguf"), at("layer.gguf"));
-    let common = ["quantize", "--imatrix", text(&imatrix), "--json"];
-    let make = |more: &[&str], out: &Path| {
-        let args: Vec<&str> = common
-            .iter()
-            .chain(more)
-            .copied()
-            .chain([text(&base), text(out), "Q3_K_M"])
-            .collect();
-        serde_json::from_str::<Json>(&succeeds(&args)).unwrap()
+    let make = |more: &[&str], name: &str, preset: &str| -> (PathBuf, Json) {
+        let out = dir.path().join(name);
+        let args = ["quantize", "--imatrix", text(&matrix), "--json"];
+        let files = [text(&base), text(&out), preset];
+        let report = succeeds(&[&args[..], more, &files].concat());
+        (out, serde_json::from_str(&report).unwrap())
     };
-    make(&[], &stock);
-    let report = make(
-        &[
-            "--optimize",
-            "layer",
-            "--optimize-text",
-            text(&words),
-            "--optimize-chunks",
-            "22",
-        ],
-        &layer,
-    );
-    let all = report["optimize"]["tensors"].as_array().unwrap();
-    assert_eq!(all.len(), 8 * 7);
-    assert!(report["optimize"]["held_out_error_ratio"].as_f64().unwrap() < 0.6);
-    let (of_stock, of_layer) = (divergence(&stock), divergence(&layer));
-    assert!(of_layer < 0.8 * of_stock, "{of_layer} and {of_stock}");
+    let learn = [
+        "--optimize",
+        "layer",
+        "--optimize-chunks",
+        "18",
+        "--optimize-text",
+        text(&words),
+    ];
+    for preset in ["Q2_K", "IQ3_XXS"] {
+        let (stock, _) = make(&[], "stock.gguf", preset);
+        let (layer, report) = make(&learn, "layer.gguf", preset);
+        let all = report["optimize"]["tensors"].as_array().unwrap();
+        assert_eq!(all.len(), 3 * 7);
+        assert!(report["optimize"]["held_out_error_ratio"].as_f64().unwrap() < 0.6);
+        let (of_stock, of_layer) = (divergence(&stock), divergence(&layer));
+        assert!(of_layer < 0.9 * of_stock, "{preset}: {of_layer} and {of_stock}");
+    }
 
-    // Verification knows such files, and still sees damage.
-    let out = succeeds(&[
+    // Verification knows such files, learns them again where it has the text, and still sees damage.
+    let layer = dir.path().join("layer.gguf");
+    let check = [
         "verify",
         text(&layer),
         "--source",
         text(&base),
         "--imatrix",
-        text(&imatrix),
-    ]);
+        text(&matrix),
+    ];
+    let out = succeeds(&[&check[..], &["--optimize-text", text(&words)]].concat());
     assert!(out.contains("optimized blocks (layer)"), "{out}");
     assert!(out.contains("on purpose") && out.contains("SHA-256"), "{out}");
-    let model = GgufModel::open(&layer).unwrap();
-    let info = model.info(model.find("blk.3.ffn_up.weight").unwrap());
-    let start = (model.files()[0].data_offset() + info.offset) as usize;
-    drop(model);
-    let info_bytes = 110 * 512;
-    let mut bytes = fs::read(&layer).unwrap();
-    // The levels of every block; the scales stay.
-    for block in bytes[start..start + info_bytes].chunks_exact_mut(110) {
-        block[32..96].reverse();
-    }
-    fs::write(&layer, bytes).unwrap();
-    fails(
-        &["verify", text(&layer), "--source", text(&base)],
-        &["not the byte-exact image"],
+    assert!(
+        out.contains("learned again, 21 tensors have the same bytes"),
+        "{out}"
     );
+    fails(
+        &[&check[..], &["--optimize-text", text(&held_out)]].concat(),
+        &["quantsmith.optimize.calibration", "the file has"],
+    );
+    let model = GgufModel::open(&layer).unwrap();
+    let index = model.find("blk.1.ffn_up.weight").unwrap();
+    let start = (model.files()[0].data_offset() + model.info(index).offset) as usize;
+    drop(model);
+    let bytes = fs::read(&layer).unwrap();
+    // One sign of one group: no less a copy of the source by its error, and not what was learned.
+    let mut one = bytes.clone();
+    one[start + 66] ^= 1;
+    fs::write(&layer, one).unwrap();
+    succeeds(&check);
+    let learned = [&check[..], &["--optimize-text", text(&words)]].concat();
+    let done = quantsmith(&learned).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let out = String::from_utf8(done.stdout).unwrap();
+    assert!(
+        out.contains("blk.1.ffn_up.weight: learned again, its bytes are others"),
+        "{out}"
+    );
+    // The points of every block; the scales stay.
+    let mut all = bytes;
+    for block in all[start..start + 98 * 512].chunks_exact_mut(98) {
+        block[2..66].reverse();
+    }
+    fs::write(&layer, all).unwrap();
+    fails(&check, &["not the byte-exact image"]);
+}
+
+#[test]
+fn a_killed_run_goes_on_at_the_last_whole_layer() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = short_demo(dir.path());
+    let words = Path::new(DEMO).join("calibration.txt");
+    let run = |out: &Path, resume: bool| {
+        let mut args = vec!["quantize", "--optimize", "layer", "--optimize-chunks", "18"];
+        args.extend(["--optimize-text", text(&words)]);
+        args.extend(resume.then_some("--resume"));
+        args.extend([text(&base), text(out), "Q4_0", "1"]);
+        quantsmith(&args)
+    };
+    let (whole, killed) = (dir.path().join("at-once.gguf"), dir.path().join("killed.gguf"));
+    run(&whole, false).assert().success();
+    let layers = dir.path().join(".killed.gguf.layers");
+    // A process that is killed when its file has a first layer, of 331,776 bytes of blocks.
+    let mut process = std::process::Command::new(assert_cmd::cargo::cargo_bin("quantsmith"))
+        .args(run(&killed, true).get_args())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while fs::metadata(&layers).map_or(0, |m| m.len()) < 332_000 {
+        assert!(process.try_wait().unwrap().is_none(), "it is not done yet");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(layers.exists() && !killed.exists());
+    // Another run does not take over its layers.
+    let mut other = run(&killed, true);
+    other.args(["--override-kv", "general.name=str:other"]);
+    told(&other.output().unwrap(), &["layers of another run"]);
+    let done = run(&killed, true).output().unwrap();
+    assert!(done.status.success());
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(
+        said.contains("went on after 1 layers") || said.contains("went on after 2 layers"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&killed).unwrap(), fs::read(&whole).unwrap());
+    assert!(!layers.exists(), "nothing is left");
+    let left = support::names(dir.path());
+    assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+}
+
+#[test]
+fn hidden_states_go_to_files_where_memory_is_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, words) = (narrow(dir.path()), calibration(dir.path(), 20_000));
+    let run = |name: &str, memory: &str| {
+        let out = dir.path().join(name);
+        let mut args = vec!["quantize", "--optimize", "layer", "--optimize-text", text(&words)];
+        args.extend(["--max-memory", memory, text(&model), text(&out), "Q4_0"]);
+        (out.clone(), quantsmith(&args).output().unwrap())
+    };
+    let (_, done) = run("none.gguf", "1000");
+    let message = told(
+        &done,
+        &["needs about", "more than the bound of 1000", "32 columns"],
+    );
+    let needed = message.split("needs about ").nth(1).unwrap();
+    let needed = needed.split(' ').next().unwrap();
+    let (short, done) = run("short.gguf", needed);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(
+        done.status.success() && said.contains("hidden states in files"),
+        "{said}"
+    );
+    let (long, done) = run("long.gguf", "1G");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(
+        done.status.success() && !said.contains("hidden states in files"),
+        "{said}"
+    );
+    assert_eq!(fs::read(short).unwrap(), fs::read(long).unwrap());
+    let left = support::names(dir.path());
+    assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+}
+
+#[test]
+fn keys_of_learned_blocks_stay_with_these_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, words) = (narrow(dir.path()), calibration(dir.path(), 1500));
+    let learned = dir.path().join("learned.gguf");
+    let args = ["quantize", "--optimize", "layer", "--optimize-text", text(&words)];
+    succeeds(&[&args[..], &[text(&model), text(&learned), "Q5_1"]].concat());
+    let keys = |path: &Path| {
+        let model = GgufModel::open(path).unwrap();
+        let keys = model.metadata().iter().map(|(key, _)| key.to_owned());
+        keys.filter(|key| key.starts_with("quantsmith.optimize.")).count()
+    };
+    assert!(keys(&learned) >= 5);
+    for (preset, kept) in [("COPY", true), ("Q4_0", false), ("F16", false)] {
+        let out = dir.path().join(preset);
+        succeeds(&[
+            "quantize",
+            "--allow-requantize",
+            text(&learned),
+            text(&out),
+            preset,
+        ]);
+        assert_eq!(keys(&out) > 0, kept, "{preset}");
+    }
 }
 
 #[test]
@@ -197,10 +355,6 @@ fn what_cannot_be_learned_is_refused_before_any_work() {
     refused(
         learn(&given, &model),
         &["found 0 tokens", "32 columns", "at least 480", "15 a column"],
-    );
-    refused(
-        learn(&[&given[..], &["--resume"]].concat(), &model),
-        &["--resume", "--optimize layer"],
     );
     fails(
         &[

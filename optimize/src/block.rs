@@ -1,7 +1,10 @@
 //! The joint search of a block: scales, minima and levels together, with the precision in which they are stored.
 
+use gguf::TensorType;
 use quants::f16;
-use quants::parts::{Layout, Levels, Parts};
+use quants::parts::{LAST_CODE, Layout, Levels, Parts, PointParts, layout};
+
+use crate::points::{Points, points};
 
 /// Most weights in a block, and most sub-blocks.
 pub(crate) const WEIGHTS: usize = 256;
@@ -11,7 +14,7 @@ const SUB_BLOCKS: usize = 16;
 const ROUNDS: usize = 4;
 
 /// Adding it rounds what is below 2^22 to a whole number, ties to even.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// A block's numbers as floats; all of them are exact.
 #[derive(Clone, Debug)]
@@ -36,19 +39,51 @@ pub(crate) enum Grid {
         middles: [f32; 15],
         steps: [f32; 15],
     },
+    /// Groups of levels are points of a codebook.
+    Points(&'static Points),
 }
 
 /// A format, ready for searching.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Format {
-    pub(crate) layout: &'static Layout,
+    pub(crate) ty: TensorType,
+    /// Weights in a block.
+    pub(crate) block: usize,
+    /// Weights that share a scale.
+    pub(crate) sub_block: usize,
     pub(crate) grid: Grid,
+    /// The lowest and the highest scale of a sub-block, and the step between scales.
     pub(crate) scales: (f32, f32),
+    pub(crate) step: f32,
     pub(crate) mins: (f32, f32),
+    /// `None` for points.
+    layout: Option<&'static Layout>,
 }
 
 impl Format {
-    pub(crate) fn new(layout: &'static Layout) -> Self {
+    /// `None` for types whose blocks cannot be taken apart.
+    pub(crate) fn new(ty: TensorType) -> Option<Self> {
+        if let Some(layout) = layout(ty) {
+            return Some(Self::of_levels(layout));
+        }
+        let points = points(ty)?;
+        let codebook = points.codebook;
+        Some(Self {
+            ty,
+            block: quants::parts::BLOCK,
+            sub_block: codebook.sub_block,
+            grid: Grid::Points(points),
+            scales: (
+                codebook.first,
+                codebook.first + f32::from(LAST_CODE) * codebook.step,
+            ),
+            step: codebook.step,
+            mins: (0.0, 0.0),
+            layout: None,
+        })
+    }
+
+    fn of_levels(layout: &'static Layout) -> Self {
         let grid = match layout.levels {
             Levels::Whole { first, last } => Grid::Whole {
                 first: f32::from(first),
@@ -62,11 +97,20 @@ impl Format {
         };
         let floats = |(low, high): (i16, i16)| (f32::from(low), f32::from(high));
         Self {
-            layout,
+            ty: layout.ty,
+            block: layout.block,
+            sub_block: layout.sub_block,
             grid,
             scales: floats(layout.scales),
+            step: 1.0,
             mins: floats(layout.mins),
+            layout: Some(layout),
         }
+    }
+
+    /// Sub-blocks in a block.
+    pub(crate) fn sub_blocks(&self) -> usize {
+        self.block / self.sub_block
     }
 
     /// Whether sub-blocks have scales of their own.
@@ -79,8 +123,22 @@ impl Format {
         self.mins.0 < self.mins.1
     }
 
+    /// Whether a block has minima.
+    pub(crate) fn has_mins(&self) -> bool {
+        self.mins.1 > 0.0
+    }
+
     pub(crate) fn unpack(&self, bytes: &[u8]) -> Block {
-        let parts = self.layout.unpack(bytes);
+        match (&self.grid, self.layout) {
+            (Grid::Points(points), _) => Self::unpack_points(points, bytes),
+            (_, Some(layout)) => Self::unpack_levels(layout, bytes),
+            // There is no such format.
+            (_, None) => Block::default(),
+        }
+    }
+
+    fn unpack_levels(layout: &Layout, bytes: &[u8]) -> Block {
+        let parts = layout.unpack(bytes);
         let mut block = Block {
             d: f16::to_f32(parts.d),
             dmin: f16::to_f32(parts.dmin),
@@ -88,13 +146,40 @@ impl Format {
             mins: parts.mins.map(f32::from),
             levels: [0.0; WEIGHTS],
         };
-        for (value, index) in block.levels[..self.layout.block].iter_mut().zip(parts.levels) {
-            *value = self.layout.levels.value(index);
+        for (value, index) in block.levels[..layout.block].iter_mut().zip(parts.levels) {
+            *value = layout.levels.value(index);
+        }
+        block
+    }
+
+    fn unpack_points(points: &Points, bytes: &[u8]) -> Block {
+        let codebook = points.codebook;
+        let parts = codebook.unpack(bytes);
+        let mut block = Block {
+            d: f16::to_f32(parts.d),
+            scales: parts
+                .scales
+                .map(|code| codebook.first + f32::from(code) * codebook.step),
+            ..Block::default()
+        };
+        for (i, level) in block.levels.iter_mut().enumerate() {
+            let point = codebook.point(usize::from(parts.points[i / codebook.dimensions]));
+            let magnitude = f32::from(point[i % codebook.dimensions]);
+            let negative = parts.signs[i / 8] >> (i % 8) & 1 == 1;
+            *level = if negative { -magnitude } else { magnitude };
         }
         block
     }
 
     pub(crate) fn pack(&self, block: &Block, bytes: &mut [u8]) {
+        match (&self.grid, self.layout) {
+            (Grid::Points(points), _) => Self::pack_points(points, block, bytes),
+            (_, Some(layout)) => self.pack_levels(layout, block, bytes),
+            (_, None) => {}
+        }
+    }
+
+    fn pack_levels(&self, layout: &Layout, block: &Block, bytes: &mut [u8]) {
         let mut parts = Parts {
             d: f16::from_f32(block.d),
             dmin: f16::from_f32(block.dmin),
@@ -102,13 +187,53 @@ impl Format {
             mins: block.mins.map(|min| min as i16),
             ..Parts::default()
         };
-        for (index, value) in parts.levels.iter_mut().zip(&block.levels[..self.layout.block]) {
-            *index = match self.grid {
-                Grid::Whole { first, .. } => (value - first) as u8,
+        for (index, value) in parts.levels.iter_mut().zip(&block.levels[..layout.block]) {
+            *index = match &self.grid {
                 Grid::Table { middles, .. } => middles.iter().filter(|m| value >= m).count() as u8,
+                Grid::Whole { first, .. } => (value - first) as u8,
+                Grid::Points(_) => 0,
             };
         }
-        self.layout.pack(&parts, bytes);
+        layout.pack(&parts, bytes);
+    }
+
+    fn pack_points(points: &Points, block: &Block, bytes: &mut [u8]) {
+        let codebook = points.codebook;
+        let mut parts = PointParts {
+            d: f16::from_f32(block.d),
+            scales: block
+                .scales
+                .map(|scale| ((scale - codebook.first) / codebook.step) as u8),
+            ..PointParts::default()
+        };
+        let groups = block.levels.chunks_exact(codebook.dimensions);
+        for (point, levels) in parts.points.iter_mut().zip(groups) {
+            *point = points.find(levels.iter().map(|level| level.abs()));
+        }
+        for (signs, levels) in parts.signs.iter_mut().zip(block.levels.chunks_exact(8)) {
+            *signs = levels
+                .iter()
+                .enumerate()
+                .fold(0, |signs, (i, level)| signs | u8::from(*level < 0.0) << i);
+        }
+        codebook.pack(&parts, bytes);
+    }
+}
+
+/// Whether blocks of this type are learned.
+pub(crate) fn can_learn(ty: TensorType) -> bool {
+    layout(ty).is_some() || quants::parts::codebook(ty).is_some()
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            d: 0.0,
+            dmin: 0.0,
+            scales: [0.0; SUB_BLOCKS],
+            mins: [0.0; SUB_BLOCKS],
+            levels: [0.0; WEIGHTS],
+        }
     }
 }
 
@@ -130,6 +255,8 @@ impl Grid {
                 }
                 level
             }
+            // Points are not chosen column by column.
+            Self::Points(_) => x,
         }
     }
 }
@@ -200,6 +327,7 @@ fn fit<const S: usize>(
                 }
             }
         }
+        Grid::Points(_) => {}
     }
     error(x, weights, (scale, min), levels)
 }
@@ -221,10 +349,13 @@ fn error<const S: usize>(
 
 /// Improves a block for the weights `x`, whose squared errors count as `weights` say: scales and minima of sub-blocks
 /// move by a step at a time, each with the levels that fit it; then `d` and `dmin` are fitted by least squares and
-/// rounded to what is stored. Nothing is accepted that does not lower the error.
+/// rounded to what is stored. Nothing is accepted that does not lower the error. Points of a codebook stay as they are.
 #[inline(always)]
 pub(crate) fn search(format: &Format, x: &[f32], weights: &[f32], block: &mut Block) -> f32 {
-    match format.layout.sub_block {
+    if matches!(format.grid, Grid::Points(_)) {
+        return 0.0;
+    }
+    match format.sub_block {
         16 => search_by::<16>(format, x, weights, block),
         _ => search_by::<32>(format, x, weights, block),
     }
@@ -336,7 +467,7 @@ fn least_squares<const S: usize>(
         let (a, b) = (f64::from(block.scales[s]), f64::from(block.mins[s]));
         aa += a * a * f64::from(sum(&ll));
         xa += a * f64::from(sum(&xl));
-        if format.layout.has_mins() {
+        if format.has_mins() {
             ab += a * b * f64::from(sum(&l));
             bb += b * b * f64::from(sum(weights));
             xb += b * f64::from(sum(&xs));

@@ -15,6 +15,15 @@ pub enum Error {
     #[error(transparent)]
     Source(#[from] convert::Error),
 
+    /// A file of the run's own could not be made, read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+
     /// A tensor could not be encoded.
     #[error("tensor {tensor}: {source}")]
     Codec {

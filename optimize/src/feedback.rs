@@ -4,30 +4,32 @@
 //! triangular, the target of column j is w_j + Σ_{i<j} (w_i − ŵ_i) M_ij / M_jj, and the error that is left weighs M_jj².
 
 use gguf::TensorType;
-use quants::parts::layout;
 use reference::portable::{Strided, wide};
 
-use crate::block::{Block, Format, inverse, search};
+use crate::block::{Block, Format, search};
 use crate::hessian::{Metric, SPAN, spans};
 use crate::refine;
+use crate::sub_block::{Corners, Wanted, choose};
 
 /// Rows that are encoded together.
 pub(crate) const ROWS: usize = 24;
 /// Passes of refinement.
-const SWEEPS: usize = 2;
+const SWEEPS: usize = 4;
 
 /// An encoder of rows of one length under one metric.
 pub(crate) struct RowEncoder<'m> {
     format: Format,
     metric: &'m Metric,
+    corners: Corners,
 }
 
 impl<'m> RowEncoder<'m> {
     /// `None` for types whose blocks cannot be taken apart.
     pub(crate) fn new(ty: TensorType, metric: &'m Metric) -> Option<Self> {
-        let layout = layout(ty)?;
-        metric.columns.is_multiple_of(layout.block).then_some(Self {
-            format: Format::new(layout),
+        let format = Format::new(ty).filter(|format| metric.columns.is_multiple_of(format.block))?;
+        Some(Self {
+            corners: Corners::new(metric, format.sub_block)?,
+            format,
             metric,
         })
     }
@@ -39,7 +41,7 @@ impl<'m> RowEncoder<'m> {
     pub(crate) fn encode(&self, rows: &[f32], out: &mut [u8]) -> Result<(), quants::Error> {
         let n = self.metric.columns;
         let count = rows.len() / n;
-        let per_row = n / self.format.layout.block;
+        let per_row = n / self.format.block;
         let mut errors = vec![0.0; rows.len()];
         let mut blocks: Vec<Block> = Vec::with_capacity(count * per_row);
         // Span after span, and in a span block after block, the blocks of all rows.
@@ -63,26 +65,26 @@ impl<'m> RowEncoder<'m> {
                     *t += w;
                 }
             }
-            for first in (0..width).step_by(self.format.layout.block) {
-                let columns = span.start + first..span.start + first + self.format.layout.block;
+            for first in (0..width).step_by(self.format.block) {
+                let columns = span.start + first..span.start + first + self.format.block;
                 let mut found =
                     self.search(&targets, width, first, &self.metric.importance[columns.clone()])?;
                 for (r, block) in found.iter_mut().enumerate() {
                     let target = &mut targets[r * width..][..width];
                     let at = r * n;
                     let (row, errors) = (&rows[at..at + n], &mut errors[at..at + n]);
+                    let part = Part {
+                        first,
+                        row: &row[columns.clone()],
+                        weights: &self.metric.importance[columns.clone()],
+                        near: &self.metric.near_feedback[index],
+                    };
+                    let errors = &mut errors[columns.clone()];
                     wide(
                         #[inline(always)]
-                        || {
-                            round_columns(
-                                &self.format,
-                                block,
-                                &row[columns.clone()],
-                                &mut errors[columns.clone()],
-                                target,
-                                first,
-                                &self.metric.near_feedback[index],
-                            );
+                        || match self.format.sub_block {
+                            16 => round::<16>(&self.format, block, &part, errors, target),
+                            _ => round::<32>(&self.format, block, &part, errors, target),
                         },
                     );
                 }
@@ -104,18 +106,18 @@ impl<'m> RowEncoder<'m> {
         first: usize,
         importance: &[f32],
     ) -> Result<Vec<Block>, quants::Error> {
-        let layout = self.format.layout;
+        let (ty, size) = (self.format.ty, self.format.block);
         let packed: Vec<f32> = targets
             .chunks_exact(width)
-            .flat_map(|row| &row[first..first + layout.block])
+            .flat_map(|row| &row[first..first + size])
             .copied()
             .collect();
         let count = targets.len() / width;
-        let mut bytes = vec![0; count * layout.bytes()];
-        quants::encode(layout.ty, &packed, layout.block, Some(importance), &mut bytes)?;
+        let mut bytes = vec![0; count * ty.block_bytes()];
+        quants::encode(ty, &packed, size, Some(importance), &mut bytes)?;
         Ok(bytes
-            .chunks_exact(layout.bytes())
-            .zip(packed.chunks_exact(layout.block))
+            .chunks_exact(ty.block_bytes())
+            .zip(packed.chunks_exact(size))
             .map(|(bytes, target)| {
                 let mut block = self.format.unpack(bytes);
                 wide(
@@ -129,7 +131,7 @@ impl<'m> RowEncoder<'m> {
 
     fn refine(&self, errors: &mut [f32], blocks: &mut [Block], count: usize) {
         let n = self.metric.columns;
-        let size = self.format.layout.block;
+        let size = self.format.block;
         for (index, span) in spans(n).enumerate() {
             let width = span.len();
             let mut gradients = vec![0.0; count * width];
@@ -147,7 +149,10 @@ impl<'m> RowEncoder<'m> {
                     let block = &mut blocks[at];
                     wide(
                         #[inline(always)]
-                        || refine::block(&self.format, block, errors, gradients, near, first),
+                        || {
+                            let corners = self.corners.from(span.start + first);
+                            refine::block(&self.format, block, errors, gradients, near, first, &corners);
+                        },
                     );
                 }
             }
@@ -155,7 +160,7 @@ impl<'m> RowEncoder<'m> {
     }
 
     fn pack(&self, blocks: &[Block], count: usize, out: &mut [u8]) {
-        let bytes = self.format.layout.bytes();
+        let bytes = self.format.ty.block_bytes();
         let per_row = blocks.len() / count.max(1);
         for (r, row) in out.chunks_exact_mut(per_row * bytes).enumerate() {
             for (b, bytes) in row.chunks_exact_mut(bytes).enumerate() {
@@ -165,31 +170,50 @@ impl<'m> RowEncoder<'m> {
     }
 }
 
-/// Rounds a block's columns one after the other; the error of each shifts the targets of those that follow in its
-/// span.
+/// The columns of a block in a span.
+struct Part<'a> {
+    /// The first of them.
+    first: usize,
+    /// Their weights, and how much errors count.
+    row: &'a [f32],
+    weights: &'a [f32],
+    /// The span's feedback.
+    near: &'a [f32],
+}
+
+/// Rounds a block's columns, a sub-block at a time; the errors shift the targets of those that follow in its span.
 #[inline(always)]
-fn round_columns(
+fn round<const S: usize>(
     format: &Format,
     block: &mut Block,
-    row: &[f32],
+    part: &Part<'_>,
     errors: &mut [f32],
     target: &mut [f32],
-    first: usize,
-    near: &[f32],
 ) {
-    let width = target.len();
-    let sub_block = format.layout.sub_block;
-    for i in 0..row.len() {
-        let s = i / sub_block;
-        let (scale, min) = block.scale_and_min(s);
-        let level = format.grid.nearest((target[first + i] + min) * inverse(scale));
-        block.levels[i] = level;
-        let error = row[i] - block.value(s, level);
-        errors[i] = error;
-        let column = first + i;
-        let factors = &near[column * width + column + 1..(column + 1) * width];
-        for (t, f) in target[column + 1..].iter_mut().zip(factors) {
-            *t += error * f;
+    let (width, near) = (target.len(), part.near);
+    let chunks = part.row.as_chunks::<S>().0.iter().zip(part.weights.as_chunks().0);
+    for (s, (row, weights)) in chunks.enumerate() {
+        let at = part.first + s * S;
+        let (done, later) = target.split_at_mut(at + S);
+        choose(
+            format,
+            block,
+            s,
+            &Wanted {
+                row,
+                target: done[at..].first_chunk::<S>().expect("a sub-block"),
+                weights,
+                feedback: &near[at * width + at..],
+                stride: width,
+            },
+        );
+        for i in 0..S {
+            let error = row[i] - block.value(s, block.levels[s * S + i]);
+            errors[s * S + i] = error;
+            let factors = &near[(at + i) * width + at + S..(at + i + 1) * width];
+            for (t, f) in later.iter_mut().zip(factors) {
+                *t += error * f;
+            }
         }
     }
 }
@@ -205,16 +229,15 @@ pub(crate) fn search_blocks(
     out: &mut [u8],
 ) -> Result<(), quants::Error> {
     quants::encode(ty, rows, columns, importance, out)?;
-    let Some(layout) = layout(ty) else {
+    let Some(format) = Format::new(ty) else {
         return Ok(());
     };
-    let format = Format::new(layout);
     let even = vec![1.0; columns];
     let importance = importance.unwrap_or(&even);
-    let blocks = out.chunks_exact_mut(layout.bytes());
-    for (index, (x, bytes)) in rows.chunks_exact(layout.block).zip(blocks).enumerate() {
-        let first = index * layout.block % columns;
-        let importance = &importance[first..first + layout.block];
+    let blocks = out.chunks_exact_mut(ty.block_bytes());
+    for (index, (x, bytes)) in rows.chunks_exact(format.block).zip(blocks).enumerate() {
+        let first = index * format.block % columns;
+        let importance = &importance[first..first + format.block];
         let mut block = format.unpack(bytes);
         wide(
             #[inline(always)]

@@ -2,27 +2,53 @@
 
 use std::ops::Range;
 
-use reference::portable::{Panels, Strided, add_gram};
+use rayon::prelude::*;
+use reference::portable::{Panels, Strided, add_gram, multiply, wide};
 
 use crate::factor::factor;
 
 /// Columns that are encoded before their errors go on to the others.
 pub(crate) const SPAN: usize = 256;
 
+/// What moments are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Learning. An input of mean square s counts as 1/√s of one: a few tokens with very large inputs would outweigh
+    /// all others.
+    Teaching,
+    /// Judging what was learned: all inputs count alike.
+    Judging,
+}
+
 /// Sums over inputs x of the products of all pairs of columns; only the upper triangle is kept up.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {
     pub(crate) columns: usize,
-    pub(crate) tokens: u64,
+    purpose: Purpose,
+    /// Sums of the weights of the inputs, of the weighted inputs, and of their products.
+    weights: f64,
+    first: Vec<f64>,
     sums: Vec<f32>,
+    tokens: f64,
+    squares: Vec<f64>,
+    /// Where the inputs of the unquantized model are known, too, y: sums of (y − x)_i x_j.
+    cross: Option<Vec<f32>>,
+    /// And of (y − x)_i (y − x)_j, for judging.
+    apart: Option<Vec<f32>>,
 }
 
 impl Moments {
-    pub(crate) fn new(columns: usize) -> Self {
+    pub(crate) fn new(columns: usize, purpose: Purpose) -> Self {
         Self {
             columns,
-            tokens: 0,
+            purpose,
+            weights: 0.0,
+            first: vec![0.0; columns],
             sums: vec![0.0; columns * columns],
+            tokens: 0.0,
+            squares: vec![0.0; columns],
+            cross: None,
+            apart: None,
         }
     }
 
@@ -31,47 +57,171 @@ impl Moments {
         (columns as u64).saturating_mul(columns as u64).saturating_mul(4)
     }
 
-    pub(crate) fn add(&mut self, rows: &[f32]) {
-        add_gram(rows, self.columns, &mut self.sums);
-        self.tokens += (rows.len() / self.columns) as u64;
+    /// Adds inputs, and what they are in the unquantized model where that is known.
+    pub(crate) fn add(&mut self, rows: &[f32], exact: Option<&[f32]>) {
+        let n = self.columns;
+        let mut scaled = rows.to_vec();
+        let mut roots = Vec::with_capacity(rows.len() / n);
+        for row in scaled.chunks_exact_mut(n) {
+            let mut sum = 0.0;
+            for (square, x) in self.squares.iter_mut().zip(&*row) {
+                let x = f64::from(*x);
+                *square += x * x;
+                sum += x * x;
+            }
+            self.tokens += 1.0;
+            let mean = sum / n as f64;
+            let weight = if self.purpose == Purpose::Teaching && mean > 0.0 {
+                1.0 / mean.sqrt()
+            } else {
+                1.0
+            };
+            self.weights += weight;
+            let root = weight.sqrt() as f32;
+            for (first, x) in self.first.iter_mut().zip(row) {
+                *first += weight * f64::from(*x);
+                *x *= root;
+            }
+            roots.push(root);
+        }
+        add_gram(&scaled, n, &mut self.sums);
+        if let Some(exact) = exact.filter(|exact| exact.len() == rows.len()) {
+            let mut apart: Vec<f32> = exact.iter().zip(rows).map(|(y, x)| y - x).collect();
+            for (row, root) in apart.chunks_exact_mut(n).zip(&roots) {
+                row.iter_mut().for_each(|x| *x *= root);
+            }
+            let count = roots.len();
+            let mut products = vec![0.0; n * n];
+            multiply(
+                Strided::rows(&apart, count, n).transposed(),
+                Strided::rows(&scaled, count, n),
+                &mut products,
+                n,
+                1.0,
+                true,
+            );
+            let cross = self.cross.get_or_insert_with(|| vec![0.0; n * n]);
+            cross.iter_mut().zip(&products).for_each(|(sum, x)| *sum += x);
+            if self.purpose == Purpose::Judging {
+                add_gram(&apart, n, self.apart.get_or_insert_with(|| vec![0.0; n * n]));
+            }
+        }
     }
 
     /// Adds `prior` as if it were of this many tokens.
-    pub(crate) fn add_prior(&mut self, prior: &Self, tokens: f32) {
-        if prior.tokens == 0 {
+    pub(crate) fn add_prior(&mut self, prior: &Self, tokens: f64) {
+        if prior.tokens == 0.0 {
             return;
         }
-        let factor = tokens / prior.tokens as f32;
+        let factor = tokens / prior.tokens;
         for (sum, x) in self.sums.iter_mut().zip(&prior.sums) {
+            *sum += factor as f32 * x;
+        }
+        let columns = self.first.iter_mut().zip(&prior.first);
+        for (sum, x) in columns.chain(self.squares.iter_mut().zip(&prior.squares)) {
             *sum += factor * x;
         }
-        self.tokens += tokens as u64;
+        self.weights += factor * prior.weights;
+        self.tokens += tokens;
     }
 
-    /// Means of the squares of each column.
+    /// Means of the squares of each column, over all tokens alike.
     pub(crate) fn mean_squares(&self) -> Vec<f32> {
-        let tokens = self.tokens.max(1) as f32;
-        (0..self.columns)
-            .map(|i| self.sums[i * self.columns + i] / tokens)
-            .collect()
+        let tokens = self.tokens.max(1.0);
+        self.squares.iter().map(|sum| (sum / tokens) as f32).collect()
     }
 
     /// The whole matrix of means; `None` when an element is not finite or all are zero.
-    pub(crate) fn means(mut self) -> Option<Vec<f32>> {
+    fn means(&self) -> Option<Vec<f32>> {
         let n = self.columns;
-        let tokens = self.tokens.max(1) as f32;
-        for i in 0..n {
-            for j in i..n {
-                let mean = self.sums[i * n + j] / tokens;
-                if !mean.is_finite() {
-                    return None;
-                }
-                self.sums[i * n + j] = mean;
-                self.sums[j * n + i] = mean;
+        let means = whole(&self.sums, n, self.weights)?;
+        (0..n).any(|i| means[i * n + i] > 0.0).then_some(means)
+    }
+
+    /// The mean of each column.
+    fn columns(&self) -> Vec<f32> {
+        self.first.iter().map(|x| (x / self.weights) as f32).collect()
+    }
+}
+
+/// The symmetric matrix of means of which the upper triangle of sums is given; `None` when one is not finite.
+fn whole(sums: &[f32], n: usize, weights: f64) -> Option<Vec<f32>> {
+    let mut means = vec![0.0; n * n];
+    for i in 0..n {
+        for j in i..n {
+            let mean = (f64::from(sums[i * n + j]) / weights) as f32;
+            if !mean.is_finite() {
+                return None;
+            }
+            means[i * n + j] = mean;
+            means[j * n + i] = mean;
+        }
+    }
+    Some(means)
+}
+
+/// The squared error of what rows put out on tokens that were not learned from.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    columns: usize,
+    hessian: Panels,
+    /// Where the unquantized model's inputs are known, the matrices of (y − x)_i x_j and (y − x)_i (y − x)_j: what
+    /// counts is the distance from what the unquantized model puts out.
+    apart: Option<(Panels, Panels)>,
+}
+
+impl Judge {
+    /// `None` when moments are not finite or all zero.
+    pub(crate) fn new(moments: &Moments) -> Option<Self> {
+        let n = moments.columns;
+        let panels = |matrix: &[f32]| Panels::new(Strided::rows(matrix, n, n));
+        let apart = match (&moments.cross, &moments.apart) {
+            (Some(cross), Some(apart)) => {
+                let cross: Vec<f32> = cross
+                    .iter()
+                    .map(|x| (f64::from(*x) / moments.weights) as f32)
+                    .collect();
+                let apart = whole(apart, n, moments.weights)?;
+                cross
+                    .iter()
+                    .all(|x| x.is_finite())
+                    .then(|| (panels(&cross), panels(&apart)))
+            }
+            _ => None,
+        };
+        Some(Self {
+            columns: n,
+            hessian: panels(&moments.means()?),
+            apart,
+        })
+    }
+
+    /// Σ (w y − ŵ x)² for rows w and their errors w − ŵ.
+    pub(crate) fn squared(&self, rows: &[f32], errors: &[f32]) -> f64 {
+        let own = product(errors, &self.hessian, errors, self.columns);
+        match &self.apart {
+            None => own,
+            Some((cross, apart)) => {
+                own + 2.0 * product(rows, cross, errors, self.columns)
+                    + product(rows, apart, rows, self.columns)
             }
         }
-        (0..n).any(|i| self.sums[i * n + i] > 0.0).then_some(self.sums)
     }
+}
+
+/// Σ a M bᵀ over rows of a and b.
+pub(crate) fn product(a: &[f32], matrix: &Panels, b: &[f32], columns: usize) -> f64 {
+    let count = a.len() / columns;
+    let mut products = vec![0.0; a.len()];
+    matrix.multiply(
+        Strided::rows(a, count, columns),
+        0..columns,
+        &mut products,
+        columns,
+        1.0,
+    );
+    let terms = b.iter().zip(&products);
+    terms.map(|(b, p)| f64::from(*b) * f64::from(*p)).sum()
 }
 
 /// How second moments are made safe to solve with.
@@ -87,7 +237,7 @@ impl Default for Damping {
     fn default() -> Self {
         Self {
             shrink: 0.15,
-            ridge: 0.01,
+            ridge: 0.05,
         }
     }
 }
@@ -101,6 +251,9 @@ pub(crate) struct Metric {
     /// N, above the diagonal: what the error of column i adds to the target of column j.
     pub(crate) feedback: Panels,
     pub(crate) hessian: Panels,
+    /// What a row's weights have to move by, as a matrix, to put out for the quantized model's inputs what they put
+    /// out for the unquantized model's.
+    pub(crate) drift: Option<Panels>,
     /// N and H inside each span, row after row.
     pub(crate) near_feedback: Vec<Vec<f32>>,
     pub(crate) near_hessian: Vec<Vec<f32>>,
@@ -115,23 +268,31 @@ pub(crate) fn spans(columns: usize) -> impl Iterator<Item = Range<usize>> {
 
 impl Metric {
     /// Prepares moments, damped; `None` when they are not finite, or singular for all that.
-    pub(crate) fn new(moments: Moments, damping: Damping) -> Option<Self> {
+    pub(crate) fn new(moments: &Moments, damping: Damping) -> Option<Self> {
         let n = moments.columns;
         let mut h = moments.means()?;
-        let mean = (0..n).map(|i| f64::from(h[i * n + i])).sum::<f64>() / n as f64;
-        let scale = (1.0 / mean) as f32;
-        if !scale.is_finite() {
+        let means = moments.columns();
+        let diagonal =
+            |h: &[f32], i: usize| f64::from(h[i * n + i]) - f64::from(means[i]) * f64::from(means[i]);
+        let mean = (0..n).map(|i| diagonal(&h, i)).sum::<f64>() / n as f64;
+        let scale = 1.0 / mean;
+        if !(scale as f32).is_finite() || mean <= 0.0 {
             return None;
         }
-        let keep = (1.0 - damping.shrink) * scale;
+        let keep = f64::from(1.0 - damping.shrink);
         for i in 0..n {
             for j in 0..n {
-                let x = &mut h[i * n + j];
-                *x *= if i == j { scale } else { keep };
+                // The mean is known much better than how columns vary together, and is not damped.
+                let of_means = f64::from(means[i]) * f64::from(means[j]);
+                let together = f64::from(h[i * n + j]) - of_means;
+                let damped = match i == j {
+                    false => together * keep,
+                    // A column that is always zero: what it holds does not matter, but stays near its weights.
+                    true if h[i * n + j] == 0.0 => mean,
+                    true => together.max(0.0) + f64::from(damping.ridge) * mean,
+                };
+                h[i * n + j] = ((damped + of_means) * scale) as f32;
             }
-            let diagonal = &mut h[i * n + i];
-            // A column that is always zero: what it holds does not matter, but stays near its weights.
-            *diagonal = if *diagonal > 0.0 { *diagonal } else { 1.0 } + damping.ridge;
         }
         let mut factor: Vec<f64> = factor(&h, n)?;
         let importance: Vec<f32> = (0..n)
@@ -140,6 +301,12 @@ impl Metric {
                 (diagonal * diagonal) as f32
             })
             .collect();
+        let drift: Option<Vec<f32>> = moments.cross.as_ref().map(|cross| {
+            let scale = scale / moments.weights;
+            let mut rows: Vec<f64> = cross.iter().map(|x| f64::from(*x) * scale).collect();
+            solve(&factor, &mut rows, n);
+            rows.iter().map(|x| *x as f32).collect()
+        });
         // Columns divided by their diagonal: errors of earlier columns become a shift of the target.
         let diagonal: Vec<f64> = (0..n).map(|i| 1.0 / factor[i * n + i]).collect();
         for row in factor.chunks_exact_mut(n) {
@@ -149,7 +316,8 @@ impl Metric {
         }
         let feedback: Vec<f32> = factor.iter().map(|&x| x as f32).collect();
         drop(factor);
-        if importance.iter().chain(&feedback).any(|x| !x.is_finite()) {
+        let mut all = importance.iter().chain(&feedback).chain(drift.iter().flatten());
+        if all.any(|x| !x.is_finite()) {
             return None;
         }
         let near = |matrix: &[f32]| -> Vec<Vec<f32>> {
@@ -164,6 +332,7 @@ impl Metric {
         };
         Some(Self {
             columns: n,
+            drift: drift.map(|drift| Panels::new(Strided::rows(&drift, n, n))),
             importance,
             near_feedback: near(&feedback),
             near_hessian: near(&h),
@@ -171,4 +340,70 @@ impl Metric {
             hessian: Panels::new(Strided::rows(&h, n, n)),
         })
     }
+
+    /// What rows are to be rounded to: their weights, moved so that they put out for the quantized model's inputs what
+    /// they put out for the unquantized model's.
+    pub(crate) fn targets(&self, rows: &[f32]) -> Vec<f32> {
+        let mut targets = rows.to_vec();
+        if let Some(drift) = &self.drift {
+            let n = self.columns;
+            let mut moved = vec![0.0; rows.len()];
+            drift.multiply(Strided::rows(rows, rows.len() / n, n), 0..n, &mut moved, n, 1.0);
+            targets.iter_mut().zip(&moved).for_each(|(t, m)| *t += m);
+        }
+        targets
+    }
 }
+
+/// Rows that are solved for together.
+const TOGETHER: usize = 16;
+
+/// Replaces rows r by r (M Mᵀ)⁻¹ for an upper triangular M.
+fn solve(factor: &[f64], rows: &mut [f64], n: usize) {
+    rows.par_chunks_mut(TOGETHER * n).for_each(|rows| {
+        let mut columns = vec![[0.0f64; TOGETHER]; n];
+        for (r, row) in rows.chunks_exact(n).enumerate() {
+            row.iter()
+                .zip(&mut columns)
+                .for_each(|(x, column)| column[r] = *x);
+        }
+        wide(
+            #[inline(always)]
+            || solve_columns(factor, &mut columns, n),
+        );
+        for (r, row) in rows.chunks_exact_mut(n).enumerate() {
+            row.iter_mut()
+                .zip(&columns)
+                .for_each(|(x, column)| *x = column[r]);
+        }
+    });
+}
+
+#[inline(always)]
+fn solve_columns(factor: &[f64], columns: &mut [[f64; TOGETHER]], n: usize) {
+    // z Mᵀ = r, from the last column on.
+    for i in (0..n).rev() {
+        let (left, done) = columns.split_at_mut(i + 1);
+        let column = &mut left[i];
+        for (m, z) in factor[i * n + i + 1..(i + 1) * n].iter().zip(&*done) {
+            for lane in 0..TOGETHER {
+                column[lane] -= m * z[lane];
+            }
+        }
+        column.iter_mut().for_each(|x| *x /= factor[i * n + i]);
+    }
+    // y M = z, from the first on.
+    for i in 0..n {
+        let (done, left) = columns.split_at_mut(i + 1);
+        let column = &mut done[i];
+        column.iter_mut().for_each(|x| *x /= factor[i * n + i]);
+        for (m, z) in factor[i * n + i + 1..(i + 1) * n].iter().zip(left) {
+            for lane in 0..TOGETHER {
+                z[lane] -= m * column[lane];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,27 @@
 //! The level that learns from the layers' inputs.
 
 mod groups;
-mod store;
+mod ledger;
 mod tap;
 mod tensor;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use convert::pipeline::fingerprint;
 use convert::plan::{OutputPlan, PlannedTensor};
+use convert::scratch::Scratch;
 use convert::source::Source;
 use reference::{Model, Staged};
 
 use self::groups::{Group, groups};
-use self::store::Stored;
-use self::tap::Collector;
+use self::ledger::{Entry, Ledger, Stored};
+use self::tap::{Collector, Input};
 use self::tensor::Job;
-use crate::hessian::{Damping, Moments};
+use crate::block::can_learn;
+use crate::hessian::{Damping, Moments, Purpose};
 use crate::report::{Kept, Learned, Report};
 use crate::{Error, Result};
 
@@ -37,8 +41,14 @@ pub struct LayerOptions {
     pub windows: Vec<Vec<u32>>,
     /// How second moments are damped.
     pub damping: Damping,
-    /// Bytes that hidden states and second moments may take.
+    /// Bytes that hidden states and second moments may take. Where the states alone would take more than half of it,
+    /// they go to files.
     pub max_memory: u64,
+    /// Folder for files that go with this run.
+    pub folder: PathBuf,
+    /// File that keeps the layers that are done when the run is killed, and from which it goes on. It stays when all
+    /// is done.
+    pub resume: Option<PathBuf>,
 }
 
 /// Where the work is: layers done, and layers in all.
@@ -63,60 +73,186 @@ pub fn layers(
         .map(|tensor| (tensor.name.clone(), tensor.clone()))
         .collect();
     let split = Split::new(model, source, &planned, options)?;
-    let mut learned: HashMap<String, Arc<[u8]>> = HashMap::new();
-    // Embeddings are looked up, and what layers see of them is quantized too.
-    let mut embeddings = Vec::new();
-    for name in [
-        "token_embd.weight",
-        "per_layer_token_embd.weight",
-        "position_embd.weight",
-    ] {
-        if let Some(tensor) = planned.get(name) {
-            let blocks = Job::new(source, tensor)?.stock()?;
-            embeddings.push((name.to_owned(), tensor.ty, Arc::from(blocks)));
-        }
-    }
-    let mut staged = model.staged(&options.windows, &split.batches, embeddings)?;
-    let mut report = Report::default();
-    for layer in 0..model.layers() {
-        on_layer(layer, model.layers());
-        for group in groups(&staged, &planned)? {
-            let mut jobs = Vec::new();
-            for tensor in group.tensors.iter().filter_map(|name| planned.get(name)) {
-                let job = Job::new(source, tensor)?;
-                if job.can_learn() {
-                    jobs.push(job);
-                    continue;
-                }
-                staged.replace(job.name(), job.ty(), Arc::from(job.stock()?))?;
-                report.tensors.push(Learned {
-                    tensor: job.name().to_owned(),
-                    ratios: None,
-                    kept: Some(Kept::Type),
-                    matrices: (job.matrices, job.matrices),
-                });
-            }
-            learn_group(&staged, &split, &group, &mut jobs, options)?;
-            for job in jobs {
-                let ty = job.ty();
-                let (entry, blocks) = job.finish();
-                let blocks: Arc<[u8]> = Arc::from(blocks);
-                staged.replace(&entry.tensor, ty, Arc::clone(&blocks))?;
-                learned.insert(entry.tensor.clone(), blocks);
-                report.tensors.push(entry);
-            }
-        }
-        staged.advance()?;
-    }
+    let (ledger, done) = match &options.resume {
+        Some(path) => Ledger::open(path, &fingerprint(source, outputs)?)?,
+        None => (Ledger::temporary(Scratch::new(&options.folder)?)?, Vec::new()),
+    };
+    let known_layers = done.len();
+    let entries = if known_layers < model.layers() {
+        let work = Work {
+            model,
+            source,
+            planned: &planned,
+            split: &split,
+            options,
+            ledger: &ledger,
+        };
+        work.learn(done, on_layer)?
+    } else {
+        done.into_iter().flatten().collect()
+    };
     on_layer(model.layers(), model.layers());
+    let report = Report {
+        tensors: entries.iter().map(|entry| entry.learned.clone()).collect(),
+        known_layers,
+        in_files: split.spills,
+    };
+    let entries: HashMap<String, Entry> = entries
+        .into_iter()
+        .map(|entry| (entry.learned.tensor.clone(), entry))
+        .collect();
+    let ledger = Arc::new(ledger);
     for output in outputs {
         for index in 0..output.contents().len() {
-            if let Some(blocks) = learned.get(&output.contents()[index].name) {
-                output.set_encoder(index, Arc::new(Stored::new(Arc::clone(blocks))));
+            if let Some(entry) = entries.get(&output.contents()[index].name) {
+                let (ledger, entry) = (Arc::clone(&ledger), entry.clone());
+                output.set_encoder(index, Arc::new(Stored { ledger, entry }));
             }
         }
     }
     Ok(report)
+}
+
+/// What learning needs.
+struct Work<'a> {
+    model: &'a Model,
+    source: &'a dyn Source,
+    planned: &'a HashMap<String, PlannedTensor>,
+    split: &'a Split,
+    options: &'a LayerOptions,
+    ledger: &'a Ledger,
+}
+
+impl Work<'_> {
+    /// Runs the text through the model, learns the layers that are not `done`, and returns the tensors of all.
+    fn learn(&self, done: Vec<Vec<Entry>>, on_layer: OnLayer<'_>) -> Result<Vec<Entry>> {
+        // Embeddings are looked up, and what layers see of them is quantized too.
+        let mut embeddings = Vec::new();
+        for name in [
+            "token_embd.weight",
+            "per_layer_token_embd.weight",
+            "position_embd.weight",
+        ] {
+            if let Some(tensor) = self.planned.get(name) {
+                let blocks = Job::new(self.source, tensor)?.stock()?;
+                embeddings.push((name.to_owned(), tensor.ty, Arc::from(blocks)));
+            }
+        }
+        let spill = self
+            .split
+            .spills
+            .then(|| Scratch::new(&self.options.folder))
+            .transpose()?;
+        let folder = spill.as_ref().map(Scratch::path);
+        let mut staged = self
+            .model
+            .staged(&self.options.windows, &self.split.batches, embeddings, folder)?;
+        // The unquantized model goes beside it: what its tensors put out is what those encoded here have to.
+        let spill = self
+            .split
+            .spills
+            .then(|| Scratch::new(&self.options.folder))
+            .transpose()?;
+        let folder = spill.as_ref().map(Scratch::path);
+        let mut exact = self
+            .model
+            .staged(&self.options.windows, &self.split.batches, Vec::new(), folder)?;
+        let mut entries = Vec::new();
+        let mut done = done.into_iter();
+        for layer in 0..self.model.layers() {
+            on_layer(layer, self.model.layers());
+            if let Some(known) = done.next() {
+                for entry in &known {
+                    staged.replace(&entry.learned.tensor, entry.ty, self.ledger.blocks(entry)?)?;
+                }
+                entries.extend(known);
+            } else {
+                let mut tensors = Vec::new();
+                for group in groups(&staged, self.planned)? {
+                    let mut jobs = Vec::new();
+                    for tensor in group.tensors.iter().filter_map(|name| self.planned.get(name)) {
+                        let job = Job::new(self.source, tensor)?;
+                        if job.can_learn() {
+                            jobs.push(job);
+                            continue;
+                        }
+                        let blocks: Arc<[u8]> = Arc::from(job.stock()?);
+                        staged.replace(job.name(), job.ty(), Arc::clone(&blocks))?;
+                        let learned = Learned {
+                            tensor: job.name().to_owned(),
+                            ratios: None,
+                            kept: Some(Kept::Type),
+                            matrices: (job.matrices, job.matrices),
+                        };
+                        tensors.push((learned, job.ty(), blocks));
+                    }
+                    self.learn_group(&staged, &exact, &group, &mut jobs)?;
+                    for job in jobs {
+                        let ty = job.ty();
+                        let (learned, blocks) = job.finish();
+                        let blocks: Arc<[u8]> = Arc::from(blocks);
+                        staged.replace(&learned.tensor, ty, Arc::clone(&blocks))?;
+                        tensors.push((learned, ty, blocks));
+                    }
+                }
+                entries.extend(self.ledger.add(tensors)?);
+            }
+            staged.advance()?;
+            exact.advance()?;
+        }
+        Ok(entries)
+    }
+
+    /// Encodes the tensors that see one input, matrix by matrix where they are stacks.
+    fn learn_group(
+        &self,
+        staged: &Staged<'_>,
+        exact: &Staged<'_>,
+        group: &Group,
+        jobs: &mut [Job<'_>],
+    ) -> Result<()> {
+        let Some(first) = jobs.first() else {
+            return Ok(());
+        };
+        let (columns, matrices) = (first.columns, first.matrices);
+        let room = self.options.max_memory / 4 / Moments::bytes(columns).max(1);
+        let at_once = usize::try_from(room / 2).unwrap_or(1).clamp(1, matrices);
+        let mut pooled = None;
+        for first in (0..matrices).step_by(at_once) {
+            let range = first..matrices.min(first + at_once);
+            let collect = |batches: Range<usize>, pool: bool, purpose: Purpose| -> Result<_> {
+                let mut tap = Collector::new(group, columns, range.clone(), pool, purpose);
+                for batch in batches {
+                    // The tokens of an expert are not the same ones there.
+                    let beside = group.tensors.first().filter(|_| !group.experts);
+                    let input = beside.map(|tensor| -> Result<_> {
+                        let mut input = Input::new(tensor);
+                        exact.observe(batch, &mut input)?;
+                        Ok(input.rows)
+                    });
+                    tap.begin(input.transpose()?.flatten());
+                    staged.observe(batch, &mut tap)?;
+                }
+                Ok(tap.into_moments())
+            };
+            let (teaching, all_teaching) =
+                collect(0..self.split.teaching, pooled.is_none(), Purpose::Teaching)?;
+            let held_out = self.split.teaching..self.split.batches.len();
+            let (held_out, all_held_out) = collect(held_out, pooled.is_none(), Purpose::Judging)?;
+            let (prior, held_out_prior) = pooled.get_or_insert((all_teaching, all_held_out));
+            for (matrix, (mut teaching, mut held_out)) in range.zip(teaching.into_iter().zip(held_out)) {
+                // Few tokens say little of an expert; what all experts see stands in for the rest.
+                if let Some(prior) = prior {
+                    teaching.add_prior(prior, columns as f64);
+                }
+                if let Some(prior) = held_out_prior {
+                    held_out.add_prior(prior, (columns / HELD_OUT) as f64);
+                }
+                tensor::learn(jobs, matrix, &teaching, &held_out, self.options.damping)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Which batches teach, and which test.
@@ -124,6 +260,8 @@ struct Split {
     batches: Vec<Range<usize>>,
     /// Batches to learn from; the others are held out.
     teaching: usize,
+    /// Whether hidden states go to files.
+    spills: bool,
 }
 
 impl Split {
@@ -139,7 +277,7 @@ impl Split {
         let tokens: usize = options.windows[..teaching].iter().map(Vec::len).sum();
         let widest = planned
             .values()
-            .filter(|tensor| tensor.name.starts_with("blk.") && quants::parts::layout(tensor.ty).is_some())
+            .filter(|tensor| tensor.name.starts_with("blk.") && can_learn(tensor.ty))
             .map(|tensor| {
                 (
                     source.tensors()[tensor.source]
@@ -167,15 +305,16 @@ impl Split {
         }
         let all: usize = options.windows.iter().map(Vec::len).sum();
         let width = model.bytes_per_token();
-        // Hidden states, and the moments, the factor and both metrics of one input.
-        let states = (all as u64).saturating_mul(width / 4);
+        // Hidden states of both models, and the moments, the factor and the metrics of one input.
+        let states = (all as u64).saturating_mul(width / 2);
         let batch = (BATCH_TOKENS as u64).saturating_mul(width);
-        let moments = Moments::bytes(usize::try_from(columns).unwrap_or(usize::MAX)).saturating_mul(7);
-        let bytes = states.saturating_add(batch).saturating_add(moments);
-        if bytes > options.max_memory {
+        let moments = Moments::bytes(usize::try_from(columns).unwrap_or(usize::MAX)).saturating_mul(12);
+        let spills = states > options.max_memory / 2;
+        let bytes = batch.saturating_add(moments);
+        if bytes > options.max_memory - if spills { 0 } else { states } {
             return Err(Error::Request(format!(
-                "learning from {all} tokens needs about {bytes} bytes of memory, more than the bound of {}",
-                options.max_memory
+                "learning {columns} columns ({}) needs about {bytes} bytes of memory, more than the bound of {}",
+                tensor.name, options.max_memory
             )));
         }
         let per_batch = (BATCH_TOKENS / WINDOW).max(1);
@@ -188,48 +327,10 @@ impl Split {
         let mut batches: Vec<Range<usize>> = cut(0..teaching).collect();
         let teaching = batches.len();
         batches.extend(cut(windows - held_out..windows));
-        Ok(Self { batches, teaching })
+        Ok(Self {
+            batches,
+            teaching,
+            spills,
+        })
     }
-}
-
-/// Encodes the tensors that see one input, matrix by matrix where they are stacks.
-fn learn_group(
-    staged: &Staged<'_>,
-    split: &Split,
-    group: &Group,
-    jobs: &mut [Job<'_>],
-    options: &LayerOptions,
-) -> Result<()> {
-    let Some(first) = jobs.first() else {
-        return Ok(());
-    };
-    let (columns, matrices) = (first.columns, first.matrices);
-    let room = options.max_memory / 4 / Moments::bytes(columns).max(1);
-    let at_once = usize::try_from(room / 2).unwrap_or(1).clamp(1, matrices);
-    let mut pooled = None;
-    for first in (0..matrices).step_by(at_once) {
-        let range = first..matrices.min(first + at_once);
-        let collect = |batches: Range<usize>, pool: bool| -> Result<_> {
-            let mut tap = Collector::new(group, columns, range.clone(), pool);
-            for batch in batches {
-                tap.begin();
-                staged.observe(batch, &mut tap)?;
-            }
-            Ok(tap.into_moments())
-        };
-        let (teaching, all_teaching) = collect(0..split.teaching, pooled.is_none())?;
-        let (held_out, all_held_out) = collect(split.teaching..split.batches.len(), pooled.is_none())?;
-        let (prior, held_out_prior) = pooled.get_or_insert((all_teaching, all_held_out));
-        for (matrix, (mut teaching, mut held_out)) in range.zip(teaching.into_iter().zip(held_out)) {
-            // Few tokens say little of an expert; what all experts see stands in for the rest.
-            if let Some(prior) = prior {
-                teaching.add_prior(prior, columns as f32);
-            }
-            if let Some(prior) = held_out_prior {
-                held_out.add_prior(prior, (columns / HELD_OUT) as f32);
-            }
-            tensor::learn(jobs, matrix, teaching, held_out, options.damping)?;
-        }
-    }
-    Ok(())
 }

@@ -8,8 +8,10 @@ mod factor;
 mod feedback;
 mod hessian;
 mod layers;
+mod points;
 mod refine;
 mod report;
+mod sub_block;
 
 pub use digest::digest;
 pub use error::{Error, Result};

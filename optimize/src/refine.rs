@@ -1,9 +1,7 @@
 //! Refinement of a block under the whole metric: whatever lowers E = Σ e_i H_ij e_j is taken.
 
-use crate::block::{Block, Format, inverse, solve, stored};
-
-/// Steps that a scale or a minimum of a sub-block moves at most.
-const STEPS: f32 = 2.0;
+use crate::block::{Block, Format, Grid, inverse, solve, stored};
+use crate::sub_block::{Near, Wanted, choose};
 
 /// Refines the block at column `first` of a span. `errors` are the span's w − ŵ, `gradients` H times the errors of the
 /// whole row, and both are kept up to date; `near` is H inside the span.
@@ -15,6 +13,7 @@ pub(crate) fn block(
     gradients: &mut [f32],
     near: &[f32],
     first: usize,
+    corners: &Near<'_>,
 ) {
     let mut state = State {
         errors,
@@ -22,12 +21,10 @@ pub(crate) fn block(
         near,
         first,
     };
-    for s in 0..format.layout.sub_blocks() {
-        if format.has_sub_scales() {
-            move_scale(format, block, &mut state, s);
-        }
-        if format.has_sub_mins() {
-            move_min(format, block, &mut state, s);
+    for s in 0..format.sub_blocks() {
+        match format.sub_block {
+            16 => choose_again::<16>(format, block, &mut state, corners, s),
+            _ => choose_again::<32>(format, block, &mut state, corners, s),
         }
     }
     move_levels(format, block, &mut state);
@@ -53,21 +50,6 @@ impl State<'_> {
             *g -= change * h;
         }
     }
-
-    /// Σ v_i g_i and Σ v_i H_ij v_j over some columns of the block.
-    #[inline(always)]
-    fn moments(&self, from: usize, v: &[f32]) -> (f32, f32) {
-        let width = self.gradients.len();
-        let at = self.first + from;
-        let mut linear = 0.0;
-        let mut quadratic = 0.0;
-        for (i, x) in v.iter().enumerate() {
-            linear += x * self.gradients[at + i];
-            let row = &self.near[(at + i) * width + at..][..v.len()];
-            quadratic += x * dot(v, row);
-        }
-        (linear, quadratic)
-    }
 }
 
 /// A sum of products with eight partial sums. Both are as long, a multiple of eight.
@@ -83,63 +65,67 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     (half[0] + half[2]) + (half[1] + half[3])
 }
 
-/// Whole steps that lower the error most: that of a change by x steps is x² `quadratic` − 2 x `linear`.
+/// Chooses a sub-block again, with everything else as it is.
 #[inline(always)]
-fn steps((linear, quadratic): (f32, f32), now: f32, (low, high): (f32, f32)) -> f32 {
-    if quadratic > 0.0 {
-        let best = (linear / quadratic).clamp(-STEPS, STEPS).round_ties_even();
-        best.clamp(low - now, high - now)
+fn choose_again<const S: usize>(
+    format: &Format,
+    block: &mut Block,
+    state: &mut State<'_>,
+    corners: &Near<'_>,
+    s: usize,
+) {
+    let at = state.first + s * S;
+    let (weights, feedback, inverse) = corners.of::<S>(s);
+    let gradients: &[f32; S] = state.gradients[at..].first_chunk().expect("a sub-block");
+    let before: [f32; S] = std::array::from_fn(|i| block.value(s, block.levels[s * S + i]));
+    // Where the error would be least if values were not rounded.
+    let mut wanted = before;
+    for (g, row) in gradients.iter().zip(inverse.as_chunks::<S>().0) {
+        for i in 0..S {
+            wanted[i] += g * row[i];
+        }
+    }
+    let kept = block.clone();
+    choose(
+        format,
+        block,
+        s,
+        &Wanted {
+            row: &wanted,
+            target: &wanted,
+            weights,
+            feedback,
+            stride: S,
+        },
+    );
+    let change: [f32; S] = std::array::from_fn(|i| block.value(s, block.levels[s * S + i]) - before[i]);
+    let width = state.gradients.len();
+    let (mut linear, mut quadratic) = (0.0, 0.0);
+    for i in 0..S {
+        linear += change[i] * gradients[i];
+        let row = &state.near[(at + i) * width + at..][..S];
+        quadratic += change[i] * dot(&change, row);
+    }
+    if 2.0 * linear > quadratic {
+        for (i, change) in change.into_iter().enumerate() {
+            if change != 0.0 {
+                state.change(s * S + i, change);
+            }
+        }
     } else {
-        0.0
+        *block = kept;
     }
 }
 
-#[inline(always)]
-fn move_scale(format: &Format, block: &mut Block, state: &mut State<'_>, s: usize) {
-    let size = format.layout.sub_block;
-    let from = s * size;
-    let mut v = [0.0; 32];
-    let v = &mut v[..size];
-    for (v, level) in v.iter_mut().zip(&block.levels[from..]) {
-        *v = block.d * level;
-    }
-    let moments = state.moments(from, v);
-    let by = steps(moments, block.scales[s], format.scales);
-    if by == 0.0 || 2.0 * by * moments.0 <= by * by * moments.1 {
-        return;
-    }
-    let before = block.clone();
-    block.scales[s] += by;
-    for i in from..from + size {
-        let level = block.levels[i];
-        state.change(i, block.value(s, level) - before.value(s, level));
-    }
-}
-
-#[inline(always)]
-fn move_min(format: &Format, block: &mut Block, state: &mut State<'_>, s: usize) {
-    let size = format.layout.sub_block;
-    let from = s * size;
-    let v = [-block.dmin; 32];
-    let moments = state.moments(from, &v[..size]);
-    let by = steps(moments, block.mins[s], format.mins);
-    if by == 0.0 || 2.0 * by * moments.0 <= by * by * moments.1 {
-        return;
-    }
-    let before = block.clone();
-    block.mins[s] += by;
-    for i in from..from + size {
-        let level = block.levels[i];
-        state.change(i, block.value(s, level) - before.value(s, level));
-    }
-}
-
-/// Coordinate descent over the levels.
+/// Coordinate descent over the levels, where they are chosen one by one.
 #[inline(always)]
 fn move_levels(format: &Format, block: &mut Block, state: &mut State<'_>) {
+    if matches!(format.grid, Grid::Points(_)) {
+        return;
+    }
     let width = state.gradients.len();
-    for i in 0..format.layout.block {
-        let s = i / format.layout.sub_block;
+    for i in 0..format.block {
+        let s = i / format.sub_block;
         let (scale, min) = block.scale_and_min(s);
         let column = state.first + i;
         let own = state.near[column * width + column];
@@ -160,8 +146,8 @@ fn move_levels(format: &Format, block: &mut Block, state: &mut State<'_>) {
 /// Fits `d` and `dmin` with everything else fixed.
 #[inline(always)]
 fn fit_block(format: &Format, block: &mut Block, state: &mut State<'_>) {
-    let size = format.layout.block;
-    let sub_block = format.layout.sub_block;
+    let size = format.block;
+    let sub_block = format.sub_block;
     let (mut a, mut b) = ([0.0f32; 256], [0.0f32; 256]);
     for i in 0..size {
         a[i] = block.scales[i / sub_block] * block.levels[i];
@@ -176,7 +162,7 @@ fn fit_block(format: &Format, block: &mut Block, state: &mut State<'_>) {
         let ha = f64::from(dot(a, row));
         aa += f64::from(a[i]) * ha;
         ga += f64::from(a[i]) * gradient;
-        if format.layout.has_mins() {
+        if format.has_mins() {
             ab += f64::from(b[i]) * ha;
             bb += f64::from(b[i]) * f64::from(dot(b, row));
             gb += f64::from(b[i]) * gradient;

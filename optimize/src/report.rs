@@ -40,6 +40,10 @@ pub struct Learned {
 pub struct Report {
     /// The tensors that linear layers use, in the order in which they were encoded.
     pub tensors: Vec<Learned>,
+    /// Layers that an earlier run had learned.
+    pub known_layers: usize,
+    /// Whether hidden states went to files.
+    pub in_files: bool,
 }
 
 impl Report {

@@ -268,10 +268,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             report_problems(&plan, args.dry_run);
             let mut learned = None;
             if !args.dry_run {
+                let journal = args.memory.journal(&path);
                 let base = || optimization::base_model(&source, &path, args.threads);
                 learned = better.apply(&source, &mut plan, base, args.threads, args.memory.bytes())?;
-                let journal = args.memory.journal(&path);
                 metered(|show| run_quantization(&source, &plan, &pipeline, journal.as_deref(), show))?;
+                better.forget(&plan)?;
             }
             if args.json {
                 let mut report = as_json(&source, &plan);

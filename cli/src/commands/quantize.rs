@@ -125,10 +125,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             threads,
             max_memory: args.memory.bytes(),
         };
+        let journal = args.memory.journal(&output);
         let base = || optimization::base_model(&source, &output, threads);
         learned = better.apply(&source, &mut plan, base, threads, args.memory.bytes())?;
-        let journal = args.memory.journal(&output);
         metered(|show| execute(&source, &plan, &pipeline, journal.as_deref(), show))?;
+        better.forget(&plan)?;
     }
     if args.json {
         let mut report = as_json(&source, &plan);

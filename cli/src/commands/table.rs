@@ -239,6 +239,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let mut evaluation = None;
     if !args.dry_run {
         write_files(source, &planned, &args, journal.as_deref())?;
+        for plan in planned.iter().filter_map(|row| row.plan.as_ref().ok()) {
+            better.forget(plan)?;
+        }
         let mut published = table::files(&planned);
         // A matrix that was made here is published beside the files.
         published.extend(

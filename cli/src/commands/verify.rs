@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use convert::digest;
+use convert::quantize::OPTIMIZE_KEYS;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use convert::verify::image::{Image, Outcome};
@@ -12,7 +13,9 @@ use gguf::{Backing, GgufModel, OpenOptions};
 use serde::Serialize;
 
 use crate::args::importance::ImportanceArgs;
+use crate::args::memory::BufferArgs;
 use crate::output::{copy_bar, print, print_json};
+use crate::rederive::{Rederived, rederive};
 
 /// Arguments of `quantsmith verify`.
 #[derive(clap::Args)]
@@ -32,6 +35,13 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     importance: ImportanceArgs,
+
+    /// The text that optimized blocks were learned from: they are learned again, and every byte is compared
+    #[arg(long, value_name = "FILE", requires = "source")]
+    optimize_text: Option<PathBuf>,
+
+    #[command(flatten)]
+    buffers: BufferArgs,
 
     /// Count warnings as errors
     #[arg(long)]
@@ -53,6 +63,9 @@ struct Report {
     /// Choice of blocks, where they are other than stock's on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     optimized: Option<Optimized>,
+    /// What learning again gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rederived: Option<Rederived>,
 }
 
 /// A file's record of `--optimize`.
@@ -66,7 +79,7 @@ struct Optimized {
 impl Optimized {
     fn of(metadata: &gguf::Metadata) -> Option<Self> {
         let text = |key: &str| {
-            let value = metadata.get_str(&format!("quantsmith.optimize.{key}"));
+            let value = metadata.get_str(&format!("{OPTIMIZE_KEYS}{key}"));
             value.map(str::to_owned)
         };
         Some(Self {
@@ -110,6 +123,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             tensors: 0,
             image: None,
             optimized: None,
+            rederived: None,
         });
         for file in &files {
             // Later shards are looked at with their first.
@@ -120,6 +134,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                     tensors: 0,
                     image: None,
                     optimized: None,
+                    rederived: None,
                 })
             });
             reports.extend(report);
@@ -127,7 +142,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     } else {
         let mut report = file_report(&args.path, false)?.context("not a model by itself")?;
         if let Some(source) = &args.source {
-            report.image = Some(compare(&args.path, source, &args.importance)?);
+            let (image, rederived) = compare(source, &args)?;
+            report.image = Some(image);
+            report.rederived = rederived;
         }
         reports.push(report);
     }
@@ -148,6 +165,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             r.image
                 .as_ref()
                 .is_some_and(|image| !is_proven(image, r.optimized.is_some()))
+                || r.rederived.as_ref().is_some_and(|r| !r.different.is_empty())
         })
         .count();
     match (errors, inexact) {
@@ -234,10 +252,12 @@ fn file_report(path: &Path, skip_later_shards: bool) -> anyhow::Result<Option<Re
         tensors: model.len(),
         image: None,
         optimized: Optimized::of(model.metadata()),
+        rederived: None,
     }))
 }
 
-fn compare(path: &Path, source: &Path, importance: &ImportanceArgs) -> anyhow::Result<Image> {
+fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederived>)> {
+    let path = &args.path;
     let model = GgufModel::open_with(
         path,
         OpenOptions {
@@ -245,7 +265,7 @@ fn compare(path: &Path, source: &Path, importance: &ImportanceArgs) -> anyhow::R
             allow_missing_data: false,
         },
     )?;
-    let importance = importance.load()?;
+    let importance = args.importance.load()?;
     let opened: Box<dyn Source> = if source.is_dir() {
         let options = HfOptions {
             outtype: OutType::Lossless,
@@ -261,7 +281,22 @@ fn compare(path: &Path, source: &Path, importance: &ImportanceArgs) -> anyhow::R
     let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
     let image = image::compare(&model, opened.as_ref(), importance.as_ref(), &|n| bar.inc(n))?;
     bar.finish_and_clear();
-    Ok(image)
+    let rederived = args
+        .optimize_text
+        .as_ref()
+        .map(|text| {
+            let importance = (importance.as_ref(), args.importance.missing());
+            rederive(
+                &model,
+                path,
+                opened.as_ref(),
+                importance,
+                text,
+                args.buffers.bytes(),
+            )
+        })
+        .transpose()?;
+    Ok((image, rederived))
 }
 
 fn show(out: &mut dyn std::io::Write, report: &Report) -> std::io::Result<()> {
@@ -282,7 +317,14 @@ fn show(out: &mut dyn std::io::Write, report: &Report) -> std::io::Result<()> {
     report
         .image
         .as_ref()
-        .map_or(Ok(()), |image| show_image(out, image, report.optimized.as_ref()))
+        .map_or(Ok(()), |image| show_image(out, image, report.optimized.as_ref()))?;
+    if let Some(Rederived { equal, different }) = &report.rederived {
+        writeln!(out, "{file}: learned again, {equal} tensors have the same bytes")?;
+        for name in different {
+            writeln!(out, "{name}: learned again, its bytes are others")?;
+        }
+    }
+    Ok(())
 }
 
 fn show_image(

@@ -1,7 +1,7 @@
-use quants::parts::types;
+use quants::parts::{codebook_types, types};
 
 use super::*;
-use crate::hessian::{Damping, Moments};
+use crate::hessian::{Damping, Moments, Purpose};
 
 /// Pseudo-random numbers of mean zero.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -55,13 +55,13 @@ fn output_error(ty: TensorType, blocks: &[u8], rows: &[f32], x: &[f32], columns:
 fn every_type_puts_out_less_error_on_other_tokens_than_stock() {
     // Rows that end with less than a span, too.
     for columns in [256, 512, 576] {
-        let mut moments = Moments::new(columns);
-        moments.add(&inputs(20 * columns, columns, 1));
+        let mut moments = Moments::new(columns, Purpose::Teaching);
+        moments.add(&inputs(20 * columns, columns, 1), None);
         let mean_squares = moments.mean_squares();
-        let metric = Metric::new(moments, Damping::default()).unwrap();
+        let metric = Metric::new(&moments, Damping::default()).unwrap();
         let rows = numbers(8 * columns, 3);
         let others = inputs(100, columns, 99);
-        for ty in types() {
+        for ty in types().chain(codebook_types()) {
             let Some(encoder) = RowEncoder::new(ty, &metric) else {
                 assert!(columns % ty.block_len() != 0, "{ty}");
                 continue;
@@ -105,17 +105,17 @@ fn searched_blocks_have_no_larger_weighted_error_than_stocks() {
 #[test]
 fn rows_of_zeros_and_extreme_weights_stay_finite() {
     let columns = 256;
-    let mut moments = Moments::new(columns);
+    let mut moments = Moments::new(columns, Purpose::Teaching);
     let mut x = inputs(20 * columns, columns, 1);
     // Columns that never see anything.
     x.chunks_exact_mut(columns).for_each(|row| row[3..9].fill(0.0));
-    moments.add(&x);
-    let metric = Metric::new(moments, Damping::default()).unwrap();
+    moments.add(&x, None);
+    let metric = Metric::new(&moments, Damping::default()).unwrap();
     let mut rows = numbers(4 * columns, 3);
     rows[..columns].fill(0.0);
     rows[columns..2 * columns].iter_mut().for_each(|w| *w *= 1e-30);
     rows[2 * columns + 17] = 1e4;
-    for ty in types() {
+    for ty in types().chain(codebook_types()) {
         let encoder = RowEncoder::new(ty, &metric).unwrap();
         let mut blocks = vec![0; rows.len() / ty.block_len() * ty.block_bytes()];
         encoder.encode(&rows, &mut blocks).unwrap();
@@ -129,10 +129,48 @@ fn rows_of_zeros_and_extreme_weights_stay_finite() {
 #[test]
 fn useless_moments_are_told() {
     let damping = Damping::default();
-    assert!(Metric::new(Moments::new(32), damping).is_none());
+    assert!(Metric::new(&Moments::new(32, Purpose::Teaching), damping).is_none());
     for bad in [f32::NAN, f32::INFINITY, 1e30] {
-        let mut moments = Moments::new(32);
-        moments.add(&[bad; 32]);
-        assert!(Metric::new(moments, damping).is_none(), "{bad}");
+        let mut moments = Moments::new(32, Purpose::Teaching);
+        moments.add(&[bad; 32], None);
+        assert!(Metric::new(&moments, damping).is_none(), "{bad}");
+    }
+}
+
+/// This test runs itself with other instruction sets, each in a process of its own, and compares what they make.
+#[test]
+fn bytes_do_not_depend_on_the_instruction_set() {
+    const NAME: &str = "feedback::tests::bytes_do_not_depend_on_the_instruction_set";
+    const INNER: &str = "QUANTSMITH_TEST_INNER";
+    let columns = 256;
+    let mut moments = Moments::new(columns, Purpose::Teaching);
+    let x = inputs(2 * columns, columns, 1);
+    let exact: Vec<f32> = x.iter().map(|x| 1.1 * x).collect();
+    moments.add(&x, Some(&exact));
+    let metric = Metric::new(&moments, Damping::default()).unwrap();
+    let rows = metric.targets(&numbers(2 * columns, 3));
+    let mut all = Vec::new();
+    for ty in types().chain(codebook_types()) {
+        let mut blocks = vec![0; rows.len() / ty.block_len() * ty.block_bytes()];
+        RowEncoder::new(ty, &metric)
+            .unwrap()
+            .encode(&rows, &mut blocks)
+            .unwrap();
+        all.extend(blocks.iter().map(|&byte| u32::from(byte)));
+    }
+    let made = format!("made {}", crate::digest(&[all]));
+    if std::env::var_os(INNER).is_some() {
+        println!("{made}");
+        return;
+    }
+    for isa in ["scalar", "avx2"] {
+        let done = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([NAME, "--exact", "--nocapture"])
+            .env("QUANTSMITH_ISA", isa)
+            .env(INNER, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(said.contains(&made), "{isa}: {said}");
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use reference::Tap;
 
 use super::groups::Group;
-use crate::hessian::Moments;
+use crate::hessian::{Moments, Purpose};
 
 /// Sums over the inputs of a group's tensors, matrix by matrix where they are stacks.
 pub(super) struct Collector<'g> {
@@ -15,24 +15,34 @@ pub(super) struct Collector<'g> {
     moments: Vec<Moments>,
     /// Over all matrices of a stack.
     pooled: Option<Moments>,
+    /// The unquantized model's input in this batch.
+    exact: Option<Vec<f32>>,
     seen: bool,
 }
 
 impl<'g> Collector<'g> {
     /// Collects for some of the matrices, and over all of a stack where that is wanted.
-    pub(super) fn new(group: &'g Group, columns: usize, matrices: Range<usize>, pooled: bool) -> Self {
+    pub(super) fn new(
+        group: &'g Group,
+        columns: usize,
+        matrices: Range<usize>,
+        pooled: bool,
+        purpose: Purpose,
+    ) -> Self {
         Self {
             group,
             columns,
-            moments: matrices.clone().map(|_| Moments::new(columns)).collect(),
+            moments: matrices.clone().map(|_| Moments::new(columns, purpose)).collect(),
             matrices,
-            pooled: (pooled && group.experts).then(|| Moments::new(columns)),
+            pooled: (pooled && group.experts).then(|| Moments::new(columns, purpose)),
+            exact: None,
             seen: false,
         }
     }
 
-    /// Another batch begins.
-    pub(super) fn begin(&mut self) {
+    /// Another batch begins, in which the unquantized model's input is `exact`, where it is known.
+    pub(super) fn begin(&mut self, exact: Option<Vec<f32>>) {
+        self.exact = exact;
         self.seen = false;
     }
 
@@ -50,15 +60,39 @@ impl Tap for Collector<'_> {
         self.seen = true;
         let matrix = expert.unwrap_or(0);
         if self.matrices.contains(&matrix) {
-            self.moments[matrix - self.matrices.start].add(input);
+            self.moments[matrix - self.matrices.start].add(input, self.exact.as_deref());
         }
         if let Some(pooled) = &mut self.pooled {
-            pooled.add(input);
+            pooled.add(input, None);
         }
     }
 
     /// The only matrix has been used; of a stack, others may follow.
     fn is_done(&self) -> bool {
         self.seen && !self.group.experts
+    }
+}
+
+/// One input as it is.
+pub(super) struct Input<'g> {
+    tensor: &'g str,
+    pub(super) rows: Option<Vec<f32>>,
+}
+
+impl<'g> Input<'g> {
+    pub(super) fn new(tensor: &'g str) -> Self {
+        Self { tensor, rows: None }
+    }
+}
+
+impl Tap for Input<'_> {
+    fn linear(&mut self, tensor: &str, _expert: Option<usize>, input: &[f32], _columns: usize) {
+        if tensor == self.tensor {
+            self.rows.get_or_insert_with(|| input.to_vec());
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.rows.is_some()
     }
 }

@@ -3,12 +3,11 @@
 use convert::plan::PlannedTensor;
 use convert::source::Source;
 use gguf::TensorType;
-use quants::parts::layout;
 use rayon::prelude::*;
-use reference::portable::{Panels, Strided};
 
+use crate::block::can_learn;
 use crate::feedback::{ROWS, RowEncoder};
-use crate::hessian::{Damping, Metric, Moments};
+use crate::hessian::{Damping, Judge, Metric, Moments, product};
 use crate::report::{Kept, Learned};
 use crate::{Error, Result};
 
@@ -85,7 +84,7 @@ impl<'a> Job<'a> {
 
     /// Whether blocks of its type are learned.
     pub(super) fn can_learn(&self) -> bool {
-        layout(self.planned.ty).is_some_and(|layout| self.columns.is_multiple_of(layout.block))
+        can_learn(self.planned.ty) && self.columns.is_multiple_of(self.planned.ty.block_len())
     }
 
     fn read(&self, matrix: usize) -> Result<Vec<f32>> {
@@ -130,7 +129,7 @@ impl<'a> Job<'a> {
     fn learn_matrix(
         &mut self,
         matrix: usize,
-        metrics: Option<&(Metric, Panels)>,
+        metrics: Option<&(Metric, Judge)>,
         mean_squares: &[f32],
     ) -> Result<()> {
         let weights = self.read(matrix)?;
@@ -139,28 +138,28 @@ impl<'a> Job<'a> {
         let (columns, row_bytes) = (self.columns, self.row_bytes);
         let mut stock = vec![0; self.rows * row_bytes];
         let mut learned = vec![0; self.rows * row_bytes];
+        let metrics = metrics.and_then(|(metric, judge)| Some((RowEncoder::new(ty, metric)?, metric, judge)));
         let each = stock
             .par_chunks_mut(ROWS * row_bytes)
             .zip(learned.par_chunks_mut(ROWS * row_bytes))
             .zip(weights.par_chunks(ROWS * columns))
             .map(|((stock, learned), rows)| {
                 quants::encode(ty, rows, columns, Some(importance), stock)?;
-                let Some((metric, held_out)) = metrics else {
+                let Some((encoder, metric, judge)) = &metrics else {
                     return Ok(Errors::default());
                 };
-                let Some(encoder) = RowEncoder::new(ty, metric) else {
-                    return Ok(Errors::default());
-                };
-                encoder.encode(rows, learned)?;
+                let targets = metric.targets(rows);
+                encoder.encode(&targets, learned)?;
                 let error = |blocks: &[u8]| -> Result<[f64; 2], quants::Error> {
                     let mut off = vec![0.0; rows.len()];
                     quants::decode(ty, blocks, &mut off)?;
-                    for (off, w) in off.iter_mut().zip(rows) {
-                        *off = w - *off;
-                    }
+                    let target = |target: &[f32]| -> Vec<f32> {
+                        target.iter().zip(&off).map(|(w, off)| w - off).collect()
+                    };
+                    let from_targets = target(&targets);
                     Ok([
-                        squared(&off, columns, &metric.hessian),
-                        squared(&off, columns, held_out),
+                        product(&from_targets, &metric.hessian, &from_targets, columns),
+                        judge.squared(rows, &target(rows)),
                     ])
                 };
                 Ok(Errors {
@@ -207,40 +206,18 @@ impl<'a> Job<'a> {
 pub(super) fn learn(
     jobs: &mut [Job<'_>],
     matrix: usize,
-    teaching: Moments,
-    held_out: Moments,
+    teaching: &Moments,
+    held_out: &Moments,
     damping: Damping,
 ) -> Result<()> {
     let mean_squares = teaching.mean_squares();
-    let columns = teaching.columns;
-    let metrics = Metric::new(teaching, damping).and_then(|metric| {
-        let held_out = held_out.means()?;
-        Some((metric, Panels::new(Strided::rows(&held_out, columns, columns))))
-    });
+    let metrics = Metric::new(teaching, damping).zip(Judge::new(held_out));
     // Encoders refuse what is not finite, and stock's make nothing of zeros alone.
     let usable = mean_squares.iter().all(|x| x.is_finite());
-    let even = vec![1.0; columns];
+    let even = vec![1.0; teaching.columns];
     let mean_squares = if usable { &mean_squares } else { &even };
     for job in jobs {
         job.learn_matrix(matrix, metrics.as_ref(), mean_squares)?;
     }
     Ok(())
-}
-
-/// Σ e_i H_ij e_j over all rows.
-fn squared(errors: &[f32], columns: usize, hessian: &Panels) -> f64 {
-    let count = errors.len() / columns;
-    let mut products = vec![0.0; errors.len()];
-    hessian.multiply(
-        Strided::rows(errors, count, columns),
-        0..columns,
-        &mut products,
-        columns,
-        1.0,
-    );
-    errors
-        .iter()
-        .zip(&products)
-        .map(|(e, p)| f64::from(*e) * f64::from(*p))
-        .sum()
 }
