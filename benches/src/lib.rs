@@ -4,6 +4,7 @@
 
 pub mod codecs;
 pub mod models;
+pub mod paired;
 
 use std::time::{Duration, Instant};
 
