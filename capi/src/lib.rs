@@ -463,7 +463,9 @@ pub unsafe extern "C" fn qs_quantize_file(
             threads: threads as usize,
             ..PipelineOptions::default()
         };
-        quantize::run(&source, &plan, &options, &|p| told.progress(p.done, p.total))?;
+        quantize::run(&source, &plan, &options, None, &|p| {
+            told.progress(p.done, p.total)
+        })?;
         Ok(())
     })
 }

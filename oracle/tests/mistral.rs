@@ -181,7 +181,7 @@ fn encoders_are_quantized_as_stock_does() {
         let source = GgufSource::open(&encoder).unwrap();
         let options = QuantizeOptions::new(Preset::parse(preset).unwrap());
         let plan = plan(&source, &ours, &options, None).unwrap();
-        run(&source, &plan, &PipelineOptions::default(), &|_| {}).unwrap();
+        run(&source, &plan, &PipelineOptions::default(), None, &|_| {}).unwrap();
         assert_eq!(digest(&ours), digest(&stock), "{preset}");
     }
 }

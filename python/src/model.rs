@@ -93,7 +93,7 @@ impl Request {
         let source = watch.source(source);
         let importance = self.importance()?;
         let plan = quantize::plan(&source, output, &self.options(), importance.as_ref())?;
-        quantize::run(&source, &plan, &self.pipeline, &|p| watch.note(p.done, p.total))?;
+        quantize::run(&source, &plan, &self.pipeline, None, &|p| watch.note(p.done, p.total))?;
         Ok(plan.outputs.iter().map(|o| o.path.clone()).collect())
     }
 }

@@ -29,7 +29,7 @@ pub fn convert(
     let directory = HfSource::open(directory, &options)?;
     let source = Cancellable::new(&directory, cancel);
     let plan = quantize::plan(&source, output, &QuantizeOptions::new(preset), None)?;
-    quantize::run(&source, &plan, &PipelineOptions::default(), on_progress)?;
+    quantize::run(&source, &plan, &PipelineOptions::default(), None, on_progress)?;
     Ok(plan.file_size())
 }
 

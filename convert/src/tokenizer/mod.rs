@@ -473,9 +473,7 @@ fn is_present(files: &VocabFiles, kind: VocabKind, request: &VocabRequest) -> bo
         VocabKind::SentencePiece => {
             sentencepiece::has_file(files) || (alone && is_read_as_pieces(files, request))
         }
-        VocabKind::Phi3 | VocabKind::InternLm2 | VocabKind::Arctic => {
-            sentencepiece::has_file(files) || alone
-        }
+        VocabKind::Phi3 | VocabKind::InternLm2 | VocabKind::Arctic => sentencepiece::has_file(files) || alone,
         VocabKind::Gpt2Class => {
             // The newer name is what transformers 5 calls any class without code of its own.
             let class = files.tokenizer_config("tokenizer_class").and_then(Json::as_str);

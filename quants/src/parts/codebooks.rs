@@ -5,7 +5,7 @@
 
 use gguf::TensorType;
 
-use super::{half, put_half};
+use super::block::{half, put_half};
 use crate::search::codebook as grid;
 
 /// Most sub-blocks in a block, points in a block, and groups of eight weights, each with a byte of signs.

@@ -114,11 +114,21 @@ impl Adjugates {
     /// The groups of the chosen experts, the first of them first, with their weights, from all experts' probabilities.
     fn choose(&self, chosen: &[(usize, f32)], p: &[f32]) -> Vec<(usize, f32)> {
         let groups = p.len() / self.members;
-        let numbers = chosen.iter().take(self.experts.used).map(|(e, _)| e / self.members);
+        let numbers = chosen
+            .iter()
+            .take(self.experts.used)
+            .map(|(e, _)| e / self.members);
         let numbers: Vec<usize> = numbers.filter(|&group| group < groups).collect();
-        let sum = numbers.iter().map(|&group| p[group]).sum::<f32>().max(SMALLEST_WEIGHT_SUM);
+        let sum = numbers
+            .iter()
+            .map(|&group| p[group])
+            .sum::<f32>()
+            .max(SMALLEST_WEIGHT_SUM);
         let factor = self.experts.weight_scale / sum;
-        numbers.into_iter().map(|group| (group, p[group] * factor)).collect()
+        numbers
+            .into_iter()
+            .map(|group| (group, p[group] * factor))
+            .collect()
     }
 }
 

@@ -153,7 +153,10 @@ impl<'a, 'l> Builder<'a, 'l> {
                 "key num_loops: found {loops} times {count} layers, expected at most {MAX_LOOPED} in all"
             )));
         }
-        let plain = loader.keys.optional_flag("skip_loop_final_norm")?.unwrap_or(false);
+        let plain = loader
+            .keys
+            .optional_flag("skip_loop_final_norm")?
+            .unwrap_or(false);
         let mut layers = Vec::new();
         for time in 1..=loops {
             for i in 0..count {

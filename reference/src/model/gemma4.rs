@@ -190,7 +190,7 @@ fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: 
         slot: None,
         norms_follow_rope: false,
         query_scale: None,
-            gate: None,
+        gate: None,
         rope: Some(kind.rope.clone()),
         shape: AttentionShape {
             window: kind.window,

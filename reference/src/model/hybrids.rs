@@ -366,7 +366,7 @@ fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result
         slot: None,
         norms_follow_rope: false,
         query_scale: None,
-            gate: None,
+        gate: None,
         rope: Some(rope),
         shape: crate::ops::AttentionShape::plain(heads, kv, hyper.key_len, hyper.value_len, b.scale),
     };

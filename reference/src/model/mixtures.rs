@@ -106,10 +106,7 @@ impl<'a> Layers<'a> {
             true => &self.local_rope,
             false => &self.rope,
         };
-        (
-            self.window.filter(|_| slides),
-            rotates.then(|| rope.clone()),
-        )
+        (self.window.filter(|_| slides), rotates.then(|| rope.clone()))
     }
 }
 

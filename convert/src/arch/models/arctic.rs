@@ -21,10 +21,7 @@ pub(super) static ARCTIC: Architecture = Architecture {
 
 const OWN: &[Rule] = &[
     copy("model.layers.{}.residual_layernorm", "blk.{}.ffn_norm"),
-    copy(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.ffn_norm_exps",
-    ),
+    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm_exps"),
     copy("model.layers.{}.residual_mlp.w1", "blk.{}.ffn_gate"),
     copy("model.layers.{}.residual_mlp.w2", "blk.{}.ffn_down"),
     copy("model.layers.{}.residual_mlp.w3", "blk.{}.ffn_up"),

@@ -42,10 +42,7 @@ pub(super) static COHERE2_MOE: Architecture = Architecture {
         more_blocks: predicting_layers,
         ..Hooks::NONE
     },
-    graph: Graph::SILU.fixing(&[(
-        "shared_expert_combination_strategy",
-        Fixed::OneOf(&["average"]),
-    )]),
+    graph: Graph::SILU.fixing(&[("shared_expert_combination_strategy", Fixed::OneOf(&["average"]))]),
     ..PLAIN
 };
 

@@ -34,7 +34,11 @@ pub(super) static MINICPM3: Architecture = Architecture {
 };
 
 /// Numbers that the graph of MiniCPM 3 has fixed.
-const FIXED: [(&str, f64); 3] = [("scale_emb", 12.0), ("scale_depth", 1.4), ("dim_model_base", 256.0)];
+const FIXED: [(&str, f64); 3] = [
+    ("scale_emb", 12.0),
+    ("scale_depth", 1.4),
+    ("dim_model_base", 256.0),
+];
 
 fn minicpm3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     for (key, expected) in FIXED {
@@ -45,7 +49,10 @@ fn minicpm3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         }
     }
     // Its values have the length that the hidden size divided among the heads gives.
-    if let Some(length) = hp.opt_u32(&["v_head_dim"])?.filter(|n| hp.even_head_dim().is_ok_and(|m| m != *n)) {
+    if let Some(length) = hp
+        .opt_u32(&["v_head_dim"])?
+        .filter(|n| hp.even_head_dim().is_ok_and(|m| m != *n))
+    {
         return Err(hp.error(format!(
             "v_head_dim is {length}, but the graph of minicpm3 has {} (hidden_size / num_attention_heads)",
             hp.even_head_dim()?

@@ -66,7 +66,10 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
                 let heads = heads
                     .iter()
                     .map(|n| hp.to_u32("num_key_value_heads_per_layer", n));
-                keys.set("attention.head_count_kv", common::numbers(heads.collect::<Result<_>>()?));
+                keys.set(
+                    "attention.head_count_kv",
+                    common::numbers(heads.collect::<Result<_>>()?),
+                );
             }
         }
     }

@@ -3,9 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
-use crate::arch::{
-    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class,
-};
+use crate::arch::{Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static GROK: Architecture = Architecture {

@@ -1,10 +1,10 @@
 //! GroveMoE, whose groups of experts have an expert each, and SmallThinker, whose router sees a layer's input.
 
+use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, rule, skip};
 use crate::arch::{Activation, Architecture, Graph, Hparams, PLAIN, class};
-use crate::Result;
 
 /// Experts of a group, and the factor on what a group's expert makes, as the published code has them.
 const MEMBERS: u32 = 2;

@@ -59,7 +59,10 @@ pub(super) static HUNYUAN_VL: Architecture = Architecture {
         keys.set("context_length", context);
         let list = rope.get(sections).and_then(Value::as_array);
         let list = list.ok_or_else(|| hp.error(format!("rope_parameters: no list {sections}")))?;
-        let list = list.iter().map(|n| hp.to_u32(sections, n)).collect::<Result<_>>()?;
+        let list = list
+            .iter()
+            .map(|n| hp.to_u32(sections, n))
+            .collect::<Result<_>>()?;
         keys.set("rope.dimension_sections", common::numbers(list));
         Ok(())
     },

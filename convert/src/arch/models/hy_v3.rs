@@ -50,8 +50,5 @@ const OWN: &[Rule] = &[
         "model.layers.{}.mlp.shared_mlp.down_proj",
         "blk.{}.ffn_down_shexp",
     ),
-    copy(
-        "model.layers.{}.final_layernorm",
-        "blk.{}.nextn.shared_head_norm",
-    ),
+    copy("model.layers.{}.final_layernorm", "blk.{}.nextn.shared_head_norm"),
 ];

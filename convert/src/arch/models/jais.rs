@@ -70,11 +70,7 @@ fn output_scale(hp: &Hparams) -> Result<f32> {
 }
 
 const RULES: &[Rule] = &[
-    rule(
-        "transformer.wte",
-        "token_embd",
-        Transform::Scale(embedding_scale),
-    ),
+    rule("transformer.wte", "token_embd", Transform::Scale(embedding_scale)),
     rule("lm_head", "output", Transform::Scale(output_scale)),
     copy("transformer.ln_f", "output_norm"),
     copy("transformer.h.{}.ln_1", "blk.{}.attn_norm"),

@@ -34,7 +34,10 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     keys.set("vocab_size", hp.u32(&["vocab_size"])?);
     let key = "num_attention_heads_per_layer";
-    let heads = match hp.find(&[key]).filter(|list| list.as_array().is_some_and(|l| !l.is_empty())) {
+    let heads = match hp
+        .find(&[key])
+        .filter(|list| list.as_array().is_some_and(|l| !l.is_empty()))
+    {
         Some(list) => common::list(hp, key, list)?
             .iter()
             .map(|n| hp.to_u32(key, n))
@@ -83,7 +86,9 @@ fn check_gates(hp: &Hparams) -> Result<()> {
     };
     let gating = hp.find(&["gating"]);
     let each = gating.and_then(kind);
-    let list = hp.find(&["gating_types"]).filter(|list| list.as_array().is_some_and(|l| !l.is_empty()));
+    let list = hp
+        .find(&["gating_types"])
+        .filter(|list| list.as_array().is_some_and(|l| !l.is_empty()));
     let known = match list {
         None => each.is_some() || gating == Some(&Value::Bool(true)),
         Some(list) => common::list(hp, "gating_types", list)?
@@ -110,10 +115,7 @@ const OWN: &[Rule] = &[
         "model.layers.{}.mlp.shared_expert.gate_proj",
         "blk.{}.ffn_gate_shexp",
     ),
-    copy(
-        "model.layers.{}.mlp.shared_expert.up_proj",
-        "blk.{}.ffn_up_shexp",
-    ),
+    copy("model.layers.{}.mlp.shared_expert.up_proj", "blk.{}.ffn_up_shexp"),
     copy(
         "model.layers.{}.mlp.shared_expert.down_proj",
         "blk.{}.ffn_down_shexp",

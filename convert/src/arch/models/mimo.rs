@@ -52,7 +52,9 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         hp.u32(&["num_key_value_heads"])?,
         hp.u32(&["swa_num_key_value_heads"])?,
     );
-    let heads = slides.iter().map(|&slides| if slides == 1 { window } else { all });
+    let heads = slides
+        .iter()
+        .map(|&slides| if slides == 1 { window } else { all });
     keys.set("attention.head_count_kv", common::numbers(heads.collect()));
     keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
     keys.set("attention.sliding_window_pattern", common::numbers(slides));
@@ -66,10 +68,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("rope.dimension_count", rotated as u32);
     let epsilon = hp.opt_f32(&["layernorm_epsilon"])?;
     keys.set("attention.layer_norm_rms_epsilon", epsilon.unwrap_or(EPSILON));
-    keys.set_some(
-        "attention.value_scale",
-        hp.opt_f32(&["attention_value_scale"])?,
-    );
+    keys.set_some("attention.value_scale", hp.opt_f32(&["attention_value_scale"])?);
     keys.set("nextn_predict_layers", PREDICTING_BLOCKS);
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use gguf::TensorType;
 use serde_json::{Map, Value, json};
 
 use super::deepseek::{UNADAPTED, key_part, latent_keys, value_part};
@@ -238,7 +237,7 @@ static PIXTRAL: Architecture = Architecture {
             .any(|prefix| name.starts_with(prefix));
             (is_own || name == EMBEDDING).then_some(name)
         },
-        force: |_, name, ty: TensorType| convolution(name, ty),
+        force: |_, name, ty| convolution(name, ty),
         ..Hooks::NONE
     },
     ..PLAIN

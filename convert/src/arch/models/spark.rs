@@ -35,7 +35,10 @@ pub(super) static SPARK2_5: Architecture = Architecture {
 
 /// Rotated elements of a head in layers of a kind.
 fn rotated(hp: &Hparams, kind: &str) -> Result<u32> {
-    let factor = hp.rope().get(kind).and_then(|rope| rope.get("partial_rotary_factor"));
+    let factor = hp
+        .rope()
+        .get(kind)
+        .and_then(|rope| rope.get("partial_rotary_factor"));
     let factor = factor.and_then(Value::as_f64).ok_or_else(|| {
         hp.error(format!(
             "rope_parameters: no partial_rotary_factor of {kind}, a number expected"

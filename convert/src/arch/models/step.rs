@@ -59,7 +59,10 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
             )));
         }
     }
-    let (heads, kv) = (hp.u32(&["num_attention_heads"])?, hp.u32(&["num_attention_groups"])?);
+    let (heads, kv) = (
+        hp.u32(&["num_attention_heads"])?,
+        hp.u32(&["num_attention_groups"])?,
+    );
     let other = hp.find(&["attention_other_setting"]);
     let of_window = |key: &str, usual: u32| match other.and_then(|other| other.get(key)) {
         Some(value) => hp.to_u32(key, value),
@@ -124,7 +127,10 @@ fn limits(hp: &Hparams, key: &str) -> Result<Option<Vec<f32>>> {
 /// Llama 3's factors for the half of a head that is rotated in layers without a window; 1 for the rest.
 fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
     let rope = hp.rope();
-    let rope = rope.get("full_attention").and_then(Value::as_object).unwrap_or(rope);
+    let rope = rope
+        .get("full_attention")
+        .and_then(Value::as_object)
+        .unwrap_or(rope);
     let kind = rope.get("rope_type").and_then(Value::as_str).unwrap_or("");
     if !kind.eq_ignore_ascii_case("llama3") {
         return Ok(Vec::new());

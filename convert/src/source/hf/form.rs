@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::HfOptions;
 use super::parts::Naming;
 use super::quantized::QuantConfig;
-use crate::arch::{self, Architecture, Class, encoders, multimodal};
+use crate::arch::{self, Architecture, Class, Hparams, encoders, multimodal};
 use crate::listed::listed;
 use crate::{Error, Result};
 
@@ -15,6 +15,9 @@ use crate::{Error, Result};
 const CONFIG: &str = "config.json";
 /// The configuration of Mistral's.
 const PARAMS: &str = "params.json";
+
+/// The key that says whether embeddings and output are one matrix.
+const TIE: &str = "tie_word_embeddings";
 
 /// What a directory's configuration says of the conversion.
 pub(super) struct Form {
@@ -25,8 +28,10 @@ pub(super) struct Form {
     pub(super) given: Map<String, Value>,
     pub(super) architecture: &'static Architecture,
     pub(super) class: &'static Class,
-    /// The configuration of the part that is converted.
-    pub(super) config: Map<String, Value>,
+    /// The completed configuration of the part that is converted.
+    pub(super) hparams: Hparams,
+    /// Whether that part's configuration itself says if the embeddings are tied.
+    pub(super) has_tie: bool,
     /// Where there is more than that part: the configuration of the whole.
     pub(super) whole: Option<Map<String, Value>>,
     /// Whether there is more than the text model, which is converted.
@@ -62,14 +67,18 @@ impl Form {
         let path = dir.join(CONFIG);
         let given = crate::json::read_object(&path)?;
         let quantization = QuantConfig::find(dir, &given)?;
-        let (architecture, class, config, whole);
+        let (architecture, class, hparams, has_tie, whole);
         if options.mmproj {
             (architecture, class) = encoders::find(&path, &given)?;
-            (config, whole) = (encoders::configuration(&path, &given)?, None);
+            hparams = encoders::configuration(architecture, &path, given.clone())?;
+            (has_tie, whole) = (false, None);
         } else {
             let text = multimodal::text_part(given.clone());
-            (architecture, class) = arch::of_config(&path, &text.config)?;
-            (config, whole) = (text.config, text.whole);
+            let found;
+            (found, class) = arch::of_config(&path, &text.config)?;
+            has_tie = text.config.contains_key(TIE);
+            (architecture, hparams) = found.hyperparameters_of(&path, text.config)?;
+            whole = text.whole;
         }
         Ok(Self {
             naming: Naming::Transformers,
@@ -77,7 +86,8 @@ impl Form {
             given,
             architecture,
             class,
-            config,
+            hparams,
+            has_tie,
             is_part: whole.is_some(),
             whole,
             quantization,
@@ -92,6 +102,8 @@ impl Form {
             .map(|values| QuantConfig::of(&path, values))
             .transpose()?;
         let native = arch::mistral::of_params(&path, &given, options.mmproj)?;
+        let has_tie = native.config.contains_key(TIE);
+        let (architecture, hparams) = native.architecture.hyperparameters_of(&path, native.config)?;
         let mut warnings = Vec::new();
         if !options.mistral_format {
             warnings.push(format!(
@@ -104,9 +116,10 @@ impl Form {
             naming: Naming::Mistral,
             path,
             given,
-            architecture: native.architecture,
+            architecture,
             class: native.class,
-            config: native.config,
+            hparams,
+            has_tie,
             whole: None,
             is_part: native.is_part && !options.mmproj,
             quantization,
