@@ -33,7 +33,7 @@ fn stock_loads_and_runs_optimized_files() {
     )
     .unwrap();
     let file = OutputPlan::unquantized(at("whole.gguf"), &whole, Vec::new()).unwrap();
-    execute(&whole, &[file], &PipelineOptions::default(), &|_| {}).unwrap();
+    execute(&whole, &[file], &PipelineOptions::default(), None, &|_| {}).unwrap();
     // The first layers are enough.
     let whole = GgufSource::open(&at("whole.gguf")).unwrap();
     let options = QuantizeOptions {
@@ -41,7 +41,7 @@ fn stock_loads_and_runs_optimized_files() {
         ..QuantizeOptions::new(Preset::parse("COPY").unwrap())
     };
     let short = plan(&whole, &at("base.gguf"), &options, None).unwrap();
-    run(&whole, &short, &PipelineOptions::default(), &|_| {}).unwrap();
+    run(&whole, &short, &PipelineOptions::default(), None, &|_| {}).unwrap();
 
     let source = GgufSource::open(&at("base.gguf")).unwrap();
     let model = Model::load(&at("base.gguf")).unwrap();
@@ -80,7 +80,7 @@ fn stock_loads_and_runs_optimized_files() {
             "{preset}: {learned} of {} tensors",
             report.tensors.len()
         );
-        run(&source, &planned, &PipelineOptions::default(), &|_| {}).unwrap();
+        run(&source, &planned, &PipelineOptions::default(), None, &|_| {}).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("py/stock.py");
         let done = Command::new(python.executable())
             .arg(&script)
