@@ -33,7 +33,7 @@ fn stock_loads_and_runs_optimized_files() {
     )
     .unwrap();
     let file = OutputPlan::unquantized(at("whole.gguf"), &whole, Vec::new()).unwrap();
-    execute(&whole, &[file], &PipelineOptions::default(), None, &|_| {}).unwrap();
+    execute(&whole, &[file], &PipelineOptions::default(), &|_| {}).unwrap();
     // The first layers are enough.
     let whole = GgufSource::open(&at("whole.gguf")).unwrap();
     let options = QuantizeOptions {
