@@ -411,7 +411,7 @@ def cases(a):
         lacking("hunyuan_vl", "HunYuanVLForConditionalGeneration", hunyuan_vl, "gpt2", dict(head_dim=16),
                 rope_theta=1e4, vision_config=dict(x=1), model_type="hunyuan_vl", rope_scaling=dict(
                     type="xdrope", alpha=1000.0, beta_fast=32, beta_slow=1, factor=1.0, xdrope_section=[2, 2, 2, 2])),
-        lacking("openelm", "OpenELMForCausalLM", openelm, "llama2", dict.fromkeys(NOTHING) | dict(
+        lacking("openelm", "OpenELMForCausalLM", openelm, "spm", dict.fromkeys(NOTHING) | dict(
             model_dim=64, head_dim=16, num_transformer_layers=3, num_query_heads=[4, 6, 8], num_kv_heads=[2, 3, 2],
             ffn_multipliers=[0.5, 1.3, 4.0], ffn_dim_divisor=32, max_context_length=256), rms_norm_eps=...,
                 rope_freq_constant=10000, model_type="openelm", share_input_output_layers=True, initializer_range=0.02),
