@@ -280,7 +280,7 @@ pub(crate) fn table<'py>(
             quantize: QuantizeOptions::new(Preset::Copy),
         };
         let planned = tables::plan(&source, &options, importance.as_ref())?;
-        tables::execute(&source, &planned, &pipeline, &|p| watch.note(p.done, p.total))?;
+        tables::execute(&source, &planned, &pipeline, None, &|p| watch.note(p.done, p.total))?;
         let rows = serde_json::to_string(&tables::rows(&planned));
         rows.map_err(|e| Error::Request(e.to_string()))
     })?;
