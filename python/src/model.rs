@@ -93,7 +93,9 @@ impl Request {
         let source = watch.source(source);
         let importance = self.importance()?;
         let plan = quantize::plan(&source, output, &self.options(), importance.as_ref())?;
-        quantize::run(&source, &plan, &self.pipeline, None, &|p| watch.note(p.done, p.total))?;
+        quantize::run(&source, &plan, &self.pipeline, None, &|p| {
+            watch.note(p.done, p.total)
+        })?;
         Ok(plan.outputs.iter().map(|o| o.path.clone()).collect())
     }
 }
@@ -280,7 +282,9 @@ pub(crate) fn table<'py>(
             quantize: QuantizeOptions::new(Preset::Copy),
         };
         let planned = tables::plan(&source, &options, importance.as_ref())?;
-        tables::execute(&source, &planned, &pipeline, None, &|p| watch.note(p.done, p.total))?;
+        tables::execute(&source, &planned, &pipeline, None, &|p| {
+            watch.note(p.done, p.total)
+        })?;
         let rows = serde_json::to_string(&tables::rows(&planned));
         rows.map_err(|e| Error::Request(e.to_string()))
     })?;
