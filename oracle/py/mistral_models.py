@@ -199,6 +199,55 @@ def seen(p, vocab):
     return decoder(p, vocab, p.get("tied_embeddings", False)) | encoder(v, p["dim"], merge)
 
 
+def byte_level(out):
+    """A tokenizer.json of the bytes and one merge."""
+    def text(b):
+        shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        return chr(b if b in shown else 256 + [x for x in range(256) if x not in shown].index(b))
+    tokens = ["<unk>", "<s>", "</s>"] + [text(b) for b in range(256)] + ["he"]
+    added = [dict(id=i, content=t, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+             for i, t in enumerate(tokens[:3])]
+    split = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=True)
+    write(out / "tokenizer.json", dict(version="1.0", truncation=None, padding=None, added_tokens=added,
+          normalizer=None, pre_tokenizer=split, post_processor=None, decoder=split,
+          model=dict(type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None, end_of_word_suffix=None,
+                     fuse_unk=False, byte_fallback=False, vocab={t: i for i, t in enumerate(tokens)},
+                     merges=["h e"])))
+    write(out / "tokenizer_config.json", dict(tokenizer_class="PreTrainedTokenizerFast", bos_token="<s>",
+          eos_token="</s>", unk_token="<unk>"))
+    return len(tokens)
+
+
+def mistral4(out):
+    """Mistral Small 4 in transformers' layout: latent attention, experts in one tensor a layer."""
+    out.mkdir()
+    vocab, h, f, heads = byte_level(out), 64, 32, 4
+    rope = dict(type="yarn", rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=256,
+                beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)
+    text = dict(model_type="mistral4", hidden_size=h, intermediate_size=96, num_hidden_layers=2,
+                num_attention_heads=heads, num_key_value_heads=heads, q_lora_rank=24, kv_lora_rank=32,
+                qk_nope_head_dim=16, qk_rope_head_dim=8, qk_head_dim=24, v_head_dim=16, head_dim=24,
+                n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=f,
+                first_k_dense_replace=0, n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=1.0,
+                rms_norm_eps=1e-6, max_position_embeddings=65536, vocab_size=vocab, hidden_act="silu",
+                tie_word_embeddings=False, rope_interleave=True, rope_parameters=rope)
+    write(out / "config.json", dict(architectures=["Mistral3ForConditionalGeneration"], model_type="mistral3",
+          text_config=text, tie_word_embeddings=False))
+    shapes = {"model.embed_tokens.weight": (vocab, h), "model.norm.weight": (h,), "lm_head.weight": (vocab, h)}
+    for i in range(2):
+        b = f"model.layers.{i}."
+        a, m = b + "self_attn.", b + "mlp."
+        shapes |= {b + "input_layernorm.weight": (h,), b + "post_attention_layernorm.weight": (h,),
+                   a + "q_a_proj.weight": (24, h), a + "q_a_layernorm.weight": (24,),
+                   a + "q_b_proj.weight": (heads * 24, 24), a + "kv_a_proj_with_mqa.weight": (40, h),
+                   a + "kv_a_layernorm.weight": (32,), a + "kv_b_proj.weight": (heads * 32, 32),
+                   a + "o_proj.weight": (h, heads * 16), m + "gate.weight": (4, h),
+                   m + "experts.gate_up_proj": (4, 2 * f, h), m + "experts.down_proj": (4, h, f),
+                   m + "shared_experts.gate_proj.weight": (f, h), m + "shared_experts.up_proj.weight": (f, h),
+                   m + "shared_experts.down_proj.weight": (h, f)}
+    save(out / "model.safetensors", {"language_model." + n: x for n, x in fill(shapes, "float16").items()})
+
+
 def main():
     out = Path(sys.argv[1])
     if len(sys.argv) > 2:
@@ -231,6 +280,7 @@ def main():
     model(out / "Tiny-Large-3-2512", lambda o: tekken(o, "v7", plain), latent, n_layers=2, n_kv_heads=4, moe=moe,
           q_lora_rank=24, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, head_dim=None,
           max_position_embeddings=4096, yarn=YARN, llama_4_scaling=SCALING)
+    mistral4(out / "Latent-Small-4")
     # What llama.cpp loads no file without, and the stock converter writes none of.
     for name, says in [("Short-Long", dict(max_seq_len=4096)), ("Short-Silent", {})]:
         model(out / name, lambda o: tekken(o, "v7", plain), decoder, without=("max_position_embeddings",), **says)

@@ -156,6 +156,58 @@ fn stock_loads_them() {
     }
 }
 
+/// `text_config` of model type mistral4: the keys that the stock converter writes, and what its loader wants.
+#[test]
+fn mistral_small_4_has_an_architecture_of_its_own() {
+    let Some(python) = oracle::python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    let out = dir.path().join("out.gguf");
+    let given = HfOptions {
+        pre_tokenizer: Some("tekken".to_owned()),
+        ..options(&["outtype", "f16"])
+    };
+    let source = convert(&models.join("Latent-Small-4"), &given, &out);
+    let metadata = source.metadata();
+    assert_eq!(metadata.architecture(), "mistral4");
+    for (key, expected) in [
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 1),
+        ("attention.key_length", 40),
+        ("attention.value_length", 32),
+        ("attention.key_length_mla", 24),
+        ("attention.value_length_mla", 16),
+        ("expert_count", 4),
+        ("expert_feed_forward_length", 32),
+        ("leading_dense_block_count", 0),
+        ("rope.dimension_count", 8),
+    ] {
+        assert_eq!(
+            metadata.get_u64(&format!("mistral4.{key}")),
+            Some(expected),
+            "{key}"
+        );
+    }
+    assert_eq!(
+        metadata.get("mistral4.rope.scaling.yarn_log_multiplier"),
+        Some(&gguf::Value::F32(0.1))
+    );
+    let shape = |name: &str| {
+        source
+            .tensors()
+            .iter()
+            .find(|t| t.name == name)
+            .map(|t| t.shape.clone())
+    };
+    assert_eq!(shape("blk.1.ffn_gate_up_exps.weight"), Some(vec![64, 64, 4]));
+    assert_eq!(shape("blk.1.ffn_down_exps.weight"), Some(vec![32, 64, 4]));
+    assert_eq!(shape("blk.0.attn_k_b.weight"), Some(vec![16, 32, 4]));
+    python
+        .run("stock.py", ["load".as_ref(), out.as_os_str()])
+        .unwrap();
+}
+
 #[test]
 fn encoders_are_quantized_as_stock_does() {
     let Some(python) = oracle::python() else { return };

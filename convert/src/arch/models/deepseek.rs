@@ -60,6 +60,41 @@ pub(super) static DEEPSEEK2: Architecture = Architecture {
     ..PLAIN
 };
 
+/// Mistral Small 4: DeepSeek's attention and experts, these in one tensor a layer with gates before the rest.
+pub(super) static MISTRAL4: Architecture = Architecture {
+    gguf: "mistral4",
+    classes: &[],
+    rules: &[
+        LATENT,
+        FUSED_EXPERTS,
+        DECODER,
+        EXPERTS,
+        SHARED_EXPERTS,
+        SCORE_BIAS,
+    ],
+    hooks: Hooks {
+        canonical: |hp, name| without_tied_output(hp, name),
+        unadapted: UNADAPTED,
+        ..Hooks::NONE
+    },
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
+    model_types: &[],
+    ..DEEPSEEK2
+};
+
+const FUSED_EXPERTS: &[Rule] = &[
+    exact(
+        "model.layers.{}.mlp.experts.gate_up_proj",
+        "blk.{}.ffn_gate_up_exps.weight",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.{}.mlp.experts.down_proj",
+        "blk.{}.ffn_down_exps.weight",
+        Transform::Copy,
+    ),
+];
+
 /// DeepSeek-OCR, the text model: a mixture of experts behind plain attention.
 pub(super) static DEEPSEEK2_OCR: Architecture = Architecture {
     gguf: "deepseek2-ocr",

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::deepseek::MISTRAL4;
 use crate::Result;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use crate::arch::rules::{common, rope};
@@ -76,12 +77,15 @@ pub(super) static MISTRAL3: Architecture = Architecture {
     ],
     rules: &[PERMUTED, DECODER],
     hyperparameters: |hp, keys| match hp.opt_str(&["model_type"]) {
-        Some("mistral4") => Err(hp.error("text_config: model_type mistral4 is not supported".to_owned())),
         Some("ministral3") => {
             hyperparameters(hp, keys)?;
             ministral3(hp, keys)
         }
         _ => hyperparameters(hp, keys),
+    },
+    hooks: Hooks {
+        variant: |hp| (hp.opt_str(&["model_type"]) == Some("mistral4")).then_some(&MISTRAL4),
+        ..Hooks::NONE
     },
     model_types: &[],
     ..LLAMA
