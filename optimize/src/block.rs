@@ -242,7 +242,7 @@ impl Grid {
     #[inline(always)]
     pub(crate) fn nearest(&self, x: f32) -> f32 {
         match self {
-            // In this order not-a-number becomes the first.
+            // In this order NaN becomes the first.
             Self::Whole { first, last } => (x.max(*first).min(*last) + ROUND) - ROUND,
             Self::Table {
                 lowest,
