@@ -306,7 +306,7 @@ fn wrong_usage_exits_with_2() {
     let folder = tempfile::tempdir().unwrap();
     for args in [
         &["inspect"][..],
-        &["split", "a", "b", "--split-max-size", "12"],
+        &["split", "a", "b", "--split-max-size", "12X"],
         &["split", "a", "b", "--split-max-size", "0M"],
         &["split", "a", "b", "--split-max-tensors", "0"],
         &[

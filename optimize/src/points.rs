@@ -61,10 +61,9 @@ impl Points {
                 .for_each(|&value| occur[value as usize & 127] = true);
         }
         let mut ranks = [0; 128];
-        let mut next = 0;
-        for (rank, _) in ranks.iter_mut().zip(occur).filter(|(_, occurs)| *occurs) {
+        let occurring = ranks.iter_mut().zip(occur).filter(|(_, occurs)| *occurs);
+        for (next, (rank, _)) in (0..).zip(occurring) {
             *rank = next;
-            next += 1;
         }
         let mut points = Self {
             codebook,
@@ -156,10 +155,10 @@ impl Points {
                 costs[lane] += group.weights[i] * left * left;
                 errors[lane] = group.row[i] - value;
             }
-            for j in i + 1..D {
-                let factor = group.feedback[i * group.stride + j];
-                for lane in 0..LANES {
-                    targets[j][lane] += errors[lane] * factor;
+            let factors = &group.feedback[i * group.stride..][..D];
+            for (target, factor) in targets.iter_mut().zip(factors).skip(i + 1) {
+                for (left, error) in target.iter_mut().zip(errors) {
+                    *left += error * factor;
                 }
             }
         }

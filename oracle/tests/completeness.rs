@@ -68,7 +68,7 @@ fn a_missing_tensor_is_named() {
         ("model.embed_tokens.weight", "token_embd.weight"),
         (
             "lm_head.weight",
-            "'output.weight': expected it (lm_head.weight), as tie_word_embeddings is false",
+            "'output.weight': expected it (lm_head.weight, or output.weight in Mistral's own layout), as tie_word_embeddings is false",
         ),
     ] {
         refused("llama", without(tensor), &[says, "found none"]);
@@ -111,18 +111,30 @@ fn hyperparameters_that_contradict_the_tensors_are_refused() {
         with("num_attention_heads", json!(8)),
         &["blk.0.attn_q.weight"],
     );
-    // As transformers does, a width of four times the hidden size is assumed for Phi by the stock converter.
+}
+
+/// The stock converter writes four times the hidden size as Phi's width whatever the configuration says, and its file does
+/// not load; here it is the configuration's.
+#[test]
+fn phis_width_is_the_configurations() {
+    let change = |f: &mut Value| {
+        f["config"]["intermediate_size"] = json!(96);
+        for layer in 0..2 {
+            f["tensors"][format!("model.layers.{layer}.mlp.fc1.weight")] = json!([96, 64]);
+            f["tensors"][format!("model.layers.{layer}.mlp.fc1.bias")] = json!([96]);
+            f["tensors"][format!("model.layers.{layer}.mlp.fc2.weight")] = json!([64, 96]);
+        }
+    };
+    let source = open(&directory("phi2", change), Prediction::Included).unwrap();
+    let width = source
+        .metadata()
+        .get("phi2.feed_forward_length")
+        .and_then(GgufValue::as_u64);
+    assert_eq!(width, Some(96));
     refused(
         "phi2",
-        |f| {
-            f["config"]["intermediate_size"] = json!(96);
-            for layer in 0..2 {
-                f["tensors"][format!("model.layers.{layer}.mlp.fc1.weight")] = json!([96, 64]);
-                f["tensors"][format!("model.layers.{layer}.mlp.fc1.bias")] = json!([96]);
-                f["tensors"][format!("model.layers.{layer}.mlp.fc2.weight")] = json!([64, 96]);
-            }
-        },
-        &["blk.0.ffn_up.weight"],
+        with("intermediate_size", json!(96)),
+        &["blk.0.ffn_up.weight", "expected shape [64, 96]"],
     );
 }
 

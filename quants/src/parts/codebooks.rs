@@ -156,8 +156,8 @@ fn pack_word(parts: &PointParts, index: usize, bytes: &mut [u8]) {
 fn unpack_iq2_xxs(bytes: &[u8], parts: &mut PointParts) {
     parts.d = half(bytes, 0);
     for (index, bytes) in bytes[2..].chunks_exact(8).enumerate() {
-        for group in 0..4 {
-            parts.points[4 * index + group] = bytes[group].into();
+        for (group, &byte) in bytes[..4].iter().enumerate() {
+            parts.points[4 * index + group] = byte.into();
         }
         unpack_word(&bytes[4..], index, parts);
     }
@@ -166,8 +166,8 @@ fn unpack_iq2_xxs(bytes: &[u8], parts: &mut PointParts) {
 fn pack_iq2_xxs(parts: &PointParts, bytes: &mut [u8]) {
     put_half(bytes, 0, parts.d);
     for (index, bytes) in bytes[2..].chunks_exact_mut(8).enumerate() {
-        for group in 0..4 {
-            bytes[group] = parts.points[4 * index + group] as u8;
+        for (group, byte) in bytes[..4].iter_mut().enumerate() {
+            *byte = parts.points[4 * index + group] as u8;
         }
         pack_word(parts, index, &mut bytes[4..]);
     }

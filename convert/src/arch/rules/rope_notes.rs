@@ -24,15 +24,22 @@ pub(in crate::arch) const KINDS: [&str; 10] = [
 const READ_RAMP: [&str; 1] = ["mistral3"];
 /// Architectures whose graph in llama.cpp rotates the layers with a window by a base of their own
 /// (`rope.freq_base_swa`). Others' loaders may read the key, and their graphs not.
-const ROTATE_BY_LOCAL_BASE: [&str; 8] = [
+const ROTATE_BY_LOCAL_BASE: [&str; 15] = [
+    "afmoe",
     "cohere2",
     "gemma-embedding",
     "gemma2",
     "gemma3",
     "gemma4",
     "gpt-oss",
+    "laguna",
     "llama4",
+    "maple",
+    "mimo2",
     "modern-bert",
+    "smallthinker",
+    "spark2_5",
+    "step35",
 ];
 /// The ramp that all others have.
 const RAMP: [(&str, f64); 3] = [
