@@ -42,9 +42,14 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     let key = "hybrid_layer_pattern";
     let pattern = hp.find(&[key]).and_then(Value::as_array);
+    let layers = hp.u32(&["num_hidden_layers"])?;
     let pattern = pattern
-        .filter(|list| list.len() + PREDICTING_BLOCKS as usize == hp.block_count() as usize)
-        .ok_or_else(|| hp.error(format!("{key}: a list of one number for each layer expected")))?;
+        .filter(|list| list.len() == layers as usize)
+        .ok_or_else(|| {
+            hp.error(format!(
+                "{key}: expected a list of one number for each of {layers} layers"
+            ))
+        })?;
     let slides = pattern.iter().map(|n| hp.to_u32(key, n).map(|n| n.min(1)));
     let mut slides = slides.collect::<Result<Vec<u32>>>()?;
     slides.resize(hp.block_count() as usize, 1);
@@ -69,7 +74,9 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let epsilon = hp.opt_f32(&["layernorm_epsilon"])?;
     keys.set("attention.layer_norm_rms_epsilon", epsilon.unwrap_or(EPSILON));
     keys.set_some("attention.value_scale", hp.opt_f32(&["attention_value_scale"])?);
-    keys.set("nextn_predict_layers", PREDICTING_BLOCKS);
+    // Transformers 5 saves a model without the predicting blocks.
+    let predicting = hp.block_count().saturating_sub(layers);
+    keys.set_some("nextn_predict_layers", Some(predicting).filter(|&n| n > 0));
     Ok(())
 }
 

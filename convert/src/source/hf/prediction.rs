@@ -119,8 +119,8 @@ pub(super) fn settle(
     if wanted == Prediction::LeftOut || (counted > 0 && !has_them && !parts.tensors.is_empty()) {
         if wanted == Prediction::Included {
             warnings.push(format!(
-                "the configuration counts {counted} prediction layers ({}) that the checkpoint does not have: they are \
-                 left out, and the output says that there are none",
+                "the model has {counted} prediction layers by its configuration ({}) or its architecture, and the checkpoint \
+                 has none: they are left out, and the output says that there are none",
                 KEYS.join(" or ")
             ));
         }
