@@ -74,7 +74,12 @@ fn a_model_that_changes_while_it_is_run() {
                 .find(|l| l.starts_with("error: "))
                 .unwrap_or_default();
             assert!(error.contains("model.gguf"), "{said}");
-            assert!(error.contains(&format!("{length} bytes")), "{said}");
+            // Cutting a file sets its time and its length one after the other, and the run may look in between.
+            let seen = [
+                format!("{length} bytes"),
+                "another process has written to the file".to_owned(),
+            ];
+            assert!(seen.iter().any(|what| error.contains(what)), "{said}");
         }
     }
     assert!(!matrix.exists());

@@ -126,6 +126,16 @@ const NAMED: &[(&str, &str, &str)] = &[
         "key_length and value_length: 5 writes head_dim where 4.57 leaves it to be computed",
     ),
     (
+        "mimo2.expert_group_",
+        "count is U32(1), not expected",
+        "expert groups: 5 writes its class's one group, which is none",
+    ),
+    (
+        "laguna.attention.sliding_window",
+        "not expected",
+        "sliding_window: 5 writes its class's own where no layer has a window",
+    ),
+    (
         "olmo2.rope.freq_base_swa",
         "not expected",
         "freq_base_swa: 5 writes the one base for both kinds of layers",

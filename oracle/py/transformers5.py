@@ -23,6 +23,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,15 @@ CHANGES = {
     "qwen3vlmoe-omni": dict(enable_audio_output=False),
     # The stock converter writes other numbers than these, whose file llama.cpp does not load.
     "phi2": dict(intermediate_size=96, num_key_value_heads=2),
+    # It leaves out the layers that predict further tokens.
+    "hy_v3": dict(num_nextn_predict_layers=0),
+    # Its classes tie the two matrices where nothing is said.
+    "cohere2moe": dict(tie_word_embeddings=False),
+    "granite_swa": dict(tie_word_embeddings=False),
+    "minicpm3": dict(tie_word_embeddings=False),
+    # It rotates and scales by the published numbers where other keys than its own have them.
+    "mimo2": dict(head_dim=24, swa_head_dim=24, partial_rotary_factor=0.334, attention_value_scale=0.707),
+    "mimo2-scaled": dict(head_dim=24, swa_head_dim=24, partial_rotary_factor=0.334),
     # It needs a padding token inside the vocabulary.
     "kimi-linear": dict(pad_token_id=0),
     "kimi-linear-model": dict(pad_token_id=0),
@@ -149,7 +159,7 @@ def changed(case):
     config = case.config | changes
     if text:
         config["text_config"] = case.config["text_config"] | text
-    file = case.file
+    file = {key: changes.get(key, value) for key, value in case.file.items()} if case.file else case.file
     if case.tensors is not None:
         # Transformers 5 writes the base of the rotation in any case.
         file = dict(rope_theta=10000.0) | file
@@ -160,6 +170,12 @@ def changed(case):
     return replace(case, config=config, file=file)
 
 
+def predicts(name, layers):
+    """Whether a tensor is of a layer behind the model's own."""
+    block = re.match(r"model\.layers\.(\d+)\.", name)
+    return name.startswith(("mtp.", "model.mtp.")) or block is not None and int(block[1]) >= layers
+
+
 def without_predicting(case):
     """The case without the tensors of layers that predict further tokens."""
     tensors = case.tensors
@@ -167,7 +183,7 @@ def without_predicting(case):
         return case
 
     def without(config):
-        return {k: v for k, v in tensors(config).items() if not k.startswith("mtp.")}
+        return {k: v for k, v in tensors(config).items() if not predicts(k, config.get("num_hidden_layers", sys.maxsize))}
     return replace(case, tensors=without)
 
 
