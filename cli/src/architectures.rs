@@ -1,9 +1,13 @@
-//! Classes that can be converted and run: the list that `convert --list` and the README's table are made of.
+//! Classes that can be converted and run: the list that `convert --list`, the table of
+//! docs/architectures.md and the README's counts are made of.
 
 use std::fmt::Write as _;
 
 use convert::arch::{supported_classes, supported_encoders};
 use serde_json::{Value, json};
+
+/// `general.architecture` of encoders.
+const CLIP: &str = "clip";
 
 /// One architecture of GGUF.
 struct Row {
@@ -31,7 +35,7 @@ fn rows() -> Vec<Row> {
     }
     // Image encoders, which `convert --mmproj` converts.
     rows.push(Row {
-        name: "clip",
+        name: CLIP,
         classes: supported_encoders(),
         forward: false,
     });
@@ -82,12 +86,9 @@ pub(crate) fn list_json() -> Value {
 mod tests {
     use super::*;
 
-    const BEGIN: &str = "<!-- architectures -->\n";
-    const END: &str = "<!-- end of architectures -->";
-
-    /// The README's table.
+    /// The table of docs/architectures.md.
     fn markdown() -> String {
-        let mut out = "| architecture | classes that are converted | forward |\n|---|---|---|\n".to_owned();
+        let mut out = "\n| architecture | classes that are converted | forward |\n|---|---|---|\n".to_owned();
         for row in rows() {
             let classes = match row.classes.is_empty() {
                 true => "none".to_owned(),
@@ -98,23 +99,44 @@ mod tests {
         out
     }
 
-    /// `UPDATE_README=1 cargo test -p quantsmith-cli readme` writes the table anew.
-    #[test]
-    fn the_readmes_table_is_that_of_the_code() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-        let readme = std::fs::read_to_string(path).unwrap();
-        let start = readme.find(BEGIN).expect("the README marks its table") + BEGIN.len();
-        let end = readme.find(END).expect("the README marks its table's end");
-        let table = markdown();
-        if std::env::var_os("UPDATE_README").is_some() {
-            std::fs::write(path, format!("{}{table}{}", &readme[..start], &readme[end..])).unwrap();
+    /// The README's counts.
+    fn counts() -> String {
+        let of = |encodes: bool| {
+            rows()
+                .into_iter()
+                .filter(move |row| (row.name == CLIP) == encodes)
+        };
+        let classes = |encodes| of(encodes).map(|row| row.classes.len()).sum::<usize>();
+        let architectures = of(false).filter(|row| !row.classes.is_empty()).count();
+        format!(
+            "{} classes of text models in {architectures} architectures and {} classes of encoders of images and sound",
+            classes(false),
+            classes(true)
+        )
+    }
+
+    /// A document, and the part of it between `<!-- NAME -->` and `<!-- end of NAME -->`, which has to be `expected`.
+    /// `UPDATE_DOCS=1 cargo test -p quantsmith-cli documents` writes it anew.
+    fn holds(file: &str, name: &str, expected: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- end of {name} -->"));
+        let start = text.find(&begin).expect("the document marks it") + begin.len();
+        let end = text.find(&end).expect("the document marks its end");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{}{expected}{}", &text[..start], &text[end..])).unwrap();
             return;
         }
-        assert_eq!(
-            &readme[start..end],
-            table,
-            "run: UPDATE_README=1 cargo test -p quantsmith-cli readme"
-        );
+        let update = "run: UPDATE_DOCS=1 cargo test -p quantsmith-cli documents";
+        assert_eq!(&text[start..end], expected, "{file}; {update}");
+    }
+
+    #[test]
+    fn the_documents_have_what_the_code_has() {
+        holds("docs/architectures.md", "architectures", &markdown());
+        holds("README.md", "counts", &counts());
     }
 
     #[test]
