@@ -209,3 +209,24 @@ fn dry_run_tells_the_size_without_weights() {
         .unwrap();
     assert_eq!(size(), planned);
 }
+
+/// Flags of the stock converter that change nothing here are taken from its users' scripts, and it is said.
+#[test]
+fn flags_without_effect_are_accepted_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.gguf");
+    let args = [
+        "convert",
+        support::DEMO,
+        text(&out),
+        "--dry-run",
+        "--no-lazy",
+        "--use-temp-file",
+    ];
+    let done = quantsmith(&args).output().unwrap();
+    assert!(done.status.success());
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    for flag in ["--no-lazy", "--use-temp-file"] {
+        assert!(said.contains(&format!("{flag} has no effect")), "{said}");
+    }
+}

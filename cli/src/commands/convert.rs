@@ -120,6 +120,14 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
+    /// Accepted for scripts that call llama.cpp's converter; without effect, as weights are streamed within --max-memory
+    #[arg(long)]
+    no_lazy: bool,
+
+    /// The same
+    #[arg(long)]
+    use_temp_file: bool,
+
     /// List the model classes that can be converted
     #[arg(long, visible_alias = "print-supported-models")]
     list: bool,
@@ -191,6 +199,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .as_deref()
         .context("the model directory is missing")?;
     let target = Target::parse(&args)?;
+    for (flag, given) in [
+        ("--no-lazy", args.no_lazy),
+        ("--use-temp-file", args.use_temp_file),
+    ] {
+        if given {
+            eprintln!("note: {flag} has no effect: weights are streamed within --max-memory");
+        }
+    }
     hold([dir]);
     hold(args.metadata.iter().chain(args.types.files()));
     hold(args.importance.path());
