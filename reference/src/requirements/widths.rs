@@ -49,7 +49,36 @@ fn shared(n: Number<'_>) -> Option<u64> {
     own.or_else(|| n("expert_feed_forward_length"))
 }
 
+/// `expert_feed_forward_length`, or as wide as a dense layer.
+fn expert_or_dense(n: Number<'_>) -> Option<u64> {
+    let own = n("expert_feed_forward_length").filter(|&width| width > 0);
+    own.or_else(|| Some(n("feed_forward_length").unwrap_or(0)))
+}
+
 const WIDTHS: &[Width] = &[
+    width("arctic", "ffn_up_exps.weight", 1, |n| {
+        Some(n("feed_forward_length").unwrap_or(0))
+    }),
+    width("granite_swa", "ffn_down_exps.weight", 0, |n| {
+        n("feed_forward_length")
+    }),
+    width("afmoe", "ffn_up_exps.weight", 1, |n| {
+        n("expert_feed_forward_length")
+    }),
+    width("afmoe", "ffn_up_shexp.weight", 1, |n| {
+        n("expert_feed_forward_length")?.checked_mul(n("expert_shared_count").unwrap_or(0))
+    }),
+    width("cohere2moe grok", "ffn_up_exps.weight", 1, expert_or_dense),
+    width("smallthinker", "ffn_up_exps.weight", 1, |n| {
+        Some(n("expert_feed_forward_length").unwrap_or(0))
+    }),
+    width("step35", "ffn_up_shexp.weight", 1, |n| {
+        Some(n("expert_shared_feed_forward_length").unwrap_or(0))
+    }),
+    width("laguna", "ffn_up_shexp.weight", 1, |n| {
+        let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+        own.or_else(|| n("expert_feed_forward_length")?.checked_mul(n("expert_shared_count")?))
+    }),
     width(
         "granitehybrid granitemoe hunyuan-moe minimax-m2 olmoe phimoe",
         "ffn_up_exps.weight",
@@ -64,7 +93,7 @@ const WIDTHS: &[Width] = &[
     ),
     width(
         "bailingmoe bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa glm4moe gpt-oss \
-         kimi-linear lfm2moe llama4",
+         kimi-linear laguna lfm2moe llama4 mimo2 step35",
         "ffn_up_exps.weight",
         1,
         |n| n("expert_feed_forward_length"),
@@ -115,8 +144,8 @@ const WIDTHS: &[Width] = &[
 ];
 
 /// Architectures whose layers from `leading_dense_block_count` on have experts, and no others.
-const DENSE_FIRST: &str = "bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa glm4moe \
-                           kimi-linear lfm2moe";
+const DENSE_FIRST: &str = "afmoe bailingmoe2 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa \
+                           glm4moe kimi-linear lfm2moe";
 
 /// Notes where keys and tensors disagree.
 pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
