@@ -151,10 +151,16 @@ impl Importance {
     }
 
     /// Importance as a matrix that is still to be made will have it, for plans alone: its values are all the same, and the
-    /// plan's sizes and types are those of the real one. `file` and `dataset` are what it will record.
+    /// plan's sizes and types are those of the real one. `file`, `dataset` and `expert_prior` are what it will record.
     ///
     /// A calibration run sees the inputs of the matrices in a model's blocks, not those of its embeddings and output.
-    pub fn expected(tensors: &[SourceTensor], file: &str, dataset: &str, selection: &Selection) -> Self {
+    pub fn expected(
+        tensors: &[SourceTensor],
+        file: &str,
+        dataset: &str,
+        selection: &Selection,
+        expert_prior: Option<u32>,
+    ) -> Self {
         let mut expected = Self {
             values: HashMap::new(),
             file: file.to_owned(),
@@ -162,7 +168,7 @@ impl Importance {
             // The count is not known; its key has one size whatever it is.
             chunk_count: 1,
             gaps: Vec::new(),
-            expert_prior: None,
+            expert_prior,
             uniform: Arc::default(),
         };
         let seen = |t: &&SourceTensor| {

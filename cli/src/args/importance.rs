@@ -97,7 +97,8 @@ impl ImportanceUse {
 
     /// The importance of a matrix that will be made in `path` from the text `dataset`, for plans alone.
     pub(crate) fn expect(&self, tensors: &[SourceTensor], path: &Path, dataset: &str) -> Importance {
-        Importance::expected(tensors, &path.to_string_lossy(), dataset, &self.selection())
+        let (file, prior) = (path.to_string_lossy(), self.imatrix_expert_prior);
+        Importance::expected(tensors, &file, dataset, &self.selection(), prior)
     }
 
     fn selection(&self) -> Selection {
