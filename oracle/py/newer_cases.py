@@ -161,9 +161,10 @@ def hy_v3(c):
     out = renamed(out, ("mlp.gate.weight", "mlp.router.gate.weight"), ("shared_experts", "shared_mlp"))
     for b in layers(c)[c["first_k_dense_replace"]:]:
         out[b + "mlp.expert_bias"] = (c["num_experts"],)
-    last = layers(c)[-1]
-    return out | {last + "eh_proj.weight": (h, 2 * h), last + "enorm.weight": (h,), last + "hnorm.weight": (h,),
-                  last + "final_layernorm.weight": (h,)}
+    for b in layers(c)[main:]:
+        out |= {b + "eh_proj.weight": (h, 2 * h), b + "enorm.weight": (h,), b + "hnorm.weight": (h,),
+                b + "final_layernorm.weight": (h,)}
+    return out
 
 
 def compressed(c, gated=True):

@@ -70,7 +70,8 @@ CHANGES = {
     "hy_v3": dict(num_nextn_predict_layers=0),
     # Its classes tie the two matrices where nothing is said.
     "cohere2moe": dict(tie_word_embeddings=False),
-    "granite_swa": dict(tie_word_embeddings=False),
+    # It has a list of its own for the layers that do not rotate.
+    "granite_swa": dict(tie_word_embeddings=False, layer_rope_theta=[1e4, 0, 1e4]),
     "minicpm3": dict(tie_word_embeddings=False),
     # It rotates and scales by the published numbers where other keys than its own have them.
     "mimo2": dict(head_dim=24, swa_head_dim=24, partial_rotary_factor=0.334, attention_value_scale=0.707),
@@ -103,6 +104,15 @@ NATIVE = {
         vocab_size_per_layer_input=420)),
     "five-glm-dsa": ("glm_moe_dsa", "glm", INDEXED),
     "five-glm4-moe-lite": ("glm4_moe_lite", "glm", LATENT),
+    "five-granite_swa": ("granite_swa", "bytes", SMALL | dict(
+        num_hidden_layers=3, sliding_window=5, layer_rope_theta=[5e4, 0, 5e4], tie_word_embeddings=False,
+        layer_types=["full_attention", "sliding_attention", "sliding_attention"], attention_multiplier=0.2)),
+    "five-granite_swa-moe": ("granitemoe_swa", "bytes", SMALL | dict(
+        num_local_experts=4, num_experts_per_tok=2, num_hidden_layers=3, sliding_window=5, layer_rope_theta=[5e4, 5e4, 0],
+        shared_intermediate_size=48)),
+    "five-hy_v3": ("hy_v3", "bytes", SMALL | dict(
+        num_hidden_layers=3, head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+        mlp_layer_types=["dense", "dense", "sparse"])),
     "five-nemotron_h": ("nemotron_h", "bytes", MAMBA2 | dict(hybrid_override_pattern="M-*-")),
     "five-nemotron_h-moe": ("nemotron_h", "bytes", MAMBA2 | ROUTED | dict(
         num_hidden_layers=4, head_dim=16, hybrid_override_pattern="ME*E", moe_shared_expert_intermediate_size=48)),

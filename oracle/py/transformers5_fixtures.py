@@ -61,6 +61,7 @@ NARROW = dict(hidden_size=32, intermediate_size=48, moe_intermediate_size=16)
 NATIVE = {
     "five-exaone-moe": NARROW,
     "five-glm4-moe-lite": NARROW | dict(num_hidden_layers=2, q_lora_rank=24, kv_lora_rank=16),
+    "five-granite_swa": NARROW | dict(num_attention_heads=2, num_key_value_heads=1),
     "five-nemotron_h": NARROW | dict(mamba_num_heads=4),
 }
 """Models of transformers 5 alone: their fixtures have `logits`, its last two rows, in place of what stock makes."""

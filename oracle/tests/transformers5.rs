@@ -122,7 +122,12 @@ fn phimoe_is_known_under_the_name_of_transformers() {
 /// Models that transformers 5 made itself, whose configurations lack what it takes for granted: the logits are its own.
 #[test]
 fn what_transformers_5_no_longer_writes_is_known() {
-    for name in ["five-exaone-moe", "five-glm4-moe-lite", "five-nemotron_h"] {
+    for name in [
+        "five-exaone-moe",
+        "five-glm4-moe-lite",
+        "five-granite_swa",
+        "five-nemotron_h",
+    ] {
         let dir = fixture(name);
         let temporary = tempfile::tempdir().unwrap();
         let out = temporary.path().join("out.gguf");

@@ -27,6 +27,7 @@ pub(crate) use rules::rope::llama3_frequency_factors;
 pub(crate) use rules::rope_notes::{contradiction as rope_contradiction, dropped as rope_dropped};
 pub(crate) use rules::rows::{Rows, Strided};
 pub(crate) use rules::view::{View, Walk};
+pub(crate) use rules::windows::{complete as complete_windows, dropped as window_dropped};
 use rules::{common, names, nearest};
 
 use crate::tokenizer::{VocabKind, VocabRequest};

@@ -3,7 +3,7 @@
 use super::llama;
 use crate::arch::rules::experts::{EXPERTS_GATES_FIRST, SHARED_EXPERTS};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
-use crate::arch::{Architecture, class};
+use crate::arch::{Architecture, Fixed, Graph, class};
 
 pub(super) static AFMOE: Architecture = Architecture {
     gguf: "afmoe",
@@ -23,6 +23,8 @@ pub(super) static AFMOE: Architecture = Architecture {
         Ok(())
     },
     model_types: &[],
+    // Its embeddings are scaled in any case.
+    graph: Graph::SILU.fixing(&[("mup_enabled", Fixed::Is(true))]),
     ..llama::LLAMA
 };
 

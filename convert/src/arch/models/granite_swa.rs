@@ -28,14 +28,64 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         _ => (0..hp.block_count()).map(|i| i % 4 != 0).collect(),
     };
     keys.set("attention.sliding_window_pattern", slides);
-    if let Some(rotates) = hp.find(&["no_rope_layers"]) {
-        let list = common::list(hp, "no_rope_layers", rotates)?.iter();
-        let rotates: Vec<bool> = list.map(|n| *n != 0 && *n != false).collect();
+    if let Some(rotates) = rotating_layers(hp)? {
         keys.set("attention.rope_pattern", rotates);
+    }
+    if let Some(base) = layer_base(hp)? {
+        keys.set("rope.freq_base", base);
     }
     let shared = hp.opt_u32(&["shared_intermediate_size"])?;
     keys.set_some("expert_shared_feed_forward_length", shared.filter(|&n| n > 0));
     Ok(())
+}
+
+/// Bases of the layers' rotations; zero for a layer without. Transformers 5 reads this list alone.
+const BASES: &str = "layer_rope_theta";
+/// The same as flags, in configurations that are older than transformers' class.
+const FLAGS: &str = "no_rope_layers";
+
+fn bases(hp: &Hparams) -> Result<Option<Vec<f32>>> {
+    let Some(bases) = hp.find(&[BASES]).filter(|v| !v.is_null()) else {
+        return Ok(None);
+    };
+    let bases = common::list(hp, BASES, bases)?;
+    bases
+        .iter()
+        .map(|v| hp.to_f32(BASES, v))
+        .collect::<Result<_>>()
+        .map(Some)
+}
+
+/// Which layers rotate; none where the configuration does not say.
+fn rotating_layers(hp: &Hparams) -> Result<Option<Vec<bool>>> {
+    let flags = match hp.find(&[FLAGS]).filter(|v| !v.is_null()) {
+        Some(flags) => {
+            let list = common::list(hp, FLAGS, flags)?.iter();
+            Some(list.map(|n| *n != 0 && *n != false).collect::<Vec<bool>>())
+        }
+        None => None,
+    };
+    let Some(bases) = bases(hp)? else { return Ok(flags) };
+    let rotates: Vec<bool> = bases.iter().map(|&base| base != 0.0).collect();
+    match flags {
+        Some(flags) if flags != rotates => Err(hp.error(format!(
+            "{BASES} and {FLAGS} contradict each other: found {bases:?} and {flags:?}"
+        ))),
+        None if rotates.iter().all(|&rotates| rotates) => Ok(None),
+        _ => Ok(Some(rotates)),
+    }
+}
+
+/// The one base of all layers that rotate.
+fn layer_base(hp: &Hparams) -> Result<Option<f32>> {
+    let mut bases = bases(hp)?.unwrap_or_default();
+    bases.retain(|&base| base != 0.0);
+    match bases.first() {
+        Some(first) if bases.iter().any(|base| base != first) => Err(hp.error(format!(
+            "{BASES}: expected one base for all layers that rotate, as the graph of granite_swa has it; found {bases:?}"
+        ))),
+        first => Ok(first.copied()),
+    }
 }
 
 const SINKS: &[Rule] = &[exact(

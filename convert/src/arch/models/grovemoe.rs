@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::EXPERTS;
+use crate::arch::rules::experts::{self, EXPERTS};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, rule, skip};
 use crate::arch::{Activation, Architecture, Graph, Hparams, PLAIN, class};
 
@@ -19,6 +19,7 @@ pub(super) static GROVEMOE: Architecture = Architecture {
         class("modeling_grove_moe.GroveMoeForCausalLM"),
     ],
     rules: &[ADJUGATES, DECODER, HEAD_NORMS, EXPERTS],
+    graph: Graph::SILU.fixing(experts::WEIGHTS_ADD_UP),
     hyperparameters: |hp, keys| {
         common::text_model(hp, keys)?;
         keys.set_some(

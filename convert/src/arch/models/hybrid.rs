@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::granite_hybrid::{FEED_FORWARD, MAMBA2, kv_heads_of_layers};
 use super::mamba::{epsilon, negative_exp, or, squeezed};
 use crate::Result;
-use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, RowFactors, class};
+use crate::arch::rules::{common, experts};
+use crate::arch::{Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, RowFactors, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static JAMBA: Architecture = Architecture {
@@ -258,6 +258,7 @@ pub(super) static LFM2_MOE: Architecture = Architecture {
     gguf: "lfm2moe",
     classes: &[class("Lfm2MoeForCausalLM")],
     rules: &[LFM2_RULES, LFM2_EXPERTS, SHORT_CONVOLUTION, DECODER],
+    graph: Graph::SILU.fixing(experts::WEIGHTS_ADD_UP),
     hyperparameters: |hp, keys| {
         common::text_model(hp, keys)?;
         keys.set(

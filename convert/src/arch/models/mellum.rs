@@ -1,9 +1,9 @@
 //! Mellum 2 and Maple: mixtures of experts whose layers see a window or everything.
 
 use crate::arch::rules::common;
-use crate::arch::rules::experts::EXPERTS;
+use crate::arch::rules::experts::{self, EXPERTS};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS};
-use crate::arch::{Architecture, Fixed, Graph, PLAIN, class};
+use crate::arch::{Architecture, Graph, PLAIN, class};
 
 pub(super) static MELLUM: Architecture = Architecture {
     gguf: "mellum",
@@ -57,6 +57,6 @@ pub(super) static MAPLE: Architecture = Architecture {
         keys.set("swiglu_clamp_exp", vec![LIMIT; hp.block_count() as usize]);
         Ok(())
     },
-    graph: Graph::SILU.fixing(&[("norm_topk_prob", Fixed::Is(true))]),
+    graph: Graph::SILU.fixing(experts::WEIGHTS_ADD_UP),
     ..PLAIN
 };

@@ -1,9 +1,9 @@
 //! OLMo, OLMo 2 and 3, and OLMoE.
 
 use crate::Result;
-use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, Transform, copy, rule};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::rules::{common, experts};
+use crate::arch::{Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static OLMO: Architecture = Architecture {
     gguf: "olmo",
@@ -29,6 +29,7 @@ pub(super) static OLMOE: Architecture = Architecture {
     rules: &[EXPERTS, HEAD_NORMS, DECODER],
     hyperparameters: olmoe_keys,
     model_types: &[&OLMOE_TYPE],
+    graph: Graph::SILU.fixing(experts::WEIGHTS_AS_THEY_ARE),
     ..PLAIN
 };
 

@@ -2,9 +2,9 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::{EXPERTS, STACKED_EXPERTS};
+use crate::arch::rules::experts::{self, EXPERTS, STACKED_EXPERTS};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static QWEN2MOE: Architecture = Architecture {
@@ -14,6 +14,7 @@ pub(super) static QWEN2MOE: Architecture = Architecture {
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
     model_types: &[&QWEN2MOE_TYPE],
+    graph: Graph::SILU.fixing(experts::WEIGHTS_AS_THEY_ARE),
     ..PLAIN
 };
 
@@ -24,6 +25,7 @@ pub(super) static QWEN3MOE: Architecture = Architecture {
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
     model_types: &[&QWEN3MOE_TYPE],
+    graph: Graph::SILU.fixing(experts::WEIGHTS_ADD_UP),
     ..PLAIN
 };
 

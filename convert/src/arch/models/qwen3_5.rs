@@ -5,9 +5,9 @@ use super::mamba::negative_exp;
 use super::qwen2moe::SHARED_EXPERT;
 use super::qwen3next::{self, NORMS};
 use crate::Result;
-use crate::arch::rules::experts::{EXPERTS, PREDICTING, STACKED_EXPERTS};
+use crate::arch::rules::experts::{self, EXPERTS, PREDICTING, STACKED_EXPERTS};
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
-use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, Rows, Strided, View, class};
+use crate::arch::{Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, Strided, View, class};
 
 pub(super) static QWEN3_5: Architecture = Architecture {
     gguf: "qwen35",
@@ -40,6 +40,7 @@ pub(super) static QWEN3_5_MOE: Architecture = Architecture {
         STACKED_EXPERTS,
         PREDICTING,
     ],
+    graph: Graph::SILU.fixing(experts::WEIGHTS_ADD_UP),
     ..QWEN3_5
 };
 

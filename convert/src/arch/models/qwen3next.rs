@@ -5,9 +5,11 @@ use super::moe::rotated;
 use super::qwen2moe::SHARED_EXPERT;
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::{EXPERTS, PREDICTING};
+use crate::arch::rules::experts::{self, EXPERTS, PREDICTING};
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class};
+use crate::arch::{
+    Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class,
+};
 
 pub(super) static QWEN3NEXT: Architecture = Architecture {
     gguf: "qwen3next",
@@ -20,6 +22,7 @@ pub(super) static QWEN3NEXT: Architecture = Architecture {
         ..Hooks::NONE
     },
     model_types: &[&QWEN3_NEXT_TYPE],
+    graph: Graph::SILU.fixing(experts::WEIGHTS_ADD_UP),
     ..PLAIN
 };
 

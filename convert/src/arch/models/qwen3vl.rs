@@ -4,7 +4,9 @@ use super::{qwen2, qwen2moe, qwen3};
 use crate::Result;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
 use crate::arch::rules::{experts, newer};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, View, class, class_without};
+use crate::arch::{
+    Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, View, class, class_without,
+};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static QWEN3VL: Architecture = Architecture {
@@ -70,6 +72,7 @@ pub(super) static QWEN3VL_MOE: Architecture = Architecture {
     },
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]),
     model_types: &[&QWEN3VL_MOE_TYPE],
+    graph: Graph::SILU.fixing(experts::WEIGHTS_ADD_UP),
     ..PLAIN
 };
 

@@ -2,7 +2,12 @@
 
 use super::names::{Rule, Transform, copy, exact, rule};
 use crate::Result;
-use crate::arch::{Hparams, Keys};
+use crate::arch::{Fixed, Hparams, Keys};
+
+/// Of graphs that bring the chosen experts' weights to a sum of one.
+pub(in crate::arch) const WEIGHTS_ADD_UP: &[(&str, Fixed)] = &[("norm_topk_prob", Fixed::Is(true))];
+/// Of graphs that leave them as the router has them.
+pub(in crate::arch) const WEIGHTS_AS_THEY_ARE: &[(&str, Fixed)] = &[("norm_topk_prob", Fixed::Is(false))];
 
 /// A router and numbered experts in `mlp`, as most classes have them.
 pub(in crate::arch) const EXPERTS: &[Rule] = &[

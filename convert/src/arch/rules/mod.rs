@@ -13,3 +13,4 @@ pub(crate) mod rope;
 pub(crate) mod rope_notes;
 pub(crate) mod rows;
 pub(crate) mod view;
+pub(crate) mod windows;

@@ -27,9 +27,12 @@ const MAMBA_OR_ATTENTION: [(&str, &str); 2] =
 
 /// What transformers 5 no longer writes of a model type, as its class has nothing else: (model type, key, value as JSON).
 const FIXED: &[(&str, &str, &str)] = &[
+    ("afmoe", "route_norm", "true"),
+    ("deepseek_v3", "scoring_func", SIGMOID),
     ("deepseek_v32", "scoring_func", SIGMOID),
     ("exaone_moe", "scoring_func", SIGMOID),
     ("glm4_moe_lite", "scoring_func", SIGMOID),
+    ("sarvam_mla", "scoring_func", SIGMOID),
     ("solar_open", "first_k_dense_replace", "0"),
     ("solar_open", "partial_rotary_factor", "1.0"),
 ];
@@ -66,11 +69,10 @@ pub(crate) fn to_older(config: &mut Map<String, Value>) {
             config.insert((*own).to_owned(), value.clone());
         }
     }
+    let part = || rope.as_ref()?.get("partial_rotary_factor")?.as_f64();
     if of("minimax_m2")
         && !config.contains_key("rotary_dim")
-        && let Some(part) = rope
-            .as_ref()
-            .and_then(|rope| rope.get("partial_rotary_factor")?.as_f64())
+        && let Some(part) = part().or(is_newer(config).then_some(1.0))
         && let Some(width) = config.get("head_dim").and_then(Value::as_f64)
     {
         config.insert("rotary_dim".to_owned(), Value::from((width * part) as u64));
@@ -84,6 +86,13 @@ pub(crate) fn to_older(config: &mut Map<String, Value>) {
         {
             config.insert((*key).to_owned(), value);
         }
+    }
+    if of("hunyuan_v1_moe")
+        && is_newer(config)
+        && !config.contains_key("moe_intermediate_size")
+        && let Some(width) = config.get("intermediate_size").cloned()
+    {
+        config.insert("moe_intermediate_size".to_owned(), width);
     }
     // Layers without experts, one by one where they were counted.
     if let Some(kinds) = config.get("mlp_layer_types").and_then(Value::as_array)
@@ -170,6 +179,15 @@ mod tests {
             ))
         };
         assert_eq!(solar("5.24.0")["first_k_dense_replace"], 0);
+        let of = |kind: &str| {
+            older(&format!(
+                r#"{{"model_type": "{kind}", "transformers_version": "5.24.0", "head_dim": 16, "intermediate_size": 96}}"#
+            ))
+        };
+        assert_eq!(of("deepseek_v3")["scoring_func"], "sigmoid");
+        assert_eq!(of("afmoe")["route_norm"], true);
+        assert_eq!(of("minimax_m2")["rotary_dim"], 16);
+        assert_eq!(of("hunyuan_v1_moe")["moe_intermediate_size"], 96);
         assert!(solar("4.57.6").get("first_k_dense_replace").is_none());
     }
 

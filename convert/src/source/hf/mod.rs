@@ -220,6 +220,7 @@ impl HfSource {
         keys.metadata.set("general.type", kind);
         general.write(keys.metadata);
         (architecture.hyperparameters)(&hparams, &mut keys)?;
+        arch::complete_windows(&hparams, architecture, &mut metadata)?;
         metadata.set_in_place("general.quantization_version", QUANTIZATION_VERSION);
         if !options.mmproj {
             let config = Value::Object(whole.unwrap_or_else(|| hparams.values().clone()));
@@ -247,6 +248,7 @@ impl HfSource {
             let pooling = format!("{}.pooling_type", architecture.gguf);
             warnings.extend(modules.warnings(metadata.get(&pooling).is_some()));
             warnings.extend(arch::rope_dropped(&hparams, architecture, &metadata, &has));
+            warnings.extend(arch::window_dropped(&hparams, architecture, &metadata));
         }
         warnings.extend(unused::tensors(&left_out, is_part, options.mmproj));
         if !options.vocab_only {
