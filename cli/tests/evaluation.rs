@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{DEMO, quantsmith, text};
+use support::{DEMO, fails, quantsmith, succeeds, text};
 
 fn json(args: &[&str]) -> Value {
     let run = quantsmith(args).assert().success();
@@ -122,4 +122,57 @@ fn dry_runs_plan_what_is_made() {
             .contains("needs an importance matrix"),
         "{refused}"
     );
+}
+
+/// The model again with other keys, and without some tensors.
+fn changed(from: &Path, to: &Path, change: impl FnOnce(&mut gguf::Metadata), keep: impl Fn(&str) -> bool) {
+    let model = gguf::GgufModel::open(from).unwrap();
+    let mut metadata = model.metadata().clone();
+    change(&mut metadata);
+    let kept: Vec<_> = model.tensors().filter(|t| keep(&t.info.name)).collect();
+    let infos = kept
+        .iter()
+        .map(|t| (t.info.name.clone(), t.info.shape.clone(), t.info.ty));
+    let plan = gguf::FilePlan::new(metadata, infos.collect::<Vec<_>>()).unwrap();
+    let writer = gguf::Writer::create(to, &plan).unwrap();
+    for (index, t) in kept.iter().enumerate() {
+        let bytes = model.bytes(t.index, 0..t.info.size_bytes()).unwrap();
+        writer.write_at(index, 0, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// Tokens that no row of the embeddings belongs to, and a file with none of these rows.
+#[test]
+fn tokens_without_embeddings_are_not_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (whole, more, none) = (path("whole.gguf"), path("more.gguf"), path("none.gguf"));
+    succeeds(&["convert", DEMO, text(&whole)]);
+    let words = path("text.txt");
+    std::fs::write(&words, "one two three four five six seven eight ".repeat(40)).unwrap();
+    let one_more = |metadata: &mut gguf::Metadata| {
+        let add = |metadata: &mut gguf::Metadata, key: &str| match metadata.0.get_mut(key) {
+            Some(gguf::Value::Array(gguf::Array::String(list))) => list.push("one more".into()),
+            Some(gguf::Value::Array(gguf::Array::I32(list))) => list.push(1),
+            Some(gguf::Value::Array(gguf::Array::F32(list))) => list.push(0.0),
+            _ => {}
+        };
+        for key in ["tokens", "token_type", "scores"] {
+            add(metadata, &format!("tokenizer.ggml.{key}"));
+        }
+    };
+    changed(&whole, &more, one_more, |_| true);
+    changed(&whole, &none, |_| (), |name| name != "token_embd.weight");
+    for (file, said) in [
+        (&more, "expected a row for each of the"),
+        (&none, "token_embd.weight"),
+    ] {
+        for args in [
+            vec!["perplexity", text(file), text(&words), "--ctx-size", "32"],
+            vec!["perplexity", text(file), "--hellaswag", text(&words)],
+        ] {
+            fails(&args, &[text(file), "token_embd.weight", said]);
+        }
+    }
 }

@@ -619,3 +619,60 @@ fn configurations_that_the_graph_does_not_compute() {
         expect_error(dir.path(), &words);
     }
 }
+
+/// Mixtral as Mistral publishes it. The stock converter has one class for all mixtures of this layout, which needs latent
+/// attention, and stops at its first key.
+#[test]
+fn a_mixture_in_mistrals_own_layout_without_latent_attention() {
+    let dir = tempfile::tempdir().unwrap();
+    let params = json!({
+        "dim": 64, "n_layers": 2, "head_dim": 16, "hidden_dim": 96, "n_heads": 4, "n_kv_heads": 2, "norm_eps": 1e-5,
+        "vocab_size": 32, "moe": {"num_experts_per_tok": 2, "num_experts": 4},
+    });
+    write_json(&dir.path().join("params.json"), &params);
+    expect_error(
+        dir.path(),
+        &[
+            "params.json",
+            "expected latent attention",
+            "in transformers' layout",
+        ],
+    );
+}
+
+/// MLX has the axes of a convolution in another order.
+#[test]
+fn convolutions_that_mlx_wrote() {
+    let dir = model_dir();
+    let quantization = json!({"group_size": 64, "bits": 4});
+    change_config(&dir, "quantization", quantization);
+    let name = "model.layers.0.conv.conv.weight";
+    let header = json!({name: f32_tensor(&[8, 3, 1], 0)});
+    write_safetensors(&dir.path().join("model.safetensors"), &header, 96);
+    expect_error(
+        dir.path(),
+        &[
+            name,
+            "MLX stores convolutions",
+            "[8, 3, 1]",
+            "convert the original model",
+        ],
+    );
+
+    change_config(&dir, "architectures", json!(["Qwen2VLForConditionalGeneration"]));
+    change_config(
+        &dir,
+        "vision_config",
+        json!({"depth": 1, "hidden_size": 8, "num_heads": 1}),
+    );
+    let options = HfOptions {
+        mmproj: true,
+        ..HfOptions::default()
+    };
+    let error = HfSource::open(dir.path(), &options).unwrap_err().to_string();
+    let path = dir.path().display().to_string();
+    assert!(
+        error.contains(&path) && error.contains("MLX") && error.contains("image encoder"),
+        "{error}"
+    );
+}

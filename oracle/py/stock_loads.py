@@ -1,9 +1,9 @@
 """What stock llama.cpp says of many files: one process loads its library, and forks for each file, so that a file
 that aborts the library is no more than an answer.
 
-    python stock_loads.py < PATHS        # a path a line
+    python stock_loads.py < PATHS        # a path a line, or a model's and an adapter's with a tab between
 
-prints for each path, in order, a line of three fields separated by tabs: the path; `loads`, `refuses` or `crashes`;
+prints for each line, in order, a line of three fields separated by tabs: the last path; `loads`, `refuses` or `crashes`;
 and the first error that the library logged.
 """
 
@@ -30,7 +30,7 @@ def first_error(log):
     return ""
 
 
-def load(path):
+def load(path, adapter):
     """In a child: loads and ends."""
     lib = stock.lib
 
@@ -42,10 +42,14 @@ def load(path):
     lib.llama_log_set.restype, lib.llama_log_set.argtypes = None, [C.c_void_p, C.c_void_p]
     lib.llama_log_set(C.cast(log, C.c_void_p), None)
     model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
+    if model and adapter:
+        lib.llama_adapter_lora_init.restype = C.c_void_p
+        lib.llama_adapter_lora_init.argtypes = [C.c_void_p, C.c_char_p]
+        os._exit(LOADS if lib.llama_adapter_lora_init(model, adapter.encode()) else REFUSES)
     os._exit(LOADS if model else REFUSES)
 
 
-def answer(path):
+def answer(path, adapter):
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -54,7 +58,7 @@ def answer(path):
         os.dup2(write, 2)
         signal.alarm(SECONDS)
         try:
-            load(path)
+            load(path, adapter)
         finally:
             os._exit(1)
     os.close(write)
@@ -71,9 +75,9 @@ def main():
     stock.ggml.ggml_backend_load_all_from_path(str(stock.D).encode())
     stock.lib.llama_backend_init()
     for path in sys.stdin:
-        path = path.rstrip("\n")
-        word, error = answer(path)
-        print(path, word, error, sep="\t", flush=True)
+        path, _, adapter = path.rstrip("\n").partition("\t")
+        word, error = answer(path, adapter)
+        print(adapter or path, word, error, sep="\t", flush=True)
 
 
 main()

@@ -12,7 +12,9 @@ pub mod blocks;
 pub mod encoders;
 pub mod files;
 pub mod forward;
+pub mod loading;
 pub mod mutants;
+pub mod mutations;
 pub mod rows;
 pub mod vocab;
 

@@ -1,14 +1,13 @@
 //! Our `verify` against stock llama.cpp's loader: what it refuses, we refuse.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use convert::verify::Severity;
 use gguf::GgufModel;
 use oracle::mutants::{Mutant, Small, mutants};
-use oracle::{architectures, python};
+use oracle::mutations::{Random, mutate};
+use oracle::{architectures, loading, python};
 
 /// Verdicts of both sides on a file.
 struct Verdict {
@@ -33,37 +32,6 @@ fn ours(path: &Path) -> Vec<String> {
     }
 }
 
-/// Stock's answers for files, one after the other; empty for a file that it loads.
-fn stock(python: &oracle::Python, paths: &[PathBuf]) -> Vec<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("py/stock_loads.py");
-    let mut child = Command::new(python.executable())
-        .arg(script)
-        .env("ORACLE_CACHE", oracle::home())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let list: String = paths.iter().map(|p| format!("{}\n", p.display())).collect();
-    let feeder = std::thread::spawn(move || input.write_all(list.as_bytes()));
-    let out = child.wait_with_output().unwrap();
-    feeder.join().unwrap().unwrap();
-    let text = String::from_utf8(out.stdout).unwrap();
-    let answers: Vec<String> = text
-        .lines()
-        .map(|line| {
-            let fields: Vec<&str> = line.split('\t').collect();
-            match fields[1] {
-                "loads" => String::new(),
-                word => format!("{word}: {}", fields[2]),
-            }
-        })
-        .collect();
-    assert_eq!(answers.len(), paths.len(), "stock's loader ended early");
-    answers
-}
-
 /// Both verdicts of each mutant of a model.
 fn verdicts(python: &oracle::Python, mutants: &[Mutant]) -> Vec<Verdict> {
     let dir = tempfile::tempdir().unwrap();
@@ -73,7 +41,7 @@ fn verdicts(python: &oracle::Python, mutants: &[Mutant]) -> Vec<Verdict> {
         mutant.model.write(&path).unwrap();
         paths.push(path);
     }
-    let stock = stock(python, &paths);
+    let stock = loading::of_models(python, &paths);
     let pairs = stock.into_iter().zip(&paths);
     pairs
         .map(|(stock, path)| Verdict {
@@ -144,18 +112,6 @@ impl Counts {
     }
 }
 
-/// A sequence of numbers that depends on nothing but its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit.max(1) as u64) as usize
-    }
-}
-
 /// Mutants of models, at most `most` of each.
 fn compare(only: &[&str], most: usize) -> Option<Counts> {
     let python = python()?;
@@ -219,57 +175,6 @@ fn what_stock_refuses_we_refuse_of_all_architectures() {
     compare(&only, usize::MAX);
 }
 
-/// A change of a configuration that leaves it JSON.
-fn mutate(
-    config: &mut serde_json::Map<String, serde_json::Value>,
-    other: &serde_json::Value,
-    random: &mut Random,
-) {
-    use serde_json::{Value, json};
-    let keys: Vec<String> = config.keys().cloned().collect();
-    let key = keys[random.below(keys.len())].clone();
-    if key == "architectures" {
-        return;
-    }
-    if random.below(8) == 0
-        && let Some(other) = other.as_object()
-    {
-        let keys: Vec<&String> = other.keys().filter(|k| *k != "architectures").collect();
-        let key = keys[random.below(keys.len())];
-        config.insert(key.clone(), other[key].clone());
-        return;
-    }
-    let value = &mut config[&key];
-    if let Value::Object(inner) = value
-        && !inner.is_empty()
-        && random.below(4) > 0
-    {
-        return mutate(inner, other, random);
-    }
-    let changed = match (&*value, random.below(10)) {
-        (_, 0) => None,
-        (_, 1) => Some(Value::Null),
-        (_, 2) => Some(json!("")),
-        (Value::Number(n), choice) => n.as_i64().map_or_else(
-            || n.as_f64().map(|x| json!([x * 2.0, 0.0, -x, 1e30][choice % 4])),
-            |n| {
-                Some(json!(
-                    [n + 1, n - 1, n * 2, n / 2, 0, -1, 4_294_967_296][choice % 7]
-                ))
-            },
-        ),
-        (Value::Bool(flag), _) => Some(json!(!flag)),
-        (Value::Array(list), 3..=5) => Some(json!(list.iter().skip(1).collect::<Vec<_>>())),
-        (Value::Array(list), _) => Some(json!([list.clone(), list.clone()].concat())),
-        (Value::Null, _) => Some(json!(2)),
-        (other, _) => Some(other.clone()),
-    };
-    match changed {
-        Some(new) => *value = new,
-        None => drop(config.shift_remove(&key)),
-    }
-}
-
 /// Converts directories of mutated configurations. What is written, `verify` accepts and stock llama.cpp loads.
 fn converted_files_load(runs: usize) {
     let Some(python) = python() else { return };
@@ -318,7 +223,7 @@ fn converted_files_load(runs: usize) {
         }
         if batch.len() == 200 || run + 1 == runs {
             let paths: Vec<PathBuf> = batch.iter().map(|(_, _, out)| out.clone()).collect();
-            for ((name, config, out), answer) in batch.drain(..).zip(stock(&python, &paths)) {
+            for ((name, config, out), answer) in batch.drain(..).zip(loading::of_models(&python, &paths)) {
                 std::fs::remove_file(out).unwrap();
                 if !answer.is_empty() {
                     wrong.push(format!("{name}: stock {answer}: {config}"));

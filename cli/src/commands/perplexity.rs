@@ -110,11 +110,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
         max_memory: args.memory.bytes(),
     };
+    check_vocabulary(&model, &tokenizer, &args.model)?;
     if args.tasks.given() {
         return tasks::run(&model, &tokenizer, &args);
     }
     warn_of_length(model.gguf().metadata(), args.ctx_size);
-    check_vocabulary(&model, &tokenizer, &args.model)?;
     if let Some(base) = &args.base {
         let seen = diverge(&model, &tokenizer, base, &options, &args)?;
         return print_divergence(&seen, &args);

@@ -32,6 +32,7 @@ const FIXED: &[(&str, &str, &str)] = &[
     ("deepseek_v32", "scoring_func", SIGMOID),
     ("exaone_moe", "scoring_func", SIGMOID),
     ("glm4_moe_lite", "scoring_func", SIGMOID),
+    ("hunyuan_v1_moe", "num_shared_expert", "1"),
     ("sarvam_mla", "scoring_func", SIGMOID),
     ("solar_open", "first_k_dense_replace", "0"),
     ("solar_open", "partial_rotary_factor", "1.0"),
