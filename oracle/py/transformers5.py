@@ -96,6 +96,10 @@ INDEXED = LATENT | dict(index_n_heads=4, index_head_dim=64, index_topk=5)
 MAMBA2 = SMALL | dict(num_hidden_layers=4, head_dim=16, mamba_num_heads=8, mamba_head_dim=16, n_groups=2,
                       ssm_state_size=16, conv_kernel=4, expand=2)
 NATIVE = {
+    "five-afmoe": ("afmoe", "bytes", ROUTED | dict(
+        head_dim=16, num_experts=4, num_dense_layers=1, num_shared_experts=1, num_hidden_layers=4, sliding_window=5,
+        mup_enabled=True)),
+    "five-deepseek3": ("deepseek_v3", "bytes", LATENT),
     "five-deepseek32": ("deepseek_v32", "bytes", INDEXED),
     "five-exaone-moe": ("exaone_moe", "bytes", ROUTED | dict(head_dim=16, num_experts=4, num_shared_experts=1)),
     "five-gemma4": ("gemma4_text", "pieces", SMALL | dict(
@@ -113,6 +117,10 @@ NATIVE = {
     "five-hy_v3": ("hy_v3", "bytes", SMALL | dict(
         num_hidden_layers=3, head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
         mlp_layer_types=["dense", "dense", "sparse"])),
+    "five-hunyuan-moe": ("hunyuan_v1_moe", "bytes", SMALL | dict(head_dim=16, num_experts=4, moe_topk=2)),
+    "five-laguna": ("laguna", "bytes", ROUTED | dict(
+        head_dim=16, num_experts=4, num_hidden_layers=3, sliding_window=5, shared_expert_intermediate_size=32)),
+    "five-minimax-m2": ("minimax_m2", "bytes", SMALL | dict(head_dim=16, num_local_experts=4, num_experts_per_tok=2)),
     "five-nemotron_h": ("nemotron_h", "bytes", MAMBA2 | dict(hybrid_override_pattern="M-*-")),
     "five-nemotron_h-moe": ("nemotron_h", "bytes", MAMBA2 | ROUTED | dict(
         num_hidden_layers=4, head_dim=16, hybrid_override_pattern="ME*E", moe_shared_expert_intermediate_size=48)),

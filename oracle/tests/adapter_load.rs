@@ -105,14 +105,21 @@ fn make(base: &Base, dir: &Path, random: &mut Random) -> String {
     }
     if random.below(3) == 0 {
         let at = random.below(tensors.len());
-        match random.below(7) {
+        match random.below(8) {
             0 => drop(tensors.remove(at)),
             1 => tensors[at].1.reverse(),
             2 => tensors[at].1[0] += 1,
             3 => tensors[at].1[1] *= 2,
             4 => tensors[at].0 = tensors[at].0.replace("layers.0", "layers.9"),
             5 => tensors[at].0 = tensors[at].0.replace("lora_A", "lora_magnitude_vector"),
-            _ => tensors[at].1.push(1),
+            6 => tensors[at].1.push(1),
+            // The pair of the transposed weight.
+            _ => {
+                let pair = at / 2 * 2;
+                let (inputs, outputs) = (tensors[pair].1[1], tensors[pair + 1].1[0]);
+                tensors[pair].1[1] = outputs;
+                tensors[pair + 1].1[0] = inputs;
+            }
         }
     }
     let mut config = json!({"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj"],

@@ -24,6 +24,7 @@ const TO_HIDDEN: [&str; 3] = ["attn_output", "ffn_down", "ffn_down_exps"];
 
 /// The base model of an adapter, as far as it is known.
 pub(super) struct BaseModel {
+    architecture: &'static Architecture,
     class: &'static Class,
     is_part: bool,
     /// Shapes of the stored matrices by canonical name; `None` where the directory has only a configuration.
@@ -52,6 +53,7 @@ impl BaseModel {
             Parts::open(dir, Naming::Transformers, true).ok()
         };
         let mut base = Self {
+            architecture,
             class,
             is_part,
             shapes: None,
@@ -83,6 +85,12 @@ impl BaseModel {
         self.class.canonical(&part.unwrap_or_else(|| name.to_owned()))
     }
 
+    /// Whether a weight is stored as inputs x outputs.
+    fn is_transposed(&self, weight: &str) -> bool {
+        let rules = arch::resolve(self.architecture.rules, &self.canonical(weight));
+        rules.iter().any(|m| matches!(m.transform, Transform::Transpose))
+    }
+
     /// Checks a pair against the weight that it changes. `tensor` is the GGUF name, `found` the rows and columns of
     /// the product.
     ///
@@ -103,11 +111,14 @@ impl BaseModel {
         {
             let expected = (shape[0], shape[1]);
             // Some layers store inputs x outputs, and embeddings are tokens x hidden size.
-            let turned = (columns, rows) == expected;
-            if found != expected && !turned {
+            let found = match pair.is_embedding || self.is_transposed(&pair.weight) {
+                true => (columns, rows),
+                false => found,
+            };
+            if found != expected {
                 return Err(format!(
-                    "a pair for a weight of {rows} x {columns}, but the base model's is {} x {}",
-                    shape[0], shape[1]
+                    "a pair for a weight of {} x {}, but the base model's is {} x {}",
+                    found.0, found.1, shape[0], shape[1]
                 ));
             }
             return Ok(());
