@@ -48,6 +48,8 @@ enum Command {
     Quantize(commands::quantize::Args),
     /// Collect an importance matrix, or convert, merge and inspect importance files
     Imatrix(commands::imatrix::Args),
+    /// Say what fits a GPU: weights, cache and buffers of files, from their headers alone
+    Fit(commands::fit::Args),
     /// Show the metadata and tensors of a GGUF file
     Inspect(commands::inspect::Args),
     /// Check a GGUF file, or prove that it is the image of its source
@@ -134,6 +136,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Export(a) => commands::export::run(a),
         Command::Quantize(a) => commands::quantize::run(a),
         Command::Imatrix(a) => commands::imatrix::run(a),
+        Command::Fit(a) => return finish(commands::fit::run(a)),
         Command::Inspect(a) => commands::inspect::run(a),
         Command::Verify(a) => commands::verify::run(a),
         Command::Diff(a) => return finish(commands::diff::run(a)),

@@ -8,6 +8,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod layers;
+pub mod memory;
 mod model;
 mod ops;
 mod perplexity;

@@ -6,6 +6,7 @@ pub(crate) mod convert_lora;
 pub(crate) mod diff;
 pub(crate) mod embed;
 pub(crate) mod export;
+pub(crate) mod fit;
 pub(crate) mod hash;
 pub(crate) mod imatrix;
 pub(crate) mod inspect;

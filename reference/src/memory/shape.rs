@@ -1,0 +1,472 @@
+//! Widths of a model's layers as llama.cpp's loader takes them from its keys, as far as memory depends on them.
+
+use std::path::PathBuf;
+
+use gguf::{Array, Metadata, Value};
+
+use super::Weights;
+use super::windows::windows;
+use crate::{Error, Result};
+
+/// Most layers that a model can have (LLAMA_MAX_LAYERS).
+const MAX_LAYERS: u64 = 512;
+
+/// What memory depends on.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) layers: Vec<LayerKind>,
+    /// Layers that compute; those behind them predict further tokens.
+    pub(super) running: usize,
+    pub(super) hidden: u64,
+    pub(super) vocabulary: u64,
+    pub(super) window: Option<u64>,
+    /// Whether each sequence has caches of its own in any case.
+    pub(super) apart: bool,
+    pub(super) trained_context: Option<u64>,
+    /// Whether there is a cache at all.
+    pub(super) cached: bool,
+    /// Whether keys are cached in the latent form (MLA).
+    pub(super) latent: bool,
+    /// Numbers of a head's keys and values.
+    pub(super) key_len: u64,
+    pub(super) value_len: u64,
+    /// Width of the widest feed-forward part, that of all experts that a token uses.
+    pub(super) active: u64,
+    /// Experts that a token uses.
+    pub(super) experts_used: u64,
+}
+
+/// A layer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LayerKind {
+    /// Numbers of a token's keys and values that are cached.
+    pub(super) key: u64,
+    pub(super) value: u64,
+    /// Whether it sees a window only.
+    pub(super) windowed: bool,
+    /// Numbers in f32 of a sequence's states.
+    pub(super) states: u64,
+    /// Caches beside that of keys and values.
+    pub(super) further: Vec<Further>,
+    /// Heads of queries, and the numbers in all of them.
+    pub(super) heads: u64,
+    pub(super) queries: u64,
+}
+
+/// A cache of an indexer's keys, or of keys of many tokens as one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Further {
+    pub(super) key: u64,
+    pub(super) value: u64,
+    /// Tokens that share an entry.
+    pub(super) ratio: u64,
+}
+
+/// Architectures without a cache: encoders, and those that predict all tokens at once.
+const UNCACHED: [&str; 13] = [
+    "bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "eurobert",
+    "modern-bert",
+    "gemma-embedding",
+    "dream",
+    "llada",
+    "llada-moe",
+    "rnd1",
+];
+
+/// Architectures whose layers all have states and no cache.
+const RECURRENT: [&str; 6] = ["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"];
+
+/// Hybrids whose layers without heads of keys have states.
+const WITHOUT_HEADS: [&str; 9] = [
+    "jamba",
+    "plamo2",
+    "granitehybrid",
+    "lfm2",
+    "lfm2moe",
+    "kimi-linear",
+    "bailingmoe3",
+    "kimi-k3",
+    "glm5-next",
+];
+
+/// Hybrids in which all but the last of so many layers have states, unless the file says which.
+const EVERY: [(&str, u64); 5] = [
+    ("qwen3next", 4),
+    ("qwen35", 4),
+    ("qwen35moe", 4),
+    ("qwen4exp", 4),
+    ("minimax-01", 8),
+];
+
+impl Shape {
+    pub(super) fn read(metadata: &Metadata, weights: &Weights) -> Result<Self> {
+        let name = metadata.architecture();
+        let bad = |message: String| Error::Model {
+            path: PathBuf::new(),
+            message,
+        };
+        let blocks = number(metadata, "block_count").filter(|n| (1..=MAX_LAYERS).contains(n));
+        let blocks = blocks.ok_or_else(|| {
+            let found = metadata.arch("block_count").map_or("nothing".to_owned(), shown);
+            bad(format!(
+                "key '{name}.block_count': expected 1 to {MAX_LAYERS}, found {found}"
+            ))
+        })?;
+        let hidden = number(metadata, "embedding_length").filter(|&n| n > 0);
+        let hidden = hidden.ok_or_else(|| {
+            bad(format!(
+                "key '{name}.embedding_length': expected a number, found none"
+            ))
+        })?;
+        // Layers that are run several times have a cache for each.
+        let loops = match name {
+            "nanbeige" => number(metadata, "num_loops").unwrap_or(1).max(1),
+            _ => 1,
+        };
+        let stored = usize::try_from(blocks).unwrap_or(0);
+        let blocks = blocks.saturating_mul(loops).min(MAX_LAYERS);
+        let predicting = number(metadata, "nextn_predict_layers").unwrap_or(0);
+        let blocks = usize::try_from(blocks).unwrap_or(0);
+        let running = match usize::try_from(predicting) {
+            Ok(n) if n < blocks => blocks - n,
+            Ok(n) if n == blocks => blocks,
+            _ => {
+                return Err(bad(format!(
+                    "key '{name}.nextn_predict_layers': expected at most {blocks}, found {predicting}"
+                )));
+            }
+        };
+        let per_layer = |suffix: &str| {
+            let mut all = numbers(metadata, suffix)?;
+            if all.len() == 1 {
+                all.resize(stored, all[0]);
+            }
+            let looped = all
+                .iter()
+                .copied()
+                .cycle()
+                .take(if all.is_empty() { 0 } else { blocks });
+            Some(looped.collect::<Vec<u64>>())
+        };
+        let heads = per_layer("attention.head_count").unwrap_or_default();
+        let kv_heads = per_layer("attention.head_count_kv").unwrap_or_else(|| heads.clone());
+        let inner = per_layer("feed_forward_length").unwrap_or_default();
+        let at = |list: &[u64], layer: usize| list.get(layer).copied().unwrap_or(0);
+        // Stock asks the first layer.
+        let usual = match at(&heads, 0) {
+            0 => 0,
+            n => hidden / n,
+        };
+        let of_head = |suffix: &str| match at(&heads, 0) {
+            0 => 0,
+            _ => number(metadata, suffix).unwrap_or(usual),
+        };
+        let (key, value) = (of_head("attention.key_length"), of_head("attention.value_length"));
+        let key_windowed = number(metadata, "attention.key_length_swa").unwrap_or(key);
+        let value_windowed = number(metadata, "attention.value_length_swa").unwrap_or(value);
+        let latent = number(metadata, "attention.key_length_mla").is_some_and(|n| n > 0)
+            && number(metadata, "attention.value_length_mla").is_some_and(|n| n > 0);
+        let keys_alone = latent || name == "deepseek4";
+        let recurrent = recurrent_layers(metadata, blocks, running, &kv_heads, &inner);
+        let windows = windows(metadata, blocks, running, &recurrent);
+        let sharing = shared_from(metadata, blocks);
+        let states = states_of(metadata, hidden, at(&heads, 0));
+        let indexer = number(metadata, "attention.indexer.key_length").unwrap_or(0);
+        let cached = !UNCACHED.contains(&name);
+        let mut layers = Vec::with_capacity(blocks);
+        for layer in 0..blocks {
+            let mut kind = LayerKind {
+                windowed: windows
+                    .as_ref()
+                    .is_some_and(|(_, flags)| flags.get(layer) == Some(&true)),
+                heads: at(&heads, layer),
+                ..LayerKind::default()
+            };
+            let has_state = recurrent.get(layer) == Some(&true);
+            let runs = layer < running || name == "deepseek4";
+            let attends = match name {
+                "falcon-h1" => true,
+                "nemotron_h" | "nemotron_h_moe" => !has_state && at(&inner, layer) == 0,
+                _ => !has_state,
+            };
+            if cached && runs && attends && layer < sharing {
+                let kv = at(&kv_heads, layer);
+                let (k, v) = match kind.windowed {
+                    true => (key_windowed, value_windowed),
+                    false => (key, value),
+                };
+                kind.queries = k.saturating_mul(kind.heads);
+                kind.key = k.saturating_mul(kv);
+                kind.value = if keys_alone { 0 } else { v.saturating_mul(kv) };
+                kind.further = further(metadata, layer, &kind, running, key, value, latent, indexer);
+            }
+            if has_state && layer < running {
+                kind.states = states;
+            }
+            if name == "deepseek4" && layer < running {
+                kind.states = compressor_states(metadata, layer, key, indexer);
+            }
+            layers.push(kind);
+        }
+        let vocabulary = match weights.vocabulary {
+            0 => number(metadata, "vocab_size").unwrap_or(0),
+            n => n,
+        };
+        if let Some(beyond) = weights.layers.len().checked_sub(stored).filter(|&n| n > 0) {
+            return Err(bad(format!(
+                "tensors of block {}: expected at most block {}, as {name}.block_count says",
+                stored + beyond - 1,
+                stored.saturating_sub(1),
+            )));
+        }
+        let most = |suffix: &str| numbers(metadata, suffix).and_then(|all| all.into_iter().max());
+        let experts_used = most("expert_used_count").unwrap_or(0);
+        let dense = inner.iter().copied().max().unwrap_or(0);
+        let expert = most("expert_feed_forward_length").unwrap_or(match experts_used {
+            0 => 0,
+            _ => dense,
+        });
+        Ok(Self {
+            layers,
+            running,
+            latent,
+            key_len: key,
+            value_len: if keys_alone { 0 } else { value },
+            active: dense.max(expert.saturating_mul(experts_used)),
+            experts_used,
+            hidden,
+            vocabulary,
+            window: windows.map(|(window, _)| window),
+            apart: name == "deepseek4",
+            trained_context: number(metadata, "context_length"),
+            cached,
+        })
+    }
+}
+
+/// Which layers have recurrent states.
+fn recurrent_layers(
+    metadata: &Metadata,
+    blocks: usize,
+    running: usize,
+    kv_heads: &[u64],
+    inner: &[u64],
+) -> Vec<bool> {
+    let name = metadata.architecture();
+    let none = |list: &[u64], layer: usize| list.get(layer).copied().unwrap_or(0) == 0;
+    let every = EVERY.iter().find(|(n, _)| *n == name);
+    if every.is_some()
+        && let Some(flags) = flags(metadata, "attention.recurrent_layers")
+    {
+        return flags
+            .into_iter()
+            .chain(std::iter::repeat(false))
+            .take(blocks)
+            .collect();
+    }
+    (0..blocks)
+        .map(|layer| {
+            if RECURRENT.contains(&name) || name == "falcon-h1" {
+                return true;
+            }
+            if WITHOUT_HEADS.contains(&name) {
+                return none(kv_heads, layer);
+            }
+            if let "nemotron_h" | "nemotron_h_moe" = name {
+                return layer < running && none(kv_heads, layer) && none(inner, layer);
+            }
+            every.is_some_and(|(_, usual)| {
+                let interval = number(metadata, "full_attention_interval")
+                    .unwrap_or(*usual)
+                    .max(1);
+                layer < running && !(layer as u64 + 1).is_multiple_of(interval)
+            })
+        })
+        .collect()
+}
+
+/// The layer from which on the caches of earlier layers are used.
+fn shared_from(metadata: &Metadata, blocks: usize) -> usize {
+    match metadata.architecture() {
+        "gemma3n" => 20,
+        "gemma4" => {
+            let shared = number(metadata, "attention.shared_kv_layers").unwrap_or(0);
+            blocks.saturating_sub(usize::try_from(shared).unwrap_or(blocks))
+        }
+        _ => usize::MAX,
+    }
+}
+
+/// Numbers of a sequence's states in a layer that has them: the last inputs of convolutions, and what is carried on.
+fn states_of(metadata: &Metadata, hidden: u64, heads: u64) -> u64 {
+    let key = |suffix: &str| number(metadata, suffix).unwrap_or(0);
+    let wkv = key("wkv.head_size");
+    if wkv != 0 {
+        let shifted = number(metadata, "token_shift_count").unwrap_or(2);
+        return hidden.saturating_mul(shifted.saturating_add(wkv));
+    }
+    let kernel = key("ssm.conv_kernel");
+    if let cached @ 1.. = key("shortconv.l_cache") {
+        return hidden.saturating_mul(cached - 1);
+    }
+    if let size @ 1.. = key("kda.head_dim") {
+        let inner = heads.saturating_mul(size);
+        let convolved = if kernel > 0 { kernel - 1 } else { 3 };
+        return inner
+            .saturating_mul(3 * convolved)
+            .saturating_add(inner.saturating_mul(size));
+    }
+    if metadata.architecture() == "minimax-01" {
+        let size = key("attention.key_length");
+        return size.saturating_mul(size).saturating_mul(heads);
+    }
+    let (inner, state) = (key("ssm.inner_size"), key("ssm.state_size"));
+    let groups = key("ssm.group_count");
+    let width = inner.saturating_add(groups.saturating_mul(state).saturating_mul(2));
+    kernel
+        .saturating_sub(1)
+        .saturating_mul(width)
+        .saturating_add(inner.saturating_mul(state))
+}
+
+/// Tokens that DeepSeek 4 caches as one, of its two kinds of compressed layers.
+const FEW: u64 = 4;
+const MANY: u64 = 128;
+
+/// The ratio of a layer of DeepSeek 4.
+fn ratio(metadata: &Metadata, layer: usize) -> u64 {
+    let all = numbers(metadata, "attention.compress_ratios").unwrap_or_default();
+    all.get(layer).copied().unwrap_or(0)
+}
+
+/// Numbers of the states of DeepSeek 4's compressors: sums and scores of tokens that are not yet an entry.
+fn compressor_states(metadata: &Metadata, layer: usize, key: u64, indexer: u64) -> u64 {
+    let twice = |tokens: u64, width: u64| tokens.saturating_mul(width).saturating_mul(2);
+    match ratio(metadata, layer) {
+        FEW => {
+            twice(2 * FEW, key.saturating_mul(2)).saturating_add(twice(2 * FEW, indexer.saturating_mul(2)))
+        }
+        MANY => twice(MANY, key),
+        _ => 0,
+    }
+}
+
+/// Caches of indexers, and of compressed keys.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "widths that are read once for all layers"
+)]
+fn further(
+    metadata: &Metadata,
+    layer: usize,
+    kind: &LayerKind,
+    running: usize,
+    key: u64,
+    value: u64,
+    latent: bool,
+    indexer: u64,
+) -> Vec<Further> {
+    let full = |layer: usize| match numbers(metadata, "attention.indexer.types") {
+        Some(all) => all.get(layer).copied().unwrap_or(0) != 0,
+        None => {
+            number(metadata, "context_length").unwrap_or(0) < 1 << 20
+                || layer < 2
+                || (layer - 2).is_multiple_of(4)
+        }
+    };
+    let one = |value: u64| {
+        vec![Further {
+            key: indexer,
+            value,
+            ratio: 1,
+        }]
+    };
+    let value_of_indexer = if latent { 0 } else { value };
+    match metadata.architecture() {
+        "deepseek32" if layer < running => one(value_of_indexer),
+        "glm-dsa" if layer < running && full(layer) => one(value_of_indexer),
+        "dots3note" if layer < running && !kind.windowed && full(layer) => one(value_of_indexer),
+        "glm5-next" if layer < running && full(layer) => one(value_of_indexer),
+        "hy-v4" if number(metadata, "attention.indexer.top_k").unwrap_or(0) > 0 && full(layer) => {
+            one(value_of_indexer)
+        }
+        "qwen4exp" if indexer > 0 => one(value_of_indexer),
+        "minimax-m3" if layer as u64 >= number(metadata, "leading_dense_block_count").unwrap_or(0) => {
+            one(value)
+        }
+        "deepseek4" => match ratio(metadata, layer) {
+            FEW => vec![
+                Further {
+                    key,
+                    value: 0,
+                    ratio: FEW,
+                },
+                Further {
+                    key: indexer,
+                    value: 0,
+                    ratio: FEW,
+                },
+            ],
+            MANY => vec![Further {
+                key,
+                value: 0,
+                ratio: MANY,
+            }],
+            _ => vec![],
+        },
+        _ => vec![],
+    }
+}
+
+/// The block that a tensor belongs to.
+pub(super) fn block_of(name: &str) -> Option<usize> {
+    let rest = name
+        .strip_prefix("blk.")
+        .or_else(|| name.strip_prefix("dec.blk."));
+    let rest = rest.or_else(|| name.strip_prefix("enc.blk."))?;
+    let block: usize = rest.split('.').next()?.parse().ok()?;
+    (block < MAX_LAYERS as usize).then_some(block)
+}
+
+/// A number under the architecture's prefix.
+pub(super) fn number(metadata: &Metadata, suffix: &str) -> Option<u64> {
+    metadata.arch(suffix)?.as_u64()
+}
+
+/// A number for each layer, or one for all.
+pub(super) fn numbers(metadata: &Metadata, suffix: &str) -> Option<Vec<u64>> {
+    let value = metadata.arch(suffix)?;
+    let Some(array) = value.as_array() else {
+        return value.as_u64().map(|n| vec![n]);
+    };
+    Some(match array {
+        Array::U32(v) => v.iter().map(|&n| n.into()).collect(),
+        Array::I32(v) => v.iter().map(|&n| u64::try_from(n).unwrap_or(0)).collect(),
+        Array::U64(v) => v.clone(),
+        Array::I64(v) => v.iter().map(|&n| u64::try_from(n).unwrap_or(0)).collect(),
+        Array::U16(v) => v.iter().map(|&n| n.into()).collect(),
+        Array::U8(v) => v.iter().map(|&n| n.into()).collect(),
+        Array::Bool(v) => v.iter().map(|&n| n.into()).collect(),
+        _ => return None,
+    })
+}
+
+/// A flag for each layer, where the key holds a list.
+pub(super) fn flags(metadata: &Metadata, suffix: &str) -> Option<Vec<bool>> {
+    metadata.arch(suffix)?.as_array()?;
+    Some(numbers(metadata, suffix)?.into_iter().map(|n| n != 0).collect())
+}
+
+/// A value in a message.
+fn shown(value: &Value) -> String {
+    match value.as_u64() {
+        Some(n) => n.to_string(),
+        None => format!("a value of type {}", value.value_type()),
+    }
+}
