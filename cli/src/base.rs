@@ -1,6 +1,6 @@
 //! The unquantized model as a GGUF file, for commands that run it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
@@ -10,9 +10,10 @@ use convert::source::hf::{HfOptions, HfSource, OutType};
 use crate::progress::metered;
 
 /// Converts a model directory to `file` without loss.
-pub(crate) fn write(directory: &Path, file: &Path) -> anyhow::Result<()> {
+pub(crate) fn write(directory: &Path, file: &Path, arch_file: Option<PathBuf>) -> anyhow::Result<()> {
     let options = HfOptions {
         outtype: OutType::Lossless,
+        arch_file,
         ..HfOptions::default()
     };
     let source = HfSource::open(directory, &options)?;

@@ -230,3 +230,81 @@ fn flags_without_effect_are_accepted_and_named() {
         assert!(said.contains(&format!("{flag} has no effect")), "{said}");
     }
 }
+
+/// A printed architecture converts the demo model to the same bytes, and verify takes it too.
+#[test]
+fn a_printed_architecture_gives_the_same_bytes() {
+    let dir = model(ramp);
+    let path = |name: &str| dir.path().join(name);
+    let printed = support::succeeds(&["convert", "--print-arch", "llama"]);
+    std::fs::write(path("llama.toml"), &printed).unwrap();
+    let (plain, described) = (path("plain.gguf"), path("described.gguf"));
+    support::succeeds(&["convert", text(dir.path()), text(&plain), "--outtype", "f32"]);
+    let file = path("llama.toml");
+    support::succeeds(&[
+        "convert",
+        text(dir.path()),
+        text(&described),
+        "--outtype",
+        "f32",
+        "--arch-file",
+        text(&file),
+    ]);
+    assert!(std::fs::read(&plain).unwrap() == std::fs::read(&described).unwrap());
+    support::succeeds(&[
+        "verify",
+        text(&described),
+        "--source",
+        text(dir.path()),
+        "--arch-file",
+        text(&file),
+    ]);
+    support::fails(
+        &["convert", "--print-arch", "deepseek2"],
+        &["found \"deepseek2\"", "llama, qwen2, qwen3, gemma"],
+    );
+    std::fs::write(&file, printed.replace("permute_query", "permute")).unwrap();
+    support::fails(
+        &[
+            "convert",
+            text(dir.path()),
+            "--arch-file",
+            text(&file),
+            "--dry-run",
+        ],
+        &["llama.toml", "line", "found \"permute\"", "permute_query"],
+    );
+}
+
+#[test]
+fn the_stock_converters_further_flags() {
+    let dir = model(ramp);
+    let out = dir.path().join("out.gguf");
+    let convert = |more: &[&str]| {
+        let given = [
+            &["convert", text(dir.path()), text(&out), "--outtype", "f32"],
+            more,
+        ]
+        .concat();
+        support::succeeds(&given);
+        gguf::GgufFile::open(&out).unwrap()
+    };
+    let named = convert(&["--fuse-qkv", "--verbose"]);
+    assert!(named.tensors().iter().any(|t| t.name == "blk.0.attn_qkv.weight"));
+    assert!(!named.tensors().iter().any(|t| t.name.contains("attn_q.")));
+    // Nothing is FP8, nothing has experts.
+    let plain = convert(&[]);
+    let same = convert(&["--fp8-as-q8", "--fuse-gate-up-exps"]);
+    assert_eq!(plain.tensors(), same.tensors());
+    let preset = [
+        "convert",
+        text(dir.path()),
+        text(&out),
+        "--outtype",
+        "q4_0",
+        "--fp8-as-q8",
+    ];
+    support::fails(&preset, &["--fp8-as-q8", "expected one of both"]);
+    // A model of another kind needs no target.
+    convert(&["--target-model-dir", text(dir.path())]);
+}

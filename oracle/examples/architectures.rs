@@ -54,6 +54,7 @@ fn open(folder: &Path, outtype: OutType, mmproj: bool) -> Result<HfSource> {
     let options = HfOptions {
         outtype,
         mmproj,
+        target_model_dir: Some(folder.join("target")).filter(|target| target.is_dir()),
         ..HfOptions::default()
     };
     Ok(HfSource::open(&folder.join("model"), &options)?)

@@ -87,12 +87,18 @@ def fixture(case, out, architectures, sources):
         for seed, (name, shape) in enumerate(shapes.items()):
             value = np.asarray(weights(seed, shape))
             made[name] = value / 2 + 1 if len(shape) == 1 and "norm" in name and "bias" not in name else value
+        made |= architectures.tables(shapes)
         save_numpy(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
+        vocabulary_dir = model_dir
+        if case.target:
+            vocabulary_dir = folder / "target"
+            vocabulary_dir.mkdir()
+            architectures.add_target(case.target, size, folder)
         for file in (VOCABULARY / kind).iterdir():
             if file.name in FILES:
-                shutil.copy(file, model_dir)
-        (model_dir / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG[case.mmproj]))
+                shutil.copy(file, vocabulary_dir)
+        (vocabulary_dir / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG[case.mmproj]))
         encoder = ""
         if case.mmproj:
             architectures.add_preprocessor(model_dir)
@@ -126,7 +132,7 @@ def fixture(case, out, architectures, sources):
                 architectures.stock_logits(folder)
                 logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)
     name = case.name
-    more = f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
+    more = (f'"target": {json.dumps(case.target)},\n' if case.target else "") + f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
     lines = [f' "{n}": {json.dumps(s)}' for n, s in shapes.items()]
     (out / f"{name}.json").write_text(
         '{"config": %s,\n"tokenizer": "%s",\n%s"sha256": "%s",\n"tensors": {\n%s\n}}\n'

@@ -36,6 +36,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import checkpoints
+import draft_cases
 import further_cases
 import newer_cases
 import rwkv_world
@@ -76,6 +77,8 @@ class Case:
     """Beginnings of names of tensors that the stock converter stumbles over, which are left out of the file."""
     mmproj: bool = False
     """Whether the image encoder is converted and compared too."""
+    target: dict = None
+    """For a draft model: config.json of the model that it drafts for, whose directory has the vocabulary."""
     pooling: str = ""
     """For an encoder without logits: the pooling ("mean", "cls") that a file beside it names; the embedding is
     compared."""
@@ -578,6 +581,7 @@ CASES += [
 
 
 CASES += newer_cases.cases(sys.modules[__name__])
+CASES += draft_cases.cases(sys.modules[__name__])
 CASES.append(again("grovemoe-published", "grovemoe", "modeling_grove_moe.GroveMoeForCausalLM"))
 
 
@@ -674,6 +678,25 @@ def described(case, size):
     return {k: v for k, v in config.items() if v is not ...}
 
 
+def add_target(target, size, folder):
+    """The configuration of the model that a draft is of."""
+    inner = target.get("text_config", target)
+    inner["vocab_size"] = size
+    (folder / "target/config.json").write_text(json.dumps(target, indent=1))
+
+
+def tables(shapes):
+    """Those of a draft's tensors that are no weights: the distance from each token's id to the target's, and which
+    tokens of the target the draft has."""
+    import numpy as np
+    out = {}
+    if "d2t" in shapes:
+        out["d2t"] = np.arange(shapes["d2t"][0], dtype=np.int64)
+    if "t2d" in shapes:
+        out["t2d"] = np.zeros(shapes["t2d"], dtype=bool)
+    return out
+
+
 def make(case, tokenizers, folder):
     """Writes the model directory and the logits."""
     import torch
@@ -683,8 +706,11 @@ def make(case, tokenizers, folder):
     model_dir = folder / "model"
     shutil.rmtree(folder, ignore_errors=True)
     model_dir.mkdir(parents=True)
-    add_tokenizer(case, tokenizers, model_dir)
     size = SIZES.get(case.tokenizer, 50304)
+    if case.target:
+        (folder / "target").mkdir()
+        add_target(case.target, size, folder)
+    add_tokenizer(case, tokenizers, folder / "target" if case.target else model_dir)
     torch.manual_seed(sum(case.name.encode()))
     ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]])
     if case.tensors is not None:
@@ -692,6 +718,7 @@ def make(case, tokenizers, folder):
         made = {name: torch.randn(shape) * 0.1 + (1.0 if any(part in name for part in ("norm", "ln_", "scal")) else 0.0)
                 for name, shape in case.tensors(config).items()}
         made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
+        made |= {name: torch.from_numpy(values) for name, values in tables(case.tensors(config)).items()}
         save_file(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
         if case.mmproj:
@@ -775,8 +802,8 @@ NAMES = {}
 """The stock converter's names of tensors before it has added those of an architecture of its own."""
 
 
-def stock(folder, kinds, mmproj=False):
-    """Runs the stock converter on the model directory."""
+def stock(folder, kinds, mmproj=False, **flags):
+    """Runs the stock converter on the model directory, with more of its arguments."""
     import gguf
     import torch
     from conversion import get_model_class
@@ -799,7 +826,9 @@ def stock(folder, kinds, mmproj=False):
             kind_of_model = ModelType.MMPROJ if mmproj else ModelType.TEXT
             name_of_class = get_model_architecture(hparams, kind_of_model)
             converter = get_model_class(KNOWN_AS.get(name_of_class, name_of_class), mmproj)
-            converter(folder / "model", kind, folder / name).write()
+            if (folder / "target").is_dir():
+                flags = flags | dict(target_model_dir=folder / "target")
+            converter(folder / "model", kind, folder / name, **flags).write()
 
 
 def stock_logits(folder):

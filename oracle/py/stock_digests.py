@@ -2,6 +2,8 @@
 
     python stock_digests.py LLAMA_CPP_SOURCES MODELS_DIR [OUTTYPE ...] > digests/convert.txt
 
+An OUTTYPE that ends in +q8 is converted with --fp8-as-q8.
+
 Needs the packages of requirements-converter.txt.
 """
 
@@ -25,7 +27,8 @@ def main():
         for model in sorted(models.iterdir()):
             for outtype in outtypes:
                 out = Path(folder) / "out.gguf"
-                sys.argv = ["convert", str(model), "--outfile", str(out), "--outtype", outtype]
+                sys.argv = ["convert", str(model), "--outfile", str(out), "--outtype", outtype.removesuffix("+q8")]
+                sys.argv += ["--fp8-as-q8"] * outtype.endswith("+q8")
                 converter.main()
                 print(model.name, outtype, hashlib.sha256(out.read_bytes()).hexdigest(), flush=True)
 

@@ -20,13 +20,37 @@ pub fn weight(seed: u64, at: u64) -> f32 {
     ((x >> 57) as i64 * 2 - 127) as f32 / 256.0
 }
 
-/// Writes the model directory that a fixture describes.
+/// Where the directory of the model that a draft is of would be.
+pub fn target_of(dir: &Path) -> PathBuf {
+    dir.with_file_name("target")
+}
+
+/// Writes the model directory that a fixture describes, and beside it that of the target of a draft model.
 ///
 /// # Panics
 /// When the fixture is malformed or the directory cannot be written.
 pub fn make(fixture: &Value, dir: &Path) {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    let integers = |header: &mut serde_json::Map<String, Value>, data: &mut Vec<u8>| {
+        for (name, dtype) in [("d2t", "I64"), ("t2d", "BOOL")] {
+            let Some(count) = fixture["tensors"][name][0].as_u64() else {
+                continue;
+            };
+            let start = data.len();
+            for at in 0..count {
+                match dtype {
+                    "I64" => data.extend_from_slice(&at.to_le_bytes()),
+                    _ => data.push(0),
+                }
+            }
+            let entry = json!({"dtype": dtype, "shape": [count], "data_offsets": [start, data.len()]});
+            header.insert(name.to_owned(), entry);
+        }
+    };
     for (seed, (name, shape)) in fixture["tensors"].as_object().unwrap().iter().enumerate() {
+        if name == "d2t" || name == "t2d" {
+            continue;
+        }
         let dims: Vec<u64> = shape
             .as_array()
             .unwrap()
@@ -43,12 +67,22 @@ pub fn make(fixture: &Value, dir: &Path) {
         let entry = json!({"dtype": "F32", "shape": dims, "data_offsets": [start, data.len()]});
         header.insert(name.clone(), entry);
     }
+    integers(&mut header, &mut data);
     let header = Value::Object(header).to_string();
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
     file.extend_from_slice(&data);
     std::fs::write(dir.join("model.safetensors"), file).unwrap();
     std::fs::write(dir.join("config.json"), fixture["config"].to_string()).unwrap();
+    // A draft model's vocabulary is its target's.
+    let dir = match target_of(dir) {
+        target if fixture["target"].is_object() => {
+            std::fs::create_dir(&target).unwrap();
+            std::fs::write(target.join("config.json"), fixture["target"].to_string()).unwrap();
+            target
+        }
+        _ => dir.to_path_buf(),
+    };
     let mut config = json!({"tokenizer_class": "LlamaTokenizer"});
     if !fixture["mmproj"].is_null() {
         config["added_tokens_decoder"] = json!({"385": {"content": "[IMG_BREAK]", "special": true}});
@@ -94,6 +128,7 @@ pub fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<HfSource, String>
         outtype: OutType::F32,
         pre_tokenizer: Some("gpt-2".to_owned()),
         mmproj,
+        target_model_dir: Some(target_of(dir)).filter(|target| target.is_dir()),
         ..HfOptions::default()
     };
     let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;

@@ -3,7 +3,8 @@
 //! the kind.
 //!
 //! `oracle/py/stock_digests.py LLAMA_CPP_SOURCES OUT_DIR/quantized auto` made the digests, of the directories
-//! that `oracle/py/quantized_models.py OUT_DIR` makes.
+//! that `oracle/py/quantized_models.py OUT_DIR` makes; the rows `+q8` are of --fp8-as-q8 (`auto+q8 f32+q8`, the directories
+//! fp8-*).
 //!
 //! Models that the publishing libraries quantized, against what they decode, are compared by
 //!
@@ -89,10 +90,13 @@ fn decoded_weights_and_whole_files_are_those_expected() {
         let [kind, outtype, expected] = line.split(' ').collect::<Vec<_>>()[..] else {
             panic!("malformed line {line:?}")
         };
-        let source = open(
-            &dir.path().join("quantized").join(kind),
-            OutType::from_name(outtype).unwrap(),
-        );
+        let options = HfOptions {
+            outtype: OutType::from_name(outtype.trim_end_matches("+q8")).unwrap(),
+            fp8_as_q8: outtype.ends_with("+q8"),
+            pre_tokenizer: Some("gpt-2".to_owned()),
+            ..HfOptions::default()
+        };
+        let source = HfSource::open(&dir.path().join("quantized").join(kind), &options).unwrap();
         let out = dir.path().join("out.gguf");
         let plan = OutputPlan::unquantized(&out, &source, Vec::new()).unwrap();
         execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).unwrap();

@@ -1,5 +1,6 @@
 //! Groups of arguments that commands share, resolved to values of the libraries.
 
+pub(crate) mod architecture;
 pub(crate) mod chunks;
 pub(crate) mod importance;
 pub(crate) mod memory;

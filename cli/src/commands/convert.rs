@@ -14,6 +14,7 @@ use gguf::Endian;
 
 use super::quantize::{as_json, print_report, report_problems};
 use crate::architectures;
+use crate::args::architecture::ArchitectureArgs;
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
 use crate::args::shards::ShardArgs;
@@ -27,7 +28,7 @@ use crate::progress::metered;
 #[command(after_help = outtypes_help())]
 pub(crate) struct Args {
     /// Directory with config.json, safetensors and tokenizer
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present_any = ["list", "print_arch"])]
     model_dir: Option<PathBuf>,
 
     /// File to write, or directory to write it into; {ftype} in it becomes the output type [default: a
@@ -64,6 +65,22 @@ pub(crate) struct Args {
     #[arg(long)]
     disable_mistral_community_chat_template: bool,
 
+    /// Of a draft model (EAGLE-3, DFlash, DSpark): the directory of the model that it drafts for
+    #[arg(long, value_name = "DIR", conflicts_with = "mmproj")]
+    target_model_dir: Option<PathBuf>,
+
+    /// Put queries, keys and values of each layer into one tensor, where the architecture has a place for it
+    #[arg(long, conflicts_with_all = ["vocab_only", "mmproj"])]
+    fuse_qkv: bool,
+
+    /// Put gates and what they gate of each layer's experts into one tensor
+    #[arg(long, conflicts_with_all = ["vocab_only", "mmproj"])]
+    fuse_gate_up_exps: bool,
+
+    /// Store weights that are decoded from FP8 as Q8_0, whatever the output type; not with a preset
+    #[arg(long, conflicts_with = "vocab_only")]
+    fp8_as_q8: bool,
+
     /// Write only the layers that predict further tokens, for speculative decoding, to a file of their own
     #[arg(long, conflicts_with_all = ["no_mtp", "vocab_only", "mmproj"])]
     mtp: bool,
@@ -79,6 +96,9 @@ pub(crate) struct Args {
     /// JSON file with general.* keys that override those of the model card
     #[arg(long, value_name = "FILE")]
     metadata: Option<PathBuf>,
+
+    #[command(flatten)]
+    architecture: ArchitectureArgs,
 
     /// Name of the pre-tokenizer, instead of finding it by what the tokenizer does
     #[arg(long, value_name = "NAME", value_parser = parse_pre_tokenizer)]
@@ -131,6 +151,10 @@ pub(crate) struct Args {
     /// List the model classes that can be converted
     #[arg(long, visible_alias = "print-supported-models")]
     list: bool,
+
+    /// Print a built-in architecture (llama, qwen2, qwen3, gemma, gemma2, gemma3) as a file for --arch-file
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model_dir", "list"])]
+    print_arch: Option<String>,
 }
 
 /// Form of the output.
@@ -149,6 +173,9 @@ impl Target {
             (Some(outtype), _) if !rules => Ok(Self::Stock(outtype)),
             (_, Some(_)) if args.mmproj => {
                 bail!("an image encoder is not quantized: --mmproj takes no preset")
+            }
+            (_, Some(_)) if args.fp8_as_q8 => {
+                bail!("--fp8-as-q8 gives weights their type, and a preset does: expected one of both")
             }
             (_, Some(preset)) if !args.vocab_only => Ok(Self::Preset(preset)),
             (Some(_), None) => {
@@ -194,6 +221,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    if let Some(name) = &args.print_arch {
+        let Some(printed) = convert::arch::printed(name) else {
+            let names: Vec<&str> = convert::arch::printable().collect();
+            bail!(
+                "--print-arch: found {name:?}, expected an architecture that is data alone: {}",
+                names.join(", ")
+            );
+        };
+        crate::output::print(|out| out.write_all(printed.as_bytes()))?;
+        return Ok(());
+    }
     let dir = args
         .model_dir
         .as_deref()
@@ -208,6 +246,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         }
     }
     hold([dir]);
+    hold(&args.target_model_dir);
     hold(args.metadata.iter().chain(args.types.files()));
     hold(args.importance.path());
     let source = HfSource::open(
@@ -230,6 +269,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             },
             sentence_modules: args.sentence_transformers_dense_modules,
             mistral_format: args.mistral_format,
+            arch_file: args.architecture.file(),
+            target_model_dir: args.target_model_dir.clone(),
+            fuse_qkv: args.fuse_qkv,
+            fuse_gate_up_exps: args.fuse_gate_up_exps,
+            fp8_as_q8: args.fp8_as_q8,
             no_named_template: args.disable_mistral_community_chat_template,
         },
     )?;

@@ -13,6 +13,7 @@ use reference::calibration::{Calibration, collect};
 use reference::tokenizer::Tokenizer;
 
 use self::checkpoint::Run;
+use crate::args::architecture::ArchitectureArgs;
 use crate::args::chunks::Chunks;
 use crate::args::rounding::RoundingArgs;
 use crate::context::warn_of_length;
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Model directory or GGUF file, and texts to calibrate on
     #[arg(value_name = "MODEL TEXT...")]
     operands: Vec<PathBuf>,
+
+    #[command(flatten)]
+    architecture: ArchitectureArgs,
 
     /// File to write
     #[arg(
@@ -181,7 +185,7 @@ fn open_model(path: &Path, args: &Args) -> anyhow::Result<Model> {
                 .unwrap_or(Path::new(".")),
         )?;
         let file = folder.path().join("model.gguf");
-        crate::base::write(path, &file)?;
+        crate::base::write(path, &file, args.architecture.file())?;
         // Open by now: the name may go.
         Model::load(&file)?
     } else {

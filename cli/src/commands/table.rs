@@ -18,6 +18,7 @@ use demo::CALIBRATION_TEXT;
 
 use self::evaluate::{Base, Texts, calibration_name};
 use self::report::{Report, ReportRow};
+use crate::args::architecture::ArchitectureArgs;
 use crate::args::chunks::Chunks;
 use crate::args::importance::{ImportanceUse, MatrixOrigin};
 use crate::args::memory::MemoryArgs;
@@ -34,6 +35,9 @@ use crate::progress::metered;
 pub(crate) struct Args {
     /// Model directory or GGUF file; the demo model where none is given
     model: Option<PathBuf>,
+
+    #[command(flatten)]
+    architecture: ArchitectureArgs,
 
     /// Presets to make, separated by commas [default: the 22 of a published table]
     #[arg(long, value_name = "LIST", conflicts_with = "preset")]
@@ -350,6 +354,7 @@ impl Opened {
                 outtype: OutType::Lossless,
                 pre_tokenizer: args.pre_tokenizer.clone(),
                 headers_suffice: args.dry_run,
+                arch_file: args.architecture.file(),
                 ..HfOptions::default()
             },
         )?;

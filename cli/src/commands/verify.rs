@@ -12,6 +12,7 @@ use convert::verify::{Finding, Severity, check, image};
 use gguf::{Backing, GgufModel, OpenOptions};
 use serde::Serialize;
 
+use crate::args::architecture::ArchitectureArgs;
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::BufferArgs;
 use crate::output::{copy_bar, print, print_json};
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// Source that the file was made from: a model directory or a GGUF file
     #[arg(long, value_name = "MODEL_DIR|GGUF")]
     source: Option<PathBuf>,
+
+    #[command(flatten)]
+    architecture: ArchitectureArgs,
 
     #[command(flatten)]
     importance: ImportanceArgs,
@@ -269,6 +273,7 @@ fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederive
     let opened: Box<dyn Source> = if source.is_dir() {
         let options = HfOptions {
             outtype: OutType::Lossless,
+            arch_file: args.architecture.file(),
             // The file says what its tokenizer is; weights do not depend on it.
             pre_tokenizer: model.metadata().get_str("tokenizer.ggml.pre").map(str::to_owned),
             sentence_modules: model.tensors().any(|t| t.info.name.starts_with("dense_")),

@@ -67,14 +67,24 @@ impl ModelType {
 }
 
 /// Completes a configuration with the defaults of its model type, whichever version of `transformers` wrote it.
-pub(super) fn complete(mut config: Map<String, Value>) -> Map<String, Value> {
+pub(super) fn complete(config: Map<String, Value>) -> Map<String, Value> {
+    complete_with(&[], config)
+}
+
+/// The same; the model types of `first` count before those that are built in. One without a name is any.
+pub(super) fn complete_with(
+    first: &[&'static ModelType],
+    mut config: Map<String, Value>,
+) -> Map<String, Value> {
     newer::to_older(&mut config);
     let model_type = config.get("model_type").and_then(Value::as_str);
     let known = ARCHITECTURES
         .iter()
         .chain(encoders::ENCODERS)
         .flat_map(|a| a.model_types);
-    let Some(model_type) = known.into_iter().find(|t| Some(t.name) == model_type) else {
+    let is_it = |t: &&&'static ModelType| Some(t.name) == model_type;
+    let own = first.iter().find(|t| t.name.is_empty() || is_it(t));
+    let Some(model_type) = own.or_else(|| known.into_iter().find(is_it)) else {
         return config;
     };
     for (found, meant) in model_type.renames {

@@ -5,6 +5,7 @@
 //! assumes for missing keys of `config.json`), named in `ARCHITECTURES`.
 
 mod defaults;
+pub(crate) mod described;
 pub(crate) mod encoders;
 mod models;
 mod rules;
@@ -17,7 +18,7 @@ use defaults::{Default, ModelType, complete};
 use models::ARCHITECTURES;
 pub(crate) use models::mistral;
 pub(crate) use rules::graph::{Activation, Fixed, Graph, check as check_graph};
-pub(crate) use rules::hooks::{DenseModule, Hooks, Named};
+pub(crate) use rules::hooks::{DenseModule, Hooks, Named, TargetVocabulary};
 pub(crate) use rules::hparams::{Hparams, Keys};
 pub(crate) use rules::multimodal;
 pub(crate) use rules::names::{
@@ -26,6 +27,7 @@ pub(crate) use rules::names::{
 pub(crate) use rules::rope::llama3_frequency_factors;
 pub(crate) use rules::rope_notes::{contradiction as rope_contradiction, dropped as rope_dropped};
 pub(crate) use rules::rows::{Rows, Strided};
+pub(crate) use rules::target::Target;
 pub(crate) use rules::view::{View, Walk};
 pub(crate) use rules::windows::{complete as complete_windows, dropped as window_dropped};
 use rules::{common, names, nearest};
@@ -140,9 +142,6 @@ pub fn supported_encoders() -> Vec<&'static str> {
     classes.map(|c| c.name).collect()
 }
 
-/// Most letters of a class name that a message repeats.
-const MAX_SHOWN: usize = 100;
-
 /// The architecture of a class and the class itself.
 fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'static Class)> {
     for architecture in ARCHITECTURES {
@@ -151,14 +150,14 @@ fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'stat
         }
     }
     // A class name is a short word; what is longer is no class of anyone's.
-    let shown: String = name.chars().take(MAX_SHOWN).collect();
+    let shown = nearest::shown(name);
     let known = supported_classes();
     let near = nearest::of(&shown, known.iter().map(|(class, _)| *class));
     Err(Error::Input {
         path: config_path.to_path_buf(),
         message: format!(
             "architectures: found {shown}, expected one of the {} classes that `convert --list` prints; {}a further \
-             one is a file in the source code's convert/src/arch/models/, as ARCHITECTURE.md says",
+             one can be described in a file (--arch-file, docs/arch-file.md)",
             known.len(),
             nearest::phrase(&near),
         ),
@@ -184,7 +183,26 @@ fn no_class(config_path: &Path) -> Error {
     }
 }
 
+/// The names that [`printed`] knows, in its order.
+pub fn printable() -> impl Iterator<Item = &'static str> {
+    described::names()
+}
+
+/// A built-in architecture (`general.architecture`) as a file for `HfOptions::arch_file`; `None` of one that is not all
+/// data.
+pub fn printed(name: &str) -> Option<String> {
+    described::print(name)
+}
+
 impl Architecture {
+    /// The request for the vocabulary of a model with this configuration.
+    pub(crate) fn request(&self, hp: &Hparams, config: &Value) -> VocabRequest {
+        match hp.described() {
+            Some(described) => described.vocabulary.request(config),
+            None => (self.vocabulary)(config),
+        }
+    }
+
     /// Whether it is an encoder of images or sound.
     pub(crate) fn is_encoder(&self) -> bool {
         self.gguf == encoders::CLIP

@@ -60,7 +60,7 @@ pub trait Source: Sync {
 /// Endings of files that hold weights.
 const WEIGHT_ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "pth", "ckpt"];
 
-fn weight_files(path: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn weight_files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }

@@ -24,6 +24,7 @@ use gguf::Metadata;
 use serde_json::Value as Json;
 
 use crate::Result;
+use crate::arch::described::{ForSize, Vocabulary as PublishedVocabulary};
 use files::{VocabFiles, input_error};
 use hf::HfTokenizer;
 pub use mistral::MistralRequest;
@@ -148,32 +149,12 @@ impl VocabRequest {
     /// Request of llama.cpp's converter for Llama, Mistral and their relatives. `config` is the model's `config.json`: two
     /// vocabulary sizes stand for Code Llama and for Granite's small models.
     pub fn llama(config: &Json) -> Self {
-        let mut request = Self::new(&[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe]);
-        request.space_prefix_from_config = true;
-        request.mistral = Some(MistralRequest {
-            own_layout: false,
-            named_template: true,
-        });
-        match root_or_text_config(config, "vocab_size").and_then(Json::as_u64) {
-            Some(32016) => {
-                request.extra_special = [
-                    ("prefix", 32007),
-                    ("suffix", 32008),
-                    ("middle", 32009),
-                    ("eot", 32010),
-                ]
-                .map(|(name, id)| (name.to_owned(), id))
-                .to_vec();
-            }
-            Some(49152) => request.add_bos = Some(false),
-            _ => {}
-        }
-        request
+        LLAMA_VOCABULARY.request(config)
     }
 
     /// Request of llama.cpp's converter for Qwen2 and Qwen3.
     pub fn qwen2() -> Self {
-        Self::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
+        QWEN2_VOCABULARY.request(&Json::Null)
     }
 
     /// What llama.cpp's converter does for directories in Mistral's own layout.
@@ -194,6 +175,36 @@ impl VocabRequest {
         self
     }
 }
+
+/// Of Llama, Mistral and their relatives.
+pub(crate) static LLAMA_VOCABULARY: PublishedVocabulary = PublishedVocabulary {
+    space_prefix_from_config: true,
+    mistral: true,
+    sizes: &[
+        // Code Llama.
+        ForSize {
+            vocab_size: 32016,
+            add_bos: None,
+            special: &[
+                ("prefix", 32007),
+                ("suffix", 32008),
+                ("middle", 32009),
+                ("eot", 32010),
+            ],
+        },
+        // Granite's small models.
+        ForSize {
+            vocab_size: 49152,
+            add_bos: Some(false),
+            special: &[],
+        },
+    ],
+    ..PublishedVocabulary::of(&[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe])
+};
+
+/// Of Qwen 2 and 3.
+pub(crate) static QWEN2_VOCABULARY: PublishedVocabulary =
+    PublishedVocabulary::of(&[VocabKind::SentencePiece, VocabKind::Bpe]);
 
 /// A vocabulary, ready to be written.
 #[derive(Clone, Debug)]
@@ -757,7 +768,7 @@ fn finish_scored(
 }
 
 /// `key` of `text_config` where a multimodal `config.json` has one, else of its root.
-fn root_or_text_config<'a>(config: &'a Json, key: &str) -> Option<&'a Json> {
+pub(crate) fn root_or_text_config<'a>(config: &'a Json, key: &str) -> Option<&'a Json> {
     config
         .get("text_config")
         .and_then(|text| text.get(key))

@@ -1,20 +1,20 @@
 //! Gemma, Gemma 2, Gemma 3 (text) and EmbeddingGemma.
 
 use crate::Result;
+use crate::arch::described::{self, Computed, Described, Group, Key, Kind, Selection, Vocabulary, u32_of};
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, Transform, copy, rule};
 use crate::arch::{
-    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, bare_class, class,
+    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
 };
-use crate::tokenizer::{VocabKind, VocabRequest};
-use serde_json::Value;
+use crate::tokenizer::VocabKind;
 
 pub(super) static GEMMA: Architecture = Architecture {
     gguf: "gemma",
     classes: &[class("GemmaForCausalLM")],
     rules: &[GEMMA_RULES],
-    hyperparameters: gemma_keys,
-    vocabulary: gemma_vocabulary,
+    hyperparameters: |hp, keys| described::write(GEMMA_KEYS, hp, keys),
+    vocabulary: |config| GEMMA_VOCABULARY.request(config),
     model_types: &[&GEMMA_TYPE],
     graph: Graph::with(Activation::Gelu),
     ..PLAIN
@@ -24,8 +24,8 @@ pub(super) static GEMMA2: Architecture = Architecture {
     gguf: "gemma2",
     classes: &[class("Gemma2ForCausalLM")],
     rules: &[GEMMA2_RULES],
-    hyperparameters: gemma2_keys,
-    vocabulary: gemma2_vocabulary,
+    hyperparameters: |hp, keys| described::write(GEMMA2_KEYS, hp, keys),
+    vocabulary: |config| GEMMA2_VOCABULARY.request(config),
     model_types: &[&GEMMA2_TYPE],
     graph: Graph::with(Activation::Gelu),
     ..PLAIN
@@ -39,10 +39,7 @@ pub(super) static GEMMA3: Architecture = Architecture {
     ],
     rules: &[GEMMA3_OWN, GEMMA2_RULES],
     hyperparameters: gemma3_keys,
-    vocabulary: |_| VocabRequest {
-        space_prefix: Some(false),
-        ..VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
-    },
+    vocabulary: |config| GEMMA3_VOCABULARY.request(config),
     model_types: &[&GEMMA3_TEXT_TYPE],
     graph: Graph::with(Activation::Gelu),
     ..PLAIN
@@ -72,7 +69,11 @@ pub(super) static GEMMA_EMBEDDING: Architecture = Architecture {
 const DENSE: &[Rule] = &[copy("model.dense_2", "dense_2"), copy("model.dense_3", "dense_3")];
 
 const GEMMA3_OWN: &[Rule] = &[
-    rule("model.embed_tokens", "token_embd", Transform::Rows(known_tokens)),
+    rule(
+        "model.embed_tokens",
+        "token_embd",
+        Transform::Selected(Selection::KnownTokens),
+    ),
     rule(
         "model.layers.{}.self_attn.q_norm",
         "blk.{}.attn_q_norm",
@@ -142,80 +143,116 @@ const GEMMA2_RULES: &[Rule] = &[
     ),
 ];
 
-fn gemma_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    keys.set("context_length", hp.u32(&["max_position_embeddings"])?);
-    keys.set("embedding_length", hp.u32(&["hidden_size"])?);
-    keys.set("block_count", hp.block_count());
-    keys.set("feed_forward_length", hp.u32(&["intermediate_size"])?);
-    let (heads, kv_heads) = hp.heads()?;
-    keys.set("attention.head_count", heads);
-    keys.set("attention.head_count_kv", kv_heads);
-    keys.set("attention.layer_norm_rms_epsilon", hp.f32(&["rms_norm_eps"])?);
-    let head_dim = hp.u32(&["head_dim"])?;
-    keys.set("attention.key_length", head_dim);
-    keys.set("attention.value_length", head_dim);
-    keys.set_file_type();
-    Ok(())
-}
+/// Gemma as data.
+pub(super) static DESCRIBED: Described = Described {
+    architecture: &GEMMA,
+    keys: GEMMA_KEYS,
+    vocabulary: &GEMMA_VOCABULARY,
+    factors: None,
+};
 
-fn gemma2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    gemma_keys(hp, keys)?;
-    keys.set("attn_logit_softcapping", hp.f32(&["attn_logit_softcapping"])?);
-    keys.set("final_logit_softcapping", hp.f32(&["final_logit_softcapping"])?);
-    keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
-    Ok(())
-}
+/// Gemma 2 as data.
+pub(super) static DESCRIBED2: Described = Described {
+    architecture: &GEMMA2,
+    keys: GEMMA2_KEYS,
+    vocabulary: &GEMMA2_VOCABULARY,
+    factors: None,
+};
+
+/// Gemma 3 as data.
+pub(super) static DESCRIBED3: Described = Described {
+    architecture: &GEMMA3,
+    keys: GEMMA3_KEYS,
+    vocabulary: &GEMMA3_VOCABULARY,
+    factors: None,
+};
+
+const HEAD_DIM: &[&str] = &["head_dim"];
+
+const GEMMA_KEYS: &[Key] = &[
+    u32_of("context_length", &["max_position_embeddings"]),
+    u32_of("embedding_length", &["hidden_size"]),
+    Key::Computed {
+        key: "block_count",
+        what: Computed::Blocks,
+    },
+    u32_of("feed_forward_length", &["intermediate_size"]),
+    Key::Computed {
+        key: "attention.head_count",
+        what: Computed::Heads,
+    },
+    Key::Computed {
+        key: "attention.head_count_kv",
+        what: Computed::KvHeads,
+    },
+    u32_of("attention.layer_norm_rms_epsilon", &["rms_norm_eps"]).of_kind(Kind::F32),
+    u32_of("attention.key_length", HEAD_DIM),
+    u32_of("attention.value_length", HEAD_DIM),
+    Key::Group(Group::FileType),
+];
+
+const GEMMA2_KEYS: &[Key] = &{
+    let mut keys = [Key::Group(Group::FileType); GEMMA_KEYS.len() + 3];
+    let mut at = 0;
+    while at < GEMMA_KEYS.len() {
+        keys[at] = GEMMA_KEYS[at];
+        at += 1;
+    }
+    keys[at] = u32_of("attn_logit_softcapping", &["attn_logit_softcapping"]).of_kind(Kind::F32);
+    keys[at + 1] = u32_of("final_logit_softcapping", &["final_logit_softcapping"]).of_kind(Kind::F32);
+    keys[at + 2] = u32_of("attention.sliding_window", &["sliding_window"]);
+    keys
+};
+
+const GEMMA3_KEYS: &[Key] = &[
+    Key::Group(Group::TextModel),
+    Key::Refused {
+        config: "attn_logit_softcapping",
+        because: "Gemma 3 has no such limit",
+    },
+    Key::Config {
+        key: "final_logit_softcapping",
+        kind: Kind::F32,
+        from: &["final_logit_softcapping"],
+        optional: true,
+        nonzero: true,
+        unless: None,
+    },
+    Key::Config {
+        key: "attention.sliding_window",
+        kind: Kind::U32,
+        from: &["sliding_window"],
+        optional: false,
+        nonzero: false,
+        unless: Some(("sliding_window_pattern", 1)),
+    },
+];
 
 pub(super) fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    common::text_model(hp, keys)?;
-    if hp.find(&["attn_logit_softcapping"]).is_some() {
-        return Err(hp.error("attn_logit_softcapping is set, which Gemma 3 does not have".to_owned()));
-    }
-    keys.set_some(
-        "final_logit_softcapping",
-        hp.opt_f32(&["final_logit_softcapping"])?.filter(|&x| x != 0.0),
-    );
-    if hp.opt_u32(&["sliding_window_pattern"])? != Some(1) {
-        keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
-    }
-    Ok(())
-}
-
-/// The rows of tokens that the vocabulary has: the matrix may be padded.
-pub(super) fn known_tokens(hp: &Hparams, stored: u64) -> Result<Rows> {
-    let listed = match hp.dir().join("tokenizer.model").is_file() {
-        true => None,
-        false => crate::tokenizer::entries(hp.dir())?,
-    };
-    let known = match listed {
-        Some(listed) => listed,
-        None => u64::from(hp.u32(&["vocab_size"])?),
-    };
-    Ok(Rows::range(0, stored.min(known)))
+    described::write(GEMMA3_KEYS, hp, keys)
 }
 
 /// Code Gemma's special tokens are written for the whole family.
-fn gemma_vocabulary(_: &Value) -> VocabRequest {
-    let special = [
+static GEMMA_VOCABULARY: Vocabulary = Vocabulary {
+    special: &[
         ("prefix", 67),
         ("suffix", 69),
         ("middle", 68),
         ("fsep", 70),
         ("eot", 107),
-    ];
-    let extra_special = special.map(|(name, id)| (name.to_owned(), id)).to_vec();
-    VocabRequest {
-        extra_special,
-        ..gemma2_vocabulary(&Value::Null)
-    }
-}
+    ],
+    ..GEMMA2_VOCABULARY
+};
 
-fn gemma2_vocabulary(_: &Value) -> VocabRequest {
-    VocabRequest {
-        space_prefix: Some(false),
-        ..VocabRequest::new(&[VocabKind::SentencePiece])
-    }
-}
+const GEMMA2_VOCABULARY: Vocabulary = Vocabulary {
+    space_prefix: Some(false),
+    ..Vocabulary::of(&[VocabKind::SentencePiece])
+};
+
+static GEMMA3_VOCABULARY: Vocabulary = Vocabulary {
+    space_prefix: Some(false),
+    ..Vocabulary::of(&[VocabKind::SentencePiece, VocabKind::Bpe])
+};
 
 pub(super) static GEMMA_TYPE: ModelType = ModelType {
     name: "gemma",

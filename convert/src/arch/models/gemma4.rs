@@ -3,8 +3,9 @@
 use gguf::{Array, Value as GgufValue};
 use serde_json::Value;
 
-use super::gemma::{gemma3_keys, known_tokens};
+use super::gemma::gemma3_keys;
 use crate::Result;
+use crate::arch::described::Selection;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
 use crate::arch::{Activation, Architecture, Generated, Graph, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -34,8 +35,12 @@ pub(super) static GEMMA4_UNIFIED: Architecture = Architecture {
     ..GEMMA4
 };
 
-const OWN: &[Rule] = &[
-    rule("model.embed_tokens", "token_embd", Transform::Rows(known_tokens)),
+pub(super) const OWN: &[Rule] = &[
+    rule(
+        "model.embed_tokens",
+        "token_embd",
+        Transform::Selected(Selection::KnownTokens),
+    ),
     exact(
         "model.layers.{}.layer_scalar",
         "blk.{}.layer_output_scale.weight",

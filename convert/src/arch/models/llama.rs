@@ -4,14 +4,16 @@
 use serde_json::Value;
 
 use super::deepseek::MISTRAL4;
+use super::draft::EAGLE3;
 use crate::Result;
+use crate::arch::described::{self, Computed, Described, Factors, Group, Key, u32_of};
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use crate::arch::rules::{common, rope};
 use crate::arch::{
     Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
     class_without,
 };
-use crate::tokenizer::VocabRequest;
+use crate::tokenizer::{LLAMA_VOCABULARY, VocabRequest};
 
 pub(super) static LLAMA: Architecture = Architecture {
     gguf: "llama",
@@ -33,8 +35,17 @@ pub(super) static LLAMA: Architecture = Architecture {
     vocabulary: VocabRequest::llama,
     model_types: &[&LLAMA_TYPE, &MISTRAL_TYPE, &MIXTRAL_TYPE],
     graph: Graph::SILU.with_bias_keys(),
+    hooks: Hooks {
+        variant: |hp| is_draft(hp).then_some(&EAGLE3),
+        ..Hooks::NONE
+    },
     ..PLAIN
 };
+
+/// Whether it is a draft model, which may have no class of its own.
+fn is_draft(hp: &Hparams) -> bool {
+    hp.find(&["draft_vocab_size"]).is_some() && hp.block_count() == 1
+}
 
 /// Sarashina 2.2 Vision, the text model. A norm outside it belongs to the image encoder.
 pub(super) static SARASHINA2_VISION: Architecture = Architecture {
@@ -46,6 +57,27 @@ pub(super) static SARASHINA2_VISION: Architecture = Architecture {
     model_types: &[],
     ..LLAMA
 };
+
+/// Llama as data.
+pub(super) static DESCRIBED: Described = Described {
+    architecture: &LLAMA,
+    keys: KEYS,
+    vocabulary: &LLAMA_VOCABULARY,
+    factors: Some(Factors::Llama3),
+};
+
+const KEYS: &[Key] = &[
+    Key::Refused {
+        config: "draft_vocab_size",
+        because: "draft models (EAGLE-3) have one layer",
+    },
+    Key::Group(Group::TextModel),
+    u32_of("vocab_size", &["vocab_size"]),
+    Key::Computed {
+        key: "rope.dimension_count",
+        what: Computed::HeadDim,
+    },
+];
 
 pub(super) static SMOLLM3: Architecture = Architecture {
     gguf: "smollm3",
@@ -130,13 +162,7 @@ pub(super) const EXPERTS: &[Rule] = &[
 ];
 
 pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    if hp.find(&["draft_vocab_size"]).is_some() {
-        return Err(hp.error("draft models (EAGLE-3) are not supported".to_owned()));
-    }
-    common::text_model(hp, keys)?;
-    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
-    keys.set("rope.dimension_count", hp.head_dim()?);
-    Ok(())
+    described::write(KEYS, hp, keys)
 }
 
 pub(super) static LLAMA_TYPE: ModelType = ModelType {

@@ -16,6 +16,7 @@ mod dbrx;
 mod deci;
 mod deepseek;
 mod diffusion;
+mod draft;
 mod ernie;
 mod exaone;
 mod falcon;
@@ -71,6 +72,17 @@ mod step;
 mod t5;
 
 use super::Architecture;
+use super::described::Described;
+
+/// The architectures that are data through and through, in the order in which messages list them.
+pub(crate) static DESCRIBED: &[&Described] = &[
+    &llama::DESCRIBED,
+    &qwen2::DESCRIBED,
+    &qwen3::DESCRIBED,
+    &gemma::DESCRIBED,
+    &gemma::DESCRIBED2,
+    &gemma::DESCRIBED3,
+];
 
 /// Every architecture, in the order in which `convert --list` prints them.
 pub(crate) static ARCHITECTURES: &[&Architecture] = &[
@@ -204,4 +216,8 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &mimo::MIMO2,
     &step::STEP35,
     &hunyuan::HUNYUAN_VL,
+    &draft::EAGLE3,
+    &draft::DFLASH,
+    &draft::DSPARK,
+    &draft::GEMMA4_ASSISTANT,
 ];

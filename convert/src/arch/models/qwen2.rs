@@ -1,10 +1,10 @@
 //! Qwen2 and Qwen2.5.
 
 use crate::Result;
-use crate::arch::rules::common;
+use crate::arch::described::{self, Described, Group, Key};
 use crate::arch::rules::names::{DECODER, Rule, copy};
 use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class};
-use crate::tokenizer::VocabRequest;
+use crate::tokenizer::{QWEN2_VOCABULARY, VocabRequest};
 
 pub(super) static QWEN2: Architecture = Architecture {
     gguf: "qwen2",
@@ -23,6 +23,16 @@ pub(super) static QWEN2: Architecture = Architecture {
     ..PLAIN
 };
 
+/// Qwen2 as data.
+pub(super) static DESCRIBED: Described = Described {
+    architecture: &QWEN2,
+    keys: KEYS,
+    vocabulary: &QWEN2_VOCABULARY,
+    factors: None,
+};
+
+const KEYS: &[Key] = &[Key::Group(Group::TextModel), Key::Group(Group::Pooling)];
+
 /// KORMo's own names.
 const KORMO: &[Rule] = &[
     copy("model.layers.{}.pre_attention_layernorm", "blk.{}.attn_norm"),
@@ -31,8 +41,7 @@ const KORMO: &[Rule] = &[
 
 /// Also Qwen3's: the two differ only in their tensors.
 pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    common::text_model(hp, keys)?;
-    common::pooling(hp, keys)
+    described::write(KEYS, hp, keys)
 }
 
 pub(super) static QWEN2_TYPE: ModelType = ModelType {

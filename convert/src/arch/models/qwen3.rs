@@ -1,10 +1,9 @@
 //! Qwen3: Qwen2 with norms on queries and keys.
 
-use super::qwen2;
-use crate::Result;
+use crate::arch::described::{self, Described, Group, Key};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class};
-use crate::tokenizer::VocabRequest;
+use crate::arch::{Architecture, Default, ModelType, PLAIN, bare_class, class};
+use crate::tokenizer::{QWEN2_VOCABULARY, VocabRequest};
 
 pub(super) static QWEN3: Architecture = Architecture {
     gguf: "qwen3",
@@ -14,25 +13,29 @@ pub(super) static QWEN3: Architecture = Architecture {
         class("StepVLForConditionalGeneration"),
     ],
     rules: &[DECODER, HEAD_NORMS],
-    hyperparameters,
+    hyperparameters: |hp, keys| described::write(KEYS, hp, keys),
     vocabulary: |_| VocabRequest::qwen2(),
     model_types: &[&QWEN3_TYPE],
     ..PLAIN
 };
 
-fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+/// Qwen3 as data.
+pub(super) static DESCRIBED: Described = Described {
+    architecture: &QWEN3,
+    keys: KEYS,
+    vocabulary: &QWEN2_VOCABULARY,
+    factors: None,
+};
+
+const KEYS: &[Key] = &[
     // The stock converter rewrites these into a classifier over two tokens.
-    let directory = keys
-        .dir
-        .file_name()
-        .map(|n| n.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    let named = hp.opt_str(&["_name_or_path"]).unwrap_or("").to_lowercase();
-    if [directory, named].iter().any(|n| n.contains("qwen3-reranker")) {
-        return Err(hp.error("Qwen3 rerankers are not supported".to_owned()));
-    }
-    qwen2::hyperparameters(hp, keys)
-}
+    Key::RefusedName {
+        part: "qwen3-reranker",
+        because: "Qwen3 rerankers are not supported",
+    },
+    Key::Group(Group::TextModel),
+    Key::Group(Group::Pooling),
+];
 
 pub(super) static QWEN3_TYPE: ModelType = ModelType {
     name: "qwen3",

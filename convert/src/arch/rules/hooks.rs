@@ -4,7 +4,7 @@ use gguf::TensorType;
 use serde_json::{Map, Value};
 
 use crate::Result;
-use crate::arch::{Architecture, Hparams};
+use crate::arch::{Architecture, Hparams, Keys};
 
 /// Steps between the configuration and the name tables. [`Hooks::NONE`] does nothing at any of them.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +32,23 @@ pub(crate) struct Hooks {
     pub(crate) dense_modules: &'static [(&'static str, &'static str)],
     /// Matrices to compute, which precede the others.
     pub(crate) tables: fn(&Hparams) -> Result<Vec<Table>>,
+    /// Of a draft model: how the vocabulary of its target is read.
+    pub(crate) target_vocabulary: Option<TargetVocabulary>,
+    /// Keys behind those of the vocabulary.
+    pub(crate) late: fn(&Hparams, &mut Keys<'_>) -> Result<()>,
     /// Where an encoder's configuration stands in that of the whole model.
     pub(crate) vision: Section,
     /// Where that of an encoder of sound stands, beside the other or alone.
     pub(crate) audio: Section,
+}
+
+/// The way in which a draft model's vocabulary, which is its target's, is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetVocabulary {
+    /// As the draft's own architecture reads vocabularies.
+    AsOwn,
+    /// As the target's architecture does.
+    AsTargets,
 }
 
 /// A matrix that no file holds.
@@ -79,6 +92,8 @@ impl Hooks {
         unadapted: &[],
         dense_modules: &[],
         tables: |_| Ok(Vec::new()),
+        target_vocabulary: None,
+        late: |_, _| Ok(()),
         vision: |whole| whole.get("vision_config")?.as_object().cloned(),
         audio: |_| None,
     };

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use gguf::{Metadata, Value as GgufValue};
 use serde_json::{Map, Value};
 
+use crate::arch::described::Described;
+use crate::arch::rules::target::Target;
 use crate::{Error, Result};
 
 /// Most transformer blocks a model may claim to have.
@@ -18,6 +20,8 @@ pub(crate) struct Hparams {
     rope: Map<String, Value>,
     block_count: u32,
     around: Option<Box<Around>>,
+    described: Option<&'static Described>,
+    target: Option<Box<Target>>,
 }
 
 /// What stands around an encoder's configuration.
@@ -66,7 +70,34 @@ impl Hparams {
             rope,
             block_count: 0,
             around: None,
+            described: None,
+            target: None,
         }
+    }
+
+    /// Notes the model that a draft model is of.
+    pub(crate) fn draft_for(&mut self, target: Target) {
+        self.target = Some(Box::new(target));
+    }
+
+    /// The model that a draft model is of.
+    ///
+    /// # Errors
+    /// None was given.
+    pub(crate) fn target(&self) -> Result<&Target> {
+        self.target.as_deref().ok_or_else(|| {
+            self.error("a draft model: expected the directory of the model that it drafts for (--target-model-dir), found none".to_owned())
+        })
+    }
+
+    /// Notes the description of a file that this configuration was completed by.
+    pub(crate) fn describe(&mut self, described: &'static Described) {
+        self.described = Some(described);
+    }
+
+    /// The description of a file, where one was given.
+    pub(crate) fn described(&self) -> Option<&'static Described> {
+        self.described
     }
 
     /// Puts an encoder's configuration into that of the whole model, which may have another encoder.
@@ -304,7 +335,7 @@ impl Hparams {
         Ok(self.u32(&["hidden_size", "n_embd", "d_model"])? / self.heads()?.0)
     }
 
-    fn missing(&self, keys: &[&str]) -> Error {
+    pub(crate) fn missing(&self, keys: &[&str]) -> Error {
         self.error(format!(
             "no key {}, which the architecture {} needs",
             keys.join(" or "),

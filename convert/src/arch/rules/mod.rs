@@ -12,5 +12,6 @@ pub(crate) mod newer;
 pub(crate) mod rope;
 pub(crate) mod rope_notes;
 pub(crate) mod rows;
+pub(crate) mod target;
 pub(crate) mod view;
 pub(crate) mod windows;

@@ -6,6 +6,7 @@ use super::rows::Rows;
 use super::view::View;
 use crate::Result;
 use crate::arch::Hparams;
+use crate::arch::described::Selection;
 
 /// Rows of a stored tensor and what their elements are multiplied by.
 pub(crate) type RowFactors = Vec<(Range<u64>, f32)>;
@@ -26,12 +27,16 @@ pub(crate) enum Transform {
     PermuteKey,
     /// Some of the rows, or all in another order. The function gets the number of stored rows.
     Rows(fn(&Hparams, u64) -> Result<Rows>),
+    /// Some of the rows, or all in another order, as the selection of this name has them.
+    Selected(Selection),
     /// The same of a convolution of channels by themselves, without the dimension of 1 between channels and width.
     Channels(fn(&Hparams, u64) -> Result<Rows>),
     /// Columns become rows (weights that are stored as inputs x outputs).
     Transpose,
     /// One is added to every element (norms that are stored as their distance from one).
     AddOne,
+    /// Every element is multiplied by this number.
+    Multiply(f32),
     /// Every element is multiplied by a number from the configuration.
     Scale(fn(&Hparams) -> Result<f32>),
     /// Every element is multiplied by a number from the configuration and that of the block.
@@ -55,6 +60,9 @@ pub(crate) enum Transform {
     FirstHalf,
     /// Of each matrix of a stack, the second half of the rows.
     SecondHalf,
+    /// A table of a draft model's tokens, to be written behind all other tensors as ids of its target, of which the
+    /// function says how many tokens it has.
+    TargetIds(fn(&Hparams) -> Result<u32>),
     /// A stack that is stored in one piece, under a name that may lack `.weight`.
     Stack,
 }
@@ -66,12 +74,29 @@ pub(crate) struct Rule {
     pub(crate) hf: &'static str,
     pub(crate) gguf: &'static str,
     pub(crate) transform: Transform,
-    ending: Ending,
+    pub(crate) ending: Ending,
+}
+
+impl Rule {
+    /// A row with any of the endings.
+    pub(crate) const fn of(
+        hf: &'static str,
+        gguf: &'static str,
+        transform: Transform,
+        ending: Ending,
+    ) -> Self {
+        Self {
+            hf,
+            gguf,
+            transform,
+            ending,
+        }
+    }
 }
 
 /// What may follow the names of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+pub(crate) enum Ending {
     /// `.weight` or `.bias`.
     Parameter,
     /// Nothing: the names are whole.

@@ -26,6 +26,14 @@ pub(in crate::arch) fn of<'k>(name: &str, known: impl Iterator<Item = &'k str>) 
     near.into_iter().map(|(_, class)| class).collect()
 }
 
+/// Most letters of a name that a message repeats.
+const MAX_SHOWN: usize = 100;
+
+/// The beginning of a class name that was found, which is a short word where it is any class's.
+pub(in crate::arch) fn shown(name: &str) -> String {
+    name.chars().take(MAX_SHOWN).collect()
+}
+
 /// The names as a part of a sentence; nothing where there are none.
 pub(in crate::arch) fn phrase(near: &[&str]) -> String {
     match near {

@@ -8,6 +8,8 @@ use indexmap::IndexMap;
 use super::combined::{self, Combined};
 use super::element::Element;
 use super::gather::Gather;
+use super::ids::Ids;
+use super::joined::Joined;
 use super::layout::{Layout, Values};
 use super::outtype;
 use super::parts::Parts;
@@ -39,6 +41,8 @@ pub(super) enum Content {
     Gathered(Gather),
     Combined(Combined),
     Computed(Vec<f32>),
+    Joined(Joined),
+    Ids(Ids),
 }
 
 /// Numbered tensors of one layer, as far as they have been seen: (name of the rule, number) -> tensor.
@@ -71,6 +75,10 @@ pub(super) struct Assembler<'a> {
     pub(super) is_part: bool,
     /// Filter of the tensors to convert.
     pub(super) filter: Filter,
+    /// Whether what is decoded from FP8 becomes Q8_0.
+    pub(super) fp8_as_q8: bool,
+    /// Whether the tensor that is being mapped is decoded from FP8.
+    is_fp8: bool,
     /// What to say of the directory where a tensor has no place.
     pub(super) layout: Option<&'static str>,
     tensors: Vec<SourceTensor>,
@@ -79,6 +87,8 @@ pub(super) struct Assembler<'a> {
     /// Batch norms of which some of the four tensors have been seen, by block and GGUF name.
     norms: IndexMap<(u32, &'static str), NormParts>,
     left_out: Vec<String>,
+    /// What comes behind all others.
+    last: Vec<(SourceTensor, Content)>,
     /// The name, as the tables know it, of the tensor that is being mapped.
     stored: String,
     /// Whether the tensor of [`Hooks::one_of`](arch::Hooks::one_of) has come.
@@ -107,6 +117,7 @@ impl<'a> Assembler<'a> {
         let (tensors, contents, numbered) = (Vec::new(), Vec::new(), IndexMap::new());
         Self {
             left_out: Vec::new(),
+            last: Vec::new(),
             stored: String::new(),
             norms: IndexMap::new(),
             holds_one: false,
@@ -114,6 +125,8 @@ impl<'a> Assembler<'a> {
             is_part: false,
             filter: Filter::ALL,
             layout: None,
+            fp8_as_q8: false,
+            is_fp8: false,
             parts,
             architecture,
             class,
@@ -172,7 +185,11 @@ impl<'a> Assembler<'a> {
         self.finish()
     }
 
-    fn finish(self) -> Result<Assembled> {
+    fn finish(mut self) -> Result<Assembled> {
+        for (tensor, content) in std::mem::take(&mut self.last) {
+            self.tensors.push(tensor);
+            self.contents.push(content);
+        }
         if let Some(((block, name), seen)) = self.norms.first() {
             let at = seen.iter().flatten().next().copied().unwrap_or_default();
             return Err(self.fail(
@@ -239,16 +256,21 @@ impl<'a> Assembler<'a> {
         }
         let matches = arch::resolve(self.architecture.rules, &canonical);
         self.stored = canonical;
+        self.is_fp8 = self.parts.fp8.contains(name);
         if matches.is_empty() {
             return Err(self.fail(
                 at,
                 format!(
                     "{}no place in the {} architecture for this tensor of a {}: the checkpoint is of another \
-                     model, or a row for it is missing in the name table of that architecture (in the source \
-                     code: convert/src/arch/models/)",
+                     model, or a row for it is missing in {}",
                     self.layout.unwrap_or_default(),
                     self.architecture.gguf,
-                    self.class.name
+                    self.class.name,
+                    match self.hparams.described() {
+                        Some(_) => "the tensors of the description (--arch-file)",
+                        None =>
+                            "the name table of that architecture (in the source code: convert/src/arch/models/)",
+                    }
                 ),
             ));
         }
@@ -268,6 +290,7 @@ impl<'a> Assembler<'a> {
                 Transform::Numbered(_) => self.member(&found, at)?,
                 Transform::View(rearrange, map) => self.view(found, at, rearrange, map)?,
                 Transform::Sum(part) => self.sum(found, at, part)?,
+                Transform::TargetIds(limit) => self.target_ids(found, at, limit(self.hparams)?)?,
                 Transform::BatchNorm(which) => self.batch_norm(&found, at, which)?,
                 Transform::ScaleRows(factors) => {
                     let shape = &self.parts.entry(at).shape;
@@ -310,6 +333,9 @@ impl<'a> Assembler<'a> {
                     ));
                 }
                 rows = Rows::interleaved(0, heads, stored / heads);
+            }
+            Transform::Selected(selection) => {
+                rows = rearranged(selection.rows(self.hparams, stored)?, &mut shape)?;
             }
             Transform::Rows(choose) => {
                 rows = rearranged(choose(self.hparams, stored)?, &mut shape)?;
@@ -358,6 +384,7 @@ impl<'a> Assembler<'a> {
                 rows = Rows::range(0, shape[1]);
             }
             Transform::AddOne => layout.values = Values::Add(1.0),
+            Transform::Multiply(factor) => layout.values = Values::Multiply(factor),
             Transform::Scale(factor) => layout.values = Values::Multiply(factor(self.hparams)?),
             Transform::ScaleByBlock(factor) => {
                 let factor = factor(self.hparams, found.block.unwrap_or(0))?;
@@ -404,6 +431,28 @@ impl<'a> Assembler<'a> {
             shape = of;
         }
         self.push(found.name, shape, at.0, Content::Combined(Combined::sum(gathers)));
+        Ok(())
+    }
+
+    /// A draft model's table of ids.
+    fn target_ids(&mut self, found: Match, at: (usize, usize), limit: u32) -> Result<()> {
+        self.no_pair(at)?;
+        let entry = self.parts.entry(at);
+        let (place, count) = ((at.0, entry.offset), entry.elements());
+        let ids = Ids::new(place, entry.dtype, count, limit, &entry.name);
+        let Some(ids) = ids.filter(|_| count > 0) else {
+            return Err(self.fail(
+                at,
+                format!("{} {:?}, integers expected", entry.dtype, entry.shape),
+            ));
+        };
+        let tensor = SourceTensor {
+            name: found.name,
+            shape: vec![count],
+            ty: TensorType::I64,
+            shard: at.0,
+        };
+        self.last.push((tensor, Content::Ids(ids)));
         Ok(())
     }
 
@@ -685,7 +734,7 @@ impl<'a> Assembler<'a> {
         let blocks = match &content {
             Content::Stored(layout) => layout.blocks(),
             Content::Gathered(gather) => gather.blocks(),
-            Content::Computed(_) | Content::Combined(_) => None,
+            Content::Computed(_) | Content::Combined(_) | Content::Joined(_) | Content::Ids(_) => None,
         };
         let ty = blocks.unwrap_or_else(|| {
             let usual = outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices);
@@ -694,7 +743,8 @@ impl<'a> Assembler<'a> {
             }
             let (stored, gguf) = (self.stored.as_str(), name.as_str());
             let forced = (self.architecture.hooks.force)(self.hparams, Named { stored, gguf }, self.ty);
-            forced.unwrap_or(usual)
+            let fp8 = || (self.fp8_as_q8 && self.is_fp8).then(|| outtype::q8_0_where_it_fits(&shape));
+            forced.or_else(fp8).unwrap_or(usual)
         });
         let factors = match (&content, blocks) {
             (Content::Stored(layout), Some(TensorType::NVFP4)) => self.factors(layout),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::HfOptions;
 use super::parts::Naming;
 use super::quantized::QuantConfig;
-use crate::arch::{self, Architecture, Class, Hparams, encoders, multimodal};
+use crate::arch::{self, Architecture, Class, Hparams, Target, described, encoders, multimodal};
 use crate::listed::listed;
 use crate::{Error, Result};
 
@@ -49,6 +49,21 @@ impl Form {
             return Err(crate::kind::instead_of_directory(dir));
         }
         let has = |name: &str| dir.join(name).is_file();
+        if let Some(file) = &options.arch_file
+            && (options.mmproj || options.mistral_format || !has(CONFIG))
+        {
+            return Err(Error::Input {
+                path: file.clone(),
+                message: format!(
+                    "a description is of a text model in transformers' form ({CONFIG}): found {}",
+                    match (options.mmproj, options.mistral_format) {
+                        (true, _) => "--mmproj",
+                        (_, true) => "--mistral-format",
+                        _ => "a directory without one",
+                    }
+                ),
+            });
+        }
         match (options.mistral_format, has(CONFIG), has(PARAMS)) {
             (false, true, _) => Self::transformers(dir, options),
             (_, _, true) => Self::mistral(dir, options),
@@ -67,18 +82,35 @@ impl Form {
         let path = dir.join(CONFIG);
         let given = crate::json::read_object(&path)?;
         let quantization = QuantConfig::find(dir, &given)?;
-        let (architecture, class, hparams, has_tie, whole);
+        let (architecture, class, has_tie, whole);
+        let mut hparams;
         if options.mmproj {
             (architecture, class) = encoders::find(&path, &given)?;
             hparams = encoders::configuration(architecture, &path, given.clone())?;
             (has_tie, whole) = (false, None);
         } else {
             let text = multimodal::text_part(given.clone());
-            let found;
-            (found, class) = arch::of_config(&path, &text.config)?;
             has_tie = text.config.contains_key(TIE);
-            (architecture, hparams) = found.hyperparameters_of(&path, text.config)?;
+            if let Some(file) = &options.arch_file {
+                let described = described::read(file)?;
+                class = described.class_of(file, &path, &text.config)?;
+                architecture = described.architecture;
+                hparams = described.hyperparameters_of(&path, text.config)?;
+            } else {
+                let found;
+                (found, class) = arch::of_config(&path, &text.config)?;
+                (architecture, hparams) = found.hyperparameters_of(&path, text.config)?;
+            }
             whole = text.whole;
+        }
+        if architecture.hooks.target_vocabulary.is_some() {
+            let Some(dir) = &options.target_model_dir else {
+                return Err(hparams
+                    .target()
+                    .err()
+                    .unwrap_or_else(|| hparams.error(String::new())));
+            };
+            hparams.draft_for(Target::open(dir)?);
         }
         Ok(Self {
             naming: Naming::Transformers,

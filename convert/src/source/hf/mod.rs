@@ -8,6 +8,8 @@ mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod gather;
+mod ids;
+mod joined;
 mod layout;
 mod outtype;
 mod parts;
@@ -27,7 +29,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use gguf::{Inputs, Metadata, TensorType};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use self::adapter::{AdapterOptions, AdapterSource};
 use self::assemble::{Assembler, Content};
@@ -38,9 +40,9 @@ use self::parts::Parts;
 pub use self::prediction::Prediction;
 use self::sentence::Modules;
 use super::{Source, SourceTensor};
-use crate::arch::{self, Keys, multimodal};
+use crate::arch::{self, Architecture, Hparams, Keys, TargetVocabulary, multimodal};
 use crate::metadata::{General, ParameterCount};
-use crate::tokenizer;
+use crate::tokenizer::{self, VocabRequest};
 use crate::{Error, Result};
 
 /// `general.quantization_version` of what this crate writes.
@@ -69,6 +71,16 @@ pub struct HfOptions {
     pub sentence_modules: bool,
     /// Read Mistral's own layout also where transformers' lies in the same directory.
     pub mistral_format: bool,
+    /// Of a draft model: the directory of the model that it drafts for, whose vocabulary it shares.
+    pub target_model_dir: Option<PathBuf>,
+    /// Store what is decoded from FP8 as Q8_0.
+    pub fp8_as_q8: bool,
+    /// Put queries, keys and values of a layer into one tensor, where the architecture has a place for it.
+    pub fuse_qkv: bool,
+    /// Put gates and what they gate of a layer's experts into one tensor.
+    pub fuse_gate_up_exps: bool,
+    /// Description of an architecture that is not built in, in TOML: see docs/arch-file.md.
+    pub arch_file: Option<PathBuf>,
     /// Of Mistral's own layout, write no chat template but one that the directory has.
     pub no_named_template: bool,
 }
@@ -90,6 +102,7 @@ pub struct HfSource {
     left_out: Vec<String>,
     mmproj: bool,
     prediction: Prediction,
+    arch_file: Option<PathBuf>,
     /// Nothing replaces its files while it is open.
     _held: Inputs,
 }
@@ -102,7 +115,12 @@ impl HfSource {
     /// [`Error::Input`] naming the file, and the tensor or key, for whatever is missing, malformed or
     /// not supported.
     pub fn open(dir: &Path, options: &HfOptions) -> Result<Self> {
-        let held = Inputs::hold(std::iter::once(dir).chain(options.metadata.as_deref()));
+        let held = Inputs::hold(
+            std::iter::once(dir)
+                .chain(options.metadata.as_deref())
+                .chain(options.arch_file.as_deref())
+                .chain(options.target_model_dir.as_deref()),
+        );
         let Form {
             naming,
             path: config_path,
@@ -187,7 +205,18 @@ impl HfSource {
             assembler.is_part = is_part;
             assembler.layout = is_mlx.then_some("the directory is in MLX's layout; ");
             assembler.filter = filter;
-            let made = assembler.run()?;
+            assembler.fp8_as_q8 = options.fp8_as_q8 && options.outtype != OutType::Lossless;
+            let mut made = assembler.run()?;
+            if options.fuse_gate_up_exps && !options.mmproj {
+                joined::experts(&mut made, architecture, &hparams)?;
+            }
+            if options.fuse_qkv && !options.mmproj {
+                warnings.extend(joined::queries_keys_values(
+                    &mut made,
+                    architecture,
+                    filter.blocks(),
+                ));
+            }
             if !options.headers_suffice && !options.mmproj && !says_untied {
                 tied::check(&hparams, &parts, &made.tensors, &made.contents)?;
             }
@@ -223,9 +252,11 @@ impl HfSource {
         arch::complete_windows(&hparams, architecture, &mut metadata)?;
         metadata.set_in_place("general.quantization_version", QUANTIZATION_VERSION);
         if !options.mmproj {
-            let config = Value::Object(whole.unwrap_or_else(|| hparams.values().clone()));
-            let mut request =
-                (architecture.vocabulary)(&config).with_pre_tokenizer(options.pre_tokenizer.clone());
+            let vocabulary = Vocabulary::of(architecture, &hparams, whole)?;
+            let (dir, config, mut request) = (vocabulary.dir, vocabulary.config, vocabulary.request);
+            if let Some(name) = &options.pre_tokenizer {
+                request = request.with_pre_tokenizer(Some(name.clone()));
+            }
             let embeddings = tensors.iter().find(|t| t.name == "token_embd.weight");
             request.architecture = Some(architecture.gguf);
             if let Some(mistral) = &mut request.mistral {
@@ -241,6 +272,19 @@ impl HfSource {
             if vocabulary.resized && metadata.get(&size).is_some() {
                 metadata.set_in_place(size, vocabulary.n_vocab as u32);
             }
+        }
+        if !options.mmproj {
+            let mut keys = Keys {
+                number: &number,
+                shape: &shape,
+                first: &|tensor: &str| assemble::first(&parts, tensor),
+                arch: architecture.gguf,
+                metadata: &mut metadata,
+                file_type: outtype::file_type(ty, blocks),
+                dir,
+                dense: &modules.dense,
+            };
+            (architecture.hooks.late)(&hparams, &mut keys)?;
         }
         if !options.vocab_only && !options.mmproj {
             let has = |name: &str| tensors.iter().any(|t| t.name == name);
@@ -271,6 +315,7 @@ impl HfSource {
             left_out,
             mmproj: options.mmproj,
             prediction: options.prediction,
+            arch_file: options.arch_file.clone(),
             _held: held,
         })
     }
@@ -308,6 +353,46 @@ impl HfSource {
     }
 }
 
+/// Where a model's vocabulary is, and how it is read.
+struct Vocabulary<'a> {
+    dir: &'a Path,
+    config: Value,
+    request: VocabRequest,
+}
+
+impl<'a> Vocabulary<'a> {
+    /// A draft model's vocabulary is that of its target.
+    fn of(
+        architecture: &'static Architecture,
+        hparams: &'a Hparams,
+        whole: Option<Map<String, Value>>,
+    ) -> Result<Self> {
+        let Some(way) = architecture.hooks.target_vocabulary else {
+            let config = Value::Object(whole.unwrap_or_else(|| hparams.values().clone()));
+            return Ok(Self {
+                dir: hparams.dir(),
+                request: architecture.request(hparams, &config),
+                config,
+            });
+        };
+        let target = hparams.target()?;
+        let config = target.with_vocabulary(hparams.find(&["vocab_size"]));
+        let request = match way {
+            TargetVocabulary::AsOwn => architecture.request(hparams, &config),
+            TargetVocabulary::AsTargets => {
+                let text = multimodal::text_part(target.config().clone()).config;
+                let (of_target, _) = arch::of_config(&target.path(), &text)?;
+                (of_target.vocabulary)(&config)
+            }
+        };
+        Ok(Self {
+            dir: target.dir(),
+            config,
+            request,
+        })
+    }
+}
+
 /// The types that hold the matrices of a checkpoint as they are.
 fn matrix_types(parts: &Parts) -> Vec<Option<TensorType>> {
     parts
@@ -322,6 +407,12 @@ fn matrix_types(parts: &Parts) -> Vec<Option<TensorType>> {
 impl Source for HfSource {
     fn path(&self) -> &Path {
         &self.dir
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = super::weight_files(&self.dir)?;
+        files.extend(self.arch_file.clone());
+        Ok(files)
     }
 
     fn metadata(&self) -> &Metadata {
@@ -365,6 +456,12 @@ fn read_values(
         Content::Stored(layout) => layout.read_values(parts, elements, out),
         Content::Gathered(gather) => gather.read_values(parts, elements, out),
         Content::Combined(combined) => combined.read_values(parts, elements, out),
+        Content::Joined(joined) => joined.read_values(parts, rows, out),
+        Content::Ids(ids) => {
+            let ids = ids.read(parts)?;
+            out.iter_mut().zip(ids).for_each(|(x, id)| *x = id as f32);
+            Ok(())
+        }
         Content::Computed(values) => {
             out.copy_from_slice(&values[elements.start as usize..elements.end as usize]);
             Ok(())
@@ -386,6 +483,11 @@ fn read_bytes<'a>(
         }
         Content::Gathered(gather) if gather.is_stored_as(tensor.ty) => {
             let bytes = gather.read_bytes(parts, elements(tensor, rows))?;
+            Ok(Some(Cow::Owned(bytes)))
+        }
+        Content::Joined(joined) => joined.read_bytes(parts, rows),
+        Content::Ids(ids) => {
+            let bytes: Vec<u8> = ids.read(parts)?.into_iter().flat_map(i64::to_le_bytes).collect();
             Ok(Some(Cow::Owned(bytes)))
         }
         _ => Ok(None),

@@ -141,6 +141,14 @@ pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64], all_matrice
     }
 }
 
+/// Q8_0, or F16 for rows that are no multiple of its blocks.
+pub(super) fn q8_0_where_it_fits(shape: &[u64]) -> TensorType {
+    match shape.first().and_then(|&row| TensorType::Q8_0.row_bytes(row)) {
+        Some(_) => TensorType::Q8_0,
+        None => TensorType::F16,
+    }
+}
+
 /// The type of a matrix of an adapter, which no name is special to.
 pub(super) fn by_shape(ty: TensorType, shape: &[u64]) -> TensorType {
     match shape {

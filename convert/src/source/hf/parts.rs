@@ -1,6 +1,6 @@
 //! Files that make up a model directory, and the check that none is missing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
@@ -71,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) tensors: IndexMap<String, (usize, usize)>,
     /// Factors of tensors that are NVFP4 blocks, by their position in the file of computed tensors.
     pub(super) factors: HashMap<u64, BlockFactors>,
+    /// Names of the tensors that are decoded from FP8 with scales.
+    pub(super) fp8: HashSet<String>,
     /// Files of weights that are there and not used.
     pub(super) warnings: Vec<String>,
 }
@@ -82,6 +84,7 @@ impl Parts {
             files: Vec::new(),
             tensors: IndexMap::new(),
             factors: HashMap::new(),
+            fp8: HashSet::new(),
             warnings: Vec::new(),
         }
     }
@@ -92,6 +95,7 @@ impl Parts {
             files: vec![file],
             tensors,
             factors: HashMap::new(),
+            fp8: HashSet::new(),
             warnings: Vec::new(),
         }
     }
@@ -159,6 +163,7 @@ impl Parts {
             files,
             tensors,
             factors: HashMap::new(),
+            fp8: HashSet::new(),
             warnings,
         })
     }

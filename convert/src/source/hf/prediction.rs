@@ -55,6 +55,11 @@ impl Filter {
         blocks: u32::MAX,
     };
 
+    /// Blocks that do not predict further tokens.
+    pub(super) fn blocks(self) -> u32 {
+        self.blocks
+    }
+
     /// Whether a tensor of this canonical name is wanted.
     pub(super) fn wants(self, canonical: &str) -> bool {
         match self.prediction {

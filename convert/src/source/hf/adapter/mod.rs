@@ -148,7 +148,9 @@ impl AdapterSource {
             let offsets = match &content {
                 Content::Stored(b) => b.offsets(),
                 Content::Gathered(b) => vec![b.offset()],
-                Content::Computed(_) | Content::Combined(_) => Vec::new(),
+                Content::Computed(_) | Content::Combined(_) | Content::Joined(_) | Content::Ids(_) => {
+                    Vec::new()
+                }
             };
             let sides: Option<Vec<&InputSide>> = offsets.iter().map(|o| pairs.sides.get(o)).collect();
             let Some(sides) = sides else {
@@ -172,7 +174,7 @@ impl AdapterSource {
             match &mut content {
                 Content::Stored(layout) => layout.scale = factor,
                 Content::Gathered(gather) => gather.scale = factor,
-                Content::Computed(_) | Content::Combined(_) => {}
+                Content::Computed(_) | Content::Combined(_) | Content::Joined(_) | Content::Ids(_) => {}
             }
             let entries: Vec<usize> = sides.iter().map(|s| s.entry).collect();
             let (a, a_shape) = match (made.views.get(&tensor.name), &entries[..]) {

@@ -51,6 +51,8 @@ struct Rewrite<'a> {
     keep_blocks: bool,
     /// Tensors that inference would use and a GGUF file has no place for.
     unused: Vec<String>,
+    /// Tensors that are FP8 with scales.
+    fp8: HashSet<String>,
 }
 
 /// Factor of a product with NVFP4 blocks in inference, and the divisor of its inputs.
@@ -88,6 +90,7 @@ pub(super) fn rewrite(
         leading: Vec::new(),
         keep_blocks,
         unused: Vec::new(),
+        fp8: HashSet::new(),
     };
     match config.method.as_str() {
         "fp8" | "fbgemm_fp8" | "modelopt" | "quark" => rewrite.scaled()?,
@@ -117,11 +120,13 @@ struct Finished {
     appended: Vec<(String, usize)>,
     leading: Vec<(String, usize, BlockFactors)>,
     outcome: Outcome,
+    fp8: HashSet<String>,
 }
 
 impl Finished {
     fn apply(self, parts: &mut Parts) -> Outcome {
         let number = parts.files.len();
+        parts.fp8 = self.fp8;
         let mut tensors = IndexMap::new();
         for (name, entry, factors) in self.leading {
             parts.factors.insert(self.file.entries()[entry].offset, factors);
@@ -175,6 +180,7 @@ impl Rewrite<'_> {
             appended: self.appended,
             leading: self.leading,
             outcome: Outcome { notes },
+            fp8: self.fp8,
         }
     }
 
@@ -272,6 +278,9 @@ impl Rewrite<'_> {
         };
         let zero_point = self.take(&format!("{weight}_zero_point"));
         let shape = stored.shape().to_vec();
+        if matches!(stored.entry.dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2) {
+            self.fp8.insert(weight.to_owned());
+        }
         let source = scaled::Scaled::new(stored, scale, zero_point, block)?;
         self.replace(weight, shape, source)
     }

@@ -1,0 +1,86 @@
+//! How an architecture's vocabularies are published, as data.
+
+use serde_json::Value;
+
+use crate::tokenizer::{MistralRequest, Tiktoken, VocabKind, VocabRequest};
+
+/// See [`VocabRequest`], whose fields of these names these are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vocabulary {
+    pub(crate) kinds: &'static [VocabKind],
+    pub(crate) pre_tokenizer: Option<&'static str>,
+    pub(crate) space_prefix_from_config: bool,
+    pub(crate) space_prefix: Option<bool>,
+    pub(crate) add_bos: Option<bool>,
+    /// Whether Mistral's own vocabulary is read where a directory has no other.
+    pub(crate) mistral: bool,
+    /// Special tokens (`eot`, …), with the id to take where the directory names none.
+    pub(crate) special: &'static [(&'static str, u32)],
+    /// What some sizes of vocabularies stand for.
+    pub(crate) sizes: &'static [ForSize],
+}
+
+/// What holds for models whose configuration says this size of the vocabulary.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForSize {
+    pub(crate) vocab_size: u64,
+    pub(crate) add_bos: Option<bool>,
+    pub(crate) special: &'static [(&'static str, u32)],
+}
+
+/// Names of the ways to read a vocabulary that a directory in transformers' form may have.
+pub(super) const KINDS: [(&str, VocabKind); 18] = [
+    ("sentencepiece", VocabKind::SentencePiece),
+    ("byte_fallback", VocabKind::LlamaHf),
+    ("byte_level", VocabKind::Bpe),
+    ("gpt2_class", VocabKind::Gpt2Class),
+    ("gemma4", VocabKind::Gemma4),
+    ("phi3", VocabKind::Phi3),
+    ("xverse", VocabKind::Xverse),
+    ("word_pieces", VocabKind::WordPiece),
+    ("xlm_roberta", VocabKind::XlmRoberta),
+    ("t5", VocabKind::T5),
+    ("unigram", VocabKind::Unigram),
+    ("internlm2", VocabKind::InternLm2),
+    ("arctic", VocabKind::Arctic),
+    ("rwkv", VocabKind::Rwkv),
+    ("tiktoken_qwen", VocabKind::Tiktoken(Tiktoken::Qwen)),
+    ("tiktoken_glm", VocabKind::Tiktoken(Tiktoken::Glm)),
+    ("tiktoken_kimi", VocabKind::Tiktoken(Tiktoken::Kimi)),
+    ("tiktoken_hunyuan", VocabKind::Tiktoken(Tiktoken::Hunyuan)),
+];
+
+impl Vocabulary {
+    /// Of these kinds, and nothing more.
+    pub(crate) const fn of(kinds: &'static [VocabKind]) -> Self {
+        Self {
+            kinds,
+            pre_tokenizer: None,
+            space_prefix_from_config: false,
+            space_prefix: None,
+            add_bos: None,
+            mistral: false,
+            special: &[],
+            sizes: &[],
+        }
+    }
+
+    /// The request for a model with this configuration.
+    pub(crate) fn request(&self, config: &Value) -> VocabRequest {
+        let size = crate::tokenizer::root_or_text_config(config, "vocab_size").and_then(Value::as_u64);
+        let own = self.sizes.iter().find(|s| Some(s.vocab_size) == size);
+        let special = own.map_or(self.special, |s| s.special);
+        VocabRequest {
+            pre_tokenizer: self.pre_tokenizer.map(str::to_owned),
+            space_prefix_from_config: self.space_prefix_from_config,
+            space_prefix: self.space_prefix,
+            add_bos: own.map_or(self.add_bos, |s| s.add_bos),
+            mistral: self.mistral.then_some(MistralRequest {
+                own_layout: false,
+                named_template: true,
+            }),
+            extra_special: special.iter().map(|&(name, id)| (name.to_owned(), id)).collect(),
+            ..VocabRequest::new(self.kinds)
+        }
+    }
+}

@@ -1,0 +1,85 @@
+"""What the stock converter makes of the fixtures with --fuse-qkv and --fuse-gate-up-exps: digests/fused.txt.
+
+    python fused_digests.py LLAMA_CPP_SOURCES > ../digests/fused.txt
+
+A line is fixture, flag, SHA-256 of the F32 file; fixtures that a flag changes nothing of are left out, and of those where the
+stock converter fails the line ends with "fails". Needs the packages of requirements-converter.txt.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+FIXTURES = HERE.parent / "fixtures/architectures"
+VOCABULARY = HERE.parent / "fixtures/vocab"
+FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "qwen.tiktoken", "hy.tiktoken",
+         "rwkv_vocab_v20230424.txt")
+FLAGS = dict(qkv=dict(fuse_qkv=True), experts=dict(fuse_gate_up_exps=True))
+
+
+def weights(seed, shape):
+    """As tiny_models.py has it."""
+    n = int(np.prod(shape))
+    x = (np.arange(n, dtype=np.uint64) + np.uint64(seed * 1000003)) * np.uint64(6364136223846793005)
+    x = (x ^ (x >> np.uint64(29))) * np.uint64(1442695040888963407)
+    return ((x >> np.uint64(57)).astype(np.int64) * 2 - 127).astype(np.float32).reshape(shape) / 256
+
+
+def make(fixture, folder):
+    """The directory that a fixture describes, as `make` of oracle/src/architectures.rs has it."""
+    from safetensors.numpy import save_file
+    made = {}
+    for seed, (name, shape) in enumerate(fixture["tensors"].items()):
+        value = np.asarray(weights(seed, shape))
+        made[name] = value / 2 + 1 if len(shape) == 1 and "norm" in name and "bias" not in name else value
+    folder.mkdir()
+    save_file(made, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(fixture["config"]))
+    config = dict(tokenizer_class="LlamaTokenizer")
+    if fixture.get("mmproj"):
+        config["added_tokens_decoder"] = {"385": dict(content="[IMG_BREAK]", special=True)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    for name in FILES:
+        if (VOCABULARY / fixture["tokenizer"] / name).is_file():
+            shutil.copy(VOCABULARY / fixture["tokenizer"] / name, folder)
+    if fixture.get("pooling"):
+        (folder / "modules.json").write_text(json.dumps(
+            [dict(type="sentence_transformers.models.Pooling", path="1_Pooling")]))
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling/config.json").write_text(json.dumps(dict(pooling_mode=fixture["pooling"])))
+
+
+def main():
+    sources = Path(sys.argv[1])
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    sys.path[:0] = [str(sources), str(sources / "gguf-py"), str(HERE)]
+    logging.disable(logging.CRITICAL)
+    import architectures
+    from conversion.base import TextModel
+
+    TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+    for path in sorted(FIXTURES.glob("*.json")):
+        fixture = json.loads(path.read_text())
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            make(fixture, folder / "model")
+            for flag, options in FLAGS.items():
+                try:
+                    architectures.stock(folder, {"out.gguf": "ALL_F32"}, **options)
+                    made = hashlib.sha256((folder / "out.gguf").read_bytes()).hexdigest()
+                except (Exception, SystemExit) as error:
+                    print(path.stem, repr(error)[:200], file=sys.stderr)
+                    made = "fails"
+                if made != fixture["sha256"]:
+                    print(path.stem, flag, made, flush=True)
+
+
+main()

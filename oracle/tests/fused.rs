@@ -1,0 +1,139 @@
+//! `--fuse-qkv` and `--fuse-gate-up-exps` against the stock converter's files, and what runs afterwards.
+
+use std::path::Path;
+
+use convert::pipeline::{PipelineOptions, execute};
+use convert::plan::OutputPlan;
+use convert::source::hf::{HfOptions, HfSource, OutType};
+use oracle::architectures::{fixtures, make, target_of};
+use reference::Model;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// What py/fused_digests.py printed: fixture, flag, digest or "fails".
+const DIGESTS: &str = include_str!("../digests/fused.txt");
+
+/// Fixtures whose stock file we do not make on purpose, and why.
+const OTHER: [&str; 3] = [
+    // It differs without the flag too: see tests/architectures.rs.
+    "hunyuan-moe qkv",
+    "bert-classifier-plain qkv",
+    // The stock converter waits for gates that these experts do not have, and leaves them out.
+    "nemotron_h-moe experts",
+];
+
+/// Beginnings of the names of fixtures whose queries, keys and values we leave apart: their graphs gate them, or have them
+/// beside other kinds of layers, and are not run joined here.
+const APART: [&str; 2] = ["qwen35", "kimi-linear"];
+
+/// Converts a fixture's directory.
+fn converted(dir: &Path, out: &Path, flag: &str) -> Result<HfSource, String> {
+    let options = HfOptions {
+        outtype: OutType::F32,
+        pre_tokenizer: Some("gpt-2".to_owned()),
+        fuse_qkv: flag == "qkv",
+        fuse_gate_up_exps: flag == "experts",
+        target_model_dir: Some(target_of(dir)).filter(|target| target.is_dir()),
+        ..HfOptions::default()
+    };
+    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
+    let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
+    Ok(source)
+}
+
+#[test]
+fn joined_tensors_are_the_stock_converters() {
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for line in DIGESTS.lines() {
+        let [name, flag, expected] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("malformed line {line:?}")
+        };
+        if OTHER.contains(&format!("{name} {flag}").as_str()) {
+            continue;
+        }
+        let path = fixtures().join(format!("{name}.json"));
+        let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("model");
+        std::fs::create_dir(&dir).unwrap();
+        make(&fixture, &dir);
+        let out = temporary.path().join("out.gguf");
+        let done = converted(&dir, &out, flag);
+        if expected == "fails" {
+            // Only where the graph has no place for the whole.
+            match done {
+                Err(message) if message.contains("--fuse-gate-up-exps") && flag == "experts" => compared += 1,
+                other => wrong.push(format!("{line}: {:?}", other.err())),
+            }
+            continue;
+        }
+        let source = match done {
+            Ok(source) => source,
+            Err(message) => {
+                wrong.push(format!("{line}: {message}"));
+                continue;
+            }
+        };
+        // What we do not join is said.
+        if APART.iter().any(|a| name.starts_with(a)) && flag == "qkv" {
+            assert!(
+                source.warnings().iter().any(|w| w.contains("--fuse-qkv")),
+                "{line}"
+            );
+            continue;
+        }
+        let digest = Sha256::digest(std::fs::read(&out).unwrap());
+        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        if digest != expected {
+            wrong.push(format!("{line}: another file"));
+        }
+        compared += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared >= 120, "{compared} compared");
+}
+
+/// Joined and apart, a model computes the same.
+#[test]
+fn joined_tensors_compute_the_same() {
+    let tokens: Vec<u32> = (0..12).map(|i| (i * 29 + i * i * 7) % 300).collect();
+    for (name, flag) in [
+        ("llama", "qkv"),
+        ("qwen2", "qkv"),
+        ("gemma3", "qkv"),
+        ("olmo2", "qkv"),
+        ("qwen35moe", "experts"),
+        ("cohere2moe", "experts"),
+        ("deepseek2-ocr", "experts"),
+    ] {
+        let path = fixtures().join(format!("{name}.json"));
+        let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("model");
+        std::fs::create_dir(&dir).unwrap();
+        make(&fixture, &dir);
+        let run = |flag: &str| {
+            let out = temporary.path().join("out.gguf");
+            let source = converted(&dir, &out, flag).unwrap();
+            let joined = convert::source::Source::tensors(&source)
+                .iter()
+                .filter(|t| t.name.contains("attn_qkv.weight") || t.name.contains("ffn_gate_up_exps"));
+            let joined = joined.count();
+            let model = Model::load(&out).unwrap();
+            (
+                joined,
+                model.forward(&[&tokens], 0..tokens.len(), None).unwrap().data,
+            )
+        };
+        let (apart, expected) = run("");
+        let (joined, got) = run(flag);
+        assert!(joined > apart, "{name}");
+        let far = got
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0f32, f32::max);
+        assert!(far < 1e-4, "{name}: {far}");
+    }
+}
