@@ -46,6 +46,12 @@ enum Command {
     Export(commands::export::Args),
     /// Quantize a GGUF file
     Quantize(commands::quantize::Args),
+    /// Plan files of a model for many machines, to be run in parts
+    Plan(commands::plan::Args),
+    /// Run one part of a plan
+    Run(commands::run::Args),
+    /// Check and join the parts of a plan
+    Join(commands::join::Args),
     /// Collect an importance matrix, or convert, merge and inspect importance files
     Imatrix(commands::imatrix::Args),
     /// Say what fits a GPU: weights, cache and buffers of files, from their headers alone
@@ -88,6 +94,11 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
         convert::LLAMA_CPP_RELEASE
     )
 });
+
+/// The version as `--version` tells it.
+pub(crate) fn version() -> &'static str {
+    &VERSION
+}
 
 /// The command line's description.
 pub(crate) fn command() -> clap::Command {
@@ -135,6 +146,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::ConvertLora(a) => commands::convert_lora::run(a),
         Command::Export(a) => commands::export::run(a),
         Command::Quantize(a) => commands::quantize::run(a),
+        Command::Plan(a) => commands::plan::run(a),
+        Command::Run(a) => commands::run::run(a),
+        Command::Join(a) => commands::join::run(a),
         Command::Imatrix(a) => commands::imatrix::run(a),
         Command::Fit(a) => return finish(commands::fit::run(a)),
         Command::Inspect(a) => commands::inspect::run(a),

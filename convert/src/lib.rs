@@ -5,6 +5,7 @@ pub mod arch;
 mod completeness;
 pub mod diff;
 pub mod digest;
+pub mod distribute;
 mod error;
 pub mod export;
 #[cfg(any(test, feature = "fuzzing"))]

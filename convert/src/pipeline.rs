@@ -9,9 +9,9 @@ mod flush;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod jobs;
-mod journal;
-mod memory;
-mod resume;
+pub(crate) mod journal;
+pub(crate) mod memory;
+pub(crate) mod resume;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::source::Source;
 use crate::{Error, Result};
 
 use flush::Flushing;
-pub use jobs::{Job, Piece, jobs, pieces};
+pub use jobs::{Job, Piece, Target, jobs, pieces};
 pub use journal::fingerprint;
 pub use memory::DEFAULT_MAX_MEMORY;
 pub use resume::{Finished, execute_resumable};
@@ -69,7 +69,7 @@ pub fn most_threads() -> usize {
 }
 
 /// Checks that the devices have room for all these files together.
-fn check_room<'a>(files: impl Iterator<Item = (&'a Path, u64)>) -> Result<()> {
+pub(crate) fn check_room<'a>(files: impl Iterator<Item = (&'a Path, u64)>) -> Result<()> {
     let mut needed: BTreeMap<PathBuf, (&Path, u64)> = BTreeMap::new();
     for (path, size) in files {
         let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();

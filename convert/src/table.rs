@@ -250,7 +250,7 @@ pub fn execute(
 }
 
 /// The distinct files of all entries that can be made.
-fn outputs<'a>(table: &[RowPlan<'a>]) -> Vec<OutputPlan<'a>> {
+pub(crate) fn outputs<'a>(table: &[RowPlan<'a>]) -> Vec<OutputPlan<'a>> {
     table
         .iter()
         .filter(|row| row.check().is_ok() && row.same_as.is_none())
@@ -260,7 +260,7 @@ fn outputs<'a>(table: &[RowPlan<'a>]) -> Vec<OutputPlan<'a>> {
 }
 
 /// Checks before the work that no link would replace an input.
-fn check_links(table: &[RowPlan<'_>]) -> Result<()> {
+pub(crate) fn check_links(table: &[RowPlan<'_>]) -> Result<()> {
     for row in table
         .iter()
         .filter(|row| row.check().is_ok() && row.same_as.is_some())
@@ -273,7 +273,7 @@ fn check_links(table: &[RowPlan<'_>]) -> Result<()> {
 }
 
 /// Gives the entries that are other names of a file their links.
-fn link(table: &[RowPlan<'_>]) -> Result<()> {
+pub(crate) fn link(table: &[RowPlan<'_>]) -> Result<()> {
     for row in table.iter().filter(|row| row.check().is_ok()) {
         if let Some(other) = row.same_as
             && let (Ok(from), Ok(to)) = (&table[other].plan, &row.plan)
@@ -286,12 +286,13 @@ fn link(table: &[RowPlan<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// The files of all entries that can be made.
+/// The files of all entries that can be made, with every shard.
 pub fn files(table: &[RowPlan<'_>]) -> Vec<PathBuf> {
     table
         .iter()
         .filter(|row| row.check().is_ok())
-        .map(|row| row.path.clone())
+        .filter_map(|row| row.plan.as_ref().ok())
+        .flat_map(|plan| plan.outputs.iter().map(|output| output.path.clone()))
         .collect()
 }
 

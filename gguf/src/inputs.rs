@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Depth of the search for files in a model directory: sentence-transformers keeps its modules in folders.
@@ -20,7 +20,7 @@ static HELD: Mutex<Option<HashMap<Identity, usize>>> = Mutex::new(None);
 #[cfg(unix)]
 type Identity = (u64, u64);
 #[cfg(not(unix))]
-type Identity = std::path::PathBuf;
+type Identity = PathBuf;
 
 /// Files that are protected as long as this value lives: [`crate::Writer`] and [`crate::WholeFile`] refuse a
 /// target that is one of them. Open GGUF files and model directories hold their own files; a command adds the
@@ -36,7 +36,10 @@ impl Inputs {
         for path in paths {
             let path = path.as_ref();
             match fs::metadata(path) {
-                Ok(m) if m.is_dir() => hold_directory(path, 0, &mut found),
+                Ok(m) if m.is_dir() => {
+                    let of_file = |file: &PathBuf| identity(file, &fs::metadata(file).ok()?);
+                    found.extend(files_of_directory(path).iter().filter_map(of_file));
+                }
                 Ok(m) => found.extend(identity(path, &m)),
                 Err(_) => {}
             }
@@ -81,7 +84,15 @@ fn held() -> MutexGuard<'static, Option<HashMap<Identity, usize>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hold_directory(directory: &Path, depth: usize, found: &mut Vec<Identity>) {
+/// The files of a model directory that a conversion may read: none that is hidden, none that is a GGUF file. In no
+/// particular order.
+pub fn files_of_directory(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    add_files(directory, 0, &mut found);
+    found
+}
+
+fn add_files(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     let Ok(items) = fs::read_dir(directory) else {
         return;
     };
@@ -93,8 +104,8 @@ fn hold_directory(directory: &Path, depth: usize, found: &mut Vec<Identity>) {
             continue;
         }
         match fs::metadata(&path) {
-            Ok(m) if m.is_dir() && depth + 1 < MAX_DEPTH => hold_directory(&path, depth + 1, found),
-            Ok(m) if m.is_file() && !is_output(&path) => found.extend(identity(&path, &m)),
+            Ok(m) if m.is_dir() && depth + 1 < MAX_DEPTH => add_files(&path, depth + 1, found),
+            Ok(m) if m.is_file() && !is_output(&path) => found.push(path),
             _ => {}
         }
     }

@@ -68,7 +68,7 @@ pub use file::{Backing, GgufFile, OpenOptions};
 #[cfg(feature = "files")]
 pub use header::Header;
 #[cfg(feature = "files")]
-pub use inputs::Inputs;
+pub use inputs::{Inputs, files_of_directory};
 #[cfg(feature = "files")]
 pub use model::{GgufModel, TensorRef};
 #[cfg(feature = "files")]
@@ -82,4 +82,4 @@ pub use temporary::{Temporary, remove_all};
 #[cfg(feature = "files")]
 pub use tensor::{TensorInfo, ggml_shape};
 #[cfg(feature = "files")]
-pub use writer::{CompleteFile, Writer};
+pub use writer::{CompleteFile, Ranges, Writer};

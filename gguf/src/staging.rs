@@ -18,6 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a temporary file that another process renames away at this very moment is looked for again.
 const ATTEMPTS: usize = 16;
 
+/// The lock on a temporary file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lock {
+    /// No other process has it.
+    Alone,
+    /// Other processes write other bytes of it, or the same.
+    Shared,
+}
+
 /// An open, locked temporary file. Dropped, it is removed, unless it is to be kept or has got its name.
 #[derive(Debug)]
 pub(crate) struct Staging {
@@ -35,18 +44,26 @@ impl Staging {
     /// # Errors
     /// A target that is not to be replaced, another process that writes it, or an error of the system.
     pub(crate) fn open(path: &Path, keep: bool) -> Result<Self> {
-        Self::begin(check_not_input(path)?, keep)
+        Self::begin(check_not_input(path)?, keep, Lock::Alone)
+    }
+
+    /// Opens the temporary file of a target together with other processes that do so; it stays when this is dropped.
+    ///
+    /// # Errors
+    /// As [`Staging::open`]; a process that has it for itself counts as one that writes it.
+    pub(crate) fn open_shared(path: &Path) -> Result<Self> {
+        Self::begin(check_not_input(path)?, true, Lock::Shared)
     }
 
     /// As [`Staging::open`], for a file that is read and then replaced by its changed self.
     pub(crate) fn open_in_place(path: &Path) -> Result<Self> {
-        Self::begin(resolve(path)?, false)
+        Self::begin(resolve(path)?, false, Lock::Alone)
     }
 
-    fn begin(target: PathBuf, keep: bool) -> Result<Self> {
+    fn begin(target: PathBuf, keep: bool, lock: Lock) -> Result<Self> {
         let path = partial_path(&target);
         for _ in 0..ATTEMPTS {
-            let open = || open_once(&target, &path);
+            let open = || open_once(&target, &path, lock);
             let opened = if keep {
                 open()?.map(|file| (file, None))
             } else {
@@ -185,7 +202,7 @@ impl Write for WholeFile {
 pub fn check_target(path: &Path, needed: u64) -> Result<()> {
     let target = check_not_input(path)?;
     // Dropped at once, with what a killed run may have left there.
-    drop(Staging::begin(target.clone(), false)?);
+    drop(Staging::begin(target.clone(), false, Lock::Alone)?);
     check_space(&target, needed)
 }
 
@@ -280,7 +297,7 @@ fn partial_path(target: &Path) -> PathBuf {
 }
 
 /// One attempt; `None` when the file changed its name between opening and locking.
-fn open_once(target: &Path, path: &Path) -> Result<Option<File>> {
+fn open_once(target: &Path, path: &Path, lock: Lock) -> Result<Option<File>> {
     let refused = |reason| Error::Target {
         path: path.into(),
         reason,
@@ -306,7 +323,11 @@ fn open_once(target: &Path, path: &Path) -> Result<Option<File>> {
         }
         Err(e) => return Err(Error::io(target)(e)),
     };
-    match file.try_lock() {
+    let locked = match lock {
+        Lock::Alone => file.try_lock(),
+        Lock::Shared => file.try_lock_shared(),
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(busy(target)),
         // A file system without locks: then nobody guards against a second process.

@@ -55,12 +55,73 @@ impl Writer {
         Self::open(Staging::open(path, true)?, plan, true)
     }
 
+    /// Opens the temporary file together with other processes that write other bytes of the same plan. It is of the plan's
+    /// size and has its header then, whichever of them comes first; a writer that is dropped leaves it. Nothing in it
+    /// counts as written before [`Writer::accept`] says so.
+    ///
+    /// # Errors
+    /// As [`Writer::create`]; a process that writes the file for itself has it to itself.
+    pub fn open_shared(path: &Path, plan: &FilePlan) -> Result<Self> {
+        let (writer, header) = Self::new(Staging::open_shared(path)?, plan)?;
+        if !writer.holds(&header)? {
+            // Nothing is cut off: whoever else does this meanwhile writes the same.
+            let file = &writer.file.file;
+            file.set_len(writer.size)
+                .and_then(|()| write_all_at(file, &header, 0))
+                .map_err(|e| writer.io(e))?;
+        }
+        Ok(writer)
+    }
+
+    /// Opens the temporary file that other processes have left ([`Writer::open_shared`]), for this one alone; `None`
+    /// where there is none. What no tensor holds is as planned then: the size, the header, and zeros between tensors.
+    ///
+    /// # Errors
+    /// As [`Writer::create`]; also while one of these processes is at work.
+    pub fn open_left(path: &Path, plan: &FilePlan) -> Result<Option<Self>> {
+        if !Self::has_partial(path) {
+            return Ok(None);
+        }
+        let (writer, header) = Self::new(Staging::open(path, true)?, plan)?;
+        let file = &writer.file.file;
+        let framed = || {
+            file.set_len(writer.size)?;
+            write_all_at(file, &header, 0)?;
+            let starts = writer.tensors.iter().skip(1).map(|t| t.offset);
+            let ends = starts.chain([plan.data_len()]);
+            for (tensor, end) in writer.tensors.iter().zip(ends) {
+                let start = tensor.offset + tensor.size_bytes();
+                // Less than the alignment.
+                let padding = vec![0; end.saturating_sub(start) as usize];
+                write_all_at(file, &padding, writer.data_offset + start)?;
+            }
+            Ok(())
+        };
+        framed().map_err(|e| writer.io(e))?;
+        Ok(Some(writer))
+    }
+
     /// Whether an interrupted writer of this path has left its temporary file.
     pub fn has_partial(path: &Path) -> bool {
         crate::staging::has_partial(path)
     }
 
     fn open(staging: Staging, plan: &FilePlan, resumable: bool) -> Result<(Self, bool)> {
+        let (writer, header) = Self::new(staging, plan)?;
+        let file = &writer.file.file;
+        if resumable && writer.holds(&header)? {
+            return Ok((writer, true));
+        }
+        // A file of its full size at once: gaps, which are the padding, read as zeros.
+        file.set_len(0)
+            .and_then(|()| file.set_len(writer.size))
+            .map_err(|e| writer.io(e))?;
+        write_all_at(file, &header, 0).map_err(|e| writer.io(e))?;
+        Ok((writer, false))
+    }
+
+    /// A writer of a temporary file that is as it was, and the plan's header.
+    fn new(staging: Staging, plan: &FilePlan) -> Result<(Self, Vec<u8>)> {
         let header = plan.header_bytes()?;
         let data_offset = header.len() as u64;
         let size = data_offset.saturating_add(plan.data_len());
@@ -81,16 +142,7 @@ impl Writer {
             data_offset,
             size,
         };
-        let file = &writer.file.file;
-        if resumable && writer.holds(&header)? {
-            return Ok((writer, true));
-        }
-        // A file of its full size at once: gaps, which are the padding, read as zeros.
-        file.set_len(0)
-            .and_then(|()| file.set_len(size))
-            .map_err(|e| writer.io(e))?;
-        write_all_at(file, &header, 0).map_err(|e| writer.io(e))?;
-        Ok((writer, false))
+        Ok((writer, header))
     }
 
     /// Whether the temporary file has the size and the header of this plan.
@@ -286,11 +338,12 @@ impl CompleteFile {
 }
 
 /// Disjoint ranges in order, merged where they touch.
-#[derive(Debug, Default)]
-struct Ranges(Vec<(u64, u64)>);
+#[derive(Clone, Debug, Default)]
+pub struct Ranges(Vec<(u64, u64)>);
 
 impl Ranges {
-    fn insert(&mut self, start: u64, end: u64) {
+    /// Adds a range.
+    pub fn insert(&mut self, start: u64, end: u64) {
         if start == end {
             return;
         }
@@ -302,12 +355,14 @@ impl Ranges {
         self.0.splice(first..last, [merged]);
     }
 
-    fn covers(&self, start: u64, end: u64) -> bool {
+    /// Whether all of a range is in them.
+    pub fn covers(&self, start: u64, end: u64) -> bool {
         let at = self.0.partition_point(|r| r.1 < end);
         start >= end || self.0.get(at).is_some_and(|r| r.0 <= start && end <= r.1)
     }
 
-    fn total(&self) -> u64 {
+    /// Length of all together.
+    pub fn total(&self) -> u64 {
         self.0.iter().map(|r| r.1 - r.0).sum()
     }
 }

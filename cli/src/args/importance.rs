@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use convert::distribute::ImatrixRequest;
 use convert::importance::{Importance, MissingImportance, Selection};
 use convert::source::SourceTensor;
 
@@ -67,6 +69,23 @@ impl ImportanceArgs {
     /// Whether an importance matrix is named.
     pub(crate) fn given(&self) -> bool {
         self.imatrix.is_some()
+    }
+
+    /// What a plan holds of these arguments; `None` without a matrix.
+    pub(crate) fn request(&self) -> anyhow::Result<Option<ImatrixRequest>> {
+        let Some(path) = &self.imatrix else {
+            return Ok(None);
+        };
+        let file = path
+            .to_str()
+            .with_context(|| format!("{}: not UTF-8, so a plan cannot hold it", path.display()))?;
+        Ok(Some(ImatrixRequest {
+            file: file.to_owned(),
+            include: self.usage.include_weights.clone(),
+            exclude: self.usage.exclude_weights.clone(),
+            missing_uniform: self.usage.imatrix_missing == Missing::Uniform,
+            expert_prior: self.usage.imatrix_expert_prior,
+        }))
     }
 
     /// The importance these arguments name.

@@ -5,6 +5,7 @@ pub(crate) mod chunks;
 pub(crate) mod importance;
 pub(crate) mod memory;
 pub(crate) mod overrides;
+pub(crate) mod plan;
 pub(crate) mod rounding;
 pub(crate) mod shards;
 pub(crate) mod size;

@@ -156,7 +156,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold(args.types_of_tensors.files());
     let origin = args.matrix_origin();
     hold(origin.file());
-    let opened = Opened::open(&path, &args)?;
+    let opened = Opened::open(
+        &path,
+        args.dry_run,
+        args.pre_tokenizer.as_deref(),
+        args.architecture.file(),
+    )?;
     let source = opened.source();
     let evaluate = !args.no_eval && !args.dry_run;
     if evaluate && !reference::architectures().any(|a| a == source.metadata().architecture()) {
@@ -332,16 +337,22 @@ fn beside_the_files(source: &dyn Source, with_base: bool, with_matrix: bool) -> 
 }
 
 /// The model, whichever form it came in.
-enum Opened {
+pub(crate) enum Opened {
     Directory(Box<HfSource>),
     File(Box<GgufSource>),
 }
 
 impl Opened {
-    fn open(path: &Path, args: &Args) -> anyhow::Result<Self> {
+    /// Opens it; where headers suffice, the weights may be missing.
+    pub(crate) fn open(
+        path: &Path,
+        headers_suffice: bool,
+        pre_tokenizer: Option<&str>,
+        arch_file: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         if !path.is_dir() {
             convert::kind::expect_model(path)?;
-            let source = if args.dry_run {
+            let source = if headers_suffice {
                 GgufSource::open_headers(path)?
             } else {
                 GgufSource::open(path)?
@@ -352,9 +363,9 @@ impl Opened {
             path,
             &HfOptions {
                 outtype: OutType::Lossless,
-                pre_tokenizer: args.pre_tokenizer.clone(),
-                headers_suffice: args.dry_run,
-                arch_file: args.architecture.file(),
+                pre_tokenizer: pre_tokenizer.map(str::to_owned),
+                headers_suffice,
+                arch_file,
                 ..HfOptions::default()
             },
         )?;
@@ -364,7 +375,8 @@ impl Opened {
         Ok(Self::Directory(Box::new(source)))
     }
 
-    fn source(&self) -> &dyn Source {
+    /// Its tensors.
+    pub(crate) fn source(&self) -> &dyn Source {
         match self {
             Self::Directory(source) => source.as_ref(),
             Self::File(source) => source.as_ref(),
@@ -372,7 +384,7 @@ impl Opened {
     }
 
     /// The model's name in file names: the directory's, or the file's without its type.
-    fn name(&self, path: &Path) -> String {
+    pub(crate) fn name(&self, path: &Path) -> String {
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let part = match self {
             Self::Directory(_) => canonical.file_name(),

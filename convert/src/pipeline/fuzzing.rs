@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gguf::{Metadata, TensorType};
 
-use super::journal::{Journal, fingerprint};
+use super::journal::{fingerprint, of_run};
 use super::{PipelineOptions, execute, execute_resumable};
 use crate::plan::{OutputPlan, PlannedTensor};
 use crate::source::{Source, SourceTensor};
@@ -121,7 +121,7 @@ pub(crate) fn journal(dir: &Path, data: &[u8]) {
             std::fs::write(dir.join(name), &bytes).map_err(|e| io(&out, e))?;
         }
         {
-            let (journal, _) = Journal::open(&path, &fingerprint)?;
+            let (journal, _) = of_run(&path, &fingerprint)?;
             for (tensor, info) in plan[0].tensors().iter().enumerate() {
                 let row = 34;
                 for number in 0..(u64::from(*lines) % 8).min(info.size_bytes() / row) {

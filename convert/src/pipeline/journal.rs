@@ -27,14 +27,17 @@ const SAMPLES: u64 = 64;
 /// Bytes looked at in each place.
 const SAMPLE_BYTES: u64 = 4096;
 
+/// What is said of a journal that another process has open.
+const AT_WORK: &str = "another process is at work on this run";
+
 /// Bytes of a tensor of an output that were written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) output: usize,
-    pub(super) tensor: usize,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) digest: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Record {
+    pub(crate) output: usize,
+    pub(crate) tensor: usize,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    pub(crate) digest: u64,
 }
 
 impl Record {
@@ -67,19 +70,34 @@ fn check(body: &str) -> u32 {
     xxh64(body.as_bytes(), 0) as u32
 }
 
+/// The journal of a run by its fingerprint: its first line, and what is said of another's.
+pub(super) fn of_run(path: &Path, fingerprint: &str) -> Result<(Journal, Vec<Record>)> {
+    let other = |_: &str| {
+        "this is the journal of another run: its inputs, its recipe or its importance matrix were others. Delete it to \
+         start anew"
+            .to_owned()
+    };
+    Journal::open(path, &format!("{MAGIC} {fingerprint}"), &other)
+}
+
 /// An open, locked journal.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: Mutex<File>,
 }
 
 impl Journal {
-    /// Opens the journal of a run, or starts one. Returns what an earlier process has written down.
+    /// Opens the journal with this first line, or starts one. Returns what an earlier process has written down. `other`
+    /// says what is wrong with a journal by its first line, which is another.
     ///
     /// # Errors
-    /// A journal of another run, one that another process has open, or an error of the system.
-    pub(super) fn open(path: &Path, fingerprint: &str) -> Result<(Self, Vec<Record>)> {
+    /// Another journal, one that another process has open, or an error of the system.
+    pub(crate) fn open(
+        path: &Path,
+        first: &str,
+        other: &dyn Fn(&str) -> String,
+    ) -> Result<(Self, Vec<Record>)> {
         let io = |source| Error::Io {
             path: path.to_path_buf(),
             source,
@@ -100,35 +118,22 @@ impl Journal {
             .open(path)
             .map_err(io)?;
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(refused("another process is at work on this run")),
+            Err(TryLockError::WouldBlock) => return Err(refused(AT_WORK)),
             Err(TryLockError::Error(e)) if e.kind() != std::io::ErrorKind::Unsupported => return Err(io(e)),
             _ => {}
         }
-        let mut bytes = Vec::new();
-        (&file).take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(refused("longer than any journal"));
-        }
-        let first = format!("{MAGIC} {fingerprint}\n");
+        let bytes = contents(path, &file)?;
+        let first = format!("{first}\n");
         let mut records = Vec::new();
         let mut end = 0;
         if bytes.starts_with(first.as_bytes()) {
-            end = first.len();
-            for line in bytes[end..].split_inclusive(|&b| b == b'\n') {
-                let record = line
-                    .strip_suffix(b"\n")
-                    .and_then(|l| std::str::from_utf8(l).ok())
-                    .and_then(Record::parse);
-                // Whatever follows a line that was cut is of no use.
-                let Some(record) = record else { break };
-                records.push(record);
-                end += line.len();
-            }
-        } else if bytes.contains(&b'\n') {
-            return Err(refused(
-                "this is the journal of another run: its inputs, its recipe or its importance matrix were \
-                 others. Delete it to start anew",
-            ));
+            let whole;
+            (records, whole) = parse(&bytes[first.len()..]);
+            end = first.len() + whole;
+        } else if let Some(line) = bytes.split_inclusive(|&b| b == b'\n').next()
+            && line.ends_with(b"\n")
+        {
+            return Err(refused(&other(String::from_utf8_lossy(line).trim_end())));
         }
         // A first line that was cut belongs to a run that had not begun.
         file.set_len(end as u64).map_err(io)?;
@@ -145,7 +150,7 @@ impl Journal {
 
     /// Notes that bytes were written. One write for each line: a killed process leaves whole lines, and the
     /// system keeps the order in which other processes see them.
-    pub(super) fn add(&self, output: usize, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn add(&self, output: usize, tensor: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         let record = Record {
             output,
             tensor,
@@ -161,6 +166,35 @@ impl Journal {
             })
     }
 
+    /// Reads a journal that no process has open: its first line and its records. `None` for one that was cut before its
+    /// first line ended.
+    ///
+    /// # Errors
+    /// A journal that another process has open, or an error of the system.
+    pub(crate) fn read(path: &Path) -> Result<Option<(String, Vec<Record>)>> {
+        let io = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Input {
+                    path: path.to_path_buf(),
+                    message: AT_WORK.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(e)) if e.kind() != std::io::ErrorKind::Unsupported => return Err(io(e)),
+            _ => {}
+        }
+        let bytes = contents(path, &file)?;
+        let Some(end) = bytes.iter().position(|&b| b == b'\n') else {
+            return Ok(None);
+        };
+        let first = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        Ok(Some((first, parse(&bytes[end + 1..]).0)))
+    }
+
     /// Removes the journal: the run is done.
     pub(super) fn remove(self) -> Result<()> {
         std::fs::remove_file(&self.path).map_err(|source| Error::Io {
@@ -168,6 +202,40 @@ impl Journal {
             source,
         })
     }
+}
+
+/// All bytes of an open journal.
+fn contents(path: &Path, file: &File) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        })?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::Input {
+            path: path.to_path_buf(),
+            message: "longer than any journal".to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
+/// The whole lines that follow the first, and how many bytes they are. Whatever follows a line that was cut is of no use.
+fn parse(bytes: &[u8]) -> (Vec<Record>, usize) {
+    let mut records = Vec::new();
+    let mut end = 0;
+    for line in bytes.split_inclusive(|&b| b == b'\n') {
+        let record = line
+            .strip_suffix(b"\n")
+            .and_then(|l| std::str::from_utf8(l).ok())
+            .and_then(Record::parse);
+        let Some(record) = record else { break };
+        records.push(record);
+        end += line.len();
+    }
+    (records, end)
 }
 
 /// A digest of everything that decides the bytes of a run: this program's version, the source's files, and for
@@ -244,44 +312,44 @@ mod tests {
     fn a_cut_journal_keeps_its_whole_lines() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        let (journal, found) = Journal::open(&path, "run").unwrap();
+        let (journal, found) = of_run(&path, "run").unwrap();
         assert!(found.is_empty());
         for i in 0..3u8 {
             journal.add(1, 2, u64::from(i) * 10, &[i; 10]).unwrap();
         }
-        assert!(Journal::open(&path, "run").is_err(), "it is locked");
+        assert!(of_run(&path, "run").is_err(), "it is locked");
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
         let line = whole.iter().position(|&b| b == b'\n').unwrap() + 1;
         for cut in 0..=whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let (_, found) = Journal::open(&path, "run").unwrap();
+            let (_, found) = of_run(&path, "run").unwrap();
             let lines = whole[line.min(cut)..cut].iter().filter(|&&b| b == b'\n').count();
             assert_eq!(found.len(), lines, "cut to {cut}");
             assert!(found.iter().all(|r| r.output == 1 && r.length == 10));
         }
         // After a cut, new lines follow the whole ones.
         std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
-        let (journal, found) = Journal::open(&path, "run").unwrap();
+        let (journal, found) = of_run(&path, "run").unwrap();
         assert_eq!(found.len(), 2);
         journal.add(0, 0, 0, b"x").unwrap();
         drop(journal);
-        assert_eq!(Journal::open(&path, "run").unwrap().1.len(), 3);
+        assert_eq!(of_run(&path, "run").unwrap().1.len(), 3);
     }
 
     #[test]
     fn damage_and_other_runs_are_seen() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        let (journal, _) = Journal::open(&path, "run").unwrap();
+        let (journal, _) = of_run(&path, "run").unwrap();
         journal.add(0, 0, 0, b"bytes").unwrap();
         drop(journal);
-        let message = Journal::open(&path, "other").unwrap_err().to_string();
+        let message = of_run(&path, "other").unwrap_err().to_string();
         assert!(message.contains("journal of another run"), "{message}");
         let mut bytes = std::fs::read(&path).unwrap();
         let at = bytes.len() - 20;
         bytes[at] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(Journal::open(&path, "run").unwrap().1.is_empty());
+        assert!(of_run(&path, "run").unwrap().1.is_empty());
     }
 }

@@ -15,22 +15,22 @@ const RESERVE: u64 = 64 << 20;
 /// Pieces are no larger than this even where memory would allow it: the decoded rows of one should
 /// stay in a core's cache while they are encoded several times, and the last pieces of a run should
 /// keep every thread busy.
-const PIECE_WEIGHTS: u64 = 1 << 18;
+pub(crate) const PIECE_WEIGHTS: u64 = 1 << 18;
 
 /// Cut of a run into pieces.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(crate) struct Cut {
     /// Threads for which the bound leaves room.
-    pub(super) threads: usize,
+    pub(crate) threads: usize,
     /// Rows in a piece, for each job.
-    pub(super) per_job: Vec<u64>,
+    pub(crate) per_job: Vec<u64>,
 }
 
 /// Chooses threads and pieces.
 ///
 /// # Errors
 /// A bound in which a single row of some tensor does not fit.
-pub(super) fn rows_per_piece(source: &dyn Source, jobs: &[Job], options: &PipelineOptions) -> Result<Cut> {
+pub(crate) fn rows_per_piece(source: &dyn Source, jobs: &[Job], options: &PipelineOptions) -> Result<Cut> {
     let budget = options.max_memory - RESERVE.min(options.max_memory / 4);
     let tensor = |job: &Job| &source.tensors()[job.source];
     let costs: Vec<u64> = jobs.iter().map(|job| row_cost(tensor(job), job)).collect();

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-use gguf::Writer;
+use gguf::{Ranges, Writer};
 use rayon::prelude::*;
 use xxhash_rust::xxh64::xxh64;
 
-use super::journal::{Journal, Record, fingerprint};
+use super::journal::{Journal, Record, fingerprint, of_run};
 use super::{Job, OnProgress, Piece, PipelineOptions, Sink, check_room, jobs, memory, pieces, run};
 use crate::plan::OutputPlan;
 use crate::source::Source;
@@ -51,7 +51,7 @@ pub fn execute_resumable(
     for plan in outputs {
         gguf::check_not_input(&plan.path)?;
     }
-    let (journal, records) = Journal::open(journal, &fingerprint(source, outputs)?)?;
+    let (journal, records) = of_run(journal, &fingerprint(source, outputs)?)?;
     let states = outputs
         .iter()
         .enumerate()
@@ -96,7 +96,7 @@ pub fn execute_resumable(
 }
 
 /// An output file.
-enum State {
+pub(crate) enum State {
     /// And whether an earlier run had begun it.
     Writing(Box<Writer>, bool),
     /// Its name was given before the run was interrupted, and all of it was read back.
@@ -104,7 +104,7 @@ enum State {
 }
 
 impl State {
-    fn open(plan: &OutputPlan<'_>, records: &[&Record]) -> Result<Self> {
+    pub(crate) fn open(plan: &OutputPlan<'_>, records: &[&Record]) -> Result<Self> {
         if !records.is_empty() && !Writer::has_partial(&plan.path) && is_published(plan, records)? {
             return Ok(Self::Published);
         }
@@ -112,27 +112,28 @@ impl State {
         if found {
             records
                 .par_iter()
-                .try_for_each(|record| check(&writer, plan, record))?;
+                .try_for_each(|record| check(&writer, plan, record).map(drop))?;
         }
         Ok(Self::Writing(Box::new(writer), found))
     }
 }
 
-/// Accepts a range whose bytes are those noted; any other is written again.
-fn check(writer: &Writer, plan: &OutputPlan<'_>, record: &Record) -> Result<()> {
+/// Accepts a range whose bytes are those noted, and says whether they are; any other is written again.
+pub(crate) fn check(writer: &Writer, plan: &OutputPlan<'_>, record: &Record) -> Result<bool> {
     let Some(range) = range_of(plan, record) else {
-        return Ok(());
+        return Ok(false);
     };
     let mut bytes = vec![0; record.length as usize];
     writer.read_back(record.tensor, record.offset, &mut bytes)?;
-    if xxh64(&bytes, 0) == record.digest {
+    let is_sound = xxh64(&bytes, 0) == record.digest;
+    if is_sound {
         writer.accept(record.tensor, range);
     }
-    Ok(())
+    Ok(is_sound)
 }
 
 /// The range of a record, when there is such a range.
-fn range_of(plan: &OutputPlan<'_>, record: &Record) -> Option<std::ops::Range<u64>> {
+pub(crate) fn range_of(plan: &OutputPlan<'_>, record: &Record) -> Option<std::ops::Range<u64>> {
     let size = plan.tensors().get(record.tensor)?.size_bytes();
     let end = record.offset.checked_add(record.length)?;
     (end <= size && record.length <= MAX_RECORD_BYTES).then_some(record.offset..end)
@@ -140,55 +141,58 @@ fn range_of(plan: &OutputPlan<'_>, record: &Record) -> Option<std::ops::Range<u6
 
 /// Whether the file under the final name has this plan's header, and every byte of every tensor as noted.
 fn is_published(plan: &OutputPlan<'_>, records: &[&Record]) -> Result<bool> {
+    let sound = published(plan, records)?;
+    let all = |sound: Vec<Ranges>| {
+        let mut of_tensors = sound.iter().zip(plan.tensors());
+        of_tensors.all(|(ranges, info)| ranges.total() == info.size_bytes())
+    };
+    Ok(sound.is_some_and(all))
+}
+
+/// The bytes of each tensor that are as noted in the file under the final name; `None` where it is not there or has
+/// another size or header than this plan's.
+pub(crate) fn published(plan: &OutputPlan<'_>, records: &[&Record]) -> Result<Option<Vec<Ranges>>> {
     let io = |source| Error::Io {
         path: plan.path.clone(),
         source,
     };
     let mut file = match File::open(&plan.path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io(e)),
     };
     let header = plan.file_plan()?.header_bytes()?;
     if file.metadata().map_err(io)?.len() != plan.file_size() {
-        return Ok(false);
+        return Ok(None);
     }
     let mut start = vec![0; header.len()];
     file.read_exact(&mut start).map_err(io)?;
     if start != header {
-        return Ok(false);
+        return Ok(None);
     }
-    let mut sound = Vec::new();
-    for record in records {
+    let is_sound = |record: &&&Record| {
         let Some(range) = range_of(plan, record) else {
-            continue;
+            return Ok(false);
         };
         let at = header.len() as u64 + plan.tensors()[record.tensor].offset + range.start;
+        // Each with a position of its own.
+        let mut file = File::open(&plan.path)?;
         let mut bytes = vec![0; record.length as usize];
-        file.seek(SeekFrom::Start(at)).map_err(io)?;
-        file.read_exact(&mut bytes).map_err(io)?;
-        if xxh64(&bytes, 0) == record.digest {
-            sound.push((record.tensor, range.start, range.end));
-        }
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut bytes)?;
+        Ok(xxh64(&bytes, 0) == record.digest)
+    };
+    let verdicts = records.par_iter().map(|record| is_sound(&record));
+    let verdicts = verdicts.collect::<std::io::Result<Vec<bool>>>().map_err(io)?;
+    let mut sound = vec![Ranges::default(); plan.tensors().len()];
+    for (record, _) in records.iter().zip(verdicts).filter(|(_, is_sound)| *is_sound) {
+        sound[record.tensor].insert(record.offset, record.offset + record.length);
     }
-    sound.sort_unstable();
-    let mut sound = sound.into_iter().peekable();
-    for (index, info) in plan.tensors().iter().enumerate() {
-        let mut reached = 0;
-        while let Some((_, start, end)) = sound.next_if(|s| s.0 == index) {
-            if start <= reached {
-                reached = reached.max(end);
-            }
-        }
-        if reached < info.size_bytes() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(Some(sound))
 }
 
 /// Whether every output has all that a piece gives it.
-fn is_done(job: &Job, piece: &Piece, states: &[State]) -> bool {
+pub(crate) fn is_done(job: &Job, piece: &Piece, states: &[State]) -> bool {
     job.targets.iter().all(|target| {
         let row_bytes = target.ty.row_bytes(job.row_len as u64).unwrap_or(0);
         let range = piece.rows.start * row_bytes..piece.rows.end * row_bytes;
@@ -203,9 +207,9 @@ fn is_done(job: &Job, piece: &Piece, states: &[State]) -> bool {
 }
 
 /// Writes, and then notes what was written.
-struct Noted<'a> {
-    states: &'a [State],
-    journal: &'a Journal,
+pub(crate) struct Noted<'a> {
+    pub(crate) states: &'a [State],
+    pub(crate) journal: &'a Journal,
 }
 
 impl Sink for Noted<'_> {

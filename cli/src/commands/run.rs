@@ -1,0 +1,87 @@
+//! `quantsmith run`.
+
+use anyhow::Context as _;
+use convert::distribute::{Check, Part, run_part};
+use convert::pipeline::PipelineOptions;
+
+use crate::args::memory::BufferArgs;
+use crate::args::plan::PlanArgs;
+use crate::interrupt::can_be_continued;
+use crate::output::print;
+use crate::progress::metered;
+
+/// Arguments of `quantsmith run`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Without --part, the part is the one that a scheduler's variables name: SLURM_ARRAY_TASK_ID with \
+    _COUNT, _MIN and _MAX; JOB_COMPLETION_INDEX with JOB_COMPLETIONS; RANK with WORLD_SIZE. A part that is run again \
+    does what is left of it, and nothing where nothing is left."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    plan: PlanArgs,
+
+    /// The part to run: number I, counted from 1, of N
+    #[arg(long, value_name = "I/N", value_parser = parse_part)]
+    part: Option<Part>,
+
+    /// How much of the inputs is compared with the plan
+    #[arg(long, value_enum, default_value_t = CheckName::Sampled)]
+    check: CheckName,
+
+    #[command(flatten)]
+    buffers: BufferArgs,
+
+    /// Threads; 0 for as many as the machine runs at once
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+/// The values of --check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum CheckName {
+    /// Lengths, and 256 samples of 4096 bytes of each file: small files whole
+    Sampled,
+    /// Every byte
+    Content,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let part = match args.part {
+        Some(part) => part,
+        None => Part::from_environment(&|name| std::env::var(name).ok())?
+            .context("no part: say which with --part I/N, or run this under a scheduler's array")?,
+    };
+    let planned = args.plan.open(false)?;
+    let check = match args.check {
+        CheckName::Sampled => Check::Sampled,
+        CheckName::Content => Check::Content,
+    };
+    planned
+        .document
+        .check_inputs(planned.source(), planned.imatrix(), check)?;
+    let layout = planned.layout()?;
+    std::fs::create_dir_all(&planned.directory).with_context(|| planned.directory.display().to_string())?;
+    can_be_continued(format!("the same command does what is left of part {part}"));
+    let options = PipelineOptions {
+        threads: args.threads,
+        max_memory: args.buffers.bytes(),
+    };
+    let started = std::time::Instant::now();
+    let done = metered(|show| run_part(planned.source(), &planned.document, &layout, part, &options, show))?;
+    print(|out| {
+        if done.joined {
+            return writeln!(out, "part {part}: the parts are joined already");
+        }
+        write!(out, "part {part}: {} bytes in {} files", done.bytes, done.files)?;
+        if done.found > 0 {
+            write!(out, ", {} of them there already", done.found)?;
+        }
+        writeln!(out, ", {:.1} s", started.elapsed().as_secs_f64())
+    })
+}
+
+fn parse_part(text: &str) -> Result<Part, String> {
+    text.parse().map_err(|e: convert::Error| e.to_string())
+}

@@ -1,0 +1,192 @@
+//! A request worked out: the planned files and the work, as a document describes them and parts do them.
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::assign::{self, Balance, Share};
+use super::document::{Encoding, LeftOut, Link, PlannedFile, Tensor, Work};
+use super::part::Part;
+use super::place::Place;
+use super::request::{Cut, Request};
+use crate::digest::hex;
+use crate::importance::Importance;
+use crate::pipeline::{Job, jobs};
+use crate::plan::OutputPlan;
+use crate::source::Source;
+use crate::table::{self, RowPlan};
+use crate::{Error, Result};
+
+/// The files of a request and the work they take.
+#[derive(Debug)]
+pub struct Layout<'a> {
+    pub(super) table: Vec<RowPlan<'a>>,
+    pub(super) outputs: Vec<OutputPlan<'a>>,
+    pub(super) jobs: Vec<Job>,
+    /// For each output the number of the files that are made together.
+    groups: Vec<usize>,
+    pub(super) cut: Cut,
+    pub(super) place: Place,
+}
+
+impl<'a> Layout<'a> {
+    /// Plans the files of a request in `directory`.
+    ///
+    /// # Errors
+    /// As [`table::plan`]; also where none of the presets can be made.
+    pub fn new(
+        source: &'a dyn Source,
+        request: &Request,
+        directory: &Path,
+        importance: Option<&Importance>,
+    ) -> Result<Self> {
+        let table = table::plan(source, &request.options(directory)?, importance)?;
+        let outputs = table::outputs(&table);
+        if outputs.is_empty() {
+            let reasons: Vec<String> = table
+                .iter()
+                .filter_map(|row| Some(format!("{}: {}", row.entry.name, row.check().err()?)))
+                .collect();
+            return Err(Error::Request(format!(
+                "none of the presets can be made of this model: {}",
+                reasons.join("; ")
+            )));
+        }
+        let jobs = jobs(source, &outputs)?;
+        Ok(Self {
+            groups: (0..outputs.len()).collect(),
+            jobs,
+            outputs,
+            cut: request.cut,
+            place: Place::new(directory, &request.name),
+            table,
+        })
+    }
+
+    /// The planned entries, also those that cannot be made.
+    pub fn table(&self) -> &[RowPlan<'a>] {
+        &self.table
+    }
+
+    /// How evenly the cost is dealt to this many parts.
+    ///
+    /// # Errors
+    /// No number of parts.
+    pub fn balance(&self, parts: u64) -> Result<Balance> {
+        let parts = (1..=parts.max(1)).map(|number| Part::new(number, parts));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        Ok(assign::balance(&self.jobs, &self.groups, self.cut, &parts))
+    }
+
+    pub(super) fn share(&self, part: Part) -> Share {
+        assign::share(&self.jobs, &self.groups, self.cut, part)
+    }
+
+    /// Whether every file is there, of the planned size.
+    pub(super) fn is_there(&self) -> bool {
+        let planned = self.table.iter().filter(|row| row.check().is_ok());
+        let mut outputs = planned.flat_map(|row| row.plan.iter().flat_map(|plan| &plan.outputs));
+        outputs.all(|output| {
+            std::fs::metadata(&output.path).is_ok_and(|m| m.is_file() && m.len() == output.file_size())
+        })
+    }
+
+    /// The planned files.
+    pub(super) fn files(&self) -> Result<Vec<PlannedFile>> {
+        let preset_of = |output: &OutputPlan<'_>| {
+            let made = |row: &&RowPlan<'_>| row.same_as.is_none();
+            let mut rows = self.table.iter().filter(made);
+            let row = rows.find(|row| {
+                let plans = row.plan.iter().flat_map(|plan| &plan.outputs);
+                plans.into_iter().any(|other| other.path == output.path)
+            });
+            row.map_or("", |row| row.entry.name)
+        };
+        self.outputs
+            .iter()
+            .map(|output| {
+                Ok(PlannedFile {
+                    file: file_name(&output.path)?,
+                    preset: preset_of(output).to_owned(),
+                    bytes: output.file_size(),
+                    header_sha256: hex(&Sha256::digest(output.file_plan()?.header_bytes()?)),
+                })
+            })
+            .collect()
+    }
+
+    /// Other names of files.
+    pub(super) fn links(&self) -> Result<Vec<Link>> {
+        let mut links = Vec::new();
+        for row in self.table.iter().filter(|row| row.check().is_ok()) {
+            let Some(other) = row.same_as else { continue };
+            if let (Ok(plan), Ok(of)) = (&row.plan, &self.table[other].plan) {
+                for (output, of) in plan.outputs.iter().zip(&of.outputs) {
+                    links.push(Link {
+                        file: file_name(&output.path)?,
+                        of: file_name(&of.path)?,
+                    });
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// Entries that cannot be made.
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+        let failed = |row: &RowPlan<'_>| {
+            Some(LeftOut {
+                preset: row.entry.name.to_owned(),
+                reason: row.check().err()?,
+            })
+        };
+        self.table.iter().filter_map(failed).collect()
+    }
+
+    /// The tensors, with their encodings.
+    pub(super) fn tensors(&self, source: &dyn Source) -> Vec<Tensor> {
+        let of_job = |job: &Job| {
+            let from = &source.tensors()[job.source];
+            Tensor {
+                tensor: from.name.clone(),
+                from: from.ty.name().to_owned(),
+                shape: from.shape.clone(),
+                piece_rows: assign::piece_rows(job),
+                cost_us: u64::try_from(assign::cost(job) / 1_000_000).unwrap_or(u64::MAX),
+                encodings: job
+                    .targets
+                    .iter()
+                    .map(|target| Encoding {
+                        ty: target.ty.name().to_owned(),
+                        importance: target.importance.is_some(),
+                        files: target.wanted_by.iter().map(|&(output, _)| output).collect(),
+                    })
+                    .collect(),
+            }
+        };
+        self.jobs.iter().map(of_job).collect()
+    }
+
+    /// The work in numbers.
+    pub(super) fn work(&self) -> Work {
+        let cost: u128 = self.jobs.iter().map(assign::cost).sum();
+        Work {
+            weights: self
+                .jobs
+                .iter()
+                .map(|j| j.rows.saturating_mul(j.row_len as u64))
+                .sum(),
+            bytes: self.outputs.iter().map(OutputPlan::file_size).sum(),
+            pieces: self.jobs.iter().map(assign::pieces).sum(),
+            cost_ms: u64::try_from(cost / 1_000_000_000).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn file_name(path: &Path) -> Result<String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned).ok_or_else(|| Error::Input {
+        path: path.to_path_buf(),
+        message: "the name is not UTF-8, so a plan cannot hold it".to_owned(),
+    })
+}

@@ -1,0 +1,30 @@
+//! One run on many machines: a plan that is the same wherever it is made, parts of it that can be run anywhere and twice,
+//! and a join that proves the result.
+//!
+//! A [`PlanDocument`] names the inputs by their content, and every file by the digest of its header; whoever runs a
+//! [`Part`] plans anew from the same [`Request`] and refuses to work unless the result is the document's ([`Layout`]). A
+//! part is cut by cost, from measured rates ([`cost`]): rows of tensors, written into unpublished files that all
+//! machines share, or whole files ([`Cut`]). What a part has written it notes in a journal of its own, with digests;
+//! [`join`] reads all of it back before a file gets its name.
+//!
+//! Nothing here starts or watches a process: that is for a scheduler.
+
+mod assign;
+pub mod cost;
+mod document;
+mod inputs;
+mod join;
+mod layout;
+mod part;
+mod place;
+mod request;
+mod run;
+
+pub use assign::Balance;
+pub use document::{Encoding, LeftOut, Link, PlanDocument, PlannedFile, Tensor, Work};
+pub use inputs::{Check, Input, InputOf};
+pub use join::{Incomplete, Joined, PartToRepeat, join};
+pub use layout::Layout;
+pub use part::Part;
+pub use request::{Cut, ImatrixRequest, Request, SplitRequest, TypesRequest};
+pub use run::{PartDone, run_part};

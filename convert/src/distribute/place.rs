@@ -1,0 +1,266 @@
+//! What parts leave beside the files: a folder `.NAME.parts` with a journal each, and once they are joined `.NAME.joined`.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use gguf::WholeFile;
+
+use super::part::Part;
+use crate::pipeline::journal::{Journal, Record};
+use crate::{Error, Result};
+
+/// Name and version of a part's journal.
+const MAGIC: &str = "quantsmith-part 1";
+/// Name and version of the note of a join.
+const JOINED: &str = "quantsmith-joined 1";
+/// Longest first line that is read.
+const MAX_LINE: u64 = 4096;
+
+/// The place of a plan's files.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    directory: PathBuf,
+    name: String,
+}
+
+/// The first line of a part's journal: what it is a part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Heading {
+    /// Digest of the plan.
+    pub(super) plan: String,
+    pub(super) part: Part,
+    /// The program's version.
+    pub(super) tool: String,
+}
+
+impl Heading {
+    pub(super) fn line(&self) -> String {
+        format!("{MAGIC} plan={} part={} tool={}", self.plan, self.part, self.tool)
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let rest = line.strip_prefix(MAGIC)?.strip_prefix(" plan=")?;
+        let (plan, rest) = rest.split_once(" part=")?;
+        let (part, tool) = rest.split_once(" tool=")?;
+        Some(Self {
+            plan: plan.to_owned(),
+            part: part.parse().ok()?,
+            tool: tool.to_owned(),
+        })
+    }
+
+    /// Why this is no journal of `expected`'s plan, tool and number of parts, if it is none.
+    pub(super) fn objection(&self, expected: &Self) -> Option<String> {
+        if self.plan != expected.plan {
+            return Some(format!(
+                "a part of another plan: expected plan {}, found {}",
+                expected.plan, self.plan
+            ));
+        }
+        if self.tool != expected.tool {
+            return Some(format!(
+                "a part made by another version: expected {}, found {}",
+                expected.tool, self.tool
+            ));
+        }
+        (self.part.count() != expected.part.count()).then(|| {
+            format!(
+                "part {}: expected one of {} parts; a plan is run in one number of parts",
+                self.part,
+                expected.part.count()
+            )
+        })
+    }
+}
+
+impl Place {
+    pub(super) fn new(directory: &Path, name: &str) -> Self {
+        Self {
+            directory: directory.to_path_buf(),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.directory.join(format!(".{}.parts", self.name))
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.directory.join(format!(".{}.joined", self.name))
+    }
+
+    fn journal(&self, part: Part) -> PathBuf {
+        self.folder()
+            .join(format!("part-{}-of-{}", part.number(), part.count()))
+    }
+
+    /// Opens the journal of a part, for this process alone.
+    ///
+    /// # Errors
+    /// Another process that is at work on the part, and journals of another plan, another version or another number of
+    /// parts in the same place.
+    pub(super) fn open(&self, heading: &Heading) -> Result<(Journal, Vec<Record>)> {
+        let folder = self.folder();
+        fs::create_dir_all(&folder).map_err(io(&folder))?;
+        for path in self.journals()? {
+            if let Some(found) = first_line(&path)?
+                && let Some(objection) = objection(&found, heading)
+            {
+                return Err(in_the_way(&path, &objection));
+            }
+        }
+        let path = self.journal(heading.part);
+        let other = |found: &str| objection(found, heading).unwrap_or_else(|| "of another part".to_owned());
+        Journal::open(&path, &heading.line(), &other).map_err(|e| match e {
+            Error::Input { path, message } => Error::Input {
+                path,
+                message: format!("part {}: {message}", heading.part),
+            },
+            e => e,
+        })
+    }
+
+    /// All journals, by name.
+    fn journals(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.folder();
+        let items = match fs::read_dir(&folder) {
+            Ok(items) => items,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(io(&folder)(e)),
+        };
+        let mut paths = Vec::new();
+        for item in items {
+            let item = item.map_err(io(&folder))?;
+            if item.file_name().to_string_lossy().starts_with("part-") {
+                paths.push(item.path());
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Reads the journals of all parts. `heading` says of which plan and version they are; its part does not matter.
+    ///
+    /// # Errors
+    /// A part that is being run, and a journal of another plan or version, or of another number of parts than the rest.
+    pub(super) fn read(&self, heading: &Heading) -> Result<Vec<(Part, Vec<Record>)>> {
+        let mut expected = None;
+        let mut parts = Vec::new();
+        for path in self.journals()? {
+            let Some((line, records)) = Journal::read(&path)? else {
+                continue;
+            };
+            let Some(found) = Heading::parse(&line) else {
+                return Err(in_the_way(&path, "not the journal of a part"));
+            };
+            // The first says how many there are.
+            let expected = expected.get_or_insert_with(|| Heading {
+                part: found.part,
+                ..heading.clone()
+            });
+            if let Some(objection) = found.objection(expected) {
+                return Err(in_the_way(&path, &objection));
+            }
+            parts.push((found.part, records));
+        }
+        parts.sort_by_key(|(part, _)| *part);
+        if let Some(pair) = parts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(in_the_way(
+                &self.folder(),
+                &format!("two journals of part {}", pair[0].0),
+            ));
+        }
+        Ok(parts)
+    }
+
+    /// Notes that the parts of a plan are joined, and removes their journals.
+    pub(super) fn finish(&self, plan: &str) -> Result<()> {
+        WholeFile::open(&self.marker())?.publish(format!("{JOINED} plan={plan}\n").as_bytes())?;
+        for path in self.journals()? {
+            fs::remove_file(&path).map_err(io(&path))?;
+        }
+        let folder = self.folder();
+        match fs::remove_dir(&folder) {
+            // Something that is none of ours stays.
+            Ok(()) => Ok(()),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(io(&folder)(e)),
+        }
+    }
+
+    /// Whether the parts of a plan have been joined here.
+    pub(super) fn is_joined(&self, plan: &str) -> Result<bool> {
+        let path = self.marker();
+        match first_line(&path) {
+            Ok(line) => Ok(line.is_some_and(|line| line == format!("{JOINED} plan={plan}"))),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn objection(line: &str, expected: &Heading) -> Option<String> {
+    match Heading::parse(line) {
+        Some(found) => found.objection(expected),
+        None => Some("not the journal of a part".to_owned()),
+    }
+}
+
+fn in_the_way(path: &Path, what: &str) -> Error {
+    Error::Input {
+        path: path.to_path_buf(),
+        message: format!("{what}; join what belongs together, or delete what does not"),
+    }
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    |source| Error::Io {
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+/// The first line of a file, whoever has it open; `None` while there is no whole one.
+fn first_line(path: &Path) -> Result<Option<String>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_LINE).read_to_end(&mut bytes))
+        .map_err(io(path))?;
+    let end = bytes.iter().position(|&b| b == b'\n');
+    Ok(end.map(|end| String::from_utf8_lossy(&bytes[..end]).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headings_are_read_back() {
+        let heading = Heading {
+            plan: "ab".repeat(32),
+            part: Part::new(3, 8).unwrap(),
+            tool: "0.1.0 (abc), llama.cpp v1".to_owned(),
+        };
+        assert_eq!(Heading::parse(&heading.line()), Some(heading.clone()));
+        assert_eq!(heading.objection(&heading), None);
+        for line in [
+            "",
+            "quantsmith-part 2 plan=a part=1/2 tool=x",
+            "quantsmith-part 1 plan=a part=9/2 tool=x",
+        ] {
+            assert_eq!(Heading::parse(line), None, "{line}");
+        }
+    }
+}
