@@ -547,7 +547,7 @@ fn kill_and_join(points: u64, seed: u64) -> usize {
         // What the join names is what is missing: it, and nothing else, is run, until nothing is.
         let mut rounds = 0;
         loop {
-            if random.next() % 3 == 0 {
+            if random.next().is_multiple_of(3) {
                 let mut child = start(&["join".to_owned(), text(&case.plan).to_owned()]);
                 std::thread::sleep(longest.mul_f64((random.next() % 1000) as f64 / 1000.0));
                 child.kill().unwrap();

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn every_type_that_can_be_encoded_has_a_rate() {
-        for info in &gguf::TYPES {
+        for info in gguf::TYPES {
             assert_eq!(
                 encode(info.ty, true).is_some(),
                 quants::can_encode(info.ty),
