@@ -10,6 +10,7 @@
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
+use crate::part::Step;
 use crate::{Entry, Form, ImportanceMatrix};
 
 /// Columns that a thread takes at a time.
@@ -20,6 +21,8 @@ const COLUMNS: usize = 128;
 pub struct Accumulator {
     totals: ImportanceMatrix,
     step: IndexMap<String, Staged>,
+    /// What each step added, where that is kept.
+    steps: Option<Vec<Step>>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +60,21 @@ impl Accumulator {
                 ..Default::default()
             },
             step: IndexMap::new(),
+            steps: None,
         }
+    }
+
+    /// Starts with nothing, and keeps what each step adds ([`Accumulator::into_steps`]): a part of the windows of a text.
+    pub fn keeping_steps(chunk_size: u32) -> Self {
+        Self {
+            steps: Some(Vec::new()),
+            ..Self::new(chunk_size)
+        }
+    }
+
+    /// What each step added; nothing unless it was kept.
+    pub fn into_steps(self) -> Vec<Step> {
+        self.steps.unwrap_or_default()
     }
 
     /// Continues from sums collected before (in their GGUF meaning; see [`ImportanceMatrix::to_gguf_form`]).
@@ -65,6 +82,7 @@ impl Accumulator {
         Self {
             totals,
             step: IndexMap::new(),
+            steps: None,
         }
     }
 
@@ -134,17 +152,31 @@ impl Accumulator {
                 });
             }
         }
+        let mut step = Step {
+            chunks,
+            ..Step::default()
+        };
         for (name, staged) in self.step.drain(..) {
-            let entry = self.totals.entries.entry(name).or_insert_with(|| Entry {
-                sums: vec![0.0; staged.sums.len()],
-                counts: vec![0.0; staged.counts.len()],
+            let added = Entry {
+                sums: staged.sums.iter().map(|&sum| sum as f32).collect(),
+                counts: staged.counts.iter().map(|&count| count as f32).collect(),
+            };
+            let entry = self.totals.entries.entry(name.clone()).or_insert_with(|| Entry {
+                sums: vec![0.0; added.sums.len()],
+                counts: vec![0.0; added.counts.len()],
             });
-            for (total, sum) in entry.sums.iter_mut().zip(staged.sums) {
-                *total += sum as f32;
+            for (total, sum) in entry.sums.iter_mut().zip(&added.sums) {
+                *total += sum;
             }
-            for (total, count) in entry.counts.iter_mut().zip(staged.counts) {
-                *total += count as f32;
+            for (total, count) in entry.counts.iter_mut().zip(&added.counts) {
+                *total += count;
             }
+            if self.steps.is_some() {
+                step.entries.insert(name, added);
+            }
+        }
+        if let Some(steps) = &mut self.steps {
+            steps.push(step);
         }
         self.totals.chunk_count = self.totals.chunk_count.saturating_add(chunks);
         Ok(())

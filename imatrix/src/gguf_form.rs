@@ -12,8 +12,14 @@ const CHUNK_COUNT: &str = "imatrix.chunk_count";
 const CHUNK_SIZE: &str = "imatrix.chunk_size";
 /// Key of the fingerprint of a checkpoint's run.
 pub(crate) const RUN: &str = "imatrix.checkpoint.run";
-const SUMS_SUFFIX: &str = ".in_sum2";
-const COUNTS_SUFFIX: &str = ".counts";
+pub(crate) const SUMS_SUFFIX: &str = ".in_sum2";
+pub(crate) const COUNTS_SUFFIX: &str = ".counts";
+
+/// The numbers of some bytes.
+pub(crate) fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    let values = bytes.chunks_exact(4);
+    values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+}
 
 pub(crate) fn load(path: &Path) -> Result<(ImportanceMatrix, Vec<String>)> {
     let unfit = |subject: &str, found: String, expected: &str| Error::NotAnImatrix {
@@ -85,10 +91,7 @@ pub(crate) fn load(path: &Path) -> Result<(ImportanceMatrix, Vec<String>)> {
             ));
         }
         let bytes = file.bytes(tensor.index, 0..tensor.info.size_bytes())?;
-        let values = bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
+        let values = numbers(&bytes).collect();
         let entry = entries.entry(base.to_owned()).or_default();
         if is_sums {
             entry.sums = values;

@@ -10,6 +10,7 @@ mod error;
 pub mod fuzzing;
 mod gguf_form;
 mod legacy;
+pub mod part;
 mod save;
 mod statistics;
 

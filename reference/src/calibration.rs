@@ -1,6 +1,7 @@
 //! Collecting importance: the model runs over a text, and the squared inputs of its linear layers are summed.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use imatrix::Accumulator;
 
@@ -60,6 +61,36 @@ impl Calibration {
         }
         Ok(tokens)
     }
+
+    /// Number of windows of a text.
+    ///
+    /// # Errors
+    /// As [`Calibration::text`].
+    pub fn windows(&self, tokens: &[u32]) -> Result<usize> {
+        let available = self.text(tokens)?.len() / self.context;
+        Ok(self.chunks.map_or(available, |n| n.min(available)))
+    }
+
+    /// The windows of part `number`, counted from 1, of `count`: whole steps, so that sums are rounded where one run
+    /// rounds them.
+    ///
+    /// # Errors
+    /// As [`Calibration::text`].
+    pub fn part(&self, tokens: &[u32], number: u64, count: u64) -> Result<Range<usize>> {
+        let windows = self.windows(tokens)?;
+        let per_step = self.per_step();
+        let steps = windows.div_ceil(per_step) as u128;
+        let end = |number: u64| {
+            let steps = steps * u128::from(number.min(count)) / u128::from(count.max(1));
+            windows.min(steps as usize * per_step)
+        };
+        Ok(end(number.saturating_sub(1))..end(number))
+    }
+
+    /// Windows run together: a step, after which sums are rounded.
+    pub fn per_step(&self) -> usize {
+        (STEP_TOKENS / self.context).max(1)
+    }
 }
 
 /// Where a calibration is after a step.
@@ -89,13 +120,28 @@ pub fn collect<E: From<Error>>(
     already: usize,
     report: &mut dyn FnMut(Step<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
+    let windows = already..calibration.windows(tokens)?;
+    collect_windows(model, tokens, calibration, accumulator, windows, report)
+}
+
+/// [`collect`] of these windows alone, such as those of a part ([`Calibration::part`]).
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_windows<E: From<Error>>(
+    model: &Model,
+    tokens: &[u32],
+    calibration: &Calibration,
+    accumulator: &mut Accumulator,
+    windows: Range<usize>,
+    report: &mut dyn FnMut(Step<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let context = calibration.context;
+    let of = windows.end.min(calibration.windows(tokens)?);
     let tokens = calibration.text(tokens)?;
-    let available = tokens.len() / context;
-    let of = calibration.chunks.map_or(available, |n| n.min(available));
     let experts = expert_counts(model);
-    let per_step = (STEP_TOKENS / context).max(1);
-    let mut done = already;
+    let per_step = calibration.per_step();
+    let mut done = windows.start;
     while done < of {
         let step = done..of.min(done + per_step);
         let windows: Vec<Vec<u32>> = tokens[step.start * context..step.end * context]

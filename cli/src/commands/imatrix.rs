@@ -1,6 +1,7 @@
 //! `quantsmith imatrix`.
 
 mod checkpoint;
+mod parts;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::threads::in_pool;
 /// Arguments of `quantsmith imatrix`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Model directory or GGUF file, and texts to calibrate on
+    /// Model directory or GGUF file, and texts to calibrate on; with --join, the files of all parts
     #[arg(value_name = "MODEL TEXT...")]
     operands: Vec<PathBuf>,
 
@@ -81,6 +82,17 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "in_file")]
     resume: bool,
 
+    /// Run only part I, counted from 1, of N, and write OUTPUT.part-I-of-N for --join; `auto` for the part that a
+    /// scheduler's variables name, as `quantsmith run` reads them
+    #[arg(long, value_name = "I/N|auto", value_parser = parts::parse,
+        conflicts_with_all = ["in_file", "resume", "output_frequency", "output_format"])]
+    part: Option<parts::Which>,
+
+    /// Join the files of all parts: the result is that of one run
+    #[arg(long, conflicts_with_all = ["in_file", "resume", "part", "show_statistics", "ctx_size", "chunks", "from_chunk",
+        "parse_special", "process_output", "output_frequency"])]
+    join: bool,
+
     #[command(flatten)]
     rounding: RoundingArgs,
 
@@ -112,6 +124,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         };
         return show::show(&ImportanceMatrix::load(file)?.to_gguf_form(window), args.json);
     }
+    if let Some(which) = &args.part {
+        let [model, texts @ ..] = args.operands.as_slice() else {
+            bail!("a model and a text are needed");
+        };
+        let part = which.part()?;
+        return in_pool(args.threads, || parts::run(model, texts, part, &args))?;
+    }
+    if args.join {
+        return finish(imatrix::part::join(&args.operands)?, &args);
+    }
     let mut collected = match args.in_file.split_first() {
         None => None,
         Some((first, rest)) => {
@@ -132,9 +154,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             collected = Some(in_pool(args.threads, || calibrate(model, texts, begin, &args))??);
         }
     }
-    let Some(mut matrix) = collected else {
+    let Some(matrix) = collected else {
         bail!("nothing was collected")
     };
+    finish(matrix, &args)
+}
+
+/// Writes the result.
+fn finish(mut matrix: ImportanceMatrix, args: &Args) -> anyhow::Result<()> {
     warn_of_gaps(&matrix);
     if args.output_format == Format::Dat {
         matrix = matrix.to_legacy_form();
@@ -221,14 +248,7 @@ fn calibrate(
         }
         _ => begin,
     };
-    let text: String = texts.iter().map(|(_, text)| text.as_str()).collect();
-    let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
-    let tokens = tokenizer.encode(&text, true, args.parse_special);
-    let mut calibration = Calibration::new(args.ctx_size);
-    calibration.from_chunk = args.from_chunk;
-    calibration.chunks = args.chunks.most();
-    calibration.bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
-    calibration.process_output = args.process_output;
+    let (tokens, calibration) = tokens(&model, &texts, args)?;
     let (mut accumulator, already, datasets) = match begin {
         None => (Accumulator::new(args.ctx_size as u32), 0, Vec::new()),
         // A checkpoint counts its own windows; files that were merged in are another text's.
@@ -287,6 +307,22 @@ fn calibrate(
     matrix.datasets = datasets;
     matrix.datasets.extend(dataset_names(paths));
     Ok(matrix)
+}
+
+/// The tokens of the texts, and what is collected of them.
+fn tokens(
+    model: &Model,
+    texts: &[(PathBuf, String)],
+    args: &Args,
+) -> anyhow::Result<(Vec<u32>, Calibration)> {
+    let text: String = texts.iter().map(|(_, text)| text.as_str()).collect();
+    let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
+    let mut calibration = Calibration::new(args.ctx_size);
+    calibration.from_chunk = args.from_chunk;
+    calibration.chunks = args.chunks.most();
+    calibration.bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+    calibration.process_output = args.process_output;
+    Ok((tokenizer.encode(&text, true, args.parse_special), calibration))
 }
 
 /// Message of an interrupted run.

@@ -39,6 +39,11 @@ impl Run {
         Ok(Self(lines))
     }
 
+    /// The lines.
+    pub(super) fn lines(&self) -> &[String] {
+        &self.0
+    }
+
     /// Saves what this run has collected.
     pub(super) fn save(&self, matrix: &ImportanceMatrix, checkpoint: &Path) -> anyhow::Result<()> {
         Ok(matrix.save_checkpoint(checkpoint, &self.0)?)
