@@ -1,12 +1,14 @@
 //! Which part does what: shares of equal cost, the same wherever they are computed.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::cost;
 use super::part::Part;
 use super::request::Cut;
-use crate::pipeline::Job;
+use crate::Result;
 use crate::pipeline::memory::PIECE_WEIGHTS;
+use crate::pipeline::{Job, Target};
 
 /// Rows that are never parted: as many as a piece of the pipeline may have, whatever memory and threads a machine has.
 pub(super) fn piece_rows(job: &Job) -> u64 {
@@ -65,28 +67,68 @@ impl Share {
     }
 }
 
-/// The share of a part. `groups` has for each output the number of the files that are made together.
-pub(super) fn share(jobs: &[Job], groups: &[usize], cut: Cut, part: Part) -> Share {
-    match cut {
-        Cut::Rows => by_rows(jobs, part),
-        Cut::Files => {
-            let parts = by_files(jobs, groups, part.count());
-            let own = |output: usize| parts[groups[output]] + 1 == part.number();
-            let jobs: Vec<Job> = jobs.iter().filter_map(|job| only(job, &own)).collect();
-            let rows = jobs.iter().map(|job| 0..job.rows).collect();
-            Share { jobs, rows }
+/// The work dealt to a number of parts.
+pub(super) struct Deal<'a> {
+    jobs: &'a [Job],
+    /// For each output the index of its part, where parts are of whole files.
+    of_outputs: Option<Vec<u64>>,
+    count: u64,
+}
+
+impl<'a> Deal<'a> {
+    /// Deals jobs. `groups` has for each output the number of the files that are made together.
+    pub(super) fn new(jobs: &'a [Job], groups: &[usize], cut: Cut, count: u64) -> Self {
+        let of_outputs = (cut == Cut::Files).then(|| {
+            let parts = by_files(jobs, groups, count);
+            groups.iter().map(|&group| parts[group]).collect()
+        });
+        Self {
+            jobs,
+            of_outputs,
+            count,
         }
+    }
+
+    /// The share of a part, which is one of these.
+    pub(super) fn share(&self, part: Part) -> Share {
+        let Some(of_outputs) = &self.of_outputs else {
+            return by_rows(self.jobs, part);
+        };
+        let own = |output: usize| of_outputs[output] + 1 == part.number();
+        let jobs: Vec<Job> = self.jobs.iter().filter_map(|job| only(job, &own)).collect();
+        let rows = jobs.iter().map(|job| 0..job.rows).collect();
+        Share { jobs, rows }
+    }
+
+    /// How even the shares are.
+    ///
+    /// # Errors
+    /// No number of parts.
+    pub(super) fn balance(&self) -> Result<Balance> {
+        let (mut largest, mut total) = (0, 0);
+        for number in 1..=self.count {
+            let cost = self.share(Part::new(number, self.count)?).cost();
+            largest = cost.max(largest);
+            total += cost;
+        }
+        Ok(Balance {
+            largest: seconds(largest),
+            mean: seconds(total) / self.count.max(1) as f64,
+        })
     }
 }
 
 /// A job with the targets of some outputs alone.
 fn only(job: &Job, own: &dyn Fn(usize) -> bool) -> Option<Job> {
-    let mut job = job.clone();
-    for target in &mut job.targets {
-        target.wanted_by.retain(|&(output, _)| own(output));
-    }
-    job.targets.retain(|target| !target.wanted_by.is_empty());
-    (!job.targets.is_empty()).then_some(job)
+    let targets = job.targets.iter().filter_map(|target| {
+        let wanted_by: Vec<_> = target.wanted_by.iter().filter(|w| own(w.0)).copied().collect();
+        (!wanted_by.is_empty()).then(|| Target {
+            wanted_by,
+            ..target.clone()
+        })
+    });
+    let targets: Vec<Target> = targets.collect();
+    (!targets.is_empty()).then(|| Job { targets, ..*job })
 }
 
 /// The pieces, in order, whose middles fall into the part's stretch of the whole cost.
@@ -137,15 +179,14 @@ fn partition_point(count: u64, before: impl Fn(u64) -> bool) -> u64 {
 /// For each group of files the index of its part: the costliest first, each to the part that has least so far.
 fn by_files(jobs: &[Job], groups: &[usize], parts: u64) -> Vec<u64> {
     let count = groups.iter().max().map_or(0, |last| last + 1);
-    let costs: Vec<u128> = (0..count)
-        .map(|group| {
-            let own = |output: usize| groups[output] == group;
-            jobs.iter()
-                .filter_map(|job| only(job, &own))
-                .map(|job| cost(&job))
-                .sum()
-        })
-        .collect();
+    let mut costs = vec![0u128; count];
+    for job in jobs {
+        let wanted = job.targets.iter().flat_map(|target| &target.wanted_by);
+        let in_job: BTreeSet<usize> = wanted.map(|&(output, _)| groups[output]).collect();
+        for group in in_job {
+            costs[group] += only(job, &|output| groups[output] == group).map_or(0, |job| cost(&job));
+        }
+    }
     let mut order: Vec<usize> = (0..count).collect();
     order.sort_by_key(|&group| (std::cmp::Reverse(costs[group]), group));
     // Parts beyond the number of groups get nothing.
@@ -181,16 +222,6 @@ impl Balance {
     }
 }
 
-/// The balance over this many parts.
-pub(super) fn balance(jobs: &[Job], groups: &[usize], cut: Cut, parts: &[Part]) -> Balance {
-    let costs = parts.iter().map(|&part| share(jobs, groups, cut, part).cost());
-    let (largest, total) = costs.fold((0, 0), |(most, sum), cost| (cost.max(most), sum + cost));
-    Balance {
-        largest: seconds(largest),
-        mean: seconds(total) / parts.len().max(1) as f64,
-    }
-}
-
 /// Picoseconds in seconds.
 pub(super) fn seconds(cost: u128) -> f64 {
     cost as f64 / 1e12
@@ -201,7 +232,6 @@ mod tests {
     use gguf::TensorType;
 
     use super::*;
-    use crate::pipeline::Target;
 
     fn job(source: usize, row_len: usize, rows: u64, types: &[(TensorType, usize)]) -> Job {
         Job {
@@ -245,8 +275,9 @@ mod tests {
         for cut in [Cut::Rows, Cut::Files] {
             for count in [1, 2, 3, 7, 64, 5000] {
                 let mut ends = [[0u64; 4]; 2];
+                let deal = Deal::new(&jobs, &groups, cut, count);
                 for part in all(count) {
-                    for span in share(&jobs, &groups, cut, part).spans() {
+                    for span in deal.share(part).spans() {
                         let end = &mut ends[span.output][span.tensor];
                         assert_eq!(span.bytes.start, *end, "{cut:?} {part}: a gap or an overlap");
                         *end = span.bytes.end;
@@ -272,20 +303,20 @@ mod tests {
             .max()
             .unwrap();
         for count in [2, 3, 16, 64] {
-            let balance = balance(&jobs, &[0, 1], Cut::Rows, &all(count));
+            let balance = Deal::new(&jobs, &[0, 1], Cut::Rows, count).balance().unwrap();
             assert!(
                 balance.largest <= balance.mean + seconds(u128::from(piece)),
                 "{count}: {balance:?}"
             );
         }
-        let files = balance(&jobs, &[0, 1], Cut::Files, &all(2));
+        let files = Deal::new(&jobs, &[0, 1], Cut::Files, 2).balance().unwrap();
         assert!(files.ratio() > 1.0 && files.ratio() < 2.0, "{files:?}");
     }
 
     #[test]
     fn no_work_is_dealt_too() {
-        let nothing = share(&[], &[], Cut::Rows, Part::new(2, 3).unwrap());
+        let nothing = Deal::new(&[], &[], Cut::Rows, 3).share(Part::new(2, 3).unwrap());
         assert_eq!((nothing.bytes(), nothing.jobs.len()), (0, 0));
-        assert_eq!(balance(&[], &[], Cut::Files, &all(3)).ratio(), 1.0);
+        assert_eq!(Deal::new(&[], &[], Cut::Files, 3).balance().unwrap().ratio(), 1.0);
     }
 }

@@ -76,10 +76,11 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>) -> Result<Joined> {
     };
     table::check_links(&layout.table)?;
     digest::check_manifest(layout.place.directory())?;
+    let deal = layout.deal(count);
     let shares: Vec<(Part, Vec<Span>)> = (1..=count)
         .map(|number| {
             let part = Part::new(number, count)?;
-            Ok((part, layout.share(part).spans().collect()))
+            Ok((part, deal.share(part).spans().collect()))
         })
         .collect::<Result<_>>()?;
     for (part, records) in &parts {

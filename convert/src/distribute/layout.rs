@@ -4,9 +4,8 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::assign::{self, Balance, Share};
+use super::assign::{self, Balance, Deal};
 use super::document::{Encoding, LeftOut, Link, PlannedFile, Tensor, Work};
-use super::part::Part;
 use super::place::Place;
 use super::request::{Cut, Request};
 use crate::digest::hex;
@@ -73,13 +72,11 @@ impl<'a> Layout<'a> {
     /// # Errors
     /// No number of parts.
     pub fn balance(&self, parts: u64) -> Result<Balance> {
-        let parts = (1..=parts.max(1)).map(|number| Part::new(number, parts));
-        let parts = parts.collect::<Result<Vec<_>>>()?;
-        Ok(assign::balance(&self.jobs, &self.groups, self.cut, &parts))
+        self.deal(parts).balance()
     }
 
-    pub(super) fn share(&self, part: Part) -> Share {
-        assign::share(&self.jobs, &self.groups, self.cut, part)
+    pub(super) fn deal(&self, parts: u64) -> Deal<'_> {
+        Deal::new(&self.jobs, &self.groups, self.cut, parts)
     }
 
     /// Whether every file is there, of the planned size.

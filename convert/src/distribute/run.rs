@@ -45,7 +45,7 @@ pub fn run_part(
     options: &PipelineOptions,
     on_progress: OnProgress<'_>,
 ) -> Result<PartDone> {
-    let share = layout.share(part);
+    let share = layout.deal(part.count()).share(part);
     let spans: Vec<Span> = share.spans().collect();
     let mut done = PartDone {
         bytes: share.bytes(),
