@@ -1,8 +1,8 @@
 //! Arguments of the commands that execute a plan: the document, and where its inputs and outputs are here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use convert::distribute::{Layout, PlanDocument};
+use convert::distribute::{InputOf, Layout, PlanDocument};
 use convert::importance::Importance;
 
 use crate::cli::version;
@@ -24,6 +24,10 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
 
+    /// The description of the architecture, where it is not under the path that the plan has
+    #[arg(long, value_name = "FILE.toml")]
+    arch_file: Option<PathBuf>,
+
     /// Directory for the files, in place of the plan's
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -34,7 +38,7 @@ pub(crate) struct Planned {
     pub(crate) document: PlanDocument,
     pub(crate) directory: PathBuf,
     opened: Opened,
-    imatrix: Option<PathBuf>,
+    others: Vec<(InputOf, PathBuf)>,
     importance: Option<Importance>,
 }
 
@@ -62,17 +66,39 @@ impl PlanArgs {
             }
             _ => None,
         };
+        let arch_file = match (&self.arch_file, &request.arch_file) {
+            (Some(file), None) => anyhow::bail!(
+                "{}: the plan has no description of an architecture",
+                file.display()
+            ),
+            (given, of_plan) => of_plan
+                .as_ref()
+                .map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
+        };
+        hold(&arch_file);
         Ok(Planned {
-            opened: Opened::open(&model, headers_suffice, request.pre_tokenizer.as_deref(), None)?,
+            opened: Opened::open(
+                &model,
+                headers_suffice,
+                request.pre_tokenizer.as_deref(),
+                arch_file.clone(),
+            )?,
             directory: self
                 .out
                 .clone()
                 .unwrap_or_else(|| PathBuf::from(&request.directory)),
+            others: others(imatrix, arch_file),
             document,
-            imatrix,
             importance,
         })
     }
+}
+
+/// The inputs beside a model.
+pub(crate) fn others(imatrix: Option<PathBuf>, arch_file: Option<PathBuf>) -> Vec<(InputOf, PathBuf)> {
+    let imatrix = imatrix.map(|path| (InputOf::Imatrix, path));
+    let arch_file = arch_file.map(|path| (InputOf::Architecture, path));
+    imatrix.into_iter().chain(arch_file).collect()
 }
 
 impl Planned {
@@ -80,9 +106,9 @@ impl Planned {
         self.opened.source()
     }
 
-    /// The importance matrix' file.
-    pub(crate) fn imatrix(&self) -> Option<&Path> {
-        self.imatrix.as_deref()
+    /// The inputs beside the model.
+    pub(crate) fn others(&self) -> &[(InputOf, PathBuf)] {
+        &self.others
     }
 
     /// The layout, which is the plan's.

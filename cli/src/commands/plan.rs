@@ -9,7 +9,9 @@ use convert::table;
 use gguf::WholeFile;
 
 use super::table::Opened;
+use crate::args::architecture::ArchitectureArgs;
 use crate::args::importance::ImportanceArgs;
+use crate::args::plan::others;
 use crate::args::shards::ShardArgs;
 use crate::args::types::TypeArgs;
 use crate::inputs::hold;
@@ -56,6 +58,9 @@ pub(crate) struct Args {
     pre_tokenizer: Option<String>,
 
     #[command(flatten)]
+    architecture: ArchitectureArgs,
+
+    #[command(flatten)]
     shards: ShardArgs,
 
     /// Take down no digests of the inputs' whole content; headers of the model's files suffice then
@@ -85,11 +90,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold([&args.model]);
     hold(args.types_of_tensors.files());
     hold(args.importance.path());
+    let arch_file = args.architecture.file();
     let opened = Opened::open(
         &args.model,
         args.headers_only,
         args.pre_tokenizer.as_deref(),
-        None,
+        arch_file.clone(),
     )?;
     let source = opened.source();
     let importance = args.importance.load()?;
@@ -116,6 +122,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         allow_requantize: args.allow_requantize,
         allow_incomplete: args.allow_incomplete,
         pre_tokenizer: args.pre_tokenizer.clone(),
+        arch_file: arch_file.as_deref().map(utf8).transpose()?,
         split: args.shards.gguf_split().as_ref().and_then(SplitRequest::of),
     };
     let layout = Layout::new(source, &request, &directory, importance.as_ref())?;
@@ -124,7 +131,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         source,
         request,
         &layout,
-        args.importance.path(),
+        &others(args.importance.path().map(Path::to_path_buf), arch_file),
         !args.headers_only,
         crate::cli::version(),
     )?;

@@ -60,7 +60,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     planned
         .document
-        .check_inputs(planned.source(), planned.imatrix(), check)?;
+        .check_inputs(planned.source(), planned.others(), check)?;
     let layout = planned.layout()?;
     std::fs::create_dir_all(&planned.directory).with_context(|| planned.directory.display().to_string())?;
     can_be_continued(format!("the same command does what is left of part {part}"));

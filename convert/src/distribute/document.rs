@@ -1,11 +1,11 @@
 //! The plan as a document: JSON, the same for the same inputs on every machine, one line for each thing in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::inputs::{self, Check, Input};
+use super::inputs::{self, Check, Input, InputOf};
 use super::layout::Layout;
 use super::request::Request;
 use crate::digest::hex;
@@ -123,7 +123,7 @@ pub struct Encoding {
 
 impl PlanDocument {
     /// Writes down a layout and its inputs; these with all their bytes, unless the plan is of headers alone.
-    /// `tool` is the version of the program; `imatrix` the file of the request's matrix.
+    /// `tool` is the version of the program; `others` are the inputs beside the model.
     ///
     /// # Errors
     /// An input that cannot be read.
@@ -131,7 +131,7 @@ impl PlanDocument {
         source: &dyn Source,
         request: Request,
         layout: &Layout<'_>,
-        imatrix: Option<&Path>,
+        others: &[(InputOf, PathBuf)],
         content: bool,
         tool: &str,
     ) -> Result<Self> {
@@ -139,7 +139,7 @@ impl PlanDocument {
             format: FORMAT.to_owned(),
             tool: tool.to_owned(),
             work: layout.work(),
-            inputs: inputs::record(source, imatrix, content)?,
+            inputs: inputs::record(source, others, content)?,
             files: layout.files()?,
             links: layout.links()?,
             left_out: layout.left_out(),
@@ -206,8 +206,8 @@ impl PlanDocument {
     ///
     /// # Errors
     /// The first that is missing or differs.
-    pub fn check_inputs(&self, source: &dyn Source, imatrix: Option<&Path>, how: Check) -> Result<()> {
-        inputs::check(&self.inputs, source, imatrix, how)
+    pub fn check_inputs(&self, source: &dyn Source, others: &[(InputOf, PathBuf)], how: Check) -> Result<()> {
+        inputs::check(&self.inputs, source, others, how)
     }
 
     /// Checks that what is planned here is what the document says.

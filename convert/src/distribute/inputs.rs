@@ -26,6 +26,8 @@ pub enum InputOf {
     Model,
     /// The importance matrix.
     Imatrix,
+    /// The description of the architecture.
+    Architecture,
 }
 
 /// A file that decides the bytes of the outputs.
@@ -56,7 +58,10 @@ pub enum Check {
 }
 
 /// The files of a plan's inputs, as they are found here, with their names.
-pub(super) fn files(source: &dyn Source, imatrix: Option<&Path>) -> Result<Vec<(InputOf, String, PathBuf)>> {
+pub(super) fn files(
+    source: &dyn Source,
+    others: &[(InputOf, PathBuf)],
+) -> Result<Vec<(InputOf, String, PathBuf)>> {
     let named = |of: InputOf, base: &Path, path: PathBuf| -> Result<_> {
         let name = path.strip_prefix(base).unwrap_or(&path);
         let text = name.to_str().ok_or_else(|| Error::Input {
@@ -79,9 +84,9 @@ pub(super) fn files(source: &dyn Source, imatrix: Option<&Path>) -> Result<Vec<(
             found.push(named(InputOf::Model, &base, path)?);
         }
     }
-    if let Some(path) = imatrix {
+    for (of, path) in others {
         let base = path.parent().unwrap_or(Path::new(""));
-        found.push(named(InputOf::Imatrix, base, path.to_path_buf())?);
+        found.push(named(*of, base, path.clone())?);
     }
     Ok(found)
 }
@@ -90,8 +95,12 @@ pub(super) fn files(source: &dyn Source, imatrix: Option<&Path>) -> Result<Vec<(
 ///
 /// # Errors
 /// A file that cannot be read, and one from the hub whose content is not what the hub's cache names it after.
-pub(super) fn record(source: &dyn Source, imatrix: Option<&Path>, content: bool) -> Result<Vec<Input>> {
-    files(source, imatrix)?
+pub(super) fn record(
+    source: &dyn Source,
+    others: &[(InputOf, PathBuf)],
+    content: bool,
+) -> Result<Vec<Input>> {
+    files(source, others)?
         .into_par_iter()
         .map(|(of, name, path)| {
             let (bytes, sampled) = sample(&path)?;
@@ -124,16 +133,16 @@ pub(super) fn record(source: &dyn Source, imatrix: Option<&Path>, content: bool)
 pub(super) fn check(
     expected: &[Input],
     source: &dyn Source,
-    imatrix: Option<&Path>,
+    others: &[(InputOf, PathBuf)],
     how: Check,
 ) -> Result<()> {
-    let found = files(source, imatrix)?;
+    let found = files(source, others)?;
     // A GGUF file may have another name here; those of a directory are known by theirs.
     let by_order = !source.path().is_dir();
     let place = |input: &Input| {
         let mut same = found.iter().filter(|(of, ..)| *of == input.of);
         let mut expected = expected.iter().filter(|other| other.of == input.of);
-        let path = if by_order || input.of == InputOf::Imatrix {
+        let path = if by_order || input.of != InputOf::Model {
             same.nth(expected.position(|other| other == input)?)
         } else {
             same.find(|(_, name, _)| *name == input.name)

@@ -53,6 +53,9 @@ pub struct Request {
     /// Name of the pre-tokenizer, instead of finding it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pre_tokenizer: Option<String>,
+    /// Description of the architecture, of a model directory whose class is not built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch_file: Option<String>,
     /// Cut of each file into shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitRequest>,
