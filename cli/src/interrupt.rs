@@ -10,6 +10,11 @@ pub(crate) fn can_be_continued(how: String) {
     *CONTINUATION.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
 }
 
+/// Notes that there is nothing to continue any more.
+pub(crate) fn nothing_to_continue() {
+    *CONTINUATION.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 /// Starts the thread that waits for signals. A signal that the process was started to ignore stays ignored.
 #[cfg(unix)]
 pub(crate) fn install() {

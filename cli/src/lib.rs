@@ -24,6 +24,7 @@ mod demo;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hub;
 mod inputs;
 mod interrupt;
 mod optimization;

@@ -97,20 +97,6 @@ pub(crate) fn human_size(bytes: u64) -> String {
     format!("{size:.2} {}", UNITS[unit])
 }
 
-/// A bar on standard error for copying `total` bytes; nothing where that is no terminal.
-pub(crate) fn copy_bar(total: u64) -> indicatif::ProgressBar {
-    if is_quiet() {
-        return indicatif::ProgressBar::hidden();
-    }
-    let bar = indicatif::ProgressBar::new(total);
-    if let Ok(style) = indicatif::ProgressStyle::with_template(
-        "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} ETA {eta}",
-    ) {
-        bar.set_style(style);
-    }
-    bar
-}
-
 #[cfg(test)]
 mod tests {
     use super::human_size;

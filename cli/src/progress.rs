@@ -1,80 +1,151 @@
-//! Progress of long work: a bar with rate and remaining time on a terminal, plain lines in a log.
+//! Progress of long work: one line with a phase, a rate and the time left on a terminal, plain lines in a log.
+
+mod line;
+mod pace;
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use convert::pipeline::{OnProgress, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Time between two plain lines.
+pub(crate) use line::Unit;
+use line::{State, short, whole};
+use pace::Pace;
+
+/// Time between two plain lines, and between two states of the line on a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// Does work of the pipeline, with its progress on standard error.
 pub(crate) fn metered<T>(work: impl FnOnce(OnProgress<'_>) -> T) -> T {
-    let meter = Meter::new();
-    let done = work(&|p| meter.show(p));
+    let meter = Meter::new("encode", Unit::Weights);
+    let done = work(&|p: Progress| meter.show(p.done, p.total));
     meter.finish();
     done
 }
 
-/// Display of the pipeline's progress.
-struct Meter {
+/// Display of the progress of one phase.
+pub(crate) struct Meter {
+    phase: &'static str,
+    unit: Unit,
+    /// On a terminal.
     bar: Option<ProgressBar>,
-    started: Instant,
-    last_line: Mutex<Instant>,
+    /// For work that is told in steps.
+    done: AtomicU64,
+    total: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    pace: Pace,
+    shown: Instant,
+    any: bool,
 }
 
 impl Meter {
     /// Starts with nothing done.
-    fn new() -> Self {
-        let bar = (std::io::stderr().is_terminal() && !crate::output::is_quiet()).then(|| {
+    pub(crate) fn new(phase: &'static str, unit: Unit) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = (terminal && !crate::output::is_quiet()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            let style = ProgressStyle::with_template(
-                "{bar:40} {percent:>3} %  {human_pos} of {human_len} weights  {per_sec}  {eta} left",
-            );
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            // The message is cut to the terminal's width already; this cuts what a resize left too long.
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+                bar.set_style(style);
+            }
             bar
         });
+        let now = Instant::now();
         Self {
+            phase,
+            unit,
             bar,
-            started: Instant::now(),
-            last_line: Mutex::new(Instant::now()),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            inner: Mutex::new(Inner {
+                pace: Pace::new(now),
+                shown: now,
+                any: false,
+            }),
         }
     }
 
-    /// Shows a new state; called from the working threads.
-    fn show(&self, progress: Progress) {
-        if let Some(bar) = &self.bar {
-            if bar.length() != Some(progress.total) {
-                bar.set_length(progress.total);
-            }
-            // Threads report in any order; the bar never goes back.
-            bar.set_position(progress.done.max(bar.position()));
-            return;
-        }
-        // Whoever holds the lock prints the line.
-        let Ok(mut last) = self.last_line.try_lock() else {
+    /// For work of this amount, which is told in steps.
+    pub(crate) fn of(phase: &'static str, unit: Unit, total: u64) -> Self {
+        let meter = Self::new(phase, unit);
+        meter.grow(total);
+        meter
+    }
+
+    /// Notes a step.
+    pub(crate) fn add(&self, step: u64) {
+        let done = self.done.fetch_add(step, Ordering::Relaxed).saturating_add(step);
+        self.show(done, self.total.load(Ordering::Relaxed));
+    }
+
+    /// Notes that there is more to do.
+    pub(crate) fn grow(&self, more: u64) {
+        self.total.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Shows a new state; called from any thread, in any order.
+    pub(crate) fn show(&self, done: u64, total: u64) {
+        // Whoever holds the lock shows it.
+        let Ok(mut inner) = self.inner.try_lock() else {
             return;
         };
-        if last.elapsed() < LINE_EVERY || progress.total == 0 {
+        let now = Instant::now();
+        let done = inner.pace.note(now, done);
+        let every = if self.bar.is_some() {
+            DRAW_EVERY
+        } else {
+            LINE_EVERY
+        };
+        if (inner.any || self.bar.is_none()) && now.duration_since(inner.shown) < every || total == 0 {
             return;
         }
-        *last = Instant::now();
-        let seconds = self.started.elapsed().as_secs_f64();
-        let rate = progress.done as f64 / seconds;
-        eprintln!(
-            "{:5.1} %  {:.1} million weights/s  {:.0} s left",
-            progress.done as f64 * 100.0 / progress.total as f64,
-            rate / 1e6,
-            (progress.total - progress.done) as f64 / rate.max(1.0),
-        );
+        (inner.shown, inner.any) = (now, true);
+        let state = State {
+            phase: self.phase,
+            unit: self.unit,
+            done,
+            total,
+            rate: inner.pace.rate(),
+            left: inner.pace.left(total),
+        };
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(short(&state, width_of_terminal()));
+            }
+            None => eprintln!("{}", whole(&state)),
+        }
     }
 
-    /// Removes the bar.
-    fn finish(&self) {
+    /// Prints a line above that of a terminal.
+    pub(crate) fn print(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// Removes the line.
+    pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// Columns of the terminal, as it is now.
+fn width_of_terminal() -> usize {
+    console::Term::stderr().size().1.into()
 }

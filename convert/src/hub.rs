@@ -4,6 +4,26 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+/// Where on the hub a model is from: recorded in files that are made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Owner and name.
+    pub repository: String,
+    /// The commit.
+    pub commit: String,
+    /// Address of the commit's files.
+    pub url: String,
+}
+
+impl Origin {
+    /// Address of the repository: that of the commit without it.
+    pub fn repository_url(&self) -> &str {
+        self.url
+            .split_once("/tree/")
+            .map_or(&self.url, |(repository, _)| repository)
+    }
+}
+
 /// The repository's name, without its owner, of a directory in the hub's cache.
 pub fn repository(dir: &Path) -> Option<String> {
     // Links are not followed: whoever made one into the cache gave the model that name.

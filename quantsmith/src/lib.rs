@@ -5,6 +5,8 @@ pub use gguf;
 
 #[cfg(feature = "convert")]
 pub use convert;
+#[cfg(feature = "hub")]
+pub use hub;
 #[cfg(feature = "imatrix")]
 pub use imatrix;
 #[cfg(feature = "optimize")]

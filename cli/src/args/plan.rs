@@ -82,6 +82,7 @@ impl PlanArgs {
                 headers_suffice,
                 request.pre_tokenizer.as_deref(),
                 arch_file.clone(),
+                None,
             )?,
             directory: self
                 .out

@@ -19,6 +19,7 @@ use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
 use crate::args::shards::ShardArgs;
 use crate::args::types::TypeArgs;
+use crate::hub;
 use crate::inputs::hold;
 use crate::optimization::{self, OptimizeArgs};
 use crate::progress::metered;
@@ -27,7 +28,7 @@ use crate::progress::metered;
 #[derive(clap::Args)]
 #[command(after_help = outtypes_help())]
 pub(crate) struct Args {
-    /// Directory with config.json, safetensors and tokenizer
+    /// Directory with config.json, safetensors and tokenizer, or a model of the hub: ORG/MODEL[@REVISION]
     #[arg(required_unless_present_any = ["list", "print_arch"])]
     model_dir: Option<PathBuf>,
 
@@ -232,11 +233,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         crate::output::print(|out| out.write_all(printed.as_bytes()))?;
         return Ok(());
     }
-    let dir = args
+    let named = args
         .model_dir
         .as_deref()
         .context("the model directory is missing")?;
     let target = Target::parse(&args)?;
+    let located = hub::locate(named, hub::Need::of_run(args.dry_run))?;
+    let dir = located.path();
     for (flag, given) in [
         ("--no-lazy", args.no_lazy),
         ("--use-temp-file", args.use_temp_file),
@@ -275,6 +278,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             fuse_gate_up_exps: args.fuse_gate_up_exps,
             fp8_as_q8: args.fp8_as_q8,
             no_named_template: args.disable_mistral_community_chat_template,
+            origin: located.origin().cloned(),
         },
     )?;
     for warning in source.warnings() {

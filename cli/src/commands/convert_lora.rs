@@ -47,7 +47,16 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let adapter = crate::hub::locate(&args.lora_path, crate::hub::Need::Whole)?;
+    args.lora_path = adapter.path().to_path_buf();
+    // Of the base model, its configuration and names are read.
+    let base = args
+        .base
+        .as_ref()
+        .map(|base| crate::hub::locate(base, crate::hub::Need::Headers));
+    let base = base.transpose()?;
+    args.base = base.as_ref().map(|base| base.path().to_path_buf());
     hold(std::iter::once(&args.lora_path).chain(&args.base));
     let source = AdapterSource::open(
         &args.lora_path,

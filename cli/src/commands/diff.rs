@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 
 use super::inspect::{shown_key, shown_value, value_json};
 use crate::cli::{DONE, FAILED};
-use crate::output::{copy_bar, print, print_json};
+use crate::output::{print, print_json};
+use crate::progress::{Meter, Unit};
 
 /// Arguments of `quantsmith diff`.
 #[derive(clap::Args)]
@@ -35,9 +36,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<u8> {
     let a = GgufModel::open_with(&args.a, options)?;
     let b = GgufModel::open_with(&args.b, options)?;
     let bytes = a.tensors().map(|t| t.info.size_bytes()).sum();
-    let bar = copy_bar(if args.headers_only { 0 } else { bytes });
-    let found = diff(&a, &b, args.headers_only, &|n| bar.inc(n))?;
-    bar.finish_and_clear();
+    let meter = Meter::of("compare", Unit::Bytes, if args.headers_only { 0 } else { bytes });
+    let found = diff(&a, &b, args.headers_only, &|n| meter.add(n))?;
     if args.json {
         print_json(&as_json(&found))?;
     } else {

@@ -31,7 +31,9 @@ pub(crate) struct Args {
 const BATCH: usize = 16;
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let located = crate::hub::locate(&args.model, crate::hub::Need::Whole)?;
+    args.model = located.path().to_path_buf();
     crate::threads::in_pool(args.threads, || embed(&args))?
 }
 

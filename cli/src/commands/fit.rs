@@ -20,7 +20,8 @@ const RESERVE: &str = "1G";
 /// Arguments of `quantsmith fit`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// GGUF file, directory of GGUF files, or model directory, of which the presets of a published table are planned
+    /// GGUF file, directory of GGUF files, or model directory, of which the presets of a published table are planned; or
+    /// one of these on the hub (ORG/MODEL[@REVISION], hf://ORG/MODEL/FILE), of which headers are fetched
     #[arg(required = true, num_args = 1.., value_name = "FILE|DIR|MODEL")]
     models: Vec<PathBuf>,
 
@@ -124,8 +125,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<u8> {
     let budget = args.budget()?;
     let settings = args.settings();
     let mut all = Vec::new();
+    // Headers that were fetched stay as long as they are looked at.
+    let mut kept = Vec::new();
     for named in &args.models {
-        all.extend(candidates::of(named, &settings, &budget)?);
+        let located = crate::hub::locate(named, crate::hub::Need::Headers)?;
+        all.extend(candidates::of(&located, &settings, &budget)?);
+        kept.push(located);
     }
     let best = best(&all);
     if args.json {

@@ -20,6 +20,7 @@ use crate::args::rounding::RoundingArgs;
 use crate::context::warn_of_length;
 use crate::inputs::hold;
 use crate::interrupt::can_be_continued;
+use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
 
 /// Arguments of `quantsmith imatrix`.
@@ -115,7 +116,15 @@ enum Format {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let located = args
+        .operands
+        .first()
+        .map(|model| crate::hub::locate(model, crate::hub::Need::Whole));
+    let located = located.transpose()?;
+    if let (Some(located), Some(model)) = (&located, args.operands.first_mut()) {
+        *model = located.path().to_path_buf();
+    }
     let window = u32::try_from(args.ctx_size).context("-c is too large")?;
     hold(args.operands.iter().chain(&args.in_file));
     if args.show_statistics {
@@ -271,7 +280,8 @@ fn calibrate(
     if !args.process_output && model.gguf().find("output.weight").is_some() {
         eprintln!("output.weight is not collected; --process-output would");
     }
-    let started = std::time::Instant::now();
+    let meter = Meter::new("calibrate", Unit::Windows);
+    meter.show(already as u64, 0);
     let mut saved = already;
     collect(
         &model,
@@ -281,14 +291,11 @@ fn calibrate(
         already,
         &mut |step| {
             for (window, tensor) in &step.set_aside {
-                eprintln!("warning: window {window} is set aside: the inputs of {tensor} are not finite");
+                meter.print(&format!(
+                    "warning: window {window} is set aside: the inputs of {tensor} are not finite"
+                ));
             }
-            let rate = ((step.done - already) * args.ctx_size) as f64 / started.elapsed().as_secs_f64();
-            let left = ((step.of - step.done) * args.ctx_size) as f64 / rate;
-            eprintln!(
-                "{} of {} windows, {rate:.0} tokens/s, {left:.0} s left",
-                step.done, step.of
-            );
+            meter.show(step.done as u64, step.of as u64);
             if args.output_frequency > 0 && step.done - saved >= args.output_frequency && step.done < step.of
             {
                 let mut totals = step.collected.totals().clone();
@@ -302,6 +309,7 @@ fn calibrate(
             anyhow::Ok(())
         },
     )?;
+    meter.finish();
     let mut matrix = accumulator.totals().clone();
     warn_of_missing(&model, &matrix);
     matrix.datasets = datasets;

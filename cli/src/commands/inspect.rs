@@ -16,7 +16,8 @@ use crate::output::{print, print_json};
 /// Arguments of `quantsmith inspect`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The GGUF file; for a model of several files, the first of them. Its tensor data may be absent
+    /// The GGUF file; for a model of several files, the first of them. Its tensor data may be absent. Of a file of the hub
+    /// (hf://ORG/MODEL/FILE), only the header is fetched
     file: PathBuf,
     /// Print one JSON object with everything: all metadata values and all tensors
     #[arg(long)]
@@ -27,7 +28,9 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let located = crate::hub::locate(&args.file, crate::hub::Need::Headers)?;
+    args.file = located.path().to_path_buf();
     // Only headers are read, and without a map nothing that happens to the file can crash.
     let options = OpenOptions {
         backing: Backing::File,

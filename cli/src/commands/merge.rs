@@ -7,7 +7,8 @@ use gguf::{GgufModel, OpenOptions, split};
 use serde_json::json;
 
 use crate::inputs::hold;
-use crate::output::{copy_bar, print, print_json};
+use crate::output::{print, print_json};
+use crate::progress::{Meter, Unit};
 
 /// Arguments of `quantsmith merge`.
 #[derive(clap::Args)]
@@ -38,9 +39,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let model = GgufModel::open_with(&args.first_shard, open)?;
     let plan = split::merge_plan(&model)?;
     if !args.dry_run {
-        let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
-        split::merge(&model, &args.output, &mut |n| bar.inc(n))?;
-        bar.finish_and_clear();
+        let meter = Meter::of(
+            "write",
+            Unit::Bytes,
+            model.tensors().map(|t| t.info.size_bytes()).sum(),
+        );
+        split::merge(&model, &args.output, &mut |n| meter.add(n))?;
     }
     let (shards, tensors) = (model.files().len(), model.len());
     if args.delete_splits && !args.dry_run {

@@ -11,7 +11,8 @@ use serde_json::Value as Json;
 
 use super::inspect::{shown_key, shown_value, value_json};
 use crate::inputs::hold;
-use crate::output::{copy_bar, print, print_json};
+use crate::output::{print, print_json};
+use crate::progress::{Meter, Unit};
 
 /// Largest file that becomes a value, in bytes.
 const MAX_TEXT_BYTES: u64 = 16 << 20;
@@ -266,12 +267,12 @@ fn write(path: &Path, metadata: Metadata, to: &Destination) -> anyhow::Result<()
         canonical.is_some() && canonical == path.canonicalize().ok()
     };
     let output = to.output.as_deref().filter(|o| !same(&o.to_path_buf()));
-    let bar = copy_bar(0);
+    let meter = Meter::of("write", Unit::Bytes, 0);
     let done = set_metadata(path, metadata, output, &mut |n| {
-        bar.inc_length(n);
-        bar.inc(n);
+        meter.grow(n);
+        meter.add(n);
     })?;
-    bar.finish_and_clear();
+    drop(meter);
     print(|out| {
         let what = match done {
             Edited::Unchanged => "unchanged",

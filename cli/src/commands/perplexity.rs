@@ -94,7 +94,9 @@ fn check_vocabulary(model: &Model, tokenizer: &Tokenizer, path: &Path) -> anyhow
 }
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let located = crate::hub::locate(&args.model, crate::hub::Need::Whole)?;
+    args.model = located.path().to_path_buf();
     let rounding = args.rounding.measuring();
     hold(std::iter::once(&args.model).chain(&args.text).chain(&args.base));
     if let Some(path) = &args.save_all_logits {

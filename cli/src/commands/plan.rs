@@ -96,6 +96,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         args.headers_only,
         args.pre_tokenizer.as_deref(),
         arch_file.clone(),
+        None,
     )?;
     let source = opened.source();
     let importance = args.importance.load()?;

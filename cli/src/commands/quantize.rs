@@ -85,6 +85,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     } = Operands::parse(&args.operands, args.keep_split).unwrap_or_else(|e| {
         clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit()
     });
+    let located = crate::hub::locate(&input, crate::hub::Need::of_run(args.dry_run))?;
+    let input = located.path().to_path_buf();
     hold([&input]);
     hold(args.types.files());
     hold(args.importance.path());

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::args::size::parse_size;
 use crate::inputs::hold;
-use crate::output::{copy_bar, print, print_json};
+use crate::output::{print, print_json};
+use crate::progress::{Meter, Unit};
 
 /// Arguments of `quantsmith split`.
 #[derive(clap::Args)]
@@ -63,9 +64,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         for path in &paths {
             gguf::check_not_input(path)?;
         }
-        let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
-        split::write(&model, &plans, &args.prefix, &mut |n| bar.inc(n))?;
-        bar.finish_and_clear();
+        let meter = Meter::of(
+            "write",
+            Unit::Bytes,
+            model.tensors().map(|t| t.info.size_bytes()).sum(),
+        );
+        split::write(&model, &plans, &args.prefix, &mut |n| meter.add(n))?;
         for path in &paths {
             eprintln!("wrote {}", path.display());
         }

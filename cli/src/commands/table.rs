@@ -26,6 +26,7 @@ use crate::args::rounding::RoundingArgs;
 use crate::args::shards::ShardArgs;
 use crate::args::types::TypeArgs;
 use crate::demo::Demo;
+use crate::hub;
 use crate::inputs::hold;
 use crate::optimization::{OptimizeArgs, Prepared};
 use crate::progress::metered;
@@ -33,7 +34,7 @@ use crate::progress::metered;
 /// Arguments of `quantsmith table`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Model directory or GGUF file; the demo model where none is given
+    /// Model directory, GGUF file or model of the hub (ORG/MODEL[@REVISION]); the demo model where none is given
     model: Option<PathBuf>,
 
     #[command(flatten)]
@@ -146,9 +147,16 @@ enum PresetList {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let located = args
+        .model
+        .as_ref()
+        .map(|named| hub::locate(named, hub::Need::of_run(args.dry_run)));
+    let located = located.transpose()?;
     let demo = args.model.is_none().then(Demo::unpack).transpose()?;
     let path = match (&args.model, &demo) {
-        (Some(path), _) => path.clone(),
+        (Some(_), _) => located
+            .as_ref()
+            .map_or_else(PathBuf::new, |l| l.path().to_path_buf()),
         (None, Some(demo)) => demo.path(),
         (None, None) => bail!("no model"),
     };
@@ -161,6 +169,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         args.dry_run,
         args.pre_tokenizer.as_deref(),
         args.architecture.file(),
+        located.as_ref().and_then(hub::Located::origin),
     )?;
     let source = opened.source();
     let evaluate = !args.no_eval && !args.dry_run;
@@ -349,6 +358,7 @@ impl Opened {
         headers_suffice: bool,
         pre_tokenizer: Option<&str>,
         arch_file: Option<PathBuf>,
+        origin: Option<&convert::hub::Origin>,
     ) -> anyhow::Result<Self> {
         if !path.is_dir() {
             convert::kind::expect_model(path)?;
@@ -366,6 +376,7 @@ impl Opened {
                 pre_tokenizer: pre_tokenizer.map(str::to_owned),
                 headers_suffice,
                 arch_file,
+                origin: origin.cloned(),
                 ..HfOptions::default()
             },
         )?;

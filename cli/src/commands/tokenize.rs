@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use gguf::{Backing, GgufModel, OpenOptions};
 use reference::Tokenizer;
 
+use crate::hub;
+
 /// Arguments of `quantsmith tokenize`.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("text").required(true))]
@@ -43,7 +45,9 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let located = hub::locate(&args.model, hub::Need::Headers)?;
+    args.model = located.path().to_path_buf();
     let options = OpenOptions {
         backing: Backing::File,
         allow_missing_data: true,

@@ -15,7 +15,8 @@ use serde::Serialize;
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::BufferArgs;
-use crate::output::{copy_bar, print, print_json};
+use crate::output::{print, print_json};
+use crate::progress::{Meter, Unit};
 use crate::rederive::{Rederived, rederive};
 
 /// Arguments of `quantsmith verify`.
@@ -108,7 +109,15 @@ impl Optimized {
 const LARGEST_LEARNED_ERROR: f64 = 2.0;
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let file = crate::hub::locate(&args.path, crate::hub::Need::Whole)?;
+    args.path = file.path().to_path_buf();
+    let source = args
+        .source
+        .as_ref()
+        .map(|source| crate::hub::locate(source, crate::hub::Need::Whole));
+    let source = source.transpose()?;
+    args.source = source.as_ref().map(|source| source.path().to_path_buf());
     let mut reports = Vec::new();
     if args.path.is_dir() {
         if args.source.is_some() {
@@ -247,9 +256,12 @@ fn file_report(path: &Path, skip_later_shards: bool) -> anyhow::Result<Option<Re
         }
     }
     let model = GgufModel::open_with(path, options)?;
-    let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
-    let findings = check(&model, &|n| bar.inc(n))?;
-    bar.finish_and_clear();
+    let meter = Meter::of(
+        "check",
+        Unit::Bytes,
+        model.tensors().map(|t| t.info.size_bytes()).sum(),
+    );
+    let findings = check(&model, &|n| meter.add(n))?;
     Ok(Some(Report {
         file: path.to_path_buf(),
         findings,
@@ -283,9 +295,12 @@ fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederive
     } else {
         Box::new(GgufSource::open(source)?)
     };
-    let bar = copy_bar(model.tensors().map(|t| t.info.size_bytes()).sum());
-    let image = image::compare(&model, opened.as_ref(), importance.as_ref(), &|n| bar.inc(n))?;
-    bar.finish_and_clear();
+    let meter = Meter::of(
+        "check",
+        Unit::Bytes,
+        model.tensors().map(|t| t.info.size_bytes()).sum(),
+    );
+    let image = image::compare(&model, opened.as_ref(), importance.as_ref(), &|n| meter.add(n))?;
     let rederived = args
         .optimize_text
         .as_ref()

@@ -130,6 +130,16 @@ impl General {
         Ok(general)
     }
 
+    /// Notes where the model is from, unless its card or the user says it.
+    pub(crate) fn set_origin(&mut self, origin: &crate::hub::Origin) {
+        for (key, address) in [
+            ("source.url", origin.url.as_str()),
+            ("source.repo_url", origin.repository_url()),
+        ] {
+            self.texts.entry(key).or_insert_with(|| address.to_owned());
+        }
+    }
+
     /// Writes the keys, in the stock converter's order.
     pub(crate) fn write(&self, metadata: &mut Metadata) {
         for (key, value) in &self.sampling {

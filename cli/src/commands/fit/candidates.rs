@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::hub::Located;
 use anyhow::{Context as _, bail};
 use convert::kind::Kind;
 use convert::quantize::{QuantizeOptions, plan};
@@ -24,7 +25,16 @@ pub(super) struct Candidate {
 }
 
 /// Everything that a path of the command line stands for.
-pub(super) fn of(named: &Path, settings: &Settings, budget: &Budget) -> anyhow::Result<Vec<Candidate>> {
+pub(super) fn of(located: &Located, settings: &Settings, budget: &Budget) -> anyhow::Result<Vec<Candidate>> {
+    let mut all = of_path(located.path(), settings, budget)?;
+    if located.origin().is_some() {
+        // Of files of the hub, there are headers here, and only for now.
+        all.iter_mut().for_each(|c| c.path = None);
+    }
+    Ok(all)
+}
+
+fn of_path(named: &Path, settings: &Settings, budget: &Budget) -> anyhow::Result<Vec<Candidate>> {
     if !named.is_dir() {
         return Ok(vec![file(named, settings, budget)?]);
     }

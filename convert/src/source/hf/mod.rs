@@ -83,6 +83,9 @@ pub struct HfOptions {
     pub arch_file: Option<PathBuf>,
     /// Of Mistral's own layout, write no chat template but one that the directory has.
     pub no_named_template: bool,
+    /// Where the directory is from, for `general.source.url` (with its commit) and `general.source.repo_url` where the
+    /// model card has none.
+    pub origin: Option<crate::hub::Origin>,
 }
 
 /// A model directory, with headers read and nothing else.
@@ -224,12 +227,15 @@ impl HfSource {
         };
 
         let count = ParameterCount::of(&tensors);
-        let general = General::load(
+        let mut general = General::load(
             dir,
             options.model_name.as_deref(),
             options.metadata.as_deref(),
             count,
         )?;
+        if let Some(origin) = &options.origin {
+            general.set_origin(origin);
+        }
         let mut metadata = Metadata::new();
         metadata.set("general.architecture", architecture.gguf);
         let number = |tensor: &str| assemble::number(&parts, tensor);
