@@ -76,6 +76,9 @@ enum Command {
     Embed(commands::embed::Args),
     /// Measure the perplexity of a GGUF model on a text
     Perplexity(commands::perplexity::Args),
+    /// Upload a folder to the hub: prints the command of the hub's own tool that does it
+    #[cfg(feature = "hub")]
+    Upload(commands::upload::Args),
     /// Print a script that completes arguments in a shell
     Completions(commands::completions::Args),
     /// Print the manual page, or write those of all commands
@@ -114,7 +117,7 @@ pub fn main() -> ExitCode {
 ///
 /// Signals are handled from here on: one that ends the process removes what is half written first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(with_long_names(args)) {
         Ok(cli) => cli,
         Err(e) => {
             let code = if e.use_stderr() { WRONG_USAGE } else { DONE };
@@ -161,10 +164,42 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Tokenize(a) => commands::tokenize::run(a),
         Command::Embed(a) => commands::embed::run(a),
         Command::Perplexity(a) => commands::perplexity::run(a),
+        #[cfg(feature = "hub")]
+        Command::Upload(a) => commands::upload::run(a),
         Command::Completions(a) => commands::completions::run(a),
         Command::Man(a) => commands::man::run(a),
     };
     finish(done.map(|()| DONE))
+}
+
+/// Flags of llama.cpp's tools that have one dash and several letters, by command, with their long names.
+const ONE_DASH: [(&str, &str, &str); 4] = [
+    ("imatrix", "-ofreq", "--output-frequency"),
+    ("fit", "-np", "--np"),
+    ("fit", "-ub", "--ub"),
+    ("fit", "-kvu", "--kvu"),
+];
+
+/// The arguments with such flags under their long names.
+fn with_long_names(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let command = args
+        .iter()
+        .skip(1)
+        .find(|a| !a.to_string_lossy().starts_with('-'))
+        .cloned();
+    for arg in &mut args {
+        if *arg == "--" {
+            break;
+        }
+        let known = ONE_DASH
+            .iter()
+            .find(|(of, short, _)| command.as_ref().is_some_and(|c| c == of) && arg == short);
+        if let Some((_, _, long)) = known {
+            *arg = (*long).into();
+        }
+    }
+    args
 }
 
 /// The exit code of a command, its error told.

@@ -103,7 +103,10 @@ impl Meter {
         } else {
             LINE_EVERY
         };
-        if (inner.any || self.bar.is_none()) && now.duration_since(inner.shown) < every || total == 0 {
+        // Of texts, a log has the last state in any case.
+        let last = self.unit == Unit::Windows && self.bar.is_none() && done >= total;
+        let early = (inner.any || self.bar.is_none()) && now.duration_since(inner.shown) < every;
+        if early && !last || total == 0 {
             return;
         }
         (inner.shown, inner.any) = (now, true);

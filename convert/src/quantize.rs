@@ -154,7 +154,9 @@ impl Quantization<'_> {
         }
         if !self.missing_importance.is_empty() {
             return Err(Error::Request(format!(
-                "preset {} needs an importance matrix, which has no values for {} tensors: {}",
+                "preset {} needs an importance matrix, which has no values for {} tensors: {}; `quantsmith imatrix MODEL \
+                 TEXT -o imatrix.gguf` collects one for --imatrix (more text reaches experts that saw none), and \
+                 --imatrix-missing uniform goes without for these",
                 self.preset,
                 self.missing_importance.len(),
                 describe(&self.missing_importance)

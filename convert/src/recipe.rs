@@ -2,6 +2,7 @@
 //! chooses it, with every override and substitution reported.
 
 mod effect;
+mod elsewhere;
 mod exclusions;
 mod hparams;
 mod mixture;
@@ -14,7 +15,7 @@ use gguf::{TensorType, Value};
 pub use hparams::Hyperparameters;
 use mixture::{Mixture, Role};
 pub(crate) use order::by_layer;
-pub use preset::{PRESETS, Preset, PresetInfo};
+pub use preset::{PRESETS, Preset, PresetInfo, unknown_preset};
 
 use crate::{Error, Result};
 
@@ -106,6 +107,8 @@ pub struct RecipeOptions {
     pub has_importance: bool,
     /// Refuse to replace a type that a tensor's row length does not allow.
     pub no_fallback: bool,
+    /// Refuse rules that match no tensor, also those of a list that is made for other architectures too.
+    pub strict: bool,
 }
 
 impl RecipeOptions {
@@ -120,6 +123,7 @@ impl RecipeOptions {
             tensor_types: Vec::new(),
             has_importance: false,
             no_fallback: false,
+            strict: false,
         }
     }
 }
@@ -360,12 +364,26 @@ fn pinned(
 }
 
 fn check_rules_match(tensors: &[TensorSpec<'_>], options: &RecipeOptions) -> Result<()> {
-    for rule in &options.tensor_types {
-        if !tensors.iter().any(|t| rule.matches(t.name)) {
+    let matches = |rule: &&TensorTypeRule| tensors.iter().any(|t| rule.matches(t.name));
+    let others = options.tensor_types.iter().any(|rule| matches(&rule));
+    if options.tensor_types.iter().any(|rule| !matches(&rule)) {
+        // Lists for many architectures name tensors that this one has not: those are told ([`effect`]).
+        let foreign = |rule: &TensorTypeRule| elsewhere::matches(rule);
+        let tolerated = !options.strict && others;
+        let bad = options
+            .tensor_types
+            .iter()
+            .find(|rule| !(matches(rule) || tolerated && foreign(rule)));
+        if let Some(bad) = bad {
+            let why = match (foreign(bad), options.strict) {
+                (true, true) => "; --strict refuses a rule for other architectures",
+                (true, false) => ", and no other rule does",
+                (false, _) => ", nor any of another architecture",
+            };
             return Err(Error::Request(format!(
-                "--tensor-type {}={} matches no tensor",
-                rule.pattern(),
-                rule.ty
+                "--tensor-type {}={} matches no tensor{why}",
+                bad.pattern(),
+                bad.ty
             )));
         }
     }

@@ -86,9 +86,7 @@ pub fn parse_entries(text: &str) -> Result<Vec<Entry>> {
     let entries = text
         .split([',', ' '])
         .filter(|name| !name.is_empty())
-        .map(|name| {
-            Entry::parse(name).ok_or_else(|| Error::Request(format!("{name:?} is no preset of a table")))
-        })
+        .map(|name| Entry::parse(name).ok_or_else(|| Error::Request(crate::recipe::unknown_preset(name))))
         .collect::<Result<Vec<_>>>()?;
     if entries.is_empty() {
         return Err(Error::Request("the list of presets is empty".into()));

@@ -26,11 +26,13 @@ fn quoted(text: &str) -> String {
     let plain = |b: u8| {
         b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_' | b'+' | b'=' | b',' | b'@')
     };
-    match !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain) {
-        true => text.to_owned(),
-        false if text.starts_with('-') => {
-            format!("./{}", quoted(&format!("./{text}")).trim_start_matches("./"))
-        }
+    // No word that a tool takes for an option.
+    let text = match text.starts_with('-') {
+        true => format!("./{text}"),
+        false => text.to_owned(),
+    };
+    match !text.is_empty() && text.bytes().all(plain) {
+        true => text,
         false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }

@@ -267,13 +267,13 @@ fn a_wrong_size_is_refused() {
     let case = Case::new(files());
     case.server.fault("/store/model.safetensors", Fault::Longer);
     let message = case.fails("org/model");
-    assert!(message.contains("expected 70064 bytes, found 70065"), "{message}");
+    assert!(message.contains("expected 70069 bytes, found 70070"), "{message}");
     case.server.mend();
     // The listing and the file disagree.
     case.server
-        .lie("\"size\":70064,\"pointerSize\"", "\"size\":70060,\"pointerSize\"");
+        .lie("\"size\":70069,\"pointerSize\"", "\"size\":70060,\"pointerSize\"");
     let message = case.fails("org/model");
-    assert!(message.contains("expected 70060 bytes, found 70064"), "{message}");
+    assert!(message.contains("expected 70060 bytes, found 70069"), "{message}");
     assert!(
         !case.blobs().iter().any(|b| b.ends_with("incomplete")),
         "{:?}",

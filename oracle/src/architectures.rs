@@ -165,3 +165,13 @@ pub fn convert_unchecked(dir: &Path, out: &Path) -> Result<HfSource, String> {
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
     Ok(source)
 }
+
+/// Converts a model directory to a file of its own types, its tokenizer found by what it does.
+///
+/// # Errors
+/// Those of the conversion, as text.
+pub fn convert_as_it_is(dir: &Path, out: &Path) -> Result<(), String> {
+    let source = HfSource::open(dir, &HfOptions::default()).map_err(|e| e.to_string())?;
+    let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())
+}

@@ -21,5 +21,5 @@ mod weights;
 pub use error::{Error, Result};
 pub use model::{Logits, LogitsSink, Model, Staged, Tap, architectures};
 pub use ops::Rounding;
-pub use perplexity::{ChunkResult, PerplexityOptions, PerplexityReport, perplexity};
+pub use perplexity::{ChunkResult, PerplexityOptions, PerplexityReport, perplexity, perplexity_strided};
 pub use tokenizer::Tokenizer;

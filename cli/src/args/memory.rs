@@ -59,6 +59,9 @@ impl MemoryArgs {
     /// user is told so.
     pub(crate) fn journal(&self, output: &Path) -> Option<PathBuf> {
         if !self.resume {
+            can_be_continued(
+                "temporary files are removed; with --resume, what is written stays and the same command continues".to_owned(),
+            );
             return None;
         }
         let mut name = OsString::from(".");

@@ -37,6 +37,11 @@ pub(crate) struct TypeArgs {
     /// Refuse to replace a type that does not fit a tensor's rows
     #[arg(long)]
     no_fallback: bool,
+
+    /// Refuse a list with a --tensor-type rule that matches no tensor of the model, also where it would match one of another
+    /// architecture
+    #[arg(long)]
+    strict: bool,
 }
 
 impl TypeArgs {
@@ -73,6 +78,7 @@ impl TypeArgs {
             token_embedding_type: self.token_embedding_type,
             tensor_types,
             no_fallback: self.no_fallback,
+            strict: self.strict,
             ..RecipeOptions::new(preset)
         })
     }

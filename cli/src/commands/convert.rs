@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use convert::pipeline::{PipelineOptions, write as run_plans};
 use convert::plan::OutputPlan;
 use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization};
-use convert::recipe::{PRESETS, Preset};
+use convert::recipe::{PRESETS, Preset, unknown_preset};
 use convert::shards::cut;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType, Prediction};
@@ -149,6 +149,10 @@ pub(crate) struct Args {
     #[arg(long)]
     use_temp_file: bool,
 
+    /// Accepted for the same scripts: a model of the hub is known by its name, ORG/MODEL
+    #[arg(long)]
+    remote: bool,
+
     /// List the model classes that can be converted
     #[arg(long, visible_alias = "print-supported-models")]
     list: bool,
@@ -204,11 +208,10 @@ fn parse_outtype(text: &str) -> Result<String, String> {
     if OutType::from_name(text).is_some() || Preset::parse(text).is_some() {
         return Ok(text.to_owned());
     }
-    let presets: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
     Err(format!(
-        "no output type; these are: {}, and the presets {}",
+        "no output type; these are: {}; {}",
         OutType::NAMES.join(", "),
-        presets.join(", ")
+        unknown_preset(text)
     ))
 }
 
@@ -239,6 +242,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .context("the model directory is missing")?;
     let target = Target::parse(&args)?;
     let located = hub::locate(named, hub::Need::of_run(args.dry_run))?;
+    if args.remote && located.origin().is_none() {
+        eprintln!("note: --remote has no effect: {} is here", named.display());
+    }
     let dir = located.path();
     for (flag, given) in [
         ("--no-lazy", args.no_lazy),

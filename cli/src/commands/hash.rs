@@ -8,6 +8,7 @@ use convert::digest::{self, Digest, Kind};
 use gguf::{Backing, GgufModel, OpenOptions};
 
 use crate::output::print;
+use crate::progress::{Meter, Unit};
 
 /// Largest manifest of gguf-hash that is read, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
@@ -92,7 +93,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let model = GgufModel::open_single(path, options)?;
     let name = path.display().to_string();
     let mut lines = Vec::new();
+    let all = model
+        .tensors()
+        .map(|t| t.info.size_bytes())
+        .fold(0, u64::saturating_add);
+    let meter = Meter::of("hash", Unit::Bytes, all.saturating_mul(kinds.len() as u64));
     digest::digests(&model, &kinds, !args.no_tensors, &mut |found| {
+        let tensor = found.tensor.as_ref().and_then(|name| model.find(name));
+        meter.add(tensor.map_or(0, |at| model.info(at).size_bytes()));
         let subject = match &found.tensor {
             Some(tensor) => format!("{name}:{tensor}"),
             None => name.clone(),
@@ -105,6 +113,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         lines.push(line);
         Ok(())
     })?;
+    drop(meter);
     print(|out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
     match manifest {
         Some(m) if m.mismatches > 0 => {

@@ -33,6 +33,14 @@ pub(crate) struct Args {
     #[command(flatten)]
     architecture: ArchitectureArgs,
 
+    /// The model, as llama-imatrix takes it; the operands are texts then
+    #[arg(short = 'm', long = "model", value_name = "FILE")]
+    given_model: Option<PathBuf>,
+
+    /// A text, as llama-imatrix takes it (repeatable)
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    given_text: Vec<PathBuf>,
+
     /// File to write
     #[arg(
         short,
@@ -75,9 +83,18 @@ pub(crate) struct Args {
     #[arg(long)]
     process_output: bool,
 
-    /// Save a checkpoint (OUTPUT.checkpoint) after this many windows; 0 for none
+    /// Save a checkpoint (OUTPUT.checkpoint) after this many windows; 0 for none. -ofreq is another name, as llama-imatrix has
+    /// it
     #[arg(long, visible_alias = "ofreq", value_name = "N", default_value_t = 40)]
     output_frequency: usize,
+
+    /// Save a copy of the matrix (OUTPUT.at_WINDOWS) after this many windows; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    save_frequency: usize,
+
+    /// Accepted for scripts that call llama-imatrix: no perplexity is computed here
+    #[arg(long)]
+    no_ppl: bool,
 
     /// Go on from the checkpoint of an interrupted run of the same model, texts and options
     #[arg(long, conflicts_with = "in_file")]
@@ -117,6 +134,12 @@ enum Format {
 
 /// Runs the command.
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let given = args.given_model.take();
+    if given.is_none() && args.operands.is_empty() && !args.given_text.is_empty() {
+        bail!("the model is missing: expected `quantsmith imatrix MODEL TEXT...`, or -m MODEL -f TEXT");
+    }
+    args.operands.splice(0..0, given);
+    args.operands.append(&mut args.given_text);
     let located = args
         .operands
         .first()
@@ -157,7 +180,10 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     match args.operands.split_first() {
         None if collected.is_none() => bail!("a model and a text are needed, or files to merge (--in-file)"),
         None => {}
-        Some((_, [])) => bail!("a text to calibrate on is missing"),
+        Some((_, [])) => bail!(
+            "a text to calibrate on is missing: `quantsmith imatrix MODEL TEXT...`, or -f TEXT; `quantsmith table MODEL` \
+             calibrates on a bundled one"
+        ),
         Some((model, texts)) => {
             let begin = collected.take();
             collected = Some(in_pool(args.threads, || calibrate(model, texts, begin, &args))??);
@@ -282,7 +308,7 @@ fn calibrate(
     }
     let meter = Meter::new("calibrate", Unit::Windows);
     meter.show(already as u64, 0);
-    let mut saved = already;
+    let (mut saved, mut copied) = (already, already);
     collect(
         &model,
         &tokens,
@@ -296,6 +322,12 @@ fn calibrate(
                 ));
             }
             meter.show(step.done as u64, step.of as u64);
+            if args.save_frequency > 0 && step.done / args.save_frequency > copied / args.save_frequency {
+                let mut totals = step.collected.totals().clone();
+                totals.datasets = dataset_names(paths);
+                save_copy(totals, step.done, args)?;
+                copied = step.done;
+            }
             if args.output_frequency > 0 && step.done - saved >= args.output_frequency && step.done < step.of
             {
                 let mut totals = step.collected.totals().clone();
@@ -331,6 +363,16 @@ fn tokens(
     calibration.bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
     calibration.process_output = args.process_output;
     Ok((tokenizer.encode(&text, true, args.parse_special), calibration))
+}
+
+/// Saves what was collected after so many windows beside the output, as llama-imatrix names it.
+fn save_copy(mut matrix: ImportanceMatrix, windows: usize, args: &Args) -> anyhow::Result<()> {
+    let mut name = args.output.clone().into_os_string();
+    name.push(format!(".at_{windows}"));
+    if args.output_format == Format::Dat {
+        matrix = matrix.to_legacy_form();
+    }
+    Ok(matrix.save(Path::new(&name))?)
 }
 
 /// Message of an interrupted run.

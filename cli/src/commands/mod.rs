@@ -21,4 +21,6 @@ pub(crate) mod run;
 pub(crate) mod split;
 pub(crate) mod table;
 pub(crate) mod tokenize;
+#[cfg(feature = "hub")]
+pub(crate) mod upload;
 pub(crate) mod verify;

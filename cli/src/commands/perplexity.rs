@@ -9,7 +9,7 @@ use convert::kind::expect_model;
 use convert::path_json;
 use reference::divergence::{self, Estimate, LogitsReader, Observation, Quantiles, Statistics};
 use reference::tokenizer::Tokenizer;
-use reference::{Model, PerplexityOptions, PerplexityReport, perplexity};
+use reference::{ChunkResult, Model, PerplexityOptions, PerplexityReport, perplexity, perplexity_strided};
 use serde_json::{Value, json};
 
 use crate::args::chunks::Chunks;
@@ -18,15 +18,29 @@ use crate::args::rounding::{self, RoundingArgs};
 use crate::context::warn_of_length;
 use crate::inputs::hold;
 use crate::output::{print, print_json};
+use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
 
 /// Arguments of `quantsmith perplexity`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// GGUF file of the model (the first, where there are shards)
+    /// GGUF file of the model (the first, where there are shards), and the text to evaluate on, or file of tasks; the text
+    /// is not needed where --base is a logits file, which holds its tokens
+    #[arg(value_name = "MODEL [TEXT]", num_args = 0..=2)]
+    operands: Vec<PathBuf>,
+
+    /// The model, as llama-perplexity takes it
+    #[arg(short = 'm', long = "model", value_name = "FILE")]
+    given_model: Option<PathBuf>,
+
+    /// The text, as llama-perplexity takes it
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    given_text: Option<PathBuf>,
+
+    #[arg(skip)]
     model: PathBuf,
 
-    /// Text to evaluate on, or file of tasks; not needed where --base is a logits file, which holds its tokens
+    #[arg(skip)]
     text: Option<PathBuf>,
 
     /// Tokens in a window
@@ -38,21 +52,31 @@ pub(crate) struct Args {
     chunks: Chunks,
 
     /// Measure the KL divergence from the model or logits file --base
-    #[arg(long, requires = "base")]
+    #[arg(long)]
     kl_divergence: bool,
 
     /// The unquantized model (GGUF), or a logits file of it
-    #[arg(long, value_name = "FILE", requires = "kl_divergence")]
-    base: Option<PathBuf>,
-
-    /// Write the model's logits to a file, to compare others with it
     #[arg(
         long,
-        visible_alias = "kl-divergence-base",
         value_name = "FILE",
-        conflicts_with = "kl_divergence"
+        requires = "kl_divergence",
+        conflicts_with = "save_all_logits"
     )]
+    base: Option<PathBuf>,
+
+    /// Write the model's logits to a file, to compare others with it; with --kl-divergence, the file to compare with, as
+    /// llama-perplexity has it
+    #[arg(long, visible_alias = "kl-divergence-base", value_name = "FILE")]
     save_all_logits: Option<PathBuf>,
+
+    /// Score the last N tokens of windows that begin N tokens after each other, and have N/2 more tokens than -c says
+    #[arg(long, value_name = "N", conflicts_with_all = ["kl_divergence", "save_all_logits"], value_parser = clap::value_parser!(u32).range(1..))]
+    ppl_stride: Option<u32>,
+
+    /// Form of the figures while it runs: 0 for `[window] PPL`, 1 for a line on standard output with the first token of the
+    /// window and the PPL, and without a stride also the mean and the error of the scores
+    #[arg(long, value_name = "0|1", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
+    ppl_output_type: u8,
 
     #[command(flatten)]
     tasks: tasks::TaskArgs,
@@ -95,6 +119,7 @@ fn check_vocabulary(model: &Model, tokenizer: &Tokenizer, path: &Path) -> anyhow
 
 /// Runs the command.
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    settle_operands(&mut args)?;
     let located = crate::hub::locate(&args.model, crate::hub::Need::Whole)?;
     args.model = located.path().to_path_buf();
     let rounding = args.rounding.measuring();
@@ -123,18 +148,92 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     }
     let tokens = tokens(&tokenizer, args.text.as_deref())?;
     if let Some(path) = &args.save_all_logits {
+        let meter = Meter::new("logits", Unit::Windows);
+        meter.show(0, 0);
         in_pool(args.threads, || {
             divergence::save_logits(&model, &tokens, &options, path, &mut |p| {
-                eprintln!("{} of {} windows", p.windows, p.of);
+                meter.show(p.windows as u64, p.of as u64);
             })
         })??;
     }
-    let report = in_pool(args.threads, || {
-        perplexity(&model, &tokens, &options, &mut |chunk| {
-            eprintln!("[{}/{}] {:.4}", chunk.index + 1, chunk.of, chunk.ppl);
-        })
+    let meter = Meter::new("perplexity", Unit::Windows);
+    meter.show(0, 0);
+    let mut running = Running::default();
+    let mut show = |chunk: &ChunkResult| {
+        running.add(&chunk.nll);
+        let step = args.ppl_stride.map_or(args.ctx_size, |n| n as usize);
+        match (args.ppl_output_type, args.ppl_stride) {
+            (0, _) => meter.print(&format!("[{}/{}] {:.4}", chunk.index + 1, chunk.of, chunk.ppl)),
+            (_, Some(_)) => println!("{:8}  {:.4}", chunk.index * step, chunk.ppl),
+            (_, None) => {
+                let (mean, error) = running.mean_and_error();
+                println!(
+                    "{:8}  {:.4}  {mean:.6}  {error:.6}",
+                    chunk.index * step,
+                    chunk.ppl
+                );
+            }
+        }
+        meter.show(chunk.index as u64 + 1, chunk.of as u64);
+    };
+    let report = in_pool(args.threads, || match args.ppl_stride {
+        None => perplexity(&model, &tokens, &options, &mut show),
+        Some(stride) => perplexity_strided(&model, &tokens, &options, stride as usize, &mut show),
     })??;
+    drop(meter);
     print_perplexity(&report, &args)
+}
+
+/// Model and text, from operands or from llama-perplexity's flags; and of its one flag for logits the meaning.
+fn settle_operands(args: &mut Args) -> anyhow::Result<()> {
+    let mut operands = std::mem::take(&mut args.operands).into_iter();
+    let usage = "expected `quantsmith perplexity MODEL TEXT`, or -m MODEL -f TEXT";
+    args.model = match args.given_model.take() {
+        Some(model) => model,
+        None => operands
+            .next()
+            .with_context(|| format!("the model is missing: {usage}"))?,
+    };
+    args.text = args.given_text.take().or_else(|| operands.next());
+    if let Some(more) = operands.next() {
+        bail!("{}: one operand too many: {usage}", more.display());
+    }
+    if args.kl_divergence && args.base.is_none() {
+        args.base = args.save_all_logits.take();
+        if args.base.is_none() {
+            bail!(
+                "--kl-divergence: expected what to compare with: --base MODEL.gguf, or a logits file \
+                 (--kl-divergence-base FILE, which a run without --kl-divergence writes)"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Sums of scores so far.
+#[derive(Default)]
+struct Running {
+    count: usize,
+    sum: f64,
+    squares: f64,
+}
+
+impl Running {
+    fn add(&mut self, nll: &[f64]) {
+        self.count += nll.len();
+        self.sum += nll.iter().sum::<f64>();
+        self.squares += nll.iter().map(|v| v * v).sum::<f64>();
+    }
+
+    /// Mean of the negative log probabilities and its error, as llama-perplexity prints them.
+    fn mean_and_error(&self) -> (f64, f64) {
+        let mean = self.sum / self.count.max(1) as f64;
+        let variance = self.squares / self.count.max(1) as f64 - mean * mean;
+        match variance > 0.0 && self.count > 1 {
+            true => (mean, (variance / (self.count - 1) as f64).sqrt()),
+            false => (mean, variance),
+        }
+    }
 }
 
 fn tokens(tokenizer: &Tokenizer, text: Option<&Path>) -> anyhow::Result<Vec<u32>> {
@@ -143,7 +242,10 @@ fn tokens(tokenizer: &Tokenizer, text: Option<&Path>) -> anyhow::Result<Vec<u32>
 
 /// The bytes of the text, without a newline at its end, as llama-perplexity takes it.
 fn read(text: Option<&Path>) -> anyhow::Result<Vec<u8>> {
-    let path = text.context("the text to evaluate on is missing")?;
+    let path = text.context(
+        "the text to evaluate on is missing: `quantsmith perplexity MODEL TEXT`, or -f TEXT (figures that are published are \
+         mostly of WikiText-2's wiki.test.raw)",
+    )?;
     let mut bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     bytes.pop_if(|last| *last == b'\n');
     Ok(bytes)
@@ -156,7 +258,9 @@ fn diverge(
     options: &PerplexityOptions,
     args: &Args,
 ) -> anyhow::Result<Vec<Observation>> {
-    let progress = |p: divergence::CompareProgress| eprintln!("{} of {} windows", p.windows, p.of);
+    let meter = Meter::new("divergence", Unit::Windows);
+    meter.show(0, 0);
+    let progress = |p: divergence::CompareProgress| meter.show(p.windows as u64, p.of as u64);
     if is_gguf(base)? {
         expect_model(base)?;
         let base = Model::load(base)?.with_rounding(args.rounding.measuring());

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use convert::kind::Kind;
 use convert::pipeline::PipelineOptions;
 use convert::quantize::{Quantization, QuantizeOptions, default_output, plan, run as execute};
-use convert::recipe::{KvOverride, PRESETS, Preset};
+use convert::recipe::{KvOverride, PRESETS, Preset, unknown_preset};
 use convert::source::{GgufSource, Source};
 
 use crate::args::importance::ImportanceArgs;
@@ -87,6 +87,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     });
     let located = crate::hub::locate(&input, crate::hub::Need::of_run(args.dry_run))?;
     let input = located.path().to_path_buf();
+    if input.is_dir() {
+        bail!(
+            "{}: a directory, expected a GGUF file: `quantsmith convert {} --outtype {}` quantizes a model directory in one \
+             pass",
+            input.display(),
+            input.display(),
+            preset.name()
+        );
+    }
     hold([&input]);
     hold(args.types.files());
     hold(args.importance.path());
@@ -156,7 +165,7 @@ struct Operands {
 impl Operands {
     fn parse(operands: &[OsString], keep_split: bool) -> anyhow::Result<Self> {
         let preset_of = |name: &OsStr| name.to_str().and_then(Preset::parse);
-        let unknown = |name: &OsStr| format!("{name:?} is no preset (see --help for the list)");
+        let unknown = |name: &OsStr| unknown_preset(&name.to_string_lossy());
         let (input, rest) = operands.split_first().context("the input is missing")?;
         let input = PathBuf::from(input);
         let (output, preset, rest) = match rest {

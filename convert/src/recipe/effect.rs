@@ -79,6 +79,12 @@ fn rule_without_effect(
     at: usize,
 ) -> Option<String> {
     let rules = &options.tensor_types;
+    if !tensors.iter().any(|t| rules[at].matches(t.name)) {
+        return Some(format!(
+            "{} has no effect: this model has no such tensor (--strict refuses it)",
+            flag(&rules[at])
+        ));
+    }
     let (mut kept, mut reasons): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
     let mut add = |reason: String| {
         if !reasons.contains(&reason) {

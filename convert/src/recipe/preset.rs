@@ -197,6 +197,50 @@ pub const PRESETS: &[PresetInfo] = {
     ]
 };
 
+/// Message for a name that is no preset: the nearest ones, and all of them.
+pub fn unknown_preset(text: &str) -> String {
+    let names = || {
+        PRESETS
+            .iter()
+            .flat_map(|p| std::iter::once(p.name).chain(p.alias))
+    };
+    let plain = |name: &str| name.to_uppercase().replace(['-', '_', '.', ' '], "");
+    let wanted = plain(&text.chars().take(64).collect::<String>());
+    let mut near: Vec<(usize, &str)> = names()
+        .map(|name| (distance(&wanted, &plain(name)), name))
+        .collect();
+    near.sort_by_key(|&(far, _)| far);
+    // As many letters wrong as a slip makes.
+    let near: Vec<&str> = near
+        .iter()
+        .take(3)
+        .filter(|&&(far, _)| far <= 2)
+        .map(|&(_, name)| name)
+        .collect();
+    let near = match near.is_empty() {
+        true => String::new(),
+        false => format!("; nearest: {}", near.join(", ")),
+    };
+    let all: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
+    format!("{text:?} is no preset{near}; the presets are: {}", all.join(", "))
+}
+
+/// Letters to insert, take out or change (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}
+
 impl Preset {
     /// The preset of this name, alias or file-type number; case does not matter.
     pub fn parse(text: &str) -> Option<Self> {
@@ -237,6 +281,27 @@ impl std::fmt::Display for Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unknown_presets_have_neighbours() {
+        let said = unknown_preset("Q4KM");
+        assert!(
+            said.starts_with("\"Q4KM\" is no preset; nearest: Q4_K_M, "),
+            "{said}"
+        );
+        assert!(
+            said.contains("; the presets are: ") && said.contains("IQ2_XXS"),
+            "{said}"
+        );
+        assert!(
+            unknown_preset("q5_k_n").contains("nearest: Q5_K"),
+            "{}",
+            unknown_preset("q5_k_n")
+        );
+        assert!(!unknown_preset("banana").contains("nearest"));
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
 
     #[test]
     fn every_preset_has_a_row() {

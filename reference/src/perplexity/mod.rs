@@ -114,8 +114,34 @@ pub fn perplexity(
     options: &PerplexityOptions,
     progress: &mut dyn FnMut(&ChunkResult),
 ) -> Result<PerplexityReport> {
-    let context = options.context;
-    let split = Windows::new(tokens, options)?;
+    measure(model, tokens, options, &Windows::new(tokens, options)?, progress)
+}
+
+/// Measures the perplexity of a text with windows that overlap: each begins `stride` tokens after the one before, and the
+/// last `stride` of its tokens are scored, given all before them, as llama-perplexity's `--ppl-stride` does. A window has
+/// half of the stride more tokens than [`PerplexityOptions::context`], and no token of it is replaced.
+///
+/// # Errors
+/// As [`perplexity`], and when the stride is 0 or not shorter than the window.
+pub fn perplexity_strided(
+    model: &Model,
+    tokens: &[u32],
+    options: &PerplexityOptions,
+    stride: usize,
+    progress: &mut dyn FnMut(&ChunkResult),
+) -> Result<PerplexityReport> {
+    let windows = Windows::strided(tokens, options, stride)?;
+    measure(model, tokens, options, &windows, progress)
+}
+
+fn measure(
+    model: &Model,
+    tokens: &[u32],
+    options: &PerplexityOptions,
+    split: &Windows<'_>,
+    progress: &mut dyn FnMut(&ChunkResult),
+) -> Result<PerplexityReport> {
+    let context = split.context();
     let (first, per_window, chunks) = (split.first(), split.scored(), split.count);
     let at_once = windows_at_once(model, context, options.max_memory)?;
 
@@ -137,7 +163,7 @@ pub fn perplexity(
             if let Some(position) = nll.iter().position(|v| !v.is_finite()) {
                 return Err(model.error(format!(
                     "window {index}: the prediction of token {} is not finite",
-                    index * context + first + 1 + position
+                    index * split.step() + first + 1 + position
                 )));
             }
             sum += nll.iter().sum::<f64>();

@@ -9,6 +9,10 @@ use crate::{Error, Result};
 pub(crate) struct Windows<'a> {
     tokens: &'a [u32],
     context: usize,
+    /// Tokens from the beginning of a window to that of the next.
+    step: usize,
+    /// The first of the scored positions.
+    first: usize,
     bos: Option<u32>,
     /// Windows to run.
     pub(crate) count: usize,
@@ -36,6 +40,8 @@ impl<'a> Windows<'a> {
         let windows = Self {
             tokens,
             context,
+            step: context,
+            first: context / 2,
             bos: options.bos,
             count: 0,
         };
@@ -52,22 +58,61 @@ impl<'a> Windows<'a> {
         Ok(Self { count, ..windows })
     }
 
+    /// Windows that begin `stride` tokens after each other, each half of that longer than the context, with the last
+    /// `stride` of its tokens scored: llama-perplexity's `--ppl-stride`. No token is replaced, since that tool decodes a
+    /// window before it puts the beginning-of-sequence token in its place.
+    pub(crate) fn strided(tokens: &'a [u32], options: &PerplexityOptions, stride: usize) -> Result<Self> {
+        let context = options.context.saturating_add(stride / 2);
+        if stride == 0 || stride >= context {
+            return Err(Error::Text(format!(
+                "a stride of {stride} tokens: expected at least 1, and less than the window, which it makes {context} \
+                 tokens"
+            )));
+        }
+        if tokens.len() < context.saturating_mul(2) {
+            return Err(Error::Text(format!(
+                "the text has {} tokens, expected at least {}: two windows of {context}",
+                tokens.len(),
+                context.saturating_mul(2)
+            )));
+        }
+        let available = (tokens.len() - context).div_ceil(stride);
+        Ok(Self {
+            tokens,
+            context,
+            step: stride,
+            first: context - stride - 1,
+            bos: None,
+            count: options.chunks.map_or(available, |n| n.min(available)).max(1),
+        })
+    }
+
+    /// Tokens of a window.
+    pub(crate) fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Tokens from the beginning of a window to that of the next.
+    pub(crate) fn step(&self) -> usize {
+        self.step
+    }
+
     /// The first of the scored positions: it predicts the token after the middle.
     pub(crate) fn first(&self) -> usize {
-        self.context / 2
+        self.first
     }
 
     /// Scored positions of a window.
     pub(crate) fn scored(&self) -> usize {
-        self.context.saturating_sub(self.first() + 1)
+        self.context.saturating_sub(self.first + 1)
     }
 
     /// The tokens of some windows, each with its first token replaced where there is a `bos`.
     pub(crate) fn batch(&self, range: Range<usize>) -> Vec<Vec<u32>> {
-        self.tokens[range.start * self.context..range.end * self.context]
-            .chunks_exact(self.context)
-            .map(|window| {
-                let mut window = window.to_vec();
+        range
+            .map(|index| {
+                let start = index * self.step;
+                let mut window = self.tokens[start..start + self.context].to_vec();
                 window[0] = self.bos.unwrap_or(window[0]);
                 window
             })
