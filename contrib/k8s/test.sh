@@ -3,14 +3,14 @@
 #
 #   contrib/k8s/test.sh MODEL DIRECTORY
 #
-# QUANTSMITH names the program, PYTHON an interpreter that has kubernetes-validate.
+# IMATRIX names an importance matrix, without which some of the 22 files cannot be made. QUANTSMITH names the program, PYTHON an interpreter that has kubernetes-validate.
 set -euo pipefail
 model=$(realpath "$1"); mkdir -p "$2"; dir=$(realpath "$2")
 here=$(dirname "$(realpath "$0")")
 program=$(realpath "${QUANTSMITH:-$(command -v quantsmith)}")
 python=${PYTHON:-python3}
-[ -d "$dir/whole" ] || "$program" table "$model" --no-eval --imatrix none --out "$dir/whole" --threads 2 > "$dir/table.log" 2>&1
-"$program" plan "$model" --out "$dir/k8s-out" -o "$dir/plan.json"
+[ -d "$dir/whole" ] || "$program" table "$model" --no-eval --imatrix "${IMATRIX:-none}" --out "$dir/whole" --threads 2 > "$dir/table.log" 2>&1
+"$program" plan "$model" ${IMATRIX:+--imatrix "$IMATRIX"} --out "$dir/k8s-out" -o "$dir/plan.json"
 "$python" - "$here" "$program" "$dir" <<'PY'
 import os, subprocess, sys
 import kubernetes_validate

@@ -3,7 +3,7 @@
 #
 #   contrib/ray/test.sh MODEL DIRECTORY
 #
-# QUANTSMITH names the program, PYTHON an interpreter that has ray.
+# IMATRIX names an importance matrix, without which some of the 22 files cannot be made. QUANTSMITH names the program, PYTHON an interpreter that has ray.
 set -euo pipefail
 model=$(realpath "$1"); mkdir -p "$2"; dir=$(realpath "$2")
 here=$(dirname "$(realpath "$0")")
@@ -11,9 +11,9 @@ program=$(realpath "${QUANTSMITH:-$(command -v quantsmith)}")
 python=${PYTHON:-python3}
 seconds() { date +%s.%N; }
 start=$(seconds)
-[ -d "$dir/whole" ] || "$program" table "$model" --no-eval --imatrix none --out "$dir/whole" --threads 2 > "$dir/table.log" 2>&1
+[ -d "$dir/whole" ] || "$program" table "$model" --no-eval --imatrix "${IMATRIX:-none}" --out "$dir/whole" --threads 2 > "$dir/table.log" 2>&1
 one=$(echo "$(seconds) - $start" | bc)
-"$program" plan "$model" --out "$dir/ray-out" -o "$dir/ray-plan.json" --parts 4
+"$program" plan "$model" ${IMATRIX:+--imatrix "$IMATRIX"} --out "$dir/ray-out" -o "$dir/ray-plan.json" --parts 4
 start=$(seconds)
 "$python" "$here/quantsmith_ray.py" "$dir/ray-plan.json" --parts 4 --cpus 0.5 --command "$program"
 four=$(echo "$(seconds) - $start" | bc)

@@ -3,10 +3,11 @@
 #
 #   contrib/slurm/test.sh MODEL DIRECTORY        (as root; needs slurmctld, slurmd and Slurm's commands)
 #
-# QUANTSMITH names the program.
+# IMATRIX names an importance matrix, without which some of the 22 files cannot be made. QUANTSMITH names the program.
 set -euo pipefail
 model=$(realpath "$1"); dir=$2
 here=$(dirname "$(realpath "$0")")
+[ -z "${IMATRIX:-}" ] || IMATRIX=$(realpath "$IMATRIX")
 program=$(realpath "${QUANTSMITH:-$(command -v quantsmith)}")
 mkdir -p "$dir"/{state,spool,log}; dir=$(realpath "$dir")
 host=$(hostname -s); cpus=$(nproc)
@@ -49,9 +50,9 @@ sinfo
 cd "$dir"
 seconds() { date +%s.%N; }
 start=$(seconds)
-"$program" table "$model" --no-eval --imatrix none --out "$dir/whole" --threads 2 > "$dir/log/table" 2>&1
+[ -d "$dir/whole" ] || "$program" table "$model" --no-eval --imatrix "${IMATRIX:-none}" --out "$dir/whole" --threads 2 > "$dir/log/table" 2>&1
 one=$(echo "$(seconds) - $start" | bc)
-"$program" plan "$model" --out "$dir/out" -o plan.json --parts 4
+"$program" plan "$model" ${IMATRIX:+--imatrix "$IMATRIX"} --out "$dir/out" -o plan.json --parts 4
 run() { sbatch --wait --parsable --chdir "$dir" --output "$dir/log/%a.log" --export="ALL,PLAN=$dir/plan.json,PARTS=4,QUANTSMITH=$program" \
     --array="$1" "$here/quantsmith.sbatch"; }
 start=$(seconds)
