@@ -29,9 +29,9 @@ TOKENIZER_CONFIG = [
 ]
 """For models without and with an image encoder."""
 KINDS = dict(spm_image=SPM, spm_unk=SPM, spm=SPM, spm_plain=SPM, llama2=SPM, glm=GLM, minilm="word_pieces", xlm="xlm_roberta", t5="spm_unigram")
-KINDS |= {"qwen.tiktoken": "tiktoken_qwen", "hunyuan.tiktoken": "tiktoken_hunyuan", "rwkv": "rwkv"}
+KINDS |= {"qwen.tiktoken": "tiktoken_qwen", "hunyuan.tiktoken": "tiktoken_hunyuan", "rwkv": "rwkv", "plamo": "plamo"}
 FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "qwen.tiktoken", "hy.tiktoken",
-         "rwkv_vocab_v20230424.txt")
+         "rwkv_vocab_v20230424.txt", "tokenizer.jsonl")
 WITHOUT = ("xlm_json", "glm.tiktoken", "kimi.tiktoken")
 """Tokenizers whose cases differ from others in nothing else; fixtures/vocab has them."""
 ROWS = 2
@@ -106,6 +106,8 @@ def fixture(case, out, architectures, sources):
             encoder = hashlib.sha256((folder / "mmproj-f32.gguf").read_bytes()).hexdigest()
         if case.pooling:
             architectures.add_pooling(case, model_dir)
+        if case.dense:
+            architectures.add_dense(case, model_dir / "1_Dense")
         architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"})
         digest = hashlib.sha256((folder / "stock-f32.gguf").read_bytes()).hexdigest()
         logits = None
@@ -132,7 +134,7 @@ def fixture(case, out, architectures, sources):
                 architectures.stock_logits(folder)
                 logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)
     name = case.name
-    more = (f'"target": {json.dumps(case.target)},\n' if case.target else "") + f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
+    more = f'"dense": {case.dense},\n' * bool(case.dense) + (f'"target": {json.dumps(case.target)},\n' if case.target else "") + f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
     lines = [f' "{n}": {json.dumps(s)}' for n, s in shapes.items()]
     (out / f"{name}.json").write_text(
         '{"config": %s,\n"tokenizer": "%s",\n%s"sha256": "%s",\n"tensors": {\n%s\n}}\n'

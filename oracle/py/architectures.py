@@ -77,6 +77,8 @@ class Case:
     """Beginnings of names of tensors that the stock converter stumbles over, which are left out of the file."""
     mmproj: bool = False
     """Whether the image encoder is converted and compared too."""
+    dense: int = 0
+    """Outputs of a dense module of sentence-transformers behind it (1_Dense)."""
     target: dict = None
     """For a draft model: config.json of the model that it drafts for, whose directory has the vocabulary."""
     pooling: str = ""
@@ -95,7 +97,7 @@ OWN_TOKENS = dict(glm=["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|obser
 TOKENIZED = ("minilm", "xlm", "xlm_json", "t5", "rwkv", *TIKTOKEN)
 """Tokenizers whose ids are compared here, as no vocabulary of oracle/tests/tokenize.rs is of their kind."""
 SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
-             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_image=408, spm_unk=408, spm_plain=380, rwkv=50272)
+             minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_image=408, spm_unk=408, spm_plain=380, rwkv=50272, plamo=320)
 SIZES |= {name: tiktoken_vocabularies.size(kind, 151643 if kind == "qwen" else 50256) for name, kind in TIKTOKEN.items()}
 
 
@@ -334,7 +336,7 @@ def bare(name, of, architecture):
 def lacking(name, architecture, tensors, tokenizer="spm", config=None, **more):
     """A case of a class that transformers lacks."""
     file = dict(bos_token_id=1, eos_token_id=2, rms_norm_eps=1e-5)
-    fields = {key: more.pop(key) for key in ("logits", "pooling") if key in more}
+    fields = {key: more.pop(key) for key in ("logits", "pooling", "dense") if key in more}
     fields |= {key: more.pop(key) for key in ("dtype", "mmproj") if key in more}
     if "logits" in fields:
         file, config = {}, config | dict.fromkeys(SMALL)
@@ -591,6 +593,10 @@ def add_tokenizer(case, tokenizers, model):
         shutil.copy(HERE.parent / "fixtures/vocab/spm_bpe/tokenizer.model", model)
         (model / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="LlamaTokenizer")))
         return
+    if case.tokenizer == "plamo":
+        for file in (HERE.parent / "fixtures/vocab/plamo").iterdir():
+            shutil.copy(file, model)
+        return
     if case.tokenizer in ("spm", "spm_image", "spm_unk"):
         for file in (HERE.parent / "fixtures/vocab/spm_bpe").iterdir():
             if file.name not in ("config.json", "stock.tsv"):
@@ -635,6 +641,23 @@ def add_pooling(case, model):
              for kind in kinds}
     (model / "1_Pooling/config.json").write_text(json.dumps(
         dict(word_embedding_dimension=64) | {name: kind == case.pooling for kind, name in names.items()}))
+
+
+def add_dense(case, folder):
+    """A dense module, of weights that follow from their places."""
+    import torch
+    from safetensors.torch import save_file
+
+    modules = [dict(idx=0, name="0", path="", type="sentence_transformers.models.Transformer"),
+               dict(idx=1, name="1", path="1_Dense", type="sentence_transformers.models.Dense")]
+    (folder.parent / "modules.json").write_text(json.dumps(modules))
+    folder.mkdir()
+    inputs = SMALL["hidden_size"]
+    (folder / "config.json").write_text(json.dumps(dict(
+        in_features=inputs, out_features=case.dense, bias=False,
+        activation_function="torch.nn.modules.linear.Identity")))
+    weight = torch.arange(case.dense * inputs, dtype=torch.float32).reshape(case.dense, inputs) % 61 / 64 - 0.5
+    save_file({"linear.weight": weight}, folder / "model.safetensors")
 
 
 def add_preprocessor(model):
@@ -912,6 +935,8 @@ def main():
                 stock(folder, {"mmproj.gguf": "GUESSED", "mmproj-f32.gguf": "ALL_F32"}, True)
             if case.tensors is not None and case.pooling:
                 add_pooling(case, folder / "model")
+            if case.dense:
+                add_dense(case, folder / "model/1_Dense")
             stock(folder, kinds)
             if case.stock or case.tensors is not None and case.logits:
                 stock_logits(folder)

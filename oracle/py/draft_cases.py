@@ -66,6 +66,14 @@ def dspark(c):
     return dflash(c, markov=True)
 
 
+def gemma4_dspark(c):
+    """Layers of Gemma 4 whose keys are values too, with DSpark's head."""
+    h, v = c["hidden_size"], c["vocab_size"]
+    out = {k.removeprefix("model."): shape for k, shape in gemma4(c | dict(num_kv_shared_layers=0)).items()}
+    return out | {"fc.weight": (h, 2 * 80), "hidden_norm.weight": (h,), "markov_head.markov_w1.weight": (v, 8),
+                  "markov_head.markov_w2.weight": (v, 8), "confidence_proj.weight": (1, h + 8)}
+
+
 def assistant(c):
     """Layers without keys and values, which are the target's, between two projections."""
     text = c["text_config"]
@@ -117,6 +125,11 @@ def cases(a):
             draft_vocab_size=100, transformer_layer_config=dict(a.SMALL, head_dim=16, model_type="qwen3", rms_norm_eps=1e-5,
                                                                 vocab_size=408, rope_theta=1e6)),
               model_type="speculator_model", aux_hidden_state_layer_ids=[2, 6], mask_token_id=4, rms_norm_eps=...),
+        *[draft(name, "Gemma4DSparkModel", gemma4_dspark, TARGET, dict(
+            head_dim=16, global_head_dim=32, layer_types=["full_attention"] * 2, attention_k_eq_v=True,
+            num_global_key_value_heads=1, tie_word_embeddings=True), model_type="gemma4_dspark", **more)
+          for name, more in (("dspark-gemma4", inside), ("dspark-gemma4-plain", dict(dflash_config=inside, rope_parameters=dict(
+              full_attention=dict(rope_type="default", rope_theta=1e6)), sample_from_anchor=False)))],
         *[draft(name, kind, assistant, None, dict(text_config=a.GEMMA4 | dict(
             num_kv_shared_layers=3, rms_norm_eps=1e-6, moe_intermediate_size=32)), "llama2", model_type=kind_of_model, backbone_hidden_size=96)
           for name, kind, kind_of_model in (

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "fixtures/architectures"
 VOCABULARY = HERE.parent / "fixtures/vocab"
 FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "qwen.tiktoken", "hy.tiktoken",
-         "rwkv_vocab_v20230424.txt")
+         "rwkv_vocab_v20230424.txt", "tokenizer.jsonl")
 FLAGS = dict(qkv=dict(fuse_qkv=True), experts=dict(fuse_gate_up_exps=True))
 
 

@@ -20,6 +20,52 @@ def mixture(c, dense=0, shared=0):
     return out
 
 
+def lfm2(c):
+    """Short convolutions and attention, without the outer module and a head."""
+    h, f, q, kv, dim = sizes(c)
+    out = {"embed_tokens.weight": (c["vocab_size"], h), "embedding_norm.weight": (h,)}
+    for i, kind in enumerate(c["layer_types"]):
+        b = f"layers.{i}."
+        out |= {b + "operator_norm.weight": (h,), b + "ffn_norm.weight": (h,), b + "feed_forward.w1.weight": (f, h),
+                b + "feed_forward.w2.weight": (h, f), b + "feed_forward.w3.weight": (f, h)}
+        if kind == "conv":
+            out |= {b + "conv.conv.weight": (h, 1, c["conv_L_cache"]), b + "conv.in_proj.weight": (3 * h, h),
+                    b + "conv.out_proj.weight": (h, h)}
+        else:
+            out |= {b + "self_attn.q_proj.weight": (q, h), b + "self_attn.k_proj.weight": (kv, h),
+                    b + "self_attn.v_proj.weight": (kv, h), b + "self_attn.out_proj.weight": (h, q),
+                    b + "self_attn.q_layernorm.weight": (dim,), b + "self_attn.k_layernorm.weight": (dim,)}
+    return out
+
+
+def plamo3(c):
+    """One matrix for queries, keys and values, one for both halves of the feed-forward layer, norms on both sides."""
+    h, f, q, kv, dim = sizes(c)
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.norm.weight": (h,), "lm_head.weight": (c["vocab_size"], h)}
+    for i in range(c["num_hidden_layers"]):
+        b = f"model.layers.layers.{i}."
+        for norm in ("pre_mixer", "post_mixer", "pre_mlp", "post_mlp"):
+            out[f"{b}{norm}_norm.weight"] = (h,)
+        out |= {b + "mixer.qkv_proj.weight": (q + 2 * kv, h), b + "mixer.o_proj.weight": (h, q),
+                b + "mixer.q_norm.weight": (dim,), b + "mixer.k_norm.weight": (dim,),
+                b + "mlp.gate_up_proj.weight": (2 * f, h), b + "mlp.down_proj.weight": (h, f)}
+    return out
+
+
+def rugpt(c):
+    """GPT-2 under the names of Llama's classes."""
+    h, f = c["hidden_size"], c["intermediate_size"]
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.embed_positions.weight": (c["max_position_embeddings"], h),
+           "model.norm.weight": (h,), "model.norm.bias": (h,), "lm_head.weight": (c["vocab_size"], h)}
+    for b in layers(c):
+        for name, shape in (("input_layernorm", ()), ("post_attention_layernorm", ()), ("self_attn.q_proj", (h,)),
+                            ("self_attn.k_proj", (h,)), ("self_attn.v_proj", (h,)), ("self_attn.o_proj", (h,))):
+            out |= {f"{b}{name}.weight": (h, *shape), f"{b}{name}.bias": (h,)}
+        out |= {b + "mlp.up_proj.weight": (f, h), b + "mlp.up_proj.bias": (f,), b + "mlp.down_proj.weight": (h, f),
+                b + "mlp.down_proj.bias": (h,)}
+    return out
+
+
 def head_norms(c, out):
     dim = sizes(c)[-1]
     for b in layers(c):
@@ -412,6 +458,19 @@ def cases(a):
         lacking("hunyuan_vl", "HunYuanVLForConditionalGeneration", hunyuan_vl, "gpt2", dict(head_dim=16),
                 rope_theta=1e4, vision_config=dict(x=1), model_type="hunyuan_vl", rope_scaling=dict(
                     type="xdrope", alpha=1000.0, beta_fast=32, beta_slow=1, factor=1.0, xdrope_section=[2, 2, 2, 2])),
+        *[lacking(name, kind, lfm2, "gpt2", {}, logits=False, model_type="lfm2", norm_eps=1e-5, conv_L_cache=3,
+                  block_auto_adjust_ff_dim=False, block_ff_dim=96, bos_token_id=1, eos_token_id=2,
+                  layer_types=["conv", "full_attention", "conv", "full_attention"],
+                  **a.SMALL | dict(num_hidden_layers=4), **more)
+          for name, kind, more in (("lfm2-bare", "Lfm2Model", dict(pooling="mean")), ("lfm2-dense", "Lfm2Model", dict(dense=24)),
+                                   ("lfm2-bidirectional", "Lfm2BidirectionalModel", dict(pooling="cls")))],
+        *[lacking(name, kind, plamo3, "plamo", dict(head_dim=16, num_hidden_layers=3), model_type="plamo3", **more)
+          for name, kind, more in (
+              ("plamo3", "Plamo3ForCausalLM", dict(window_size=5, sliding_window_pattern=3, rope_theta=1e6, rope_local_theta=2e4)),
+              ("plamo3-list", "PLaMo3ForCausalLM", dict(window_size=5, sliding_window_pattern=[True, False, True], rope_theta=1e6)),
+              ("plamo3-global", "Plamo3ForCausalLM", dict(rope_theta=1e5, rope_scaling_factor=4.0, initial_context_length=64)))],
+        lacking("gpt2-ru", "RuGPT3XLForCausalLM", rugpt, "gpt2", dict(num_key_value_heads=None), layer_norm_eps=1e-5,
+                rms_norm_eps=..., activation_function="gelu", model_type="rugpt3xl"),
         lacking("openelm", "OpenELMForCausalLM", openelm, "spm", dict.fromkeys(NOTHING) | dict(
             model_dim=64, head_dim=16, num_transformer_layers=3, num_query_heads=[4, 6, 8], num_kv_heads=[2, 3, 2],
             ffn_multipliers=[0.5, 1.3, 4.0], ffn_dim_divisor=32, max_context_length=256), rms_norm_eps=...,

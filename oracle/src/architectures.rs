@@ -105,10 +105,29 @@ pub fn make(fixture: &Value, dir: &Path) {
         "qwen.tiktoken",
         "hy.tiktoken",
         "rwkv_vocab_v20230424.txt",
+        "tokenizer.jsonl",
     ] {
         if vocabulary.join(name).is_file() {
             std::fs::copy(vocabulary.join(name), dir.join(name)).unwrap();
         }
+    }
+    if let Some(outputs) = fixture["dense"].as_u64() {
+        let module = |kind: &str, path: &str| json!({"type": format!("sentence_transformers.models.{kind}"), "path": path});
+        let modules = json!([module("Transformer", ""), module("Dense", "1_Dense")]);
+        std::fs::write(dir.join("modules.json"), modules.to_string()).unwrap();
+        let inputs = fixture["config"]["hidden_size"].as_u64().unwrap();
+        let folder = dir.join("1_Dense");
+        std::fs::create_dir_all(&folder).unwrap();
+        let config = json!({"in_features": inputs, "out_features": outputs, "bias": false,
+            "activation_function": "torch.nn.modules.linear.Identity"});
+        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        let count = inputs * outputs;
+        let header = json!({"linear.weight": {"dtype": "F32", "shape": [outputs, inputs], "data_offsets": [0, 4 * count]}});
+        let header = header.to_string();
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header.as_bytes());
+        file.extend((0..count).flat_map(|at| ((at % 61) as f32 / 64.0 - 0.5).to_le_bytes()));
+        std::fs::write(folder.join("model.safetensors"), file).unwrap();
     }
     if let Some(pooling) = fixture["pooling"].as_str() {
         let modules = json!([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]);

@@ -38,6 +38,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     architecture: ArchitectureArgs,
 
+    /// Of a draft model's source: the directory of the model that it drafts for
+    #[arg(long, value_name = "DIR", requires = "source")]
+    target_model_dir: Option<PathBuf>,
+
     #[command(flatten)]
     importance: ImportanceArgs,
 
@@ -286,6 +290,7 @@ fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederive
         let options = HfOptions {
             outtype: OutType::Lossless,
             arch_file: args.architecture.file(),
+            target_model_dir: args.target_model_dir.clone(),
             // The file says what its tokenizer is; weights do not depend on it.
             pre_tokenizer: model.metadata().get_str("tokenizer.ggml.pre").map(str::to_owned),
             sentence_modules: model.tensors().any(|t| t.info.name.starts_with("dense_")),

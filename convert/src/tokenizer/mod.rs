@@ -10,6 +10,7 @@ mod files;
 mod hf;
 mod merges;
 mod mistral;
+mod plamo;
 mod pre;
 mod rwkv;
 mod sentencepiece;
@@ -69,6 +70,8 @@ pub enum VocabKind {
     Tiktoken(Tiktoken),
     /// `rwkv_vocab_v20230424.txt`, written as GGUF tokenizer model `rwkv`.
     Rwkv,
+    /// `tokenizer.jsonl`, written as GGUF tokenizer model `plamo2`.
+    Plamo,
     /// `tekken.json`, written as GGUF tokenizer model `gpt2`.
     Tekken,
     /// `tokenizer.model.vN` of Mistral, written as GGUF tokenizer model `llama`.
@@ -126,6 +129,9 @@ pub struct VocabRequest {
     pub controls: &'static [&'static str],
     /// The chat template of `chat_template.jinja`, where there is such a file, whatever other files have.
     pub chat_template_from_file: bool,
+    /// Read the chat template although the special tokens are not read with it: that of `chat_template.jinja` or else of
+    /// `tokenizer_config.json`.
+    pub chat_template_alone: bool,
     /// The chat template instead of the one that the directory has.
     pub chat_template: Option<&'static str>,
     /// Both `tokenizer.ggml.bos_token_id` and `eos_token_id` are that of this text where `tokenizer_config.json`
@@ -299,6 +305,7 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
                 scored_vocab(&files, metadata, tokens, own, kind, warnings)?
             }
             VocabKind::Rwkv => rwkv::vocabulary(&files, metadata)?,
+            VocabKind::Plamo => plamo::vocabulary(&files, metadata)?,
             VocabKind::Tiktoken(tiktoken) => tiktoken::vocabulary(&files, metadata, request, tiktoken)?,
             // Taken above.
             VocabKind::Tekken | VocabKind::MistralPieces => continue,
@@ -334,6 +341,18 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
             .find(|(_, token)| token["content"] == text && token["special"] == true);
         if let Some(id) = found.and_then(|(id, _)| id.parse::<u32>().ok()) {
             metadata.set_in_place("tokenizer.ggml.eos_token_id", id);
+        }
+    }
+    if request.chat_template_alone {
+        let file = files::text_optional(&files.dir.join(TEMPLATE_FILE), files::MAX_VOCAB_BYTES)?;
+        let own = || {
+            files
+                .tokenizer_config("chat_template")
+                .and_then(Json::as_str)
+                .map(str::to_owned)
+        };
+        if let Some(template) = file.or_else(own).filter(|t| !t.is_empty()) {
+            metadata.set_in_place("tokenizer.chat_template", template);
         }
     }
     if let Some(template) = request.chat_template {
@@ -503,6 +522,7 @@ fn is_present(files: &VocabFiles, kind: VocabKind, request: &VocabRequest) -> bo
             .iter()
             .any(|name| files.dir.join(name).is_file()),
         VocabKind::Rwkv => files.dir.join(rwkv::FILE).is_file(),
+        VocabKind::Plamo => files.dir.join(plamo::FILE).is_file(),
         VocabKind::Tiktoken(tiktoken) => files.dir.join(tiktoken.file()).is_file(),
         VocabKind::Tekken | VocabKind::MistralPieces => false,
     }
@@ -525,6 +545,7 @@ fn nothing_found(files: &VocabFiles, request: &VocabRequest) -> crate::Error {
             VocabKind::T5 => "a SentencePiece tokenizer.model or spiece.model",
             VocabKind::Unigram => "a tokenizer.json with a unigram model",
             VocabKind::Rwkv => "a rwkv_vocab_v20230424.txt",
+            VocabKind::Plamo => "a tokenizer.jsonl",
             VocabKind::Tiktoken(Tiktoken::Qwen) => "a qwen.tiktoken",
             VocabKind::Tiktoken(Tiktoken::Glm) => "a tokenizer.model of base64 lines",
             VocabKind::Tiktoken(Tiktoken::Kimi) => "a tiktoken.model",

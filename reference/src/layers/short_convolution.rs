@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{Matrix, convolve};
+use crate::ops::{Matrix, convolve, convolve_centered};
 
 use super::{Convolution, Linear};
 
@@ -12,6 +12,8 @@ pub(crate) struct ShortConvolution {
     pub(crate) input: Linear,
     pub(crate) convolution: Convolution,
     pub(crate) output: Linear,
+    /// Whether a position sees as many behind it as before it.
+    pub(crate) centered: bool,
 }
 
 impl ShortConvolution {
@@ -29,14 +31,11 @@ impl ShortConvolution {
             }
         }
         let mut y = run.scratch.take(x.rows, width);
-        convolve(
-            &gated,
-            0,
-            &self.convolution.weight,
-            &self.convolution.bias,
-            &mut y,
-            &run.windows,
-        );
+        let Convolution { weight, bias } = &self.convolution;
+        match self.centered {
+            true => convolve_centered(&gated, weight, bias, &mut y, &run.windows),
+            false => convolve(&gated, 0, weight, bias, &mut y, &run.windows),
+        }
         for (to, from) in y
             .data
             .chunks_exact_mut(width)

@@ -92,6 +92,9 @@ struct Builder<'a, 'l> {
     residual_scale: f32,
 }
 
+/// Base of the rotation in windows where the file has none.
+const LOCAL_BASE: f32 = 10000.0;
+
 impl<'a, 'l> Builder<'a, 'l> {
     fn new(loader: &'a Loader<'l>, design: &'a Design) -> Result<Self> {
         let hyper = Hyperparameters::read(loader)?;
@@ -102,8 +105,12 @@ impl<'a, 'l> Builder<'a, 'l> {
         })?;
         let full = design.rope.map(|style| rope(loader, &hyper, style)).transpose()?;
         let local = match (design.layers, design.rope) {
-            (Layers::SlidersRotatePlainly(_), Some(style)) => {
+            (Layers::SlidersRotatePlainly(_) | Layers::SlidersRotateLocally(_), Some(style)) => {
                 let mut settings = rope_settings(loader, &hyper, style)?;
+                if matches!(design.layers, Layers::SlidersRotateLocally(_)) {
+                    let base = keys.optional_positive("rope.freq_base_swa")?;
+                    settings.base = f64::from(base.unwrap_or(LOCAL_BASE));
+                }
                 settings.frequency_scale = 1.0;
                 settings.magnitude = 1.0;
                 settings.yarn = None;
@@ -117,7 +124,10 @@ impl<'a, 'l> Builder<'a, 'l> {
             .filter(|&n| n > 0);
         let sliding = match (design.layers, window) {
             (
-                Layers::SlidersRotate(n) | Layers::SlidersRotatePlainly(n) | Layers::SlidersRotateIfAny(n),
+                Layers::SlidersRotate(n)
+                | Layers::SlidersRotatePlainly(n)
+                | Layers::SlidersRotateLocally(n)
+                | Layers::SlidersRotateIfAny(n),
                 Some(_),
             ) => sliding_layers(loader, &hyper, n)?,
             _ => Vec::new(),
@@ -276,7 +286,7 @@ impl<'a, 'l> Builder<'a, 'l> {
     fn kind(&self, i: usize) -> (bool, Option<Arc<Rope>>) {
         let slides = self.sliding.get(i).copied().unwrap_or(false);
         let rotates = match self.design.layers {
-            Layers::Alike | Layers::SlidersRotatePlainly(_) => true,
+            Layers::Alike | Layers::SlidersRotatePlainly(_) | Layers::SlidersRotateLocally(_) => true,
             Layers::AllSlide => return (true, self.rope.clone()),
             Layers::RotateAllBut(n) => !(i + 1).is_multiple_of(n),
             Layers::SlidersRotate(_) => slides,

@@ -68,6 +68,8 @@ pub(super) enum Layers {
     SlidersRotate(usize),
     /// All but every n-th see a window, if the file has one; those rotate without scaling.
     SlidersRotatePlainly(usize),
+    /// All but every n-th see a window, if the file has one; those rotate without scaling, by a base of their own.
+    SlidersRotateLocally(usize),
     /// All but every n-th see a window, if the file has one, and only those rotate then.
     SlidersRotateIfAny(usize),
     /// All see a window, if the file has one.
@@ -142,6 +144,16 @@ pub(super) const GLM4: Design = Design {
 
 /// `general.architecture` and the choices that it stands for.
 pub(super) const DESIGNS: &[(&str, Design)] = &[
+    (
+        "plamo3",
+        Design {
+            norms: Norms::Around,
+            head_norms: HeadNorms::Each,
+            layers: Layers::SlidersRotateLocally(8),
+            inner: Inner::Fused,
+            ..QWEN2
+        },
+    ),
     (
         "qwen",
         Design {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
 use super::deepseek2::latent;
+use super::dense::causal;
 use super::hyperparameters::{Hyperparameters, gated, rope};
 use super::mamba::{convolution, mamba, mamba2};
 use super::mixtures::{mixture, weightless};
@@ -188,7 +189,12 @@ pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
     let b = Builder::new(loader)?;
     let rope = b.rope(RopeStyle::Neox)?;
     let width = loader.keys.count("shortconv.l_cache")?;
+    let causal = causal(loader)?;
     let hidden = b.hyper.hidden;
+    if let Some(outputs) = loader.keys.optional_count("embedding_length_out")? {
+        // A layer behind the pooling, which is not run here.
+        loader.allowed("dense_2.weight", &[hidden, outputs])?;
+    }
     let mut layers = Vec::new();
     for i in 0..b.hyper.layers {
         let base = |name: &str| format!("blk.{i}.shortconv.{name}");
@@ -200,9 +206,14 @@ pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
                     input: loader.linear(&base("in_proj"), hidden, three)?,
                     convolution: convolution(loader, &base("conv"), width, hidden)?,
                     output: loader.linear(&base("out_proj"), hidden, hidden)?,
+                    centered: !causal,
                 }))
             }
-            false => b.attention(i, Some(rope.clone()))?.into(),
+            false => {
+                let mut attention = b.attention(i, Some(rope.clone()))?;
+                attention.shape.causal = causal;
+                attention.into()
+            }
         };
         let mlp = b.mlp(i, Scoring::Sigmoid, true)?;
         layers.push(Layer::new(

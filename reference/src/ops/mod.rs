@@ -20,7 +20,8 @@ pub(crate) use matrix::{Matrix, Scratch};
 pub(crate) use norm::{Norm, NormKind};
 pub(crate) use products::Products;
 pub(crate) use recurrence::{
-    DeltaRule, StateSpace, WkvDelta, convolve, scan, sigmoid, softplus, wkv_bonus, wkv_delta,
+    DeltaRule, StateSpace, WkvDelta, convolve, convolve_centered, scan, sigmoid, softplus, wkv_bonus,
+    wkv_delta,
 };
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
 pub(crate) use rounding::Operand;

@@ -69,6 +69,36 @@ pub(crate) fn convolve(
     });
 }
 
+/// The same with positions on both sides, which have to be as many: of an even width, one more lies before.
+pub(crate) fn convolve_centered(
+    x: &Matrix,
+    weight: &[f32],
+    bias: &[f32],
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+) {
+    let width = weight.len() / out.cols.max(1);
+    let ahead = width.saturating_sub(1) / 2;
+    by_channel(out, windows, |c, window, values| {
+        let weight = &weight[c * width..][..width];
+        let bias = bias.get(c).copied().unwrap_or(0.0);
+        for (t, y) in values.iter_mut().enumerate() {
+            let mut sum = bias;
+            for (at, w) in weight.iter().enumerate() {
+                // Counted from the position that is the farthest before.
+                let Some(position) = (t + at + ahead + 1)
+                    .checked_sub(width)
+                    .filter(|&p| p < window.len())
+                else {
+                    continue;
+                };
+                sum += w * x.data[(window.start + position) * x.cols + c];
+            }
+            *y = sum;
+        }
+    });
+}
+
 /// The parameters of a selective state space ("Mamba", 2023; "Transformers are SSMs", 2024).
 #[derive(Debug)]
 pub(crate) struct StateSpace<'a> {

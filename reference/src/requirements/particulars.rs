@@ -411,6 +411,13 @@ pub(super) const PARTICULARS: &[Particular] = &[
         keys: "feed_forward_length",
     },
     Particular {
+        architecture: "plamo3",
+        needs: "",
+        refuses: "attn_k_norm.bias attn_norm.bias attn_output.bias attn_q_norm.bias attn_qkv.bias ffn_down.bias \
+         ffn_norm.bias ffn_up.bias output.bias output_norm.bias post_attention_norm.bias post_ffw_norm.bias",
+        keys: "feed_forward_length",
+    },
+    Particular {
         architecture: "qwen",
         needs: "attn_qkv.bias output.weight",
         refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \

@@ -244,10 +244,13 @@ impl<'a> Loader<'a> {
     /// A norm over `len` elements: `{base}.weight`, and `{base}.bias` where the file has it.
     pub(crate) fn norm(&self, kind: NormKind, base: &str, len: usize, eps: f32) -> Result<Norm> {
         let bias = self.optional_vector(&format!("{base}.bias"), len)?;
+        let weight = format!("{base}.weight");
+        // PLaMo 3 has two without a word for what they are.
+        let bare = self.keys.architecture() == "plamo3" && base.contains("post_");
         Ok(Norm {
             kind,
             group: len,
-            weight: self.vector(&format!("{base}.weight"), len)?,
+            weight: self.vector(if bare { base } else { &weight }, len)?,
             bias: bias.unwrap_or_default(),
             eps,
         })

@@ -29,7 +29,7 @@ pub(crate) struct ForSize {
 }
 
 /// Names of the ways to read a vocabulary that a directory in transformers' form may have.
-pub(super) const KINDS: [(&str, VocabKind); 18] = [
+pub(super) const KINDS: [(&str, VocabKind); 19] = [
     ("sentencepiece", VocabKind::SentencePiece),
     ("byte_fallback", VocabKind::LlamaHf),
     ("byte_level", VocabKind::Bpe),
@@ -44,6 +44,7 @@ pub(super) const KINDS: [(&str, VocabKind); 18] = [
     ("internlm2", VocabKind::InternLm2),
     ("arctic", VocabKind::Arctic),
     ("rwkv", VocabKind::Rwkv),
+    ("plamo", VocabKind::Plamo),
     ("tiktoken_qwen", VocabKind::Tiktoken(Tiktoken::Qwen)),
     ("tiktoken_glm", VocabKind::Tiktoken(Tiktoken::Glm)),
     ("tiktoken_kimi", VocabKind::Tiktoken(Tiktoken::Kimi)),

@@ -4,13 +4,13 @@
 use gguf::{Array, Value as GgufValue};
 use serde_json::{Map, Value};
 
-use super::gemma4::{AROUND, GEMMA4, OWN as GEMMA4_OWN, PER_LAYER};
+use super::gemma4::{AROUND, GEMMA4, OWN as GEMMA4_OWN, PER_LAYER, rotation_of_full_layers};
 use super::llama::LLAMA;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::hooks::TargetVocabulary;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, Transform, copy, exact, rule, skip};
-use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, Rows, Strided, class};
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, Strided, class};
 
 /// EAGLE-3: one layer that reads three layers of its target.
 pub(super) static EAGLE3: Architecture = Architecture {
@@ -278,6 +278,11 @@ fn mask_token(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 }
 
 fn dflash_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    dflash_keys_with(hp.rope(), hp, keys)
+}
+
+/// The same with these parameters of the rotation.
+fn dflash_keys_with(rope: &Map<String, Value>, hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if hp.dir().join("mask_embedding.pt").is_file() {
         return Err(hp.error(
             "mask_embedding.pt: a mask's embedding beside the checkpoint is not supported".to_owned(),
@@ -289,7 +294,7 @@ fn dflash_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         Some(head) if head > 0 => Ok(head),
         _ => hp.even_head_dim(),
     };
-    if let Some(factor) = hp.rope().get("partial_rotary_factor").filter(|v| !v.is_null()) {
+    if let Some(factor) = rope.get("partial_rotary_factor").filter(|v| !v.is_null()) {
         let factor = factor
             .as_f64()
             .filter(|f| (0.0..=1.0).contains(f))
@@ -417,6 +422,144 @@ fn dspark_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     });
     dflash_keys(hp, keys)?;
     keys.set("sample_from_anchor", hp.opt_bool(FROM_ANCHOR) == Some(true));
+    keys.set("has_confidence_head", confidence);
+    Ok(())
+}
+
+/// DSpark with the layers of Gemma 4.
+pub(super) static GEMMA4_DSPARK: Architecture = Architecture {
+    classes: &[class("Gemma4DSparkModel")],
+    rules: &[
+        GEMMA4_DSPARK_RULES,
+        DSPARK_RULES,
+        DFLASH_RULES,
+        HEAD_NORMS,
+        DECODER,
+    ],
+    hyperparameters: gemma4_dspark_keys,
+    generated: |hp| match rope_type(hp) {
+        Some("proportional") => Ok(vec![rotation_of_full_layers(hp)?]),
+        _ => Ok(Vec::new()),
+    },
+    graph: Graph::with(Activation::Gelu),
+    hooks: Hooks {
+        prepare: |config| {
+            let given = ["rope_parameters", "rope_scaling"]
+                .iter()
+                .any(|key| config.get(*key).is_some_and(|v| !v.is_null()));
+            if !given {
+                let rope = serde_json::json!({"full_attention": {
+                    "rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1_000_000.0}});
+                config.insert("rope_parameters".to_owned(), rope);
+            }
+        },
+        canonical: |hp, name| {
+            let name = name.replace("confidence_proj.", "confidence_head.proj.");
+            dflash_name(hp, name)
+        },
+        late: |hp, keys| {
+            let id = either(hp, "mask_token_id")
+                .ok_or_else(|| hp.error("no key mask_token_id, which DSpark needs".to_owned()))?;
+            keys.set_tokenizer("mask_token_id", hp.to_u32("mask_token_id", id)?);
+            Ok(())
+        },
+        ..DFLASH_HOOKS
+    },
+    ..DFLASH
+};
+
+const GEMMA4_DSPARK_RULES: &[Rule] = &[
+    copy(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.post_attention_norm",
+    ),
+    copy("model.layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm"),
+    copy(
+        "model.layers.{}.post_feedforward_layernorm",
+        "blk.{}.post_ffw_norm",
+    ),
+    exact(
+        "model.layers.{}.layer_scalar",
+        "blk.{}.layer_output_scale.weight",
+        Transform::Copy,
+    ),
+];
+
+/// The parameters of the rotation, those of layers that see everything.
+fn full_rope(hp: &Hparams) -> &Map<String, Value> {
+    let rope = hp.rope();
+    rope.get("full_attention")
+        .and_then(Value::as_object)
+        .unwrap_or(rope)
+}
+
+fn rope_type(hp: &Hparams) -> Option<&str> {
+    full_rope(hp).get("rope_type").and_then(Value::as_str)
+}
+
+fn gemma4_dspark_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let expected = |what: &str| Err(hp.error(format!("a DSpark draft of Gemma 4: expected {what}")));
+    let is_true = |key: &str| hp.opt_bool(key) == Some(true);
+    if !is_true("attention_k_eq_v") {
+        return expected("attention_k_eq_v, as the graph has it");
+    }
+    let types = hp.strings("layer_types").unwrap_or_default();
+    if types.len() != hp.block_count() as usize || types.iter().any(|t| *t != "full_attention") {
+        return expected("layer_types of full_attention for every layer");
+    }
+    if is_true("attention_bias") || is_true("enable_moe_block") {
+        return expected("neither attention_bias nor enable_moe_block");
+    }
+    if !has_whole_vocabulary(hp) {
+        return expected("a draft_vocab_size that is vocab_size");
+    }
+    let kind = either(hp, "markov_head_type")
+        .and_then(Value::as_str)
+        .unwrap_or("vanilla");
+    if kind != "vanilla" {
+        return expected("markov_head_type \"vanilla\"");
+    }
+    if !matches!(rope_type(hp), Some("default" | "proportional")) {
+        return expected("rope_type \"default\" or \"proportional\"");
+    }
+    if hp
+        .opt_f32(&["final_logit_softcapping"])?
+        .is_some_and(|c| c != 0.0)
+    {
+        return expected("no final_logit_softcapping");
+    }
+    let has = |name: &str| (keys.shape)(name).is_some();
+    let has_head = has("lm_head.weight") || has("model.lm_head.weight");
+    if !has_head && !is_true("tie_word_embeddings") {
+        return expected("lm_head.weight, or tie_word_embeddings");
+    }
+    let confidence = ["", "model."].iter().any(|outer| {
+        ["confidence_head.proj", "confidence_proj"]
+            .iter()
+            .any(|name| has(&format!("{outer}{name}.weight")) || has(&format!("{outer}{name}.bias")))
+    });
+    dflash_keys_with(full_rope(hp), hp, keys)?;
+    let head = hp.u32(&["global_head_dim"])?;
+    keys.set(
+        "attention.head_count_kv",
+        hp.u32(&["num_global_key_value_heads"])?,
+    );
+    keys.set("attention.key_length", head);
+    keys.set("attention.value_length", head);
+    keys.set("rope.dimension_count", head);
+    keys.set(
+        "embedding_scale",
+        f64::from(hp.u32(&["hidden_size"])?).sqrt() as f32,
+    );
+    keys.set("attention.scale", 1.0f32);
+    keys.set("hidden_activation", "gelu_pytorch_tanh");
+    keys.set("sample_from_anchor", hp.opt_bool(FROM_ANCHOR).unwrap_or(true));
+    if either(hp, "target_layer_ids")
+        .and_then(Value::as_array)
+        .is_none_or(Vec::is_empty)
+    {
+        return expected("target_layer_ids");
+    }
     keys.set("has_confidence_head", confidence);
     Ok(())
 }

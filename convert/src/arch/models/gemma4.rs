@@ -132,7 +132,7 @@ const MAX_HEAD: u32 = 1 << 16;
 const STILL: f32 = 1e30;
 
 /// Only the first pairs of such a head are rotated.
-fn rotation_of_full_layers(hp: &Hparams) -> Result<Generated> {
+pub(super) fn rotation_of_full_layers(hp: &Hparams) -> Result<Generated> {
     let head = full_head(hp)?;
     let rope = hp.rope().get("full_attention");
     let kind = rope.and_then(|r| r.get("rope_type")).and_then(Value::as_str);

@@ -1,9 +1,10 @@
 //! GPT-2 and the models of its shape: StarCoder (GPT-BigCode).
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, rule, skip};
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule, skip};
 use crate::arch::{
-    Activation, Architecture, Default, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, class_without,
+    Activation, Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class,
+    class_without,
 };
 
 pub(super) static GPT2: Architecture = Architecture {
@@ -29,6 +30,21 @@ pub(super) static STARCODER: Architecture = Architecture {
     graph: Graph::with(Activation::Gelu).fixing(&[("scale_attn_weights", Fixed::Is(true))]),
     ..PLAIN
 };
+
+/// ruGPT-3 XL: GPT-2 under the names of Llama's classes.
+pub(super) static RUGPT3XL: Architecture = Architecture {
+    gguf: "gpt2",
+    classes: &[class("RuGPT3XLForCausalLM")],
+    rules: &[RUGPT3XL_RULES, DECODER],
+    graph: Graph::with(Activation::Gelu),
+    hooks: Hooks {
+        joins_queries: true,
+        ..Hooks::NONE
+    },
+    ..PLAIN
+};
+
+const RUGPT3XL_RULES: &[Rule] = &[copy("model.embed_positions", "position_embd")];
 
 /// GPT-2 stores its matrices as inputs x outputs.
 const CONVOLUTIONS: &[Rule] = &[

@@ -7,7 +7,9 @@ use super::mamba::{epsilon, negative_exp, or, squeezed};
 use crate::Result;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
 use crate::arch::rules::{common, experts};
-use crate::arch::{Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, RowFactors, class};
+use crate::arch::{
+    Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, RowFactors, bare_class, class,
+};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static JAMBA: Architecture = Architecture {
@@ -231,6 +233,34 @@ pub(super) static LFM2: Architecture = Architecture {
     model_types: &[&LFM2_TYPE],
     ..PLAIN
 };
+
+/// Embedding models of LFM2, without their outer module. The layer behind them is converted where it is there.
+pub(super) static LFM2_EMBEDDING: Architecture = Architecture {
+    classes: &[bare_class("Lfm2Model"), bare_class("Lfm2BidirectionalModel")],
+    rules: &[LFM2_DENSE, LFM2_RULES, SHORT_CONVOLUTION, DECODER],
+    early: |_, keys| {
+        for module in keys.dense {
+            keys.set("embedding_length_out", module.outputs);
+        }
+        Ok(())
+    },
+    hyperparameters: |hp, keys| {
+        lfm2_keys(hp, keys)?;
+        let class = crate::arch::multimodal::class_of(hp.values());
+        if class == Some("Lfm2BidirectionalModel") {
+            keys.set("attention.causal", false);
+        }
+        common::pooling(hp, keys)
+    },
+    hooks: Hooks {
+        dense_modules: &[("1_Dense", "dense_2")],
+        always_dense: true,
+        ..Hooks::NONE
+    },
+    ..LFM2
+};
+
+const LFM2_DENSE: &[Rule] = &[copy("model.dense_2", "dense_2")];
 
 const LFM2_RULES: &[Rule] = &[
     copy("model.embedding_norm", "token_embd_norm"),

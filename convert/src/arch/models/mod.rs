@@ -55,6 +55,7 @@ mod olmo;
 mod openelm;
 mod pangu;
 mod phi;
+mod plamo;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
@@ -219,5 +220,9 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &draft::EAGLE3,
     &draft::DFLASH,
     &draft::DSPARK,
+    &draft::GEMMA4_DSPARK,
+    &gpt2::RUGPT3XL,
+    &hybrid::LFM2_EMBEDDING,
     &draft::GEMMA4_ASSISTANT,
+    &plamo::PLAMO3,
 ];

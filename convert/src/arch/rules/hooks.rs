@@ -23,6 +23,8 @@ pub(crate) struct Hooks {
     pub(crate) one_of: &'static [&'static str],
     /// The type of a matrix that does not follow from the others' type.
     pub(crate) force: fn(&Hparams, Named<'_>, TensorType) -> Option<TensorType>,
+    /// Whether queries, keys and values, which the checkpoint has apart, are one tensor each of weights and of biases.
+    pub(crate) joins_queries: bool,
     /// Whether also small matrices, such as a router's, get the type of the others.
     pub(crate) all_matrices: bool,
     /// The weights, by the last part of their GGUF name, that llama.cpp's graph multiplies by without looking for an
@@ -30,6 +32,8 @@ pub(crate) struct Hooks {
     pub(crate) unadapted: &'static [&'static str],
     /// Dense modules of sentence-transformers that the graph has a place for: (folder, GGUF name).
     pub(crate) dense_modules: &'static [(&'static str, &'static str)],
+    /// Whether they are converted without being asked for.
+    pub(crate) always_dense: bool,
     /// Matrices to compute, which precede the others.
     pub(crate) tables: fn(&Hparams) -> Result<Vec<Table>>,
     /// Of a draft model: how the vocabulary of its target is read.
@@ -88,9 +92,11 @@ impl Hooks {
         more_blocks: |_, _| Ok(0),
         one_of: &[],
         force: |_, _, _| None,
+        joins_queries: false,
         all_matrices: false,
         unadapted: &[],
         dense_modules: &[],
+        always_dense: false,
         tables: |_| Ok(Vec::new()),
         target_vocabulary: None,
         late: |_, _| Ok(()),

@@ -35,6 +35,8 @@ pub(crate) enum Transform {
     Transpose,
     /// One is added to every element (norms that are stored as their distance from one).
     AddOne,
+    /// This number is added to every element.
+    Add(f32),
     /// Every element is multiplied by this number.
     Multiply(f32),
     /// Every element is multiplied by a number from the configuration.

@@ -369,7 +369,9 @@ impl<'a> Assembler<'a> {
             }
             // A pair's sides are what the layer multiplies by, however its weight is stored.
             Transform::Transpose if self.pairs.is_some() => {}
-            Transform::AddOne | Transform::Map(_) if self.pairs.is_some() && shape.len() > 1 => {
+            Transform::AddOne | Transform::Add(_) | Transform::Map(_)
+                if self.pairs.is_some() && shape.len() > 1 =>
+            {
                 return Err(self.fail(
                     at,
                     "the converted weight is not a multiple of the stored one, so no pair can be added to it; \
@@ -384,6 +386,7 @@ impl<'a> Assembler<'a> {
                 rows = Rows::range(0, shape[1]);
             }
             Transform::AddOne => layout.values = Values::Add(1.0),
+            Transform::Add(number) => layout.values = Values::Add(number),
             Transform::Multiply(factor) => layout.values = Values::Multiply(factor),
             Transform::Scale(factor) => layout.values = Values::Multiply(factor(self.hparams)?),
             Transform::ScaleByBlock(factor) => {

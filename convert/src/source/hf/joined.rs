@@ -202,6 +202,20 @@ pub(super) fn queries_keys_values(
     None
 }
 
+/// Joins queries, keys and values of each layer, weights and biases by themselves.
+pub(super) fn always(made: &mut Assembled) {
+    for block in blocks(made) {
+        for suffix in ["weight", "bias"] {
+            let found = places(made, block, QUERIES, suffix);
+            let name = |at: usize| made.tensors[at].name.clone();
+            let names: Option<Vec<String>> = found.into_iter().map(|at| at.map(name)).collect();
+            if let Some(names) = names {
+                join(made, &names, format!("blk.{block}.attn_qkv.{suffix}"));
+            }
+        }
+    }
+}
+
 /// Joins the halves of the experts' gated layers.
 ///
 /// # Errors

@@ -187,7 +187,8 @@ impl HfSource {
             OutType::Lossless => options.outtype.decide(matrix_types(&parts).into_iter()),
             _ => stored_type,
         };
-        let wanted = options.sentence_modules && !options.vocab_only && !options.mmproj;
+        let asked = options.sentence_modules || architecture.hooks.always_dense;
+        let wanted = asked && !options.vocab_only && !options.mmproj;
         let modules = Modules::read(dir, architecture, wanted)?;
         modules.add_to(&mut parts, dir, options.headers_suffice)?;
         let blocks = parts.tensors.values().find_map(|&at| parts.entry(at).blocks);
@@ -210,6 +211,9 @@ impl HfSource {
             assembler.filter = filter;
             assembler.fp8_as_q8 = options.fp8_as_q8 && options.outtype != OutType::Lossless;
             let mut made = assembler.run()?;
+            if architecture.hooks.joins_queries {
+                joined::always(&mut made);
+            }
             if options.fuse_gate_up_exps && !options.mmproj {
                 joined::experts(&mut made, architecture, &hparams)?;
             }

@@ -41,14 +41,17 @@ impl Modules {
     /// A malformed `modules.json`; a dense module that is wanted and that no file of this architecture can hold.
     pub(super) fn read(dir: &Path, architecture: &Architecture, wanted: bool) -> Result<Self> {
         let path = dir.join("modules.json");
+        let modules = if path.is_file() {
+            entries(&path)?
+        } else {
+            Vec::new()
+        };
+        // Where nobody asks for them, there may be none.
+        let has_any = modules.iter().any(|m| m.kind == "Dense");
         let mut modules = Self {
-            modules: if path.is_file() {
-                entries(&path)?
-            } else {
-                Vec::new()
-            },
+            modules,
             dense: Vec::new(),
-            wanted,
+            wanted: wanted && (has_any || !architecture.hooks.always_dense),
         };
         if wanted {
             let dense = modules.modules.iter().filter(|m| m.kind == "Dense");
