@@ -107,7 +107,10 @@ fn a_draft_needs_its_target() {
     std::fs::remove_file(dir.path().join("target/config.json")).unwrap();
     refused(open(dir.path(), true), &["target", "config.json"]);
     std::fs::write(dir.path().join("target/config.json"), "{}").unwrap();
-    refused(open(dir.path(), true), &["target", "num_hidden_layers"]);
+    refused(
+        open(dir.path(), true),
+        &["target", "config.json", "no key vocab_size"],
+    );
 }
 
 #[test]
