@@ -38,6 +38,8 @@ struct Cli {
 enum Command {
     /// Produce the table of quants of a model, with size and perplexity
     Table(commands::table::Args),
+    /// Make the folder that is published of a table: card, report, digests, provenance
+    Publish(commands::publish::Args),
     /// Convert a Hugging Face model directory to one GGUF file
     Convert(commands::convert::Args),
     /// Convert a LoRA adapter of PEFT to a GGUF adapter
@@ -138,13 +140,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             tracing_subscriber::EnvFilter::try_from_env("QUANTSMITH_LOG")
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level)),
         )
-        .with_writer(std::io::stderr)
+        .with_writer(|| crate::log::Stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .without_time()
         .try_init();
     crate::interrupt::install();
     let done = match cli.command {
         Command::Table(a) => commands::table::run(a),
+        Command::Publish(a) => commands::publish::run(a),
         Command::Convert(a) => commands::convert::run(a),
         Command::ConvertLora(a) => commands::convert_lora::run(a),
         Command::Export(a) => commands::export::run(a),

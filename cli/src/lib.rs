@@ -16,6 +16,7 @@ macro_rules! eprintln {
 
 mod architectures;
 mod args;
+mod attestation;
 mod base;
 pub mod cli;
 mod commands;
@@ -27,6 +28,7 @@ pub mod fuzzing;
 mod hub;
 mod inputs;
 mod interrupt;
+mod log;
 mod optimization;
 mod output;
 mod progress;

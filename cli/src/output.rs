@@ -42,6 +42,7 @@ pub(crate) fn is_quiet() -> bool {
 
 /// Prints a line to standard error, unless errors alone are told: what `eprintln!` does in this crate.
 pub(crate) fn message(text: fmt::Arguments<'_>) {
+    crate::log::line(text);
     if !is_quiet() {
         tell(text);
     }
@@ -49,6 +50,7 @@ pub(crate) fn message(text: fmt::Arguments<'_>) {
 
 /// Prints an error to standard error.
 pub(crate) fn error(text: fmt::Arguments<'_>) {
+    crate::log::line(format_args!("error: {text}"));
     tell(format_args!("error: {text}"));
 }
 

@@ -336,6 +336,8 @@ fn a_directory_is_checked_by_its_manifest() {
         names(&table),
         [
             "SHA256SUMS",
+            "convert.log",
+            "table.json",
             "tiny-Q4_K.gguf",
             "tiny-Q4_K_M.gguf",
             "tiny-Q8_0.gguf"

@@ -206,6 +206,13 @@ pub struct ManifestEntry {
     pub sha256: String,
 }
 
+impl ManifestEntry {
+    /// The line of a manifest, as `sha256sum` writes it.
+    pub fn line(&self) -> String {
+        format!("{}  {}\n", self.sha256, self.name)
+    }
+}
+
 /// Writes `SHA256SUMS` for these files of a directory. Lines of one that is there stay for other files that are
 /// still there.
 ///
@@ -213,6 +220,14 @@ pub struct ManifestEntry {
 /// When a file cannot be read, the manifest cannot be written, or one is there that cannot be read; it is then as it
 /// was.
 pub fn write_manifest(directory: &Path, files: &[PathBuf]) -> Result<()> {
+    write_manifest_knowing(directory, files, &[])
+}
+
+/// [`write_manifest`], which takes the digests of `known` files as they are instead of reading those files.
+///
+/// # Errors
+/// As [`write_manifest`].
+pub fn write_manifest_knowing(directory: &Path, files: &[PathBuf], known: &[ManifestEntry]) -> Result<()> {
     let _held = Inputs::hold(files);
     let mut lines = String::new();
     let mut names = Vec::new();
@@ -224,7 +239,11 @@ pub fn write_manifest(directory: &Path, files: &[PathBuf]) -> Result<()> {
             });
         };
         names.push(name);
-        lines += &format!("{}  {name}\n", file_sha256(&directory.join(name))?);
+        let digest = match known.iter().find(|entry| entry.name == name) {
+            Some(entry) => entry.sha256.clone(),
+            None => file_sha256(&directory.join(name))?,
+        };
+        lines += &format!("{digest}  {name}\n");
     }
     // What another process adds meanwhile is not lost: it waits for this one, or this one for it.
     let file = WholeFile::open(&directory.join(MANIFEST))?;

@@ -24,8 +24,17 @@ impl Origin {
     }
 }
 
-/// The repository's name, without its owner, of a directory in the hub's cache.
-pub fn repository(dir: &Path) -> Option<String> {
+/// A model in the hub's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The repository, `owner/name`; of the few without an owner, `name`.
+    pub repository: String,
+    /// The commit.
+    pub revision: String,
+}
+
+/// The repository and commit of a directory in the hub's cache.
+pub fn snapshot(dir: &Path) -> Option<Snapshot> {
     // Links are not followed: whoever made one into the cache gave the model that name.
     let dir = std::path::absolute(dir).ok()?;
     let snapshots = dir.parent()?;
@@ -33,8 +42,18 @@ pub fn repository(dir: &Path) -> Option<String> {
         return None;
     }
     let name = snapshots.parent()?.file_name()?.to_str()?;
-    let id = name.strip_prefix("models--")?;
-    let repository = id.rsplit_once("--").map_or(id, |(_, name)| name);
+    let id = name.strip_prefix("models--").filter(|id| !id.is_empty())?;
+    // The hub has no "--" in the name of an owner or a repository.
+    Some(Snapshot {
+        repository: id.replacen("--", "/", 1),
+        revision: dir.file_name()?.to_str()?.to_owned(),
+    })
+}
+
+/// The repository's name, without its owner, of a directory in the hub's cache.
+pub fn repository(dir: &Path) -> Option<String> {
+    let id = snapshot(dir)?.repository;
+    let repository = id.rsplit_once('/').map_or(&*id, |(_, name)| name);
     (!repository.is_empty()).then(|| repository.to_owned())
 }
 
@@ -66,6 +85,11 @@ mod tests {
         assert_eq!(
             of(&format!("hub/models--a--b/snapshots/{commit}")).as_deref(),
             Some("b")
+        );
+        let whole = snapshot(Path::new("/c/models--org--Name-1B/snapshots/abc")).unwrap();
+        assert_eq!(
+            (&*whole.repository, &*whole.revision),
+            ("org/Name-1B", "abc")
         );
         for other in [
             "/c/models--org--Name-1B/snapshots",

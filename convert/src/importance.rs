@@ -72,9 +72,20 @@ impl Selection {
     }
 }
 
+/// Name under which the files record a matrix that is read from `path`, where no other is asked for.
+pub fn last_component(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}
+
 impl Importance {
     /// Reads a file of either format and keeps the selected entries; `None` when none is left, which
     /// llama-quantize treats as having no importance matrix.
+    ///
+    /// The last component of the path is recorded in the files that are made with it, so that their bytes do not depend on
+    /// where it lay; llama-quantize records the path as it was spelled, for which there is [`Self::recorded_as`].
     ///
     /// # Errors
     /// As [`ImportanceMatrix::load`] and [`Importance::new`].
@@ -93,7 +104,21 @@ impl Importance {
         expert_prior: Option<u32>,
     ) -> Result<Option<Self>> {
         let matrix = ImportanceMatrix::load(path)?;
-        Self::with_prior(&matrix, &path.to_string_lossy(), selection, expert_prior)
+        let shown = path.to_string_lossy();
+        let importance = Self::with_prior(&matrix, &shown, selection, expert_prior)?;
+        Ok(importance.map(|importance| importance.recorded_as(&last_component(path))))
+    }
+
+    /// The same, recorded under another name (`quantize.imatrix.file`).
+    #[must_use]
+    pub fn recorded_as(mut self, name: &str) -> Self {
+        self.file = name.to_owned();
+        self
+    }
+
+    /// The name that files record (`quantize.imatrix.file`).
+    pub fn recorded_name(&self) -> &str {
+        &self.file
     }
 
     /// Keeps the selected entries of a matrix that is recorded as read from `file`.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gguf::TensorType;
 use serde::Serialize;
 
 use crate::importance::Importance;
@@ -41,6 +42,43 @@ const BELOW: [&str; 13] = [
 /// Presets that `all` puts after the published ones.
 const ABOVE: [&str; 3] = ["F16", "BF16", "F32"];
 
+/// Names of the field for presets whose embeddings and output are in Q8_0.
+const LARGE: [(&str, Preset); 5] = [
+    ("Q2_K_L", Preset::Q2_K),
+    ("Q3_K_XL", Preset::Q3_K_L),
+    ("Q4_K_L", Preset::Q4_K_M),
+    ("Q5_K_L", Preset::Q5_K_M),
+    ("Q6_K_L", Preset::Q6_K),
+];
+
+/// Lists of presets by name, each in the order of its publisher's cards; see [`named`].
+const NAMED: [(&str, &[&str]); 4] = [
+    (
+        "bartowski",
+        &[
+            "BF16", "Q8_0", "Q6_K_L", "Q6_K", "Q5_K_L", "Q5_K_M", "Q5_K_S", "Q4_K_L", "Q4_1", "Q4_K_M", "Q4_K_S",
+            "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K_XL", "Q3_K_L", "Q3_K_M", "IQ3_M", "Q3_K_S", "IQ3_XS", "Q2_K_L",
+            "IQ3_XXS", "Q2_K", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS",
+        ],
+    ),
+    (
+        "mradermacher",
+        &[
+            "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "Q2_K_S", "Q2_K", "IQ3_XXS", "IQ3_XS",
+            "Q3_K_S", "IQ3_S", "IQ3_M", "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_K_S", "Q4_K_M", "Q4_1",
+            "Q5_K_S", "Q5_K_M", "Q6_K",
+        ],
+    ),
+    (
+        "mradermacher-static",
+        &[
+            "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ4_XS", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0",
+            "F16",
+        ],
+    ),
+    ("ggml-org", &["Q4_K_M", "Q8_0", "F16"]),
+];
+
 /// An entry of a table: a preset under one of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -48,24 +86,58 @@ pub struct Entry {
     pub name: &'static str,
     /// The preset.
     pub preset: Preset,
+    /// Type of the embeddings and the output, where the name stands for another than the preset's.
+    pub heads: Option<TensorType>,
 }
 
 impl Entry {
-    /// The entry of a preset's name or alias; case does not matter.
+    /// The entry of a preset's name or alias, or of one of the names `Q2_K_L`, `Q3_K_XL`, `Q4_K_L`, `Q5_K_L` and `Q6_K_L`,
+    /// with which publishers mean embeddings and output in Q8_0; case does not matter.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some(&(name, preset)) = LARGE.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+            return Some(Self {
+                name,
+                preset,
+                heads: Some(TensorType::Q8_0),
+            });
+        }
         let preset = Preset::parse(text).filter(|&p| p != Preset::Copy)?;
         let info = PRESETS.iter().find(|p| p.preset == preset)?;
         let alias = info.alias.filter(|alias| alias.eq_ignore_ascii_case(text));
         Some(Self {
             name: alias.unwrap_or(info.name),
             preset,
+            heads: None,
         })
+    }
+
+    /// Whether the name is the preset's own and no alias.
+    pub fn is_own_name(&self) -> bool {
+        self.name == self.preset.info().name
+    }
+
+    /// Whether another entry has the same bytes.
+    pub fn is_alias_of(&self, other: &Self) -> bool {
+        (self.preset, self.heads) == (other.preset, other.heads)
     }
 }
 
 /// The published table.
 pub fn published() -> Vec<Entry> {
     PUBLISHED.iter().filter_map(|name| Entry::parse(name)).collect()
+}
+
+/// The list of this name: `published`, `all`, or that of a publisher: `bartowski`, `mradermacher` (those made with an
+/// importance matrix), `mradermacher-static`, `ggml-org`.
+pub fn named(list: &str) -> Option<Vec<Entry>> {
+    match list {
+        "published" => Some(published()),
+        "all" => Some(all()),
+        _ => {
+            let (_, names) = NAMED.iter().find(|(name, _)| *name == list)?;
+            Some(names.iter().filter_map(|name| Entry::parse(name)).collect())
+        }
+    }
 }
 
 /// Every preset and alias.
@@ -78,16 +150,22 @@ pub fn all() -> Vec<Entry> {
         .collect()
 }
 
-/// Reads a list of preset names, separated by commas or spaces.
+/// Reads a list of preset names, separated by commas or spaces. A name of a list ([`named`]) stands for its entries, of
+/// which those that were named before are left out.
 ///
 /// # Errors
 /// An unknown name, or none at all.
 pub fn parse_entries(text: &str) -> Result<Vec<Entry>> {
-    let entries = text
-        .split([',', ' '])
-        .filter(|name| !name.is_empty())
-        .map(|name| Entry::parse(name).ok_or_else(|| Error::Request(crate::recipe::unknown_preset(name))))
-        .collect::<Result<Vec<_>>>()?;
+    let mut entries: Vec<Entry> = Vec::new();
+    for name in text.split([',', ' ']).filter(|name| !name.is_empty()) {
+        if let Some(list) = named(name) {
+            let new: Vec<Entry> = list.into_iter().filter(|entry| !entries.contains(entry)).collect();
+            entries.extend(new);
+            continue;
+        }
+        let entry = Entry::parse(name);
+        entries.push(entry.ok_or_else(|| Error::Request(crate::recipe::unknown_preset(name)))?);
+    }
     if entries.is_empty() {
         return Err(Error::Request("the list of presets is empty".into()));
     }
@@ -114,7 +192,7 @@ pub struct RowPlan<'a> {
     pub entry: Entry,
     /// The file, or the first of its shards.
     pub path: PathBuf,
-    /// An earlier entry that has the same bytes, of which this file is a link or copy.
+    /// Another entry that has the same bytes, of which this file is a link or copy.
     pub same_as: Option<usize>,
     /// Plan of the file (also for a link), or the reason that this model cannot have this preset.
     pub plan: Result<Quantization<'a>>,
@@ -182,6 +260,10 @@ pub fn plan<'a>(
             .join(format!("{}-{}.gguf", options.model, entry.name));
         let mut quantize = options.quantize.clone();
         quantize.recipe.preset = entry.preset;
+        // Types that were asked for by hand go before those of a name.
+        let recipe = &mut quantize.recipe;
+        recipe.output_tensor_type = recipe.output_tensor_type.or(entry.heads);
+        recipe.token_embedding_type = recipe.token_embedding_type.or(entry.heads);
         quantize.keep_split = false;
         let plan = quantize::plan(source, &path, &quantize, importance);
         // Of several shards, the first is the one that readers open.
@@ -190,9 +272,17 @@ pub fn plan<'a>(
         rows.push(RowPlan {
             entry,
             plan,
-            same_as: rows.iter().position(|row| row.entry.preset == entry.preset),
+            same_as: None,
             path,
         });
+    }
+    for at in 0..rows.len() {
+        let entry = rows[at].entry;
+        let named = |row: &RowPlan<'_>| row.entry.is_alias_of(&entry);
+        // Of several names, the file has the preset's own, by which people look for it.
+        let own = |row: &RowPlan<'_>| named(row) && row.entry.is_own_name();
+        let original = rows.iter().position(own).or_else(|| rows.iter().position(named));
+        rows[at].same_as = original.filter(|&original| original != at);
     }
     Ok(rows)
 }
@@ -270,8 +360,11 @@ pub(crate) fn check_links(table: &[RowPlan<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Gives the entries that are other names of a file their links.
-pub(crate) fn link(table: &[RowPlan<'_>]) -> Result<()> {
+/// Gives the entries that are other names of a file their links. [`execute`] has done it already.
+///
+/// # Errors
+/// When the system refuses.
+pub fn link(table: &[RowPlan<'_>]) -> Result<()> {
     for row in table.iter().filter(|row| row.check().is_ok()) {
         if let Some(other) = row.same_as
             && let (Ok(from), Ok(to)) = (&table[other].plan, &row.plan)
@@ -295,7 +388,10 @@ pub fn files(table: &[RowPlan<'_>]) -> Vec<PathBuf> {
 }
 
 /// Makes `to` a hard link of `from`, or a copy where links cannot be had, replacing what is there.
-fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+///
+/// # Errors
+/// A target that is an input, or an error of the system.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     let io = |source| Error::Io {
         path: to.to_path_buf(),
         source,
@@ -331,6 +427,25 @@ mod tests {
         }
         let names: Vec<_> = published().iter().map(|entry| entry.name).collect();
         assert_eq!(names, PUBLISHED);
+    }
+
+    #[test]
+    fn named_lists() {
+        for (name, presets) in NAMED {
+            let list = named(name).unwrap();
+            let names: Vec<_> = list.iter().map(|entry| entry.name).collect();
+            assert_eq!(names, presets, "{name}");
+            assert!(list.iter().enumerate().all(|(i, e)| !list[..i].contains(e)), "{name}");
+        }
+        assert_eq!(named("published").unwrap(), published());
+        assert_eq!(named("nobody"), None);
+        // A list beside names: each once.
+        let entries = parse_entries("Q8_0,ggml-org,q4_k_l").unwrap();
+        let names: Vec<_> = entries.iter().map(|e| e.name).collect();
+        assert_eq!(names, ["Q8_0", "Q4_K_M", "F16", "Q4_K_L"]);
+        assert_eq!(entries[3].heads, Some(TensorType::Q8_0));
+        assert!(!entries[3].is_alias_of(&entries[1]));
+        assert!(Entry::parse("Q4_K").unwrap().is_alias_of(&entries[1]));
     }
 
     #[test]

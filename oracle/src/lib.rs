@@ -38,7 +38,18 @@ pub struct Python {
 pub fn python() -> Option<Python> {
     static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
     PYTHON
-        .get_or_init(|| available("the Python references", install_python))
+        .get_or_init(|| available("the Python references", || install_python("requirements.txt", "venv")))
+        .clone()
+}
+
+/// The environment of the hub's own library, which reads model cards, or `None` when tests have to be skipped.
+///
+/// # Panics
+/// When `QUANTSMITH_ORACLE=require` and it cannot be installed.
+pub fn hub_python() -> Option<Python> {
+    static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| available("the hub's library", || install_python("requirements-hub.txt", "venv-hub")))
         .clone()
 }
 
@@ -132,11 +143,12 @@ fn lock(name: &str) -> Result<std::fs::File> {
     Ok(file)
 }
 
-fn install_python() -> Result<Python> {
-    let _guard = lock("python")?;
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("py/requirements.txt");
+/// The environment `folder` with the packages of a list in `py`.
+fn install_python(list: &str, folder: &str) -> Result<Python> {
+    let _guard = lock(if folder == "venv" { "python" } else { folder })?;
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("py").join(list);
     let wanted = std::fs::read_to_string(&requirements)?;
-    let venv = home().join("venv");
+    let venv = home().join(folder);
     let stamp = venv.join("installed.txt");
     let executable = venv.join("bin/python");
     if std::fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {

@@ -88,7 +88,9 @@ impl Case {
 
     fn importance(&self) -> convert::Result<Option<Importance>> {
         match &self.imatrix {
-            Some(path) => Importance::load(path, &Selection::All),
+            // Stock records the path as it was given.
+            Some(path) => Importance::load(path, &Selection::All)
+                .map(|loaded| loaded.map(|i| i.recorded_as(&path.to_string_lossy()))),
             None => Ok(None),
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use convert::distribute::ImatrixRequest;
-use convert::importance::{Importance, MissingImportance, Selection};
+use convert::importance::{Importance, MissingImportance, Selection, last_component};
 use convert::source::SourceTensor;
 
 /// An importance matrix from a file.
@@ -40,6 +40,11 @@ pub(crate) struct ImportanceUse {
     /// Treatment of tensors whose type needs importance that the matrix does not have
     #[arg(long, value_enum, default_value_t = Missing::Error)]
     imatrix_missing: Missing,
+
+    /// Name of the importance matrix in the files (quantize.imatrix.file); `path` for its path as it is given here, as
+    /// llama-quantize writes it [default: the last component of the path]
+    #[arg(long, value_name = "NAME|path")]
+    imatrix_name: Option<String>,
 
     /// Draw experts that saw few tokens towards the mean over all experts, which counts as this many tokens
     #[arg(long, value_name = "TOKENS")]
@@ -111,13 +116,32 @@ impl ImportanceUse {
         for gap in importance.iter().flat_map(|i| i.gaps()) {
             eprintln!("warning: importance of {gap}");
         }
-        Ok(importance)
+        Ok(importance.map(|i| i.recorded_as(&self.recorded_name(path))))
+    }
+
+    /// The name by which files record the matrix in `path`.
+    pub(crate) fn recorded_name(&self, path: &Path) -> String {
+        match self.imatrix_name.as_deref() {
+            None => last_component(path),
+            Some("path") => path.to_string_lossy().into_owned(),
+            Some(name) => name.to_owned(),
+        }
     }
 
     /// The importance of a matrix that will be made in `path` from the text `dataset`, for plans alone.
     pub(crate) fn expect(&self, tensors: &[SourceTensor], path: &Path, dataset: &str) -> Importance {
-        let (file, prior) = (path.to_string_lossy(), self.imatrix_expert_prior);
+        let (file, prior) = (self.recorded_name(path), self.imatrix_expert_prior);
         Importance::expected(tensors, &file, dataset, &self.selection(), prior)
+    }
+
+    /// Parts of the names of tensors whose importance alone is used, and is not used.
+    pub(crate) fn selected(&self) -> (Vec<String>, Vec<String>) {
+        (self.include_weights.clone(), self.exclude_weights.clone())
+    }
+
+    /// Tokens that the mean over all experts counts as.
+    pub(crate) fn expert_prior(&self) -> Option<u32> {
+        self.imatrix_expert_prior
     }
 
     fn selection(&self) -> Selection {

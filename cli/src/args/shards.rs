@@ -41,6 +41,16 @@ impl ShardArgs {
         })
     }
 
+    /// The limits as `table.json` records them, if any of these arguments is there.
+    pub(crate) fn record(&self) -> Option<publish::record::ShardLimits> {
+        let given = self.no_tensor_first_split || self.limit().is_some();
+        given.then(|| publish::record::ShardLimits {
+            tensors: self.split_max_tensors.map(NonZeroU64::get),
+            bytes: self.split_max_size.map(NonZeroU64::get),
+            first_without_tensors: self.no_tensor_first_split,
+        })
+    }
+
     /// As the stock converter cuts.
     pub(crate) fn converter(&self) -> Shards {
         Shards::Converter {

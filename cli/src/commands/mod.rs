@@ -16,6 +16,7 @@ pub(crate) mod merge;
 pub(crate) mod meta;
 pub(crate) mod perplexity;
 pub(crate) mod plan;
+pub(crate) mod publish;
 pub(crate) mod quantize;
 pub(crate) mod run;
 pub(crate) mod split;

@@ -1,9 +1,15 @@
 //! `quantsmith table`.
 
+mod digests;
 mod evaluate;
+mod figures;
+mod keeper;
 mod report;
+mod texts;
+mod weights;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use convert::digest;
@@ -15,9 +21,12 @@ use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use convert::table::{self, Entry, RowPlan, TableOptions};
 use demo::CALIBRATION_TEXT;
+use publish::record::{self, State};
 
-use self::evaluate::{Base, Texts, calibration_name};
-use self::report::{Report, ReportRow};
+use self::evaluate::Base;
+use self::keeper::Keeper;
+use self::report::{Evaluation, Measured, Report, ReportRow};
+use self::texts::{Texts, calibration_name};
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::chunks::Chunks;
 use crate::args::importance::{ImportanceUse, MatrixOrigin};
@@ -28,6 +37,7 @@ use crate::args::types::TypeArgs;
 use crate::demo::Demo;
 use crate::hub;
 use crate::inputs::hold;
+use crate::log::Log;
 use crate::optimization::{OptimizeArgs, Prepared};
 use crate::progress::metered;
 
@@ -37,20 +47,45 @@ pub(crate) struct Args {
     /// Model directory, GGUF file or model of the hub (ORG/MODEL[@REVISION]); the demo model where none is given
     model: Option<PathBuf>,
 
-    #[command(flatten)]
-    architecture: ArchitectureArgs,
-
-    /// Presets to make, separated by commas [default: the 22 of a published table]
-    #[arg(long, value_name = "LIST", conflicts_with = "preset")]
-    types: Option<String>,
-
-    /// Presets to make
-    #[arg(long, value_enum, default_value_t = PresetList::Full)]
-    preset: PresetList,
-
     /// Directory for the files [default: MODEL-GGUF in the current directory]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    #[command(flatten)]
+    making: Making,
+
+    /// Show the table with exact sizes, and write nothing; headers of the model's files suffice
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Print the table as Markdown
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments that say which files are made and how they are measured.
+#[derive(clap::Args)]
+pub(crate) struct Making {
+    #[command(flatten)]
+    architecture: ArchitectureArgs,
+
+    /// Presets to make, by name and separated by commas, or a list's name: `published` (22, the default), `all`,
+    /// `bartowski`, `mradermacher` (with an importance matrix), `mradermacher-static`, `ggml-org`. Q2_K_L, Q3_K_XL, Q4_K_L,
+    /// Q5_K_L and Q6_K_L have their embeddings and output in Q8_0
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["types", "preset"])]
+    presets: Option<String>,
+
+    /// The same, as --presets
+    #[arg(long, value_name = "LIST", conflicts_with = "preset")]
+    types: Option<String>,
+
+    /// A list of presets
+    #[arg(long, value_enum, default_value_t = PresetList::Full)]
+    preset: PresetList,
 
     #[command(flatten)]
     types_of_tensors: TypeArgs,
@@ -71,15 +106,28 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
+    /// Tokens in a window of the calibration
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    calibration_ctx: usize,
+
+    /// Calibrate on at most this many windows; -1 for all
+    #[arg(long, value_name = "N", default_value = "-1", allow_negative_numbers = true)]
+    calibration_chunks: Chunks,
+
     /// Text to evaluate on [default: a bundled English text in the public domain]
     #[arg(long, value_name = "FILE", conflicts_with = "no_eval")]
     text: Option<PathBuf>,
+
+    /// Folder of texts to evaluate on, each a kind of text that is reported by itself: NAME.txt, or NAME.jsonl with a chat in
+    /// each line, which the model's chat template renders
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["no_eval", "text", "precision"])]
+    suite: Option<PathBuf>,
 
     /// Tokens in an evaluation window
     #[arg(short, long, value_name = "N", default_value_t = 512)]
     ctx_size: usize,
 
-    /// Evaluate on at most this many windows; -1 for all
+    /// Evaluate on at most this many windows (of each text of a suite); -1 for all
     #[arg(
         long,
         value_name = "N",
@@ -97,10 +145,6 @@ pub(crate) struct Args {
     /// Write the files without evaluating them
     #[arg(long)]
     no_eval: bool,
-
-    /// Show the table with exact sizes, and write nothing; headers of the model's files suffice
-    #[arg(long)]
-    dry_run: bool,
 
     /// Name of the pre-tokenizer, instead of finding it by what the tokenizer does
     #[arg(long, value_name = "NAME", value_parser = super::convert::parse_pre_tokenizer)]
@@ -126,14 +170,6 @@ pub(crate) struct Args {
     /// Threads; 0 for as many as the machine runs at once
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     threads: usize,
-
-    /// Print the table as Markdown
-    #[arg(long, conflicts_with = "json")]
-    markdown: bool,
-
-    /// Print the table as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Lists of presets by name.
@@ -147,32 +183,65 @@ enum PresetList {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let located = args
-        .model
-        .as_ref()
-        .map(|named| hub::locate(named, hub::Need::of_run(args.dry_run)));
+    let place = Place {
+        out: args.out.as_deref(),
+        dry_run: args.dry_run,
+        matrix: None,
+    };
+    let made = make(&args.making, args.model.as_deref(), &place)?;
+    if args.json {
+        crate::output::print_json(&serde_json::to_value(&made.report)?)
+    } else {
+        report::print(&made.report, &made.directory, args.markdown)
+    }
+}
+
+/// Where a table goes.
+pub(crate) struct Place<'a> {
+    /// Directory, if not the default one.
+    pub(crate) out: Option<&'a Path>,
+    /// Whether nothing is written.
+    pub(crate) dry_run: bool,
+    /// Name of a matrix that is made, if not the default one.
+    pub(crate) matrix: Option<&'a str>,
+}
+
+/// A table that was made.
+pub(crate) struct Made {
+    report: Report,
+    /// Directory of the files.
+    pub(crate) directory: PathBuf,
+    /// The files that are other names of files.
+    pub(crate) aliases: Vec<PathBuf>,
+}
+
+/// Makes the table of a model, of the demo model where none is given.
+pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> anyhow::Result<Made> {
+    let dry_run = place.dry_run;
+    let started = Instant::now();
+    let log = Log::start();
+    crate::log::line(format_args!("quantsmith {}", crate::cli::version()));
+    let located = model.map(|named| hub::locate(named, hub::Need::of_run(dry_run)));
     let located = located.transpose()?;
-    let demo = args.model.is_none().then(Demo::unpack).transpose()?;
-    let path = match (&args.model, &demo) {
-        (Some(_), _) => located
-            .as_ref()
-            .map_or_else(PathBuf::new, |l| l.path().to_path_buf()),
+    let demo = model.is_none().then(Demo::unpack).transpose()?;
+    let path = match (&located, &demo) {
+        (Some(located), _) => located.path().to_path_buf(),
         (None, Some(demo)) => demo.path(),
         (None, None) => bail!("no model"),
     };
-    hold(std::iter::once(&path).chain(&args.text).chain(&args.calibration));
+    hold(std::iter::once(&path).chain(&args.text).chain(&args.calibration).chain(&args.suite));
     hold(args.types_of_tensors.files());
     let origin = args.matrix_origin();
     hold(origin.file());
     let opened = Opened::open(
         &path,
-        args.dry_run,
+        dry_run,
         args.pre_tokenizer.as_deref(),
         args.architecture.file(),
         located.as_ref().and_then(hub::Located::origin),
     )?;
     let source = opened.source();
-    let evaluate = !args.no_eval && !args.dry_run;
+    let evaluate = !args.no_eval && !dry_run;
     if evaluate && !reference::architectures().any(|a| a == source.metadata().architecture()) {
         bail!(
             "{}: the forward pass does not know architecture {:?}, so its quants cannot be evaluated; \
@@ -182,17 +251,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     let name = opened.name(&path);
-    let entries = match (&args.types, args.preset) {
+    let entries = match (args.presets.as_ref().or(args.types.as_ref()), args.preset) {
         (Some(list), _) => table::parse_entries(list)?,
         (None, PresetList::Full) => table::published(),
         (None, PresetList::All) => table::all(),
     };
     let better = args.prepare_optimization(source, &path)?;
+    let directory = place.out.map_or_else(|| PathBuf::from(format!("{name}-GGUF")), Path::to_path_buf);
     let options = TableOptions {
-        directory: args
-            .out
-            .clone()
-            .unwrap_or_else(|| PathBuf::from(format!("{name}-GGUF"))),
+        directory: directory.clone(),
         model: name.clone(),
         quantize: QuantizeOptions {
             recipe: args.types_of_tensors.recipe(Preset::Q8_0)?,
@@ -205,23 +272,33 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         },
         entries,
     };
-    let calibrate = origin == MatrixOrigin::Made && !args.dry_run;
-    let with_base = evaluate || calibrate || args.optimize.learns() && !args.dry_run;
+    let calibrate = origin == MatrixOrigin::Made && !dry_run;
+    let with_base = evaluate || calibrate || args.optimize.learns() && !dry_run;
     // What could fail after hours is tried before them.
-    let texts = Texts::read(&args, evaluate, calibrate)?;
-    let matrix = options.directory.join(format!("{name}-imatrix.gguf"));
+    let texts = Texts::read(source, args, evaluate, calibrate)?;
+    let matrix = match place.matrix {
+        Some(name) => options.directory.join(name),
+        None => options.directory.join(format!("{name}-imatrix.gguf")),
+    };
     let given = match &origin {
         MatrixOrigin::File(file) => args.importance.load(file)?,
-        MatrixOrigin::Made if args.dry_run => {
-            let text = calibration_name(&args);
+        MatrixOrigin::Made if dry_run => {
+            let text = calibration_name(args);
             Some(args.importance.expect(source.tensors(), &matrix, &text))
         }
         MatrixOrigin::Made | MatrixOrigin::None => None,
     };
     let journal = args.memory.journal(&options.directory.join(&name));
-    if !args.dry_run {
+    let record_file = directory.join(record::FILE);
+    let mut earlier = None;
+    if !dry_run {
         std::fs::create_dir_all(&options.directory)
             .with_context(|| options.directory.display().to_string())?;
+        gguf::check_not_input(&record_file)?;
+        gguf::check_not_input(&directory.join(record::LOG))?;
+        if args.memory.resume() {
+            earlier = record::Table::load_if_there(&record_file)?;
+        }
         check_outputs(
             source,
             &options,
@@ -231,32 +308,48 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         )?;
     }
     let base = with_base
-        .then(|| Base::open(source, &options.directory, texts, &args))
+        .then(|| Base::open(source, &options.directory, args))
         .transpose()?;
     let (importance, imatrix) = match &base {
         Some(base) if calibrate => {
             let file = matrix;
             // An interrupted run has got that far already.
-            if journal.as_deref().is_some_and(Path::exists) && file.exists() {
+            let begun = journal.as_deref().is_some_and(Path::exists) && file.exists();
+            let known = earlier.as_ref().and_then(|e| e.importance.as_ref());
+            if begun || known.is_some_and(|known| keeper::made_before(known, &file, &texts, args)) {
                 eprintln!("continuing with {}", file.display());
             } else {
-                base.calibrate(&file, &args)?;
+                base.calibrate(&file, &texts, args)?;
             }
             (args.importance.load(&file)?, Some(file))
         }
         _ => (given, origin.file().map(Path::to_path_buf)),
     };
     let mut planned = table::plan(source, &options, importance.as_ref())?;
-    if !args.dry_run && args.optimize.given() {
-        optimize(&better, base.as_ref(), source, &mut planned, &args)?;
-    }
     let mut rows: Vec<ReportRow> = table::rows(&planned)
         .into_iter()
         .map(|row| ReportRow { row, measured: None })
         .collect();
     let mut evaluation = None;
-    if !args.dry_run {
-        write_files(source, &planned, &args, journal.as_deref())?;
+    if !dry_run {
+        let origin = keeper::Origin {
+            path: &path,
+            demo: demo.is_some(),
+            matrix: imatrix.as_deref(),
+            made: calibrate,
+        };
+        let fresh = keeper::record_of(source, &name, &options, &planned, &origin, &texts, args)?;
+        let mut keeper = Keeper::new(record_file, fresh, started);
+        if keeper.take_up(earlier, source, &origin, &planned)? {
+            table::link(&planned)?;
+            eprintln!("all files are there already, and nothing is encoded");
+        } else {
+            if args.optimize.given() {
+                optimize(&better, base.as_ref(), source, &mut planned, args)?;
+            }
+            write_files(source, &planned, args, journal.as_deref())?;
+            keeper.digest_files(source, &origin, &planned)?;
+        }
         for plan in planned.iter().filter_map(|row| row.plan.as_ref().ok()) {
             better.forget(plan)?;
         }
@@ -268,15 +361,31 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 .filter(|f| f.parent() == Some(options.directory.as_path()))
                 .cloned(),
         );
-        digest::write_manifest(&options.directory, &published)?;
+        digest::write_manifest_knowing(&options.directory, &published, &keeper.known_digests(&planned))?;
+        keeper.save(State::Written)?;
+        log.write_to(&directory.join(record::LOG), args.memory.resume())?;
+        keeper.log_files();
+        crate::interrupt::can_be_continued(
+            "the files are whole; the same command with --resume goes on evaluating them".to_owned(),
+        );
         if let Some(base) = base.filter(|_| evaluate) {
-            let (of_rows, of_base) = base.measure(source, &planned, &args)?;
-            for (row, measured) in rows.iter_mut().zip(of_rows) {
-                row.measured = measured;
+            base.measure(source, &planned, &mut keeper, &texts, args)?;
+            for (line, recorded) in rows.iter_mut().zip(&keeper.table().rows) {
+                line.measured = recorded.measured.as_ref().map(Measured::new);
             }
-            evaluation = of_base;
+            let table = keeper.table();
+            evaluation = table
+                .evaluation
+                .as_ref()
+                .and_then(|e| Evaluation::new(e, texts.evaluation_name(), &table.source.ty));
         }
+        keeper.save(State::Finished)?;
     }
+    let made = planned.iter().filter(|row| row.check().is_ok() && row.same_as.is_none());
+    let total_bytes = made
+        .flat_map(|row| &row.plan)
+        .map(|plan| plan.file_size())
+        .sum();
     let report = Report {
         model: name,
         source: if demo.is_some() {
@@ -285,15 +394,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             path
         },
         imatrix,
-        dry_run: args.dry_run,
+        dry_run,
+        total_bytes,
         evaluation,
         rows,
     };
-    if args.json {
-        crate::output::print_json(&serde_json::to_value(&report)?)
-    } else {
-        report::print(&report, &options.directory, args.markdown)
-    }
+    let aliases = planned.iter().filter(|row| row.check().is_ok() && row.same_as.is_some());
+    let aliases = aliases.flat_map(|row| &row.plan).flat_map(|plan| &plan.outputs);
+    Ok(Made {
+        aliases: aliases.map(|output| output.path.clone()).collect(),
+        report,
+        directory,
+    })
 }
 
 /// Checks the files that will be written, before the model is run.
@@ -417,7 +529,12 @@ fn parse_precision(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number between 0 and 1".to_owned())
 }
 
-impl Args {
+impl Making {
+    /// The importance matrix, where a file is named.
+    pub(crate) fn matrix_file(&self) -> Option<&Path> {
+        self.imatrix.as_ref().and_then(MatrixOrigin::file)
+    }
+
     /// Origin of the importance matrix: by default one is made when the files are evaluated.
     fn matrix_origin(&self) -> MatrixOrigin {
         match (&self.imatrix, self.no_eval) {
@@ -447,7 +564,7 @@ fn optimize(
     base: Option<&Base>,
     source: &dyn Source,
     planned: &mut [RowPlan<'_>],
-    args: &Args,
+    args: &Making,
 ) -> anyhow::Result<()> {
     for row in planned.iter_mut() {
         if row.check().is_err() || row.same_as.is_some() {
@@ -467,7 +584,7 @@ fn optimize(
     Ok(())
 }
 
-fn pipeline_options(args: &Args) -> PipelineOptions {
+fn pipeline_options(args: &Making) -> PipelineOptions {
     PipelineOptions {
         threads: args.threads,
         max_memory: args.memory.bytes(),
@@ -477,7 +594,7 @@ fn pipeline_options(args: &Args) -> PipelineOptions {
 fn write_files(
     source: &dyn Source,
     planned: &[RowPlan<'_>],
-    args: &Args,
+    args: &Making,
     journal: Option<&Path>,
 ) -> anyhow::Result<()> {
     for (row, problem) in planned

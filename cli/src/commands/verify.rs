@@ -4,17 +4,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use convert::digest;
+use convert::importance::{Importance, Selection};
 use convert::quantize::OPTIMIZE_KEYS;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use convert::verify::image::{Image, Outcome};
 use convert::verify::{Finding, Severity, check, image};
 use gguf::{Backing, GgufModel, OpenOptions};
+use imatrix::ImportanceMatrix as ImatrixFile;
 use serde::Serialize;
 
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::BufferArgs;
+use crate::attestation::{self, Hand};
 use crate::output::{print, print_json};
 use crate::progress::{Meter, Unit};
 use crate::rederive::{Rederived, rederive};
@@ -34,6 +37,15 @@ pub(crate) struct Args {
     /// Source that the file was made from: a model directory or a GGUF file
     #[arg(long, value_name = "MODEL_DIR|GGUF")]
     source: Option<PathBuf>,
+
+    /// Check a published folder against its provenance.intoto.json: its files, what they were made of, and with the source
+    /// at hand that they are what it makes, to the byte
+    #[arg(long)]
+    attestation: bool,
+
+    /// Text that a matrix was made of, or that files were measured on, for --attestation (repeatable)
+    #[arg(long, value_name = "FILE", requires = "attestation")]
+    text: Vec<PathBuf>,
 
     #[command(flatten)]
     architecture: ArchitectureArgs,
@@ -75,6 +87,18 @@ struct Report {
     /// What learning again gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     rederived: Option<Rederived>,
+    /// What the check of the provenance came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attested: Option<Attested>,
+}
+
+/// What the check of a folder's provenance came to.
+#[derive(Serialize)]
+struct Attested {
+    /// Materials whose digests are those of the attestation.
+    materials: usize,
+    /// Files that were made again with the same bytes.
+    rederived: usize,
 }
 
 /// A file's record of `--optimize`.
@@ -123,10 +147,17 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let source = source.transpose()?;
     args.source = source.as_ref().map(|source| source.path().to_path_buf());
     let mut reports = Vec::new();
+    if args.attestation && !args.path.is_dir() {
+        bail!(
+            "{}: --attestation checks a published folder, not a file",
+            args.path.display()
+        );
+    }
     if args.path.is_dir() {
-        if args.source.is_some() {
+        if args.source.is_some() && !args.attestation {
             bail!(
-                "{}: --source is compared with one file, not with a directory",
+                "{}: --source is compared with one file, not with a directory (but of a published folder with \
+                 --attestation)",
                 args.path.display()
             );
         }
@@ -141,6 +172,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
             image: None,
             optimized: None,
             rederived: None,
+            attested: None,
         });
         for file in &files {
             // Later shards are looked at with their first.
@@ -152,9 +184,13 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
                     image: None,
                     optimized: None,
                     rederived: None,
+                    attested: None,
                 })
             });
             reports.extend(report);
+        }
+        if args.attestation {
+            reports.push(attested(&args)?);
         }
     } else {
         let mut report = file_report(&args.path, false)?.context("not a model by itself")?;
@@ -190,6 +226,28 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         (0, _) => bail!("{}: not the byte-exact image of its source", args.path.display()),
         (n, _) => bail!("{}: {n} errors found", args.path.display()),
     }
+}
+
+/// Checks a published folder against its provenance.
+fn attested(args: &Args) -> anyhow::Result<Report> {
+    let hand = Hand {
+        source: args.source.as_deref(),
+        texts: &args.text,
+        max_memory: args.buffers.bytes(),
+    };
+    let checked = attestation::check(&args.path, &hand)?;
+    Ok(Report {
+        file: args.path.join(publish::provenance::FILE),
+        findings: checked.findings,
+        tensors: 0,
+        image: None,
+        optimized: None,
+        rederived: None,
+        attested: Some(Attested {
+            materials: checked.materials,
+            rederived: checked.rederived,
+        }),
+    })
 }
 
 /// Whether a file is what its source makes: to the byte, or where its blocks are optimized, as far as can be told
@@ -273,6 +331,7 @@ fn file_report(path: &Path, skip_later_shards: bool) -> anyhow::Result<Option<Re
         image: None,
         optimized: Optimized::of(model.metadata()),
         rederived: None,
+        attested: None,
     }))
 }
 
@@ -285,7 +344,10 @@ fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederive
             allow_missing_data: false,
         },
     )?;
-    let importance = args.importance.load()?;
+    let importance = match args.importance.given() {
+        true => args.importance.load()?,
+        false => named_matrix(&model, path)?,
+    };
     let opened: Box<dyn Source> = if source.is_dir() {
         let options = HfOptions {
             outtype: OutType::Lossless,
@@ -324,6 +386,40 @@ fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederive
     Ok((image, rederived))
 }
 
+/// The importance matrix that a file says it was made with: beside the file, under the name that it records or that of
+/// published folders, or where it records a path.
+fn named_matrix(model: &GgufModel, path: &Path) -> anyhow::Result<Option<Importance>> {
+    let metadata = model.metadata();
+    let Some(recorded) = metadata.get_str("quantize.imatrix.file") else {
+        return Ok(None);
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let last = Path::new(recorded).file_name().unwrap_or_default();
+    let places = [
+        folder.join(last),
+        folder.join("imatrix.gguf"),
+        folder.join("imatrix.dat"),
+        PathBuf::from(recorded),
+    ];
+    let chunks = metadata.get_u64("quantize.imatrix.chunks_count");
+    for place in places.iter().filter(|place| place.is_file()) {
+        let Ok(matrix) = ImatrixFile::load(place) else {
+            continue;
+        };
+        // Another matrix of the same name is none of this file's.
+        if chunks.is_none_or(|n| n == u64::from(matrix.chunk_count)) {
+            eprintln!("importance from {}", place.display());
+            let prior = metadata.get_u64("quantize.imatrix.expert_prior");
+            let prior = prior.and_then(|n| u32::try_from(n).ok());
+            return Ok(Importance::load_with_prior(place, &Selection::All, prior)?);
+        }
+    }
+    bail!(
+        "{}: made with the importance matrix {recorded:?}, which is not beside it; name it with --imatrix FILE",
+        path.display()
+    );
+}
+
 fn show(out: &mut dyn std::io::Write, report: &Report) -> std::io::Result<()> {
     let file = report.file.display();
     for finding in &report.findings {
@@ -333,7 +429,13 @@ fn show(out: &mut dyn std::io::Write, report: &Report) -> std::io::Result<()> {
         };
         writeln!(out, "{file}: {word}: {}: {}", finding.subject, finding.message)?;
     }
-    if report.findings.is_empty() {
+    if let Some(attested) = &report.attested {
+        writeln!(
+            out,
+            "{file}: {} materials compared, {} files made again with the same bytes",
+            attested.materials, attested.rederived
+        )?;
+    } else if report.findings.is_empty() {
         match report.tensors {
             0 => writeln!(out, "{file}: all digests match")?,
             n => writeln!(out, "{file}: {n} tensors, nothing wrong")?,

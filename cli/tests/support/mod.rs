@@ -67,6 +67,16 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// What a table's directory says of the run; there are times in it.
+pub(crate) const OF_THE_RUN: [&str; 2] = ["convert.log", "table.json"];
+
+/// Names in a table's directory but those, sorted.
+pub(crate) fn products(folder: &Path) -> Vec<String> {
+    let mut names = names(folder);
+    names.retain(|name| !OF_THE_RUN.contains(&name.as_str()));
+    names
+}
+
 /// A tiny Llama in f32 with rows of 256 and a byte-pair vocabulary of 20 tokens. `change` may change any
 /// weight.
 pub(crate) fn tiny(path: &Path, layers: u32, change: impl Fn(&str, usize, f32) -> f32) -> PathBuf {

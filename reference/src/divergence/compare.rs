@@ -1,11 +1,12 @@
 //! Running models side by side over a text, window by window, so that no logits have to be stored.
 
+use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::predictions::{Comparison, Predictions};
-use super::{LogitsReader, LogitsWriter, Observation};
+use super::{Estimate, LogitsReader, LogitsWriter, Observation};
 use crate::perplexity::{PerplexityOptions, Windows};
 use crate::{Error, Model, Result};
 
@@ -48,6 +49,48 @@ pub fn compare_until(
     precision: Option<f64>,
     progress: &mut dyn FnMut(CompareProgress),
 ) -> Result<Vec<Vec<Observation>>> {
+    compare_noting(base, measured, tokens, options, precision, &mut Unnoted, progress)
+}
+
+/// Observations that outlive a comparison, such as [`super::Journal`].
+pub trait Notes {
+    /// The observations of `windows` by model `model` that an earlier run noted, all of them or `None`.
+    fn known(&mut self, model: usize, windows: Range<usize>) -> Option<Vec<Observation>>;
+
+    /// Notes what a model has made of these windows.
+    ///
+    /// # Errors
+    /// When they cannot be kept; the comparison ends with it.
+    fn note(&mut self, model: usize, windows: Range<usize>, seen: &[Observation]) -> Result<()>;
+}
+
+/// Notes of nothing.
+struct Unnoted;
+
+impl Notes for Unnoted {
+    fn known(&mut self, _: usize, _: Range<usize>) -> Option<Vec<Observation>> {
+        None
+    }
+
+    fn note(&mut self, _: usize, _: Range<usize>, _: &[Observation]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// [`compare_until`], with notes of what each model has made of which windows: a run that is continued with them runs
+/// no model over windows that are noted, the base model included where all are, and comes to the same result.
+///
+/// # Errors
+/// As [`compare`], and notes that cannot be kept.
+pub fn compare_noting(
+    base: &Model,
+    measured: &[Model],
+    tokens: &[u32],
+    options: &PerplexityOptions,
+    precision: Option<f64>,
+    notes: &mut dyn Notes,
+    progress: &mut dyn FnMut(CompareProgress),
+) -> Result<Vec<Vec<Observation>>> {
     for model in measured {
         if model.vocabulary() != base.vocabulary() {
             return Err(model.error(format!(
@@ -63,35 +106,29 @@ pub fn compare_until(
     let mut open = vec![true; measured.len()];
     let mut done = 0;
     while done < windows.count && (open.contains(&true) || measured.is_empty()) {
-        let batch = windows.batch(done..windows.count.min(done + at_once));
-        let views: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
-        let targets: Vec<u32> = batch
-            .iter()
-            .flat_map(|w| w[windows.first() + 1..].iter().copied())
+        let range = done..windows.count.min(done + at_once);
+        let known: Vec<Option<Vec<Observation>>> = (0..measured.len())
+            .map(|index| open[index].then(|| notes.known(index, range.clone())).flatten())
             .collect();
-        let wanted = windows.first()..options.context - 1;
-        if let Some(&target) = targets.iter().find(|&&t| t as usize >= base.vocabulary()) {
-            return Err(base.error(format!("token {target} of the text is outside the vocabulary")));
-        }
-        let mut predictions = Predictions::new(&targets, base.vocabulary());
-        base.forward_tiles(&views, wanted.clone(), None, &mut predictions)?;
-        predictions.finish();
-        for ((model, seen), _) in measured
+        let wanted = open
             .iter()
-            .zip(&mut seen)
-            .zip(&open)
-            .filter(|(_, open)| **open)
-        {
-            let mut comparison = Comparison::new(&predictions);
-            model.forward_tiles(&views, wanted.clone(), None, &mut comparison)?;
-            let rows = comparison.observations();
-            if let Some(at) = rows.iter().position(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
-                let window = done + at / windows.scored();
-                return Err(model.error(format!("window {window}: the predictions are not finite")));
+            .zip(&known)
+            .any(|(open, known)| *open && known.is_none());
+        let batch = (wanted || measured.is_empty())
+            .then(|| Batch::of_base(base, &windows, range.clone(), options))
+            .transpose()?;
+        for (index, (known, model)) in known.into_iter().zip(measured).enumerate() {
+            match (known, &batch) {
+                (Some(rows), _) => seen[index].extend(rows),
+                (None, Some(batch)) if open[index] => {
+                    let rows = batch.observe(model, &windows, done)?;
+                    notes.note(index, range.clone(), &rows)?;
+                    seen[index].extend(rows);
+                }
+                (None, _) => {}
             }
-            seen.extend(rows);
         }
-        done += batch.len();
+        done = range.end;
         if let Some(precision) = precision {
             for (index, open) in open.iter_mut().enumerate() {
                 *open &= !is_decided(&seen, index, precision);
@@ -105,6 +142,53 @@ pub fn compare_until(
     Ok(seen)
 }
 
+/// Windows that run at once, with the base model's predictions.
+struct Batch {
+    windows: Vec<Vec<u32>>,
+    wanted: Range<usize>,
+    predictions: Predictions,
+}
+
+impl Batch {
+    fn of_base(
+        base: &Model,
+        windows: &Windows<'_>,
+        range: Range<usize>,
+        options: &PerplexityOptions,
+    ) -> Result<Self> {
+        let batch = windows.batch(range);
+        let targets: Vec<u32> = batch
+            .iter()
+            .flat_map(|w| w[windows.first() + 1..].iter().copied())
+            .collect();
+        let wanted = windows.first()..options.context - 1;
+        if let Some(&target) = targets.iter().find(|&&t| t as usize >= base.vocabulary()) {
+            return Err(base.error(format!("token {target} of the text is outside the vocabulary")));
+        }
+        let views: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
+        let mut predictions = Predictions::new(&targets, base.vocabulary());
+        base.forward_tiles(&views, wanted.clone(), None, &mut predictions)?;
+        predictions.finish();
+        Ok(Self {
+            windows: batch,
+            wanted,
+            predictions,
+        })
+    }
+
+    fn observe(&self, model: &Model, windows: &Windows<'_>, first: usize) -> Result<Vec<Observation>> {
+        let views: Vec<&[u32]> = self.windows.iter().map(Vec::as_slice).collect();
+        let mut comparison = Comparison::new(&self.predictions);
+        model.forward_tiles(&views, self.wanted.clone(), None, &mut comparison)?;
+        let rows = comparison.observations();
+        if let Some(at) = rows.iter().position(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
+            let window = first + at / windows.scored();
+            return Err(model.error(format!("window {window}: the predictions are not finite")));
+        }
+        Ok(rows)
+    }
+}
+
 /// Whether the ratios of a model's divergence to its neighbours' are known to a relative error below `precision`.
 fn is_decided(seen: &[Vec<Observation>], index: usize, precision: f64) -> bool {
     let neighbours = [index.checked_sub(1), Some(index + 1).filter(|&i| i < seen.len())];
@@ -114,19 +198,28 @@ fn is_decided(seen: &[Vec<Observation>], index: usize, precision: f64) -> bool {
         .all(|other| ratio_error(&seen[index], &seen[other]) < precision)
 }
 
-/// The relative standard error of the ratio of two models' mean divergences, over the positions that both have. The
-/// models are paired position by position: most of what makes one position diverge more than another does so for
-/// both, and cancels.
-fn ratio_error(a: &[Observation], b: &[Observation]) -> f64 {
+/// The ratio of two models' mean divergences, over the positions that both have; `None` where there is none. The models
+/// are paired position by position: most of what makes one position diverge more than another does so for both, and
+/// cancels.
+pub fn kld_ratio(a: &[Observation], b: &[Observation]) -> Option<Estimate> {
     let pairs = || a.iter().zip(b).map(|(a, b)| (a.kld, b.kld));
     let count = a.len().min(b.len()) as f64;
     let (sum_a, sum_b) = pairs().fold((0.0, 0.0), |sums, (a, b)| (sums.0 + a, sums.1 + b));
     let (mean_a, mean_b) = (sum_a / count, sum_b / count);
     let differences = pairs().map(|(a, b)| a / mean_a - b / mean_b);
     let variance = differences.map(|d| d * d).sum::<f64>() / (count - 1.0);
-    let error = (variance / count).sqrt();
+    let relative = (variance / count).sqrt();
+    let value = mean_a / mean_b;
+    (relative.is_finite() && value.is_finite()).then(|| Estimate {
+        value,
+        error: value.abs() * relative,
+    })
+}
+
+/// The relative standard error of [`kld_ratio`].
+fn ratio_error(a: &[Observation], b: &[Observation]) -> f64 {
     // Without observations or divergence there is no ratio to be sure of.
-    if error.is_finite() { error } else { f64::INFINITY }
+    kld_ratio(a, b).map_or(f64::INFINITY, |ratio| ratio.error / ratio.value.abs())
 }
 
 /// Number of windows that fit in memory with the base model's logits and probabilities.

@@ -4,11 +4,15 @@
 //! The quantities and their errors are those of llama.cpp's perplexity tool; here every sum runs in f64.
 
 mod compare;
+mod journal;
 mod logits_file;
 mod predictions;
 mod statistics;
 
-pub use compare::{CompareProgress, compare, compare_until, compare_with_file, save_logits};
+pub use compare::{
+    CompareProgress, Notes, compare, compare_noting, compare_until, compare_with_file, kld_ratio, save_logits,
+};
+pub use journal::Journal;
 pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
 pub use statistics::{Estimate, Quantiles, Statistics};
 

@@ -1,77 +1,52 @@
 //! The unquantized model of `quantsmith table`: it makes the importance matrix, and the files are measured
 //! against it.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Context as _;
+use convert::digest::{Kind, of_bytes};
 use convert::scratch::Scratch;
 use convert::source::Source;
 use convert::table::RowPlan;
-use demo::{CALIBRATION_TEXT, EVALUATION_TEXT};
 use imatrix::Accumulator;
-use reference::calibration::{Calibration, collect};
+use publish::record::{self, State};
+use reference::calibration::collect;
+use reference::divergence::{self, Journal, Notes, Observation};
 use reference::tokenizer::Tokenizer;
-use reference::{Model, PerplexityOptions, divergence};
+use reference::{Model, PerplexityOptions};
 
-use super::report::{Evaluation, Measured};
-use super::{Args, pipeline_options};
+use super::keeper::{Keeper, UPDATE_EVERY};
+use super::texts::{self, EvaluationTexts, Texts};
+use super::{Making, figures, pipeline_options, weights};
 use crate::args::rounding;
 use crate::context::warn_of_length;
 use crate::threads::in_pool;
-
-/// Name of the bundled calibration text in importance matrices.
-const BUNDLED_CALIBRATION: &str = "bundled calibration text";
-
-/// Name of the calibration text, as an importance matrix of it records it.
-pub(super) fn calibration_name(args: &Args) -> String {
-    let file = args.calibration.as_ref();
-    file.map_or_else(
-        || BUNDLED_CALIBRATION.to_owned(),
-        |path| path.display().to_string(),
-    )
-}
-
-/// The texts of a run, each with its name, as far as they are needed.
-pub(super) struct Texts {
-    evaluation: Option<(String, String)>,
-    calibration: Option<(String, String)>,
-}
-
-impl Texts {
-    /// Reads them.
-    pub(super) fn read(args: &Args, evaluate: bool, calibrate: bool) -> anyhow::Result<Self> {
-        let of = |wanted: bool, file: &Option<PathBuf>, bundled: &str, name: &str| {
-            wanted
-                .then(|| text_or(file.as_deref(), bundled, name))
-                .transpose()
-        };
-        Ok(Self {
-            evaluation: of(evaluate, &args.text, EVALUATION_TEXT, "bundled text")?,
-            calibration: of(
-                calibrate,
-                &args.calibration,
-                CALIBRATION_TEXT,
-                BUNDLED_CALIBRATION,
-            )?,
-        })
-    }
-}
 
 /// The unquantized model, ready to run.
 pub(super) struct Base {
     model: Model,
     tokenizer: Tokenizer,
-    texts: Texts,
+}
+
+/// What an evaluation is going to be, without figures.
+pub(super) fn planned(texts: &EvaluationTexts, args: &Making) -> record::Evaluation {
+    record::Evaluation {
+        texts: texts.texts.clone(),
+        context: args.ctx_size,
+        chunks: texts.chunks,
+        rounding: rounding::name(args.rounding.measuring()).to_owned(),
+        precision: args.precision,
+        scored_tokens: 0,
+        base_ppl: None,
+        base_nll: Vec::new(),
+    }
 }
 
 impl Base {
     /// Opens the source's own GGUF file, or makes one of a model directory, which is gone after use.
-    pub(super) fn open(
-        source: &dyn Source,
-        directory: &Path,
-        texts: Texts,
-        args: &Args,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn open(source: &dyn Source, directory: &Path, args: &Making) -> anyhow::Result<Self> {
         let model = if source.path().is_dir() {
             let folder = Scratch::new(directory)?;
             let file = folder.path().join("base.gguf");
@@ -83,41 +58,7 @@ impl Base {
         };
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
         warn_of_length(model.gguf().metadata(), args.ctx_size);
-        let base = Self {
-            model,
-            tokenizer,
-            texts,
-        };
-        if let Some((_, name)) = &base.texts.calibration {
-            let tokens = base.tokens(&base.texts.calibration);
-            base.calibration(args).text(&tokens).context(name.clone())?;
-        }
-        if let Some((_, name)) = &base.texts.evaluation {
-            let tokens = base.tokens(&base.texts.evaluation);
-            base.options(args).check(&tokens).context(name.clone())?;
-        }
-        Ok(base)
-    }
-
-    /// The tokens of a text; none where there is none.
-    fn tokens(&self, text: &Option<(String, String)>) -> Vec<u32> {
-        let text = text.as_ref().map_or("", |(text, _)| text.as_str());
-        self.tokenizer.encode(text, true, false)
-    }
-
-    fn calibration(&self, args: &Args) -> Calibration {
-        let mut calibration = Calibration::new(args.ctx_size);
-        calibration.bos = self.bos();
-        calibration
-    }
-
-    fn options(&self, args: &Args) -> PerplexityOptions {
-        PerplexityOptions {
-            context: args.ctx_size,
-            chunks: args.chunks.most(),
-            bos: self.bos(),
-            max_memory: args.memory.bytes(),
-        }
+        Ok(Self { model, tokenizer })
     }
 
     /// The model.
@@ -125,21 +66,16 @@ impl Base {
         &self.model
     }
 
-    /// Replacement of the first token of each window.
-    fn bos(&self) -> Option<u32> {
-        self.tokenizer.bos().filter(|_| self.tokenizer.add_bos())
-    }
-
     /// Makes an importance matrix.
-    pub(super) fn calibrate(&self, file: &Path, args: &Args) -> anyhow::Result<()> {
-        let tokens = self.tokens(&self.texts.calibration);
-        let calibration = self.calibration(args);
-        let window = u32::try_from(args.ctx_size).context("-c is too large")?;
+    pub(super) fn calibrate(&self, file: &Path, texts: &Texts, args: &Making) -> anyhow::Result<()> {
+        let text = texts.calibration.as_ref().context("no calibration text")?;
+        let calibration = texts::calibration(args, texts.bos);
+        let window = u32::try_from(args.calibration_ctx).context("--calibration-ctx is too large")?;
         let mut collected = Accumulator::new(window);
         in_pool(args.threads, || {
             collect(
                 &self.model,
-                &tokens,
+                &text.tokens,
                 &calibration,
                 &mut collected,
                 0,
@@ -155,84 +91,195 @@ impl Base {
             )
         })??;
         let mut matrix = collected.totals().clone();
-        matrix
-            .datasets
-            .extend(self.texts.calibration.iter().map(|(_, name)| name.clone()));
+        // Where the text lay is nobody's business who gets the matrix.
+        matrix.datasets.push(text.record.name.clone());
         Ok(matrix.save(file)?)
     }
 
-    /// Runs this model and every file side by side over the evaluation text.
+    /// Runs this model and every file side by side over the evaluation text, and records what they make of it. What an
+    /// earlier run has noted is not run again.
     pub(super) fn measure(
         self,
         source: &dyn Source,
         planned: &[RowPlan<'_>],
-        args: &Args,
-    ) -> anyhow::Result<Results> {
-        let rounding = args.rounding.measuring();
-        let tokens = self.tokens(&self.texts.evaluation);
-        let options = self.options(args);
-        let name = self
-            .texts
-            .evaluation
-            .as_ref()
-            .map_or_else(String::new, |(_, name)| name.clone());
-        let base = self.model.with_rounding(rounding);
+        keeper: &mut Keeper,
+        texts: &Texts,
+        args: &Making,
+    ) -> anyhow::Result<()> {
+        let text = texts.evaluation.as_ref().context("no evaluation text")?;
         let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
         let distinct: Vec<usize> = (0..planned.len()).filter(|&i| made(&planned[i])).collect();
+        let options = PerplexityOptions {
+            // Those of each text are chosen already.
+            chunks: Some(text.chunks),
+            ..texts::options(args, texts.bos)
+        };
+        let journal_file = journal_file(keeper.path());
+        if keeper.table().rows.iter().any(|row| row.measured.is_some()) {
+            // Nothing is left of an evaluation that is finished.
+            let _ = std::fs::remove_file(&journal_file);
+            return Ok(());
+        }
+        self.weigh(source, planned, &distinct, keeper, args)?;
+        let rounding = args.rounding.measuring();
+        let base = self.model.with_rounding(rounding);
         let models = distinct
             .iter()
             .map(|&i| Ok(Model::load(&planned[i].path)?.with_rounding(rounding)))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let seen = in_pool(args.threads, || {
-            divergence::compare_until(&base, &models, &tokens, &options, args.precision, &mut |p| {
-                eprintln!("evaluated {} of {} windows", p.windows, p.of);
-            })
-        })??;
-        let statistics: Vec<divergence::Statistics> = seen
-            .iter()
-            .filter_map(|o| divergence::Statistics::of(o))
-            .collect();
-        // With --precision files may have run over different numbers of windows.
-        let longest = statistics.iter().max_by_key(|s| s.count);
-        let per_window = (args.ctx_size - args.ctx_size / 2 - 1).max(1);
-        let evaluation = longest.map(|s| Evaluation {
-            text: name,
+        let name = fingerprint(keeper.table(), text, &options);
+        let journal = Journal::open(&journal_file, &name, args.memory.resume())?;
+        if !journal.is_empty() {
+            eprintln!(
+                "the evaluation goes on: {} runs of a file over some windows are known",
+                journal.len()
+            );
+        }
+        let mut notes = Noting {
+            journal,
+            seen: vec![Vec::new(); distinct.len()],
+            updated: Instant::now(),
+            rows: &distinct,
+            planned,
+            text,
             context: args.ctx_size,
-            chunks: s.count / per_window,
-            scored_tokens: s.count,
-            rounding: rounding::name(rounding),
-            precision: args.precision,
-            base_type: base_type(source),
-            base_ppl: s.ppl_base.value,
-            base_ppl_error: s.ppl_base.error,
-        });
-        let of_row = |i: usize| {
-            let original = planned[i].same_as.unwrap_or(i);
-            distinct
-                .iter()
-                .position(|&d| d == original)
-                .map(|at| Measured::new(&statistics[at], per_window))
+            keeper,
+            tokenizer: &self.tokenizer,
         };
-        Ok(((0..planned.len()).map(of_row).collect(), evaluation))
+        let seen = in_pool(args.threads, || {
+            divergence::compare_noting(
+                &base,
+                &models,
+                &text.tokens,
+                &options,
+                args.precision,
+                &mut notes,
+                &mut |p| eprintln!("evaluated {} of {} windows", p.windows, p.of),
+            )
+        })??;
+        notes.seen = seen;
+        notes.update(true);
+        let journal = notes.journal;
+        keeper.save(State::Finished)?;
+        Ok(journal.remove()?)
+    }
+
+    /// Records the errors of the files' weights.
+    fn weigh(
+        &self,
+        source: &dyn Source,
+        planned: &[RowPlan<'_>],
+        distinct: &[usize],
+        keeper: &mut Keeper,
+        args: &Making,
+    ) -> anyhow::Result<()> {
+        for &at in distinct {
+            if !keeper.table().rows[at].weight_errors.is_empty() {
+                continue;
+            }
+            let tensors = &keeper.table().model.tensors;
+            let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+            let found = in_pool(args.threads, || {
+                weights::errors(source, &names, &planned[at].path)
+            })??;
+            keeper.table_mut().rows[at].weight_errors = found;
+        }
+        Ok(keeper.save(State::Evaluating)?)
     }
 }
 
-/// The rows' results, in order, and the unquantized model's.
-pub(super) type Results = (Vec<Option<Measured>>, Option<Evaluation>);
+/// The journal of the evaluation beside a record.
+pub(super) fn journal_file(record: &Path) -> PathBuf {
+    record.with_file_name(".table.evaluation")
+}
 
-/// A file's text with its path, or else a bundled one with its name.
-fn text_or(file: Option<&Path>, bundled: &str, name: &str) -> anyhow::Result<(String, String)> {
-    match file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            Ok((text, path.display().to_string()))
+/// A digest of everything that decides the observations.
+fn fingerprint(table: &record::Table, text: &EvaluationTexts, options: &PerplexityOptions) -> String {
+    let mut all = Vec::new();
+    for file in table.source.files.iter().chain(table.files()) {
+        all.extend(file.sha256.as_bytes());
+    }
+    let rounding = table.evaluation.as_ref().map(|e| e.rounding.as_str());
+    let rest = format!(
+        "{} {} {:?} {:?} {:?} {rounding:?}",
+        table.tool.version, options.context, options.chunks, options.bos, text.texts
+    );
+    all.extend(rest.as_bytes());
+    for token in &text.tokens {
+        all.extend(token.to_le_bytes());
+    }
+    of_bytes(Kind::Sha256, &all)
+}
+
+/// Observations as they are made: noted for a run that continues this one, and now and then recorded as figures.
+struct Noting<'a> {
+    journal: Journal,
+    seen: Vec<Vec<Observation>>,
+    updated: Instant,
+    rows: &'a [usize],
+    planned: &'a [RowPlan<'a>],
+    text: &'a EvaluationTexts,
+    context: usize,
+    keeper: &'a mut Keeper,
+    tokenizer: &'a Tokenizer,
+}
+
+impl Noting<'_> {
+    /// Makes figures of what has been seen; `whole` once that is all.
+    fn update(&mut self, whole: bool) {
+        let table = self.keeper.table_mut();
+        let view = figures::View {
+            texts: &self.text.texts,
+            tokens: &self.text.tokens,
+            context: self.context,
+            tokenizer: whole.then_some(self.tokenizer),
+        };
+        let mut before: Option<(usize, &str)> = None;
+        for (at, &row) in self.rows.iter().enumerate() {
+            let earlier = before.map(|(at, preset)| (preset, self.seen[at].as_slice()));
+            let measured = figures::measured(&self.seen[at], earlier, &view);
+            if measured.is_some() {
+                before = Some((at, self.planned[row].entry.name));
+            }
+            table.rows[row].measured = measured;
         }
-        None => Ok((bundled.to_owned(), name.to_owned())),
+        for (at, plan) in self.planned.iter().enumerate() {
+            if let Some(original) = plan.same_as {
+                table.rows[at].measured = table.rows[original].measured.clone();
+            }
+        }
+        // With --precision files may have run over different numbers of windows.
+        let longest = self.seen.iter().max_by_key(|seen| seen.len());
+        if let (Some(longest), Some(evaluation)) = (longest, &mut table.evaluation) {
+            figures::of_base(longest, evaluation);
+        }
+    }
+}
+
+impl Notes for Noting<'_> {
+    fn known(&mut self, model: usize, windows: Range<usize>) -> Option<Vec<Observation>> {
+        let known = self.journal.known(model, windows)?;
+        self.seen[model].extend(&known);
+        Some(known)
+    }
+
+    fn note(&mut self, model: usize, windows: Range<usize>, seen: &[Observation]) -> reference::Result<()> {
+        self.journal.note(model, windows, seen)?;
+        self.seen[model].extend(seen);
+        if self.updated.elapsed() >= UPDATE_EVERY {
+            self.update(false);
+            // The journal has what the record could not be given.
+            if let Err(e) = self.keeper.save(State::Evaluating) {
+                eprintln!("warning: {e:#}");
+            }
+            self.updated = Instant::now();
+        }
+        Ok(())
     }
 }
 
 /// The type that holds most of the source's weights.
-fn base_type(source: &dyn Source) -> String {
+pub(super) fn base_type(source: &dyn Source) -> String {
     let mut weights = std::collections::BTreeMap::<&str, u64>::new();
     for t in source.tensors() {
         *weights.entry(t.ty.name()).or_default() += t.shape.iter().product::<u64>();

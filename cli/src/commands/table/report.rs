@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use convert::table::Row;
-use reference::divergence;
+use publish::record;
 use serde::Serialize;
 
 use crate::output::human_size;
@@ -42,7 +42,7 @@ pub(super) struct Evaluation {
     pub(super) chunks: usize,
     pub(super) scored_tokens: usize,
     /// Rounding of the forward pass besides the weights.
-    pub(super) rounding: &'static str,
+    pub(super) rounding: String,
     /// The relative error of ratios of divergences at which files stopped; without one all ran over all windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) precision: Option<f64>,
@@ -60,24 +60,45 @@ pub(super) struct Report {
     #[serde(serialize_with = "convert::serialize_optional_path")]
     pub(super) imatrix: Option<PathBuf>,
     pub(super) dry_run: bool,
+    /// Bytes of all files, each counted once.
+    pub(super) total_bytes: u64,
     pub(super) evaluation: Option<Evaluation>,
     pub(super) rows: Vec<ReportRow>,
 }
 
 impl Measured {
-    /// The figures of a file whose windows have `per_window` scored tokens each.
-    pub(super) fn new(s: &divergence::Statistics, per_window: usize) -> Self {
+    /// The recorded figures that are reported.
+    pub(super) fn new(m: &record::Measured) -> Self {
         Self {
-            chunks: s.count / per_window,
-            ppl: s.ppl.value,
-            ppl_error: s.ppl.error,
-            ppl_ratio: s.ppl_ratio.value,
-            ppl_ratio_error: s.ppl_ratio.error,
-            kld: s.kld.value,
-            kld_error: s.kld.error,
-            kld_99_9: s.kld_quantiles.at(0.999),
-            same_top: s.same_top.value,
+            chunks: m.chunks,
+            ppl: m.ppl.value,
+            ppl_error: m.ppl.error,
+            ppl_ratio: m.ppl_ratio.value,
+            ppl_ratio_error: m.ppl_ratio.error,
+            kld: m.kld.value,
+            kld_error: m.kld.error,
+            kld_99_9: m.kld_quantile(0.999).unwrap_or_default(),
+            same_top: m.same_top.value,
         }
+    }
+}
+
+impl Evaluation {
+    /// The recorded evaluation; `None` before anything is measured.
+    pub(super) fn new(e: &record::Evaluation, text: String, base_type: &str) -> Option<Self> {
+        let base = e.base_ppl?;
+        let per_window = (e.context - e.context / 2 - 1).max(1);
+        Some(Self {
+            text,
+            context: e.context,
+            chunks: e.scored_tokens / per_window,
+            scored_tokens: e.scored_tokens,
+            rounding: e.rounding.clone(),
+            precision: e.precision,
+            base_type: base_type.to_owned(),
+            base_ppl: base.value,
+            base_ppl_error: base.error,
+        })
     }
 }
 
@@ -152,7 +173,18 @@ pub(super) fn print(report: &Report, directory: &Path, markdown: bool) -> anyhow
             )?;
         }
         writeln!(out)?;
-        print_cells(out, &cells(report), markdown)
+        print_cells(out, &cells(report), markdown)?;
+        let files = report.rows.iter().filter(|line| line.row.error.is_none());
+        let distinct = files.filter(|line| line.row.same_as.is_none()).count();
+        writeln!(
+            out,
+            "\n{} in {distinct} files{}",
+            human_size(report.total_bytes),
+            match report.dry_run {
+                true => ", which a run would write",
+                false => "",
+            }
+        )
     })
 }
 

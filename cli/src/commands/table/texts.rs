@@ -1,0 +1,313 @@
+//! The texts of a run, read and cut into tokens before anything else is done.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use convert::digest::{Kind, file_sha256 as of_file, of_bytes};
+use convert::importance::last_component;
+use convert::source::Source;
+use demo::{CALIBRATION_TEXT, EVALUATION_TEXT};
+use publish::chat::{Message, Template};
+use publish::record;
+use reference::PerplexityOptions;
+use reference::calibration::Calibration;
+use reference::tokenizer::Tokenizer;
+
+use super::Making;
+
+/// Name of the bundled calibration text in importance matrices.
+const BUNDLED_CALIBRATION: &str = "bundled calibration text";
+
+/// Name of the bundled evaluation text.
+const BUNDLED_EVALUATION: &str = "bundled text";
+
+/// Name of the calibration text, as an importance matrix of it records it.
+pub(super) fn calibration_name(args: &Making) -> String {
+    let file = args.calibration.as_ref();
+    file.map_or_else(
+        || BUNDLED_CALIBRATION.to_owned(),
+        |path| last_component(path),
+    )
+}
+
+/// A text.
+pub(super) struct Text {
+    /// Its path, or the name of a bundled one.
+    pub(super) name: String,
+    /// Its tokens.
+    pub(super) tokens: Vec<u32>,
+    /// What is recorded of it.
+    pub(super) record: record::Text,
+}
+
+impl Text {
+    /// A file's text, or else the bundled one.
+    fn read(
+        file: Option<&Path>,
+        bundled: &str,
+        bundled_name: &str,
+        tokenizer: &Tokenizer,
+    ) -> anyhow::Result<Self> {
+        let Some(path) = file else {
+            return Ok(Self::new(bundled_name, bundled_name, true, bundled, tokenizer));
+        };
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let last = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self::new(
+            &path.display().to_string(),
+            &last,
+            false,
+            &text,
+            tokenizer,
+        ))
+    }
+
+    fn new(name: &str, last: &str, bundled: bool, text: &str, tokenizer: &Tokenizer) -> Self {
+        let tokens = tokenizer.encode(text, true, false);
+        Self {
+            name: name.to_owned(),
+            record: record::Text {
+                name: last.to_owned(),
+                bundled,
+                size: text.len() as u64,
+                sha256: of_bytes(Kind::Sha256, text.as_bytes()),
+                tokens: tokens.len(),
+            },
+            tokens,
+        }
+    }
+}
+
+/// The texts of the evaluation as one sequence of windows.
+pub(super) struct EvaluationTexts {
+    /// What is recorded of each.
+    pub(super) texts: Vec<record::EvaluationText>,
+    /// Their path, for messages.
+    pub(super) name: String,
+    /// Tokens of all.
+    pub(super) tokens: Vec<u32>,
+    /// Windows of all.
+    pub(super) chunks: usize,
+}
+
+/// Longest file of a suite that is read, in bytes.
+const MAX_SUITE_FILE: u64 = 256 << 20;
+
+/// A line of a file of chats: its messages, alone or under a name.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Chat {
+    Messages(Vec<Message>),
+    Named { messages: Vec<Message> },
+}
+
+/// The text of a suite's file: of chats, one a line, as the model's template renders them.
+fn suite_text(path: &Path, template: Option<&Template>) -> anyhow::Result<String> {
+    let shown = || path.display().to_string();
+    let size = std::fs::metadata(path).with_context(shown)?.len();
+    ensure!(
+        size <= MAX_SUITE_FILE,
+        "{}: {size} bytes, expected at most {MAX_SUITE_FILE}",
+        path.display()
+    );
+    let text = std::fs::read_to_string(path).with_context(shown)?;
+    if path.extension().is_none_or(|e| e != "jsonl") {
+        return Ok(text);
+    }
+    let template = template.with_context(|| {
+        format!(
+            "{}: chats, but the model has no chat template; leave the file out, or give its text as .txt",
+            path.display()
+        )
+    })?;
+    let mut rendered = String::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let at = || format!("{}: line {}", path.display(), number + 1);
+        let chat: Chat = serde_json::from_str(line)
+            .with_context(|| format!("{}: expected {{\"messages\": [{{\"role\", \"content\"}}, …]}}", at()))?;
+        let (Chat::Messages(messages) | Chat::Named { messages }) = chat;
+        let text = template.render(&messages, false);
+        rendered += &text.map_err(|e| anyhow::anyhow!("{}: the chat template: {e}", at()))?;
+    }
+    Ok(rendered)
+}
+
+/// The files of a suite, by name: each is a kind of text.
+fn suite_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let shown = || folder.display().to_string();
+    let mut files = Vec::new();
+    for entry in folder.read_dir().with_context(shown)? {
+        let path = entry.with_context(shown)?.path();
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let hidden = last_component(&path).starts_with('.');
+        if !hidden && path.is_file() && ["txt", "jsonl"].contains(&ending) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    ensure!(
+        !files.is_empty(),
+        "{}: no file of a suite, expected NAME.txt or NAME.jsonl, one for each kind of text",
+        folder.display()
+    );
+    Ok(files)
+}
+
+impl EvaluationTexts {
+    /// The files of a folder, each cut into windows by itself.
+    fn suite(
+        folder: &Path,
+        source: &dyn Source,
+        tokenizer: &Tokenizer,
+        options: &PerplexityOptions,
+    ) -> anyhow::Result<Self> {
+        let template = Template::of(source.metadata());
+        let mut whole = Self {
+            texts: Vec::new(),
+            name: folder.display().to_string(),
+            tokens: Vec::new(),
+            chunks: 0,
+        };
+        ensure!(options.context > 2, "a context of {} tokens leaves none to score", options.context);
+        for path in suite_files(folder)? {
+            let text = suite_text(&path, template.as_ref())?;
+            let chats = path.extension().is_some_and(|e| e == "jsonl");
+            // A template writes its special tokens itself.
+            let tokens = tokenizer.encode(&text, !chats, chats);
+            let available = tokens.len() / options.context;
+            let chunks = options.chunks.map_or(available, |n| n.min(available));
+            ensure!(
+                chunks > 0,
+                "{}: the text has {} tokens, expected at least {}: one window",
+                path.display(),
+                tokens.len(),
+                options.context
+            );
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            whole.texts.push(record::EvaluationText {
+                text: record::Text {
+                    name: last_component(&path),
+                    bundled: false,
+                    size: std::fs::metadata(&path)?.len(),
+                    sha256: of_file(&path)?,
+                    tokens: tokens.len(),
+                },
+                domain: Some(stem),
+                first_chunk: whole.chunks,
+                chunks,
+            });
+            whole.tokens.extend(&tokens[..chunks * options.context]);
+            whole.chunks += chunks;
+        }
+        ensure!(
+            whole.chunks > 1,
+            "{}: one window of {} tokens in all, expected at least two",
+            folder.display(),
+            options.context
+        );
+        Ok(whole)
+    }
+
+    /// One text, which is long enough.
+    fn one(text: Text, options: &PerplexityOptions) -> anyhow::Result<Self> {
+        options.check(&text.tokens).context(text.name.clone())?;
+        let available = text.tokens.len() / options.context;
+        let chunks = options.chunks.map_or(available, |n| n.min(available));
+        Ok(Self {
+            texts: vec![record::EvaluationText {
+                text: text.record,
+                domain: None,
+                first_chunk: 0,
+                chunks,
+            }],
+            name: text.name,
+            tokens: text.tokens,
+            chunks,
+        })
+    }
+}
+
+/// The texts of a run, as far as they are needed.
+pub(super) struct Texts {
+    pub(super) evaluation: Option<EvaluationTexts>,
+    pub(super) calibration: Option<Text>,
+    /// Replacement of the first token of each window.
+    pub(super) bos: Option<u32>,
+}
+
+impl Texts {
+    /// Reads them, and checks that they are long enough.
+    pub(super) fn read(
+        source: &dyn Source,
+        args: &Making,
+        evaluate: bool,
+        calibrate: bool,
+    ) -> anyhow::Result<Self> {
+        if !evaluate && !calibrate {
+            return Ok(Self {
+                evaluation: None,
+                calibration: None,
+                bos: None,
+            });
+        }
+        let tokenizer = Tokenizer::from_metadata(source.metadata())?;
+        let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+        let options = options(args, bos);
+        let evaluation = evaluate
+            .then(|| {
+                if let Some(folder) = &args.suite {
+                    return EvaluationTexts::suite(folder, source, &tokenizer, &options);
+                }
+                let text = Text::read(
+                    args.text.as_deref(),
+                    EVALUATION_TEXT,
+                    BUNDLED_EVALUATION,
+                    &tokenizer,
+                )?;
+                EvaluationTexts::one(text, &options)
+            })
+            .transpose()?;
+        let calibration = calibrate
+            .then(|| {
+                let file = args.calibration.as_deref();
+                let text = Text::read(file, CALIBRATION_TEXT, BUNDLED_CALIBRATION, &tokenizer)?;
+                calibration(args, bos)
+                    .text(&text.tokens)
+                    .context(text.name.clone())?;
+                anyhow::Ok(text)
+            })
+            .transpose()?;
+        Ok(Self {
+            evaluation,
+            calibration,
+            bos,
+        })
+    }
+}
+
+impl Texts {
+    /// Name of what is evaluated on.
+    pub(super) fn evaluation_name(&self) -> String {
+        self.evaluation
+            .as_ref()
+            .map_or_else(String::new, |texts| texts.name.clone())
+    }
+}
+
+/// How the evaluation cuts its text.
+pub(super) fn options(args: &Making, bos: Option<u32>) -> PerplexityOptions {
+    PerplexityOptions {
+        context: args.ctx_size,
+        chunks: args.chunks.most(),
+        bos,
+        max_memory: args.memory.bytes(),
+    }
+}
+
+/// How an importance matrix is collected.
+pub(super) fn calibration(args: &Making, bos: Option<u32>) -> Calibration {
+    let mut calibration = Calibration::new(args.calibration_ctx);
+    calibration.bos = bos;
+    calibration.chunks = args.calibration_chunks.most();
+    calibration
+}

@@ -1,0 +1,370 @@
+//! `publish`: the folder, and what `verify` says of it.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use convert::digest::file_sha256;
+use publish::front_matter::FrontMatter;
+use publish::record::Table;
+use serde_json::Value;
+use support::{DEMO, fails, names, quantsmith, succeeds, text};
+
+/// A short evaluation of a few files.
+const SHORT: [&str; 8] = ["-c", "32", "--chunks", "24", "--calibration-chunks", "4", "--presets", LIST];
+const LIST: &str = "Q2_K,Q4_K,Q4_K_M,Q4_K_L,Q8_0";
+
+/// A copy of the demo model's directory, which may be changed.
+fn model(folder: &Path) -> std::path::PathBuf {
+    let to = folder.join("Small");
+    fs::create_dir(&to).unwrap();
+    for (name, bytes) in demo::FILES {
+        fs::write(to.join(name), bytes).unwrap();
+    }
+    to
+}
+
+/// The table of a model.
+fn table(model: &Path, out: &Path) {
+    let args = ["table", text(model), "--out", text(out)];
+    succeeds(&[&args[..], &SHORT].concat());
+}
+
+#[test]
+fn from_nothing_to_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let args = ["publish", "--out", text(&out), "--quantized-by", "tester", "--base-model", "owner/Demo"];
+    let args = [&args[..], &SHORT].concat();
+    let said = succeeds(&args);
+    assert!(said.contains("--attestation"), "{said}");
+    let expected = [
+        "Quantsmith-Demo-Q2_K.gguf",
+        "Quantsmith-Demo-Q4_K_L.gguf",
+        "Quantsmith-Demo-Q4_K_M.gguf",
+        "Quantsmith-Demo-Q8_0.gguf",
+        "README.md",
+        "SHA256SUMS",
+        "convert.log",
+        "imatrix.gguf",
+        "kld.svg",
+        "provenance.intoto.json",
+        "report.html",
+        "table.json",
+    ];
+    assert_eq!(names(&out), expected, "an alias is no file");
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    let (matter, body) = FrontMatter::split(&card);
+    assert_eq!(matter.list("base_model"), ["owner/Demo"]);
+    assert_eq!(matter.text("base_model_relation").as_deref(), Some("quantized"));
+    assert_eq!(matter.text("quantized_by").as_deref(), Some("tester"));
+    assert_eq!(matter.text("pipeline_tag").as_deref(), Some("text-generation"));
+    assert!(matter.list("tags").contains(&"imatrix".to_owned()));
+    for part in [
+        "| Name | Quant method | Size (MiB) | Bits per weight | KLD | 99.9 % KLD | Same top | PPL ratio | Notes |",
+        "| [Quantsmith-Demo-Q4_K_M](./Quantsmith-Demo-Q4_K_M.gguf) | Q4_K | 3.18 | 4.99 |",
+        "another name of Q4_K_M |",
+        "Q4_K_M, embeddings and output in q8_0",
+        "## Which file should I choose?",
+        "(kld.svg)",
+        "hf download tester/Quantsmith-Demo-GGUF",
+        "sha256sum -c SHA256SUMS",
+    ] {
+        assert!(body.contains(part), "{part}: {body}");
+    }
+    // The page loads nothing, and shows every file.
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    for absent in ["<link", " src=", "@import", "url("] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    assert_eq!(page.matches("<svg").count(), 4);
+    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["heat"].as_array().unwrap().len(), 4);
+    assert_eq!(data["lost"][0]["positions"].as_array().unwrap().len(), 20);
+    // All of it is what it says: the source is inside the program.
+    let said = succeeds(&["verify", text(&out), "--attestation", "--strict"]);
+    assert!(said.contains("9 materials compared, 4 files made again"), "{said}");
+    // Published again, the folder is the same but for times.
+    let digests = |folder: &Path| -> Vec<String> {
+        let files = ["kld.svg", "report.html", "README.md", "imatrix.gguf"];
+        files.iter().map(|f| file_sha256(&folder.join(f)).unwrap()).collect()
+    };
+    let first = digests(&out);
+    succeeds(&[&args[..], &["--resume"]].concat());
+    assert_eq!(names(&out), expected);
+    assert_eq!(digests(&out), first);
+}
+
+#[test]
+fn a_changed_byte_anywhere_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let args = ["publish", "--out", text(&out), "-c", "32", "--chunks", "8", "--calibration-chunks", "2"];
+    succeeds(&[&args[..], &["--presets", "Q2_K,Q4_0"]].concat());
+    let verify = ["verify", text(&out), "--attestation"];
+    succeeds(&verify);
+    for name in names(&out) {
+        let file = out.join(&name);
+        let whole = fs::read(&file).unwrap();
+        for at in [0, whole.len() / 2, whole.len() - 1] {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x20;
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, &changed).unwrap();
+            let done = quantsmith(&verify).output().unwrap();
+            let said = [done.stdout, done.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert_eq!(done.status.code(), Some(1), "{name} at {at}: {said}");
+            assert!(said.contains(&name), "{name} at {at}: {said}");
+        }
+        fs::write(&file, &whole).unwrap();
+    }
+    succeeds(&verify);
+    // A file too many, which a publisher would upload.
+    fs::write(out.join("notes.txt"), "x").unwrap();
+    let said = succeeds(&verify);
+    assert!(said.contains("notes.txt: no subject of the attestation"), "{said}");
+    assert_eq!(quantsmith(&[&verify[..], &["--strict"]].concat()).output().unwrap().status.code(), Some(1));
+}
+
+#[test]
+fn changed_materials_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(dir.path());
+    let (calibration, evaluation) = (dir.path().join("calibration.txt"), dir.path().join("evaluation.txt"));
+    fs::write(&calibration, &demo::CALIBRATION_TEXT[..20_000]).unwrap();
+    fs::write(&evaluation, &demo::EVALUATION_TEXT[..20_000]).unwrap();
+    let (made, out) = (dir.path().join("table"), dir.path().join("out"));
+    let texts = ["--calibration", text(&calibration), "--text", text(&evaluation), "-c", "32"];
+    let args = ["table", text(&model), "--out", text(&made), "--presets", "Q2_K,Q4_0,Q8_0"];
+    succeeds(&[&args[..], &texts, &["--chunks", "8"]].concat());
+    succeeds(&["publish", text(&made), "--out", text(&out)]);
+    let hand = ["--source", text(&model), "--text", text(&calibration), "--text", text(&evaluation)];
+    let verify = [&["verify", text(&out), "--attestation"], &hand[..]].concat();
+    let said = succeeds(&[&verify[..], &["--strict"]].concat());
+    assert!(said.contains("3 files made again"), "{said}");
+    // Without them, it says what it did not look at.
+    let said = succeeds(&["verify", text(&out), "--attestation"]);
+    assert!(said.contains("not at hand and not checked: ") && said.contains("evaluation.txt"), "{said}");
+    for (file, name) in [
+        (model.join("config.json"), "config.json"),
+        (model.join("model.safetensors"), "model.safetensors"),
+        (calibration.clone(), "calibration.txt"),
+        (evaluation.clone(), "evaluation.txt"),
+        (out.join("imatrix.gguf"), "imatrix.gguf"),
+    ] {
+        let whole = fs::read(&file).unwrap();
+        let mut changed = whole.clone();
+        let last = changed.len() - 1;
+        changed[last] ^= 1;
+        fs::write(&file, changed).unwrap();
+        let done = quantsmith(&verify).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(done.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains(&format!("error: {name}: SHA-256: expected")), "{name}: {said}");
+        fs::write(&file, whole).unwrap();
+    }
+    // A file that is none of the source's, whatever the digests say.
+    let file = made.join("Small-Q8_0.gguf");
+    let before = file_sha256(&file).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    let other = dir.path().join("other");
+    fails(&["publish", text(&made), "--out", text(&other)], &["Small-Q8_0.gguf", "has changed"]);
+    let record = made.join("table.json");
+    let after = file_sha256(&file).unwrap();
+    let told = fs::read_to_string(&record).unwrap().replace(&before, &after);
+    fs::write(&record, told).unwrap();
+    let other = dir.path().join("another");
+    succeeds(&["publish", text(&made), "--out", text(&other)]);
+    succeeds(&["verify", text(&other), "--attestation"]);
+    let done = quantsmith(&[&["verify", text(&other), "--attestation"], &hand[..]].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("Small-Q8_0.gguf: not what the source makes: tensor '"), "{said}");
+}
+
+#[test]
+fn of_a_finished_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(dir.path());
+    let (made, out) = (dir.path().join("table"), dir.path().join("out"));
+    table(&model, &made);
+    let publish = |more: &[&str]| {
+        let args = ["publish", text(&made), "--out", text(&out)];
+        succeeds(&[&args[..], more].concat());
+        fs::read_to_string(out.join("README.md")).unwrap()
+    };
+    let card = publish(&[]);
+    assert!(card.contains("OWNER/Small-GGUF"), "{card}");
+    assert!(!FrontMatter::split(&card).0.list("base_model").contains(&String::new()));
+    // Links where the system has them: nothing is copied.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let inode = |folder: &Path| fs::metadata(folder.join("Small-Q8_0.gguf")).unwrap().ino();
+        assert_eq!(inode(&made), inode(&out));
+    }
+    let table = Table::load(&out.join("table.json")).unwrap();
+    assert_eq!(table, Table::load(&made.join("table.json")).unwrap());
+    // Styles.
+    let choose = publish(&["--style", "choose", "--repo", "a/b"]);
+    assert!(choose.find("## Which file").unwrap() < choose.find("## Files").unwrap());
+    assert!(choose.contains("hf download a/b"));
+    let plain = publish(&["--style", "plain"]);
+    assert!(!plain.contains("![") && plain.contains("| Name | Quant method | Size (MiB) |"));
+    // A publisher's own words.
+    let template = dir.path().join("card.jinja");
+    fs::write(&template, "# {{ model }}\n{% for row in rows %}{{ row.preset }} {{ row.size }};{% endfor %}\n{{ parts.table }}").unwrap();
+    let own = publish(&["--template", text(&template)]);
+    assert!(own.starts_with("---\n") && own.contains("# Small\nQ2_K 2.14;"), "{own}");
+    succeeds(&["verify", text(&out), "--attestation"]);
+    fs::write(&template, "{{ nothing.such }}").unwrap();
+    let args = ["publish", text(&made), "--out", text(&out), "--template", text(&template)];
+    fails(&args, &["template: "]);
+    // What does not belong into the folder.
+    fs::copy(made.join("Small-Q2_K.gguf"), out.join("stray.gguf")).unwrap();
+    fails(&["publish", text(&made), "--out", text(&out)], &["stray.gguf", "of another table"]);
+    fails(&["publish", text(&made), "--out", text(&made)], &["alias", "choose another --out"]);
+    let mut unfinished: Value = serde_json::from_slice(&fs::read(made.join("table.json")).unwrap()).unwrap();
+    unfinished["state"] = "evaluating".into();
+    fs::write(made.join("table.json"), unfinished.to_string()).unwrap();
+    fails(&["publish", text(&made), "--out", text(&out)], &["table.json", "--resume"]);
+    for wrong in ["a", "a/", "/b", "a/b/c", "a b/c"] {
+        let args = ["publish", text(&made), "--out", text(&out), "--repo", wrong];
+        assert_eq!(quantsmith(&args).output().unwrap().status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn verify_finds_the_matrix_that_a_file_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(dir.path());
+    let made = dir.path().join("table");
+    table(&model, &made);
+    let file = made.join("Small-Q2_K.gguf");
+    let verify = ["verify", text(&file), "--source", text(&model)];
+    let done = quantsmith(&verify).output().unwrap();
+    let (out, said) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{out}{said}");
+    assert!(said.contains("importance from ") && out.contains("with the importance matrix"), "{out}{said}");
+    fs::rename(made.join("Small-imatrix.gguf"), made.join("imatrix.gguf")).unwrap();
+    succeeds(&verify);
+    fs::remove_file(made.join("imatrix.gguf")).unwrap();
+    fails(&verify, &["Small-imatrix.gguf", "--imatrix FILE"]);
+}
+
+/// The bytes do not depend on how the matrix was spelled, unless it is asked for.
+#[test]
+fn matrices_are_recorded_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(dir.path());
+    let made = dir.path().join("table");
+    table(&model, &made);
+    let matrix = made.join("Small-imatrix.gguf");
+    let base = dir.path().join("base.gguf");
+    succeeds(&["convert", text(&model), text(&base), "--outtype", "f16"]);
+    let recorded = |name: &str, more: &[&str]| {
+        let out = dir.path().join(name);
+        let mut command = quantsmith(&["quantize", "--imatrix"]);
+        command.current_dir(dir.path()).args(more).args([text(&base), text(&out), "Q2_K"]);
+        assert!(command.output().unwrap().status.success());
+        let key = succeeds(&["meta", "get", text(&out), "quantize.imatrix.file"]);
+        (key.trim().to_owned(), fs::read(&out).unwrap())
+    };
+    let whole = recorded("a.gguf", &[text(&matrix)]);
+    let relative = recorded("b.gguf", &["table/Small-imatrix.gguf"]);
+    assert!(whole.0.ends_with("Small-imatrix.gguf") && !whole.0.contains("table"), "{}", whole.0);
+    assert!(whole == relative, "other bytes");
+    let path = recorded("c.gguf", &["table/Small-imatrix.gguf", "--imatrix-name", "path"]);
+    assert!(path.0.ends_with("table/Small-imatrix.gguf"), "{}", path.0);
+    let named = recorded("d.gguf", &["table/Small-imatrix.gguf", "--imatrix-name", "mine"]);
+    assert!(named.0.ends_with("mine"), "{}", named.0);
+}
+
+/// The field's names for embeddings and output in Q8_0 are what publishers' flags make.
+#[test]
+fn large_recipes_are_flags_of_llama_quantize() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, out) = (dir.path().join("base.gguf"), dir.path().join("out"));
+    succeeds(&["convert", DEMO, text(&base), "--outtype", "f16"]);
+    let list = ["--presets", "Q2_K_L,Q3_K_XL,q4_k_l,Q5_K_L,Q6_K_L"];
+    let args = ["table", text(&base), "--no-eval", "--imatrix", "none", "--out", text(&out)];
+    succeeds(&[&args[..], &list].concat());
+    for (name, preset) in [
+        ("Q2_K_L", "Q2_K"),
+        ("Q3_K_XL", "Q3_K_L"),
+        ("Q4_K_L", "Q4_K_M"),
+        ("Q5_K_L", "Q5_K_M"),
+        ("Q6_K_L", "Q6_K"),
+    ] {
+        let one = dir.path().join("one.gguf");
+        let flags = ["quantize", "--token-embedding-type", "q8_0", "--output-tensor-type", "q8_0"];
+        succeeds(&[&flags[..], &[text(&base), text(&one), preset]].concat());
+        let made = fs::read(out.join(format!("base-{name}.gguf"))).unwrap();
+        assert!(made == fs::read(&one).unwrap(), "{name}");
+    }
+    let row = |name: &str| Table::load(&out.join("table.json")).unwrap().row(name).cloned().unwrap();
+    assert_eq!(row("Q4_K_L").recipe.as_deref(), Some("Q4_K_M, embeddings and output in q8_0"));
+    for both in [["--types", "Q8_0"], ["--preset", "all"]] {
+        let args = ["table", DEMO, "--presets", "Q8_0", "--dry-run"];
+        assert_eq!(quantsmith(&[&args[..], &both].concat()).output().unwrap().status.code(), Some(2));
+    }
+    let planned = succeeds(&["table", DEMO, "--dry-run", "--json", "--presets", "bartowski"]);
+    let planned: Value = serde_json::from_str(&planned).unwrap();
+    assert_eq!(planned["rows"].as_array().unwrap().len(), 27);
+}
+
+#[test]
+fn suites_are_reported_by_kind_of_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = dir.path().join("suite");
+    fs::create_dir(&suite).unwrap();
+    fs::write(suite.join("prose.txt"), &demo::EVALUATION_TEXT[..12_000]).unwrap();
+    fs::write(suite.join("code.txt"), "fn main() { println!(\"{}\", 1 + 2); }\n".repeat(60)).unwrap();
+    fs::write(suite.join("README.md"), "no text of the suite").unwrap();
+    let out = dir.path().join("out");
+    let args = ["table", DEMO, "--out", text(&out), "--presets", "Q2_K,Q4_K_M", "--imatrix", "none"];
+    let args = [&args[..], &["--suite", text(&suite), "-c", "32", "--chunks", "10"]].concat();
+    succeeds(&args);
+    let table = Table::load(&out.join("table.json")).unwrap();
+    let texts = &table.evaluation.as_ref().unwrap().texts;
+    let domains: Vec<_> = texts.iter().map(|t| (t.domain.as_deref().unwrap(), t.first_chunk, t.chunks)).collect();
+    assert_eq!(domains, [("code", 0, 10), ("prose", 10, 10)]);
+    assert_eq!(texts[0].text.sha256, file_sha256(&suite.join("code.txt")).unwrap());
+    for row in &table.rows {
+        let m = row.measured.as_ref().unwrap();
+        assert_eq!(m.chunks, 20);
+        let mean = |range: std::ops::Range<usize>| m.per_chunk.kld[range.clone()].iter().sum::<f64>() / range.len() as f64;
+        for (domain, range) in m.domains.iter().zip([0..10, 10..20]) {
+            assert!((mean(range) / domain.kld.value - 1.0).abs() < 1e-9, "{}", domain.name);
+            assert!(domain.kld_99_9 >= domain.kld_median && domain.kld.error > 0.0);
+        }
+        // A text of a suite is measured as it is alone.
+        let alone = dir.path().join(format!("alone-{}", row.preset));
+        let args = ["table", DEMO, "--out", text(&alone), "--presets", &row.preset, "--imatrix", "none"];
+        let prose = suite.join("prose.txt");
+        succeeds(&[&args[..], &["--text", text(&prose), "-c", "32", "--chunks", "10"]].concat());
+        let alone = Table::load(&alone.join("table.json")).unwrap();
+        let alone = alone.rows[0].measured.as_ref().unwrap();
+        assert!((alone.kld.value / m.domains[1].kld.value - 1.0).abs() < 1e-9);
+        assert!((alone.ppl.value / m.domains[1].ppl.value - 1.0).abs() < 1e-9);
+    }
+    let ratio = table.rows[1].measured.as_ref().unwrap().domains[0].kld_ratio.as_ref().unwrap();
+    assert_eq!(ratio.of, "Q2_K");
+    assert!(ratio.value > 1.0 && ratio.error > 0.0);
+    // Chats need a template, which the demo model does not have.
+    fs::write(suite.join("chat.jsonl"), "{\"messages\": []}\n").unwrap();
+    let again = dir.path().join("again");
+    let args = ["table", DEMO, "--out", text(&again), "--suite", text(&suite)];
+    fails(&args, &["chat.jsonl", "no chat template"]);
+    assert!(!again.exists());
+    fs::remove_dir_all(&suite).unwrap();
+    fs::create_dir(&suite).unwrap();
+    fails(&args, &["suite", "NAME.txt or NAME.jsonl"]);
+}

@@ -1,0 +1,499 @@
+//! The model card: front matter, and the text below it in one of three styles or by a template of the publisher's.
+
+mod parts;
+
+use std::fmt::Write as _;
+
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use serde::Serialize;
+
+use crate::chat::Template;
+use crate::choose;
+use crate::front_matter::FrontMatter;
+use crate::record::{Estimate, Row, Table};
+use crate::{Error, Result};
+
+/// Longest template of a publisher, in bytes.
+pub const MAX_TEMPLATE: usize = 1 << 20;
+
+/// Order and extent of a card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// The table with all figures first.
+    #[default]
+    Table,
+    /// Advice first, with a short table.
+    Choose,
+    /// Names and sizes, without pictures and without the original card.
+    Plain,
+}
+
+/// What a card says besides the record.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The publisher's name on the hub.
+    pub quantized_by: Option<String>,
+    /// The repository of the unquantized model, `owner/name`.
+    pub base_model: Option<String>,
+    /// The repository that the folder goes to, `owner/name`.
+    pub repository: Option<String>,
+    /// Metadata of one of the files.
+    pub metadata: gguf::Metadata,
+    /// Name of the importance matrix in the folder.
+    pub matrix: Option<String>,
+    /// Whether there is a plot.
+    pub plot: bool,
+}
+
+/// Data of a card, as a template sees them: numbers are texts, rounded as they are to be shown.
+#[derive(Debug, Serialize)]
+pub struct View {
+    /// Name of the model.
+    pub model: String,
+    /// Repository of the unquantized model.
+    pub base_model: Option<String>,
+    /// Commit of that repository.
+    pub revision: Option<String>,
+    /// Where the folder goes.
+    pub repository: String,
+    /// The publisher.
+    pub quantized_by: Option<String>,
+    /// The program, with its version.
+    pub tool: String,
+    /// Release of llama.cpp whose bytes the files have.
+    pub llama_cpp: String,
+    /// Type of the unquantized model.
+    pub source_type: String,
+    /// Unit of sizes.
+    pub unit: &'static str,
+    /// Size of all files together.
+    pub total: String,
+    /// Whether there are figures.
+    pub evaluated: bool,
+    /// The rows that have a file, in the table's order.
+    pub rows: Vec<RowView>,
+    /// Presets that could not be made, each with the reason.
+    pub not_made: Vec<(String, String)>,
+    /// The best file for each memory.
+    pub memories: Vec<MemoryView>,
+    /// The smallest file whose perplexity is that of the unquantized model.
+    pub smallest_equal: Option<RowView>,
+    /// Files that another one beats, each with that one.
+    pub beaten: Vec<(RowView, RowView)>,
+    /// What was measured on.
+    pub evaluation: Option<EvaluationView>,
+    /// Prompt format.
+    pub prompt: Option<String>,
+    /// The importance matrix.
+    pub importance: Option<ImportanceView>,
+    /// Name of the plot.
+    pub plot: Option<&'static str>,
+    /// Options that the files were made with, as the command line has them.
+    pub options: Vec<String>,
+    /// The original card without its front matter.
+    pub original: Option<String>,
+}
+
+/// A row of a card.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowView {
+    /// Name of the preset.
+    pub preset: String,
+    /// The file.
+    pub file: String,
+    /// The name as a link in Markdown.
+    pub link: String,
+    /// Size in the table's unit.
+    pub size: String,
+    /// Bits per weight.
+    pub bpw: String,
+    /// KL divergence with its error.
+    pub kld: String,
+    /// The KL divergence that 99.9 % of positions lie below.
+    pub kld_99_9: String,
+    /// Same top token, in percent.
+    pub same_top: String,
+    /// Perplexity.
+    pub ppl: String,
+    /// Ratio of perplexities with its error.
+    pub ppl_ratio: String,
+    /// What is to be known of it.
+    pub notes: String,
+    /// Pattern of its files, where it has several.
+    pub pattern: String,
+}
+
+/// The choice for a memory.
+#[derive(Debug, Serialize)]
+pub struct MemoryView {
+    /// The memory.
+    pub memory: String,
+    /// The file.
+    pub row: RowView,
+    /// What it needs with its cache and buffers.
+    pub needed: String,
+}
+
+/// What was measured on.
+#[derive(Debug, Serialize)]
+pub struct EvaluationView {
+    /// The texts.
+    pub texts: String,
+    /// Windows.
+    pub chunks: usize,
+    /// Tokens of a window.
+    pub context: usize,
+    /// Rounding of the forward pass.
+    pub rounding: String,
+    /// Perplexity of the unquantized model.
+    pub base_ppl: String,
+}
+
+/// The importance matrix.
+#[derive(Debug, Serialize)]
+pub struct ImportanceView {
+    /// The file in the folder.
+    pub file: String,
+    /// Text it was made of.
+    pub text: String,
+    /// Windows it was made of.
+    pub chunks: u32,
+    /// SHA-256 of it.
+    pub sha256: String,
+}
+
+/// Digits after the point that show two digits of an error.
+fn digits(error: f64) -> usize {
+    if error > 0.0 && error.is_finite() {
+        (1.0 - error.log10().floor()).clamp(1.0, 8.0) as usize
+    } else {
+        4
+    }
+}
+
+/// A mean with its error, to two digits of that.
+pub fn with_error(e: Estimate) -> String {
+    let digits = digits(e.error);
+    format!("{:.digits$} ± {:.digits$}", e.value, e.error)
+}
+
+/// A number to three digits that count.
+pub(crate) fn three_digits(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value}");
+    }
+    let digits = (2.0 - value.abs().log10().floor()).clamp(0.0, 8.0) as usize;
+    format!("{value:.digits$}")
+}
+
+/// Divisor and name of the unit in which sizes of a table are shown: one for all.
+pub(crate) fn unit(table: &Table) -> (f64, &'static str) {
+    let largest = table.rows.iter().filter_map(|row| row.size).max().unwrap_or(0);
+    if largest >= 1 << 30 {
+        (f64::from(1u32 << 30), "GiB")
+    } else {
+        (f64::from(1u32 << 20), "MiB")
+    }
+}
+
+/// A text as Markdown shows it in a cell.
+fn cell(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('|', "\\|")
+        .replace('[', "\\[")
+        .replace(']', "\\]")
+        .replace('<', "&lt;")
+        .replace('\n', " ")
+}
+
+/// Substitutions in a few words.
+pub(crate) fn substitutions(row: &Row, weights: u64) -> Option<String> {
+    if row.substituted.is_empty() {
+        return None;
+    }
+    let touched: u64 = row.substituted.iter().map(|s| s.weights).sum();
+    let mut kinds: Vec<String> = row
+        .substituted
+        .iter()
+        .map(|s| format!("{} for {}", s.got, s.wanted))
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    Some(format!(
+        "{} tensors ({:.1} % of weights) have other types, whose rows do not fit the preset's: {}",
+        row.substituted.len(),
+        touched as f64 * 100.0 / weights.max(1) as f64,
+        kinds.join(", ")
+    ))
+}
+
+fn row_view(table: &Table, row: &Row, files: &[&Row]) -> Option<RowView> {
+    // An alias is a line of the table; its file is the original's.
+    let original = match &row.same_as {
+        Some(other) => table.row(other)?,
+        None => row,
+    };
+    let file = original.file.clone()?;
+    let (divisor, _) = unit(table);
+    let measured = row.measured.as_ref();
+    let text = |of: &dyn Fn(&crate::record::Measured) -> String| measured.map(of).unwrap_or_default();
+    let mut notes = Vec::new();
+    if let Some(same) = &row.same_as {
+        notes.push(format!("another name of {same}"));
+    } else if let Some(other) = choose::beaten_by(row, files) {
+        notes.push(format!("{} is not larger and better", other.preset));
+    }
+    if let Some(recipe) = row.recipe.as_ref().filter(|recipe| recipe.contains(',')) {
+        notes.push(recipe.clone());
+    }
+    notes.extend(substitutions(row, table.model.weights));
+    if !row.uniform_importance.is_empty() {
+        notes.push(format!(
+            "{} tensors without importance",
+            row.uniform_importance.len()
+        ));
+    }
+    let shards = original.files.len();
+    if shards > 1 {
+        notes.push(format!("{shards} files"));
+    }
+    let target = match file.contains(|c: char| c.is_whitespace() || "()<>".contains(c)) {
+        true => format!("<./{file}>"),
+        false => format!("./{file}"),
+    };
+    let pattern = match file.split_once("-00001-of-") {
+        Some((start, _)) if shards > 1 => format!("{start}-*.gguf"),
+        _ => file.clone(),
+    };
+    Some(RowView {
+        preset: row.preset.clone(),
+        link: format!("[{}]({target})", cell(file.trim_end_matches(".gguf"))),
+        file,
+        size: format!("{:.2}", row.size? as f64 / divisor),
+        bpw: row.bits_per_weight.map_or_else(String::new, |b| format!("{b:.2}")),
+        kld: text(&|m| with_error(m.kld)),
+        kld_99_9: text(&|m| m.kld_quantile(0.999).map_or_else(String::new, three_digits)),
+        same_top: text(&|m| format!("{:.1} %", m.same_top.value * 100.0)),
+        ppl: text(&|m| with_error(m.ppl)),
+        ppl_ratio: text(&|m| with_error(m.ppl_ratio)),
+        notes: cell(&notes.join("; ")),
+        pattern,
+    })
+}
+
+/// A size in the unit that is shortest.
+fn human(bytes: u64) -> String {
+    match bytes {
+        n if n >= 1 << 30 => format!("{:.1} GiB", n as f64 / f64::from(1u32 << 30)),
+        n => format!("{:.1} MiB", n as f64 / f64::from(1u32 << 20)),
+    }
+}
+
+impl View {
+    /// The data of a table's card.
+    pub fn of(table: &Table, facts: &Facts) -> Self {
+        let files = choose::files(table);
+        let view = |row: &Row| row_view(table, row, &files);
+        let base_model = facts.base_model.clone().or(table.source.repository.clone());
+        let owner = facts.quantized_by.as_deref().unwrap_or("OWNER");
+        let memories = choose::for_memories(&files, choose::cache_bytes(&facts.metadata));
+        let memories = memories.into_iter().filter_map(|choice| {
+            Some(MemoryView {
+                memory: match choice.to_gib {
+                    None => format!("{} GiB and more", choice.from_gib),
+                    Some(to) if to == choice.from_gib => format!("{to} GiB"),
+                    Some(to) => format!("{} to {to} GiB", choice.from_gib),
+                },
+                needed: human(choice.needed),
+                row: view(choice.row)?,
+            })
+        });
+        let beaten = files.iter().filter_map(|row| {
+            let other = choose::beaten_by(row, &files)?;
+            Some((view(row)?, view(other)?))
+        });
+        Self {
+            model: table.model.name.clone(),
+            revision: table.source.revision.clone().filter(|_| facts.base_model.is_none()),
+            base_model,
+            repository: facts
+                .repository
+                .clone()
+                .unwrap_or_else(|| format!("{owner}/{}-GGUF", table.model.name)),
+            quantized_by: facts.quantized_by.clone(),
+            tool: match &table.tool.commit {
+                Some(commit) => format!("{} {} ({commit})", table.tool.name, table.tool.version),
+                None => format!("{} {}", table.tool.name, table.tool.version),
+            },
+            llama_cpp: table.tool.llama_cpp.clone(),
+            source_type: table.source.ty.clone(),
+            unit: unit(table).1,
+            total: human(files.iter().filter_map(|row| row.size).sum()),
+            evaluated: table.rows.iter().any(|row| row.measured.is_some()),
+            rows: table.rows.iter().filter_map(view).collect(),
+            not_made: table
+                .rows
+                .iter()
+                .filter_map(|row| Some((row.preset.clone(), row.error.clone()?)))
+                .collect(),
+            memories: memories.collect(),
+            smallest_equal: choose::smallest_equal(&files).and_then(view),
+            beaten: beaten.collect(),
+            evaluation: table.evaluation.as_ref().and_then(|e| {
+                Some(EvaluationView {
+                    texts: e
+                        .texts
+                        .iter()
+                        .map(|t| match &t.domain {
+                            Some(domain) => format!("{domain} ({})", t.text.name),
+                            None => t.text.name.clone(),
+                        })
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                    chunks: e.chunks,
+                    context: e.context,
+                    rounding: e.rounding.clone(),
+                    base_ppl: with_error(e.base_ppl?),
+                })
+            }),
+            prompt: Template::of(&facts.metadata).and_then(|t| t.prompt_format().ok()),
+            importance: table.importance.as_ref().zip(facts.matrix.clone()).map(|(i, file)| ImportanceView {
+                file,
+                text: match &i.text {
+                    Some(text) => text.name.clone(),
+                    None => i.datasets.join(", "),
+                },
+                chunks: i.chunks,
+                sha256: i.file.sha256.clone(),
+            }),
+            plot: facts.plot.then_some(crate::folder::PLOT),
+            options: parts::options(table),
+            original: table
+                .source
+                .card
+                .as_deref()
+                .map(|card| FrontMatter::split(card).1.trim().to_owned())
+                .filter(|text| !text.is_empty()),
+        }
+    }
+}
+
+/// The front matter: what the original card says of licence, languages and use, and what this folder is.
+pub fn front_matter(table: &Table, facts: &Facts) -> FrontMatter {
+    let original = table.source.card.as_deref().map(|card| FrontMatter::split(card).0);
+    let original = original.unwrap_or_default();
+    let metadata = &facts.metadata;
+    let mut matter = FrontMatter::default();
+    if let Some(base) = facts.base_model.as_ref().or(table.source.repository.as_ref()) {
+        matter.set_list("base_model", vec![base.clone()]);
+        matter.set("base_model_relation", "quantized");
+    }
+    if let Some(by) = &facts.quantized_by {
+        matter.set("quantized_by", by.clone());
+    }
+    for (key, recorded) in [
+        ("license", "general.license"),
+        ("license_name", "general.license.name"),
+        ("license_link", "general.license.link"),
+    ] {
+        let text = original.text(key).or_else(|| metadata.get_str(recorded).map(str::to_owned));
+        if let Some(text) = text.filter(|t| !t.is_empty()) {
+            matter.set(key, text);
+        }
+    }
+    let texts = |key: &str| -> Vec<String> {
+        match metadata.get(key).and_then(gguf::Value::as_array) {
+            Some(gguf::Array::String(list)) => {
+                list.iter().filter_map(|t| t.to_str().map(str::to_owned)).collect()
+            }
+            _ => Vec::new(),
+        }
+    };
+    let or = |list: Vec<String>, key: &str| if list.is_empty() { texts(key) } else { list };
+    matter.set(
+        "pipeline_tag",
+        original.text("pipeline_tag").unwrap_or_else(|| parts::pipeline(&table.model.architecture).to_owned()),
+    );
+    matter.set("library_name", "gguf");
+    matter.set_list("language", or(original.list("language"), "general.languages"));
+    matter.set_list("datasets", original.list("datasets"));
+    let mut tags = or(original.list("tags"), "general.tags");
+    let mut own = vec!["gguf", "quantized", "llama-cpp"];
+    own.extend(table.importance.as_ref().map(|_| "imatrix"));
+    own.extend(metadata.get_str("tokenizer.chat_template").map(|_| "conversational"));
+    for tag in own {
+        if !tags.iter().any(|t| t == tag) {
+            tags.push(tag.to_owned());
+        }
+    }
+    matter.set_list("tags", tags);
+    matter
+}
+
+/// The card in a style, or by a template of the publisher's: Jinja, with the fields of [`View`], `front_matter` and the
+/// parts of the styles by name (`parts.table`, `parts.choose`, `parts.plot`, `parts.prompt`, `parts.download`,
+/// `parts.substituted`, `parts.made`, `parts.verify`, `parts.original`). Where the template does not place the front matter,
+/// it comes first.
+///
+/// # Errors
+/// A template that does not parse or fails.
+pub fn render(table: &Table, facts: &Facts, style: Style, template: Option<&str>) -> Result<String> {
+    let view = View::of(table, facts);
+    let matter = front_matter(table, facts).render();
+    let parts = parts::all(&view, style);
+    let Some(template) = template else {
+        let order: &[&str] = match style {
+            Style::Table => &[
+                "title", "table", "choose", "plot", "prompt", "download", "substituted", "made", "verify", "original",
+            ],
+            Style::Choose => &[
+                "title", "choose", "table", "plot", "prompt", "download", "substituted", "made", "verify", "original",
+            ],
+            Style::Plain => &["title", "table", "prompt", "download", "substituted", "made", "verify"],
+        };
+        let mut card = matter;
+        for name in order {
+            if let Some(part) = parts.get(name).filter(|part| !part.is_empty()) {
+                let _ = write!(card, "\n{}\n", part.trim_end());
+            }
+        }
+        return Ok(card);
+    };
+    let failed = |e: minijinja::Error| Error::Template(format!("{e:#}"));
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(10_000_000));
+    let text = environment
+        .template_from_named_str("template", template)
+        .and_then(|t| {
+            t.render(context! {
+                front_matter => matter.as_str(),
+                parts => Value::from(Serde(&parts)),
+                table => Value::from(Serde(table)),
+                ..Value::from(Serde(&view))
+            })
+        })
+        .map_err(failed)?;
+    Ok(match text.trim_start().starts_with("---\n") {
+        true => text,
+        false => format!("{matter}\n{text}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_of_their_error() {
+        let e = |value, error| with_error(Estimate { value, error });
+        assert_eq!(e(0.0015934, 0.0000213), "0.001593 ± 0.000021");
+        assert_eq!(e(1.00221, 0.0013), "1.0022 ± 0.0013");
+        assert_eq!(e(62.7177, 0.9765), "62.72 ± 0.98");
+        assert_eq!(e(0.5, 0.0), "0.5000 ± 0.0000");
+        assert_eq!(three_digits(0.012345), "0.0123");
+        assert_eq!(three_digits(12.345), "12.3");
+        assert_eq!(three_digits(0.0), "0");
+    }
+}

@@ -1,0 +1,154 @@
+//! Choice among the files of a table, by figures: what fits into a memory, what is beaten by another file, and what cannot
+//! be told from the unquantized model.
+
+use crate::record::{Row, Table};
+
+/// Windows from which on paired differences are worth an error of their own.
+const MIN_CHUNKS: usize = 10;
+/// Standard errors that make a difference one.
+const ERRORS: f64 = 2.0;
+/// Memory for buffers besides weights and cache: what a backend takes at a usual batch size, roundly.
+pub const BUFFER_BYTES: u64 = 512 << 20;
+/// Tokens of context that a choice has room for.
+pub const CONTEXT: u64 = 8192;
+/// Memories that people have, in GiB.
+const BUDGETS_GIB: [u64; 20] = [
+    1, 2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512,
+];
+
+/// The rows with a file of their own, from the smallest on.
+pub fn files(table: &Table) -> Vec<&Row> {
+    let mut rows: Vec<&Row> = table
+        .rows
+        .iter()
+        .filter(|row| row.error.is_none() && row.same_as.is_none() && row.size.is_some())
+        .collect();
+    rows.sort_by_key(|row| row.size);
+    rows
+}
+
+/// Whether the first diverges less than the second by more than chance: by the differences of the windows that both ran
+/// over, where there are enough, and else by both errors.
+pub fn is_better(a: &Row, b: &Row) -> bool {
+    let (Some(a), Some(b)) = (&a.measured, &b.measured) else {
+        return false;
+    };
+    let pairs = || a.per_chunk.kld.iter().zip(&b.per_chunk.kld).map(|(a, b)| b - a);
+    let count = pairs().count();
+    let (difference, error) = if count >= MIN_CHUNKS {
+        let mean = pairs().sum::<f64>() / count as f64;
+        let variance = pairs().map(|d| (d - mean) * (d - mean)).sum::<f64>() / (count - 1) as f64;
+        (mean, (variance / count as f64).sqrt())
+    } else {
+        (b.kld.value - a.kld.value, a.kld.error.hypot(b.kld.error))
+    };
+    difference > ERRORS * error
+}
+
+/// The files that no other one beats: of those that are no larger, none has a smaller divergence. From the smallest on.
+pub fn front<'a>(files: &[&'a Row]) -> Vec<&'a Row> {
+    let kld = |row: &Row| row.measured.as_ref().map(|m| m.kld.value);
+    let mut front: Vec<&Row> = Vec::new();
+    for &row in files {
+        let Some(own) = kld(row) else { continue };
+        if front.last().and_then(|last| kld(last)).is_none_or(|best| own < best) {
+            // Of two of one size, the better.
+            if front.last().is_some_and(|last| last.size == row.size) {
+                front.pop();
+            }
+            front.push(row);
+        }
+    }
+    front
+}
+
+/// The file to take instead of this one: not larger, and better beyond chance; the best of those.
+pub fn beaten_by<'a>(row: &Row, files: &[&'a Row]) -> Option<&'a Row> {
+    let kld = |row: &Row| row.measured.as_ref().map_or(f64::INFINITY, |m| m.kld.value);
+    files
+        .iter()
+        .filter(|other| other.preset != row.preset && other.size <= row.size && is_better(other, row))
+        .min_by(|a, b| kld(a).total_cmp(&kld(b)))
+        .copied()
+}
+
+/// The choice for memories.
+#[derive(Clone, Debug)]
+pub struct ForMemory<'a> {
+    /// GiB of memory, of the smallest and the largest memory with this choice; the last choice has no largest one.
+    pub from_gib: u64,
+    /// See [`Self::from_gib`].
+    pub to_gib: Option<u64>,
+    /// The file.
+    pub row: &'a Row,
+    /// Bytes that it needs with its cache and buffers.
+    pub needed: u64,
+}
+
+/// The best file for each memory: the smallest divergence, and without figures the largest file. `cache` is the size of the
+/// cache for [`CONTEXT`] tokens.
+pub fn for_memories<'a>(files: &[&'a Row], cache: u64) -> Vec<ForMemory<'a>> {
+    let needed = |row: &Row| row.size.unwrap_or(0).saturating_add(cache).saturating_add(BUFFER_BYTES);
+    let worth = |row: &Row| match &row.measured {
+        Some(m) => (1, -m.kld.value),
+        None => (0, row.size.unwrap_or(0) as f64),
+    };
+    let mut choices: Vec<ForMemory<'a>> = Vec::new();
+    for gib in BUDGETS_GIB {
+        let fitting = files.iter().filter(|row| needed(row) <= gib << 30);
+        let best = fitting.max_by(|a, b| {
+            let (a, b) = (worth(a), worth(b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        });
+        let Some(&row) = best else { continue };
+        match choices.last_mut() {
+            Some(last) if last.row.preset == row.preset => last.to_gib = Some(gib),
+            _ => choices.push(ForMemory {
+                from_gib: gib,
+                to_gib: None,
+                row,
+                needed: needed(row),
+            }),
+        }
+    }
+    if let Some(last) = choices.last_mut() {
+        last.to_gib = None;
+    }
+    choices
+}
+
+/// The smallest file whose perplexity cannot be told from the unquantized model's: their ratio is 1 within two standard
+/// errors.
+pub fn smallest_equal<'a>(files: &[&'a Row]) -> Option<&'a Row> {
+    let equal = |row: &&&Row| {
+        row.measured
+            .as_ref()
+            .is_some_and(|m| m.ln_ppl_ratio.value <= ERRORS * m.ln_ppl_ratio.error)
+    };
+    files.iter().find(equal).copied()
+}
+
+/// Bytes of the key-value cache in f16 for [`CONTEXT`] tokens, as the metadata gives its dimensions; windows and states of
+/// other kinds of layers need less.
+pub fn cache_bytes(metadata: &gguf::Metadata) -> u64 {
+    let architecture = metadata.architecture().to_owned();
+    let number = |key: &str| metadata.get_u64(&format!("{architecture}.{key}"));
+    let layers = number("block_count").unwrap_or(0);
+    let heads = number("attention.head_count").unwrap_or(0);
+    let width = number("embedding_length").unwrap_or(0).checked_div(heads).unwrap_or(0);
+    let key = number("attention.key_length").unwrap_or(width);
+    let value = number("attention.value_length").unwrap_or(width);
+    let of_layers: u64 = match metadata.get(&format!("{architecture}.attention.head_count_kv")) {
+        Some(kv) => match kv.as_array() {
+            Some(gguf::Array::U32(each)) => each.iter().map(|&n| u64::from(n)).sum(),
+            Some(gguf::Array::I32(each)) => each.iter().map(|&n| u64::try_from(n).unwrap_or(0)).sum(),
+            Some(_) => heads.saturating_mul(layers),
+            None => kv.as_u64().unwrap_or(heads).saturating_mul(layers),
+        },
+        None => heads.saturating_mul(layers),
+    };
+    of_layers
+        .saturating_mul(key.saturating_add(value))
+        .saturating_mul(CONTEXT)
+        .saturating_mul(2)
+}

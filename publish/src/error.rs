@@ -1,0 +1,37 @@
+//! Errors of this crate.
+
+use std::path::PathBuf;
+
+/// What went wrong, with the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An error of the system.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A file that is not what it has to be.
+    #[error("{}: {message}", path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, and what was found.
+        message: String,
+    },
+    /// A template that does not parse or fails.
+    #[error("template: {0}")]
+    Template(String),
+    /// Reading or writing a file.
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    /// Digests, manifests, links.
+    #[error(transparent)]
+    Convert(#[from] convert::Error),
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,271 @@
+//! The folder that is published: made of a finished table's directory.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use convert::digest::{self, Kind, MANIFEST, ManifestEntry, file_sha256, of_bytes};
+use gguf::{Backing, GgufModel, OpenOptions, WholeFile};
+
+use crate::card::{self, Facts, Style};
+use crate::plot::{self, Quantity};
+use crate::provenance::{self, Statement};
+use crate::record::{self, FileDigest, State, Table};
+use crate::{Error, Result, choose, report};
+
+/// Name of the plot.
+pub const PLOT: &str = "kld.svg";
+/// Name of the page.
+pub const REPORT: &str = "report.html";
+/// Name of the card.
+pub const CARD: &str = "README.md";
+/// Name of the importance matrix, without its ending.
+const MATRIX: &str = "imatrix";
+
+/// Options for a folder.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Style of the card.
+    pub style: Style,
+    /// A template of the publisher's for the card.
+    pub template: Option<String>,
+    /// The publisher's name on the hub.
+    pub quantized_by: Option<String>,
+    /// The repository of the unquantized model.
+    pub base_model: Option<String>,
+    /// The repository that the folder goes to.
+    pub repository: Option<String>,
+    /// The importance matrix, where it is not in the table's directory.
+    pub matrix: Option<PathBuf>,
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The files of the folder, in the order of its manifest.
+    pub files: Vec<FileDigest>,
+    /// What a publisher may want to know.
+    pub notes: Vec<String>,
+}
+
+/// Makes the folder `out` of a table's `directory`; they may be one if the table has no aliases there. Files are linked
+/// where the system can, and copied else. `tell` hears of each file.
+///
+/// # Errors
+/// A table that is not finished, a file that is not the recorded one, a file in `out` that is no part of it, and whatever
+/// keeps a file from being written.
+pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Made> {
+    let record_file = directory.join(record::FILE);
+    let table = Table::load(&record_file)?;
+    let refused = |path: &Path, message: String| Error::Input {
+        path: path.to_path_buf(),
+        message,
+    };
+    if table.state != State::Finished {
+        return Err(refused(
+            &record_file,
+            "the table is not finished; `quantsmith table … --resume` finishes it".into(),
+        ));
+    }
+    let mut models: Vec<&FileDigest> = table.files().collect();
+    models.sort_by(|a, b| a.name.cmp(&b.name));
+    if models.is_empty() {
+        return Err(refused(&record_file, "no file was made".into()));
+    }
+    let mut notes = Vec::new();
+    let matrix = matrix_of(&table, directory, options)?;
+    fs::create_dir_all(out).map_err(|source| Error::Io {
+        path: out.to_path_buf(),
+        source,
+    })?;
+    // What lies here besides would go to the hub with the rest.
+    let same = is_same(directory, out);
+    for file in digest::gguf_files(out)? {
+        let name = name_of(&file);
+        let known = models.iter().any(|m| m.name == name)
+            || matrix.as_ref().is_some_and(|(_, digest)| digest.name == name || same && is_matrix(&table, &name));
+        if !known {
+            let which = match same {
+                true => "an alias, or of another table; choose another --out, into which files are linked",
+                false => "of another table",
+            };
+            return Err(refused(&file, format!("not a file of the folder to be published: {which}")));
+        }
+    }
+    let first = GgufModel::open_with(
+        &directory.join(&models[0].name),
+        OpenOptions {
+            backing: Backing::File,
+            allow_missing_data: true,
+        },
+    )?;
+    for model in &models {
+        let (from, to) = (directory.join(&model.name), out.join(&model.name));
+        check(&from, model)?;
+        if !same {
+            link_or_copy(&from, &to)?;
+        }
+        tell(&model.name);
+    }
+    let mut files: Vec<FileDigest> = models.into_iter().cloned().collect();
+    if let Some((from, digest)) = &matrix {
+        check(from, digest)?;
+        let to = out.join(&digest.name);
+        if !is_same(from, &to) {
+            copy(from, &to)?;
+        }
+        if digest.name != name_of(from) && same {
+            notes.push(format!("{}: the matrix is there as {} too", digest.name, name_of(from)));
+        }
+        files.push(digest.clone());
+    }
+    for name in [record::FILE, record::LOG] {
+        let from = directory.join(name);
+        if !same && from.exists() {
+            copy(&from, &out.join(name))?;
+        }
+        if from.exists() {
+            files.push(digest_of(&out.join(name))?);
+        }
+    }
+    let distinct = choose::files(&table);
+    let title = format!("{}: size and KL divergence of its quants", table.model.name);
+    let plot = plot::draw(&distinct, Quantity::Kld, plot::WIDE, &title)?;
+    let facts = Facts {
+        quantized_by: options.quantized_by.clone(),
+        base_model: options.base_model.clone(),
+        repository: options.repository.clone(),
+        metadata: first.metadata().clone(),
+        matrix: matrix.map(|(_, digest)| digest.name),
+        plot: plot.is_some(),
+    };
+    if facts.base_model.is_none() && table.source.repository.is_none() {
+        notes.push("the card names no base model, which the source does not tell: --base-model OWNER/NAME".into());
+    }
+    let card = card::render(&table, &facts, options.style, options.template.as_deref())?;
+    let page = report::render(&table, &facts)?;
+    let mut write = |name: &str, bytes: &[u8]| -> Result<()> {
+        WholeFile::open(&out.join(name))?.publish(bytes)?;
+        files.push(FileDigest {
+            name: name.to_owned(),
+            size: bytes.len() as u64,
+            sha256: of_bytes(Kind::Sha256, bytes),
+        });
+        tell(name);
+        Ok(())
+    };
+    if let Some(svg) = &plot {
+        write(PLOT, svg.as_bytes())?;
+    }
+    write(REPORT, page.as_bytes())?;
+    write(CARD, card.as_bytes())?;
+    let statement = Statement::of(&table, &files).to_json()?;
+    WholeFile::open(&out.join(provenance::FILE))?.publish(&statement)?;
+    files.push(FileDigest {
+        name: provenance::FILE.to_owned(),
+        size: statement.len() as u64,
+        sha256: of_bytes(Kind::Sha256, &statement),
+    });
+    tell(provenance::FILE);
+    manifest(out, &files)?;
+    tell(MANIFEST);
+    Ok(Made { files, notes })
+}
+
+/// The manifest of exactly these files.
+fn manifest(out: &Path, files: &[FileDigest]) -> Result<()> {
+    let mut lines = String::new();
+    for file in files {
+        lines += &ManifestEntry {
+            name: file.name.clone(),
+            sha256: file.sha256.clone(),
+        }
+        .line();
+    }
+    Ok(WholeFile::open(&out.join(MANIFEST))?.publish(lines.as_bytes())?)
+}
+
+/// The importance matrix, with its digest under the name that it has in the folder.
+fn matrix_of(table: &Table, directory: &Path, options: &Options) -> Result<Option<(PathBuf, FileDigest)>> {
+    let Some(importance) = &table.importance else {
+        return Ok(None);
+    };
+    let path = match &options.matrix {
+        Some(path) => path.clone(),
+        None => directory.join(&importance.file.name),
+    };
+    let mut magic = [0; 4];
+    let read = fs::File::open(&path).and_then(|mut file| file.read_exact(&mut magic));
+    if let Err(source) = read {
+        return Err(match options.matrix {
+            None if source.kind() == std::io::ErrorKind::NotFound => Error::Input {
+                path,
+                message: "the importance matrix is not in the table's directory; name it with --imatrix".into(),
+            },
+            _ => Error::Io { path, source },
+        });
+    }
+    let ending = if &magic == b"GGUF" { "gguf" } else { "dat" };
+    let digest = FileDigest {
+        name: format!("{MATRIX}.{ending}"),
+        ..importance.file.clone()
+    };
+    Ok(Some((path, digest)))
+}
+
+fn is_matrix(table: &Table, name: &str) -> bool {
+    table.importance.as_ref().is_some_and(|i| i.file.name == name)
+}
+
+/// Refuses a file that is not the recorded one.
+fn check(path: &Path, expected: &FileDigest) -> Result<()> {
+    let found = file_sha256(path)?;
+    if found != expected.sha256 {
+        return Err(Error::Input {
+            path: path.to_path_buf(),
+            message: format!(
+                "SHA-256: expected {}, found {found}; it has changed since the table was made",
+                expected.sha256
+            ),
+        });
+    }
+    Ok(())
+}
+
+fn digest_of(path: &Path) -> Result<FileDigest> {
+    let metadata = fs::metadata(path).map_err(|source| Error::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Ok(FileDigest {
+        name: name_of(path),
+        size: metadata.len(),
+        sha256: file_sha256(path)?,
+    })
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    Ok(convert::table::link_or_copy(from, to)?)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| Error::Io { path, source }
+    };
+    let mut input = fs::File::open(from).map_err(io(from))?;
+    let mut output = WholeFile::open(to)?;
+    std::io::copy(&mut input, &mut output).map_err(io(to))?;
+    Ok(output.finish()?)
+}
