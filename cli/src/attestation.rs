@@ -27,6 +27,8 @@ use crate::demo::Demo;
 pub(crate) struct Hand<'a> {
     /// The source.
     pub(crate) source: Option<&'a Path>,
+    /// Description of the source's architecture, where it is not built in.
+    pub(crate) arch_file: Option<PathBuf>,
     /// Texts, known by their names.
     pub(crate) texts: &'a [PathBuf],
     /// Memory for buffers.
@@ -96,7 +98,10 @@ fn subjects(folder: &Path, statement: &Statement) -> anyhow::Result<Vec<Finding>
         let lines: String = digest::read_manifest(folder)?.iter().map(|e| e.line()).collect();
         let found = std::fs::read(&path).with_context(|| path.display().to_string())?;
         if found != lines.as_bytes() {
-            findings.push(Finding::error(digest::MANIFEST, "not to the byte as it was written"));
+            findings.push(Finding::error(
+                digest::MANIFEST,
+                "not to the byte as it was written",
+            ));
         }
     }
     Ok(findings)
@@ -106,7 +111,10 @@ fn subjects(folder: &Path, statement: &Statement) -> anyhow::Result<Vec<Finding>
 fn compare(name: &str, path: &Path, expected: &str) -> Option<Finding> {
     match file_sha256(path) {
         Ok(found) if found == expected => None,
-        Ok(found) => Some(Finding::error(name, format!("SHA-256: expected {expected}, found {found}"))),
+        Ok(found) => Some(Finding::error(
+            name,
+            format!("SHA-256: expected {expected}, found {found}"),
+        )),
         Err(e) => Some(Finding::error(name, e.to_string())),
     }
 }
@@ -125,7 +133,11 @@ fn materials(
         let expected = &material.digest.sha256;
         let path = match material.role() {
             Some(Role::Source) => source.map(|source| {
-                let folder = if source.is_dir() { Some(source) } else { source.parent() };
+                let folder = if source.is_dir() {
+                    Some(source)
+                } else {
+                    source.parent()
+                };
                 folder.unwrap_or(Path::new("")).join(name)
             }),
             // A subject with this digest was compared already; the matrix has a name of its own in the folder.
@@ -191,7 +203,7 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
         ));
         return Ok(());
     }
-    let source = open(source, &table)?;
+    let source = open(source, &table, hand.arch_file.clone())?;
     let importance = importance(folder, &table)?;
     let scratch = Scratch::new(&std::env::temp_dir())?;
     let options = TableOptions {
@@ -237,7 +249,7 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
     Ok(())
 }
 
-fn open(path: &Path, table: &Table) -> anyhow::Result<Box<dyn Source>> {
+fn open(path: &Path, table: &Table, arch_file: Option<PathBuf>) -> anyhow::Result<Box<dyn Source>> {
     if !path.is_dir() {
         return Ok(Box::new(GgufSource::open(path)?));
     }
@@ -246,6 +258,7 @@ fn open(path: &Path, table: &Table) -> anyhow::Result<Box<dyn Source>> {
         &HfOptions {
             outtype: OutType::Lossless,
             pre_tokenizer: table.parameters.pre_tokenizer.clone(),
+            arch_file,
             ..HfOptions::default()
         },
     )?))

@@ -12,7 +12,16 @@ use serde_json::Value;
 use support::{DEMO, fails, names, quantsmith, succeeds, text};
 
 /// A short evaluation of a few files.
-const SHORT: [&str; 8] = ["-c", "32", "--chunks", "24", "--calibration-chunks", "4", "--presets", LIST];
+const SHORT: [&str; 8] = [
+    "-c",
+    "32",
+    "--chunks",
+    "24",
+    "--calibration-chunks",
+    "4",
+    "--presets",
+    LIST,
+];
 const LIST: &str = "Q2_K,Q4_K,Q4_K_M,Q4_K_L,Q8_0";
 
 /// A copy of the demo model's directory, which may be changed.
@@ -35,7 +44,15 @@ fn table(model: &Path, out: &Path) {
 fn from_nothing_to_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    let args = ["publish", "--out", text(&out), "--quantized-by", "tester", "--base-model", "owner/Demo"];
+    let args = [
+        "publish",
+        "--out",
+        text(&out),
+        "--quantized-by",
+        "tester",
+        "--base-model",
+        "owner/Demo",
+    ];
     let args = [&args[..], &SHORT].concat();
     let said = succeeds(&args);
     assert!(said.contains("--attestation"), "{said}");
@@ -79,17 +96,29 @@ fn from_nothing_to_a_folder() {
         assert!(!page.contains(absent), "{absent}");
     }
     assert_eq!(page.matches("<svg").count(), 4);
-    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data = page
+        .split("id=\"data\">")
+        .nth(1)
+        .unwrap()
+        .split("</script>")
+        .next()
+        .unwrap();
     let data: Value = serde_json::from_str(data).unwrap();
     assert_eq!(data["heat"].as_array().unwrap().len(), 4);
     assert_eq!(data["lost"][0]["positions"].as_array().unwrap().len(), 20);
     // All of it is what it says: the source is inside the program.
     let said = succeeds(&["verify", text(&out), "--attestation", "--strict"]);
-    assert!(said.contains("9 materials compared, 4 files made again"), "{said}");
+    assert!(
+        said.contains("9 materials compared, 4 files made again"),
+        "{said}"
+    );
     // Published again, the folder is the same but for times.
     let digests = |folder: &Path| -> Vec<String> {
         let files = ["kld.svg", "report.html", "README.md", "imatrix.gguf"];
-        files.iter().map(|f| file_sha256(&folder.join(f)).unwrap()).collect()
+        files
+            .iter()
+            .map(|f| file_sha256(&folder.join(f)).unwrap())
+            .collect()
     };
     let first = digests(&out);
     succeeds(&[&args[..], &["--resume"]].concat());
@@ -101,7 +130,17 @@ fn from_nothing_to_a_folder() {
 fn a_changed_byte_anywhere_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    let args = ["publish", "--out", text(&out), "-c", "32", "--chunks", "8", "--calibration-chunks", "2"];
+    let args = [
+        "publish",
+        "--out",
+        text(&out),
+        "-c",
+        "32",
+        "--chunks",
+        "8",
+        "--calibration-chunks",
+        "2",
+    ];
     succeeds(&[&args[..], &["--presets", "Q2_K,Q4_0"]].concat());
     let verify = ["verify", text(&out), "--attestation"];
     succeeds(&verify);
@@ -125,29 +164,66 @@ fn a_changed_byte_anywhere_is_named() {
     // A file too many, which a publisher would upload.
     fs::write(out.join("notes.txt"), "x").unwrap();
     let said = succeeds(&verify);
-    assert!(said.contains("notes.txt: no subject of the attestation"), "{said}");
-    assert_eq!(quantsmith(&[&verify[..], &["--strict"]].concat()).output().unwrap().status.code(), Some(1));
+    assert!(
+        said.contains("notes.txt: no subject of the attestation"),
+        "{said}"
+    );
+    assert_eq!(
+        quantsmith(&[&verify[..], &["--strict"]].concat())
+            .output()
+            .unwrap()
+            .status
+            .code(),
+        Some(1)
+    );
 }
 
 #[test]
 fn changed_materials_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let model = model(dir.path());
-    let (calibration, evaluation) = (dir.path().join("calibration.txt"), dir.path().join("evaluation.txt"));
+    let (calibration, evaluation) = (
+        dir.path().join("calibration.txt"),
+        dir.path().join("evaluation.txt"),
+    );
     fs::write(&calibration, &demo::CALIBRATION_TEXT[..20_000]).unwrap();
     fs::write(&evaluation, &demo::EVALUATION_TEXT[..20_000]).unwrap();
     let (made, out) = (dir.path().join("table"), dir.path().join("out"));
-    let texts = ["--calibration", text(&calibration), "--text", text(&evaluation), "-c", "32"];
-    let args = ["table", text(&model), "--out", text(&made), "--presets", "Q2_K,Q4_0,Q8_0"];
+    let texts = [
+        "--calibration",
+        text(&calibration),
+        "--text",
+        text(&evaluation),
+        "-c",
+        "32",
+    ];
+    let args = [
+        "table",
+        text(&model),
+        "--out",
+        text(&made),
+        "--presets",
+        "Q2_K,Q4_0,Q8_0",
+    ];
     succeeds(&[&args[..], &texts, &["--chunks", "8"]].concat());
     succeeds(&["publish", text(&made), "--out", text(&out)]);
-    let hand = ["--source", text(&model), "--text", text(&calibration), "--text", text(&evaluation)];
+    let hand = [
+        "--source",
+        text(&model),
+        "--text",
+        text(&calibration),
+        "--text",
+        text(&evaluation),
+    ];
     let verify = [&["verify", text(&out), "--attestation"], &hand[..]].concat();
     let said = succeeds(&[&verify[..], &["--strict"]].concat());
     assert!(said.contains("3 files made again"), "{said}");
     // Without them, it says what it did not look at.
     let said = succeeds(&["verify", text(&out), "--attestation"]);
-    assert!(said.contains("not at hand and not checked: ") && said.contains("evaluation.txt"), "{said}");
+    assert!(
+        said.contains("not at hand and not checked: ") && said.contains("evaluation.txt"),
+        "{said}"
+    );
     for (file, name) in [
         (model.join("config.json"), "config.json"),
         (model.join("model.safetensors"), "model.safetensors"),
@@ -163,7 +239,10 @@ fn changed_materials_are_named() {
         let done = quantsmith(&verify).output().unwrap();
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         assert_eq!(done.status.code(), Some(1), "{name}: {said}");
-        assert!(said.contains(&format!("error: {name}: SHA-256: expected")), "{name}: {said}");
+        assert!(
+            said.contains(&format!("error: {name}: SHA-256: expected")),
+            "{name}: {said}"
+        );
         fs::write(&file, whole).unwrap();
     }
     // A file that is none of the source's, whatever the digests say.
@@ -175,7 +254,10 @@ fn changed_materials_are_named() {
     fs::remove_file(&file).unwrap();
     fs::write(&file, bytes).unwrap();
     let other = dir.path().join("other");
-    fails(&["publish", text(&made), "--out", text(&other)], &["Small-Q8_0.gguf", "has changed"]);
+    fails(
+        &["publish", text(&made), "--out", text(&other)],
+        &["Small-Q8_0.gguf", "has changed"],
+    );
     let record = made.join("table.json");
     let after = file_sha256(&file).unwrap();
     let told = fs::read_to_string(&record).unwrap().replace(&before, &after);
@@ -183,10 +265,15 @@ fn changed_materials_are_named() {
     let other = dir.path().join("another");
     succeeds(&["publish", text(&made), "--out", text(&other)]);
     succeeds(&["verify", text(&other), "--attestation"]);
-    let done = quantsmith(&[&["verify", text(&other), "--attestation"], &hand[..]].concat()).output().unwrap();
+    let done = quantsmith(&[&["verify", text(&other), "--attestation"], &hand[..]].concat())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(done.status.code(), Some(1), "{said}");
-    assert!(said.contains("Small-Q8_0.gguf: not what the source makes: tensor '"), "{said}");
+    assert!(
+        said.contains("Small-Q8_0.gguf: not what the source makes: tensor '"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -202,7 +289,12 @@ fn of_a_finished_table() {
     };
     let card = publish(&[]);
     assert!(card.contains("OWNER/Small-GGUF"), "{card}");
-    assert!(!FrontMatter::split(&card).0.list("base_model").contains(&String::new()));
+    assert!(
+        !FrontMatter::split(&card)
+            .0
+            .list("base_model")
+            .contains(&String::new())
+    );
     // Links where the system has them: nothing is copied.
     #[cfg(unix)]
     {
@@ -220,24 +312,51 @@ fn of_a_finished_table() {
     assert!(!plain.contains("![") && plain.contains("| Name | Quant method | Size (MiB) |"));
     // A publisher's own words.
     let template = dir.path().join("card.jinja");
-    fs::write(&template, "# {{ model }}\n{% for row in rows %}{{ row.preset }} {{ row.size }};{% endfor %}\n{{ parts.table }}").unwrap();
+    fs::write(
+        &template,
+        "# {{ model }}\n{% for row in rows %}{{ row.preset }} {{ row.size }};{% endfor %}\n{{ parts.table }}",
+    )
+    .unwrap();
     let own = publish(&["--template", text(&template)]);
-    assert!(own.starts_with("---\n") && own.contains("# Small\nQ2_K 2.14;"), "{own}");
+    assert!(
+        own.starts_with("---\n") && own.contains("# Small\nQ2_K 2.14;"),
+        "{own}"
+    );
     succeeds(&["verify", text(&out), "--attestation"]);
     fs::write(&template, "{{ nothing.such }}").unwrap();
-    let args = ["publish", text(&made), "--out", text(&out), "--template", text(&template)];
+    let args = [
+        "publish",
+        text(&made),
+        "--out",
+        text(&out),
+        "--template",
+        text(&template),
+    ];
     fails(&args, &["template: "]);
     // What does not belong into the folder.
     fs::copy(made.join("Small-Q2_K.gguf"), out.join("stray.gguf")).unwrap();
-    fails(&["publish", text(&made), "--out", text(&out)], &["stray.gguf", "of another table"]);
-    fails(&["publish", text(&made), "--out", text(&made)], &["alias", "choose another --out"]);
+    fails(
+        &["publish", text(&made), "--out", text(&out)],
+        &["stray.gguf", "of another table"],
+    );
+    fails(
+        &["publish", text(&made), "--out", text(&made)],
+        &["alias", "choose another --out"],
+    );
     let mut unfinished: Value = serde_json::from_slice(&fs::read(made.join("table.json")).unwrap()).unwrap();
     unfinished["state"] = "evaluating".into();
     fs::write(made.join("table.json"), unfinished.to_string()).unwrap();
-    fails(&["publish", text(&made), "--out", text(&out)], &["table.json", "--resume"]);
+    fails(
+        &["publish", text(&made), "--out", text(&out)],
+        &["table.json", "--resume"],
+    );
     for wrong in ["a", "a/", "/b", "a/b/c", "a b/c"] {
         let args = ["publish", text(&made), "--out", text(&out), "--repo", wrong];
-        assert_eq!(quantsmith(&args).output().unwrap().status.code(), Some(2), "{wrong}");
+        assert_eq!(
+            quantsmith(&args).output().unwrap().status.code(),
+            Some(2),
+            "{wrong}"
+        );
     }
 }
 
@@ -250,9 +369,15 @@ fn verify_finds_the_matrix_that_a_file_names() {
     let file = made.join("Small-Q2_K.gguf");
     let verify = ["verify", text(&file), "--source", text(&model)];
     let done = quantsmith(&verify).output().unwrap();
-    let (out, said) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let (out, said) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
     assert!(done.status.success(), "{out}{said}");
-    assert!(said.contains("importance from ") && out.contains("with the importance matrix"), "{out}{said}");
+    assert!(
+        said.contains("importance from ") && out.contains("with the importance matrix"),
+        "{out}{said}"
+    );
     fs::rename(made.join("Small-imatrix.gguf"), made.join("imatrix.gguf")).unwrap();
     succeeds(&verify);
     fs::remove_file(made.join("imatrix.gguf")).unwrap();
@@ -272,14 +397,21 @@ fn matrices_are_recorded_by_name() {
     let recorded = |name: &str, more: &[&str]| {
         let out = dir.path().join(name);
         let mut command = quantsmith(&["quantize", "--imatrix"]);
-        command.current_dir(dir.path()).args(more).args([text(&base), text(&out), "Q2_K"]);
+        command
+            .current_dir(dir.path())
+            .args(more)
+            .args([text(&base), text(&out), "Q2_K"]);
         assert!(command.output().unwrap().status.success());
         let key = succeeds(&["meta", "get", text(&out), "quantize.imatrix.file"]);
         (key.trim().to_owned(), fs::read(&out).unwrap())
     };
     let whole = recorded("a.gguf", &[text(&matrix)]);
     let relative = recorded("b.gguf", &["table/Small-imatrix.gguf"]);
-    assert!(whole.0.ends_with("Small-imatrix.gguf") && !whole.0.contains("table"), "{}", whole.0);
+    assert!(
+        whole.0.ends_with("Small-imatrix.gguf") && !whole.0.contains("table"),
+        "{}",
+        whole.0
+    );
     assert!(whole == relative, "other bytes");
     let path = recorded("c.gguf", &["table/Small-imatrix.gguf", "--imatrix-name", "path"]);
     assert!(path.0.ends_with("table/Small-imatrix.gguf"), "{}", path.0);
@@ -294,7 +426,15 @@ fn large_recipes_are_flags_of_llama_quantize() {
     let (base, out) = (dir.path().join("base.gguf"), dir.path().join("out"));
     succeeds(&["convert", DEMO, text(&base), "--outtype", "f16"]);
     let list = ["--presets", "Q2_K_L,Q3_K_XL,q4_k_l,Q5_K_L,Q6_K_L"];
-    let args = ["table", text(&base), "--no-eval", "--imatrix", "none", "--out", text(&out)];
+    let args = [
+        "table",
+        text(&base),
+        "--no-eval",
+        "--imatrix",
+        "none",
+        "--out",
+        text(&out),
+    ];
     succeeds(&[&args[..], &list].concat());
     for (name, preset) in [
         ("Q2_K_L", "Q2_K"),
@@ -304,16 +444,38 @@ fn large_recipes_are_flags_of_llama_quantize() {
         ("Q6_K_L", "Q6_K"),
     ] {
         let one = dir.path().join("one.gguf");
-        let flags = ["quantize", "--token-embedding-type", "q8_0", "--output-tensor-type", "q8_0"];
+        let flags = [
+            "quantize",
+            "--token-embedding-type",
+            "q8_0",
+            "--output-tensor-type",
+            "q8_0",
+        ];
         succeeds(&[&flags[..], &[text(&base), text(&one), preset]].concat());
         let made = fs::read(out.join(format!("base-{name}.gguf"))).unwrap();
         assert!(made == fs::read(&one).unwrap(), "{name}");
     }
-    let row = |name: &str| Table::load(&out.join("table.json")).unwrap().row(name).cloned().unwrap();
-    assert_eq!(row("Q4_K_L").recipe.as_deref(), Some("Q4_K_M, embeddings and output in q8_0"));
+    let row = |name: &str| {
+        Table::load(&out.join("table.json"))
+            .unwrap()
+            .row(name)
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(
+        row("Q4_K_L").recipe.as_deref(),
+        Some("Q4_K_M, embeddings and output in q8_0")
+    );
     for both in [["--types", "Q8_0"], ["--preset", "all"]] {
         let args = ["table", DEMO, "--presets", "Q8_0", "--dry-run"];
-        assert_eq!(quantsmith(&[&args[..], &both].concat()).output().unwrap().status.code(), Some(2));
+        assert_eq!(
+            quantsmith(&[&args[..], &both].concat())
+                .output()
+                .unwrap()
+                .status
+                .code(),
+            Some(2)
+        );
     }
     let planned = succeeds(&["table", DEMO, "--dry-run", "--json", "--presets", "bartowski"]);
     let planned: Value = serde_json::from_str(&planned).unwrap();
@@ -326,28 +488,66 @@ fn suites_are_reported_by_kind_of_text() {
     let suite = dir.path().join("suite");
     fs::create_dir(&suite).unwrap();
     fs::write(suite.join("prose.txt"), &demo::EVALUATION_TEXT[..12_000]).unwrap();
-    fs::write(suite.join("code.txt"), "fn main() { println!(\"{}\", 1 + 2); }\n".repeat(60)).unwrap();
+    fs::write(
+        suite.join("code.txt"),
+        "fn main() { println!(\"{}\", 1 + 2); }\n".repeat(60),
+    )
+    .unwrap();
     fs::write(suite.join("README.md"), "no text of the suite").unwrap();
     let out = dir.path().join("out");
-    let args = ["table", DEMO, "--out", text(&out), "--presets", "Q2_K,Q4_K_M", "--imatrix", "none"];
-    let args = [&args[..], &["--suite", text(&suite), "-c", "32", "--chunks", "10"]].concat();
+    let args = [
+        "table",
+        DEMO,
+        "--out",
+        text(&out),
+        "--presets",
+        "Q2_K,Q4_K_M",
+        "--imatrix",
+        "none",
+    ];
+    let args = [
+        &args[..],
+        &["--suite", text(&suite), "-c", "32", "--chunks", "10"],
+    ]
+    .concat();
     succeeds(&args);
     let table = Table::load(&out.join("table.json")).unwrap();
     let texts = &table.evaluation.as_ref().unwrap().texts;
-    let domains: Vec<_> = texts.iter().map(|t| (t.domain.as_deref().unwrap(), t.first_chunk, t.chunks)).collect();
+    let domains: Vec<_> = texts
+        .iter()
+        .map(|t| (t.domain.as_deref().unwrap(), t.first_chunk, t.chunks))
+        .collect();
     assert_eq!(domains, [("code", 0, 10), ("prose", 10, 10)]);
-    assert_eq!(texts[0].text.sha256, file_sha256(&suite.join("code.txt")).unwrap());
+    assert_eq!(
+        texts[0].text.sha256,
+        file_sha256(&suite.join("code.txt")).unwrap()
+    );
     for row in &table.rows {
         let m = row.measured.as_ref().unwrap();
         assert_eq!(m.chunks, 20);
-        let mean = |range: std::ops::Range<usize>| m.per_chunk.kld[range.clone()].iter().sum::<f64>() / range.len() as f64;
+        let mean = |range: std::ops::Range<usize>| {
+            m.per_chunk.kld[range.clone()].iter().sum::<f64>() / range.len() as f64
+        };
         for (domain, range) in m.domains.iter().zip([0..10, 10..20]) {
-            assert!((mean(range) / domain.kld.value - 1.0).abs() < 1e-9, "{}", domain.name);
+            assert!(
+                (mean(range) / domain.kld.value - 1.0).abs() < 1e-9,
+                "{}",
+                domain.name
+            );
             assert!(domain.kld_99_9 >= domain.kld_median && domain.kld.error > 0.0);
         }
         // A text of a suite is measured as it is alone.
         let alone = dir.path().join(format!("alone-{}", row.preset));
-        let args = ["table", DEMO, "--out", text(&alone), "--presets", &row.preset, "--imatrix", "none"];
+        let args = [
+            "table",
+            DEMO,
+            "--out",
+            text(&alone),
+            "--presets",
+            &row.preset,
+            "--imatrix",
+            "none",
+        ];
         let prose = suite.join("prose.txt");
         succeeds(&[&args[..], &["--text", text(&prose), "-c", "32", "--chunks", "10"]].concat());
         let alone = Table::load(&alone.join("table.json")).unwrap();
@@ -355,7 +555,10 @@ fn suites_are_reported_by_kind_of_text() {
         assert!((alone.kld.value / m.domains[1].kld.value - 1.0).abs() < 1e-9);
         assert!((alone.ppl.value / m.domains[1].ppl.value - 1.0).abs() < 1e-9);
     }
-    let ratio = table.rows[1].measured.as_ref().unwrap().domains[0].kld_ratio.as_ref().unwrap();
+    let ratio = table.rows[1].measured.as_ref().unwrap().domains[0]
+        .kld_ratio
+        .as_ref()
+        .unwrap();
     assert_eq!(ratio.of, "Q2_K");
     assert!(ratio.value > 1.0 && ratio.error > 0.0);
     // Chats need a template, which the demo model does not have.

@@ -71,7 +71,11 @@ fn everything_is_recorded() {
             assert_eq!(file_sha256(&out.join(&digest.name)).unwrap(), digest.sha256);
             assert_eq!(fs::metadata(&file).unwrap().len(), digest.size);
         }
-        assert_eq!(row.files.is_empty(), row.same_as.is_some(), "an alias has no file");
+        assert_eq!(
+            row.files.is_empty(),
+            row.same_as.is_some(),
+            "an alias has no file"
+        );
         let measured = row.measured.as_ref().unwrap();
         assert_eq!(reported["kld"], measured.kld.value);
         assert_eq!(reported["kld_99_9"], measured.kld_quantile(0.999).unwrap());
@@ -262,7 +266,16 @@ fn texts_are_checked_before_the_first_weight() {
     fs::write(&short, "too short").unwrap();
     let out = dir.path().join("out");
     for flag in ["--text", "--calibration"] {
-        let args = ["table", DEMO, "--out", text(&out), "--types", "Q4_0", flag, text(&short)];
+        let args = [
+            "table",
+            DEMO,
+            "--out",
+            text(&out),
+            "--types",
+            "Q4_0",
+            flag,
+            text(&short),
+        ];
         support::fails(&args, &["short.txt", "expected at least"]);
         assert!(!out.exists(), "{:?}", names(&out));
     }

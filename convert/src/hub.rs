@@ -87,10 +87,7 @@ mod tests {
             Some("b")
         );
         let whole = snapshot(Path::new("/c/models--org--Name-1B/snapshots/abc")).unwrap();
-        assert_eq!(
-            (&*whole.repository, &*whole.revision),
-            ("org/Name-1B", "abc")
-        );
+        assert_eq!((&*whole.repository, &*whole.revision), ("org/Name-1B", "abc"));
         for other in [
             "/c/models--org--Name-1B/snapshots",
             "/c/models--org--Name-1B",

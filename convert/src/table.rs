@@ -56,24 +56,24 @@ const NAMED: [(&str, &[&str]); 4] = [
     (
         "bartowski",
         &[
-            "BF16", "Q8_0", "Q6_K_L", "Q6_K", "Q5_K_L", "Q5_K_M", "Q5_K_S", "Q4_K_L", "Q4_1", "Q4_K_M", "Q4_K_S",
-            "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K_XL", "Q3_K_L", "Q3_K_M", "IQ3_M", "Q3_K_S", "IQ3_XS", "Q2_K_L",
-            "IQ3_XXS", "Q2_K", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS",
+            "BF16", "Q8_0", "Q6_K_L", "Q6_K", "Q5_K_L", "Q5_K_M", "Q5_K_S", "Q4_K_L", "Q4_1", "Q4_K_M",
+            "Q4_K_S", "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K_XL", "Q3_K_L", "Q3_K_M", "IQ3_M", "Q3_K_S", "IQ3_XS",
+            "Q2_K_L", "IQ3_XXS", "Q2_K", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS",
         ],
     ),
     (
         "mradermacher",
         &[
             "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "Q2_K_S", "Q2_K", "IQ3_XXS", "IQ3_XS",
-            "Q3_K_S", "IQ3_S", "IQ3_M", "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_K_S", "Q4_K_M", "Q4_1",
-            "Q5_K_S", "Q5_K_M", "Q6_K",
+            "Q3_K_S", "IQ3_S", "IQ3_M", "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_K_S", "Q4_K_M",
+            "Q4_1", "Q5_K_S", "Q5_K_M", "Q6_K",
         ],
     ),
     (
         "mradermacher-static",
         &[
-            "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ4_XS", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0",
-            "F16",
+            "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ4_XS", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K",
+            "Q8_0", "F16",
         ],
     ),
     ("ggml-org", &["Q4_K_M", "Q8_0", "F16"]),
@@ -159,7 +159,10 @@ pub fn parse_entries(text: &str) -> Result<Vec<Entry>> {
     let mut entries: Vec<Entry> = Vec::new();
     for name in text.split([',', ' ']).filter(|name| !name.is_empty()) {
         if let Some(list) = named(name) {
-            let new: Vec<Entry> = list.into_iter().filter(|entry| !entries.contains(entry)).collect();
+            let new: Vec<Entry> = list
+                .into_iter()
+                .filter(|entry| !entries.contains(entry))
+                .collect();
             entries.extend(new);
             continue;
         }
@@ -435,7 +438,10 @@ mod tests {
             let list = named(name).unwrap();
             let names: Vec<_> = list.iter().map(|entry| entry.name).collect();
             assert_eq!(names, presets, "{name}");
-            assert!(list.iter().enumerate().all(|(i, e)| !list[..i].contains(e)), "{name}");
+            assert!(
+                list.iter().enumerate().all(|(i, e)| !list[..i].contains(e)),
+                "{name}"
+            );
         }
         assert_eq!(named("published").unwrap(), published());
         assert_eq!(named("nobody"), None);

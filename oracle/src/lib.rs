@@ -38,7 +38,11 @@ pub struct Python {
 pub fn python() -> Option<Python> {
     static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
     PYTHON
-        .get_or_init(|| available("the Python references", || install_python("requirements.txt", "venv")))
+        .get_or_init(|| {
+            available("the Python references", || {
+                install_python("requirements.txt", "venv")
+            })
+        })
         .clone()
 }
 
@@ -49,7 +53,11 @@ pub fn python() -> Option<Python> {
 pub fn hub_python() -> Option<Python> {
     static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
     PYTHON
-        .get_or_init(|| available("the hub's library", || install_python("requirements-hub.txt", "venv-hub")))
+        .get_or_init(|| {
+            available("the hub's library", || {
+                install_python("requirements-hub.txt", "venv-hub")
+            })
+        })
         .clone()
 }
 

@@ -271,7 +271,9 @@ fn row_view(table: &Table, row: &Row, files: &[&Row]) -> Option<RowView> {
         link: format!("[{}]({target})", cell(file.trim_end_matches(".gguf"))),
         file,
         size: format!("{:.2}", row.size? as f64 / divisor),
-        bpw: row.bits_per_weight.map_or_else(String::new, |b| format!("{b:.2}")),
+        bpw: row
+            .bits_per_weight
+            .map_or_else(String::new, |b| format!("{b:.2}")),
         kld: text(&|m| with_error(m.kld)),
         kld_99_9: text(&|m| m.kld_quantile(0.999).map_or_else(String::new, three_digits)),
         same_top: text(&|m| format!("{:.1} %", m.same_top.value * 100.0)),
@@ -315,7 +317,11 @@ impl View {
         });
         Self {
             model: table.model.name.clone(),
-            revision: table.source.revision.clone().filter(|_| facts.base_model.is_none()),
+            revision: table
+                .source
+                .revision
+                .clone()
+                .filter(|_| facts.base_model.is_none()),
             base_model,
             repository: facts
                 .repository
@@ -358,15 +364,19 @@ impl View {
                 })
             }),
             prompt: Template::of(&facts.metadata).and_then(|t| t.prompt_format().ok()),
-            importance: table.importance.as_ref().zip(facts.matrix.clone()).map(|(i, file)| ImportanceView {
-                file,
-                text: match &i.text {
-                    Some(text) => text.name.clone(),
-                    None => i.datasets.join(", "),
-                },
-                chunks: i.chunks,
-                sha256: i.file.sha256.clone(),
-            }),
+            importance: table
+                .importance
+                .as_ref()
+                .zip(facts.matrix.clone())
+                .map(|(i, file)| ImportanceView {
+                    file,
+                    text: match &i.text {
+                        Some(text) => text.name.clone(),
+                        None => i.datasets.join(", "),
+                    },
+                    chunks: i.chunks,
+                    sha256: i.file.sha256.clone(),
+                }),
             plot: facts.plot.then_some(crate::folder::PLOT),
             options: parts::options(table),
             original: table
@@ -381,7 +391,11 @@ impl View {
 
 /// The front matter: what the original card says of licence, languages and use, and what this folder is.
 pub fn front_matter(table: &Table, facts: &Facts) -> FrontMatter {
-    let original = table.source.card.as_deref().map(|card| FrontMatter::split(card).0);
+    let original = table
+        .source
+        .card
+        .as_deref()
+        .map(|card| FrontMatter::split(card).0);
     let original = original.unwrap_or_default();
     let metadata = &facts.metadata;
     let mut matter = FrontMatter::default();
@@ -397,23 +411,28 @@ pub fn front_matter(table: &Table, facts: &Facts) -> FrontMatter {
         ("license_name", "general.license.name"),
         ("license_link", "general.license.link"),
     ] {
-        let text = original.text(key).or_else(|| metadata.get_str(recorded).map(str::to_owned));
+        let text = original
+            .text(key)
+            .or_else(|| metadata.get_str(recorded).map(str::to_owned));
         if let Some(text) = text.filter(|t| !t.is_empty()) {
             matter.set(key, text);
         }
     }
     let texts = |key: &str| -> Vec<String> {
         match metadata.get(key).and_then(gguf::Value::as_array) {
-            Some(gguf::Array::String(list)) => {
-                list.iter().filter_map(|t| t.to_str().map(str::to_owned)).collect()
-            }
+            Some(gguf::Array::String(list)) => list
+                .iter()
+                .filter_map(|t| t.to_str().map(str::to_owned))
+                .collect(),
             _ => Vec::new(),
         }
     };
     let or = |list: Vec<String>, key: &str| if list.is_empty() { texts(key) } else { list };
     matter.set(
         "pipeline_tag",
-        original.text("pipeline_tag").unwrap_or_else(|| parts::pipeline(&table.model.architecture).to_owned()),
+        original
+            .text("pipeline_tag")
+            .unwrap_or_else(|| parts::pipeline(&table.model.architecture).to_owned()),
     );
     matter.set("library_name", "gguf");
     matter.set_list("language", or(original.list("language"), "general.languages"));
@@ -421,7 +440,11 @@ pub fn front_matter(table: &Table, facts: &Facts) -> FrontMatter {
     let mut tags = or(original.list("tags"), "general.tags");
     let mut own = vec!["gguf", "quantized", "llama-cpp"];
     own.extend(table.importance.as_ref().map(|_| "imatrix"));
-    own.extend(metadata.get_str("tokenizer.chat_template").map(|_| "conversational"));
+    own.extend(
+        metadata
+            .get_str("tokenizer.chat_template")
+            .map(|_| "conversational"),
+    );
     for tag in own {
         if !tags.iter().any(|t| t == tag) {
             tags.push(tag.to_owned());
@@ -445,12 +468,38 @@ pub fn render(table: &Table, facts: &Facts, style: Style, template: Option<&str>
     let Some(template) = template else {
         let order: &[&str] = match style {
             Style::Table => &[
-                "title", "table", "choose", "plot", "prompt", "download", "substituted", "made", "verify", "original",
+                "title",
+                "table",
+                "choose",
+                "plot",
+                "prompt",
+                "download",
+                "substituted",
+                "made",
+                "verify",
+                "original",
             ],
             Style::Choose => &[
-                "title", "choose", "table", "plot", "prompt", "download", "substituted", "made", "verify", "original",
+                "title",
+                "choose",
+                "table",
+                "plot",
+                "prompt",
+                "download",
+                "substituted",
+                "made",
+                "verify",
+                "original",
             ],
-            Style::Plain => &["title", "table", "prompt", "download", "substituted", "made", "verify"],
+            Style::Plain => &[
+                "title",
+                "table",
+                "prompt",
+                "download",
+                "substituted",
+                "made",
+                "verify",
+            ],
         };
         let mut card = matter;
         for name in order {

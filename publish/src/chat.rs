@@ -49,7 +49,9 @@ impl Template {
     /// The template of a GGUF file's metadata, if it has one.
     pub fn of(metadata: &gguf::Metadata) -> Option<Self> {
         let text = metadata.get_str("tokenizer.chat_template")?.to_owned();
-        let tokens = metadata.get("tokenizer.ggml.tokens").and_then(gguf::Value::as_array);
+        let tokens = metadata
+            .get("tokenizer.ggml.tokens")
+            .and_then(gguf::Value::as_array);
         let special = |key: &str| {
             let id = metadata.get_u64(&format!("tokenizer.ggml.{key}_token_id"))?;
             let gguf::Array::String(tokens) = tokens? else {
@@ -78,12 +80,18 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
         environment.set_syntax(syntax.map_err(|e| e.to_string())?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, JinjaError> {
-            Err(JinjaError::new(ErrorKind::InvalidOperation, message))
-        });
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, JinjaError> {
+                Err(JinjaError::new(ErrorKind::InvalidOperation, message))
+            },
+        );
         // A rendering does not depend on the day.
         environment.add_function("strftime_now", |format: String| match format.as_str() {
             "%Y" => "2024".to_owned(),

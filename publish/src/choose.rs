@@ -51,7 +51,11 @@ pub fn front<'a>(files: &[&'a Row]) -> Vec<&'a Row> {
     let mut front: Vec<&Row> = Vec::new();
     for &row in files {
         let Some(own) = kld(row) else { continue };
-        if front.last().and_then(|last| kld(last)).is_none_or(|best| own < best) {
+        if front
+            .last()
+            .and_then(|last| kld(last))
+            .is_none_or(|best| own < best)
+        {
             // Of two of one size, the better.
             if front.last().is_some_and(|last| last.size == row.size) {
                 front.pop();
@@ -88,7 +92,12 @@ pub struct ForMemory<'a> {
 /// The best file for each memory: the smallest divergence, and without figures the largest file. `cache` is the size of the
 /// cache for [`CONTEXT`] tokens.
 pub fn for_memories<'a>(files: &[&'a Row], cache: u64) -> Vec<ForMemory<'a>> {
-    let needed = |row: &Row| row.size.unwrap_or(0).saturating_add(cache).saturating_add(BUFFER_BYTES);
+    let needed = |row: &Row| {
+        row.size
+            .unwrap_or(0)
+            .saturating_add(cache)
+            .saturating_add(BUFFER_BYTES)
+    };
     let worth = |row: &Row| match &row.measured {
         Some(m) => (1, -m.kld.value),
         None => (0, row.size.unwrap_or(0) as f64),
@@ -135,7 +144,10 @@ pub fn cache_bytes(metadata: &gguf::Metadata) -> u64 {
     let number = |key: &str| metadata.get_u64(&format!("{architecture}.{key}"));
     let layers = number("block_count").unwrap_or(0);
     let heads = number("attention.head_count").unwrap_or(0);
-    let width = number("embedding_length").unwrap_or(0).checked_div(heads).unwrap_or(0);
+    let width = number("embedding_length")
+        .unwrap_or(0)
+        .checked_div(heads)
+        .unwrap_or(0);
     let key = number("attention.key_length").unwrap_or(width);
     let value = number("attention.value_length").unwrap_or(width);
     let of_layers: u64 = match metadata.get(&format!("{architecture}.attention.head_count_kv")) {

@@ -83,22 +83,30 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
     for file in digest::gguf_files(out)? {
         let name = name_of(&file);
         let known = models.iter().any(|m| m.name == name)
-            || matrix.as_ref().is_some_and(|(_, digest)| digest.name == name || same && is_matrix(&table, &name));
+            || matrix
+                .as_ref()
+                .is_some_and(|(_, digest)| digest.name == name || same && is_matrix(&table, &name));
         if !known {
             let which = match same {
                 true => "an alias, or of another table; choose another --out, into which files are linked",
                 false => "of another table",
             };
-            return Err(refused(&file, format!("not a file of the folder to be published: {which}")));
+            return Err(refused(
+                &file,
+                format!("not a file of the folder to be published: {which}"),
+            ));
         }
     }
-    let first = GgufModel::open_with(
+    // Closed at once: while it is open, a link to it is an input that is not replaced.
+    let metadata = GgufModel::open_with(
         &directory.join(&models[0].name),
         OpenOptions {
             backing: Backing::File,
             allow_missing_data: true,
         },
-    )?;
+    )?
+    .metadata()
+    .clone();
     for model in &models {
         let (from, to) = (directory.join(&model.name), out.join(&model.name));
         check(&from, model)?;
@@ -115,7 +123,11 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
             copy(from, &to)?;
         }
         if digest.name != name_of(from) && same {
-            notes.push(format!("{}: the matrix is there as {} too", digest.name, name_of(from)));
+            notes.push(format!(
+                "{}: the matrix is there as {} too",
+                digest.name,
+                name_of(from)
+            ));
         }
         files.push(digest.clone());
     }
@@ -135,12 +147,14 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
         quantized_by: options.quantized_by.clone(),
         base_model: options.base_model.clone(),
         repository: options.repository.clone(),
-        metadata: first.metadata().clone(),
+        metadata,
         matrix: matrix.map(|(_, digest)| digest.name),
         plot: plot.is_some(),
     };
     if facts.base_model.is_none() && table.source.repository.is_none() {
-        notes.push("the card names no base model, which the source does not tell: --base-model OWNER/NAME".into());
+        notes.push(
+            "the card names no base model, which the source does not tell: --base-model OWNER/NAME".into(),
+        );
     }
     let card = card::render(&table, &facts, options.style, options.template.as_deref())?;
     let page = report::render(&table, &facts)?;
@@ -200,7 +214,8 @@ fn matrix_of(table: &Table, directory: &Path, options: &Options) -> Result<Optio
         return Err(match options.matrix {
             None if source.kind() == std::io::ErrorKind::NotFound => Error::Input {
                 path,
-                message: "the importance matrix is not in the table's directory; name it with --imatrix".into(),
+                message: "the importance matrix is not in the table's directory; name it with --imatrix"
+                    .into(),
             },
             _ => Error::Io { path, source },
         });
@@ -245,7 +260,10 @@ fn digest_of(path: &Path) -> Result<FileDigest> {
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {

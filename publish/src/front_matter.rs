@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn cards_are_split() {
-        let card = "---\nlicense: apache-2.0\nlanguage:\n- en\n- no\ntags: [a, 1.0]\nx: {a: b}\n---\n# Title\n";
+        let card =
+            "---\nlicense: apache-2.0\nlanguage:\n- en\n- no\ntags: [a, 1.0]\nx: {a: b}\n---\n# Title\n";
         let (matter, body) = FrontMatter::split(card);
         assert_eq!(body, "# Title\n");
         assert_eq!(matter.text("license").as_deref(), Some("apache-2.0"));
@@ -187,7 +188,20 @@ mod tests {
     #[test]
     fn texts_come_back_as_texts() {
         let mut matter = FrontMatter::default();
-        let hard = ["no", "1.0", "", "a: b", "- x", "\"q\"", "é\u{85}\u{2028}\n\t", "~", "#c", "Yes", "0x1f", "null"];
+        let hard = [
+            "no",
+            "1.0",
+            "",
+            "a: b",
+            "- x",
+            "\"q\"",
+            "é\u{85}\u{2028}\n\t",
+            "~",
+            "#c",
+            "Yes",
+            "0x1f",
+            "null",
+        ];
         matter.set_list("list", hard.iter().map(|s| (*s).to_owned()).collect());
         matter.set("license", "mit");
         matter.set_list("none", Vec::new());

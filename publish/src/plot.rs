@@ -99,7 +99,10 @@ struct Point<'a> {
 /// When drawing fails.
 pub fn draw(files: &[&Row], quantity: Quantity, size: Size, title: &str) -> Result<Option<String>> {
     let (unit, unit_name) = unit(files);
-    let front: Vec<&str> = choose::front(files).iter().map(|row| row.preset.as_str()).collect();
+    let front: Vec<&str> = choose::front(files)
+        .iter()
+        .map(|row| row.preset.as_str())
+        .collect();
     let points: Vec<Point<'_>> = files
         .iter()
         .filter_map(|row| {
@@ -131,9 +134,7 @@ pub fn draw(files: &[&Row], quantity: Quantity, size: Size, title: &str) -> Resu
                 let (least, most) = span(&points, low, |p| p.value + p.error);
                 let range = (least / 1.4..most * 1.5).log_scale();
                 let names = (unit_name, "mean KL divergence (nats)");
-                chart(&root, &points, range, size, names, quantity, &|v| {
-                    scientific(*v)
-                })
+                chart(&root, &points, range, size, names, quantity, &|v| scientific(*v))
             }
             Quantity::PplRatio => {
                 let (least, most) = span(&points, |p| p.value - p.error, |p| p.value + p.error);
@@ -167,9 +168,11 @@ fn span(
     low: impl Fn(&Point<'_>) -> f64,
     high: impl Fn(&Point<'_>) -> f64,
 ) -> (f64, f64) {
-    points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |range, p| {
-        (range.0.min(low(p)), range.1.max(high(p)))
-    })
+    points
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |range, p| {
+            (range.0.min(low(p)), range.1.max(high(p)))
+        })
 }
 
 /// The unit of sizes in which the largest file is not less than 1.
@@ -250,12 +253,19 @@ where
         .draw()
         .map_err(told)?;
     let line: Vec<(f64, f64)> = match quantity {
-        Quantity::Kld => points.iter().filter(|p| p.on_front).map(|p| (p.size, p.value)).collect(),
+        Quantity::Kld => points
+            .iter()
+            .filter(|p| p.on_front)
+            .map(|p| (p.size, p.value))
+            .collect(),
         // Here the line is the unquantized model.
         Quantity::PplRatio => vec![((least - room).max(0.0), 1.0), (most + room * 1.6, 1.0)],
     };
     chart
-        .draw_series(std::iter::once(PathElement::new(line, INK.mix(0.45).stroke_width(2))))
+        .draw_series(std::iter::once(PathElement::new(
+            line,
+            INK.mix(0.45).stroke_width(2),
+        )))
         .map_err(told)?;
     for p in points {
         let style = Kind::of(p.preset).colour().stroke_width(1);
@@ -318,7 +328,13 @@ impl Bounds {
 }
 
 /// A place for a name beside its point that meets nothing; `None` where there is none, and the name is left out.
-fn place(text: &str, (x, y): (i32, i32), font: i32, size: Size, taken: &[Bounds]) -> Option<((i32, i32), Bounds)> {
+fn place(
+    text: &str,
+    (x, y): (i32, i32),
+    font: i32,
+    size: Size,
+    taken: &[Bounds],
+) -> Option<((i32, i32), Bounds)> {
     // Digits and capitals of a sans-serif font are six tenths as wide as it is high.
     let (w, h) = (text.len() as i32 * font * 62 / 100, font);
     let offsets = [

@@ -144,19 +144,43 @@ impl Statement {
                 _ => None,
             };
             let bundled = source.kind == SourceKind::Demo;
-            materials.push(Resource::material(&file.name, &file.sha256, uri, Role::Source, bundled));
+            materials.push(Resource::material(
+                &file.name,
+                &file.sha256,
+                uri,
+                Role::Source,
+                bundled,
+            ));
         }
         if let Some(importance) = &table.importance {
             let file = &importance.file;
-            materials.push(Resource::material(&file.name, &file.sha256, None, Role::Importance, false));
+            materials.push(Resource::material(
+                &file.name,
+                &file.sha256,
+                None,
+                Role::Importance,
+                false,
+            ));
             if let Some(text) = &importance.text {
                 let role = Role::CalibrationText;
-                materials.push(Resource::material(&text.name, &text.sha256, None, role, text.bundled));
+                materials.push(Resource::material(
+                    &text.name,
+                    &text.sha256,
+                    None,
+                    role,
+                    text.bundled,
+                ));
             }
         }
         for text in table.evaluation.iter().flat_map(|e| &e.texts) {
             let (text, role) = (&text.text, Role::EvaluationText);
-            materials.push(Resource::material(&text.name, &text.sha256, None, role, text.bundled));
+            materials.push(Resource::material(
+                &text.name,
+                &text.sha256,
+                None,
+                role,
+                text.bundled,
+            ));
         }
         let evaluation = table.evaluation.as_ref().map(|e| {
             json!({
@@ -249,14 +273,19 @@ impl Statement {
             path: path.to_path_buf(),
             message,
         };
-        let statement: Self = serde_json::from_slice(&bytes)
-            .map_err(|e| input(format!("expected an in-toto statement with SLSA's predicate: {e}")))?;
+        let statement: Self = serde_json::from_slice(&bytes).map_err(|e| {
+            input(format!(
+                "expected an in-toto statement with SLSA's predicate: {e}"
+            ))
+        })?;
         for (key, expected, found) in [
             ("_type", STATEMENT, &statement.ty),
             ("predicateType", PREDICATE, &statement.predicate_type),
         ] {
             if found != expected {
-                return Err(input(format!("key '{key}': expected {expected}, found {found:?}")));
+                return Err(input(format!(
+                    "key '{key}': expected {expected}, found {found:?}"
+                )));
             }
         }
         Ok(statement)

@@ -408,8 +408,11 @@ impl Table {
         struct Version {
             schema: u32,
         }
-        let version: Version = serde_json::from_slice(&bytes)
-            .map_err(|e| input(format!("expected a record of a table, with a key \"schema\": {e}")))?;
+        let version: Version = serde_json::from_slice(&bytes).map_err(|e| {
+            input(format!(
+                "expected a record of a table, with a key \"schema\": {e}"
+            ))
+        })?;
         if version.schema > SCHEMA {
             return Err(input(format!(
                 "key 'schema': expected at most {SCHEMA}, found {}; a newer quantsmith wrote it",

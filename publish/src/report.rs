@@ -38,12 +38,15 @@ struct Line {
     cells: Vec<Cell>,
 }
 
+/// Type and error of a tensor, where the layer has one.
+type HeatCell = Option<(String, Option<f64>)>;
+
 /// Types and errors of the tensors of a file, by layer and kind.
 #[derive(Serialize)]
 struct Heat {
     preset: String,
-    /// Rows, each with its name and for each kind of tensor a type and an error.
-    rows: Vec<(String, Vec<Option<(String, Option<f64>)>>)>,
+    /// Rows, each with its name and a cell for each kind of tensor.
+    rows: Vec<(String, Vec<HeatCell>)>,
 }
 
 #[derive(Serialize)]
@@ -151,7 +154,8 @@ fn lines(table: &Table, files: &[&Row]) -> Vec<Line> {
                     cell(with_error(m.ppl_ratio), m.ppl_ratio.value),
                     match &m.kld_ratio {
                         Some(ratio) => {
-                            let (value, error) = (1.0 / ratio.value, ratio.error / (ratio.value * ratio.value));
+                            let (value, error) =
+                                (1.0 / ratio.value, ratio.error / (ratio.value * ratio.value));
                             Cell {
                                 title: format!("of the KLD of {}", ratio.of),
                                 ..cell(format!("{value:.3} ± {error:.3}"), value)
@@ -200,7 +204,9 @@ fn place(name: &str) -> (Option<u32>, String) {
 /// preset changes, are left out.
 fn heat(table: &Table, files: &[&Row]) -> (Vec<String>, Vec<Heat>) {
     let tensors = &table.model.tensors;
-    let shown: Vec<usize> = (0..tensors.len()).filter(|&i| tensors[i].shape.len() > 1).collect();
+    let shown: Vec<usize> = (0..tensors.len())
+        .filter(|&i| tensors[i].shape.len() > 1)
+        .collect();
     let mut kinds: Vec<String> = Vec::new();
     for &i in &shown {
         let (layer, kind) = place(&tensors[i].name);
@@ -213,7 +219,7 @@ fn heat(table: &Table, files: &[&Row]) -> (Vec<String>, Vec<Heat>) {
         .iter()
         .filter(|row| !row.weight_errors.is_empty())
         .map(|row| {
-            let mut layers: BTreeMap<u32, Vec<Option<(String, Option<f64>)>>> = BTreeMap::new();
+            let mut layers: BTreeMap<u32, Vec<HeatCell>> = BTreeMap::new();
             let mut others = Vec::new();
             for &i in &shown {
                 let value = row
@@ -231,7 +237,11 @@ fn heat(table: &Table, files: &[&Row]) -> (Vec<String>, Vec<Heat>) {
                 }
             }
             let mut rows = others;
-            rows.extend(layers.into_iter().map(|(layer, cells)| (layer.to_string(), cells)));
+            rows.extend(
+                layers
+                    .into_iter()
+                    .map(|(layer, cells)| (layer.to_string(), cells)),
+            );
             Heat {
                 preset: row.preset.clone(),
                 rows,
@@ -265,7 +275,12 @@ fn lost(files: &[&Row]) -> Vec<Lost> {
 }
 
 fn domains(files: &[&Row]) -> Option<Domains> {
-    let of = |row: &Row| row.measured.as_ref().map(|m| m.domains.clone()).unwrap_or_default();
+    let of = |row: &Row| {
+        row.measured
+            .as_ref()
+            .map(|m| m.domains.clone())
+            .unwrap_or_default()
+    };
     let names: Vec<String> = files.iter().find_map(|row| {
         let names: Vec<String> = of(row).into_iter().map(|d| d.name).collect();
         (!names.is_empty()).then_some(names)

@@ -80,7 +80,9 @@ fn parse_repository(text: &str) -> Result<String, String> {
     let good = |part: &str| {
         !part.is_empty()
             && part.len() <= 96
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
             && !part.contains("..")
             && !part.contains("--")
     };
@@ -94,7 +96,10 @@ fn parse_repository(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let template = args.template.as_deref().map(read_template).transpose()?;
     hold(&args.template);
-    let finished = args.input.as_deref().filter(|path| path.join(record::FILE).is_file());
+    let finished = args
+        .input
+        .as_deref()
+        .filter(|path| path.join(record::FILE).is_file());
     if finished.is_some_and(|path| path.join("config.json").exists()) {
         anyhow::bail!(
             "{}: both a table (table.json) and a model (config.json); they belong in directories of their own",

@@ -229,7 +229,12 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         (None, Some(demo)) => demo.path(),
         (None, None) => bail!("no model"),
     };
-    hold(std::iter::once(&path).chain(&args.text).chain(&args.calibration).chain(&args.suite));
+    hold(
+        std::iter::once(&path)
+            .chain(&args.text)
+            .chain(&args.calibration)
+            .chain(&args.suite),
+    );
     hold(args.types_of_tensors.files());
     let origin = args.matrix_origin();
     hold(origin.file());
@@ -257,7 +262,9 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         (None, PresetList::All) => table::all(),
     };
     let better = args.prepare_optimization(source, &path)?;
-    let directory = place.out.map_or_else(|| PathBuf::from(format!("{name}-GGUF")), Path::to_path_buf);
+    let directory = place
+        .out
+        .map_or_else(|| PathBuf::from(format!("{name}-GGUF")), Path::to_path_buf);
     let options = TableOptions {
         directory: directory.clone(),
         model: name.clone(),
@@ -381,11 +388,10 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         }
         keeper.save(State::Finished)?;
     }
-    let made = planned.iter().filter(|row| row.check().is_ok() && row.same_as.is_none());
-    let total_bytes = made
-        .flat_map(|row| &row.plan)
-        .map(|plan| plan.file_size())
-        .sum();
+    let made = planned
+        .iter()
+        .filter(|row| row.check().is_ok() && row.same_as.is_none());
+    let total_bytes = made.flat_map(|row| &row.plan).map(|plan| plan.file_size()).sum();
     let report = Report {
         model: name,
         source: if demo.is_some() {
@@ -399,7 +405,9 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         evaluation,
         rows,
     };
-    let aliases = planned.iter().filter(|row| row.check().is_ok() && row.same_as.is_some());
+    let aliases = planned
+        .iter()
+        .filter(|row| row.check().is_ok() && row.same_as.is_some());
     let aliases = aliases.flat_map(|row| &row.plan).flat_map(|plan| &plan.outputs);
     Ok(Made {
         aliases: aliases.map(|output| output.path.clone()).collect(),

@@ -232,6 +232,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
 fn attested(args: &Args) -> anyhow::Result<Report> {
     let hand = Hand {
         source: args.source.as_deref(),
+        arch_file: args.architecture.file(),
         texts: &args.text,
         max_memory: args.buffers.bytes(),
     };

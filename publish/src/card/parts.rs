@@ -69,8 +69,12 @@ pub(super) fn options(table: &Table) -> Vec<String> {
         }
     }
     p.tensor_types.iter().for_each(|rule| with("--tensor-type", rule));
-    p.include_weights.iter().for_each(|part| with("--include-weights", part));
-    p.exclude_weights.iter().for_each(|part| with("--exclude-weights", part));
+    p.include_weights
+        .iter()
+        .for_each(|part| with("--include-weights", part));
+    p.exclude_weights
+        .iter()
+        .for_each(|part| with("--exclude-weights", part));
     if let Some(tokens) = p.expert_prior {
         with("--imatrix-expert-prior", &tokens.to_string());
     }
@@ -101,7 +105,10 @@ fn title(view: &View) -> String {
          bytes are those of llama.cpp {}.\n",
         view.model,
         base(view),
-        view.rows.iter().filter(|row| !row.notes.starts_with("another name")).count(),
+        view.rows
+            .iter()
+            .filter(|row| !row.notes.starts_with("another name"))
+            .count(),
         view.total,
         view.tool,
         view.llama_cpp
@@ -250,18 +257,17 @@ fn plot(view: &View) -> String {
 
 /// A block of code that its own text does not end.
 fn fenced(text: &str, language: &str) -> String {
-    let longest = text
-        .split(|c| c != '`')
-        .map(str::len)
-        .max()
-        .unwrap_or(0);
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(3.max(longest + 1));
     format!("{fence}{language}\n{}\n{fence}\n", text.trim_end_matches('\n'))
 }
 
 fn prompt(view: &View) -> String {
     view.prompt.as_ref().map_or_else(String::new, |prompt| {
-        format!("## Prompt format\n\nFrom the model's own chat template:\n\n{}", fenced(prompt, ""))
+        format!(
+            "## Prompt format\n\nFrom the model's own chat template:\n\n{}",
+            fenced(prompt, "")
+        )
     })
 }
 
@@ -323,7 +329,11 @@ fn made(view: &View) -> String {
         true => "no options".to_owned(),
         false => format!("`{}`", view.options.join(" ")),
     };
-    let _ = writeln!(out, "* {}, with {options}; all files in one pass over the weights.", view.tool);
+    let _ = writeln!(
+        out,
+        "* {}, with {options}; all files in one pass over the weights.",
+        view.tool
+    );
     if let Some(e) = &view.evaluation {
         let _ = writeln!(
             out,
@@ -347,6 +357,9 @@ fn verify(view: &View) -> String {
 
 fn original(view: &View) -> String {
     view.original.as_ref().map_or_else(String::new, |card| {
-        format!("---\n\n<!-- The card of {} follows. -->\n\n{card}\n", view.base_model.as_deref().unwrap_or(&view.model))
+        format!(
+            "---\n\n<!-- The card of {} follows. -->\n\n{card}\n",
+            view.base_model.as_deref().unwrap_or(&view.model)
+        )
     })
 }

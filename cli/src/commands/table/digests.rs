@@ -23,7 +23,10 @@ pub(super) fn digest(path: &Path, name: String) -> anyhow::Result<FileDigest> {
 
 /// The last component of a path.
 pub(super) fn last(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Digests of all files that a source may be read from, by name.

@@ -144,7 +144,9 @@ fn worst(seen: &[Observation], tokenizer: &Tokenizer, view: &View<'_>) -> Vec<Po
     let of = |at: usize| {
         let chunk = at / view.scored();
         let position = view.context / 2 + 1 + at % view.scored();
-        let window = view.tokens.get(chunk * view.context..(chunk + 1) * view.context)?;
+        let window = view
+            .tokens
+            .get(chunk * view.context..(chunk + 1) * view.context)?;
         let token = window.get(position..=position)?;
         Some(Position {
             chunk,

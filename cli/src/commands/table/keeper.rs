@@ -83,7 +83,10 @@ impl Keeper {
             let path = directory.join(&file.name);
             let there = std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == file.size);
             if !there || file_sha256(&path)? != file.sha256 {
-                eprintln!("{}: not the file that was made; all are made again", path.display());
+                eprintln!(
+                    "{}: not the file that was made; all are made again",
+                    path.display()
+                );
                 return Ok(false);
             }
         }
@@ -159,7 +162,10 @@ impl Keeper {
     pub(super) fn log_files(&self) {
         let source = &self.table.source;
         for file in &source.files {
-            log::line(format_args!("source: {} {} {}", file.sha256, file.name, file.size));
+            log::line(format_args!(
+                "source: {} {} {}",
+                file.sha256, file.name, file.size
+            ));
         }
         if let Some(importance) = &self.table.importance {
             let file = &importance.file;
@@ -233,7 +239,10 @@ pub(super) fn made_before(known: &record::Importance, file: &Path, texts: &Texts
         return false;
     };
     let available = text.tokens.len() / args.calibration_ctx.max(1);
-    let windows = args.calibration_chunks.most().map_or(available, |most| most.min(available));
+    let windows = args
+        .calibration_chunks
+        .most()
+        .map_or(available, |most| most.min(available));
     known.made
         && known.text.as_ref() == Some(&text.record)
         && known.chunk_size as usize == args.calibration_ctx

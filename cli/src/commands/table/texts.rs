@@ -24,10 +24,7 @@ const BUNDLED_EVALUATION: &str = "bundled text";
 /// Name of the calibration text, as an importance matrix of it records it.
 pub(super) fn calibration_name(args: &Making) -> String {
     let file = args.calibration.as_ref();
-    file.map_or_else(
-        || BUNDLED_CALIBRATION.to_owned(),
-        |path| last_component(path),
-    )
+    file.map_or_else(|| BUNDLED_CALIBRATION.to_owned(), |path| last_component(path))
 }
 
 /// A text.
@@ -121,10 +118,18 @@ fn suite_text(path: &Path, template: Option<&Template>) -> anyhow::Result<String
         )
     })?;
     let mut rendered = String::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let at = || format!("{}: line {}", path.display(), number + 1);
-        let chat: Chat = serde_json::from_str(line)
-            .with_context(|| format!("{}: expected {{\"messages\": [{{\"role\", \"content\"}}, …]}}", at()))?;
+        let chat: Chat = serde_json::from_str(line).with_context(|| {
+            format!(
+                "{}: expected {{\"messages\": [{{\"role\", \"content\"}}, …]}}",
+                at()
+            )
+        })?;
         let (Chat::Messages(messages) | Chat::Named { messages }) = chat;
         let text = template.render(&messages, false);
         rendered += &text.map_err(|e| anyhow::anyhow!("{}: the chat template: {e}", at()))?;
@@ -168,7 +173,11 @@ impl EvaluationTexts {
             tokens: Vec::new(),
             chunks: 0,
         };
-        ensure!(options.context > 2, "a context of {} tokens leaves none to score", options.context);
+        ensure!(
+            options.context > 2,
+            "a context of {} tokens leaves none to score",
+            options.context
+        );
         for path in suite_files(folder)? {
             let text = suite_text(&path, template.as_ref())?;
             let chats = path.extension().is_some_and(|e| e == "jsonl");
@@ -183,7 +192,11 @@ impl EvaluationTexts {
                 tokens.len(),
                 options.context
             );
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             whole.texts.push(record::EvaluationText {
                 text: record::Text {
                     name: last_component(&path),
