@@ -211,13 +211,6 @@ impl Importance {
         expected
     }
 
-    /// The same, recorded as read from `file`: a matrix may lie elsewhere than where its name says.
-    #[must_use]
-    pub fn recorded_as(mut self, file: &str) -> Self {
-        file.clone_into(&mut self.file);
-        self
-    }
-
     /// Importance of each column of a tensor, matrix after matrix.
     pub fn of(&self, tensor: &str) -> Option<&Arc<[f32]>> {
         self.values.get(tensor)

@@ -86,6 +86,7 @@ impl ImportanceArgs {
             .with_context(|| format!("{}: not UTF-8, so a plan cannot hold it", path.display()))?;
         Ok(Some(ImatrixRequest {
             file: file.to_owned(),
+            recorded_as: Some(self.usage.recorded_name(path)),
             include: self.usage.include_weights.clone(),
             exclude: self.usage.exclude_weights.clone(),
             missing_uniform: self.usage.imatrix_missing == Missing::Uniform,

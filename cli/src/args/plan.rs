@@ -62,7 +62,7 @@ impl PlanArgs {
         let importance = match (of_plan, &imatrix) {
             (Some(used), Some(path)) => {
                 let loaded = Importance::load_with_prior(path, &used.selection(), used.expert_prior)?;
-                loaded.map(|importance| importance.recorded_as(&used.file))
+                loaded.map(|importance| importance.recorded_as(&used.recorded_name()))
             }
             _ => None,
         };

@@ -6,7 +6,7 @@ use gguf::TensorType;
 use gguf::split::{Limit, SplitOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::importance::{MissingImportance, Selection};
+use crate::importance::{MissingImportance, Selection, last_component};
 use crate::quantize::QuantizeOptions;
 use crate::recipe::{Preset, RecipeOptions, TensorTypeRule};
 use crate::shards::Shards;
@@ -65,8 +65,11 @@ pub struct Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImatrixRequest {
-    /// The file, under the name that is recorded in the files.
+    /// The file.
     pub file: String,
+    /// The name that is recorded in the files; the last component of `file` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_as: Option<String>,
     /// Only entries with one of these in their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
@@ -167,6 +170,12 @@ impl TypesRequest {
 }
 
 impl ImatrixRequest {
+    /// The name that is recorded in the files.
+    pub fn recorded_name(&self) -> String {
+        let default = || last_component(Path::new(&self.file));
+        self.recorded_as.clone().unwrap_or_else(default)
+    }
+
     /// The entries that are used.
     pub fn selection(&self) -> Selection {
         match (self.include.is_empty(), self.exclude.is_empty()) {
