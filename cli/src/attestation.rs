@@ -130,6 +130,14 @@ fn materials(
     let mut unchecked: Vec<&str> = Vec::new();
     for material in statement.materials() {
         let name = material.name.as_str();
+        let inside = |part| matches!(part, std::path::Component::Normal(_));
+        if name.is_empty() || !Path::new(name).components().all(inside) {
+            checked.findings.push(Finding::error(
+                name,
+                "expected a name within the source, found a path",
+            ));
+            continue;
+        }
         let expected = &material.digest.sha256;
         let path = match material.role() {
             Some(Role::Source) => source.map(|source| {

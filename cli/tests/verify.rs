@@ -189,9 +189,14 @@ fn a_file_is_proven_to_be_the_image_of_its_source() {
         text(&matrix),
     ]);
     assert!(out.contains("with the importance matrix"), "{out}");
-    let done = quantsmith(&["verify", text(&weighted), "--source", text(&model)])
-        .output()
-        .unwrap();
+    // The matrix that the file names is found beside it.
+    let out = succeeds(&["verify", text(&weighted), "--source", text(&model)]);
+    assert!(out.contains("with the importance matrix"), "{out}");
+    // Another one says nothing of these tensors.
+    let other = imatrix(&at("other.dat"), &["blk.9.attn_q.weight"], 256);
+    let with_other = ["--imatrix", text(&other)];
+    let verify = ["verify", text(&weighted), "--source", text(&model)];
+    let done = quantsmith(&[&verify[..], &with_other].concat()).output().unwrap();
     let out = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(done.status.code(), Some(1));
     assert!(

@@ -2,10 +2,15 @@
 
 use std::fmt::Write as _;
 
-use yaml_rust2::{Yaml, YamlLoader};
+use yaml_rust2::parser::{Event, Parser};
+use yaml_rust2::scanner::TScalarStyle;
 
 /// Longest front matter that is read, in bytes.
-const MAX_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 64 << 10;
+/// Most events of YAML's parser.
+const MAX_EVENTS: usize = 100_000;
+/// Deepest nesting.
+const MAX_DEPTH: usize = 32;
 /// Most values of a list that are taken over.
 const MAX_LIST: usize = 256;
 
@@ -33,22 +38,63 @@ impl FrontMatter {
         (Self::parse(yaml).unwrap_or_default(), body)
     }
 
+    /// Events one by one: nothing recurses, and what an anchor names is not repeated.
     fn parse(yaml: &str) -> Option<Self> {
         if yaml.len() > MAX_BYTES {
             return None;
         }
-        let documents = YamlLoader::load_from_str(yaml).ok()?;
-        let Some(Yaml::Hash(map)) = documents.into_iter().next() else {
-            return None;
-        };
-        let pairs = map.into_iter().filter_map(|(key, value)| {
-            let value = match value {
-                Yaml::Array(items) => Value::List(items.iter().filter_map(scalar).take(MAX_LIST).collect()),
-                other => Value::Text(scalar(&other)?),
-            };
-            Some((key.into_string()?, value))
-        });
-        Some(Self(pairs.collect()))
+        let mut parser = Parser::new_from_str(yaml);
+        let mut matter = Self::default();
+        let (mut depth, mut begun) = (0usize, false);
+        let mut key: Option<String> = None;
+        let mut list: Option<Vec<String>> = None;
+        for _ in 0..MAX_EVENTS {
+            let (event, _) = parser.next_token().ok()?;
+            match event {
+                Event::DocumentEnd | Event::StreamEnd => return begun.then_some(matter),
+                Event::MappingStart(..) | Event::SequenceStart(..) => {
+                    let sequence = matches!(event, Event::SequenceStart(..));
+                    // At the top is a mapping, and its keys are scalars.
+                    if depth == 0 && sequence || depth == 1 && key.is_none() || depth == MAX_DEPTH {
+                        return None;
+                    }
+                    depth += 1;
+                    begun = true;
+                    if depth == 2 && sequence {
+                        list = Some(Vec::new());
+                    }
+                }
+                Event::MappingEnd | Event::SequenceEnd => {
+                    depth = depth.checked_sub(1)?;
+                    if depth == 1
+                        && let Some(key) = key.take()
+                        && let Some(items) = list.take()
+                    {
+                        matter.put(&key, Value::List(items));
+                    }
+                }
+                Event::Scalar(text, style, ..) => match (depth, key.is_some()) {
+                    (0, _) => return None,
+                    (1, false) => key = Some(text),
+                    (1, true) => {
+                        let key = key.take()?;
+                        let null = matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
+                        if !(style == TScalarStyle::Plain && null) {
+                            matter.put(&key, Value::Text(text));
+                        }
+                    }
+                    (2, true) => {
+                        if let Some(items) = list.as_mut().filter(|items| items.len() < MAX_LIST) {
+                            items.push(text);
+                        }
+                    }
+                    _ => {}
+                },
+                Event::Alias(_) if depth == 1 => key = None,
+                _ => {}
+            }
+        }
+        None
     }
 
     /// The value of a key.
@@ -124,15 +170,6 @@ fn cut(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-fn scalar(value: &Yaml) -> Option<String> {
-    match value {
-        Yaml::String(text) | Yaml::Real(text) => Some(text.clone()),
-        Yaml::Integer(n) => Some(n.to_string()),
-        Yaml::Boolean(b) => Some(b.to_string()),
-        _ => None,
-    }
-}
-
 /// A scalar that every reader takes for this text.
 fn quoted(text: &str) -> String {
     let first = text.chars().next();
@@ -181,6 +218,13 @@ mod tests {
         for whole in ["# No matter\n", "---\nnever closed\n", "", "---"] {
             assert_eq!(FrontMatter::split(whole), (FrontMatter::default(), whole));
         }
+        let deep = format!("---\na: {}\n---\nrest", "[".repeat(20_000));
+        assert_eq!(FrontMatter::split(&deep), (FrontMatter::default(), "rest"));
+        let laughs = "---\na: &a [x, x]\nb: &b [*a, *a]\nlicense: mit\nc: *b\n---\n";
+        let (matter, _) = FrontMatter::split(laughs);
+        assert_eq!(matter.list("a"), ["x", "x"]);
+        assert_eq!((matter.list("b").len(), matter.get("c")), (0, None));
+        assert_eq!(matter.text("license").as_deref(), Some("mit"));
         let (matter, body) = FrontMatter::split("---\n: : [\n---\nrest");
         assert_eq!((matter, body), (FrontMatter::default(), "rest"));
     }

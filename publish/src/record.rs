@@ -419,7 +419,23 @@ impl Table {
                 version.schema
             )));
         }
-        serde_json::from_slice(&bytes).map_err(|e| input(format!("expected a record of a table: {e}")))
+        let table: Self = serde_json::from_slice(&bytes)
+            .map_err(|e| input(format!("expected a record of a table: {e}")))?;
+        match table.names().find(|name| !is_plain(name)) {
+            Some(name) => Err(input(format!("expected a plain file name, found {name:?}"))),
+            None => Ok(table),
+        }
+    }
+
+    /// The names that lead to files of the record's directory, or become part of such a name.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let of_rows = self.rows.iter().flat_map(|row| {
+            let files = row.files.iter().map(|file| &file.name);
+            files.chain(&row.file).chain(std::iter::once(&row.preset))
+        });
+        let matrix = self.importance.iter().map(|i| &i.file.name);
+        let all = of_rows.chain(matrix).chain(std::iter::once(&self.model.name));
+        all.map(String::as_str)
     }
 
     /// [`Self::load`]; `None` where there is no such file.
@@ -457,11 +473,16 @@ impl Table {
     }
 }
 
+/// Whether a name leads nowhere but into its directory.
+fn is_plain(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|last| last == name) && !name.contains(['/', '\\', '\0'])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    pub(crate) fn small() -> Table {
+    fn small() -> Table {
         Table {
             schema: SCHEMA,
             tool: Tool {
@@ -505,6 +526,19 @@ mod tests {
         table.save(&path).unwrap();
         assert_eq!(Table::load(&path).unwrap(), table);
         assert_eq!(Table::load_if_there(&path).unwrap(), Some(table));
+    }
+
+    #[test]
+    fn names_lead_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        for name in ["../x", "/x", "a/b", "..", ".", "", "a\\b"] {
+            let mut table = small();
+            table.model.name = name.to_owned();
+            table.save(&path).unwrap();
+            let message = Table::load(&path).unwrap_err().to_string();
+            assert!(message.contains("plain file name"), "{name:?}: {message}");
+        }
     }
 
     #[test]
