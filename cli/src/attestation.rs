@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use convert::digest::{self, Kind, file_sha256, of_bytes};
+use convert::hub::Origin;
 use convert::importance::{Importance, MissingImportance, Selection};
 use convert::pipeline::PipelineOptions;
 use convert::quantize::{self, QuantizeOptions};
@@ -27,6 +28,8 @@ use crate::demo::Demo;
 pub(crate) struct Hand<'a> {
     /// The source.
     pub(crate) source: Option<&'a Path>,
+    /// Where the source is from on the hub, which files record.
+    pub(crate) origin: Option<&'a Origin>,
     /// Description of the source's architecture, where it is not built in.
     pub(crate) arch_file: Option<PathBuf>,
     /// Texts, known by their names.
@@ -211,7 +214,7 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
         ));
         return Ok(());
     }
-    let source = open(source, &table, hand.arch_file.clone())?;
+    let source = open(source, &table, hand)?;
     let importance = importance(folder, &table)?;
     let scratch = Scratch::new(&std::env::temp_dir())?;
     let options = TableOptions {
@@ -257,7 +260,7 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
     Ok(())
 }
 
-fn open(path: &Path, table: &Table, arch_file: Option<PathBuf>) -> anyhow::Result<Box<dyn Source>> {
+fn open(path: &Path, table: &Table, hand: &Hand<'_>) -> anyhow::Result<Box<dyn Source>> {
     if !path.is_dir() {
         return Ok(Box::new(GgufSource::open(path)?));
     }
@@ -266,7 +269,8 @@ fn open(path: &Path, table: &Table, arch_file: Option<PathBuf>) -> anyhow::Resul
         &HfOptions {
             outtype: OutType::Lossless,
             pre_tokenizer: table.parameters.pre_tokenizer.clone(),
-            arch_file,
+            arch_file: hand.arch_file.clone(),
+            origin: hand.origin.cloned(),
             ..HfOptions::default()
         },
     )?))

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use convert::digest;
+use convert::hub::Origin;
 use convert::importance::{Importance, Selection};
 use convert::quantize::OPTIMIZE_KEYS;
 use convert::source::hf::{HfOptions, HfSource, OutType};
@@ -190,7 +191,8 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
             reports.extend(report);
         }
         if args.attestation {
-            reports.push(attested(&args)?);
+            let origin = source.as_ref().and_then(crate::hub::Located::origin);
+            reports.push(attested(&args, origin)?);
         }
     } else {
         let mut report = file_report(&args.path, false)?.context("not a model by itself")?;
@@ -229,9 +231,10 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
 }
 
 /// Checks a published folder against its provenance.
-fn attested(args: &Args) -> anyhow::Result<Report> {
+fn attested(args: &Args, origin: Option<&Origin>) -> anyhow::Result<Report> {
     let hand = Hand {
         source: args.source.as_deref(),
+        origin,
         arch_file: args.architecture.file(),
         texts: &args.text,
         max_memory: args.buffers.bytes(),
