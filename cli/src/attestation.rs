@@ -133,8 +133,8 @@ fn materials(
     let mut unchecked: Vec<&str> = Vec::new();
     for material in statement.materials() {
         let name = material.name.as_str();
-        let inside = |part| matches!(part, std::path::Component::Normal(_));
-        if name.is_empty() || !Path::new(name).components().all(inside) {
+        let mut parts = Path::new(name).components();
+        if name.is_empty() || !parts.all(|part| matches!(part, std::path::Component::Normal(_))) {
             checked.findings.push(Finding::error(
                 name,
                 "expected a name within the source, found a path",

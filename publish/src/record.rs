@@ -421,7 +421,8 @@ impl Table {
         }
         let table: Self = serde_json::from_slice(&bytes)
             .map_err(|e| input(format!("expected a record of a table: {e}")))?;
-        match table.names().find(|name| !is_plain(name)) {
+        let wrong = table.names().find(|name| !is_plain(name)).map(str::to_owned);
+        match wrong {
             Some(name) => Err(input(format!("expected a plain file name, found {name:?}"))),
             None => Ok(table),
         }
