@@ -95,7 +95,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
         let bytes = fs::read(folder.join(&name)).unwrap();
         (name, bytes)
     };
-    names(folder).into_iter().map(read).collect()
+    support::products(folder).into_iter().map(read).collect()
 }
 
 fn start(args: &[String]) -> Child {
