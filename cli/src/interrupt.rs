@@ -44,6 +44,11 @@ pub(crate) fn install() {
         };
         ending.store(true, Ordering::SeqCst);
         gguf::remove_all();
+        // The message stands in the place of the line of progress.
+        let terminal = console::Term::stderr();
+        if terminal.is_term() && !crate::output::is_quiet() {
+            let _ = terminal.clear_line();
+        }
         match CONTINUATION
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -83,6 +83,10 @@ fn weights_caches_and_states_are_stocks() {
     for path in paths {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let fixture: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        // A draft model runs in the context of its target, which stock does not make from a file alone.
+        if fixture["target"].is_object() {
+            continue;
+        }
         let dir = temporary.path().join(&name);
         std::fs::create_dir(&dir).unwrap();
         architectures::make(&fixture, &dir);

@@ -140,9 +140,11 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     }
     args.operands.splice(0..0, given);
     args.operands.append(&mut args.given_text);
+    // The operands of --join are files of parts.
     let located = args
         .operands
         .first()
+        .filter(|_| !args.join)
         .map(|model| crate::hub::locate(model, crate::hub::Need::Whole));
     let located = located.transpose()?;
     if let (Some(located), Some(model)) = (&located, args.operands.first_mut()) {
