@@ -60,7 +60,7 @@ run 1-4
 "$program" join plan.json
 four=$(echo "$(seconds) - $start" | bc)
 for file in whole/*.gguf; do cmp "$file" "out/$(basename "$file")"; done
-cmp whole/SHA256SUMS out/SHA256SUMS
+cmp <(grep "\.gguf$" whole/SHA256SUMS) out/SHA256SUMS
 echo "$(ls whole/*.gguf | wc -l) files equal; one process $one s, array of 4 and join $four s"
 
 # A part that is missing is named, submitted again by its number, and the join goes through.
