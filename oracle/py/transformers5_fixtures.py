@@ -58,8 +58,12 @@ FIXTURES = {
     "phimoe": ("phimoe-newer", TEXT | EXPERTS),
 }
 NARROW = dict(hidden_size=32, intermediate_size=48, moe_intermediate_size=16)
+# With so many heads no two keys have one score, so that one choice of keys is right.
+INDEXED = NARROW | dict(num_hidden_layers=2, q_lora_rank=24, kv_lora_rank=16, index_n_heads=32, index_head_dim=32)
 NATIVE = {
+    "five-deepseek32": INDEXED,
     "five-exaone-moe": NARROW,
+    "five-glm-dsa": INDEXED,
     "five-glm4-moe-lite": NARROW | dict(num_hidden_layers=2, q_lora_rank=24, kv_lora_rank=16),
     "five-granite_swa": NARROW | dict(num_attention_heads=2, num_key_value_heads=1),
     "five-nemotron_h": NARROW | dict(mamba_num_heads=4),

@@ -123,7 +123,9 @@ fn phimoe_is_known_under_the_name_of_transformers() {
 #[test]
 fn what_transformers_5_no_longer_writes_is_known() {
     for name in [
+        "five-deepseek32",
         "five-exaone-moe",
+        "five-glm-dsa",
         "five-glm4-moe-lite",
         "five-granite_swa",
         "five-nemotron_h",

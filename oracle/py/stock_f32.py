@@ -1,0 +1,38 @@
+"""Stock llama.cpp's mean negative log likelihood with nothing rounded below f32: no flash attention, a cache in f32.
+
+    python stock_f32.py MODEL WINDOWS.json        # lists of token ids, each run from an empty cache
+
+prints the mean over the second half of each window.
+"""
+
+import json
+import sys
+
+import numpy as np
+
+import stock
+
+
+class Model(stock.Model):
+    def adjust(self, params):
+        """Sets flash attention and the cache's types in llama_context_params, known by the words' positions."""
+        w = params.w
+        if (w[13], w[26], w[27]) != (0xFFFFFFFF, 1, 1):
+            sys.exit("llama_context_params is not laid out as expected")
+        w[13], w[26], w[27] = 0, 0, 0
+
+
+def main():
+    windows = json.load(open(sys.argv[2]))
+    model = Model(sys.argv[1], max(map(len, windows)), 2)
+    total, count = 0.0, 0
+    for tokens in windows:
+        logits = model.window(tokens).astype(np.float64)
+        for at in range(len(tokens) // 2, len(tokens) - 1):
+            row = logits[at] - logits[at].max()
+            total += np.log(np.exp(row).sum()) - row[tokens[at + 1]]
+            count += 1
+    print(f"{total / count:.9f}")
+
+
+main()
