@@ -26,7 +26,7 @@ const BOOL: As = As::Scalar(ValueType::Bool);
 const STR: As = As::Scalar(ValueType::String);
 
 /// Keys under the architecture's prefix; whether they have to be there.
-const PREFIXED: [(&str, As, bool); 49] = [
+const PREFIXED: [(&str, As, bool); 56] = [
     ("context_length", U32, true),
     ("embedding_length", U32, true),
     ("block_count", U32, true),
@@ -44,6 +44,13 @@ const PREFIXED: [(&str, As, bool); 49] = [
     ("rope.scaling.finetuned", BOOL, false),
     ("rope.scaling.original_context_length", U32, false),
     ("rope.freq_base", F32, false),
+    ("rope.freq_base_swa", F32, false),
+    ("rope.scaling.yarn_ext_factor", F32, false),
+    ("rope.scaling.yarn_attn_factor", F32, false),
+    ("rope.scaling.yarn_beta_fast", F32, false),
+    ("rope.scaling.yarn_beta_slow", F32, false),
+    ("router_logit_softcapping", F32, false),
+    ("attention.temperature_length", U32, false),
     ("rope.scaling.type", STR, false),
     ("rope.scaling.factor", F32, false),
     ("rope.scale_linear", F32, false),

@@ -631,50 +631,64 @@ pub(super) const PARTICULARS: &[Particular] = &[
     },
     Particular {
         architecture: "afmoe",
-        needs: "exp_probs_b.bias",
-        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
-         output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias \
-         attn_gate.bias post_attention_norm.bias post_ffw_norm.bias",
+        needs: "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
+         output.bias output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias \
+         ffn_up_shexp.bias attn_gate.bias post_attention_norm.bias post_ffw_norm.bias attn_k_norm.bias \
+         attn_q_norm.bias",
         keys: "expert_feed_forward_length expert_shared_count",
     },
     Particular {
         architecture: "arctic",
-        needs: "",
+        needs: "ffn_gate_exps.weight",
         refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
          output_norm.bias ffn_gate_inp.bias ffn_norm_exps.bias",
         keys: "",
     },
     Particular {
         architecture: "cohere2moe",
-        needs: "",
-        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias \
-         ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias",
+        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias \
+         attn_output.bias",
         keys: "attention.sliding_window expert_feed_forward_length leading_dense_block_count logit_scale",
     },
     Particular {
         architecture: "grok",
         needs: "",
-        refuses: "attn_norm.bias attn_output_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        refuses: "attn_norm.bias attn_output_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias \
+         output_norm.bias attn_output.bias layer_output_norm.bias ffn_down.bias ffn_gate.bias ffn_up.bias \
+         post_ffw_norm.bias",
         keys: "",
     },
     Particular {
         architecture: "grovemoe",
-        needs: "",
-        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        needs: "ffn_gate_exps.weight",
+        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias \
+         attn_k_norm.bias attn_q_norm.bias attn_output.bias",
         keys: "expert_feed_forward_length expert_group_scale experts_per_group",
     },
     Particular {
         architecture: "granite_swa",
         needs: "attn_sinks.weight",
-        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
-        keys: "attention.sliding_window attention.sliding_window_pattern logit_scale",
+        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias \
+         ffn_up_shexp.bias ffn_down_shexp.bias",
+        keys: "attention.sliding_window attention.sliding_window_pattern logit_scale feed_forward_length",
     },
     Particular {
         architecture: "hy_v3",
         needs: "",
-        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias \
-         ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias \
+         attn_k_norm.bias attn_q_norm.bias attn_output.bias",
         keys: "expert_feed_forward_length",
+    },
+    Particular {
+        architecture: "hunyuan_vl",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias",
+        keys: "",
     },
     Particular {
         architecture: "jais",
@@ -685,23 +699,25 @@ pub(super) const PARTICULARS: &[Particular] = &[
     },
     Particular {
         architecture: "laguna",
-        needs: "exp_probs_b.bias",
-        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
-         output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias \
-         attn_gate.bias",
+        needs: "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
+         output.bias output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias \
+         ffn_up_shexp.bias attn_gate.bias attn_k_norm.bias attn_q_norm.bias",
         keys: "expert_feed_forward_length leading_dense_block_count",
     },
     Particular {
         architecture: "maple",
-        needs: "output.weight",
-        refuses: "attn_norm.bias attn_output.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        needs: "output.weight ffn_gate_exps.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_gate_inp.bias ffn_norm.bias output.bias \
+         output_norm.bias attn_k_norm.bias attn_q_norm.bias",
         keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length \
          swiglu_clamp_exp",
     },
     Particular {
         architecture: "mellum",
-        needs: "output.weight",
-        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        needs: "output.weight ffn_gate_exps.weight",
+        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias \
+         attn_k_norm.bias attn_q_norm.bias attn_output.bias",
         keys: "expert_feed_forward_length",
     },
     Particular {
@@ -714,14 +730,16 @@ pub(super) const PARTICULARS: &[Particular] = &[
     Particular {
         architecture: "minicpm3",
         needs: "",
-        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
-         output_norm.bias attn_kv_a_mqa.bias attn_kv_b.bias attn_q_a.bias attn_q_b.bias",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
+         output.bias output_norm.bias attn_kv_a_mqa.bias attn_kv_b.bias attn_q_a.bias attn_q_b.bias \
+         attn_kv_a_norm.bias attn_q_a_norm.bias attn_kv_b.scale",
         keys: "attention.kv_lora_rank attention.q_lora_rank",
     },
     Particular {
         architecture: "nanbeige",
         needs: "",
-        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+         output_norm.bias attn_output.bias",
         keys: "",
     },
     Particular {
@@ -734,8 +752,9 @@ pub(super) const PARTICULARS: &[Particular] = &[
     Particular {
         architecture: "plm",
         needs: "",
-        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
-         output_norm.bias attn_kv_a_mqa.bias attn_kv_b.bias attn_q.bias",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
+         output.bias output_norm.bias attn_kv_a_mqa.bias attn_kv_b.bias attn_q.bias attn_kv_a_norm.bias \
+         attn_kv_b.scale",
         keys: "attention.kv_lora_rank",
     },
     Particular {

@@ -69,6 +69,24 @@ const WIDTHS: &[Width] = &[
         n("expert_feed_forward_length")?.checked_mul(n("expert_shared_count").unwrap_or(0))
     }),
     width("cohere2moe grok", "ffn_up_exps.weight", 1, expert_or_dense),
+    width("cohere2moe", "ffn_up_shexp.weight", 1, |n| {
+        match n("expert_shared_count").unwrap_or(0) {
+            0 => Some(0),
+            count => {
+                let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+                own.or_else(|| expert_or_dense(n)?.checked_mul(count))
+            }
+        }
+    }),
+    // Gates and the rest are one matrix.
+    width("granite_swa", "ffn_up_shexp.weight", 1, |n| {
+        n("expert_shared_feed_forward_length").unwrap_or(0).checked_mul(2)
+    }),
+    width("grovemoe hy_v3 mellum", "ffn_up_exps.weight", 1, expert),
+    width("hy_v3", "ffn_up_shexp.weight", 1, shared),
+    width("maple", "ffn_up_exps.weight", 1, |n| {
+        n("expert_feed_forward_length")
+    }),
     width("smallthinker", "ffn_up_exps.weight", 1, |n| {
         Some(n("expert_feed_forward_length").unwrap_or(0))
     }),
@@ -77,7 +95,8 @@ const WIDTHS: &[Width] = &[
     }),
     width("laguna", "ffn_up_shexp.weight", 1, |n| {
         let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
-        own.or_else(|| n("expert_feed_forward_length")?.checked_mul(n("expert_shared_count")?))
+        let count = n("expert_shared_count").unwrap_or(1);
+        own.or_else(|| n("expert_feed_forward_length")?.checked_mul(count))
     }),
     width(
         "granitehybrid granitemoe hunyuan-moe minimax-m2 olmoe phimoe",
@@ -145,7 +164,7 @@ const WIDTHS: &[Width] = &[
 
 /// Architectures whose layers from `leading_dense_block_count` on have experts, and no others.
 const DENSE_FIRST: &str = "afmoe bailingmoe2 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa \
-                           glm4moe kimi-linear lfm2moe";
+                           glm4moe kimi-linear laguna lfm2moe";
 
 /// Notes where keys and tensors disagree.
 pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
@@ -186,7 +205,9 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
     let predicting = number("nextn_predict_layers").unwrap_or(0);
     let blocks = number("block_count").unwrap_or(0).saturating_sub(predicting);
     if is_of(DENSE_FIRST) {
-        dense_first(declared, number("leading_dense_block_count").unwrap_or(0), blocks)?;
+        // llama.cpp compares it as a signed number.
+        let first = number("leading_dense_block_count").filter(|&n| n <= i32::MAX as u64);
+        dense_first(declared, first.unwrap_or(0), blocks)?;
     }
     if let Some(step) = number("interleave_moe_layer_step").filter(|_| name == "llama4") {
         let is_mixed = |layer: u64| step > 0 && (layer + 1).is_multiple_of(step);
@@ -202,6 +223,10 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
             let expected = format!("a step that agrees with '{}'", tensor.name);
             declared.note(Shortfall::key(&key, metadata.get(&key), &expected))?;
         }
+    }
+    if name == "nanbeige" && number("num_loops") == Some(0) {
+        let key = format!("{name}.num_loops");
+        declared.note(Shortfall::key(&key, metadata.get(&key), "at least 1"))?;
     }
     let rotated = number("rope.dimension_count");
     let turns = declared.ending("rope_freqs.weight").next().is_some() || is_of("bailingmoe");
@@ -257,7 +282,11 @@ fn labels(declared: &Declared<'_>) -> Result<()> {
     let metadata = declared.metadata;
     let labels = match metadata.arch("classifier.output_labels") {
         Some(Value::Array(Array::String(labels))) => labels.len().max(1),
-        _ => 1,
+        Some(other) => {
+            let key = format!("{}.classifier.output_labels", metadata.architecture());
+            return declared.note(Shortfall::key(&key, Some(other), "a list of texts"));
+        }
+        None => 1,
     };
     for tensor in declared.ending("cls.output.weight") {
         if tensor.rows() != labels as u64 {

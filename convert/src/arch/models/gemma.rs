@@ -24,7 +24,10 @@ pub(super) static GEMMA2: Architecture = Architecture {
     gguf: "gemma2",
     classes: &[class("Gemma2ForCausalLM")],
     rules: &[GEMMA2_RULES],
-    hyperparameters: |hp, keys| described::write(GEMMA2_KEYS, hp, keys),
+    hyperparameters: |hp, keys| {
+        check_query_scale(hp, BLOCKS_27B[0])?;
+        described::write(GEMMA2_KEYS, hp, keys)
+    },
     vocabulary: |config| GEMMA2_VOCABULARY.request(config),
     model_types: &[&GEMMA2_TYPE],
     graph: Graph::with(Activation::Gelu),
@@ -38,7 +41,10 @@ pub(super) static GEMMA3: Architecture = Architecture {
         class("Gemma3ForConditionalGeneration"),
     ],
     rules: &[GEMMA3_OWN, GEMMA2_RULES],
-    hyperparameters: gemma3_keys,
+    hyperparameters: |hp, keys| {
+        check_query_scale(hp, BLOCKS_27B[1])?;
+        gemma3_keys(hp, keys)
+    },
     vocabulary: |config| GEMMA3_VOCABULARY.request(config),
     model_types: &[&GEMMA3_TEXT_TYPE],
     graph: Graph::with(Activation::Gelu),
@@ -50,6 +56,7 @@ pub(super) static GEMMA_EMBEDDING: Architecture = Architecture {
     gguf: "gemma-embedding",
     classes: &[bare_class("Gemma3TextModel")],
     hyperparameters: |hp, keys| {
+        check_query_scale(hp, BLOCKS_27B[1])?;
         gemma3_keys(hp, keys)?;
         keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
         for module in keys.dense {
@@ -228,6 +235,28 @@ const GEMMA3_KEYS: &[Key] = &[
     },
 ];
 
+/// Blocks of the 27B models of Gemma 2 and 3, whose queries llama.cpp scales by the hidden size shared out among the
+/// heads; those of all others by a head's length.
+const BLOCKS_27B: [u32; 2] = [46, 62];
+
+/// Compares `query_pre_attn_scalar` with what the graphs have fixed.
+fn check_query_scale(hp: &Hparams, blocks_27b: u32) -> Result<()> {
+    const KEY: &str = "query_pre_attn_scalar";
+    let Some(found) = hp.opt_f64(&[KEY])? else {
+        return Ok(());
+    };
+    let expected = match hp.block_count() == blocks_27b {
+        true => hp.f64(&["hidden_size"])? / hp.f64(&["num_attention_heads"])?,
+        false => f64::from(hp.head_dim()?),
+    };
+    if found != expected {
+        return Err(hp.error(format!(
+            "{KEY} is {found}, but the graph of this architecture has {expected} fixed"
+        )));
+    }
+    Ok(())
+}
+
 pub(super) fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     described::write(GEMMA3_KEYS, hp, keys)
 }
@@ -310,3 +339,34 @@ pub(super) static GEMMA3_TEXT_TYPE: ModelType = ModelType {
     rope_theta: 1000000.0,
     ..ModelType::BLANK
 };
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn queries_are_scaled_as_the_graph_does() {
+        let checked = |blocks: u32, scale: f64| {
+            let config = json!({"num_hidden_layers": blocks, "hidden_size": 4608, "num_attention_heads": 32,
+                "head_dim": 128, "query_pre_attn_scalar": scale});
+            let hp =
+                Hparams::new(PathBuf::from("config.json"), config.as_object().cloned().unwrap()).unwrap();
+            check_query_scale(&hp, BLOCKS_27B[0]).map_err(|e| e.to_string())
+        };
+        assert_eq!(checked(42, 128.0), Ok(()));
+        // Gemma 2 27B.
+        assert_eq!(checked(46, 144.0), Ok(()));
+        for (blocks, scale, expected) in [(42, 256.0, "128"), (46, 128.0, "144")] {
+            let error = checked(blocks, scale).unwrap_err();
+            let words = [
+                format!("query_pre_attn_scalar is {scale}"),
+                format!("has {expected} fixed"),
+            ];
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        }
+    }
+}

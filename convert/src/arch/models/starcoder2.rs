@@ -1,14 +1,14 @@
 //! StarCoder 2.
 
 use crate::arch::rules::names::{DECODER, Rule, copy};
-use crate::arch::{Activation, Architecture, Default, Graph, ModelType, PLAIN, class};
+use crate::arch::{Activation, Architecture, Default, Fixed, Graph, ModelType, PLAIN, class};
 
 pub(super) static STARCODER2: Architecture = Architecture {
     gguf: "starcoder2",
     classes: &[class("Starcoder2ForCausalLM")],
     rules: &[OWN, DECODER],
     model_types: &[&STARCODER2_TYPE],
-    graph: Graph::with(Activation::Gelu),
+    graph: Graph::with(Activation::Gelu).fixing(&[("norm_type", Fixed::OneOf(&["layer_norm"]))]),
     ..PLAIN
 };
 

@@ -256,6 +256,22 @@ mod tests {
                 ["relative_key", "absolute"],
             ),
             (
+                "qwen3moe",
+                json!({"norm_topk_prob": false}),
+                ["norm_topk_prob is false", "true"],
+            ),
+            (
+                "olmoe",
+                json!({"norm_topk_prob": true}),
+                ["norm_topk_prob is true", "false"],
+            ),
+            ("afmoe", json!({"mup_enabled": false}), ["mup_enabled", "true"]),
+            (
+                "starcoder2",
+                json!({"norm_type": "rms_norm"}),
+                ["norm_type", "layer_norm"],
+            ),
+            (
                 "command-r",
                 json!({"use_parallel_block": false}),
                 ["use_parallel_block", "true"],
