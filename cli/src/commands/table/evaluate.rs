@@ -184,7 +184,7 @@ impl Base {
             })??;
             keeper.table_mut().rows[at].weight_errors = found;
         }
-        Ok(keeper.save(State::Evaluating)?)
+        keeper.save(State::Evaluating)
     }
 }
 
