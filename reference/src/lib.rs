@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)] // one module calls a library through raw pointers: ops/matmul.rs
 
+mod backward;
 pub mod calibration;
 pub mod divergence;
 mod error;
@@ -18,8 +19,9 @@ pub mod tasks;
 pub mod tokenizer;
 mod weights;
 
+pub use backward::{GradientTap, Labels};
 pub use error::{Error, Result};
-pub use model::{Logits, LogitsSink, Model, Staged, Tap, architectures};
+pub use model::{Logits, LogitsSink, Model, Staged, StandIn, Tap, architectures};
 pub use ops::Rounding;
 pub use perplexity::{ChunkResult, PerplexityOptions, PerplexityReport, perplexity, perplexity_strided};
 pub use tokenizer::Tokenizer;

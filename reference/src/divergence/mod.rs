@@ -14,6 +14,7 @@ pub use compare::{
 };
 pub use journal::Journal;
 pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
+pub use predictions::{Comparison, Predictions};
 pub use statistics::{Estimate, Quantiles, Statistics};
 
 /// Contribution of one scored position.

@@ -9,8 +9,8 @@ use crate::model::LogitsSink;
 use crate::ops::{exp64, wide};
 use crate::perplexity::Softmax;
 
-/// A base model's predictions at some positions.
-pub(super) struct Predictions {
+/// A base model's predictions at some positions: what it makes of tiles of logits.
+pub struct Predictions {
     vocabulary: usize,
     rows: Vec<Softmax>,
     /// rows x vocabulary.
@@ -21,7 +21,7 @@ pub(super) struct Predictions {
 
 impl Predictions {
     /// Room for the predictions of tokens `targets`.
-    pub(super) fn new(targets: &[u32], vocabulary: usize) -> Self {
+    pub fn new(targets: &[u32], vocabulary: usize) -> Self {
         Self {
             vocabulary,
             rows: targets.iter().copied().map(Softmax::new).collect(),
@@ -31,7 +31,7 @@ impl Predictions {
     }
 
     /// Makes probabilities of the logits once all are there.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         self.probabilities = vec![0.0; self.logits.len()];
         self.probabilities
             .par_chunks_exact_mut(self.vocabulary)
@@ -65,7 +65,7 @@ impl LogitsSink for Predictions {
 }
 
 /// Another model's predictions at the same positions, compared as they arrive; they are not kept.
-pub(super) struct Comparison<'a> {
+pub struct Comparison<'a> {
     base: &'a Predictions,
     rows: Vec<Compared>,
 }
@@ -79,7 +79,7 @@ struct Compared {
 
 impl<'a> Comparison<'a> {
     /// Nothing compared yet.
-    pub(super) fn new(base: &'a Predictions) -> Self {
+    pub fn new(base: &'a Predictions) -> Self {
         let row = |base: &Softmax| Compared {
             softmax: Softmax::new(base.target as u32),
             difference: 0.0,
@@ -91,7 +91,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Observations at each position, in order.
-    pub(super) fn observations(&self) -> Vec<Observation> {
+    pub fn observations(&self) -> Vec<Observation> {
         let rows = self.rows.iter().zip(&self.base.rows);
         rows.map(|(row, base)| {
             let (nll, nll_base) = (

@@ -221,7 +221,7 @@ impl Mixture {
     }
 
     /// For each expert its tokens (row numbers) and their weights.
-    pub(super) fn route(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Routed> {
+    pub(crate) fn route(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Routed> {
         Ok(self.routes(run, x)?.experts)
     }
 

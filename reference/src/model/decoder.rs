@@ -231,7 +231,7 @@ impl Layer {
 
     /// Adds both halves to `x`. In the last layer, rows that nobody wants are dropped once attention has seen
     /// them: from there on rows do not see each other (but in RWKV).
-    pub(super) fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
+    pub(crate) fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
         if matches!(self.attention, Mixer::None) {
             return self.second_half_alone(run, x, last);
         }

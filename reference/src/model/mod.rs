@@ -27,17 +27,18 @@ mod rwkv;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gguf::{Array, GgufModel, Value};
 
 use crate::ops::{Matrix, Rounding};
 use crate::requirements::{self, Completeness};
-use crate::weights::{Loader, TILE_BYTES};
+use crate::weights::{Loader, Other, Replaced, TILE_BYTES};
 use crate::{Error, Result};
 
-pub(crate) use decoder::Decoder;
+pub(crate) use decoder::{Decoder, Layer, Mlp};
 pub(crate) use run::Run;
-pub use staged::Staged;
+pub use staged::{Staged, StandIn};
 
 /// Builds an architecture's graph from a file's keys and tensors.
 type Build = fn(&Loader<'_>) -> Result<Decoder>;
@@ -160,10 +161,12 @@ const LOGITS_TILE_BYTES: usize = 32 << 20;
 /// is used.
 #[derive(Debug)]
 pub struct Model {
-    gguf: GgufModel,
+    gguf: Arc<GgufModel>,
     path: PathBuf,
     decoder: Decoder,
     rounding: Rounding,
+    /// Tensors of other files that stand in for the file's.
+    replaced: Replaced,
 }
 
 impl Model {
@@ -207,10 +210,11 @@ impl Model {
             return Err(loader.error(first.to_string()));
         }
         Ok(Self {
-            gguf,
+            gguf: Arc::new(gguf),
             path,
             decoder,
             rounding: Rounding::None,
+            replaced: Replaced::new(),
         })
     }
 
@@ -218,6 +222,32 @@ impl Model {
     #[must_use]
     pub fn with_rounding(self, rounding: Rounding) -> Self {
         Self { rounding, ..self }
+    }
+
+    /// The same model with some matrices of another model in place of its own: of the same names and shapes, in other
+    /// types. Where the model rounds more than its weights, its own are used all the same.
+    ///
+    /// # Errors
+    /// When a model does not have one of these tensors, or has it in another shape.
+    pub fn with_tensors_of<'n>(
+        mut self,
+        other: &Self,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Self> {
+        for name in names {
+            let both = self.gguf.find(name).zip(other.gguf.find(name));
+            let both = both.filter(|&(own, of_other)| {
+                let shape = |info: &gguf::TensorInfo| gguf::ggml_shape(&info.shape);
+                shape(self.gguf.info(own)) == shape(other.gguf.info(of_other))
+                    && quants::can_decode(other.gguf.info(of_other).ty)
+            });
+            let Some((own, of_other)) = both else {
+                return Err(self.error(format!("tensor {name}: not in both files in one shape")));
+            };
+            self.replaced
+                .insert(own, Other::Tensor(Arc::clone(&other.gguf), of_other));
+        }
+        Ok(self)
     }
 
     /// The file.
@@ -320,13 +350,18 @@ impl Model {
             return Ok(());
         }
         run.tap(&self.decoder.head.matrix.name, None, &hidden)?;
+        self.hand_out(&mut run, &hidden, sink)
+    }
+
+    /// Hands out the logits of these final states, a range of the vocabulary at a time.
+    fn hand_out(&self, run: &mut Run<'_>, hidden: &Matrix, sink: &mut dyn LogitsSink) -> Result<()> {
+        if hidden.rows == 0 {
+            return Ok(());
+        }
         let width = (LOGITS_TILE_BYTES / size_of::<f32>() / hidden.rows).max(256);
         for first in (0..self.vocabulary()).step_by(width) {
             let range = first..self.vocabulary().min(first + width);
-            let mut logits = self
-                .decoder
-                .head
-                .forward_range(&mut run, &hidden, range.clone())?;
+            let mut logits = self.decoder.head.forward_range(run, hidden, range.clone())?;
             self.decoder.finish_logits(&mut logits.data);
             sink.tile(range, &logits.data);
             run.scratch.give(logits);
@@ -384,14 +419,20 @@ impl Model {
         Ok((run, hidden))
     }
 
+    /// The graph.
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
     /// A run of these sequences, before it has begun.
-    fn begin<'a>(
+    pub(crate) fn begin<'a>(
         &'a self,
         sequences: &[(&[u32], Range<usize>)],
         tap: Option<&'a mut dyn Tap>,
     ) -> Result<Run<'a>> {
         let mut run = Run::new(&self.gguf, sequences, tap);
         run.rounding = self.rounding;
+        run.replaced = Some(&self.replaced).filter(|replaced| !replaced.is_empty());
         let vocabulary = self.vocabulary();
         if let Some(token) = run.tokens.iter().find(|&&t| t as usize >= vocabulary) {
             return Err(self.error(format!(

@@ -82,6 +82,32 @@ fn gelu(x: f32) -> f32 {
     x / (1.0 + exp(-y))
 }
 
+impl Activation {
+    /// The function's value and its slope; `None` of those that the backward pass does not know.
+    pub(crate) fn with_slope(self, x: f32) -> Option<(f32, f32)> {
+        let logistic = |y: f32| 1.0 / (1.0 + exp(-y));
+        Some(match self {
+            Self::Silu => {
+                let s = logistic(x);
+                (x * s, s * (1.0 + x * (1.0 - s)))
+            }
+            Self::Gelu => {
+                let s = logistic(1.595_769 * (x + 0.044_715 * x * x * x));
+                let inner = 1.595_769 * (1.0 + 3.0 * 0.044_715 * x * x);
+                (x * s, s + x * s * (1.0 - s) * inner)
+            }
+            Self::GeluErf => {
+                let below = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
+                // The density of the normal distribution: 1/sqrt(2 pi) e^(-x^2/2).
+                (x * below, below + x * 0.398_942_3 * exp(-0.5 * x * x))
+            }
+            Self::Relu => (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }),
+            Self::SquaredRelu => (x.max(0.0) * x.max(0.0), 2.0 * x.max(0.0)),
+            Self::SiluCut(_) | Self::SiluThenCut(_) | Self::SwigluOai | Self::Xielu(_) => return None,
+        })
+    }
+}
+
 /// `up[i] *= activation(gate[i])`, the gated feed-forward layer's product.
 pub(crate) fn gate(activation: Activation, gate: &[f32], up: &mut [f32]) {
     match activation {
@@ -176,6 +202,33 @@ mod tests {
         // Values of the error function from the same handbook's table 7.1.
         for (at, value) in [(0.5, 0.520_499_9), (1.0, 0.842_700_8), (2.0, 0.995_322_3)] {
             assert!((erf(at) - value).abs() < 3e-7 && (erf(-at) + value).abs() < 3e-7);
+        }
+    }
+
+    #[test]
+    fn slopes_are_those_of_the_functions() {
+        for activation in [
+            Activation::Silu,
+            Activation::Gelu,
+            Activation::GeluErf,
+            Activation::Relu,
+            Activation::SquaredRelu,
+        ] {
+            for i in -60..60 {
+                let x = i as f32 * 0.1 + 0.03;
+                let at = |x: f32| {
+                    let mut y = [x];
+                    activate(activation, &mut y);
+                    f64::from(y[0])
+                };
+                let (value, slope) = activation.with_slope(x).unwrap();
+                assert!((f64::from(value) - at(x)).abs() < 1e-5);
+                let measured = (at(x + 1e-2) - at(x - 1e-2)) / f64::from((x + 1e-2) - (x - 1e-2));
+                assert!(
+                    (f64::from(slope) - measured).abs() < 2e-3,
+                    "{activation:?} {x}: {slope} {measured}"
+                );
+            }
         }
     }
 

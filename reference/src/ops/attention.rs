@@ -72,6 +72,45 @@ impl AttentionShape {
         }
     }
 
+    /// Turns the scores of one query for the keys from row `first_key` on into the weights of their values; keys that it
+    /// does not see have none. `span` is the window of both.
+    pub(crate) fn weigh(
+        &self,
+        scores: &mut [f32],
+        span: &Range<usize>,
+        query: usize,
+        first_key: usize,
+        head: usize,
+    ) {
+        let seen = self.seen(span, query, self.window);
+        let visible = seen.end - first_key;
+        let mut hidden = seen.start - first_key;
+        if let Some(chunk) = self.chunk {
+            let start = span.start + (query - span.start) / chunk * chunk;
+            hidden = hidden.max(start - first_key);
+        }
+        scores[..hidden].fill(0.0);
+        scores[visible..].fill(0.0);
+        let scores = &mut scores[hidden..visible];
+        if let Some(cap) = self.softcap {
+            for s in scores.iter_mut() {
+                *s = cap * (*s / cap).tanh();
+            }
+        }
+        if let Some(slope) = self.slope(head) {
+            for (s, distance) in scores.iter_mut().rev().zip(0u32..) {
+                *s -= slope * distance as f32;
+            }
+        }
+        match &self.sinks {
+            Some(sinks) => wide(
+                #[inline(always)]
+                || softmax_with(scores, sinks[head]),
+            ),
+            None => softmax(scores),
+        }
+    }
+
     /// ALiBi's slope of a head ("Train Short, Test Long", 2021): powers of 2^(-bias/n) for the first n heads,
     /// n being a power of two, and odd powers of its root for the rest.
     fn slope(&self, head: usize) -> Option<f32> {
@@ -174,7 +213,6 @@ fn block(
         key_len,
         value_len,
         scale,
-        softcap,
         window,
         ..
     } = shape;
@@ -187,7 +225,6 @@ fn block(
     let group = heads / kv_heads;
     for head in 0..heads {
         let kv = head / group;
-        let slope = shape.slope(head);
         let q = View::strided(
             &q.data[queries.start * q.cols + head * key_len..],
             rows,
@@ -217,34 +254,7 @@ fn block(
             Parallel::No,
         );
         for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-            let query = queries.start + row;
-            let seen = shape.seen(&span, query, window);
-            let visible = seen.end - first_key;
-            let mut hidden = seen.start - first_key;
-            if let Some(chunk) = shape.chunk {
-                let start = span.start + (query - span.start) / chunk * chunk;
-                hidden = hidden.max(start - first_key);
-            }
-            scores[..hidden].fill(0.0);
-            scores[visible..].fill(0.0);
-            let scores = &mut scores[hidden..visible];
-            if let Some(cap) = softcap {
-                for s in scores.iter_mut() {
-                    *s = cap * (*s / cap).tanh();
-                }
-            }
-            if let Some(slope) = slope {
-                for (s, distance) in scores.iter_mut().rev().zip(0u32..) {
-                    *s -= slope * distance as f32;
-                }
-            }
-            match &shape.sinks {
-                Some(sinks) => wide(
-                    #[inline(always)]
-                    || softmax_with(scores, sinks[head]),
-                ),
-                None => softmax(scores),
-            }
+            shape.weigh(scores, &span, queries.start + row, first_key, head);
         }
         let width = heads * value_len;
         let out = ViewMut::strided(&mut out[head * value_len..], rows, value_len, width);

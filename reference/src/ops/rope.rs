@@ -134,20 +134,42 @@ impl Rope {
         positions: &[usize],
         windows: &[Range<usize>],
     ) {
+        self.turn(x, head_len, positions, windows, 1.0);
+    }
+
+    /// The transposed operation, which takes gradients backwards: the same rotation the other way round.
+    pub(crate) fn apply_transposed(
+        &self,
+        x: &mut Matrix,
+        head_len: usize,
+        positions: &[usize],
+        windows: &[Range<usize>],
+    ) {
+        self.turn(x, head_len, positions, windows, -1.0);
+    }
+
+    fn turn(
+        &self,
+        x: &mut Matrix,
+        head_len: usize,
+        positions: &[usize],
+        windows: &[Range<usize>],
+        direction: f32,
+    ) {
         let cols = x.cols;
         match &self.long {
             Some((limit, long)) if windows.iter().any(|w| w.len() > *limit) => {
                 for window in windows {
                     let rope = if window.len() > *limit { long } else { self };
                     let rows = &mut x.data[window.start * cols..window.end * cols];
-                    rope.rotate(rows, cols, head_len, &positions[window.clone()]);
+                    rope.rotate(rows, cols, head_len, &positions[window.clone()], direction);
                 }
             }
-            _ => self.rotate(&mut x.data, cols, head_len, positions),
+            _ => self.rotate(&mut x.data, cols, head_len, positions, direction),
         }
     }
 
-    fn rotate(&self, data: &mut [f32], cols: usize, head_len: usize, positions: &[usize]) {
+    fn rotate(&self, data: &mut [f32], cols: usize, head_len: usize, positions: &[usize], direction: f32) {
         let Some(&last) = positions.iter().max() else {
             return;
         };
@@ -167,12 +189,14 @@ impl Rope {
                         RopeStyle::Norm => {
                             let (head, _) = head[..2 * pairs].as_chunks_mut::<2>();
                             for (([a, b], c), s) in head.iter_mut().zip(cos).zip(sin) {
+                                let s = direction * s;
                                 (*a, *b) = (*a * c - *b * s, *a * s + *b * c);
                             }
                         }
                         RopeStyle::Neox => {
                             let (first, second) = head[..2 * pairs].split_at_mut(pairs);
                             for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                                let s = direction * s;
                                 (*a, *b) = (*a * c - *b * s, *a * s + *b * c);
                             }
                         }

@@ -33,8 +33,17 @@ thread_local! {
     static BLOCKS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Tensors that stand in for a file's: by index in the model's tensor order, type and blocks.
-pub(crate) type Replaced = HashMap<usize, (TensorType, Arc<[u8]>)>;
+/// A tensor that stands in for a file's.
+#[derive(Clone, Debug)]
+pub(crate) enum Other {
+    /// Its type and blocks.
+    Blocks(TensorType, Arc<[u8]>),
+    /// The tensor of this index in another file.
+    Tensor(Arc<GgufModel>, usize),
+}
+
+/// Tensors that stand in for a file's, by index in the model's tensor order.
+pub(crate) type Replaced = HashMap<usize, Other>;
 
 /// Reader of the blocks of a model's tensors.
 #[derive(Clone, Copy)]
@@ -74,23 +83,42 @@ impl BlockMatrix {
         out: &mut [f32],
     ) -> Result<()> {
         let Weights { gguf, replaced } = weights.into();
-        if let Some((ty, blocks)) = replaced.and_then(|r| r.get(&self.tensor)) {
-            return self.decode_replaced(gguf, *ty, blocks, first_row, out);
+        match replaced.and_then(|r| r.get(&self.tensor)) {
+            None => self.decode_from(gguf, self.tensor, self.ty, first_row, out),
+            Some(Other::Blocks(ty, blocks)) => self.decode_replaced(gguf, *ty, blocks, first_row, out),
+            Some(Other::Tensor(gguf, tensor)) => {
+                self.decode_from(gguf, *tensor, gguf.info(*tensor).ty, first_row, out)
+            }
         }
+    }
+
+    /// [`Self::decode`] from a tensor of a file, which has this matrix's shape.
+    fn decode_from(
+        &self,
+        gguf: &GgufModel,
+        tensor: usize,
+        ty: TensorType,
+        first_row: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let row_bytes = match tensor == self.tensor && ty == self.ty {
+            true => self.row_bytes,
+            false => ty.row_bytes(self.inputs as u64).unwrap_or(0) as usize,
+        };
         let rows_at_once = (DECODE_ELEMENTS / self.inputs).max(1);
         out.par_chunks_mut(rows_at_once * self.inputs)
             .enumerate()
             .try_for_each(|(chunk, out)| {
                 let row = first_row as u64 + (chunk * rows_at_once) as u64;
-                let bytes = out.len() / self.inputs * self.row_bytes;
+                let bytes = out.len() / self.inputs * row_bytes;
                 BLOCKS.with_borrow_mut(|blocks| {
                     if blocks.len() < bytes {
                         blocks.resize(bytes, 0);
                     }
                     let blocks = &mut blocks[..bytes];
-                    gguf.read(self.tensor, row * self.row_bytes as u64, blocks)?;
-                    quants::decode(self.ty, blocks, out).map_err(|e| Error::Model {
-                        path: gguf.files()[gguf.file_of(self.tensor)].path().to_owned(),
+                    gguf.read(tensor, row * row_bytes as u64, blocks)?;
+                    quants::decode(ty, blocks, out).map_err(|e| Error::Model {
+                        path: gguf.files()[gguf.file_of(tensor)].path().to_owned(),
                         message: format!("tensor '{}': {e}", self.name),
                     })
                 })

@@ -5,7 +5,7 @@ mod directory;
 mod keys;
 mod loader;
 
-pub(crate) use block_matrix::{BlockMatrix, Replaced, TILE_BYTES, Weights};
+pub(crate) use block_matrix::{BlockMatrix, Other, Replaced, TILE_BYTES, Weights};
 pub(crate) use directory::{ANY, Declared, Directory};
 pub(crate) use keys::{Keys, PerLayer};
 pub(crate) use loader::Loader;

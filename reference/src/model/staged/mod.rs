@@ -1,6 +1,7 @@
 //! A forward pass that goes layer by layer over all of a text, so that tensors can be replaced on the way: whoever
 //! encodes a layer sees the inputs that the tensors before it, already encoded, really make.
 
+mod rest;
 mod states;
 
 use std::ops::Range;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 
 use gguf::TensorType;
 
+pub use self::rest::StandIn;
 use self::states::{State, States};
 use super::{Model, Run, Tap};
 use crate::ops::{Products, Rounding};
-use crate::weights::Replaced;
+use crate::weights::{Other, Replaced};
 use crate::{Error, Result};
 
 /// A text between two layers: what each batch of its windows hands on.
@@ -84,8 +86,18 @@ impl<'m> Staged<'m> {
     }
 
     fn run<'a>(&'a self, windows: &[Vec<u32>], tap: Option<&'a mut dyn Tap>) -> Result<Run<'a>> {
+        self.run_for(windows, 0..usize::MAX, tap)
+    }
+
+    /// A run of which the last layer is for these positions alone.
+    fn run_for<'a>(
+        &'a self,
+        windows: &[Vec<u32>],
+        wanted: Range<usize>,
+        tap: Option<&'a mut dyn Tap>,
+    ) -> Result<Run<'a>> {
         let views: Vec<(&[u32], Range<usize>)> =
-            windows.iter().map(|w| (w.as_slice(), 0..usize::MAX)).collect();
+            windows.iter().map(|w| (w.as_slice(), wanted.clone())).collect();
         let mut run = self.model.begin(&views, tap)?;
         run.products = Products::Portable;
         // What is learned from are the weights' own products.
@@ -118,6 +130,13 @@ impl<'m> Staged<'m> {
     /// # Errors
     /// When the model has no such tensor, or the blocks are not as many as it needs.
     pub fn replace(&mut self, tensor: &str, ty: TensorType, blocks: Arc<[u8]>) -> Result<()> {
+        let index = self.stands_in(tensor, ty, &blocks)?;
+        self.replaced.insert(index, Other::Blocks(ty, blocks));
+        Ok(())
+    }
+
+    /// The number of a tensor that these blocks can stand in for.
+    fn stands_in(&self, tensor: &str, ty: TensorType, blocks: &[u8]) -> Result<usize> {
         let gguf = self.model.gguf();
         let index = gguf
             .find(tensor)
@@ -130,8 +149,7 @@ impl<'m> Staged<'m> {
                 blocks.len()
             )));
         }
-        self.replaced.insert(index, (ty, blocks));
-        Ok(())
+        Ok(index)
     }
 
     /// Takes all batches through the next layer, with all replacements so far, which are forgotten then.

@@ -1,0 +1,122 @@
+//! Dense feed-forward layers backwards.
+
+use rayon::prelude::*;
+
+use super::{Pass, unknown};
+use crate::Result;
+use crate::layers::{FeedForward, Gate};
+use crate::ops::{Activation, Matrix};
+
+impl FeedForward {
+    /// A part that the backward pass does not know.
+    pub(super) fn without_backward(&self) -> Option<String> {
+        without_slope(self.activation)
+    }
+}
+
+/// An activation function that the backward pass does not know.
+pub(super) fn without_slope(activation: Activation) -> Option<String> {
+    match activation.with_slope(0.0) {
+        Some(_) => None,
+        None => Some(format!("the activation {activation:?}")),
+    }
+}
+
+impl Pass<'_, '_> {
+    /// The gradient with respect to the layer's input `x`.
+    pub(super) fn feed_forward(
+        &mut self,
+        layer: &FeedForward,
+        x: &Matrix,
+        gradient: &Matrix,
+    ) -> Result<Matrix> {
+        let at_inner = self.linear(&layer.down, gradient)?;
+        let ups = layer
+            .up
+            .forward_range(&mut self.run, x, 0..layer.up.matrix.outputs)?;
+        match &layer.gate {
+            Gate::None => {
+                let at_ups = activated(layer.activation, &ups, &at_inner)?;
+                self.linear(&layer.up, &at_ups)
+            }
+            Gate::Fused => {
+                let at_both = gated_fused(layer.activation, &ups, &at_inner)?;
+                self.linear(&layer.up, &at_both)
+            }
+            Gate::Separate(linear) => {
+                let gates = linear.forward_range(&mut self.run, x, 0..linear.matrix.outputs)?;
+                let (at_gates, at_ups) = gated(layer.activation, &gates, &ups, &at_inner)?;
+                let mut out = self.linear(&layer.up, &at_ups)?;
+                out.add(&self.linear(linear, &at_gates)?);
+                Ok(out)
+            }
+        }
+    }
+}
+
+/// The gradient with respect to the operand of an activation.
+pub(super) fn activated(activation: Activation, x: &Matrix, gradient: &Matrix) -> Result<Matrix> {
+    known(activation)?;
+    let mut out = gradient.clone();
+    out.data
+        .par_iter_mut()
+        .zip(&x.data)
+        .with_min_len(4096)
+        .for_each(|(g, &x)| {
+            if let Some((_, slope)) = activation.with_slope(x) {
+                *g *= slope;
+            }
+        });
+    Ok(out)
+}
+
+/// The gradients with respect to the operand of the gate, and to what it gates.
+pub(super) fn gated(
+    activation: Activation,
+    gates: &Matrix,
+    ups: &Matrix,
+    gradient: &Matrix,
+) -> Result<(Matrix, Matrix)> {
+    known(activation)?;
+    let (mut at_gates, mut at_ups) = (gradient.clone(), gradient.clone());
+    at_gates
+        .data
+        .par_iter_mut()
+        .zip(&mut at_ups.data)
+        .zip(gates.data.par_iter().zip(&ups.data))
+        .with_min_len(4096)
+        .for_each(|((at_gate, at_up), (&gate, &up))| {
+            if let Some((value, slope)) = activation.with_slope(gate) {
+                *at_up *= value;
+                *at_gate *= up * slope;
+            }
+        });
+    Ok((at_gates, at_ups))
+}
+
+/// The same where one matrix makes all gates, then all that they gate.
+pub(super) fn gated_fused(activation: Activation, both: &Matrix, gradient: &Matrix) -> Result<Matrix> {
+    known(activation)?;
+    let half = gradient.cols;
+    let mut out = both.clone();
+    for (row, gradient) in out
+        .data
+        .chunks_exact_mut(2 * half)
+        .zip(gradient.data.chunks_exact(half))
+    {
+        let (gates, ups) = row.split_at_mut(half);
+        for ((gate, up), g) in gates.iter_mut().zip(ups).zip(gradient) {
+            if let Some((value, slope)) = activation.with_slope(*gate) {
+                (*gate, *up) = (g * *up * slope, g * value);
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn known(activation: Activation) -> Result<()> {
+    match without_slope(activation) {
+        None => Ok(()),
+        Some(part) => Err(unknown(&part)),
+    }
+}

@@ -1,0 +1,140 @@
+//! The backward pass: gradients of the loss with respect to what every linear layer puts out.
+//!
+//! Weights have no gradients here, for nothing is trained: what counts is how much a change of a layer's output changes
+//! the model's predictions. Each layer is run again from its input, which is kept, and then gone through backwards.
+//! Products are portable ([`crate::portable`]): the same bits on every machine, for any number of threads.
+
+mod attention;
+mod feed_forward;
+mod head;
+mod layer;
+mod linear;
+mod mixture;
+mod norm;
+
+use crate::model::{Decoder, Run};
+use crate::ops::{Matrix, Products, Rounding};
+use crate::{Error, Model, Result};
+
+/// Sees gradients as they are computed, from the last layer to the first.
+pub trait GradientTap {
+    /// The loss's gradient with respect to what a linear layer puts out, without its bias and the scale of its
+    /// weights: rows of `outputs` numbers, one for each token that goes through the layer, in the order of
+    /// [`crate::Tap::linear`].
+    fn linear(&mut self, tensor: &str, expert: Option<usize>, gradient: &[f32], outputs: usize);
+
+    /// Predictions at some positions, in their order: rows of probabilities, and the tokens that the loss is of. The
+    /// gradient with respect to the logits is their difference.
+    fn output(&mut self, tensor: &str, probabilities: &[f32], vocabulary: usize, labels: &[u32]);
+
+    /// The gradient with respect to the rows that are looked up in the token embeddings.
+    fn embedding(&mut self, tensor: &str, gradient: &[f32], columns: usize);
+}
+
+/// The tokens whose negative log probabilities, added up, are the loss.
+#[derive(Clone, Copy, Debug)]
+pub enum Labels<'a> {
+    /// One for each position.
+    Given(&'a [u32]),
+    /// Drawn from the model's own predictions: the expected squares of gradients then say how much predictions change
+    /// (the diagonal of the Fisher information). Numbers and with them labels depend on the seed and the position
+    /// alone.
+    Sampled(u64),
+}
+
+/// Receiver of gradients on the way, and the run that is gone through.
+pub(crate) struct Pass<'p, 'a> {
+    pub(crate) run: Run<'a>,
+    pub(crate) tap: &'p mut dyn GradientTap,
+}
+
+impl Model {
+    /// The part of the model that the backward pass does not know, if there is one.
+    pub fn without_backward(&self) -> Option<String> {
+        self.decoder().without_backward()
+    }
+
+    /// Runs one window forward and backward.
+    ///
+    /// # Errors
+    /// When the model has a part that the backward pass does not know, the window is empty, a token or label is
+    /// outside the vocabulary, labels are not as many as tokens, numbers are not finite, or weights cannot be read.
+    pub fn backward(&self, window: &[u32], labels: Labels<'_>, tap: &mut dyn GradientTap) -> Result<()> {
+        if let Some(part) = self.without_backward() {
+            return Err(self.error(format!("the backward pass does not know {part}")));
+        }
+        if let Labels::Given(labels) = labels {
+            if labels.len() != window.len() {
+                return Err(self.error(format!(
+                    "found {} labels, expected {}",
+                    labels.len(),
+                    window.len()
+                )));
+            }
+            if let Some(label) = labels.iter().find(|&&l| l as usize >= self.vocabulary()) {
+                return Err(self.error(format!("label {label} is outside the vocabulary")));
+            }
+        }
+        if window.is_empty() {
+            return Err(self.error("a window without tokens has no gradient".to_owned()));
+        }
+        let decoder = self.decoder();
+        let mut run = self.begin(&[(window, 0..usize::MAX)], None)?;
+        run.products = Products::Portable;
+        run.rounding = Rounding::None;
+        let (inputs, last) = forward(decoder, &mut run)?;
+        let mut pass = Pass { run, tap };
+        let mut gradient = pass.head(decoder, &last, labels, self.vocabulary())?;
+        for (layer, input) in decoder.layers.iter().zip(inputs).rev() {
+            gradient = pass.layer(layer, &input, &gradient)?;
+            pass.run.scratch.give(input);
+        }
+        if gradient.data.iter().any(|x| !x.is_finite()) {
+            return Err(self.error("gradients are not finite".to_owned()));
+        }
+        if let Some(norm) = &decoder.embedding_norm {
+            let mut before = decoder.embedding.forward(&mut pass.run)?;
+            before.scale(decoder.embedding_scale);
+            if let Some(positions) = &decoder.positions {
+                positions.add_positions(&mut pass.run, &mut before)?;
+            }
+            gradient = norm::backward(norm, &before, &gradient);
+        }
+        gradient.scale(decoder.embedding_scale);
+        let name = &decoder.embedding.matrix.name;
+        pass.tap.embedding(name, &gradient.data, gradient.cols);
+        Ok(())
+    }
+}
+
+/// The inputs of all layers, and what leaves the last one.
+fn forward(decoder: &Decoder, run: &mut Run<'_>) -> Result<(Vec<Matrix>, Matrix)> {
+    let mut x = decoder.embed(run)?;
+    let mut inputs = Vec::with_capacity(decoder.layers.len());
+    for layer in &decoder.layers {
+        inputs.push(x.clone());
+        layer.forward(run, &mut x, false)?;
+    }
+    Ok((inputs, x))
+}
+
+impl Decoder {
+    /// A part that the backward pass does not know.
+    fn without_backward(&self) -> Option<String> {
+        if self.per_layer.is_some() {
+            return Some("further inputs of layers".to_owned());
+        }
+        if !self.embedding_shift.is_empty() {
+            return Some("shifted embeddings".to_owned());
+        }
+        self.layers
+            .iter()
+            .enumerate()
+            .find_map(|(index, layer)| Some(format!("{} (layer {index})", layer.without_backward()?)))
+    }
+}
+
+/// An error of the pass itself.
+fn unknown(part: &str) -> Error {
+    Error::Text(format!("the backward pass does not know {part}"))
+}
