@@ -297,6 +297,25 @@ pub fn choose_types(
     Ok(recipe)
 }
 
+/// Whether these options leave a tensor's type to the preset: presets change it, and nothing else fixes it.
+pub fn is_open(architecture: &str, tensor: &TensorSpec<'_>, options: &RecipeOptions) -> bool {
+    let rule = options.tensor_types.iter().find(|r| r.matches(tensor.name));
+    rule.is_none()
+        && exclusions::quantizable(architecture, tensor.name, tensor.shape)
+        && !(options.leave_output_tensor && tensor.name == "output.weight")
+        && pinned(tensor.name, Role::of(tensor.name), None, options).is_none()
+}
+
+/// Whether presets change a tensor's type.
+pub fn is_quantizable(architecture: &str, name: &str, shape: &[u64]) -> bool {
+    exclusions::quantizable(architecture, name, shape)
+}
+
+/// Whether llama.cpp refuses to encode this tensor in this type without importance.
+pub fn demands_importance(preset: Preset, name: &str, ty: TensorType) -> bool {
+    needs_importance(preset, name, Role::of(name), ty)
+}
+
 /// Sorts indices of tensors into llama.cpp's order.
 pub fn sort_by_layer(names: &[&str]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..names.len()).collect();

@@ -1,9 +1,9 @@
 //! The level that learns from the layers' inputs.
 
-mod groups;
+pub(crate) mod groups;
 mod ledger;
 mod tap;
-mod tensor;
+pub(crate) mod tensor;
 
 use std::collections::HashMap;
 use std::ops::Range;

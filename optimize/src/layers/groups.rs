@@ -9,17 +9,17 @@ use crate::Result;
 
 /// Tensors that see one input. Nothing that makes the input comes after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group {
-    pub(super) tensors: Vec<String>,
+pub(crate) struct Group {
+    pub(crate) tensors: Vec<String>,
     /// Whether they are stacks of matrices, of which each sees inputs of its own.
-    pub(super) experts: bool,
+    pub(crate) experts: bool,
 }
 
 /// Matrices of a tensor in the order of their use, each with a digest of its input.
 type Calls = Vec<(Option<usize>, u64)>;
 
 /// The groups of the next layer, as its first batch shows them.
-pub(super) fn groups(staged: &Staged<'_>, planned: &HashMap<String, PlannedTensor>) -> Result<Vec<Group>> {
+pub(crate) fn groups(staged: &Staged<'_>, planned: &HashMap<String, PlannedTensor>) -> Result<Vec<Group>> {
     let mut scout = Scout::default();
     staged.observe(0, &mut scout)?;
     let mut groups: Vec<(Calls, Group)> = Vec::new();

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const STOCK_ROWS: usize = 64;
 
 /// One tensor on its way.
-pub(super) struct Job<'a> {
+pub(crate) struct Job<'a> {
     source: &'a dyn Source,
     planned: &'a PlannedTensor,
     pub(super) columns: usize,
@@ -46,7 +46,7 @@ impl Errors {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(source: &'a dyn Source, planned: &'a PlannedTensor) -> Result<Self> {
+    pub(crate) fn new(source: &'a dyn Source, planned: &'a PlannedTensor) -> Result<Self> {
         let shape = &source.tensors()[planned.source].shape;
         let count = |dimensions: &[u64]| {
             dimensions.iter().try_fold(1usize, |product, &n| {
@@ -108,7 +108,7 @@ impl<'a> Job<'a> {
     }
 
     /// Stock's bytes of the whole tensor.
-    pub(super) fn stock(&self) -> Result<Vec<u8>> {
+    pub(crate) fn stock(&self) -> Result<Vec<u8>> {
         let mut blocks = Vec::new();
         for matrix in 0..self.matrices {
             let weights = self.read(matrix)?;
