@@ -14,6 +14,7 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::output::message(format_args!($($text)*)) };
 }
 
+mod allocation;
 mod architectures;
 mod args;
 mod attestation;

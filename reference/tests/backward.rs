@@ -17,9 +17,10 @@ fn fixture(name: &str) -> Model {
     Model::load(&path).unwrap()
 }
 
+/// Without token 0, whose embedding is zero in models that pad with it: a norm has a slope of a thousand there.
 fn tokens() -> Vec<u32> {
     (0..24)
-        .map(|i| (i * 29 + i * i * 7) % VOCABULARY as u32)
+        .map(|i| (i * 29 + i * i * 7) % (VOCABULARY as u32 - 1) + 1)
         .collect()
 }
 
@@ -166,20 +167,8 @@ fn equals_differences(name: &str) {
     assert_eq!(model.without_backward(), None);
     let mut state = 1u32;
     let mut checked = 0;
-    for (tensor, mut gradient) in of_weights(&model) {
+    for (tensor, gradient) in of_weights(&model) {
         let original = weights(&model, &tensor);
-        // The embedding of padding is zero, where a norm has a slope of a thousand and no difference is small enough.
-        if tensor == "token_embd.weight" {
-            let columns = original.len() / VOCABULARY;
-            for (g, row) in gradient
-                .chunks_exact_mut(columns)
-                .zip(original.chunks_exact(columns))
-            {
-                if row.iter().all(|x| *x == 0.0) {
-                    g.fill(0.0);
-                }
-            }
-        }
         // A step of a router must not send a token to other experts.
         let most = if tensor.contains("ffn_gate_inp.") {
             0.001

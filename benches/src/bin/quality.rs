@@ -27,6 +27,7 @@ MODEL is a model directory or a GGUF file that is not quantized.
   --quantsmith FILE the command [beside this program]
   --label NAME      name of the optimized files among those that are kept [optimized]
   --again           optimize again, even where a file is there already
+  --chosen          measure types chosen at the preset's size, in place of --optimize layer
   -- ARGS           for `quantsmith quantize` of the optimized file, in place of --optimize layer";
 
 /// Tokens in a window.
@@ -47,6 +48,7 @@ struct Options {
     quantsmith: PathBuf,
     label: String,
     again: bool,
+    chosen: bool,
     more: Vec<String>,
 }
 
@@ -65,6 +67,7 @@ impl Options {
             quantsmith: beside,
             label: "optimized".into(),
             again: false,
+            chosen: false,
             more: vec!["--optimize".into(), "layer".into()],
         };
         let mut args = std::env::args().skip(1);
@@ -86,6 +89,10 @@ impl Options {
                 "--quantsmith" => options.quantsmith = value()?.into(),
                 "--label" => options.label = value()?,
                 "--again" => options.again = true,
+                "--chosen" => {
+                    options.chosen = true;
+                    options.more.clear();
+                }
                 "--" => options.more = args.by_ref().collect(),
                 model if !model.starts_with('-') => options.model = model.into(),
                 other => bail!("{other}: unknown option; --help lists them"),
@@ -217,12 +224,28 @@ impl Work {
         if !optimized.exists() {
             let windows = options.windows.to_string();
             let more: Vec<&str> = options.more.iter().map(String::as_str).collect();
-            let texts = [
-                "--optimize-text",
-                text(&options.calibration)?,
-                "--optimize-chunks",
+            let costs = self.folder.join(format!("costs-{name}.json"));
+            let calibration = text(&options.calibration)?;
+            let learned = ["--optimize-text", calibration, "--optimize-chunks", &windows];
+            let chosen = [
+                "--same-size-as",
+                preset,
+                "--sensitivity",
+                text(&costs)?,
+                "--sensitivity-text",
+                calibration,
+                "--sensitivity-chunks",
                 &windows,
+                "--check-chunks",
+                "0",
             ];
+            let learns = !options.chosen || more.contains(&"--optimize");
+            let texts: Vec<&str> = [(learns, &learned[..]), (options.chosen, &chosen)]
+                .into_iter()
+                .filter(|(wanted, _)| *wanted)
+                .flat_map(|(_, args)| args)
+                .copied()
+                .collect();
             let rest = [text(&self.base)?, text(&optimized)?, preset, &threads];
             options.quantsmith(&[&common[..], &more, &texts, &rest].concat())?;
         }
@@ -230,9 +253,12 @@ impl Work {
             let model = gguf::GgufModel::open(path)?;
             Ok(model.tensors().map(|t| t.info.size_bytes()).sum())
         };
+        let sizes = (size(&stock)?, size(&optimized)?);
         ensure!(
-            size(&stock)? == size(&optimized)?,
-            "{preset}: tensors of other sizes"
+            sizes.0 == sizes.1 || options.chosen && sizes.1 < sizes.0,
+            "{preset}: {} bytes of tensors, expected {}",
+            sizes.1,
+            sizes.0
         );
         Ok((stock, optimized))
     }

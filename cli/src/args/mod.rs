@@ -9,4 +9,5 @@ pub(crate) mod plan;
 pub(crate) mod rounding;
 pub(crate) mod shards;
 pub(crate) mod size;
+pub(crate) mod target;
 pub(crate) mod types;

@@ -13,11 +13,13 @@ use convert::source::hf::{HfOptions, HfSource, OutType, Prediction};
 use gguf::Endian;
 
 use super::quantize::{as_json, print_report, report_problems};
+use crate::allocation::{self, Allocator, Machine};
 use crate::architectures;
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
 use crate::args::shards::ShardArgs;
+use crate::args::target::TargetArgs;
 use crate::args::types::TypeArgs;
 use crate::hub;
 use crate::inputs::hold;
@@ -43,7 +45,7 @@ pub(crate) struct Args {
 
     /// f32, f16, bf16, q8_0, tq1_0, tq2_0 as the stock converter writes them; auto for the model's own
     /// 16-bit type; or a preset, to quantize in the same pass
-    #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = parse_outtype)]
+    #[arg(long, value_name = "TYPE", default_value = DEFAULT_OUTTYPE, value_parser = parse_outtype)]
     outtype: String,
 
     /// Write the vocabulary without the tensors
@@ -109,6 +111,9 @@ pub(crate) struct Args {
     types: TypeArgs,
 
     #[command(flatten)]
+    target: TargetArgs,
+
+    #[command(flatten)]
     importance: ImportanceArgs,
 
     #[command(flatten)]
@@ -162,18 +167,30 @@ pub(crate) struct Args {
     print_arch: Option<String>,
 }
 
+/// The model's own 16-bit type; where types are chosen, theirs.
+const DEFAULT_OUTTYPE: &str = "auto";
+
 /// Form of the output.
 enum Target {
     /// As the stock converter writes it.
     Stock(OutType),
     /// As llama-quantize makes it.
     Preset(Preset),
+    /// The same with types chosen for the model, called after the preset nearest in size.
+    Chosen,
 }
 
 impl Target {
     fn parse(args: &Args) -> anyhow::Result<Self> {
+        if args.target.target().is_some() && args.outtype == DEFAULT_OUTTYPE {
+            if args.vocab_only || args.mmproj {
+                bail!("--vocab-only and --mmproj have no types to choose");
+            }
+            return Ok(Self::Chosen);
+        }
         let rules =
             args.types.given() || args.importance.given() || args.optimize.given() || args.allow_requantize;
+        let rules = rules || args.target.target().is_some();
         match (OutType::from_name(&args.outtype), Preset::parse(&args.outtype)) {
             (Some(outtype), _) if !rules => Ok(Self::Stock(outtype)),
             (_, Some(_)) if args.mmproj => {
@@ -185,7 +202,8 @@ impl Target {
             (_, Some(preset)) if !args.vocab_only => Ok(Self::Preset(preset)),
             (Some(_), None) => {
                 bail!(
-                    "explicit types, importance, --optimize and --allow-requantize need a preset as --outtype"
+                    "explicit types, importance, --optimize, --allow-requantize and sizes to reach need a preset as \
+                     --outtype"
                 )
             }
             (_, Some(_)) => bail!("a vocabulary alone is not quantized: --vocab-only takes no preset"),
@@ -258,12 +276,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold(&args.target_model_dir);
     hold(args.metadata.iter().chain(args.types.files()));
     hold(args.importance.path());
+    hold(args.target.inputs());
     let source = HfSource::open(
         dir,
         &HfOptions {
             outtype: match target {
                 Target::Stock(outtype) => outtype,
-                Target::Preset(_) => OutType::Lossless,
+                Target::Preset(_) | Target::Chosen => OutType::Lossless,
             },
             model_name: args.model_name.clone(),
             metadata: args.metadata.clone(),
@@ -319,21 +338,43 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             }
             report(&args, &source, &plans);
         }
-        Target::Preset(preset) => {
-            let path = output_path(&args, dir, &source, preset.name())?;
+        Target::Preset(_) | Target::Chosen => {
+            let preset = match target {
+                Target::Preset(preset) => Some(preset),
+                _ => None,
+            };
+            let path = output_path(&args, dir, &source, preset.map_or("chosen", Preset::name))?;
             let better = args
                 .optimize
                 .prepare(source.metadata(), dir, None, args.memory.resume())?;
             let options = QuantizeOptions {
                 record: better.record.clone(),
-                recipe: args.types.recipe(preset)?,
+                recipe: args.types.recipe(preset.unwrap_or(Preset::Q8_0))?,
                 allow_requantize: args.allow_requantize,
                 missing_importance: args.importance.missing(),
                 shards: args.shards.gguf_split(),
-                ..QuantizeOptions::new(preset)
+                ..QuantizeOptions::new(preset.unwrap_or(Preset::Q8_0))
             };
             let importance = args.importance.load()?;
-            let mut plan = plan_quantization(&source, &path, &options, importance.as_ref())?;
+            let machine = Machine {
+                threads: args.threads,
+                max_memory: args.memory.bytes(),
+                folder: allocation::folder_of(&path),
+            };
+            let chosen = match args.target.target() {
+                None => None,
+                Some(target) => {
+                    let importance = importance.as_ref();
+                    let allocator =
+                        Allocator::new(&args.target, target, &source, &path, &options, preset, importance)?;
+                    let base = || optimization::base_model(&source, &path, args.threads);
+                    Some(allocator.run(None, base, &machine, args.dry_run)?)
+                }
+            };
+            let mut plan = match &chosen {
+                Some(chosen) => chosen.plan.clone(),
+                None => plan_quantization(&source, &path, &options, importance.as_ref())?,
+            };
             plan.outputs = plan.outputs.into_iter().map(|o| o.with_endian(endian)).collect();
             report_problems(&plan, args.dry_run);
             let mut learned = None;
@@ -349,9 +390,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 if let Some(learned) = &learned {
                     report["optimize"] = optimization::as_json(learned);
                 }
+                if let Some(chosen) = &chosen {
+                    report["chosen"] = allocation::as_json(chosen);
+                }
                 println!("{report:#}");
             } else {
                 print_report(&source, &plan, args.dry_run);
+                if let Some(chosen) = &chosen {
+                    allocation::print(chosen);
+                }
             }
         }
     }

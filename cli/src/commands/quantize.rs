@@ -10,10 +10,12 @@ use convert::quantize::{Quantization, QuantizeOptions, default_output, plan, run
 use convert::recipe::{KvOverride, PRESETS, Preset, unknown_preset};
 use convert::source::{GgufSource, Source};
 
+use crate::allocation::{self, Allocator, Machine};
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
 use crate::args::overrides::parse_kv_override;
 use crate::args::shards::ShardArgs;
+use crate::args::target::TargetArgs;
 use crate::args::types::TypeArgs;
 use crate::inputs::hold;
 use crate::optimization::{self, OptimizeArgs};
@@ -23,12 +25,16 @@ use crate::progress::metered;
 #[derive(clap::Args)]
 #[command(after_help = presets_help())]
 pub(crate) struct Args {
-    /// IN.gguf [OUT.gguf] PRESET [THREADS]; without OUT.gguf, ggml-model-PRESET.gguf beside the input
+    /// IN.gguf [OUT.gguf] PRESET [THREADS]; without OUT.gguf, ggml-model-PRESET.gguf beside the input. Where types are
+    /// chosen, PRESET is what the file is called after: without it, the preset nearest in size
     #[arg(required = true, num_args = 2..=4, value_name = "IN.gguf [OUT.gguf] PRESET [THREADS]")]
     operands: Vec<OsString>,
 
     #[command(flatten)]
     types: TypeArgs,
+
+    #[command(flatten)]
+    target: TargetArgs,
 
     #[command(flatten)]
     importance: ImportanceArgs,
@@ -82,9 +88,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         output,
         preset,
         threads,
-    } = Operands::parse(&args.operands, args.keep_split).unwrap_or_else(|e| {
-        clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit()
-    });
+    } = Operands::parse(&args.operands, args.keep_split, args.target.target().is_some()).unwrap_or_else(
+        |e| clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit(),
+    );
     let located = crate::hub::locate(&input, crate::hub::Need::of_run(args.dry_run))?;
     let input = located.path().to_path_buf();
     if input.is_dir() {
@@ -93,12 +99,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
              pass",
             input.display(),
             input.display(),
-            preset.name()
+            preset.map_or("PRESET", Preset::name)
         );
     }
     hold([&input]);
     hold(args.types.files());
     hold(args.importance.path());
+    hold(args.target.inputs());
     let importance = args.importance.load()?;
     let source = if args.dry_run {
         GgufSource::open_headers(&input)?
@@ -117,7 +124,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .optimize
         .prepare(source.metadata(), &input, None, args.memory.resume())?;
     let options = QuantizeOptions {
-        recipe: args.types.recipe(preset)?,
+        recipe: args.types.recipe(preset.unwrap_or(Preset::Q8_0))?,
         allow_incomplete: args.allow_incomplete,
         allow_requantize: args.allow_requantize,
         prune_layers: args.prune_layers,
@@ -128,7 +135,32 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         shards: args.shards.gguf_split(),
         record: better.record.clone(),
     };
-    let mut plan = plan(&source, &output, &options, importance.as_ref())?;
+    let machine = Machine {
+        threads,
+        max_memory: args.memory.bytes(),
+        folder: allocation::folder_of(&output),
+    };
+    let chosen = match args.target.target() {
+        None => None,
+        Some(target) => {
+            let importance = importance.as_ref();
+            let allocator = Allocator::new(
+                &args.target,
+                target,
+                &source,
+                &output,
+                &options,
+                preset,
+                importance,
+            )?;
+            let base = || optimization::base_model(&source, &output, threads);
+            Some(allocator.run(None, base, &machine, args.dry_run)?)
+        }
+    };
+    let mut plan = match &chosen {
+        Some(chosen) => chosen.plan.clone(),
+        None => plan(&source, &output, &options, importance.as_ref())?,
+    };
     report_problems(&plan, args.dry_run);
     let mut learned = None;
     if !args.dry_run {
@@ -147,9 +179,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         if let Some(learned) = &learned {
             report["optimize"] = optimization::as_json(learned);
         }
+        if let Some(chosen) = &chosen {
+            report["chosen"] = allocation::as_json(chosen);
+        }
         println!("{report:#}");
     } else {
         print_report(&source, &plan, args.dry_run);
+        if let Some(chosen) = &chosen {
+            allocation::print(chosen);
+        }
     }
     Ok(())
 }
@@ -158,12 +196,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 struct Operands {
     input: PathBuf,
     output: PathBuf,
-    preset: Preset,
+    /// Where types are chosen, it may be missing.
+    preset: Option<Preset>,
     threads: usize,
 }
 
 impl Operands {
-    fn parse(operands: &[OsString], keep_split: bool) -> anyhow::Result<Self> {
+    fn parse(operands: &[OsString], keep_split: bool, chosen: bool) -> anyhow::Result<Self> {
         let preset_of = |name: &OsStr| name.to_str().and_then(Preset::parse);
         let unknown = |name: &OsStr| unknown_preset(&name.to_string_lossy());
         let (input, rest) = operands.split_first().context("the input is missing")?;
@@ -171,6 +210,14 @@ impl Operands {
         let (output, preset, rest) = match rest {
             [first, rest @ ..] if preset_of(first).is_some() => (None, first, rest),
             [output, preset, rest @ ..] => (Some(output), preset, rest),
+            [output] if chosen => {
+                return Ok(Self {
+                    input,
+                    output: named(output, keep_split),
+                    preset: None,
+                    threads: 0,
+                });
+            }
             [only] => bail!(unknown(only)),
             [] => bail!("the preset is missing"),
         };
@@ -185,20 +232,25 @@ impl Operands {
         };
         let output = match output {
             None => default_output(&input, preset, keep_split),
-            // What llama-quantize takes off is the length of the extension.
-            Some(path) if keep_split && path.to_string_lossy().contains(".gguf") => {
-                let cut = path.to_str().and_then(|p| p.get(..p.len() - ".gguf".len()));
-                cut.map_or_else(|| Path::new(path).with_extension(""), PathBuf::from)
-            }
-            Some(path) => path.into(),
+            Some(path) => named(path, keep_split),
         };
         Ok(Self {
             input,
             output,
-            preset,
+            preset: Some(preset),
             threads,
         })
     }
+}
+
+/// The output, or the prefix of its shards' names.
+fn named(path: &OsStr, keep_split: bool) -> PathBuf {
+    // What llama-quantize takes off is the length of the extension.
+    if keep_split && path.to_string_lossy().contains(".gguf") {
+        let cut = path.to_str().and_then(|p| p.get(..p.len() - ".gguf".len()));
+        return cut.map_or_else(|| Path::new(path).with_extension(""), PathBuf::from);
+    }
+    path.into()
 }
 
 pub(crate) fn report_problems(plan: &Quantization<'_>, dry_run: bool) {
@@ -333,18 +385,18 @@ mod tests {
 
     fn operands(list: &[&str], keep_split: bool) -> anyhow::Result<Operands> {
         let list: Vec<OsString> = list.iter().map(OsString::from).collect();
-        Operands::parse(&list, keep_split)
+        Operands::parse(&list, keep_split, false)
     }
 
     #[test]
     fn operands_are_those_of_llama_quantize() {
         let o = operands(&["dir/in.gguf", "q4_k", "4"], false).unwrap();
         assert_eq!(o.output, Path::new("dir/ggml-model-Q4_K_M.gguf"));
-        assert_eq!((o.preset, o.threads), (Preset::Q4_K_M, 4));
+        assert_eq!((o.preset, o.threads), (Some(Preset::Q4_K_M), 4));
         let o = operands(&["in.gguf", "out.gguf", "15"], false).unwrap();
         assert_eq!(
             (o.output.as_path(), o.preset),
-            (Path::new("out.gguf"), Preset::Q4_K_M)
+            (Path::new("out.gguf"), Some(Preset::Q4_K_M))
         );
         let o = operands(&["in.gguf", "out.gguf", "Q8_0"], true).unwrap();
         assert_eq!(o.output, Path::new("out"));

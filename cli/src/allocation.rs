@@ -1,0 +1,518 @@
+//! `--target-size` and its like: a type for every tensor, chosen for the model.
+
+mod check;
+mod explain;
+
+use std::borrow::Borrow;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use convert::importance::{Importance, MissingImportance};
+use convert::plan::PlannedTensor;
+use convert::quantize::{Quantization, QuantizeOptions, plan};
+use convert::recipe::{
+    PRESETS, Preset, TensorSpec, TensorTypeRule, demands_importance, is_open, is_quantizable,
+};
+use convert::source::Source;
+use gguf::{Metadata, TensorType, Value};
+use optimize::WINDOW;
+use optimize::allocate::{
+    Candidate, Choice, Cost, DEFAULT_POOL, MeasureOptions, Open, Sensitivity, choose, encoder_digest,
+    measure, model_digest, range, rules,
+};
+use reference::Model;
+use reference::tokenizer::Tokenizer;
+
+pub(crate) use self::explain::{as_json, print};
+use crate::args::target::{Target, TargetArgs};
+use crate::output::human_size;
+use crate::threads::in_pool;
+
+/// One window of so many is kept for the check.
+const HELD_OUT: usize = 8;
+
+/// A model whose tensors are to be given types, and the size to reach.
+pub(crate) struct Allocator<'a, 's> {
+    args: &'a TargetArgs,
+    source: &'s dyn Source,
+    /// Options of the file, with the preset that it is called after.
+    options: QuantizeOptions,
+    importance: Option<&'a Importance>,
+    output: &'a Path,
+    open: Vec<Open>,
+    /// Bytes of the file at most.
+    target: u64,
+    /// Bytes of the file that do not depend on the choice.
+    fixed: u64,
+}
+
+/// Windows of a text.
+pub(crate) struct TextWindows {
+    /// Those to measure over.
+    measured: Vec<Vec<u32>>,
+    /// Those kept for the check.
+    held_out: Vec<Vec<u32>>,
+}
+
+/// What measuring may use of the machine.
+pub(crate) struct Machine<'a> {
+    pub(crate) threads: usize,
+    pub(crate) max_memory: u64,
+    /// Folder for temporary files.
+    pub(crate) folder: &'a Path,
+}
+
+/// A file whose types are chosen.
+pub(crate) struct Allocated<'a> {
+    pub(crate) choice: Choice,
+    pub(crate) plan: Quantization<'a>,
+    /// Bytes that the file has at most.
+    pub(crate) target: u64,
+    pub(crate) sensitivity: Sensitivity,
+    /// What a check has found.
+    pub(crate) checked: Option<Checked>,
+}
+
+/// Measured divergences.
+pub(crate) struct Checked {
+    /// Windows that nothing was made from.
+    pub(crate) windows: usize,
+    /// Mean divergence of the chosen types.
+    pub(crate) measured: f64,
+    /// What had been expected, before any correction.
+    pub(crate) expected: f64,
+    /// The preset of that size, and its divergence.
+    pub(crate) preset: Option<(String, f64)>,
+    /// Whether the file is that preset's.
+    pub(crate) kept_preset: bool,
+}
+
+impl<'a, 's> Allocator<'a, 's> {
+    /// Measures, chooses, checks, and writes the recipe, each where it is asked for. `otherwise` is the text where none is
+    /// named.
+    pub(crate) fn run(
+        &self,
+        otherwise: Option<&str>,
+        model: impl Fn() -> anyhow::Result<Model>,
+        machine: &Machine<'_>,
+        dry_run: bool,
+    ) -> anyhow::Result<Allocated<'s>> {
+        if dry_run && self.measures() {
+            bail!(
+                "--dry-run measures nothing: it needs a file of what was measured before (--sensitivity FILE)"
+            );
+        }
+        let windows = self.windows(otherwise)?;
+        let sensitivity = self.sensitivity(windows.as_ref(), &model, machine)?;
+        let mut allocated = self.allocate(sensitivity)?;
+        match windows.filter(|_| self.args.check_chunks() > 0 && !dry_run) {
+            Some(windows) => allocated = self.check(allocated, &windows, &model, machine)?,
+            None => eprintln!("the choice is not checked by measurement"),
+        }
+        self.save_recipe(&allocated.plan)?;
+        Ok(allocated)
+    }
+
+    /// Finds the tensors and the size, and refuses a size that cannot be reached. `preset` is the one that the file is
+    /// called after, where one is named.
+    pub(crate) fn new(
+        args: &'a TargetArgs,
+        target: Target,
+        source: &'s dyn Source,
+        output: &'a Path,
+        options: &QuantizeOptions,
+        preset: Option<Preset>,
+        importance: Option<&'a Importance>,
+    ) -> anyhow::Result<Self> {
+        if !options.prune_layers.is_empty() {
+            bail!(
+                "the types are measured on the whole model: prune layers first, then choose types for what is left"
+            );
+        }
+        if preset.is_some_and(|preset| !preset.base().is_quantized()) {
+            bail!("types cannot be chosen with a preset that is not quantized");
+        }
+        let planned = |preset: Preset| {
+            let mut options = options.clone();
+            options.recipe.preset = preset;
+            plan(source, output, &options, importance).map(|plan| (options, plan))
+        };
+        let first = match (preset, target) {
+            (Some(preset), _) | (None, Target::SameAs(preset)) => preset,
+            (None, _) => Preset::Q8_0,
+        };
+        let (_, base) = planned(first)?;
+        let bytes = match target {
+            Target::Bytes(bytes) => bytes,
+            Target::BitsPerWeight(bits) => {
+                let tensors = (base.weights() as f64 * bits / 8.0) as u64;
+                tensors.saturating_add(base.file_size() - base.tensor_bytes())
+            }
+            Target::SameAs(preset) => planned(preset)?.1.file_size(),
+        };
+        let preset = match (preset, target) {
+            (Some(preset), _) | (None, Target::SameAs(preset)) => preset,
+            (None, _) => nearest(bytes, |preset| Ok(planned(preset)?.1.file_size())),
+        };
+        let (options, base) = planned(preset)?;
+        let mut this = Self {
+            args,
+            source,
+            open: Vec::new(),
+            options,
+            importance,
+            output,
+            target: bytes,
+            fixed: base.file_size(),
+        };
+        this.find_open(&base)?;
+        this.check_range(bytes, target)?;
+        Ok(this)
+    }
+
+    /// The tensors whose types are to be chosen.
+    fn find_open(&mut self, base: &Quantization<'_>) -> anyhow::Result<()> {
+        let architecture = self.source.metadata().architecture();
+        let uniform = self.options.missing_importance == MissingImportance::Uniform;
+        for planned in base.outputs.iter().flat_map(|output| output.contents()) {
+            let from = &self.source.tensors()[planned.source];
+            let spec = TensorSpec {
+                name: &planned.name,
+                shape: &from.shape,
+                ty: from.ty,
+            };
+            if !is_open(architecture, &spec, &self.options.recipe) {
+                continue;
+            }
+            let row = from.shape.first().copied().unwrap_or(1);
+            let usable = |ty: &TensorType| {
+                let without = planned.importance.is_none() && !uniform;
+                ty.row_bytes(row).is_some()
+                    && !(without && demands_importance(self.options.recipe.preset, &planned.name, *ty))
+            };
+            let types: Vec<TensorType> = self.args.pool().iter().copied().filter(usable).collect();
+            // A tensor that no type of the pool fits stays as the preset has it.
+            if types.is_empty() {
+                eprintln!(
+                    "{}: none of the types to choose from fits its rows of {row}; it stays {}",
+                    planned.name, planned.ty
+                );
+                continue;
+            }
+            self.fixed -= padded(self.source, planned, planned.ty);
+            self.open.push(Open {
+                planned: planned.clone(),
+                types,
+            });
+        }
+        if self.open.is_empty() {
+            bail!(
+                "{}: no tensor is left whose type could be chosen",
+                self.source.path().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// The fewest and most bytes that the file can have.
+    fn range(&self) -> anyhow::Result<(u64, u64)> {
+        let sizes: Vec<Vec<Cost>> = self.open.iter().map(|open| self.costs(open)).collect();
+        let (least, most) = range(&sizes).context("a tensor without types")?;
+        Ok((least.saturating_add(self.fixed), most.saturating_add(self.fixed)))
+    }
+
+    /// Refuses what cannot be reached.
+    fn check_range(&self, bytes: u64, target: Target) -> anyhow::Result<()> {
+        let (least, most) = self.range()?;
+        if (least..=most).contains(&bytes) {
+            return Ok(());
+        }
+        let pool: Vec<&str> = self.args.pool().iter().map(|ty| ty.name()).collect();
+        let told = match target {
+            Target::Bytes(_) => String::new(),
+            Target::BitsPerWeight(bits) => format!(" ({bits} bits per weight)"),
+            Target::SameAs(preset) => format!(" (the size of {preset})"),
+        };
+        bail!(
+            "a file of {bytes} bytes{told} cannot be reached: with {} it has between {least} and {most} bytes ({} to {})",
+            pool.join(","),
+            human_size(least),
+            human_size(most)
+        )
+    }
+
+    /// The bytes of a tensor's types.
+    fn costs(&self, open: &Open) -> Vec<Cost> {
+        let cost = |&ty: &TensorType| Cost {
+            bytes: padded(self.source, &open.planned, ty),
+            loss: 0.0,
+        };
+        open.types.iter().map(cost).collect()
+    }
+
+    /// Whether a model has to be run.
+    pub(crate) fn measures(&self) -> bool {
+        self.args.file().is_none_or(|file| !file.exists())
+    }
+
+    /// The encoder, by all importance that there is.
+    fn encoder(&self) -> String {
+        let names = self.source.tensors().iter().map(|tensor| tensor.name.as_str());
+        encoder_digest(names.filter_map(|name| Some((name, &**self.importance?.of(name)?))))
+    }
+
+    /// The text's windows, where a text is named.
+    pub(crate) fn windows(&self, otherwise: Option<&str>) -> anyhow::Result<Option<TextWindows>> {
+        let text = match (self.args.text(), otherwise) {
+            (Some(file), _) => {
+                let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+                String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8", file.display()))?
+            }
+            (None, Some(text)) => text.to_owned(),
+            (None, None) => return Ok(None),
+        };
+        let windows = windows(self.source.metadata(), &text)?;
+        if windows.len() < 2 {
+            bail!(
+                "the text to measure over has {} windows of {WINDOW} tokens, expected at least 2",
+                windows.len()
+            );
+        }
+        let held_out = (windows.len() / HELD_OUT).max(1);
+        let (measured, held_out) = windows.split_at(windows.len() - held_out);
+        Ok(Some(TextWindows {
+            measured: measured[..measured.len().min(self.args.chunks().max(1))].to_vec(),
+            held_out: held_out.to_vec(),
+        }))
+    }
+
+    /// What each type of each tensor costs: from the file where it is there, else measured.
+    pub(crate) fn sensitivity<M: Borrow<Model>>(
+        &self,
+        windows: Option<&TextWindows>,
+        model: impl FnOnce() -> anyhow::Result<M>,
+        machine: &Machine<'_>,
+    ) -> anyhow::Result<Sensitivity> {
+        let mut pool = self.args.pool().to_vec();
+        pool.retain(|ty| self.open.iter().any(|open| open.types.contains(ty)));
+        if let Some(file) = self.args.file().filter(|file| file.exists()) {
+            let found = Sensitivity::load(file)?;
+            let text = windows.map(|windows| optimize::digest(&windows.measured));
+            let model = model_digest(self.source)?;
+            found.check(file, &model, text.as_deref(), &self.encoder(), &pool)?;
+            if let Some(method) = self.args.method().filter(|method| *method != found.method) {
+                bail!(
+                    "{}: measured by {}, expected {}",
+                    file.display(),
+                    found.method.name(),
+                    method.name()
+                );
+            }
+            return Ok(found);
+        }
+        let windows = windows.context(
+            "types are chosen by what they cost on a text: name one (--sensitivity-text), or a file of what was \
+             measured before (--sensitivity FILE)",
+        )?;
+        let architecture = self.source.metadata().architecture();
+        if !reference::architectures().any(|known| known == architecture) {
+            bail!(
+                "{}: the forward pass does not know architecture {architecture:?}, so that what types cost cannot be \
+                 measured",
+                self.source.path().display()
+            );
+        }
+        let options = MeasureOptions {
+            windows: windows.measured.clone(),
+            method: self.args.method(),
+            pool,
+            encoder: self.encoder(),
+            max_memory: machine.max_memory,
+            folder: machine.folder.to_path_buf(),
+        };
+        let model = model()?;
+        let model: &Model = model.borrow();
+        let started = std::time::Instant::now();
+        let found = in_pool(machine.threads, || {
+            measure(
+                model,
+                self.source,
+                &self.open,
+                &options,
+                &mut |steps, done, of| {
+                    eprintln!(
+                        "what types cost: {done} of {of} {steps}, {:.0} s",
+                        started.elapsed().as_secs_f64()
+                    );
+                },
+            )
+        })??;
+        if let Some(file) = self.args.file() {
+            found.save(file)?;
+            eprintln!("{}: what each type costs", file.display());
+        }
+        Ok(found)
+    }
+
+    /// Candidates by these sensitivities; tensors without any are told and stay as the preset has them.
+    fn candidates(&self, sensitivity: &Sensitivity) -> Vec<Candidate> {
+        let known: std::collections::HashMap<&str, _> = sensitivity
+            .tensors
+            .iter()
+            .map(|losses| (losses.tensor.as_str(), losses))
+            .collect();
+        let mut candidates = Vec::new();
+        for open in &self.open {
+            let Some(losses) = known.get(open.planned.name.as_str()) else {
+                continue;
+            };
+            let from = &self.source.tensors()[open.planned.source];
+            let types = losses
+                .types
+                .iter()
+                .filter(|(ty, _)| open.types.contains(ty))
+                .map(|&(ty, loss)| {
+                    let bytes = padded(self.source, &open.planned, ty);
+                    (ty, Cost { bytes, loss })
+                });
+            candidates.push(Candidate {
+                tensor: open.planned.name.clone(),
+                weights: from.shape.iter().product(),
+                types: types.collect(),
+            });
+        }
+        candidates
+    }
+
+    /// Chooses, and plans the file.
+    pub(crate) fn allocate(&self, sensitivity: Sensitivity) -> anyhow::Result<Allocated<'s>> {
+        let candidates = self.candidates(&sensitivity);
+        let left = self.open.len() - candidates.len();
+        if left > 0 {
+            eprintln!(
+                "{left} tensors that the forward pass does not use stay as {} has them",
+                self.options.recipe.preset
+            );
+        }
+        let unmeasured: u64 = self
+            .open
+            .iter()
+            .filter(|open| !candidates.iter().any(|c| c.tensor == open.planned.name))
+            .map(|open| padded(self.source, &open.planned, open.planned.ty))
+            .sum();
+        let mut budget = self.target.saturating_sub(self.fixed).saturating_sub(unmeasured);
+        // A second time only where shards are cut otherwise, and their headers differ.
+        for _ in 0..4 {
+            let Some(choice) = choose(&candidates, budget) else {
+                break;
+            };
+            let plan = self.plan(&choice)?;
+            let over = plan.file_size().saturating_sub(self.target);
+            if over == 0 {
+                return Ok(Allocated {
+                    choice,
+                    plan,
+                    target: self.target,
+                    sensitivity,
+                    checked: None,
+                });
+            }
+            budget = budget.saturating_sub(over);
+        }
+        bail!(
+            "a file of {} bytes cannot be reached: the tensors that were measured leave no choice that small",
+            self.target
+        )
+    }
+
+    /// The file with these types.
+    fn plan(&self, choice: &Choice) -> anyhow::Result<Quantization<'s>> {
+        let mut options = self.options.clone();
+        let types: Vec<(String, TensorType)> =
+            choice.tensors.iter().map(|t| (t.tensor.clone(), t.ty)).collect();
+        for (pattern, ty) in rules(&types) {
+            options
+                .recipe
+                .tensor_types
+                .push(TensorTypeRule::new(&pattern, ty)?);
+        }
+        let mut plan = plan(self.source, self.output, &options, self.importance)?;
+        // Every tensor has a rule; what that changes is in the table of the choice.
+        let chosen: std::collections::HashSet<&str> =
+            choice.tensors.iter().map(|t| t.tensor.as_str()).collect();
+        plan.overrides
+            .retain(|change| !chosen.contains(change.tensor.as_str()));
+        Ok(plan)
+    }
+
+    /// Writes the types of a plan as rules, where that is asked for.
+    pub(crate) fn save_recipe(&self, plan: &Quantization<'_>) -> anyhow::Result<()> {
+        let Some(path) = self.args.recipe() else {
+            return Ok(());
+        };
+        let architecture = self.source.metadata().architecture();
+        let types: Vec<(String, TensorType)> = plan
+            .outputs
+            .iter()
+            .flat_map(|output| output.contents())
+            .filter(|t| is_quantizable(architecture, &t.name, &self.source.tensors()[t.source].shape))
+            .map(|t| (t.name.clone(), t.ty))
+            .collect();
+        let text: String = rules(&types)
+            .iter()
+            .map(|(pattern, ty)| format!("{pattern}={ty}\n"))
+            .collect();
+        gguf::WholeFile::open(path)?.publish(text.as_bytes())?;
+        eprintln!(
+            "{}: the types, for --tensor-type-file with preset {}, here and in llama-quantize",
+            path.display(),
+            plan.preset
+        );
+        Ok(())
+    }
+}
+
+/// The folder of a file.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// Bytes of a tensor in this type in a file, its padding included.
+fn padded(source: &dyn Source, planned: &PlannedTensor, ty: TensorType) -> u64 {
+    let alignment = source.metadata().get("general.alignment").and_then(Value::as_u64);
+    let alignment = alignment
+        .filter(|&n| n > 0)
+        .unwrap_or(gguf::limits::DEFAULT_ALIGNMENT);
+    let shape = &source.tensors()[planned.source].shape;
+    let row = shape.first().copied().unwrap_or(1);
+    let rows: u64 = shape.iter().skip(1).product();
+    let bytes = ty.row_bytes(row).unwrap_or(0).saturating_mul(rows);
+    bytes.checked_next_multiple_of(alignment).unwrap_or(bytes)
+}
+
+/// The preset with the largest file of at most this size; where there is none, that with the smallest.
+fn nearest(bytes: u64, size: impl Fn(Preset) -> anyhow::Result<u64>) -> Preset {
+    let usual = PRESETS.iter().filter(|info| DEFAULT_POOL.contains(&info.base));
+    let mut sizes: Vec<(u64, Preset)> = usual
+        .filter_map(|info| Some((size(info.preset).ok()?, info.preset)))
+        .collect();
+    sizes.sort();
+    let below = sizes.iter().rev().find(|(size, _)| *size <= bytes);
+    below
+        .or(sizes.first())
+        .map_or(Preset::Q4_K_M, |(_, preset)| *preset)
+}
+
+/// A text in windows, each of which begins as the tokenizer begins texts.
+fn windows(metadata: &Metadata, text: &str) -> anyhow::Result<Vec<Vec<u32>>> {
+    let tokenizer = Tokenizer::from_metadata(metadata)?;
+    let tokens = tokenizer.encode(text, true, false);
+    let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+    let windows = tokens.chunks_exact(WINDOW).map(|window| {
+        let mut window = window.to_vec();
+        window[0] = bos.unwrap_or(window[0]);
+        window
+    });
+    Ok(windows.collect())
+}
