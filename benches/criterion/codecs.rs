@@ -28,14 +28,14 @@ fn codecs(criterion: &mut Criterion) {
                 group.bench_function(BenchmarkId::new(name, isa.name()), |bencher| {
                     bencher.iter(|| {
                         quants::encode_with(isa, ty, black_box(&sample.rows), ROW, importance, &mut blocks)
-                            .expect("whole rows")
+                            .expect("whole rows");
                     });
                 });
             }
             quants::encode_with(isa, ty, &sample.rows, ROW, with, &mut blocks).expect("whole rows");
             group.bench_function(BenchmarkId::new("decode", isa.name()), |bencher| {
                 bencher.iter(|| {
-                    quants::decode_with(isa, ty, black_box(&blocks), &mut rows).expect("whole rows")
+                    quants::decode_with(isa, ty, black_box(&blocks), &mut rows).expect("whole rows");
                 });
             });
         }

@@ -464,7 +464,7 @@ pub unsafe extern "C" fn qs_quantize_file(
             ..PipelineOptions::default()
         };
         quantize::run(&source, &plan, &options, None, &|p| {
-            told.progress(p.done, p.total)
+            told.progress(p.done, p.total);
         })?;
         Ok(())
     })

@@ -149,7 +149,7 @@ fn unknown_architecture() {
     let dir = tempfile::tempdir().unwrap();
     let model = demo_copy(dir.path());
     change_json(&model.join("config.json"), |c| {
-        c["architectures"] = json!(["NeverForCausalLM"])
+        c["architectures"] = json!(["NeverForCausalLM"]);
     });
     conversions_fail(&model, &["config.json", "NeverForCausalLM", "convert --list"]);
     // A GGUF of an unknown architecture is quantized, and not evaluated.
@@ -176,7 +176,7 @@ fn unsupported_dtype() {
     for (dtype, words) in [("I16", "I16"), ("Q99", "unknown dtype")] {
         let model = demo_copy(dir.path());
         change_header(&model, |h| {
-            h["model.layers.0.mlp.up_proj.weight"]["dtype"] = json!(dtype)
+            h["model.layers.0.mlp.up_proj.weight"]["dtype"] = json!(dtype);
         });
         conversions_fail(
             &model,

@@ -106,7 +106,7 @@ fn kill_and_resume(points: usize, seed: u64) -> Seen {
             // Under a final name there is only what is final; the rest is hidden.
             match expected.iter().find(|(n, _)| n == name) {
                 Some((_, bytes)) => {
-                    assert!(fs::read(out.join(name)).unwrap() == *bytes, "{name} is not whole")
+                    assert!(fs::read(out.join(name)).unwrap() == *bytes, "{name} is not whole");
                 }
                 None => assert!(
                     name.starts_with('.') || support::OF_THE_RUN.contains(&name.as_str()),

@@ -192,7 +192,7 @@ impl<'a> OutputPlan<'a> {
         for edit in &self.edits {
             match edit {
                 Edit::Set(key, new) | Edit::SetInPlace(key, new) if key == wanted => {
-                    value = Some(new.clone())
+                    value = Some(new.clone());
                 }
                 Edit::Remove(key) if key == wanted => value = None,
                 Edit::Clear => value = None,

@@ -307,7 +307,7 @@ pub fn plan<'a>(
         }
     }
     if !options.allow_incomplete {
-        let tensors = result.outputs.iter().flat_map(|output| output.tensors());
+        let tensors = result.outputs.iter().flat_map(super::plan::OutputPlan::tensors);
         // Only what changes keys is worth a copy of the vocabulary.
         let changed = !options.prune_layers.is_empty() || !options.kv_overrides.is_empty();
         let found = match result.outputs.first().filter(|_| changed) {

@@ -46,7 +46,7 @@ impl Inputs {
         }
         let mut held = held();
         let counts = held.get_or_insert_default();
-        for file in found.iter().cloned() {
+        for file in found.iter().copied() {
             *counts.entry(file).or_default() += 1;
         }
         Self(found)

@@ -140,7 +140,7 @@ pub enum Array {
     F32(Vec<f32>),
     Bool(Vec<bool>),
     String(Vec<GgufString>),
-    Array(Vec<Array>),
+    Array(Vec<Self>),
     U64(Vec<u64>),
     I64(Vec<i64>),
     F64(Vec<f64>),

@@ -118,5 +118,5 @@ pub fn convert(dir: &Path, out: &Path, outtype: OutType) -> Result<(), String> {
     let source = open(dir, outtype)?;
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
     let done = execute(&source, &[plan], &PipelineOptions::default(), &|_| {});
-    done.map(|_| ()).map_err(|e| e.to_string())
+    done.map_err(|e| e.to_string())
 }

@@ -287,7 +287,7 @@ fn every_option() {
                 },
             );
             add(json!({"prune_layers": [1, 2, 6]}), &|o| {
-                o.prune_layers = vec![1, 2, 6]
+                o.prune_layers = vec![1, 2, 6];
             });
             add(
                 json!({"kv_overrides": [

@@ -32,7 +32,7 @@ pub(crate) struct Codec {
 const fn codec<F: Encode>() -> Codec {
     Codec {
         encode_rows: Some(|isa, x, importance, dst| {
-            isa.run_with(EncodeWork::<F>(x, importance, PhantomData), dst)
+            isa.run_with(EncodeWork::<F>(x, importance, PhantomData), dst);
         }),
         rows: F::ROWS,
         importance: F::IMPORTANCE,

@@ -158,7 +158,11 @@ pub fn collect_windows<E: From<Error>>(
             process_output: calibration.process_output,
         };
         let mut set_aside = Vec::new();
-        if !tap.run(model, &windows)? {
+        if tap.run(model, &windows)? {
+            tap.accumulator
+                .commit(windows.len() as u32)
+                .map_err(Error::from)?;
+        } else {
             // One window spoils the step: run each for itself, and keep what is finite.
             for (offset, window) in windows.iter().enumerate() {
                 tap.accumulator.discard();
@@ -173,10 +177,6 @@ pub fn collect_windows<E: From<Error>>(
                 }
             }
             tap.accumulator.discard();
-        } else {
-            tap.accumulator
-                .commit(windows.len() as u32)
-                .map_err(Error::from)?;
         }
         done = step.end;
         report(Step {

@@ -33,7 +33,7 @@ impl Default {
 pub(crate) struct ModelType {
     pub(crate) name: &'static str,
     /// The type whose defaults this one has too.
-    pub(crate) extends: Option<&'static ModelType>,
+    pub(crate) extends: Option<&'static Self>,
     pub(crate) defaults: &'static [(&'static str, Default)],
     /// Other spellings: (found, meant).
     pub(crate) renames: &'static [(&'static str, &'static str)],

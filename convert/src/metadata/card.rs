@@ -28,8 +28,8 @@ pub(super) enum Value {
     Text(String),
     /// A boolean, number or date, as written.
     Other(String),
-    List(Vec<Value>),
-    Map(IndexMap<String, Value>),
+    List(Vec<Self>),
+    Map(IndexMap<String, Self>),
 }
 
 impl Value {

@@ -83,8 +83,7 @@ pub(super) fn check(json: &TokenizerJson) -> Result<(), String> {
     ] {
         if growth * longest as f64 > MAX_GROWN_BYTES {
             return Err(format!(
-                "{what}: the rules can make {growth:.3e} bytes of one, at most {} of {longest} expected",
-                MAX_GROWN_BYTES
+                "{what}: the rules can make {growth:.3e} bytes of one, at most {MAX_GROWN_BYTES} of {longest} expected"
             ));
         }
     }

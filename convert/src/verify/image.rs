@@ -246,7 +246,7 @@ fn recipe_types(
     let types = plan
         .outputs
         .iter()
-        .flat_map(|o| o.tensors())
+        .flat_map(super::super::plan::OutputPlan::tensors)
         .map(|t| (t.name.clone(), t.ty))
         .collect();
     (Some(preset.name), types)

@@ -112,14 +112,14 @@ impl Encode for IQ1_S {
                 max_scale = max_scale.max(scale);
             }
             let d = max_scale / 15.0;
-            if max_scale != 0.0 {
+            if max_scale == 0.0 {
+                words = words.map(|word| word & 0x0fff);
+            } else {
                 block.d = Half::new(d * 1.125);
                 let codes = codebook::quantize_scales(&scales, d, 7);
                 for (word, code) in words.iter_mut().zip(codes) {
                     *word |= u16::from(code) << 12;
                 }
-            } else {
-                words = words.map(|word| word & 0x0fff);
             }
             block.words = words.map(u16::to_le_bytes);
         }

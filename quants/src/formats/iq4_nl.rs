@@ -86,7 +86,7 @@ impl Expand for IQ4_NL {
 /// The nearest values' indices for a block of this scale, as stored.
 #[inline(always)]
 pub(crate) fn pack(x: &[f32; 32], scale: f32) -> [u8; 16] {
-    let inverse = if scale != 0.0 { 1.0 / scale } else { 0.0 };
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     let indices = each(x, |x| nearest_value(inverse * x));
     std::array::from_fn(|i| indices[i] | indices[16 + i] << 4)
 }

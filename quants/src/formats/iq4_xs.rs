@@ -63,7 +63,7 @@ impl Encode for IQ4_XS {
             });
             let d = -signed_extreme(&scales) / 32.0;
             block.d = Half::new(d);
-            let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
+            let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
             let mut high = 0u16;
             block.scales_low = [0; 4];
             for index in 0..8 {

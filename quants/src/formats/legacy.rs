@@ -98,7 +98,7 @@ impl Map for Symmetric {
     fn of_block<L: Levels>(isa: impl BlockOps, x: &[f32; 32]) -> (Self, [f32; 3]) {
         let half = f32::from(L::HALF);
         let d = isa.signed_extreme(x) / -half;
-        let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         let [stored] = Half::several(isa, [d]);
         (Self { d: stored }, [0.0, inverse, half + 0.5])
     }
@@ -143,7 +143,7 @@ impl Map for Affine {
     fn of_block<L: Levels>(isa: impl BlockOps, x: &[f32; 32]) -> (Self, [f32; 3]) {
         let (min, max) = isa.range(x);
         let d = (max - min) / f32::from(L::MAX);
-        let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         let [stored, m] = Half::several(isa, [d, min]);
         (Self { d: stored, m }, [min, inverse, 0.5])
     }

@@ -136,16 +136,16 @@ fn fit_plain<I: InstructionSet>(isa: I, x: &[[f32; 256]], blocks: &mut [Block], 
     });
     for (scales, block) in scales.iter().zip(blocks) {
         let extreme = signed_extreme(scales);
-        if extreme != 0.0 {
+        if extreme == 0.0 {
+            block.scales = [0; 12];
+            block.d = Half::ZERO;
+        } else {
             let inverse = -32.0 / extreme;
             block.scales = pack_scales(&each(scales, |scale| {
                 let level = nearest_int(inverse * scale) as i8;
                 (level.clamp(-32, 31) + 32) as u8
             }));
             block.d = Half::new(1.0 / inverse);
-        } else {
-            block.scales = [0; 12];
-            block.d = Half::ZERO;
         }
     }
 }

@@ -73,7 +73,7 @@ impl Expand for Q8_0 {
 #[inline(always)]
 fn encode_block<I: InstructionSet>(isa: I, x: &[f32; 32], largest: f32, block: &mut Block) {
     let d = largest / 127.0;
-    let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     [block.d] = Half::several(isa, [d]);
     block.qs = isa.nearest_away_levels(x, inverse);
 }

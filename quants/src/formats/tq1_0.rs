@@ -54,7 +54,7 @@ impl Encode for TQ1_0 {
     fn encode_row<I: InstructionSet>(_isa: I, x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
         for (x, block) in x.as_chunks::<256>().0.iter().zip(blocks_mut::<Block>(dst)) {
             let d = largest_magnitude(x);
-            let inverse = if d != 0.0 { 1.0 / d } else { 0.0 };
+            let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
             block.first = pack(&x[..160], inverse);
             block.second = pack(&x[160..240], inverse);
             block.last = pack(&x[240..], inverse);

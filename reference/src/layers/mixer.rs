@@ -29,7 +29,7 @@ pub(crate) enum Mixer {
     TimeMix6(Box<TimeMix6>),
     TimeMix7(Box<TimeMix7>),
     /// The sum of what both make of the same input.
-    Both(Box<(Mixer, Mixer)>),
+    Both(Box<(Self, Self)>),
 }
 
 impl From<Attention> for Mixer {

@@ -154,7 +154,7 @@ fn all(x: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
         wide(
             #[inline(always)]
             || x.iter_mut().for_each(|x| *x = f(*x)),
-        )
+        );
     });
 }
 
@@ -165,7 +165,7 @@ fn pairs(gate: &[f32], up: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
             wide(
                 #[inline(always)]
                 || up.iter_mut().zip(gate).for_each(|(u, g)| *u *= f(*g)),
-            )
+            );
         });
 }
 

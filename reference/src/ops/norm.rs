@@ -87,7 +87,7 @@ impl Norm {
             wide(
                 #[inline(always)]
                 || block.chunks_mut(period).for_each(|row| self.apply_to_row(row)),
-            )
+            );
         });
     }
 

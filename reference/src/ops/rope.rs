@@ -50,7 +50,7 @@ pub(crate) struct Rope {
     magnitude: f64,
     table: Mutex<Arc<Table>>,
     /// Rotation of windows longer than this many tokens (LongRoPE).
-    long: Option<(usize, Box<Rope>)>,
+    long: Option<(usize, Box<Self>)>,
 }
 
 /// Cosines and sines, `pairs` of each for every position.
@@ -100,7 +100,7 @@ impl Rope {
     }
 
     /// Windows of more than `tokens` tokens are rotated by `long`, which rotates as many elements.
-    pub(crate) fn with_long(mut self, tokens: usize, long: Rope) -> Self {
+    pub(crate) fn with_long(mut self, tokens: usize, long: Self) -> Self {
         self.long = Some((tokens, Box::new(long)));
         self
     }

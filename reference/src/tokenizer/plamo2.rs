@@ -59,7 +59,7 @@ impl Plamo2 {
             candidates.extend(self.tokens.prefixes(&text[start..]).filter_map(|(len, id)| {
                 let score = f64::from(vocab.tokens[id as usize].score) * 1e4;
                 let cost = if score.is_finite() {
-                    -(score.round() as i32 as i64)
+                    -i64::from(score.round() as i32)
                 } else {
                     FORBIDDEN_COST
                 };

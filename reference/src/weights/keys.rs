@@ -183,7 +183,7 @@ impl<'a> Keys<'a> {
     pub(crate) fn global_floats(&self, key: &str, layers: usize) -> Result<Vec<f32>> {
         let value = self.metadata.get(key);
         match value.and_then(Value::as_array) {
-            Some(Array::F32(numbers)) if numbers.len() == layers => Ok(numbers.to_vec()),
+            Some(Array::F32(numbers)) if numbers.len() == layers => Ok(numbers.clone()),
             _ => Err(self.short(Shortfall::key(
                 key,
                 value,
@@ -197,7 +197,7 @@ impl<'a> Keys<'a> {
         match self.metadata.arch(suffix) {
             Some(Value::F32(number)) => Ok(vec![*number; layers]),
             Some(value) => match value.as_array() {
-                Some(Array::F32(numbers)) if numbers.len() == layers => Ok(numbers.to_vec()),
+                Some(Array::F32(numbers)) if numbers.len() == layers => Ok(numbers.clone()),
                 _ => Err(self.wrong(suffix, value, &format!("one number of type f32, or {layers}"))),
             },
             None => Err(self.missing(suffix)),

@@ -48,7 +48,10 @@ pub(super) static MAPLE: Architecture = Architecture {
         }
         common::text_model(hp, keys)?;
         keys.set("vocab_size", hp.u32(&["vocab_size"])?);
-        let factor = hp.rope().get("partial_rotary_factor").and_then(|f| f.as_f64());
+        let factor = hp
+            .rope()
+            .get("partial_rotary_factor")
+            .and_then(serde_json::Value::as_f64);
         let rotated = f64::from(hp.head_dim()?) * factor.unwrap_or(1.0);
         keys.set("rope.dimension_count", rotated as u32);
         keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);

@@ -52,7 +52,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         keys.set("attention.clamp_kqv", hp.to_f32("attn_config.clip_qkv", clip)?);
     }
     let bias = match attention("alibi").is_none_or(|v| v == true) {
-        true => attention("alibi_bias_max").map_or(Some(DEFAULT_ALIBI_BIAS), |v| v.as_f64()),
+        true => attention("alibi_bias_max").map_or(Some(DEFAULT_ALIBI_BIAS), serde_json::Value::as_f64),
         false => Some(0.0),
     };
     let bias = bias.ok_or_else(|| hp.error("attn_config.alibi_bias_max is no number".to_owned()))?;

@@ -235,7 +235,7 @@ fn check_shards(dir: &Path, names: &[String]) -> Result<()> {
     for ((_, count), shards) in &sets {
         // A hostile count costs nothing: the first gap is found within one more than the files there are.
         let there = |n: u64| shards.iter().any(|(number, _)| *number == n);
-        let first = if there(0) { 0 } else { 1 };
+        let first = u64::from(!there(0));
         let last = count.saturating_sub(1).saturating_add(first);
         let Some(missing) = (first..=last).find(|&n| !there(n)) else {
             continue;

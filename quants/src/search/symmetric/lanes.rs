@@ -168,7 +168,7 @@ fn fit_one<L: Lanes, const N: usize>(
     }
     let (sums_xl, sums_l2) = (tried_xl, tried_l2);
     let (sum_xl, sum_l2) = (sums_xl[0][0], sums_l2[0][0]);
-    let mut scale = if sum_l2 != 0.0 { sum_xl / sum_l2 } else { 0.0 };
+    let mut scale = if sum_l2 == 0.0 { 0.0 } else { sum_xl / sum_l2 };
     let mut best = scale * sum_xl;
     let mut best_inverse = inverses[0][0];
     for lane in 1..TRIES {

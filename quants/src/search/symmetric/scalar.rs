@@ -42,7 +42,7 @@ pub(crate) fn fit<const N: usize>(
     }
     let mut chosen = signed_levels(x, -max_level as f32 / extreme, max_level);
     let (sum_xl, sum_l2) = moments(x, weights, &chosen);
-    let mut scale = if sum_l2 != 0.0 { sum_xl / sum_l2 } else { 0.0 };
+    let mut scale = if sum_l2 == 0.0 { 0.0 } else { sum_xl / sum_l2 };
     let mut best = scale * sum_xl;
     for step in (-9..=9).filter(|step| *step != 0) {
         let inverse = -(max_level as f32 + 0.1 * step as f32) / extreme;

@@ -74,7 +74,7 @@ impl Model {
     }
 }
 
-impl<'m> Staged<'m> {
+impl Staged<'_> {
     /// Batches of windows.
     pub fn batches(&self) -> usize {
         self.batches.len()

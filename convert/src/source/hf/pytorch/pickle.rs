@@ -148,7 +148,7 @@ fn global(module: &str, name: &str) -> Option<Global> {
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => G::RebuildTensor(false),
         ("torch._utils", "_rebuild_tensor_v3") => G::RebuildTensor(true),
         ("torch._utils", "_rebuild_parameter") => G::RebuildParameter,
-        ("torch.storage", "UntypedStorage") | ("torch", "UntypedStorage") => G::StorageType(None),
+        ("torch.storage" | "torch", "UntypedStorage") => G::StorageType(None),
         ("torch", name) => match name.strip_suffix("Storage") {
             Some(class) => G::StorageType(Some(match class {
                 "Float" => Dtype::F32,
