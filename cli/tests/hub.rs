@@ -71,7 +71,7 @@ impl Hub {
 
 /// Keys that tell where a file is from, and nothing else, are what differs from the directory's file.
 #[test]
-fn a_model_of_the_hub_is_the_directorys() {
+fn a_model_of_the_hub_equals_the_directory() {
     let hub = Hub::of(Path::new(DEMO));
     let out = tempfile::tempdir().unwrap();
     // Under the same name, as the converter names files after directories.

@@ -134,7 +134,7 @@ pub(crate) fn address(settings: &Settings, name: &Name, commit: &str, file: &str
     for byte in file.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                path.push(byte.into())
+                path.push(byte.into());
             }
             other => path += &format!("%{other:02X}"),
         }

@@ -216,9 +216,7 @@ impl Found {
             return None;
         }
         let mut findings: Vec<String> = Vec::new();
-        if !ran {
-            findings.push("not run".to_owned());
-        } else {
+        if ran {
             for r in &damaged {
                 let place = describe(layout, r.output, r.tensor, r.offset..r.offset + r.length);
                 findings.push(format!(
@@ -235,6 +233,8 @@ impl Found {
                 let place = describe(layout, s.output, s.tensor, s.bytes.clone());
                 findings.push(format!("{place}: not all written"));
             }
+        } else {
+            findings.push("not run".to_owned());
         }
         if let Some(more) = findings.len().checked_sub(MOST_FINDINGS).filter(|&n| n > 0) {
             findings.truncate(MOST_FINDINGS);
