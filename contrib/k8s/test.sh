@@ -27,7 +27,7 @@ def manifest(name):
 
 def container(spec):
     found = spec["template"]["spec"]["containers"][0]
-    return found, [program] + [word.replace("/work/", work + "/") for word in found["args"]]
+    return found, [program] + [word.replace("/data/", work + "/") for word in found["args"]]
 
 spec = manifest("parts.yaml")
 part, command = container(spec)
