@@ -77,7 +77,7 @@ pub fn make(fixture: &Value, dir: &Path) {
     // A draft model's vocabulary is its target's.
     let dir = match target_of(dir) {
         target if fixture["target"].is_object() => {
-            std::fs::create_dir(&target).unwrap();
+            std::fs::create_dir_all(&target).unwrap();
             std::fs::write(target.join("config.json"), fixture["target"].to_string()).unwrap();
             target
         }

@@ -31,6 +31,8 @@ fn stock_makes_the_same_file_of_a_recipe() {
             "quantize",
             "--imatrix",
             matrix,
+            "--imatrix-name",
+            "path",
             "--target-bpw",
             target,
             "--save-recipe",

@@ -175,22 +175,33 @@ fn what_stock_refuses_we_refuse_of_all_architectures() {
     compare(&only, usize::MAX);
 }
 
+/// Whether stock llama.cpp loads what is written of a fixture as it is. It does not load phi3 and command-r (small
+/// vocabularies), ERNIE 4.5's mixture (the stock converter derives the shared experts' width from the heads, and the
+/// fixture's is another) and dots1 (fewer heads of keys than of queries). Draft models are left out: requirements know no
+/// draft architecture, and llama.cpp takes a target to be as wide as its draft, which the fixtures' are not.
+fn loads_as_it_is(name: &str, fixture: &serde_json::Value) -> bool {
+    let draft = ["dflash", "dspark", "eagle3"].iter().any(|d| name.starts_with(d));
+    !(name.starts_with("phi3")
+        || ["command-r", "dots1", "ernie4_5-moe"].contains(&name)
+        || draft
+        || fixture["target"].is_object())
+}
+
 /// Converts directories of mutated configurations. What is written, `verify` accepts and stock llama.cpp loads.
 fn converted_files_load(runs: usize) {
     let Some(python) = python() else { return };
     let dir = tempfile::tempdir().unwrap();
+    let read =
+        |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
     let mut bases = Vec::new();
     for entry in std::fs::read_dir(architectures::fixtures()).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        // What is written of these is not loaded by stock even as it is: their vocabularies are made small.
-        if path.extension().is_some_and(|e| e == "json") && !name.starts_with("phi3") && name != "command-r" {
+        if path.extension().is_some_and(|e| e == "json") && loads_as_it_is(&name, &read(&path)) {
             bases.push((name, path));
         }
     }
     bases.sort();
-    let read =
-        |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
     let mut random = Random(41);
     let (mut converted, mut batch, mut wrong) = (0, Vec::new(), Vec::new());
     let configurations: Vec<serde_json::Value> = bases

@@ -194,22 +194,29 @@ fn equals_differences(name: &str) {
                 most * norm(&mut original.iter().map(|&x| f64::from(x)))
                     / norm(&mut direction.iter().copied()),
             );
-            let at = |sign: f64| {
+            let at = |step: f64| {
                 let moved: Vec<f32> = original
                     .iter()
                     .zip(&direction)
-                    .map(|(w, d)| (f64::from(*w) + sign * scale * d) as f32)
+                    .map(|(w, d)| (f64::from(*w) + step * d) as f32)
                     .collect();
                 loss(&model, &tensor, &moved)
             };
-            let measured = (at(1.0) - at(-1.0)) / (2.0 * scale);
-            let error = (measured / expected - 1.0).abs();
-            // What rounding of the logits makes of a loss of a hundred.
-            let noise = 2e-5 / (scale * expected);
-            assert!(
-                error < 2e-3 + noise,
-                "{name} {tensor}, direction {step}: backward {expected}, difference {measured}"
-            );
+            let agrees = |scale: f64| {
+                let measured = (at(scale) - at(-scale)) / (2.0 * scale);
+                // What rounding of the logits makes of a loss of a hundred.
+                let noise = 2e-5 / (scale * expected);
+                let error = (measured / expected - 1.0).abs();
+                if error < 2e-3 + noise {
+                    Ok(())
+                } else {
+                    Err(measured)
+                }
+            };
+            // Near a tie of two experts a step changes the choice, and the loss jumps: there a tenth of it has to do.
+            if let Err(measured) = agrees(scale).or_else(|_| agrees(scale / 10.0)) {
+                panic!("{name} {tensor}, direction {step}: backward {expected}, difference {measured}");
+            }
         }
         checked += 1;
     }
