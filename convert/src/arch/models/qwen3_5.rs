@@ -48,14 +48,14 @@ const DELTA_NET: &[Rule] = &[
     rule(
         "model.layers.{}.linear_attn.in_proj_qkv",
         "blk.{}.attn_qkv",
-        Transform::Rows(|hp, _| mixed(hp)),
+        Transform::Rows(mixed),
     ),
     rule(
         "model.layers.{}.linear_attn.in_proj_z",
         "blk.{}.attn_gate",
-        Transform::Rows(|hp, _| {
+        Transform::Rows(|hp, stored| {
             let heads = Heads::of(hp)?;
-            Ok(Rows(vec![heads.in_turn(0, heads.value)]))
+            Rows(vec![heads.in_turn(0, heads.value)]).all_of(hp, stored)
         }),
     ),
     rule(
@@ -71,7 +71,7 @@ const DELTA_NET: &[Rule] = &[
     rule(
         "model.layers.{}.linear_attn.conv1d",
         "blk.{}.ssm_conv1d",
-        Transform::Channels(|hp, _| mixed(hp)),
+        Transform::Channels(mixed),
     ),
     exact(
         "model.layers.{}.linear_attn.A_log",
@@ -132,16 +132,17 @@ impl Heads {
 }
 
 /// All queries, all keys, all values.
-fn mixed(hp: &Hparams) -> Result<Rows> {
+fn mixed(hp: &Hparams, stored: u64) -> Result<Rows> {
     let heads = Heads::of(hp)?;
-    Ok(Rows(vec![
+    let rows = [
         Strided::range(0, heads.before),
         heads.in_turn(heads.before, heads.value),
-    ]))
+    ];
+    Rows(rows.into()).all_of(hp, stored)
 }
 
-fn one_each(hp: &Hparams, _: u64) -> Result<Rows> {
-    Ok(Rows(vec![Heads::of(hp)?.in_turn(0, 1)]))
+fn one_each(hp: &Hparams, stored: u64) -> Result<Rows> {
+    Rows(vec![Heads::of(hp)?.in_turn(0, 1)]).all_of(hp, stored)
 }
 
 /// One number for each value head.

@@ -31,6 +31,20 @@ impl Strided {
         Self::new(start, &[(count, 1)])
     }
 
+    /// The rows, where they are as many as are stored: a configuration that counts fewer would lose the rest in silence.
+    ///
+    /// # Errors
+    /// Another number of rows.
+    pub(crate) fn all_of(self, hp: &Hparams, stored: u64) -> Result<Self> {
+        let counted = self.len();
+        if counted == stored {
+            return Ok(self);
+        }
+        Err(hp.error(format!(
+            "the numbers of heads and their sizes make {counted} rows, found {stored}"
+        )))
+    }
+
     /// Number of rows; saturates.
     pub(crate) fn len(&self) -> u64 {
         self.dims.iter().fold(1, |n, d| u64::saturating_mul(n, d.0))
