@@ -31,20 +31,6 @@ impl Strided {
         Self::new(start, &[(count, 1)])
     }
 
-    /// The rows, where they are as many as are stored: a configuration that counts fewer would lose the rest in silence.
-    ///
-    /// # Errors
-    /// Another number of rows.
-    pub(crate) fn all_of(self, hp: &Hparams, stored: u64) -> Result<Self> {
-        let counted = self.len();
-        if counted == stored {
-            return Ok(self);
-        }
-        Err(hp.error(format!(
-            "the numbers of heads and their sizes make {counted} rows, found {stored}"
-        )))
-    }
-
     /// Number of rows; saturates.
     pub(crate) fn len(&self) -> u64 {
         self.dims.iter().fold(1, |n, d| u64::saturating_mul(n, d.0))
@@ -91,6 +77,20 @@ impl Rows {
     /// Whether every row is one of `stored`.
     pub(crate) fn fit(&self, stored: u64) -> bool {
         !self.0.is_empty() && self.0.iter().all(|s| s.last().is_some_and(|last| last < stored))
+    }
+
+    /// The rows, where they are as many as are stored: a configuration that counts fewer would lose the rest in silence.
+    ///
+    /// # Errors
+    /// Another number of rows.
+    pub(crate) fn all_of(self, hp: &Hparams, stored: u64) -> Result<Self> {
+        let counted = self.len();
+        if counted == stored {
+            return Ok(self);
+        }
+        Err(hp.error(format!(
+            "the numbers of heads and their sizes make {counted} rows, found {stored}"
+        )))
     }
 
     /// Number of rows; saturates.
