@@ -115,6 +115,15 @@ fn hyperparameters_that_contradict_the_tensors_are_refused() {
 
 /// The stock converter writes four times the hidden size as Phi's width whatever the configuration says, and its file does
 /// not load; here it is the configuration's.
+/// Rows that a configuration does not count are not left behind.
+#[test]
+fn rows_that_heads_do_not_make_are_refused() {
+    for (key, rows) in [("linear_key_head_dim", 128), ("linear_value_head_dim", 112)] {
+        let said = format!("make {rows} rows, found 160");
+        refused("qwen35moe", with(key, json!(8)), &[&said]);
+    }
+}
+
 #[test]
 fn phis_width_is_the_configurations() {
     let change = |f: &mut Value| {
