@@ -29,6 +29,17 @@ pub const EVALUATION_TEXT: &str = include_str!("../demo/eval.txt");
 /// English text that calibrates the importance matrix where no other is given. Disjoint from the evaluation text.
 pub const CALIBRATION_TEXT: &str = include_str!("../demo/calibration.txt");
 
+/// Texts of several kinds to measure with, disjoint from the calibration text, under the names of files: `.txt` is text,
+/// `.jsonl` has a chat in each line. Origins and licences: `suite/README.md`.
+pub const SUITE: &[(&str, &str)] = &[
+    ("chat.jsonl", include_str!("../suite/chat.jsonl")),
+    ("code.txt", include_str!("../suite/code.txt")),
+    ("french.txt", include_str!("../suite/french.txt")),
+    ("german.txt", include_str!("../suite/german.txt")),
+    ("math.txt", include_str!("../suite/math.txt")),
+    ("prose.txt", EVALUATION_TEXT),
+];
+
 /// Writes the model's files into a directory, which is made where it does not exist.
 ///
 /// # Errors

@@ -571,3 +571,75 @@ fn suites_are_reported_by_kind_of_text() {
     fs::create_dir(&suite).unwrap();
     fails(&args, &["suite", "NAME.txt or NAME.jsonl"]);
 }
+
+/// The suite inside the program, with the chats of a model that has a template and without those of one that has none.
+#[test]
+fn the_bundled_suite() {
+    let dir = tempfile::tempdir().unwrap();
+    let chatting = model(dir.path());
+    let config = chatting.join("tokenizer_config.json");
+    let mut told: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    // As Gemma's: there is no system prompt.
+    told["chat_template"] =
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system prompt') }}\
+        {% endif %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}"
+            .into();
+    fs::write(&config, told.to_string()).unwrap();
+    let domains = |model: &str, out: &Path| -> (Vec<String>, String) {
+        let args = [
+            "publish",
+            model,
+            "--out",
+            text(out),
+            "--presets",
+            "Q4_0",
+            "--imatrix",
+            "none",
+        ];
+        let done = quantsmith(&[&args[..], &["--suite", "builtin", "-c", "64", "--chunks", "2"]].concat())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{said}");
+        let table = Table::load(&out.join("table.json")).unwrap();
+        let texts = &table.evaluation.as_ref().unwrap().texts;
+        assert!(texts.iter().all(|t| t.text.bundled && t.chunks == 2));
+        let measured = table.rows[0].measured.as_ref().unwrap();
+        assert_eq!(measured.domains.len(), texts.len());
+        (measured.domains.iter().map(|d| d.name.clone()).collect(), said)
+    };
+    let (plain, all) = (dir.path().join("plain"), dir.path().join("all"));
+    let (names, said) = domains(DEMO, &plain);
+    assert_eq!(names, ["code", "french", "german", "math", "prose"]);
+    assert!(
+        said.contains("left out of the bundled suite: chat.jsonl"),
+        "{said}"
+    );
+    let (names, said) = domains(text(&chatting), &all);
+    assert_eq!(names, ["chat", "code", "french", "german", "math", "prose"]);
+    assert!(!said.contains("left out of"), "{said}");
+    let card = fs::read_to_string(all.join("README.md")).unwrap();
+    assert!(
+        card.contains("quantsmith's bundled suite (chat, code, french, german, math, prose)"),
+        "{card}"
+    );
+    // The texts are materials, which this program has.
+    let verify = [
+        "verify",
+        text(&all),
+        "--attestation",
+        "--strict",
+        "--source",
+        text(&chatting),
+    ];
+    succeeds(&verify);
+    let provenance = all.join("provenance.intoto.json");
+    let told = fs::read_to_string(&provenance).unwrap();
+    let (_, math) = demo::SUITE.iter().find(|(name, _)| *name == "math.txt").unwrap();
+    let digest = convert::digest::of_bytes(convert::digest::Kind::Sha256, math.as_bytes());
+    assert!(told.contains(&digest));
+    fs::write(&provenance, told.replace(&digest, &"0".repeat(64))).unwrap();
+    let done = quantsmith(&verify).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(!done.status.success() && said.contains("math.txt"), "{said}");
+}

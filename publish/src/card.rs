@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::chat::Template;
 use crate::choose;
 use crate::front_matter::FrontMatter;
-use crate::record::{Estimate, Row, Table};
+use crate::record::{Estimate, Evaluation, EvaluationText, Row, Table};
 use crate::{Error, Result};
 
 /// Longest template of a publisher, in bytes.
@@ -292,6 +292,21 @@ fn human(bytes: u64) -> String {
     }
 }
 
+/// The texts of an evaluation by name, and by kind where there are several.
+fn texts(evaluation: &Evaluation) -> String {
+    let name = |t: &EvaluationText| match (&t.domain, t.text.bundled) {
+        (Some(domain), true) => domain.clone(),
+        (Some(domain), false) => format!("{domain} ({})", t.text.name),
+        (None, _) => t.text.name.clone(),
+    };
+    let texts = &evaluation.texts;
+    let names = texts.iter().map(name).collect::<Vec<_>>().join(", ");
+    match texts.iter().all(|t| t.domain.is_some() && t.text.bundled) {
+        true => format!("quantsmith's bundled suite ({names})"),
+        false => names,
+    }
+}
+
 impl View {
     /// The data of a table's card.
     pub fn of(table: &Table, facts: &Facts) -> Self {
@@ -348,15 +363,7 @@ impl View {
             beaten: beaten.collect(),
             evaluation: table.evaluation.as_ref().and_then(|e| {
                 Some(EvaluationView {
-                    texts: e
-                        .texts
-                        .iter()
-                        .map(|t| match &t.domain {
-                            Some(domain) => format!("{domain} ({})", t.text.name),
-                            None => t.text.name.clone(),
-                        })
-                        .collect::<Vec<_>>()
-                        .join(", "),
+                    texts: texts(e),
                     chunks: e.chunks,
                     context: e.context,
                     rounding: e.rounding.clone(),

@@ -5,6 +5,7 @@ mod evaluate;
 mod figures;
 mod keeper;
 mod report;
+mod suite;
 mod texts;
 mod weights;
 
@@ -26,6 +27,7 @@ use publish::record::{self, State};
 use self::evaluate::Base;
 use self::keeper::Keeper;
 use self::report::{Evaluation, Measured, Report, ReportRow};
+use self::suite::Suite;
 use self::texts::{Texts, calibration_name};
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::chunks::Chunks;
@@ -119,9 +121,9 @@ pub(crate) struct Making {
     text: Option<PathBuf>,
 
     /// Folder of texts to evaluate on, each a kind of text that is reported by itself: NAME.txt, or NAME.jsonl with a chat in
-    /// each line, which the model's chat template renders
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["no_eval", "text", "precision"])]
-    suite: Option<PathBuf>,
+    /// each line, which the model's chat template renders; `builtin` for the suite inside the program
+    #[arg(long, value_name = "DIR|builtin", value_parser = Suite::parser(), conflicts_with_all = ["no_eval", "text", "precision"])]
+    suite: Option<Suite>,
 
     /// Tokens in an evaluation window
     #[arg(short, long, value_name = "N", default_value_t = 512)]
@@ -229,12 +231,8 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         (None, Some(demo)) => demo.path(),
         (None, None) => bail!("no model"),
     };
-    hold(
-        std::iter::once(&path)
-            .chain(&args.text)
-            .chain(&args.calibration)
-            .chain(&args.suite),
-    );
+    hold(std::iter::once(&path).chain(&args.text).chain(&args.calibration));
+    hold(args.suite.as_ref().and_then(Suite::folder));
     hold(args.types_of_tensors.files());
     let origin = args.matrix_origin();
     hold(origin.file());

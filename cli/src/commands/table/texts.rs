@@ -1,19 +1,20 @@
 //! The texts of a run, read and cut into tokens before anything else is done.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use convert::digest::{Kind, file_sha256 as of_file, of_bytes};
+use convert::digest::{Kind, of_bytes};
 use convert::importance::last_component;
 use convert::source::Source;
 use demo::{CALIBRATION_TEXT, EVALUATION_TEXT};
-use publish::chat::{Message, Template};
+use publish::chat::Template;
 use publish::record;
 use reference::PerplexityOptions;
 use reference::calibration::Calibration;
 use reference::tokenizer::Tokenizer;
 
 use super::Making;
+use super::suite::Suite;
 
 /// Name of the bundled calibration text in importance matrices.
 const BUNDLED_CALIBRATION: &str = "bundled calibration text";
@@ -87,89 +88,17 @@ pub(super) struct EvaluationTexts {
     pub(super) chunks: usize,
 }
 
-/// Longest file of a suite that is read, in bytes.
-const MAX_SUITE_FILE: u64 = 256 << 20;
-
-/// A line of a file of chats: its messages, alone or under a name.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Chat {
-    Messages(Vec<Message>),
-    Named { messages: Vec<Message> },
-}
-
-/// The text of a suite's file: of chats, one a line, as the model's template renders them.
-fn suite_text(path: &Path, template: Option<&Template>) -> anyhow::Result<String> {
-    let shown = || path.display().to_string();
-    let size = std::fs::metadata(path).with_context(shown)?.len();
-    ensure!(
-        size <= MAX_SUITE_FILE,
-        "{}: {size} bytes, expected at most {MAX_SUITE_FILE}",
-        path.display()
-    );
-    let text = std::fs::read_to_string(path).with_context(shown)?;
-    if path.extension().is_none_or(|e| e != "jsonl") {
-        return Ok(text);
-    }
-    let template = template.with_context(|| {
-        format!(
-            "{}: chats, but the model has no chat template; leave the file out, or give its text as .txt",
-            path.display()
-        )
-    })?;
-    let mut rendered = String::new();
-    for (number, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let at = || format!("{}: line {}", path.display(), number + 1);
-        let chat: Chat = serde_json::from_str(line).with_context(|| {
-            format!(
-                "{}: expected {{\"messages\": [{{\"role\", \"content\"}}, …]}}",
-                at()
-            )
-        })?;
-        let (Chat::Messages(messages) | Chat::Named { messages }) = chat;
-        let text = template.render(&messages, false);
-        rendered += &text.map_err(|e| anyhow::anyhow!("{}: the chat template: {e}", at()))?;
-    }
-    Ok(rendered)
-}
-
-/// The files of a suite, by name: each is a kind of text.
-fn suite_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let shown = || folder.display().to_string();
-    let mut files = Vec::new();
-    for entry in folder.read_dir().with_context(shown)? {
-        let path = entry.with_context(shown)?.path();
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        let hidden = last_component(&path).starts_with('.');
-        if !hidden && path.is_file() && ["txt", "jsonl"].contains(&ending) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    ensure!(
-        !files.is_empty(),
-        "{}: no file of a suite, expected NAME.txt or NAME.jsonl, one for each kind of text",
-        folder.display()
-    );
-    Ok(files)
-}
-
 impl EvaluationTexts {
-    /// The files of a folder, each cut into windows by itself.
+    /// The texts of a suite, each cut into windows by itself.
     fn suite(
-        folder: &Path,
+        suite: &Suite,
         source: &dyn Source,
         tokenizer: &Tokenizer,
         options: &PerplexityOptions,
     ) -> anyhow::Result<Self> {
-        let template = Template::of(source.metadata());
         let mut whole = Self {
             texts: Vec::new(),
-            name: folder.display().to_string(),
+            name: suite.to_string(),
             tokens: Vec::new(),
             chunks: 0,
         };
@@ -178,34 +107,24 @@ impl EvaluationTexts {
             "a context of {} tokens leaves none to score",
             options.context
         );
-        for path in suite_files(folder)? {
-            let text = suite_text(&path, template.as_ref())?;
-            let chats = path.extension().is_some_and(|e| e == "jsonl");
+        for member in suite.members(Template::of(source.metadata()).as_ref())? {
             // A template writes its special tokens itself.
-            let tokens = tokenizer.encode(&text, !chats, chats);
+            let tokens = tokenizer.encode(&member.text, !member.chats, member.chats);
             let available = tokens.len() / options.context;
             let chunks = options.chunks.map_or(available, |n| n.min(available));
             ensure!(
                 chunks > 0,
                 "{}: the text has {} tokens, expected at least {}: one window",
-                path.display(),
+                member.shown,
                 tokens.len(),
                 options.context
             );
-            let stem = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
             whole.texts.push(record::EvaluationText {
                 text: record::Text {
-                    name: last_component(&path),
-                    bundled: false,
-                    size: std::fs::metadata(&path)?.len(),
-                    sha256: of_file(&path)?,
                     tokens: tokens.len(),
+                    ..member.record
                 },
-                domain: Some(stem),
+                domain: Some(member.domain),
                 first_chunk: whole.chunks,
                 chunks,
             });
@@ -214,8 +133,7 @@ impl EvaluationTexts {
         }
         ensure!(
             whole.chunks > 1,
-            "{}: one window of {} tokens in all, expected at least two",
-            folder.display(),
+            "{suite}: one window of {} tokens in all, expected at least two",
             options.context
         );
         Ok(whole)
@@ -268,8 +186,8 @@ impl Texts {
         let options = options(args, bos);
         let evaluation = evaluate
             .then(|| {
-                if let Some(folder) = &args.suite {
-                    return EvaluationTexts::suite(folder, source, &tokenizer, &options);
+                if let Some(suite) = &args.suite {
+                    return EvaluationTexts::suite(suite, source, &tokenizer, &options);
                 }
                 let text = Text::read(
                     args.text.as_deref(),
