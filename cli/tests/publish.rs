@@ -535,6 +535,8 @@ fn suites_are_reported_by_kind_of_text() {
                 domain.name
             );
             assert!(domain.kld_99_9 >= domain.kld_median && domain.kld.error > 0.0);
+            let flips = domain.flips.unwrap();
+            assert!(flips.all.value <= 1.0 - domain.same_top.value + 1e-12);
         }
         // A text of a suite is measured as it is alone.
         let alone = dir.path().join(format!("alone-{}", row.preset));
@@ -555,6 +557,35 @@ fn suites_are_reported_by_kind_of_text() {
         assert!((alone.kld.value / m.domains[1].kld.value - 1.0).abs() < 1e-9);
         assert!((alone.ppl.value / m.domains[1].ppl.value - 1.0).abs() < 1e-9);
     }
+    // All positions are those of the kinds together.
+    let m = table.rows[0].measured.as_ref().unwrap();
+    let of = |share: &dyn Fn(&publish::record::Flips) -> f64| {
+        let each = m
+            .domains
+            .iter()
+            .map(|d| share(d.flips.as_ref().unwrap()) * d.tokens as f64);
+        each.sum::<f64>() / m.tokens as f64 - share(m.flips.as_ref().unwrap())
+    };
+    assert!(of(&|f| f.lost.value).abs() < 1e-12 && of(&|f| f.gained.value).abs() < 1e-12);
+    assert!(m.flips.unwrap().lost.value > 0.0, "Q2_K loses none");
+    // The card and the page have them, and so has what the command prints.
+    let folder = dir.path().join("folder");
+    succeeds(&["publish", text(&out), "--out", text(&folder)]);
+    let card = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(
+        card.contains("## By kind of text") && card.contains("| Quant method | code | prose |"),
+        "{card}"
+    );
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(page.contains("<br>flips "), "no flips by kind");
+    let again = [&args[..], &["--resume"]].concat();
+    let printed = succeeds(&again);
+    let lines: Vec<&str> = printed.lines().filter(|l| l.starts_with("Q2_K ")).collect();
+    assert_eq!(lines.len(), 3, "{printed}");
+    assert!(
+        printed.contains("to wrong") && printed.contains("Size (MiB)"),
+        "{printed}"
+    );
     let ratio = table.rows[1].measured.as_ref().unwrap().domains[0]
         .kld_ratio
         .as_ref()

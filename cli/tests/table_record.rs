@@ -86,6 +86,11 @@ fn everything_is_recorded() {
         assert!((mean(&chunks.kld) / measured.kld.value - 1.0).abs() < 1e-9);
         assert!((mean(&chunks.nll).exp() / measured.ppl.value - 1.0).abs() < 1e-9);
         assert!((mean(&chunks.same_top) - measured.same_top.value).abs() < 1e-9);
+        let flips = measured.flips.unwrap();
+        assert!((flips.lost.value + flips.gained.value - flips.all.value).abs() < 1e-12);
+        // A choice that turns from right to wrong or back is another choice.
+        assert!(flips.all.value <= 1.0 - measured.same_top.value && flips.lost.value > 0.0);
+        assert_eq!(reported["flips"]["lost"]["value"], flips.lost.value);
         // The worst positions, and the quantiles' end, are one thing.
         assert_eq!(measured.worst.len(), 20);
         assert_eq!(measured.worst[0].kld, measured.kld_quantile(1.0).unwrap());

@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::chat::Template;
 use crate::choose;
 use crate::front_matter::FrontMatter;
-use crate::record::{Estimate, Evaluation, EvaluationText, Row, Table};
+use crate::record::{Domain, Estimate, Evaluation, EvaluationText, Row, Table};
+use crate::size::Unit;
 use crate::{Error, Result};
 
 /// Longest template of a publisher, in bytes.
@@ -83,6 +84,10 @@ pub struct View {
     pub beaten: Vec<(RowView, RowView)>,
     /// What was measured on.
     pub evaluation: Option<EvaluationView>,
+    /// Kinds of text that are told apart.
+    pub domains: Vec<String>,
+    /// The figures of each kind of text, a line for each file.
+    pub by_domain: Vec<DomainsView>,
     /// Prompt format.
     pub prompt: Option<String>,
     /// The importance matrix.
@@ -114,6 +119,8 @@ pub struct RowView {
     pub kld_99_9: String,
     /// Same top token, in percent.
     pub same_top: String,
+    /// Positions where the first choice turns from right to wrong or back, in percent.
+    pub flips: String,
     /// Perplexity.
     pub ppl: String,
     /// Ratio of perplexities with its error.
@@ -150,6 +157,17 @@ pub struct EvaluationView {
     pub base_ppl: String,
 }
 
+/// Figures of a file by kind of text.
+#[derive(Debug, Serialize)]
+pub struct DomainsView {
+    /// Name of the preset.
+    pub preset: String,
+    /// Mean KL divergence of each kind, with its error.
+    pub kld: Vec<String>,
+    /// Flips of each kind, with their error.
+    pub flips: Vec<String>,
+}
+
 /// The importance matrix.
 #[derive(Debug, Serialize)]
 pub struct ImportanceView {
@@ -178,6 +196,15 @@ pub fn with_error(e: Estimate) -> String {
     format!("{:.digits$} ± {:.digits$}", e.value, e.error)
 }
 
+/// A share with its error, in percent.
+pub fn percent(e: Estimate) -> String {
+    let of_hundred = Estimate {
+        value: 100.0 * e.value,
+        error: 100.0 * e.error,
+    };
+    format!("{} %", with_error(of_hundred))
+}
+
 /// A number to three digits that count.
 pub(crate) fn three_digits(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
@@ -187,14 +214,9 @@ pub(crate) fn three_digits(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// Divisor and name of the unit in which sizes of a table are shown: one for all.
-pub(crate) fn unit(table: &Table) -> (f64, &'static str) {
-    let largest = table.rows.iter().filter_map(|row| row.size).max().unwrap_or(0);
-    if largest >= 1 << 30 {
-        (f64::from(1u32 << 30), "GiB")
-    } else {
-        (f64::from(1u32 << 20), "MiB")
-    }
+/// The unit of the sizes of a table: one for all of them.
+pub(crate) fn unit(table: &Table) -> Unit {
+    Unit::of(table.rows.iter().filter_map(|row| row.size).max().unwrap_or(0))
 }
 
 /// A text as Markdown shows it in a cell.
@@ -235,7 +257,6 @@ fn row_view(table: &Table, row: &Row, files: &[&Row]) -> Option<RowView> {
         None => row,
     };
     let file = original.file.clone()?;
-    let (divisor, _) = unit(table);
     let measured = row.measured.as_ref();
     let text = |of: &dyn Fn(&crate::record::Measured) -> String| measured.map(of).unwrap_or_default();
     let mut notes = Vec::new();
@@ -270,26 +291,19 @@ fn row_view(table: &Table, row: &Row, files: &[&Row]) -> Option<RowView> {
         preset: row.preset.clone(),
         link: format!("[{}]({target})", cell(file.trim_end_matches(".gguf"))),
         file,
-        size: format!("{:.2}", row.size? as f64 / divisor),
+        size: unit(table).number(row.size?),
         bpw: row
             .bits_per_weight
             .map_or_else(String::new, |b| format!("{b:.2}")),
         kld: text(&|m| with_error(m.kld)),
         kld_99_9: text(&|m| m.kld_quantile(0.999).map_or_else(String::new, three_digits)),
         same_top: text(&|m| format!("{:.1} %", m.same_top.value * 100.0)),
+        flips: text(&|m| m.flips.map_or_else(String::new, |f| percent(f.all))),
         ppl: text(&|m| with_error(m.ppl)),
         ppl_ratio: text(&|m| with_error(m.ppl_ratio)),
         notes: cell(&notes.join("; ")),
         pattern,
     })
-}
-
-/// A size in the unit that is shortest.
-fn human(bytes: u64) -> String {
-    match bytes {
-        n if n >= 1 << 30 => format!("{:.1} GiB", n as f64 / f64::from(1u32 << 30)),
-        n => format!("{:.1} MiB", n as f64 / f64::from(1u32 << 20)),
-    }
 }
 
 /// The texts of an evaluation by name, and by kind where there are several.
@@ -307,14 +321,35 @@ fn texts(evaluation: &Evaluation) -> String {
     }
 }
 
+/// The figures of a file by kind of text; `None` where it has none.
+fn by_domain(row: &Row, names: &[String]) -> Option<DomainsView> {
+    let domains = &row.measured.as_ref().filter(|m| !m.domains.is_empty())?.domains;
+    let each = |show: &dyn Fn(&Domain) -> String| -> Vec<String> {
+        let found = names
+            .iter()
+            .map(|name| domains.iter().find(|d| d.name == *name).map(show));
+        found.map(Option::unwrap_or_default).collect()
+    };
+    Some(DomainsView {
+        preset: row.preset.clone(),
+        kld: each(&|d| with_error(d.kld)),
+        flips: each(&|d| d.flips.map_or_else(String::new, |f| percent(f.all))),
+    })
+}
+
 impl View {
     /// The data of a table's card.
     pub fn of(table: &Table, facts: &Facts) -> Self {
         let files = choose::files(table);
         let view = |row: &Row| row_view(table, row, &files);
+        let measured = files.iter().filter_map(|row| row.measured.as_ref());
+        let domains = measured.map(|m| m.domains.iter().map(|d| d.name.clone()).collect());
+        let domains: Vec<String> = domains.max_by_key(Vec::len).unwrap_or_default();
         let base_model = facts.base_model.clone().or(table.source.repository.clone());
         let owner = facts.quantized_by.as_deref().unwrap_or("OWNER");
         let memories = choose::for_memories(&files, choose::cache_bytes(&facts.metadata));
+        let unit_of_needs = Unit::of(memories.iter().map(|choice| choice.needed).max().unwrap_or(0));
+        let total: u64 = files.iter().filter_map(|row| row.size).sum();
         let memories = memories.into_iter().filter_map(|choice| {
             Some(MemoryView {
                 memory: match choice.to_gib {
@@ -322,7 +357,7 @@ impl View {
                     Some(to) if to == choice.from_gib => format!("{to} GiB"),
                     Some(to) => format!("{} to {to} GiB", choice.from_gib),
                 },
-                needed: human(choice.needed),
+                needed: unit_of_needs.show(choice.needed),
                 row: view(choice.row)?,
             })
         });
@@ -349,8 +384,8 @@ impl View {
             },
             llama_cpp: table.tool.llama_cpp.clone(),
             source_type: table.source.ty.clone(),
-            unit: unit(table).1,
-            total: human(files.iter().filter_map(|row| row.size).sum()),
+            unit: unit(table).name(),
+            total: unit(table).show(total),
             evaluated: table.rows.iter().any(|row| row.measured.is_some()),
             rows: table.rows.iter().filter_map(view).collect(),
             not_made: table
@@ -370,6 +405,8 @@ impl View {
                     base_ppl: with_error(e.base_ppl?),
                 })
             }),
+            domains: domains.clone(),
+            by_domain: files.iter().filter_map(|row| by_domain(row, &domains)).collect(),
             prompt: Template::of(&facts.metadata).and_then(|t| t.prompt_format().ok()),
             importance: table
                 .importance
@@ -462,7 +499,7 @@ pub fn front_matter(table: &Table, facts: &Facts) -> FrontMatter {
 }
 
 /// The card in a style, or by a template of the publisher's: Jinja, with the fields of [`View`], `front_matter` and the
-/// parts of the styles by name (`parts.table`, `parts.choose`, `parts.plot`, `parts.prompt`, `parts.download`,
+/// parts of the styles by name (`parts.table`, `parts.domains`, `parts.choose`, `parts.plot`, `parts.prompt`, `parts.download`,
 /// `parts.substituted`, `parts.made`, `parts.verify`, `parts.original`). Where the template does not place the front matter,
 /// it comes first.
 ///
@@ -477,6 +514,7 @@ pub fn render(table: &Table, facts: &Facts, style: Style, template: Option<&str>
             Style::Table => &[
                 "title",
                 "table",
+                "domains",
                 "choose",
                 "plot",
                 "prompt",
@@ -490,6 +528,7 @@ pub fn render(table: &Table, facts: &Facts, style: Style, template: Option<&str>
                 "title",
                 "choose",
                 "table",
+                "domains",
                 "plot",
                 "prompt",
                 "download",

@@ -12,5 +12,6 @@ pub mod plot;
 pub mod provenance;
 pub mod record;
 pub mod report;
+pub mod size;
 
 pub use error::{Error, Result};

@@ -13,7 +13,7 @@ use std::path::Path;
 use gguf::WholeFile;
 use serde::{Deserialize, Serialize};
 
-pub use figures::{Domain, Estimate, Measured, PerChunk, Position, Quantile, Ratio};
+pub use figures::{Domain, Estimate, Flips, Measured, PerChunk, Position, Quantile, Ratio};
 
 use crate::{Error, Result};
 

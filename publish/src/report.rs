@@ -6,7 +6,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
-use crate::card::{Facts, View, three_digits, unit, with_error};
+use crate::card::{Facts, View, percent, three_digits, unit, with_error};
 use crate::plot::{self, Quantity};
 use crate::record::{Row, Table};
 use crate::{Error, Result, choose};
@@ -77,6 +77,7 @@ struct DomainCell {
     median: String,
     kld_99_9: String,
     same_top: String,
+    flips: Option<String>,
     /// Share of the largest, in percent.
     bar: f64,
 }
@@ -121,7 +122,7 @@ pub fn render(table: &Table, facts: &Facts) -> Result<String> {
 
 fn lines(table: &Table, files: &[&Row]) -> Vec<Line> {
     let front = choose::front(files);
-    let (divisor, _) = unit(table);
+    let unit = unit(table);
     let cell = |text: String, key: f64| Cell {
         text,
         key: key.is_finite().then_some(key),
@@ -130,9 +131,9 @@ fn lines(table: &Table, files: &[&Row]) -> Vec<Line> {
     files
         .iter()
         .map(|row| {
-            let size = row.size.unwrap_or(0) as f64;
+            let size = row.size.unwrap_or(0);
             let mut cells = vec![
-                cell(format!("{:.2}", size / divisor), size),
+                cell(unit.number(size), size as f64),
                 match row.bits_per_weight {
                     Some(bits) => cell(format!("{bits:.2}"), bits),
                     None => cell(String::new(), f64::NAN),
@@ -150,6 +151,17 @@ fn lines(table: &Table, files: &[&Row]) -> Vec<Line> {
                         m.kld_quantile(0.999).unwrap_or(f64::NAN),
                     ),
                     cell(format!("{:.2} %", m.same_top.value * 100.0), m.same_top.value),
+                    match m.flips {
+                        Some(f) => Cell {
+                            title: format!(
+                                "right to wrong {}, wrong to right {}",
+                                percent(f.lost),
+                                percent(f.gained)
+                            ),
+                            ..cell(percent(f.all), f.all.value)
+                        },
+                        None => cell(String::new(), f64::NAN),
+                    },
                     cell(with_error(m.ppl), m.ppl.value),
                     cell(with_error(m.ppl_ratio), m.ppl_ratio.value),
                     match &m.kld_ratio {
@@ -298,6 +310,7 @@ fn domains(files: &[&Row]) -> Option<Domains> {
                     median: three_digits(domain.kld_median),
                     kld_99_9: three_digits(domain.kld_99_9),
                     same_top: format!("{:.1} %", domain.same_top.value * 100.0),
+                    flips: domain.flips.map(|f| percent(f.all)),
                     bar: (domain.kld.value / largest.max(f64::MIN_POSITIVE) * 100.0).round(),
                 })
             });

@@ -63,6 +63,10 @@ fn check(seen: &Observation, base: &[f64], measured: &[f64], target: usize, cut:
     close(seen.delta_p, measured[target].exp() - base[target].exp());
     let top = |v: &[f64]| (0..v.len()).fold(0, |best, i| if v[i] > v[best] { i } else { best });
     assert_eq!(seen.same_top, top(base) == top(measured));
+    assert_eq!(
+        (seen.right, seen.right_base),
+        (top(measured) == target, top(base) == target)
+    );
 }
 
 #[test]

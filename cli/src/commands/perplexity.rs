@@ -383,6 +383,7 @@ fn print_divergence(seen: &[Observation], args: &Args) -> anyhow::Result<()> {
             "delta_p_quantiles": quantiles(&s.delta_p_quantiles, DELTA_P_QUANTILES),
             "delta_p_rms": estimate(s.delta_p_rms),
             "same_top": estimate(s.same_top),
+            "flips": {"lost": estimate(s.flips.lost), "gained": estimate(s.flips.gained), "all": estimate(s.flips.all)},
             "chunks": windows.iter().map(|w| json!({
                 "ppl": estimate(w.ppl), "ln_ppl_ratio": estimate(w.ln_ppl_ratio), "kld": estimate(w.kld),
                 "delta_p_rms": estimate(w.delta_p_rms), "same_top": estimate(w.same_top),

@@ -4,6 +4,7 @@ mod digests;
 mod evaluate;
 mod figures;
 mod keeper;
+mod kinds;
 mod report;
 mod suite;
 mod texts;

@@ -12,6 +12,7 @@ pub(super) fn all(view: &View, style: Style) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("title", title(view)),
         ("table", table(view, style)),
+        ("domains", domains(view)),
         ("choose", choose(view)),
         ("plot", plot(view)),
         ("prompt", prompt(view)),
@@ -191,6 +192,39 @@ fn table(view: &View, style: Style) -> String {
     }
     for (preset, reason) in &view.not_made {
         let _ = write!(out, "\n{preset} could not be made: {}\n", super::cell(reason));
+    }
+    out
+}
+
+/// Divergence and flips by kind of text.
+fn domains(view: &View) -> String {
+    if view.by_domain.is_empty() {
+        return String::new();
+    }
+    let heads: Vec<String> = view
+        .domains
+        .iter()
+        .map(|name| format!("{}:", super::cell(name)))
+        .collect();
+    let mut heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    heads.insert(0, "Quant method");
+    let rows = |of: &dyn Fn(&super::DomainsView) -> Vec<String>| {
+        let lines = view.by_domain.iter().map(|line| {
+            let mut cells = vec![line.preset.clone()];
+            cells.extend(of(line));
+            cells
+        });
+        markdown(&heads, lines)
+    };
+    let mut out = String::from("## By kind of text\n\nMean KLD:\n\n");
+    out += &rows(&|line| line.kld.clone());
+    if view
+        .by_domain
+        .iter()
+        .any(|line| line.flips.iter().any(|f| !f.is_empty()))
+    {
+        out += "\nFlips: positions where the first choice turns from the true token to another, or from another to it:\n\n";
+        out += &rows(&|line| line.flips.clone());
     }
     out
 }

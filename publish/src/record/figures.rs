@@ -20,6 +20,17 @@ pub struct Quantile {
     pub value: f64,
 }
 
+/// Shares of positions where the first choice of one model is the true token and that of the other is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flips {
+    /// From right to wrong: the unquantized model's choice is the true token, this one's is not.
+    pub lost: Estimate,
+    /// From wrong to right.
+    pub gained: Estimate,
+    /// Either.
+    pub all: Estimate,
+}
+
 /// Figures of a file over the scored positions, beside the unquantized model's. Divergences are in nats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
@@ -49,6 +60,9 @@ pub struct Measured {
     pub delta_p_rms: Estimate,
     /// Share of positions where both models rank the same token first.
     pub same_top: Estimate,
+    /// Changes between right and wrong; a record of an older version has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
     /// The KL divergence of the preceding measured row over this one's, with the error of the paired positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kld_ratio: Option<Ratio>,
@@ -93,6 +107,9 @@ pub struct Domain {
     pub kld_99_9: f64,
     /// Share of positions where both models rank the same token first.
     pub same_top: Estimate,
+    /// As [`Measured::flips`], within this kind of text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
     /// As [`Measured::kld_ratio`], within this kind of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kld_ratio: Option<Ratio>,

@@ -345,6 +345,8 @@ mod tests {
             kld,
             delta_p: 0.0,
             same_top: true,
+            right: true,
+            right_base: true,
         })
         .collect()
     }

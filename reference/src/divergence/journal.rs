@@ -1,7 +1,7 @@
 //! A file of observations, by which an evaluation that was interrupted is continued.
 //!
-//! Layout, little endian: the text line `quantsmith-evaluation 1 FINGERPRINT`, then records: u32 model, u32 first window,
-//! u32 windows, u32 observations, the observations (f64 nll, nll of the base, KLD and Δp, u8 same top), and an XXH64 of all
+//! Layout, little endian: the text line `quantsmith-evaluation 2 FINGERPRINT`, then records: u32 model, u32 first window,
+//! u32 windows, u32 observations, the observations (f64 nll, nll of the base, KLD and Δp, u8 of bits: same top, right, base right), and an XXH64 of all
 //! that. A record that a crash cut, and all after it, are run again.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use super::compare::Notes;
 use crate::{Error, Result};
 
 /// Name and version of the format.
-const MAGIC: &str = "quantsmith-evaluation 1";
+const MAGIC: &str = "quantsmith-evaluation 2";
 /// Longest journal that is read, in bytes: that of some billion observations.
 const MAX_BYTES: u64 = 1 << 35;
 /// Bytes before a record's observations.
@@ -145,7 +145,7 @@ fn record(model: usize, windows: &Range<usize>, seen: &[Observation]) -> Vec<u8>
         for value in [o.nll, o.nll_base, o.kld, o.delta_p] {
             bytes.extend(value.to_le_bytes());
         }
-        bytes.push(u8::from(o.same_top));
+        bytes.push(u8::from(o.same_top) | u8::from(o.right) << 1 | u8::from(o.right_base) << 2);
     }
     bytes.extend(xxh64(&bytes, 0).to_le_bytes());
     bytes
@@ -186,7 +186,9 @@ fn read_record(reader: &mut impl std::io::Read) -> Option<(Key, Vec<Observation>
                 nll_base: value(1),
                 kld: value(2),
                 delta_p: value(3),
-                same_top: o[32] != 0,
+                same_top: o[32] & 1 != 0,
+                right: o[32] & 2 != 0,
+                right_base: o[32] & 4 != 0,
             }
         })
         .collect();
@@ -206,6 +208,8 @@ mod tests {
                 kld: -0.0,
                 delta_p: 1.0 / (i + 1) as f64,
                 same_top: i % 2 == 0,
+                right: i % 3 == 0,
+                right_base: i % 5 == 0,
             })
             .collect()
     }
@@ -222,7 +226,7 @@ mod tests {
         assert!(Journal::open(&path, "abc", true).is_err(), "it is locked");
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
-        let line = "quantsmith-evaluation 1 abc\n".len();
+        let line = "quantsmith-evaluation 2 abc\n".len();
         let first = line + HEAD_BYTES + 3 * OBSERVATION_BYTES + CHECK_BYTES;
         let ends = [line, first, whole.len()];
         for cut in 0..=whole.len() {

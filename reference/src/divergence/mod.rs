@@ -15,7 +15,7 @@ pub use compare::{
 pub use journal::Journal;
 pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
 pub use predictions::{Comparison, Predictions};
-pub use statistics::{Estimate, Quantiles, Statistics};
+pub use statistics::{Estimate, Flips, Quantiles, Statistics};
 
 /// Contribution of one scored position.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +30,10 @@ pub struct Observation {
     pub delta_p: f64,
     /// Whether both models rank the same token first.
     pub same_top: bool,
+    /// Whether the true token is the one that the measured model ranks first.
+    pub right: bool,
+    /// The same of the base model.
+    pub right_base: bool,
 }
 
 /// Log of the sum of exponentials of `logits`, and the index of the first largest.
@@ -69,6 +73,8 @@ impl Observation {
             kld,
             delta_p: (-nll).exp() - (-nll_base).exp(),
             same_top: top == top_base,
+            right: top == target,
+            right_base: top_base == target,
         })
     }
 
@@ -99,6 +105,8 @@ impl Observation {
             kld,
             delta_p: (-nll).exp() - (-nll_base).exp(),
             same_top: top == top_base,
+            right: top == target,
+            right_base: top_base == target,
         })
     }
 }
@@ -112,7 +120,12 @@ mod tests {
         let logits = [0.5, -1.0, 3.0, 2.0];
         let o = Observation::from_logits(&logits, &logits, 1).unwrap();
         assert_eq!((o.kld, o.delta_p, o.same_top), (0.0, 0.0, true));
+        assert_eq!((o.right, o.right_base), (false, false));
         assert_eq!(o.nll, o.nll_base);
+        let o = Observation::from_logits(&logits, &[9.0, -1.0, 3.0, 2.0], 2).unwrap();
+        assert_eq!((o.same_top, o.right, o.right_base), (false, false, true));
+        let o = Observation::from_logits(&logits, &[9.0, -1.0, 3.0, 2.0], 0).unwrap();
+        assert_eq!((o.same_top, o.right, o.right_base), (false, true, false));
     }
 
     #[test]

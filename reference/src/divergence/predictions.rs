@@ -105,6 +105,8 @@ impl<'a> Comparison<'a> {
                 kld: row.difference + row.softmax.log_sum() - base.log_sum(),
                 delta_p: (-nll).exp() - (-nll_base).exp(),
                 same_top: row.softmax.top == base.top,
+                right: row.softmax.top == base.target,
+                right_base: base.top == base.target,
             }
         })
         .collect()
@@ -189,6 +191,10 @@ mod tests {
                 assert!(near(found.nll, expected.nll) && near(found.nll_base, expected.nll_base));
                 assert!(near(found.delta_p, expected.delta_p));
                 assert_eq!(found.same_top, expected.same_top);
+                assert_eq!(
+                    (found.right, found.right_base),
+                    (expected.right, expected.right_base)
+                );
             }
             let mut same = Comparison::new(&predictions);
             show(&mut same, &base, vocabulary, width);

@@ -32,6 +32,17 @@ impl Estimate {
         Self { value: mean, error }
     }
 
+    /// The share of positions for which something holds.
+    fn share(seen: &[Observation], holds: impl Fn(&Observation) -> bool) -> Self {
+        let n = seen.len() as f64;
+        let value = seen.iter().filter(|o| holds(o)).count() as f64 / n;
+        let error = match seen.len() > 1 {
+            true => (value * (1.0 - value) / (n - 1.0)).sqrt(),
+            false => 0.0,
+        };
+        Self { value, error }
+    }
+
     /// The estimate of `exp` of this quantity, by error propagation.
     pub fn exp(self) -> Self {
         let value = self.value.exp();
@@ -94,6 +105,20 @@ pub struct Statistics {
     pub delta_p_rms: Estimate,
     /// Share of positions where both models rank the same token first.
     pub same_top: Estimate,
+    /// Positions where the model's first choice, and the base model's, is the true token: what one gains or loses.
+    pub flips: Flips,
+}
+
+/// Shares of positions where the first choice of one model is the true token and that of the other is not, as
+/// "Accuracy is Not All You Need" (Dutta et al., 2024) counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Flips {
+    /// From right to wrong: the base model's choice is the true token, the measured model's is not.
+    pub lost: Estimate,
+    /// From wrong to right.
+    pub gained: Estimate,
+    /// Either.
+    pub all: Estimate,
 }
 
 impl Statistics {
@@ -119,7 +144,6 @@ impl Statistics {
         let (ppl, ppl_base) = (ln_ppl.exp(), ln_base.exp());
         let mean_square = Estimate::of(seen.iter().map(|o| o.delta_p * o.delta_p));
         let rms = mean_square.value.sqrt();
-        let top = seen.iter().filter(|o| o.same_top).count() as f64 / n;
         let correlation = match ln_ppl.error * ln_base.error {
             0.0 => 1.0,
             product => covariance / product,
@@ -147,13 +171,11 @@ impl Statistics {
                     0.0
                 },
             },
-            same_top: Estimate {
-                value: top,
-                error: if seen.len() > 1 {
-                    (top * (1.0 - top) / (n - 1.0)).sqrt()
-                } else {
-                    0.0
-                },
+            same_top: Estimate::share(seen, |o| o.same_top),
+            flips: Flips {
+                lost: Estimate::share(seen, |o| o.right_base && !o.right),
+                gained: Estimate::share(seen, |o| o.right && !o.right_base),
+                all: Estimate::share(seen, |o| o.right != o.right_base),
             },
         })
     }
@@ -170,6 +192,8 @@ mod tests {
             kld,
             delta_p: (-nll).exp() - (-nll_base).exp(),
             same_top: nll < 2.0,
+            right: nll < 1.0,
+            right_base: nll_base < 1.0,
         }
     }
 
@@ -199,5 +223,26 @@ mod tests {
         assert_eq!(s.kld.value, 0.5);
         assert!((s.kld.error - (0.25f64 / 19.0).sqrt()).abs() < 1e-12);
         assert_eq!(Statistics::of(&[]), None);
+    }
+
+    #[test]
+    fn flips_are_told_by_direction() {
+        // Of twenty, three lose the true token, one gains it, one keeps it.
+        let of = |nll, nll_base| observation(nll, nll_base, 0.0);
+        let mut seen = vec![of(3.0, 3.0); 15];
+        seen.extend([
+            of(3.0, 0.5),
+            of(3.0, 0.5),
+            of(3.0, 0.5),
+            of(0.5, 3.0),
+            of(0.5, 0.5),
+        ]);
+        let flips = Statistics::of(&seen).unwrap().flips;
+        assert_eq!(
+            (flips.lost.value, flips.gained.value, flips.all.value),
+            (0.15, 0.05, 0.2)
+        );
+        assert!((flips.all.error - (0.2f64 * 0.8 / 19.0).sqrt()).abs() < 1e-12);
+        assert!((flips.lost.error - (0.15f64 * 0.85 / 19.0).sqrt()).abs() < 1e-12);
     }
 }

@@ -2,37 +2,12 @@
 
 use std::io::{self, Write};
 
+use publish::size::Unit;
 use reference::memory::{Budget, Use};
 use serde_json::{Value, json};
 
 use super::Args;
 use super::candidates::Candidate;
-
-/// The unit of all sizes of a table.
-struct Unit {
-    name: &'static str,
-    bytes: f64,
-}
-
-impl Unit {
-    /// GiB, or MiB where nothing is as large.
-    fn of(most: u64) -> Self {
-        match most >= 1 << 30 {
-            true => Self {
-                name: "GiB",
-                bytes: (1u64 << 30) as f64,
-            },
-            false => Self {
-                name: "MiB",
-                bytes: (1u64 << 20) as f64,
-            },
-        }
-    }
-
-    fn show(&self, bytes: u64) -> String {
-        format!("{:.2}", bytes as f64 / self.bytes)
-    }
-}
 
 /// Prints the table, and which of the files to take.
 pub(super) fn text(
@@ -76,12 +51,12 @@ pub(super) fn text(
             out,
             "{mark} {:width$}  {:>9}  {:>9}  {:>9}  {:>8}  {:>9}  {:>9}  {placed}",
             c.name,
-            unit.show(c.file_size),
-            unit.show(c.memory.weights()),
-            unit.show(c.memory.cache().saturating_add(c.memory.states())),
-            unit.show(c.memory.compute),
-            unit.show(gpu.total()),
-            unit.show(cpu.total()),
+            unit.number(c.file_size),
+            unit.number(c.memory.weights()),
+            unit.number(c.memory.cache().saturating_add(c.memory.states())),
+            unit.number(c.memory.compute),
+            unit.number(gpu.total()),
+            unit.number(cpu.total()),
         )?;
     }
     if let Some(first) = all.first() {
@@ -94,7 +69,7 @@ pub(super) fn text(
         writeln!(
             out,
             "\nSizes in {}. Context of {} tokens{each}; keys {}, values {}; {} of the GPU's {} stay free.",
-            unit.name,
+            unit.name(),
             m.context,
             args.kv.keys,
             args.kv.values,

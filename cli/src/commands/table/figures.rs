@@ -1,6 +1,6 @@
 //! Figures of observations, as `table.json` has them.
 
-use publish::record::{self, Domain, Estimate, Measured, PerChunk, Position, Quantile, Ratio};
+use publish::record::{self, Domain, Estimate, Flips, Measured, PerChunk, Position, Quantile, Ratio};
 use reference::divergence::{self, Observation, Quantiles, Statistics};
 use reference::tokenizer::Tokenizer;
 
@@ -40,6 +40,14 @@ fn estimate(e: divergence::Estimate) -> Estimate {
     }
 }
 
+fn flips(f: divergence::Flips) -> Flips {
+    Flips {
+        lost: estimate(f.lost),
+        gained: estimate(f.gained),
+        all: estimate(f.all),
+    }
+}
+
 fn quantiles(of: &Quantiles) -> Vec<Quantile> {
     let at = |fraction| Quantile {
         fraction,
@@ -76,6 +84,7 @@ pub(super) fn measured(
         delta_p_quantiles: quantiles(&s.delta_p_quantiles),
         delta_p_rms: estimate(s.delta_p_rms),
         same_top: estimate(s.same_top),
+        flips: Some(flips(s.flips)),
         kld_ratio: ratio(before, seen),
         domains: domains(seen, before, view),
         per_chunk: PerChunk {
@@ -129,6 +138,7 @@ fn domains(seen: &[Observation], before: Option<(&str, &[Observation])>, view: &
             kld_median: s.kld_quantiles.at(0.5),
             kld_99_9: s.kld_quantiles.at(0.999),
             same_top: estimate(s.same_top),
+            flips: Some(flips(s.flips)),
             kld_ratio: ratio(before.map(|(preset, seen)| (preset, &seen[range(seen)])), own),
         })
     };

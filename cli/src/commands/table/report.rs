@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use convert::table::Row;
 use publish::record;
+use publish::size::Unit;
 use serde::Serialize;
 
-use crate::output::human_size;
+use super::kinds;
 
 /// Result of one file's evaluation.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +24,11 @@ pub(super) struct Measured {
     pub(super) kld_error: f64,
     pub(super) kld_99_9: f64,
     pub(super) same_top: f64,
+    /// Share of positions where the first choice turns from right to wrong, from wrong to right, or either.
+    pub(super) flips: record::Flips,
+    /// The figures by kind of text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) domains: Vec<record::Domain>,
 }
 
 /// A line of the report.
@@ -66,6 +72,14 @@ pub(super) struct Report {
     pub(super) rows: Vec<ReportRow>,
 }
 
+impl Report {
+    /// The unit of all sizes.
+    fn unit(&self) -> Unit {
+        let sizes = self.rows.iter().filter_map(|line| line.row.size_bytes);
+        Unit::of(sizes.max().unwrap_or(0))
+    }
+}
+
 impl Measured {
     /// The recorded figures that are reported.
     pub(super) fn new(m: &record::Measured) -> Self {
@@ -79,6 +93,8 @@ impl Measured {
             kld_error: m.kld.error,
             kld_99_9: m.kld_quantile(0.999).unwrap_or_default(),
             same_top: m.same_top.value,
+            flips: m.flips.unwrap_or_default(),
+            domains: m.domains.clone(),
         }
     }
 }
@@ -174,12 +190,16 @@ pub(super) fn print(report: &Report, directory: &Path, markdown: bool) -> anyhow
         }
         writeln!(out)?;
         print_cells(out, &cells(report), markdown)?;
+        if let Some(cells) = kinds::cells(report) {
+            writeln!(out, "\nby kind of text")?;
+            print_cells(out, &cells, markdown)?;
+        }
         let files = report.rows.iter().filter(|line| line.row.error.is_none());
         let distinct = files.filter(|line| line.row.same_as.is_none()).count();
         writeln!(
             out,
             "\n{} in {distinct} files{}",
-            human_size(report.total_bytes),
+            report.unit().show(report.total_bytes),
             match report.dry_run {
                 true => ", which a run would write",
                 false => "",
@@ -191,9 +211,19 @@ pub(super) fn print(report: &Report, directory: &Path, markdown: bool) -> anyhow
 /// The table's head and lines.
 fn cells(report: &Report) -> Vec<Vec<String>> {
     let evaluated = report.evaluation.is_some();
-    let mut head = vec!["Preset", "File", "Size", "bpw"];
+    let unit = report.unit();
+    let size = format!("Size ({})", unit.name());
+    let mut head = vec!["Preset", "File", size.as_str(), "bpw"];
     if evaluated {
-        head.extend(["PPL", "±", "PPL ratio", "mean KLD", "99.9 % KLD", "same top"]);
+        head.extend([
+            "PPL",
+            "±",
+            "PPL ratio",
+            "mean KLD",
+            "99.9 % KLD",
+            "same top",
+            "flips",
+        ]);
     }
     head.push("Notes");
     let mut cells: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
@@ -206,7 +236,7 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
         let mut out = vec![
             row.preset.to_owned(),
             name,
-            row.size_bytes.map_or_else(|| "-".into(), human_size),
+            row.size_bytes.map_or_else(|| "-".into(), |n| unit.number(n)),
             row.bits_per_weight
                 .map_or_else(|| "-".into(), |b| format!("{b:.2}")),
         ];
@@ -219,8 +249,9 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
                     format!("{:.5}", m.kld),
                     format!("{:.4}", m.kld_99_9),
                     format!("{:.1} %", m.same_top * 100.0),
+                    format!("{:.1} %", m.flips.all.value * 100.0),
                 ]),
-                None => out.extend(std::iter::repeat_n("-".to_owned(), 6)),
+                None => out.extend(std::iter::repeat_n("-".to_owned(), 7)),
             }
         }
         out.push(note(row));
