@@ -260,10 +260,12 @@ CASES = [
              fc="mtp.fc.weight", embedding="mtp.pre_fc_norm_embedding.weight",
              hidden="mtp.pre_fc_norm_hidden.weight", norm="mtp.norm.weight"))),
     Case("ernie4_5", "ernie4_5", "spm", dict(head_dim=16)),
+    # The stock converter takes the shared experts to be as wide as the dense layers divided by the key heads.
     Case("ernie4_5-moe", "ernie4_5_moe", "spm", dict(
-        moe_intermediate_size=32, moe_num_experts=4, moe_k=2, moe_num_shared_experts=2, moe_layer_start_index=1,
+        intermediate_size=128, moe_intermediate_size=32, moe_num_experts=4, moe_k=2, moe_num_shared_experts=2, moe_layer_start_index=1,
         head_dim=16, num_hidden_layers=3)),
-    Case("dots1", "dots1", "gpt2", ROUTED | dict(num_hidden_layers=3), file=dict(scoring_func="sigmoid")),
+    # Stock llama.cpp loads only as many heads of keys as of queries.
+    Case("dots1", "dots1", "gpt2", ROUTED | dict(num_hidden_layers=3, num_key_value_heads=4), file=dict(scoring_func="sigmoid")),
     Case("jamba", "jamba", "llama2", dict(
         num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1,
         num_experts=4, num_experts_per_tok=2, mamba_d_state=8, mamba_dt_rank=4, use_mamba_kernels=False)),

@@ -40,11 +40,13 @@ def dflash(c, markov=False):
     if not c.get("has_embed_tokens", True) or "has_embed_tokens" not in c:
         out.pop("embed_tokens.weight")
     out.pop("lm_head.weight")
-    out |= {"fc.weight": (h, 2 * 80), "hidden_norm.weight": (h,)}
+    # llama.cpp takes the target to be as wide as its draft.
+    out |= {"fc.weight": (h, 2 * h), "hidden_norm.weight": (h,)}
     if c.get("conv"):
         for i in range(c["num_hidden_layers"]):
             for name in ("attention_conv", "mlp_conv"):
-                out |= {f"layers.{i}.{name}.base_kernel.weight": (h, 3), f"layers.{i}.{name}.kernel_projection.weight": (12, h)}
+                out |= {f"layers.{i}.{name}.base_kernel": (2, 3, h),
+                        f"layers.{i}.{name}.kernel_projection.weight": (2 * 3 * h // 4, h)}
         out |= {"candidate_selector.predecessor_codebook": (c["vocab_size"], 8),
                 "candidate_selector.successor_codebook": (c["vocab_size"], 8),
                 "candidate_selector.hidden_projection.weight": (8, h)}
@@ -70,7 +72,7 @@ def gemma4_dspark(c):
     """Layers of Gemma 4 whose keys are values too, with DSpark's head."""
     h, v = c["hidden_size"], c["vocab_size"]
     out = {k.removeprefix("model."): shape for k, shape in gemma4(c | dict(num_kv_shared_layers=0)).items()}
-    return out | {"fc.weight": (h, 2 * 80), "hidden_norm.weight": (h,), "markov_head.markov_w1.weight": (v, 8),
+    return out | {"fc.weight": (h, 2 * h), "hidden_norm.weight": (h,), "markov_head.markov_w1.weight": (v, 8),
                   "markov_head.markov_w2.weight": (v, 8), "confidence_proj.weight": (1, h + 8)}
 
 

@@ -1,5 +1,4 @@
-"""What stock llama.cpp says of many files: one process loads its library, and forks for each file, so that a file
-that aborts the library is no more than an answer.
+"""What stock llama.cpp says of many files, each in a process of its own.
 
     python stock_loads.py < PATHS        # a path a line, or a model's and an adapter's with a tab between
 
@@ -9,9 +8,9 @@ and the first error that the library logged.
 
 import ctypes as C
 import os
-import signal
 import sys
 
+import forked
 import stock
 
 LOADS, REFUSES = 0, 7
@@ -33,14 +32,7 @@ def first_error(log):
 def load(path, adapter):
     """In a child: loads and ends."""
     lib = stock.lib
-
-    @C.CFUNCTYPE(None, C.c_int, C.c_char_p, C.c_void_p)
-    def log(level, text, data):
-        if level >= 3:
-            os.write(2, text)
-
-    lib.llama_log_set.restype, lib.llama_log_set.argtypes = None, [C.c_void_p, C.c_void_p]
-    lib.llama_log_set(C.cast(log, C.c_void_p), None)
+    kept = forked.log_to_stderr(least=3)
     model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
     if model and adapter:
         lib.llama_adapter_lora_init.restype = C.c_void_p
@@ -50,30 +42,13 @@ def load(path, adapter):
 
 
 def answer(path, adapter):
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read)
-        os.dup2(write, 1)
-        os.dup2(write, 2)
-        signal.alarm(SECONDS)
-        try:
-            load(path, adapter)
-        finally:
-            os._exit(1)
-    os.close(write)
-    log = b""
-    while piece := os.read(read, 1 << 16):
-        log += piece
-    os.close(read)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code, log = forked.run(lambda: load(path, adapter), SECONDS)
     word = {LOADS: "loads", REFUSES: "refuses"}.get(code, "crashes")
-    return word, first_error(log.decode(errors="replace"))
+    return word, first_error(log)
 
 
 def main():
-    stock.ggml.ggml_backend_load_all_from_path(str(stock.D).encode())
-    stock.lib.llama_backend_init()
+    forked.start()
     for path in sys.stdin:
         path, _, adapter = path.rstrip("\n").partition("\t")
         word, error = answer(path, adapter)

@@ -12,9 +12,9 @@ import ctypes as C
 import json
 import os
 import re
-import signal
 import sys
 
+import forked
 import stock
 
 SECONDS = 120
@@ -33,13 +33,7 @@ SIZES = (
 def load(request):
     """In a child: makes a context, whose log goes to standard error."""
     lib = stock.lib
-
-    @C.CFUNCTYPE(None, C.c_int, C.c_char_p, C.c_void_p)
-    def log(level, text, data):
-        os.write(2, text)
-
-    lib.llama_log_set.restype, lib.llama_log_set.argtypes = None, [C.c_void_p, C.c_void_p]
-    lib.llama_log_set(C.cast(log, C.c_void_p), None)
+    kept = forked.log_to_stderr()
     model = lib.llama_model_default_params()
     at = C.addressof(model)
     C.c_int32.from_address(at + 24).value = 0  # load_mode: no map
@@ -62,24 +56,7 @@ def load(request):
 
 
 def answer(request):
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read)
-        os.dup2(write, 1)
-        os.dup2(write, 2)
-        signal.alarm(SECONDS)
-        try:
-            load(request)
-        finally:
-            os._exit(1)
-    os.close(write)
-    log = b""
-    while piece := os.read(read, 1 << 16):
-        log += piece
-    os.close(read)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    log = log.decode(errors="replace")
+    code, log = forked.run(lambda: load(request), SECONDS)
     if code:
         return {"error": f"exit {code}: " + " | ".join(log.splitlines()[-3:])}
     sums = {name: 0.0 for name, _ in SIZES}
@@ -89,8 +66,7 @@ def answer(request):
 
 
 def main():
-    stock.ggml.ggml_backend_load_all_from_path(str(stock.D).encode())
-    stock.lib.llama_backend_init()
+    forked.start()
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
 

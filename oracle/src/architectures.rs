@@ -164,6 +164,7 @@ pub fn convert_unchecked(dir: &Path, out: &Path) -> Result<HfSource, String> {
     let options = HfOptions {
         outtype: OutType::F32,
         pre_tokenizer: Some("gpt-2".to_owned()),
+        target_model_dir: Some(target_of(dir)).filter(|target| target.is_dir()),
         ..HfOptions::default()
     };
     let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;

@@ -27,10 +27,25 @@ pub fn of_adapters(python: &Python, pairs: &[(PathBuf, PathBuf)]) -> Vec<String>
 }
 
 fn answers(python: &Python, list: String) -> Vec<String> {
-    let count = list.lines().count();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("py/stock_loads.py");
+    let verdict = |line: &str| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        match fields[1] {
+            "loads" => String::new(),
+            word => format!("{word}: {}", fields[2]),
+        }
+    };
+    let lines = requests(python, "stock_loads.py", list);
+    lines.iter().map(|line| verdict(line)).collect()
+}
+
+/// Answers, a line each, of one of the scripts in `py/` that load files with stock's library, to requests of a line each.
+///
+/// # Panics
+/// When the script fails.
+pub fn requests(python: &Python, script: &str, requests: String) -> Vec<String> {
+    let count = requests.lines().count();
     let mut child = Command::new(python.executable())
-        .arg(script)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("py").join(script))
         .env("ORACLE_CACHE", crate::home())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -38,20 +53,11 @@ fn answers(python: &Python, list: String) -> Vec<String> {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    let feeder = std::thread::spawn(move || input.write_all(list.as_bytes()));
+    let feeder = std::thread::spawn(move || input.write_all(requests.as_bytes()));
     let out = child.wait_with_output().unwrap();
     feeder.join().unwrap().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
-    let answers: Vec<String> = text
-        .lines()
-        .map(|line| {
-            let fields: Vec<&str> = line.split('\t').collect();
-            match fields[1] {
-                "loads" => String::new(),
-                word => format!("{word}: {}", fields[2]),
-            }
-        })
-        .collect();
-    assert_eq!(answers.len(), count, "stock's loader ended early");
+    let answers: Vec<String> = text.lines().map(str::to_owned).collect();
+    assert_eq!(answers.len(), count, "{script} ended early");
     answers
 }

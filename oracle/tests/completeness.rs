@@ -113,17 +113,28 @@ fn hyperparameters_that_contradict_the_tensors_are_refused() {
     );
 }
 
-/// The stock converter writes four times the hidden size as Phi's width whatever the configuration says, and its file does
-/// not load; here it is the configuration's.
-/// Rows that a configuration does not count are not left behind.
+/// Rows that a configuration does not count are not left behind: what the rules for a tensor take must be all of it. The
+/// message has the numbers that the rows follow from.
 #[test]
 fn rows_that_heads_do_not_make_are_refused() {
     for (key, rows) in [("linear_key_head_dim", 128), ("linear_value_head_dim", 112)] {
-        let said = format!("make {rows} rows, found 160");
-        refused("qwen35moe", with(key, json!(8)), &[&said]);
+        let said = format!("only {rows} of them are used");
+        let change = with(key, json!(8));
+        refused("qwen35moe", change, &["160 rows", &format!("{key} 8"), &said]);
     }
+    refused(
+        "bailingmoe",
+        with("head_dim", json!(8)),
+        &[
+            "query_key_value.weight: 128 rows",
+            "head_dim 8",
+            "only 64 of them are used",
+        ],
+    );
 }
 
+/// The stock converter writes four times the hidden size as Phi's width whatever the configuration says, and its file does
+/// not load; here it is the configuration's.
 #[test]
 fn phis_width_is_the_configurations() {
     let change = |f: &mut Value| {

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use convert::plan::OutputPlan;
 use convert::quantize::{QuantizeOptions, plan as plan_quantization};
@@ -10,7 +9,7 @@ use convert::recipe::Preset;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use gguf::{FilePlan, GgufModel, OpenOptions, TensorType};
-use oracle::{architectures, python};
+use oracle::{architectures, loading, python};
 use reference::memory::{Memory, Settings, estimate};
 use serde_json::{Value, json};
 
@@ -26,35 +25,17 @@ struct Case {
 
 /// Stock's reports, in order.
 fn stock(python: &oracle::Python, cases: &[Case]) -> Vec<Value> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("py/stock_memory.py");
-    let mut child = Command::new(python.executable())
-        .arg(script)
-        .env("ORACLE_CACHE", oracle::home())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut text = String::new();
-    for case in cases {
+    let request = |case: &Case| {
         let s = case.settings;
         let request = json!({
             "path": case.path, "context": s.context, "sequences": s.sequences, "batch": s.batch, "unified": s.unified,
             "key_type": s.key_type.name(), "value_type": s.value_type.name(), "flash": s.flash, "alloc": case.alloc,
         });
-        text += &format!("{request}\n");
-    }
-    let feeder = std::thread::spawn(move || input.write_all(text.as_bytes()));
-    let out = child.wait_with_output().unwrap();
-    feeder.join().unwrap().unwrap();
-    let text = String::from_utf8(out.stdout).unwrap();
-    let answers: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(answers.len(), cases.len(), "stock ended early");
-    answers
+        format!("{request}\n")
+    };
+    let answers = loading::requests(python, "stock_memory.py", cases.iter().map(request).collect());
+    let parsed = answers.iter().map(|line| serde_json::from_str(line).unwrap());
+    parsed.collect()
 }
 
 /// What we expect of a file, from its header.

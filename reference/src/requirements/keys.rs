@@ -169,6 +169,7 @@ pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall
     found.extend(vocabulary_size(metadata, embedded));
     found.extend(rotated(metadata));
     found.extend(twice(metadata));
+    found.extend(named_phi3(metadata));
     found
 }
 
@@ -272,5 +273,26 @@ fn twice(metadata: &Metadata) -> Option<Shortfall> {
         "each token once, and {:?} is there twice",
         again.to_string_lossy()
     );
+    Some(Shortfall::key(key, Some(value), &expected))
+}
+
+/// Tokens that llama.cpp looks for in the vocabulary of a model by its name, and throws where they are not there.
+const TOKENS_OF_PHI3: [&str; 4] = ["</s>", "<unk>", "<s>", "<|endoftext|>"];
+
+/// A model that is called Phi-3 has the tokens of Phi-3.
+fn named_phi3(metadata: &Metadata) -> Option<Shortfall> {
+    let name = metadata.get_str("general.name")?.to_ascii_lowercase();
+    if !["phi-3", "phi3"].iter().any(|part| name.contains(part)) {
+        return None;
+    }
+    let key = "tokenizer.ggml.tokens";
+    let value = metadata.get(key)?;
+    let Value::Array(Array::String(tokens)) = value else {
+        return None;
+    };
+    let missing = TOKENS_OF_PHI3
+        .iter()
+        .find(|token| tokens.iter().all(|t| t.0 != token.as_bytes()))?;
+    let expected = format!("the token {missing:?}, as general.name is that of a Phi-3");
     Some(Shortfall::key(key, Some(value), &expected))
 }

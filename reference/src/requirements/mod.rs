@@ -3,6 +3,7 @@
 //! The graphs of [`crate::Model`] are the statement; here they are built from a declaration without data, and
 //! everything is noted that they look for and do not find.
 
+mod drafts;
 mod encoders;
 mod keys;
 mod particulars;
@@ -39,11 +40,10 @@ pub fn check<'a>(metadata: &'a Metadata, tensors: impl IntoIterator<Item = &'a T
     if declared.is_empty() || kind.is_some_and(|kind| NO_MODELS.contains(&kind)) {
         return Completeness::NoModel;
     }
-    let encoder = encoders::find(name);
-    if !name.is_empty() && encoder.is_none() && !model::knows(name) {
+    if !name.is_empty() && !model::knows(name) && Apart::find(name).is_none() {
         return Completeness::UnknownArchitecture(name.to_owned());
     }
-    let end = look(&loader, &declared, encoder);
+    let end = look(&loader, &declared);
     let mut last = match end {
         Ok(()) => declared
             .unasked()
@@ -62,18 +62,31 @@ pub fn check<'a>(metadata: &'a Metadata, tensors: impl IntoIterator<Item = &'a T
     Completeness::Checked(all)
 }
 
+/// Declarations of architectures that have no graph here.
+enum Apart {
+    Encoder(&'static encoders::Declaration),
+    Draft(drafts::Look),
+}
+
+impl Apart {
+    fn find(architecture: &str) -> Option<Self> {
+        let encoder = encoders::find(architecture).map(Self::Encoder);
+        encoder.or_else(|| drafts::find(architecture).map(Self::Draft))
+    }
+}
+
 /// Notes what is missing; an error where what follows cannot be known.
-fn look(loader: &Loader<'_>, declared: &Declared<'_>, encoder: Option<&encoders::Declaration>) -> Result<()> {
+fn look(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
     for shortfall in keys::check(declared.metadata, loader.embedded()) {
         declared.note(shortfall)?;
     }
     particular(loader, declared)?;
     widths::check(declared)?;
-    match encoder {
-        Some(encoder) => encoder.look(loader),
-        None => {
-            model::build(declared.metadata.architecture(), loader).map_or(Ok(()), |built| built.map(drop))
-        }
+    let name = declared.metadata.architecture();
+    match Apart::find(name) {
+        Some(Apart::Encoder(encoder)) => encoder.look(loader),
+        Some(Apart::Draft(look)) => look(&drafts::Draft { loader, declared }),
+        None => model::build(name, loader).map_or(Ok(()), |built| built.map(drop)),
     }
 }
 

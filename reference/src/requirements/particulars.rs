@@ -759,8 +759,8 @@ pub(super) const PARTICULARS: &[Particular] = &[
     },
     Particular {
         architecture: "smallthinker",
-        needs: "",
-        refuses: "attn_norm.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
+        needs: "ffn_gate_exps.weight",
+        refuses: "attn_norm.bias attn_output.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",
         keys: "",
     },
     Particular {

@@ -55,6 +55,13 @@ fn expert_or_dense(n: Number<'_>) -> Option<u64> {
     own.or_else(|| Some(n("feed_forward_length").unwrap_or(0)))
 }
 
+/// Rows of all queries.
+fn queries(n: Number<'_>) -> Option<u64> {
+    let heads = n("attention.head_count").filter(|&heads| heads > 0)?;
+    let head = n("attention.key_length").or_else(|| Some(n("embedding_length")? / heads))?;
+    heads.checked_mul(head)
+}
+
 const WIDTHS: &[Width] = &[
     width("arctic", "ffn_up_exps.weight", 1, |n| {
         Some(n("feed_forward_length").unwrap_or(0))
@@ -87,6 +94,13 @@ const WIDTHS: &[Width] = &[
     width("maple", "ffn_up_exps.weight", 1, |n| {
         n("expert_feed_forward_length")
     }),
+    // Its file says how wide all shared experts are together.
+    width("ernie4_5-moe", "ffn_up_shexp.weight", 1, |n| {
+        Some(n("expert_shared_feed_forward_length").unwrap_or(0))
+    }),
+    // As many keys and values as queries, however many heads of them are counted.
+    width("dots1", "attn_k.weight", 1, queries),
+    width("dots1", "attn_v.weight", 1, queries),
     width("smallthinker", "ffn_up_exps.weight", 1, |n| {
         Some(n("expert_feed_forward_length").unwrap_or(0))
     }),
@@ -111,7 +125,7 @@ const WIDTHS: &[Width] = &[
         expert,
     ),
     width(
-        "bailingmoe bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa glm4moe gpt-oss \
+        "bailingmoe bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa glm4moe gpt-oss \
          kimi-linear laguna lfm2moe llama4 mimo2 step35",
         "ffn_up_exps.weight",
         1,
@@ -163,7 +177,7 @@ const WIDTHS: &[Width] = &[
 ];
 
 /// Architectures whose layers from `leading_dense_block_count` on have experts, and no others.
-const DENSE_FIRST: &str = "afmoe bailingmoe2 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 exaone-moe glm-dsa \
+const DENSE_FIRST: &str = "afmoe bailingmoe2 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa \
                            glm4moe kimi-linear laguna lfm2moe";
 
 /// Notes where keys and tensors disagree.

@@ -40,7 +40,8 @@ const RULES: &[Rule] = &[exact(
     "vit.embeddings.position_embedding.weight",
     "v.position_embd.weight",
     Transform::Rows(|_, n| Ok(Rows::range(1, n.saturating_sub(1)))),
-)];
+)
+.in_part()];
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     vision_keys(hp, keys)?;

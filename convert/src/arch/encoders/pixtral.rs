@@ -56,7 +56,8 @@ const BREAK_RULES: &[Rule] = &[exact(
     EMBEDDING,
     "v.token_embd.img_break",
     Transform::View(break_row, None),
-)];
+)
+.in_part()];
 
 const ROTATED: &[Rule] = &[
     rule(

@@ -220,7 +220,8 @@ const SHIFTED: &[Rule] = &[exact(
     "embeddings.position_embeddings.weight",
     "position_embd.weight",
     Transform::View(from_first_position, None),
-)];
+)
+.in_part()];
 
 fn from_first_position(hp: &Hparams, view: View) -> Result<Option<View>> {
     let Some(padding) = hp.opt_u32(&["pad_token_id"])? else {

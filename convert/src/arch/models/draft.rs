@@ -189,15 +189,20 @@ const DFLASH_RULES: &[Rule] = &[
         "blk.{}.attn_k_norm",
         Transform::Rows(halves),
     ),
-    copy(
+    exact(
         "model.layers.{}.attention_conv.base_kernel",
         "blk.{}.attn_conv_base",
+        Transform::Copy,
     ),
     copy(
         "model.layers.{}.attention_conv.kernel_projection",
         "blk.{}.attn_conv_proj",
     ),
-    copy("model.layers.{}.mlp_conv.base_kernel", "blk.{}.ffn_conv_base"),
+    exact(
+        "model.layers.{}.mlp_conv.base_kernel",
+        "blk.{}.ffn_conv_base",
+        Transform::Copy,
+    ),
     copy(
         "model.layers.{}.mlp_conv.kernel_projection",
         "blk.{}.ffn_conv_proj",

@@ -303,7 +303,8 @@ const ENCODER_RULES: &[Rule] = &[
         EMBEDDING,
         "v.token_embd.img_break",
         Transform::View(break_row, None),
-    ),
+    )
+    .in_part(),
     copy("vision_encoder.patch_conv", "v.patch_embd"),
     copy("vision_encoder.ln_pre", "v.pre_ln"),
     copy(

@@ -53,9 +53,9 @@ const DELTA_NET: &[Rule] = &[
     rule(
         "model.layers.{}.linear_attn.in_proj_z",
         "blk.{}.attn_gate",
-        Transform::Rows(|hp, stored| {
+        Transform::Rows(|hp, _| {
             let heads = Heads::of(hp)?;
-            Rows(vec![heads.in_turn(0, heads.value)]).all_of(hp, stored)
+            Ok(Rows(vec![heads.in_turn(0, heads.value)]))
         }),
     ),
     rule(
@@ -132,17 +132,17 @@ impl Heads {
 }
 
 /// All queries, all keys, all values.
-fn mixed(hp: &Hparams, stored: u64) -> Result<Rows> {
+fn mixed(hp: &Hparams, _: u64) -> Result<Rows> {
     let heads = Heads::of(hp)?;
     let rows = [
         Strided::range(0, heads.before),
         heads.in_turn(heads.before, heads.value),
     ];
-    Rows(rows.into()).all_of(hp, stored)
+    Ok(Rows(rows.into()))
 }
 
-fn one_each(hp: &Hparams, stored: u64) -> Result<Rows> {
-    Rows(vec![Heads::of(hp)?.in_turn(0, 1)]).all_of(hp, stored)
+fn one_each(hp: &Hparams, _: u64) -> Result<Rows> {
+    Ok(Rows(vec![Heads::of(hp)?.in_turn(0, 1)]))
 }
 
 /// One number for each value head.

@@ -1,5 +1,6 @@
 //! A model's configuration, and the keys written from it.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use gguf::{Metadata, Value as GgufValue};
@@ -22,6 +23,8 @@ pub(crate) struct Hparams {
     around: Option<Box<Around>>,
     described: Option<&'static Described>,
     target: Option<Box<Target>>,
+    /// Keys that were asked for and found since [`Hparams::asked`], for the errors that follow from them.
+    asked: RefCell<Vec<String>>,
 }
 
 /// What stands around an encoder's configuration.
@@ -72,6 +75,7 @@ impl Hparams {
             around: None,
             described: None,
             target: None,
+            asked: RefCell::default(),
         }
     }
 
@@ -217,6 +221,17 @@ impl Hparams {
         keys.iter()
             .find_map(|&k| Some((k, self.values.get(k)?)))
             .filter(|(_, v)| !v.is_null())
+            .inspect(|(key, _)| self.asked.borrow_mut().push((*key).to_owned()))
+    }
+
+    /// Takes the keys that were asked for since the last call, with their values.
+    pub(crate) fn asked(&self) -> Vec<(String, &Value)> {
+        let mut keys = self.asked.take();
+        let mut known = std::collections::HashSet::new();
+        keys.retain(|key| known.insert(key.clone()));
+        keys.into_iter()
+            .filter_map(|key| self.values.get(&key).map(|value| (key, value)))
+            .collect()
     }
 
     /// The value of the first of `keys` that is present; `None` also when that one is null.

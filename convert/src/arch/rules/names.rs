@@ -77,9 +77,22 @@ pub(crate) struct Rule {
     pub(crate) gguf: &'static str,
     pub(crate) transform: Transform,
     pub(crate) ending: Ending,
+    /// Whether what the rules of a tensor do not take of it is left out on purpose.
+    pub(crate) in_part: bool,
 }
 
 impl Rule {
+    /// The same rule of a tensor that only a part of is wanted.
+    pub(crate) const fn in_part(mut self) -> Self {
+        self.in_part = true;
+        self
+    }
+
+    /// Whether all of the stored tensor has to be taken, by this rule and the others for it.
+    pub(crate) fn needs_all(&self) -> bool {
+        !self.in_part && !matches!(self.transform, Transform::Selected(Selection::KnownTokens))
+    }
+
     /// A row with any of the endings.
     pub(crate) const fn of(
         hf: &'static str,
@@ -92,6 +105,7 @@ impl Rule {
             gguf,
             transform,
             ending,
+            in_part: false,
         }
     }
 }
@@ -125,12 +139,7 @@ pub(crate) const fn copy(hf: &'static str, gguf: &'static str) -> Rule {
 /// A row of a name table.
 pub(crate) const fn rule(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
     let ending = Ending::Parameter;
-    Rule {
-        hf,
-        gguf,
-        transform,
-        ending,
-    }
+    Rule::of(hf, gguf, transform, ending)
 }
 
 /// A row whose tensors are copied, whether they are weights, biases or something without a word for it.
@@ -141,23 +150,13 @@ pub(crate) const fn kept(hf: &'static str, gguf: &'static str) -> Rule {
 /// The same with a transform.
 pub(crate) const fn kept_with(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
     let ending = Ending::Kept;
-    Rule {
-        hf,
-        gguf,
-        transform,
-        ending,
-    }
+    Rule::of(hf, gguf, transform, ending)
 }
 
 /// A row whose two names are whole, whatever they end with.
 pub(crate) const fn exact(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
     let ending = Ending::Nothing;
-    Rule {
-        hf,
-        gguf,
-        transform,
-        ending,
-    }
+    Rule::of(hf, gguf, transform, ending)
 }
 
 /// A tensor that no GGUF file needs.

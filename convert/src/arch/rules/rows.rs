@@ -48,6 +48,11 @@ impl Strided {
         (row, length)
     }
 
+    /// The counters with their strides, outermost first.
+    pub(crate) fn counters(&self) -> &[(u64, u64)] {
+        &self.dims
+    }
+
     /// The last stored row, `None` when there is no row or it overflows.
     fn last(&self) -> Option<u64> {
         self.dims.iter().try_fold(self.start, |row, (count, stride)| {
@@ -77,20 +82,6 @@ impl Rows {
     /// Whether every row is one of `stored`.
     pub(crate) fn fit(&self, stored: u64) -> bool {
         !self.0.is_empty() && self.0.iter().all(|s| s.last().is_some_and(|last| last < stored))
-    }
-
-    /// The rows, where they are as many as are stored: a configuration that counts fewer would lose the rest in silence.
-    ///
-    /// # Errors
-    /// Another number of rows.
-    pub(crate) fn all_of(self, hp: &Hparams, stored: u64) -> Result<Self> {
-        let counted = self.len();
-        if counted == stored {
-            return Ok(self);
-        }
-        Err(hp.error(format!(
-            "the numbers of heads and their sizes make {counted} rows, found {stored}"
-        )))
     }
 
     /// Number of rows; saturates.

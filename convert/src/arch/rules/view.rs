@@ -164,6 +164,16 @@ impl View {
         self.shape.clone().unwrap_or_else(counters)
     }
 
+    /// The first stored element.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The counters with their strides, outermost first.
+    pub(crate) fn counters(&self) -> &[(u64, u64)] {
+        &self.dims
+    }
+
     /// The view as runs of its innermost dimensions.
     pub(crate) fn walk(&self) -> Walk {
         let mut dims: Vec<(u64, u64)> = Vec::with_capacity(self.dims.len());

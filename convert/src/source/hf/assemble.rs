@@ -6,6 +6,7 @@ use gguf::TensorType;
 use indexmap::IndexMap;
 
 use super::combined::{self, Combined};
+use super::coverage::Coverage;
 use super::element::Element;
 use super::gather::Gather;
 use super::ids::Ids;
@@ -91,6 +92,8 @@ pub(super) struct Assembler<'a> {
     last: Vec<(SourceTensor, Content)>,
     /// The name, as the tables know it, of the tensor that is being mapped.
     stored: String,
+    /// What of it has gone into outputs.
+    coverage: Coverage,
     /// Whether the tensor of [`Hooks::one_of`](arch::Hooks::one_of) has come.
     holds_one: bool,
     /// Set for an adapter, whose tensors are the output sides of pairs.
@@ -119,6 +122,7 @@ impl<'a> Assembler<'a> {
             left_out: Vec::new(),
             last: Vec::new(),
             stored: String::new(),
+            coverage: Coverage::default(),
             norms: IndexMap::new(),
             holds_one: false,
             pairs: None,
@@ -274,6 +278,9 @@ impl<'a> Assembler<'a> {
                 ),
             ));
         }
+        self.coverage = Coverage::default();
+        drop(self.hparams.asked());
+        let needs_all = matches.iter().all(|found| found.rule.needs_all());
         for found in matches {
             if let Some(block) = found.block.filter(|&b| b >= self.hparams.block_limit()) {
                 return Err(self.fail(
@@ -285,7 +292,10 @@ impl<'a> Assembler<'a> {
                 ));
             }
             match found.transform {
-                Transform::Skip => self.left_out.push(name.to_owned()),
+                Transform::Skip => {
+                    self.left_out.push(name.to_owned());
+                    self.coverage.whole();
+                }
                 Transform::Expert => self.expert(&found, at)?,
                 Transform::Numbered(_) => self.member(&found, at)?,
                 Transform::View(rearrange, map) => self.view(found, at, rearrange, map)?,
@@ -300,7 +310,42 @@ impl<'a> Assembler<'a> {
                 _ => self.whole(found, at)?,
             }
         }
-        Ok(())
+        if needs_all { self.all_is_taken(at) } else { Ok(()) }
+    }
+
+    /// Checks that nothing of the tensor that was mapped is left out: a configuration that counts fewer heads than are
+    /// stored would lose the others in silence.
+    fn all_is_taken(&self, at: (usize, usize)) -> Result<()> {
+        let shape = &self.parts.entry(at).shape;
+        let stored = shape.iter().product::<u64>();
+        let taken = self.coverage.taken(stored);
+        if taken == stored {
+            return Ok(());
+        }
+        let row_len = shape.iter().skip(1).product::<u64>().max(1);
+        let (unit, row_len) = match taken.is_multiple_of(row_len) {
+            true => ("rows", row_len),
+            false => ("elements", 1),
+        };
+        let from: Vec<String> = self
+            .hparams
+            .asked()
+            .into_iter()
+            .map(|(key, value)| format!("{key} {value}"))
+            .collect();
+        let from = if from.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", from.join(", "))
+        };
+        Err(self.fail(
+            at,
+            format!(
+                "{} {unit}, but by the configuration{from} only {} of them are used",
+                stored / row_len,
+                taken / row_len
+            ),
+        ))
     }
 
     /// A tensor that is one piece.
@@ -396,6 +441,7 @@ impl<'a> Assembler<'a> {
             Transform::Map(f) => layout.values = Values::Map(f),
             _ => {}
         }
+        self.coverage.rows(&rows, layout.unit_len);
         layout.push((at.0, entry.offset), &rows);
         self.push(found.name, shape, at.0, Content::Stored(layout));
         Ok(())
@@ -429,6 +475,7 @@ impl<'a> Assembler<'a> {
                 Some(view) => part(self.hparams, view, which)?,
                 None => None,
             };
+            view.iter().for_each(|view| self.coverage.view(view));
             let (gather, of) = self.gather(at, view)?;
             gathers.push(gather);
             shape = of;
@@ -440,6 +487,7 @@ impl<'a> Assembler<'a> {
     /// A draft model's table of ids.
     fn target_ids(&mut self, found: Match, at: (usize, usize), limit: u32) -> Result<()> {
         self.no_pair(at)?;
+        self.coverage.whole();
         let entry = self.parts.entry(at);
         let (place, count) = ((at.0, entry.offset), entry.elements());
         let ids = Ids::new(place, entry.dtype, count, limit, &entry.name);
@@ -462,6 +510,7 @@ impl<'a> Assembler<'a> {
     /// One of the four tensors of a batch norm; the last of them brings the two that are left.
     fn batch_norm(&mut self, found: &Match, at: (usize, usize), which: usize) -> Result<()> {
         self.no_pair(at)?;
+        self.coverage.whole();
         let block = found.block.unwrap_or(0);
         let seen = self.norms.entry((block, found.rule.gguf)).or_default();
         seen[which] = Some(at);
@@ -574,6 +623,7 @@ impl<'a> Assembler<'a> {
         view: Option<View>,
         finish: impl FnOnce(Gather) -> Gather,
     ) -> Result<()> {
+        view.iter().for_each(|view| self.coverage.view(view));
         let (gather, shape) = self.gather(at, view)?;
         self.push(found.name, shape, at.0, Content::Gathered(finish(gather)));
         Ok(())
@@ -620,6 +670,7 @@ impl<'a> Assembler<'a> {
         count: u32,
         rule: Option<&'static str>,
     ) -> Result<(u32, &mut Numbered)> {
+        self.coverage.whole();
         let (Some(block), Some(number)) = (found.block, found.expert) else {
             return Err(self.fail(at, "an expert without block or number".to_owned()));
         };
@@ -796,41 +847,4 @@ impl<'a> Assembler<'a> {
             message: format!("tensor {}: {message}", entry.name),
         }
     }
-}
-
-/// The only element of a stored tensor, or `None` where there is no such tensor.
-pub(super) fn number(parts: &Parts, name: &str) -> Result<Option<f32>> {
-    let Some(&at) = parts.tensors.get(name) else {
-        return Ok(None);
-    };
-    let entry = parts.entry(at);
-    match entry.shape.iter().product::<u64>() {
-        1 => first(parts, name),
-        _ => Err(no_number(parts, at, name, "one floating-point number expected")),
-    }
-}
-
-fn no_number(parts: &Parts, at: (usize, usize), name: &str, expected: &str) -> Error {
-    let entry = parts.entry(at);
-    Error::Input {
-        path: parts.files[at.0].path().to_path_buf(),
-        message: format!("tensor {name}: {} {:?}, {expected}", entry.dtype, entry.shape),
-    }
-}
-
-/// The first number of a tensor; `None` where there is no such tensor.
-pub(super) fn first(parts: &Parts, name: &str) -> Result<Option<f32>> {
-    let Some(&at) = parts.tensors.get(name) else {
-        return Ok(None);
-    };
-    let entry = parts.entry(at);
-    let any = entry.shape.iter().product::<u64>() > 0;
-    let Some(element) = entry.element().filter(|_| any) else {
-        return Err(no_number(parts, at, name, "floating-point numbers expected"));
-    };
-    let mut layout = Layout::new(element, 1);
-    layout.push((at.0, entry.offset), &Rows::range(0, 1));
-    let mut value = [0f32];
-    layout.read_values(parts, 0..1, &mut value)?;
-    Ok(Some(value[0]))
 }

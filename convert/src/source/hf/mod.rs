@@ -3,6 +3,7 @@
 mod adapter;
 mod assemble;
 mod combined;
+mod coverage;
 mod element;
 mod form;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -11,6 +12,7 @@ mod gather;
 mod ids;
 mod joined;
 mod layout;
+mod number;
 mod outtype;
 mod parts;
 mod prediction;
@@ -242,12 +244,11 @@ impl HfSource {
         }
         let mut metadata = Metadata::new();
         metadata.set("general.architecture", architecture.gguf);
-        let number = |tensor: &str| assemble::number(&parts, tensor);
         let shape = |tensor: &str| Some(parts.entry(*parts.tensors.get(tensor)?).shape.clone());
         let mut keys = Keys {
-            number: &number,
+            number: &|tensor: &str| number::only(&parts, tensor),
             shape: &shape,
-            first: &|tensor: &str| assemble::first(&parts, tensor),
+            first: &|tensor: &str| number::first(&parts, tensor),
             arch: architecture.gguf,
             metadata: &mut metadata,
             file_type: outtype::file_type(ty, blocks),
@@ -259,8 +260,9 @@ impl HfSource {
         keys.metadata.set("general.type", kind);
         general.write(keys.metadata);
         (architecture.hyperparameters)(&hparams, &mut keys)?;
-        arch::complete_windows(&hparams, architecture, &mut metadata)?;
-        metadata.set_in_place("general.quantization_version", QUANTIZATION_VERSION);
+        arch::complete_windows(&hparams, architecture, keys.metadata)?;
+        keys.metadata
+            .set_in_place("general.quantization_version", QUANTIZATION_VERSION);
         if !options.mmproj {
             let vocabulary = Vocabulary::of(architecture, &hparams, whole)?;
             let (dir, config, mut request) = (vocabulary.dir, vocabulary.config, vocabulary.request);
@@ -276,24 +278,12 @@ impl HfSource {
             let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
             warnings.extend(vocabulary.warnings);
             for (key, value) in vocabulary.metadata.0 {
-                metadata.set_in_place(key, value);
+                keys.metadata.set_in_place(key, value);
             }
             let size = format!("{}.vocab_size", architecture.gguf);
-            if vocabulary.resized && metadata.get(&size).is_some() {
-                metadata.set_in_place(size, vocabulary.n_vocab as u32);
+            if vocabulary.resized && keys.metadata.get(&size).is_some() {
+                keys.metadata.set_in_place(size, vocabulary.n_vocab as u32);
             }
-        }
-        if !options.mmproj {
-            let mut keys = Keys {
-                number: &number,
-                shape: &shape,
-                first: &|tensor: &str| assemble::first(&parts, tensor),
-                arch: architecture.gguf,
-                metadata: &mut metadata,
-                file_type: outtype::file_type(ty, blocks),
-                dir,
-                dense: &modules.dense,
-            };
             (architecture.hooks.late)(&hparams, &mut keys)?;
         }
         if !options.vocab_only && !options.mmproj {

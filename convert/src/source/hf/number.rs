@@ -1,0 +1,43 @@
+//! Single numbers of a checkpoint, which become keys.
+
+use super::layout::Layout;
+use super::parts::Parts;
+use crate::arch::Rows;
+use crate::{Error, Result};
+
+/// The only element of a stored tensor, or `None` where there is no such tensor.
+pub(super) fn only(parts: &Parts, name: &str) -> Result<Option<f32>> {
+    let Some(&at) = parts.tensors.get(name) else {
+        return Ok(None);
+    };
+    let entry = parts.entry(at);
+    match entry.shape.iter().product::<u64>() {
+        1 => first(parts, name),
+        _ => Err(no_number(parts, at, name, "one floating-point number expected")),
+    }
+}
+
+fn no_number(parts: &Parts, at: (usize, usize), name: &str, expected: &str) -> Error {
+    let entry = parts.entry(at);
+    Error::Input {
+        path: parts.files[at.0].path().to_path_buf(),
+        message: format!("tensor {name}: {} {:?}, {expected}", entry.dtype, entry.shape),
+    }
+}
+
+/// The first number of a tensor; `None` where there is no such tensor.
+pub(super) fn first(parts: &Parts, name: &str) -> Result<Option<f32>> {
+    let Some(&at) = parts.tensors.get(name) else {
+        return Ok(None);
+    };
+    let entry = parts.entry(at);
+    let any = entry.shape.iter().product::<u64>() > 0;
+    let Some(element) = entry.element().filter(|_| any) else {
+        return Err(no_number(parts, at, name, "floating-point numbers expected"));
+    };
+    let mut layout = Layout::new(element, 1);
+    layout.push((at.0, entry.offset), &Rows::range(0, 1));
+    let mut value = [0f32];
+    layout.read_values(parts, 0..1, &mut value)?;
+    Ok(Some(value[0]))
+}
