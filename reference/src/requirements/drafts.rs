@@ -133,9 +133,6 @@ impl Draft<'_> {
             Ok::<_, crate::Error>(count.map(|count| count.get(number)))
         };
         let heads = of("attention.head_count")?.unwrap_or(0);
-        if heads == 0 {
-            self.wrong_key("attention.head_count", "at least 1")?;
-        }
         let head = hidden / heads.max(1);
         let len = |key: &str| {
             let whole = keys
@@ -148,14 +145,27 @@ impl Draft<'_> {
                 false => Ok::<_, crate::Error>(whole),
             }
         };
-        Ok(Layer {
+        let layer = Layer {
             hidden,
             heads,
             groups: of("attention.head_count_kv")?.unwrap_or(heads),
             key: len("key")?,
             value: len("value")?,
             inner: of("feed_forward_length")?.unwrap_or(0),
-        })
+        };
+        // A size of 0 would go with any.
+        for (size, key) in [
+            (layer.heads, "attention.head_count"),
+            (layer.groups, "attention.head_count_kv"),
+            (layer.key, "attention.key_length"),
+            (layer.value, "attention.value_length"),
+            (layer.inner, "feed_forward_length"),
+        ] {
+            if size == 0 {
+                self.wrong_key(key, "at least 1")?;
+            }
+        }
+        Ok(layer)
     }
 
     /// Gates, what they gate, and back.

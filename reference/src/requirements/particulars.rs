@@ -758,6 +758,27 @@ pub(super) const PARTICULARS: &[Particular] = &[
         keys: "attention.kv_lora_rank",
     },
     Particular {
+        architecture: "dots1",
+        needs: "output.weight ffn_gate_exps.weight ffn_gate_shexp.weight",
+        refuses: "attn_k_norm.bias attn_norm.bias attn_output.bias attn_q_norm.bias ffn_down.bias ffn_down_shexp.bias \
+         ffn_gate.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_norm.bias ffn_up.bias ffn_up_shexp.bias output.bias \
+         output_norm.bias",
+        keys: "expert_feed_forward_length expert_shared_count",
+    },
+    Particular {
+        architecture: "ernie4_5-moe",
+        needs: "ffn_gate_shexp.weight",
+        refuses: "attn_norm.bias ffn_down.bias ffn_down_shexp.bias ffn_gate.bias ffn_gate_inp.bias ffn_gate_shexp.bias \
+         ffn_norm.bias ffn_up.bias ffn_up_shexp.bias output.bias output_norm.bias",
+        keys: "expert_feed_forward_length interleave_moe_layer_step",
+    },
+    Particular {
+        architecture: "phi3",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
         architecture: "smallthinker",
         needs: "ffn_gate_exps.weight",
         refuses: "attn_norm.bias attn_output.bias ffn_gate_inp.bias ffn_norm.bias output.bias output_norm.bias",

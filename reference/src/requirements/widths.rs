@@ -4,7 +4,7 @@ use gguf::{Array, TensorType, Value};
 
 use super::Shortfall;
 use crate::Result;
-use crate::weights::Declared;
+use crate::weights::{ANY, Declared};
 
 /// The number under a key; `None` where there is none, or one for each layer.
 type Number<'a> = &'a dyn Fn(&str) -> Option<u64>;
@@ -238,12 +238,18 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
             declared.note(Shortfall::key(&key, metadata.get(&key), &expected))?;
         }
     }
+    if name == "command-r" {
+        norms_of_command_r(declared, blocks)?;
+    }
     if name == "nanbeige" && number("num_loops") == Some(0) {
         let key = format!("{name}.num_loops");
         declared.note(Shortfall::key(&key, metadata.get(&key), "at least 1"))?;
     }
     let rotated = number("rope.dimension_count");
-    let turns = declared.ending("rope_freqs.weight").next().is_some() || is_of("bailingmoe");
+    let turns = ["rope_freqs.weight", "rope_factors_long.weight"]
+        .iter()
+        .any(|factors| declared.ending(factors).next().is_some())
+        || is_of("bailingmoe");
     if turns && rotated == Some(0) {
         let key = format!("{name}.rope.dimension_count");
         declared.note(Shortfall::key(&key, metadata.get(&key), "at least 2"))?;
@@ -263,6 +269,24 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
 /// The layer in a tensor's name.
 fn layer_of(name: &str) -> Option<u64> {
     name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+}
+
+/// Layers of the one size of Command R whose heads have norms, as llama.cpp has it.
+const COMMAND_R_WITH_NORMS: u64 = 64;
+
+/// Norms of heads are those of the large size.
+fn norms_of_command_r(declared: &Declared<'_>, blocks: u64) -> Result<()> {
+    for name in ["attn_q_norm.weight", "attn_k_norm.weight"] {
+        let mut norms = declared.ending(name);
+        match norms.next() {
+            Some(norm) if blocks < COMMAND_R_WITH_NORMS => declared.note(Shortfall::not_asked_for(norm))?,
+            None if blocks >= COMMAND_R_WITH_NORMS => {
+                declared.note(Shortfall::missing_tensor(&format!("blk.0.{name}"), &[ANY, ANY]))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Of the first `blocks` layers, those with a router are those from `first` on.

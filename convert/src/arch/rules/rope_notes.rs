@@ -24,13 +24,14 @@ pub(in crate::arch) const KINDS: [&str; 10] = [
 const READ_RAMP: [&str; 1] = ["mistral3"];
 /// Architectures whose graph in llama.cpp rotates the layers with a window by a base of their own
 /// (`rope.freq_base_swa`). Others' loaders may read the key, and their graphs not.
-const ROTATE_BY_LOCAL_BASE: [&str; 15] = [
+const ROTATE_BY_LOCAL_BASE: [&str; 16] = [
     "afmoe",
     "cohere2",
     "gemma-embedding",
     "gemma2",
     "gemma3",
     "gemma4",
+    "gemma4-assistant",
     "gpt-oss",
     "laguna",
     "llama4",
