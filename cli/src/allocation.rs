@@ -2,11 +2,13 @@
 
 mod check;
 mod explain;
+mod vram;
 
 use std::borrow::Borrow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use convert::digest::{Kind, of_bytes};
 use convert::importance::{Importance, MissingImportance};
 use convert::plan::PlannedTensor;
 use convert::quantize::{Quantization, QuantizeOptions, plan};
@@ -24,6 +26,7 @@ use reference::Model;
 use reference::tokenizer::Tokenizer;
 
 pub(crate) use self::explain::{as_json, print};
+pub(crate) use self::vram::Vram;
 use crate::args::target::{Target, TargetArgs};
 use crate::output::human_size;
 use crate::threads::in_pool;
@@ -38,10 +41,12 @@ pub(crate) struct Allocator<'a, 's> {
     /// Options of the file, with the preset that it is called after.
     options: QuantizeOptions,
     importance: Option<&'a Importance>,
-    output: &'a Path,
+    output: PathBuf,
     open: Vec<Open>,
     /// Bytes of the file at most.
     target: u64,
+    /// Memory of a GPU that the file has to fit, where that is what is asked for.
+    vram: Option<Vram>,
     /// Bytes of the file that do not depend on the choice.
     fixed: u64,
 }
@@ -65,6 +70,8 @@ pub(crate) struct Machine<'a> {
 /// A file whose types are chosen.
 pub(crate) struct Allocated<'a> {
     pub(crate) choice: Choice,
+    /// The choice as rules; none where the file is the preset's.
+    pub(crate) rules: Vec<TensorTypeRule>,
     pub(crate) plan: Quantization<'a>,
     /// Bytes that the file has at most.
     pub(crate) target: u64,
@@ -88,29 +95,42 @@ pub(crate) struct Checked {
 }
 
 impl<'a, 's> Allocator<'a, 's> {
-    /// Measures, chooses, checks, and writes the recipe, each where it is asked for. `otherwise` is the text where none is
-    /// named.
-    pub(crate) fn run(
+    /// Measures, chooses, checks, and writes the recipe, each where it is asked for.
+    pub(crate) fn run<M: Borrow<Model>>(
         &self,
-        otherwise: Option<&str>,
-        model: impl Fn() -> anyhow::Result<Model>,
+        model: impl Fn() -> anyhow::Result<M>,
         machine: &Machine<'_>,
         dry_run: bool,
     ) -> anyhow::Result<Allocated<'s>> {
-        if dry_run && self.measures() {
-            bail!(
-                "--dry-run measures nothing: it needs a file of what was measured before (--sensitivity FILE)"
-            );
-        }
-        let windows = self.windows(otherwise)?;
+        self.args.check_dry_run(dry_run)?;
+        let windows = self.windows(None)?;
         let sensitivity = self.sensitivity(windows.as_ref(), &model, machine)?;
-        let mut allocated = self.allocate(sensitivity)?;
-        match windows.filter(|_| self.args.check_chunks() > 0 && !dry_run) {
-            Some(windows) => allocated = self.check(allocated, &windows, &model, machine)?,
-            None => eprintln!("the choice is not checked by measurement"),
-        }
-        self.save_recipe(&allocated.plan)?;
+        let allocated = self.decide(
+            sensitivity,
+            windows.as_ref().filter(|_| !dry_run),
+            &model,
+            machine,
+        )?;
+        save_recipe(self.args, self.source, &allocated.plan)?;
         Ok(allocated)
+    }
+
+    /// Chooses, and checks the choice on windows where there are any and that is asked for.
+    pub(crate) fn decide<M: Borrow<Model>>(
+        &self,
+        sensitivity: Sensitivity,
+        windows: Option<&TextWindows>,
+        model: impl FnOnce() -> anyhow::Result<M>,
+        machine: &Machine<'_>,
+    ) -> anyhow::Result<Allocated<'s>> {
+        let allocated = self.allocate(sensitivity)?;
+        match windows.filter(|_| self.args.check_chunks() > 0) {
+            Some(windows) => self.check(allocated, windows, model, machine),
+            None => {
+                eprintln!("the choice is not checked by measurement");
+                Ok(allocated)
+            }
+        }
     }
 
     /// Finds the tensors and the size, and refuses a size that cannot be reached. `preset` is the one that the file is
@@ -119,7 +139,33 @@ impl<'a, 's> Allocator<'a, 's> {
         args: &'a TargetArgs,
         target: Target,
         source: &'s dyn Source,
-        output: &'a Path,
+        output: &Path,
+        options: &QuantizeOptions,
+        preset: Option<Preset>,
+        importance: Option<&'a Importance>,
+    ) -> anyhow::Result<Self> {
+        let mut this = Self::of_any_size(args, target, source, output, options, preset, importance)?;
+        this.check_range(target)?;
+        Ok(this)
+    }
+
+    /// The fewest and most bytes that a file can have.
+    pub(crate) fn reach(
+        args: &'a TargetArgs,
+        source: &'s dyn Source,
+        options: &QuantizeOptions,
+        importance: Option<&'a Importance>,
+    ) -> anyhow::Result<(u64, u64)> {
+        let target = Target::SameAs(Preset::Q8_0);
+        Self::of_any_size(args, target, source, Path::new("none"), options, None, importance)?.range()
+    }
+
+    /// The same, whether or not the size can be reached.
+    fn of_any_size(
+        args: &'a TargetArgs,
+        target: Target,
+        source: &'s dyn Source,
+        output: &Path,
         options: &QuantizeOptions,
         preset: Option<Preset>,
         importance: Option<&'a Importance>,
@@ -149,6 +195,12 @@ impl<'a, 's> Allocator<'a, 's> {
                 tensors.saturating_add(base.file_size() - base.tensor_bytes())
             }
             Target::SameAs(preset) => planned(preset)?.1.file_size(),
+            Target::Vram(vram) => {
+                // What stays with the CPU has the type of a preset of about that size.
+                let rough = vram.bytes(source, &base)?;
+                let like = nearest(rough, |preset| Ok(planned(preset)?.1.file_size()));
+                vram.bytes(source, &planned(like)?.1)?
+            }
         };
         let preset = match (preset, target) {
             (Some(preset), _) | (None, Target::SameAs(preset)) => preset,
@@ -161,12 +213,15 @@ impl<'a, 's> Allocator<'a, 's> {
             open: Vec::new(),
             options,
             importance,
-            output,
+            output: output.to_path_buf(),
             target: bytes,
+            vram: match target {
+                Target::Vram(vram) => Some(vram),
+                _ => None,
+            },
             fixed: base.file_size(),
         };
         this.find_open(&base)?;
-        this.check_range(bytes, target)?;
         Ok(this)
     }
 
@@ -221,9 +276,17 @@ impl<'a, 's> Allocator<'a, 's> {
         Ok((least.saturating_add(self.fixed), most.saturating_add(self.fixed)))
     }
 
-    /// Refuses what cannot be reached.
-    fn check_range(&self, bytes: u64, target: Target) -> anyhow::Result<()> {
+    /// Refuses what cannot be reached. Memory may be more than any file needs.
+    fn check_range(&mut self, target: Target) -> anyhow::Result<()> {
         let (least, most) = self.range()?;
+        if self.vram.is_some() && self.target > most {
+            eprintln!(
+                "the largest file fits: {} bytes, where {} would",
+                most, self.target
+            );
+            self.target = most;
+        }
+        let bytes = self.target;
         if (least..=most).contains(&bytes) {
             return Ok(());
         }
@@ -232,6 +295,10 @@ impl<'a, 's> Allocator<'a, 's> {
             Target::Bytes(_) => String::new(),
             Target::BitsPerWeight(bits) => format!(" ({bits} bits per weight)"),
             Target::SameAs(preset) => format!(" (the size of {preset})"),
+            Target::Vram(vram) => format!(
+                " (what {} leave for it beside the cache and buffers)",
+                human_size(vram.memory)
+            ),
         };
         bail!(
             "a file of {bytes} bytes{told} cannot be reached: with {} it has between {least} and {most} bytes ({} to {})",
@@ -250,9 +317,9 @@ impl<'a, 's> Allocator<'a, 's> {
         open.types.iter().map(cost).collect()
     }
 
-    /// Whether a model has to be run.
-    pub(crate) fn measures(&self) -> bool {
-        self.args.file().is_none_or(|file| !file.exists())
+    /// Bytes of the file at most.
+    pub(crate) fn target(&self) -> u64 {
+        self.target
     }
 
     /// The encoder, by all importance that there is.
@@ -401,23 +468,37 @@ impl<'a, 's> Allocator<'a, 's> {
             .map(|open| padded(self.source, &open.planned, open.planned.ty))
             .sum();
         let mut budget = self.target.saturating_sub(self.fixed).saturating_sub(unmeasured);
-        // A second time only where shards are cut otherwise, and their headers differ.
+        let mut best = None;
+        // Again only where shards are cut otherwise, so that their headers differ, or where the embeddings, which no GPU
+        // holds, have another type than was thought.
         for _ in 0..4 {
             let Some(choice) = choose(&candidates, budget) else {
                 break;
             };
-            let plan = self.plan(&choice)?;
-            let over = plan.file_size().saturating_sub(self.target);
-            if over == 0 {
-                return Ok(Allocated {
+            let (plan, rules) = self.plan(&choice)?;
+            let room = self.room(&plan)?;
+            let reached = plan.file_size();
+            let better = best
+                .as_ref()
+                .is_none_or(|found: &Allocated<'_>| found.plan.file_size() < reached);
+            if room >= 0 && better {
+                best = Some(Allocated {
                     choice,
+                    rules,
                     plan,
-                    target: self.target,
-                    sensitivity,
+                    target: self.vram.map_or(self.target, |_| reached),
+                    sensitivity: sensitivity.clone(),
                     checked: None,
                 });
             }
-            budget = budget.saturating_sub(over);
+            let enough = self.vram.is_none() || (room as u128) < u128::from(reached / 2000);
+            if room >= 0 && (enough || !better) {
+                break;
+            }
+            budget = u64::try_from(i128::from(budget) + room).unwrap_or(0);
+        }
+        if let Some(best) = best {
+            return Ok(best);
         }
         bail!(
             "a file of {} bytes cannot be reached: the tensors that were measured leave no choice that small",
@@ -425,51 +506,90 @@ impl<'a, 's> Allocator<'a, 's> {
         )
     }
 
+    /// Bytes that a file could have more; negative where it is too large.
+    fn room(&self, plan: &Quantization<'_>) -> anyhow::Result<i128> {
+        match &self.vram {
+            None => Ok(i128::from(self.target) - i128::from(plan.file_size())),
+            Some(vram) => vram.room(self.source, plan),
+        }
+    }
+
+    /// Whether a file is no larger than asked for.
+    fn is_within(&self, plan: &Quantization<'_>) -> anyhow::Result<bool> {
+        Ok(self.room(plan)? >= 0)
+    }
+
     /// The file with these types.
-    fn plan(&self, choice: &Choice) -> anyhow::Result<Quantization<'s>> {
+    fn plan(&self, choice: &Choice) -> anyhow::Result<(Quantization<'s>, Vec<TensorTypeRule>)> {
         let mut options = self.options.clone();
         let types: Vec<(String, TensorType)> =
             choice.tensors.iter().map(|t| (t.tensor.clone(), t.ty)).collect();
-        for (pattern, ty) in rules(&types) {
-            options
-                .recipe
-                .tensor_types
-                .push(TensorTypeRule::new(&pattern, ty)?);
-        }
-        let mut plan = plan(self.source, self.output, &options, self.importance)?;
+        let rules = rules(&types);
+        let rules = rules
+            .iter()
+            .map(|(pattern, ty)| TensorTypeRule::new(pattern, *ty));
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
+        options.recipe.tensor_types.extend(rules.iter().cloned());
+        let mut plan = plan(self.source, &self.output, &options, self.importance)?;
         // Every tensor has a rule; what that changes is in the table of the choice.
         let chosen: std::collections::HashSet<&str> =
             choice.tensors.iter().map(|t| t.tensor.as_str()).collect();
         plan.overrides
             .retain(|change| !chosen.contains(change.tensor.as_str()));
-        Ok(plan)
+        Ok((plan, rules))
     }
 
-    /// Writes the types of a plan as rules, where that is asked for.
-    pub(crate) fn save_recipe(&self, plan: &Quantization<'_>) -> anyhow::Result<()> {
-        let Some(path) = self.args.recipe() else {
-            return Ok(());
-        };
-        let architecture = self.source.metadata().architecture();
-        let types: Vec<(String, TensorType)> = plan
-            .outputs
-            .iter()
-            .flat_map(|output| output.contents())
-            .filter(|t| is_quantizable(architecture, &t.name, &self.source.tensors()[t.source].shape))
-            .map(|t| (t.name.clone(), t.ty))
-            .collect();
-        let text: String = rules(&types)
-            .iter()
-            .map(|(pattern, ty)| format!("{pattern}={ty}\n"))
-            .collect();
-        gguf::WholeFile::open(path)?.publish(text.as_bytes())?;
-        eprintln!(
-            "{}: the types, for --tensor-type-file with preset {}, here and in llama-quantize",
-            path.display(),
-            plan.preset
-        );
-        Ok(())
+    /// A digest of everything that decides the choice for this size.
+    pub(crate) fn request(&self, windows: Option<&TextWindows>) -> anyhow::Result<String> {
+        let pool: Vec<&str> = self.args.pool().iter().map(|ty| ty.name()).collect();
+        let method = self.args.method().map(optimize::allocate::Method::name);
+        let digest = |windows: &[Vec<u32>]| optimize::digest(windows);
+        let all = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "model": model_digest(self.source)?,
+            "encoder": self.encoder(),
+            "pool": pool,
+            "preset": self.options.recipe.preset.name(),
+            "bytes": self.target,
+            "vram": self.vram.map(|vram| vram.memory),
+            "method": method,
+            "measured": windows.map(|windows| digest(&windows.measured)),
+            "held_out": windows.map(|windows| digest(&windows.held_out)),
+            "check": self.args.check_chunks(),
+            "rules": self.options.recipe.tensor_types.iter().map(TensorTypeRule::to_string).collect::<Vec<_>>(),
+        });
+        Ok(of_bytes(Kind::Sha256, all.to_string().as_bytes()))
     }
+}
+
+/// Writes the types of a plan as rules, where that is asked for.
+pub(crate) fn save_recipe(
+    args: &TargetArgs,
+    source: &dyn Source,
+    plan: &Quantization<'_>,
+) -> anyhow::Result<()> {
+    let Some(path) = args.recipe() else {
+        return Ok(());
+    };
+    let architecture = source.metadata().architecture();
+    let types: Vec<(String, TensorType)> = plan
+        .outputs
+        .iter()
+        .flat_map(|output| output.contents())
+        .filter(|t| is_quantizable(architecture, &t.name, &source.tensors()[t.source].shape))
+        .map(|t| (t.name.clone(), t.ty))
+        .collect();
+    let text: String = rules(&types)
+        .iter()
+        .map(|(pattern, ty)| format!("{pattern}={ty}\n"))
+        .collect();
+    gguf::WholeFile::open(path)?.publish(text.as_bytes())?;
+    eprintln!(
+        "{}: the types, for --tensor-type-file with preset {}, here and in llama-quantize",
+        path.display(),
+        plan.preset
+    );
+    Ok(())
 }
 
 /// The folder of a file.

@@ -22,6 +22,7 @@ use gguf::{Backing, GgufModel, OpenOptions, TensorType};
 use publish::provenance::{self, Resource, Role, Statement};
 use publish::record::{self, Table};
 
+use crate::commands::table::entry;
 use crate::demo::Demo;
 
 /// What is at hand to check against.
@@ -224,9 +225,10 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
             .rows
             .iter()
             .filter(|row| row.same_as.is_none() && row.file.is_some())
-            .map(|row| {
-                table::Entry::parse(&row.preset)
-                    .with_context(|| format!("table.json: {:?} is no preset of this version", row.preset))
+            .map(|row| match &row.chosen {
+                Some(how) => entry(&row.preset, how).context("table.json"),
+                None => table::Entry::parse(&row.preset)
+                    .with_context(|| format!("table.json: {:?} is no preset of this version", row.preset)),
             })
             .collect::<anyhow::Result<_>>()?,
         directory: scratch.path().to_path_buf(),

@@ -201,6 +201,161 @@ fn sizes_are_reached_from_below_and_recipes_make_the_same_file() {
         "{report}"
     );
     refusals(&m);
+    memory(&m);
+    table_of_sizes(&m);
+}
+
+/// A file that fits a GPU beside its cache, by the estimator of `fit`, and fills it.
+fn memory(m: &Measured) {
+    let out = m.at("vram.gguf");
+    let use_of = |file: &Path| -> u64 {
+        let args = [
+            "fit",
+            text(file),
+            "--vram",
+            "24G",
+            "--ctx",
+            "1024",
+            "--kv",
+            "q8_0",
+            "--json",
+        ];
+        let report: Json = serde_json::from_str(&succeeds(&args)).unwrap();
+        report["files"][0]["whole"]["gpu"]["total"].as_u64().unwrap()
+    };
+    // As much as the preset's file needs.
+    let stock = m.at("stock.gguf");
+    let (reserve, needed) = (1u64 << 30, use_of(&stock));
+    let vram = (reserve + needed).to_string();
+    let fit = ["--fit-vram", &vram, "--ctx", "1024", "--kv", "q8_0"];
+    succeeds(&m.args(&[&fit[..], &["--check-chunks", "0"]].concat(), &out));
+    let used = use_of(&out);
+    assert!(
+        used <= needed && (needed - used) as f64 <= 0.001 * size(&out) as f64,
+        "{used} of {needed}"
+    );
+    // A longer context leaves less for the file.
+    let planned = |ctx: &str| -> u64 {
+        let more = ["--fit-vram", &vram, "--ctx", ctx, "--dry-run", "--json"];
+        let report: Json = serde_json::from_str(&succeeds(&m.args(&more, &out))).unwrap();
+        report["size_bytes"].as_u64().unwrap()
+    };
+    let (short, long) = (planned("512"), planned("768"));
+    assert!(
+        long < short,
+        "{long} with the longer context, {short} with the shorter"
+    );
+    fails(
+        &m.args(&["--fit-vram", "1G", "--dry-run"], &out),
+        &["cannot be reached", "beside the cache"],
+    );
+    let lonely = m.args(&["--target-bpw", "4", "--ctx", "512"], &out);
+    assert_eq!(quantsmith(&lonely).output().unwrap().status.code(), Some(2));
+}
+
+/// A table of files along the frontier, from what was measured before.
+fn table_of_sizes(m: &Measured) {
+    let folder = m.at("table");
+    let common = [
+        "table",
+        "--imatrix",
+        text(&m.matrix),
+        "--sensitivity",
+        text(&m.costs),
+        "--sensitivity-text",
+        TEXT,
+        "--sensitivity-chunks",
+        "4",
+        "--check-chunks",
+        "0",
+        "--out",
+        text(&folder),
+        "--no-eval",
+    ];
+    let make = |more: &[&str]| -> Vec<(String, u64, f64)> {
+        let report = succeeds(&[&common[..], more, &["--json", text(&m.model)]].concat());
+        let report: Json = serde_json::from_str(&report).unwrap();
+        let rows = report["rows"].as_array().unwrap();
+        let row = |row: &Json| {
+            (
+                row["preset"].as_str().unwrap().to_owned(),
+                row["size_bytes"].as_u64().unwrap(),
+                row["bits_per_weight"].as_f64().unwrap(),
+            )
+        };
+        rows.iter().map(row).collect()
+    };
+    let planned = make(&["--frontier", "5", "--dry-run"]);
+    assert_eq!(planned.len(), 5);
+    for (name, _, bits) in &planned {
+        let wanted: f64 = name.strip_suffix("bpw").unwrap().parse().unwrap();
+        assert!(
+            *bits <= wanted + 0.006 && *bits > 0.997 * wanted,
+            "{name}: {bits}"
+        );
+    }
+    assert!(
+        planned.windows(2).all(|pair| pair[0].1 < pair[1].1),
+        "{planned:?}"
+    );
+    assert!(!folder.exists());
+
+    // Beside presets; the record has the types, from which a run that goes on and an attestation make the same file.
+    let made = make(&["--frontier", "2", "--presets", "Q4_K_M,Q4_K"]);
+    let names: Vec<&str> = made.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names[..2], ["Q4_K_M", "Q4_K"]);
+    assert_eq!(made.len(), 4);
+    for (name, bytes, _) in &made {
+        assert_eq!(size(&folder.join(format!("demo-{name}.gguf"))), *bytes);
+    }
+    assert!(!folder.join(".table.types").exists());
+    let record: Json = serde_json::from_slice(&fs::read(folder.join("table.json")).unwrap()).unwrap();
+    let row = &record["rows"][2];
+    assert!(row["chosen"]["types"].as_array().unwrap().len() > 3, "{row}");
+    assert!(record["rows"][0].get("chosen").is_none());
+    let again = [
+        "--frontier",
+        "2",
+        "--presets",
+        "Q4_K_M,Q4_K",
+        "--resume",
+        text(&m.model),
+    ];
+    let done = quantsmith(&[&common[..], &again].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    assert_eq!(said.matches("the types are chosen already").count(), 2, "{said}");
+    assert!(said.contains("nothing is encoded"), "{said}");
+    let published = m.at("published");
+    succeeds(&[
+        "publish",
+        text(&folder),
+        "--out",
+        text(&published),
+        "--imatrix",
+        text(&m.matrix),
+    ]);
+    let verify = [
+        "verify",
+        text(&published),
+        "--attestation",
+        "--source",
+        text(&m.model),
+    ];
+    let done = quantsmith(&verify).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    assert_eq!(said.matches("made again, the same bytes").count(), 3, "{said}");
+
+    let one = make(&["--same-size-as", "Q4_K_M", "--dry-run"]);
+    assert_eq!((one.len(), one[0].1 <= made[0].1), (1, true), "{one:?}");
+    fails(
+        &[&common[..], &["--target-size", "1000", text(&m.model)]].concat(),
+        &["a file of 1000 bytes cannot be reached"],
+    );
+    let twice = ["--frontier", "2", "--save-recipe", "x", text(&m.model)];
+    let done = quantsmith(&[&common[..], &twice].concat()).output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
 }
 
 /// A directory is converted to a size in one go.

@@ -39,6 +39,20 @@ pub struct TensorTypeRule {
     pub ty: TensorType,
 }
 
+impl PartialEq for TensorTypeRule {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pattern(), self.ty) == (other.pattern(), other.ty)
+    }
+}
+
+impl Eq for TensorTypeRule {}
+
+impl std::fmt::Display for TensorTypeRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.pattern(), self.ty)
+    }
+}
+
 impl TensorTypeRule {
     /// A rule for every tensor in whose name `pattern` is found.
     ///
@@ -250,7 +264,7 @@ pub fn choose_types(
             let wanted = if let Some(rule) = rule {
                 let preset = preset_choice(&walk, base, tensor, role, options)?;
                 if preset != rule.ty {
-                    let reason = format!("--tensor-type {}={}", rule.pattern(), rule.ty);
+                    let reason = format!("--tensor-type {rule}");
                     change(&mut recipe.overrides, preset, rule.ty, reason);
                 }
                 mixture::Choice::from(rule.ty)

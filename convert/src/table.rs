@@ -1,5 +1,6 @@
 //! The table of quants: many presets of one model, planned together and written in one pass.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use crate::importance::Importance;
 use crate::pipeline::{OnProgress, PipelineOptions, execute as execute_whole, execute_resumable};
 use crate::plan::OutputPlan;
 use crate::quantize::{self, Quantization, QuantizeOptions};
-use crate::recipe::{Change, PRESETS, Preset};
+use crate::recipe::{Change, PRESETS, Preset, TensorTypeRule};
 use crate::scratch::Scratch;
 use crate::source::Source;
 use crate::{Error, Result};
@@ -79,15 +80,17 @@ const NAMED: [(&str, &[&str]); 4] = [
     ("ggml-org", &["Q4_K_M", "Q8_0", "F16"]),
 ];
 
-/// An entry of a table: a preset under one of its names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An entry of a table: a preset under one of its names, or types that were chosen for the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name, which may be an alias.
-    pub name: &'static str,
-    /// The preset.
+    pub name: Cow<'static, str>,
+    /// The preset; for chosen types, the one that the file is called after (`general.file_type`).
     pub preset: Preset,
     /// Type of the embeddings and the output, where the name stands for another than the preset's.
     pub heads: Option<TensorType>,
+    /// Types that were chosen for the model, after those that were asked for by hand.
+    pub chosen: Vec<TensorTypeRule>,
 }
 
 impl Entry {
@@ -96,29 +99,31 @@ impl Entry {
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(&(name, preset)) = LARGE.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
             return Some(Self {
-                name,
+                name: name.into(),
                 preset,
                 heads: Some(TensorType::Q8_0),
+                chosen: Vec::new(),
             });
         }
         let preset = Preset::parse(text).filter(|&p| p != Preset::Copy)?;
         let info = PRESETS.iter().find(|p| p.preset == preset)?;
         let alias = info.alias.filter(|alias| alias.eq_ignore_ascii_case(text));
         Some(Self {
-            name: alias.unwrap_or(info.name),
+            name: alias.unwrap_or(info.name).into(),
             preset,
             heads: None,
+            chosen: Vec::new(),
         })
     }
 
     /// Whether the name is the preset's own and no alias.
     pub fn is_own_name(&self) -> bool {
-        self.name == self.preset.info().name
+        self.name == self.preset.info().name && self.chosen.is_empty()
     }
 
     /// Whether another entry has the same bytes.
     pub fn is_alias_of(&self, other: &Self) -> bool {
-        (self.preset, self.heads) == (other.preset, other.heads)
+        (self.preset, self.heads, &self.chosen) == (other.preset, other.heads, &other.chosen)
     }
 }
 
@@ -205,7 +210,7 @@ pub struct RowPlan<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The name of the entry.
-    pub preset: &'static str,
+    pub preset: String,
     /// The file.
     #[serde(serialize_with = "crate::serialize_path")]
     pub file: PathBuf,
@@ -224,7 +229,7 @@ pub struct Row {
     /// the same.
     pub uniform_importance: Vec<String>,
     /// The entry whose file this one is a link or copy of.
-    pub same_as: Option<&'static str>,
+    pub same_as: Option<String>,
     /// Reason that the file cannot be made.
     pub error: Option<String>,
 }
@@ -254,8 +259,8 @@ pub fn plan<'a>(
     importance: Option<&Importance>,
 ) -> Result<Vec<RowPlan<'a>>> {
     let mut rows: Vec<RowPlan<'a>> = Vec::with_capacity(options.entries.len());
-    for &entry in &options.entries {
-        if rows.iter().any(|row| row.entry == entry) {
+    for entry in &options.entries {
+        if rows.iter().any(|row| row.entry.name == entry.name) {
             return Err(Error::Request(format!("preset {} is listed twice", entry.name)));
         }
         let path = options
@@ -267,21 +272,22 @@ pub fn plan<'a>(
         let recipe = &mut quantize.recipe;
         recipe.output_tensor_type = recipe.output_tensor_type.or(entry.heads);
         recipe.token_embedding_type = recipe.token_embedding_type.or(entry.heads);
+        recipe.tensor_types.extend(entry.chosen.iter().cloned());
         quantize.keep_split = false;
         let plan = quantize::plan(source, &path, &quantize, importance);
         // Of several shards, the first is the one that readers open.
         let first = plan.as_ref().ok().and_then(|p| p.outputs.first());
         let path = first.map_or(path, |output| output.path.clone());
         rows.push(RowPlan {
-            entry,
+            entry: entry.clone(),
             plan,
             same_as: None,
             path,
         });
     }
     for at in 0..rows.len() {
-        let entry = rows[at].entry;
-        let named = |row: &RowPlan<'_>| row.entry.is_alias_of(&entry);
+        let entry = &rows[at].entry;
+        let named = |row: &RowPlan<'_>| row.entry.is_alias_of(entry);
         // Of several names, the file has the preset's own, by which people look for it.
         let own = |row: &RowPlan<'_>| named(row) && row.entry.is_own_name();
         let original = rows.iter().position(own).or_else(|| rows.iter().position(named));
@@ -297,7 +303,7 @@ pub fn rows(table: &[RowPlan<'_>]) -> Vec<Row> {
         .map(|row| {
             let plan = row.plan.as_ref().ok();
             Row {
-                preset: row.entry.name,
+                preset: row.entry.name.to_string(),
                 file: row.path.clone(),
                 size_bytes: plan.map(Quantization::file_size),
                 bits_per_weight: plan.map(Quantization::bits_per_weight),
@@ -309,7 +315,7 @@ pub fn rows(table: &[RowPlan<'_>]) -> Vec<Row> {
                 uniform_importance: plan
                     .map(|p| p.uniform_importance.iter().map(|t| t.tensor.clone()).collect())
                     .unwrap_or_default(),
-                same_as: row.same_as.map(|other| table[other].entry.name),
+                same_as: row.same_as.map(|other| table[other].entry.name.to_string()),
                 error: row.check().err(),
             }
         })
@@ -428,7 +434,7 @@ mod tests {
         for info in PRESETS.iter().filter(|p| p.preset != Preset::Copy) {
             assert!(all.iter().any(|entry| entry.name == info.name), "{}", info.name);
         }
-        let names: Vec<_> = published().iter().map(|entry| entry.name).collect();
+        let names: Vec<_> = published().into_iter().map(|entry| entry.name).collect();
         assert_eq!(names, PUBLISHED);
     }
 
@@ -436,7 +442,7 @@ mod tests {
     fn named_lists() {
         for (name, presets) in NAMED {
             let list = named(name).unwrap();
-            let names: Vec<_> = list.iter().map(|entry| entry.name).collect();
+            let names: Vec<_> = list.iter().map(|entry| entry.name.as_ref()).collect();
             assert_eq!(names, presets, "{name}");
             assert!(
                 list.iter().enumerate().all(|(i, e)| !list[..i].contains(e)),
@@ -447,7 +453,7 @@ mod tests {
         assert_eq!(named("nobody"), None);
         // A list beside names: each once.
         let entries = parse_entries("Q8_0,ggml-org,q4_k_l").unwrap();
-        let names: Vec<_> = entries.iter().map(|e| e.name).collect();
+        let names: Vec<_> = entries.iter().map(|e| e.name.as_ref()).collect();
         assert_eq!(names, ["Q8_0", "Q4_K_M", "F16", "Q4_K_L"]);
         assert_eq!(entries[3].heads, Some(TensorType::Q8_0));
         assert!(!entries[3].is_alias_of(&entries[1]));
@@ -457,7 +463,10 @@ mod tests {
     #[test]
     fn lists_are_read() {
         let entries = parse_entries("q4_k, Q8_0").unwrap();
-        assert_eq!((entries[0].name, entries[0].preset), ("Q4_K", Preset::Q4_K_M));
+        assert_eq!(
+            (entries[0].name.as_ref(), entries[0].preset),
+            ("Q4_K", Preset::Q4_K_M)
+        );
         assert_eq!(entries[1].name, "Q8_0");
         assert!(parse_entries("Q9").unwrap_err().to_string().contains("\"Q9\""));
         assert!(parse_entries(" ,").is_err());

@@ -54,11 +54,16 @@ enum Kind {
     I,
     /// The others: squares.
     Other,
+    /// Types chosen for the model: diamonds.
+    Chosen,
 }
 
 impl Kind {
-    fn of(preset: &str) -> Self {
-        if preset.starts_with("IQ") {
+    fn of(row: &Row) -> Self {
+        let preset = &row.preset;
+        if row.chosen.is_some() {
+            Self::Chosen
+        } else if preset.starts_with("IQ") {
             Self::I
         } else if preset.contains("_K") {
             Self::K
@@ -72,6 +77,7 @@ impl Kind {
             Self::K => RGBColor(0x00, 0x72, 0xb2),
             Self::I => RGBColor(0xd5, 0x5e, 0x00),
             Self::Other => RGBColor(0x00, 0x7a, 0x5a),
+            Self::Chosen => RGBColor(0x8a, 0x3d, 0x7a),
         }
     }
 
@@ -80,6 +86,7 @@ impl Kind {
             Self::K => "K-quants",
             Self::I => "I-quants",
             Self::Other => "others",
+            Self::Chosen => "chosen types",
         }
     }
 }
@@ -87,6 +94,7 @@ impl Kind {
 /// A point of a plot.
 struct Point<'a> {
     preset: &'a str,
+    kind: Kind,
     size: f64,
     value: f64,
     error: f64,
@@ -115,6 +123,7 @@ pub fn draw(files: &[&Row], quantity: Quantity, size: Size, title: &str) -> Resu
             let drawn = value.is_finite() && error.is_finite() && (quantity != Quantity::Kld || value > 0.0);
             drawn.then_some(Point {
                 preset: &row.preset,
+                kind: Kind::of(row),
                 size: row.size? as f64 / unit,
                 value,
                 error,
@@ -268,7 +277,7 @@ where
         )))
         .map_err(told)?;
     for p in points {
-        let style = Kind::of(p.preset).colour().stroke_width(1);
+        let style = p.kind.colour().stroke_width(1);
         let ends = [(p.size, p.value - p.error), (p.size, p.value + p.error)];
         // The lower end of an error that is as large as the value has no place on a logarithmic scale.
         let ends = ends.map(|(x, y)| (x, if y > 0.0 { y } else { p.value }));
@@ -282,7 +291,7 @@ where
         .map(|p| chart.backend_coord(&(p.size, p.value)))
         .collect();
     for (p, &at) in points.iter().zip(&places) {
-        mark(root, Kind::of(p.preset), at, p.on_front).map_err(told)?;
+        mark(root, p.kind, at, p.on_front).map_err(told)?;
         taken.push(Bounds::around(at, 6, 6));
     }
     // Those that no other beats have the first choice of a place for their name.
@@ -399,6 +408,14 @@ fn mark(
             root.draw(&Rectangle::new(corners, style))?;
             root.draw(&Rectangle::new(corners, edge))
         }
+        Kind::Chosen => {
+            let corners = [(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)];
+            root.draw(&Polygon::new(corners.to_vec(), style))?;
+            let around = [
+                corners[0], corners[1], corners[2], corners[3], corners[0], corners[1],
+            ];
+            root.draw(&PathElement::new(around.to_vec(), edge))
+        }
     }
 }
 
@@ -414,8 +431,8 @@ fn legend(
         .color(&INK)
         .pos(Pos::new(HPos::Left, VPos::Center));
     let mut x = if narrow { 14 } else { 90 };
-    for kind in [Kind::K, Kind::I, Kind::Other] {
-        if points.iter().any(|p| Kind::of(p.preset) == kind) {
+    for kind in [Kind::K, Kind::I, Kind::Other, Kind::Chosen] {
+        if points.iter().any(|p| p.kind == kind) {
             mark(root, kind, (x, 18), true)?;
             root.draw(&Text::new(kind.name(), (x + 11, 18), style.clone()))?;
             x += 24 + kind.name().len() as i32 * font * 6 / 10;

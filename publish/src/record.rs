@@ -318,6 +318,18 @@ pub struct Substitution {
     pub weights: u64,
 }
 
+/// Types that were chosen for the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// SHA-256 of everything that decided: model, texts, encoder, types to choose from, size.
+    pub request: String,
+    /// The preset that the file is called after (`general.file_type`).
+    pub called_after: String,
+    /// The types, as rules that `--tensor-type-file` reads, after [`Parameters::tensor_types`]; none where the preset
+    /// was better.
+    pub types: Vec<String>,
+}
+
 /// A preset of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
@@ -327,6 +339,9 @@ pub struct Row {
     /// arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
+    /// How types were chosen for the model, in place of a preset's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Chosen>,
     /// The file, or the first of its shards; none where it could not be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,

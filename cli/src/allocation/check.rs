@@ -5,6 +5,7 @@
 //! expectations are corrected by that, and the choice is made again. The better one of both stays, and neither where the
 //! preset is better.
 
+use std::borrow::Borrow;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -31,18 +32,18 @@ const MOST: f64 = 4.0;
 /// Where a choice is checked.
 struct Bench<'a> {
     source: &'a dyn convert::source::Source,
-    base: Model,
+    base: &'a Model,
     scratch: Scratch,
     machine: &'a Machine<'a>,
 }
 
 impl<'s> Allocator<'_, 's> {
     /// Measures a choice, corrects it, and keeps what is best.
-    pub(super) fn check(
+    pub(super) fn check<M: Borrow<Model>>(
         &self,
         mut allocated: Allocated<'s>,
         windows: &TextWindows,
-        model: impl FnOnce() -> anyhow::Result<Model>,
+        model: impl FnOnce() -> anyhow::Result<M>,
         machine: &Machine<'_>,
     ) -> anyhow::Result<Allocated<'s>> {
         let held_out = &windows.held_out[..windows.held_out.len().min(self.args.check_chunks())];
@@ -53,9 +54,10 @@ impl<'s> Allocator<'_, 's> {
             );
             return Ok(allocated);
         }
+        let model = model()?;
         let bench = Bench {
             source: self.source,
-            base: model()?,
+            base: model.borrow(),
             scratch: Scratch::new(machine.folder)?,
             machine,
         };
@@ -72,7 +74,7 @@ impl<'s> Allocator<'_, 's> {
         if teaching.len() >= 2 {
             let factors = bench.factors(&allocated, &first, teaching)?;
             let corrected = self.allocate(scaled(&allocated.sensitivity, &factors))?;
-            if corrected.plan.file_size() <= self.target {
+            if self.is_within(&corrected.plan)? {
                 let of_corrected = bench.measure(&bench.write("corrected", &corrected.plan)?, held_out)?;
                 eprintln!("chosen: {best:.6}; corrected by measurement in place: {of_corrected:.6}");
                 if of_corrected < best {
@@ -96,6 +98,7 @@ impl<'s> Allocator<'_, 's> {
                 plan.preset
             );
             allocated.plan = plan;
+            allocated.rules = Vec::new();
             if let Some(checked) = &mut allocated.checked {
                 checked.kept_preset = true;
             }
@@ -105,8 +108,8 @@ impl<'s> Allocator<'_, 's> {
 
     /// The preset of that size, where it is not larger and can be made.
     fn preset_plan(&self) -> anyhow::Result<Option<Quantization<'s>>> {
-        let plan = convert::quantize::plan(self.source, self.output, &self.options, self.importance)?;
-        Ok((plan.file_size() <= self.target && plan.check().is_ok()).then_some(plan))
+        let plan = convert::quantize::plan(self.source, &self.output, &self.options, self.importance)?;
+        Ok((self.is_within(&plan)? && plan.check().is_ok()).then_some(plan))
     }
 }
 
@@ -145,7 +148,7 @@ impl Bench<'_> {
             ..PerplexityOptions::default()
         };
         let seen = in_pool(self.machine.threads, || {
-            compare(&self.base, &[model], &tokens, &options, &mut |_| {})
+            compare(self.base, &[model], &tokens, &options, &mut |_| {})
         })??;
         let seen = seen.first().map(Vec::as_slice).unwrap_or_default();
         Ok(seen.iter().map(|o| o.kld).sum::<f64>() / seen.len().max(1) as f64)
@@ -176,7 +179,7 @@ impl Bench<'_> {
         let mut factors = Vec::new();
         let (mut measured, mut expected) = (0.0, 0.0);
         for (kind, loss, names) in &kinds {
-            let without = Model::load(file)?.with_tensors_of(&self.base, names.iter().copied())?;
+            let without = Model::load(file)?.with_tensors_of(self.base, names.iter().copied())?;
             let takes_away = (whole - self.divergence(without, windows)?).max(0.0);
             measured += takes_away;
             expected += loss;

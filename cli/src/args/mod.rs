@@ -1,6 +1,7 @@
 //! Groups of arguments that commands share, resolved to values of the libraries.
 
 pub(crate) mod architecture;
+pub(crate) mod cache;
 pub(crate) mod chunks;
 pub(crate) mod importance;
 pub(crate) mod memory;

@@ -7,7 +7,14 @@ use convert::recipe::Preset;
 use gguf::TensorType;
 use optimize::allocate::{self, DEFAULT_POOL, Method};
 
-use super::size::parse_size;
+use reference::memory::Settings;
+
+use super::cache::CacheTypes;
+use super::size::{parse_memory, parse_size, parse_tokens};
+use crate::allocation::Vram;
+
+/// Memory of a GPU that stays free, as `fit` leaves it by default.
+const RESERVE: u64 = 1 << 30;
 
 /// Options for types that are chosen for a model.
 #[derive(clap::Args)]
@@ -25,6 +32,21 @@ pub(crate) struct TargetArgs {
     /// The same by the size of a preset
     #[arg(long, value_name = "PRESET", value_parser = parse_preset, group = "target")]
     same_size_as: Option<Preset>,
+
+    /// The same by the memory of a GPU that it has to fit with its cache and buffers, as 24G (G is GiB here, as memory is
+    /// sold); 1 GiB of it stays free
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, group = "target")]
+    fit_vram: Option<NonZeroU64>,
+
+    /// Tokens of context for --fit-vram, as 32k [default: those the model was trained on]
+    #[arg(long, value_name = "TOKENS", value_parser = parse_tokens, requires = "fit_vram",
+        conflicts_with_all = ["target_size", "target_bpw", "same_size_as"])]
+    ctx: Option<u64>,
+
+    /// Type of cached keys and values for --fit-vram, or of each, separated by a comma [default: f16]
+    #[arg(long, value_name = "TYPE[,TYPE]", value_parser = CacheTypes::parse, requires = "fit_vram",
+        conflicts_with_all = ["target_size", "target_bpw", "same_size_as"])]
+    kv: Option<CacheTypes>,
 
     /// Types to choose from: names, or default, k, i, legacy; one behind a minus is left out, as in -iq1_s,-iq1_m
     #[arg(long, value_name = "LIST", value_parser = parse_pool, requires = "target", allow_hyphen_values = true)]
@@ -60,6 +82,7 @@ pub(crate) enum Target {
     Bytes(u64),
     BitsPerWeight(f64),
     SameAs(Preset),
+    Vram(Vram),
 }
 
 /// Types to choose from.
@@ -72,6 +95,40 @@ impl TargetArgs {
         let size = self.target_size.map(|n| Target::Bytes(n.get()));
         size.or(self.target_bpw.map(Target::BitsPerWeight))
             .or(self.same_size_as.map(Target::SameAs))
+            .or(self.fit_vram.map(|memory| Target::Vram(self.vram(memory.get()))))
+    }
+
+    /// Whether options are given that are of --fit-vram alone.
+    pub(crate) fn describes_cache(&self) -> bool {
+        self.ctx.is_some() || self.kv.is_some()
+    }
+
+    fn vram(&self, memory: u64) -> Vram {
+        let cache = self.kv.unwrap_or_default();
+        Vram {
+            memory: memory.saturating_sub(RESERVE),
+            settings: Settings {
+                context: self.ctx.unwrap_or(0),
+                key_type: cache.keys,
+                value_type: cache.values,
+                ..Settings::default()
+            },
+        }
+    }
+
+    /// Whether the model has to be run to find what types cost.
+    pub(crate) fn measures(&self) -> bool {
+        self.file().is_none_or(|file| !file.exists())
+    }
+
+    /// Refuses a dry run that would have to run the model.
+    pub(crate) fn check_dry_run(&self, dry_run: bool) -> anyhow::Result<()> {
+        if dry_run && self.measures() {
+            anyhow::bail!(
+                "--dry-run measures nothing: it needs a file of what was measured before (--sensitivity FILE)"
+            );
+        }
+        Ok(())
     }
 
     pub(crate) fn pool(&self) -> &[TensorType] {

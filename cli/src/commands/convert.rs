@@ -368,7 +368,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                     let allocator =
                         Allocator::new(&args.target, target, &source, &path, &options, preset, importance)?;
                     let base = || optimization::base_model(&source, &path, args.threads);
-                    Some(allocator.run(None, base, &machine, args.dry_run)?)
+                    Some(allocator.run(base, &machine, args.dry_run)?)
                 }
             };
             let mut plan = match &chosen {

@@ -7,9 +7,9 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use gguf::TensorType;
-use reference::memory::{Budget, CACHE_TYPES, Settings};
+use reference::memory::{Budget, Settings};
 
+use crate::args::cache::CacheTypes;
 use crate::args::size::{parse_memory, parse_tokens};
 use crate::cli::{DONE, FAILED};
 use candidates::Candidate;
@@ -64,32 +64,6 @@ pub(crate) struct Args {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// Types of cached keys and values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct CacheTypes {
-    keys: TensorType,
-    values: TensorType,
-}
-
-impl CacheTypes {
-    fn parse(text: &str) -> Result<Self, String> {
-        let one = |name: &str| {
-            let found = CACHE_TYPES
-                .into_iter()
-                .find(|t| t.name().eq_ignore_ascii_case(name));
-            found.ok_or_else(|| {
-                let names: Vec<String> = CACHE_TYPES.iter().map(|t| t.name().to_lowercase()).collect();
-                format!("{name:?} is no type of a cache; these are: {}", names.join(", "))
-            })
-        };
-        let (keys, values) = text.split_once(',').unwrap_or((text, text));
-        Ok(Self {
-            keys: one(keys)?,
-            values: one(values)?,
-        })
-    }
 }
 
 impl Args {
@@ -160,19 +134,4 @@ fn best(all: &[Candidate]) -> Option<usize> {
         .or_else(part)
         .or_else(|| fitting().next())
         .map(|(i, _, _)| i)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_of_caches() {
-        let types = CacheTypes::parse("q8_0").unwrap();
-        assert_eq!((types.keys, types.values), (TensorType::Q8_0, TensorType::Q8_0));
-        let types = CacheTypes::parse("q8_0,Q4_0").unwrap();
-        assert_eq!((types.keys, types.values), (TensorType::Q8_0, TensorType::Q4_0));
-        let error = CacheTypes::parse("q4_k").unwrap_err();
-        assert!(error.contains("these are: f32, f16, bf16, q8_0"), "{error}");
-    }
 }

@@ -113,7 +113,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         model: utf8(&args.model)?,
         directory: utf8(&directory)?,
         name,
-        presets: entries.iter().map(|entry| entry.name.to_owned()).collect(),
+        presets: entries.iter().map(|entry| entry.name.to_string()).collect(),
         cut: match args.cut {
             CutName::Rows => Cut::Rows,
             CutName::Files => Cut::Files,

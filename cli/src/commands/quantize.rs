@@ -154,7 +154,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 importance,
             )?;
             let base = || optimization::base_model(&source, &output, threads);
-            Some(allocator.run(None, base, &machine, args.dry_run)?)
+            Some(allocator.run(base, &machine, args.dry_run)?)
         }
     };
     let mut plan = match &chosen {

@@ -1,5 +1,6 @@
 //! `quantsmith table`.
 
+mod chosen;
 mod digests;
 mod evaluate;
 mod figures;
@@ -25,6 +26,8 @@ use convert::table::{self, Entry, RowPlan, TableOptions};
 use demo::CALIBRATION_TEXT;
 use publish::record::{self, State};
 
+use self::chosen::Wanted;
+pub(crate) use self::chosen::entry;
 use self::evaluate::Base;
 use self::keeper::Keeper;
 use self::report::{Evaluation, Measured, Report, ReportRow};
@@ -36,6 +39,7 @@ use crate::args::importance::{ImportanceUse, MatrixOrigin};
 use crate::args::memory::MemoryArgs;
 use crate::args::rounding::RoundingArgs;
 use crate::args::shards::ShardArgs;
+use crate::args::target::TargetArgs;
 use crate::args::types::TypeArgs;
 use crate::demo::Demo;
 use crate::hub;
@@ -86,9 +90,17 @@ pub(crate) struct Making {
     #[arg(long, value_name = "LIST", conflicts_with = "preset")]
     types: Option<String>,
 
-    /// A list of presets
-    #[arg(long, value_enum, default_value_t = PresetList::Full)]
-    preset: PresetList,
+    /// A list of presets [default: full, and none where files are asked for by their size]
+    #[arg(long, value_enum)]
+    preset: Option<PresetList>,
+
+    /// Make this many files whose types are chosen for the model, from 2.1 to 6.6 bits per weight as far as they can be
+    /// reached; beside presets where these are named
+    #[arg(long, value_name = "N", group = "target", value_parser = parse_count, conflicts_with = "save_recipe")]
+    frontier: Option<usize>,
+
+    #[command(flatten)]
+    target: TargetArgs,
 
     #[command(flatten)]
     types_of_tensors: TypeArgs,
@@ -235,6 +247,7 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
     hold(std::iter::once(&path).chain(&args.text).chain(&args.calibration));
     hold(args.suite.as_ref().and_then(Suite::folder));
     hold(args.types_of_tensors.files());
+    hold(args.target.inputs());
     let origin = args.matrix_origin();
     hold(origin.file());
     let opened = Opened::open(
@@ -257,14 +270,15 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
     let name = opened.name(&path);
     let entries = match (args.presets.as_ref().or(args.types.as_ref()), args.preset) {
         (Some(list), _) => table::parse_entries(list)?,
-        (None, PresetList::Full) => table::published(),
-        (None, PresetList::All) => table::all(),
+        (None, None) if args.chooses() => Vec::new(),
+        (None, Some(PresetList::Full) | None) => table::published(),
+        (None, Some(PresetList::All)) => table::all(),
     };
     let better = args.prepare_optimization(source, &path)?;
     let directory = place
         .out
         .map_or_else(|| PathBuf::from(format!("{name}-GGUF")), Path::to_path_buf);
-    let options = TableOptions {
+    let mut options = TableOptions {
         directory: directory.clone(),
         model: name.clone(),
         quantize: QuantizeOptions {
@@ -279,7 +293,8 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         entries,
     };
     let calibrate = origin == MatrixOrigin::Made && !dry_run;
-    let with_base = evaluate || calibrate || args.optimize.learns() && !dry_run;
+    let learns = args.optimize.learns() || args.runs_for_types();
+    let with_base = evaluate || calibrate || learns && !dry_run;
     // What could fail after hours is tried before them.
     let texts = Texts::read(source, args, evaluate, calibrate)?;
     let matrix = match place.matrix {
@@ -288,12 +303,13 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
     };
     let given = match &origin {
         MatrixOrigin::File(file) => args.importance.load(file)?,
-        MatrixOrigin::Made if dry_run => {
+        MatrixOrigin::Made => {
             let text = calibration_name(args);
             Some(args.importance.expect(source.tensors(), &matrix, &text))
         }
-        MatrixOrigin::Made | MatrixOrigin::None => None,
+        MatrixOrigin::None => None,
     };
+    let wanted = chosen::wanted(args, source, &options, given.as_ref())?;
     let journal = args.memory.journal(&options.directory.join(&name));
     let record_file = directory.join(record::FILE);
     let mut earlier = None;
@@ -308,6 +324,7 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         check_outputs(
             source,
             &options,
+            &wanted,
             calibrate.then_some(matrix.as_path()),
             with_base,
             journal.is_some(),
@@ -331,7 +348,19 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         }
         _ => (given, origin.file().map(Path::to_path_buf)),
     };
+    let chosen = chosen::Run {
+        args,
+        source,
+        options: &options,
+        importance: importance.as_ref(),
+        base: base.as_ref(),
+        earlier: earlier.as_ref(),
+        dry_run,
+    };
+    let chosen = chosen.choose(&wanted)?;
+    options.entries.extend(chosen.entries.iter().cloned());
     let mut planned = table::plan(source, &options, importance.as_ref())?;
+    chosen.check(&planned, &wanted)?;
     let mut rows: Vec<ReportRow> = table::rows(&planned)
         .into_iter()
         .map(|row| ReportRow { row, measured: None })
@@ -343,6 +372,7 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
             demo: demo.is_some(),
             matrix: imatrix.as_deref(),
             made: calibrate,
+            chosen: &chosen,
         };
         let fresh = keeper::record_of(source, &name, &options, &planned, &origin, &texts, args)?;
         let mut keeper = Keeper::new(record_file, fresh, started);
@@ -386,6 +416,7 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
                 .and_then(|e| Evaluation::new(e, texts.evaluation_name(), &table.source.ty));
         }
         keeper.save(State::Finished)?;
+        chosen::forget(&options.directory);
     }
     let made = planned
         .iter()
@@ -403,6 +434,7 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         total_bytes,
         evaluation,
         rows,
+        chosen: chosen.reports,
     };
     let aliases = planned
         .iter()
@@ -419,6 +451,7 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
 fn check_outputs(
     source: &dyn Source,
     options: &TableOptions,
+    wanted: &[Wanted],
     matrix: Option<&Path>,
     with_base: bool,
     continued: bool,
@@ -442,6 +475,13 @@ fn check_outputs(
                 gguf::check_target(&output.path, 0)?;
                 needed = needed.saturating_add(output.file_size());
             }
+        }
+    }
+    for Wanted { path, bytes, .. } in wanted {
+        gguf::check_not_input(path)?;
+        if !continued {
+            gguf::check_target(path, 0)?;
+            needed = needed.saturating_add(*bytes);
         }
     }
     // All files of the run are there together, so that room for each of them is not enough.
@@ -527,6 +567,13 @@ impl Opened {
             _ => name,
         }
     }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| (1..=64).contains(count))
+        .ok_or_else(|| "expected a number of files from 1 to 64".to_owned())
 }
 
 fn parse_precision(text: &str) -> Result<f64, String> {

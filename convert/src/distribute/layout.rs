@@ -97,7 +97,7 @@ impl<'a> Layout<'a> {
                 let plans = row.plan.iter().flat_map(|plan| &plan.outputs);
                 plans.into_iter().any(|other| other.path == output.path)
             });
-            row.map_or("", |row| row.entry.name)
+            row.map_or("", |row| &row.entry.name)
         };
         self.outputs
             .iter()
@@ -133,7 +133,7 @@ impl<'a> Layout<'a> {
     pub(super) fn left_out(&self) -> Vec<LeftOut> {
         let failed = |row: &RowPlan<'_>| {
             Some(LeftOut {
-                preset: row.entry.name.to_owned(),
+                preset: row.entry.name.to_string(),
                 reason: row.check().err()?,
             })
         };

@@ -122,13 +122,13 @@ fn presets(dir: &Path, settings: &Settings, budget: &Budget) -> anyhow::Result<V
         // Q3_K, Q4_K and Q5_K are other names of rows that are there.
         if convert::recipe::PRESETS
             .iter()
-            .any(|p| p.alias == Some(entry.name))
+            .any(|p| p.alias == Some(entry.name.as_ref()))
         {
             continue;
         }
         let planned = plan(
             &source,
-            &dir.join(entry.name),
+            &dir.join(entry.name.as_ref()),
             &QuantizeOptions::new(entry.preset),
             None,
         )?;
@@ -136,7 +136,7 @@ fn presets(dir: &Path, settings: &Settings, budget: &Budget) -> anyhow::Result<V
         let memory = estimate(source.metadata(), tensors, settings)
             .with_context(|| format!("{}: {}", dir.display(), entry.name))?;
         all.push(Candidate {
-            name: entry.name.to_owned(),
+            name: entry.name.into_owned(),
             path: None,
             file_size: planned.file_size(),
             fit: memory.fit(budget),

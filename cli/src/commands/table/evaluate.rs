@@ -239,7 +239,7 @@ impl Noting<'_> {
             let earlier = before.map(|(at, preset)| (preset, self.seen[at].as_slice()));
             let measured = figures::measured(&self.seen[at], earlier, &view);
             if measured.is_some() {
-                before = Some((at, self.planned[row].entry.name));
+                before = Some((at, &self.planned[row].entry.name));
             }
             table.rows[row].measured = measured;
         }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 use convert::digest::{Kind, ManifestEntry, file_sha256, of_bytes};
 use convert::importance::MissingImportance;
 use convert::quantize::OPTIMIZE_KEYS;
+use convert::recipe::TensorTypeRule;
 use convert::source::Source;
 use convert::table::{self, RowPlan, TableOptions};
 use imatrix::ImportanceMatrix;
 use publish::record::{self, FileDigest, Row, SourceKind, State, Table};
 
+use super::chosen::Chosen;
 use super::digests::{self, last};
 use super::texts::Texts;
 use super::{Making, evaluate};
@@ -26,6 +28,8 @@ pub(super) struct Origin<'a> {
     pub(super) matrix: Option<&'a Path>,
     /// Whether this run makes it.
     pub(super) made: bool,
+    /// Types that were chosen for the model.
+    pub(super) chosen: &'a Chosen,
 }
 
 /// The record of a run at work.
@@ -308,15 +312,18 @@ pub(super) fn record_of(
             reason: change.reason.clone(),
             weights: change.weights,
         };
-        let recipe = match plan.entry.heads {
-            None => plan.entry.preset.to_string(),
-            Some(ty) => format!("{}, embeddings and output in {ty}", plan.entry.preset),
+        let entry = &plan.entry;
+        let recipe = match (entry.heads, entry.chosen.is_empty()) {
+            (None, true) => entry.preset.to_string(),
+            (Some(ty), _) => format!("{}, embeddings and output in {ty}", entry.preset),
+            (None, false) => format!("{}, types chosen for this model", entry.preset),
         };
         rows.push(Row {
-            preset: row.preset.to_owned(),
             recipe: (recipe != row.preset).then_some(recipe),
+            chosen: origin.chosen.records.get(&row.preset).cloned(),
+            preset: row.preset,
             file: made.then(|| last(&row.file)),
-            same_as: row.same_as.map(str::to_owned),
+            same_as: row.same_as,
             error: row.error,
             size: row.size_bytes,
             bits_per_weight: row.bits_per_weight,
@@ -426,7 +433,7 @@ fn parameters(options: &TableOptions, args: &Making) -> record::Parameters {
         tensor_types: recipe
             .tensor_types
             .iter()
-            .map(|rule| format!("{}={}", rule.pattern(), rule.ty))
+            .map(TensorTypeRule::to_string)
             .collect(),
         no_fallback: recipe.no_fallback,
         allow_requantize: quantize.allow_requantize,

@@ -70,6 +70,9 @@ pub(super) struct Report {
     pub(super) total_bytes: u64,
     pub(super) evaluation: Option<Evaluation>,
     pub(super) rows: Vec<ReportRow>,
+    /// How types were chosen, for each file of which this run has chosen them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) chosen: Vec<serde_json::Value>,
 }
 
 impl Report {
@@ -147,7 +150,7 @@ fn note(row: &Row) -> String {
             n => format!("not made: {n} tensors need an importance matrix (--imatrix)"),
         });
     }
-    if let Some(same) = row.same_as {
+    if let Some(same) = &row.same_as {
         parts.push(format!("same file as {same}"));
     }
     if !row.uniform_importance.is_empty() {
@@ -234,7 +237,7 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let mut out = vec![
-            row.preset.to_owned(),
+            row.preset.clone(),
             name,
             row.size_bytes.map_or_else(|| "-".into(), |n| unit.number(n)),
             row.bits_per_weight
