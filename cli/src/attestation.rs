@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use convert::digest::{self, Kind, file_sha256, of_bytes};
+use convert::digest::{self, Kind, of_bytes};
 use convert::hub::Origin;
 use convert::importance::{Importance, MissingImportance, Selection};
 use convert::pipeline::PipelineOptions;
@@ -24,6 +24,8 @@ use publish::record::{self, Table};
 
 use crate::commands::table::entry;
 use crate::demo::Demo;
+use crate::hashing::Hashing;
+use crate::progress::metered;
 
 /// What is at hand to check against.
 pub(crate) struct Hand<'a> {
@@ -82,6 +84,7 @@ fn is_error(finding: &Finding) -> bool {
 fn subjects(folder: &Path, statement: &Statement) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut known: BTreeSet<&str> = BTreeSet::from([provenance::FILE, digest::MANIFEST]);
+    let hashing = Hashing::of(statement.subject.iter().map(|s| folder.join(&s.name)));
     for subject in &statement.subject {
         let name = subject.name.as_str();
         if Path::new(name).file_name().is_none_or(|n| n != name) {
@@ -89,8 +92,14 @@ fn subjects(folder: &Path, statement: &Statement) -> anyhow::Result<Vec<Finding>
             continue;
         }
         known.insert(name);
-        findings.extend(compare(name, &folder.join(name), &subject.digest.sha256));
+        findings.extend(compare(
+            name,
+            &folder.join(name),
+            &subject.digest.sha256,
+            &hashing,
+        ));
     }
+    drop(hashing);
     for entry in folder.read_dir().with_context(|| folder.display().to_string())? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if !name.starts_with('.') && !known.contains(name.as_str()) {
@@ -112,8 +121,8 @@ fn subjects(folder: &Path, statement: &Statement) -> anyhow::Result<Vec<Finding>
 }
 
 /// The difference of a file's digest from the expected one.
-fn compare(name: &str, path: &Path, expected: &str) -> Option<Finding> {
-    match file_sha256(path) {
+fn compare(name: &str, path: &Path, expected: &str, hashing: &Hashing) -> Option<Finding> {
+    match hashing.sha256(path) {
         Ok(found) if found == expected => None,
         Ok(found) => Some(Finding::error(
             name,
@@ -132,6 +141,7 @@ fn materials(
     checked: &mut Checked,
 ) -> anyhow::Result<()> {
     let mut unchecked: Vec<&str> = Vec::new();
+    let mut at_hand: Vec<(&Resource, PathBuf)> = Vec::new();
     for material in statement.materials() {
         let name = material.name.as_str();
         let mut parts = Path::new(name).components();
@@ -152,6 +162,8 @@ fn materials(
                 };
                 folder.unwrap_or(Path::new("")).join(name)
             }),
+            // There is one at most, under whatever name it has here.
+            Some(Role::Architecture) => hand.arch_file.clone(),
             // A subject with this digest was compared already; the matrix has a name of its own in the folder.
             Some(Role::Importance) => {
                 let subject = statement.subject.iter().find(|s| s.digest.sha256 == *expected);
@@ -169,18 +181,24 @@ fn materials(
             None => None,
         };
         match path {
-            Some(path) => {
-                checked.materials += 1;
-                checked.findings.extend(compare(name, &path, expected));
-            }
+            Some(path) => at_hand.push((material, path)),
             None => unchecked.push(name),
         }
     }
+    let hashing = Hashing::of(at_hand.iter().map(|(_, path)| path));
+    for (material, path) in &at_hand {
+        let expected = &material.digest.sha256;
+        checked
+            .findings
+            .extend(compare(&material.name, path, expected, &hashing));
+    }
+    checked.materials += at_hand.len();
+    drop(hashing);
     if !unchecked.is_empty() {
         checked.findings.push(Finding::warning(
             "materials",
             format!(
-                "not at hand and not checked: {} (--source names the source, --text a text)",
+                "not at hand and not checked: {} (--source names the source, --text a text, --arch-file a description)",
                 unchecked.join(", ")
             ),
         ));
@@ -244,11 +262,14 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
             Ok(plan) => plan,
             Err(e) => bail!("preset {}: {e}", row.entry.name),
         };
-        quantize::run(source.as_ref(), &plan, &pipeline, None, &|_| {})?;
+        metered(|show| quantize::run(source.as_ref(), &plan, &pipeline, None, show))?;
         for output in &plan.outputs {
             let name = output.path.file_name().unwrap_or_default();
             let published = folder.join(name);
-            if file_sha256(&output.path)? != file_sha256(&published)? {
+            let hashing = Hashing::of([&output.path, &published]);
+            let same = hashing.sha256(&output.path)? == hashing.sha256(&published)?;
+            drop(hashing);
+            if !same {
                 let what = first_difference(&output.path, &published)?;
                 checked.findings.push(Finding::error(
                     name.to_string_lossy(),

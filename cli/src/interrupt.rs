@@ -15,6 +15,21 @@ pub(crate) fn nothing_to_continue() {
     *CONTINUATION.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
+/// Another way to continue as long as this value lives; then the one before is that again.
+pub(crate) struct Meanwhile(Option<String>);
+
+/// What an interruption says meanwhile.
+pub(crate) fn meanwhile(how: &str) -> Meanwhile {
+    let mut now = CONTINUATION.lock().unwrap_or_else(PoisonError::into_inner);
+    Meanwhile(now.replace(how.to_owned()))
+}
+
+impl Drop for Meanwhile {
+    fn drop(&mut self) {
+        *CONTINUATION.lock().unwrap_or_else(PoisonError::into_inner) = self.0.take();
+    }
+}
+
 /// Starts the thread that waits for signals. A signal that the process was started to ignore stays ignored.
 #[cfg(unix)]
 pub(crate) fn install() {

@@ -26,6 +26,7 @@ mod demo;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hashing;
 mod hub;
 mod inputs;
 mod interrupt;

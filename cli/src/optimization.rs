@@ -11,6 +11,7 @@ use optimize::{Damping, Kept, LayerOptions, Report, WINDOW};
 use reference::Model;
 use reference::tokenizer::Tokenizer;
 
+use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
 
 /// Options for the choice of blocks.
@@ -179,17 +180,16 @@ impl Prepared {
                 .to_path_buf(),
             resume: kept.filter(|_| self.resume),
         };
-        let started = std::time::Instant::now();
         let preset = plan.preset;
         let outputs = &mut plan.outputs;
+        eprintln!("{preset}: learning the blocks of each layer");
+        let meter = Meter::of("learn", Unit::Count("layers"), model.layers() as u64);
         let report = in_pool(threads, || {
             optimize::layers(model, source, outputs, &options, &mut |done, of| {
-                eprintln!(
-                    "{preset}: learned {done} of {of} layers, {:.0} s",
-                    started.elapsed().as_secs_f64()
-                );
+                meter.show(done as u64, of as u64);
             })
         })??;
+        meter.finish();
         if report.known_layers > 0 {
             eprintln!("{preset}: went on after {} layers", report.known_layers);
         }

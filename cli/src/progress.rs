@@ -15,7 +15,8 @@ pub(crate) use line::Unit;
 use line::{State, short, whole};
 use pace::Pace;
 
-/// Time between two plain lines, and between two states of the line on a terminal.
+/// Time before the first plain line and between two, and between two states of the line on a terminal.
+const FIRST_LINE: Duration = Duration::from_secs(1);
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
@@ -43,6 +44,8 @@ struct Inner {
     pace: Pace,
     shown: Instant,
     any: bool,
+    /// When the log beside the files had a line, where a terminal has the others.
+    logged: Instant,
 }
 
 impl Meter {
@@ -68,6 +71,7 @@ impl Meter {
                 pace: Pace::new(now),
                 shown: now,
                 any: false,
+                logged: now,
             }),
         }
     }
@@ -76,6 +80,7 @@ impl Meter {
     pub(crate) fn of(phase: &'static str, unit: Unit, total: u64) -> Self {
         let meter = Self::new(phase, unit);
         meter.grow(total);
+        meter.show(0, total);
         meter
     }
 
@@ -98,10 +103,10 @@ impl Meter {
         };
         let now = Instant::now();
         let done = inner.pace.note(now, done);
-        let every = if self.bar.is_some() {
-            DRAW_EVERY
-        } else {
-            LINE_EVERY
+        let every = match (&self.bar, inner.any) {
+            (Some(_), _) => DRAW_EVERY,
+            (None, false) => FIRST_LINE,
+            (None, true) => LINE_EVERY,
         };
         // Of texts, a log has the last state in any case.
         let last = self.unit == Unit::Windows && self.bar.is_none() && done >= total;
@@ -121,6 +126,10 @@ impl Meter {
         match &self.bar {
             Some(bar) => {
                 bar.set_message(short(&state, width_of_terminal()));
+                if now.duration_since(inner.logged) >= LINE_EVERY {
+                    inner.logged = now;
+                    crate::log::line(format_args!("{}", whole(&state)));
+                }
             }
             None => eprintln!("{}", whole(&state)),
         }

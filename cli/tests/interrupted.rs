@@ -124,7 +124,7 @@ fn what_can_be_continued_stays() {
     assert_eq!(done.status.code(), Some(143));
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(
-        said.contains("interrupted: the same command, with --resume, continues"),
+        said.contains("interrupted: what is written stays; the same command, with --resume, continues"),
         "{said}"
     );
     let left = names(&out);
@@ -140,6 +140,31 @@ fn what_can_be_continued_stays() {
             "{name}"
         );
     }
+}
+
+/// While files are measured, they stay, and the message says how the run goes on.
+#[test]
+fn an_evaluation_says_how_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let args = [
+        "table",
+        DEMO,
+        "--out",
+        text(&out),
+        "--presets",
+        "Q4_0,Q8_0",
+        "--imatrix",
+        "none",
+    ];
+    let mut child = start(&args);
+    wait_for_bytes(&mut child, &out, ".table.evaluation");
+    let done = signal(child, "TERM");
+    assert_eq!(done.status.code(), Some(143));
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let message = "interrupted: the files are whole; the same command with --resume goes on evaluating them";
+    assert!(said.contains(message), "{said}");
+    assert!(names(&out).contains(&"demo-Q4_0.gguf".to_owned()));
 }
 
 /// Temporary files of a killed run are gone after the next one of the same output, whether that succeeds or fails.

@@ -40,21 +40,26 @@ fn table(model: &Path, out: &Path) {
     succeeds(&[&args[..], &SHORT].concat());
 }
 
+/// Publishes into a folder; what was printed.
+#[track_caller]
+fn publish(out: &Path, more: &[&str]) -> String {
+    succeeds(&[&["publish", "--out", text(out)], more].concat())
+}
+
+/// A run's exit code, and all that it said.
+fn said_by(args: &[&str]) -> (Option<i32>, String) {
+    let done = quantsmith(args).output().unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    (done.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
 #[test]
 fn from_nothing_to_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    let args = [
-        "publish",
-        "--out",
-        text(&out),
-        "--quantized-by",
-        "tester",
-        "--base-model",
-        "owner/Demo",
-    ];
-    let args = [&args[..], &SHORT].concat();
-    let said = succeeds(&args);
+    let hub = ["--quantized-by", "tester", "--base-model", "owner/Demo"];
+    let args = [&hub[..], &SHORT].concat();
+    let said = publish(&out, &args);
     assert!(said.contains("--attestation"), "{said}");
     let expected = [
         "Quantsmith-Demo-Q2_K.gguf",
@@ -90,6 +95,19 @@ fn from_nothing_to_a_folder() {
     ] {
         assert!(body.contains(part), "{part}: {body}");
     }
+    // What the card says of memory is what `fit` says.
+    let fit = ["fit", text(&out), "--vram", "2G", "--ctx", "8192", "--json"];
+    let fit: Value = serde_json::from_str(&succeeds(&fit)).unwrap();
+    let of_q8 = fit["files"].as_array().unwrap().iter();
+    let of_q8 = of_q8
+        .clone()
+        .find(|f| f["name"].as_str().unwrap().ends_with("Q8_0.gguf"));
+    let bytes = of_q8.unwrap()["whole"]["gpu"]["total"].as_u64().unwrap();
+    let line = format!(
+        "| 2 GiB and more | [Quantsmith-Demo-Q8_0](./Quantsmith-Demo-Q8_0.gguf) | {:.2} MiB |",
+        bytes as f64 / f64::from(1 << 20)
+    );
+    assert!(body.contains(&line), "{line}: {body}");
     // The page loads nothing, and shows every file.
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     for absent in ["<link", " src=", "@import", "url("] {
@@ -121,7 +139,7 @@ fn from_nothing_to_a_folder() {
             .collect()
     };
     let first = digests(&out);
-    succeeds(&[&args[..], &["--resume"]].concat());
+    publish(&out, &[&args[..], &["--resume"]].concat());
     assert_eq!(names(&out), expected);
     assert_eq!(digests(&out), first);
 }
@@ -130,18 +148,8 @@ fn from_nothing_to_a_folder() {
 fn a_changed_byte_anywhere_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    let args = [
-        "publish",
-        "--out",
-        text(&out),
-        "-c",
-        "32",
-        "--chunks",
-        "8",
-        "--calibration-chunks",
-        "2",
-    ];
-    succeeds(&[&args[..], &["--presets", "Q2_K,Q4_0"]].concat());
+    let short = ["-c", "32", "--chunks", "8", "--calibration-chunks", "2"];
+    publish(&out, &[&short[..], &["--presets", "Q2_K,Q4_0"]].concat());
     let verify = ["verify", text(&out), "--attestation"];
     succeeds(&verify);
     for name in names(&out) {
@@ -152,10 +160,8 @@ fn a_changed_byte_anywhere_is_named() {
             changed[at] ^= 0x20;
             fs::remove_file(&file).unwrap();
             fs::write(&file, &changed).unwrap();
-            let done = quantsmith(&verify).output().unwrap();
-            let said = [done.stdout, done.stderr].concat();
-            let said = String::from_utf8_lossy(&said);
-            assert_eq!(done.status.code(), Some(1), "{name} at {at}: {said}");
+            let (code, said) = said_by(&verify);
+            assert_eq!(code, Some(1), "{name} at {at}: {said}");
             assert!(said.contains(&name), "{name} at {at}: {said}");
         }
         fs::write(&file, &whole).unwrap();
@@ -168,14 +174,8 @@ fn a_changed_byte_anywhere_is_named() {
         said.contains("notes.txt: no subject of the attestation"),
         "{said}"
     );
-    assert_eq!(
-        quantsmith(&[&verify[..], &["--strict"]].concat())
-            .output()
-            .unwrap()
-            .status
-            .code(),
-        Some(1)
-    );
+    let (code, said) = said_by(&[&verify[..], &["--strict"]].concat());
+    assert_eq!(code, Some(1), "{said}");
 }
 
 #[test]
@@ -236,9 +236,8 @@ fn changed_materials_are_named() {
         let last = changed.len() - 1;
         changed[last] ^= 1;
         fs::write(&file, changed).unwrap();
-        let done = quantsmith(&verify).output().unwrap();
-        let said = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert_eq!(done.status.code(), Some(1), "{name}: {said}");
+        let (code, said) = said_by(&verify);
+        assert_eq!(code, Some(1), "{name}: {said}");
         assert!(
             said.contains(&format!("error: {name}: SHA-256: expected")),
             "{name}: {said}"
@@ -265,11 +264,8 @@ fn changed_materials_are_named() {
     let other = dir.path().join("another");
     succeeds(&["publish", text(&made), "--out", text(&other)]);
     succeeds(&["verify", text(&other), "--attestation"]);
-    let done = quantsmith(&[&["verify", text(&other), "--attestation"], &hand[..]].concat())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert_eq!(done.status.code(), Some(1), "{said}");
+    let (code, said) = said_by(&[&["verify", text(&other), "--attestation"], &hand[..]].concat());
+    assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("Small-Q8_0.gguf: not what the source makes: tensor '"),
         "{said}"
@@ -282,12 +278,11 @@ fn of_a_finished_table() {
     let model = model(dir.path());
     let (made, out) = (dir.path().join("table"), dir.path().join("out"));
     table(&model, &made);
-    let publish = |more: &[&str]| {
-        let args = ["publish", text(&made), "--out", text(&out)];
-        succeeds(&[&args[..], more].concat());
+    let card_of = |more: &[&str]| {
+        publish(&out, &[&[text(&made)], more].concat());
         fs::read_to_string(out.join("README.md")).unwrap()
     };
-    let card = publish(&[]);
+    let card = card_of(&[]);
     assert!(card.contains("OWNER/Small-GGUF"), "{card}");
     assert!(
         !FrontMatter::split(&card)
@@ -305,10 +300,10 @@ fn of_a_finished_table() {
     let table = Table::load(&out.join("table.json")).unwrap();
     assert_eq!(table, Table::load(&made.join("table.json")).unwrap());
     // Styles.
-    let choose = publish(&["--style", "choose", "--repo", "a/b"]);
+    let choose = card_of(&["--style", "choose", "--repo", "a/b"]);
     assert!(choose.find("## Which file").unwrap() < choose.find("## Files").unwrap());
     assert!(choose.contains("hf download a/b"));
-    let plain = publish(&["--style", "plain"]);
+    let plain = card_of(&["--style", "plain"]);
     assert!(!plain.contains("![") && plain.contains("| Name | Quant method | Size (MiB) |"));
     // A publisher's own words.
     let template = dir.path().join("card.jinja");
@@ -317,7 +312,7 @@ fn of_a_finished_table() {
         "# {{ model }}\n{% for row in rows %}{{ row.preset }} {{ row.size }};{% endfor %}\n{{ parts.table }}",
     )
     .unwrap();
-    let own = publish(&["--template", text(&template)]);
+    let own = card_of(&["--template", text(&template)]);
     assert!(
         own.starts_with("---\n") && own.contains("# Small\nQ2_K 2.14;"),
         "{own}"
@@ -670,7 +665,40 @@ fn the_bundled_suite() {
     let digest = convert::digest::of_bytes(convert::digest::Kind::Sha256, math.as_bytes());
     assert!(told.contains(&digest));
     fs::write(&provenance, told.replace(&digest, &"0".repeat(64))).unwrap();
-    let done = quantsmith(&verify).output().unwrap();
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(!done.status.success() && said.contains("math.txt"), "{said}");
+    let (code, said) = said_by(&verify);
+    assert!(code == Some(1) && said.contains("math.txt"), "{said}");
+}
+
+/// A description of an architecture is what the files were made of, too.
+#[test]
+fn a_described_architecture_is_a_material() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(dir.path());
+    let file = dir.path().join("llama.toml");
+    fs::write(&file, succeeds(&["convert", "--print-arch", "llama"])).unwrap();
+    let out = dir.path().join("out");
+    let made_of = [text(&model), "--arch-file", text(&file)];
+    publish(
+        &out,
+        &[&made_of[..], &["--presets", "Q4_0", "--no-eval"]].concat(),
+    );
+    let verify = [
+        "verify",
+        text(&out),
+        "--attestation",
+        "--strict",
+        "--source",
+        text(&model),
+    ];
+    let described = [&verify[..], &["--arch-file", text(&file)]].concat();
+    let said = succeeds(&described);
+    assert!(said.contains("1 files made again"), "{said}");
+    let (code, said) = said_by(&verify);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("not at hand and not checked: llama.toml"), "{said}");
+    let mut changed = fs::read(&file).unwrap();
+    changed.extend(b"# changed\n");
+    fs::write(&file, changed).unwrap();
+    let (_, said) = said_by(&described);
+    assert!(said.contains("error: llama.toml: SHA-256: expected"), "{said}");
 }

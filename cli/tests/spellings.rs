@@ -73,26 +73,22 @@ fn models_and_texts_by_flags() {
     );
 }
 
+/// A command over a model and a text by their flags.
+fn by_flags<'a>(command: &'a str, model: &'a str, words: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[command, "-m", model, "-f", words], more].concat()
+}
+
 /// A copy after so many windows is the matrix of those windows.
 #[test]
 fn copies_of_a_matrix() {
     let (dir, model, words) = inputs();
-    let out = dir.path().join("m.gguf");
-    succeeds(&[
-        "imatrix",
-        "-m",
-        &model,
-        "-f",
-        &words,
-        "-o",
-        text(&out),
-        "-c",
-        "2048",
-        "--chunks",
-        "4",
-        "--save-frequency",
-        "2",
-    ]);
+    let matrix = |name: &str, more: &[&str]| {
+        let out = dir.path().join(name);
+        let args = by_flags("imatrix", &model, &words, &["-o", text(&out), "-c", "2048"]);
+        succeeds(&[&args[..], more].concat());
+        std::fs::read(out).unwrap()
+    };
+    matrix("m.gguf", &["--chunks", "4", "--save-frequency", "2"]);
     let copies: Vec<String> = names(dir.path())
         .into_iter()
         .filter(|n| n.contains(".at_"))
@@ -100,24 +96,8 @@ fn copies_of_a_matrix() {
     assert!(!copies.is_empty(), "{:?}", names(dir.path()));
     for copy in copies {
         let windows = copy.rsplit_once('_').unwrap().1;
-        let alone = dir.path().join("alone.gguf");
-        succeeds(&[
-            "imatrix",
-            "-m",
-            &model,
-            "-f",
-            &words,
-            "-o",
-            text(&alone),
-            "-c",
-            "2048",
-            "--chunks",
-            windows,
-        ]);
-        assert!(
-            std::fs::read(dir.path().join(&copy)).unwrap() == std::fs::read(&alone).unwrap(),
-            "{copy}"
-        );
+        let alone = matrix("alone.gguf", &["--chunks", windows]);
+        assert!(std::fs::read(dir.path().join(&copy)).unwrap() == alone, "{copy}");
     }
 }
 
@@ -127,33 +107,18 @@ fn one_flag_for_logits() {
     let (dir, model, words) = inputs();
     let logits = dir.path().join("base.kld");
     let logits = text(&logits);
-    succeeds(&[
-        "perplexity",
-        "-m",
-        &model,
-        "-f",
-        &words,
-        "-c",
-        "64",
-        "--chunks",
-        "2",
-        "--kl-divergence-base",
-        logits,
-    ]);
+    let windows = ["-c", "64", "--chunks", "2"];
+    let args = by_flags("perplexity", &model, &words, &windows);
+    succeeds(&[&args[..], &["--kl-divergence-base", logits]].concat());
     let by = |args: &[&str]| {
-        succeeds(
-            &[
-                &["perplexity", "-m", &model, "-c", "64", "--chunks", "2", "--json"],
-                args,
-            ]
-            .concat(),
-        )
+        let base = ["perplexity", "-m", &model, "--json"];
+        succeeds(&[&base[..], &windows, args].concat())
     };
     let ours = by(&["--kl-divergence", "--base", logits]);
     assert_eq!(by(&["--kl-divergence", "--kl-divergence-base", logits]), ours);
     assert_eq!(by(&["--kl-divergence", "--save-all-logits", logits]), ours);
     fails(
-        &["perplexity", "-m", &model, "-f", &words, "--kl-divergence"],
+        &by_flags("perplexity", &model, &words, &["--kl-divergence"]),
         &["expected what to compare with", "--base"],
     );
 }
@@ -161,48 +126,33 @@ fn one_flag_for_logits() {
 #[test]
 fn figures_while_it_runs() {
     let (_dir, model, words) = inputs();
-    let args = [
-        "perplexity",
-        "-m",
-        &model,
-        "-f",
-        &words,
-        "-c",
-        "64",
-        "--chunks",
-        "3",
-        "--ppl-output-type",
-        "1",
-    ];
-    let out = succeeds(&args);
-    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(lines.len(), 4, "{out}");
-    assert_eq!([lines[0][0], lines[1][0], lines[2][0]], ["0", "64", "128"]);
+    let windows = ["-c", "64", "--chunks", "3"];
+    let figures = |more: &[&str]| {
+        let args = by_flags("perplexity", &model, &words, &windows);
+        let out = succeeds(&[&args[..], &["--ppl-output-type", "1"], more].concat());
+        let lines = out
+            .lines()
+            .map(|l| l.split_whitespace().map(str::to_owned).collect());
+        lines.collect::<Vec<Vec<String>>>()
+    };
+    let positions =
+        |lines: &[Vec<String>]| -> Vec<String> { lines[..3].iter().map(|l| l[0].clone()).collect() };
+    let lines = figures(&[]);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(positions(&lines), ["0", "64", "128"]);
     // PPL is e to the mean.
     let (ppl, mean): (f64, f64) = (lines[2][1].parse().unwrap(), lines[2][2].parse().unwrap());
-    assert!((mean.exp() - ppl).abs() < 1e-3 * ppl, "{out}");
-    let strided = succeeds(&[&args[..], &["--ppl-stride", "16"]].concat());
-    let lines: Vec<Vec<&str>> = strided.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(
-        [lines[0][0], lines[1][0], lines[2][0]],
-        ["0", "16", "32"],
-        "{strided}"
+    assert!((mean.exp() - ppl).abs() < 1e-3 * ppl, "{lines:?}");
+    let strided = figures(&["--ppl-stride", "16"]);
+    assert_eq!(positions(&strided), ["0", "16", "32"]);
+    assert_eq!(strided[0].len(), 2, "{strided:?}");
+    let args = by_flags(
+        "perplexity",
+        &model,
+        &words,
+        &["-c", "64", "--ppl-stride", "1000"],
     );
-    assert_eq!(lines[0].len(), 2, "{strided}");
-    fails(
-        &[
-            "perplexity",
-            "-m",
-            &model,
-            "-f",
-            &words,
-            "-c",
-            "64",
-            "--ppl-stride",
-            "1000",
-        ],
-        &["a stride of 1000 tokens"],
-    );
+    fails(&args, &["a stride of 1000 tokens"]);
 }
 
 /// Lists of rules for many architectures.

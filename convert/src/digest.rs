@@ -180,6 +180,14 @@ pub fn digests(
 /// # Errors
 /// When the file cannot be read.
 pub fn file_sha256(path: &Path) -> Result<String> {
+    file_sha256_telling(path, &|_| {})
+}
+
+/// [`file_sha256`], which tells how many bytes were read after each step.
+///
+/// # Errors
+/// As [`file_sha256`].
+pub fn file_sha256_telling(path: &Path, read: &dyn Fn(u64)) -> Result<String> {
     let io = |source| Error::Io {
         path: path.to_path_buf(),
         source,
@@ -190,7 +198,10 @@ pub fn file_sha256(path: &Path) -> Result<String> {
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(hex(&state.finalize())),
-            Ok(n) => state.update(&buffer[..n]),
+            Ok(n) => {
+                state.update(&buffer[..n]);
+                read(n as u64);
+            }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(io(e)),
         }

@@ -2,6 +2,7 @@
 
 mod parts;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use minijinja::value::Serde;
@@ -41,6 +42,8 @@ pub struct Facts {
     pub repository: Option<String>,
     /// Metadata of one of the files.
     pub metadata: gguf::Metadata,
+    /// Bytes that a GPU needs for each file, by preset ([`choose::needed`]).
+    pub needed: BTreeMap<String, u64>,
     /// Name of the importance matrix in the folder.
     pub matrix: Option<String>,
     /// Whether there is a plot.
@@ -347,7 +350,7 @@ impl View {
         let domains: Vec<String> = domains.max_by_key(Vec::len).unwrap_or_default();
         let base_model = facts.base_model.clone().or(table.source.repository.clone());
         let owner = facts.quantized_by.as_deref().unwrap_or("OWNER");
-        let memories = choose::for_memories(&files, choose::cache_bytes(&facts.metadata));
+        let memories = choose::for_memories(&files, &facts.needed);
         let unit_of_needs = Unit::of(memories.iter().map(|choice| choice.needed).max().unwrap_or(0));
         let total: u64 = files.iter().filter_map(|row| row.size).sum();
         let memories = memories.into_iter().filter_map(|choice| {

@@ -1,19 +1,21 @@
 //! Choice among the files of a table, by figures: what fits into a memory, what is beaten by another file, and what cannot
 //! be told from the unquantized model.
 
+use std::collections::BTreeMap;
+
+use reference::memory::{RESERVE, Settings, estimate};
+
 use crate::record::{Row, Table};
 
 /// Windows from which on paired differences are worth an error of their own.
 const MIN_CHUNKS: usize = 10;
 /// Standard errors that make a difference one.
 const ERRORS: f64 = 2.0;
-/// Memory for buffers besides weights and cache: what a backend takes at a usual batch size, roundly.
-pub const BUFFER_BYTES: u64 = 512 << 20;
 /// Tokens of context that a choice has room for.
 pub const CONTEXT: u64 = 8192;
-/// Memories that people have, in GiB.
-const BUDGETS_GIB: [u64; 20] = [
-    1, 2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512,
+/// Memories that people have, in GiB; none is as small as what stays free.
+const BUDGETS_GIB: [u64; 19] = [
+    2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 512,
 ];
 
 /// The rows with a file of their own, from the smallest on.
@@ -85,26 +87,22 @@ pub struct ForMemory<'a> {
     pub to_gib: Option<u64>,
     /// The file.
     pub row: &'a Row,
-    /// Bytes that it needs with its cache and buffers.
+    /// Bytes that it needs on a GPU with its cache and buffers.
     pub needed: u64,
 }
 
-/// The best file for each memory: the smallest divergence, and without figures the largest file. `cache` is the size of the
-/// cache for [`CONTEXT`] tokens.
-pub fn for_memories<'a>(files: &[&'a Row], cache: u64) -> Vec<ForMemory<'a>> {
-    let needed = |row: &Row| {
-        row.size
-            .unwrap_or(0)
-            .saturating_add(cache)
-            .saturating_add(BUFFER_BYTES)
-    };
+/// The best file for each memory: the smallest divergence, and without figures the largest file. `needed` has the bytes
+/// that a GPU needs to hold a file as a whole, by preset; what is not in it is not chosen.
+pub fn for_memories<'a>(files: &[&'a Row], needed: &BTreeMap<String, u64>) -> Vec<ForMemory<'a>> {
+    let needs = |row: &Row| needed.get(&row.preset).copied();
     let worth = |row: &Row| match &row.measured {
         Some(m) => (1, -m.kld.value),
         None => (0, row.size.unwrap_or(0) as f64),
     };
     let mut choices: Vec<ForMemory<'a>> = Vec::new();
     for gib in BUDGETS_GIB {
-        let fitting = files.iter().filter(|row| needed(row) <= gib << 30);
+        let room = (gib << 30) - RESERVE;
+        let fitting = files.iter().filter(|row| needs(row).is_some_and(|n| n <= room));
         let best = fitting.max_by(|a, b| {
             let (a, b) = (worth(a), worth(b));
             a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
@@ -116,7 +114,7 @@ pub fn for_memories<'a>(files: &[&'a Row], cache: u64) -> Vec<ForMemory<'a>> {
                 from_gib: gib,
                 to_gib: None,
                 row,
-                needed: needed(row),
+                needed: needs(row).unwrap_or_default(),
             }),
         }
     }
@@ -137,30 +135,14 @@ pub fn smallest_equal<'a>(files: &[&'a Row]) -> Option<&'a Row> {
     files.iter().find(equal).copied()
 }
 
-/// Bytes of the key-value cache in f16 for [`CONTEXT`] tokens, as the metadata gives its dimensions; windows and states of
-/// other kinds of layers need less.
-pub fn cache_bytes(metadata: &gguf::Metadata) -> u64 {
-    let architecture = metadata.architecture().to_owned();
-    let number = |key: &str| metadata.get_u64(&format!("{architecture}.{key}"));
-    let layers = number("block_count").unwrap_or(0);
-    let heads = number("attention.head_count").unwrap_or(0);
-    let width = number("embedding_length")
-        .unwrap_or(0)
-        .checked_div(heads)
-        .unwrap_or(0);
-    let key = number("attention.key_length").unwrap_or(width);
-    let value = number("attention.value_length").unwrap_or(width);
-    let of_layers: u64 = match metadata.get(&format!("{architecture}.attention.head_count_kv")) {
-        Some(kv) => match kv.as_array() {
-            Some(gguf::Array::U32(each)) => each.iter().map(|&n| u64::from(n)).sum(),
-            Some(gguf::Array::I32(each)) => each.iter().map(|&n| u64::try_from(n).unwrap_or(0)).sum(),
-            Some(_) => heads.saturating_mul(layers),
-            None => kv.as_u64().unwrap_or(heads).saturating_mul(layers),
-        },
-        None => heads.saturating_mul(layers),
+/// Bytes that a GPU needs to hold a model as a whole with the cache for [`CONTEXT`] tokens, as `quantsmith fit` counts them:
+/// of its keys and tensors alone. `None` where they do not tell.
+pub fn needed(model: &gguf::GgufModel) -> Option<u64> {
+    let settings = Settings {
+        context: CONTEXT,
+        ..Settings::default()
     };
-    of_layers
-        .saturating_mul(key.saturating_add(value))
-        .saturating_mul(CONTEXT)
-        .saturating_mul(2)
+    let tensors = model.tensors().map(|t| t.info);
+    let memory = estimate(model.metadata(), tensors, &settings).ok()?;
+    Some(memory.on_gpu(memory.gpu_layers()).total())
 }

@@ -1,10 +1,12 @@
 //! The folder that is published: made of a finished table's directory.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use convert::digest::{self, Kind, MANIFEST, ManifestEntry, file_sha256, of_bytes};
+use convert::digest::{self, Kind, MANIFEST, ManifestEntry, file_sha256, file_sha256_telling, of_bytes};
 use gguf::{Backing, GgufModel, OpenOptions, WholeFile};
 
 use crate::card::{self, Facts, Style};
@@ -48,13 +50,22 @@ pub struct Made {
     pub notes: Vec<String>,
 }
 
+/// Progress of the making of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// A file of the folder is there.
+    File(&'a str),
+    /// So many bytes of the files of the table were read and compared, of so many.
+    Read(u64, u64),
+}
+
 /// Makes the folder `out` of a table's `directory`; they may be one if the table has no aliases there. Files are linked
-/// where the system can, and copied else. `tell` hears of each file.
+/// where the system can, and copied else. `tell` hears of each file, and of the bytes that are compared before.
 ///
 /// # Errors
 /// A table that is not finished, a file that is not the recorded one, a file in `out` that is no part of it, and whatever
 /// keeps a file from being written.
-pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Made> {
+pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMut(Told<'_>)) -> Result<Made> {
     let record_file = directory.join(record::FILE);
     let table = Table::load(&record_file)?;
     let refused = |path: &Path, message: String| Error::Input {
@@ -97,27 +108,30 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
             ));
         }
     }
-    // Closed at once: while it is open, a link to it is an input that is not replaced.
-    let metadata = GgufModel::open_with(
-        &directory.join(&models[0].name),
-        OpenOptions {
-            backing: Backing::File,
-            allow_missing_data: true,
-        },
-    )?
-    .metadata()
-    .clone();
+    let metadata = headers(&directory.join(&models[0].name))?.metadata().clone();
+    let mut needed = BTreeMap::new();
+    for row in choose::files(&table) {
+        if let Some(file) = &row.file
+            && let Some(bytes) = choose::needed(&headers(&directory.join(file))?)
+        {
+            needed.insert(row.preset.clone(), bytes);
+        }
+    }
+    let matrix_size = matrix.as_ref().map_or(0, |(_, digest)| digest.size);
+    let sizes = models.iter().map(|model| model.size);
+    let total = sizes.fold(matrix_size, u64::saturating_add);
+    let mut done = 0;
     for model in &models {
         let (from, to) = (directory.join(&model.name), out.join(&model.name));
-        check(&from, model)?;
+        check(&from, model, (&mut done, total), tell)?;
         if !same {
             link_or_copy(&from, &to)?;
         }
-        tell(&model.name);
+        tell(Told::File(&model.name));
     }
     let mut files: Vec<FileDigest> = models.into_iter().cloned().collect();
     if let Some((from, digest)) = &matrix {
-        check(from, digest)?;
+        check(from, digest, (&mut done, total), tell)?;
         let to = out.join(&digest.name);
         if !is_same(from, &to) {
             copy(from, &to)?;
@@ -148,6 +162,7 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
         base_model: options.base_model.clone(),
         repository: options.repository.clone(),
         metadata,
+        needed,
         matrix: matrix.map(|(_, digest)| digest.name),
         plot: plot.is_some(),
     };
@@ -165,7 +180,7 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
             size: bytes.len() as u64,
             sha256: of_bytes(Kind::Sha256, bytes),
         });
-        tell(name);
+        tell(Told::File(name));
         Ok(())
     };
     if let Some(svg) = &plot {
@@ -180,10 +195,20 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
         size: statement.len() as u64,
         sha256: of_bytes(Kind::Sha256, &statement),
     });
-    tell(provenance::FILE);
+    tell(Told::File(provenance::FILE));
     manifest(out, &files)?;
-    tell(MANIFEST);
+    tell(Told::File(MANIFEST));
     Ok(Made { files, notes })
+}
+
+/// A model's keys and tensors, with those of its later shards. It is not kept open: while it is, a link to it is an input
+/// that is not replaced.
+fn headers(path: &Path) -> Result<GgufModel> {
+    let options = OpenOptions {
+        backing: Backing::File,
+        allow_missing_data: true,
+    };
+    Ok(GgufModel::open_with(path, options)?)
 }
 
 /// The manifest of exactly these files.
@@ -232,9 +257,19 @@ fn is_matrix(table: &Table, name: &str) -> bool {
     table.importance.as_ref().is_some_and(|i| i.file.name == name)
 }
 
-/// Refuses a file that is not the recorded one.
-fn check(path: &Path, expected: &FileDigest) -> Result<()> {
-    let found = file_sha256(path)?;
+/// Refuses a file that is not the recorded one; `done` counts the bytes that were read, of so many in all.
+fn check(
+    path: &Path,
+    expected: &FileDigest,
+    (done, total): (&mut u64, u64),
+    tell: &mut dyn FnMut(Told<'_>),
+) -> Result<()> {
+    let told = RefCell::new((done, tell));
+    let found = file_sha256_telling(path, &|bytes| {
+        let (done, tell) = &mut *told.borrow_mut();
+        **done += bytes;
+        tell(Told::Read(**done, total));
+    })?;
     if found != expected.sha256 {
         return Err(Error::Input {
             path: path.to_path_buf(),

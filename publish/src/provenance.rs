@@ -88,6 +88,8 @@ pub struct Annotations {
 pub enum Role {
     /// A file of the source.
     Source,
+    /// The description of the source's architecture.
+    Architecture,
     /// The importance matrix.
     Importance,
     /// Text that the importance matrix was made of.
@@ -151,6 +153,10 @@ impl Statement {
                 Role::Source,
                 bundled,
             ));
+        }
+        if let Some(file) = &source.architecture {
+            let role = Role::Architecture;
+            materials.push(Resource::material(&file.name, &file.sha256, None, role, false));
         }
         if let Some(importance) = &table.importance {
             let file = &importance.file;

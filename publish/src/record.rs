@@ -140,6 +140,9 @@ pub struct Source {
     pub ty: String,
     /// Every file that was read; empty while they are not digested yet.
     pub files: Vec<FileDigest>,
+    /// The description of its architecture (`--arch-file`), where it is not built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<FileDigest>,
     /// Its model card, front matter included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<String>,
@@ -520,6 +523,7 @@ mod tests {
                 revision: None,
                 ty: "BF16".into(),
                 files: Vec::new(),
+                architecture: None,
                 card: None,
             },
             parameters: Parameters::default(),

@@ -67,7 +67,7 @@ impl MemoryArgs {
         let mut name = OsString::from(".");
         name.push(output.file_name()?);
         name.push(".journal");
-        can_be_continued("the same command, with --resume, continues".to_owned());
+        can_be_continued("what is written stays; the same command, with --resume, continues".to_owned());
         Some(output.with_file_name(name))
     }
 }

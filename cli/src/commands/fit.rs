@@ -14,7 +14,7 @@ use crate::args::size::{parse_memory, parse_tokens};
 use crate::cli::{DONE, FAILED};
 use candidates::Candidate;
 
-/// Memory of a GPU that is left free by default, as llama.cpp's own --fit leaves it.
+/// [`reference::memory::RESERVE`], as it is written.
 const RESERVE: &str = "1G";
 
 /// Arguments of `quantsmith fit`.
@@ -134,4 +134,14 @@ fn best(all: &[Candidate]) -> Option<usize> {
         .or_else(part)
         .or_else(|| fitting().next())
         .map(|(i, _, _)| i)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_the_librarys() {
+        assert_eq!(parse_memory(RESERVE).unwrap().get(), reference::memory::RESERVE);
+    }
 }

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use convert::digest::{self, Digest, Kind};
+use convert::digest::{self, Digest, Kind, ManifestEntry};
+use convert::importance::last_component;
 use gguf::{Backing, GgufModel, OpenOptions};
 
+use crate::hashing::Hashing;
 use crate::output::print;
 use crate::progress::{Meter, Unit};
 
@@ -59,12 +61,24 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         if files.is_empty() {
             bail!("{}: no GGUF files", path.display());
         }
-        digest::write_manifest(path, &files)?;
+        digest::check_manifest(path)?;
+        let hashing = Hashing::of(&files);
+        let entry = |file: &PathBuf| {
+            Ok(ManifestEntry {
+                name: last_component(file),
+                sha256: hashing.sha256(file)?,
+            })
+        };
+        let known = files.iter().map(entry).collect::<anyhow::Result<Vec<_>>>()?;
+        drop(hashing);
+        digest::write_manifest_knowing(path, &files, &known)?;
         let manifest = path.join(digest::MANIFEST);
         return print(|out| writeln!(out, "{}: {} files", manifest.display(), files.len()));
     }
     if args.file {
-        let sum = digest::file_sha256(path)?;
+        let hashing = Hashing::of([path]);
+        let sum = hashing.sha256(path)?;
+        drop(hashing);
         return print(|out| writeln!(out, "{sum}  {}", path.display()));
     }
     let mut manifest = args.check.as_deref().map(Manifest::read).transpose()?;

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use publish::card::{MAX_TEMPLATE, Style};
-use publish::folder::{self, Options};
+use publish::folder::{self, Options, Told};
 use publish::record;
 
 use super::table::{self, Making, Place};
 use crate::inputs::hold;
+use crate::progress::{Meter, Unit};
 
 /// Arguments of `quantsmith publish`.
 #[derive(clap::Args)]
@@ -137,7 +138,21 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         repository: args.repo.clone(),
         matrix,
     };
-    let made = folder::make(&directory, &args.out, &options, &mut |name| eprintln!("{name}"))?;
+    crate::interrupt::can_be_continued(match finished.is_some() {
+        true => "the table stays as it is; the same command makes the folder again".to_owned(),
+        false => {
+            "the quants and table.json stay; the same command, with --resume, makes the rest of the folder"
+                .to_owned()
+        }
+    });
+    let meter = Meter::new("hash", Unit::Bytes);
+    let made = folder::make(&directory, &args.out, &options, &mut |told| match told {
+        Told::File(name) => meter.print(name),
+        Told::Read(done, of) => meter.show(done, of),
+    });
+    meter.finish();
+    crate::interrupt::nothing_to_continue();
+    let made = made?;
     for note in &made.notes {
         eprintln!("note: {note}");
     }

@@ -19,6 +19,7 @@ use crate::args::architecture::ArchitectureArgs;
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::BufferArgs;
 use crate::attestation::{self, Hand};
+use crate::hashing::Hashing;
 use crate::output::{print, print_json};
 use crate::progress::{Meter, Unit};
 use crate::rederive::{Rederived, rederive};
@@ -282,8 +283,9 @@ fn manifest(directory: &Path, files: &[PathBuf]) -> anyhow::Result<Vec<Finding>>
         return Ok(findings);
     }
     let entries = digest::read_manifest(directory)?;
+    let hashing = Hashing::of(entries.iter().map(|entry| directory.join(&entry.name)));
     for entry in &entries {
-        match digest::file_sha256(&directory.join(&entry.name)) {
+        match hashing.sha256(&directory.join(&entry.name)) {
             Ok(found) if found == entry.sha256 => {}
             Ok(found) => findings.push(Finding::error(
                 &entry.name,

@@ -13,6 +13,8 @@ pub(crate) enum Unit {
     Windows,
     /// Files.
     Files,
+    /// Other things, by their name.
+    Count(&'static str),
 }
 
 /// A state.
@@ -105,6 +107,7 @@ fn amounts(state: &State) -> String {
         }
         Unit::Windows => format!("{} of {} windows", state.done, state.total),
         Unit::Files => format!("{} of {} files", state.done, state.total),
+        Unit::Count(name) => format!("{} of {} {name}", state.done, state.total),
     }
 }
 
@@ -119,8 +122,8 @@ fn per_second(unit: Unit, rate: f64) -> String {
             format!("{:.1} {name}/s", rate / size)
         }
         // Seldom as many as one in a second.
-        Unit::Windows | Unit::Files if rate < 1.0 => format!("{:.1} s each", 1.0 / rate),
-        Unit::Windows | Unit::Files => format!("{rate:.1}/s"),
+        Unit::Windows | Unit::Files | Unit::Count(_) if rate < 1.0 => format!("{:.1} s each", 1.0 / rate),
+        Unit::Windows | Unit::Files | Unit::Count(_) => format!("{rate:.1}/s"),
     }
 }
 
@@ -188,7 +191,13 @@ mod tests {
     /// No terminal is so narrow that a line wraps, and the share is what is left last.
     #[test]
     fn a_line_never_wraps() {
-        for unit in [Unit::Weights, Unit::Bytes, Unit::Windows, Unit::Files] {
+        for unit in [
+            Unit::Weights,
+            Unit::Bytes,
+            Unit::Windows,
+            Unit::Files,
+            Unit::Count("layers"),
+        ] {
             for width in 0..200 {
                 let line = short(&state(unit), width);
                 assert!(

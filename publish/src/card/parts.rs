@@ -241,7 +241,9 @@ fn choose(view: &View) -> String {
     };
     let _ = write!(
         out,
-        "The file {by}, of those that fit with the cache for {CONTEXT} tokens of context (f16) and buffers:\n\n"
+        "The file {by}, of those that a GPU of this memory holds as a whole with the cache for {CONTEXT} tokens of context \
+         (f16) and buffers, 1 GiB of it left free (`quantsmith fit` counts for other contexts, caches and a part of the \
+         layers):\n\n"
     );
     let heads: &[&str] = if view.evaluated {
         &["Memory", "File", "Needs:", "KLD:", "Same top:"]

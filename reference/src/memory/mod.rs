@@ -26,7 +26,7 @@ mod windows;
 
 use gguf::{Metadata, TensorInfo, TensorType};
 
-pub use placement::{Budget, Fit, Use};
+pub use placement::{Budget, Fit, RESERVE, Use};
 
 use crate::Result;
 use shape::{LayerKind, Shape};

@@ -2,6 +2,9 @@
 
 use super::Memory;
 
+/// Memory of a GPU that is left free for its driver and other programs, in bytes: as much as llama.cpp's own `--fit` leaves.
+pub const RESERVE: u64 = 1 << 30;
+
 /// Memory there is, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Args;
 use crate::output::{print, print_json};
+use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
 
 /// Kind of the tasks in the file, and the number of them to run.
@@ -129,14 +130,16 @@ fn score(
     args: &Args,
 ) -> anyhow::Result<Vec<TaskScore>> {
     let mut right = 0;
+    let meter = Meter::of("tasks", Unit::Count("tasks"), tasks.len() as u64);
     let mut progress = |index: usize, score: &TaskScore| {
         right += usize::from(score.correct);
-        eprintln!(
+        meter.print(&format!(
             "{} of {} tasks, {:.4} %",
             index + 1,
             tasks.len(),
             100.0 * right as f64 / (index + 1) as f64
-        );
+        ));
+        meter.add(1);
     };
     Ok(in_pool(args.threads, || {
         run_tasks(tasks, model, tokenizer, args.memory.bytes(), &mut progress)

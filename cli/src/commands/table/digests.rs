@@ -3,21 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use convert::digest::file_sha256;
 use convert::source::Source;
 use publish::record::FileDigest;
 use rayon::prelude::*;
+
+use crate::hashing::Hashing;
 
 /// Endings of the files of a model directory that a conversion may read besides the weights.
 const READ_ENDINGS: [&str; 7] = ["json", "jsonl", "model", "txt", "jinja", "tiktoken", "md"];
 
 /// Digest of a file under a name.
-pub(super) fn digest(path: &Path, name: String) -> anyhow::Result<FileDigest> {
+pub(super) fn digest(path: &Path, name: String, hashing: &Hashing) -> anyhow::Result<FileDigest> {
     let size = std::fs::metadata(path).with_context(|| path.display().to_string())?;
     Ok(FileDigest {
         name,
         size: size.len(),
-        sha256: file_sha256(path)?,
+        sha256: hashing.sha256(path)?,
     })
 }
 
@@ -40,9 +41,10 @@ pub(super) fn of_source(source: &dyn Source) -> anyhow::Result<Vec<FileDigest>> 
         files.extend(source.files()?.into_iter().map(|file| (last(&file), file)));
     }
     files.sort();
+    let hashing = Hashing::of(files.iter().map(|(_, file)| file));
     files
         .into_par_iter()
-        .map(|(name, file)| digest(&file, name))
+        .map(|(name, file)| digest(&file, name, &hashing))
         .collect()
 }
 

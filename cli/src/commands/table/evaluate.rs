@@ -22,6 +22,8 @@ use super::texts::{self, EvaluationTexts, Texts};
 use super::{Making, figures, pipeline_options, weights};
 use crate::args::rounding;
 use crate::context::warn_of_length;
+use crate::interrupt;
+use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
 
 /// The unquantized model, ready to run.
@@ -72,6 +74,12 @@ impl Base {
         let calibration = texts::calibration(args, texts.bos);
         let window = u32::try_from(args.calibration_ctx).context("--calibration-ctx is too large")?;
         let mut collected = Accumulator::new(window);
+        let meter = Meter::new("calibrate", Unit::Windows);
+        meter.show(0, calibration.windows(&text.tokens)? as u64);
+        // A run that made the matrix goes on with it; one that is still at it begins again.
+        let before = interrupt::meanwhile(
+            "the importance matrix was not finished and nothing stays; the same command begins again",
+        );
         in_pool(args.threads, || {
             collect(
                 &self.model,
@@ -81,15 +89,17 @@ impl Base {
                 0,
                 &mut |step| {
                     for (window, tensor) in &step.set_aside {
-                        eprintln!(
+                        meter.print(&format!(
                             "warning: window {window} is set aside: the inputs of {tensor} are not finite"
-                        );
+                        ));
                     }
-                    eprintln!("calibrated on {} of {} windows", step.done, step.of);
+                    meter.show(step.done as u64, step.of as u64);
                     anyhow::Ok(())
                 },
             )
         })??;
+        meter.finish();
+        drop(before);
         let mut matrix = collected.totals().clone();
         // Where the text lay is nobody's business who gets the matrix.
         matrix.datasets.push(text.record.name.clone());
@@ -135,8 +145,12 @@ impl Base {
                 journal.len()
             );
         }
+        // Every file over every window; one that is decided with --precision runs over fewer.
+        let runs = (text.chunks * distinct.len()) as u64;
+        let meter = Meter::of("evaluate", Unit::Windows, runs);
         let mut notes = Noting {
             journal,
+            meter: &meter,
             seen: vec![Vec::new(); distinct.len()],
             updated: Instant::now(),
             rows: &distinct,
@@ -154,9 +168,10 @@ impl Base {
                 &options,
                 args.precision,
                 &mut notes,
-                &mut |p| eprintln!("evaluated {} of {} windows", p.windows, p.of),
+                &mut |_| {},
             )
         })??;
+        meter.finish();
         notes.seen = seen;
         notes.update(true);
         let journal = notes.journal;
@@ -173,8 +188,10 @@ impl Base {
         keeper: &mut Keeper,
         args: &Making,
     ) -> anyhow::Result<()> {
+        let meter = Meter::of("compare weights", Unit::Files, distinct.len() as u64);
         for &at in distinct {
             if !keeper.table().rows[at].weight_errors.is_empty() {
+                meter.add(1);
                 continue;
             }
             let tensors = &keeper.table().model.tensors;
@@ -183,6 +200,7 @@ impl Base {
                 weights::errors(source, &names, &planned[at].path)
             })??;
             keeper.table_mut().rows[at].weight_errors = found;
+            meter.add(1);
         }
         keeper.save(State::Evaluating)
     }
@@ -214,6 +232,7 @@ fn fingerprint(table: &record::Table, text: &EvaluationTexts, options: &Perplexi
 /// Observations as they are made: noted for a run that continues this one, and now and then recorded as figures.
 struct Noting<'a> {
     journal: Journal,
+    meter: &'a Meter,
     seen: Vec<Vec<Observation>>,
     updated: Instant,
     rows: &'a [usize],
@@ -258,19 +277,21 @@ impl Noting<'_> {
 
 impl Notes for Noting<'_> {
     fn known(&mut self, model: usize, windows: Range<usize>) -> Option<Vec<Observation>> {
-        let known = self.journal.known(model, windows)?;
+        let known = self.journal.known(model, windows.clone())?;
+        self.meter.add(windows.len() as u64);
         self.seen[model].extend(&known);
         Some(known)
     }
 
     fn note(&mut self, model: usize, windows: Range<usize>, seen: &[Observation]) -> reference::Result<()> {
-        self.journal.note(model, windows, seen)?;
+        self.journal.note(model, windows.clone(), seen)?;
+        self.meter.add(windows.len() as u64);
         self.seen[model].extend(seen);
         if self.updated.elapsed() >= UPDATE_EVERY {
             self.update(false);
             // The journal has what the record could not be given.
             if let Err(e) = self.keeper.save(State::Evaluating) {
-                eprintln!("warning: {e:#}");
+                self.meter.print(&format!("warning: {e:#}"));
             }
             self.updated = Instant::now();
         }

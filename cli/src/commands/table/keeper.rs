@@ -16,6 +16,7 @@ use super::chosen::Chosen;
 use super::digests::{self, last};
 use super::texts::Texts;
 use super::{Making, evaluate};
+use crate::hashing::Hashing;
 use crate::log;
 
 /// What the files are made of.
@@ -83,10 +84,12 @@ impl Keeper {
             return Ok(false);
         }
         let directory = self.path.parent().unwrap_or(Path::new("."));
+        let hashing = Hashing::of(earlier.files().map(|file| directory.join(&file.name)));
         for file in earlier.files() {
             let path = directory.join(&file.name);
             let there = std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == file.size);
-            if !there || file_sha256(&path)? != file.sha256 {
+            if !there || hashing.sha256(&path)? != file.sha256 {
+                drop(hashing);
                 eprintln!(
                     "{}: not the file that was made; all are made again",
                     path.display()
@@ -94,10 +97,13 @@ impl Keeper {
                 return Ok(false);
             }
         }
+        drop(hashing);
         if planned.iter().any(|row| row.check().is_ok()) && earlier.files().next().is_none() {
             return Ok(false);
         }
-        if of_source(source, origin)? != earlier.source.files {
+        if earlier.source.architecture != self.table.source.architecture
+            || of_source(source, origin)? != earlier.source.files
+        {
             eprintln!(
                 "{}: has changed since the files were made; all are made again",
                 origin.path.display()
@@ -130,12 +136,16 @@ impl Keeper {
         planned: &[RowPlan<'_>],
     ) -> anyhow::Result<()> {
         self.table.source.files = of_source(source, origin)?;
+        let made = |plan: &RowPlan<'_>| plan.check().is_ok() && plan.same_as.is_none();
+        let all = planned.iter().filter(|plan| made(plan)).flat_map(|row| &row.plan);
+        let hashing = Hashing::of(all.flat_map(|plan| &plan.outputs).map(|output| &output.path));
         for (row, plan) in self.table.rows.iter_mut().zip(planned) {
-            if plan.check().is_err() || plan.same_as.is_some() {
+            if !made(plan) {
                 continue;
             }
             for output in plan.plan.iter().flat_map(|plan| &plan.outputs) {
-                row.files.push(digests::digest(&output.path, last(&output.path))?);
+                let digest = digests::digest(&output.path, last(&output.path), &hashing)?;
+                row.files.push(digest);
             }
         }
         self.table.times.written = Some(now());
@@ -370,6 +380,11 @@ pub(super) fn record_of(
             revision: snapshot.map(|s| s.revision),
             ty: evaluate::base_type(source),
             files: Vec::new(),
+            architecture: args
+                .architecture
+                .file()
+                .map(|file| digests::digest(&file, last(&file), &Hashing::of([&file])))
+                .transpose()?,
             card: card_of(origin),
         },
         parameters: parameters(options, args),
@@ -404,7 +419,7 @@ fn card_of(origin: &Origin<'_>) -> Option<String> {
 fn importance(file: &Path, made: bool, texts: &Texts, args: &Making) -> anyhow::Result<record::Importance> {
     let matrix = ImportanceMatrix::load(file)?;
     Ok(record::Importance {
-        file: digests::digest(file, last(file))?,
+        file: digests::digest(file, last(file), &Hashing::of([file]))?,
         recorded_as: args.importance.recorded_name(file),
         made,
         text: texts.calibration.as_ref().map(|text| text.record.clone()),
