@@ -70,7 +70,7 @@ pub(crate) fn install() {
             .as_deref()
         {
             Some(how) => eprintln!("interrupted: {how}"),
-            None => eprintln!("interrupted: temporary files are removed"),
+            None => eprintln!("interrupted: temporary files are removed; the same command begins again"),
         }
         std::process::exit(128 + signal);
     });

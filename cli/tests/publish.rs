@@ -702,3 +702,51 @@ fn a_described_architecture_is_a_material() {
     let (_, said) = said_by(&described);
     assert!(said.contains("error: llama.toml: SHA-256: expected"), "{said}");
 }
+
+/// The 22 rows of a published table: its columns and order, sizes in one unit, aliases as lines without files, a total.
+#[test]
+fn the_published_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let short = ["-c", "32", "--chunks", "2", "--calibration-chunks", "2"];
+    publish(&out, &short);
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    let mut lines = card
+        .lines()
+        .skip_while(|line| !line.starts_with("| Name |"))
+        .take_while(|line| line.starts_with('|'));
+    let head = lines.next().unwrap();
+    assert_eq!(
+        head,
+        "| Name | Quant method | Size (MiB) | Bits per weight | KLD | 99.9 % KLD | Same top | PPL ratio | Notes |"
+    );
+    let rows: Vec<Vec<&str>> = lines
+        .skip(1)
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), 22);
+    let mut total = 0;
+    for (row, preset) in rows.iter().zip(convert::table::PUBLISHED) {
+        assert_eq!(row[2], preset);
+        let original = match preset {
+            "Q3_K" | "Q4_K" | "Q5_K" => format!("{preset}_M"),
+            _ => preset.to_owned(),
+        };
+        let file = format!("Quantsmith-Demo-{original}.gguf");
+        assert_eq!(row[1], format!("[Quantsmith-Demo-{original}](./{file})"));
+        assert!(!out.join(format!("Quantsmith-Demo-{preset}.gguf")).exists() || preset == original);
+        let bytes = fs::metadata(out.join(&file)).unwrap().len();
+        assert_eq!(
+            row[3],
+            format!("{:.2}", bytes as f64 / f64::from(1 << 20)),
+            "{preset}"
+        );
+        assert!(row[5].contains(" ± ") && row[8].contains(" ± "), "{row:?}");
+        total += if preset == original { bytes } else { 0 };
+    }
+    let total = format!(
+        "19 files of {:.2} MiB together",
+        total as f64 / f64::from(1 << 20)
+    );
+    assert!(card.contains(&total), "{total}: {card}");
+}

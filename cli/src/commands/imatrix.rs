@@ -308,8 +308,14 @@ fn calibrate(
     if !args.process_output && model.gguf().find("output.weight").is_some() {
         eprintln!("output.weight is not collected; --process-output would");
     }
+    if !resumes {
+        can_be_continued(match wants_checkpoints {
+            true => "there was no checkpoint yet, and nothing stays; the same command begins again".to_owned(),
+            false => "nothing stays; with --output-frequency N a checkpoint does every N windows, and --resume goes on from it".to_owned(),
+        });
+    }
     let meter = Meter::new("calibrate", Unit::Windows);
-    meter.show(already as u64, 0);
+    meter.show(already as u64, calibration.windows(&tokens)? as u64);
     let (mut saved, mut copied) = (already, already);
     collect(
         &model,
