@@ -7,14 +7,11 @@ use convert::recipe::Preset;
 use gguf::TensorType;
 use optimize::allocate::{self, DEFAULT_POOL, Method};
 
-use reference::memory::Settings;
+use reference::memory::{RESERVE, Settings};
 
 use super::cache::CacheTypes;
 use super::size::{parse_memory, parse_size, parse_tokens};
 use crate::allocation::Vram;
-
-/// Memory of a GPU that stays free, as `fit` leaves it by default.
-const RESERVE: u64 = 1 << 30;
 
 /// Options for types that are chosen for a model.
 #[derive(clap::Args)]

@@ -26,7 +26,7 @@ pub(super) fn cells(report: &Report) -> Option<Vec<Vec<String>>> {
         for domain in measured.flat_map(|m| &m.domains) {
             let flips = domain.flips.unwrap_or_default();
             cells.push(vec![
-                line.row.preset.to_owned(),
+                line.row.preset.clone(),
                 domain.name.clone(),
                 with_error(domain.kld),
                 format!("{:.5}", domain.kld_median),
