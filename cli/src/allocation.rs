@@ -29,6 +29,7 @@ pub(crate) use self::explain::{as_json, print};
 pub(crate) use self::vram::Vram;
 use crate::args::target::{Target, TargetArgs};
 use crate::output::human_size;
+use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
 
 /// One window of so many is kept for the check.
@@ -399,7 +400,8 @@ impl<'a, 's> Allocator<'a, 's> {
         };
         let model = model()?;
         let model: &Model = model.borrow();
-        let started = std::time::Instant::now();
+        // A meter for each kind of steps, of which one follows the other.
+        let mut meter: Option<(&str, Meter)> = None;
         let found = in_pool(machine.threads, || {
             measure(
                 model,
@@ -407,13 +409,16 @@ impl<'a, 's> Allocator<'a, 's> {
                 &self.open,
                 &options,
                 &mut |steps, done, of| {
-                    eprintln!(
-                        "what types cost: {done} of {of} {steps}, {:.0} s",
-                        started.elapsed().as_secs_f64()
-                    );
+                    if meter.as_ref().is_none_or(|(before, _)| *before != steps) {
+                        meter = Some((steps, Meter::of("cost of types", Unit::Count(steps), of as u64)));
+                    }
+                    if let Some((_, meter)) = &meter {
+                        meter.show(done as u64, of as u64);
+                    }
                 },
             )
         })??;
+        drop(meter);
         if let Some(file) = self.args.file() {
             found.save(file)?;
             eprintln!("{}: what each type costs", file.display());

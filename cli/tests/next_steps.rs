@@ -61,7 +61,15 @@ fn a_text_that_is_missing() {
     let none = dir.path().join("none.txt");
     fails(
         &["table", DEMO, "--text", text(&none), "--types", "Q8_0"],
-        &[text(&none), "No such file"],
+        &[
+            text(&none),
+            "No such file",
+            "without one named, bundled text is used",
+        ],
+    );
+    fails(
+        &["table", DEMO, "--suite", text(&none), "--types", "Q8_0"],
+        &[text(&none), "No such file", "`--suite builtin`"],
     );
 }
 

@@ -81,7 +81,7 @@ pub struct MeasureOptions {
 }
 
 /// Where the work is: the steps' name, how many are done, and how many there are.
-pub type OnStep<'a> = &'a mut dyn FnMut(&str, usize, usize);
+pub type OnStep<'a> = &'a mut dyn FnMut(&'static str, usize, usize);
 
 /// Finds for each type of each tensor the divergence that it is expected to cause by itself. Tensors that the forward
 /// pass does not use are not in the result.

@@ -189,8 +189,15 @@ fn render(template: &Template, mut messages: Vec<Message>) -> Result<String, Str
 /// The files of a folder, by name: each is a kind of text.
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let shown = || folder.display().to_string();
+    let entries = folder.read_dir().with_context(|| {
+        let name = shown();
+        match folder.exists() {
+            true => name,
+            false => format!("{name}: a folder of texts is expected there (`--suite builtin` is the one inside the program)"),
+        }
+    })?;
     let mut files = Vec::new();
-    for entry in folder.read_dir().with_context(shown)? {
+    for entry in entries {
         let path = entry.with_context(shown)?.path();
         let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let hidden = last_component(&path).starts_with('.');

@@ -49,7 +49,15 @@ impl Text {
         let Some(path) = file else {
             return Ok(Self::new(bundled_name, bundled_name, true, bundled, tokenizer));
         };
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            let shown = path.display();
+            match path.exists() {
+                true => shown.to_string(),
+                false => {
+                    format!("{shown}: a text is expected there (without one named, {bundled_name} is used)")
+                }
+            }
+        })?;
         let last = path.file_name().unwrap_or_default().to_string_lossy();
         Ok(Self::new(
             &path.display().to_string(),
