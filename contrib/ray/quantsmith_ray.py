@@ -42,9 +42,9 @@ def run(command, plan, numbers, parts, cpus, more):
     return failed
 
 
-def join(command, plan):
+def join(command, plan, more):
     """What `join` reports; an error of its own ends the program."""
-    done = subprocess.run([command, "join", plan, "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run([command, "join", plan, "--json", *more], capture_output=True, text=True, check=False)
     try:
         return json.loads(done.stdout)
     except json.JSONDecodeError:
@@ -57,18 +57,26 @@ def main():
     arguments.add_argument("--parts", type=int, required=True)
     arguments.add_argument("--cpus", type=float, default=1, help="processors of a task, and its threads")
     arguments.add_argument("--rounds", type=int, default=3, help="times that missing parts are run again")
+    arguments.add_argument("--evaluate", action="store_true", help="evaluate the joined files too, in as many parts")
     arguments.add_argument("--command", default="quantsmith")
     arguments.add_argument("more", nargs="*", help="further arguments of `quantsmith run`, after --")
     args = arguments.parse_args()
 
-    started = time.monotonic()
     ray.init(log_to_driver=False)
+    work(args, [])
+    if args.evaluate:
+        work(args, ["--evaluate"])
+
+
+def work(args, what):
+    """Runs all parts of the files, or of their evaluation, and joins them."""
+    started = time.monotonic()
     numbers = range(1, args.parts + 1)
     for _ in range(args.rounds + 1):
-        run(args.command, args.plan, numbers, args.parts, args.cpus, args.more)
-        report = join(args.command, args.plan)
+        run(args.command, args.plan, numbers, args.parts, args.cpus, what + args.more)
+        report = join(args.command, args.plan, what)
         if report["joined"]:
-            print(f"{report['directory']}: joined, {time.monotonic() - started:.1f} s")
+            print(f"{report['directory']}: {'evaluated' if what else 'joined'}, {time.monotonic() - started:.1f} s")
             return
         numbers = [again["part"] for again in report["run_again"]]
         print(f"to be run again: {numbers}", flush=True)

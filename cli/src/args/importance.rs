@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use convert::distribute::ImatrixRequest;
 use convert::importance::{Importance, MissingImportance, Selection, last_component};
 use convert::source::SourceTensor;
+
+use super::utf8;
 
 /// An importance matrix from a file.
 #[derive(clap::Args)]
@@ -81,11 +82,8 @@ impl ImportanceArgs {
         let Some(path) = &self.imatrix else {
             return Ok(None);
         };
-        let file = path
-            .to_str()
-            .with_context(|| format!("{}: not UTF-8, so a plan cannot hold it", path.display()))?;
         Ok(Some(ImatrixRequest {
-            file: file.to_owned(),
+            file: utf8(path)?,
             recorded_as: Some(self.usage.recorded_name(path)),
             include: self.usage.include_weights.clone(),
             exclude: self.usage.exclude_weights.clone(),

@@ -1,12 +1,12 @@
 //! Arguments of the commands that execute a plan: the document, and where its inputs and outputs are here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use convert::distribute::{InputOf, Layout, PlanDocument};
 use convert::importance::Importance;
 
 use crate::cli::version;
-use crate::commands::table::Opened;
+use crate::commands::table::{Opened, parts};
 use crate::inputs::hold;
 
 /// A plan and its places.
@@ -28,9 +28,17 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE.toml")]
     arch_file: Option<PathBuf>,
 
+    /// The text of the evaluation, or the folder of its texts, where it is not under the path that the plan has
+    #[arg(long, value_name = "PATH", requires = "evaluate")]
+    texts: Option<PathBuf>,
+
     /// Directory for the files, in place of the plan's
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// The evaluation of the files, which are joined, instead of the files
+    #[arg(long)]
+    pub(crate) evaluate: bool,
 }
 
 /// A plan that was read, with its model.
@@ -40,6 +48,8 @@ pub(crate) struct Planned {
     opened: Opened,
     others: Vec<(InputOf, PathBuf)>,
     importance: Option<Importance>,
+    imatrix: Option<PathBuf>,
+    texts: Option<PathBuf>,
 }
 
 impl PlanArgs {
@@ -76,6 +86,15 @@ impl PlanArgs {
                 .map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
         };
         hold(&arch_file);
+        let of_plan = request.evaluation.as_ref().filter(|_| self.evaluate);
+        let of_plan = of_plan.and_then(parts::texts_of);
+        let texts = match (&self.texts, of_plan) {
+            (Some(path), None) => anyhow::bail!("{}: the plan has no text to evaluate on", path.display()),
+            (given, of_plan) => of_plan.map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
+        };
+        hold(&texts);
+        let mut others = others(imatrix.clone(), arch_file.clone());
+        others.extend(parts::text_files(request, texts.as_deref())?);
         Ok(Planned {
             opened: Opened::open(
                 &model,
@@ -88,9 +107,11 @@ impl PlanArgs {
                 .out
                 .clone()
                 .unwrap_or_else(|| PathBuf::from(&request.directory)),
-            others: others(imatrix, arch_file),
+            others,
             document,
             importance,
+            imatrix,
+            texts,
         })
     }
 }
@@ -110,6 +131,16 @@ impl Planned {
     /// The inputs beside the model.
     pub(crate) fn others(&self) -> &[(InputOf, PathBuf)] {
         &self.others
+    }
+
+    /// The importance matrix.
+    pub(crate) fn imatrix(&self) -> Option<&Path> {
+        self.imatrix.as_deref()
+    }
+
+    /// The text of the evaluation, or the folder of its texts.
+    pub(crate) fn texts(&self) -> Option<&Path> {
+        self.texts.as_deref()
     }
 
     /// The layout, which is the plan's.

@@ -22,6 +22,11 @@ enum Name {
 }
 
 impl RoundingArgs {
+    /// Whether it is given.
+    pub(crate) fn given(self) -> bool {
+        self.rounding.is_some()
+    }
+
     /// Rounding of a measurement.
     pub(crate) fn measuring(self) -> Rounding {
         self.or(Rounding::LlamaCpp)

@@ -2,18 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use convert::distribute::{Cut, Layout, PlanDocument, Request, SplitRequest, TypesRequest};
 use convert::recipe::Preset;
 use convert::table;
 use gguf::WholeFile;
 
 use super::table::Opened;
+use super::table::parts::{self, Here};
 use crate::args::architecture::ArchitectureArgs;
+use crate::args::evaluation::EvaluationArgs;
 use crate::args::importance::ImportanceArgs;
 use crate::args::plan::others;
 use crate::args::shards::ShardArgs;
 use crate::args::types::TypeArgs;
+use crate::args::utf8;
 use crate::inputs::hold;
 use crate::output::print;
 
@@ -62,6 +64,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     shards: ShardArgs,
+
+    #[command(flatten)]
+    evaluation: EvaluationArgs,
 
     /// Take down no digests of the inputs' whole content; headers of the model's files suffice then
     #[arg(long)]
@@ -125,17 +130,33 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         pre_tokenizer: args.pre_tokenizer.clone(),
         arch_file: arch_file.as_deref().map(utf8).transpose()?,
         split: args.shards.gguf_split().as_ref().and_then(SplitRequest::of),
+        evaluation: args.evaluation.request()?,
     };
+    let texts = request.evaluation.as_ref().and_then(parts::texts_of);
+    let texts = texts.map(PathBuf::from);
+    hold(&texts);
+    let here = Here {
+        imatrix: args.importance.path(),
+        texts: texts.as_deref(),
+        ..Here::default()
+    };
+    let evaluation = request.evaluation.as_ref();
+    let evaluation = evaluation
+        .map(|_| parts::plan(source, &request, &here))
+        .transpose()?;
     let layout = Layout::new(source, &request, &directory, importance.as_ref())?;
     let balance = layout.balance(args.parts)?;
-    let plan = PlanDocument::new(
+    let mut inputs = others(args.importance.path().map(Path::to_path_buf), arch_file);
+    inputs.extend(parts::text_files(&request, texts.as_deref())?);
+    let mut plan = PlanDocument::new(
         source,
         request,
         &layout,
-        &others(args.importance.path().map(Path::to_path_buf), arch_file),
+        &inputs,
         !args.headers_only,
         crate::cli::version(),
     )?;
+    plan.evaluation = evaluation;
     for left_out in &plan.left_out {
         eprintln!("left out: {}: {}", left_out.preset, left_out.reason);
     }
@@ -150,6 +171,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             "files": plan.files.len(),
             "tensors": plan.tensors.len(),
             "work": plan.work,
+            "evaluation": plan.evaluation,
             "parts": args.parts,
             "core_seconds_of_largest_part": balance.largest,
             "core_seconds_of_mean_part": balance.mean,
@@ -174,11 +196,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 balance.ratio()
             )?;
         }
+        if let Some(evaluation) = &plan.evaluation {
+            writeln!(
+                out,
+                "evaluation over {} windows, {} positions of each scored",
+                evaluation.windows, evaluation.scored
+            )?;
+        }
         Ok(())
     })
-}
-
-fn utf8(path: &Path) -> anyhow::Result<String> {
-    let text = path.to_str().map(str::to_owned);
-    text.with_context(|| format!("{}: not UTF-8, so a plan cannot hold it", path.display()))
 }

@@ -1,11 +1,12 @@
 //! `quantsmith run`.
 
 use anyhow::Context as _;
-use convert::distribute::{Check, Part, run_part};
+use convert::distribute::{Check, Layout, Part, run_part};
 use convert::pipeline::PipelineOptions;
 
+use super::table::parts::{Evaluation, PartDone};
 use crate::args::memory::BufferArgs;
-use crate::args::plan::PlanArgs;
+use crate::args::plan::{PlanArgs, Planned};
 use crate::interrupt::can_be_continued;
 use crate::output::print;
 use crate::progress::metered;
@@ -60,8 +61,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     planned
         .document
-        .check_inputs(planned.source(), planned.others(), check)?;
+        .check_inputs(planned.source(), planned.others(), check, args.plan.evaluate)?;
     let layout = planned.layout()?;
+    if args.plan.evaluate {
+        return evaluate(&args, &planned, &layout, part);
+    }
     std::fs::create_dir_all(&planned.directory).with_context(|| planned.directory.display().to_string())?;
     can_be_continued(format!("the same command does what is left of part {part}"));
     let options = PipelineOptions {
@@ -79,6 +83,24 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             write!(out, ", {} of them there already", done.found)?;
         }
         writeln!(out, ", {:.1} s", started.elapsed().as_secs_f64())
+    })
+}
+
+/// Measures a part of the evaluation.
+fn evaluate(args: &Args, planned: &Planned, layout: &Layout<'_>, part: Part) -> anyhow::Result<()> {
+    let started = std::time::Instant::now();
+    let evaluation = Evaluation::new(planned, layout, args.threads, Some(args.buffers.bytes()))?;
+    can_be_continued(format!("the same command does what is left of part {part}"));
+    let done = evaluation.run(part)?;
+    print(|out| match done {
+        PartDone::Joined => writeln!(out, "part {part}: the evaluation is joined already"),
+        PartDone::Measured { runs, found } => {
+            write!(out, "part {part}: {runs} runs of a file over a window")?;
+            if found > 0 {
+                write!(out, ", {found} of them there already")?;
+            }
+            writeln!(out, ", {:.1} s", started.elapsed().as_secs_f64())
+        }
     })
 }
 

@@ -6,6 +6,7 @@ mod evaluate;
 mod figures;
 mod keeper;
 mod kinds;
+pub(crate) mod parts;
 mod report;
 mod suite;
 mod texts;
@@ -30,7 +31,7 @@ use self::chosen::Wanted;
 pub(crate) use self::chosen::entry;
 use self::evaluate::Base;
 use self::keeper::Keeper;
-use self::report::{Evaluation, Measured, Report, ReportRow};
+use self::report::Report;
 use self::suite::Suite;
 use self::texts::{Texts, calibration_name};
 use crate::args::architecture::ArchitectureArgs;
@@ -361,11 +362,7 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
     options.entries.extend(chosen.entries.iter().cloned());
     let mut planned = table::plan(source, &options, importance.as_ref())?;
     chosen.check(&planned, &wanted)?;
-    let mut rows: Vec<ReportRow> = table::rows(&planned)
-        .into_iter()
-        .map(|row| ReportRow { row, measured: None })
-        .collect();
-    let mut evaluation = None;
+    let mut kept = None;
     if !dry_run {
         let origin = keeper::Origin {
             path: &path,
@@ -406,36 +403,24 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         );
         if let Some(base) = base.filter(|_| evaluate) {
             base.measure(source, &planned, &mut keeper, &texts, args)?;
-            for (line, recorded) in rows.iter_mut().zip(&keeper.table().rows) {
-                line.measured = recorded.measured.as_ref().map(Measured::new);
-            }
-            let table = keeper.table();
-            evaluation = table
-                .evaluation
-                .as_ref()
-                .and_then(|e| Evaluation::new(e, texts.evaluation_name(), &table.source.ty));
         }
         keeper.save(State::Finished)?;
         chosen::forget(&options.directory);
+        kept = Some(keeper);
     }
-    let made = planned
-        .iter()
-        .filter(|row| row.check().is_ok() && row.same_as.is_none());
-    let total_bytes = made.flat_map(|row| &row.plan).map(|plan| plan.file_size()).sum();
-    let report = Report {
-        model: name,
-        source: if demo.is_some() {
+    let mut report = Report::new(
+        name,
+        if demo.is_some() {
             "the demo model".into()
         } else {
             path
         },
         imatrix,
-        dry_run,
-        total_bytes,
-        evaluation,
-        rows,
-        chosen: chosen.reports,
-    };
+        &planned,
+        kept.as_ref().map(Keeper::table),
+        texts.evaluation_name(),
+    );
+    report.chosen = chosen.reports;
     let aliases = planned
         .iter()
         .filter(|row| row.check().is_ok() && row.same_as.is_some());

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every test uses all of it")]
 
 pub(crate) mod directory;
+pub(crate) mod parts;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::evaluation::PlannedEvaluation;
 use super::inputs::{self, Check, Input, InputOf};
 use super::layout::Layout;
 use super::request::Request;
@@ -29,6 +30,9 @@ pub struct PlanDocument {
     pub request: Request,
     /// The work in numbers.
     pub work: Work,
+    /// The measurement of the files in numbers, where they are measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<PlannedEvaluation>,
     /// The files that decide the bytes.
     pub inputs: Vec<Input>,
     /// The files that are made.
@@ -139,6 +143,7 @@ impl PlanDocument {
             format: FORMAT.to_owned(),
             tool: tool.to_owned(),
             work: layout.work(),
+            evaluation: None,
             inputs: inputs::record(source, others, content)?,
             files: layout.files()?,
             links: layout.links()?,
@@ -189,6 +194,9 @@ impl PlanDocument {
         put("tool", line(&self.tool), false);
         put("request", line(&self.request), false);
         put("work", line(&self.work), false);
+        if let Some(evaluation) = &self.evaluation {
+            put("evaluation", line(evaluation), false);
+        }
         put("inputs", lines(&self.inputs), false);
         put("files", lines(&self.files), false);
         put("links", lines(&self.links), false);
@@ -202,12 +210,22 @@ impl PlanDocument {
         hex(&Sha256::digest(self.text()))
     }
 
-    /// Checks that the inputs here are the plan's.
+    /// Checks that the inputs here are the plan's; the texts of its evaluation too where they are wanted.
     ///
     /// # Errors
     /// The first that is missing or differs.
-    pub fn check_inputs(&self, source: &dyn Source, others: &[(InputOf, PathBuf)], how: Check) -> Result<()> {
-        inputs::check(&self.inputs, source, others, how)
+    pub fn check_inputs(
+        &self,
+        source: &dyn Source,
+        others: &[(InputOf, PathBuf)],
+        how: Check,
+        with_texts: bool,
+    ) -> Result<()> {
+        let wanted = self
+            .inputs
+            .iter()
+            .filter(|input| with_texts || input.of != InputOf::Text);
+        inputs::check(&wanted.cloned().collect::<Vec<_>>(), source, others, how)
     }
 
     /// Checks that what is planned here is what the document says.

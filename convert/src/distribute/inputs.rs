@@ -28,6 +28,8 @@ pub enum InputOf {
     Imatrix,
     /// The description of the architecture.
     Architecture,
+    /// A text that the files are measured on.
+    Text,
 }
 
 /// A file that decides the bytes of the outputs.

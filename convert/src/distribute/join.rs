@@ -16,7 +16,7 @@ use crate::pipeline::resume::{check, published, range_of};
 use crate::{Error, Result, digest, table};
 
 /// Most findings that are told of one part.
-const MOST_FINDINGS: usize = 3;
+pub(super) const MOST_FINDINGS: usize = 3;
 
 /// What a join came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
-//! What parts leave beside the files: a folder `.NAME.parts` with a journal each, and once they are joined `.NAME.joined`.
+//! What parts leave beside the files: a folder `.NAME.parts` with a journal each, and once they are joined `.NAME.joined`; of an
+//! evaluation `.NAME.evaluation` and `.NAME.evaluated`.
 
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use gguf::WholeFile;
+use reference::divergence::Journal as EvaluationJournal;
 
 use super::part::Part;
 use crate::pipeline::journal::{Journal, Record};
@@ -17,11 +19,45 @@ const JOINED: &str = "quantsmith-joined 1";
 /// Longest first line that is read.
 const MAX_LINE: u64 = 4096;
 
+/// The work that parts share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Making the files.
+    Files,
+    /// Measuring them.
+    Evaluation,
+}
+
+impl Work {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Files => "parts",
+            Self::Evaluation => "evaluation",
+        }
+    }
+
+    fn marker(self) -> &'static str {
+        match self {
+            Self::Files => "joined",
+            Self::Evaluation => "evaluated",
+        }
+    }
+
+    /// The heading in the first line of a journal.
+    fn heading(self, line: &str) -> Option<Heading> {
+        match self {
+            Self::Files => Heading::parse(line),
+            Self::Evaluation => Heading::parse(EvaluationJournal::fingerprint_of(line)?),
+        }
+    }
+}
+
 /// The place of a plan's files.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     directory: PathBuf,
     name: String,
+    work: Work,
 }
 
 /// The first line of a part's journal: what it is a part of.
@@ -39,7 +75,7 @@ impl Heading {
         format!("{MAGIC} plan={} part={} tool={}", self.plan, self.part, self.tool)
     }
 
-    fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let rest = line.strip_prefix(MAGIC)?.strip_prefix(" plan=")?;
         let (plan, rest) = rest.split_once(" part=")?;
         let (part, tool) = rest.split_once(" tool=")?;
@@ -74,11 +110,24 @@ impl Heading {
     }
 }
 
+/// Reads a journal: its heading, `None` where it has none, and its contents; nothing of one that is cut before its heading
+/// ends.
+type ReadJournal<'r, T> = &'r dyn Fn(&Path) -> Result<Option<(Option<Heading>, T)>>;
+
 impl Place {
     pub(super) fn new(directory: &Path, name: &str) -> Self {
         Self {
             directory: directory.to_path_buf(),
             name: name.to_owned(),
+            work: Work::Files,
+        }
+    }
+
+    /// The place of the evaluation of these files.
+    pub(super) fn of_evaluation(&self) -> Self {
+        Self {
+            work: Work::Evaluation,
+            ..self.clone()
         }
     }
 
@@ -86,15 +135,17 @@ impl Place {
         &self.directory
     }
 
-    fn folder(&self) -> PathBuf {
-        self.directory.join(format!(".{}.parts", self.name))
+    pub(super) fn folder(&self) -> PathBuf {
+        self.directory
+            .join(format!(".{}.{}", self.name, self.work.folder()))
     }
 
     fn marker(&self) -> PathBuf {
-        self.directory.join(format!(".{}.joined", self.name))
+        self.directory
+            .join(format!(".{}.{}", self.name, self.work.marker()))
     }
 
-    fn journal(&self, part: Part) -> PathBuf {
+    pub(super) fn journal(&self, part: Part) -> PathBuf {
         self.folder()
             .join(format!("part-{}-of-{}", part.number(), part.count()))
     }
@@ -105,17 +156,12 @@ impl Place {
     /// Another process that is at work on the part, and journals of another plan, another version or another number of
     /// parts in the same place.
     pub(super) fn open(&self, heading: &Heading) -> Result<(Journal, Vec<Record>)> {
-        let folder = self.folder();
-        fs::create_dir_all(&folder).map_err(io(&folder))?;
-        for path in self.journals()? {
-            if let Some(found) = first_line(&path)?
-                && let Some(objection) = objection(&found, heading)
-            {
-                return Err(in_the_way(&path, &objection));
-            }
-        }
+        self.prepare(heading)?;
         let path = self.journal(heading.part);
-        let other = |found: &str| objection(found, heading).unwrap_or_else(|| "of another part".to_owned());
+        let other = |found: &str| {
+            self.objection(found, heading)
+                .unwrap_or_else(|| "of another part".to_owned())
+        };
         Journal::open(&path, &heading.line(), &other).map_err(|e| match e {
             Error::Input { path, message } => Error::Input {
                 path,
@@ -123,6 +169,27 @@ impl Place {
             },
             e => e,
         })
+    }
+
+    /// Makes the folder, and refuses what others have left in it.
+    pub(super) fn prepare(&self, heading: &Heading) -> Result<()> {
+        let folder = self.folder();
+        fs::create_dir_all(&folder).map_err(io(&folder))?;
+        for path in self.journals()? {
+            if let Some(found) = first_line(&path)?
+                && let Some(objection) = self.objection(&found, heading)
+            {
+                return Err(in_the_way(&path, &objection));
+            }
+        }
+        Ok(())
+    }
+
+    fn objection(&self, line: &str, expected: &Heading) -> Option<String> {
+        match self.work.heading(line) {
+            Some(found) => found.objection(expected),
+            None => Some("not the journal of a part".to_owned()),
+        }
     }
 
     /// All journals, by name.
@@ -149,13 +216,21 @@ impl Place {
     /// # Errors
     /// A part that is being run, and a journal of another plan or version, or of another number of parts than the rest.
     pub(super) fn read(&self, heading: &Heading) -> Result<Vec<(Part, Vec<Record>)>> {
+        self.read_by(heading, &|path| {
+            let read = Journal::read(path)?;
+            Ok(read.map(|(line, records)| (Heading::parse(&line), records)))
+        })
+    }
+
+    /// [`Self::read`] for journals of any kind.
+    pub(super) fn read_by<T>(&self, heading: &Heading, read: ReadJournal<'_, T>) -> Result<Vec<(Part, T)>> {
         let mut expected = None;
         let mut parts = Vec::new();
         for path in self.journals()? {
-            let Some((line, records)) = Journal::read(&path)? else {
+            let Some((found, contents)) = read(&path)? else {
                 continue;
             };
-            let Some(found) = Heading::parse(&line) else {
+            let Some(found) = found else {
                 return Err(in_the_way(&path, "not the journal of a part"));
             };
             // The first says how many there are.
@@ -166,7 +241,7 @@ impl Place {
             if let Some(objection) = found.objection(expected) {
                 return Err(in_the_way(&path, &objection));
             }
-            parts.push((found.part, records));
+            parts.push((found.part, contents));
         }
         parts.sort_by_key(|(part, _)| *part);
         if let Some(pair) = parts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -211,21 +286,14 @@ impl Place {
     }
 }
 
-fn objection(line: &str, expected: &Heading) -> Option<String> {
-    match Heading::parse(line) {
-        Some(found) => found.objection(expected),
-        None => Some("not the journal of a part".to_owned()),
-    }
-}
-
-fn in_the_way(path: &Path, what: &str) -> Error {
+pub(super) fn in_the_way(path: &Path, what: &str) -> Error {
     Error::Input {
         path: path.to_path_buf(),
         message: format!("{what}; join what belongs together, or delete what does not"),
     }
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     |source| Error::Io {
         path: path.to_path_buf(),
         source,

@@ -59,6 +59,28 @@ pub struct Request {
     /// Cut of each file into shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitRequest>,
+    /// Measurement of the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<EvaluationRequest>,
+}
+
+/// How files are measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationRequest {
+    /// The text; a bundled one where there is none, and no suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Folder of texts of several kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
+    /// Tokens of a window.
+    pub context: usize,
+    /// Most windows of each text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<usize>,
+    /// Rounding of the forward pass besides the weights.
+    pub rounding: String,
 }
 
 /// An importance matrix and its use.

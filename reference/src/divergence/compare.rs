@@ -91,15 +91,7 @@ pub fn compare_noting(
     notes: &mut dyn Notes,
     progress: &mut dyn FnMut(CompareProgress),
 ) -> Result<Vec<Vec<Observation>>> {
-    for model in measured {
-        if model.vocabulary() != base.vocabulary() {
-            return Err(model.error(format!(
-                "a vocabulary of {} tokens cannot be compared with the base model's {}",
-                model.vocabulary(),
-                base.vocabulary()
-            )));
-        }
-    }
+    check_vocabularies(base, measured.iter())?;
     let windows = Windows::new(tokens, options)?;
     let at_once = windows_at_once(base, &windows, options)?;
     let mut seen = vec![Vec::with_capacity(windows.count * windows.scored()); measured.len()];
@@ -107,26 +99,10 @@ pub fn compare_noting(
     let mut done = 0;
     while done < windows.count && (open.contains(&true) || measured.is_empty()) {
         let range = done..windows.count.min(done + at_once);
-        let known: Vec<Option<Vec<Observation>>> = (0..measured.len())
-            .map(|index| open[index].then(|| notes.known(index, range.clone())).flatten())
-            .collect();
-        let wanted = open
-            .iter()
-            .zip(&known)
-            .any(|(open, known)| *open && known.is_none());
-        let batch = (wanted || measured.is_empty())
-            .then(|| Batch::of_base(base, &windows, range.clone(), options))
-            .transpose()?;
-        for (index, (known, model)) in known.into_iter().zip(measured).enumerate() {
-            match (known, &batch) {
-                (Some(rows), _) => seen[index].extend(rows),
-                (None, Some(batch)) if open[index] => {
-                    let rows = batch.observe(model, &windows, done)?;
-                    notes.note(index, range.clone(), &rows)?;
-                    seen[index].extend(rows);
-                }
-                (None, _) => {}
-            }
+        let models: Vec<(usize, &Model)> = measured.iter().enumerate().filter(|m| open[m.0]).collect();
+        let rows = run_windows(base, &models, &windows, range.clone(), options, notes)?;
+        for ((index, _), rows) in models.into_iter().zip(rows) {
+            seen[index].extend(rows);
         }
         done = range.end;
         if let Some(precision) = precision {
@@ -137,6 +113,88 @@ pub fn compare_noting(
         progress(CompareProgress {
             windows: done,
             of: windows.count,
+        });
+    }
+    Ok(seen)
+}
+
+/// Runs `base` and `measured` over some windows of a text, and notes what each makes of them: a part of [`compare`]. The
+/// models have the numbers by which `notes` knows them. What is noted is not run again; a window's observations do not
+/// depend on the windows that run with it.
+///
+/// # Errors
+/// As [`compare`], windows that there are not, and notes that cannot be kept.
+pub fn compare_windows(
+    base: &Model,
+    measured: &[(usize, &Model)],
+    tokens: &[u32],
+    options: &PerplexityOptions,
+    wanted: Range<usize>,
+    notes: &mut dyn Notes,
+    progress: &mut dyn FnMut(CompareProgress),
+) -> Result<()> {
+    check_vocabularies(base, measured.iter().map(|(_, model)| *model))?;
+    let windows = Windows::new(tokens, options)?;
+    if wanted.end > windows.count {
+        return Err(Error::Text(format!(
+            "windows {} to {} of a text that has {}",
+            wanted.start, wanted.end, windows.count
+        )));
+    }
+    let at_once = windows_at_once(base, &windows, options)?;
+    let mut done = wanted.start;
+    while done < wanted.end && !measured.is_empty() {
+        let range = done..wanted.end.min(done + at_once);
+        done = range.end;
+        run_windows(base, measured, &windows, range, options, notes)?;
+        progress(CompareProgress {
+            windows: done - wanted.start,
+            of: wanted.len(),
+        });
+    }
+    Ok(())
+}
+
+fn check_vocabularies<'a>(base: &Model, measured: impl Iterator<Item = &'a Model>) -> Result<()> {
+    for model in measured {
+        if model.vocabulary() != base.vocabulary() {
+            return Err(model.error(format!(
+                "a vocabulary of {} tokens cannot be compared with the base model's {}",
+                model.vocabulary(),
+                base.vocabulary()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The observations of some windows by each of these models: those that are noted, and the others, which it notes. The base
+/// model runs where any is missing, and where there are no models.
+fn run_windows(
+    base: &Model,
+    models: &[(usize, &Model)],
+    windows: &Windows<'_>,
+    range: Range<usize>,
+    options: &PerplexityOptions,
+    notes: &mut dyn Notes,
+) -> Result<Vec<Vec<Observation>>> {
+    let known: Vec<Option<Vec<Observation>>> = models
+        .iter()
+        .map(|(index, _)| notes.known(*index, range.clone()))
+        .collect();
+    let batch = (known.iter().any(Option::is_none) || models.is_empty())
+        .then(|| Batch::of_base(base, windows, range.clone(), options))
+        .transpose()?;
+    let mut seen = Vec::with_capacity(models.len());
+    for ((index, model), known) in models.iter().zip(known) {
+        seen.push(match (known, &batch) {
+            (Some(rows), _) => rows,
+            (None, Some(batch)) => {
+                let rows = batch.observe(model, windows, range.start)?;
+                notes.note(*index, range.clone(), &rows)?;
+                rows
+            }
+            (None, None) => Vec::new(),
         });
     }
     Ok(seen)

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ use crate::{Error, Result};
 const MAGIC: &str = "quantsmith-evaluation 2";
 /// Longest journal that is read, in bytes: that of some billion observations.
 const MAX_BYTES: u64 = 1 << 35;
+/// Longest first line that is read.
+const MAX_LINE: u64 = 4096;
 /// Bytes before a record's observations.
 const HEAD_BYTES: usize = 16;
 /// Bytes of an observation.
@@ -29,12 +31,26 @@ const CHECK_BYTES: usize = 8;
 /// Most observations of a record that are believed.
 const MAX_OBSERVATIONS: usize = 1 << 24;
 
+/// Observations by model, first window and number of windows.
+pub type Noted = HashMap<(usize, usize, usize), Vec<Observation>>;
+
+/// What a journal holds that no process has open.
+#[derive(Debug)]
+pub struct Kept {
+    /// Name of everything that decides the observations.
+    pub fingerprint: String,
+    /// What is noted.
+    pub noted: Noted,
+    /// Whether nothing follows that was cut or damaged.
+    pub is_whole: bool,
+}
+
 /// An open, locked journal of an evaluation.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
-    known: HashMap<(usize, usize, usize), Vec<Observation>>,
+    known: Noted,
 }
 
 impl Journal {
@@ -64,13 +80,9 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(io)?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return refused("another process is at work on this evaluation"),
-            Err(TryLockError::Error(e)) if e.kind() != std::io::ErrorKind::Unsupported => return Err(io(e)),
-            _ => {}
-        }
+        locked(file.try_lock()).map_err(io)?;
         let first = format!("{MAGIC} {fingerprint}\n");
-        let mut known = HashMap::new();
+        let mut known = Noted::new();
         let mut end = 0;
         if continued && file.metadata().map_err(io)?.len() <= MAX_BYTES {
             let mut start = vec![0; first.len()];
@@ -93,6 +105,55 @@ impl Journal {
             file,
             known,
         })
+    }
+
+    /// The fingerprint in the first line of a journal.
+    pub fn fingerprint_of(line: &str) -> Option<&str> {
+        line.strip_prefix(MAGIC)?.strip_prefix(' ')
+    }
+
+    /// Reads a journal; `None` for one that was cut before its first line ended, or that is no journal of an evaluation.
+    ///
+    /// # Errors
+    /// A journal that another process has open, one that is too long, or an error of the system.
+    pub fn read(path: &Path) -> Result<Option<Kept>> {
+        let io = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        locked(file.try_lock_shared()).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        if length > MAX_BYTES {
+            return Err(io(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                format!("{length} bytes, longer than any journal"),
+            )));
+        }
+        let mut reader = std::io::BufReader::new(&file);
+        let mut line = Vec::new();
+        reader
+            .by_ref()
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut line)
+            .map_err(io)?;
+        let mut end = line.len() as u64;
+        let first = line
+            .strip_suffix(b"\n")
+            .and_then(|line| std::str::from_utf8(line).ok());
+        let Some(fingerprint) = first.and_then(Self::fingerprint_of) else {
+            return Ok(None);
+        };
+        let mut noted = Noted::new();
+        while let Some((key, rows, length)) = read_record(&mut reader) {
+            noted.insert(key, rows);
+            end += length as u64;
+        }
+        Ok(Some(Kept {
+            fingerprint: fingerprint.to_owned(),
+            noted,
+            is_whole: end == length,
+        }))
     }
 
     /// Number of runs of a model over windows that are noted.
@@ -128,6 +189,18 @@ impl Notes for Journal {
             path: self.path.clone(),
             source,
         })
+    }
+}
+
+/// Whether a lock was had; systems without locks have none to wait for.
+fn locked(tried: std::result::Result<(), TryLockError>) -> std::io::Result<()> {
+    match tried {
+        Err(TryLockError::WouldBlock) => Err(std::io::Error::new(
+            std::io::ErrorKind::AlreadyExists,
+            "another process is at work on this evaluation",
+        )),
+        Err(TryLockError::Error(e)) if e.kind() != std::io::ErrorKind::Unsupported => Err(e),
+        _ => Ok(()),
     }
 }
 
@@ -231,9 +304,15 @@ mod tests {
         let ends = [line, first, whole.len()];
         for cut in 0..=whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
+            let kept = Journal::read(&path).unwrap();
+            assert_eq!(kept.is_some(), cut >= line, "{cut}");
             let journal = Journal::open(&path, "abc", true).unwrap();
             let expected = ends[1..].iter().filter(|&&end| end <= cut).count();
             assert_eq!(journal.len(), expected, "{cut}");
+            if let Some(kept) = kept {
+                assert_eq!((&*kept.fingerprint, kept.noted.len()), ("abc", expected), "{cut}");
+                assert_eq!(kept.is_whole, ends.contains(&cut), "{cut}");
+            }
         }
         for at in 0..whole.len() {
             let mut changed = whole.clone();

@@ -10,9 +10,10 @@ mod predictions;
 mod statistics;
 
 pub use compare::{
-    CompareProgress, Notes, compare, compare_noting, compare_until, compare_with_file, kld_ratio, save_logits,
+    CompareProgress, Notes, compare, compare_noting, compare_until, compare_windows, compare_with_file,
+    kld_ratio, save_logits,
 };
-pub use journal::Journal;
+pub use journal::{Journal, Kept, Noted};
 pub use logits_file::{CompressedRow, LogitsReader, LogitsWriter};
 pub use predictions::{Comparison, Predictions};
 pub use statistics::{Estimate, Flips, Quantiles, Statistics};

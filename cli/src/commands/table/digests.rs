@@ -30,8 +30,8 @@ pub(super) fn last(path: &Path) -> String {
         .into_owned()
 }
 
-/// Digests of all files that a source may be read from, by name.
-pub(super) fn of_source(source: &dyn Source) -> anyhow::Result<Vec<FileDigest>> {
+/// Digests of all files that a source may be read from, by name. Of those that are `known`, only the length is looked at.
+pub(super) fn of_source(source: &dyn Source, known: &[FileDigest]) -> anyhow::Result<Vec<FileDigest>> {
     let root = source.path();
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     if root.is_dir() {
@@ -44,7 +44,13 @@ pub(super) fn of_source(source: &dyn Source) -> anyhow::Result<Vec<FileDigest>> 
     let hashing = Hashing::of(files.iter().map(|(_, file)| file));
     files
         .into_par_iter()
-        .map(|(name, file)| digest(&file, name, &hashing))
+        .map(|(name, file)| {
+            let size = std::fs::metadata(&file)
+                .with_context(|| file.display().to_string())?
+                .len();
+            let same = known.iter().find(|k| k.name == name && k.size == size);
+            same.map_or_else(|| digest(&file, name, &hashing), |known| Ok(known.clone()))
+        })
         .collect()
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use convert::digest::{Kind, of_bytes};
+use convert::distribute::EvaluationPart;
 use convert::scratch::Scratch;
 use convert::source::Source;
 use convert::table::RowPlan;
@@ -117,13 +118,8 @@ impl Base {
         args: &Making,
     ) -> anyhow::Result<()> {
         let text = texts.evaluation.as_ref().context("no evaluation text")?;
-        let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
-        let distinct: Vec<usize> = (0..planned.len()).filter(|&i| made(&planned[i])).collect();
-        let options = PerplexityOptions {
-            // Those of each text are chosen already.
-            chunks: Some(text.chunks),
-            ..texts::options(args, texts.bos)
-        };
+        let distinct = distinct(planned);
+        let options = options(text, texts, args);
         let journal_file = journal_file(keeper.path());
         if keeper.table().rows.iter().any(|row| row.measured.is_some()) {
             // Nothing is left of an evaluation that is finished.
@@ -206,6 +202,58 @@ impl Base {
     }
 }
 
+impl Base {
+    /// Runs this model and the files of a part over its windows.
+    pub(super) fn measure_part(
+        self,
+        planned: &[RowPlan<'_>],
+        part: &mut EvaluationPart,
+        texts: &Texts,
+        args: &Making,
+    ) -> anyhow::Result<()> {
+        let text = texts.evaluation.as_ref().context("no evaluation text")?;
+        let distinct = distinct(planned);
+        let options = options(text, texts, args);
+        let rounding = args.rounding.measuring();
+        let base = self.model.with_rounding(rounding);
+        let runs = part.share.runs.clone();
+        let of: usize = runs.iter().map(|(windows, _)| windows.len()).sum();
+        let mut before = 0;
+        for (windows, files) in runs {
+            let models = files
+                .map(|file| {
+                    let path = &planned[distinct[file]].path;
+                    Ok((file, Model::load(path)?.with_rounding(rounding)))
+                })
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            let models: Vec<(usize, &Model)> = models.iter().map(|(file, model)| (*file, model)).collect();
+            let count = windows.len();
+            in_pool(args.threads, || {
+                divergence::compare_windows(&base, &models, &text.tokens, &options, windows, part, &mut |p| {
+                    eprintln!("evaluated {} of {of} windows", before + p.windows);
+                })
+            })??;
+            before += count;
+        }
+        Ok(())
+    }
+}
+
+/// The rows whose files are measured: those that are made and no other names.
+pub(super) fn distinct(planned: &[RowPlan<'_>]) -> Vec<usize> {
+    let made = |row: &RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
+    (0..planned.len()).filter(|&i| made(&planned[i])).collect()
+}
+
+/// How the windows are run.
+fn options(text: &EvaluationTexts, texts: &Texts, args: &Making) -> PerplexityOptions {
+    PerplexityOptions {
+        // Those of each text are chosen already.
+        chunks: Some(text.chunks),
+        ..texts::options(args, texts.bos)
+    }
+}
+
 /// The journal of the evaluation beside a record.
 pub(super) fn journal_file(record: &Path) -> PathBuf {
     record.with_file_name(".table.evaluation")
@@ -246,32 +294,14 @@ struct Noting<'a> {
 impl Noting<'_> {
     /// Makes figures of what has been seen; `whole` once that is all.
     fn update(&mut self, whole: bool) {
-        let table = self.keeper.table_mut();
         let view = figures::View {
             texts: &self.text.texts,
             tokens: &self.text.tokens,
             context: self.context,
             tokenizer: whole.then_some(self.tokenizer),
         };
-        let mut before: Option<(usize, &str)> = None;
-        for (at, &row) in self.rows.iter().enumerate() {
-            let earlier = before.map(|(at, preset)| (preset, self.seen[at].as_slice()));
-            let measured = figures::measured(&self.seen[at], earlier, &view);
-            if measured.is_some() {
-                before = Some((at, &self.planned[row].entry.name));
-            }
-            table.rows[row].measured = measured;
-        }
-        for (at, plan) in self.planned.iter().enumerate() {
-            if let Some(original) = plan.same_as {
-                table.rows[at].measured = table.rows[original].measured.clone();
-            }
-        }
-        // With --precision files may have run over different numbers of windows.
-        let longest = self.seen.iter().max_by_key(|seen| seen.len());
-        if let (Some(longest), Some(evaluation)) = (longest, &mut table.evaluation) {
-            figures::of_base(longest, evaluation);
-        }
+        let table = self.keeper.table_mut();
+        figures::record(table, self.planned, self.rows, &self.seen, &view);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Figures of observations, as `table.json` has them.
 
+use convert::table::RowPlan;
 use publish::record::{self, Domain, Estimate, Flips, Measured, PerChunk, Position, Quantile, Ratio};
 use reference::divergence::{self, Observation, Quantiles, Statistics};
 use reference::tokenizer::Tokenizer;
@@ -29,7 +30,8 @@ impl View<'_> {
     }
 }
 
-fn scored(context: usize) -> usize {
+/// Scored positions of a window of so many tokens.
+pub(super) fn scored(context: usize) -> usize {
     context.saturating_sub(context / 2 + 1).max(1)
 }
 
@@ -56,9 +58,38 @@ fn quantiles(of: &Quantiles) -> Vec<Quantile> {
     FRACTIONS.into_iter().map(at).collect()
 }
 
+/// Records the figures of what has been seen: of the distinct files, whose `rows` are named in order, of those that are other
+/// names of them, and of the unquantized model.
+pub(super) fn record(
+    table: &mut record::Table,
+    planned: &[RowPlan<'_>],
+    rows: &[usize],
+    seen: &[Vec<Observation>],
+    view: &View<'_>,
+) {
+    let mut before: Option<(&str, &[Observation])> = None;
+    for (seen, &row) in seen.iter().zip(rows) {
+        let measured = measured(seen, before, view);
+        if measured.is_some() {
+            before = Some((&planned[row].entry.name, seen));
+        }
+        table.rows[row].measured = measured;
+    }
+    for (at, plan) in planned.iter().enumerate() {
+        if let Some(original) = plan.same_as {
+            table.rows[at].measured = table.rows[original].measured.clone();
+        }
+    }
+    // With --precision files may have run over different numbers of windows.
+    let longest = seen.iter().max_by_key(|seen| seen.len());
+    if let (Some(longest), Some(evaluation)) = (longest, &mut table.evaluation) {
+        of_base(longest, evaluation);
+    }
+}
+
 /// The figures of what a file has made of its windows so far, beside those of the file `before` it; `None` where it has run
 /// over none.
-pub(super) fn measured(
+fn measured(
     seen: &[Observation],
     before: Option<(&str, &[Observation])>,
     view: &View<'_>,
@@ -97,7 +128,7 @@ pub(super) fn measured(
 }
 
 /// Records the unquantized model's figures over the windows that the longest run has seen.
-pub(super) fn of_base(seen: &[Observation], evaluation: &mut record::Evaluation) {
+fn of_base(seen: &[Observation], evaluation: &mut record::Evaluation) {
     let Some(s) = Statistics::of(seen) else {
         return;
     };

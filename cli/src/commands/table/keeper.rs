@@ -136,6 +136,11 @@ impl Keeper {
         planned: &[RowPlan<'_>],
     ) -> anyhow::Result<()> {
         self.table.source.files = of_source(source, origin)?;
+        self.digest_outputs(planned)
+    }
+
+    /// Digests the files that were written.
+    pub(super) fn digest_outputs(&mut self, planned: &[RowPlan<'_>]) -> anyhow::Result<()> {
         let made = |plan: &RowPlan<'_>| plan.check().is_ok() && plan.same_as.is_none();
         let all = planned.iter().filter(|plan| made(plan)).flat_map(|row| &row.plan);
         let hashing = Hashing::of(all.flat_map(|plan| &plan.outputs).map(|output| &output.path));
@@ -276,7 +281,7 @@ fn of_source(source: &dyn Source, origin: &Origin<'_>) -> anyhow::Result<Vec<Fil
         files.sort_by(|a, b| a.name.cmp(&b.name));
         return Ok(files);
     }
-    digests::of_source(source)
+    digests::of_source(source, &[])
 }
 
 /// The record of a run that is planned.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use convert::table::Row;
+use convert::table::{self, Row, RowPlan};
 use publish::record;
 use publish::size::Unit;
 use serde::Serialize;
@@ -118,6 +118,41 @@ impl Evaluation {
             base_ppl: base.value,
             base_ppl_error: base.error,
         })
+    }
+}
+
+impl Report {
+    /// The report of planned files, with what a record has measured of them.
+    pub(super) fn new(
+        model: String,
+        source: PathBuf,
+        imatrix: Option<PathBuf>,
+        planned: &[RowPlan<'_>],
+        recorded: Option<&record::Table>,
+        text: String,
+    ) -> Self {
+        let measured = |at: usize| Some(Measured::new(recorded?.rows[at].measured.as_ref()?));
+        let rows = table::rows(planned).into_iter().enumerate();
+        let made = planned
+            .iter()
+            .filter(|row| row.check().is_ok() && row.same_as.is_none());
+        let evaluation =
+            |table: &record::Table| Evaluation::new(table.evaluation.as_ref()?, text, &table.source.ty);
+        Self {
+            model,
+            source,
+            imatrix,
+            dry_run: recorded.is_none(),
+            total_bytes: made.flat_map(|row| &row.plan).map(|plan| plan.file_size()).sum(),
+            evaluation: recorded.and_then(evaluation),
+            rows: rows
+                .map(|(at, row)| ReportRow {
+                    row,
+                    measured: measured(at),
+                })
+                .collect(),
+            chosen: Vec::new(),
+        }
     }
 }
 

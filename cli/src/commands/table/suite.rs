@@ -60,11 +60,14 @@ impl Suite {
     pub(super) fn parser() -> impl TypedValueParser<Value = Self> {
         OsStringValueParser::new().try_map(|text: OsString| {
             Ok::<_, Infallible>(match text.to_str() {
-                Some("builtin") => Self::Bundled,
+                Some(Self::BUNDLED) => Self::Bundled,
                 _ => Self::Folder(text.into()),
             })
         })
     }
+
+    /// The name of the suite inside the program.
+    pub(super) const BUNDLED: &str = "builtin";
 
     /// The folder, where it is one.
     pub(super) fn folder(&self) -> Option<&Path> {
@@ -187,7 +190,7 @@ fn render(template: &Template, mut messages: Vec<Message>) -> Result<String, Str
 }
 
 /// The files of a folder, by name: each is a kind of text.
-fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let shown = || folder.display().to_string();
     let entries = folder.read_dir().with_context(|| {
         let name = shown();
