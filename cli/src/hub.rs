@@ -25,9 +25,11 @@ pub(crate) struct Located {
     path: PathBuf,
     /// Where on the hub they are from.
     origin: Option<Origin>,
-    /// Headers that were fetched for this run alone.
+    /// The name with the commit in it.
+    pinned: Option<String>,
+    /// What was fetched; headers alone are there for this run.
     #[cfg(feature = "hub")]
-    _found: Option<::hub::Found>,
+    found: Option<::hub::Found>,
 }
 
 impl Located {
@@ -41,12 +43,27 @@ impl Located {
         self.origin.as_ref()
     }
 
+    /// The name of the same files, whatever becomes of a branch.
+    pub(crate) fn pinned(&self) -> Option<&str> {
+        self.pinned.as_deref()
+    }
+
+    /// Files of which headers alone are here, and the SHA-256 that the hub lists of them.
+    pub(crate) fn hollow(&self) -> &[(PathBuf, Option<String>)] {
+        #[cfg(feature = "hub")]
+        if let Some(found) = &self.found {
+            return found.hollow();
+        }
+        &[]
+    }
+
     fn here(path: &Path) -> Self {
         Self {
             path: path.to_path_buf(),
             origin: None,
+            pinned: None,
             #[cfg(feature = "hub")]
-            _found: None,
+            found: None,
         }
     }
 }
@@ -110,10 +127,12 @@ pub(crate) fn locate(named: &Path, need: Need) -> anyhow::Result<Located> {
         commit: found.commit().to_owned(),
         url: found.url().to_owned(),
     };
+    let below = name.path().map_or_else(String::new, |path| format!("/{path}"));
     Ok(Located {
         path: found.path().to_path_buf(),
+        pinned: Some(format!("hf://{}@{}{below}", origin.repository, origin.commit)),
         origin: Some(origin),
-        _found: Some(found),
+        found: Some(found),
     })
 }
 

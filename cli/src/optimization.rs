@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use convert::distribute::OptimizeRequest;
 use convert::quantize::{OPTIMIZE_KEYS, Quantization};
 use convert::scratch::Scratch;
 use convert::source::Source;
@@ -11,6 +12,7 @@ use optimize::{Damping, Kept, LayerOptions, Report, WINDOW};
 use reference::Model;
 use reference::tokenizer::Tokenizer;
 
+use crate::args::utf8;
 use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
 
@@ -57,6 +59,31 @@ impl OptimizeArgs {
             optimize_text: Some(text.to_path_buf()),
             optimize_chunks: Some(windows),
         }
+    }
+
+    /// What a plan holds of these arguments; `None` for stock's bytes.
+    pub(crate) fn request(&self) -> anyhow::Result<Option<OptimizeRequest>> {
+        if !self.given() {
+            return Ok(None);
+        }
+        Ok(Some(OptimizeRequest {
+            text: self.optimize_text.as_deref().map(utf8).transpose()?,
+            chunks: self.optimize_chunks,
+        }))
+    }
+
+    /// The arguments that a plan stands for; the text is `text` here.
+    pub(crate) fn of_request(request: Option<&OptimizeRequest>, text: Option<&Path>) -> Self {
+        Self {
+            optimize: request.map_or(Level::None, |_| Level::Layer),
+            optimize_text: text.map(Path::to_path_buf),
+            optimize_chunks: request.and_then(|request| request.chunks),
+        }
+    }
+
+    /// The text to learn from, where one is named.
+    pub(crate) fn text(&self) -> Option<&Path> {
+        self.optimize_text.as_deref()
     }
 
     /// Whether blocks are learned from a text.

@@ -54,6 +54,13 @@ fn plans_are_the_same_each_time_and_readable() {
     ];
     succeeds(&[&args[..], &["-o", text(&again)]].concat());
     assert_eq!(fs::read_to_string(&again).unwrap(), first);
+    // The estimate of wall time is printed, for parts at once.
+    let estimate = ["-o", text(&again), "--parts", "3", "--cores", "2"];
+    let said = succeeds(&[&args[..], &estimate].concat());
+    assert!(
+        said.contains("s on one core") && said.contains("all at once, with 2 cores for each, about"),
+        "{said}"
+    );
     let value: serde_json::Value = serde_json::from_str(&first).unwrap();
     assert_eq!(value["format"], "quantsmith-plan 1");
     assert_eq!(value["files"].as_array().unwrap().len(), 5);

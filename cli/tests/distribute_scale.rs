@@ -108,6 +108,8 @@ fn a_trillion_weights_are_planned_in_seconds() {
             "--json",
             "--parts",
             parts,
+            "--cores",
+            "16",
         ];
         args.extend(["--cut", cut, "--out", text(&out), "-o", text(&plan)]);
         if cut == "files" {
@@ -118,10 +120,17 @@ fn a_trillion_weights_are_planned_in_seconds() {
         assert!(done.status.success(), "{said}");
         let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         let ratio = report["largest_over_mean"].as_f64().unwrap();
+        // By measured rates, with 16 cores for each part.
+        let wall = report["wall_seconds_at_once"].as_f64().unwrap();
+        let largest = report["core_seconds_of_largest_part"].as_f64().unwrap();
+        assert!(
+            wall > 0.0 && (wall * 16.0 / largest - 1.0).abs() < 1e-12,
+            "{wall}"
+        );
         let size = report["plan_bytes"].as_u64().unwrap();
         println!(
             "{weights} weights, --cut {cut}: {} files, {} pieces; planned in {seconds:.1} s and {mib:.0} MiB, {size} bytes; \
-             {parts} parts of {:.0} s on one core, the largest {ratio:.4} of the mean",
+             {parts} parts of {:.0} s on one core, the largest {ratio:.4} of the mean; at once on 16 cores each {wall:.1} s",
             report["files"],
             report["work"]["pieces"],
             report["core_seconds_of_mean_part"].as_f64().unwrap(),

@@ -270,6 +270,80 @@ fn a_wrong_digest_writes_nothing() {
     hub.run(&["convert", "org/model", text(&target)]);
 }
 
+/// A plan holds the commit and the hub's digests; parts fetch the same files, whichever way the branch goes.
+#[test]
+fn a_model_of_the_hub_is_planned() {
+    let hub = Hub::of(Path::new(DEMO));
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let digest = convert::digest::file_sha256(&Path::new(DEMO).join("model.safetensors")).unwrap();
+    let whole = at("whole");
+    hub.run(&[
+        "table",
+        "org/model@v1",
+        "--no-eval",
+        "--types",
+        "Q4_0,Q8_0",
+        "--out",
+        text(&whole),
+    ]);
+    let names = support::products(&whole);
+    assert!(names.contains(&"model-Q8_0.gguf".to_owned()), "{names:?}");
+    for headers in [false, true] {
+        let (out, plan) = (at(&format!("out-{headers}")), at(&format!("plan-{headers}.json")));
+        let args = [
+            "plan",
+            "org/model@v1",
+            "--presets",
+            "Q4_0,Q8_0",
+            "--out",
+            text(&out),
+            "-o",
+            text(&plan),
+        ];
+        let only: &[&str] = if headers { &["--headers-only"] } else { &[] };
+        // Nothing is there where headers alone are wanted.
+        let planner = Hub::of(Path::new(DEMO));
+        planner.run_with(
+            &[&args[..], only].concat(),
+            &[("HF_ENDPOINT", &hub.server.endpoint())],
+        );
+        let found: Value = serde_json::from_slice(&std::fs::read(&plan).unwrap()).unwrap();
+        let request = &found["request"];
+        assert_eq!(request["model"], format!("hf://org/model@{COMMIT}"));
+        assert_eq!(request["origin"]["commit"], COMMIT);
+        let inputs = found["inputs"].as_array().unwrap();
+        let weights = inputs.iter().find(|i| i["name"] == "model.safetensors").unwrap();
+        assert_eq!(weights["sha256"], digest, "as the hub lists it");
+        assert_eq!(weights["sampled"].is_null(), headers);
+        for part in ["1/2", "2/2"] {
+            hub.run(&["run", text(&plan), "--part", part]);
+        }
+        hub.run(&["join", text(&plan)]);
+        for name in &names {
+            let bytes = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+            assert!(bytes(&out) == bytes(&whole), "{name}: other bytes");
+        }
+        // A directory does as well, if it has the same files and the name, after which the converter names the model.
+        let copy = at(&format!("copy-{headers}")).join("model");
+        std::fs::create_dir_all(&copy).unwrap();
+        for entry in std::fs::read_dir(DEMO).unwrap().map(Result::unwrap) {
+            if entry.path().is_file() {
+                std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+            }
+        }
+        std::fs::remove_dir_all(&out).unwrap();
+        let here = ["run", text(&plan), "--part", "1/1", "--model", text(&copy)];
+        support::succeeds(&here);
+        let file = copy.join("model.safetensors");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        support::fails(&here, &["model.safetensors", "not the plan's input"]);
+    }
+}
+
 /// Uploading is left to the hub's own tool, whose command is complete.
 #[test]
 fn upload_gives_the_command() {

@@ -7,32 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gguf::GgufModel;
 use serde_json::Value as Json;
-use support::{DEMO, fails, quantsmith, succeeds, text, tiny, told};
-
-/// A text of so many bytes that repeats little.
-fn calibration(dir: &Path, bytes: usize) -> PathBuf {
-    let path = dir.join("calibration.txt");
-    let mut state = 1u32;
-    let letters: String = (0..bytes)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            char::from(b' ' + (state >> 24) as u8 % 95)
-        })
-        .collect();
-    fs::write(&path, letters).unwrap();
-    path
-}
-
-/// A Llama of one block with rows of 32.
-fn narrow(dir: &Path) -> PathBuf {
-    let model = support::directory::model(|name, i| {
-        let shift = name.len() as u64 * 31;
-        ((i as u64 * 7919 + shift * shift) % 1000) as f32 / 1000.0 - 0.5
-    });
-    let file = dir.join("narrow.gguf");
-    succeeds(&["convert", text(model.path()), text(&file), "--outtype", "f32"]);
-    file
-}
+use support::{DEMO, calibration, fails, narrow, quantsmith, succeeds, text, tiny, told};
 
 /// The bytes of all tensors, and their types.
 fn tensors(path: &Path) -> Vec<(String, String, Vec<u8>)> {

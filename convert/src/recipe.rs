@@ -29,6 +29,40 @@ pub struct KvOverride {
     pub value: Value,
 }
 
+impl KvOverride {
+    /// Reads `KEY=TYPE:VALUE` within llama.cpp's limits; TYPE is int, float, bool or str.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const MAX_KEY_BYTES: usize = 127;
+        const MAX_TEXT_BYTES: usize = 127;
+        let (key, typed) = text.split_once('=').ok_or("expected KEY=TYPE:VALUE")?;
+        let (ty, value) = typed.split_once(':').ok_or("expected KEY=TYPE:VALUE")?;
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            return Err(format!("the key must have 1 to {MAX_KEY_BYTES} bytes"));
+        }
+        let value = match ty {
+            "int" => Value::I64(value.parse().map_err(|e| format!("{value:?}: {e}"))?),
+            "float" => Value::F64(value.parse().map_err(|e| format!("{value:?}: {e}"))?),
+            "bool" => Value::Bool(
+                value
+                    .parse()
+                    .map_err(|_| format!("{value:?} is neither true nor false"))?,
+            ),
+            "str" if value.len() > MAX_TEXT_BYTES => {
+                return Err(format!("a string may have at most {MAX_TEXT_BYTES} bytes"));
+            }
+            "str" => Value::from(value),
+            _ => return Err(format!("{ty:?} is none of int, float, bool, str")),
+        };
+        Ok(Self {
+            key: key.to_owned(),
+            value,
+        })
+    }
+}
+
 /// `--tensor-type`: tensors whose names match a pattern get this type.
 #[derive(Clone, Debug)]
 pub struct TensorTypeRule {

@@ -2,13 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::cache::{Cache, link_to};
 use crate::client::Client;
-use crate::listing::{Entry, Listing, address};
+use crate::listing::{Digest, Entry, Listing, address};
 use crate::{Error, Name, OnProgress, Progress, Result, Wanted, download};
 
 /// Bytes of the first request of a header, and of each further one.
@@ -17,14 +17,17 @@ const STEP: u64 = 1 << 20;
 /// Longest header of a safetensors file, as its own library bounds it.
 const MAX_SAFETENSORS: u64 = 100_000_000;
 
-/// Makes the view.
+/// Files without their data, and their SHA-256.
+pub(crate) type Hollow = Vec<(PathBuf, Option<String>)>;
+
+/// Makes the view, and says which files are hollow, with the SHA-256 that they are listed with.
 pub(crate) fn view(
     client: &Client,
     cache: &Cache,
     listing: &Listing,
     wanted: &[Wanted<'_>],
     show: OnProgress<'_>,
-) -> Result<TempDir> {
+) -> Result<(TempDir, Hollow)> {
     let temporary = std::env::temp_dir();
     let dir = tempfile::Builder::new()
         .prefix("quantsmith-headers-")
@@ -33,6 +36,7 @@ pub(crate) fn view(
     let snapshot = dir.path().join(cache.snapshot_below(&listing.commit));
     fs::create_dir_all(&snapshot).map_err(Error::io(&snapshot))?;
     let total = wanted.len() as u64;
+    let mut without = Vec::new();
     for (done, entry) in wanted.iter().enumerate() {
         show(Progress {
             file: &entry.file,
@@ -44,7 +48,14 @@ pub(crate) fn view(
         let cached = cache.blob(entry.digest.hex());
         let whole = kind.is_none() || fs::metadata(&cached).is_ok_and(|m| m.len() == entry.size);
         match kind {
-            Some(kind) if !whole => hollow(client, cache.name(), listing, entry, kind, &place)?,
+            Some(kind) if !whole => {
+                hollow(client, cache.name(), listing, entry, kind, &place)?;
+                let sha256 = match &entry.digest {
+                    Digest::Sha256(hex) => Some(hex.clone()),
+                    Digest::Blob(_) => None,
+                };
+                without.push((place, sha256));
+            }
             _ => {
                 let file = download::file(client, cache, listing, entry, &mut |_| ())?;
                 link_to(&file, &place)?;
@@ -56,7 +67,7 @@ pub(crate) fn view(
         done: total,
         total,
     });
-    Ok(dir)
+    Ok((dir, without))
 }
 
 /// Kinds of files whose header comes first and says where everything is.

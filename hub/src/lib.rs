@@ -60,6 +60,7 @@ pub struct Found {
     commit: String,
     url: String,
     whole: bool,
+    hollow: headers::Hollow,
     _headers: Option<tempfile::TempDir>,
 }
 
@@ -77,6 +78,11 @@ impl Found {
     /// Address of the files of this commit.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The files without their data, and the SHA-256 that the hub lists of each, if it does.
+    pub fn hollow(&self) -> &[(PathBuf, Option<String>)] {
+        &self.hollow
     }
 
     /// Whether the files have their data.
@@ -111,14 +117,15 @@ impl Hub {
             Err(e) => return Err(e),
         };
         let wanted = selection::wanted(&listing, name)?;
-        let (path, headers) = match need {
+        let (path, headers, hollow) = match need {
             Need::Whole => {
                 let snapshot = download::files(&self.client, &cache, &listing, &wanted, show)?;
-                (snapshot, None)
+                (snapshot, None, Vec::new())
             }
             Need::Headers => {
-                let dir = headers::view(&self.client, &cache, &listing, &wanted, show)?;
-                (dir.path().join(cache.snapshot_below(&listing.commit)), Some(dir))
+                let (dir, hollow) = headers::view(&self.client, &cache, &listing, &wanted, show)?;
+                let path = dir.path().join(cache.snapshot_below(&listing.commit));
+                (path, Some(dir), hollow)
             }
         };
         if name.revision() != listing.commit {
@@ -132,6 +139,7 @@ impl Hub {
             url: self.settings.page(name, &listing.commit),
             commit: listing.commit,
             whole: need == Need::Whole,
+            hollow,
             _headers: headers,
         })
     }
@@ -155,6 +163,7 @@ impl Hub {
                     url: self.settings.page(name, &commit),
                     commit,
                     whole: true,
+                    hollow: Vec::new(),
                     _headers: None,
                 })
             }

@@ -48,6 +48,11 @@ pub(crate) struct EvaluationArgs {
 }
 
 impl EvaluationArgs {
+    /// Whether files are measured.
+    pub(crate) fn given(&self) -> bool {
+        self.evaluate
+    }
+
     /// What a plan holds of these arguments; `None` where nothing is measured.
     pub(crate) fn request(&self) -> anyhow::Result<Option<EvaluationRequest>> {
         if !self.evaluate {

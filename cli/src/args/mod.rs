@@ -6,13 +6,13 @@ pub(crate) mod chunks;
 pub(crate) mod evaluation;
 pub(crate) mod importance;
 pub(crate) mod memory;
-pub(crate) mod overrides;
 pub(crate) mod plan;
 pub(crate) mod rounding;
 pub(crate) mod shards;
 pub(crate) mod size;
 pub(crate) mod target;
 pub(crate) mod types;
+pub(crate) mod unplanned;
 
 use std::path::Path;
 

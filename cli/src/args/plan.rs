@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use convert::distribute::{InputOf, Layout, PlanDocument};
 use convert::importance::Importance;
+use demo::CALIBRATION_TEXT;
 
 use crate::cli::version;
 use crate::commands::table::{Opened, parts};
+use crate::hub::{self, Located, Need};
 use crate::inputs::hold;
+use crate::optimization::{OptimizeArgs, Prepared};
 
 /// A plan and its places.
 #[derive(clap::Args)]
@@ -16,7 +19,7 @@ pub(crate) struct PlanArgs {
     #[arg(value_name = "PLAN.json")]
     plan: PathBuf,
 
-    /// The model, where it is not under the path that the plan has
+    /// The model, where it is not under the path or the name that the plan has
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
 
@@ -27,6 +30,10 @@ pub(crate) struct PlanArgs {
     /// The description of the architecture, where it is not under the path that the plan has
     #[arg(long, value_name = "FILE.toml")]
     arch_file: Option<PathBuf>,
+
+    /// The text that blocks are learned from, where it is not under the path that the plan has
+    #[arg(long, value_name = "FILE")]
+    optimize_text: Option<PathBuf>,
 
     /// The text of the evaluation, or the folder of its texts, where it is not under the path that the plan has
     #[arg(long, value_name = "PATH", requires = "evaluate")]
@@ -46,10 +53,13 @@ pub(crate) struct Planned {
     pub(crate) document: PlanDocument,
     pub(crate) directory: PathBuf,
     opened: Opened,
+    /// Headers that were fetched for this run alone.
+    _located: Located,
     others: Vec<(InputOf, PathBuf)>,
     importance: Option<Importance>,
     imatrix: Option<PathBuf>,
     texts: Option<PathBuf>,
+    better: Prepared,
 }
 
 impl PlanArgs {
@@ -62,6 +72,8 @@ impl PlanArgs {
             .model
             .clone()
             .unwrap_or_else(|| PathBuf::from(&request.model));
+        let located = hub::locate(&model, Need::of_run(headers_suffice))?;
+        let model = located.path().to_path_buf();
         hold([&model]);
         let of_plan = request.imatrix.as_ref();
         if let (Some(file), None) = (&self.imatrix, of_plan) {
@@ -93,16 +105,28 @@ impl PlanArgs {
             (given, of_plan) => of_plan.map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
         };
         hold(&texts);
-        let mut others = others(imatrix.clone(), arch_file.clone());
+        let of_plan = request.optimize.as_ref();
+        let learned = match (&self.optimize_text, of_plan.and_then(|o| o.text.as_ref())) {
+            (Some(path), None) => anyhow::bail!("{}: the plan has no text to learn from", path.display()),
+            (given, of_plan) => of_plan.map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
+        };
+        hold(&learned);
+        let mut others = others(imatrix.clone(), arch_file.clone(), learned.clone());
         others.extend(parts::text_files(request, texts.as_deref())?);
+        let opened = Opened::open(
+            &model,
+            headers_suffice,
+            request.pre_tokenizer.as_deref(),
+            arch_file,
+            request.origin.as_ref(),
+        )?;
+        let optimize = OptimizeArgs::of_request(of_plan, learned.as_deref());
+        let source = opened.source();
         Ok(Planned {
-            opened: Opened::open(
-                &model,
-                headers_suffice,
-                request.pre_tokenizer.as_deref(),
-                arch_file.clone(),
-                None,
-            )?,
+            // A part that is killed goes on after the layers that it has learned.
+            better: optimize.prepare(source.metadata(), &model, Some(CALIBRATION_TEXT), true)?,
+            opened,
+            _located: located,
             directory: self
                 .out
                 .clone()
@@ -117,10 +141,19 @@ impl PlanArgs {
 }
 
 /// The inputs beside a model.
-pub(crate) fn others(imatrix: Option<PathBuf>, arch_file: Option<PathBuf>) -> Vec<(InputOf, PathBuf)> {
-    let imatrix = imatrix.map(|path| (InputOf::Imatrix, path));
-    let arch_file = arch_file.map(|path| (InputOf::Architecture, path));
-    imatrix.into_iter().chain(arch_file).collect()
+pub(crate) fn others(
+    imatrix: Option<PathBuf>,
+    arch_file: Option<PathBuf>,
+    learned: Option<PathBuf>,
+) -> Vec<(InputOf, PathBuf)> {
+    let all = [
+        (InputOf::Imatrix, imatrix),
+        (InputOf::Architecture, arch_file),
+        (InputOf::Calibration, learned),
+    ];
+    all.into_iter()
+        .filter_map(|(of, path)| Some((of, path?)))
+        .collect()
 }
 
 impl Planned {
@@ -143,11 +176,17 @@ impl Planned {
         self.texts.as_deref()
     }
 
+    /// Learning of blocks, where the plan asks for it.
+    pub(crate) fn better(&self) -> &Prepared {
+        &self.better
+    }
+
     /// The layout, which is the plan's.
     pub(crate) fn layout(&self) -> anyhow::Result<Layout<'_>> {
         let source = self.opened.source();
         let request = &self.document.request;
-        let layout = Layout::new(source, request, &self.directory, self.importance.as_ref())?;
+        let record = &self.better.record;
+        let layout = Layout::new(source, request, &self.directory, self.importance.as_ref(), record)?;
         self.document.check_layout(source, &layout)?;
         Ok(layout)
     }

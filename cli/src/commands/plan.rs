@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use convert::distribute::{Cut, Layout, PlanDocument, Request, SplitRequest, TypesRequest};
-use convert::recipe::Preset;
+use anyhow::bail;
+use convert::distribute::{Cut, Layout, PlanDocument, Request, SplitRequest, Taken, TypesRequest};
+use convert::recipe::{KvOverride, Preset};
 use convert::table;
+use demo::CALIBRATION_TEXT;
 use gguf::WholeFile;
 
 use super::table::Opened;
@@ -15,14 +17,17 @@ use crate::args::importance::ImportanceArgs;
 use crate::args::plan::others;
 use crate::args::shards::ShardArgs;
 use crate::args::types::TypeArgs;
+use crate::args::unplanned::UnplannedArgs;
 use crate::args::utf8;
+use crate::hub::{self, Need};
 use crate::inputs::hold;
+use crate::optimization::OptimizeArgs;
 use crate::output::print;
 
 /// Arguments of `quantsmith plan`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Model directory or GGUF file
+    /// Model directory, GGUF file or model of the hub (ORG/MODEL[@REVISION])
     model: PathBuf,
 
     /// Presets to make, separated by commas [default: the 22 of a published table]
@@ -37,15 +42,30 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// What parts consist of
-    #[arg(long, value_enum, default_value_t = CutName::Rows)]
-    cut: CutName,
+    /// What parts consist of [default: rows; files with --optimize layer]
+    #[arg(long, value_enum)]
+    cut: Option<CutName>,
 
     #[command(flatten)]
     types_of_tensors: TypeArgs,
 
     #[command(flatten)]
     importance: ImportanceArgs,
+
+    #[command(flatten)]
+    optimize: OptimizeArgs,
+
+    /// Leave out these layers
+    #[arg(long, value_name = "L0,L1,...", value_delimiter = ',')]
+    prune_layers: Vec<u32>,
+
+    /// Set a metadata key; TYPE is int, float, bool or str (repeatable)
+    #[arg(long, value_name = "KEY=TYPE:VALUE", value_parser = parse_override)]
+    override_kv: Vec<String>,
+
+    /// Let --override-kv change the type of a key, and store numbers out of range as llama-quantize does
+    #[arg(long)]
+    force: bool,
 
     /// Allow a source that is quantized already, at a loss of quality
     #[arg(long)]
@@ -68,13 +88,21 @@ pub(crate) struct Args {
     #[command(flatten)]
     evaluation: EvaluationArgs,
 
-    /// Take down no digests of the inputs' whole content; headers of the model's files suffice then
+    #[command(flatten)]
+    unplanned: UnplannedArgs,
+
+    /// Take down no digests of the inputs' whole content but those that the hub lists; headers of the model's files suffice
+    /// then
     #[arg(long)]
     headers_only: bool,
 
-    /// Show how evenly this many parts share the work
+    /// Show how evenly this many parts share the work, and how long all of them take at once by measured rates
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     parts: u64,
+
+    /// Cores of each machine that runs a part, for that estimate
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    cores: u32,
 
     /// Print what was planned as JSON
     #[arg(long)]
@@ -92,20 +120,29 @@ enum CutName {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    hold([&args.model]);
+    args.unplanned.refuse()?;
+    if !(args.prune_layers.is_empty() && args.override_kv.is_empty()) && args.evaluation.given() {
+        bail!(
+            "--evaluate: `table` makes no files with --prune-layers or --override-kv, so that there is no record of their \
+             figures: prune or set keys first (`quantsmith quantize MODEL.gguf OUT.gguf COPY`), and plan what comes out"
+        );
+    }
+    let located = hub::locate(&args.model, Need::of_run(args.headers_only))?;
+    let path = located.path();
+    hold([path]);
     hold(args.types_of_tensors.files());
     hold(args.importance.path());
     let arch_file = args.architecture.file();
     let opened = Opened::open(
-        &args.model,
+        path,
         args.headers_only,
         args.pre_tokenizer.as_deref(),
         arch_file.clone(),
-        None,
+        located.origin(),
     )?;
     let source = opened.source();
     let importance = args.importance.load()?;
-    let name = opened.name(&args.model);
+    let name = opened.name(path);
     let entries = match &args.presets {
         Some(list) => table::parse_entries(list)?,
         None => table::published(),
@@ -115,21 +152,30 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("{name}-GGUF")));
     let request = Request {
-        model: utf8(&args.model)?,
+        model: located
+            .pinned()
+            .map_or_else(|| utf8(&args.model), |name| Ok(name.to_owned()))?,
+        origin: located.origin().cloned(),
         directory: utf8(&directory)?,
         name,
         presets: entries.iter().map(|entry| entry.name.to_string()).collect(),
         cut: match args.cut {
-            CutName::Rows => Cut::Rows,
-            CutName::Files => Cut::Files,
+            Some(CutName::Rows) => Cut::Rows,
+            Some(CutName::Files) => Cut::Files,
+            None if args.optimize.given() => Cut::Files,
+            None => Cut::Rows,
         },
         imatrix: args.importance.request()?,
         types: TypesRequest::of(&args.types_of_tensors.recipe(Preset::Q8_0)?),
+        prune_layers: args.prune_layers.clone(),
+        override_kv: args.override_kv.clone(),
+        force: args.force,
         allow_requantize: args.allow_requantize,
         allow_incomplete: args.allow_incomplete,
         pre_tokenizer: args.pre_tokenizer.clone(),
         arch_file: arch_file.as_deref().map(utf8).transpose()?,
         split: args.shards.gguf_split().as_ref().and_then(SplitRequest::of),
+        optimize: args.optimize.request()?,
         evaluation: args.evaluation.request()?,
     };
     let texts = request.evaluation.as_ref().and_then(parts::texts_of);
@@ -144,16 +190,28 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let evaluation = evaluation
         .map(|_| parts::plan(source, &request, &here))
         .transpose()?;
-    let layout = Layout::new(source, &request, &directory, importance.as_ref())?;
+    hold(args.optimize.text());
+    let better = args
+        .optimize
+        .prepare(source.metadata(), path, Some(CALIBRATION_TEXT), false)?;
+    let layout = Layout::new(source, &request, &directory, importance.as_ref(), &better.record)?;
     let balance = layout.balance(args.parts)?;
-    let mut inputs = others(args.importance.path().map(Path::to_path_buf), arch_file);
+    let owned = |path: Option<&Path>| path.map(Path::to_path_buf);
+    let mut inputs = others(
+        owned(args.importance.path()),
+        arch_file,
+        owned(args.optimize.text()),
+    );
     inputs.extend(parts::text_files(&request, texts.as_deref())?);
     let mut plan = PlanDocument::new(
         source,
         request,
         &layout,
         &inputs,
-        !args.headers_only,
+        Taken {
+            content: !args.headers_only,
+            hollow: located.hollow(),
+        },
         crate::cli::version(),
     )?;
     plan.evaluation = evaluation;
@@ -163,6 +221,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let text = plan.text();
     WholeFile::open(&args.output)?.publish(text.as_bytes())?;
     let seconds = plan.work.cost_ms as f64 / 1e3;
+    let wall = balance.largest / f64::from(args.cores);
     if args.json {
         return crate::output::print_json(&serde_json::json!({
             "plan": convert::path_json(&args.output),
@@ -176,6 +235,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             "core_seconds_of_largest_part": balance.largest,
             "core_seconds_of_mean_part": balance.mean,
             "largest_over_mean": balance.ratio(),
+            "cores_of_a_part": args.cores,
+            "wall_seconds_at_once": wall,
         }));
     }
     print(|out| {
@@ -187,13 +248,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             plan.tensors.len(),
             plan.work.pieces
         )?;
-        if args.parts > 1 {
+        if args.parts > 1 || args.cores > 1 {
             writeln!(
                 out,
-                "{} parts: {:.1} s each, the largest {:.4} of the mean",
+                "{} parts: {:.1} s each on one core, the largest {:.4} of the mean; all at once, with {} {} for each, about \
+                 {wall:.1} s",
                 args.parts,
                 balance.mean,
-                balance.ratio()
+                balance.ratio(),
+                args.cores,
+                if args.cores == 1 { "core" } else { "cores" },
             )?;
         }
         if let Some(evaluation) = &plan.evaluation {
@@ -205,4 +269,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// An override as it is written, which can be read.
+fn parse_override(text: &str) -> Result<String, String> {
+    KvOverride::parse(text).map(|_| text.to_owned())
 }

@@ -13,7 +13,6 @@ use convert::source::{GgufSource, Source};
 use crate::allocation::{self, Allocator, Machine};
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
-use crate::args::overrides::parse_kv_override;
 use crate::args::shards::ShardArgs;
 use crate::args::target::TargetArgs;
 use crate::args::types::TypeArgs;
@@ -59,7 +58,7 @@ pub(crate) struct Args {
     keep_split: bool,
 
     /// Set a metadata key; TYPE is int, float, bool or str (repeatable)
-    #[arg(long, value_name = "KEY=TYPE:VALUE", value_parser = parse_kv_override)]
+    #[arg(long, value_name = "KEY=TYPE:VALUE", value_parser = KvOverride::parse)]
     override_kv: Vec<KvOverride>,
 
     /// Let --override-kv change the type of a key, and store numbers out of range as llama-quantize does

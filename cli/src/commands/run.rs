@@ -3,11 +3,14 @@
 use anyhow::Context as _;
 use convert::distribute::{Check, Layout, Part, run_part};
 use convert::pipeline::PipelineOptions;
+use convert::quantize::Quantization;
+use reference::Model;
 
 use super::table::parts::{Evaluation, PartDone};
 use crate::args::memory::BufferArgs;
 use crate::args::plan::{PlanArgs, Planned};
 use crate::interrupt::can_be_continued;
+use crate::optimization::base_model;
 use crate::output::print;
 use crate::progress::metered;
 
@@ -62,7 +65,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     planned
         .document
         .check_inputs(planned.source(), planned.others(), check, args.plan.evaluate)?;
-    let layout = planned.layout()?;
+    let mut layout = planned.layout()?;
     if args.plan.evaluate {
         return evaluate(&args, &planned, &layout, part);
     }
@@ -73,7 +76,25 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         max_memory: args.buffers.bytes(),
     };
     let started = std::time::Instant::now();
-    let done = metered(|show| run_part(planned.source(), &planned.document, &layout, part, &options, show))?;
+    let (source, better) = (planned.source(), planned.better());
+    let mut base = None;
+    let mut learn = |plan: &mut Quantization<'_>| {
+        let model: &Model = match &mut base {
+            Some(model) => model,
+            none => none.insert(base_model(source, &planned.directory.join("base"), args.threads)?),
+        };
+        better.learn(source, plan, model, args.threads, options.max_memory)?;
+        anyhow::Ok(())
+    };
+    let document = &planned.document;
+    let done = metered(|show| run_part(source, document, &mut layout, part, &options, &mut learn, show))?;
+    for plan in done
+        .rows
+        .iter()
+        .filter_map(|&row| layout.table()[row].plan.as_ref().ok())
+    {
+        better.forget(plan)?;
+    }
     print(|out| {
         if done.joined {
             return writeln!(out, "part {part}: the parts are joined already");

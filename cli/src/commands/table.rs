@@ -542,7 +542,11 @@ impl Opened {
     pub(crate) fn name(&self, path: &Path) -> String {
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let part = match self {
-            Self::Directory(_) => canonical.file_name(),
+            // The hub's cache has a commit where other directories have a name.
+            Self::Directory(_) => match convert::hub::repository(path) {
+                Some(name) => return name,
+                None => canonical.file_name(),
+            },
             Self::File(_) => canonical.file_stem(),
         };
         let name = part.map_or_else(|| "model".into(), |p| p.to_string_lossy().into_owned());

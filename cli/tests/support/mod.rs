@@ -140,6 +140,31 @@ pub(crate) fn plain(_: &str, _: usize, weight: f32) -> f32 {
     weight
 }
 
+/// A text of so many bytes that repeats little.
+pub(crate) fn calibration(dir: &Path, bytes: usize) -> PathBuf {
+    let path = dir.join("calibration.txt");
+    let mut state = 1u32;
+    let letters: String = (0..bytes)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b' ' + (state >> 24) as u8 % 95)
+        })
+        .collect();
+    fs::write(&path, letters).unwrap();
+    path
+}
+
+/// A Llama of one block with rows of 32.
+pub(crate) fn narrow(dir: &Path) -> PathBuf {
+    let model = directory::model(|name, i| {
+        let shift = name.len() as u64 * 31;
+        ((i as u64 * 7919 + shift * shift) % 1000) as f32 / 1000.0 - 0.5
+    });
+    let file = dir.join("narrow.gguf");
+    succeeds(&["convert", text(model.path()), text(&file), "--outtype", "f32"]);
+    file
+}
+
 /// A legacy importance matrix with `columns` values for these tensors.
 pub(crate) fn imatrix(path: &Path, names: &[&str], columns: usize) -> PathBuf {
     let mut bytes = (names.len() as i32).to_le_bytes().to_vec();

@@ -59,9 +59,10 @@ impl Share {
         self.spans().map(|s| s.bytes.end - s.bytes.start).sum()
     }
 
-    fn cost(&self) -> u128 {
+    fn cost(&self, learned: Option<u64>) -> u128 {
         let of = |(job, rows): (&Job, &Range<u64>)| {
-            u128::from(cost::of_row(job)) * u128::from(rows.end - rows.start)
+            let row = u128::from(cost::of_row(job)) + cost_of_learning(job, learned);
+            row * u128::from(rows.end - rows.start)
         };
         self.jobs.iter().zip(&self.rows).map(of).sum()
     }
@@ -70,6 +71,9 @@ impl Share {
 /// The work dealt to a number of parts.
 pub(super) struct Deal<'a> {
     jobs: &'a [Job],
+    groups: &'a [usize],
+    /// Tokens that blocks are learned from, where they are.
+    learned: Option<u64>,
     /// For each output the index of its part, where parts are of whole files.
     of_outputs: Option<Vec<u64>>,
     count: u64,
@@ -77,16 +81,32 @@ pub(super) struct Deal<'a> {
 
 impl<'a> Deal<'a> {
     /// Deals jobs. `groups` has for each output the number of the files that are made together.
-    pub(super) fn new(jobs: &'a [Job], groups: &[usize], cut: Cut, count: u64) -> Self {
-        let of_outputs = (cut == Cut::Files).then(|| {
-            let parts = by_files(jobs, groups, count);
-            groups.iter().map(|&group| parts[group]).collect()
-        });
-        Self {
+    pub(super) fn new(jobs: &'a [Job], groups: &'a [usize], cut: Cut, count: u64) -> Self {
+        let mut deal = Self {
             jobs,
-            of_outputs,
+            groups,
+            of_outputs: None,
+            learned: None,
             count,
+        };
+        if cut == Cut::Files {
+            deal.deal_files();
         }
+        deal
+    }
+
+    /// The same where blocks are learned from so many tokens.
+    pub(super) fn learning(mut self, tokens: Option<u64>) -> Self {
+        self.learned = tokens;
+        if tokens.is_some() && self.of_outputs.is_some() {
+            self.deal_files();
+        }
+        self
+    }
+
+    fn deal_files(&mut self) {
+        let parts = by_files(self.jobs, self.groups, self.learned, self.count);
+        self.of_outputs = Some(self.groups.iter().map(|&group| parts[group]).collect());
     }
 
     /// The share of a part, which is one of these.
@@ -107,7 +127,7 @@ impl<'a> Deal<'a> {
     pub(super) fn balance(&self) -> Result<Balance> {
         let (mut largest, mut total) = (0, 0);
         for number in 1..=self.count {
-            let cost = self.share(Part::new(number, self.count)?).cost();
+            let cost = self.share(Part::new(number, self.count)?).cost(self.learned);
             largest = cost.max(largest);
             total += cost;
         }
@@ -176,15 +196,26 @@ fn partition_point(count: u64, before: impl Fn(u64) -> bool) -> u64 {
     low
 }
 
+/// Picoseconds that learning a row takes, over all files.
+fn cost_of_learning(job: &Job, learned: Option<u64>) -> u128 {
+    let files: usize = job.targets.iter().map(|target| target.wanted_by.len()).sum();
+    learned.map_or(0, |tokens| {
+        u128::from(cost::learn(tokens)) * job.row_len as u128 * files as u128
+    })
+}
+
 /// For each group of files the index of its part: the costliest first, each to the part that has least so far.
-fn by_files(jobs: &[Job], groups: &[usize], parts: u64) -> Vec<u64> {
+fn by_files(jobs: &[Job], groups: &[usize], learned: Option<u64>, parts: u64) -> Vec<u64> {
     let count = groups.iter().max().map_or(0, |last| last + 1);
     let mut costs = vec![0u128; count];
     for job in jobs {
         let wanted = job.targets.iter().flat_map(|target| &target.wanted_by);
         let in_job: BTreeSet<usize> = wanted.map(|&(output, _)| groups[output]).collect();
         for group in in_job {
-            costs[group] += only(job, &|output| groups[output] == group).map_or(0, |job| cost(&job));
+            let own = only(job, &|output| groups[output] == group);
+            costs[group] += own.map_or(0, |job| {
+                cost(&job) + cost_of_learning(&job, learned) * u128::from(job.rows)
+            });
         }
     }
     let mut order: Vec<usize> = (0..count).collect();

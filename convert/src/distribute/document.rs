@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::evaluation::PlannedEvaluation;
-use super::inputs::{self, Check, Input, InputOf};
+use super::inputs::{self, Check, Input, InputOf, Taken};
 use super::layout::Layout;
 use super::request::Request;
 use crate::digest::hex;
@@ -126,7 +126,7 @@ pub struct Encoding {
 }
 
 impl PlanDocument {
-    /// Writes down a layout and its inputs; these with all their bytes, unless the plan is of headers alone.
+    /// Writes down a layout and its inputs, of which `taken` says how much.
     /// `tool` is the version of the program; `others` are the inputs beside the model.
     ///
     /// # Errors
@@ -136,7 +136,7 @@ impl PlanDocument {
         request: Request,
         layout: &Layout<'_>,
         others: &[(InputOf, PathBuf)],
-        content: bool,
+        taken: Taken<'_>,
         tool: &str,
     ) -> Result<Self> {
         Ok(Self {
@@ -144,7 +144,7 @@ impl PlanDocument {
             tool: tool.to_owned(),
             work: layout.work(),
             evaluation: None,
-            inputs: inputs::record(source, others, content)?,
+            inputs: inputs::record(source, others, taken)?,
             files: layout.files()?,
             links: layout.links()?,
             left_out: layout.left_out(),

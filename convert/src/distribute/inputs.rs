@@ -28,6 +28,8 @@ pub enum InputOf {
     Imatrix,
     /// The description of the architecture.
     Architecture,
+    /// A text that blocks are learned from.
+    Calibration,
     /// A text that the files are measured on.
     Text,
 }
@@ -42,11 +44,22 @@ pub struct Input {
     pub name: String,
     /// Its length.
     pub bytes: u64,
-    /// SHA-256 of its length and of 4096 bytes at each of 256 places; of a file of at most 1 MiB, of all its bytes.
-    pub sampled: String,
-    /// SHA-256 of all its bytes; absent where the plan was made of headers alone.
+    /// SHA-256 of its length and of 4096 bytes at each of 256 places; of a file of at most 1 MiB, of all its bytes. Absent
+    /// where only its header was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<String>,
+    /// SHA-256 of all its bytes; absent where the plan was made of headers alone, and the hub does not list it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+}
+
+/// How much of the inputs is taken down.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken<'a> {
+    /// Whether all bytes are read.
+    pub content: bool,
+    /// Files that have their headers alone, and the SHA-256 that the hub lists of them.
+    pub hollow: &'a [(PathBuf, Option<String>)],
 }
 
 /// How much of the inputs is compared with the plan before a part is run.
@@ -93,20 +106,29 @@ pub(super) fn files(
     Ok(found)
 }
 
-/// Takes down inputs; with all their bytes where `content` says so.
+/// Takes down inputs.
 ///
 /// # Errors
 /// A file that cannot be read, and one from the hub whose content is not what the hub's cache names it after.
 pub(super) fn record(
     source: &dyn Source,
     others: &[(InputOf, PathBuf)],
-    content: bool,
+    taken: Taken<'_>,
 ) -> Result<Vec<Input>> {
     files(source, others)?
         .into_par_iter()
         .map(|(of, name, path)| {
             let (bytes, sampled) = sample(&path)?;
-            let sha256 = content.then(|| file_sha256(&path)).transpose()?;
+            if let Some((_, sha256)) = taken.hollow.iter().find(|(hollow, _)| *hollow == path) {
+                return Ok(Input {
+                    of,
+                    name,
+                    bytes,
+                    sampled: None,
+                    sha256: sha256.clone(),
+                });
+            }
+            let sha256 = taken.content.then(|| file_sha256(&path)).transpose()?;
             if let (Some(found), Some(expected)) = (&sha256, hub_digest(&path))
                 && *found != expected
             {
@@ -121,7 +143,7 @@ pub(super) fn record(
                 of,
                 name,
                 bytes,
-                sampled,
+                sampled: Some(sampled),
                 sha256,
             })
         })
@@ -171,8 +193,10 @@ pub(super) fn check(
         if bytes != input.bytes {
             return differs("bytes", &input.bytes.to_string(), &bytes.to_string());
         }
-        if sampled != input.sampled {
-            return differs("digest of samples", &input.sampled, &sampled);
+        if let Some(expected) = &input.sampled
+            && sampled != *expected
+        {
+            return differs("digest of samples", expected, &sampled);
         }
         let found = match (&input.sha256, how) {
             (None, Check::Content) => {
@@ -183,8 +207,11 @@ pub(super) fn check(
                 );
             }
             (Some(_), Check::Content) => Some(file_sha256(path)?),
-            // What the hub's cache names it after costs nothing to compare.
-            (_, Check::Sampled) => hub_digest(path),
+            // What the hub's cache names it after costs nothing to compare; all bytes are read where nothing else tells.
+            (_, Check::Sampled) => match hub_digest(path) {
+                None if input.sampled.is_none() && input.sha256.is_some() => Some(file_sha256(path)?),
+                found => found,
+            },
         };
         match (&input.sha256, found) {
             (Some(expected), Some(found)) if *expected != found => differs("SHA-256", expected, &found),

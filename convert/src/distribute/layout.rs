@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use gguf::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::assign::{self, Balance, Deal};
+use super::cost;
 use super::document::{Encoding, LeftOut, Link, PlannedFile, Tensor, Work};
 use super::place::Place;
 use super::request::{Cut, Request};
@@ -12,6 +14,7 @@ use crate::digest::hex;
 use crate::importance::Importance;
 use crate::pipeline::{Job, jobs};
 use crate::plan::OutputPlan;
+use crate::quantize::{OPTIMIZE_KEYS, Quantization};
 use crate::source::Source;
 use crate::table::{self, RowPlan};
 use crate::{Error, Result};
@@ -24,22 +27,32 @@ pub struct Layout<'a> {
     pub(super) jobs: Vec<Job>,
     /// For each output the number of the files that are made together.
     groups: Vec<usize>,
+    /// Tokens that blocks are learned from, where they are.
+    learned: Option<u64>,
     pub(super) cut: Cut,
     pub(super) place: Place,
 }
 
 impl<'a> Layout<'a> {
-    /// Plans the files of a request in `directory`.
+    /// Plans the files of a request in `directory`; `record` are keys of theirs that say how blocks are learned.
     ///
     /// # Errors
-    /// As [`table::plan`]; also where none of the presets can be made.
+    /// As [`table::plan`]; also where none of the presets can be made, and where files whose blocks are learned are to be cut.
     pub fn new(
         source: &'a dyn Source,
         request: &Request,
         directory: &Path,
         importance: Option<&Importance>,
+        record: &[(String, Value)],
     ) -> Result<Self> {
-        let table = table::plan(source, &request.options(directory)?, importance)?;
+        if request.optimize.is_some() && request.cut == Cut::Rows {
+            return Err(Error::Request(
+                "a file whose blocks are learned is not cut: the inputs of a layer depend on the layers before it as they were \
+                 quantized; with --cut files a part is whole files"
+                    .to_owned(),
+            ));
+        }
+        let table = table::plan(source, &request.options(directory, record)?, importance)?;
         let outputs = table::outputs(&table);
         if outputs.is_empty() {
             let reasons: Vec<String> = table
@@ -52,8 +65,14 @@ impl<'a> Layout<'a> {
             )));
         }
         let jobs = jobs(source, &outputs)?;
+        // Shards are learned together.
+        let groups = match request.optimize {
+            Some(_) => rows_of(&table).map(|(row, _)| row).collect(),
+            None => (0..outputs.len()).collect(),
+        };
         Ok(Self {
-            groups: (0..outputs.len()).collect(),
+            groups,
+            learned: learned_tokens(record),
             jobs,
             outputs,
             cut: request.cut,
@@ -76,7 +95,38 @@ impl<'a> Layout<'a> {
     }
 
     pub(super) fn deal(&self, parts: u64) -> Deal<'_> {
-        Deal::new(&self.jobs, &self.groups, self.cut, parts)
+        Deal::new(&self.jobs, &self.groups, self.cut, parts).learning(self.learned)
+    }
+
+    /// The rows of the table that write to some outputs.
+    pub(super) fn rows(&self, wanted: &dyn Fn(usize) -> bool) -> Vec<usize> {
+        let outputs = rows_of(&self.table).enumerate();
+        let mut rows: Vec<usize> = outputs
+            .filter(|(output, _)| wanted(*output))
+            .map(|(_, (row, _))| row)
+            .collect();
+        rows.dedup();
+        rows
+    }
+
+    /// Has blocks of these rows learned. Where there is nothing to learn, nothing changes.
+    pub(super) fn learn<E: From<Error>>(
+        &mut self,
+        source: &'a dyn Source,
+        rows: &[usize],
+        learn: &mut dyn FnMut(&mut Quantization<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.learned.is_none() {
+            return Ok(());
+        }
+        for &row in rows {
+            if let Ok(plan) = &mut self.table[row].plan {
+                learn(plan)?;
+            }
+        }
+        self.outputs = table::outputs(&self.table);
+        self.jobs = jobs(source, &self.outputs)?;
+        Ok(())
     }
 
     /// Whether every file is there, of the planned size.
@@ -164,6 +214,15 @@ impl<'a> Layout<'a> {
         self.jobs.iter().map(of_job).collect()
     }
 
+    /// Picoseconds that learning takes, over all files.
+    fn cost_of_learning(&self) -> u128 {
+        let Some(tokens) = self.learned else { return 0 };
+        let files = self.outputs.iter().map(|o| u128::from(o.weights()));
+        files
+            .map(|weights| weights * u128::from(cost::learn(tokens)))
+            .sum()
+    }
+
     /// The work in numbers.
     pub(super) fn work(&self) -> Work {
         let cost: u128 = self.jobs.iter().map(assign::cost).sum();
@@ -175,9 +234,30 @@ impl<'a> Layout<'a> {
                 .sum(),
             bytes: self.outputs.iter().map(OutputPlan::file_size).sum(),
             pieces: self.jobs.iter().map(assign::pieces).sum(),
-            cost_ms: u64::try_from(cost / 1_000_000_000).unwrap_or(u64::MAX),
+            cost_ms: u64::try_from((cost + self.cost_of_learning()) / 1_000_000_000).unwrap_or(u64::MAX),
         }
     }
+}
+
+/// For each output the row of the table that makes it.
+fn rows_of<'t>(table: &'t [RowPlan<'_>]) -> impl Iterator<Item = (usize, &'t OutputPlan<'t>)> {
+    let made = |row: &&RowPlan<'_>| row.check().is_ok() && row.same_as.is_none();
+    let rows = table.iter().enumerate().filter(move |(_, row)| made(row));
+    rows.flat_map(|(at, row)| {
+        row.plan
+            .iter()
+            .flat_map(move |plan| plan.outputs.iter().map(move |o| (at, o)))
+    })
+}
+
+/// Tokens that the keys of files say their blocks are learned from.
+fn learned_tokens(record: &[(String, Value)]) -> Option<u64> {
+    let number = |name: &str| {
+        let key = format!("{OPTIMIZE_KEYS}{name}");
+        let (_, value) = record.iter().find(|(other, _)| *other == key)?;
+        value.as_u64()
+    };
+    Some(number("windows")?.saturating_mul(number("window")?))
 }
 
 fn file_name(path: &Path) -> Result<String> {

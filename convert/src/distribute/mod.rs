@@ -27,7 +27,7 @@ mod run;
 pub use assign::Balance;
 pub use document::{Encoding, LeftOut, Link, PlanDocument, PlannedFile, Tensor, Work};
 pub use evaluation::{EvaluationDeal, EvaluationShare, PlannedEvaluation};
-pub use inputs::{Check, Input, InputOf};
+pub use inputs::{Check, Input, InputOf, Taken};
 pub use join::{Incomplete, Joined, PartToRepeat, join};
 pub use layout::Layout;
 pub use measured::{
@@ -35,5 +35,7 @@ pub use measured::{
     join_evaluation,
 };
 pub use part::Part;
-pub use request::{Cut, EvaluationRequest, ImatrixRequest, Request, SplitRequest, TypesRequest};
-pub use run::{PartDone, run_part};
+pub use request::{
+    Cut, EvaluationRequest, ImatrixRequest, OptimizeRequest, Request, SplitRequest, TypesRequest,
+};
+pub use run::{Learn, PartDone, run_part};

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use gguf::TensorType;
 use gguf::split::{Limit, SplitOptions};
+use gguf::{TensorType, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::hub::Origin;
 use crate::importance::{MissingImportance, Selection, last_component};
 use crate::quantize::QuantizeOptions;
-use crate::recipe::{Preset, RecipeOptions, TensorTypeRule};
+use crate::recipe::{KvOverride, Preset, RecipeOptions, TensorTypeRule};
 use crate::shards::Shards;
 use crate::table::{Entry, TableOptions};
 use crate::{Error, Result};
@@ -30,6 +31,9 @@ pub enum Cut {
 pub struct Request {
     /// The model's directory or file.
     pub model: String,
+    /// Where on the hub the model is from, which the files record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Files are named `NAME-PRESET.gguf`.
     pub name: String,
     /// Their directory.
@@ -44,6 +48,15 @@ pub struct Request {
     /// What decides types besides the preset.
     #[serde(default, skip_serializing_if = "TypesRequest::is_plain")]
     pub types: TypesRequest,
+    /// Layers that are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prune_layers: Vec<u32>,
+    /// Metadata keys to set, `KEY=TYPE:VALUE` each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub override_kv: Vec<String>,
+    /// Let these change the type of a key.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
     /// Change the type of tensors that are quantized already.
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_requantize: bool,
@@ -59,9 +72,24 @@ pub struct Request {
     /// Cut of each file into shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitRequest>,
+    /// Blocks that are learned from the inputs of each layer, instead of stock's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimize: Option<OptimizeRequest>,
     /// Measurement of the files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<EvaluationRequest>,
+}
+
+/// What blocks are learned from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizeRequest {
+    /// The text; a bundled one where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Most windows of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<usize>,
 }
 
 /// How files are measured.
@@ -238,11 +266,11 @@ impl SplitRequest {
 }
 
 impl Request {
-    /// The table's options, for files in `directory`.
+    /// The table's options, for files in `directory`, with `record` among their keys.
     ///
     /// # Errors
     /// A preset, type or rule that there is not, and a name that is none of files.
-    pub fn options(&self, directory: &Path) -> Result<TableOptions> {
+    pub fn options(&self, directory: &Path, record: &[(String, Value)]) -> Result<TableOptions> {
         if Path::new(&self.name)
             .file_name()
             .is_none_or(|n| n != self.name.as_str())
@@ -255,6 +283,9 @@ impl Request {
         let entries = self.presets.iter().map(|name| {
             Entry::parse(name).ok_or_else(|| Error::Request(format!("{name:?} is no preset of a table")))
         });
+        let overrides = self.override_kv.iter().map(|text| {
+            KvOverride::parse(text).map_err(|e| Error::Request(format!("override_kv: {text:?}: {e}")))
+        });
         let missing = self.imatrix.as_ref().is_some_and(|i| i.missing_uniform);
         Ok(TableOptions {
             entries: entries.collect::<Result<_>>()?,
@@ -264,11 +295,15 @@ impl Request {
                 recipe: self.types.recipe()?,
                 allow_requantize: self.allow_requantize,
                 allow_incomplete: self.allow_incomplete,
+                prune_layers: self.prune_layers.clone(),
+                kv_overrides: overrides.collect::<Result<_>>()?,
+                force_overrides: self.force,
                 missing_importance: match missing {
                     true => MissingImportance::Uniform,
                     false => MissingImportance::Error,
                 },
                 shards: self.split.as_ref().map(SplitRequest::shards),
+                record: record.to_vec(),
                 ..QuantizeOptions::new(Preset::Q8_0)
             },
         })

@@ -9,15 +9,16 @@ use super::layout::Layout;
 use super::part::Part;
 use super::place::Heading;
 use super::request::Cut;
-use crate::Result;
 use crate::pipeline::journal::Record;
 use crate::pipeline::resume::{Noted, State, check, is_done, published};
 use crate::pipeline::{OnProgress, Piece, PipelineOptions, check_room, memory, run};
 use crate::plan::OutputPlan;
+use crate::quantize::Quantization;
 use crate::source::Source;
+use crate::{Error, Result};
 
 /// What a run of a part came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartDone {
     /// Bytes of the part, over all files.
     pub bytes: u64,
@@ -27,24 +28,31 @@ pub struct PartDone {
     pub found: u64,
     /// Whether the parts are joined already, so that nothing was left to do.
     pub joined: bool,
+    /// Rows of the table to which it writes.
+    pub rows: Vec<usize>,
 }
+
+/// Has the blocks of a file learned, which a plan asks for.
+pub type Learn<'l, 'a, E> = &'l mut dyn FnMut(&mut Quantization<'a>) -> Result<(), E>;
 
 /// Does a part of a plan, or what an earlier run of it has left to do. Any number of parts may be run at once, on any
 /// machines; the same part is run by one process at a time.
 ///
-/// Inputs and layout must have been checked ([`PlanDocument::check_inputs`], [`PlanDocument::check_layout`]).
+/// Inputs and layout must have been checked ([`PlanDocument::check_inputs`], [`PlanDocument::check_layout`]). `learn` is called
+/// for each file of the part that is not there yet, where blocks are learned.
 ///
 /// # Errors
 /// As [`crate::pipeline::execute`]; also another process at work on this part, and parts of another plan, version or
 /// number of parts in the same directory.
-pub fn run_part(
-    source: &dyn Source,
+pub fn run_part<'a, E: From<Error>>(
+    source: &'a dyn Source,
     plan: &PlanDocument,
-    layout: &Layout<'_>,
+    layout: &mut Layout<'a>,
     part: Part,
     options: &PipelineOptions,
+    learn: Learn<'_, 'a, E>,
     on_progress: OnProgress<'_>,
-) -> Result<PartDone> {
+) -> Result<PartDone, E> {
     let share = layout.deal(part.count()).share(part);
     let spans: Vec<Span> = share.spans().collect();
     let mut done = PartDone {
@@ -52,6 +60,7 @@ pub fn run_part(
         files: 0,
         found: 0,
         joined: false,
+        rows: layout.rows(&|output| spans.iter().any(|span| span.output == output)),
     };
     let digest = plan.digest();
     if layout.place.is_joined(&digest)? && layout.is_there() {
@@ -59,7 +68,7 @@ pub fn run_part(
         return Ok(done);
     }
     for output in &layout.outputs {
-        gguf::check_not_input(&output.path)?;
+        gguf::check_not_input(&output.path).map_err(Error::from)?;
     }
     let heading = Heading {
         plan: digest,
@@ -91,6 +100,9 @@ pub fn run_part(
             s.bytes.end - s.bytes.start,
         )
     }))?;
+    let left = layout.rows(&|output| matches!(states[output], State::Writing(..)));
+    layout.learn(source, &left, learn)?;
+    let share = layout.deal(part.count()).share(part);
     let rows = memory::rows_per_piece(source, &share.jobs, options)?;
     let mut left = pieces(&share, &rows.per_job);
     left.retain(|piece| !is_done(&share.jobs[piece.job], piece, &states));
@@ -105,8 +117,8 @@ pub fn run_part(
         };
         match layout.cut {
             // On disk before the scheduler hears that it is.
-            Cut::Rows => writer.flush()?,
-            Cut::Files => writer.finish()?,
+            Cut::Rows => writer.flush().map_err(Error::from)?,
+            Cut::Files => writer.finish().map_err(Error::from)?,
         }
     }
     Ok(done)

@@ -278,3 +278,14 @@ fn flags_that_decide_nothing_are_said() {
         "--tensor-type attn_q=q8_0 has no effect: preset COPY changes no types"
     );
 }
+
+#[test]
+fn overrides() {
+    let o = KvOverride::parse("a.b=int:-3").unwrap();
+    assert_eq!((o.key.as_str(), o.value), ("a.b", Value::I64(-3)));
+    let text = KvOverride::parse("a=str:x:y=z").unwrap();
+    assert_eq!(text.value, Value::from("x:y=z"));
+    for wrong in ["a", "a=1", "a=int:x", "a=bool:1", "=int:1"] {
+        assert!(KvOverride::parse(wrong).is_err(), "{wrong:?}");
+    }
+}

@@ -41,15 +41,17 @@ pub(super) fn of_source(source: &dyn Source, known: &[FileDigest]) -> anyhow::Re
         files.extend(source.files()?.into_iter().map(|file| (last(&file), file)));
     }
     files.sort();
-    let hashing = Hashing::of(files.iter().map(|(_, file)| file));
+    let of_known = |name: &str, file: &Path| {
+        let size = std::fs::metadata(file).ok()?.len();
+        known.iter().find(|k| k.name == name && k.size == size)
+    };
+    let unknown = files.iter().filter(|(name, file)| of_known(name, file).is_none());
+    let hashing = Hashing::of(unknown.map(|(_, file)| file));
     files
         .into_par_iter()
-        .map(|(name, file)| {
-            let size = std::fs::metadata(&file)
-                .with_context(|| file.display().to_string())?
-                .len();
-            let same = known.iter().find(|k| k.name == name && k.size == size);
-            same.map_or_else(|| digest(&file, name, &hashing), |known| Ok(known.clone()))
+        .map(|(name, file)| match of_known(&name, &file) {
+            Some(known) => Ok(known.clone()),
+            None => digest(&file, name, &hashing),
         })
         .collect()
 }

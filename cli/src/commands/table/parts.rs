@@ -213,7 +213,7 @@ impl<'a> Evaluation<'a> {
             read.name
         );
         let rows = layout.table();
-        let options = request.options(&planned.directory)?;
+        let options = request.options(&planned.directory, &planned.better().record)?;
         let chosen = Chosen::default();
         let origin = keeper::Origin {
             path: source.path(),
