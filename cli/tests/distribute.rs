@@ -127,6 +127,14 @@ fn a_model_directory_is_planned_too() {
     }
     case.join();
     case.is_whole();
+    // Under another name it is another model: the converter writes the name into the files.
+    let other = case.at("Other");
+    fs::rename(&case.model, &other).unwrap();
+    fails(
+        &["run", text(&case.plan), "--part", "1/2", "--model", text(&other)],
+        &["\"Other\" here and \"Demo\" in the plan", "gives another plan"],
+    );
+    fs::rename(&other, &case.model).unwrap();
     // Its small files are inputs as well.
     fs::remove_dir_all(case.out()).unwrap();
     let config = case.model.join("config.json");

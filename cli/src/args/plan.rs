@@ -1,7 +1,9 @@
 //! Arguments of the commands that execute a plan: the document, and where its inputs and outputs are here.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use convert::distribute::{InputOf, Layout, PlanDocument};
 use convert::importance::Importance;
 use demo::CALIBRATION_TEXT;
@@ -187,7 +189,24 @@ impl Planned {
         let request = &self.document.request;
         let record = &self.better.record;
         let layout = Layout::new(source, request, &self.directory, self.importance.as_ref(), record)?;
-        self.document.check_layout(source, &layout)?;
-        Ok(layout)
+        let same = self.document.check_layout(source, &layout);
+        let (here, planned) = (source.path().file_name(), Path::new(&request.model).file_name());
+        match same {
+            Err(e) if source.path().is_dir() && request.origin.is_none() && here != planned => {
+                let name = |name: Option<&OsStr>| name.unwrap_or_default().to_string_lossy().into_owned();
+                Err(e).with_context(|| {
+                    format!(
+                        "the model directory is called {:?} here and {:?} in the plan, and the converter writes that name into \
+                         the files",
+                        name(here),
+                        name(planned)
+                    )
+                })
+            }
+            same => {
+                same?;
+                Ok(layout)
+            }
+        }
     }
 }
