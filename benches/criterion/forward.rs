@@ -32,7 +32,7 @@ fn forward(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(u64::from(WINDOW)));
     for row in &planned {
         let model = Model::load(&row.path).expect("a model");
-        group.bench_function(BenchmarkId::new("window of 512", row.entry.name), |bencher| {
+        group.bench_function(BenchmarkId::new("window of 512", &row.entry.name), |bencher| {
             bencher.iter(|| model.forward(&[&tokens], 256..512, None).expect("logits"));
         });
     }

@@ -67,6 +67,7 @@ impl From<imatrix::Error> for Failure {
 
 impl From<convert::Error> for Failure {
     fn from(e: convert::Error) -> Self {
+        let e = e.into_plain();
         let status = match e {
             convert::Error::Gguf(e) => return e.into(),
             convert::Error::Imatrix(e) => return e.into(),

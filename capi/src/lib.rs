@@ -459,10 +459,7 @@ pub unsafe extern "C" fn qs_quantize_file(
             &QuantizeOptions::new(preset),
             importance.as_ref(),
         )?;
-        let options = PipelineOptions {
-            threads: threads as usize,
-            ..PipelineOptions::default()
-        };
+        let options = PipelineOptions::default().threads(threads as usize);
         quantize::run(&source, &plan, &options, None, &|p| {
             told.progress(p.done, p.total);
         })?;
@@ -475,9 +472,6 @@ fn open(input: &Path) -> Result<Box<dyn Source>, Failure> {
     if !input.is_dir() {
         return Ok(Box::new(GgufSource::open(input)?));
     }
-    let options = HfOptions {
-        outtype: OutType::Lossless,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().outtype(OutType::Lossless);
     Ok(Box::new(HfSource::open(input, &options)?))
 }

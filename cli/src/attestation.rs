@@ -178,7 +178,7 @@ fn materials(
                 let named = |file: &&PathBuf| file.file_name().is_some_and(|n| n == name);
                 hand.texts.iter().find(named).cloned()
             }
-            None => None,
+            Some(_) | None => None,
         };
         match path {
             Some(path) => at_hand.push((material, path)),
@@ -253,10 +253,7 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
         model: table.model.name.clone(),
         quantize: quantize_options(&table)?,
     };
-    let pipeline = PipelineOptions {
-        max_memory: hand.max_memory,
-        ..PipelineOptions::default()
-    };
+    let pipeline = PipelineOptions::default().max_memory(hand.max_memory);
     for row in table::plan(source.as_ref(), &options, importance.as_ref())? {
         let plan = match row.plan {
             Ok(plan) => plan,
@@ -291,13 +288,11 @@ fn open(path: &Path, table: &Table, hand: &Hand<'_>) -> anyhow::Result<Box<dyn S
     }
     Ok(Box::new(HfSource::open(
         path,
-        &HfOptions {
-            outtype: OutType::Lossless,
-            pre_tokenizer: table.parameters.pre_tokenizer.clone(),
-            arch_file: hand.arch_file.clone(),
-            origin: hand.origin.cloned(),
-            ..HfOptions::default()
-        },
+        &HfOptions::default()
+            .outtype(OutType::Lossless)
+            .pre_tokenizer(table.parameters.pre_tokenizer.clone())
+            .arch_file(hand.arch_file.clone())
+            .origin(hand.origin.cloned()),
     )?))
 }
 
@@ -328,33 +323,34 @@ fn quantize_options(table: &Table) -> anyhow::Result<QuantizeOptions> {
         name.as_ref().map(of).transpose()
     };
     let rules = p.tensor_types.iter().map(|rule| TensorTypeRule::parse(rule));
-    Ok(QuantizeOptions {
-        recipe: RecipeOptions {
-            pure: p.pure,
-            leave_output_tensor: p.leave_output_tensor,
-            output_tensor_type: ty(&p.output_tensor_type)?,
-            token_embedding_type: ty(&p.token_embedding_type)?,
-            tensor_types: rules.collect::<Result<_, _>>()?,
-            no_fallback: p.no_fallback,
-            ..RecipeOptions::new(Preset::Q8_0)
-        },
-        allow_requantize: p.allow_requantize,
-        allow_incomplete: p.allow_incomplete,
-        missing_importance: match p.uniform_importance {
+    Ok(QuantizeOptions::new(Preset::Q8_0)
+        .recipe(
+            RecipeOptions::new(Preset::Q8_0)
+                .pure(p.pure)
+                .leave_output_tensor(p.leave_output_tensor)
+                .output_tensor_type(ty(&p.output_tensor_type)?)
+                .token_embedding_type(ty(&p.token_embedding_type)?)
+                .tensor_types(rules.collect::<Result<_, _>>()?)
+                .no_fallback(p.no_fallback),
+        )
+        .allow_requantize(p.allow_requantize)
+        .allow_incomplete(p.allow_incomplete)
+        .missing_importance(match p.uniform_importance {
             true => MissingImportance::Uniform,
             false => MissingImportance::Error,
-        },
-        shards: p.shards.as_ref().map(|shards| {
+        })
+        .shards(p.shards.as_ref().map(|shards| {
             let bytes = shards.bytes.map(Limit::Bytes);
-            Shards::GgufSplit(SplitOptions {
-                limit: bytes
-                    .or(shards.tensors.map(Limit::Tensors))
-                    .unwrap_or(SplitOptions::default().limit),
-                no_tensor_first_split: shards.first_without_tensors,
-            })
-        }),
-        ..QuantizeOptions::new(Preset::Q8_0)
-    })
+            Shards::GgufSplit(
+                SplitOptions::default()
+                    .limit(
+                        bytes
+                            .or(shards.tensors.map(Limit::Tensors))
+                            .unwrap_or(SplitOptions::default().limit),
+                    )
+                    .no_tensor_first_split(shards.first_without_tensors),
+            )
+        })))
 }
 
 /// The first key or tensor by which two files differ.
@@ -362,10 +358,9 @@ fn first_difference(made: &Path, found: &Path) -> anyhow::Result<String> {
     let open = |path: &Path| {
         GgufModel::open_single(
             path,
-            OpenOptions {
-                backing: Backing::File,
-                allow_missing_data: false,
-            },
+            OpenOptions::default()
+                .backing(Backing::File)
+                .allow_missing_data(false),
         )
     };
     let (made, found) = (open(made)?, open(found)?);

@@ -11,11 +11,9 @@ use crate::progress::metered;
 
 /// Converts a model directory to `file` without loss.
 pub(crate) fn write(directory: &Path, file: &Path, arch_file: Option<PathBuf>) -> anyhow::Result<()> {
-    let options = HfOptions {
-        outtype: OutType::Lossless,
-        arch_file,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::Lossless)
+        .arch_file(arch_file);
     let source = HfSource::open(directory, &options)?;
     for warning in source.warnings() {
         eprintln!("warning: {warning}");

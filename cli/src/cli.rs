@@ -221,7 +221,7 @@ fn finish(done: anyhow::Result<u8>) -> u8 {
     }
 }
 
-/// An error and its causes in one line; messages that hold their cause already do not repeat it.
+/// An error, its causes and what to do about it, in one line; messages that hold their cause already do not repeat it.
 fn told(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -230,6 +230,9 @@ fn told(error: &anyhow::Error) -> String {
         } else if !text.contains(&cause) {
             text += &format!(": {cause}");
         }
+    }
+    if let Some(remedy) = crate::remedy::of(error) {
+        text += &format!("; {remedy}");
     }
     text
 }

@@ -70,10 +70,9 @@ pub fn find(name: &str) -> Option<Target> {
 
 /// A file through what `inspect` and `verify` do with it.
 pub fn inspect_and_verify(path: &Path) {
-    let headers = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: true,
-    };
+    let headers = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(true);
     if let Ok(model) = GgufModel::open_single(path, headers) {
         crate::commands::inspect::report_everything(&model);
         let embedded = model.find("token_embd.weight").map(|i| model.info(i).rows());

@@ -35,4 +35,5 @@ mod optimization;
 mod output;
 mod progress;
 mod rederive;
+mod remedy;
 mod threads;

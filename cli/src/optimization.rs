@@ -295,10 +295,7 @@ pub(crate) fn base_model(source: &dyn Source, beside: &Path, threads: usize) -> 
     let directory = beside.parent().filter(|d| !d.as_os_str().is_empty());
     let folder = Scratch::new(directory.unwrap_or(Path::new(".")))?;
     let file = folder.path().join("base.gguf");
-    let options = convert::pipeline::PipelineOptions {
-        threads,
-        ..Default::default()
-    };
+    let options = convert::pipeline::PipelineOptions::default().threads(threads);
     crate::base::write_source(source, &file, &options)?;
     // Once open, the file needs no name.
     Ok(Model::load(&file)?)

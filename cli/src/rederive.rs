@@ -69,16 +69,11 @@ pub(crate) fn rederive(
         .filter(|t| t.info.ty.is_quantized())
         .map(|t| TensorTypeRule::new(&format!("^{}$", t.info.name.replace('.', "\\.")), t.info.ty))
         .collect::<Result<Vec<_>, _>>()?;
-    let options = QuantizeOptions {
-        recipe: RecipeOptions {
-            tensor_types: rules,
-            ..RecipeOptions::new(Preset::Q8_0)
-        },
-        missing_importance: importance.1,
-        allow_requantize: true,
-        allow_incomplete: true,
-        ..QuantizeOptions::new(Preset::Q8_0)
-    };
+    let options = QuantizeOptions::new(Preset::Q8_0)
+        .recipe(RecipeOptions::new(Preset::Q8_0).tensor_types(rules))
+        .missing_importance(importance.1)
+        .allow_requantize(true)
+        .allow_incomplete(true);
     // Nothing is written under this name.
     let mut again = plan(source, &path.with_extension("again"), &options, importance.0)?;
     for tensor in again.outputs.iter().flat_map(|output| output.contents()) {

@@ -69,7 +69,7 @@ fn importance_in_parts_is_that_of_one_run() {
     );
     fails(
         &[&join[..], &[&whole]].concat(),
-        &["whole.gguf", "imatrix --part"],
+        &["whole.gguf", "a part of a collection"],
     );
     // A part of other options, and what is no part for those who read importance.
     succeeds(&[

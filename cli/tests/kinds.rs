@@ -144,7 +144,7 @@ fn a_model_in_place_of_its_directory_is_named() {
     let out = dir.path().join("out.gguf");
     fails(
         &["convert", text(&model), text(&out)],
-        &["expected a model directory, found a GGUF file: quantize"],
+        &["expected a model directory, found a GGUF file; quantize"],
     );
     let done = quantsmith(&["convert", text(&dir.path().join("missing")), text(&out)])
         .output()

@@ -27,6 +27,7 @@ const UUID_NAMESPACE: [u8; 16] = [
 
 /// A kind of digest, in gguf-hash's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Kind {
     /// XXH64 with seed 0: fast, no protection against intent.
     Xxh64,

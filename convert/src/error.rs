@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::kind::Kind;
+
 /// Errors between a source and its GGUF files. Messages name the file and the tensor or key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,9 +73,75 @@ pub enum Error {
     /// The request itself cannot be met (an override that matches nothing, a missing importance matrix).
     #[error("{0}")]
     Request(String),
+    /// An error that an option of this crate, or another use of it, avoids.
+    #[error("{error}")]
+    Avoidable {
+        /// The error.
+        error: Box<Self>,
+        /// What avoids it.
+        remedy: Remedy,
+    },
     /// The run was told to stop ([`crate::source::Cancellable`]).
     #[error("cancelled")]
     Cancelled,
+}
+
+/// What avoids an error. Messages do not say it, since how an option is set is the program's business: a command has a
+/// flag for it, another program a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// [`QuantizeOptions::allow_incomplete`](crate::quantize::QuantizeOptions::allow_incomplete): write the model as it is.
+    AllowIncomplete,
+    /// [`QuantizeOptions::allow_requantize`](crate::quantize::QuantizeOptions::allow_requantize): accept the loss.
+    AllowRequantize,
+    /// An importance matrix, or uniform importance for tensors without.
+    Importance,
+    /// [`HfOptions::target_model_dir`](crate::source::hf::HfOptions::target_model_dir).
+    TargetModelDir,
+    /// [`HfOptions::arch_file`](crate::source::hf::HfOptions::arch_file): a description of the architecture.
+    ArchFile,
+    /// The name of an architecture that is known ([`crate::arch::supported_classes`]).
+    KnownArchitecture,
+    /// [`HfOptions::pre_tokenizer`](crate::source::hf::HfOptions::pre_tokenizer): its name.
+    PreTokenizer,
+    /// [`HfOptions::no_named_template`](crate::source::hf::HfOptions::no_named_template): no chat template.
+    NoNamedTemplate,
+    /// [`AdapterOptions::base`](crate::source::hf::AdapterOptions::base): the directory of the base model.
+    Base,
+    /// Which part of a distributed run this is, said outright.
+    Part,
+    /// The file is good for something else.
+    UsedElsewhere(Kind),
+    /// A GGUF file is quantized, not converted.
+    QuantizeInstead,
+}
+
+impl Error {
+    /// The same error, with what avoids it.
+    pub(crate) fn avoided_by(self, remedy: Remedy) -> Self {
+        Self::Avoidable {
+            error: Box::new(self),
+            remedy,
+        }
+    }
+
+    /// The error without what avoids it.
+    #[must_use]
+    pub fn into_plain(self) -> Self {
+        match self {
+            Self::Avoidable { error, .. } => error.into_plain(),
+            other => other,
+        }
+    }
+
+    /// What avoids the error, where that is known.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Avoidable { remedy, .. } => Some(*remedy),
+            _ => None,
+        }
+    }
 }
 
 /// Result of this crate.

@@ -30,6 +30,7 @@ pub struct Importance {
 
 /// Treatment of a tensor whose type needs importance that the matrix does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MissingImportance {
     /// The quantization is refused, before anything is encoded.
     #[default]
@@ -40,6 +41,7 @@ pub enum MissingImportance {
 
 /// Selection of an importance matrix's entries: all, those whose names contain one of the texts, or all but those.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Selection {
     /// All entries.
     #[default]

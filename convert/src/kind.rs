@@ -4,10 +4,11 @@ use std::path::Path;
 
 use gguf::{GgufModel, Metadata, OpenOptions};
 
-use crate::{Error, Result};
+use crate::{Error, Remedy, Result};
 
 /// What a file holds besides a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// A LoRA adapter.
     Adapter,
@@ -37,51 +38,40 @@ impl Kind {
 
     /// The kind of a file; `None` for a model, and for what is no GGUF file or a malformed one.
     pub fn of_file(path: &Path) -> Option<Self> {
-        let options = OpenOptions {
-            allow_missing_data: true,
-            ..OpenOptions::default()
-        };
+        let options = OpenOptions::default().allow_missing_data(true);
         let model = GgufModel::open_single(path, options).ok()?;
         Self::of(model.metadata(), model.len())
     }
 
-    /// What it is, and which command takes it.
-    fn described(self) -> (&'static str, &'static str) {
+    /// What it is.
+    pub fn describe(self) -> &'static str {
         match self {
-            Self::Adapter => (
-                "a LoRA adapter",
-                "llama.cpp applies it to a model (--lora); inspect, meta and verify take it",
-            ),
-            Self::Importance => (
-                "an importance matrix",
-                "--imatrix of quantize, convert and table takes it, and --in-file of imatrix",
-            ),
-            Self::Encoder => (
-                "an encoder with its projector (mmproj)",
-                "quantize takes it, and llama.cpp loads it beside its text model (--mmproj)",
-            ),
-            Self::ControlVector => (
-                "a control vector",
-                "llama.cpp applies it to a model (--control-vector); inspect and meta take it",
-            ),
-            Self::Vocabulary => ("a vocabulary without tensors", "tokenize takes it"),
+            Self::Adapter => "a LoRA adapter",
+            Self::Importance => "an importance matrix",
+            Self::Encoder => "an encoder with its projector (mmproj)",
+            Self::ControlVector => "a control vector",
+            Self::Vocabulary => "a vocabulary without tensors",
         }
     }
 
-    /// The error of a command that expects a model.
+    /// The error of what expects a model.
     pub fn instead_of_model(self, path: &Path) -> Error {
-        let (what, remedy) = self.described();
-        Error::Input {
+        self.instead_of(path, "a model")
+    }
+
+    fn instead_of(self, path: &Path, expected: &str) -> Error {
+        let error = Error::Input {
             path: path.to_path_buf(),
-            message: format!("expected a model, found {what}: {remedy}"),
-        }
+            message: format!("expected {expected}, found {}", self.describe()),
+        };
+        error.avoided_by(Remedy::UsedElsewhere(self))
     }
 }
 
 /// Refuses a file that is known to hold something else than a model.
 ///
 /// # Errors
-/// Names what it is and which command takes it.
+/// Names what it is.
 pub fn expect_model(path: &Path) -> Result<()> {
     match Kind::of_file(path) {
         Some(kind) => Err(kind.instead_of_model(path)),
@@ -91,18 +81,16 @@ pub fn expect_model(path: &Path) -> Result<()> {
 
 /// What to say of a file where a model directory is expected.
 pub(crate) fn instead_of_directory(path: &Path) -> Error {
-    let message = match (Kind::of_file(path), gguf::foreign::describe_file(path)) {
-        (Some(kind), _) => {
-            let (what, remedy) = kind.described();
-            format!("expected a model directory, found {what}: {remedy}")
-        }
-        (None, Some("a GGUF file")) => {
-            "expected a model directory, found a GGUF file: quantize, table and perplexity take it".to_owned()
-        }
-        (None, what) => format!("expected a model directory, found {}", what.unwrap_or("a file")),
-    };
-    Error::Input {
+    if let Some(kind) = Kind::of_file(path) {
+        return kind.instead_of(path, "a model directory");
+    }
+    let what = gguf::foreign::describe_file(path).unwrap_or("a file");
+    let error = Error::Input {
         path: path.to_path_buf(),
-        message,
+        message: format!("expected a model directory, found {what}"),
+    };
+    match what {
+        "a GGUF file" => error.avoided_by(Remedy::QuantizeInstead),
+        _ => error,
     }
 }

@@ -29,7 +29,7 @@ pub mod table;
 pub mod tokenizer;
 pub mod verify;
 
-pub use error::{Error, Result};
+pub use error::{Error, Remedy, Result};
 
 /// Release of llama.cpp whose library the bytes of files are compared with.
 pub const LLAMA_CPP_RELEASE: &str = "v0.5.0";

@@ -34,11 +34,19 @@ use worker::Worker;
 
 /// Use of the machine by a run. None of it affects the bytes written.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PipelineOptions {
     /// Threads; 0 for as many as the machine runs at once.
     pub threads: usize,
     /// Bytes that buffers may take, over all threads.
     pub max_memory: u64,
+}
+
+gguf::setters! {
+    PipelineOptions {
+        threads: usize,
+        max_memory: u64,
+    }
 }
 
 impl Default for PipelineOptions {
@@ -51,7 +59,7 @@ impl Default for PipelineOptions {
 }
 
 impl PipelineOptions {
-    fn threads(&self) -> usize {
+    fn workers(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n.min(most_threads()),

@@ -13,6 +13,7 @@ use crate::{Error, Result};
 /// A change to the source's metadata. A list of them is kept instead of a changed copy: vocabularies
 /// are large and a table has many files.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Edit {
     /// Sets a key, moving it to the end (as ggml's `gguf_set_val_*` does).
     Set(String, Value),

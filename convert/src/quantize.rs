@@ -35,13 +35,14 @@ use crate::recipe::{
 };
 use crate::shards::{Shards, cut};
 use crate::source::Source;
-use crate::{Error, Result};
+use crate::{Error, Remedy, Result};
 
 /// What the keys begin with that say how blocks were chosen, where they are other than stock's.
 pub const OPTIMIZE_KEYS: &str = "quantsmith.optimize.";
 
 /// Options for quantizing a model.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct QuantizeOptions {
     /// Types of the tensors. [`RecipeOptions::has_importance`] is set by [`plan`].
     pub recipe: RecipeOptions,
@@ -63,6 +64,21 @@ pub struct QuantizeOptions {
     pub shards: Option<Shards>,
     /// Keys to record after all others, such as how blocks were optimized.
     pub record: Vec<(String, gguf::Value)>,
+}
+
+gguf::setters! {
+    QuantizeOptions {
+        recipe: RecipeOptions,
+        allow_requantize: bool,
+        allow_incomplete: bool,
+        prune_layers: Vec<u32>,
+        keep_split: bool,
+        kv_overrides: Vec<KvOverride>,
+        force_overrides: bool,
+        missing_importance: MissingImportance,
+        shards: Option<Shards>,
+        record: Vec<(String, gguf::Value)>,
+    }
 }
 
 impl QuantizeOptions {
@@ -147,27 +163,25 @@ impl Quantization<'_> {
     /// A model that is not whole, missing importance or forbidden requantizing, with the tensors' names.
     pub fn check(&self) -> Result<()> {
         if !self.shortfalls.is_empty() {
-            return Err(Error::Request(format!(
-                "{} (--allow-incomplete writes it all the same)",
-                completeness::describe(&self.shortfalls)
-            )));
+            let described = completeness::describe(&self.shortfalls);
+            return Err(Error::Request(described).avoided_by(Remedy::AllowIncomplete));
         }
         if !self.missing_importance.is_empty() {
             return Err(Error::Request(format!(
-                "preset {} needs an importance matrix, which has no values for {} tensors: {}; `quantsmith imatrix MODEL \
-                 TEXT -o imatrix.gguf` collects one for --imatrix (more text reaches experts that saw none), and \
-                 --imatrix-missing uniform goes without for these",
+                "preset {} needs an importance matrix, which has no values for {} tensors: {}",
                 self.preset,
                 self.missing_importance.len(),
                 describe(&self.missing_importance)
-            )));
+            ))
+            .avoided_by(Remedy::Importance));
         }
         if !self.requantized.is_empty() {
             return Err(Error::Request(format!(
-                "{} tensors are quantized already (allow it with --allow-requantize, at a loss of quality): {}",
+                "{} tensors are quantized already, and lose quality again: {}",
                 self.requantized.len(),
                 describe(&self.requantized)
-            )));
+            ))
+            .avoided_by(Remedy::AllowRequantize));
         }
         Ok(())
     }

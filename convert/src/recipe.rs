@@ -138,6 +138,7 @@ impl TensorTypeRule {
 
 /// Options that decide the types, besides the model itself.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RecipeOptions {
     /// The preset.
     pub preset: Preset,
@@ -157,6 +158,20 @@ pub struct RecipeOptions {
     pub no_fallback: bool,
     /// Refuse rules that match no tensor, also those of a list that is made for other architectures too.
     pub strict: bool,
+}
+
+gguf::setters! {
+    RecipeOptions {
+        preset: Preset,
+        pure: bool,
+        leave_output_tensor: bool,
+        output_tensor_type: Option<TensorType>,
+        token_embedding_type: Option<TensorType>,
+        tensor_types: Vec<TensorTypeRule>,
+        has_importance: bool,
+        no_fallback: bool,
+        strict: bool,
+    }
 }
 
 impl RecipeOptions {
@@ -298,7 +313,7 @@ pub fn choose_types(
             let wanted = if let Some(rule) = rule {
                 let preset = preset_choice(&walk, base, tensor, role, options)?;
                 if preset != rule.ty {
-                    let reason = format!("--tensor-type {rule}");
+                    let reason = format!("tensor type rule {rule}");
                     change(&mut recipe.overrides, preset, rule.ty, reason);
                 }
                 mixture::Choice::from(rule.ty)
@@ -308,7 +323,7 @@ pub fn choose_types(
                 if let Some(ty) = options.output_tensor_type.filter(|_| walk.is_head(role)) {
                     let preset = preset_choice(&walk, base, tensor, role, options)?;
                     if preset != ty {
-                        let reason = "--output-tensor-type (the embedding is the output matrix)".to_owned();
+                        let reason = "output_tensor_type (the embedding is the output matrix)".to_owned();
                         change(&mut recipe.overrides, preset, ty, reason);
                     }
                 }
@@ -335,7 +350,7 @@ pub fn choose_types(
     }
     if !refused.is_empty() {
         return Err(Error::Request(format!(
-            "preset {} would be substituted in {} of {} tensors, which --no-fallback refuses: {}",
+            "preset {} would be substituted in {} of {} tensors, and no_fallback is set: {}",
             options.preset,
             refused.len(),
             tensors.len(),
@@ -412,7 +427,7 @@ fn preset_choice(
         .ty)
 }
 
-/// The type that `--token-embedding-type` or `--output-tensor-type` fixes, before all rules.
+/// The type that `token_embedding_type` or `output_tensor_type` fixes, before all rules.
 fn pinned(
     name: &str,
     role: Role,
@@ -424,8 +439,8 @@ fn pinned(
     match role {
         Role::TokenEmbedding if !named => options
             .token_embedding_type
-            .map(|ty| (ty, "--token-embedding-type")),
-        Role::Output => options.output_tensor_type.map(|ty| (ty, "--output-tensor-type")),
+            .map(|ty| (ty, "token_embedding_type")),
+        Role::Output => options.output_tensor_type.map(|ty| (ty, "output_tensor_type")),
         _ => None,
     }
 }
@@ -443,12 +458,12 @@ fn check_rules_match(tensors: &[TensorSpec<'_>], options: &RecipeOptions) -> Res
             .find(|rule| !(matches(rule) || tolerated && foreign(rule)));
         if let Some(bad) = bad {
             let why = match (foreign(bad), options.strict) {
-                (true, true) => "; --strict refuses a rule for other architectures",
+                (true, true) => "; strict, so rules for other architectures are refused too",
                 (true, false) => ", and no other rule does",
                 (false, _) => ", nor any of another architecture",
             };
             return Err(Error::Request(format!(
-                "--tensor-type {}={} matches no tensor{why}",
+                "tensor type rule {}={} matches no tensor{why}",
                 bad.pattern(),
                 bad.ty
             )));
@@ -458,14 +473,14 @@ fn check_rules_match(tensors: &[TensorSpec<'_>], options: &RecipeOptions) -> Res
     let (embedding, output) = (has(Role::TokenEmbedding), has(Role::Output));
     if options.token_embedding_type.is_some() && !embedding {
         return Err(Error::Request(
-            "--token-embedding-type: the model has no token embedding".into(),
+            "token_embedding_type: the model has no token embedding".into(),
         ));
     }
     // Where the embedding stands for the output, the preset's mixture has to be in force.
     let by_mixture = embedding && !options.pure && options.preset.base().is_quantized();
     if options.output_tensor_type.is_some() && !output && !by_mixture {
         return Err(Error::Request(
-            "--output-tensor-type: the model has no output.weight".into(),
+            "output_tensor_type: the model has no output.weight".into(),
         ));
     }
     Ok(())

@@ -10,6 +10,7 @@ use crate::{Error, Result};
 
 /// Cut of a file into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Shards {
     /// As llama-gguf-split cuts a finished file: sizes include padding, and one shard is a shard too.
     GgufSplit(SplitOptions),

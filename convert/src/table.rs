@@ -14,7 +14,7 @@ use crate::quantize::{self, Quantization, QuantizeOptions};
 use crate::recipe::{Change, PRESETS, Preset, TensorTypeRule};
 use crate::scratch::Scratch;
 use crate::source::Source;
-use crate::{Error, Result};
+use crate::{Error, Remedy, Result};
 
 /// The presets of a published table, in its order; `Q3_K`, `Q4_K` and `Q5_K` are other names of the
 /// medium mixtures.
@@ -243,6 +243,14 @@ impl RowPlan<'_> {
         match &self.plan {
             Ok(plan) => plan.check().map_err(|e| e.to_string()),
             Err(e) => Err(e.to_string()),
+        }
+    }
+
+    /// What lets it be made, where that is known.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match &self.plan {
+            Ok(plan) => plan.check().err()?.remedy(),
+            Err(e) => e.remedy(),
         }
     }
 }

@@ -58,10 +58,7 @@ fn adapter(base: &Value, config: &Value, tensors: &[(String, Vec<usize>)]) -> Te
 }
 
 fn open(dir: &TempDir) -> Result<AdapterSource, String> {
-    let options = AdapterOptions {
-        base: Some(dir.path().to_path_buf()),
-        ..AdapterOptions::default()
-    };
+    let options = AdapterOptions::default().base(Some(dir.path().to_path_buf()));
     AdapterSource::open(dir.path(), &options).map_err(|e| e.to_string())
 }
 

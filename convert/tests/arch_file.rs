@@ -18,10 +18,7 @@ fn model(class: &str) -> tempfile::TempDir {
 }
 
 fn open(dir: &Path, file: PathBuf) -> String {
-    let options = HfOptions {
-        arch_file: Some(file),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().arch_file(Some(file));
     let error = HfSource::open(dir, &options)
         .expect_err("bad input was accepted")
         .to_string();
@@ -74,7 +71,7 @@ fn unknown_words_name_the_known_ones() {
     changed(
         "architecture = \"llama\"",
         "architecture = \"lama\"",
-        &["line 2", "found \"lama\"", "convert --list"],
+        &["line 2", "found \"lama\"", "general.architecture of llama.cpp"],
     );
     changed(
         "activation = \"silu\"",
@@ -202,14 +199,10 @@ fn a_description_is_of_its_classes_and_of_text_models() {
         error.contains("found FooForCausalLM") && error.contains("GemmaForCausalLM"),
         "{error}"
     );
-    let options = HfOptions {
-        arch_file: Some(path),
-        mmproj: true,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().arch_file(Some(path)).mmproj(true);
     let error = HfSource::open(dir.path(), &options).unwrap_err().to_string();
     assert!(
-        error.contains("arch.toml") && error.contains("--mmproj"),
+        error.contains("arch.toml") && error.contains("(mmproj)"),
         "{error}"
     );
 }
@@ -228,10 +221,7 @@ fn mutilated_descriptions_never_panic() {
                 all.extend(std::iter::repeat_n(lines[at], copies));
                 all.extend(&lines[at + 1..]);
                 std::fs::write(&path, all.join("\n")).unwrap();
-                let options = HfOptions {
-                    arch_file: Some(path.clone()),
-                    ..HfOptions::default()
-                };
+                let options = HfOptions::default().arch_file(Some(path.clone()));
                 // The directory has no weights: it is refused for one reason or another.
                 HfSource::open(dir.path(), &options).unwrap_err();
             }

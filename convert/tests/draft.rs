@@ -81,11 +81,9 @@ fn pair(d2t: &[i64], change: impl Fn(&mut Value)) -> tempfile::TempDir {
 }
 
 fn open(dir: &Path, with_target: bool) -> Result<HfSource, String> {
-    let options = HfOptions {
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        target_model_dir: with_target.then(|| dir.join("target")),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .pre_tokenizer(Some("gpt-2".to_owned()))
+        .target_model_dir(with_target.then(|| dir.join("target")));
     HfSource::open(&dir.join("draft"), &options).map_err(|e| e.to_string())
 }
 

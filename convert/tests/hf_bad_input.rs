@@ -84,7 +84,10 @@ fn malformed_config() {
 fn unknown_architecture() {
     let dir = model_dir();
     change_config(&dir, "architectures", json!(["NeverForCausalLM"]));
-    expect_error(dir.path(), &["config.json", "NeverForCausalLM", "convert --list"]);
+    expect_error(
+        dir.path(),
+        &["config.json", "NeverForCausalLM", "built-in classes"],
+    );
 }
 
 #[test]
@@ -331,10 +334,7 @@ fn a_file_that_the_index_does_not_list_is_told() {
     let header = json!({"model.norm.weight": f32_tensor(&[8], 0)});
     write_safetensors(&dir.path().join("model-1.safetensors"), &header, 32);
     write_safetensors(&dir.path().join("model-extra.safetensors"), &header, 32);
-    let options = HfOptions {
-        vocab_only: true,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().vocab_only(true);
     let source = HfSource::open(dir.path(), &options).unwrap();
     let told = source
         .warnings()
@@ -457,10 +457,7 @@ fn data_without_a_tensor() {
     let dir = model_dir();
     let header = json!({"a": f32_tensor(&[2], 0), "c": f32_tensor(&[2], 16)});
     write_safetensors(&dir.path().join("model.safetensors"), &header, 0);
-    let options = HfOptions {
-        headers_suffice: true,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().headers_suffice(true);
     let error = HfSource::open(dir.path(), &options).unwrap_err().to_string();
     assert!(error.contains("tensor c starts at 16"), "{error}");
 }
@@ -665,10 +662,7 @@ fn convolutions_that_mlx_wrote() {
         "vision_config",
         json!({"depth": 1, "hidden_size": 8, "num_heads": 1}),
     );
-    let options = HfOptions {
-        mmproj: true,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().mmproj(true);
     let error = HfSource::open(dir.path(), &options).unwrap_err().to_string();
     let path = dir.path().display().to_string();
     assert!(

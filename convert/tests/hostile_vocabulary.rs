@@ -23,10 +23,7 @@ fn tokens_of(class: &str, files: &[(&str, &[u8])]) -> Result<usize, String> {
     for (name, bytes) in files {
         std::fs::write(dir.path().join(name), bytes).unwrap();
     }
-    let options = HfOptions {
-        vocab_only: true,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().vocab_only(true);
     let started = Instant::now();
     let opened = HfSource::open(dir.path(), &options);
     assert!(

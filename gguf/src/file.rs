@@ -25,12 +25,20 @@ pub enum Backing {
 
 /// Options for opening a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct OpenOptions {
     /// Access to tensor data.
     pub backing: Backing,
     /// Accept a file whose tensor data is absent or incomplete, so that headers can be looked at and
     /// planned with. Reading bytes that are not there is still an error.
     pub allow_missing_data: bool,
+}
+
+crate::setters! {
+    OpenOptions {
+        backing: Backing,
+        allow_missing_data: bool,
+    }
 }
 
 /// One GGUF file: its header parsed and validated, its data mapped or read on demand.

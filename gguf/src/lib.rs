@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod setters;
 mod types;
 #[cfg(feature = "files")]
 mod value;

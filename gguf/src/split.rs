@@ -71,11 +71,19 @@ pub enum Limit {
 
 /// Options for cutting a model into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SplitOptions {
     /// Upper bound of each shard.
     pub limit: Limit,
     /// Leave the first shard without tensors, so that metadata can be changed without touching them.
     pub no_tensor_first_split: bool,
+}
+
+crate::setters! {
+    SplitOptions {
+        limit: Limit,
+        no_tensor_first_split: bool,
+    }
 }
 
 impl Default for SplitOptions {

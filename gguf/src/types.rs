@@ -10,6 +10,7 @@ use std::fmt;
     non_camel_case_types,
     reason = "the variants are the field's own names"
 )]
+#[non_exhaustive]
 pub enum TensorType {
     F32 = 0,
     F16 = 1,

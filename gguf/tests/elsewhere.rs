@@ -33,10 +33,9 @@ fn model(bytes: &[u8], list: bool) -> gguf::Result<GgufModel> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.gguf");
     std::fs::write(&path, bytes).unwrap();
-    let options = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: false,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(false);
     if list {
         GgufModel::open_to_list(&path, options)
     } else {

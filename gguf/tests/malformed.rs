@@ -373,10 +373,7 @@ fn data_past_the_end_cve_2026_7482() {
     );
 
     for backing in [Backing::Mapped, Backing::File] {
-        let options = OpenOptions {
-            backing,
-            allow_missing_data: true,
-        };
+        let options = OpenOptions::default().backing(backing).allow_missing_data(true);
         let file = GgufFile::open_with(&path, options).unwrap();
         assert!(!file.has_data());
         assert_eq!(file.bytes(0, 0..32).unwrap().len(), 32);
@@ -426,10 +423,9 @@ fn truncated_at_every_byte() {
             );
             assert!(e.to_string().contains("cut.gguf"));
         }
-        let headers = OpenOptions {
-            backing: Backing::File,
-            allow_missing_data: true,
-        };
+        let headers = OpenOptions::default()
+            .backing(Backing::File)
+            .allow_missing_data(true);
         let opened = GgufFile::open_with(&cut, headers);
         // The last field is an offset of 32, whose high bytes are zeros.
         assert_eq!(opened.is_ok(), n >= header_end + 8, "header cut to {n} bytes");
@@ -487,10 +483,7 @@ fn a_file_that_shrinks_while_read_is_an_error() {
         let path = sample(folder.path(), "m.gguf", Metadata::new(), &[("a", vec![1 << 16])]);
         let file = GgufFile::open_with(
             &path,
-            OpenOptions {
-                backing,
-                allow_missing_data: false,
-            },
+            OpenOptions::default().backing(backing).allow_missing_data(false),
         )
         .unwrap();
         assert_eq!(file.bytes(0, 0..16).unwrap().len(), 16);
@@ -527,10 +520,7 @@ fn a_file_that_grows_while_read_is_an_error() {
     for backing in [Backing::Mapped, Backing::File] {
         let folder = folder();
         let path = sample(folder.path(), "m.gguf", Metadata::new(), &[("a", vec![1 << 10])]);
-        let options = OpenOptions {
-            backing,
-            allow_missing_data: false,
-        };
+        let options = OpenOptions::default().backing(backing).allow_missing_data(false);
         let file = GgufFile::open_with(&path, options).unwrap();
         let mut longer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         longer.write_all(&[0; 64]).unwrap();

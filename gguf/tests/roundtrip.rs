@@ -103,7 +103,7 @@ proptest! {
         prop_assert_eq!(bytes[..plan.header_len() as usize].to_vec(), plan.header_bytes().unwrap());
 
         let backing = if mapped { Backing::Mapped } else { Backing::File };
-        let file = GgufFile::open_with(&a, OpenOptions { backing, ..OpenOptions::default() }).unwrap();
+        let file = GgufFile::open_with(&a, OpenOptions::default().backing(backing)).unwrap();
         prop_assert_eq!(file.version(), plan.version);
         prop_assert_eq!(file.endian(), plan.endian);
         prop_assert_eq!(file.tensors(), plan.tensors.as_slice());

@@ -9,17 +9,15 @@ use quantsmith_gguf::split::{self, Limit, SplitOptions, shard_path};
 use quantsmith_gguf::{FilePlan, GgufFile, GgufModel, Metadata, OpenOptions, TensorType, Value};
 
 fn tensors(limit: u64) -> SplitOptions {
-    SplitOptions {
-        limit: Limit::Tensors(limit),
-        no_tensor_first_split: false,
-    }
+    SplitOptions::default()
+        .limit(Limit::Tensors(limit))
+        .no_tensor_first_split(false)
 }
 
 fn bytes(limit: u64) -> SplitOptions {
-    SplitOptions {
-        limit: Limit::Bytes(limit),
-        no_tensor_first_split: false,
-    }
+    SplitOptions::default()
+        .limit(Limit::Bytes(limit))
+        .no_tensor_first_split(false)
 }
 
 fn metadata() -> Metadata {
@@ -55,30 +53,12 @@ fn limits_count_as_gguf_split_counts() {
     let m = model(folder.path(), metadata());
     assert_eq!(counts(&m, SplitOptions::default()), [5]);
     assert_eq!(counts(&m, tensors(2)), [2, 2, 1]);
-    assert_eq!(
-        counts(
-            &m,
-            SplitOptions {
-                no_tensor_first_split: true,
-                ..tensors(2)
-            }
-        ),
-        [0, 2, 2, 1]
-    );
+    assert_eq!(counts(&m, tensors(2).no_tensor_first_split(true)), [0, 2, 2, 1]);
     // Padded sizes: 64, 32, 64, 416, 32.
     assert_eq!(counts(&m, bytes(1000)), [5]);
     assert_eq!(counts(&m, bytes(160)), [3, 1, 1]);
     assert_eq!(counts(&m, bytes(159)), [2, 1, 1, 1]);
-    assert_eq!(
-        counts(
-            &m,
-            SplitOptions {
-                no_tensor_first_split: true,
-                ..bytes(160)
-            }
-        ),
-        [0, 3, 1, 1]
-    );
+    assert_eq!(counts(&m, bytes(160).no_tensor_first_split(true)), [0, 3, 1, 1]);
     // A first tensor over the limit, which gguf-split gives up on, stands alone.
     assert_eq!(counts(&m, bytes(1)), [1; 5]);
     assert!(split::plan_model(&m, &tensors(0)).is_err());
@@ -120,14 +100,7 @@ fn a_split_model_opens_as_one_and_merges_to_the_same_tensors() {
             with_alignment.set("general.alignment", alignment);
         }
         let m = model(folder.path(), with_alignment);
-        let plans = split::plan_model(
-            &m,
-            &SplitOptions {
-                no_tensor_first_split,
-                ..bytes(160)
-            },
-        )
-        .unwrap();
+        let plans = split::plan_model(&m, &bytes(160).no_tensor_first_split(no_tensor_first_split)).unwrap();
         let mut copied = 0;
         let paths = split::write(&m, &plans, &folder.path().join("cut"), &mut |n| copied += n).unwrap();
         assert_eq!(copied, 520);
@@ -178,14 +151,8 @@ fn a_split_model_opens_as_one_and_merges_to_the_same_tensors() {
         assert!(message.contains("split.count"), "{message}");
 
         // What was merged splits to the same shards again.
-        let plans_again = split::plan_model(
-            &again,
-            &SplitOptions {
-                no_tensor_first_split,
-                ..bytes(160)
-            },
-        )
-        .unwrap();
+        let plans_again =
+            split::plan_model(&again, &bytes(160).no_tensor_first_split(no_tensor_first_split)).unwrap();
         assert_eq!(plans_again, plans);
     }
 }

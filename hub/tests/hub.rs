@@ -429,14 +429,7 @@ fn headers_come_by_ranges() {
 
     case.server.requests();
     let found = case.get("hf://org/model/m.gguf", Need::Headers).unwrap();
-    let model = GgufModel::open_with(
-        found.path(),
-        OpenOptions {
-            allow_missing_data: true,
-            ..OpenOptions::default()
-        },
-    )
-    .unwrap();
+    let model = GgufModel::open_with(found.path(), OpenOptions::default().allow_missing_data(true)).unwrap();
     assert_eq!(model.files()[0].length(), gguf.len() as u64);
     assert_eq!(model.info(0).shape, [1024, 512]);
     let sent: usize = case

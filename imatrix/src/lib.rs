@@ -28,6 +28,7 @@ pub use statistics::{LayerStatistics, TensorStatistics, layers};
 
 /// File format that a matrix came from; the sums of the two differ in meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Form {
     /// `NAME.in_sum2` and `NAME.counts` tensors in a GGUF file: plain sums, and tokens counted for
     /// each matrix.

@@ -128,10 +128,7 @@ impl PartFile {
             }
         };
         if model.metadata().get_str("general.type") != Some(KIND) {
-            return Err(unfit(
-                "general.type",
-                "\"imatrix-part\", as `imatrix --part` writes",
-            ));
+            return Err(unfit("general.type", "\"imatrix-part\", a part of a collection"));
         }
         let number = |key: &str| {
             let value = model.metadata().get(key).and_then(Value::as_u64);

@@ -2,6 +2,7 @@
 
 /// Why a tensor keeps stock's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kept {
     /// The blocks of its type are not learned.
     Type,

@@ -51,12 +51,10 @@ fn main() -> Result<()> {
 }
 
 fn open(folder: &Path, outtype: OutType, mmproj: bool) -> Result<HfSource> {
-    let options = HfOptions {
-        outtype,
-        mmproj,
-        target_model_dir: Some(folder.join("target")).filter(|target| target.is_dir()),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(outtype)
+        .mmproj(mmproj)
+        .target_model_dir(Some(folder.join("target")).filter(|target| target.is_dir()));
     Ok(HfSource::open(&folder.join("model"), &options)?)
 }
 

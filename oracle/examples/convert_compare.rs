@@ -11,10 +11,7 @@ fn main() -> Result<()> {
         bail!("usage: convert_compare MODEL_DIR STOCK.gguf OUTTYPE")
     };
     let outtype = OutType::from_name(outtype).context("no such outtype")?;
-    let options = HfOptions {
-        outtype,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().outtype(outtype);
     let source = HfSource::open(Path::new(model), &options)?;
     oracle::files::compare_with(&source, Path::new(stock))?;
     println!("equal: {stock}");

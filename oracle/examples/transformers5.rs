@@ -222,11 +222,7 @@ fn compared(folder: &Path) -> Result<Vec<String>> {
     let temporary = tempfile::tempdir()?;
     let mut found = Vec::new();
     for mmproj in [false, true] {
-        let options = HfOptions {
-            outtype: OutType::Auto,
-            mmproj,
-            ..HfOptions::default()
-        };
+        let options = HfOptions::default().outtype(OutType::Auto).mmproj(mmproj);
         let older = match HfSource::open(&folder.join("model"), &options) {
             Err(_) if mmproj => continue,
             older => older?,

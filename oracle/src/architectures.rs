@@ -143,13 +143,11 @@ pub fn make(fixture: &Value, dir: &Path) {
 /// # Errors
 /// Those of the conversion, as text.
 pub fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<HfSource, String> {
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        mmproj,
-        target_model_dir: Some(target_of(dir)).filter(|target| target.is_dir()),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::F32)
+        .pre_tokenizer(Some("gpt-2".to_owned()))
+        .mmproj(mmproj)
+        .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()));
     let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
@@ -161,12 +159,10 @@ pub fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<HfSource, String>
 /// # Errors
 /// Those of the conversion, as text.
 pub fn convert_unchecked(dir: &Path, out: &Path) -> Result<HfSource, String> {
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        target_model_dir: Some(target_of(dir)).filter(|target| target.is_dir()),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::F32)
+        .pre_tokenizer(Some("gpt-2".to_owned()))
+        .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()));
     let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
     let contents = source
         .tensors()

@@ -102,11 +102,7 @@ fn weights(tensors: &Map<String, Value>) -> Vec<u8> {
 /// Those of the source, as text.
 pub fn open(dir: &Path, outtype: OutType) -> Result<HfSource, String> {
     let mmproj = true;
-    let options = HfOptions {
-        outtype,
-        mmproj,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().outtype(outtype).mmproj(mmproj);
     HfSource::open(dir, &options).map_err(|e| e.to_string())
 }
 

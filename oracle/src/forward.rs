@@ -38,10 +38,7 @@ pub fn distance(expected: &Path, model: &Path) -> Result<Option<f64>> {
     if !expected.is_file() {
         return Ok(None);
     }
-    let options = HfOptions {
-        outtype: OutType::F32,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().outtype(OutType::F32);
     let source = HfSource::open(model, &options)?;
     let temporary = tempfile::tempdir()?;
     let ours = temporary.path().join("ours.gguf");

@@ -146,11 +146,9 @@ fn make(base: &Base, dir: &Path, random: &mut Random) -> String {
 }
 
 fn convert(base: &Base, dir: &Path, out: &Path) -> Result<(), String> {
-    let options = AdapterOptions {
-        base: Some(base.dir.clone()),
-        outtype: OutType::F32,
-        ..AdapterOptions::default()
-    };
+    let options = AdapterOptions::default()
+        .base(Some(base.dir.clone()))
+        .outtype(OutType::F32);
     let source = AdapterSource::open(dir, &options).map_err(|e| e.to_string())?;
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())

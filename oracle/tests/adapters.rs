@@ -22,11 +22,9 @@ fn tensors(source: &dyn Source) -> BTreeMap<String, Tensor> {
 }
 
 fn model(dir: &Path) -> BTreeMap<String, Tensor> {
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: Some("default".to_owned()),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::F32)
+        .pre_tokenizer(Some("default".to_owned()));
     tensors(&HfSource::open(dir, &options).unwrap())
 }
 
@@ -75,10 +73,7 @@ fn product(a: &Tensor, b: &Tensor, alpha: f32, is_embedding: bool) -> Vec<f64> {
 /// Compares one case; returns the number of adapted weights and the largest deviation relative to the largest
 /// difference of the weight.
 fn compare(folder: &Path) -> (usize, f64) {
-    let options = AdapterOptions {
-        base: Some(folder.join("base")),
-        ..AdapterOptions::default()
-    };
+    let options = AdapterOptions::default().base(Some(folder.join("base")));
     let adapter = AdapterSource::open(&folder.join("adapter"), &options).unwrap();
     let alpha = match adapter.metadata().get("adapter.lora.alpha") {
         Some(gguf::Value::F32(alpha)) => *alpha,

@@ -11,12 +11,10 @@ use serde_json::{Value, json};
 
 /// Converts a fixture's directory with or without a description.
 fn converted(dir: &Path, out: &Path, arch_file: Option<&Path>) -> Result<Vec<u8>, String> {
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        arch_file: arch_file.map(Path::to_path_buf),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::F32)
+        .pre_tokenizer(Some("gpt-2".to_owned()))
+        .arch_file(arch_file.map(Path::to_path_buf));
     let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
@@ -282,7 +280,7 @@ fn a_family_that_is_not_built_in_is_converted() {
 
     let refused = converted(&own_dir, &out, None).unwrap_err();
     assert!(
-        refused.contains("AuroraForCausalLM") && refused.contains("--arch-file"),
+        refused.contains("AuroraForCausalLM") && refused.contains("built-in classes"),
         "{refused}"
     );
     let expected = converted(&known_dir, &out, None).unwrap();

@@ -170,11 +170,9 @@ const STOCK_WITH_DENSE_MODULES: &str = "819552506f732f4d8dbfce7a57792b01210d74ce
 #[test]
 fn dense_modules_of_sentence_transformers_are_the_stock_converters() {
     let open = |dir: &tempfile::TempDir, wanted: bool| {
-        let options = HfOptions {
-            outtype: OutType::F32,
-            sentence_modules: wanted,
-            ..HfOptions::default()
-        };
+        let options = HfOptions::default()
+            .outtype(OutType::F32)
+            .sentence_modules(wanted);
         HfSource::open(&dir.path().join("model"), &options).map_err(|e| e.to_string())
     };
     let dir = with_dense_modules("gemma-embedding");

@@ -35,12 +35,10 @@ fn with(key: &str, value: Value) -> impl FnOnce(&mut Value) {
 }
 
 fn open(dir: &TempDir, prediction: Prediction) -> Result<HfSource, String> {
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        prediction,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::F32)
+        .pre_tokenizer(Some("gpt-2".to_owned()))
+        .prediction(prediction);
     let source = HfSource::open(&dir.path().join("model"), &options).map_err(|e| e.to_string())?;
     OutputPlan::unquantized("unused", &source, Vec::new()).map_err(|e| e.to_string())?;
     Ok(source)
@@ -167,11 +165,9 @@ fn a_norm_without_its_number_is_refused() {
 #[test]
 fn a_vocabulary_alone_needs_no_weights() {
     let dir = directory("llama", without("model.norm.weight"));
-    let options = HfOptions {
-        vocab_only: true,
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .vocab_only(true)
+        .pre_tokenizer(Some("gpt-2".to_owned()));
     let source = HfSource::open(&dir.path().join("model"), &options).unwrap();
     assert!(OutputPlan::unquantized("unused", &source, Vec::new()).is_ok());
 }
@@ -257,7 +253,7 @@ fn prediction_layers_apart_are_the_stock_converters() {
     }
     let message = open(&directory("llama", |_| ()), Prediction::LeftOut).unwrap_err();
     assert!(
-        message.contains("--no-mtp") && message.contains("found llama"),
+        message.contains("prediction layers apart") && message.contains("found llama"),
         "{message}"
     );
 }

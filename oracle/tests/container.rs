@@ -235,10 +235,7 @@ fn shards_and_merged_files_equal_those_of_ggml() {
         };
         let plans = split::plan_model(
             &model,
-            &SplitOptions {
-                limit,
-                no_tensor_first_split: !first,
-            },
+            &SplitOptions::default().limit(limit).no_tensor_first_split(!first),
         )
         .unwrap();
         split::write(&model, &plans, &ours, &mut |_| ()).unwrap();

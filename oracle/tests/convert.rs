@@ -18,10 +18,7 @@ use convert::source::hf::{HfOptions, HfSource, OutType};
 use sha2::{Digest, Sha256};
 
 fn convert_to(model: &Path, outtype: &str, out: &Path) -> HfSource {
-    let options = HfOptions {
-        outtype: OutType::from_name(outtype).unwrap(),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().outtype(OutType::from_name(outtype).unwrap());
     let source = HfSource::open(model, &options).unwrap();
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).unwrap();
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).unwrap();

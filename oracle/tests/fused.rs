@@ -28,14 +28,12 @@ const APART: [&str; 2] = ["qwen35", "kimi-linear"];
 
 /// Converts a fixture's directory.
 fn converted(dir: &Path, out: &Path, flag: &str) -> Result<HfSource, String> {
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        fuse_qkv: flag == "qkv",
-        fuse_gate_up_exps: flag == "experts",
-        target_model_dir: Some(target_of(dir)).filter(|target| target.is_dir()),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::F32)
+        .pre_tokenizer(Some("gpt-2".to_owned()))
+        .fuse_qkv(flag == "qkv")
+        .fuse_gate_up_exps(flag == "experts")
+        .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()));
     let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
@@ -63,7 +61,7 @@ fn joined_tensors_are_the_stock_converters() {
         if expected == "fails" {
             // Only where the graph has no place for the whole.
             match done {
-                Err(message) if message.contains("--fuse-gate-up-exps") && flag == "experts" => compared += 1,
+                Err(message) if message.contains("fuse_gate_up_exps") && flag == "experts" => compared += 1,
                 other => wrong.push(format!("{line}: {:?}", other.err())),
             }
             continue;
@@ -77,10 +75,7 @@ fn joined_tensors_are_the_stock_converters() {
         };
         // What we do not join is said.
         if APART.iter().any(|a| name.starts_with(a)) && flag == "qkv" {
-            assert!(
-                source.warnings().iter().any(|w| w.contains("--fuse-qkv")),
-                "{line}"
-            );
+            assert!(source.warnings().iter().any(|w| w.contains("fuse_qkv")), "{line}");
             continue;
         }
         let digest = Sha256::digest(std::fs::read(&out).unwrap());

@@ -121,10 +121,7 @@ fn the_testbed_differs_by_stocks_rounding_alone() {
     };
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("f32.gguf");
-    let options = HfOptions {
-        outtype: OutType::F32,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default().outtype(OutType::F32);
     let source = HfSource::open(&directory, &options).unwrap();
     let plan = OutputPlan::unquantized(&file, &source, Vec::new()).unwrap();
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).unwrap();

@@ -159,7 +159,17 @@ fn compare(only: &[&str], most: usize) -> Option<Counts> {
 #[test]
 fn what_stock_refuses_we_refuse() {
     let Some(counts) = compare(
-        &["llama", "qwen2", "gemma2", "qwen35", "lfm2moe", "t5encoder"],
+        &[
+            "llama",
+            "qwen2",
+            "gemma2",
+            "qwen35",
+            "lfm2moe",
+            "t5encoder",
+            "dflash-2",
+            "dspark-draft",
+            "eagle3-llama",
+        ],
         60,
     ) else {
         return;

@@ -40,10 +40,7 @@ fn stock(python: &oracle::Python, cases: &[Case]) -> Vec<Value> {
 
 /// What we expect of a file, from its header.
 fn ours(case: &Case) -> Memory {
-    let options = OpenOptions {
-        allow_missing_data: true,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::default().allow_missing_data(true);
     let model = GgufModel::open_with(&case.path, options).unwrap();
     estimate(model.metadata(), model.tensors().map(|t| t.info), &case.settings).unwrap()
 }
@@ -77,23 +74,16 @@ fn weights_caches_and_states_are_stocks() {
             continue;
         }
         for settings in [
-            Settings {
-                context: 8192,
-                ..Settings::default()
-            },
-            Settings {
-                context: 3 * 8192,
-                sequences: 3,
-                key_type: TensorType::F32,
-                ..Settings::default()
-            },
-            Settings {
-                context: 8192,
-                sequences: 2,
-                unified: true,
-                batch: 64,
-                ..Settings::default()
-            },
+            Settings::default().context(8192),
+            Settings::default()
+                .context(3 * 8192)
+                .sequences(3)
+                .key_type(TensorType::F32),
+            Settings::default()
+                .context(8192)
+                .sequences(2)
+                .unified(true)
+                .batch(64),
         ] {
             cases.push(Case {
                 path: out.clone(),
@@ -156,12 +146,10 @@ fn published(python: &oracle::Python, dir: &Path) -> Vec<PathBuf> {
     let names = python.run("published_shapes.py", [dir]).unwrap();
     let mut files = Vec::new();
     for name in names.lines() {
-        let options = HfOptions {
-            outtype: OutType::Lossless,
-            headers_suffice: true,
-            pre_tokenizer: Some("llama-bpe".to_owned()),
-            ..HfOptions::default()
-        };
+        let options = HfOptions::default()
+            .outtype(OutType::Lossless)
+            .headers_suffice(true)
+            .pre_tokenizer(Some("llama-bpe".to_owned()));
         let source = HfSource::open(&dir.join(name), &options).unwrap();
         let preset = Preset::parse("Q4_K_M").unwrap();
         let out = dir.join(format!("{name}.gguf"));
@@ -193,36 +181,15 @@ fn published_models_take_what_stock_reports() {
     let Some(python) = python() else { return };
     let temporary = tempfile::tempdir().unwrap();
     let mut cases = Vec::new();
-    let usual = Settings {
-        context: 32768,
-        ..Settings::default()
-    };
+    let usual = Settings::default().context(32768);
     for path in published(&python, temporary.path()) {
         for settings in [
             usual,
-            Settings {
-                context: 4096,
-                ..usual
-            },
-            Settings {
-                key_type: TensorType::Q8_0,
-                value_type: TensorType::Q8_0,
-                ..usual
-            },
-            Settings {
-                context: 16384,
-                batch: 2048,
-                ..usual
-            },
-            Settings {
-                context: 16384,
-                flash: false,
-                ..usual
-            },
-            Settings {
-                sequences: 4,
-                ..usual
-            },
+            usual.context(4096),
+            usual.key_type(TensorType::Q8_0).value_type(TensorType::Q8_0),
+            usual.context(16384).batch(2048),
+            usual.context(16384).flash(false),
+            usual.sequences(4),
         ] {
             cases.push(Case {
                 path: path.clone(),

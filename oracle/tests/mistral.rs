@@ -140,7 +140,7 @@ fn the_layout_is_found_without_the_flag_and_named() {
         .collect::<Vec<_>>();
     assert_eq!(said.len(), 1, "{:?}", source.warnings());
     assert!(
-        said[0].contains("params.json, tekken.json") && said[0].contains("--mistral-format"),
+        said[0].contains("params.json, tekken.json") && said[0].contains("mistral_format converts it"),
         "{said:?}"
     );
 }
@@ -168,10 +168,7 @@ fn mistral_small_4_has_an_architecture_of_its_own() {
     let models = dir.path().join("models");
     python.run("mistral_models.py", [models.as_os_str()]).unwrap();
     let out = dir.path().join("out.gguf");
-    let given = HfOptions {
-        pre_tokenizer: Some("tekken".to_owned()),
-        ..options(&["outtype", "f16"])
-    };
+    let given = options(&["outtype", "f16"]).pre_tokenizer(Some("tekken".to_owned()));
     let source = convert(&models.join("Latent-Small-4"), &given, &out);
     let metadata = source.metadata();
     assert_eq!(metadata.architecture(), "mistral4");
@@ -263,11 +260,9 @@ fn perplexities(python: &oracle::Python, model: &Path, text: &Path) -> (f64, f64
     let model = Model::load(model).unwrap();
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
     let tokens = tokenizer.encode(std::fs::read(text).unwrap(), true, false);
-    let options = PerplexityOptions {
-        context: 512,
-        bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
-        ..PerplexityOptions::default()
-    };
+    let options = PerplexityOptions::default()
+        .context(512)
+        .bos(tokenizer.bos().filter(|_| tokenizer.add_bos()));
     let ours = perplexity(&model, &tokens, &options, &mut |_| {}).unwrap();
     (stock, ours.ppl)
 }

@@ -17,12 +17,10 @@ fn models() -> Option<(tempfile::TempDir, PathBuf, PathBuf)> {
 }
 
 fn open(dir: &Path, outtype: OutType) -> Result<HfSource, convert::Error> {
-    let options = HfOptions {
-        outtype,
-        // Only for those whose vocabulary is byte-level: it is no published one.
-        pre_tokenizer: Some("qwen2".to_owned()),
-        ..HfOptions::default()
-    };
+    // Only for those whose vocabulary is byte-level: it is no published one.
+    let options = HfOptions::default()
+        .outtype(outtype)
+        .pre_tokenizer(Some("qwen2".to_owned()));
     HfSource::open(dir, &options)
 }
 

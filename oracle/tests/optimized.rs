@@ -24,22 +24,12 @@ fn stock_loads_and_runs_optimized_files() {
     let Some(python) = oracle::python() else { return };
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let whole = HfSource::open(
-        Path::new(DEMO),
-        &HfOptions {
-            outtype: OutType::F16,
-            ..HfOptions::default()
-        },
-    )
-    .unwrap();
+    let whole = HfSource::open(Path::new(DEMO), &HfOptions::default().outtype(OutType::F16)).unwrap();
     let file = OutputPlan::unquantized(at("whole.gguf"), &whole, Vec::new()).unwrap();
     execute(&whole, &[file], &PipelineOptions::default(), &|_| {}).unwrap();
     // The first layers are enough.
     let whole = GgufSource::open(&at("whole.gguf")).unwrap();
-    let options = QuantizeOptions {
-        prune_layers: (2..8).collect(),
-        ..QuantizeOptions::new(Preset::parse("COPY").unwrap())
-    };
+    let options = QuantizeOptions::new(Preset::parse("COPY").unwrap()).prune_layers((2..8).collect());
     let short = plan(&whole, &at("base.gguf"), &options, None).unwrap();
     run(&whole, &short, &PipelineOptions::default(), None, &|_| {}).unwrap();
 

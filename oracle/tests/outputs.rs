@@ -38,10 +38,7 @@ fn files_equal_the_stock_converters() {
     std::fs::create_dir(&made).unwrap();
 
     let open = |outtype| {
-        let options = HfOptions {
-            outtype,
-            ..HfOptions::default()
-        };
+        let options = HfOptions::default().outtype(outtype);
         HfSource::open(&models.join("llama"), &options).unwrap()
     };
     let file = |name: &str| made.join(format!("{name}.gguf"));
@@ -62,11 +59,10 @@ fn files_equal_the_stock_converters() {
     ];
     for (name, base) in adapters {
         for outtype in ["f32", "f16", "q8_0"] {
-            let options = AdapterOptions {
-                outtype: OutType::from_name(outtype).unwrap(),
-                base: Some(models.join(base)),
-                model_name: None,
-            };
+            let options = AdapterOptions::default()
+                .outtype(OutType::from_name(outtype).unwrap())
+                .base(Some(models.join(base)))
+                .model_name(None);
             let source = AdapterSource::open(&models.join(name), &options).unwrap();
             // The pair of an encoder; a norm, which llama.cpp does not apply.
             let warned = usize::from(name != "tiny-llama-0.2M-lora-v2");

@@ -31,11 +31,8 @@ impl Case {
         Self {
             input: input.to_path_buf(),
             imatrix: None,
-            options: QuantizeOptions {
-                // The synthetic models have what recipes look at.
-                allow_incomplete: true,
-                ..QuantizeOptions::new(preset)
-            },
+            // The synthetic models have what recipes look at.
+            options: QuantizeOptions::new(preset).allow_incomplete(true),
             pipeline: PipelineOptions::default(),
             stock: json!({}),
         }
@@ -444,7 +441,7 @@ fn threads_and_memory_do_not_matter() {
     for (threads, max_memory) in [(1, 1 << 30), (3, 1 << 16), (16, 20_000), (1, 6_000)] {
         for preset in [Preset::Q4_K_M, Preset::Q3_K_M] {
             let mut case = Case::new(&model, preset).with_imatrix(&imatrix);
-            case.pipeline = PipelineOptions { threads, max_memory };
+            case.pipeline = PipelineOptions::default().threads(threads).max_memory(max_memory);
             cases.push(case);
         }
     }

@@ -23,12 +23,10 @@ use gguf::TensorType;
 use sha2::{Digest, Sha256};
 
 fn try_open(dir: &Path, outtype: OutType) -> Result<HfSource, String> {
-    let options = HfOptions {
-        outtype,
-        // For classes that have byte-level vocabularies; the tokenizer is made up.
-        pre_tokenizer: Some("gpt-2".to_owned()),
-        ..HfOptions::default()
-    };
+    // For classes that have byte-level vocabularies; the tokenizer is made up.
+    let options = HfOptions::default()
+        .outtype(outtype)
+        .pre_tokenizer(Some("gpt-2".to_owned()));
     HfSource::open(dir, &options).map_err(|e| e.to_string())
 }
 
@@ -90,12 +88,10 @@ fn decoded_weights_and_whole_files_are_those_expected() {
         let [kind, outtype, expected] = line.split(' ').collect::<Vec<_>>()[..] else {
             panic!("malformed line {line:?}")
         };
-        let options = HfOptions {
-            outtype: OutType::from_name(outtype.trim_end_matches("+q8")).unwrap(),
-            fp8_as_q8: outtype.ends_with("+q8"),
-            pre_tokenizer: Some("gpt-2".to_owned()),
-            ..HfOptions::default()
-        };
+        let options = HfOptions::default()
+            .outtype(OutType::from_name(outtype.trim_end_matches("+q8")).unwrap())
+            .fp8_as_q8(outtype.ends_with("+q8"))
+            .pre_tokenizer(Some("gpt-2".to_owned()));
         let source = HfSource::open(&dir.path().join("quantized").join(kind), &options).unwrap();
         let out = dir.path().join("out.gguf");
         let plan = OutputPlan::unquantized(&out, &source, Vec::new()).unwrap();

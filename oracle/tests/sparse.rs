@@ -32,11 +32,7 @@ fn the_keys_are_those_that_stock_sees() {
         .unwrap();
     let stock: f64 = said.trim().parse().unwrap();
 
-    let options = PerplexityOptions {
-        context: CONTEXT,
-        bos: None,
-        ..PerplexityOptions::default()
-    };
+    let options = PerplexityOptions::default().context(CONTEXT).bos(None);
     let model = Model::load(&file)
         .unwrap()
         .with_rounding(reference::Rounding::None);

@@ -21,11 +21,9 @@ fn strided_perplexity_is_stocks() {
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
     let tokens = tokenizer.encode(&story, true, false);
     for (context, stride, windows) in [(64, 16, 6), (64, 32, 4), (48, 47, 3)] {
-        let options = PerplexityOptions {
-            context,
-            chunks: Some(windows),
-            ..PerplexityOptions::default()
-        };
+        let options = PerplexityOptions::default()
+            .context(context)
+            .chunks(Some(windows));
         let report = perplexity_strided(&model, &tokens, &options, stride, &mut |_| ()).unwrap();
         let said = python
             .run(

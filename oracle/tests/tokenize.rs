@@ -21,10 +21,9 @@ fn vocabularies() -> Option<Vec<PathBuf>> {
 }
 
 fn metadata(path: &Path) -> Metadata {
-    let options = OpenOptions {
-        backing: Backing::Mapped,
-        allow_missing_data: true,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::Mapped)
+        .allow_missing_data(true);
     GgufModel::open_with(path, options).unwrap().metadata().clone()
 }
 

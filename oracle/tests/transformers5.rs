@@ -46,11 +46,9 @@ fn check(name: &str, apart: &[&str]) -> HfSource {
     let bytes = std::fs::read_to_string(model.join("tokenizer.json"))
         .unwrap()
         .contains("ByteLevel");
-    let options = HfOptions {
-        outtype: OutType::F32,
-        pre_tokenizer: bytes.then(|| "gpt-2".to_owned()),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::F32)
+        .pre_tokenizer(bytes.then(|| "gpt-2".to_owned()));
     let source = HfSource::open(&model, &options).unwrap();
     let plan = OutputPlan::unquantized(&out, &source, Vec::new()).unwrap();
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).unwrap();

@@ -75,11 +75,9 @@ fn byte_fallback_from_tokenizer_json() {
 
 /// The converter's keys of a directory's vocabulary, with its architecture's request.
 fn vocabulary_of_model(name: &str, pre_tokenizer: Option<&str>) -> String {
-    let options = HfOptions {
-        vocab_only: true,
-        pre_tokenizer: pre_tokenizer.map(str::to_owned),
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .vocab_only(true)
+        .pre_tokenizer(pre_tokenizer.map(str::to_owned));
     let source = HfSource::open(&fixture(name), &options).unwrap();
     let lines = digest_lines(source.metadata());
     let lines = lines.lines().filter(|line| line.starts_with("tokenizer."));
@@ -141,13 +139,10 @@ fn an_unknown_pre_tokenizer_says_what_to_do() {
     edit(&dir.path().join("tokenizer.json"), |t| {
         t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!("[a-m]+|[^a-m]+");
     });
-    let error = read(dir.path(), None).unwrap_err().to_string();
-    for expected in [
-        "--pre-tokenizer NAME",
-        "The nearest:",
-        "differs on",
-        "tokenizer.json",
-    ] {
+    let error = read(dir.path(), None).unwrap_err();
+    assert_eq!(error.remedy(), Some(convert::Remedy::PreTokenizer));
+    let error = error.to_string();
+    for expected in ["The nearest:", "differs on", "tokenizer.json"] {
         assert!(error.contains(expected), "{error}");
     }
     assert!(read(dir.path(), Some("gpt-2")).is_ok());

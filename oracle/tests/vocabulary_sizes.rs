@@ -214,10 +214,7 @@ fn stock_loads_what_is_written() {
             (size - 1, size - 1),
         ] {
             let dir = model(name, configured, rows);
-            let options = HfOptions {
-                outtype: OutType::F32,
-                ..HfOptions::default()
-            };
+            let options = HfOptions::default().outtype(OutType::F32);
             let Ok(source) = HfSource::open(dir.path(), &options) else {
                 continue;
             };

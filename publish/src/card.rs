@@ -21,6 +21,7 @@ pub const MAX_TEMPLATE: usize = 1 << 20;
 
 /// Order and extent of a card.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Style {
     /// The table with all figures first.
     #[default]

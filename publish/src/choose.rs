@@ -138,10 +138,7 @@ pub fn smallest_equal<'a>(files: &[&'a Row]) -> Option<&'a Row> {
 /// Bytes that a GPU needs to hold a model as a whole with the cache for [`CONTEXT`] tokens, as `quantsmith fit` counts them:
 /// of its keys and tensors alone. `None` where they do not tell.
 pub fn needed(model: &gguf::GgufModel) -> Option<u64> {
-    let settings = Settings {
-        context: CONTEXT,
-        ..Settings::default()
-    };
+    let settings = Settings::default().context(CONTEXT);
     let tensors = model.tensors().map(|t| t.info);
     let memory = estimate(model.metadata(), tensors, &settings).ok()?;
     Some(memory.on_gpu(memory.gpu_layers()).total())

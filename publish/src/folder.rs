@@ -75,7 +75,7 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
     if table.state != State::Finished {
         return Err(refused(
             &record_file,
-            "the table is not finished; `quantsmith table … --resume` finishes it".into(),
+            "the table is not finished: resume it first".into(),
         ));
     }
     let mut models: Vec<&FileDigest> = table.files().collect();
@@ -99,7 +99,7 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
                 .is_some_and(|(_, digest)| digest.name == name || same && is_matrix(&table, &name));
         if !known {
             let which = match same {
-                true => "an alias, or of another table; choose another --out, into which files are linked",
+                true => "an alias, or of another table; another folder would get links to the files",
                 false => "of another table",
             };
             return Err(refused(
@@ -168,7 +168,8 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
     };
     if facts.base_model.is_none() && table.source.repository.is_none() {
         notes.push(
-            "the card names no base model, which the source does not tell: --base-model OWNER/NAME".into(),
+            "the card names no base model, as neither the source nor the request (base_model) tells it"
+                .into(),
         );
     }
     let card = card::render(&table, &facts, options.style, options.template.as_deref())?;
@@ -204,10 +205,9 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
 /// A model's keys and tensors, with those of its later shards. It is not kept open: while it is, a link to it is an input
 /// that is not replaced.
 fn headers(path: &Path) -> Result<GgufModel> {
-    let options = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: true,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(true);
     Ok(GgufModel::open_with(path, options)?)
 }
 
@@ -239,8 +239,9 @@ fn matrix_of(table: &Table, directory: &Path, options: &Options) -> Result<Optio
         return Err(match options.matrix {
             None if source.kind() == std::io::ErrorKind::NotFound => Error::Input {
                 path,
-                message: "the importance matrix is not in the table's directory; name it with --imatrix"
-                    .into(),
+                message:
+                    "the importance matrix is not in the table's directory, and no other place was named"
+                        .into(),
             },
             _ => Error::Io { path, source },
         });

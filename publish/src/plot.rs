@@ -34,6 +34,7 @@ pub const NARROW: Size = Size {
 
 /// The quantity of a plot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Quantity {
     /// Mean KL divergence, on a logarithmic scale.
     Kld,

@@ -85,6 +85,7 @@ pub struct Annotations {
 /// Use of a material.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Role {
     /// A file of the source.
     Source,

@@ -151,6 +151,7 @@ pub struct Source {
 /// Form of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SourceKind {
     /// A Hugging Face directory.
     Directory,

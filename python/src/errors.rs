@@ -59,13 +59,14 @@ impl IntoPy for quantsmith::gguf::Error {
 
 impl IntoPy for quantsmith::convert::Error {
     fn into_py(self) -> PyErr {
-        match self {
+        let plain = self.into_plain();
+        match plain {
             Self::Io { path, source } => os_error(&path, &source),
             Self::Gguf(e) => e.into_py(),
             Self::Imatrix(e) => e.into_py(),
-            Self::NotFinite { .. } => NotFiniteError::new_err(self.to_string()),
-            Self::Request(_) => RequestError::new_err(self.to_string()),
-            _ => FormatError::new_err(self.to_string()),
+            Self::NotFinite { .. } => NotFiniteError::new_err(plain.to_string()),
+            Self::Request(_) => RequestError::new_err(plain.to_string()),
+            _ => FormatError::new_err(plain.to_string()),
         }
     }
 }

@@ -34,12 +34,11 @@ fn options(
     max_memory: Option<u64>,
 ) -> PerplexityOptions {
     let defaults = PerplexityOptions::default();
-    PerplexityOptions {
-        context,
-        chunks,
-        bos,
-        max_memory: max_memory.unwrap_or(defaults.max_memory),
-    }
+    PerplexityOptions::default()
+        .context(context)
+        .chunks(chunks)
+        .bos(bos)
+        .max_memory(max_memory.unwrap_or(defaults.max_memory))
 }
 
 /// Perplexity of a text, as llama-perplexity defines it: windows of `context` tokens, the second half of each scored.

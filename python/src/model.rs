@@ -61,13 +61,11 @@ impl Request {
             rules.push(TensorTypeRule::new(&pattern, tensor_type(&ty)?).map_err(IntoPy::into_py)?);
         }
         Ok(Self {
-            recipe: RecipeOptions {
-                pure,
-                output_tensor_type: output_tensor_type.map(tensor_type).transpose()?,
-                token_embedding_type: token_embedding_type.map(tensor_type).transpose()?,
-                tensor_types: rules,
-                ..RecipeOptions::new(preset)
-            },
+            recipe: RecipeOptions::new(preset)
+                .pure(pure)
+                .output_tensor_type(output_tensor_type.map(tensor_type).transpose()?)
+                .token_embedding_type(token_embedding_type.map(tensor_type).transpose()?)
+                .tensor_types(rules),
             allow_requantize,
             imatrix,
             pipeline: pipeline(threads, max_memory),
@@ -75,11 +73,9 @@ impl Request {
     }
 
     fn options(&self) -> QuantizeOptions {
-        QuantizeOptions {
-            recipe: self.recipe.clone(),
-            allow_requantize: self.allow_requantize,
-            ..QuantizeOptions::new(self.recipe.preset)
-        }
+        QuantizeOptions::new(self.recipe.preset)
+            .recipe(self.recipe.clone())
+            .allow_requantize(self.allow_requantize)
     }
 
     fn importance(&self) -> Result<Option<Importance>> {
@@ -101,10 +97,9 @@ impl Request {
 }
 
 fn pipeline(threads: usize, max_memory: Option<u64>) -> PipelineOptions {
-    PipelineOptions {
-        threads,
-        max_memory: max_memory.unwrap_or(DEFAULT_MAX_MEMORY),
-    }
+    PipelineOptions::default()
+        .threads(threads)
+        .max_memory(max_memory.unwrap_or(DEFAULT_MAX_MEMORY))
 }
 
 fn open_directory(
@@ -113,12 +108,10 @@ fn open_directory(
     model_name: Option<String>,
     mmproj: bool,
 ) -> Result<HfSource> {
-    let options = HfOptions {
-        outtype,
-        model_name,
-        mmproj,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(outtype)
+        .model_name(model_name)
+        .mmproj(mmproj);
     HfSource::open(dir, &options)
 }
 

@@ -21,11 +21,8 @@ pub fn convert(
     on_progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<u64> {
     let preset = Preset::parse(preset).ok_or_else(|| Error::Request(format!("no preset {preset:?}")))?;
-    let options = HfOptions {
-        // The weights as they are stored: what is encoded comes from the original.
-        outtype: OutType::Lossless,
-        ..HfOptions::default()
-    };
+    // The weights as they are stored: what is encoded comes from the original.
+    let options = HfOptions::default().outtype(OutType::Lossless);
     let directory = HfSource::open(directory, &options)?;
     let source = Cancellable::new(&directory, cancel);
     let plan = quantize::plan(&source, output, &QuantizeOptions::new(preset), None)?;

@@ -18,11 +18,9 @@ pub fn measure(
     let quant = Model::load(quant)?;
     let tokenizer = Tokenizer::from_metadata(base.gguf().metadata())?;
     let tokens = tokenizer.encode(text, true, false);
-    let options = PerplexityOptions {
-        chunks,
-        bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
-        ..PerplexityOptions::default()
-    };
+    let options = PerplexityOptions::default()
+        .chunks(chunks)
+        .bos(tokenizer.bos().filter(|_| tokenizer.add_bos()));
     let report = perplexity(&base, &tokens, &options, &mut |chunk| {
         eprintln!(
             "window {} of {}: {:.4} so far",

@@ -15,6 +15,9 @@ mod collect_imatrix;
 #[path = "../examples/convert_directory.rs"]
 mod convert_directory;
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own")]
+#[path = "../examples/custom_architecture.rs"]
+mod custom_architecture;
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own")]
 #[path = "../examples/custom_source.rs"]
 mod custom_source;
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own")]
@@ -188,4 +191,81 @@ fn weights_in_memory_are_quantized() {
         .map(|(i, w)| (w - (i as f32 * 0.02).sin()).abs())
         .fold(0f32, f32::max);
     assert!(worst < 0.1, "{worst}");
+}
+
+/// A directory of a made-up family: two layers of four by eight, and the demo's tokenizer.
+fn willow(directory: &Path, queries: u64) {
+    demo::write_model(directory).unwrap();
+    let f16 = GgufModel::open(&FILES.f16).unwrap();
+    let tokens = f16.info(f16.find("token_embd.weight").unwrap()).rows();
+    let mut tensors: Vec<(String, Vec<u64>)> = vec![
+        ("roots.tokens.weight".to_owned(), vec![tokens, 8]),
+        ("crown.norm.weight".to_owned(), vec![8]),
+        ("crown.head.weight".to_owned(), vec![tokens, 8]),
+    ];
+    for layer in 0..2 {
+        let mut add =
+            |name: &str, shape: &[u64]| tensors.push((format!("branches.{layer}.{name}"), shape.to_vec()));
+        add("norm1.weight", &[8]);
+        add("norm2.weight", &[8]);
+        add("qkv.weight", &[queries, 8]);
+        add("out.weight", &[8, 8]);
+        add("gate.weight", &[16, 8]);
+        add("up.weight", &[16, 8]);
+        add("down.weight", &[8, 16]);
+        add("rotation", &[2]);
+    }
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
+    for (name, shape) in &tensors {
+        let start = data.len();
+        let count: u64 = shape.iter().product();
+        data.extend((0..count).flat_map(|at| (at as f32 / 64.0).to_le_bytes()));
+        entries.push(format!(
+            r#""{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{start},{}]}}"#,
+            data.len()
+        ));
+    }
+    let header = format!("{{{}}}", entries.join(","));
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(data);
+    std::fs::write(directory.join("model.safetensors"), file).unwrap();
+    let config = format!(
+        r#"{{"architectures":["WillowForCausalLM"],"num_hidden_layers":2,"width":8,"inner":16,"heads":2,"seen":64,"vocab_size":{tokens}}}"#
+    );
+    std::fs::write(directory.join("config.json"), config).unwrap();
+}
+
+#[test]
+fn a_family_of_ones_own_is_converted() {
+    let (directory, path) = (FILES.path("willow"), FILES.path("willow.gguf"));
+    willow(&directory, 24);
+    custom_architecture::convert(&directory, &path).unwrap();
+    let model = GgufModel::open(&path).unwrap();
+    assert_eq!(model.metadata().architecture(), "llama");
+    assert_eq!(model.metadata().get_u64("llama.attention.head_count"), Some(2));
+    let weights = |name: &str| decode_tensor::weights(&path, name).unwrap();
+    for (part, first) in [("q", 0.0), ("k", 1.0), ("v", 2.0)] {
+        let rows = weights(&format!("blk.1.attn_{part}.weight"));
+        assert_eq!((rows.len(), rows[0], rows[63]), (64, first, first + 63.0 / 64.0));
+    }
+    assert_eq!(weights("output_norm.weight")[..2], [1.0, 1.0 + 1.0 / 64.0]);
+    let found = quantsmith::convert::verify::check(&model, &|_| ()).unwrap();
+    let errors = found
+        .iter()
+        .filter(|f| f.severity == quantsmith::convert::verify::Severity::Error);
+    assert_eq!(
+        errors.map(|f| &f.message).collect::<Vec<_>>(),
+        Vec::<&String>::new()
+    );
+
+    // Rows that are no three parts: the rule's own words, and the file. Nothing is written.
+    willow(&directory, 25);
+    let error = custom_architecture::convert(&directory, &FILES.path("none.gguf")).unwrap_err();
+    assert!(error.to_string().contains("qkv: found 25 rows"), "{error}");
+    // Parts that are not what the graph needs.
+    willow(&directory, 12);
+    let error = custom_architecture::convert(&directory, &FILES.path("none.gguf")).unwrap_err();
+    assert!(error.to_string().contains("blk.0.attn_q.weight"), "{error}");
+    assert!(!FILES.path("none.gguf").exists());
 }

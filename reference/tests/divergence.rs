@@ -24,10 +24,7 @@ fn tokens() -> Vec<u32> {
 }
 
 fn options() -> PerplexityOptions {
-    PerplexityOptions {
-        context: CONTEXT,
-        ..Default::default()
-    }
+    PerplexityOptions::default().context(CONTEXT)
 }
 
 /// The logits of the scored positions, window after window, `together` windows run at once: how many there are

@@ -205,11 +205,7 @@ fn perplexity_is_that_of_the_second_halves() {
     let model = Model::load(&fixture("llama.gguf")).unwrap();
     let text: Vec<u32> = (0..67).map(|i| (i * i * 5 + i * 3) % VOCABULARY as u32).collect();
     for bos in [None, Some(1)] {
-        let options = PerplexityOptions {
-            context: 16,
-            bos,
-            ..PerplexityOptions::default()
-        };
+        let options = PerplexityOptions::default().context(16).bos(bos);
         let mut chunks = 0;
         let report = perplexity(&model, &text, &options, &mut |_| chunks += 1).unwrap();
         let mut nll = Vec::new();
@@ -241,18 +237,12 @@ fn texts_and_bounds_that_do_not_do() {
             .unwrap_err()
             .to_string()
     };
-    let options = |context| PerplexityOptions {
-        context,
-        ..PerplexityOptions::default()
-    };
+    let options = |context| PerplexityOptions::default().context(context);
     assert!(measure(&[1; 31], options(16)).contains("31 tokens, expected at least 32"));
     assert!(measure(&[1; 31], options(2)).contains("at least 3"));
     assert!(measure(&[], options(usize::MAX)).contains("0 tokens"));
     assert!(measure(&[48; 40], options(16)).contains("token 48 is outside the vocabulary of 48"));
-    let small = PerplexityOptions {
-        max_memory: 1000,
-        ..options(16)
-    };
+    let small = options(16).max_memory(1000);
     assert!(measure(&[1; 40], small).contains("more than the bound of 1000"));
 }
 

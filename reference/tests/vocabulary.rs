@@ -44,10 +44,7 @@ fn rows_beyond_the_vocabulary_are_no_tokens() {
             let model = with_tokens(name, tokens, &path);
             assert_eq!(model.vocabulary(), tokens);
             let text: Vec<u32> = (0..67u32).map(|i| (i * i * 5 + i * 3) % 40).collect();
-            let options = PerplexityOptions {
-                context: 16,
-                ..PerplexityOptions::default()
-            };
+            let options = PerplexityOptions::default().context(16);
             let report = perplexity(&model, &text, &options, &mut |_| ()).unwrap();
             let mut nll = Vec::new();
             for window in text.chunks_exact(16) {

@@ -124,10 +124,9 @@ impl Bench<'_> {
             let name = output.path.file_name().unwrap_or_default().to_owned();
             output.path = folder.join(name);
         }
-        let options = PipelineOptions {
-            threads: self.machine.threads,
-            max_memory: self.machine.max_memory,
-        };
+        let options = PipelineOptions::default()
+            .threads(self.machine.threads)
+            .max_memory(self.machine.max_memory);
         metered(|show| execute(self.source, &outputs, &options, show))?;
         Ok(outputs
             .first()
@@ -142,11 +141,9 @@ impl Bench<'_> {
 
     fn divergence(&self, model: Model, windows: &[Vec<u32>]) -> anyhow::Result<f64> {
         let tokens: Vec<u32> = windows.concat();
-        let options = PerplexityOptions {
-            context: WINDOW,
-            max_memory: self.machine.max_memory,
-            ..PerplexityOptions::default()
-        };
+        let options = PerplexityOptions::default()
+            .context(WINDOW)
+            .max_memory(self.machine.max_memory);
         let seen = in_pool(self.machine.threads, || {
             compare(self.base, &[model], &tokens, &options, &mut |_| {})
         })??;

@@ -51,6 +51,7 @@ pub(crate) fn name(rounding: Rounding) -> &'static str {
     match rounding {
         Rounding::None => "none",
         Rounding::LlamaCpp => "llama.cpp",
+        _ => "other",
     }
 }
 
@@ -59,5 +60,6 @@ pub(crate) fn meaning(rounding: Rounding) -> &'static str {
     match rounding {
         Rounding::None => "nothing rounded but the weights (--rounding none)",
         Rounding::LlamaCpp => "activations and cache rounded as llama.cpp rounds them (--rounding llama.cpp)",
+        _ => "rounded in another way",
     }
 }

@@ -34,10 +34,11 @@ impl ShardArgs {
         let given = self.no_tensor_first_split || self.limit().is_some();
         given.then(|| {
             let default = SplitOptions::default();
-            Shards::GgufSplit(SplitOptions {
-                limit: self.limit().unwrap_or(default.limit),
-                no_tensor_first_split: self.no_tensor_first_split,
-            })
+            Shards::GgufSplit(
+                SplitOptions::default()
+                    .limit(self.limit().unwrap_or(default.limit))
+                    .no_tensor_first_split(self.no_tensor_first_split),
+            )
         })
     }
 

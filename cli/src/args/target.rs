@@ -104,12 +104,10 @@ impl TargetArgs {
         let cache = self.kv.unwrap_or_default();
         Vram {
             memory: memory.saturating_sub(RESERVE),
-            settings: Settings {
-                context: self.ctx.unwrap_or(0),
-                key_type: cache.keys,
-                value_type: cache.values,
-                ..Settings::default()
-            },
+            settings: Settings::default()
+                .context(self.ctx.unwrap_or(0))
+                .key_type(cache.keys)
+                .value_type(cache.values),
         }
     }
 

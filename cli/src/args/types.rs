@@ -71,16 +71,14 @@ impl TypeArgs {
                 tensor_types.push(rule.with_context(|| path.display().to_string())?);
             }
         }
-        Ok(RecipeOptions {
-            pure: self.pure,
-            leave_output_tensor: self.leave_output_tensor,
-            output_tensor_type: self.output_tensor_type,
-            token_embedding_type: self.token_embedding_type,
-            tensor_types,
-            no_fallback: self.no_fallback,
-            strict: self.strict,
-            ..RecipeOptions::new(preset)
-        })
+        Ok(RecipeOptions::new(preset)
+            .pure(self.pure)
+            .leave_output_tensor(self.leave_output_tensor)
+            .output_tensor_type(self.output_tensor_type)
+            .token_embedding_type(self.token_embedding_type)
+            .tensor_types(tensor_types)
+            .no_fallback(self.no_fallback)
+            .strict(self.strict))
     }
 }
 

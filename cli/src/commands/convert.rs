@@ -279,32 +279,31 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold(args.target.inputs());
     let source = HfSource::open(
         dir,
-        &HfOptions {
-            outtype: match target {
+        &HfOptions::default()
+            .outtype(match target {
                 Target::Stock(outtype) => outtype,
                 Target::Preset(_) | Target::Chosen => OutType::Lossless,
-            },
-            model_name: args.model_name.clone(),
-            metadata: args.metadata.clone(),
-            pre_tokenizer: args.pre_tokenizer.clone(),
-            vocab_only: args.vocab_only,
-            headers_suffice: args.dry_run,
-            mmproj: args.mmproj,
-            prediction: match (args.mtp, args.no_mtp) {
+            })
+            .model_name(args.model_name.clone())
+            .metadata(args.metadata.clone())
+            .pre_tokenizer(args.pre_tokenizer.clone())
+            .vocab_only(args.vocab_only)
+            .headers_suffice(args.dry_run)
+            .mmproj(args.mmproj)
+            .prediction(match (args.mtp, args.no_mtp) {
                 (true, _) => Prediction::Alone,
                 (_, true) => Prediction::LeftOut,
                 _ => Prediction::Included,
-            },
-            sentence_modules: args.sentence_transformers_dense_modules,
-            mistral_format: args.mistral_format,
-            arch_file: args.architecture.file(),
-            target_model_dir: args.target_model_dir.clone(),
-            fuse_qkv: args.fuse_qkv,
-            fuse_gate_up_exps: args.fuse_gate_up_exps,
-            fp8_as_q8: args.fp8_as_q8,
-            no_named_template: args.disable_mistral_community_chat_template,
-            origin: located.origin().cloned(),
-        },
+            })
+            .sentence_modules(args.sentence_transformers_dense_modules)
+            .mistral_format(args.mistral_format)
+            .arch_file(args.architecture.file())
+            .target_model_dir(args.target_model_dir.clone())
+            .fuse_qkv(args.fuse_qkv)
+            .fuse_gate_up_exps(args.fuse_gate_up_exps)
+            .fp8_as_q8(args.fp8_as_q8)
+            .no_named_template(args.disable_mistral_community_chat_template)
+            .origin(located.origin().cloned()),
     )?;
     for warning in source.warnings() {
         eprintln!("warning: {warning}");
@@ -314,10 +313,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             eprintln!("left out: {tensor}");
         }
     }
-    let pipeline = PipelineOptions {
-        threads: args.threads,
-        max_memory: args.memory.bytes(),
-    };
+    let pipeline = PipelineOptions::default()
+        .threads(args.threads)
+        .max_memory(args.memory.bytes());
     let endian = if args.bigendian {
         Endian::Big
     } else {
@@ -347,14 +345,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let better = args
                 .optimize
                 .prepare(source.metadata(), dir, None, args.memory.resume())?;
-            let options = QuantizeOptions {
-                record: better.record.clone(),
-                recipe: args.types.recipe(preset.unwrap_or(Preset::Q8_0))?,
-                allow_requantize: args.allow_requantize,
-                missing_importance: args.importance.missing(),
-                shards: args.shards.gguf_split(),
-                ..QuantizeOptions::new(preset.unwrap_or(Preset::Q8_0))
-            };
+            let options = QuantizeOptions::new(preset.unwrap_or(Preset::Q8_0))
+                .record(better.record.clone())
+                .recipe(args.types.recipe(preset.unwrap_or(Preset::Q8_0))?)
+                .allow_requantize(args.allow_requantize)
+                .missing_importance(args.importance.missing())
+                .shards(args.shards.gguf_split());
             let importance = args.importance.load()?;
             let machine = Machine {
                 threads: args.threads,

@@ -60,11 +60,10 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     hold(std::iter::once(&args.lora_path).chain(&args.base));
     let source = AdapterSource::open(
         &args.lora_path,
-        &AdapterOptions {
-            outtype: OutType::from_name(&args.outtype).unwrap_or_default(),
-            base: args.base,
-            model_name: args.model_name,
-        },
+        &AdapterOptions::default()
+            .outtype(OutType::from_name(&args.outtype).unwrap_or_default())
+            .base(args.base)
+            .model_name(args.model_name),
     )?;
     for warning in source.warnings() {
         eprintln!("warning: {warning}");

@@ -29,10 +29,9 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<u8> {
-    let options = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: args.headers_only,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(args.headers_only);
     let a = GgufModel::open_with(&args.a, options)?;
     let b = GgufModel::open_with(&args.b, options)?;
     let bytes = a.tensors().map(|t| t.info.size_bytes()).sum();

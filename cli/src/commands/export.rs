@@ -26,9 +26,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold([&args.input]);
     convert::kind::expect_model(&args.input)?;
     let source = GgufSource::open(&args.input)?;
-    let options = ExportOptions {
-        dtype: args.dtype.as_deref().and_then(ExportType::from_name),
-    };
+    let options = ExportOptions::default().dtype(args.dtype.as_deref().and_then(ExportType::from_name));
     let exported = export(&source, &args.out_dir, options)?;
     for warning in &exported.warnings {
         eprintln!("warning: {warning}");

@@ -68,15 +68,14 @@ pub(crate) struct Args {
 
 impl Args {
     fn settings(&self) -> Settings {
-        Settings {
-            context: self.ctx.unwrap_or(0),
-            sequences: self.parallel.into(),
-            unified: self.kv_unified,
-            batch: self.ubatch_size.into(),
-            key_type: self.kv.keys,
-            value_type: self.kv.values,
-            flash: !self.no_flash_attn,
-        }
+        Settings::default()
+            .context(self.ctx.unwrap_or(0))
+            .sequences(self.parallel.into())
+            .unified(self.kv_unified)
+            .batch(self.ubatch_size.into())
+            .key_type(self.kv.keys)
+            .value_type(self.kv.values)
+            .flash(!self.no_flash_attn)
     }
 
     fn budget(&self) -> anyhow::Result<Budget> {

@@ -100,10 +100,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             None => Kind::Xxh64,
         });
     }
-    let options = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: false,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(false);
     let model = GgufModel::open_single(path, options)?;
     let name = path.display().to_string();
     let mut lines = Vec::new();

@@ -32,10 +32,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let located = crate::hub::locate(&args.file, crate::hub::Need::Headers)?;
     args.file = located.path().to_path_buf();
     // Only headers are read, and without a map nothing that happens to the file can crash.
-    let options = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: true,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(true);
     let alone = GgufModel::open_single_to_list(&args.file, options)?;
     let later_shard = alone
         .metadata()

@@ -32,10 +32,7 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold([&args.first_shard]);
-    let open = OpenOptions {
-        allow_missing_data: args.dry_run,
-        ..OpenOptions::default()
-    };
+    let open = OpenOptions::default().allow_missing_data(args.dry_run);
     let model = GgufModel::open_with(&args.first_shard, open)?;
     let plan = split::merge_plan(&model)?;
     if !args.dry_run {

@@ -210,10 +210,9 @@ fn is_needed(model: &GgufModel, metadata: &Metadata, key: &str) -> bool {
 }
 
 fn open(path: &Path) -> anyhow::Result<GgufModel> {
-    let options = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: true,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(true);
     Ok(GgufModel::open_single(path, options)?)
 }
 

@@ -131,12 +131,11 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let model = Model::load(&args.model)?.with_rounding(rounding);
     eprintln!("{}", rounding::meaning(rounding));
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
-    let options = PerplexityOptions {
-        context: args.ctx_size,
-        chunks: args.chunks.most(),
-        bos: tokenizer.bos().filter(|_| tokenizer.add_bos()),
-        max_memory: args.memory.bytes(),
-    };
+    let options = PerplexityOptions::default()
+        .context(args.ctx_size)
+        .chunks(args.chunks.most())
+        .bos(tokenizer.bos().filter(|_| tokenizer.add_bos()))
+        .max_memory(args.memory.bytes());
     check_vocabulary(&model, &tokenizer, &args.model)?;
     if args.tasks.given() {
         return tasks::run(&model, &tokenizer, &args);

@@ -122,18 +122,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let better = args
         .optimize
         .prepare(source.metadata(), &input, None, args.memory.resume())?;
-    let options = QuantizeOptions {
-        recipe: args.types.recipe(preset.unwrap_or(Preset::Q8_0))?,
-        allow_incomplete: args.allow_incomplete,
-        allow_requantize: args.allow_requantize,
-        prune_layers: args.prune_layers,
-        keep_split: args.keep_split,
-        kv_overrides: args.override_kv,
-        force_overrides: args.force,
-        missing_importance: args.importance.missing(),
-        shards: args.shards.gguf_split(),
-        record: better.record.clone(),
-    };
+    let options = QuantizeOptions::new(Preset::Q8_0)
+        .recipe(args.types.recipe(preset.unwrap_or(Preset::Q8_0))?)
+        .allow_incomplete(args.allow_incomplete)
+        .allow_requantize(args.allow_requantize)
+        .prune_layers(args.prune_layers)
+        .keep_split(args.keep_split)
+        .kv_overrides(args.override_kv)
+        .force_overrides(args.force)
+        .missing_importance(args.importance.missing())
+        .shards(args.shards.gguf_split())
+        .record(better.record.clone());
     let machine = Machine {
         threads,
         max_memory: args.memory.bytes(),
@@ -163,10 +162,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     report_problems(&plan, args.dry_run);
     let mut learned = None;
     if !args.dry_run {
-        let pipeline = PipelineOptions {
-            threads,
-            max_memory: args.memory.bytes(),
-        };
+        let pipeline = PipelineOptions::default()
+            .threads(threads)
+            .max_memory(args.memory.bytes());
         let journal = args.memory.journal(&output);
         let base = || optimization::base_model(&source, &output, threads);
         learned = better.apply(&source, &mut plan, base, threads, args.memory.bytes())?;

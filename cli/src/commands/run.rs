@@ -71,10 +71,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&planned.directory).with_context(|| planned.directory.display().to_string())?;
     can_be_continued(format!("the same command does what is left of part {part}"));
-    let options = PipelineOptions {
-        threads: args.threads,
-        max_memory: args.buffers.bytes(),
-    };
+    let options = PipelineOptions::default()
+        .threads(args.threads)
+        .max_memory(args.buffers.bytes());
     let started = std::time::Instant::now();
     let (source, better) = (planned.source(), planned.better());
     let mut base = None;

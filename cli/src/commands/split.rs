@@ -40,19 +40,13 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold([&args.input]);
-    let mut options = SplitOptions {
-        no_tensor_first_split: args.no_tensor_first_split,
-        ..SplitOptions::default()
-    };
+    let mut options = SplitOptions::default().no_tensor_first_split(args.no_tensor_first_split);
     if let Some(bytes) = args.split_max_size {
         options.limit = Limit::Bytes(bytes.get());
     } else if let Some(tensors) = args.split_max_tensors {
         options.limit = Limit::Tensors(tensors.get());
     }
-    let open = OpenOptions {
-        allow_missing_data: args.dry_run,
-        ..OpenOptions::default()
-    };
+    let open = OpenOptions::default().allow_missing_data(args.dry_run);
     let model = GgufModel::open_with(&args.input, open)?;
     let plans = split::plan_model(&model, &options)?;
     warn_of_oversize(&plans, options.limit);

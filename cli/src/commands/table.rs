@@ -282,15 +282,13 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
     let mut options = TableOptions {
         directory: directory.clone(),
         model: name.clone(),
-        quantize: QuantizeOptions {
-            recipe: args.types_of_tensors.recipe(Preset::Q8_0)?,
-            allow_requantize: args.allow_requantize,
-            allow_incomplete: args.allow_incomplete,
-            missing_importance: args.importance.missing(),
-            shards: args.shards.gguf_split(),
-            record: better.record.clone(),
-            ..QuantizeOptions::new(Preset::Q8_0)
-        },
+        quantize: QuantizeOptions::new(Preset::Q8_0)
+            .recipe(args.types_of_tensors.recipe(Preset::Q8_0)?)
+            .allow_requantize(args.allow_requantize)
+            .allow_incomplete(args.allow_incomplete)
+            .missing_importance(args.importance.missing())
+            .shards(args.shards.gguf_split())
+            .record(better.record.clone()),
         entries,
     };
     let calibrate = origin == MatrixOrigin::Made && !dry_run;
@@ -515,14 +513,12 @@ impl Opened {
         }
         let source = HfSource::open(
             path,
-            &HfOptions {
-                outtype: OutType::Lossless,
-                pre_tokenizer: pre_tokenizer.map(str::to_owned),
-                headers_suffice,
-                arch_file,
-                origin: origin.cloned(),
-                ..HfOptions::default()
-            },
+            &HfOptions::default()
+                .outtype(OutType::Lossless)
+                .pre_tokenizer(pre_tokenizer.map(str::to_owned))
+                .headers_suffice(headers_suffice)
+                .arch_file(arch_file)
+                .origin(origin.cloned()),
         )?;
         for warning in source.warnings() {
             eprintln!("warning: {warning}");
@@ -628,10 +624,9 @@ fn optimize(
 }
 
 fn pipeline_options(args: &Making) -> PipelineOptions {
-    PipelineOptions {
-        threads: args.threads,
-        max_memory: args.memory.bytes(),
-    }
+    PipelineOptions::default()
+        .threads(args.threads)
+        .max_memory(args.memory.bytes())
 }
 
 fn write_files(
@@ -644,7 +639,11 @@ fn write_files(
         .iter()
         .filter_map(|row| row.check().err().map(|e| (row, e)))
     {
-        eprintln!("left out: {}: {problem}", row.entry.name);
+        eprintln!(
+            "left out: {}: {}",
+            row.entry.name,
+            crate::remedy::appended(&problem, row.remedy())
+        );
     }
     if planned.iter().all(|row| row.check().is_err()) {
         bail!("none of the presets can be made of this model");

@@ -48,10 +48,9 @@ pub(crate) struct Args {
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let located = hub::locate(&args.model, hub::Need::Headers)?;
     args.model = located.path().to_path_buf();
-    let options = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: true,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(true);
     let model = GgufModel::open_with(&args.model, options)?;
     let tokenizer =
         Tokenizer::from_metadata(model.metadata()).with_context(|| format!("{}", args.model.display()))?;

@@ -312,10 +312,9 @@ fn file_report(path: &Path, skip_later_shards: bool) -> anyhow::Result<Option<Re
         );
     }
     // Plain reads: nothing that happens to the file meanwhile can crash this process.
-    let options = OpenOptions {
-        backing: Backing::File,
-        allow_missing_data: false,
-    };
+    let options = OpenOptions::default()
+        .backing(Backing::File)
+        .allow_missing_data(false);
     if skip_later_shards {
         let alone = GgufModel::open_single(path, options)?;
         let number = alone.metadata().get_u64(gguf::split::NUMBER_KEY);
@@ -345,25 +344,22 @@ fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederive
     let path = &args.path;
     let model = GgufModel::open_with(
         path,
-        OpenOptions {
-            backing: Backing::File,
-            allow_missing_data: false,
-        },
+        OpenOptions::default()
+            .backing(Backing::File)
+            .allow_missing_data(false),
     )?;
     let importance = match args.importance.given() {
         true => args.importance.load()?,
         false => named_matrix(&model, path)?,
     };
     let opened: Box<dyn Source> = if source.is_dir() {
-        let options = HfOptions {
-            outtype: OutType::Lossless,
-            arch_file: args.architecture.file(),
-            target_model_dir: args.target_model_dir.clone(),
-            // The file says what its tokenizer is; weights do not depend on it.
-            pre_tokenizer: model.metadata().get_str("tokenizer.ggml.pre").map(str::to_owned),
-            sentence_modules: model.tensors().any(|t| t.info.name.starts_with("dense_")),
-            ..HfOptions::default()
-        };
+        // The file says what its tokenizer is; weights do not depend on it.
+        let options = HfOptions::default()
+            .outtype(OutType::Lossless)
+            .arch_file(args.architecture.file())
+            .target_model_dir(args.target_model_dir.clone())
+            .pre_tokenizer(model.metadata().get_str("tokenizer.ggml.pre").map(str::to_owned))
+            .sentence_modules(model.tensors().any(|t| t.info.name.starts_with("dense_")));
         Box::new(HfSource::open(source, &options)?)
     } else {
         Box::new(GgufSource::open(source)?)
@@ -501,6 +497,7 @@ fn show_image(
                 };
                 writeln!(out, "  worst rows: {}; likely {likely}", rows.join(", "))?;
             }
+            other => writeln!(out, "{name} ({ty}): {other:?}")?,
         }
     }
     for name in &image.missing {

@@ -4,6 +4,7 @@
 //! A new one is a file in `models` with an `Architecture` (and a `ModelType` for the defaults that `transformers`
 //! assumes for missing keys of `config.json`), named in `ARCHITECTURES`.
 
+pub mod custom;
 mod defaults;
 pub(crate) mod described;
 pub(crate) mod encoders;
@@ -33,7 +34,7 @@ pub(crate) use rules::windows::{complete as complete_windows, dropped as window_
 use rules::{common, names, nearest};
 
 use crate::tokenizer::{VocabKind, VocabRequest};
-use crate::{Error, Result};
+use crate::{Error, Remedy, Result};
 
 /// A class of `config.json`'s `architectures` and how its tensor names begin.
 #[derive(Debug)]
@@ -156,12 +157,12 @@ fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'stat
     Err(Error::Input {
         path: config_path.to_path_buf(),
         message: format!(
-            "architectures: found {shown}, expected one of the {} classes that `convert --list` prints; {}a further \
-             one can be described in a file (--arch-file, docs/arch-file.md)",
+            "architectures: found {shown}, expected one of the {} built-in classes{}",
             known.len(),
             nearest::phrase(&near),
         ),
-    })
+    }
+    .avoided_by(Remedy::ArchFile))
 }
 
 /// The architecture of a configuration, by the first class that it names.
@@ -256,7 +257,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("found FooForCausalLM") && error.contains("convert --list"),
+            error.contains("found FooForCausalLM") && error.contains("built-in classes"),
             "{error}"
         );
     }

@@ -48,7 +48,7 @@ impl<'a> Layout<'a> {
         if request.optimize.is_some() && request.cut == Cut::Rows {
             return Err(Error::Request(
                 "a file whose blocks are learned is not cut: the inputs of a layer depend on the layers before it as they were \
-                 quantized; with --cut files a part is whole files"
+                 quantized; cut by files, a part is whole files"
                     .to_owned(),
             ));
         }

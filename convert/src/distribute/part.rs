@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, Result};
+use crate::{Error, Remedy, Result};
 
 /// Most parts that a plan is cut into: more than any scheduler's arrays have.
 const MAX_PARTS: u64 = 1_000_000;
@@ -54,9 +54,7 @@ impl Part {
         };
         let needed = |name: &str, beside: &str| -> Result<u64> {
             number(name)?.ok_or_else(|| {
-                Error::Request(format!(
-                    "{beside} is set and {name} is not: say which part with --part I/N"
-                ))
+                Error::Request(format!("{beside} is set and {name} is not")).avoided_by(Remedy::Part)
             })
         };
         if let Some(id) = number("SLURM_ARRAY_TASK_ID")? {
@@ -68,10 +66,10 @@ impl Part {
             let offset = id.checked_sub(first).filter(|o| o % step == 0 && id <= last);
             // `--array=3,7` repeats two parts of many; which of how many, its variables do not say.
             let Some(offset) = offset.filter(|_| regular) else {
-                return Err(Error::Request(format!(
-                    "the array has {count} tasks from {first} to {last}, so its ids do not number parts: say which part \
-                     with --part I/N, as --part \"$SLURM_ARRAY_TASK_ID/N\""
-                )));
+                let message = format!(
+                    "the array has {count} tasks from {first} to {last}, so its ids do not number parts"
+                );
+                return Err(Error::Request(message).avoided_by(Remedy::Part));
             };
             return Self::new(offset / step + 1, count).map(Some);
         }
@@ -158,8 +156,8 @@ mod tests {
     #[test]
     fn arrays_with_gaps_and_lone_variables_are_refused() {
         for (variables, told) in [
-            (&slurm("3", "2", "3", "7")[..], "--part"),
-            (&slurm("9", "4", "0", "3"), "--part"),
+            (&slurm("3", "2", "3", "7")[..], "do not number parts"),
+            (&slurm("9", "4", "0", "3"), "do not number parts"),
             (&[("SLURM_ARRAY_TASK_ID", "1")], "SLURM_ARRAY_TASK_COUNT"),
             (&[("JOB_COMPLETION_INDEX", "1")], "JOB_COMPLETIONS"),
             (&[("RANK", "3"), ("WORLD_SIZE", "3")], "part 4 of 3"),

@@ -258,10 +258,11 @@ impl SplitRequest {
             .max_bytes
             .map(Limit::Bytes)
             .or(self.max_tensors.map(Limit::Tensors));
-        Shards::GgufSplit(SplitOptions {
-            limit: limit.unwrap_or(SplitOptions::default().limit),
-            no_tensor_first_split: self.no_tensor_first_split,
-        })
+        Shards::GgufSplit(
+            SplitOptions::default()
+                .limit(limit.unwrap_or(SplitOptions::default().limit))
+                .no_tensor_first_split(self.no_tensor_first_split),
+        )
     }
 }
 

@@ -27,14 +27,22 @@ use crate::{Error, Result};
 
 /// Options for an export.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct ExportOptions {
     /// The type of all matrices, instead of their own; quantized ones become F32 without it.
     pub dtype: Option<ExportType>,
 }
 
+gguf::setters! {
+    ExportOptions {
+        dtype: Option<ExportType>,
+    }
+}
+
 /// A type that safetensors files hold weights in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants are the field's own names")]
+#[non_exhaustive]
 pub enum ExportType {
     F32,
     F16,

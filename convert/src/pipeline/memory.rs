@@ -48,7 +48,7 @@ pub(crate) fn rows_per_piece(source: &dyn Source, jobs: &[Job], options: &Pipeli
         )));
     }
     let threads = options
-        .threads()
+        .workers()
         .min(usize::try_from(room).unwrap_or(usize::MAX))
         .max(1);
     let share = budget / threads as u64;

@@ -53,7 +53,7 @@ pub(super) fn edits(
             if !options.force_overrides
                 && let Some(objection) = gguf::keys::type_change(key, source.metadata().get(key), &new)
             {
-                return Err(Error::Request(format!("--override-kv: {objection}")));
+                return Err(Error::Request(format!("override: {objection}")));
             }
             edits.push(set(key, new));
         }
@@ -88,7 +88,7 @@ pub(super) fn edits(
 fn stored(key: &str, value: &Value, force: bool) -> Result<Value> {
     let out_of_range = |found: String, expected: &str| {
         Error::Request(format!(
-            "--override-kv: key '{key}': expected {expected}, found {found}"
+            "override: key '{key}': expected {expected}, found {found}"
         ))
     };
     Ok(match value {

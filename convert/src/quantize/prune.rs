@@ -51,13 +51,13 @@ pub(super) fn rename(names: &[&str], order: &[usize], prune: &[u32]) -> Result<P
     for layer in prune {
         if !numbers.contains_key(layer) {
             return Err(Error::Request(format!(
-                "--prune-layers: the model has no layer {layer}"
+                "layers to be pruned: the model has no layer {layer}"
             )));
         }
     }
     if next == 0 {
         return Err(Error::Request(
-            "--prune-layers: expected at least one layer to be left, found all pruned".to_owned(),
+            "layers to be pruned: expected at least one layer to be left, found all pruned".to_owned(),
         ));
     }
     // A layer without tensors before the first pruned one keeps its number too.

@@ -13,10 +13,10 @@ pub(super) fn without_effect(
     if options.preset == Preset::Copy {
         let mut given: Vec<String> = rules.iter().map(flag).collect();
         let others = [
-            (options.output_tensor_type.is_some(), "--output-tensor-type"),
-            (options.token_embedding_type.is_some(), "--token-embedding-type"),
-            (options.leave_output_tensor, "--leave-output-tensor"),
-            (options.pure, "--pure"),
+            (options.output_tensor_type.is_some(), "output_tensor_type"),
+            (options.token_embedding_type.is_some(), "token_embedding_type"),
+            (options.leave_output_tensor, "leave_output_tensor"),
+            (options.pure, "pure"),
         ];
         given.extend(
             others
@@ -39,13 +39,13 @@ pub(super) fn without_effect(
     let has = |role| tensors.iter().any(|t| Role::of(t.name) == role);
     match (options.leave_output_tensor, options.output_tensor_type.is_some()) {
         (true, true) if has(Role::Output) => notes.push(
-            "--output-tensor-type has no effect: --leave-output-tensor keeps output.weight as it is".to_owned(),
+            "output_tensor_type has no effect: leave_output_tensor keeps output.weight as it is".to_owned(),
         ),
         (true, _) if !has(Role::Output) => {
-            notes.push("--leave-output-tensor has no effect: the model has no output.weight".to_owned());
+            notes.push("leave_output_tensor has no effect: the model has no output.weight".to_owned());
         }
         (_, true) if !has(Role::Output) && options.token_embedding_type.is_some() => notes.push(
-            "--output-tensor-type has no effect: the embedding is the output matrix, and --token-embedding-type \
+            "output_tensor_type has no effect: the embedding is the output matrix, and token_embedding_type \
              decides it"
                 .to_owned(),
         ),
@@ -62,13 +62,13 @@ pub(super) fn without_effect(
             && pinned(t.name, Role::TokenEmbedding, rule, options).is_some()
     };
     if options.token_embedding_type.is_some() && !embeddings().any(decides) {
-        notes.push("--token-embedding-type has no effect: no embedding is quantized".to_owned());
+        notes.push("token_embedding_type has no effect: no embedding is quantized".to_owned());
     }
     notes
 }
 
 fn flag(rule: &TensorTypeRule) -> String {
-    format!("--tensor-type {}", rule.given())
+    format!("tensor type rule {}", rule.given())
 }
 
 /// Reason that a rule decides no tensor; `None` where it decides one.
@@ -81,7 +81,7 @@ fn rule_without_effect(
     let rules = &options.tensor_types;
     if !tensors.iter().any(|t| rules[at].matches(t.name)) {
         return Some(format!(
-            "{} has no effect: this model has no such tensor (--strict refuses it)",
+            "{} has no effect: this model has no such tensor",
             flag(&rules[at])
         ));
     }
@@ -96,7 +96,7 @@ fn rule_without_effect(
         if !exclusions::quantizable(architecture, tensor.name, tensor.shape) {
             kept.push(tensor.name);
         } else if options.leave_output_tensor && tensor.name == "output.weight" {
-            add("--leave-output-tensor keeps output.weight as it is".to_owned());
+            add("leave_output_tensor keeps output.weight as it is".to_owned());
         } else if let Some((_, flag)) =
             pinned(tensor.name, Role::of(tensor.name), Some(&rules[first]), options)
         {

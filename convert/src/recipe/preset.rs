@@ -9,6 +9,7 @@ use gguf::TensorType;
     non_camel_case_types,
     reason = "the variants are the field's own names"
 )]
+#[non_exhaustive]
 pub enum Preset {
     F32,
     F16,

@@ -209,17 +209,17 @@ fn rules_that_decide_nothing_are_said_as_given() {
     assert!(plain(&["attn_q=q8_0", "ffn_.*=q5_k", "blk=q6_k"]).is_empty());
     assert_eq!(
         plain(&["Attn_Norm=Q8_0"]),
-        ["--tensor-type Attn_Norm=Q8_0 has no effect: blk.0.attn_norm.weight is never quantized"]
+        ["tensor type rule Attn_Norm=Q8_0 has no effect: blk.0.attn_norm.weight is never quantized"]
     );
     assert_eq!(
         plain(&["attn=q8_0", "attn_q=q4_0"]),
-        ["--tensor-type attn_q=q4_0 has no effect: the earlier --tensor-type attn=q8_0 decides"]
+        ["tensor type rule attn_q=q4_0 has no effect: the earlier tensor type rule attn=q8_0 decides"]
     );
     // Also what is left of a rule by two reasons.
     assert_eq!(
         plain(&["attn_[qkvo]=q8_0", "attn=q4_0"]),
         [
-            "--tensor-type attn=q4_0 has no effect: the earlier --tensor-type attn_[qkvo]=q8_0 decides; \
+            "tensor type rule attn=q4_0 has no effect: the earlier tensor type rule attn_[qkvo]=q8_0 decides; \
              blk.0.attn_norm.weight is never quantized"
         ]
     );
@@ -235,13 +235,13 @@ fn rules_that_decide_nothing_are_said_as_given() {
     assert_eq!(
         pinned,
         [
-            "--tensor-type ^output.weight=q8_0 has no effect: --output-tensor-type decides output.weight",
-            "--tensor-type token_embd=q8_0 has no effect: --token-embedding-type decides token_embd.weight",
+            "tensor type rule ^output.weight=q8_0 has no effect: output_tensor_type decides output.weight",
+            "tensor type rule token_embd=q8_0 has no effect: token_embedding_type decides token_embd.weight",
         ]
     );
     assert_eq!(
         warned(false, Preset::F16, &["attn_q=q8_0"], |_| ()),
-        ["--tensor-type attn_q=q8_0 has no effect with preset F16"]
+        ["tensor type rule attn_q=q8_0 has no effect with preset F16"]
     );
 }
 
@@ -255,17 +255,17 @@ fn flags_that_decide_nothing_are_said() {
     };
     assert_eq!(
         both(false),
-        ["--output-tensor-type has no effect: --leave-output-tensor keeps output.weight as it is"]
+        ["output_tensor_type has no effect: leave_output_tensor keeps output.weight as it is"]
     );
     assert_eq!(
         both(true),
-        ["--leave-output-tensor has no effect: the model has no output.weight"]
+        ["leave_output_tensor has no effect: the model has no output.weight"]
     );
     let embedding = |o: &mut RecipeOptions| (o.output_tensor_type, o.token_embedding_type) = (q6, q6);
     assert!(warned(false, Preset::Q4_K_M, &[], embedding).is_empty());
     let tied = warned(true, Preset::Q4_K_M, &[], embedding);
     assert!(
-        tied.len() == 1 && tied[0].contains("--token-embedding-type decides it"),
+        tied.len() == 1 && tied[0].contains("token_embedding_type decides it"),
         "{tied:?}"
     );
     let copy = warned(false, Preset::Copy, &["attn_q=q8_0"], |o| {
@@ -275,7 +275,7 @@ fn flags_that_decide_nothing_are_said() {
     assert_eq!(copy.len(), 5);
     assert_eq!(
         copy[0],
-        "--tensor-type attn_q=q8_0 has no effect: preset COPY changes no types"
+        "tensor type rule attn_q=q8_0 has no effect: preset COPY changes no types"
     );
 }
 

@@ -25,10 +25,9 @@ impl GgufSource {
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(
             path,
-            OpenOptions {
-                backing: Backing::File,
-                allow_missing_data: false,
-            },
+            OpenOptions::default()
+                .backing(Backing::File)
+                .allow_missing_data(false),
         )
     }
 
@@ -39,10 +38,9 @@ impl GgufSource {
     pub fn open_headers(path: &Path) -> Result<Self> {
         Self::open_with(
             path,
-            OpenOptions {
-                backing: Backing::File,
-                allow_missing_data: true,
-            },
+            OpenOptions::default()
+                .backing(Backing::File)
+                .allow_missing_data(true),
         )
     }
 

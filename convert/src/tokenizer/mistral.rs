@@ -18,7 +18,7 @@ use super::sentencepiece::Model;
 use super::tiktoken::{MAX_TOKEN_BYTES, byte_level};
 use super::vocab::{TokenList, TokenType};
 use super::{FoundBy, PreTokenizer, VocabKind, VocabRequest, Vocabulary};
-use crate::Result;
+use crate::{Remedy, Result};
 
 /// The file of a Tekken vocabulary.
 pub(super) const TEKKEN: &str = "tekken.json";
@@ -496,11 +496,9 @@ fn chat_template(
         }
         Template::Unknown => Err(input_error(
             path,
-            format!(
-                "no chat template is known for version {version}: expected a {TEMPLATE}, found none \
-                 (--disable-mistral-community-chat-template writes none)"
-            ),
-        )),
+            format!("no chat template is known for version {version}: expected a {TEMPLATE}, found none"),
+        )
+        .avoided_by(Remedy::NoNamedTemplate)),
     }
 }
 

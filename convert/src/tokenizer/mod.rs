@@ -39,6 +39,7 @@ pub(crate) use vocab::{NO_SCORE, looks_special, padding_text};
 
 /// One way to read a vocabulary. An architecture lists the ways that its models are published in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum VocabKind {
     /// `tokenizer.model`, written as GGUF tokenizer model `llama`.
     SentencePiece,
@@ -243,6 +244,7 @@ pub struct PreTokenizer {
 
 /// The way in which a pre-tokenizer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FoundBy {
     /// The user named it.
     Override,

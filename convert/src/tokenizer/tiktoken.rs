@@ -25,6 +25,7 @@ pub(super) const MAX_TOKEN_BYTES: usize = 1024;
 
 /// Whose code reads a tiktoken-style file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Tiktoken {
     /// `qwen.tiktoken` of Qwen 1.
     Qwen,

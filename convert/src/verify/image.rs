@@ -37,6 +37,7 @@ pub struct Encoder {
 /// A 16-bit type of an intermediate file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Through {
     /// IEEE half precision.
     F16,
@@ -97,6 +98,7 @@ impl Difference {
 /// Outcome of the comparison of a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
+#[non_exhaustive]
 pub enum Outcome {
     /// Every byte is what this encoder makes of the source.
     Exact(Encoder),

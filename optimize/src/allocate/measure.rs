@@ -27,6 +27,7 @@ const LOOKED_UP: [&str; 2] = ["token_embd.weight", "per_layer_token_embd.weight"
 
 /// How sensitivities are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Method {
     /// By a tensor's errors in what its layer puts out, and the mean squares of the loss's gradients there: half the sum
     /// over rows of `E[g²] d H dᵀ`, d being a row's error and H the second moments of the layer's inputs. The labels of

@@ -13,6 +13,7 @@ const FORCE: &str = "QUANTSMITH_ISA";
 
 /// An instruction set with code of its own. All of them give the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Isa {
     /// Portable code, which is the specification of the others.
     Scalar,

@@ -33,6 +33,7 @@ pub trait GradientTap {
 
 /// The tokens whose negative log probabilities, added up, are the loss.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Labels<'a> {
     /// One for each position.
     Given(&'a [u32]),

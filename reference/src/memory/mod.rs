@@ -33,6 +33,7 @@ use shape::{LayerKind, Shape};
 
 /// How a model is run: llama.cpp's parameters of a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// Tokens of all sequences together (`-c`); 0 for what the model was trained on.
     pub context: u64,
@@ -48,6 +49,18 @@ pub struct Settings {
     pub value_type: TensorType,
     /// Flash attention (`-fa`), without which the scores of a whole batch are kept.
     pub flash: bool,
+}
+
+gguf::setters! {
+    Settings {
+        context: u64,
+        sequences: u64,
+        unified: bool,
+        batch: u64,
+        key_type: TensorType,
+        value_type: TensorType,
+        flash: bool,
+    }
 }
 
 impl Default for Settings {

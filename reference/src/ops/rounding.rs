@@ -13,6 +13,7 @@ use super::Matrix;
 
 /// Numbers that a run rounds besides the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Rounding {
     /// None: f32 throughout.
     #[default]

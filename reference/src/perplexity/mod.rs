@@ -19,6 +19,7 @@ const BATCH_TOKENS: usize = 4096;
 
 /// Options for measuring perplexity.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PerplexityOptions {
     /// Tokens in a window.
     pub context: usize,
@@ -28,6 +29,15 @@ pub struct PerplexityOptions {
     pub bos: Option<u32>,
     /// Bytes of memory to stay under.
     pub max_memory: u64,
+}
+
+gguf::setters! {
+    PerplexityOptions {
+        context: usize,
+        chunks: Option<usize>,
+        bos: Option<u32>,
+        max_memory: u64,
+    }
 }
 
 impl Default for PerplexityOptions {

@@ -794,7 +794,7 @@ pub(super) const PARTICULARS: &[Particular] = &[
     Particular {
         architecture: "step35",
         needs: "output.weight",
-        refuses: "attn_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
+        refuses: "attn_k_norm.bias attn_norm.bias attn_q_norm.bias attn_output.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias \
          output_norm.bias ffn_down_shexp.bias ffn_gate_inp.bias ffn_gate_shexp.bias ffn_up_shexp.bias \
          attn_gate.bias",
         keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length",

@@ -95,8 +95,10 @@ impl<'a> Loader<'a> {
         self.needed(&name("eh_proj"), &[both, hidden])?;
         self.needed(&name("enorm"), &[hidden])?;
         self.needed(&name("hnorm"), &[hidden])?;
-        self.allowed(&name("embed_tokens"), &[hidden, ANY])?;
-        self.allowed(&name("shared_head_head"), &[hidden, ANY])?;
+        let tokens = self.embedded().and_then(|rows| usize::try_from(rows).ok());
+        let tokens = tokens.unwrap_or(ANY);
+        self.allowed(&name("embed_tokens"), &[hidden, tokens])?;
+        self.allowed(&name("shared_head_head"), &[hidden, tokens])?;
         self.allowed(&name("shared_head_norm"), &[hidden])
     }
 

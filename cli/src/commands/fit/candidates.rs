@@ -46,14 +46,16 @@ fn of_path(named: &Path, settings: &Settings, budget: &Budget) -> anyhow::Result
     presets(named, settings, budget)
 }
 
-const HEADERS: OpenOptions = OpenOptions {
-    backing: gguf::Backing::File,
-    allow_missing_data: true,
-};
+/// Sizes need the headers alone.
+fn headers() -> OpenOptions {
+    OpenOptions::default()
+        .backing(gguf::Backing::File)
+        .allow_missing_data(true)
+}
 
 /// A GGUF file, with a first shard all the others.
 fn file(path: &Path, settings: &Settings, budget: &Budget) -> anyhow::Result<Candidate> {
-    let model = GgufModel::open_with(path, HEADERS)?;
+    let model = GgufModel::open_with(path, headers())?;
     if let Some(kind) = Kind::of(model.metadata(), model.len()) {
         return Err(kind.instead_of_model(path).into());
     }
@@ -86,7 +88,7 @@ fn models_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
         if path.extension().is_none_or(|e| e != "gguf") || !path.is_file() {
             continue;
         }
-        let header = GgufModel::open_single(&path, HEADERS)?;
+        let header = GgufModel::open_single(&path, headers())?;
         let keys = header.metadata();
         let later = keys.get_u64(COUNT_KEY).is_some_and(|n| n > 1) && keys.get_u64(NUMBER_KEY) != Some(0);
         if !later && Kind::of(keys, header.len()).is_none() {
@@ -108,11 +110,9 @@ fn presets(dir: &Path, settings: &Settings, budget: &Budget) -> anyhow::Result<V
             dir.display()
         );
     }
-    let options = HfOptions {
-        outtype: OutType::Lossless,
-        headers_suffice: true,
-        ..HfOptions::default()
-    };
+    let options = HfOptions::default()
+        .outtype(OutType::Lossless)
+        .headers_suffice(true);
     let source = HfSource::open(dir, &options)?;
     for warning in source.warnings() {
         eprintln!("warning: {warning}");

@@ -247,11 +247,8 @@ pub(super) fn distinct(planned: &[RowPlan<'_>]) -> Vec<usize> {
 
 /// How the windows are run.
 fn options(text: &EvaluationTexts, texts: &Texts, args: &Making) -> PerplexityOptions {
-    PerplexityOptions {
-        // Those of each text are chosen already.
-        chunks: Some(text.chunks),
-        ..texts::options(args, texts.bos)
-    }
+    // Those of each text are chosen already.
+    texts::options(args, texts.bos).chunks(Some(text.chunks))
 }
 
 /// The journal of the evaluation beside a record.

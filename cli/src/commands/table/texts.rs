@@ -235,12 +235,11 @@ impl Texts {
 
 /// How the evaluation cuts its text.
 pub(super) fn options(args: &Making, bos: Option<u32>) -> PerplexityOptions {
-    PerplexityOptions {
-        context: args.ctx_size,
-        chunks: args.chunks.most(),
-        bos,
-        max_memory: args.memory.bytes(),
-    }
+    PerplexityOptions::default()
+        .context(args.ctx_size)
+        .chunks(args.chunks.most())
+        .bos(bos)
+        .max_memory(args.memory.bytes())
 }
 
 /// How an importance matrix is collected.

@@ -33,6 +33,8 @@ pub(crate) struct Described {
     pub(crate) keys: &'static [Key],
     pub(crate) vocabulary: &'static Vocabulary,
     pub(crate) factors: Option<Factors>,
+    /// What a program says in code in place of the keys.
+    pub(crate) code: Option<&'static dyn super::custom::CustomArchitecture>,
 }
 
 /// Divisors of the rotation's frequencies, as tensors of their own.

@@ -16,7 +16,7 @@ use crate::arch::{
     ARCHITECTURES, Activation, Architecture, Class, Default, Fixed, Graph, ModelType, PLAIN, Rule, Transform,
 };
 use crate::tokenizer::{VocabKind, VocabRequest};
-use crate::{Error, Result};
+use crate::{Error, Remedy, Result};
 
 /// Longest file accepted, in bytes. That of Llama has some three thousand.
 const MAX_BYTES: u64 = 1 << 20;
@@ -321,11 +321,9 @@ impl File {
         let gguf = document.architecture.into_inner();
         let runs = reference::architectures().any(|name| name == gguf);
         if !runs && !ARCHITECTURES.iter().any(|a| a.gguf == gguf) {
-            let message = format!(
-                "architecture: found {gguf:?}, expected a general.architecture of llama.cpp, such as those that \
-                 `convert --list` prints"
-            );
-            return Err(self.error(&at, message));
+            let message =
+                format!("architecture: found {gguf:?}, expected a general.architecture of llama.cpp");
+            return Err(self.error(&at, message).avoided_by(Remedy::KnownArchitecture));
         }
         let classes = self.classes(document.classes)?;
         let rules = self.rules(document.tensors)?;
@@ -361,6 +359,7 @@ impl File {
             keys: kept_all(keys?),
             vocabulary: Box::leak(Box::new(vocabulary)),
             factors: document.factors.map(|f| f.0),
+            code: None,
         })
     }
 

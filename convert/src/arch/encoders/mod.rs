@@ -134,8 +134,8 @@ pub(crate) fn find(
     Err(Error::Input {
         path: config_path.to_path_buf(),
         message: format!(
-            "architectures: {name} has no encoder that is supported, expected one of the {} classes that `convert \
-             --list` prints; {}a further one is a file in the source code's convert/src/arch/encoders/",
+            "architectures: {name} has no encoder that is supported, expected one of the {} built-in classes{}; a further one \
+             is a file in the source code's convert/src/arch/encoders/",
             known.count(),
             super::nearest::phrase(&near),
         ),

@@ -156,6 +156,7 @@ pub(super) static DESCRIBED: Described = Described {
     keys: GEMMA_KEYS,
     vocabulary: &GEMMA_VOCABULARY,
     factors: None,
+    code: None,
 };
 
 /// Gemma 2 as data.
@@ -164,6 +165,7 @@ pub(super) static DESCRIBED2: Described = Described {
     keys: GEMMA2_KEYS,
     vocabulary: &GEMMA2_VOCABULARY,
     factors: None,
+    code: None,
 };
 
 /// Gemma 3 as data.
@@ -172,6 +174,7 @@ pub(super) static DESCRIBED3: Described = Described {
     keys: GEMMA3_KEYS,
     vocabulary: &GEMMA3_VOCABULARY,
     factors: None,
+    code: None,
 };
 
 const HEAD_DIM: &[&str] = &["head_dim"];

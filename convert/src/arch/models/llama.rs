@@ -64,6 +64,7 @@ pub(super) static DESCRIBED: Described = Described {
     keys: KEYS,
     vocabulary: &LLAMA_VOCABULARY,
     factors: Some(Factors::Llama3),
+    code: None,
 };
 
 const KEYS: &[Key] = &[

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::arch::described::Described;
 use crate::arch::rules::target::Target;
-use crate::{Error, Result};
+use crate::{Error, Remedy, Result};
 
 /// Most transformer blocks a model may claim to have.
 const MAX_BLOCKS: u32 = 4096;
@@ -90,7 +90,8 @@ impl Hparams {
     /// None was given.
     pub(crate) fn target(&self) -> Result<&Target> {
         self.target.as_deref().ok_or_else(|| {
-            self.error("a draft model: expected the directory of the model that it drafts for (--target-model-dir), found none".to_owned())
+            let message = "a draft model: expected the directory of the model that it drafts for, found none";
+            self.error(message.to_owned()).avoided_by(Remedy::TargetModelDir)
         })
     }
 

@@ -6,6 +6,7 @@ use super::rows::Rows;
 use super::view::View;
 use crate::Result;
 use crate::arch::Hparams;
+use crate::arch::custom::ChooseRows;
 use crate::arch::described::Selection;
 
 /// Rows of a stored tensor and what their elements are multiplied by.
@@ -27,6 +28,8 @@ pub(crate) enum Transform {
     PermuteKey,
     /// Some of the rows, or all in another order. The function gets the number of stored rows.
     Rows(fn(&Hparams, u64) -> Result<Rows>),
+    /// The same by a function of another crate.
+    Ranges(ChooseRows),
     /// Some of the rows, or all in another order, as the selection of this name has them.
     Selected(Selection),
     /// The same of a convolution of channels by themselves, without the dimension of 1 between channels and width.

@@ -38,7 +38,7 @@ pub(in crate::arch) fn shown(name: &str) -> String {
 pub(in crate::arch) fn phrase(near: &[&str]) -> String {
     match near {
         [] => String::new(),
-        near => format!("the nearest: {}; ", near.join(", ")),
+        near => format!("; the nearest: {}", near.join(", ")),
     }
 }
 

@@ -1,10 +1,15 @@
 //! From a checkpoint's tensors to the output's: names, shapes and layouts, in output order.
 
+mod pairs;
+mod stacked;
+
 use std::collections::HashMap;
 
 use gguf::TensorType;
 use indexmap::IndexMap;
 
+pub(super) use self::pairs::PairSides;
+use self::stacked::{Group, Numbered};
 use super::combined::{self, Combined};
 use super::coverage::Coverage;
 use super::element::Element;
@@ -24,9 +29,6 @@ use crate::arch::{
 use crate::source::SourceTensor;
 use crate::{Error, Result};
 
-/// Most experts a layer may have.
-const MAX_EXPERTS: u32 = 4096;
-
 /// Factors this close to one are not written.
 const FACTOR_TOLERANCE: f32 = 1e-6;
 
@@ -45,12 +47,6 @@ pub(super) enum Content {
     Joined(Joined),
     Ids(Ids),
 }
-
-/// Numbered tensors of one layer, as far as they have been seen: (name of the rule, number) -> tensor.
-type Numbered = IndexMap<(&'static str, u32), (usize, usize)>;
-
-/// Key by which numbered tensors are collected: the layer and, unless they are experts, the rule.
-type Group = (u32, Option<&'static str>);
 
 /// Weight, bias, mean and variance of a batch norm, as far as they have been seen.
 type NormParts = [Option<(usize, usize)>; 4];
@@ -98,15 +94,6 @@ pub(super) struct Assembler<'a> {
     holds_one: bool,
     /// Set for an adapter, whose tensors are the output sides of pairs.
     pub(super) pairs: Option<PairSides>,
-}
-
-/// The input sides of an adapter's pairs: what a rearrangement of a weight's columns acts on.
-#[derive(Debug, Default)]
-pub(super) struct PairSides {
-    /// Columns of each weight, by the position of its pair's output side.
-    pub(super) inputs: HashMap<u64, u64>,
-    /// Views of the input side, by the output's name, where its columns change places.
-    pub(super) views: HashMap<String, View>,
 }
 
 impl<'a> Assembler<'a> {
@@ -271,7 +258,7 @@ impl<'a> Assembler<'a> {
                     self.architecture.gguf,
                     self.class.name,
                     match self.hparams.described() {
-                        Some(_) => "the tensors of the description (--arch-file)",
+                        Some(_) => "the tensors of its description",
                         None =>
                             "the name table of that architecture (in the source code: convert/src/arch/models/)",
                     }
@@ -381,6 +368,10 @@ impl<'a> Assembler<'a> {
             }
             Transform::Selected(selection) => {
                 rows = rearranged(selection.rows(self.hparams, stored)?, &mut shape)?;
+            }
+            Transform::Ranges(choose) => {
+                let chosen = arch::custom::rows(choose, self.hparams, stored)?;
+                rows = rearranged(chosen, &mut shape)?;
             }
             Transform::Rows(choose) => {
                 rows = rearranged(choose(self.hparams, stored)?, &mut shape)?;
@@ -540,19 +531,6 @@ impl<'a> Assembler<'a> {
         Ok(())
     }
 
-    /// Refuses an adapter's pair for a weight that is computed from several.
-    fn no_pair(&self, at: (usize, usize)) -> Result<()> {
-        match &self.pairs {
-            None => Ok(()),
-            Some(_) => Err(self.fail(
-                at,
-                "computed from several stored tensors, so no pair can be added to it; merge the adapter into the \
-                 model first"
-                    .to_owned(),
-            )),
-        }
-    }
-
     /// A view of a stored tensor, and the shape of what it becomes, innermost dimension first.
     fn gather(&self, at: (usize, usize), view: Option<View>) -> Result<(Gather, Vec<u64>)> {
         let entry = self.parts.entry(at);
@@ -580,42 +558,6 @@ impl<'a> Assembler<'a> {
         Ok((gather, shape))
     }
 
-    /// The sides of a pair for a weight whose dimensions are rearranged.
-    fn pair_view(
-        &mut self,
-        found: Match,
-        at: (usize, usize),
-        rearrange: Rearrange,
-        is_mapped: bool,
-    ) -> Result<()> {
-        let entry = self.parts.entry(at);
-        let inputs = self
-            .pairs
-            .as_ref()
-            .and_then(|p| p.inputs.get(&entry.offset).copied());
-        let (Some(inputs), &[outputs, rank]) = (inputs, &entry.shape[..]) else {
-            return Err(self.fail(at, format!("shape {:?}, a matrix expected", entry.shape)));
-        };
-        let view = match View::of(&[outputs, inputs]).filter(|_| !is_mapped) {
-            Some(view) => rearrange(self.hparams, view)?,
-            None => None,
-        };
-        let Some((output_side, input_side)) = view.and_then(|v| v.sides(inputs, rank)) else {
-            return Err(self.fail(
-                at,
-                format!(
-                    "the converted model computes {} from this weight of {outputs} x {inputs}, which no pair of \
-                     matrices can follow; merge the adapter into the model first",
-                    found.name
-                ),
-            ));
-        };
-        if let Some(sides) = &mut self.pairs {
-            sides.views.insert(found.name.clone(), input_side);
-        }
-        self.gathered(found, at, Some(output_side), |g| g)
-    }
-
     fn gathered(
         &mut self,
         found: Match,
@@ -627,127 +569,6 @@ impl<'a> Assembler<'a> {
         let (gather, shape) = self.gather(at, view)?;
         self.push(found.name, shape, at.0, Content::Gathered(finish(gather)));
         Ok(())
-    }
-
-    /// One expert's tensor. Once a layer has all of its experts, their stacks are added, in the order of
-    /// the rules.
-    fn expert(&mut self, found: &Match, at: (usize, usize)) -> Result<()> {
-        let count = self.expert_count()?;
-        let rules = self.expert_rules();
-        let (block, seen) = self.collect(found, at, count, None)?;
-        if seen.len() < rules.len() * count as usize {
-            return Ok(());
-        }
-        let seen = std::mem::take(seen);
-        for rule in rules {
-            let places: Vec<(usize, usize)> = (0..count)
-                .filter_map(|e| seen.get(&(rule.hf, e)).copied())
-                .collect();
-            self.stack(rule, block, &places)?;
-        }
-        Ok(())
-    }
-
-    /// One of several tensors with numbers, which are stacked when all are there.
-    fn member(&mut self, found: &Match, at: (usize, usize)) -> Result<()> {
-        let count = self.count_of(found.rule)?;
-        let (block, seen) = self.collect(found, at, count, Some(found.rule.hf))?;
-        if seen.len() < count as usize {
-            return Ok(());
-        }
-        let seen = std::mem::take(seen);
-        let places: Vec<(usize, usize)> = (0..count)
-            .filter_map(|n| seen.get(&(found.rule.hf, n)).copied())
-            .collect();
-        self.stack(found.rule, block, &places)
-    }
-
-    /// Notes a numbered tensor; returns its layer and what has been seen of its group.
-    fn collect(
-        &mut self,
-        found: &Match,
-        at: (usize, usize),
-        count: u32,
-        rule: Option<&'static str>,
-    ) -> Result<(u32, &mut Numbered)> {
-        self.coverage.whole();
-        let (Some(block), Some(number)) = (found.block, found.expert) else {
-            return Err(self.fail(at, "an expert without block or number".to_owned()));
-        };
-        if number >= count {
-            let kind = if rule.is_some() { "norm" } else { "expert" };
-            return Err(self.fail(
-                at,
-                format!("{kind} {number}, but config.json says {count} {kind}s"),
-            ));
-        }
-        let seen = self.numbered.entry((block, rule)).or_default();
-        seen.insert((found.rule.hf, number), at);
-        Ok((block, seen))
-    }
-
-    fn stack(&mut self, rule: &Rule, block: u32, places: &[(usize, usize)]) -> Result<()> {
-        let Some(&first) = places.first() else {
-            return Ok(());
-        };
-        let element = self.element(first)?;
-        let mut shape = self.gguf_shape(first)?;
-        let model = self.parts.entry(first);
-        let rows = Rows::range(0, *model.shape.first().unwrap_or(&1));
-        let mut layout = Layout::new(element, model.shape.iter().skip(1).product());
-        for &at in places {
-            let entry = self.parts.entry(at);
-            if entry.shape != model.shape || entry.dtype != model.dtype {
-                return Err(self.fail(
-                    at,
-                    format!(
-                        "{} {:?}, but {} of the same layer is {} {:?}",
-                        entry.dtype, entry.shape, model.name, model.dtype, model.shape
-                    ),
-                ));
-            }
-            layout.push((at.0, entry.offset), &rows);
-        }
-        shape.push(places.len() as u64);
-        if shape.len() > MAX_GGUF_DIMS {
-            return Err(self.fail(first, "too many dimensions to be stacked".to_owned()));
-        }
-        let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
-        self.push(name, shape, first.0, Content::Stored(layout));
-        Ok(())
-    }
-
-    fn expert_count(&self) -> Result<u32> {
-        let count = self.hparams.u32(&[
-            "num_local_experts",
-            "num_experts",
-            "n_routed_experts",
-            "moe_num_experts",
-            "moe_num_primary_experts",
-        ])?;
-        self.checked_count(count)
-    }
-
-    fn count_of(&self, rule: &Rule) -> Result<u32> {
-        match rule.transform {
-            Transform::Numbered(count) => self.checked_count(count(self.hparams)?),
-            _ => self.expert_count(),
-        }
-    }
-
-    fn checked_count(&self, count: u32) -> Result<u32> {
-        if count == 0 || count > MAX_EXPERTS {
-            return Err(self
-                .hparams
-                .error(format!("{count} experts, 1 to {MAX_EXPERTS} expected")));
-        }
-        Ok(count)
-    }
-
-    fn expert_rules(&self) -> Vec<&'static Rule> {
-        self.rules()
-            .filter(|r| matches!(r.transform, Transform::Expert))
-            .collect()
     }
 
     fn element(&self, at: (usize, usize)) -> Result<Element> {

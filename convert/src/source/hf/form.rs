@@ -57,8 +57,8 @@ impl Form {
                 message: format!(
                     "a description is of a text model in transformers' form ({CONFIG}): found {}",
                     match (options.mmproj, options.mistral_format) {
-                        (true, _) => "--mmproj",
-                        (_, true) => "--mistral-format",
+                        (true, _) => "an encoder to be converted (mmproj)",
+                        (_, true) => "Mistral's own layout to be read (mistral_format)",
                         _ => "a directory without one",
                     }
                 ),
@@ -69,7 +69,7 @@ impl Form {
             (_, _, true) => Self::mistral(dir, options),
             (true, _, false) => Err(Error::Input {
                 path: dir.to_path_buf(),
-                message: format!("--mistral-format: expected a {PARAMS} in this directory, found none"),
+                message: format!("mistral_format: expected a {PARAMS} in this directory, found none"),
             }),
             (false, false, false) => Err(Error::Input {
                 path: dir.to_path_buf(),
@@ -94,6 +94,10 @@ impl Form {
             if let Some(file) = &options.arch_file {
                 let described = described::read(file)?;
                 class = described.class_of(file, &path, &text.config)?;
+                architecture = described.architecture;
+                hparams = described.hyperparameters_of(&path, text.config)?;
+            } else if let Some((described, of_code)) = code(options, &text.config) {
+                class = of_code;
                 architecture = described.architecture;
                 hparams = described.hyperparameters_of(&path, text.config)?;
             } else {
@@ -139,8 +143,7 @@ impl Form {
         let mut warnings = Vec::new();
         if !options.mistral_format {
             warnings.push(format!(
-                "the directory is in Mistral's own layout ({PARAMS} instead of {CONFIG}) and is converted as with \
-                 --mistral-format"
+                "the directory is in Mistral's own layout ({PARAMS} instead of {CONFIG}) and is read as such"
             ));
         }
         warnings.extend(native.warning);
@@ -160,6 +163,15 @@ impl Form {
     }
 }
 
+/// The architecture in code that converts a configuration's class.
+fn code(
+    options: &HfOptions,
+    config: &Map<String, Value>,
+) -> Option<(&'static described::Described, &'static Class)> {
+    let class = multimodal::class_of(config)?;
+    options.architectures.iter().find_map(|custom| custom.find(class))
+}
+
 /// What to say of Mistral's own files beside those of transformers, which are used.
 fn other_form(dir: &Path) -> Option<String> {
     if !dir.join(PARAMS).is_file() {
@@ -176,8 +188,7 @@ fn other_form(dir: &Path) -> Option<String> {
         .collect();
     names.sort_unstable();
     Some(format!(
-        "the directory holds the model in Mistral's own layout too, which is not used ({}); --mistral-format converts it \
-         instead",
+        "the directory holds the model in Mistral's own layout too, which is not used ({}); mistral_format converts it instead",
         listed(names.iter())
     ))
 }

@@ -175,7 +175,7 @@ pub(super) fn queries_keys_values(
 ) -> Option<String> {
     if !JOINS_QKV.contains(&architecture.gguf) {
         return Some(format!(
-            "--fuse-qkv: queries, keys and values of {} stay apart",
+            "fuse_qkv: queries, keys and values of {} stay apart",
             architecture.gguf
         ));
     }
@@ -235,7 +235,7 @@ pub(super) fn experts(made: &mut Assembled, architecture: &Architecture, hparams
 
 fn no_place(architecture: &Architecture, hparams: &Hparams) -> Error {
     hparams.error(format!(
-        "--fuse-gate-up-exps: expected an architecture with a place for both halves in one tensor ({}), found {}",
+        "fuse_gate_up_exps: expected an architecture with a place for both halves in one tensor ({}), found {}",
         JOINS_EXPERTS.join(", "),
         architecture.gguf
     ))

@@ -42,6 +42,7 @@ use self::parts::Parts;
 pub use self::prediction::Prediction;
 use self::sentence::Modules;
 use super::{Source, SourceTensor};
+use crate::arch::custom::Custom;
 use crate::arch::{self, Architecture, Hparams, Keys, TargetVocabulary, multimodal};
 use crate::metadata::{General, ParameterCount};
 use crate::tokenizer::{self, VocabRequest};
@@ -52,6 +53,7 @@ const QUANTIZATION_VERSION: u32 = 2;
 
 /// Options for a conversion.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct HfOptions {
     /// The type of the matrices.
     pub outtype: OutType,
@@ -83,11 +85,36 @@ pub struct HfOptions {
     pub fuse_gate_up_exps: bool,
     /// Description of an architecture that is not built in, in TOML: see docs/arch-file.md.
     pub arch_file: Option<PathBuf>,
+    /// Architectures that are not built in, as code. They are searched before the built-in ones.
+    pub architectures: Vec<Custom>,
     /// Of Mistral's own layout, write no chat template but one that the directory has.
     pub no_named_template: bool,
     /// Where the directory is from, for `general.source.url` (with its commit) and `general.source.repo_url` where the
     /// model card has none.
     pub origin: Option<crate::hub::Origin>,
+}
+
+gguf::setters! {
+    HfOptions {
+        outtype: OutType,
+        model_name: Option<String>,
+        metadata: Option<PathBuf>,
+        pre_tokenizer: Option<String>,
+        vocab_only: bool,
+        headers_suffice: bool,
+        mmproj: bool,
+        prediction: Prediction,
+        sentence_modules: bool,
+        mistral_format: bool,
+        target_model_dir: Option<PathBuf>,
+        fp8_as_q8: bool,
+        fuse_qkv: bool,
+        fuse_gate_up_exps: bool,
+        arch_file: Option<PathBuf>,
+        architectures: Vec<Custom>,
+        no_named_template: bool,
+        origin: Option<crate::hub::Origin>,
+    }
 }
 
 /// A model directory, with headers read and nothing else.

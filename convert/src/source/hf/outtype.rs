@@ -9,6 +9,7 @@ use gguf::TensorType;
     missing_docs,
     reason = "the variants are the field's own names"
 )]
+#[non_exhaustive]
 pub enum OutType {
     F32,
     F16,

@@ -8,6 +8,7 @@ use crate::{Error, Result};
 
 /// Treatment of a model's prediction layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Prediction {
     /// They are blocks of the output, as the stock converter has it.
     #[default]
@@ -98,7 +99,7 @@ pub(super) fn settle(
     let counted = (architecture.hooks.more_blocks)(hparams, &mut names())?;
     if wanted != Prediction::Included && !SEPARABLE.contains(&architecture.gguf) {
         return Err(Error::Request(format!(
-            "--mtp and --no-mtp: expected an architecture whose prediction layers can be written apart ({}), found {}",
+            "prediction layers apart: expected an architecture whose prediction layers can be written apart ({}), found {}",
             SEPARABLE.join(", "),
             architecture.gguf
         )));
@@ -118,7 +119,7 @@ pub(super) fn settle(
     if wanted == Prediction::Alone && (counted == 0 || !has_them) {
         return Err(Error::Input {
             path: dir.to_path_buf(),
-            message: "--mtp: expected prediction layers, found none".to_owned(),
+            message: "expected prediction layers, found none".to_owned(),
         });
     }
     if wanted == Prediction::LeftOut || (counted > 0 && !has_them && !parts.tensors.is_empty()) {

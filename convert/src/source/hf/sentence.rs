@@ -12,8 +12,8 @@ use crate::arch::{Architecture, DenseModule};
 use crate::listed::listed;
 use crate::{Error, Result};
 
-/// The flag that converts dense modules, for messages.
-const FLAG: &str = "--sentence-transformers-dense-modules";
+/// The option that converts dense modules ([`super::HfOptions::sentence_modules`]), for messages.
+const OPTION: &str = "sentence_modules";
 
 /// Most modules that are looked at.
 const MAX_MODULES: usize = 64;
@@ -110,11 +110,11 @@ impl Modules {
         let dense = self.modules.iter().filter(|m| m.kind == "Dense");
         let dense: Vec<String> = dense.map(name).collect();
         if self.wanted && dense.is_empty() {
-            warnings.push(format!("{FLAG}: modules.json names no Dense module"));
+            warnings.push(format!("{OPTION}: modules.json names no Dense module"));
         }
         if !self.wanted && !dense.is_empty() {
             warnings.push(format!(
-                "modules.json: {} not converted, so embeddings are those before it; {FLAG} converts dense modules",
+                "modules.json: {} not converted, so embeddings are those before it; {OPTION} converts dense modules",
                 listed(dense.iter())
             ));
         }
@@ -190,7 +190,7 @@ fn dense_module(dir: &Path, architecture: &Architecture, module: &Module) -> Res
         return Err(Error::Input {
             path: dir.join("modules.json"),
             message: format!(
-                "{FLAG}: no place for {} in a file of {}; {expected}",
+                "{OPTION}: no place for {} in a file of {}; {expected}",
                 module.path, architecture.gguf
             ),
         });

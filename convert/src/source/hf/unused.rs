@@ -61,9 +61,7 @@ pub(super) fn files(dir: &Path, parts: &Parts) -> Vec<String> {
     let mut warnings = Vec::new();
     for adapter in ADAPTER {
         if names.remove(adapter) {
-            warnings.push(format!(
-                "{adapter}: an adapter beside the model is not applied (convert-lora converts it)"
-            ));
+            warnings.push(format!("{adapter}: an adapter beside the model is not applied"));
         }
     }
     if !names.is_empty() {
@@ -151,7 +149,7 @@ pub(super) fn tensors(left_out: &[String], is_part: bool, is_encoder: bool) -> V
     if !parts.is_empty() {
         let what = match is_encoder {
             true => "only the encoders and their projectors are converted",
-            false => "only the text model is converted (--mmproj converts an image encoder)",
+            false => "only the text model is converted, without its encoders (mmproj)",
         };
         let modules = counted(&parts, &|name| multimodal::module_of(name).to_owned());
         messages.push(format!("{what}; left out: {}", modules.join(", ")));
@@ -159,7 +157,7 @@ pub(super) fn tensors(left_out: &[String], is_part: bool, is_encoder: bool) -> V
     if !single.is_empty() {
         let patterns = counted(&single, &pattern);
         messages.push(format!(
-            "tensors that no GGUF file holds are left out: {} (--verbose lists all)",
+            "tensors that no GGUF file holds are left out: {}",
             listed(patterns.iter())
         ));
     }
@@ -182,8 +180,7 @@ mod tests {
         assert_eq!(
             tensors(&left_out, false, false),
             [
-                "tensors that no GGUF file holds are left out: lm_head.weight, model.layers.{}.extra.weight (12 tensors) \
-              (--verbose lists all)"
+                "tensors that no GGUF file holds are left out: lm_head.weight, model.layers.{}.extra.weight (12 tensors)"
             ]
         );
         let harmless = names(&[
@@ -195,7 +192,7 @@ mod tests {
         assert_eq!(
             tensors(&vision, true, false),
             [
-                "only the text model is converted (--mmproj converts an image encoder); left out: vision_tower (2 tensors)"
+                "only the text model is converted, without its encoders (mmproj); left out: vision_tower (2 tensors)"
             ]
         );
     }

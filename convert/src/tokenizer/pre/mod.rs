@@ -8,7 +8,7 @@ pub(crate) use behaviour::{Splitting, splitting};
 use super::files::{VocabFiles, input_error};
 use super::hf::HfTokenizer;
 use super::{FoundBy, PreTokenizer};
-use crate::Result;
+use crate::{Remedy, Result};
 
 /// Finds the pre-tokenizer: the one that the user named, else by the ids of a fixed text,
 /// else by how it splits text.
@@ -40,9 +40,9 @@ pub(super) fn find(files: &VocabFiles, hf: &HfTokenizer, named: Option<&str>) ->
         &files.dir.join("tokenizer.json"),
         format!(
             "its pre-tokenizer is not a known one: no published vocabulary gives the ids {digest}, \
-             and no known pre-tokenizer splits text alike. The nearest: {}. If one of them, or \
-             another that llama.cpp knows, is right, name it with `--pre-tokenizer NAME`",
+             and no known pre-tokenizer splits text alike. The nearest: {}",
             nearest.join("; ")
         ),
-    ))
+    )
+    .avoided_by(Remedy::PreTokenizer))
 }

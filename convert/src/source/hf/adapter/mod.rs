@@ -33,10 +33,11 @@ use crate::arch::{self, Rows, View};
 use crate::listed::listed;
 use crate::metadata::{General, ParameterCount};
 use crate::source::{Source, SourceTensor};
-use crate::{Error, Result};
+use crate::{Error, Remedy, Result};
 
 /// Options for an adapter's conversion.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct AdapterOptions {
     /// The type of the matrices.
     pub outtype: OutType,
@@ -45,6 +46,14 @@ pub struct AdapterOptions {
     pub base: Option<PathBuf>,
     /// `general.name`, instead of what the adapter's card and directory suggest.
     pub model_name: Option<String>,
+}
+
+gguf::setters! {
+    AdapterOptions {
+        outtype: OutType,
+        base: Option<PathBuf>,
+        model_name: Option<String>,
+    }
 }
 
 /// An adapter, with headers read and nothing else.
@@ -82,7 +91,8 @@ impl AdapterSource {
                 peft.unknown.join(", ")
             ));
         }
-        let base = base_directory(options, &config).map_err(input)?;
+        let base =
+            base_directory(options, &config).map_err(|message| input(message).avoided_by(Remedy::Base))?;
         let base_path = base.join("config.json");
         let base_config = crate::json::read_object(&base_path)?;
         let text = arch::multimodal::text_part(base_config);
@@ -261,7 +271,7 @@ fn base_directory(options: &AdapterOptions, config: &Map<String, Value>) -> Resu
     match named.map(PathBuf::from) {
         Some(path) if path.join("config.json").is_file() => Ok(path),
         _ => Err(format!(
-            "the base model{} is not here; name the directory of its config.json (--base)",
+            "the base model{} is not here: expected the directory of its config.json",
             named.map(|n| format!(" {n}")).unwrap_or_default()
         )),
     }

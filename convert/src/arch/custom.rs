@@ -1,0 +1,251 @@
+//! Architectures of other crates: a program that knows a family of models that is not built in says in code where its
+//! tensors go and which keys it has, and hands that to a conversion ([`HfOptions::architectures`]).
+//!
+//! [`HfOptions::architectures`]: crate::source::hf::HfOptions::architectures
+
+use std::fmt;
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+
+use super::described::{Described, Vocabulary};
+use super::rules::names::Ending;
+use super::{
+    Activation, Architecture, Class, Generated, Graph, Hparams, Keys, PLAIN, Rows, Rule, Strided, Transform,
+};
+use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::{Error, Result};
+
+/// Most runs of rows that one tensor is put together from.
+const MAX_RUNS: usize = 1 << 16;
+/// Longest name of a tensor in a file, as ggml has it, without its ending.
+const MAX_NAME: usize = 64 - ".weight".len() - 1;
+
+/// `config.json` of the text model, completed with the defaults of its `model_type` where that is a known one.
+pub type Config = Map<String, Value>;
+
+/// An architecture in code.
+///
+/// It is asked for its declarations once, when it is [registered](Custom::new), and for the keys of each model.
+pub trait CustomArchitecture: fmt::Debug + Send + Sync + 'static {
+    /// `general.architecture`: the graph that is to run the files.
+    fn name(&self) -> &str;
+
+    /// Values of `architectures` in `config.json` that it converts. One that is built in too is converted by this
+    /// architecture then.
+    fn classes(&self) -> Vec<String>;
+
+    /// Tensors, the first rule for a name first. Several rules of one name split a tensor, and have to take all of it.
+    fn tensors(&self) -> Vec<TensorRule>;
+
+    /// The keys of a model under the architecture's prefix (`attention.head_count`), in their order.
+    ///
+    /// # Errors
+    /// What the configuration lacks or contradicts, in words; the file is named in front of it.
+    fn keys(&self, config: &Config) -> Result<Vec<(String, gguf::Value)>, String>;
+
+    /// The ways in which its vocabularies are published, the likeliest first.
+    fn vocabularies(&self) -> &'static [VocabKind] {
+        &[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe]
+    }
+}
+
+/// What becomes of the tensors of a name.
+#[derive(Clone, Debug)]
+pub struct TensorRule {
+    from: String,
+    to: String,
+    change: Change,
+}
+
+impl TensorRule {
+    /// A tensor of the checkpoint and its name in the file, both without `.weight` and `.bias`; `{}` stands for the
+    /// number of a layer, `{e}` for that of an expert.
+    pub fn new(from: impl Into<String>, to: impl Into<String>, change: Change) -> Self {
+        let (from, to) = (from.into(), to.into());
+        Self { from, to, change }
+    }
+
+    /// A tensor that is written as it is.
+    pub fn copy(from: impl Into<String>, to: impl Into<String>) -> Self {
+        Self::new(from, to, Change::Copy)
+    }
+
+    /// A tensor that no file needs, by its whole name.
+    pub fn skip(from: impl Into<String>) -> Self {
+        Self::new(from, "", Change::Skip)
+    }
+}
+
+/// Rows of a stored tensor, given the configuration and how many there are: ranges one after the other.
+pub type ChooseRows = fn(&Config, u64) -> Result<Vec<Range<u64>>, String>;
+
+/// What is done to a tensor on its way.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Change {
+    /// Nothing.
+    Copy,
+    /// It is left out.
+    Skip,
+    /// Rows of each query head go from RoPE's halves to ggml's neighbouring pairs.
+    PermuteQuery,
+    /// The same of key heads.
+    PermuteKey,
+    /// Columns become rows.
+    Transpose,
+    /// This number is added to every element.
+    Add(f32),
+    /// Every element is multiplied by this number.
+    Multiply(f32),
+    /// Every element by itself.
+    Map(fn(f32) -> f32),
+    /// Some of the rows, or all in another order.
+    Rows(ChooseRows),
+    /// One expert's matrix, stacked with those of the others.
+    Expert,
+}
+
+impl Change {
+    fn transform(self) -> Transform {
+        match self {
+            Self::Copy => Transform::Copy,
+            Self::Skip => Transform::Skip,
+            Self::PermuteQuery => Transform::PermuteQuery,
+            Self::PermuteKey => Transform::PermuteKey,
+            Self::Transpose => Transform::Transpose,
+            Self::Add(number) => Transform::Add(number),
+            Self::Multiply(factor) => Transform::Multiply(factor),
+            Self::Map(f) => Transform::Map(f),
+            Self::Rows(choose) => Transform::Ranges(choose),
+            Self::Expert => Transform::Expert,
+        }
+    }
+}
+
+/// A registered architecture. Its declarations are kept as long as the process runs, as those of the built-in ones are:
+/// a program registers each once.
+#[derive(Clone, Copy, Debug)]
+pub struct Custom(&'static Described);
+
+impl Custom {
+    /// Registers an architecture.
+    ///
+    /// # Errors
+    /// [`Error::Request`] naming a declaration that makes no sense: no class, a name with two layers in it.
+    pub fn new(architecture: impl CustomArchitecture) -> Result<Self> {
+        let wrong =
+            |message: String| Error::Request(format!("architecture {:?}: {message}", architecture.name()));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if architecture.name().is_empty() || !architecture.name().chars().all(plain) {
+            return Err(wrong(
+                "expected as its name some of letters, digits and . _ -".to_owned(),
+            ));
+        }
+        let (classes, tensors) = (architecture.classes(), architecture.tensors());
+        if classes.is_empty() || tensors.is_empty() {
+            return Err(wrong(format!(
+                "found {} classes and {} rules for tensors, expected at least one of each",
+                classes.len(),
+                tensors.len()
+            )));
+        }
+        for rule in &tensors {
+            check(rule).map_err(|message| wrong(format!("tensor {:?}: {message}", rule.from)))?;
+        }
+        let classes: Vec<Class> = classes
+            .into_iter()
+            .map(|name| super::class(String::leak(name)))
+            .collect();
+        let rules: Vec<Rule> = tensors.into_iter().map(kept).collect();
+        let tables: Vec<&'static [Rule]> = vec![Vec::leak(rules)];
+        let gguf = String::leak(architecture.name().to_owned());
+        let vocabulary = Vocabulary::of(architecture.vocabularies());
+        Ok(Self(Box::leak(Box::new(Described {
+            architecture: Box::leak(Box::new(Architecture {
+                gguf,
+                classes: Vec::leak(classes),
+                rules: Vec::leak(tables),
+                hyperparameters: keys,
+                generated: |_| Ok(Vec::<Generated>::new()),
+                // A request needs the declarations: see `Architecture::request`.
+                vocabulary: |_| VocabRequest::default(),
+                graph: Graph::with(Activation::Any),
+                ..PLAIN
+            })),
+            keys: &[],
+            vocabulary: Box::leak(Box::new(vocabulary)),
+            factors: None,
+            code: Some(Box::leak(Box::new(architecture))),
+        }))))
+    }
+
+    /// The declarations, and the class of a configuration, if it is one of them.
+    pub(crate) fn find(self, class: &str) -> Option<(&'static Described, &'static Class)> {
+        let found = self.0.architecture.classes.iter().find(|c| c.name == class);
+        found.map(|class| (self.0, class))
+    }
+}
+
+fn kept(rule: TensorRule) -> Rule {
+    let transform = rule.change.transform();
+    let ending = match transform {
+        Transform::Skip => Ending::Nothing,
+        _ => Ending::Parameter,
+    };
+    Rule::of(String::leak(rule.from), String::leak(rule.to), transform, ending)
+}
+
+fn check(rule: &TensorRule) -> Result<(), String> {
+    let marks = |text: &str, mark: &str| text.split('.').filter(|part| part.contains(mark)).count();
+    let is_expert = matches!(rule.change, Change::Expert);
+    let layers = marks(&rule.from, "{}");
+    if rule.from.is_empty() || layers > 1 || marks(&rule.from, "{e}") != usize::from(is_expert) {
+        return Err(
+            "expected a name with at most one {} for the layer, and {e} for the expert's number where they are stacked"
+                .to_owned(),
+        );
+    }
+    if is_expert && layers == 0 {
+        return Err("expected {} for the layer beside {e} for the expert's number".to_owned());
+    }
+    if matches!(rule.change, Change::Skip) {
+        return Ok(());
+    }
+    if rule.to.is_empty()
+        || rule.to.len() > MAX_NAME
+        || marks(&rule.to, "{}") != layers
+        || rule.to.contains("{e}")
+    {
+        return Err(format!(
+            "found {:?} as its name in the file, expected one of 1 to {MAX_NAME} bytes with {{}} where the other has it",
+            rule.to
+        ));
+    }
+    Ok(())
+}
+
+/// Writes the keys of the architecture that `hp` was completed by.
+fn keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let Some(code) = hp.described().and_then(|d| d.code) else {
+        return Ok(());
+    };
+    for (key, value) in code.keys(hp.values()).map_err(|message| hp.error(message))? {
+        keys.set(&key, value);
+    }
+    keys.set_file_type();
+    Ok(())
+}
+
+/// The rows that a rule chooses.
+pub(crate) fn rows(choose: ChooseRows, hp: &Hparams, stored: u64) -> Result<Rows> {
+    let ranges = choose(hp.values(), stored).map_err(|message| hp.error(message))?;
+    if ranges.len() > MAX_RUNS {
+        return Err(hp.error(format!(
+            "{} runs of rows, at most {MAX_RUNS} expected",
+            ranges.len()
+        )));
+    }
+    let run = |range: Range<u64>| Strided::range(range.start, range.end.saturating_sub(range.start));
+    Ok(Rows(ranges.into_iter().map(run).collect()))
+}

@@ -1,0 +1,140 @@
+//! Tensors with numbers (experts, norms of heads), collected until a layer has all of them, then stacked.
+
+use indexmap::IndexMap;
+
+use super::super::layout::Layout;
+use super::{Assembler, Content, MAX_GGUF_DIMS};
+use crate::Result;
+use crate::arch::{Match, Rows, Rule, Transform};
+
+/// Most experts a layer may have.
+const MAX_EXPERTS: u32 = 4096;
+
+/// Numbered tensors of one layer, as far as they have been seen: (name of the rule, number) -> tensor.
+pub(super) type Numbered = IndexMap<(&'static str, u32), (usize, usize)>;
+
+/// Key by which numbered tensors are collected: the layer and, unless they are experts, the rule.
+pub(super) type Group = (u32, Option<&'static str>);
+
+impl Assembler<'_> {
+    /// One expert's tensor. Once a layer has all of its experts, their stacks are added, in the order of
+    /// the rules.
+    pub(super) fn expert(&mut self, found: &Match, at: (usize, usize)) -> Result<()> {
+        let count = self.expert_count()?;
+        let rules = self.expert_rules();
+        let (block, seen) = self.collect(found, at, count, None)?;
+        if seen.len() < rules.len() * count as usize {
+            return Ok(());
+        }
+        let seen = std::mem::take(seen);
+        for rule in rules {
+            let places: Vec<(usize, usize)> = (0..count)
+                .filter_map(|e| seen.get(&(rule.hf, e)).copied())
+                .collect();
+            self.stack(rule, block, &places)?;
+        }
+        Ok(())
+    }
+
+    /// One of several tensors with numbers, which are stacked when all are there.
+    pub(super) fn member(&mut self, found: &Match, at: (usize, usize)) -> Result<()> {
+        let count = self.count_of(found.rule)?;
+        let (block, seen) = self.collect(found, at, count, Some(found.rule.hf))?;
+        if seen.len() < count as usize {
+            return Ok(());
+        }
+        let seen = std::mem::take(seen);
+        let places: Vec<(usize, usize)> = (0..count)
+            .filter_map(|n| seen.get(&(found.rule.hf, n)).copied())
+            .collect();
+        self.stack(found.rule, block, &places)
+    }
+
+    /// Notes a numbered tensor; returns its layer and what has been seen of its group.
+    pub(super) fn collect(
+        &mut self,
+        found: &Match,
+        at: (usize, usize),
+        count: u32,
+        rule: Option<&'static str>,
+    ) -> Result<(u32, &mut Numbered)> {
+        self.coverage.whole();
+        let (Some(block), Some(number)) = (found.block, found.expert) else {
+            return Err(self.fail(at, "an expert without block or number".to_owned()));
+        };
+        if number >= count {
+            let kind = if rule.is_some() { "norm" } else { "expert" };
+            return Err(self.fail(
+                at,
+                format!("{kind} {number}, but config.json says {count} {kind}s"),
+            ));
+        }
+        let seen = self.numbered.entry((block, rule)).or_default();
+        seen.insert((found.rule.hf, number), at);
+        Ok((block, seen))
+    }
+
+    pub(super) fn stack(&mut self, rule: &Rule, block: u32, places: &[(usize, usize)]) -> Result<()> {
+        let Some(&first) = places.first() else {
+            return Ok(());
+        };
+        let element = self.element(first)?;
+        let mut shape = self.gguf_shape(first)?;
+        let model = self.parts.entry(first);
+        let rows = Rows::range(0, *model.shape.first().unwrap_or(&1));
+        let mut layout = Layout::new(element, model.shape.iter().skip(1).product());
+        for &at in places {
+            let entry = self.parts.entry(at);
+            if entry.shape != model.shape || entry.dtype != model.dtype {
+                return Err(self.fail(
+                    at,
+                    format!(
+                        "{} {:?}, but {} of the same layer is {} {:?}",
+                        entry.dtype, entry.shape, model.name, model.dtype, model.shape
+                    ),
+                ));
+            }
+            layout.push((at.0, entry.offset), &rows);
+        }
+        shape.push(places.len() as u64);
+        if shape.len() > MAX_GGUF_DIMS {
+            return Err(self.fail(first, "too many dimensions to be stacked".to_owned()));
+        }
+        let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
+        self.push(name, shape, first.0, Content::Stored(layout));
+        Ok(())
+    }
+
+    pub(super) fn expert_count(&self) -> Result<u32> {
+        let count = self.hparams.u32(&[
+            "num_local_experts",
+            "num_experts",
+            "n_routed_experts",
+            "moe_num_experts",
+            "moe_num_primary_experts",
+        ])?;
+        self.checked_count(count)
+    }
+
+    pub(super) fn count_of(&self, rule: &Rule) -> Result<u32> {
+        match rule.transform {
+            Transform::Numbered(count) => self.checked_count(count(self.hparams)?),
+            _ => self.expert_count(),
+        }
+    }
+
+    pub(super) fn checked_count(&self, count: u32) -> Result<u32> {
+        if count == 0 || count > MAX_EXPERTS {
+            return Err(self
+                .hparams
+                .error(format!("{count} experts, 1 to {MAX_EXPERTS} expected")));
+        }
+        Ok(count)
+    }
+
+    pub(super) fn expert_rules(&self) -> Vec<&'static Rule> {
+        self.rules()
+            .filter(|r| matches!(r.transform, Transform::Expert))
+            .collect()
+    }
+}
