@@ -147,16 +147,8 @@ fn what_can_be_continued_stays() {
 fn an_evaluation_says_how_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    let args = [
-        "table",
-        DEMO,
-        "--out",
-        text(&out),
-        "--presets",
-        "Q4_0,Q8_0",
-        "--imatrix",
-        "none",
-    ];
+    let files = ["--presets", "Q4_0,Q8_0", "--imatrix", "none"];
+    let args = [&["table", DEMO, "--out", text(&out)], &files[..]].concat();
     let mut child = start(&args);
     wait_for_bytes(&mut child, &out, ".table.evaluation");
     let done = signal(child, "TERM");

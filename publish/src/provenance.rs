@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::record::{FileDigest, SourceKind, Table};
+use crate::record::{FileDigest, SourceKind, Table, Text};
 use crate::{Error, Result};
 
 /// Name of the file.
@@ -122,6 +122,10 @@ impl Resource {
         }
     }
 
+    fn of_text(text: &Text, role: Role) -> Self {
+        Self::material(&text.name, &text.sha256, None, role, text.bundled)
+    }
+
     /// What a material was used for.
     pub fn role(&self) -> Option<Role> {
         self.annotations.as_ref().map(|a| a.role)
@@ -168,27 +172,11 @@ impl Statement {
                 Role::Importance,
                 false,
             ));
-            if let Some(text) = &importance.text {
-                let role = Role::CalibrationText;
-                materials.push(Resource::material(
-                    &text.name,
-                    &text.sha256,
-                    None,
-                    role,
-                    text.bundled,
-                ));
-            }
+            let text = importance.text.iter();
+            materials.extend(text.map(|text| Resource::of_text(text, Role::CalibrationText)));
         }
-        for text in table.evaluation.iter().flat_map(|e| &e.texts) {
-            let (text, role) = (&text.text, Role::EvaluationText);
-            materials.push(Resource::material(
-                &text.name,
-                &text.sha256,
-                None,
-                role,
-                text.bundled,
-            ));
-        }
+        let texts = table.evaluation.iter().flat_map(|e| &e.texts);
+        materials.extend(texts.map(|text| Resource::of_text(&text.text, Role::EvaluationText)));
         let evaluation = table.evaluation.as_ref().map(|e| {
             json!({
                 "context": e.context,

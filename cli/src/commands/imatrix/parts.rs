@@ -11,6 +11,7 @@ use reference::calibration::collect_windows;
 use super::checkpoint::Run;
 use super::{Args, dataset_names, needed_bytes, open_model, read_texts, tokens};
 use crate::context::warn_of_length;
+use crate::progress::{Meter, Unit};
 
 /// The part to run.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,7 @@ pub(super) fn run(model: &Path, paths: &[PathBuf], part: Part, args: &Args) -> a
     let number = |n: usize| u32::try_from(n).context("too many windows");
     let mut accumulator = Accumulator::keeping_steps(number(args.ctx_size)?);
     let first = windows.start;
+    let meter = Meter::of("calibrate", Unit::Windows, windows.len() as u64);
     collect_windows(
         &model,
         &tokens,
@@ -78,12 +80,15 @@ pub(super) fn run(model: &Path, paths: &[PathBuf], part: Part, args: &Args) -> a
         windows.clone(),
         &mut |step| {
             for (window, tensor) in &step.set_aside {
-                eprintln!("warning: window {window} is set aside: the inputs of {tensor} are not finite");
+                meter.print(&format!(
+                    "warning: window {window} is set aside: the inputs of {tensor} are not finite"
+                ));
             }
-            eprintln!("part {part}: {} of {} windows", step.done - first, windows.len());
+            meter.show((step.done - first) as u64, windows.len() as u64);
             anyhow::Ok(())
         },
     )?;
+    meter.finish();
     let saved = imatrix::part::Part {
         run: run.lines().to_vec(),
         datasets: dataset_names(paths),
