@@ -218,6 +218,7 @@ impl Base {
         let base = self.model.with_rounding(rounding);
         let runs = part.share.runs.clone();
         let of: usize = runs.iter().map(|(windows, _)| windows.len()).sum();
+        let meter = Meter::of("evaluate", Unit::Windows, of as u64);
         let mut before = 0;
         for (windows, files) in runs {
             let models = files
@@ -230,7 +231,7 @@ impl Base {
             let count = windows.len();
             in_pool(args.threads, || {
                 divergence::compare_windows(&base, &models, &text.tokens, &options, windows, part, &mut |p| {
-                    eprintln!("evaluated {} of {of} windows", before + p.windows);
+                    meter.show((before + p.windows) as u64, of as u64);
                 })
             })??;
             before += count;
