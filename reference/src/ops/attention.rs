@@ -98,8 +98,8 @@ impl AttentionShape {
             }
         }
         if let Some(slope) = self.slope(head) {
-            for (s, distance) in scores.iter_mut().rev().zip(0u32..) {
-                *s -= slope * distance as f32;
+            for (s, key) in scores.iter_mut().zip(first_key + hidden..) {
+                *s -= slope * query.abs_diff(key) as f32;
             }
         }
         match &self.sinks {
