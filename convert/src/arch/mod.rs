@@ -143,12 +143,36 @@ pub fn supported_encoders() -> Vec<&'static str> {
     classes.map(|c| c.name).collect()
 }
 
+/// Classes around a text model that has a directory of its own, which the stock converter refuses as text models too, and
+/// what to do.
+const WITHOUT_TEXT: [(&str, &str); 3] = [
+    (
+        "UltravoxModel",
+        ": convert the directory of the model that text_model_id of config.json names",
+    ),
+    ("GraniteSpeechForConditionalGeneration", GRANITE_SPEECH),
+    ("GraniteSpeechPlusForConditionalGeneration", GRANITE_SPEECH),
+];
+
+const GRANITE_SPEECH: &str = ": convert the directory of the Granite model that this one was made of";
+
 /// The architecture of a class and the class itself.
 fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'static Class)> {
     for architecture in ARCHITECTURES {
         if let Some(class) = architecture.classes.iter().find(|c| c.name == name) {
             return Ok((architecture, class));
         }
+    }
+    if supported_encoders().contains(&name) {
+        let remedy = WITHOUT_TEXT.iter().find(|(class, _)| *class == name);
+        let remedy = remedy.map_or("", |(_, remedy)| remedy);
+        return Err(Error::Input {
+            path: config_path.to_path_buf(),
+            message: format!(
+                "architectures: {name} is converted with --mmproj alone, which makes a file of its encoder; expected a class \
+                 whose text model is converted{remedy}"
+            ),
+        });
     }
     // A class name is a short word; what is longer is no class of anyone's.
     let shown = nearest::shown(name);
@@ -260,6 +284,20 @@ mod tests {
             error.contains("found FooForCausalLM") && error.contains("built-in classes"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_class_without_a_text_model_says_what_to_convert() {
+        let error = |name| find(Path::new("config.json"), name).unwrap_err().to_string();
+        let ultravox = error("UltravoxModel");
+        assert!(ultravox.contains("--mmproj") && ultravox.contains("text_model_id"), "{ultravox}");
+        for class in ["GraniteSpeechForConditionalGeneration", "GraniteSpeechPlusForConditionalGeneration"] {
+            let error = error(class);
+            assert!(error.contains("--mmproj") && error.contains("Granite model"), "{error}");
+        }
+        for (class, _) in WITHOUT_TEXT {
+            assert!(supported_encoders().contains(&class), "{class}");
+        }
     }
 
     #[test]

@@ -190,6 +190,8 @@ pub(super) struct VocabFiles {
     pub(super) multiple: u64,
     /// Rows of the token embeddings, where they are known.
     pub(super) rows: Option<usize>,
+    /// Keys of the configuration that do not count.
+    pub(super) ignored: &'static [&'static str],
 }
 
 impl VocabFiles {
@@ -203,6 +205,7 @@ impl VocabFiles {
             config: config.clone(),
             multiple: 1,
             rows: None,
+            ignored: &[],
         };
         let path = dir.join("tokenizer.json");
         let mut bytes = read_optional(&path, MAX_VOCAB_BYTES)?;
@@ -231,7 +234,10 @@ impl VocabFiles {
 
     /// A key of the text model's configuration: `text_config` first, then the root.
     pub(super) fn config(&self, key: &str) -> Option<&Json> {
-        super::root_or_text_config(&self.config, key)
+        match self.ignored.contains(&key) {
+            true => None,
+            false => super::root_or_text_config(&self.config, key),
+        }
     }
 
     /// The number of tokens that the model needs: one for each row of its token embeddings or, where those are not

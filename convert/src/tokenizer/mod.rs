@@ -140,6 +140,8 @@ pub struct VocabRequest {
     pub bounds_among_added: Option<&'static str>,
     /// Take a vocabulary as `mistral-common` reads it: always, or only where a directory has no other.
     pub mistral: Option<MistralRequest>,
+    /// Keys of the configuration that do not count here.
+    pub ignored: &'static [&'static str],
     /// `general.architecture`, for the kinds that write its `vocab_size`.
     pub architecture: Option<&'static str>,
 }
@@ -260,6 +262,7 @@ pub enum FoundBy {
 pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Result<Vocabulary> {
     let mut files = VocabFiles::read(dir, config)?;
     files.multiple = request.multiple;
+    files.ignored = request.ignored;
     files.rows = request
         .embeddings
         .map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));

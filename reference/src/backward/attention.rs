@@ -16,6 +16,8 @@ impl Attention {
             Projections::Separate { .. } | Projections::Fused(_) => {
                 if self.slot.is_some() {
                     "keys and values shared by layers"
+                } else if self.mixed_norm.is_some() {
+                    "norms before the output matrix"
                 } else if self.gate.is_some() {
                     "gates of attention"
                 } else {

@@ -10,9 +10,16 @@ use crate::ops::{Activation, Matrix};
 impl FeedForward {
     /// A part that the backward pass does not know.
     pub(super) fn without_backward(&self) -> Option<String> {
-        without_slope(self.activation)
+        match self.gate {
+            Gate::Sparse(..) => Some(CUT_OFF.to_owned()),
+            _ if self.inner_norm.is_some() => Some("norms before the last matrix".to_owned()),
+            _ => without_slope(self.activation),
+        }
     }
 }
+
+/// Of Gemma 3n's layers.
+const CUT_OFF: &str = "gates that are cut off";
 
 /// An activation function that the backward pass does not know.
 pub(super) fn without_slope(activation: Activation) -> Option<String> {
@@ -39,6 +46,7 @@ impl Pass<'_, '_> {
                 let at_ups = activated(layer.activation, &ups, &at_inner)?;
                 self.linear(&layer.up, &at_ups)
             }
+            Gate::Sparse(..) => Err(unknown(CUT_OFF)),
             Gate::Fused => {
                 let at_both = gated_fused(layer.activation, &ups, &at_inner)?;
                 self.linear(&layer.up, &at_both)

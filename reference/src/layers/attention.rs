@@ -137,6 +137,8 @@ pub(crate) struct Attention {
     pub(crate) query_norm: Option<Norm>,
     pub(crate) key_norm: Option<Norm>,
     pub(crate) value_norm: Option<Norm>,
+    /// Norm of what heads mix, before the output matrix.
+    pub(crate) mixed_norm: Option<Norm>,
     /// Slot in which keys and values are kept for later layers, or from which they are borrowed.
     pub(crate) slot: Option<usize>,
     /// Whether the norms of queries and keys come after the rotation instead of before it.
@@ -226,6 +228,9 @@ impl Attention {
         }
         if let Some(gate) = &self.gate {
             gate.apply(run, x, &mut mixed)?;
+        }
+        if let Some(norm) = &self.mixed_norm {
+            norm.apply(&mut mixed);
         }
         let out = self.output.forward(run, &mixed)?;
         run.scratch.give(mixed);

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{Activation, Matrix, activate, gate};
+use crate::ops::{Activation, Matrix, Norm, activate, gate};
 
 use super::Linear;
 
@@ -13,7 +13,10 @@ pub(crate) enum Gate {
     None,
     /// `down(activation(gate(x)) * up(x))`
     Separate(Linear),
-    /// The same with one matrix: all gates, then all others.
+    /// The same, of gates that lie this many standard deviations above the mean of their row: what they have above that
+    /// (Gemma 3n).
+    Sparse(Linear, f32),
+    /// The same as [`Gate::Separate`] with one matrix: all gates, then all others.
     Fused,
 }
 
@@ -24,6 +27,8 @@ pub(crate) struct FeedForward {
     pub(crate) up: Linear,
     pub(crate) down: Linear,
     pub(crate) activation: Activation,
+    /// Norm of what goes into the last matrix.
+    pub(crate) inner_norm: Option<Norm>,
 }
 
 /// Replaces rows of all gates, then all others, by `activation(gate) * other`.
@@ -42,6 +47,18 @@ pub(super) fn gate_fused(run: &mut Run<'_>, activation: Activation, inner: &mut 
     run.scratch.give(std::mem::replace(inner, product));
 }
 
+/// Takes the mean of its row and as many standard deviations from each number, and leaves nothing below zero.
+fn cut_off(gates: &mut Matrix, deviations: f32) {
+    for row in gates.data.chunks_exact_mut(gates.cols.max(1)) {
+        let count = row.len() as f64;
+        let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+        let squares = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>();
+        let deviation = (squares / (count - 1.0).max(1.0)).sqrt();
+        let least = (mean + deviation * f64::from(deviations)) as f32;
+        row.iter_mut().for_each(|x| *x = (*x - least).max(0.0));
+    }
+}
+
 impl FeedForward {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let mut inner = self.up.forward(run, x)?;
@@ -52,7 +69,16 @@ impl FeedForward {
                 gate(self.activation, &gates.data, &mut inner.data);
                 run.scratch.give(gates);
             }
+            Gate::Sparse(linear, deviations) => {
+                let mut gates = linear.forward(run, x)?;
+                cut_off(&mut gates, *deviations);
+                gate(self.activation, &gates.data, &mut inner.data);
+                run.scratch.give(gates);
+            }
             Gate::Fused => gate_fused(run, self.activation, &mut inner),
+        }
+        if let Some(norm) = &self.inner_norm {
+            norm.apply(&mut inner);
         }
         let out = self.down.forward(run, &inner)?;
         run.scratch.give(inner);

@@ -1,5 +1,6 @@
 //! Layers with weights, which architectures put together.
 
+mod altup;
 mod attention;
 mod beside_experts;
 mod delta_net;
@@ -16,6 +17,7 @@ mod per_layer;
 mod rwkv;
 mod short_convolution;
 
+pub(crate) use altup::{AltUp, Copies};
 pub(crate) use attention::{Attention, Compressed, GateFunction, OutputGate, Projections, QueryGrowth};
 pub(crate) use beside_experts::BesideExperts;
 pub(crate) use delta_net::{DeltaNet, Strengths};

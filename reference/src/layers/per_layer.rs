@@ -47,6 +47,14 @@ pub(crate) struct PerLayer {
 
 impl PerLayer {
     pub(crate) fn add_to(&self, run: &mut Run<'_>, x: &mut Matrix) -> Result<()> {
+        let out = self.made(run, x)?;
+        x.add(&out);
+        run.scratch.give(out);
+        Ok(())
+    }
+
+    /// What is added.
+    pub(crate) fn made(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let width = self.up.matrix.inputs;
         let mut inner = self.gate.forward(run, x)?;
         activate(Activation::Gelu, &mut inner.data);
@@ -59,10 +67,8 @@ impl PerLayer {
         }
         let mut out = self.up.forward(run, &inner)?;
         self.norm.apply(&mut out);
-        x.add(&out);
-        for m in [inner, given, out] {
-            run.scratch.give(m);
-        }
-        Ok(())
+        run.scratch.give(inner);
+        run.scratch.give(given);
+        Ok(out)
     }
 }

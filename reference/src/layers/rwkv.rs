@@ -78,16 +78,33 @@ pub(crate) struct TimeMix6 {
     pub(crate) share_up: ExpertLinear,
     pub(crate) decay: Vec<f32>,
     pub(crate) decay_rank: LowRank,
-    /// Bonus of the current token over those before it.
-    pub(crate) first: Vec<f32>,
+    /// Bonus of the current token over those before it; `None` in Qwen 2's shape, where keys are less what decays of
+    /// them, and gates have another function.
+    pub(crate) first: Option<Vec<f32>>,
     pub(crate) key: Linear,
     pub(crate) value: Linear,
     pub(crate) receptance: Linear,
     pub(crate) gate: Linear,
     /// Of each head.
-    pub(crate) norm: Norm,
+    pub(crate) norm: Option<Norm>,
     pub(crate) output: Linear,
     pub(crate) head_len: usize,
+}
+
+/// Each head of `head_len` as often as others share it.
+fn repeated(run: &mut Run<'_>, x: Matrix, head_len: usize, cols: usize) -> Matrix {
+    if x.cols == cols {
+        return x;
+    }
+    let times = cols / x.cols.max(1);
+    let mut out = run.scratch.take(x.rows, cols);
+    let heads = out.data.chunks_exact_mut(head_len * times);
+    for (to, from) in heads.zip(x.data.chunks_exact(head_len)) {
+        to.chunks_exact_mut(head_len)
+            .for_each(|head| head.copy_from_slice(from));
+    }
+    run.scratch.give(x);
+    out
 }
 
 impl TimeMix6 {
@@ -113,17 +130,29 @@ impl TimeMix6 {
         let [xw, xk, xv, xr, xg] = &inputs[..] else {
             unreachable!("five shares were loaded")
         };
-        let r = self.receptance.forward(run, xr)?;
+        let mut r = self.receptance.forward(run, xr)?;
         let k = self.key.forward(run, xk)?;
         let v = self.value.forward(run, xv)?;
+        let mut k = repeated(run, k, self.head_len, x.cols);
+        let v = repeated(run, v, self.head_len, x.cols);
         let mut g = self.gate.forward(run, xg)?;
         let mut w = self.decay_rank.forward(run, xw, tanh)?;
         add_to_rows(&mut w, &self.decay);
         w.data.iter_mut().for_each(|w| *w = exp(-exp(*w)));
+        if self.first.is_none() {
+            k.data.iter_mut().zip(&w.data).for_each(|(k, w)| *k -= *k * w);
+            r.scale(1.0 / (self.head_len as f32).sqrt());
+        }
         let mut y = run.scratch.take(x.rows, x.cols);
-        wkv_bonus(&r, &k, &v, &w, &self.first, self.head_len, &mut y, &run.windows);
-        self.norm.apply(&mut y);
-        activate(Activation::Silu, &mut g.data);
+        let first = self.first.as_deref();
+        wkv_bonus(&r, &k, &v, &w, first, self.head_len, &mut y, &run.windows);
+        if let Some(norm) = &self.norm {
+            norm.apply(&mut y);
+        }
+        match self.first {
+            Some(_) => activate(Activation::Silu, &mut g.data),
+            None => g.data.iter_mut().for_each(|g| *g = sigmoid(*g)),
+        }
         y.data.iter_mut().zip(&g.data).for_each(|(y, g)| *y *= g);
         let out = self.output.forward(run, &y)?;
         for m in inputs.into_iter().chain([step, made, r, k, v, g, w, y]) {
@@ -152,12 +181,13 @@ pub(crate) struct TimeMix7 {
     /// Learning rate of the state.
     pub(crate) rate: Vec<f32>,
     pub(crate) rate_rank: LowRank,
-    pub(crate) gate_rank: LowRank,
+    /// There may be none in Qwen 2's shape.
+    pub(crate) gate_rank: Option<LowRank>,
     pub(crate) key_scale: Vec<f32>,
     pub(crate) key_rate: Vec<f32>,
     pub(crate) bonus: Vec<f32>,
     /// Of each head.
-    pub(crate) norm: Norm,
+    pub(crate) norm: Option<Norm>,
     pub(crate) output: Linear,
     pub(crate) head_len: usize,
 }
@@ -172,8 +202,8 @@ impl TimeMix7 {
         for share in self.shares.chunks_exact(x.cols) {
             inputs.push(mixed(run, x, &step, share));
         }
-        let [xr, xw, xk, xv, xa, xg] = &inputs[..] else {
-            unreachable!("six shares were loaded")
+        let [xr, xw, xk, xv, xa, rest @ ..] = &inputs[..] else {
+            unreachable!("five or six shares were loaded")
         };
         let r = self.receptance.forward(run, xr)?;
         let mut w = self.decay_rank.forward(run, xw, tanh)?;
@@ -184,9 +214,12 @@ impl TimeMix7 {
         let mut k = self.key.forward(run, xk)?;
         let mut v = self.value.forward(run, xv)?;
         self.mix_values(run, xv, &mut v)?;
-        let g = self.gate_rank.forward(run, xg, |m| {
-            m.data.iter_mut().for_each(|x| *x = sigmoid(*x));
-        })?;
+        let g = match (&self.gate_rank, rest.first()) {
+            (Some(rank), Some(xg)) => Some(rank.forward(run, xg, |m| {
+                m.data.iter_mut().for_each(|x| *x = sigmoid(*x));
+            })?),
+            _ => None,
+        };
         let mut a = self.rate_rank.forward(run, xa, |_| ())?;
         add_to_rows(&mut a, &self.rate);
         a.data.iter_mut().for_each(|a| *a = sigmoid(*a));
@@ -225,7 +258,9 @@ impl TimeMix7 {
             back: &back,
         };
         wkv_delta(&operands, self.head_len, &mut y, &run.windows);
-        self.norm.apply(&mut y);
+        if let Some(norm) = &self.norm {
+            norm.apply(&mut y);
+        }
         let heads = x.cols / self.head_len;
         for (at, y) in y.data.chunks_exact_mut(self.head_len).enumerate() {
             let range = at * self.head_len..(at + 1) * self.head_len;
@@ -237,9 +272,12 @@ impl TimeMix7 {
             let sum: f32 = products.map(|((k, r), b)| k * r * b).sum();
             y.iter_mut().zip(&v.data[range]).for_each(|(y, v)| *y += v * sum);
         }
-        y.data.iter_mut().zip(&g.data).for_each(|(y, g)| *y *= g);
+        if let Some(g) = g {
+            y.data.iter_mut().zip(&g.data).for_each(|(y, g)| *y *= g);
+            run.scratch.give(g);
+        }
         let out = self.output.forward(run, &y)?;
-        for m in inputs.into_iter().chain([step, r, w, k, v, g, a, away, back, y]) {
+        for m in inputs.into_iter().chain([step, r, w, k, v, a, away, back, y]) {
             run.scratch.give(m);
         }
         Ok(out)

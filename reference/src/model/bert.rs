@@ -1,38 +1,65 @@
 //! BERT: an encoder. Every token sees all others, and norms stand after what the halves of a layer add up to.
-//! NomicBERT rotates instead of adding positions, and has gates.
+//! NomicBERT rotates instead of adding positions, and has gates; in Jina's models scores fall with the distance.
 
 use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
+use crate::layers::FeedForward;
 use crate::ops::{Activation, NormKind, RopeStyle};
 use crate::weights::{ANY, Loader};
 
 pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
-    encoder(loader, false)
+    encoder(loader, Kind::Bert)
 }
 
 pub(super) fn nomic(loader: &Loader<'_>) -> Result<Decoder> {
-    encoder(loader, true)
+    encoder(loader, Kind::Nomic)
 }
 
-fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
+pub(super) fn jina(loader: &Loader<'_>) -> Result<Decoder> {
+    encoder(loader, Kind::Jina)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bert,
+    Nomic,
+    Jina,
+}
+
+/// ALiBi's bias of Jina's models, which no key gives.
+const ALIBI: f32 = 8.0;
+
+fn encoder(loader: &Loader<'_>, kind: Kind) -> Result<Decoder> {
     let hyper = Hyperparameters::read(loader)?;
     let hidden = hyper.hidden;
     let eps = loader.keys.float("attention.layer_norm_epsilon")?;
     let norm = |base: &str| loader.norm(NormKind::Layer, base, hidden, eps);
-    let rope = match nomic {
-        true => Some(rope(loader, &hyper, RopeStyle::Neox)?),
-        false => None,
+    let rope = match kind {
+        Kind::Nomic => Some(rope(loader, &hyper, RopeStyle::Neox)?),
+        _ => None,
     };
     let mut layers = Vec::new();
     for i in 0..hyper.layers {
         let base = |name: &str| format!("blk.{i}.{name}");
         let mut attention = hyper.attention(loader, i, rope.clone(), hyper.usual_scale())?;
         attention.shape.causal = false;
-        let dense = match nomic {
-            true => hyper.feed_forward(loader, i, Activation::Silu)?,
-            false => hyper.feed_forward_of_two(loader, i, Activation::GeluErf, false)?,
+        let dense = match kind {
+            Kind::Nomic => hyper.feed_forward(loader, i, Activation::Silu)?,
+            Kind::Bert => hyper.feed_forward_of_two(loader, i, Activation::GeluErf, false)?,
+            Kind::Jina => jina_feed_forward(loader, &hyper, i)?,
         };
+        let mut again = None;
+        if kind == Kind::Jina {
+            attention.shape.max_alibi_bias = Some(ALIBI);
+            let optional = |name: &str| match loader.has(&format!("{}.weight", base(name))) {
+                true => norm(&base(name)).map(Some),
+                false => Ok(None),
+            };
+            attention.query_norm = optional("attn_q_norm")?;
+            attention.key_norm = optional("attn_k_norm")?;
+            again = optional("attn_norm_2")?;
+        }
         layers.push(Layer {
             attention_norm: None,
             attention: attention.into(),
@@ -46,12 +73,14 @@ fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
             per_layer: None,
             output_scale: 1.0,
             early: None,
+            copies: None,
+            attention_again: again,
         });
     }
     let embedding = loader.embedding(hidden)?;
-    let positions = match nomic {
-        true => None,
-        false => {
+    let positions = match kind {
+        Kind::Nomic | Kind::Jina => None,
+        Kind::Bert => {
             let found = loader.positions(hidden)?;
             Some(found.ok_or_else(|| loader.error("tensor position_embd.weight is missing"))?)
         }
@@ -78,4 +107,16 @@ fn encoder(loader: &Loader<'_>, nomic: bool) -> Result<Decoder> {
         embedding_norm: Some(embedding_norm.clone()),
         ..Decoder::new(embedding, layers, embedding_norm, head)
     })
+}
+
+/// With gates in a matrix of their own, in that of what they gate, or without.
+fn jina_feed_forward(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize) -> Result<FeedForward> {
+    let has = |name: &str| loader.has(&format!("blk.{layer}.{name}.weight"));
+    if has("ffn_gate") {
+        return hyper.feed_forward(loader, layer, Activation::Gelu);
+    }
+    let inner = hyper.inner(loader, layer)?;
+    let outputs = loader.outputs_of(&format!("blk.{layer}.ffn_up"))?;
+    let fused = outputs != inner && outputs != ANY;
+    hyper.feed_forward_of_two(loader, layer, Activation::Gelu, fused)
 }

@@ -103,6 +103,7 @@ fn attention(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, eps: f3
         projections: Projections::Compressed(Box::new(compressed)),
         output: loader.linear(&base("attn_output"), mixed, hyper.hidden)?,
         clamp: None,
+        mixed_norm: None,
         query_norm: None,
         key_norm: None,
         value_norm: None,

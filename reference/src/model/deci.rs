@@ -51,6 +51,8 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
             per_layer: None,
             output_scale: 1.0,
             early: None,
+            copies: None,
+            attention_again: None,
         });
     }
     let embedding = loader.embedding(hyper.hidden)?;

@@ -2,7 +2,8 @@
 
 use crate::Result;
 use crate::layers::{
-    BesideExperts, ChannelMix, Embedding, FeedForward, Linear, Mixer, Mixture, PerLayer, PerLayerInputs,
+    AltUp, BesideExperts, ChannelMix, Copies, Embedding, FeedForward, Linear, Mixer, Mixture, PerLayer,
+    PerLayerInputs,
 };
 use crate::ops::{Matrix, Norm};
 
@@ -20,6 +21,8 @@ pub(crate) struct Decoder {
     pub(crate) embedding_shift: Vec<f32>,
     pub(crate) embedding_norm: Option<Norm>,
     pub(crate) per_layer: Option<PerLayerInputs>,
+    /// Copies of the state that go through the layers side by side.
+    pub(crate) copies: Option<Copies>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Option<Norm>,
     pub(crate) head: Linear,
@@ -52,6 +55,10 @@ pub(crate) struct Layer {
     pub(crate) output_scale: f32,
     /// What is made of the layer's input besides.
     pub(crate) early: Option<Early>,
+    /// Where norms follow sums: a second sum of the layer's input and what the first norm makes, with a norm of its own.
+    pub(crate) attention_again: Option<Norm>,
+    /// Of a model with copies of the state: what goes on between them.
+    pub(crate) copies: Option<Box<AltUp>>,
 }
 
 /// What a layer makes of its input beside attention.
@@ -84,6 +91,8 @@ impl Layer {
             per_layer: None,
             output_scale: 1.0,
             early: None,
+            attention_again: None,
+            copies: None,
         }
     }
 }
@@ -132,6 +141,7 @@ impl Decoder {
             embedding_shift: Vec::new(),
             embedding_norm: None,
             per_layer: None,
+            copies: None,
             layers,
             output_norm: Some(output_norm),
             head,
@@ -151,6 +161,14 @@ impl Decoder {
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
             layer.forward(run, &mut x, last)?;
+        }
+        self.finish(run, x)
+    }
+
+    /// What becomes of the rows that leave the last layer before they meet the output matrix.
+    pub(crate) fn finish(&self, run: &mut Run<'_>, mut x: Matrix) -> Result<Matrix> {
+        if let Some(copies) = &self.copies {
+            x = copies.merge(run, x)?;
         }
         if let Some(norm) = &self.output_norm {
             norm.apply(&mut x);
@@ -178,6 +196,9 @@ impl Decoder {
         if let Some(inputs) = &self.per_layer {
             inputs.forward(run, &x)?;
         }
+        if let Some(copies) = &self.copies {
+            x = copies.spread(run, x)?;
+        }
         Ok(x)
     }
 
@@ -200,7 +221,8 @@ impl Decoder {
             .iter()
             .map(|l| l.attention.width().max(l.mlp.width()))
             .max();
-        self.embedding.matrix.inputs * 4 + widest.unwrap_or(0)
+        let copies = self.copies.as_ref().map_or(0, |c| 3 * c.count);
+        self.embedding.matrix.inputs * (4 + copies) + widest.unwrap_or(0)
     }
 }
 
@@ -232,6 +254,9 @@ impl Layer {
     /// Adds both halves to `x`. In the last layer, rows that nobody wants are dropped once attention has seen
     /// them: from there on rows do not see each other (but in RWKV).
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
+        if let Some(copies) = &self.copies {
+            return self.through_copies(run, copies, x, last);
+        }
         if matches!(self.attention, Mixer::None) {
             return self.second_half_alone(run, x, last);
         }
@@ -283,9 +308,15 @@ impl Layer {
             }
         } else {
             run.scratch.give(normed);
+            let input = self.attention_again.is_some().then(|| normalized(run, None, x));
             x.add(&attended);
             if let Some(norm) = after {
                 norm.apply(x);
+            }
+            if let (Some(norm), Some(input)) = (&self.attention_again, input) {
+                x.add(&input);
+                norm.apply(x);
+                run.scratch.give(input);
             }
             normalized(run, self.mlp_norm.as_ref(), x)
         };
@@ -316,6 +347,50 @@ impl Layer {
         if drops && !rows_are_apart {
             x.keep_rows(&run.wanted);
         }
+        Ok(())
+    }
+}
+
+impl Layer {
+    /// The layer on the active of several copies of the state, which then corrects them all (Gemma 3n).
+    fn through_copies(&self, run: &mut Run<'_>, copies: &AltUp, x: &mut Matrix, last: bool) -> Result<()> {
+        let mut predicted = copies.predict(run, x)?;
+        let mut active = copies.active_of(run, &predicted);
+        let normed = normalized(run, self.attention_norm.as_ref(), &active);
+        let mut beside = copies.beside(run, &normed)?;
+        let mut attended = self.attention.forward(run, &normed)?;
+        if last && run.wanted.len() < x.rows {
+            for matrix in [&mut predicted, &mut active, &mut beside, &mut attended] {
+                matrix.keep_rows(&run.wanted);
+            }
+            if let Some(given) = &mut run.per_layer {
+                given.keep_rows(&run.wanted);
+            }
+        }
+        if let Some(norm) = &self.attention_post_norm {
+            norm.apply(&mut attended);
+        }
+        attended.add(&active);
+        attended.add(&beside);
+        attended.scale(std::f32::consts::FRAC_1_SQRT_2);
+        let input = normalized(run, self.mlp_norm.as_ref(), &attended);
+        let mut out = self.mlp.forward(run, &input)?;
+        if let Some(norm) = &self.mlp_post_norm {
+            norm.apply(&mut out);
+        }
+        out.add(&attended);
+        copies.correct(run, &mut predicted, &out)?;
+        if let Some(given) = &self.per_layer {
+            let scaled = copies.scaled_active(run, &predicted);
+            let more = given.made(run, &scaled)?;
+            copies.add_to_others(&mut predicted, &more);
+            run.scratch.give(scaled);
+            run.scratch.give(more);
+        }
+        for matrix in [active, normed, beside, attended, input, out] {
+            run.scratch.give(matrix);
+        }
+        run.scratch.give(std::mem::replace(x, predicted));
         Ok(())
     }
 }

@@ -262,6 +262,8 @@ impl<'a, 'l> Builder<'a, 'l> {
             per_layer: None,
             output_scale: 1.0,
             early: None,
+            copies: None,
+            attention_again: None,
         })
     }
 

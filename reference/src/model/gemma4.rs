@@ -135,7 +135,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     })
 }
 
-fn per_layer_inputs(
+pub(super) fn per_layer_inputs(
     loader: &Loader<'_>,
     hyper: &Hyperparameters,
     width: usize,
@@ -184,6 +184,7 @@ fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: 
         projections,
         output: loader.linear(&base("attn_output"), total(heads, value_len)?, hyper.hidden)?,
         clamp: None,
+        mixed_norm: None,
         query_norm: norm("attn_q_norm")?,
         key_norm: if borrows { None } else { norm("attn_k_norm")? },
         value_norm: (!borrows).then(|| weightless(value_len, eps)),

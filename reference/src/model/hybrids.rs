@@ -329,6 +329,7 @@ pub(super) fn nemotron_h(loader: &Loader<'_>) -> Result<Decoder> {
                 up: loader.linear(&base("ffn_up"), b.hyper.hidden, inner)?,
                 down: loader.linear(&base("ffn_down"), inner, b.hyper.hidden)?,
                 activation: Activation::SquaredRelu,
+                inner_norm: None,
             }))
         } else {
             b.attention(i, None)?.into()
@@ -371,6 +372,7 @@ fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result
         },
         output: loader.linear(&base("attn_output"), values, hyper.hidden)?,
         clamp: None,
+        mixed_norm: None,
         query_norm: None,
         key_norm: None,
         value_norm: None,

@@ -181,6 +181,7 @@ impl Hyperparameters {
             projections,
             output: loader.linear(&base("attn_output"), mixed, self.hidden)?,
             clamp: None,
+            mixed_norm: None,
             query_norm: None,
             key_norm: None,
             value_norm: None,
@@ -228,6 +229,7 @@ impl Hyperparameters {
             up: loader.linear(&base("ffn_up"), self.hidden, outputs)?,
             down: loader.linear(&base("ffn_down"), inner, self.hidden)?,
             activation,
+            inner_norm: None,
         })
     }
 
@@ -327,6 +329,7 @@ pub(crate) fn gated(
         up: loader.linear(&format!("{prefix}up{suffix}"), hidden, inner)?,
         down: loader.linear(&format!("{prefix}down{suffix}"), inner, hidden)?,
         activation,
+        inner_norm: None,
     })
 }
 

@@ -493,6 +493,7 @@ pub(super) fn shared(
             up: loader.linear(&base("ffn_up_shexp"), hyper.hidden, inner)?,
             down: loader.linear(&base("ffn_down_shexp"), inner / 2, hyper.hidden)?,
             activation: Activation::Silu,
+            inner_norm: None,
         },
         // Nemotron-H.
         false => FeedForward {
@@ -500,6 +501,7 @@ pub(super) fn shared(
             up: loader.linear(&base("ffn_up_shexp"), hyper.hidden, inner)?,
             down: loader.linear(&base("ffn_down_shexp"), inner, hyper.hidden)?,
             activation: Activation::SquaredRelu,
+            inner_norm: None,
         },
     };
     let gate = match loader.has(&base("ffn_gate_inp_shexp.weight")) {

@@ -8,11 +8,13 @@ mod run;
 mod staged;
 
 mod bert;
+mod bitnet;
 mod compressed;
 mod deci;
 mod deepseek2;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
 mod gemma4;
 mod hybrids;
 mod llama;
@@ -54,6 +56,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("bert", bert::build),
     ("modern-bert", modern_bert::build),
     ("nomic-bert", bert::nomic),
+    ("jina-bert-v2", bert::jina),
+    ("bitnet", bitnet::build),
     ("deci", deci::build),
     ("deepseek2", deepseek2::build),
     ("deepseek32", deepseek2::deepseek32),
@@ -65,6 +69,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("falcon-h1", hybrids::falcon_h1),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
+    ("gemma3n", gemma3n::build),
     ("gemma4", gemma4::build),
     ("gemma-embedding", gemma3::embedding),
     ("granitehybrid", hybrids::granite),
@@ -84,6 +89,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("qwen35moe", hybrids::qwen3next),
     ("rwkv6", rwkv::build6),
     ("rwkv7", rwkv::build7),
+    ("rwkv6qwen2", rwkv::build_qwen6),
+    ("arwkv7", rwkv::build_hybrid7),
     ("qwen3next", hybrids::qwen3next),
 ];
 

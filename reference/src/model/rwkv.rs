@@ -1,9 +1,10 @@
 //! RWKV 6 and 7.
 
 use super::decoder::{Decoder, Layer, Mlp};
+use super::hyperparameters::gated;
 use crate::Result;
 use crate::layers::{ChannelMix, LowRank, Mixer, TimeMix6, TimeMix7};
-use crate::ops::{Norm, NormKind};
+use crate::ops::{Activation, Norm, NormKind};
 use crate::weights::Loader;
 
 /// Epsilon of a head's variance.
@@ -19,6 +20,10 @@ struct Builder<'a, 'l> {
 
 impl<'a, 'l> Builder<'a, 'l> {
     fn new(loader: &'a Loader<'l>) -> Result<Self> {
+        Self::with_epsilon(loader, "attention.layer_norm_epsilon")
+    }
+
+    fn with_epsilon(loader: &'a Loader<'l>, key: &str) -> Result<Self> {
         let keys = &loader.keys;
         let hidden = keys.count("embedding_length")?;
         let head_len = keys.count("wkv.head_size")?;
@@ -29,7 +34,7 @@ impl<'a, 'l> Builder<'a, 'l> {
         }
         Ok(Self {
             inner: keys.count("feed_forward_length")?,
-            eps: keys.float("attention.layer_norm_epsilon")?,
+            eps: keys.float(key)?,
             loader,
             hidden,
             head_len,
@@ -62,6 +67,21 @@ impl<'a, 'l> Builder<'a, 'l> {
             down: self.loader.linear(&down, self.hidden, rank)?,
             up: self.loader.linear(&up, rank, self.hidden)?,
         })
+    }
+
+    /// The share of the first layer's values, of RWKV 7.
+    fn value_mix(&self, layer: usize) -> Result<Option<(Vec<f32>, LowRank)>> {
+        if layer > 0 {
+            let rank = self.low_rank(layer, "time_mix_v1", "time_mix_v2")?;
+            return Ok(Some((self.vector(layer, "time_mix_v0")?, rank)));
+        }
+        // Nothing uses them, and the files have them.
+        let rank = self.loader.outputs_of("blk.0.time_mix_a1")?;
+        let needed = |name: &str, shape: &[usize]| self.loader.needed(name, shape);
+        needed("blk.0.time_mix_v0.weight", &[self.hidden])?;
+        needed("blk.0.time_mix_v1.weight", &[self.hidden, rank])?;
+        needed("blk.0.time_mix_v2.weight", &[rank, self.hidden])?;
+        Ok(None)
     }
 
     fn vector(&self, layer: usize, name: &str) -> Result<Vec<f32>> {
@@ -142,15 +162,15 @@ pub(super) fn build6(loader: &Loader<'_>) -> Result<Decoder> {
             share_up: loader.experts(&base("time_mix_w2"), all / 5, b.hidden, 5)?,
             decay: b.vector(i, "time_mix_decay")?,
             decay_rank: b.low_rank(i, "time_mix_decay_w1", "time_mix_decay_w2")?,
-            first: loader.numbers(
+            first: Some(loader.numbers(
                 &base("time_mix_first.weight"),
                 &[b.head_len, b.hidden / b.head_len],
-            )?,
+            )?),
             key: b.square(i, "time_mix_key")?,
             value: b.square(i, "time_mix_value")?,
             receptance: b.square(i, "time_mix_receptance")?,
             gate: b.square(i, "time_mix_gate")?,
-            norm: b.head_norm(i)?,
+            norm: Some(b.head_norm(i)?),
             output: b.square(i, "time_mix_output")?,
             head_len: b.head_len,
         }));
@@ -167,20 +187,7 @@ pub(super) fn build6(loader: &Loader<'_>) -> Result<Decoder> {
 pub(super) fn build7(loader: &Loader<'_>) -> Result<Decoder> {
     let b = Builder::new(loader)?;
     let layers = b.layers(|i| {
-        let value_mix = match i {
-            0 => {
-                // Nothing uses them, and the files have them.
-                let rank = loader.outputs_of("blk.0.time_mix_a1")?;
-                loader.needed("blk.0.time_mix_v0.weight", &[b.hidden])?;
-                loader.needed("blk.0.time_mix_v1.weight", &[b.hidden, rank])?;
-                loader.needed("blk.0.time_mix_v2.weight", &[rank, b.hidden])?;
-                None
-            }
-            _ => Some((
-                b.vector(i, "time_mix_v0")?,
-                b.low_rank(i, "time_mix_v1", "time_mix_v2")?,
-            )),
-        };
+        let value_mix = b.value_mix(i)?;
         let mixer = Mixer::TimeMix7(Box::new(TimeMix7 {
             shares: b.shares(i, &["r", "w", "k", "v", "a", "g"])?,
             receptance: b.square(i, "time_mix_receptance")?,
@@ -191,15 +198,133 @@ pub(super) fn build7(loader: &Loader<'_>) -> Result<Decoder> {
             value_mix,
             rate: b.vector(i, "time_mix_a0")?,
             rate_rank: b.low_rank(i, "time_mix_a1", "time_mix_a2")?,
-            gate_rank: b.low_rank(i, "time_mix_g1", "time_mix_g2")?,
+            gate_rank: Some(b.low_rank(i, "time_mix_g1", "time_mix_g2")?),
             key_scale: b.vector(i, "time_mix_k_k")?,
             key_rate: b.vector(i, "time_mix_k_a")?,
             bonus: b.vector(i, "time_mix_r_k")?,
-            norm: b.head_norm(i)?,
+            norm: Some(b.head_norm(i)?),
             output: b.square(i, "time_mix_output")?,
             head_len: b.head_len,
         }));
         b.layer(i, mixer, false)
     })?;
     b.decoder(layers)
+}
+
+/// Parts of a layer of Qwen 2 around a mixer of RWKV's.
+impl Builder<'_, '_> {
+    fn rms_norm(&self, base: &str) -> Result<Norm> {
+        self.loader.rms_norm(base, self.hidden, self.eps)
+    }
+
+    fn shell(&self, layer: usize, mixer: Mixer) -> Result<Layer> {
+        let dense = gated(
+            self.loader,
+            &format!("blk.{layer}.ffn_"),
+            "",
+            self.hidden,
+            self.inner,
+            Activation::Silu,
+        )?;
+        Ok(Layer::new(
+            self.rms_norm(&format!("blk.{layer}.attn_norm"))?,
+            mixer,
+            self.rms_norm(&format!("blk.{layer}.ffn_norm"))?,
+            Mlp::Dense(Box::new(dense)),
+        ))
+    }
+
+    fn shell_decoder(&self, layers: Vec<Layer>) -> Result<Decoder> {
+        let embedding = self.loader.embedding(self.hidden)?;
+        let head = self
+            .loader
+            .linear("output", self.hidden, embedding.matrix.outputs)?;
+        Ok(Decoder::new(
+            embedding,
+            layers,
+            self.rms_norm("output_norm")?,
+            head,
+        ))
+    }
+}
+
+/// RWKV 6 in Qwen 2's shape, whose keys and values several heads share.
+pub(super) fn build_qwen6(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::with_epsilon(loader, "attention.layer_norm_rms_epsilon")?;
+    let keys = &loader.keys;
+    let heads = b.hidden / b.head_len;
+    let kv_heads = match keys.optional_count("attention.head_count_kv")? {
+        Some(0) | None => heads,
+        Some(n) => n,
+    };
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(loader.error(format!(
+            "attention.head_count_kv: found {kv_heads}, expected a divisor of {heads} heads"
+        )));
+    }
+    let shared = kv_heads * b.head_len;
+    let extra = keys.count("time_mix_extra_dim")?;
+    let decay = keys.count("time_decay_extra_dim")?;
+    let all = extra.checked_mul(5).unwrap_or(usize::MAX);
+    let layers = b.layers(|i| {
+        let base = |name: &str| format!("blk.{i}.{name}");
+        let mixer = Mixer::TimeMix6(Box::new(TimeMix6 {
+            share: loader.numbers(&base("time_mix_lerp_x.weight"), &[b.hidden])?,
+            shares: loader.numbers(&base("time_mix_lerp_fused.weight"), &[b.hidden, 1, 1, 5])?,
+            share_down: loader.linear(&base("time_mix_w1"), b.hidden, all)?,
+            share_up: loader.experts(&base("time_mix_w2"), extra, b.hidden, 5)?,
+            decay: b.vector(i, "time_mix_decay")?,
+            decay_rank: LowRank {
+                down: loader.linear(&base("time_mix_decay_w1"), b.hidden, decay)?,
+                up: loader.linear(&base("time_mix_decay_w2"), decay, b.hidden)?,
+            },
+            first: None,
+            key: loader.linear(&base("time_mix_key"), b.hidden, shared)?,
+            value: loader.linear(&base("time_mix_value"), b.hidden, shared)?,
+            receptance: b.square(i, "time_mix_receptance")?,
+            gate: b.square(i, "time_mix_gate")?,
+            norm: None,
+            output: b.square(i, "time_mix_output")?,
+            head_len: b.head_len,
+        }));
+        b.shell(i, mixer)
+    })?;
+    b.shell_decoder(layers)
+}
+
+/// RWKV 7 in Qwen 2's shape.
+pub(super) fn build_hybrid7(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::with_epsilon(loader, "attention.layer_norm_rms_epsilon")?;
+    let layers = b.layers(|i| {
+        let has = |name: &str| loader.has(&format!("blk.{i}.{name}.weight"));
+        let value_mix = b.value_mix(i)?;
+        let gated = has("time_mix_g1") && has("time_mix_g2");
+        let letters = ["r", "w", "k", "v", "a", "g"];
+        let mixer = Mixer::TimeMix7(Box::new(TimeMix7 {
+            shares: b.shares(i, &letters[..if gated { 6 } else { 5 }])?,
+            receptance: b.square(i, "time_mix_receptance")?,
+            key: b.square(i, "time_mix_key")?,
+            value: b.square(i, "time_mix_value")?,
+            decay: b.vector(i, "time_mix_w0")?,
+            decay_rank: b.low_rank(i, "time_mix_w1", "time_mix_w2")?,
+            value_mix,
+            rate: b.vector(i, "time_mix_a0")?,
+            rate_rank: b.low_rank(i, "time_mix_a1", "time_mix_a2")?,
+            gate_rank: match gated {
+                true => Some(b.low_rank(i, "time_mix_g1", "time_mix_g2")?),
+                false => None,
+            },
+            key_scale: b.vector(i, "time_mix_k_k")?,
+            key_rate: b.vector(i, "time_mix_k_a")?,
+            bonus: b.vector(i, "time_mix_r_k")?,
+            norm: match has("time_mix_ln") {
+                true => Some(b.head_norm(i)?),
+                false => None,
+            },
+            output: b.square(i, "time_mix_output")?,
+            head_len: b.head_len,
+        }));
+        b.shell(i, mixer)
+    })?;
+    b.shell_decoder(layers)
 }

@@ -220,7 +220,7 @@ impl DeltaRule {
 }
 
 /// RWKV 6: `y = r (S + u k v); S = w S + k v` for each head of `head_len`. All operands are rows of heads; `first` (u)
-/// has one number for each column.
+/// has one number for each column. Without it the token is in the state before that is read: `S = w S + k v; y = r S`.
 #[allow(
     clippy::too_many_arguments,
     reason = "one layer's operands, called from one place"
@@ -230,24 +230,35 @@ pub(crate) fn wkv_bonus(
     k: &Matrix,
     v: &Matrix,
     w: &Matrix,
-    first: &[f32],
+    first: Option<&[f32]>,
     head_len: usize,
     out: &mut Matrix,
     windows: &[Range<usize>],
 ) {
     by_channel(out, windows, |channel, window, values| {
         let head = channel / head_len * head_len;
-        let first = &first[head..][..head_len];
+        let first = first.map(|first| &first[head..][..head_len]);
         let mut state = vec![0f32; head_len];
         for (t, y) in window.clone().zip(values) {
             let part = |m: &Matrix| t * m.cols + head..t * m.cols + head + head_len;
             let value = v.data[t * v.cols + channel];
             let (r, k, w) = (&r.data[part(r)], &k.data[part(k)], &w.data[part(w)]);
             let mut sum = 0.0;
-            for ((((s, k), r), w), u) in state.iter_mut().zip(k).zip(r).zip(w).zip(first) {
-                let added = k * value;
-                sum += (added * u + *s) * r;
-                *s = *s * w + added;
+            let step = state.iter_mut().zip(k).zip(r).zip(w);
+            match first {
+                Some(first) => {
+                    for ((((s, k), r), w), u) in step.zip(first) {
+                        let added = k * value;
+                        sum += (added * u + *s) * r;
+                        *s = *s * w + added;
+                    }
+                }
+                None => {
+                    for (((s, k), r), w) in step {
+                        *s = *s * w + k * value;
+                        sum += *s * r;
+                    }
+                }
             }
             *y = sum;
         }

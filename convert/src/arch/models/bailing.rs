@@ -4,7 +4,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
 use crate::arch::rules::rows::fused_part;
 use crate::arch::{Architecture, Hooks, Hparams, PLAIN, Rows, class};
 
@@ -74,6 +74,37 @@ pub(super) static BAILINGMOE2: Architecture = Architecture {
     },
     ..PLAIN
 };
+
+/// Sarvam's models: Ling's second generation, whose heads are rotated as a whole, with biases of the experts that are
+/// less their mean.
+pub(super) static SARVAM: Architecture = Architecture {
+    classes: &[
+        class("SarvamMoEForCausalLM"),
+        class("modeling_sarvam_moe.SarvamMoEForCausalLM"),
+    ],
+    rules: &[
+        CENTERED,
+        SECOND,
+        COMMON,
+        DECODER,
+        EXPERTS,
+        SHARED_EXPERTS,
+        SCORE_BIAS,
+        PREDICTING,
+    ],
+    hyperparameters: |hp, keys| {
+        (BAILINGMOE2.hyperparameters)(hp, keys)?;
+        keys.set("rope.dimension_count", hp.head_dim()?);
+        Ok(())
+    },
+    ..BAILINGMOE2
+};
+
+const CENTERED: &[Rule] = &[exact(
+    "model.layers.{}.mlp.gate.expert_bias",
+    "blk.{}.exp_probs_b.bias",
+    Transform::LessMean,
+)];
 
 const COMMON: &[Rule] = &[
     copy("model.word_embeddings", "token_embd"),

@@ -107,6 +107,49 @@ pub(super) static NOMIC_BERT: Architecture = Architecture {
     ..PLAIN
 };
 
+/// CamemBERT as the stock converter has it: BERT's positions and its vocabulary of word pieces. At the unigram vocabularies
+/// of the published models both stop.
+pub(super) static CAMEMBERT: Architecture = Architecture {
+    classes: &[class_without("CamembertModel", "bert.")],
+    model_types: &[&CAMEMBERT_TYPE],
+    hooks: Hooks {
+        notes: |_| Ok(vec![CAMEMBERT_NOTE.to_owned()]),
+        ..BERT.hooks
+    },
+    ..BERT
+};
+
+const CAMEMBERT_NOTE: &str = "llama.cpp counts positions from 0, and the model from the one after the padding token's: its \
+     embeddings are not the model's";
+
+/// Jina's embedding models of the second generation: no positions, scores that fall with the distance, gates.
+pub(super) static JINA_BERT: Architecture = Architecture {
+    gguf: "jina-bert-v2",
+    classes: &[
+        class_without("JinaBertModel", "bert."),
+        class_without("JinaBertForMaskedLM", "bert."),
+    ],
+    rules: &[JINA, ENCODER, HEADS],
+    vocabulary: |config| vocabulary(config, &[VocabKind::WordPiece, VocabKind::Bpe]),
+    model_types: &[],
+    graph: Graph::with(Activation::Gelu).fixing(&[("position_embedding_type", Fixed::OneOf(&["alibi"]))]),
+    ..BERT
+};
+
+const JINA: &[Rule] = &[
+    copy("encoder.layer.{}.attention.self.layer_norm_q", "blk.{}.attn_q_norm"),
+    copy("encoder.layer.{}.attention.self.layer_norm_k", "blk.{}.attn_k_norm"),
+    copy("encoder.layer.{}.layer_norm_1", "blk.{}.attn_norm_2"),
+    copy("encoder.layer.{}.layer_norm_2", "blk.{}.layer_output_norm"),
+    copy("encoder.layer.{}.mlp.gated_layers", "blk.{}.ffn_up"),
+    copy("encoder.layer.{}.mlp.gated_layers_v", "blk.{}.ffn_up"),
+    copy("encoder.layer.{}.mlp.gated_layers_w", "blk.{}.ffn_gate"),
+    copy("encoder.layer.{}.mlp.up_gated_layer", "blk.{}.ffn_up"),
+    copy("encoder.layer.{}.mlp.wo", "blk.{}.ffn_down"),
+    copy("encoder.layer.{}.mlp.down_layer", "blk.{}.ffn_down"),
+    copy("encoder.layer.{}.mlp.layernorm", "blk.{}.layer_output_norm"),
+];
+
 const NOMIC: &[Rule] = &[
     copy("emb_ln", "token_embd_norm"),
     copy("encoder.layers.{}.attn.Wqkv", "blk.{}.attn_qkv"),
@@ -354,6 +397,12 @@ pub(super) static ROBERTA_TYPE: ModelType = ModelType {
 
 pub(super) static XLM_ROBERTA_TYPE: ModelType = ModelType {
     name: "xlm-roberta",
+    defaults: ROBERTA_DEFAULTS,
+    ..ModelType::UNROTATED
+};
+
+pub(super) static CAMEMBERT_TYPE: ModelType = ModelType {
+    name: "camembert",
     defaults: ROBERTA_DEFAULTS,
     ..ModelType::UNROTATED
 };

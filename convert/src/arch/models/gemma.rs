@@ -281,7 +281,7 @@ const GEMMA2_VOCABULARY: Vocabulary = Vocabulary {
     ..Vocabulary::of(&[VocabKind::SentencePiece])
 };
 
-static GEMMA3_VOCABULARY: Vocabulary = Vocabulary {
+pub(super) static GEMMA3_VOCABULARY: Vocabulary = Vocabulary {
     space_prefix: Some(false),
     ..Vocabulary::of(&[VocabKind::SentencePiece, VocabKind::Bpe])
 };

@@ -8,6 +8,7 @@ mod baichuan;
 mod bailing;
 mod bert;
 mod bidirectional;
+mod bitnet;
 mod bloom;
 mod code;
 mod cohere;
@@ -21,6 +22,7 @@ mod ernie;
 mod exaone;
 mod falcon;
 mod gemma;
+mod gemma3n;
 mod gemma4;
 mod glm;
 mod gpt2;
@@ -98,6 +100,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &gemma::GEMMA2,
     &gemma::GEMMA3,
     &gemma::GEMMA_EMBEDDING,
+    &gemma3n::GEMMA3N,
     &gemma4::GEMMA4,
     &gemma4::GEMMA4_UNIFIED,
     &phi::PHI2,
@@ -225,4 +228,12 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &hybrid::LFM2_EMBEDDING,
     &draft::GEMMA4_ASSISTANT,
     &plamo::PLAMO3,
+    &bitnet::BITNET,
+    &bailing::SARVAM,
+    &bert::JINA_BERT,
+    &nemotron_h::PUZZLE,
+    &rwkv::RWKV6_QWEN2,
+    &rwkv::ARWKV7,
+    &bert::CAMEMBERT,
+    &qwen3_5::MINICPM_V,
 ];

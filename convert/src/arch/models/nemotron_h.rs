@@ -7,6 +7,7 @@ use super::granite::granite_keys;
 use super::granite_hybrid::kv_heads_of_layers;
 use super::mamba::{MAMBA2_RULES, MODEL};
 use crate::Result;
+use crate::arch::rules::common;
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, Named, PLAIN, class};
@@ -44,6 +45,66 @@ static MIXTURE: Architecture = Architecture {
     },
     ..NEMOTRON_H
 };
+
+/// Nemotron 3 after NVIDIA's Puzzle: each layer with experts has a width and a number of experts of its own.
+pub(super) static PUZZLE: Architecture = Architecture {
+    gguf: "nemotron_h_moe",
+    classes: &[class("NemotronHPuzzleForCausalLM")],
+    hyperparameters: puzzle_keys,
+    hooks: Hooks {
+        prepare: |config| {
+            let kind = |block: &Value| block.get("block_type").cloned().unwrap_or_default();
+            if let Some(blocks) = config.get(BLOCKS).and_then(Value::as_array) {
+                let kinds: Value = blocks.iter().map(kind).collect();
+                config.insert(KINDS.to_owned(), kinds);
+            }
+            prepare(config);
+        },
+        // Published under the names of two generations; the head that predicts further tokens has no graph.
+        canonical: |_, name| match name.strip_prefix("model.") {
+            _ if name.starts_with("mtp.") => None,
+            Some(rest) => Some(format!("backbone.{rest}")),
+            None => Some(name),
+        },
+        unadapted: MIXTURE.hooks.unadapted,
+        ..Hooks::NONE
+    },
+    ..MIXTURE
+};
+
+/// What Puzzle has chosen for each layer.
+const BLOCKS: &str = "block_configs";
+
+fn puzzle_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let blocks = hp.find(&[BLOCKS]).unwrap_or(&Value::Null);
+    let blocks = common::list(hp, BLOCKS, blocks)?;
+    let each = |key: &str| -> Result<GgufValue> {
+        let number = |block: &Value| match block.get(key).filter(|v| !v.is_null()) {
+            Some(value) => hp.to_u32(key, value),
+            None => Ok(0),
+        };
+        Ok(common::numbers(blocks.iter().map(number).collect::<Result<_>>()?))
+    };
+    state_keys(hp, keys)?;
+    let kinds = kinds_of(hp, true)?;
+    attention_keys(hp, keys, &kinds.iter().map(|&k| k == Kind::Attention).collect::<Vec<_>>())?;
+    keys.set("feed_forward_length", each("moe_intermediate_size")?);
+    keys.set("expert_feed_forward_length", each("moe_intermediate_size")?);
+    keys.set("expert_used_count", each("num_experts_per_tok")?);
+    keys.set(
+        "expert_shared_feed_forward_length",
+        hp.u32(&["moe_shared_expert_intermediate_size"])?,
+    );
+    keys.set("expert_count", hp.u32(&["n_routed_experts"])?);
+    keys.set("expert_shared_count", hp.u32(&["n_shared_experts"])?);
+    let normalizes = hp.opt_bool("norm_topk_prob");
+    let normalizes = normalizes.ok_or_else(|| hp.error("no key norm_topk_prob".to_owned()))?;
+    keys.set("expert_weights_norm", normalizes);
+    keys.set("expert_weights_scale", hp.f32(&["routed_scaling_factor"])?);
+    keys.set("expert_group_count", hp.u32(&["n_group"])?);
+    keys.set("moe_latent_size", hp.u32(&["moe_latent_size"])?);
+    Ok(())
+}
 
 const LAYERS: &[Rule] = &[
     rule(
@@ -155,8 +216,8 @@ enum Kind {
 }
 
 /// The kind of every block; blocks that predict further tokens have both attention and experts.
-fn kinds(hp: &Hparams) -> Result<Vec<Kind>> {
-    let feed_forward = if is_mixture(hp) { 'E' } else { '-' };
+fn kinds_of(hp: &Hparams, is_mixture: bool) -> Result<Vec<Kind>> {
+    let feed_forward = if is_mixture { 'E' } else { '-' };
     let of_letter = |letter: char| match letter {
         'M' => Kind::Mamba,
         '*' => Kind::Attention,
@@ -167,7 +228,7 @@ fn kinds(hp: &Hparams) -> Result<Vec<Kind>> {
         "mamba" | "linear_attention" => Kind::Mamba,
         "attention" | "full_attention" => Kind::Attention,
         "moe" => Kind::FeedForward,
-        "mlp" if !is_mixture(hp) => Kind::FeedForward,
+        "mlp" if !is_mixture => Kind::FeedForward,
         _ => Kind::Other,
     };
     let kinds: Vec<Kind> = match (hp.opt_str(&["hybrid_override_pattern"]), hp.strings(KINDS)) {
@@ -198,33 +259,14 @@ fn is_mixture(hp: &Hparams) -> bool {
 }
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    granite_keys(hp, keys)?;
-    let heads = hp.u32(&["mamba_num_heads"])?;
-    let head = hp.u32(&["mamba_head_dim", "hidden_size"])?;
-    let inner = heads
-        .checked_mul(head)
-        .ok_or_else(|| hp.error(format!("{heads} heads of {head} elements are too many")))?;
-    keys.set("ssm.conv_kernel", hp.u32(&["conv_kernel"])?);
-    keys.set("ssm.state_size", hp.u32(&["ssm_state_size"])?);
-    keys.set("ssm.group_count", hp.u32(&["n_groups"])?);
-    keys.set("ssm.inner_size", inner);
-    keys.set("ssm.time_step_rank", heads);
-    let kinds = kinds(hp)?;
+    state_keys(hp, keys)?;
+    let kinds = kinds_of(hp, is_mixture(hp))?;
     let more = hp.block_count().saturating_sub(kinds.len() as u32);
     let of_blocks = |kind: Kind| -> Vec<bool> {
         let of_layers = kinds.iter().map(|&k| k == kind);
         of_layers.chain((0..more).map(|_| true)).collect()
     };
-    let (_, kv_heads) = hp.heads()?;
-    keys.set(
-        "attention.head_count_kv",
-        kv_heads_of_layers(&of_blocks(Kind::Attention), kv_heads),
-    );
-    keys.set("rope.scaling.finetuned", false);
-    keys.set("context_length", 1u32 << 20);
-    let length = hp.u32(&["attention_head_dim"])?;
-    keys.set("attention.key_length", length);
-    keys.set("attention.value_length", length);
+    attention_keys(hp, keys, &of_blocks(Kind::Attention))?;
     let width = match is_mixture(hp) {
         true => hp.u32(&["moe_intermediate_size"])?,
         false => hp.u32(&["intermediate_size"])?,
@@ -239,6 +281,32 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if is_mixture(hp) {
         expert_keys(hp, keys)?;
     }
+    Ok(())
+}
+
+fn state_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    granite_keys(hp, keys)?;
+    let heads = hp.u32(&["mamba_num_heads"])?;
+    let head = hp.u32(&["mamba_head_dim", "hidden_size"])?;
+    let inner = heads
+        .checked_mul(head)
+        .ok_or_else(|| hp.error(format!("{heads} heads of {head} elements are too many")))?;
+    keys.set("ssm.conv_kernel", hp.u32(&["conv_kernel"])?);
+    keys.set("ssm.state_size", hp.u32(&["ssm_state_size"])?);
+    keys.set("ssm.group_count", hp.u32(&["n_groups"])?);
+    keys.set("ssm.inner_size", inner);
+    keys.set("ssm.time_step_rank", heads);
+    Ok(())
+}
+
+fn attention_keys(hp: &Hparams, keys: &mut Keys<'_>, attends: &[bool]) -> Result<()> {
+    let (_, kv_heads) = hp.heads()?;
+    keys.set("attention.head_count_kv", kv_heads_of_layers(attends, kv_heads));
+    keys.set("rope.scaling.finetuned", false);
+    keys.set("context_length", 1u32 << 20);
+    let length = hp.u32(&["attention_head_dim"])?;
+    keys.set("attention.key_length", length);
+    keys.set("attention.value_length", length);
     Ok(())
 }
 

@@ -25,6 +25,20 @@ pub(super) static QWEN3_5: Architecture = Architecture {
     ..PLAIN
 };
 
+/// MiniCPM-V 4.6, the text model. Its head that predicts a further token is left out, as the stock converter does, which
+/// counts it all the same.
+pub(super) static MINICPM_V: Architecture = Architecture {
+    classes: &[class("MiniCPMV4_6ForConditionalGeneration")],
+    hooks: Hooks {
+        canonical: |_, name| {
+            let is_predicting = name.starts_with("mtp") || name.starts_with("model.mtp");
+            (!is_predicting).then_some(name)
+        },
+        ..Hooks::NONE
+    },
+    ..QWEN3_5
+};
+
 pub(super) static QWEN3_5_MOE: Architecture = Architecture {
     gguf: "qwen35moe",
     classes: &[

@@ -35,6 +35,171 @@ pub(super) static RWKV7: Architecture = Architecture {
     ..PLAIN
 };
 
+/// RWKV 6 in Qwen 2's shape (QRWKV): its mixer in place of attention, with fewer heads of keys and values.
+pub(super) static RWKV6_QWEN2: Architecture = Architecture {
+    gguf: "rwkv6qwen2",
+    classes: &[class("RWKV6Qwen2ForCausalLM")],
+    rules: &[QWEN6, SHELL],
+    hyperparameters: keys_qwen6,
+    vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe]),
+    hooks: Hooks {
+        canonical: |_, name| Some(numbered(name, ".self_attn.time_maa_", "wkvrg")),
+        unadapted: LOW_RANK,
+        ..Hooks::NONE
+    },
+    ..PLAIN
+};
+
+/// RWKV 7 in Qwen 2's shape (ARWKV), with gates or without.
+pub(super) static ARWKV7: Architecture = Architecture {
+    gguf: "arwkv7",
+    classes: &[class("RwkvHybridForCausalLM")],
+    rules: &[FIRST7, HYBRID7, SHELL, RULES7],
+    hyperparameters: keys_hybrid7,
+    vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe]),
+    hooks: Hooks {
+        canonical: canonical7,
+        unadapted: LOW_RANK,
+        ..Hooks::NONE
+    },
+    ..PLAIN
+};
+
+/// What is around the mixer.
+const SHELL: &[Rule] = &[
+    copy("model.embed_tokens", "token_embd"),
+    copy("model.norm", "output_norm"),
+    copy("lm_head", "output"),
+    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
+    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
+    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+];
+
+const QWEN6: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.time_maa.{e}",
+        "blk.{}.time_mix_lerp_fused",
+        Transform::Numbered(|_| Ok(5)),
+    ),
+    exact(
+        "model.layers.{}.self_attn.time_maa_x",
+        "blk.{}.time_mix_lerp_x.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "model.layers.{}.self_attn.time_maa_w1",
+        "blk.{}.time_mix_w1.weight",
+        Transform::Parts(5, |_, view, which| {
+            let part = view.split(1, 5).and_then(|v| v.cut(1, OF_QWEN[which as usize], 1));
+            Ok(part.and_then(|v| v.without(1)?.swap(0, 1)))
+        }),
+    ),
+    exact(
+        "model.layers.{}.self_attn.time_maa_w2",
+        "blk.{}.time_mix_w2.weight",
+        Transform::Parts(5, |_, view, which| {
+            Ok(view.cut(0, OF_QWEN[which as usize], 1).and_then(|v| v.swap(1, 2)))
+        }),
+    ),
+    exact(
+        "model.layers.{}.self_attn.time_decay",
+        "blk.{}.time_mix_decay.weight",
+        SQUEEZED,
+    ),
+    exact(
+        "model.layers.{}.self_attn.time_decay_w1",
+        "blk.{}.time_mix_decay_w1.weight",
+        TRANSPOSED,
+    ),
+    exact(
+        "model.layers.{}.self_attn.time_decay_w2",
+        "blk.{}.time_mix_decay_w2.weight",
+        TRANSPOSED,
+    ),
+    copy("model.layers.{}.self_attn.k_proj", "blk.{}.time_mix_key"),
+    copy("model.layers.{}.self_attn.v_proj", "blk.{}.time_mix_value"),
+    copy("model.layers.{}.self_attn.q_proj", "blk.{}.time_mix_receptance"),
+    copy("model.layers.{}.self_attn.gate", "blk.{}.time_mix_gate"),
+    copy("model.layers.{}.self_attn.o_proj", "blk.{}.time_mix_output"),
+];
+
+/// Of the parts r, k, v, w and g as they are stored, those in RWKV 6's order: w, k, v, r and g.
+const OF_QWEN: [u64; 5] = [3, 1, 2, 0, 4];
+
+fn keys_qwen6(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let hidden = hp.u32(&["hidden_size"])?;
+    let (heads, kv_heads) = (hp.u32(&["num_attention_heads"])?, hp.u32(&["num_key_value_heads"])?);
+    let head = hidden
+        .checked_div(heads)
+        .ok_or_else(|| hp.error("num_attention_heads: expected at least 1, found 0".to_owned()))?;
+    let large = hidden >= 4096;
+    let rank = |name: &str, large_one: u32, small_one: u32| -> Result<u32> {
+        let usual = if large { large_one } else { small_one };
+        Ok(hp.opt_u32(&[name])?.unwrap_or(usual))
+    };
+    keys.set("context_length", CONTEXT);
+    keys.set("embedding_length", hidden);
+    keys.set("block_count", hp.block_count());
+    keys.set("wkv.head_size", head);
+    keys.set("time_mix_extra_dim", rank("lora_rank_tokenshift", 64, 32)?);
+    keys.set("time_decay_extra_dim", rank("lora_rank_decay", 128, 64)?);
+    keys.set("feed_forward_length", hp.u32(&["intermediate_size"])?);
+    keys.set_file_type();
+    keys.set("attention.layer_norm_rms_epsilon", hp.f32(&["rms_norm_eps"])?);
+    keys.set("token_shift_count", 1u32);
+    keys.set("attention.head_count_kv", kv_heads);
+    keys.set("attention.head_count", 0u32);
+    Ok(())
+}
+
+const HYBRID7: &[Rule] = &[
+    rule(
+        "model.layers.{}.attention.x.{e}",
+        "blk.{}.time_mix_lerp_fused",
+        Transform::Numbered(|hp| Ok(mixed_by(hp))),
+    ),
+    exact(
+        "model.layers.{}.attention.x_x",
+        "blk.{}.time_mix_lerp_fused.weight",
+        Transform::View(
+            |hp, view| Ok(view.shaped(&[mixed_by(hp).into(), 1, 1, hp.u32(&["hidden_size"])?.into()])),
+            None,
+        ),
+    ),
+];
+
+fn has_gate(hp: &Hparams) -> bool {
+    hp.opt_bool("wkv_has_gate").unwrap_or(true)
+}
+
+/// Mixtures of a token and the one before it: the last makes the gate.
+fn mixed_by(hp: &Hparams) -> u32 {
+    MIXED - u32::from(!has_gate(hp))
+}
+
+fn keys_hybrid7(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let version = hp.u32(&["wkv_version"])?;
+    if version != 7 {
+        return Err(hp.error(format!("wkv_version: expected 7, found {version}")));
+    }
+    keys.set("context_length", CONTEXT);
+    keys.set("embedding_length", hp.u32(&["hidden_size"])?);
+    keys.set("block_count", hp.block_count());
+    keys.set("attention.layer_norm_rms_epsilon", hp.f32(&["rms_norm_eps"])?);
+    keys.set("wkv.head_size", hp.u32(&["head_size"])?);
+    keys.set("attention.decay_lora_rank", 64u32);
+    keys.set("attention.iclr_lora_rank", 64u32);
+    keys.set("attention.value_residual_mix_lora_rank", 32u32);
+    keys.set("attention.gate_lora_rank", if has_gate(hp) { 128u32 } else { 0 });
+    keys.set("feed_forward_length", hp.u32(&["intermediate_size"])?);
+    keys.set_file_type();
+    keys.set("token_shift_count", 1u32);
+    keys.set("attention.head_count", 0u32);
+    Ok(())
+}
+
 /// See [`Hooks::unadapted`]: matrices of low rank that both models compute with.
 const LOW_RANK: &[&str] = &[
     "time_mix_w1",

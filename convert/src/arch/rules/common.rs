@@ -23,16 +23,7 @@ pub(in crate::arch) fn text_model(hp: &Hparams, keys: &mut Keys<'_>) -> Result<(
         ])?,
     );
     keys.set_some("embedding_length", hp.opt_u32(&["hidden_size", "n_embd", "dim"])?);
-    keys.set_some(
-        "feed_forward_length",
-        hp.opt_u32(&[
-            "prefix_dense_intermediate_size",
-            "dense_intermediate_size",
-            "intermediate_size",
-            "n_inner",
-            "hidden_dim",
-        ])?,
-    );
+    keys.set_some("feed_forward_length", width(hp)?);
     keys.set_some(
         "attention.head_count",
         hp.opt_u32(&["num_attention_heads", "n_head", "n_heads"])?,
@@ -85,6 +76,23 @@ pub(in crate::arch) fn text_model(hp: &Hparams, keys: &mut Keys<'_>) -> Result<(
     }
     keys.set_file_type();
     Ok(())
+}
+
+/// Width of the feed-forward layers: one number, or one for each block.
+fn width(hp: &Hparams) -> Result<Option<gguf::Value>> {
+    let names = [
+        "prefix_dense_intermediate_size",
+        "dense_intermediate_size",
+        "intermediate_size",
+        "n_inner",
+        "hidden_dim",
+    ];
+    let Some(value @ Value::Array(_)) = hp.find(&names) else {
+        return Ok(hp.opt_u32(&names)?.map(gguf::Value::U32));
+    };
+    let each = list(hp, "intermediate_size", value)?.iter();
+    let each = each.map(|n| hp.to_u32("intermediate_size", n));
+    Ok(Some(numbers(each.collect::<Result<_>>()?)))
 }
 
 /// A list of one entry for each block.

@@ -40,6 +40,8 @@ pub(crate) struct Hooks {
     pub(crate) target_vocabulary: Option<TargetVocabulary>,
     /// Keys behind those of the vocabulary.
     pub(crate) late: fn(&Hparams, &mut Keys<'_>) -> Result<()>,
+    /// What a user should know of this model's file besides.
+    pub(crate) notes: fn(&Hparams) -> Result<Vec<String>>,
     /// Where an encoder's configuration stands in that of the whole model.
     pub(crate) vision: Section,
     /// Where that of an encoder of sound stands, beside the other or alone.
@@ -100,6 +102,7 @@ impl Hooks {
         tables: |_| Ok(Vec::new()),
         target_vocabulary: None,
         late: |_, _| Ok(()),
+        notes: |_| Ok(Vec::new()),
         vision: |whole| whole.get("vision_config")?.as_object().cloned(),
         audio: |_| None,
     };

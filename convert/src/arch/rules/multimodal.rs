@@ -28,6 +28,7 @@ const CLASSES: &[(&str, Completed)] = &[
     ("LlavaForConditionalGeneration", As("llama")),
     ("Mistral3ForConditionalGeneration", As("mistral")),
     ("Gemma3ForConditionalGeneration", As("gemma3_text")),
+    ("Gemma3nForConditionalGeneration", As("gemma3n_text")),
     ("Llama4ForConditionalGeneration", As("llama4_text")),
     ("Idefics3ForConditionalGeneration", As("llama")),
     ("SmolVLMForConditionalGeneration", As("llama")),
@@ -51,6 +52,7 @@ const CLASSES: &[(&str, Completed)] = &[
     ("GlmOcrForConditionalGeneration", AsItIs),
     ("KimiVLForConditionalGeneration", AsItIs),
     ("KimiK25ForConditionalGeneration", AsItIs),
+    ("MiniCPMV4_6ForConditionalGeneration", AsItIs),
     ("PaddleOCRVLForConditionalGeneration", AsItIs),
     ("Phi4ForCausalLMV", AsItIs),
     ("Qwen3ASRForConditionalGeneration", AsItIs),
@@ -62,7 +64,8 @@ const CLASSES: &[(&str, Completed)] = &[
 ];
 
 /// Classes that are converted as what they are, although the text model inside names a class of its own.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
+    "MiniCPMV4_6ForConditionalGeneration",
     "Step3p7ForConditionalGeneration",
     "DeepseekOCRForCausalLM",
     "DeepseekOCR2ForCausalLM",
@@ -143,8 +146,9 @@ pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
 }
 
 /// Beginnings of the names of tensors that are not the text model's.
-const OTHER_PREFIXES: [&str; 17] = [
+const OTHER_PREFIXES: [&str; 18] = [
     "mlp",
+    "model.merger.",
     "model.aligner.",
     "model.generation_aligner.",
     "model.generation_embeddings.",

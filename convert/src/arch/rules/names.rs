@@ -57,6 +57,14 @@ pub(crate) enum Transform {
     /// Rows multiplied by numbers from the configuration, one after the other. The function gets the number of
     /// stored rows.
     ScaleRows(fn(&Hparams, u64) -> Result<RowFactors>),
+    /// -1, 0 or 1 times the mean of all magnitudes: the nearest (BitNet).
+    Ternary,
+    /// The mean of all is taken from every element.
+    LessMean,
+    /// As many parts of the stored tensor as the number says, which the function cuts out, one after the other.
+    Parts(u64, fn(&Hparams, View, u64) -> Result<Option<View>>),
+    /// Rows of zeros behind those that are stored, up to as many as the function says.
+    PadRows(fn(&Hparams) -> Result<u64>),
     /// One expert's matrix, to be stacked with those of the other experts.
     Expert,
     /// One of as many tensors as the function says, numbered like experts, to be stacked.

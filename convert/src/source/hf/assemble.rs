@@ -9,7 +9,7 @@ use gguf::TensorType;
 use indexmap::IndexMap;
 
 pub(super) use self::pairs::PairSides;
-use self::stacked::{Group, Numbered};
+use self::stacked::{Group, Numbered, kind_of};
 use super::combined::{self, Combined};
 use super::coverage::Coverage;
 use super::element::Element;
@@ -17,6 +17,7 @@ use super::gather::Gather;
 use super::ids::Ids;
 use super::joined::Joined;
 use super::layout::{Layout, Values};
+use super::mean::{Mean, Of};
 use super::outtype;
 use super::parts::Parts;
 use super::prediction::Filter;
@@ -46,6 +47,7 @@ pub(super) enum Content {
     Computed(Vec<f32>),
     Joined(Joined),
     Ids(Ids),
+    Mean(Mean),
 }
 
 /// Weight, bias, mean and variance of a batch norm, as far as they have been seen.
@@ -193,7 +195,7 @@ impl<'a> Assembler<'a> {
                 Some(rule) => self.count_of(rule)? as usize,
                 None => self.expert_count()? as usize * self.expert_rules().len(),
             };
-            let kind = if rule.is_some() { "norm" } else { "expert" };
+            let kind = kind_of(rule.is_some());
             return Err(self.hparams.error(format!(
                 "layer {block} has {} {kind} tensors such as {}, {expected} expected",
                 seen.len(),
@@ -288,6 +290,9 @@ impl<'a> Assembler<'a> {
                 Transform::View(rearrange, map) => self.view(found, at, rearrange, map)?,
                 Transform::Sum(part) => self.sum(found, at, part)?,
                 Transform::TargetIds(limit) => self.target_ids(found, at, limit(self.hparams)?)?,
+                Transform::Ternary => self.mean(found, at, Of::Magnitudes)?,
+                Transform::LessMean => self.mean(found, at, Of::Elements)?,
+                Transform::Parts(count, part) => self.pieces(found, at, count, part)?,
                 Transform::BatchNorm(which) => self.batch_norm(&found, at, which)?,
                 Transform::ScaleRows(factors) => {
                     let shape = &self.parts.entry(at).shape;
@@ -421,6 +426,12 @@ impl<'a> Assembler<'a> {
                 layout.transposed = true;
                 rows = Rows::range(0, shape[1]);
             }
+            Transform::PadRows(_) if self.pairs.is_some() => {}
+            Transform::PadRows(count) => {
+                if let Some(outermost) = shape.last_mut() {
+                    *outermost = count(self.hparams)?.max(stored);
+                }
+            }
             Transform::AddOne => layout.values = Values::Add(1.0),
             Transform::Add(number) => layout.values = Values::Add(number),
             Transform::Multiply(factor) => layout.values = Values::Multiply(factor),
@@ -472,6 +483,54 @@ impl<'a> Assembler<'a> {
             shape = of;
         }
         self.push(found.name, shape, at.0, Content::Combined(Combined::sum(gathers)));
+        Ok(())
+    }
+
+    /// A tensor whose elements depend on the mean of all.
+    fn mean(&mut self, found: Match, at: (usize, usize), of: Of) -> Result<()> {
+        self.no_pair(at)?;
+        self.coverage.whole();
+        let entry = self.parts.entry(at);
+        let shape = self.gguf_shape(at)?;
+        let rows = Rows::range(0, *entry.shape.first().unwrap_or(&1));
+        let mut layout = Layout::new(self.element(at)?, entry.shape.iter().skip(1).product());
+        layout.push((at.0, entry.offset), &rows);
+        let mean = Mean::new(layout, entry.elements(), of);
+        self.push(found.name, shape, at.0, Content::Mean(mean));
+        Ok(())
+    }
+
+    /// A tensor that is parts of the stored one in another order.
+    fn pieces(&mut self, found: Match, at: (usize, usize), count: u64, part: combined::Part) -> Result<()> {
+        self.no_pair(at)?;
+        let mut pieces = Vec::new();
+        for which in 0..count {
+            let view = match View::of(&self.parts.entry(at).shape) {
+                Some(view) => part(self.hparams, view, which)?,
+                None => None,
+            };
+            view.iter().for_each(|view| self.coverage.view(view));
+            pieces.push(self.gather(at, view)?);
+        }
+        let Some((_, first)) = pieces.first() else {
+            return Ok(());
+        };
+        let (name, mut shape) = (found.name, first.clone());
+        if let Some(outermost) = shape.last_mut() {
+            *outermost = pieces.iter().filter_map(|(_, shape)| shape.last()).sum();
+        }
+        let ty = self.type_of(&name, &shape);
+        let piece = |(gather, shape): (Gather, Vec<u64>)| {
+            let tensor = SourceTensor {
+                name: name.clone(),
+                shape,
+                ty,
+                shard: at.0,
+            };
+            (tensor, Content::Gathered(gather))
+        };
+        let joined = Joined::end_to_end(pieces.into_iter().map(piece));
+        self.push(name, shape, at.0, Content::Joined(joined));
         Ok(())
     }
 
@@ -605,22 +664,32 @@ impl<'a> Assembler<'a> {
         Ok(())
     }
 
+    /// The type of a tensor that is not blocks already.
+    fn type_of(&self, name: &str, shape: &[u64]) -> TensorType {
+        let usual = outtype::tensor_type(self.ty, name, shape, self.architecture.hooks.all_matrices);
+        if shape.len() <= 1 || name.ends_with("_norm.weight") {
+            return usual;
+        }
+        let named = Named {
+            stored: &self.stored,
+            gguf: name,
+        };
+        let forced = (self.architecture.hooks.force)(self.hparams, named, self.ty);
+        let fp8 = || (self.fp8_as_q8 && self.is_fp8).then(|| outtype::q8_0_where_it_fits(shape));
+        forced.or_else(fp8).unwrap_or(usual)
+    }
+
     fn push(&mut self, name: String, shape: Vec<u64>, shard: usize, content: Content) {
         let blocks = match &content {
             Content::Stored(layout) => layout.blocks(),
             Content::Gathered(gather) => gather.blocks(),
-            Content::Computed(_) | Content::Combined(_) | Content::Joined(_) | Content::Ids(_) => None,
+            Content::Computed(_)
+            | Content::Combined(_)
+            | Content::Joined(_)
+            | Content::Ids(_)
+            | Content::Mean(_) => None,
         };
-        let ty = blocks.unwrap_or_else(|| {
-            let usual = outtype::tensor_type(self.ty, &name, &shape, self.architecture.hooks.all_matrices);
-            if shape.len() <= 1 || name.ends_with("_norm.weight") {
-                return usual;
-            }
-            let (stored, gguf) = (self.stored.as_str(), name.as_str());
-            let forced = (self.architecture.hooks.force)(self.hparams, Named { stored, gguf }, self.ty);
-            let fp8 = || (self.fp8_as_q8 && self.is_fp8).then(|| outtype::q8_0_where_it_fits(&shape));
-            forced.or_else(fp8).unwrap_or(usual)
-        });
+        let ty = blocks.unwrap_or_else(|| self.type_of(&name, &shape));
         let factors = match (&content, blocks) {
             (Content::Stored(layout), Some(TensorType::NVFP4)) => self.factors(layout),
             _ => Vec::new(),

@@ -26,6 +26,18 @@ struct Part {
 }
 
 impl Joined {
+    /// Tensors one after the other.
+    pub(super) fn end_to_end(tensors: impl Iterator<Item = (SourceTensor, Content)>) -> Self {
+        let part = |(tensor, content): (SourceTensor, Content)| Part {
+            rows: tensor.shape.iter().skip(1).product(),
+            tensor,
+            content,
+        };
+        Self {
+            parts: tensors.map(part).collect(),
+        }
+    }
+
     /// Runs of rows of the parts that make up rows of the whole.
     fn runs(&self, rows: &Range<u64>) -> Vec<(&Part, Range<u64>)> {
         let all: u64 = self.parts.iter().map(|p| p.rows).sum();

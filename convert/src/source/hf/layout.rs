@@ -53,7 +53,7 @@ pub(super) struct Layout {
     pub(super) unit_len: u64,
     /// In output order.
     pieces: Vec<Piece>,
-    /// Units of all pieces.
+    /// Units of all pieces. Whatever is read beyond them is zero.
     units: u64,
     /// Set for a matrix that is stored with rows and columns exchanged: its stored columns are the units.
     pub(super) transposed: bool,
@@ -152,6 +152,7 @@ impl Layout {
                 at += length;
             }
         }
+        rest.fill(0.0);
         Ok(())
     }
 
@@ -201,10 +202,11 @@ impl Layout {
 
     /// The runs that make up a range of output units, in order.
     fn runs(&self, units: Range<u64>) -> impl Iterator<Item = Run> {
+        let end = units.end.min(self.units);
         let mut at = units.start;
         let mut piece = self.pieces.partition_point(|p| p.first <= at).saturating_sub(1);
         std::iter::from_fn(move || {
-            if at >= units.end {
+            if at >= end {
                 return None;
             }
             while self.pieces.get(piece + 1).is_some_and(|next| next.first <= at) {
@@ -212,7 +214,7 @@ impl Layout {
             }
             let found = self.pieces.get(piece)?;
             let (start, length) = found.units.locate(at - found.first);
-            let length = length.min(units.end - at);
+            let length = length.min(end - at);
             at += length;
             Some(Run {
                 piece,
@@ -261,6 +263,13 @@ mod tests {
         assert_eq!(first.iter().map(|r| r.1).collect::<Vec<_>>(), [0, 1, 4, 5, 8, 9]);
         let second = order_of(&half(2), 1..4);
         assert_eq!(second.iter().map(|r| r.1).collect::<Vec<_>>(), [3, 6, 7]);
+    }
+
+    #[test]
+    fn nothing_is_read_beyond_the_pieces() {
+        let pieces = [Rows::range(0, 2), Rows::range(0, 1)];
+        assert_eq!(order_of(&pieces, 1..9), [(0, 1), (1, 0)]);
+        assert_eq!(order_of(&pieces, 4..9), []);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod gather;
 mod ids;
 mod joined;
 mod layout;
+mod mean;
 mod number;
 mod outtype;
 mod parts;
@@ -320,6 +321,7 @@ impl HfSource {
             warnings.extend(modules.warnings(metadata.get(&pooling).is_some()));
             warnings.extend(arch::rope_dropped(&hparams, architecture, &metadata, &has));
             warnings.extend(arch::window_dropped(&hparams, architecture, &metadata));
+            warnings.extend((architecture.hooks.notes)(&hparams)?);
         }
         warnings.extend(unused::tensors(&left_out, is_part, options.mmproj));
         if !options.vocab_only {
@@ -484,6 +486,7 @@ fn read_values(
         Content::Gathered(gather) => gather.read_values(parts, elements, out),
         Content::Combined(combined) => combined.read_values(parts, elements, out),
         Content::Joined(joined) => joined.read_values(parts, rows, out),
+        Content::Mean(mean) => mean.read_values(parts, elements, out),
         Content::Ids(ids) => {
             let ids = ids.read(parts)?;
             out.iter_mut().zip(ids).for_each(|(x, id)| *x = id as f32);

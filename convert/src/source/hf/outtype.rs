@@ -97,7 +97,9 @@ fn named_by_blocks(ty: TensorType, blocks: Option<TensorType>) -> Option<TensorT
 }
 
 /// GGUF names, between block number and suffix, of matrices that are stored as F32.
-const SMALL: [&str; 14] = [
+const SMALL: [&str; 16] = [
+    "altup_correct_coef",
+    "altup_predict_coef",
     "ffn_gate_inp",
     "ffn_gate_inp_shexp",
     "position_embd",
@@ -131,7 +133,15 @@ pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64], all_matrice
         return TensorType::F32;
     }
     let ternary = matches!(ty, TensorType::TQ1_0 | TensorType::TQ2_0);
-    if ternary && matches!(stem, "token_embd" | "output") {
+    let kept = [
+        "token_embd",
+        "output",
+        "per_layer_token_embd",
+        "altup_router",
+        "laurel_l",
+        "laurel_r",
+    ];
+    if ternary && (kept.contains(&stem) || stem.starts_with("blk.") && kept[3..].contains(&kind)) {
         return TensorType::F16;
     }
     // A row that is no multiple of the block falls back.

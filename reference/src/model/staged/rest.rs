@@ -41,9 +41,7 @@ impl Staged<'_> {
         if self.layer == decoder.layers.len() {
             hidden.keep_rows(&run.wanted);
         }
-        if let Some(norm) = &decoder.output_norm {
-            norm.apply(&mut hidden);
-        }
+        let hidden = decoder.finish(&mut run, hidden)?;
         self.model.hand_out(&mut run, &hidden, sink)
     }
 
@@ -61,10 +59,8 @@ impl Staged<'_> {
             )));
         }
         let mut run = self.run(&self.batches[batch], Some(tap))?;
-        let mut hidden = self.states.get(batch)?.give(&mut run);
-        if let Some(norm) = &decoder.output_norm {
-            norm.apply(&mut hidden);
-        }
+        let hidden = self.states.get(batch)?.give(&mut run);
+        let hidden = decoder.finish(&mut run, hidden)?;
         match run.tap(&decoder.head.matrix.name, None, &hidden) {
             Err(Error::Stopped) => Ok(()),
             other => other,

@@ -158,7 +158,11 @@ impl AdapterSource {
             let offsets = match &content {
                 Content::Stored(b) => b.offsets(),
                 Content::Gathered(b) => vec![b.offset()],
-                Content::Computed(_) | Content::Combined(_) | Content::Joined(_) | Content::Ids(_) => {
+                Content::Computed(_)
+                | Content::Combined(_)
+                | Content::Joined(_)
+                | Content::Ids(_)
+                | Content::Mean(_) => {
                     Vec::new()
                 }
             };
@@ -184,7 +188,11 @@ impl AdapterSource {
             match &mut content {
                 Content::Stored(layout) => layout.scale = factor,
                 Content::Gathered(gather) => gather.scale = factor,
-                Content::Computed(_) | Content::Combined(_) | Content::Joined(_) | Content::Ids(_) => {}
+                Content::Computed(_)
+                | Content::Combined(_)
+                | Content::Joined(_)
+                | Content::Ids(_)
+                | Content::Mean(_) => {}
             }
             let entries: Vec<usize> = sides.iter().map(|s| s.entry).collect();
             let (a, a_shape) = match (made.views.get(&tensor.name), &entries[..]) {

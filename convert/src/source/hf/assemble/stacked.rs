@@ -59,11 +59,13 @@ impl Assembler<'_> {
         rule: Option<&'static str>,
     ) -> Result<(u32, &mut Numbered)> {
         self.coverage.whole();
-        let (Some(block), Some(number)) = (found.block, found.expert) else {
-            return Err(self.fail(at, "an expert without block or number".to_owned()));
+        let Some(number) = found.expert else {
+            return Err(self.fail(at, "one of several matrices without a number".to_owned()));
         };
+        // Some stand outside of the blocks.
+        let block = found.block.unwrap_or(0);
         if number >= count {
-            let kind = if rule.is_some() { "norm" } else { "expert" };
+            let kind = kind_of(rule.is_some());
             return Err(self.fail(
                 at,
                 format!("{kind} {number}, but config.json says {count} {kind}s"),
@@ -137,4 +139,9 @@ impl Assembler<'_> {
             .filter(|r| matches!(r.transform, Transform::Expert))
             .collect()
     }
+}
+
+/// What numbered tensors are called: those of a rule of its own, or experts.
+pub(super) fn kind_of(numbered: bool) -> &'static str {
+    if numbered { "numbered" } else { "expert" }
 }
