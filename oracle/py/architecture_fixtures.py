@@ -99,7 +99,11 @@ def fixture(case, out, architectures, sources):
         for file in (VOCABULARY / kind).iterdir():
             if file.name in FILES:
                 shutil.copy(file, vocabulary_dir)
-        (vocabulary_dir / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG[case.mmproj]))
+        tokenizer_config = TOKENIZER_CONFIG[case.mmproj]
+        if case.architecture.startswith("JinaBert"):
+            # The stock converter reads Jina's vocabularies by the name of the tokenizer's class.
+            tokenizer_config = dict(tokenizer_class="BertTokenizer")
+        (vocabulary_dir / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
         encoder = ""
         if case.mmproj:
             architectures.add_preprocessor(model_dir)
@@ -109,7 +113,7 @@ def fixture(case, out, architectures, sources):
             architectures.add_pooling(case, model_dir)
         if case.dense:
             architectures.add_dense(case, model_dir / "1_Dense")
-        architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"})
+        architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"}, attributes=case.attributes)
         digest = hashlib.sha256((folder / "stock-f32.gguf").read_bytes()).hexdigest()
         logits = None
         if case.logits or case.pooling:

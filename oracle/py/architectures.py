@@ -38,6 +38,7 @@ from pathlib import Path
 import checkpoints
 import draft_cases
 import further_cases
+import latest_cases
 import newer_cases
 import rwkv_world
 import tiktoken_vocabularies
@@ -81,6 +82,10 @@ class Case:
     """Outputs of a dense module of sentence-transformers behind it (1_Dense)."""
     target: dict = None
     """For a draft model: config.json of the model that it drafts for, whose directory has the vocabulary."""
+    attributes: dict = field(default_factory=dict)
+    """Attributes of the stock converter's class that its command sets by a flag, without which it stops."""
+    exact: bool = False
+    """Whether weights are multiples of 1/256, so that sums of them are the same in any order."""
     pooling: str = ""
     """For an encoder without logits: the pooling ("mean", "cls") that a file beside it names; the embedding is
     compared."""
@@ -340,7 +345,7 @@ def lacking(name, architecture, tensors, tokenizer="spm", config=None, **more):
     """A case of a class that transformers lacks."""
     file = dict(bos_token_id=1, eos_token_id=2, rms_norm_eps=1e-5)
     fields = {key: more.pop(key) for key in ("logits", "pooling", "dense") if key in more}
-    fields |= {key: more.pop(key) for key in ("dtype", "mmproj") if key in more}
+    fields |= {key: more.pop(key) for key in ("dtype", "mmproj", "exact", "attributes") if key in more}
     if "logits" in fields:
         file, config = {}, config | dict.fromkeys(SMALL)
     return Case(name, "", tokenizer, config or {}, architecture=architecture, tensors=tensors, file=file | more, **fields)
@@ -587,6 +592,7 @@ CASES += [
 
 CASES += newer_cases.cases(sys.modules[__name__])
 CASES += draft_cases.cases(sys.modules[__name__])
+CASES += latest_cases.cases(sys.modules[__name__])
 CASES.append(again("grovemoe-published", "grovemoe", "modeling_grove_moe.GroveMoeForCausalLM"))
 
 
@@ -743,6 +749,8 @@ def make(case, tokenizers, folder):
         config = described(case, size)
         made = {name: torch.randn(shape) * 0.1 + (1.0 if any(part in name for part in ("norm", "ln_", "scal")) else 0.0)
                 for name, shape in case.tensors(config).items()}
+        if case.exact:
+            made = {name: (value * 256).round() / 256 for name, value in made.items()}
         made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
         made |= {name: torch.from_numpy(values) for name, values in tables(case.tensors(config)).items()}
         save_file(made, model_dir / "model.safetensors")
@@ -828,7 +836,7 @@ NAMES = {}
 """The stock converter's names of tensors before it has added those of an architecture of its own."""
 
 
-def stock(folder, kinds, mmproj=False, **flags):
+def stock(folder, kinds, mmproj=False, attributes=None, **flags):
     """Runs the stock converter on the model directory, with more of its arguments."""
     import gguf
     import torch
@@ -852,6 +860,8 @@ def stock(folder, kinds, mmproj=False, **flags):
             kind_of_model = ModelType.MMPROJ if mmproj else ModelType.TEXT
             name_of_class = get_model_architecture(hparams, kind_of_model)
             converter = get_model_class(KNOWN_AS.get(name_of_class, name_of_class), mmproj)
+            for attribute, value in (attributes or {}).items():
+                setattr(converter, attribute, value)
             if (folder / "target").is_dir():
                 flags = flags | dict(target_model_dir=folder / "target")
             converter(folder / "model", kind, folder / name, **flags).write()
@@ -940,7 +950,7 @@ def main():
                 add_pooling(case, folder / "model")
             if case.dense:
                 add_dense(case, folder / "model/1_Dense")
-            stock(folder, kinds)
+            stock(folder, kinds, attributes=case.attributes)
             if case.stock or case.tensors is not None and case.logits:
                 stock_logits(folder)
             elif case.tensors is not None and case.pooling:

@@ -68,6 +68,7 @@ fn check(path: &Path) -> Result<(), String> {
         "outside the vocabulary",
         "not part of a GGUF file: 1_Pooling",
         "does not read YaRN's truncate",
+        "llama.cpp counts positions from 0",
     ];
     let said = |w: &&String| !known.iter().any(|k| w.contains(k));
     if let Some(warning) = source.warnings().iter().find(said) {
