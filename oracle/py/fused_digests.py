@@ -43,7 +43,7 @@ def make(fixture, folder):
     folder.mkdir()
     save_file(made, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(fixture["config"]))
-    config = dict(tokenizer_class="LlamaTokenizer")
+    config = dict(tokenizer_class=fixture.get("tokenizer_class", "LlamaTokenizer"))
     if fixture.get("mmproj"):
         config["added_tokens_decoder"] = {"385": dict(content="[IMG_BREAK]", special=True)}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))

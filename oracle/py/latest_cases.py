@@ -130,6 +130,24 @@ def arwkv7(c):
     return qwen2_shell(c, mixer)
 
 
+def granite_switch(c):
+    """Dense Granite with adapters inside; the last layer that is counted has no weights."""
+    h, _, q, kv, _ = sizes(c)
+    f, n, r = c["shared_intermediate_size"], c["num_adapters"], c["max_lora_rank"]
+    out = {"model.embed_tokens.weight": (c["vocab_size"], h), "model.norm.weight": (h,), "model.switch.gain": (2,)}
+    for b in layers(c)[:-1]:
+        a, m = b + "self_attn.", b + "shared_mlp."
+        out |= {b + "input_layernorm.weight": (h,), b + "post_attention_layernorm.weight": (h,)}
+        out |= {a + "qkv_proj.base_layer.weight": (q + 2 * kv, h), a + "o_proj.base_layer.weight": (h, q),
+                m + "input_linear.base_layer.weight": (2 * f, h), m + "output_linear.base_layer.weight": (h, f)}
+        for module, outputs in ((a + "qkv_proj", (q, kv, kv)), (m + "input_linear", (f, f))):
+            for i, rows in enumerate(outputs):
+                out |= {f"{module}.lora_A_slices.{i}": (n, 1, r, h), f"{module}.lora_B_slices.{i}": (n, 1, rows, r)}
+        for module, inputs in ((a + "o_proj", q), (m + "output_linear", f)):
+            out |= {module + ".lora_A": (n, 1, r, inputs), module + ".lora_B": (n, 1, h, r)}
+    return out
+
+
 GEMMA3N = dict(head_dim=16, sliding_window=5, hidden_size_per_layer_input=256, vocab_size_per_layer_input=320,
                altup_num_inputs=4, altup_active_idx=0, rms_norm_eps=1e-6, final_logit_softcapping=30.0, model_type="gemma3n_text")
 
@@ -168,6 +186,10 @@ def cases(a):
                 model_type="camembert", max_position_embeddings=256, type_vocab_size=1, layer_norm_eps=1e-5),
         lacking("qwen35-minicpm", "MiniCPMV4_6ForConditionalGeneration", checkpoints.inside(checkpoints.qwen3_5), "gpt2", dict(
             text_config=a.QWEN3_5 | dict(mtp_num_hidden_layers=0)), model_type="minicpmv4_6", attributes=dict(no_mtp=True)),
+        # Of the tokens that logits are of, the second and the seventh turn an adapter on.
+        lacking("graniteswitch", "GraniteSwitchForCausalLM", granite_switch, "gpt2", a.GRANITE | dict(
+            num_hidden_layers=3, num_local_experts=0, shared_intermediate_size=96, num_adapters=3, max_lora_rank=8,
+            adapter_token_ids=[126, 299, 36], adapter_substitute_token_ids=[5, 6, 7]), rope_theta=1e4, model_type="granite_switch"),
         lacking("jina-bert-v2", "JinaBertModel", jina_bert, "minilm", {}, **encoder, **jina),
         lacking("jina-bert-v2-code", "JinaBertForMaskedLM", jina_bert, "minilm", {}, **encoder, norms_of_code=True, **jina),
         lacking("nemotron_h_moe-puzzle", "NemotronHPuzzleForCausalLM", puzzle, "gpt2", a.NEMOTRON_H | dict(

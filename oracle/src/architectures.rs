@@ -83,7 +83,8 @@ pub fn make(fixture: &Value, dir: &Path) {
         }
         _ => dir.to_path_buf(),
     };
-    let mut config = json!({"tokenizer_class": "LlamaTokenizer"});
+    let class = fixture["tokenizer_class"].as_str().unwrap_or("LlamaTokenizer");
+    let mut config = json!({"tokenizer_class": class});
     if !fixture["mmproj"].is_null() {
         config["added_tokens_decoder"] = json!({"385": {"content": "[IMG_BREAK]", "special": true}});
         let preprocessor = json!({

@@ -290,10 +290,19 @@ mod tests {
     fn a_class_without_a_text_model_says_what_to_convert() {
         let error = |name| find(Path::new("config.json"), name).unwrap_err().to_string();
         let ultravox = error("UltravoxModel");
-        assert!(ultravox.contains("--mmproj") && ultravox.contains("text_model_id"), "{ultravox}");
-        for class in ["GraniteSpeechForConditionalGeneration", "GraniteSpeechPlusForConditionalGeneration"] {
+        assert!(
+            ultravox.contains("--mmproj") && ultravox.contains("text_model_id"),
+            "{ultravox}"
+        );
+        for class in [
+            "GraniteSpeechForConditionalGeneration",
+            "GraniteSpeechPlusForConditionalGeneration",
+        ] {
             let error = error(class);
-            assert!(error.contains("--mmproj") && error.contains("Granite model"), "{error}");
+            assert!(
+                error.contains("--mmproj") && error.contains("Granite model"),
+                "{error}"
+            );
         }
         for (class, _) in WITHOUT_TEXT {
             assert!(supported_encoders().contains(&class), "{class}");

@@ -41,6 +41,8 @@ impl ParameterCount {
                 None => count.shared = count.shared.saturating_add(size),
             }
             count.total = count.total.saturating_add(size);
+            // The stock converter names no size beside adapters.
+            count.adapter |= tensor.name.ends_with(".lora_a");
         }
         count.experts = expert_sum.checked_div(expert_tensors).unwrap_or(0);
         count

@@ -9,7 +9,8 @@ use crate::ops::{Matrix, Norm};
 impl Layer {
     /// A part that the backward pass does not know.
     pub(super) fn without_backward(&self) -> Option<String> {
-        if self.per_layer.is_some() || self.copies.is_some() || self.early.is_some() || self.norms_follow_sums {
+        if self.per_layer.is_some() || self.copies.is_some() || self.early.is_some() || self.norms_follow_sums
+        {
             return Some("further inputs of a layer, or norms of sums".to_owned());
         }
         let first = match &self.attention {

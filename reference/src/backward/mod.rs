@@ -125,6 +125,9 @@ impl Decoder {
         if self.per_layer.is_some() {
             return Some("further inputs of layers".to_owned());
         }
+        if self.switch.is_some() {
+            return Some("adapters that tokens turn on".to_owned());
+        }
         if !self.embedding_shift.is_empty() {
             return Some("shifted embeddings".to_owned());
         }

@@ -9,6 +9,8 @@ use crate::model::Run;
 use crate::ops::{Matrix, Operand};
 use crate::weights::BlockMatrix;
 
+use super::Adapters;
+
 /// `y = scale * W x + bias`.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
@@ -17,13 +19,19 @@ pub(crate) struct Linear {
     pub(crate) bias: Option<Vec<f32>>,
     /// The second-level scale that some formats keep in a tensor of its own; 1 otherwise.
     pub(crate) scale: f32,
+    /// Pairs of matrices that are added for rows with an adapter.
+    pub(crate) adapters: Vec<Adapters>,
 }
 
 impl Linear {
     /// Applies the layer to every row of `x`.
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         run.tap(&self.matrix.name, None, x)?;
-        self.forward_range(run, x, 0..self.matrix.outputs)
+        let mut out = self.forward_range(run, x, 0..self.matrix.outputs)?;
+        for adapters in &self.adapters {
+            adapters.add_to(run, x, &mut out)?;
+        }
+        Ok(out)
     }
 
     /// The given outputs only, unseen by the tap.

@@ -16,6 +16,7 @@ mod mixture;
 mod per_layer;
 mod rwkv;
 mod short_convolution;
+mod switch;
 
 pub(crate) use altup::{AltUp, Copies};
 pub(crate) use attention::{Attention, Compressed, GateFunction, OutputGate, Projections, QueryGrowth};
@@ -33,3 +34,4 @@ pub(crate) use mixture::{Adjugates, Groups, Mixture, Scoring, SharedExpert};
 pub(crate) use per_layer::{PerLayer, PerLayerInputs};
 pub(crate) use rwkv::{ChannelMix, LowRank, TimeMix6, TimeMix7};
 pub(crate) use short_convolution::ShortConvolution;
+pub(crate) use switch::{Adapters, Switch};

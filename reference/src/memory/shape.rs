@@ -214,6 +214,16 @@ impl Shape {
             }
             layers.push(kind);
         }
+        if name == "graniteswitch" {
+            // The head that finds each token's adapter.
+            layers.push(LayerKind {
+                heads: 1,
+                queries: key,
+                key,
+                value,
+                ..LayerKind::default()
+            });
+        }
         let vocabulary = match weights.vocabulary {
             0 => number(metadata, "vocab_size").unwrap_or(0),
             n => n,

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::layers::{
     AltUp, BesideExperts, ChannelMix, Copies, Embedding, FeedForward, Linear, Mixer, Mixture, PerLayer,
-    PerLayerInputs,
+    PerLayerInputs, Switch,
 };
 use crate::ops::{Matrix, Norm};
 
@@ -21,6 +21,8 @@ pub(crate) struct Decoder {
     pub(crate) embedding_shift: Vec<f32>,
     pub(crate) embedding_norm: Option<Norm>,
     pub(crate) per_layer: Option<PerLayerInputs>,
+    /// Tokens that turn adapters on.
+    pub(crate) switch: Option<Switch>,
     /// Copies of the state that go through the layers side by side.
     pub(crate) copies: Option<Copies>,
     pub(crate) layers: Vec<Layer>,
@@ -141,6 +143,7 @@ impl Decoder {
             embedding_shift: Vec::new(),
             embedding_norm: None,
             per_layer: None,
+            switch: None,
             copies: None,
             layers,
             output_norm: Some(output_norm),
@@ -270,6 +273,9 @@ impl Layer {
             x.keep_rows(&run.wanted);
             if let Some(given) = &mut run.per_layer {
                 given.keep_rows(&run.wanted);
+            }
+            if !run.adapters.is_empty() {
+                run.adapters = run.wanted.iter().map(|&row| run.adapters[row]).collect();
             }
         }
         let (mut routes, mut early) = (None, None);

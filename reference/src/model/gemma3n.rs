@@ -44,12 +44,16 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         )));
     }
     let shared = keys.optional_count("attention.shared_kv_layers")?.unwrap_or(0);
-    let own = hyper.layers.checked_sub(shared).filter(|&n| n > 0).ok_or_else(|| {
-        loader.error(format!(
-            "attention.shared_kv_layers: found {shared}, expected fewer than {} layers",
-            hyper.layers
-        ))
-    })?;
+    let own = hyper
+        .layers
+        .checked_sub(shared)
+        .filter(|&n| n > 0)
+        .ok_or_else(|| {
+            loader.error(format!(
+                "attention.shared_kv_layers: found {shared}, expected fewer than {} layers",
+                hyper.layers
+            ))
+        })?;
     let lender = |slides: bool| (0..own).rev().find(|&i| sliding[i] == slides);
     if let Some(i) = (own..hyper.layers).find(|&i| lender(sliding[i]).is_none()) {
         return Err(loader.error(format!(

@@ -16,6 +16,7 @@ mod gemma2;
 mod gemma3;
 mod gemma3n;
 mod gemma4;
+mod granite_switch;
 mod hybrids;
 mod llama;
 mod llama4;
@@ -73,6 +74,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("gemma4", gemma4::build),
     ("gemma-embedding", gemma3::embedding),
     ("granitehybrid", hybrids::granite),
+    ("graniteswitch", granite_switch::build),
     ("jamba", hybrids::jamba),
     ("lfm2", hybrids::lfm2),
     ("lfm2moe", hybrids::lfm2),
@@ -445,6 +447,9 @@ impl Model {
             return Err(self.error(format!(
                 "token {token} is outside the vocabulary of {vocabulary} entries"
             )));
+        }
+        if let Some(switch) = &self.decoder.switch {
+            switch.choose(&mut run);
         }
         let longest = run.windows.iter().map(|w| w.len()).max().unwrap_or(0);
         if let Some(limit) = self.decoder.longest_window().filter(|&n| longest > n) {

@@ -36,6 +36,8 @@ pub(crate) struct Run<'a> {
     pub(crate) scratch: Scratch,
     /// The values of the first layer, which RWKV 7 mixes into those of the others.
     pub(crate) first_values: Vec<f32>,
+    /// For each row the adapter that is added to its weights; 0 is none. Empty in a model without.
+    pub(crate) adapters: Vec<usize>,
     /// The tile of decoded weights in use.
     pub(crate) tile: Vec<f32>,
     /// The tile of weights in use where products are of integers.
@@ -63,6 +65,7 @@ impl<'a> Run<'a> {
             replaced: None,
             scratch: Scratch::default(),
             first_values: Vec::new(),
+            adapters: Vec::new(),
             tile: Vec::new(),
             panels: Panels::default(),
             tap,

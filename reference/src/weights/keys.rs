@@ -232,6 +232,16 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The array that the key holds.
+    pub(crate) fn array(&self, suffix: &str) -> Result<&'a Array> {
+        match self.metadata.arch(suffix) {
+            None => Err(self.missing(suffix)),
+            Some(value) => value
+                .as_array()
+                .ok_or_else(|| self.wrong(suffix, value, "an array")),
+        }
+    }
+
     /// Entries of the array that the key holds.
     pub(crate) fn array_len(&self, suffix: &str) -> Option<usize> {
         Some(self.metadata.arch(suffix)?.as_array()?.len())

@@ -165,6 +165,7 @@ impl<'a> Loader<'a> {
             matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs])?,
             bias: self.optional_vector(&format!("{base}.bias"), outputs)?,
             scale: scale.map_or(1.0, |s| s[0]),
+            adapters: Vec::new(),
         })
     }
 
@@ -174,6 +175,7 @@ impl<'a> Loader<'a> {
             matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs])?,
             bias: None,
             scale: 1.0,
+            adapters: Vec::new(),
         })
     }
 
@@ -226,6 +228,21 @@ impl<'a> Loader<'a> {
         })
     }
 
+    /// A stack of matrices under a name that is whole, without anything beside them.
+    pub(crate) fn stack(
+        &self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        count: usize,
+    ) -> Result<ExpertLinear> {
+        Ok(ExpertLinear {
+            matrix: self.matrix(name, &[inputs, outputs, count])?,
+            bias: None,
+            scales: None,
+        })
+    }
+
     /// The matrix from hidden states to logits: `output.weight`, or the embedding where they are tied.
     pub(crate) fn head(&self, hidden: usize, vocabulary: usize) -> Result<Linear> {
         if self.has("output.weight") {
@@ -235,6 +252,7 @@ impl<'a> Loader<'a> {
             matrix: self.matrix("token_embd.weight", &[hidden, vocabulary])?,
             bias: self.optional_vector("output.bias", vocabulary)?,
             scale: 1.0,
+            adapters: Vec::new(),
         })
     }
 

@@ -137,8 +137,14 @@ pub(super) static JINA_BERT: Architecture = Architecture {
 };
 
 const JINA: &[Rule] = &[
-    copy("encoder.layer.{}.attention.self.layer_norm_q", "blk.{}.attn_q_norm"),
-    copy("encoder.layer.{}.attention.self.layer_norm_k", "blk.{}.attn_k_norm"),
+    copy(
+        "encoder.layer.{}.attention.self.layer_norm_q",
+        "blk.{}.attn_q_norm",
+    ),
+    copy(
+        "encoder.layer.{}.attention.self.layer_norm_k",
+        "blk.{}.attn_k_norm",
+    ),
     copy("encoder.layer.{}.layer_norm_1", "blk.{}.attn_norm_2"),
     copy("encoder.layer.{}.layer_norm_2", "blk.{}.layer_output_norm"),
     copy("encoder.layer.{}.mlp.gated_layers", "blk.{}.ffn_up"),
@@ -403,6 +409,14 @@ pub(super) static XLM_ROBERTA_TYPE: ModelType = ModelType {
 
 pub(super) static CAMEMBERT_TYPE: ModelType = ModelType {
     name: "camembert",
-    defaults: ROBERTA_DEFAULTS,
+    defaults: &[
+        ("hidden_size", Default::Int(768)),
+        ("num_hidden_layers", Default::Int(12)),
+        ("num_attention_heads", Default::Int(12)),
+        ("intermediate_size", Default::Int(3072)),
+        ("max_position_embeddings", Default::Int(512)),
+        ("type_vocab_size", Default::Int(2)),
+        ("layer_norm_eps", Default::Float(1e-12)),
+    ],
     ..ModelType::UNROTATED
 };

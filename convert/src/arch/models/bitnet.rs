@@ -21,17 +21,37 @@ pub(super) static BITNET: Architecture = Architecture {
 };
 
 const TERNARY: &[Rule] = &[
-    rule("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q", Transform::Ternary),
-    rule("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k", Transform::Ternary),
-    rule("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v", Transform::Ternary),
+    rule(
+        "model.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_q",
+        Transform::Ternary,
+    ),
+    rule(
+        "model.layers.{}.self_attn.k_proj",
+        "blk.{}.attn_k",
+        Transform::Ternary,
+    ),
+    rule(
+        "model.layers.{}.self_attn.v_proj",
+        "blk.{}.attn_v",
+        Transform::Ternary,
+    ),
     rule(
         "model.layers.{}.self_attn.o_proj",
         "blk.{}.attn_output",
         Transform::Ternary,
     ),
-    rule("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate", Transform::Ternary),
+    rule(
+        "model.layers.{}.mlp.gate_proj",
+        "blk.{}.ffn_gate",
+        Transform::Ternary,
+    ),
     rule("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up", Transform::Ternary),
-    rule("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down", Transform::Ternary),
+    rule(
+        "model.layers.{}.mlp.down_proj",
+        "blk.{}.ffn_down",
+        Transform::Ternary,
+    ),
 ];
 
 /// Under the names of two publishers, of which the stock converter knows one. The embedding is the output matrix.

@@ -53,8 +53,14 @@ const OWN: &[Rule] = &[
         "altup_unembd_proj",
         Transform::Numbered(further_copies),
     ),
-    copy("model.layers.{}.altup.correction_coefs", "blk.{}.altup_correct_coef"),
-    copy("model.layers.{}.altup.prediction_coefs", "blk.{}.altup_predict_coef"),
+    copy(
+        "model.layers.{}.altup.correction_coefs",
+        "blk.{}.altup_correct_coef",
+    ),
+    copy(
+        "model.layers.{}.altup.prediction_coefs",
+        "blk.{}.altup_predict_coef",
+    ),
     copy("model.layers.{}.altup.modality_router", "blk.{}.altup_router"),
     copy("model.layers.{}.altup.router_norm", "blk.{}.altup_router_norm"),
     exact(
@@ -64,7 +70,10 @@ const OWN: &[Rule] = &[
     ),
     copy("model.layers.{}.laurel.linear_left", "blk.{}.laurel_l"),
     copy("model.layers.{}.laurel.linear_right", "blk.{}.laurel_r"),
-    copy("model.layers.{}.laurel.post_laurel_norm", "blk.{}.laurel_post_norm"),
+    copy(
+        "model.layers.{}.laurel.post_laurel_norm",
+        "blk.{}.laurel_post_norm",
+    ),
 ];
 
 /// Copies of the state.

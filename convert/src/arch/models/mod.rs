@@ -31,6 +31,7 @@ mod gptneox;
 mod granite;
 mod granite_hybrid;
 mod granite_swa;
+mod granite_switch;
 mod grok;
 mod grovemoe;
 mod hunyuan;
@@ -236,4 +237,5 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &rwkv::ARWKV7,
     &bert::CAMEMBERT,
     &qwen3_5::MINICPM_V,
+    &granite_switch::GRANITE_SWITCH,
 ];

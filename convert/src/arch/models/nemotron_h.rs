@@ -87,7 +87,11 @@ fn puzzle_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     };
     state_keys(hp, keys)?;
     let kinds = kinds_of(hp, true)?;
-    attention_keys(hp, keys, &kinds.iter().map(|&k| k == Kind::Attention).collect::<Vec<_>>())?;
+    attention_keys(
+        hp,
+        keys,
+        &kinds.iter().map(|&k| k == Kind::Attention).collect::<Vec<_>>(),
+    )?;
     keys.set("feed_forward_length", each("moe_intermediate_size")?);
     keys.set("expert_feed_forward_length", each("moe_intermediate_size")?);
     keys.set("expert_used_count", each("num_experts_per_tok")?);

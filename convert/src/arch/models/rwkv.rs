@@ -92,7 +92,9 @@ const QWEN6: &[Rule] = &[
         "model.layers.{}.self_attn.time_maa_w1",
         "blk.{}.time_mix_w1.weight",
         Transform::Parts(5, |_, view, which| {
-            let part = view.split(1, 5).and_then(|v| v.cut(1, OF_QWEN[which as usize], 1));
+            let part = view
+                .split(1, 5)
+                .and_then(|v| v.cut(1, OF_QWEN[which as usize], 1));
             Ok(part.and_then(|v| v.without(1)?.swap(0, 1)))
         }),
     ),
@@ -130,7 +132,10 @@ const OF_QWEN: [u64; 5] = [3, 1, 2, 0, 4];
 
 fn keys_qwen6(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let hidden = hp.u32(&["hidden_size"])?;
-    let (heads, kv_heads) = (hp.u32(&["num_attention_heads"])?, hp.u32(&["num_key_value_heads"])?);
+    let (heads, kv_heads) = (
+        hp.u32(&["num_attention_heads"])?,
+        hp.u32(&["num_key_value_heads"])?,
+    );
     let head = hidden
         .checked_div(heads)
         .ok_or_else(|| hp.error("num_attention_heads: expected at least 1, found 0".to_owned()))?;

@@ -63,6 +63,8 @@ pub(crate) enum Transform {
     LessMean,
     /// As many parts of the stored tensor as the number says, which the function cuts out, one after the other.
     Parts(u64, fn(&Hparams, View, u64) -> Result<Option<View>>),
+    /// A stack of matrices with one of zeros before them.
+    BehindZeros(Rearrange),
     /// Rows of zeros behind those that are stored, up to as many as the function says.
     PadRows(fn(&Hparams) -> Result<u64>),
     /// One expert's matrix, to be stacked with those of the other experts.

@@ -293,6 +293,7 @@ impl<'a> Assembler<'a> {
                 Transform::Ternary => self.mean(found, at, Of::Magnitudes)?,
                 Transform::LessMean => self.mean(found, at, Of::Elements)?,
                 Transform::Parts(count, part) => self.pieces(found, at, count, part)?,
+                Transform::BehindZeros(rearrange) => self.behind_zeros(found, at, rearrange)?,
                 Transform::BatchNorm(which) => self.batch_norm(&found, at, which)?,
                 Transform::ScaleRows(factors) => {
                     let shape = &self.parts.entry(at).shape;
@@ -512,26 +513,56 @@ impl<'a> Assembler<'a> {
             view.iter().for_each(|view| self.coverage.view(view));
             pieces.push(self.gather(at, view)?);
         }
-        let Some((_, first)) = pieces.first() else {
-            return Ok(());
+        let pieces = pieces
+            .into_iter()
+            .map(|(gather, shape)| (Content::Gathered(gather), shape));
+        self.end_to_end(found.name, at, pieces.collect());
+        Ok(())
+    }
+
+    /// A stack of matrices behind one of zeros.
+    fn behind_zeros(&mut self, found: Match, at: (usize, usize), rearrange: Rearrange) -> Result<()> {
+        self.no_pair(at)?;
+        let view = match View::of(&self.parts.entry(at).shape) {
+            Some(view) => rearrange(self.hparams, view)?,
+            None => None,
         };
-        let (name, mut shape) = (found.name, first.clone());
+        view.iter().for_each(|view| self.coverage.view(view));
+        let (gather, shape) = self.gather(at, view)?;
+        let [columns, rows, _] = shape[..] else {
+            return Err(self.fail(at, format!("shape {shape:?}, a stack of matrices expected")));
+        };
+        // No longer than one of the stored matrices.
+        let zeros = vec![0.0; (columns * rows) as usize];
+        let pieces = vec![
+            (Content::Computed(zeros), vec![columns, rows, 1]),
+            (Content::Gathered(gather), shape),
+        ];
+        self.end_to_end(found.name, at, pieces);
+        Ok(())
+    }
+
+    /// Adds a tensor of several that have the same shape but for the outermost dimension.
+    fn end_to_end(&mut self, name: String, at: (usize, usize), pieces: Vec<(Content, Vec<u64>)>) {
+        let Some((_, first)) = pieces.first() else {
+            return;
+        };
+        let mut shape = first.clone();
         if let Some(outermost) = shape.last_mut() {
             *outermost = pieces.iter().filter_map(|(_, shape)| shape.last()).sum();
         }
         let ty = self.type_of(&name, &shape);
-        let piece = |(gather, shape): (Gather, Vec<u64>)| {
+        let piece = |(content, shape): (Content, Vec<u64>)| {
             let tensor = SourceTensor {
                 name: name.clone(),
                 shape,
                 ty,
                 shard: at.0,
             };
-            (tensor, Content::Gathered(gather))
+            (tensor, content)
         };
         let joined = Joined::end_to_end(pieces.into_iter().map(piece));
-        self.push(name, shape, at.0, Content::Joined(joined));
-        Ok(())
+        self.push(name.clone(), shape, at.0, Content::Joined(joined));
     }
 
     /// A draft model's table of ids.

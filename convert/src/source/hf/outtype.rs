@@ -122,7 +122,8 @@ const SMALL_INSIDE: [&str; 2] = [".shortconv.conv", ".indexer.proj"];
 /// The type of one tensor in a file whose matrices are of type `ty`. With `all_matrices` no matrix is too small
 /// for it.
 pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64], all_matrices: bool) -> TensorType {
-    let Some(stem) = name.strip_suffix(".weight") else {
+    let endings = [".weight", ".lora_a", ".lora_b"];
+    let Some(stem) = endings.iter().find_map(|ending| name.strip_suffix(ending)) else {
         return TensorType::F32;
     };
     if shape.len() <= 1 || stem.ends_with("_norm") {

@@ -162,9 +162,7 @@ impl AdapterSource {
                 | Content::Combined(_)
                 | Content::Joined(_)
                 | Content::Ids(_)
-                | Content::Mean(_) => {
-                    Vec::new()
-                }
+                | Content::Mean(_) => Vec::new(),
             };
             let sides: Option<Vec<&InputSide>> = offsets.iter().map(|o| pairs.sides.get(o)).collect();
             let Some(sides) = sides else {
