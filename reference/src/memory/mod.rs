@@ -325,6 +325,11 @@ impl Weights {
                 _ => {}
             }
         }
+        // Its loader asks for the output matrix first, and has the embeddings twice wherever they are.
+        if architecture == "gemma3n" && !all.has_output {
+            all.output = all.output.saturating_add(all.embeddings);
+            all.has_output = true;
+        }
         all
     }
 }

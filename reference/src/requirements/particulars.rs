@@ -799,4 +799,49 @@ pub(super) const PARTICULARS: &[Particular] = &[
          attn_gate.bias",
         keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length",
     },
+    Particular {
+        architecture: "arwkv7",
+        needs: "",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias output_norm.bias \
+         time_mix_a1.bias time_mix_a2.bias time_mix_g1.bias time_mix_g2.bias time_mix_key.bias time_mix_output.bias \
+         time_mix_receptance.bias time_mix_v1.bias time_mix_v2.bias time_mix_value.bias time_mix_w1.bias time_mix_w2.bias",
+        keys: "attention.decay_lora_rank attention.iclr_lora_rank attention.value_residual_mix_lora_rank",
+    },
+    Particular {
+        architecture: "bitnet",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias attn_sub_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias \
+         ffn_sub_norm.bias ffn_up.bias output.bias output.weight output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "gemma3n",
+        needs: "",
+        refuses: "altup_correct_coef.bias altup_predict_coef.bias altup_proj.bias altup_router.bias \
+         altup_router_norm.bias altup_unembd_proj.bias attn_k_norm.bias attn_norm.bias attn_output.bias attn_q_norm.bias \
+         ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias inp_gate.bias laurel_l.bias laurel_post_norm.bias \
+         laurel_r.bias output.bias output_norm.bias per_layer_model_proj.bias per_layer_proj_norm.bias \
+         post_attention_norm.bias post_ffw_norm.bias post_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "graniteswitch",
+        needs: "",
+        refuses: "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
+         output.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
+        architecture: "jina-bert-v2",
+        needs: "attn_output.bias attn_output_norm.bias layer_output_norm.bias token_embd_norm.bias token_types.weight",
+        refuses: "ffn_gate.bias",
+        keys: "tokenizer.ggml.token_type_count",
+    },
+    Particular {
+        architecture: "rwkv6qwen2",
+        needs: "",
+        refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias time_mix_decay_w1.bias \
+         time_mix_decay_w2.bias time_mix_gate.bias time_mix_output.bias time_mix_w1.bias",
+        keys: "",
+    },
 ];
