@@ -67,7 +67,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     local.frequency_scale = 1.0;
     let (full, local) = (Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local)));
     let hidden = hyper.hidden;
-    let square = count.checked_mul(count).unwrap_or(usize::MAX);
+    let square = count.saturating_mul(count);
     let mut layers = Vec::new();
     for (i, &slides) in sliding.iter().enumerate() {
         let base = |name: &str| format!("blk.{i}.{name}");

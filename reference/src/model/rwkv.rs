@@ -265,7 +265,7 @@ pub(super) fn build_qwen6(loader: &Loader<'_>) -> Result<Decoder> {
     let shared = kv_heads * b.head_len;
     let extra = keys.count("time_mix_extra_dim")?;
     let decay = keys.count("time_decay_extra_dim")?;
-    let all = extra.checked_mul(5).unwrap_or(usize::MAX);
+    let all = extra.saturating_mul(5);
     let layers = b.layers(|i| {
         let base = |name: &str| format!("blk.{i}.{name}");
         let mixer = Mixer::TimeMix6(Box::new(TimeMix6 {
