@@ -121,6 +121,12 @@ enum CutName {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     args.unplanned.refuse()?;
+    if args.optimize.given() && args.cut == Some(CutName::Rows) {
+        bail!(
+            "--cut rows: a file whose blocks are learned is not cut, as the inputs of a layer depend on the layers before it as \
+             they were quantized; with --cut files a part is whole files"
+        );
+    }
     if !(args.prune_layers.is_empty() && args.override_kv.is_empty()) && args.evaluation.given() {
         bail!(
             "--evaluate: `table` makes no files with --prune-layers or --override-kv, so that there is no record of their \
