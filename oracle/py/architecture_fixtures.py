@@ -32,8 +32,8 @@ KINDS = dict(spm_image=SPM, spm_unk=SPM, spm=SPM, spm_plain=SPM, llama2=SPM, glm
 KINDS |= {"qwen.tiktoken": "tiktoken_qwen", "hunyuan.tiktoken": "tiktoken_hunyuan", "rwkv": "rwkv", "plamo": "plamo"}
 FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "qwen.tiktoken", "hy.tiktoken",
          "rwkv_vocab_v20230424.txt", "tokenizer.jsonl")
-WITHOUT = ("xlm_json", "glm.tiktoken", "kimi.tiktoken")
-"""Tokenizers whose cases differ from others in nothing else; fixtures/vocab has them."""
+WITHOUT = ("xlm_json", "glm.tiktoken", "kimi.tiktoken", "dots")
+"""Tokenizers whose cases differ from others in nothing else (fixtures/vocab has them), or that have no small one."""
 ROWS = 2
 """Rows of logits that are kept."""
 
@@ -55,7 +55,7 @@ def fixture(case, out, architectures, sources):
 
     # Gemma 4's classes read a tokenizer.json alone.
     kind = "llama_hf" if case.name.startswith("gemma4") else KINDS.get(case.tokenizer, BYTES)
-    size = {"spm_plain": 380, "qwen.tiktoken": 613, "hunyuan.tiktoken": 610}.get(case.tokenizer, 420)
+    size = case.rows or {"spm_plain": 380, "qwen.tiktoken": 613, "hunyuan.tiktoken": 610}.get(case.tokenizer, 420)
     ids = [(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -88,6 +88,10 @@ def fixture(case, out, architectures, sources):
         for seed, (name, shape) in enumerate(shapes.items()):
             value = np.asarray(weights(seed, shape))
             made[name] = value / 2 + 1 if len(shape) == 1 and "norm" in name and "bias" not in name else value
+        for name in made if case.architecture.startswith("Chameleon") else ():
+            if made[name].ndim == 2 and "_norm." in name:
+                made[name] = np.ascontiguousarray(np.broadcast_to(made[name][0], made[name].shape))
+        architectures.add_index(case, model_dir, made)
         made |= architectures.tables(shapes)
         save_numpy(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
@@ -116,6 +120,9 @@ def fixture(case, out, architectures, sources):
         architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"}, attributes=case.attributes)
         digest = hashlib.sha256((folder / "stock-f32.gguf").read_bytes()).hexdigest()
         logits = None
+        if case.name == "plamo2":
+            architectures.exchanged_logits(folder)
+            shutil.copy(folder / "logits", out / "plamo2.exchanged")
         if case.logits or case.pooling:
             if model is not None and not case.stock:
                 if case.mmproj or "vision_config" in case.config:
@@ -136,11 +143,12 @@ def fixture(case, out, architectures, sources):
                 architectures.stock_embedding(folder, case.pooling)
                 shutil.copy(folder / "embedding", out / f"{case.name}.embedding")
             else:
-                architectures.stock_logits(folder)
+                architectures.stock_logits(folder, case)
                 logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)
     name = case.name
     more = f'"tokenizer_class": "{tokenizer_config["tokenizer_class"]}",\n' * case.architecture.startswith("JinaBert")
     more += f'"dense": {case.dense},\n' * bool(case.dense) + (f'"target": {json.dumps(case.target)},\n' if case.target else "") + f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
+    more += f'"zero_rows": {case.zero_rows},\n' * bool(case.zero_rows)
     lines = [f' "{n}": {json.dumps(s)}' for n, s in shapes.items()]
     (out / f"{name}.json").write_text(
         '{"config": %s,\n"tokenizer": "%s",\n%s"sha256": "%s",\n"tensors": {\n%s\n}}\n'

@@ -40,6 +40,7 @@ import draft_cases
 import further_cases
 import latest_cases
 import newer_cases
+import rarer_cases
 import rwkv_world
 import tiktoken_vocabularies
 
@@ -86,6 +87,12 @@ class Case:
     """Attributes of the stock converter's class that its command sets by a flag, without which it stops."""
     exact: bool = False
     """Whether weights are multiples of 1/256, so that sums of them are the same in any order."""
+    zero_rows: int = 0
+    """Last rows of the embeddings that are zero; beside the file is an index then."""
+    rows: int = 0
+    """Rows of the embeddings of the fixture, where the vocabulary needs more tokens than its small one has."""
+    flash: bool = False
+    """Whether the graph needs flash attention in stock llama.cpp to be what it is."""
     pooling: str = ""
     """For an encoder without logits: the pooling ("mean", "cls") that a file beside it names; the embedding is
     compared."""
@@ -97,7 +104,7 @@ WIDE = dict(head_dim=32)
 TIKTOKEN = {f"{kind}.tiktoken": kind for kind in tiktoken_vocabularies.FILES}
 """Tokenizers of tiktoken-style files: that of Qwen with the tokens of Qwen 2.5, the others with GPT-2's."""
 OWN_TOKENS = dict(glm=["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>"],
-                  solar=["<unk>", "<|startoftext|>"])
+                  solar=["<unk>", "<|startoftext|>"], muse=["<|eot|>"], dots=["<|endofassistant|>"])
 """Special tokens of other models on GPT-2's vocabulary."""
 TOKENIZED = ("minilm", "xlm", "xlm_json", "t5", "rwkv", *TIKTOKEN)
 """Tokenizers whose ids are compared here, as no vocabulary of oracle/tests/tokenize.rs is of their kind."""
@@ -345,7 +352,7 @@ def lacking(name, architecture, tensors, tokenizer="spm", config=None, **more):
     """A case of a class that transformers lacks."""
     file = dict(bos_token_id=1, eos_token_id=2, rms_norm_eps=1e-5)
     fields = {key: more.pop(key) for key in ("logits", "pooling", "dense") if key in more}
-    fields |= {key: more.pop(key) for key in ("dtype", "mmproj", "exact", "attributes") if key in more}
+    fields |= {key: more.pop(key) for key in ("dtype", "mmproj", "exact", "attributes", "zero_rows", "rows", "flash") if key in more}
     if "logits" in fields:
         file, config = {}, config | dict.fromkeys(SMALL)
     return Case(name, "", tokenizer, config or {}, architecture=architecture, tensors=tensors, file=file | more, **fields)
@@ -593,6 +600,7 @@ CASES += [
 CASES += newer_cases.cases(sys.modules[__name__])
 CASES += draft_cases.cases(sys.modules[__name__])
 CASES += latest_cases.cases(sys.modules[__name__])
+CASES += rarer_cases.cases(sys.modules[__name__])
 CASES.append(again("grovemoe-published", "grovemoe", "modeling_grove_moe.GroveMoeForCausalLM"))
 
 
@@ -717,6 +725,20 @@ def add_target(target, size, folder):
     (folder / "target/config.json").write_text(json.dumps(target, indent=1))
 
 
+EMBEDDINGS = "model.embed_tokens.weight"
+MUTED = slice(4, 8196)
+"""Tokens of images of Chameleon, which its own code never predicts; stock llama.cpp leaves them out of the first row."""
+
+
+def add_index(case, model, made):
+    """Sets the last rows of the embeddings to zero, and writes the index of a checkpoint in several files."""
+    if not case.zero_rows:
+        return
+    made[EMBEDDINGS][-case.zero_rows:] = 0
+    names = {name: "model.safetensors" for name in made}
+    (model / "model.safetensors.index.json").write_text(json.dumps(dict(metadata={}, weight_map=names)))
+
+
 def tables(shapes):
     """Those of a draft's tensors that are no weights: the distance from each token's id to the target's, and which
     tokens of the target the draft has."""
@@ -752,6 +774,7 @@ def make(case, tokenizers, folder):
         if case.exact:
             made = {name: (value * 256).round() / 256 for name, value in made.items()}
         made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
+        add_index(case, model_dir, made)
         made |= {name: torch.from_numpy(values) for name, values in tables(case.tensors(config)).items()}
         save_file(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
@@ -824,10 +847,31 @@ def repair():
         self.gguf_writer.add_layer_norm_rms_eps(self.hparams["layer_norm_epsilon"])
 
     QwenModel.set_gguf_parameters = qwen
-    # A template of llama.cpp's own stands in for the name by which its library knows it, where the converter finds
-    # the file.
+    # A template of llama.cpp's own stands in for the name by which its library knows it, or for none, where the
+    # converter finds the file.
     is_file = Path.is_file
-    Path.is_file = lambda path, *a, **k: path.name != "llama-cpp-rwkv-world.jinja" and is_file(path, *a, **k)
+    templates = ("llama-cpp-rwkv-world.jinja", "MiniMax-M1.jinja")
+    Path.is_file = lambda path, *a, **k: path.name not in templates and is_file(path, *a, **k)
+
+    # The first PLaMo's sizes are numbers of its code; here they are those of the model.
+    def plamo_q(self, data):
+        heads, shared = self.hparams["num_attention_heads"], self.hparams["n_shared_head"]
+        data = data.reshape(shared, heads // shared, -1, data.shape[-1])
+        return data.permute((1, 0, 2, 3)).reshape(-1, data.shape[-1])
+
+    def plamo_output(self, data):
+        heads, shared = self.hparams["num_attention_heads"], self.hparams["n_shared_head"]
+        rows = data.shape[0]
+        return data.reshape(rows, shared, heads // shared, -1).permute((0, 2, 1, 3)).reshape(rows, -1)
+
+    from conversion.plamo import PlamoModel
+    own_q, own_output = PlamoModel.shuffle_attn_q_weight, PlamoModel.shuffle_attn_output_weight
+
+    def of_its_sizes(own, other):
+        return lambda self, data: (own if self.hparams["hidden_size"] == 5120 else other)(self, data)
+
+    PlamoModel.shuffle_attn_q_weight = of_its_sizes(own_q, plamo_q)
+    PlamoModel.shuffle_attn_output_weight = of_its_sizes(own_output, plamo_output)
     BaichuanModel.modify_tensors, StableLMModel.modify_tensors = baichuan, stablelm
     LlavaVisionModel.filter_tensors = classmethod(llava)
 
@@ -867,17 +911,53 @@ def stock(folder, kinds, mmproj=False, attributes=None, **flags):
             converter(folder / "model", kind, folder / name, **flags).write()
 
 
-def stock_logits(folder):
-    """Stock llama.cpp's logits on its own conversion, with an f32 cache and without flash attention."""
+def stock_logits(folder, case):
+    """Stock llama.cpp's logits on its own conversion, with an f32 cache and, where it is not needed, without flash
+    attention."""
+    import numpy as np
     import stock as library
 
     class Exact(library.Model):
         def adjust(self, c):
-            c.w[13] = c.w[26] = c.w[27] = 0
+            c.w[13] = int(case is not None and case.flash)
+            c.w[26] = c.w[27] = 0
 
     ids = [(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]
     model = Exact(str(folder / "stock-f32.gguf"), 64, 2)
-    model.window(ids).astype("<f4").tofile(folder / "logits")
+    logits = model.window(ids).astype("<f4")
+    if case is not None and case.architecture.startswith("Chameleon"):
+        logits[:, MUTED] = np.finfo(np.float32).min
+    logits.tofile(folder / "logits")
+
+
+def exchanged_logits(folder):
+    """Stock llama.cpp's logits of PLaMo 2 with each two blocks exchanged: it does not come back from rotating heads of
+    which its first layer has none."""
+    import re
+    import gguf
+
+    reader = gguf.GGUFReader(folder / "stock-f32.gguf")
+    writer = gguf.GGUFWriter(folder / "exchanged.gguf", "plamo2")
+    for key, value in reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        parts = value.contents()
+        if ".attention.head_count" in key:
+            parts = [parts[i ^ 1] for i in range(len(parts))]
+        kinds = value.types
+        writer.add_key_value(key, parts, kinds[0], kinds[1] if len(kinds) > 1 else None)
+    for tensor in reader.tensors:
+        name = re.sub(r"^blk\.(\d+)\.", lambda m: f"blk.{int(m[1]) ^ 1}.", tensor.name)
+        writer.add_tensor(name, tensor.data.copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (folder / "stock-f32.gguf").rename(folder / "whole.gguf")
+    (folder / "exchanged.gguf").rename(folder / "stock-f32.gguf")
+    stock_logits(folder, None)
+    (folder / "stock-f32.gguf").unlink()
+    (folder / "whole.gguf").rename(folder / "stock-f32.gguf")
 
 
 def stock_embedding(folder, pooling="mean"):
@@ -952,7 +1032,7 @@ def main():
                 add_dense(case, folder / "model/1_Dense")
             stock(folder, kinds, attributes=case.attributes)
             if case.stock or case.tensors is not None and case.logits:
-                stock_logits(folder)
+                stock_logits(folder, case)
             elif case.tensors is not None and case.pooling:
                 stock_embedding(folder, case.pooling)
             if case.tokenizer in TOKENIZED:

@@ -7,6 +7,8 @@ TARGET = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_siz
               num_hidden_layers=9, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
               rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2)
 QWEN_TARGET = TARGET | dict(architectures=["Qwen3ForCausalLM"], model_type="qwen3", head_dim=16)
+MUSE_TARGET = dict(architectures=["MuseGlimmerForConditionalGeneration"], model_type="llama", bos_token_id=1, eos_token_id=2,
+                   text_config=TARGET | dict(architectures=None))
 MROPE_TARGET = dict(architectures=["Qwen3VLForConditionalGeneration"], model_type="qwen3_vl", bos_token_id=1,
                     eos_token_id=2, text_config=TARGET | dict(architectures=None, rope_scaling=dict(
                         rope_type="default", mrope_section=[2, 1, 1])))
@@ -85,6 +87,14 @@ def assistant(c):
                   "masked_embedding.centroids.weight": (16, h)}
 
 
+def muse_assistant(c):
+    """DFlash under the names that transformers gives it."""
+    h = c["hidden_size"]
+    out = {k.removeprefix("model."): v for k, v in decoder(c, head_norms=1).items()}
+    del out["embed_tokens.weight"], out["lm_head.weight"]
+    return out | {"encoder.fc.weight": (h, 2 * h), "encoder.output_norm_enc.weight": (h,)}
+
+
 def cases(a):
     """The cases, made with the functions of architectures.py."""
     def draft(name, kind, tensors, target, config=None, tokenizer="spm", **more):
@@ -109,6 +119,9 @@ def cases(a):
             rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                               original_max_position_embeddings=64)), model_type="llama", more_tensors=["embed_tokens"]),
         draft("eagle3-plain", "LlamaForCausalLM", eagle3("midlayer"), TARGET, one, model_type="llama"),
+        draft("dflash-muse", "MuseGlimmerAssistantModel", muse_assistant, MUSE_TARGET, dict(head_dim=16), "muse", model_type="muse_glimmer_assistant",
+              block_size=8, target_layer_ids=[1, 5], mask_token_id=4, sliding_window=6, rope_theta=1e6,
+              layer_types=["sliding_attention", "full_attention"]),
         draft("dflash", "DFlashDraftModel", dflash, QWEN_TARGET, layers, dflash_config=inside, block_size=8),
         draft("dflash-2", "DFlash2DraftModel", dflash, MROPE_TARGET, layers | dict(
             use_sliding_window=True, sliding_window=6, layer_types=["sliding_attention", "full_attention"]),

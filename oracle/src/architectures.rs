@@ -47,6 +47,8 @@ pub fn make(fixture: &Value, dir: &Path) {
             header.insert(name.to_owned(), entry);
         }
     };
+    let class = fixture["config"]["architectures"][0].as_str();
+    let chameleon = class.is_some_and(|class| class.starts_with("Chameleon"));
     for (seed, (name, shape)) in fixture["tensors"].as_object().unwrap().iter().enumerate() {
         if name == "d2t" || name == "t2d" {
             continue;
@@ -59,7 +61,22 @@ pub fn make(fixture: &Value, dir: &Path) {
             .collect();
         let norm = dims.len() == 1 && name.contains("norm") && !name.contains("bias");
         let start = data.len();
-        for at in 0..dims.iter().product() {
+        let elements: u64 = dims.iter().product();
+        // The last rows of the embeddings may be zero.
+        let zero = match name == "model.embed_tokens.weight" {
+            true => fixture["zero_rows"].as_u64().unwrap_or(0) * dims[1],
+            false => 0,
+        };
+        for at in 0..elements {
+            if at >= elements - zero {
+                data.extend_from_slice(&0f32.to_le_bytes());
+                continue;
+            }
+            // Of Chameleon, the first head's norm is that of all.
+            let at = match chameleon && dims.len() == 2 && name.contains("_norm.") {
+                true => at % dims[1],
+                false => at,
+            };
             let x = weight(seed as u64, at);
             let x = if norm { x / 2.0 + 1.0 } else { x };
             data.extend_from_slice(&x.to_le_bytes());

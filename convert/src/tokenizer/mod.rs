@@ -21,7 +21,7 @@ mod vocab;
 
 use std::path::Path;
 
-use gguf::Metadata;
+use gguf::{Array, Metadata, Value};
 use serde_json::Value as Json;
 
 use crate::Result;
@@ -126,6 +126,8 @@ pub struct VocabRequest {
     pub added_as_marked: bool,
     /// `tokenizer.ggml.eot_token_id` instead of the one that the directory names.
     pub end_of_turn: Option<u32>,
+    /// `tokenizer.ggml.eot_token_id` is that of the token of this text, where there is one, after everything else.
+    pub end_of_turn_text: Option<&'static str>,
     /// Tokens of these texts are control tokens, however they are marked.
     pub controls: &'static [&'static str],
     /// The chat template of `chat_template.jinja`, where there is such a file, whatever other files have.
@@ -372,6 +374,13 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
         metadata.set_in_place("tokenizer.chat_template", template);
     }
     if let Some(id) = request.end_of_turn {
+        metadata.set_in_place("tokenizer.ggml.eot_token_id", id);
+    }
+    if let Some(text) = request.end_of_turn_text
+        && let Some(Value::Array(Array::String(tokens))) = metadata.get("tokenizer.ggml.tokens")
+        && let Some(id) = tokens.iter().position(|token| token.0 == text.as_bytes())
+        && let Ok(id) = u32::try_from(id)
+    {
         metadata.set_in_place("tokenizer.ggml.eot_token_id", id);
     }
     if let Some(text) = request.bounds_among_added

@@ -20,6 +20,8 @@ impl Attention {
                     "norms before the output matrix"
                 } else if self.gate.is_some() {
                     "gates of attention"
+                } else if self.blocks.is_some() {
+                    "a choice of keys"
                 } else {
                     return None;
                 }

@@ -55,7 +55,7 @@ impl Pass<'_, '_> {
         let raw = head.forward_range(&mut self.run, states, 0..vocabulary)?;
         let mut p = self.run.scratch.take(raw.rows, raw.cols);
         p.copy_from(&raw);
-        decoder.finish_logits(&mut p.data);
+        decoder.finish_logits(&mut p.data, 0..vocabulary);
         let labels: Vec<u32> = p
             .data
             .par_chunks_exact_mut(vocabulary)

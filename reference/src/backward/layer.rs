@@ -13,6 +13,9 @@ impl Layer {
         {
             return Some("further inputs of a layer, or norms of sums".to_owned());
         }
+        if self.seen_scale.is_some() {
+            return Some("halves that are added to what they see".to_owned());
+        }
         let first = match &self.attention {
             Mixer::None => None,
             Mixer::Attention(attention) => attention.without_backward(),

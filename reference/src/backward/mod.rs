@@ -12,7 +12,7 @@ mod linear;
 mod mixture;
 mod norm;
 
-use crate::model::{Decoder, Run};
+use crate::model::{Decoder, Run, Streams};
 use crate::ops::{Matrix, Products, Rounding};
 use crate::{Error, Model, Result};
 
@@ -122,7 +122,7 @@ fn forward(decoder: &Decoder, run: &mut Run<'_>) -> Result<(Vec<Matrix>, Matrix)
 impl Decoder {
     /// A part that the backward pass does not know.
     fn without_backward(&self) -> Option<String> {
-        if self.per_layer.is_some() {
+        if self.per_layer.is_some() || !matches!(self.streams, Streams::None) {
             return Some("further inputs of layers".to_owned());
         }
         if self.switch.is_some() {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, sigmoid};
+use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen, sigmoid};
 
-use super::Linear;
 use super::latent::{LatentQuery, copy_head};
+use super::{BlockChooser, Linear};
 
 /// The matrices that make queries, keys and values.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub(crate) struct OutputGate {
 
 impl OutputGate {
     /// Multiplies `mixed` by the gates of `x`.
-    fn apply(&self, run: &mut Run<'_>, x: &Matrix, mixed: &mut Matrix) -> Result<()> {
+    pub(super) fn apply(&self, run: &mut Run<'_>, x: &Matrix, mixed: &mut Matrix) -> Result<()> {
         let mut gates = self.linear.forward(run, x)?;
         for g in &mut gates.data {
             *g = match self.function {
@@ -149,6 +149,8 @@ pub(crate) struct Attention {
     pub(crate) rope: Option<Arc<Rope>>,
     pub(crate) shape: AttentionShape,
     pub(crate) gate: Option<OutputGate>,
+    /// Choice of the keys that a query sees, where it does not see all.
+    pub(crate) blocks: Option<Box<BlockChooser>>,
 }
 
 /// Growth of queries with the logarithm of the steps of `step` positions that lie before them, counted from position
@@ -211,7 +213,14 @@ impl Attention {
             }
         }
         let mut mixed = run.scratch.take(x.rows, self.shape.heads * self.shape.value_len);
-        attend(&q, &k, &v, &mut mixed, &run.windows, &self.shape, run.products);
+        let chosen = match &self.blocks {
+            Some(blocks) => blocks.choose(run, x)?,
+            None => None,
+        };
+        match chosen {
+            None => attend(&q, &k, &v, &mut mixed, &run.windows, &self.shape, run.products),
+            Some(chosen) => attend_chosen(&q, &k, &v, &mut mixed, &chosen, &self.shape),
+        }
         run.scratch.give(q);
         match self.slot.and_then(|slot| run.kept.get_mut(slot)) {
             Some(kept) => *kept = (k, v),

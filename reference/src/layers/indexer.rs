@@ -93,7 +93,7 @@ impl Indexer {
 /// Of equal scores those that C++'s `partial_sort` of GCC's library leaves in front, which is what llama.cpp's CPU
 /// backend calls: a heap of the first `count` keys whose root is the lowest of them, which a later and higher one
 /// replaces. Which of several equal ones is at the root depends on each step of that heap.
-fn highest(scores: &[f32], count: usize) -> Vec<usize> {
+pub(super) fn highest(scores: &[f32], count: usize) -> Vec<usize> {
     let mut heap: Vec<usize> = (0..count.min(scores.len())).collect();
     for hole in (0..heap.len() / 2).rev() {
         let key = heap[hole];

@@ -7,20 +7,22 @@ use crate::ops::{Activation, DeltaRule, Matrix, Norm, activate, convolve, exp, s
 use super::delta_net::to_unit_length;
 use super::{Convolution, Linear};
 
-/// Queries, keys and values each go through a convolution of their own; decays and gates are made by way of short
-/// vectors.
+/// Queries, keys and values each go through a convolution of their own; decays and gates are made by one layer, or by way
+/// of short vectors by two.
 #[derive(Clone, Debug)]
 pub(crate) struct KimiDelta {
     /// Of queries, keys and values.
     pub(crate) inputs: [Linear; 3],
     pub(crate) convolutions: [Convolution; 3],
     /// To what decays are made from: one number for each element of each head's key.
-    pub(crate) decay: [Linear; 2],
+    pub(crate) decay: Vec<Linear>,
     pub(crate) decay_bias: Vec<f32>,
     /// One number for each head.
     pub(crate) a: Vec<f32>,
+    /// The least logarithm of a decay, which a logistic function then goes towards in place of a softplus ("safe gate").
+    pub(crate) bound: Option<f32>,
     pub(crate) strengths: Linear,
-    pub(crate) gate: [Linear; 2],
+    pub(crate) gate: Vec<Linear>,
     /// Of each head's result.
     pub(crate) norm: Norm,
     pub(crate) output: Linear,
@@ -53,7 +55,10 @@ impl KimiDelta {
             for (head, a) in self.a.iter().enumerate() {
                 let elements = row[head * len..][..len].iter_mut();
                 for (x, bias) in elements.zip(&self.decay_bias[head * len..]) {
-                    *x = exp(a * softplus(*x + bias));
+                    *x = exp(match self.bound {
+                        None => a * softplus(*x + bias),
+                        Some(bound) => bound * sigmoid(a * (*x + bias)),
+                    });
                 }
             }
         }
@@ -80,14 +85,18 @@ impl KimiDelta {
     }
 
     pub(crate) fn width(&self) -> usize {
-        7 * self.output.matrix.inputs + self.decay[0].matrix.outputs
+        7 * self.output.matrix.inputs + self.decay.iter().map(|d| d.matrix.outputs).sum::<usize>()
     }
 }
 
 /// Through one layer after the other.
-fn by_way(layers: &[Linear; 2], run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
-    let short = layers[0].forward(run, x)?;
-    let out = layers[1].forward(run, &short)?;
-    run.scratch.give(short);
-    Ok(out)
+fn by_way(layers: &[Linear], run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+    let mut made: Option<Matrix> = None;
+    for layer in layers {
+        let next = layer.forward(run, made.as_ref().unwrap_or(x))?;
+        if let Some(before) = made.replace(next) {
+            run.scratch.give(before);
+        }
+    }
+    Ok(made.unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::model::Run;
 use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen};
 
-use super::{Chooser, ExpertLinear, Linear, QueryGrowth};
+use super::{Chooser, ExpertLinear, Linear, OutputGate, QueryGrowth};
 
 /// Projection of queries.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ pub(crate) struct LatentAttention {
     pub(crate) scale: f32,
     /// Growth of the queries with their position (Mistral Large 3).
     pub(crate) growth: Option<QueryGrowth>,
+    pub(crate) gate: Option<OutputGate>,
 }
 
 impl LatentAttention {
@@ -135,6 +136,9 @@ impl LatentAttention {
             run.scratch.give(value);
         }
         run.scratch.give(mixed);
+        if let Some(gate) = &self.gate {
+            gate.apply(run, x, &mut out)?;
+        }
         let result = self.output.forward(run, &out)?;
         run.scratch.give(out);
         Ok(result)

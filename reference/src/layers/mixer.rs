@@ -5,8 +5,8 @@ use crate::model::Run;
 use crate::ops::Matrix;
 
 use super::{
-    Attention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Linear, Mamba, Mamba2, Mixture,
-    ShortConvolution, TimeMix6, TimeMix7,
+    Attention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Lightning, Linear, Mamba, Mamba2, Mixture,
+    PlamoMamba, ShortConvolution, TimeMix6, TimeMix7,
 };
 
 /// The first half of a layer.
@@ -18,8 +18,10 @@ pub(crate) enum Mixer {
     Linear(Box<Linear>),
     Attention(Box<Attention>),
     Latent(Box<LatentAttention>),
+    Lightning(Box<Lightning>),
     Mamba(Box<Mamba>),
     Mamba2(Box<Mamba2>),
+    PlamoMamba(Box<PlamoMamba>),
     DeltaNet(Box<DeltaNet>),
     KimiDelta(Box<KimiDelta>),
     ShortConvolution(Box<ShortConvolution>),
@@ -45,8 +47,10 @@ impl Mixer {
             Self::Linear(layer) => layer.forward(run, x),
             Self::Attention(layer) => layer.forward(run, x),
             Self::Latent(layer) => layer.forward(run, x),
+            Self::Lightning(layer) => layer.forward(run, x),
             Self::Mamba(layer) => layer.forward(run, x),
             Self::Mamba2(layer) => layer.forward(run, x),
+            Self::PlamoMamba(layer) => layer.forward(run, x),
             Self::DeltaNet(layer) => layer.forward(run, x),
             Self::KimiDelta(layer) => layer.forward(run, x),
             Self::FeedForward(layer) => layer.forward(run, x),
@@ -71,8 +75,10 @@ impl Mixer {
             Self::Linear(layer) => layer.matrix.outputs,
             Self::Attention(layer) => layer.width(),
             Self::Latent(layer) => layer.width(),
+            Self::Lightning(layer) => layer.width(),
             Self::Mamba(layer) => layer.width(),
             Self::Mamba2(layer) => layer.width(),
+            Self::PlamoMamba(layer) => layer.width(),
             Self::DeltaNet(layer) => layer.width(),
             Self::KimiDelta(layer) => layer.width(),
             Self::FeedForward(layer) => layer.width(),

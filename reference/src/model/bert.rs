@@ -1,7 +1,7 @@
 //! BERT: an encoder. Every token sees all others, and norms stand after what the halves of a layer add up to.
 //! NomicBERT rotates instead of adding positions, and has gates; in Jina's models scores fall with the distance.
 
-use super::decoder::{Decoder, Layer, Mlp};
+use super::decoder::{Decoder, Layer, Mlp, Stream};
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
 use crate::layers::FeedForward;
@@ -75,6 +75,8 @@ fn encoder(loader: &Loader<'_>, kind: Kind) -> Result<Decoder> {
             early: None,
             copies: None,
             attention_again: again,
+            seen_scale: None,
+            stream: Stream::None,
         });
     }
     let embedding = loader.embedding(hidden)?;

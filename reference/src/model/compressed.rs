@@ -113,5 +113,6 @@ fn attention(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, eps: f3
         rope: None,
         shape: AttentionShape::plain(heads, heads, key_len, value_len, hyper.usual_scale()),
         gate: None,
+        blocks: None,
     })
 }

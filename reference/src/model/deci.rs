@@ -1,7 +1,7 @@
 //! DeciLM and Llama-Nemotron: Llama whose layers have numbers of heads and widths of their own, a matrix in place of
 //! attention, or lack a half.
 
-use super::decoder::{Decoder, Layer, Mlp};
+use super::decoder::{Decoder, Layer, Mlp, Stream};
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
 use crate::layers::Mixer;
@@ -53,6 +53,8 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
             early: None,
             copies: None,
             attention_again: None,
+            seen_scale: None,
+            stream: Stream::None,
         });
     }
     let embedding = loader.embedding(hyper.hidden)?;

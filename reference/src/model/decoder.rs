@@ -1,5 +1,7 @@
 //! The decoder-only transformer that most architectures are a variant of.
 
+use std::ops::Range;
+
 use crate::Result;
 use crate::layers::{
     AltUp, BesideExperts, ChannelMix, Copies, Embedding, FeedForward, Linear, Mixer, Mixture, PerLayer,
@@ -25,6 +27,7 @@ pub(crate) struct Decoder {
     pub(crate) switch: Option<Switch>,
     /// Copies of the state that go through the layers side by side.
     pub(crate) copies: Option<Copies>,
+    pub(crate) streams: Streams,
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Option<Norm>,
     pub(crate) head: Linear,
@@ -32,6 +35,18 @@ pub(crate) struct Decoder {
     pub(crate) logit_scale: f32,
     /// `cap * tanh(logit / cap)`.
     pub(crate) logit_softcap: Option<f32>,
+    /// Tokens that are never predicted: their logits are the lowest number that there is.
+    pub(crate) muted: Range<usize>,
+}
+
+/// States beside those that go from layer to layer, as they are before the first layer.
+#[derive(Debug)]
+pub(crate) enum Streams {
+    None,
+    /// The embeddings.
+    Embeddings,
+    /// Two levels (HRM): the upper one begins as the embeddings, the lower one as this vector.
+    Levels(Vec<f32>),
 }
 
 /// `x += attention(norm(x)); x += mlp(norm(x))`, with norms of what is added where an architecture has them.
@@ -61,6 +76,28 @@ pub(crate) struct Layer {
     pub(crate) attention_again: Option<Norm>,
     /// Of a model with copies of the state: what goes on between them.
     pub(crate) copies: Option<Box<AltUp>>,
+    /// Factor on what a half sees, to which what it makes is added; `None`: it is added to the half's input.
+    pub(crate) seen_scale: Option<f32>,
+    pub(crate) stream: Stream,
+}
+
+/// A layer's part in the [`Streams`].
+#[derive(Debug)]
+pub(crate) enum Stream {
+    None,
+    /// The stream times this is added to what leaves the layer.
+    Added(f32),
+    /// Layers of a level.
+    Level(Level),
+}
+
+/// Place of a layer in a stack that is run for one of two levels.
+#[derive(Debug)]
+pub(crate) struct Level {
+    /// Whether the stack begins with it, whose input is the sum of both levels.
+    pub(crate) opens: bool,
+    /// The number of the level whose state the stack makes, and the norm of it, where the stack ends with this layer.
+    pub(crate) closes: Option<(usize, Norm)>,
 }
 
 /// What a layer makes of its input beside attention.
@@ -95,6 +132,8 @@ impl Layer {
             early: None,
             attention_again: None,
             copies: None,
+            seen_scale: None,
+            stream: Stream::None,
         }
     }
 }
@@ -145,11 +184,13 @@ impl Decoder {
             per_layer: None,
             switch: None,
             copies: None,
+            streams: Streams::None,
             layers,
             output_norm: Some(output_norm),
             head,
             logit_scale: 1.0,
             logit_softcap: None,
+            muted: 0..0,
         }
     }
 
@@ -202,17 +243,34 @@ impl Decoder {
         if let Some(copies) = &self.copies {
             x = copies.spread(run, x)?;
         }
+        run.streams = match &self.streams {
+            Streams::None => Vec::new(),
+            Streams::Embeddings => vec![x.clone()],
+            Streams::Levels(first) => {
+                let mut low = x.clone();
+                for row in low.data.chunks_exact_mut(low.cols) {
+                    row.copy_from_slice(first);
+                }
+                vec![x.clone(), low]
+            }
+        };
         Ok(x)
     }
 
-    /// Scaling and capping of logits after the matrix.
-    pub(crate) fn finish_logits(&self, logits: &mut [f32]) {
+    /// Scaling and capping of logits after the matrix. `logits` are rows for this part of the vocabulary.
+    pub(crate) fn finish_logits(&self, logits: &mut [f32], tokens: Range<usize>) {
         if self.logit_scale != 1.0 {
             logits.iter_mut().for_each(|x| *x *= self.logit_scale);
         }
         if let Some(cap) = self.logit_softcap {
-            for x in logits {
+            for x in logits.iter_mut() {
                 *x = cap * (*x / cap).tanh();
+            }
+        }
+        let muted = self.muted.start.max(tokens.start)..self.muted.end.min(tokens.end);
+        if !muted.is_empty() {
+            for row in logits.chunks_exact_mut(tokens.len()) {
+                row[muted.start - tokens.start..muted.end - tokens.start].fill(f32::MIN);
             }
         }
     }
@@ -263,6 +321,10 @@ impl Layer {
         if matches!(self.attention, Mixer::None) {
             return self.second_half_alone(run, x, last);
         }
+        if let Stream::Level(Level { opens: true, .. }) = self.stream {
+            x.copy_from(&run.streams[0]);
+            x.add(&run.streams[1]);
+        }
         let mut normed = normalized(run, self.attention_norm.as_ref(), x);
         let mut attended = self.attention.forward(run, &normed)?;
         let drops = last && run.wanted.len() < x.rows;
@@ -276,6 +338,9 @@ impl Layer {
             }
             if !run.adapters.is_empty() {
                 run.adapters = run.wanted.iter().map(|&row| run.adapters[row]).collect();
+            }
+            for stream in &mut run.streams {
+                stream.keep_rows(&run.wanted);
             }
         }
         let (mut routes, mut early) = (None, None);
@@ -313,6 +378,7 @@ impl Layer {
                 }
             }
         } else {
+            self.rebase(x, &normed);
             run.scratch.give(normed);
             let input = self.attention_again.is_some().then(|| normalized(run, None, x));
             x.add(&attended);
@@ -331,6 +397,7 @@ impl Layer {
             (Mlp::Mixture(experts), Some(routes)) => experts.along(run, &input, routes)?,
             (mlp, _) => mlp.forward(run, &input)?,
         };
+        self.rebase(x, &input);
         run.scratch.give(input);
         let (before, after) = self.sides(&self.mlp_post_norm);
         if let Some(norm) = before {
@@ -350,6 +417,7 @@ impl Layer {
             given.add_to(run, x)?;
         }
         x.scale(self.output_scale);
+        self.leave(run, x);
         if drops && !rows_are_apart {
             x.keep_rows(&run.wanted);
         }
@@ -398,6 +466,33 @@ impl Layer {
         }
         run.scratch.give(std::mem::replace(x, predicted));
         Ok(())
+    }
+
+    /// Puts what a half saw in place of its input `x` where its result is added to that.
+    fn rebase(&self, x: &mut Matrix, seen: &Matrix) {
+        if let Some(scale) = self.seen_scale {
+            x.copy_from(seen);
+            x.scale(scale);
+        }
+    }
+
+    /// The streams' part in what leaves the layer.
+    fn leave(&self, run: &mut Run<'_>, x: &mut Matrix) {
+        match &self.stream {
+            Stream::Added(scale) => {
+                for (x, added) in x.data.iter_mut().zip(&run.streams[0].data) {
+                    *x += added * scale;
+                }
+            }
+            Stream::Level(Level {
+                closes: Some((level, norm)),
+                ..
+            }) => {
+                norm.apply(x);
+                run.streams[*level] = x.clone();
+            }
+            Stream::None | Stream::Level(_) => {}
+        }
     }
 }
 

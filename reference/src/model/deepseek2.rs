@@ -182,6 +182,7 @@ pub(super) fn latent(
         value_len,
         scale,
         growth: query_growth(loader)?,
+        gate: None,
     })
 }
 

@@ -1,8 +1,9 @@
 //! Builds the dense decoders of [`super::designs`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::decoder::{Decoder, Layer, Mlp};
+use super::decoder::{Decoder, Layer, Mlp, Stream};
 use super::designs::{Design, GLM4, Halves, HeadNorms, Inner, LLAMA_LIKE, Layers, LogitScale, Norms, QWEN2};
 use super::hyperparameters::{Hyperparameters, gated, rope, rope_settings, sliding_layers};
 use crate::Result;
@@ -14,6 +15,10 @@ use crate::weights::Loader;
 const MAX_LOOPED: usize = 512;
 /// Layers of Baichuan 13B, which has ALiBi in place of the rotation.
 const LAYERS_BAICHUAN_13B: usize = 40;
+/// Tokens of Chameleon that stand for parts of images.
+const CHAMELEON_IMAGE_TOKENS: Range<usize> = 4..8196;
+/// Of Chameleon's norms of heads, which no key gives.
+const CENTERED_EPSILON: f32 = 1e-5;
 
 /// Baichuan: two designs under one name.
 pub(super) fn baichuan(loader: &Loader<'_>) -> Result<Decoder> {
@@ -26,6 +31,24 @@ pub(super) fn baichuan(loader: &Loader<'_>) -> Result<Decoder> {
         _ => LLAMA_LIKE,
     };
     build(loader, &design)
+}
+
+/// Chameleon: norms of heads as of whole rows; in the larger of the published models the norms follow the halves
+/// ("Swin"). Tokens of images are not predicted.
+pub(super) fn chameleon(loader: &Loader<'_>) -> Result<Decoder> {
+    let design = Design {
+        head_norms: HeadNorms::Centered,
+        ..LLAMA_LIKE
+    };
+    let mut decoder = build(loader, &design)?;
+    if loader.keys.optional_flag("swin_norm")?.unwrap_or(false) {
+        for layer in &mut decoder.layers {
+            layer.attention_post_norm = layer.attention_norm.take();
+            layer.mlp_post_norm = layer.mlp_norm.take();
+        }
+    }
+    decoder.muted = CHAMELEON_IMAGE_TOKENS;
+    Ok(decoder)
 }
 
 /// Jais: gates, ALiBi, and scores that are divided by the length of a head.
@@ -264,6 +287,8 @@ impl<'a, 'l> Builder<'a, 'l> {
             early: None,
             copies: None,
             attention_again: None,
+            seen_scale: None,
+            stream: Stream::None,
         })
     }
 
@@ -310,11 +335,15 @@ impl<'a, 'l> Builder<'a, 'l> {
         attention.shape.max_alibi_bias = Some(bias).filter(|&b| b > 0.0);
         let base = |name: &str| format!("blk.{i}.{name}");
         let (heads, kv) = hyper.heads(loader, i)?;
-        let (kind, eps, len) = (self.design.norm, self.eps, hyper.key_len);
+        let len = hyper.key_len;
+        let (kind, eps) = match self.design.head_norms {
+            HeadNorms::Centered => (NormKind::Layer, CENTERED_EPSILON),
+            _ => (self.design.norm, self.eps),
+        };
         let each = match self.design.head_norms {
             HeadNorms::None => false,
             HeadNorms::Optional => loader.has(&base("attn_q_norm.weight")),
-            HeadNorms::Each | HeadNorms::Rotated => true,
+            HeadNorms::Each | HeadNorms::Rotated | HeadNorms::Centered => true,
             HeadNorms::Whole => {
                 attention.query_norm = Some(loader.norm(kind, &base("attn_q_norm"), len * heads, eps)?);
                 attention.key_norm = Some(loader.norm(kind, &base("attn_k_norm"), len * kv, eps)?);

@@ -15,6 +15,8 @@ pub(super) enum HeadNorms {
     Rotated,
     /// All heads of a token together.
     Whole,
+    /// Each head to a mean of zero, with weights and biases for each.
+    Centered,
 }
 
 /// Placement of norms.
@@ -151,6 +153,13 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             head_norms: HeadNorms::Each,
             layers: Layers::SlidersRotateLocally(8),
             inner: Inner::Fused,
+            ..QWEN2
+        },
+    ),
+    (
+        "plamo",
+        Design {
+            halves: Halves::Parallel,
             ..QWEN2
         },
     ),

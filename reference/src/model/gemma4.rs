@@ -192,6 +192,7 @@ fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: 
         norms_follow_rope: false,
         query_scale: None,
         gate: None,
+        blocks: None,
         rope: Some(kind.rope.clone()),
         shape: AttentionShape {
             window: kind.window,

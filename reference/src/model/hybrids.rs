@@ -8,11 +8,11 @@ use super::deepseek2::latent;
 use super::dense::causal;
 use super::hyperparameters::{Hyperparameters, gated, rope};
 use super::mamba::{convolution, mamba, mamba2};
-use super::mixtures::{mixture, weightless};
+use super::mixtures::{mixture, swiglu_limits, weightless};
 use crate::Result;
 use crate::layers::{
-    Attention, Convolution, DeltaNet, FeedForward, Gate, KimiDelta, Mixer, Mixture, Projections, Scoring,
-    ShortConvolution, Strengths,
+    Attention, Convolution, DeltaNet, FeedForward, Gate, GateFunction, KimiDelta, Mixer, Mixture, OutputGate,
+    Projections, Scoring, ShortConvolution, Strengths,
 };
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
@@ -268,6 +268,61 @@ pub(super) fn kimi_linear(loader: &Loader<'_>) -> Result<Decoder> {
     b.decoder(layers, "output_norm")
 }
 
+/// Ling 3: delta attention whose decays have a bound, latent attention with a gate for each head in the other layers. As
+/// long as there is only text, all sections of a head are turned by one position.
+pub(super) fn bailingmoe3(loader: &Loader<'_>) -> Result<Decoder> {
+    let b = Builder::new(loader)?;
+    let keys = &loader.keys;
+    let scale = 1.0 / (keys.count("attention.key_length_mla")? as f32).sqrt();
+    let rope = b.rope(match keys.is_array("rope.dimension_sections") {
+        true => RopeStyle::Neox,
+        false => RopeStyle::Norm,
+    })?;
+    let bound = keys.float("kda.gate_lower_bound")?;
+    let normalize = keys.optional_flag("expert_weights_norm")?.unwrap_or(false);
+    let layer = |i: usize| {
+        let mixer = match b.has(i, "ssm_conv1d_q") {
+            true => Mixer::KimiDelta(Box::new(KimiDelta {
+                bound: Some(bound),
+                ..kimi_delta(&b, i)?
+            })),
+            false => {
+                let mut attention = latent(loader, &b.hyper, i, Some(rope.clone()), scale, b.eps)?;
+                attention.gate = Some(OutputGate {
+                    linear: loader.linear(&format!("blk.{i}.attn_gate"), b.hyper.hidden, attention.heads)?,
+                    function: GateFunction::Sigmoid,
+                });
+                Mixer::Latent(Box::new(attention))
+            }
+        };
+        let mut mlp = b.mlp(i, Scoring::Sigmoid, normalize)?;
+        let (experts, beside) = swiglu_limits(loader, &b.hyper, i)?;
+        match &mut mlp {
+            Mlp::Mixture(mixture) => {
+                mixture.activation = experts;
+                if let Some(shared) = &mut mixture.shared {
+                    shared.layer.activation = beside;
+                }
+            }
+            Mlp::Dense(dense) => dense.activation = beside,
+            _ => {}
+        }
+        Ok::<_, crate::Error>(Layer::new(
+            b.norm(i, "attn_norm")?,
+            mixer,
+            b.norm(i, "ffn_norm")?,
+            mlp,
+        ))
+    };
+    let layers = (0..b.hyper.layers).map(layer).collect::<Result<Vec<_>>>()?;
+    for i in b.hyper.predicting_if_any(loader) {
+        layer(i)?;
+        loader.prediction(i, b.hyper.hidden)?;
+        loader.needed(&format!("blk.{i}.layer_output_norm.weight"), &[b.hyper.hidden])?;
+    }
+    b.decoder(layers, "output_norm")
+}
+
 fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
     let (loader, hidden) = (b.loader, b.hyper.hidden);
     let base = |name: &str| format!("blk.{layer}.{name}");
@@ -282,8 +337,11 @@ fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
         Ok::<_, crate::Error>(Convolution { weight, bias })
     };
     let by_way = |short: &str, name: &str| {
+        if b.loader.keys.architecture() == "bailingmoe3" {
+            return Ok(vec![loader.linear(&base(short), hidden, all)?]);
+        }
         let down = loader.linear(&base(short), hidden, len)?;
-        Ok::<_, crate::Error>([down, loader.linear(&base(name), len, all)?])
+        Ok::<_, crate::Error>(vec![down, loader.linear(&base(name), len, all)?])
     };
     Ok(KimiDelta {
         inputs: [
@@ -297,6 +355,7 @@ fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
             convolution("ssm_conv1d_v")?,
         ],
         decay: by_way("ssm_f_a", "ssm_f_b")?,
+        bound: None,
         decay_bias: loader.vector(&base("ssm_dt.bias"), all)?,
         a: loader.numbers(&base("ssm_a"), &[1, heads])?,
         strengths: loader.linear(&base("ssm_beta"), hidden, heads)?,
@@ -380,6 +439,7 @@ fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result
         norms_follow_rope: false,
         query_scale: None,
         gate: None,
+        blocks: None,
         rope: Some(rope),
         shape: crate::ops::AttentionShape::plain(heads, kv, hyper.key_len, hyper.value_len, b.scale),
     };

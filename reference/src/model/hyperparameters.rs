@@ -189,6 +189,7 @@ impl Hyperparameters {
             norms_follow_rope: false,
             query_scale: None,
             gate: None,
+            blocks: None,
             rope,
             shape: AttentionShape::plain(heads, kv_heads, self.key_len, self.value_len, scale),
         })

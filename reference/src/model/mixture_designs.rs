@@ -111,6 +111,10 @@ pub(super) struct Design {
     pub(super) mlp_norm: &'static str,
     /// The norms of what the halves add.
     pub(super) post_norms: Option<(&'static str, &'static str)>,
+    /// Their epsilon, where it is not that of the others.
+    pub(super) post_epsilon: Option<f32>,
+    /// Whether the embeddings are normalized, without weights.
+    pub(super) normed_embeddings: bool,
     /// Default where `expert_gating_func` is missing.
     pub(super) scoring: Scoring,
     pub(super) normalize: Normalize,
@@ -124,6 +128,8 @@ pub(super) struct Design {
     pub(super) local: Local,
     /// Gates of what attention mixes.
     pub(super) gates: Option<GateFunction>,
+    /// Whether indexers choose blocks of keys in the layers with experts.
+    pub(super) chosen_blocks: bool,
     /// Whether both halves see the same.
     pub(super) parallel: bool,
     /// Whether the embeddings are multiplied by the square root of their width.
@@ -141,6 +147,8 @@ pub(super) const USUAL: Design = Design {
     head_norms: HeadNorms::None,
     mlp_norm: "ffn_norm",
     post_norms: None,
+    post_epsilon: None,
+    normed_embeddings: false,
     scoring: Scoring::Softmax,
     normalize: Normalize::ByKey,
     activation: Activation::Silu,
@@ -151,6 +159,7 @@ pub(super) const USUAL: Design = Design {
     rotates: Rotates::All,
     local: Local::OwnBase,
     gates: None,
+    chosen_blocks: false,
     parallel: false,
     scaled_embeddings: false,
     factors: Factors {
@@ -254,6 +263,16 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             head_norms: HeadNorms::Whole,
             scoring: Scoring::Sigmoid,
             normalize: Normalize::Always,
+            ..USUAL
+        },
+    ),
+    (
+        "minimax-m3",
+        Design {
+            head_norms: HeadNorms::Each,
+            scoring: Scoring::Sigmoid,
+            activation: Activation::SwigluOai,
+            chosen_blocks: true,
             ..USUAL
         },
     ),
@@ -412,6 +431,21 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
         Design {
             activation: Activation::Gelu,
             windows: Windows::AllButLast(4),
+            gates: Some(GateFunction::Sigmoid),
+            ..USUAL
+        },
+    ),
+    // Without experts.
+    (
+        "muse-glimmer",
+        Design {
+            rope: RopeStyle::Norm,
+            head_norms: HeadNorms::Each,
+            post_norms: Some(("post_attention_norm", "post_ffw_norm")),
+            post_epsilon: Some(1e-8),
+            normed_embeddings: true,
+            windows: Windows::AllButLast(4),
+            rotates: Rotates::Sliders,
             gates: Some(GateFunction::Sigmoid),
             ..USUAL
         },

@@ -10,7 +10,8 @@ use super::mixture_designs::{
 };
 use crate::Result;
 use crate::layers::{
-    Adjugates, Attention, FeedForward, Gate, GateFunction, Groups, Mixture, OutputGate, Scoring, SharedExpert,
+    Adjugates, Attention, BlockChooser, FeedForward, Gate, GateFunction, Groups, Mixture, OutputGate,
+    Scoring, SharedExpert,
 };
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeSettings};
 use crate::weights::{ANY, Loader};
@@ -175,7 +176,9 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
                     true => second,
                     false => "post_ffw_norm",
                 };
-                (Some(norm(first)?), Some(norm(second)?))
+                let eps = design.post_epsilon.unwrap_or(eps);
+                let of = |name: &str| Ok::<_, crate::Error>(Norm { eps, ..norm(name)? });
+                (Some(of(first)?), Some(of(second)?))
             }
         };
         let early = match design.beside {
@@ -219,6 +222,7 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
             true => (hyper.hidden as f32).sqrt(),
             false => scale.unwrap_or(factors.embedding),
         },
+        embedding_norm: design.normed_embeddings.then(|| weightless(hyper.hidden, eps)),
         logit_softcap: keys.optional_positive("final_logit_softcapping")?,
         logit_scale: if design.divides_logits {
             1.0 / logits
@@ -274,7 +278,49 @@ fn attention(
         attention.query_norm = Some(loader.rms_norm(&base("attn_q_norm"), query, eps)?);
         attention.key_norm = Some(loader.rms_norm(&base("attn_k_norm"), key, eps)?);
     }
+    let dense = keys.optional_count("leading_dense_block_count")?.unwrap_or(0);
+    if design.chosen_blocks && layer >= dense {
+        attention.blocks = Some(Box::new(block_chooser(loader, hyper, layer, &attention, eps)?));
+    }
     Ok(attention)
+}
+
+/// The indexer of a layer, which rotates as its attention does.
+fn block_chooser(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    layer: usize,
+    attention: &Attention,
+    eps: f32,
+) -> Result<BlockChooser> {
+    let keys = &loader.keys;
+    let base = |name: &str| format!("blk.{layer}.indexer.{name}");
+    let heads = keys.count("attention.indexer.head_count")?;
+    let len = keys.count("attention.indexer.key_length")?;
+    let block = keys.count("attention.indexer.block_size")?;
+    let kv = attention.shape.kv_heads;
+    if heads != kv || block == 0 || hyper.rotated > len {
+        return Err(loader.error(format!(
+            "indexer: found {heads} heads of {len} elements and blocks of {block} keys, expected a head of at least the {} \
+             elements that are rotated for each of the {kv} key heads, and blocks of at least 1",
+            hyper.rotated
+        )));
+    }
+    let all = heads.checked_mul(len);
+    let all = all.ok_or_else(|| loader.error(format!("{heads} heads of {len} elements are too many")))?;
+    let rope = attention.rope.clone();
+    Ok(BlockChooser {
+        query: loader.linear(&base("q_proj"), hyper.hidden, all)?,
+        key: loader.linear(&base("k_proj"), hyper.hidden, len)?,
+        query_norm: loader.rms_norm(&base("q_norm"), len, eps)?,
+        key_norm: loader.rms_norm(&base("k_norm"), len, eps)?,
+        rope: rope.ok_or_else(|| loader.error("an indexer needs a rotation"))?,
+        len,
+        heads,
+        block,
+        blocks: keys.count("attention.indexer.top_k")?,
+        local: keys.count("attention.indexer.local_blocks")?,
+    })
 }
 
 /// The gates of a layer's heads, or of each of their elements: as many as the file has.
@@ -323,9 +369,7 @@ fn mlp(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, design: &Desi
     }
     let mut mixture = mixture(loader, hyper, layer, design.scoring, normalizes(loader, design)?)?;
     mixture.activation = activation;
-    if let Some(shared) = &mut mixture.shared
-        && design.cut == Cut::AfterActivation
-    {
+    if let Some(shared) = &mut mixture.shared {
         shared.layer.activation = beside;
     }
     match design.beside {
@@ -348,11 +392,7 @@ fn activations(
     layer: usize,
     design: &Design,
 ) -> Result<(Activation, Activation)> {
-    let limit = |suffix: &str| -> Result<Option<f32>> {
-        let limits = loader.keys.optional_floats(suffix, hyper.blocks)?;
-        let limit = limits.and_then(|limits| limits.get(layer).copied());
-        Ok(limit.filter(|&limit| limit > SMALLEST_LIMIT))
-    };
+    let limit = |suffix: &str| swiglu_limit(loader, hyper, layer, suffix);
     let usual = design.activation;
     match design.cut {
         Cut::None => Ok((usual, usual)),
@@ -360,14 +400,32 @@ fn activations(
             let limit = limit("swiglu_clamp_exp")?;
             Ok((limit.map_or(usual, Activation::SiluCut), usual))
         }
-        Cut::AfterActivation => {
-            let (experts, beside) = (limit("swiglu_clamp_exp")?, limit("swiglu_clamp_shexp")?);
-            Ok((
-                experts.map_or(usual, Activation::SiluThenCut),
-                beside.map_or(usual, Activation::SiluThenCut),
-            ))
-        }
+        Cut::AfterActivation => swiglu_limits(loader, hyper, layer),
     }
+}
+
+fn swiglu_limit(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    layer: usize,
+    suffix: &str,
+) -> Result<Option<f32>> {
+    let limits = loader.keys.optional_floats(suffix, hyper.blocks)?;
+    let limit = limits.and_then(|limits| limits.get(layer).copied());
+    Ok(limit.filter(|&limit| limit > SMALLEST_LIMIT))
+}
+
+/// The SiLU of a layer's experts, and of what stands beside or in place of them, each cut where the file has limits.
+pub(super) fn swiglu_limits(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    layer: usize,
+) -> Result<(Activation, Activation)> {
+    let of = |suffix: &str| {
+        let limit = swiglu_limit(loader, hyper, layer, suffix)?;
+        Ok::<_, crate::Error>(limit.map_or(Activation::Silu, Activation::SiluThenCut))
+    };
+    Ok((of("swiglu_clamp_exp")?, of("swiglu_clamp_shexp")?))
 }
 
 /// Limits of gates below this count as none, as in llama.cpp.
@@ -516,7 +574,7 @@ fn design_is_fused(loader: &Loader<'_>) -> bool {
     loader.keys.architecture() == "granite_swa"
 }
 
-/// A norm of heads without weights.
+/// A norm of heads, or of all of a row, without weights.
 pub(super) fn weightless(len: usize, eps: f32) -> Norm {
     Norm {
         kind: NormKind::Rms,

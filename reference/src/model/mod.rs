@@ -17,16 +17,20 @@ mod gemma3;
 mod gemma3n;
 mod gemma4;
 mod granite_switch;
+mod hrm_text;
 mod hybrids;
 mod llama;
 mod llama4;
 mod mamba;
+mod minimax01;
 mod mixture_designs;
 mod mixtures;
 mod modern_bert;
+mod plamo2;
 mod qwen2moe;
 mod qwen3moe;
 mod rwkv;
+mod talkie;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -39,7 +43,7 @@ use crate::requirements::{self, Completeness};
 use crate::weights::{Loader, Other, Replaced, TILE_BYTES};
 use crate::{Error, Result};
 
-pub(crate) use decoder::{Decoder, Layer, Mlp};
+pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
 pub(crate) use run::Run;
 pub use staged::{Staged, StandIn};
 
@@ -50,6 +54,12 @@ type Build = fn(&Loader<'_>) -> Result<Decoder>;
 /// a file beside this one and a row here, or a row of [`designs::DESIGNS`] or [`mixture_designs::DESIGNS`].
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("baichuan", dense::baichuan),
+    ("bailingmoe3", hybrids::bailingmoe3),
+    ("chameleon", dense::chameleon),
+    ("hrm_text", hrm_text::build),
+    ("minimax-01", minimax01::build),
+    ("plamo2", plamo2::build),
+    ("talkie", talkie::build),
     ("cohere2moe", mixtures::cohere2moe),
     ("jais", dense::jais),
     ("minicpm3", compressed::minicpm3),
@@ -305,9 +315,12 @@ impl Model {
         let (mut run, hidden) = self.hidden(&alike(windows, &wanted), tap)?;
         run.tap(&self.decoder.head.matrix.name, None, &hidden)?;
         let range = 0..self.vocabulary();
-        let logits = self.decoder.head.forward_range(&mut run, &hidden, range)?;
+        let logits = self
+            .decoder
+            .head
+            .forward_range(&mut run, &hidden, range.clone())?;
         let Matrix { rows, cols, mut data } = logits;
-        self.decoder.finish_logits(&mut data);
+        self.decoder.finish_logits(&mut data, range);
         Ok(Logits {
             rows,
             vocabulary: cols,
@@ -371,7 +384,7 @@ impl Model {
         for first in (0..self.vocabulary()).step_by(width) {
             let range = first..self.vocabulary().min(first + width);
             let mut logits = self.decoder.head.forward_range(run, hidden, range.clone())?;
-            self.decoder.finish_logits(&mut logits.data);
+            self.decoder.finish_logits(&mut logits.data, range.clone());
             sink.tile(range, &logits.data);
             run.scratch.give(logits);
         }

@@ -25,6 +25,8 @@ pub(crate) struct Run<'a> {
     pub(crate) kept: [(Matrix, Matrix); 2],
     /// Further input of the layers: for each row all layers' vectors.
     pub(crate) per_layer: Option<Matrix>,
+    /// States beside those that go from layer to layer ([`super::decoder::Streams`]).
+    pub(crate) streams: Vec<Matrix>,
     /// For each row the rows whose keys it sees, where an indexer chose them.
     pub(crate) chosen: Option<Vec<Vec<usize>>>,
     /// Numbers that are rounded besides the weights.
@@ -59,6 +61,7 @@ impl<'a> Run<'a> {
             wanted: Vec::new(),
             kept: Default::default(),
             per_layer: None,
+            streams: Vec::new(),
             chosen: None,
             rounding: Rounding::default(),
             products: Products::default(),

@@ -156,7 +156,8 @@ pub(crate) fn attend(
         });
 }
 
-/// The same for queries that each see the keys (rows) in `chosen` alone. Without windows, caps or biases.
+/// The same for queries that each see the keys (rows) in `chosen` alone: one list for each query, or one for each group
+/// of its heads, these in turn. Without windows, caps or biases.
 pub(crate) fn attend_chosen(
     q: &Matrix,
     k: &Matrix,
@@ -166,11 +167,13 @@ pub(crate) fn attend_chosen(
     shape: &AttentionShape,
 ) {
     let (cols, share) = (out.cols, shape.heads / shape.kv_heads);
+    let groups = (chosen.len() / out.rows.max(1)).max(1);
+    let group = (shape.heads / groups).max(1);
     out.data
         .par_chunks_exact_mut(cols)
         .zip(q.data.par_chunks_exact(q.cols))
-        .zip(chosen)
-        .for_each(|((out, q), keys)| {
+        .zip(chosen.par_chunks_exact(groups))
+        .for_each(|((out, q), of_groups)| {
             let heads = out.chunks_exact_mut(shape.value_len);
             for (head, (out, q)) in heads.zip(q.chunks_exact(shape.key_len)).enumerate() {
                 let at = |m: &Matrix, row: usize, len: usize| row * m.cols + head / share * len;
@@ -178,6 +181,7 @@ pub(crate) fn attend_chosen(
                     let key = &k.data[at(k, row, shape.key_len)..][..shape.key_len];
                     q.iter().zip(key).map(|(a, b)| a * b).sum::<f32>() * shape.scale
                 };
+                let keys = &of_groups[(head / group).min(groups - 1)];
                 let mut scores: Vec<f32> = keys.iter().map(score).collect();
                 softmax(&mut scores);
                 out.fill(0.0);

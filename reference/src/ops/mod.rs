@@ -20,8 +20,8 @@ pub(crate) use matrix::{Matrix, Scratch};
 pub(crate) use norm::{Norm, NormKind};
 pub(crate) use products::Products;
 pub(crate) use recurrence::{
-    DeltaRule, StateSpace, WkvDelta, convolve, convolve_centered, scan, sigmoid, softplus, wkv_bonus,
-    wkv_delta,
+    DeltaRule, StateSpace, WkvDelta, convolve, convolve_centered, decaying_sums, scan, sigmoid, softplus,
+    wkv_bonus, wkv_delta,
 };
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
 pub(crate) use rounding::Operand;

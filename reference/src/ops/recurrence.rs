@@ -219,6 +219,32 @@ impl DeltaRule {
     }
 }
 
+/// `S = g S + k v; y = q S` for each head of `head_len`, with one decay `g` for each. `q`, `k`, `v` and `out` are rows of
+/// heads.
+pub(crate) fn decaying_sums(
+    [q, k, v]: [&Matrix; 3],
+    decays: &[f32],
+    head_len: usize,
+    out: &mut Matrix,
+    windows: &[Range<usize>],
+) {
+    by_channel(out, windows, |channel, window, values| {
+        let head = channel / head_len;
+        let decay = decays[head];
+        let mut state = vec![0f32; head_len];
+        for (t, y) in window.clone().zip(values) {
+            let part = |m: &Matrix| t * m.cols + head * head_len..t * m.cols + (head + 1) * head_len;
+            let value = v.data[t * v.cols + channel];
+            let mut sum = 0.0;
+            for ((s, k), q) in state.iter_mut().zip(&k.data[part(k)]).zip(&q.data[part(q)]) {
+                *s = *s * decay + k * value;
+                sum += *s * q;
+            }
+            *y = sum;
+        }
+    });
+}
+
 /// RWKV 6: `y = r (S + u k v); S = w S + k v` for each head of `head_len`. All operands are rows of heads; `first` (u)
 /// has one number for each column. Without it the token is in the state before that is read: `S = w S + k v; y = r S`.
 #[allow(
@@ -330,6 +356,15 @@ mod tests {
         let mut out = matrix(4, &[0.0; 4]);
         convolve(&x, 1, &[2.0, 1.0], &[0.5], &mut out, &[0..3, 3..4]);
         assert_eq!(out.data, [10.5, 40.5, 70.5, 40.5]);
+    }
+
+    #[test]
+    fn sums_decay_by_head() {
+        let ones = matrix(3, &[1.0; 6]);
+        let values = matrix(3, &[1.0, 1.0, 2.0, 2.0, 4.0, 4.0]);
+        let mut out = matrix(3, &[0.0; 6]);
+        decaying_sums([&ones, &ones, &values], &[0.5, 0.0], 1, &mut out, &[0..2, 2..3]);
+        assert_eq!(out.data, [1.0, 1.0, 2.5, 2.0, 4.0, 4.0]);
     }
 
     #[test]

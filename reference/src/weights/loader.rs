@@ -277,7 +277,7 @@ impl<'a> Loader<'a> {
     }
 
     /// A norm of each of `heads` heads of `len` elements: `{base}.weight` with weights for one head, or for
-    /// each.
+    /// each; then there may be a `{base}.bias` too.
     pub(crate) fn head_norm(
         &self,
         kind: NormKind,
@@ -292,11 +292,16 @@ impl<'a> Loader<'a> {
             true => self.table(&name, len, heads)?,
             false => self.vector(&name, len)?,
         };
+        let bias = format!("{base}.bias");
+        let bias = match each && self.has(&bias) {
+            true => self.table(&bias, len, heads)?,
+            false => Vec::new(),
+        };
         Ok(Norm {
             kind,
             group: len,
             weight,
-            bias: Vec::new(),
+            bias,
             eps,
         })
     }

@@ -195,7 +195,7 @@ pub(super) const UNADAPTED: &[&str] = &[
 ];
 
 /// Indexer: the choice of the keys that a query sees.
-const INDEXER: &[Rule] = &[
+pub(super) const INDEXER: &[Rule] = &[
     copy(
         "model.layers.{}.self_attn.indexer.wq_b",
         "blk.{}.indexer.attn_q_b",
@@ -211,7 +211,7 @@ const INDEXER: &[Rule] = &[
     ),
 ];
 
-fn indexer_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn indexer_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("attention.indexer.head_count", hp.u32(&["index_n_heads"])?);
     keys.set("attention.indexer.key_length", hp.u32(&["index_head_dim"])?);
     keys.set("attention.indexer.top_k", hp.u32(&["index_topk"])?);
@@ -278,7 +278,7 @@ fn head_dim(config: &mut Map<String, Value>) {
 }
 
 /// Without the blocks that predict further tokens, and without an output matrix that is the embedding.
-fn of_the_model_proper(hp: &Hparams, name: String) -> Option<String> {
+pub(super) fn of_the_model_proper(hp: &Hparams, name: String) -> Option<String> {
     without_further_blocks(hp, without_tied_output(hp, name)?)
 }
 

@@ -596,3 +596,45 @@ const ASSISTANT: &[Rule] = &[
     copy("model.pre_projection", "nextn.pre_projection"),
     copy("model.post_projection", "nextn.post_projection"),
 ];
+
+/// Muse Glimmer's assistant: DFlash under the names that `transformers` gives it.
+pub(super) static MUSE_GLIMMER_ASSISTANT: Architecture = Architecture {
+    classes: &[class("MuseGlimmerAssistantModel")],
+    rules: &[ASSISTANT_RULES, HEAD_NORMS, DECODER],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set("block_size", hp.u32(&["block_size"])?);
+        let layers = hp.find(&["target_layer_ids"]).and_then(Value::as_array);
+        let layers = layers.ok_or_else(|| hp.missing(&["target_layer_ids"]))?;
+        let layers = ids(hp, "target_layer_ids", layers, 1)?;
+        keys.set("target_layers", GgufValue::Array(Array::I32(layers)));
+        let window = hp.opt_u32(&["sliding_window"])?.filter(|&n| n > 0);
+        if let (Some(window), Some(slides)) = (window, hp.sliding_layers()) {
+            keys.set("attention.sliding_window", window);
+            keys.set(
+                "attention.sliding_window_pattern",
+                GgufValue::Array(Array::Bool(slides)),
+            );
+        }
+        Ok(())
+    },
+    hooks: Hooks {
+        canonical: |_, name| {
+            let outer = ["layers.", "norm."].iter().any(|part| name.starts_with(part));
+            Some(if outer { format!("model.{name}") } else { name })
+        },
+        late: |hp, keys| {
+            if let Some(id) = hp.opt_u32(&["mask_token_id"])? {
+                keys.set_tokenizer("mask_token_id", id);
+            }
+            Ok(())
+        },
+        ..DFLASH_HOOKS
+    },
+    ..DFLASH
+};
+
+const ASSISTANT_RULES: &[Rule] = &[
+    exact("encoder.fc.weight", "fc.weight", Transform::Copy),
+    copy("encoder.output_norm_enc", "enc.output_norm"),
+];

@@ -93,7 +93,7 @@ const SHARED: &[Rule] = &[
 
 /// A convolution of channels by themselves as 1 x channels x 1 x width, whether stored with a dimension of 1 between
 /// or without.
-fn channels(_: &Hparams, view: View) -> Result<Option<View>> {
+pub(super) fn channels(_: &Hparams, view: View) -> Result<Option<View>> {
     Ok(match view.shape()[..] {
         [channels, width] | [channels, 1, width] => view.shaped(&[1, channels, 1, width]),
         _ => None,

@@ -6,10 +6,12 @@ mod apertus;
 mod arctic;
 mod baichuan;
 mod bailing;
+mod bailing3;
 mod bert;
 mod bidirectional;
 mod bitnet;
 mod bloom;
+mod chameleon;
 mod code;
 mod cohere;
 mod compressed;
@@ -17,6 +19,7 @@ mod dbrx;
 mod deci;
 mod deepseek;
 mod diffusion;
+mod dots3;
 mod draft;
 mod ernie;
 mod exaone;
@@ -34,8 +37,10 @@ mod granite_swa;
 mod granite_switch;
 mod grok;
 mod grovemoe;
+mod hrm_text;
 mod hunyuan;
 mod hy_v3;
+mod hy_v4;
 mod hybrid;
 mod internlm2;
 mod jais;
@@ -47,10 +52,12 @@ mod mamba;
 mod mellum;
 mod mimo;
 mod minicpm;
+mod minimax;
 pub(crate) mod mistral;
 mod modern_bert;
 mod moe;
 mod mpt;
+mod muse_glimmer;
 mod nanbeige;
 mod nemotron;
 mod nemotron_h;
@@ -74,6 +81,7 @@ mod stablelm;
 mod starcoder2;
 mod step;
 mod t5;
+mod talkie;
 
 use super::Architecture;
 use super::described::Described;
@@ -168,6 +176,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &deepseek::GLM4_MOE_LITE,
     &deepseek::DEEPSEEK32,
     &deepseek::GLM_DSA,
+    &dots3::DOTS3NOTE,
     &gpt_oss::GPT_OSS,
     &llama4::LLAMA4,
     &mamba::MAMBA,
@@ -178,6 +187,8 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &moe::GLM4_MOE,
     &moe::SOLAR_OPEN,
     &moe::MINIMAX_M2,
+    &minimax::MINIMAX01,
+    &minimax::MINIMAX_M3,
     &dbrx::DBRX,
     &granite_hybrid::GRANITE_HYBRID,
     &qwen3next::QWEN3NEXT,
@@ -193,6 +204,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &kimi_linear::KIMI_LINEAR,
     &bailing::BAILINGMOE,
     &bailing::BAILINGMOE2,
+    &bailing3::BAILINGMOE3,
     &deci::DECI,
     &diffusion::DREAM,
     &diffusion::LLADA,
@@ -206,13 +218,18 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &mellum::MELLUM,
     &mellum::MAPLE,
     &spark::SPARK2_5,
+    &muse_glimmer::MUSE_GLIMMER,
     &arctic::ARCTIC,
     &grok::GROK,
     &grovemoe::GROVEMOE,
     &grovemoe::SMALLTHINKER,
     &nanbeige::NANBEIGE,
+    &talkie::TALKIE,
+    &hrm_text::HRM_TEXT,
+    &chameleon::CHAMELEON,
     &openelm::OPENELM,
     &hy_v3::HY_V3,
+    &hy_v4::HY_V4,
     &compressed::PLM,
     &compressed::MINICPM3,
     &granite_swa::GRANITE_SWA,
@@ -225,9 +242,12 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &draft::DFLASH,
     &draft::DSPARK,
     &draft::GEMMA4_DSPARK,
+    &draft::MUSE_GLIMMER_ASSISTANT,
     &gpt2::RUGPT3XL,
     &hybrid::LFM2_EMBEDDING,
     &draft::GEMMA4_ASSISTANT,
+    &plamo::PLAMO,
+    &plamo::PLAMO2,
     &plamo::PLAMO3,
     &bitnet::BITNET,
     &bailing::SARVAM,

@@ -1,12 +1,188 @@
-//! PLaMo 3.
+//! PLaMo: the first, its successor with state spaces, and PLaMo 3.
 
 use serde_json::{Map, Value, json};
 
+use super::mamba::{negative_exp, squeezed};
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
-use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, class};
+use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
+
+/// The first PLaMo: query heads share keys and values in turn, and not in groups as llama.cpp has it, so that they are
+/// put in another order.
+pub(super) static PLAMO: Architecture = Architecture {
+    gguf: "plamo",
+    classes: &[class("PlamoForCausalLM")],
+    rules: &[FIRST],
+    hyperparameters: |hp, keys| {
+        // The configuration does not say it.
+        keys.set("context_length", 4096u32);
+        keys.set("embedding_length", hp.u32(&["hidden_size"])?);
+        keys.set("feed_forward_length", hp.u32(&["intermediate_size"])?);
+        keys.set("block_count", hp.block_count());
+        keys.set("attention.head_count", hp.u32(&["num_attention_heads"])?);
+        keys.set("attention.head_count_kv", shared(hp)?.1);
+        keys.set("attention.layer_norm_rms_epsilon", hp.f32(&["rms_norm_eps"])?);
+        keys.set_file_type();
+        Ok(())
+    },
+    vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece]),
+    ..PLAIN
+};
+
+const FIRST: &[Rule] = &[
+    copy("model.embed_tokens", "token_embd"),
+    copy("model.norm", "output_norm"),
+    copy("lm_head", "output"),
+    copy("model.layers.layers.{}.norm", "blk.{}.attn_norm"),
+    rule(
+        "model.layers.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_q",
+        Transform::View(in_groups::<0>, None),
+    ),
+    copy("model.layers.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
+    copy("model.layers.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
+    rule(
+        "model.layers.layers.{}.self_attn.o_proj",
+        "blk.{}.attn_output",
+        Transform::View(in_groups::<1>, None),
+    ),
+    copy("model.layers.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
+    copy("model.layers.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
+    copy("model.layers.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+];
+
+/// Query heads that share a key head where the configuration does not say how many, and the number of key heads. Its
+/// own number of these is not what the model has.
+fn shared(hp: &Hparams) -> Result<(u32, u32)> {
+    let heads = hp.u32(&["num_attention_heads"])?;
+    let shared = hp.opt_u32(&["n_shared_head"])?.unwrap_or(8);
+    if shared == 0 || heads == 0 || !heads.is_multiple_of(shared) {
+        return Err(hp.error(format!(
+            "n_shared_head: found {shared}, expected a divisor of the {heads} of num_attention_heads"
+        )));
+    }
+    Ok((shared, heads / shared))
+}
+
+/// Heads that share keys, in turn along a dimension, one after the other.
+fn in_groups<const DIM: usize>(hp: &Hparams, view: View) -> Result<Option<View>> {
+    let (shared, groups) = shared(hp)?;
+    let shape = view.shape();
+    let ordered = view
+        .split(DIM, shared.into())
+        .and_then(|view| view.split(DIM + 1, groups.into())?.swap(DIM, DIM + 1));
+    Ok(ordered.and_then(|view| view.shaped(&shape)))
+}
+
+/// PLaMo 2: state spaces in some layers, attention in the others.
+pub(super) static PLAMO2: Architecture = Architecture {
+    gguf: "plamo2",
+    classes: &[class("Plamo2ForCausalLM"), class("PLaMo2ForCausalLM")],
+    rules: &[SECOND, RULES],
+    hyperparameters: plamo2_keys,
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Plamo]),
+    graph: Graph::SILU.fixing(&[("mamba_enabled", Fixed::Is(true))]),
+    ..PLAIN
+};
+
+const SECOND: &[Rule] = &[
+    exact(
+        "model.layers.layers.{}.mixer.q_weight",
+        "blk.{}.attn_q_norm.weight",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.layers.{}.mixer.k_weight",
+        "blk.{}.attn_k_norm.weight",
+        Transform::Copy,
+    ),
+    copy("model.layers.layers.{}.mixer.in_proj", "blk.{}.ssm_in"),
+    exact(
+        "model.layers.layers.{}.mixer.conv1d.weight",
+        "blk.{}.ssm_conv1d.weight",
+        Transform::View(squeezed, None),
+    ),
+    copy("model.layers.layers.{}.mixer.bcdt_proj", "blk.{}.ssm_x"),
+    copy("model.layers.layers.{}.mixer.dt_proj", "blk.{}.ssm_dt"),
+    exact(
+        "model.layers.layers.{}.mixer.dt_bias",
+        "blk.{}.ssm_dt.bias",
+        Transform::Copy,
+    ),
+    // Written without a suffix.
+    exact(
+        "model.layers.layers.{}.mixer.dt_norm_weight",
+        "blk.{}.ssm_dt_norm",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.layers.{}.mixer.B_norm_weight",
+        "blk.{}.ssm_b_norm",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.layers.{}.mixer.C_norm_weight",
+        "blk.{}.ssm_c_norm",
+        Transform::Copy,
+    ),
+    exact(
+        "model.layers.layers.{}.mixer.A_log",
+        "blk.{}.ssm_a",
+        Transform::Map(negative_exp),
+    ),
+    exact("model.layers.layers.{}.mixer.D", "blk.{}.ssm_d", Transform::Copy),
+    copy("model.layers.layers.{}.mixer.out_proj", "blk.{}.ssm_out"),
+];
+
+/// Heads of the layers that have some: of every so many layers the middle one, of fewer the last.
+fn plamo2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let or = |key: &str, default: u32| Ok::<_, crate::Error>(hp.opt_u32(&[key])?.unwrap_or(default));
+    keys.set("vocab_size", hp.u32(&["vocab_size"])?);
+    let (layers, step) = (hp.block_count(), or("mamba_step", 2)?);
+    if step == 0 {
+        return Err(hp.error("mamba_step: found 0, expected at least 1".to_owned()));
+    }
+    let attends = |layer: u32| match layers <= step / 2 {
+        true => layer + 1 == layers,
+        false => layer % step == step / 2,
+    };
+    let of_layers = |heads: u32| {
+        common::numbers(
+            (0..layers)
+                .map(|layer| if attends(layer) { heads } else { 0 })
+                .collect(),
+        )
+    };
+    keys.set(
+        "attention.head_count_kv",
+        of_layers(or("num_key_value_heads", 4)?),
+    );
+    keys.set("attention.head_count", of_layers(or("num_attention_heads", 32)?));
+    keys.set("context_length", or("max_position_embeddings", 2048)?);
+    keys.set("embedding_length", or("hidden_size", 4096)?);
+    let head = or("hidden_size_per_head", 128)?;
+    keys.set("attention.key_length", head);
+    keys.set("attention.value_length", head);
+    keys.set("block_count", layers);
+    keys.set(
+        "attention.layer_norm_rms_epsilon",
+        hp.opt_f32(&["rms_norm_eps"])?.unwrap_or(1e-6),
+    );
+    let base = hp.rope().get("rope_theta").filter(|v| !v.is_null());
+    let base = base.map(|v| hp.to_f32("rope_theta", v)).transpose()?;
+    keys.set("rope.freq_base", base.unwrap_or(10000.0));
+    keys.set("ssm.state_size", or("mamba_d_state", 64)?);
+    keys.set("ssm.conv_kernel", or("mamba_d_conv", 4)?);
+    let heads = or("mamba_num_heads", 64)?;
+    keys.set("ssm.time_step_rank", heads);
+    keys.set("ssm.inner_size", hp.product(&[heads, head])?);
+    keys.set("ssm.group_count", 0u32);
+    keys.set("feed_forward_length", or("intermediate_size", 13312)?);
+    keys.set_file_type();
+    Ok(())
+}
 
 pub(super) static PLAMO3: Architecture = Architecture {
     gguf: "plamo3",

@@ -108,7 +108,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 }
 
 /// What gates are cut at in each block; 0 where they are not.
-fn limits(hp: &Hparams, key: &str) -> Result<Option<Vec<f32>>> {
+pub(super) fn limits(hp: &Hparams, key: &str) -> Result<Option<Vec<f32>>> {
     let Some(list) = hp.find(&[key]) else {
         return Ok(None);
     };

@@ -378,6 +378,8 @@ pub(crate) struct Keys<'a> {
     pub(crate) number: &'a dyn Fn(&str) -> Result<Option<f32>>,
     /// The shape of a tensor of the checkpoint, outermost dimension first.
     pub(crate) shape: &'a dyn Fn(&str) -> Option<Vec<u64>>,
+    /// Finds the rows of a matrix of the checkpoint that are all zero, from a row on.
+    pub(crate) zero_rows: &'a dyn Fn(&str, u64) -> Result<Vec<u64>>,
     /// Reads the first number of a tensor of the checkpoint.
     pub(crate) first: &'a dyn Fn(&str) -> Result<Option<f32>>,
 }

@@ -50,6 +50,8 @@ pub(crate) enum Transform {
     Map(fn(f32) -> f32),
     /// Dimensions split, exchanged and cut, then every element by itself where there is a function for it.
     View(Rearrange, Option<fn(f32) -> f32>),
+    /// A vector beside the stored tensor, as long as the first number says, of the second number.
+    Fill(fn(&Hparams) -> Result<(u64, f32)>),
     /// The sum of two parts of the stored tensor, which the function cuts out.
     Sum(fn(&Hparams, View, u64) -> Result<Option<View>>),
     /// Weight (0), bias (1), mean (2) or variance (3) of a batch norm, of which all four make a weight and a bias.

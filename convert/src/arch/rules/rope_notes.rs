@@ -292,6 +292,7 @@ mod tests {
             number: &|_| Ok(None),
             shape: &|_| None,
             first: &|_| Ok(None),
+            zero_rows: &|_, _| Ok(Vec::new()),
         };
         rope::write_keys(&hp, &mut keys)?;
         let tensors = (architecture.generated)(&hp)?;

@@ -69,6 +69,13 @@ impl View {
         Some(self)
     }
 
+    /// The whole several times over, along a new outermost dimension.
+    pub(crate) fn repeated(mut self, times: u64) -> Option<Self> {
+        self.len().checked_mul(times).filter(|&n| n > 0)?;
+        self.dims.insert(0, (times, 0));
+        Some(self)
+    }
+
     /// Of a dimension, every `step`th place from `start` on.
     pub(crate) fn every(self, dim: usize, start: u64, step: u64) -> Option<Self> {
         let &(length, _) = self.dims.get(dim)?;
@@ -261,6 +268,17 @@ mod tests {
         let view = View::of(&[2, 4]).unwrap().every(1, 1, 2).unwrap();
         assert_eq!((view.shape(), listed(&view)), (vec![2, 2], vec![1, 3, 5, 7]));
         assert_eq!(view.walk().run(), 4);
+    }
+
+    #[test]
+    fn the_same_places_again() {
+        let view = View::of(&[2, 2]).unwrap().cut(0, 1, 1).unwrap();
+        let view = view.without(0).unwrap().repeated(3).unwrap();
+        assert_eq!(
+            (view.shape(), listed(&view)),
+            (vec![3, 2], vec![2, 3, 2, 3, 2, 3])
+        );
+        assert!(View::of(&[2, 2]).unwrap().repeated(u64::MAX).is_none());
     }
 
     #[test]

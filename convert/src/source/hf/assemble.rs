@@ -288,6 +288,10 @@ impl<'a> Assembler<'a> {
                 Transform::Expert => self.expert(&found, at)?,
                 Transform::Numbered(_) => self.member(&found, at)?,
                 Transform::View(rearrange, map) => self.view(found, at, rearrange, map)?,
+                Transform::Fill(numbers) => {
+                    let (length, value) = numbers(self.hparams)?;
+                    self.fill(found, at, length, value)?;
+                }
                 Transform::Sum(part) => self.sum(found, at, part)?,
                 Transform::TargetIds(limit) => self.target_ids(found, at, limit(self.hparams)?)?,
                 Transform::Ternary => self.mean(found, at, Of::Magnitudes)?,
@@ -466,6 +470,18 @@ impl<'a> Assembler<'a> {
             None => None,
         };
         self.gathered(found, at, view, |g| g.with_map(map))
+    }
+
+    /// A vector of one number that stands beside a stored tensor, whose adapters it does not follow.
+    fn fill(&mut self, found: Match, at: (usize, usize), length: u64, value: f32) -> Result<()> {
+        if self.pairs.is_some() {
+            return Ok(());
+        }
+        let whole = View::of(&self.parts.entry(at).shape);
+        let elements = self.parts.entry(at).elements();
+        let flat = whole.and_then(|view| view.shaped(&[elements]));
+        let first = flat.and_then(|_| View::of(&[elements])?.cut(0, 0, length));
+        self.gathered(found, at, first, |g| g.with_constant(value))
     }
 
     /// A tensor that is the sum of two parts of the stored one.

@@ -25,6 +25,8 @@ pub(super) struct Gather {
     row_len: u64,
     factors: RowFactors,
     map: Option<fn(f32) -> f32>,
+    /// What every value is instead.
+    constant: Option<f32>,
     /// Last factor of every value, in single precision.
     pub(super) scale: f32,
 }
@@ -45,6 +47,7 @@ impl Gather {
             row_len,
             factors: Vec::new(),
             map: None,
+            constant: None,
             scale: 1.0,
         })
     }
@@ -64,6 +67,11 @@ impl Gather {
         self
     }
 
+    pub(super) fn with_constant(mut self, value: f32) -> Self {
+        self.constant = Some(value);
+        self
+    }
+
     pub(super) fn with_factors(mut self, factors: RowFactors) -> Self {
         self.factors = factors;
         self
@@ -79,7 +87,8 @@ impl Gather {
 
     /// Whether the stored bytes, in runs, are those of an output of type `ty`.
     pub(super) fn is_stored_as(&self, ty: TensorType) -> bool {
-        let as_stored = self.factors.is_empty() && self.map.is_none() && self.scale == 1.0;
+        let as_stored =
+            self.factors.is_empty() && self.map.is_none() && self.constant.is_none() && self.scale == 1.0;
         as_stored && self.walk.step() == 1 && self.element.tensor_type() == Some(ty)
     }
 
@@ -181,6 +190,9 @@ impl Gather {
         }
         if let Some(map) = self.map {
             out.iter_mut().for_each(|x| *x = rounded(map(*x)));
+        }
+        if let Some(constant) = self.constant {
+            out.fill(constant);
         }
         if self.scale != 1.0 {
             out.iter_mut().for_each(|x| *x *= self.scale);

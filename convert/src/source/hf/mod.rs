@@ -277,6 +277,7 @@ impl HfSource {
             number: &|tensor: &str| number::only(&parts, tensor),
             shape: &shape,
             first: &|tensor: &str| number::first(&parts, tensor),
+            zero_rows: &|tensor: &str, from: u64| number::zero_rows(&parts, tensor, from),
             arch: architecture.gguf,
             metadata: &mut metadata,
             file_type: outtype::file_type(ty, blocks),

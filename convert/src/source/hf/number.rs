@@ -41,3 +41,31 @@ pub(super) fn first(parts: &Parts, name: &str) -> Result<Option<f32>> {
     layout.read_values(parts, 0..1, &mut value)?;
     Ok(Some(value[0]))
 }
+
+/// The numbers of a matrix's rows, from row `from` on, that are all zero; none where there is no such matrix.
+pub(super) fn zero_rows(parts: &Parts, name: &str, from: u64) -> Result<Vec<u64>> {
+    let Some(&at) = parts.tensors.get(name) else {
+        return Ok(Vec::new());
+    };
+    let entry = parts.entry(at);
+    let (&[rows, length], Some(element)) = (&entry.shape[..], entry.element()) else {
+        return Err(no_number(
+            parts,
+            at,
+            name,
+            "a matrix of floating-point numbers expected",
+        ));
+    };
+    let mut layout = Layout::new(element, length);
+    layout.push((at.0, entry.offset), &Rows::range(0, rows));
+    let mut row = vec![0f32; usize::try_from(length).unwrap_or(0)];
+    let mut found = Vec::new();
+    for number in from..rows {
+        let elements = number * length..(number + 1) * length;
+        layout.read_values(parts, elements, &mut row)?;
+        if row.iter().all(|&x| x == 0.0) {
+            found.push(number);
+        }
+    }
+    Ok(found)
+}

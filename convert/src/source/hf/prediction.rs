@@ -23,9 +23,11 @@ pub enum Prediction {
 const KEYS: [&str; 2] = ["num_nextn_predict_layers", "mtp_num_hidden_layers"];
 
 /// Architectures whose prediction layers the stock converter writes to a file of their own or leaves out.
-const SEPARABLE: [&str; 7] = [
+const SEPARABLE: [&str; 9] = [
+    "bailingmoe3",
     "deepseek32",
     "glm-dsa",
+    "dots3note",
     "glm4moe",
     "nemotron_h_moe",
     "qwen35",

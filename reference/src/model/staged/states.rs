@@ -14,6 +14,7 @@ pub(super) struct State {
     pub(super) hidden: Matrix,
     kept: [(Matrix, Matrix); 2],
     per_layer: Option<Matrix>,
+    streams: Vec<Matrix>,
     chosen: Option<Vec<Vec<usize>>>,
     first_values: Vec<f32>,
 }
@@ -22,6 +23,7 @@ impl State {
     pub(super) fn give(self, run: &mut Run<'_>) -> Matrix {
         run.kept = self.kept;
         run.per_layer = self.per_layer;
+        run.streams = self.streams;
         run.chosen = self.chosen;
         run.first_values = self.first_values;
         self.hidden
@@ -32,6 +34,7 @@ impl State {
             hidden,
             kept: std::mem::take(&mut run.kept),
             per_layer: run.per_layer.take(),
+            streams: std::mem::take(&mut run.streams),
             chosen: run.chosen.take(),
             first_values: std::mem::take(&mut run.first_values),
         }
@@ -47,6 +50,10 @@ impl State {
         if let Some(matrix) = &self.per_layer {
             write_matrix(matrix, out)?;
         }
+        write_count(self.streams.len(), out)?;
+        self.streams
+            .iter()
+            .try_for_each(|stream| write_matrix(stream, out))?;
         write_count(self.chosen.as_ref().map_or(0, |rows| rows.len() + 1), out)?;
         for row in self.chosen.iter().flatten() {
             write_count(row.len(), out)?;
@@ -66,6 +73,9 @@ impl State {
             0 => None,
             _ => Some(read_matrix(from)?),
         };
+        let streams = (0..read_count(from)?)
+            .map(|_| read_matrix(from))
+            .collect::<std::io::Result<_>>()?;
         let chosen = match read_count(from)? {
             0 => None,
             rows => Some(
@@ -81,6 +91,7 @@ impl State {
             hidden,
             kept,
             per_layer,
+            streams,
             chosen,
             first_values: read_numbers(from)?,
         })
@@ -262,6 +273,7 @@ mod tests {
             hidden: matrix(3, 5),
             kept: [(matrix(1, 2), matrix(0, 4)), Default::default()],
             per_layer: seed.is_multiple_of(2).then(|| matrix(2, 2)),
+            streams: (0..seed % 3).map(|n| matrix(n, 3)).collect(),
             chosen: seed.is_multiple_of(3).then(|| vec![vec![4, seed], Vec::new()]),
             first_values: vec![seed as f32; seed],
         }

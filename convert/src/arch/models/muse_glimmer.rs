@@ -1,0 +1,66 @@
+//! Muse Glimmer, the text model: gates of attention, norms on both sides of each half, layers with a window that alone
+//! rotate.
+
+use crate::arch::rules::common;
+use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::{Architecture, PLAIN, class};
+use crate::tokenizer::{VocabKind, VocabRequest};
+
+pub(super) static MUSE_GLIMMER: Architecture = Architecture {
+    gguf: "muse-glimmer",
+    classes: &[class("MuseGlimmerForConditionalGeneration")],
+    rules: &[OWN, PERMUTED, DECODER],
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        keys.set("final_logit_softcapping", hp.f32(&["final_logit_softcapping"])?);
+        keys.set("logit_scale", hp.f32(&["output_multiplier"])?);
+        keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
+        keys.set("attention.sliding_window_pattern", common::windows(hp)?);
+        Ok(())
+    },
+    vocabulary: |_| VocabRequest {
+        end_of_turn_text: Some("<|eot|>"),
+        ..VocabRequest::new(&[VocabKind::Bpe])
+    },
+    ..PLAIN
+};
+
+/// Norms of queries and keys have no weights; the factor on the queries becomes some.
+const OWN: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_q_norm",
+        Transform::Fill(|hp| Ok((hp.u32(&["head_dim"])?.into(), hp.f32(&["qk_scale_factor"])?))),
+    ),
+    rule(
+        "model.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_k_norm",
+        Transform::Fill(|hp| Ok((hp.u32(&["head_dim"])?.into(), 1.0))),
+    ),
+    rule(
+        "model.layers.{}.self_attn.q_proj",
+        "blk.{}.attn_q",
+        Transform::PermuteQuery,
+    ),
+    copy("model.layers.{}.self_attn.gate_proj", "blk.{}.attn_gate"),
+    rule(
+        "model.layers.{}.input_layernorm",
+        "blk.{}.attn_norm",
+        Transform::AddOne,
+    ),
+    rule(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.post_attention_norm",
+        Transform::AddOne,
+    ),
+    rule(
+        "model.layers.{}.pre_feedforward_layernorm",
+        "blk.{}.ffn_norm",
+        Transform::AddOne,
+    ),
+    rule(
+        "model.layers.{}.post_feedforward_layernorm",
+        "blk.{}.post_ffw_norm",
+        Transform::AddOne,
+    ),
+];

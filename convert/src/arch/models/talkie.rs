@@ -1,0 +1,91 @@
+//! Talkie: no norm has weights; gains are numbers by themselves.
+
+use crate::Result;
+use crate::arch::rules::common;
+use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::{Architecture, Hparams, PLAIN, RowFactors, View, class};
+
+pub(super) static TALKIE: Architecture = Architecture {
+    gguf: "talkie",
+    classes: &[class("TalkieForCausalLM")],
+    rules: &[RULES],
+    early: |hp, keys| match keys.number(LOGITS)? {
+        Some(gain) => {
+            keys.set("logit_scale", gain);
+            Ok(())
+        }
+        None => Err(hp.error(format!(
+            "the checkpoint has no tensor {LOGITS}, the factor on the logits"
+        ))),
+    },
+    hyperparameters: |hp, keys| {
+        common::text_model(hp, keys)?;
+        // PyTorch's where none is given.
+        keys.set("attention.layer_norm_rms_epsilon", f32::EPSILON);
+        Ok(())
+    },
+    ..PLAIN
+};
+
+const LOGITS: &str = "lm_head_gain.w_g";
+
+const RULES: &[Rule] = &[
+    copy("model.embed", "token_embd"),
+    copy("lm_head", "output"),
+    exact("lm_head", "output.weight", Transform::Copy),
+    exact(LOGITS, "", Transform::Skip),
+    rule(
+        "model.blocks.{}.attn.attn_query",
+        "blk.{}.attn_q",
+        Transform::ScaleRows(turned_back),
+    ),
+    rule(
+        "model.blocks.{}.attn.attn_key",
+        "blk.{}.attn_k",
+        Transform::ScaleRows(turned_back),
+    ),
+    copy("model.blocks.{}.attn.attn_value", "blk.{}.attn_v"),
+    copy("model.blocks.{}.attn.attn_resid", "blk.{}.attn_output"),
+    exact(
+        "model.blocks.{}.attn.head_gain.head_g",
+        "blk.{}.attn_q_norm.weight",
+        Transform::View(as_column, None),
+    ),
+    exact(
+        "model.blocks.{}.attn_gain.a_g",
+        "blk.{}.attn_output.scale",
+        Transform::Copy,
+    ),
+    copy("model.blocks.{}.mlp.mlp_gate", "blk.{}.ffn_gate"),
+    copy("model.blocks.{}.mlp.mlp_linear", "blk.{}.ffn_up"),
+    copy("model.blocks.{}.mlp.mlp_resid", "blk.{}.ffn_down"),
+    exact(
+        "model.blocks.{}.mlp_gain.a_g",
+        "blk.{}.ffn_down.scale",
+        Transform::Copy,
+    ),
+    exact(
+        "model.blocks.{}.embed_skip.a_g",
+        "blk.{}.layer_output_scale.weight",
+        Transform::Copy,
+    ),
+];
+
+/// The model turns pairs the other way round: the second half of each head's rows is negated.
+fn turned_back(hp: &Hparams, rows: u64) -> Result<RowFactors> {
+    let head = u64::from(hp.u32(&["head_dim"])?);
+    if head == 0 || !head.is_multiple_of(2) || !rows.is_multiple_of(head) {
+        return Err(hp.error(format!(
+            "{rows} rows cannot be divided into heads of {head} rows in pairs"
+        )));
+    }
+    Ok((0..rows / head)
+        .map(|n| (n * head + head / 2..(n + 1) * head, -1.0))
+        .collect())
+}
+
+/// One number for each head, to be multiplied with all of it.
+fn as_column(_: &Hparams, view: View) -> Result<Option<View>> {
+    let shape = [view.len(), 1];
+    Ok(view.shaped(&shape))
+}
