@@ -336,7 +336,7 @@ fn of_a_finished_table() {
     );
     fails(
         &["publish", text(&made), "--out", text(&made)],
-        &["alias", "choose another --out"],
+        &["alias", "another folder would get links to the files"],
     );
     let mut unfinished: Value = serde_json::from_slice(&fs::read(made.join("table.json")).unwrap()).unwrap();
     unfinished["state"] = "evaluating".into();
