@@ -169,7 +169,7 @@ fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'stat
         return Err(Error::Input {
             path: config_path.to_path_buf(),
             message: format!(
-                "architectures: {name} is converted with --mmproj alone, which makes a file of its encoder; expected a class \
+                "architectures: {name} is converted as an encoder alone (mmproj); expected a class \
                  whose text model is converted{remedy}"
             ),
         });
