@@ -291,7 +291,7 @@ mod tests {
         let error = |name| find(Path::new("config.json"), name).unwrap_err().to_string();
         let ultravox = error("UltravoxModel");
         assert!(
-            ultravox.contains("--mmproj") && ultravox.contains("text_model_id"),
+            ultravox.contains("(mmproj)") && ultravox.contains("text_model_id"),
             "{ultravox}"
         );
         for class in [
@@ -300,7 +300,7 @@ mod tests {
         ] {
             let error = error(class);
             assert!(
-                error.contains("--mmproj") && error.contains("Granite model"),
+                error.contains("(mmproj)") && error.contains("Granite model"),
                 "{error}"
             );
         }
