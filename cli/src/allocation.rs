@@ -2,6 +2,8 @@
 
 mod check;
 mod explain;
+mod recipe;
+mod text;
 mod vram;
 
 use std::borrow::Borrow;
@@ -12,28 +14,23 @@ use convert::digest::{Kind, of_bytes};
 use convert::importance::{Importance, MissingImportance};
 use convert::plan::PlannedTensor;
 use convert::quantize::{Quantization, QuantizeOptions, plan};
-use convert::recipe::{
-    PRESETS, Preset, TensorSpec, TensorTypeRule, demands_importance, is_open, is_quantizable,
-};
+use convert::recipe::{PRESETS, Preset, TensorSpec, TensorTypeRule, demands_importance, is_open};
 use convert::source::Source;
-use gguf::{Metadata, TensorType, Value};
-use optimize::WINDOW;
+use gguf::{TensorType, Value};
 use optimize::allocate::{
     Candidate, Choice, Cost, DEFAULT_POOL, MeasureOptions, Open, Sensitivity, choose, encoder_digest,
     measure, model_digest, range, rules,
 };
 use reference::Model;
-use reference::tokenizer::Tokenizer;
 
 pub(crate) use self::explain::{as_json, print};
+pub(crate) use self::recipe::save_recipe;
+pub(crate) use self::text::TextWindows;
 pub(crate) use self::vram::Vram;
 use crate::args::target::{Target, TargetArgs};
 use crate::output::human_size;
 use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
-
-/// One window of so many is kept for the check.
-const HELD_OUT: usize = 8;
 
 /// A model whose tensors are to be given types, and the size to reach.
 pub(crate) struct Allocator<'a, 's> {
@@ -50,14 +47,6 @@ pub(crate) struct Allocator<'a, 's> {
     vram: Option<Vram>,
     /// Bytes of the file that do not depend on the choice.
     fixed: u64,
-}
-
-/// Windows of a text.
-pub(crate) struct TextWindows {
-    /// Those to measure over.
-    measured: Vec<Vec<u32>>,
-    /// Those kept for the check.
-    held_out: Vec<Vec<u32>>,
 }
 
 /// What measuring may use of the machine.
@@ -104,7 +93,7 @@ impl<'a, 's> Allocator<'a, 's> {
         dry_run: bool,
     ) -> anyhow::Result<Allocated<'s>> {
         self.args.check_dry_run(dry_run)?;
-        let windows = self.windows(None)?;
+        let windows = TextWindows::read(self.args, self.source.metadata(), None)?;
         let sensitivity = self.sensitivity(windows.as_ref(), &model, machine)?;
         let allocated = self.decide(
             sensitivity,
@@ -329,31 +318,6 @@ impl<'a, 's> Allocator<'a, 's> {
         encoder_digest(names.filter_map(|name| Some((name, &**self.importance?.of(name)?))))
     }
 
-    /// The text's windows, where a text is named.
-    pub(crate) fn windows(&self, otherwise: Option<&str>) -> anyhow::Result<Option<TextWindows>> {
-        let text = match (self.args.text(), otherwise) {
-            (Some(file), _) => {
-                let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-                String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8", file.display()))?
-            }
-            (None, Some(text)) => text.to_owned(),
-            (None, None) => return Ok(None),
-        };
-        let windows = windows(self.source.metadata(), &text)?;
-        if windows.len() < 2 {
-            bail!(
-                "the text to measure over has {} windows of {WINDOW} tokens, expected at least 2",
-                windows.len()
-            );
-        }
-        let held_out = (windows.len() / HELD_OUT).max(1);
-        let (measured, held_out) = windows.split_at(windows.len() - held_out);
-        Ok(Some(TextWindows {
-            measured: measured[..measured.len().min(self.args.chunks().max(1))].to_vec(),
-            held_out: held_out.to_vec(),
-        }))
-    }
-
     /// What each type of each tensor costs: from the file where it is there, else measured.
     pub(crate) fn sensitivity<M: Borrow<Model>>(
         &self,
@@ -567,36 +531,6 @@ impl<'a, 's> Allocator<'a, 's> {
     }
 }
 
-/// Writes the types of a plan as rules, where that is asked for.
-pub(crate) fn save_recipe(
-    args: &TargetArgs,
-    source: &dyn Source,
-    plan: &Quantization<'_>,
-) -> anyhow::Result<()> {
-    let Some(path) = args.recipe() else {
-        return Ok(());
-    };
-    let architecture = source.metadata().architecture();
-    let types: Vec<(String, TensorType)> = plan
-        .outputs
-        .iter()
-        .flat_map(|output| output.contents())
-        .filter(|t| is_quantizable(architecture, &t.name, &source.tensors()[t.source].shape))
-        .map(|t| (t.name.clone(), t.ty))
-        .collect();
-    let text: String = rules(&types)
-        .iter()
-        .map(|(pattern, ty)| format!("{pattern}={ty}\n"))
-        .collect();
-    gguf::WholeFile::open(path)?.publish(text.as_bytes())?;
-    eprintln!(
-        "{}: the types, for --tensor-type-file with preset {}, here and in llama-quantize",
-        path.display(),
-        plan.preset
-    );
-    Ok(())
-}
-
 /// The folder of a file.
 pub(crate) fn folder_of(file: &Path) -> &Path {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -627,17 +561,4 @@ fn nearest(bytes: u64, size: impl Fn(Preset) -> anyhow::Result<u64>) -> Preset {
     below
         .or(sizes.first())
         .map_or(Preset::Q4_K_M, |(_, preset)| *preset)
-}
-
-/// A text in windows, each of which begins as the tokenizer begins texts.
-fn windows(metadata: &Metadata, text: &str) -> anyhow::Result<Vec<Vec<u32>>> {
-    let tokenizer = Tokenizer::from_metadata(metadata)?;
-    let tokens = tokenizer.encode(text, true, false);
-    let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
-    let windows = tokens.chunks_exact(WINDOW).map(|window| {
-        let mut window = window.to_vec();
-        window[0] = bos.unwrap_or(window[0]);
-        window
-    });
-    Ok(windows.collect())
 }

@@ -179,8 +179,8 @@ impl Run<'_> {
             let windows = match &mut windows {
                 Some(windows) => windows,
                 none => none.insert(match args.target.measures() {
-                    true => allocator.windows(Some(&text(args)?))?,
-                    false => allocator.windows(None)?,
+                    true => TextWindows::read(&args.target, source.metadata(), Some(&text(args)?))?,
+                    false => TextWindows::read(&args.target, source.metadata(), None)?,
                 }),
             };
             let windows = windows.as_ref();
