@@ -4,8 +4,10 @@ mod chosen;
 mod digests;
 mod evaluate;
 mod figures;
+mod job;
 mod keeper;
 mod kinds;
+mod opened;
 pub(crate) mod parts;
 mod report;
 mod suite;
@@ -16,24 +18,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use convert::digest;
 use convert::pipeline::PipelineOptions;
-use convert::plan::OutputPlan;
-use convert::quantize::QuantizeOptions;
-use convert::recipe::Preset;
-use convert::source::hf::{HfOptions, HfSource, OutType};
-use convert::source::{GgufSource, Source};
-use convert::table::{self, Entry, RowPlan, TableOptions};
+use convert::source::Source;
+use convert::table::{self, Entry};
 use demo::CALIBRATION_TEXT;
-use publish::record::{self, State};
 
-use self::chosen::Wanted;
 pub(crate) use self::chosen::entry;
-use self::evaluate::Base;
+use self::job::{Begun, Job, Named};
 use self::keeper::Keeper;
+pub(crate) use self::opened::Opened;
 use self::report::Report;
 use self::suite::Suite;
-use self::texts::{Texts, calibration_name};
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::chunks::Chunks;
 use crate::args::importance::{ImportanceUse, MatrixOrigin};
@@ -47,7 +42,6 @@ use crate::hub;
 use crate::inputs::hold;
 use crate::log::Log;
 use crate::optimization::{OptimizeArgs, Prepared};
-use crate::progress::metered;
 
 /// Arguments of `quantsmith table`.
 #[derive(clap::Args)]
@@ -233,11 +227,10 @@ pub(crate) struct Made {
 
 /// Makes the table of a model, of the demo model where none is given.
 pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> anyhow::Result<Made> {
-    let dry_run = place.dry_run;
     let started = Instant::now();
     let log = Log::start();
     crate::log::line(format_args!("quantsmith {}", crate::cli::version()));
-    let located = model.map(|named| hub::locate(named, hub::Need::of_run(dry_run)));
+    let located = model.map(|named| hub::locate(named, hub::Need::of_run(place.dry_run)));
     let located = located.transpose()?;
     let demo = model.is_none().then(Demo::unpack).transpose()?;
     let path = match (&located, &demo) {
@@ -245,313 +238,59 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         (None, Some(demo)) => demo.path(),
         (None, None) => bail!("no model"),
     };
-    hold(std::iter::once(&path).chain(&args.text).chain(&args.calibration));
-    hold(args.suite.as_ref().and_then(Suite::folder));
-    hold(args.types_of_tensors.files());
-    hold(args.target.inputs());
-    let origin = args.matrix_origin();
-    hold(origin.file());
+    args.hold(&path);
     let opened = Opened::open(
         &path,
-        dry_run,
+        place.dry_run,
         args.pre_tokenizer.as_deref(),
         args.architecture.file(),
         located.as_ref().and_then(hub::Located::origin),
     )?;
-    let source = opened.source();
-    let evaluate = !args.no_eval && !dry_run;
-    if evaluate && !reference::architectures().any(|a| a == source.metadata().architecture()) {
-        bail!(
-            "{}: the forward pass does not know architecture {:?}, so its quants cannot be evaluated; \
-             --no-eval writes the files without",
-            path.display(),
-            source.metadata().architecture()
-        );
-    }
-    let name = opened.name(&path);
-    let entries = match (args.presets.as_ref().or(args.types.as_ref()), args.preset) {
-        (Some(list), _) => table::parse_entries(list)?,
-        (None, None) if args.chooses() => Vec::new(),
-        (None, Some(PresetList::Full) | None) => table::published(),
-        (None, Some(PresetList::All)) => table::all(),
+    let model = Named {
+        source: opened.source(),
+        name: opened.name(&path),
+        path,
+        demo: demo.is_some(),
     };
-    let better = args.prepare_optimization(source, &path)?;
-    let directory = place
-        .out
-        .map_or_else(|| PathBuf::from(format!("{name}-GGUF")), Path::to_path_buf);
-    let mut options = TableOptions {
-        directory: directory.clone(),
-        model: name.clone(),
-        quantize: QuantizeOptions::new(Preset::Q8_0)
-            .recipe(args.types_of_tensors.recipe(Preset::Q8_0)?)
-            .allow_requantize(args.allow_requantize)
-            .allow_incomplete(args.allow_incomplete)
-            .missing_importance(args.importance.missing())
-            .shards(args.shards.gguf_split())
-            .record(better.record.clone()),
-        entries,
-    };
-    let calibrate = origin == MatrixOrigin::Made && !dry_run;
-    let learns = args.optimize.learns() || args.runs_for_types();
-    let with_base = evaluate || calibrate || learns && !dry_run;
     // What could fail after hours is tried before them.
-    let texts = Texts::read(source, args, evaluate, calibrate)?;
-    let matrix = match place.matrix {
-        Some(name) => options.directory.join(name),
-        None => options.directory.join(format!("{name}-imatrix.gguf")),
+    let mut job = Job::new(args, model, place)?;
+    let earlier = job.check()?;
+    let base = job.open_base()?;
+    let matrix = job.importance(base.as_ref(), earlier.as_ref())?;
+    let mut plan = job.plan(&matrix, base.as_ref(), earlier.as_ref())?;
+    let kept = match place.dry_run {
+        true => None,
+        false => {
+            let begun = Begun {
+                earlier,
+                started,
+                log,
+            };
+            Some(job.carry_out(&mut plan, &matrix, base, begun)?)
+        }
     };
-    let given = match &origin {
-        MatrixOrigin::File(file) => args.importance.load(file)?,
-        MatrixOrigin::Made => {
-            let text = calibration_name(args);
-            Some(args.importance.expect(source.tensors(), &matrix, &text))
-        }
-        MatrixOrigin::None => None,
-    };
-    let wanted = chosen::wanted(args, source, &options, given.as_ref())?;
-    let journal = args.memory.journal(&options.directory.join(&name));
-    let record_file = directory.join(record::FILE);
-    let mut earlier = None;
-    if !dry_run {
-        std::fs::create_dir_all(&options.directory)
-            .with_context(|| options.directory.display().to_string())?;
-        gguf::check_not_input(&record_file)?;
-        gguf::check_not_input(&directory.join(record::LOG))?;
-        if args.memory.resume() {
-            earlier = record::Table::load_if_there(&record_file)?;
-        }
-        check_outputs(
-            source,
-            &options,
-            &wanted,
-            calibrate.then_some(matrix.as_path()),
-            with_base,
-            journal.is_some(),
-        )?;
-    }
-    let base = with_base
-        .then(|| Base::open(source, &options.directory, args))
-        .transpose()?;
-    let (importance, imatrix) = match &base {
-        Some(base) if calibrate => {
-            let file = matrix;
-            // An interrupted run has got that far already.
-            let begun = journal.as_deref().is_some_and(Path::exists) && file.exists();
-            let known = earlier.as_ref().and_then(|e| e.importance.as_ref());
-            if begun || known.is_some_and(|known| keeper::made_before(known, &file, &texts, args)) {
-                eprintln!("continuing with {}", file.display());
-            } else {
-                base.calibrate(&file, &texts, args)?;
-            }
-            (args.importance.load(&file)?, Some(file))
-        }
-        _ => (given, origin.file().map(Path::to_path_buf)),
-    };
-    let chosen = chosen::Run {
-        args,
-        source,
-        options: &options,
-        importance: importance.as_ref(),
-        base: base.as_ref(),
-        earlier: earlier.as_ref(),
-        dry_run,
-    };
-    let chosen = chosen.choose(&wanted)?;
-    options.entries.extend(chosen.entries.iter().cloned());
-    let mut planned = table::plan(source, &options, importance.as_ref())?;
-    chosen.check(&planned, &wanted)?;
-    let mut kept = None;
-    if !dry_run {
-        let origin = keeper::Origin {
-            path: &path,
-            demo: demo.is_some(),
-            matrix: imatrix.as_deref(),
-            made: calibrate,
-            chosen: &chosen,
-        };
-        let fresh = keeper::record_of(source, &name, &options, &planned, &origin, &texts, args)?;
-        let mut keeper = Keeper::new(record_file, fresh, started);
-        if keeper.take_up(earlier, source, &origin, &planned)? {
-            table::link(&planned)?;
-            eprintln!("all files are there already, and nothing is encoded");
-        } else {
-            if args.optimize.given() {
-                optimize(&better, base.as_ref(), source, &mut planned, args)?;
-            }
-            write_files(source, &planned, args, journal.as_deref())?;
-            keeper.digest_files(source, &origin, &planned)?;
-        }
-        for plan in planned.iter().filter_map(|row| row.plan.as_ref().ok()) {
-            better.forget(plan)?;
-        }
-        let mut published = table::files(&planned);
-        // A matrix that was made here is published beside the files.
-        published.extend(
-            imatrix
-                .iter()
-                .filter(|f| f.parent() == Some(options.directory.as_path()))
-                .cloned(),
-        );
-        digest::write_manifest_knowing(&options.directory, &published, &keeper.known_digests(&planned))?;
-        keeper.save(State::Written)?;
-        log.write_to(&directory.join(record::LOG), args.memory.resume())?;
-        keeper.log_files();
-        crate::interrupt::can_be_continued(
-            "the files are whole; the same command with --resume goes on evaluating them".to_owned(),
-        );
-        if let Some(base) = base.filter(|_| evaluate) {
-            base.measure(source, &planned, &mut keeper, &texts, args)?;
-        }
-        keeper.save(State::Finished)?;
-        chosen::forget(&options.directory);
-        kept = Some(keeper);
-    }
     let mut report = Report::new(
-        name,
-        if demo.is_some() {
-            "the demo model".into()
-        } else {
-            path
+        job.model.name.clone(),
+        match job.model.demo {
+            true => "the demo model".into(),
+            false => job.model.path.clone(),
         },
-        imatrix,
-        &planned,
+        matrix.file,
+        &plan.rows,
         kept.as_ref().map(Keeper::table),
-        texts.evaluation_name(),
+        job.texts.evaluation_name(),
     );
-    report.chosen = chosen.reports;
-    let aliases = planned
+    report.chosen = plan.chosen.reports;
+    let aliases = plan
+        .rows
         .iter()
         .filter(|row| row.check().is_ok() && row.same_as.is_some());
     let aliases = aliases.flat_map(|row| &row.plan).flat_map(|plan| &plan.outputs);
     Ok(Made {
         aliases: aliases.map(|output| output.path.clone()).collect(),
         report,
-        directory,
+        directory: job.options.directory,
     })
-}
-
-/// Checks the files that will be written, before the model is run.
-fn check_outputs(
-    source: &dyn Source,
-    options: &TableOptions,
-    wanted: &[Wanted],
-    matrix: Option<&Path>,
-    with_base: bool,
-    continued: bool,
-) -> anyhow::Result<()> {
-    digest::check_manifest(&options.directory)?;
-    if let Some(matrix) = matrix {
-        gguf::check_target(matrix, 0)?;
-    }
-    // What a continued run has written is there already.
-    let mut needed = if continued {
-        0
-    } else {
-        beside_the_files(source, with_base, matrix.is_some())?
-    };
-    // Names and sizes do not depend on importance, which there may be none of yet.
-    for row in table::plan(source, options, None)? {
-        for output in row.plan.iter().flat_map(|plan| &plan.outputs) {
-            if continued {
-                gguf::check_not_input(&output.path)?;
-            } else {
-                gguf::check_target(&output.path, 0)?;
-                needed = needed.saturating_add(output.file_size());
-            }
-        }
-    }
-    for Wanted { path, bytes, .. } in wanted {
-        gguf::check_not_input(path)?;
-        if !continued {
-            gguf::check_target(path, 0)?;
-            needed = needed.saturating_add(*bytes);
-        }
-    }
-    // All files of the run are there together, so that room for each of them is not enough.
-    gguf::check_space(&options.directory.join("all files of the table"), needed)?;
-    Ok(())
-}
-
-/// Bytes that a run needs beside the files of the table: for the unquantized model of a directory, and for an importance
-/// matrix and its checkpoint.
-fn beside_the_files(source: &dyn Source, with_base: bool, with_matrix: bool) -> anyhow::Result<u64> {
-    let mut needed = 0u64;
-    if with_base && source.path().is_dir() {
-        needed = OutputPlan::unquantized(PathBuf::new(), source, Vec::new())?.file_size();
-    }
-    if with_matrix {
-        let columns = source.tensors().iter().filter(|t| t.shape.len() >= 2);
-        let columns = columns.map(|t| t.shape[0].saturating_mul(t.shape.get(2).copied().unwrap_or(1)));
-        needed = needed.saturating_add(columns.fold(0, u64::saturating_add).saturating_mul(2 * 4));
-    }
-    Ok(needed)
-}
-
-/// The model, whichever form it came in.
-pub(crate) enum Opened {
-    Directory(Box<HfSource>),
-    File(Box<GgufSource>),
-}
-
-impl Opened {
-    /// Opens it; where headers suffice, the weights may be missing.
-    pub(crate) fn open(
-        path: &Path,
-        headers_suffice: bool,
-        pre_tokenizer: Option<&str>,
-        arch_file: Option<PathBuf>,
-        origin: Option<&convert::hub::Origin>,
-    ) -> anyhow::Result<Self> {
-        if !path.is_dir() {
-            convert::kind::expect_model(path)?;
-            let source = if headers_suffice {
-                GgufSource::open_headers(path)?
-            } else {
-                GgufSource::open(path)?
-            };
-            return Ok(Self::File(Box::new(source)));
-        }
-        let source = HfSource::open(
-            path,
-            &HfOptions::default()
-                .outtype(OutType::Lossless)
-                .pre_tokenizer(pre_tokenizer.map(str::to_owned))
-                .headers_suffice(headers_suffice)
-                .arch_file(arch_file)
-                .origin(origin.cloned()),
-        )?;
-        for warning in source.warnings() {
-            eprintln!("warning: {warning}");
-        }
-        Ok(Self::Directory(Box::new(source)))
-    }
-
-    /// Its tensors.
-    pub(crate) fn source(&self) -> &dyn Source {
-        match self {
-            Self::Directory(source) => source.as_ref(),
-            Self::File(source) => source.as_ref(),
-        }
-    }
-
-    /// The model's name in file names: the directory's, or the file's without its type.
-    pub(crate) fn name(&self, path: &Path) -> String {
-        let canonical = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        let part = match self {
-            // The hub's cache has a commit where other directories have a name.
-            Self::Directory(_) => match convert::hub::repository(path) {
-                Some(name) => return name,
-                None => canonical.file_name(),
-            },
-            Self::File(_) => canonical.file_stem(),
-        };
-        let name = part.map_or_else(|| "model".into(), |p| p.to_string_lossy().into_owned());
-        let typed = |end: &str| gguf::TensorType::from_name(end).is_some() || Entry::parse(end).is_some();
-        match name.rsplit_once(['-', '.']) {
-            Some((start, end)) if matches!(self, Self::File(_)) && typed(end) => start.to_owned(),
-            _ => name,
-        }
-    }
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -569,6 +308,37 @@ fn parse_precision(text: &str) -> Result<f64, String> {
 }
 
 impl Making {
+    /// Makes sure that nothing that is read is written over.
+    fn hold(&self, model: &Path) {
+        hold(
+            std::iter::once(model)
+                .chain(self.text.as_deref())
+                .chain(self.calibration.as_deref()),
+        );
+        hold(self.suite.as_ref().and_then(Suite::folder));
+        hold(self.types_of_tensors.files());
+        hold(self.target.inputs());
+        hold(self.matrix_origin().file());
+    }
+
+    /// The entries that are named, or those of the list that stands for none.
+    fn entries(&self) -> anyhow::Result<Vec<Entry>> {
+        Ok(
+            match (self.presets.as_ref().or(self.types.as_ref()), self.preset) {
+                (Some(list), _) => table::parse_entries(list)?,
+                (None, None) if self.chooses() => Vec::new(),
+                (None, Some(PresetList::Full) | None) => table::published(),
+                (None, Some(PresetList::All)) => table::all(),
+            },
+        )
+    }
+
+    fn pipeline(&self) -> PipelineOptions {
+        PipelineOptions::default()
+            .threads(self.threads)
+            .max_memory(self.memory.bytes())
+    }
+
     /// The importance matrix, where a file is named.
     pub(crate) fn matrix_file(&self) -> Option<&Path> {
         self.imatrix.as_ref().and_then(MatrixOrigin::file)
@@ -595,61 +365,4 @@ impl Making {
         self.optimize
             .prepare(source.metadata(), path, Some(text), self.memory.resume())
     }
-}
-
-/// Gives the plans of all lines that can be made their better blocks.
-fn optimize(
-    better: &Prepared,
-    base: Option<&Base>,
-    source: &dyn Source,
-    planned: &mut [RowPlan<'_>],
-    args: &Making,
-) -> anyhow::Result<()> {
-    for row in planned.iter_mut() {
-        if row.check().is_err() || row.same_as.is_some() {
-            continue;
-        }
-        let Ok(plan) = &mut row.plan else { continue };
-        match base {
-            Some(base) if args.optimize.learns() => {
-                better.learn(source, plan, base.model(), args.threads, args.memory.bytes())?;
-            }
-            _ => {
-                let none = || bail!("no model to learn from");
-                better.apply(source, plan, none, args.threads, args.memory.bytes())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn pipeline_options(args: &Making) -> PipelineOptions {
-    PipelineOptions::default()
-        .threads(args.threads)
-        .max_memory(args.memory.bytes())
-}
-
-fn write_files(
-    source: &dyn Source,
-    planned: &[RowPlan<'_>],
-    args: &Making,
-    journal: Option<&Path>,
-) -> anyhow::Result<()> {
-    for (row, problem) in planned
-        .iter()
-        .filter_map(|row| row.check().err().map(|e| (row, e)))
-    {
-        eprintln!(
-            "left out: {}: {}",
-            row.entry.name,
-            crate::remedy::appended(&problem, row.remedy())
-        );
-    }
-    if planned.iter().all(|row| row.check().is_err()) {
-        bail!("none of the presets can be made of this model");
-    }
-    let options = pipeline_options(args);
-    Ok(metered(|show| {
-        table::execute(source, planned, &options, journal, show)
-    })?)
 }

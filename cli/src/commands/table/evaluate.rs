@@ -20,7 +20,7 @@ use reference::{Model, PerplexityOptions};
 
 use super::keeper::{Keeper, UPDATE_EVERY};
 use super::texts::{self, EvaluationTexts, Texts};
-use super::{Making, figures, pipeline_options, weights};
+use super::{Making, figures, weights};
 use crate::args::rounding;
 use crate::context::warn_of_length;
 use crate::interrupt;
@@ -53,7 +53,7 @@ impl Base {
         let model = if source.path().is_dir() {
             let folder = Scratch::new(directory)?;
             let file = folder.path().join("base.gguf");
-            crate::base::write_source(source, &file, &pipeline_options(args))?;
+            crate::base::write_source(source, &file, &args.pipeline())?;
             // Once open, the file needs no name.
             Model::load(&file)?
         } else {
