@@ -343,7 +343,7 @@ fn of_a_finished_table() {
     fs::write(made.join("table.json"), unfinished.to_string()).unwrap();
     fails(
         &["publish", text(&made), "--out", text(&out)],
-        &["table.json", "--resume"],
+        &["table.json", "resume it first"],
     );
     for wrong in ["a", "a/", "/b", "a/b/c", "a b/c"] {
         let args = ["publish", text(&made), "--out", text(&out), "--repo", wrong];
