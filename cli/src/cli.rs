@@ -208,6 +208,7 @@ fn with_long_names(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 
 /// The exit code of a command, its error told.
 fn finish(done: anyhow::Result<u8>) -> u8 {
+    crate::inputs::release();
     let code = done.unwrap_or_else(|e| {
         crate::output::error(format_args!("{}", told(&e)));
         FAILED

@@ -393,3 +393,20 @@ fn outputs_are_replaced() {
         text(&bench.at("q.gguf")),
     ]);
 }
+
+/// A program that runs several commands: what one of them has read, the next may replace.
+#[test]
+fn until_the_command_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (first, second, third) = (at("first.gguf"), at("second.gguf"), at("third.gguf"));
+    succeeds(&["convert", DEMO, text(&first)]);
+    fs::copy(&first, &second).unwrap();
+    let run = |from: &Path, to: &Path| {
+        let args = ["quantsmith", "quantize", text(from), text(to), "Q8_0"];
+        quantsmith_cli::cli::run(args.iter().map(Into::into))
+    };
+    assert_eq!(run(&first, &third), 0);
+    assert_eq!(run(&second, &first), 0);
+    assert_eq!(fs::read(&first).unwrap(), fs::read(&third).unwrap());
+}

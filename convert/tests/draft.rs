@@ -100,7 +100,11 @@ fn a_draft_needs_its_target() {
     let dir = pair(&[0, 2, 4, 6], |_| ());
     refused(
         open(dir.path(), false),
-        &["config.json", "--target-model-dir", "found none"],
+        &[
+            "config.json",
+            "expected the directory of the model that it drafts for",
+            "found none",
+        ],
     );
     std::fs::remove_file(dir.path().join("target/config.json")).unwrap();
     refused(open(dir.path(), true), &["target", "config.json"]);

@@ -51,11 +51,6 @@ impl Inputs {
         }
         Self(found)
     }
-
-    /// Holds them until the process ends.
-    pub fn forever(self) {
-        std::mem::forget(self);
-    }
 }
 
 impl Drop for Inputs {

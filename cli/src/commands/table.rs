@@ -238,7 +238,7 @@ pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> an
         (None, Some(demo)) => demo.path(),
         (None, None) => bail!("no model"),
     };
-    args.hold(&path);
+    args.hold(located.is_some().then_some(path.as_path()));
     let opened = Opened::open(
         &path,
         place.dry_run,
@@ -309,9 +309,10 @@ fn parse_precision(text: &str) -> Result<f64, String> {
 
 impl Making {
     /// Makes sure that nothing that is read is written over.
-    fn hold(&self, model: &Path) {
+    fn hold(&self, model: Option<&Path>) {
         hold(
-            std::iter::once(model)
+            model
+                .into_iter()
                 .chain(self.text.as_deref())
                 .chain(self.calibration.as_deref()),
         );

@@ -12,7 +12,7 @@
 //! #     metadata.set(format!("llama.{key}"), value);
 //! # }
 //! # let tensors: [gguf::TensorInfo; 0] = [];
-//! let settings = Settings { context: 32768, ..Settings::default() };
+//! let settings = Settings::default().context(32768);
 //! let memory = memory::estimate(&metadata, &tensors, &settings)?;
 //! let all = memory.on_gpu(memory.layers.len() + 1);
 //! println!("{} bytes with every layer on the GPU", all.total());

@@ -164,6 +164,8 @@ impl Shape {
             n => hidden / n,
         };
         let of_head = |suffix: &str| match at(&heads, 0) {
+            // Its loader asks for the keys whatever the first layer is.
+            0 if name == "plamo2" => number(metadata, suffix).unwrap_or(0),
             0 => 0,
             _ => number(metadata, suffix).unwrap_or(usual),
         };
@@ -189,7 +191,8 @@ impl Shape {
                 ..LayerKind::default()
             };
             let has_state = recurrent.get(layer) == Some(&true);
-            let runs = layer < running || name == "deepseek4";
+            // Their caches have room for layers that predict further tokens too.
+            let runs = layer < running || matches!(name, "deepseek4" | "bailingmoe3");
             let attends = match name {
                 "falcon-h1" => true,
                 "nemotron_h" | "nemotron_h_moe" => !has_state && at(&inner, layer) == 0,
@@ -403,7 +406,7 @@ fn further(
         "glm-dsa" if layer < running && full(layer) => one(value_of_indexer),
         "dots3note" if layer < running && !kind.windowed && full(layer) => one(value_of_indexer),
         "glm5-next" if layer < running && full(layer) => one(value_of_indexer),
-        "hy-v4" if number(metadata, "attention.indexer.top_k").unwrap_or(0) > 0 && full(layer) => {
+        "hy_v4" if number(metadata, "attention.indexer.top_k").unwrap_or(0) > 0 && full(layer) => {
             one(value_of_indexer)
         }
         "qwen4exp" if indexer > 0 => one(value_of_indexer),
