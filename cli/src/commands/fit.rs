@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_is_the_librarys() {
+    fn the_reserve_is_that_of_the_library() {
         assert_eq!(parse_memory(RESERVE).unwrap().get(), reference::memory::RESERVE);
     }
 }
