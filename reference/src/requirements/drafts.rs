@@ -81,7 +81,7 @@ impl Draft<'_> {
     }
 
     /// Notes that a key is not as expected.
-    fn wrong_key(&self, suffix: &str, expected: &str) -> Result<()> {
+    pub(super) fn wrong_key(&self, suffix: &str, expected: &str) -> Result<()> {
         let metadata = self.declared.metadata;
         let key = format!("{}.{suffix}", metadata.architecture());
         self.declared
@@ -89,7 +89,7 @@ impl Draft<'_> {
     }
 
     /// Tokens of the vocabulary: that of the target.
-    fn tokens(&self) -> usize {
+    pub(super) fn tokens(&self) -> usize {
         tokens(self.declared.metadata)
     }
 

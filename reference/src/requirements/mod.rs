@@ -3,6 +3,7 @@
 //! The graphs of [`crate::Model`] are the statement; here they are built from a declaration without data, and
 //! everything is noted that they look for and do not find.
 
+mod converted;
 mod drafts;
 mod encoders;
 mod keys;
@@ -65,13 +66,14 @@ pub fn check<'a>(metadata: &'a Metadata, tensors: impl IntoIterator<Item = &'a T
 /// Declarations of architectures that have no graph here.
 enum Apart {
     Encoder(&'static encoders::Declaration),
-    Draft(drafts::Look),
+    Graphless(drafts::Look),
 }
 
 impl Apart {
     fn find(architecture: &str) -> Option<Self> {
         let encoder = encoders::find(architecture).map(Self::Encoder);
-        encoder.or_else(|| drafts::find(architecture).map(Self::Draft))
+        let look = || drafts::find(architecture).or_else(|| converted::find(architecture));
+        encoder.or_else(|| look().map(Self::Graphless))
     }
 }
 
@@ -85,7 +87,7 @@ fn look(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
     let name = declared.metadata.architecture();
     match Apart::find(name) {
         Some(Apart::Encoder(encoder)) => encoder.look(loader),
-        Some(Apart::Draft(look)) => look(&drafts::Draft { loader, declared }),
+        Some(Apart::Graphless(look)) => look(&drafts::Draft { loader, declared }),
         None => model::build(name, loader).map_or(Ok(()), |built| built.map(drop)),
     }
 }

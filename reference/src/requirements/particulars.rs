@@ -838,6 +838,12 @@ pub(super) const PARTICULARS: &[Particular] = &[
         keys: "tokenizer.ggml.token_type_count",
     },
     Particular {
+        architecture: "bailingmoe3",
+        needs: "",
+        refuses: "",
+        keys: "expert_gating_func expert_shared_count leading_dense_block_count",
+    },
+    Particular {
         architecture: "rwkv6qwen2",
         needs: "",
         refuses: "attn_norm.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias output.bias time_mix_decay_w1.bias \

@@ -63,6 +63,17 @@ fn queries(n: Number<'_>) -> Option<u64> {
 }
 
 const WIDTHS: &[Width] = &[
+    width("minimax-01", "ffn_up_exps.weight", 1, |n| {
+        Some(n("feed_forward_length").unwrap_or(0))
+    }),
+    width("minimax-m3", "ffn_up_shexp.weight", 1, |n| {
+        n("expert_feed_forward_length")?.checked_mul(n("expert_shared_count").unwrap_or(0))
+    }),
+    width("bailingmoe3", "ffn_up_shexp.weight", 1, |n| {
+        let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+        let count = n("expert_shared_count").unwrap_or(0).max(1);
+        own.or_else(|| n("expert_feed_forward_length")?.checked_mul(count))
+    }),
     width("arctic", "ffn_up_exps.weight", 1, |n| {
         Some(n("feed_forward_length").unwrap_or(0))
     }),
@@ -177,7 +188,7 @@ const WIDTHS: &[Width] = &[
 ];
 
 /// Architectures whose layers from `leading_dense_block_count` on have experts, and no others.
-const DENSE_FIRST: &str = "afmoe bailingmoe2 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa \
+const DENSE_FIRST: &str = "afmoe bailingmoe2 bailingmoe3 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa \
                            glm4moe kimi-linear laguna lfm2moe";
 
 /// Notes where keys and tensors disagree.
@@ -241,6 +252,12 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
     if name == "command-r" {
         norms_of_command_r(declared, blocks)?;
     }
+    if name == "bailingmoe3"
+        && !matches!(metadata.arch("kda.gate_lower_bound"), Some(Value::F32(x)) if *x < 0.0)
+    {
+        let key = format!("{name}.kda.gate_lower_bound");
+        declared.note(Shortfall::key(&key, metadata.get(&key), "less than 0"))?;
+    }
     if name == "nanbeige" && number("num_loops") == Some(0) {
         let key = format!("{name}.num_loops");
         declared.note(Shortfall::key(&key, metadata.get(&key), "at least 1"))?;
@@ -263,7 +280,29 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
             declared.note(Shortfall::factors(&tensor.name, tensor.ty))?;
         }
     }
+    per_token(declared)?;
     labels(declared)
+}
+
+/// A row for each token of the vocabulary, and of each type of tokens.
+fn per_token(declared: &Declared<'_>) -> Result<()> {
+    let metadata = declared.metadata;
+    let tokens = match metadata.get("tokenizer.ggml.tokens") {
+        Some(Value::Array(tokens)) => Some(tokens.len() as u64),
+        _ => None,
+    };
+    let types = metadata.get_u64("tokenizer.ggml.token_type_count");
+    let rows = match metadata.architecture() {
+        "gemma3n" => ("per_layer_token_embd.weight", tokens),
+        "jina-bert-v2" => ("token_types.weight", types),
+        _ => return Ok(()),
+    };
+    let (name, Some(rows)) = rows else { return Ok(()) };
+    for tensor in declared.ending(name).filter(|t| t.rows() != rows) {
+        let expected = [tensor.row_len() as usize, rows as usize];
+        declared.note(Shortfall::shape(&tensor.name, &tensor.shape, &expected))?;
+    }
+    Ok(())
 }
 
 /// The layer in a tensor's name.
