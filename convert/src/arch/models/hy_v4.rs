@@ -5,14 +5,22 @@ use serde_json::{Map, Value};
 
 use super::deepseek::{INDEXER, LATENT, latent_keys, of_the_model_proper};
 use crate::Result;
-use crate::arch::rules::experts::{SCORE_BIAS, SHARED_EXPERTS};
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::experts::{SCORE_BIAS, SHARED_EXPERTS, STACKED_EXPERTS};
+use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, class};
 
 pub(super) static HY_V4: Architecture = Architecture {
     gguf: "hy_v4",
     classes: &[class("HYV4ForCausalLM")],
-    rules: &[LATENT, OWN, INDEXER, DECODER, SHARED_EXPERTS, SCORE_BIAS],
+    rules: &[
+        LATENT,
+        OWN,
+        STACKED_EXPERTS,
+        INDEXER,
+        DECODER,
+        SHARED_EXPERTS,
+        SCORE_BIAS,
+    ],
     hyperparameters,
     hooks: Hooks {
         prepare,
@@ -79,21 +87,6 @@ const OWN: &[Rule] = &[
         Transform::Copy,
     ),
     copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
-    rule(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_gate_exps",
-        Transform::FirstHalf,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_up_exps",
-        Transform::SecondHalf,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.down_proj",
-        "blk.{}.ffn_down_exps",
-        Transform::Stack,
-    ),
 ];
 
 /// One group of experts is none. The keys' number of heads, which the attention does not have, is not that of the

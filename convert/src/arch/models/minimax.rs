@@ -7,7 +7,9 @@ use super::llama;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::SCORE_BIAS;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{
+    DECODER, HEAD_NORMS_ABOUT_ONE, NORMS_ABOUT_ONE, Rule, Transform, copy, rule,
+};
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -113,7 +115,14 @@ pub(super) static MINIMAX_M3: Architecture = Architecture {
         class("MiniMaxM3SparseForCausalLM"),
         class("MiniMaxM3SparseForConditionalGeneration"),
     ],
-    rules: &[THIRD, llama::EXPERTS, SCORE_BIAS, DECODER],
+    rules: &[
+        NORMS_ABOUT_ONE,
+        HEAD_NORMS_ABOUT_ONE,
+        THIRD,
+        llama::EXPERTS,
+        SCORE_BIAS,
+        DECODER,
+    ],
     hyperparameters: third_keys,
     hooks: Hooks {
         force: |_, tensor, _| tensor.gguf.contains(".indexer.").then_some(TensorType::F32),
@@ -123,29 +132,8 @@ pub(super) static MINIMAX_M3: Architecture = Architecture {
     ..PLAIN
 };
 
-/// Norms are stored as their distance from one.
+/// Norms of indexers, too, are stored as their distance from one.
 const THIRD: &[Rule] = &[
-    rule("model.norm", "output_norm", Transform::AddOne),
-    rule(
-        "model.layers.{}.input_layernorm",
-        "blk.{}.attn_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.ffn_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.q_norm",
-        "blk.{}.attn_q_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_norm",
-        "blk.{}.attn_k_norm",
-        Transform::AddOne,
-    ),
     rule(
         "model.layers.{}.self_attn.index_q_norm",
         "blk.{}.indexer.q_norm",

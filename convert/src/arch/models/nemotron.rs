@@ -2,14 +2,14 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, Rule, Transform, exact, rule};
+use crate::arch::rules::names::{DECODER, NORMS_ABOUT_ONE, Rule, Transform, exact};
 use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static NEMOTRON: Architecture = Architecture {
     gguf: "nemotron",
     classes: &[class("NemotronForCausalLM")],
-    rules: &[BIASES, NORMS, DECODER],
+    rules: &[BIASES, NORMS_ABOUT_ONE, DECODER],
     hyperparameters,
     vocabulary: |_| VocabRequest {
         ids: &[("padding", 0), ("unknown", 1)],
@@ -32,20 +32,6 @@ const BIASES: &[Rule] = &[
         "model.layers.{}.post_attention_layernorm.bias",
         "blk.{}.ffn_norm.bias",
         Transform::Copy,
-    ),
-];
-
-const NORMS: &[Rule] = &[
-    rule("model.norm", "output_norm", Transform::AddOne),
-    rule(
-        "model.layers.{}.input_layernorm",
-        "blk.{}.attn_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.ffn_norm",
-        Transform::AddOne,
     ),
 ];
 

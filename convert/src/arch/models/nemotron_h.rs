@@ -95,17 +95,7 @@ fn puzzle_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("feed_forward_length", each("moe_intermediate_size")?);
     keys.set("expert_feed_forward_length", each("moe_intermediate_size")?);
     keys.set("expert_used_count", each("num_experts_per_tok")?);
-    keys.set(
-        "expert_shared_feed_forward_length",
-        hp.u32(&["moe_shared_expert_intermediate_size"])?,
-    );
-    keys.set("expert_count", hp.u32(&["n_routed_experts"])?);
-    keys.set("expert_shared_count", hp.u32(&["n_shared_experts"])?);
-    let normalizes = hp.opt_bool("norm_topk_prob");
-    let normalizes = normalizes.ok_or_else(|| hp.error("no key norm_topk_prob".to_owned()))?;
-    keys.set("expert_weights_norm", normalizes);
-    keys.set("expert_weights_scale", hp.f32(&["routed_scaling_factor"])?);
-    keys.set("expert_group_count", hp.u32(&["n_group"])?);
+    routing_keys(hp, keys)?;
     keys.set("moe_latent_size", hp.u32(&["moe_latent_size"])?);
     Ok(())
 }
@@ -314,9 +304,8 @@ fn attention_keys(hp: &Hparams, keys: &mut Keys<'_>, attends: &[bool]) -> Result
     Ok(())
 }
 
-fn expert_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    keys.set("expert_used_count", hp.u32(&["num_experts_per_tok"])?);
-    keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
+/// Counts of experts, and how tokens are sent to them.
+fn routing_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set(
         "expert_shared_feed_forward_length",
         hp.u32(&["moe_shared_expert_intermediate_size"])?,
@@ -328,6 +317,13 @@ fn expert_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("expert_weights_norm", normalizes);
     keys.set("expert_weights_scale", hp.f32(&["routed_scaling_factor"])?);
     keys.set("expert_group_count", hp.u32(&["n_group"])?);
+    Ok(())
+}
+
+fn expert_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    keys.set("expert_used_count", hp.u32(&["num_experts_per_tok"])?);
+    keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
+    routing_keys(hp, keys)?;
     keys.set_some("moe_latent_size", hp.opt_u32(&["moe_latent_size"])?);
     let predicting = hp.opt_u32(&["num_nextn_predict_layers"])?.filter(|&n| n > 0);
     if predicting.is_some_and(|n| n > 1) {

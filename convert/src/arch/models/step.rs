@@ -7,7 +7,9 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::PREDICTING;
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{
+    DECODER, HEAD_NORMS_ABOUT_ONE, NORMS_ABOUT_ONE, Rule, Transform, copy, exact, rule,
+};
 use crate::arch::{Architecture, Generated, Hooks, Hparams, Keys, PLAIN, class};
 
 pub(super) static STEP35: Architecture = Architecture {
@@ -16,7 +18,7 @@ pub(super) static STEP35: Architecture = Architecture {
         class("Step3p5ForCausalLM"),
         class("Step3p7ForConditionalGeneration"),
     ],
-    rules: &[OWN, DECODER, PREDICTING],
+    rules: &[NORMS_ABOUT_ONE, HEAD_NORMS_ABOUT_ONE, OWN, DECODER, PREDICTING],
     hyperparameters,
     generated: llama3_factors,
     hooks: Hooks {
@@ -163,27 +165,6 @@ fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
 }
 
 const OWN: &[Rule] = &[
-    rule("model.norm", "output_norm", Transform::AddOne),
-    rule(
-        "model.layers.{}.input_layernorm",
-        "blk.{}.attn_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.ffn_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.q_norm",
-        "blk.{}.attn_q_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_norm",
-        "blk.{}.attn_k_norm",
-        Transform::AddOne,
-    ),
     rule("model.layers.{}.enorm", "blk.{}.nextn.enorm", Transform::AddOne),
     rule("model.layers.{}.hnorm", "blk.{}.nextn.hnorm", Transform::AddOne),
     rule(

@@ -201,6 +201,35 @@ pub(crate) const HEAD_NORMS: &[Rule] = &[
     copy("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"),
 ];
 
+/// Norms that are stored as their distance from one. To stand before [`DECODER`].
+pub(crate) const NORMS_ABOUT_ONE: &[Rule] = &[
+    rule("model.norm", "output_norm", Transform::AddOne),
+    rule(
+        "model.layers.{}.input_layernorm",
+        "blk.{}.attn_norm",
+        Transform::AddOne,
+    ),
+    rule(
+        "model.layers.{}.post_attention_layernorm",
+        "blk.{}.ffn_norm",
+        Transform::AddOne,
+    ),
+];
+
+/// The same of query and key heads.
+pub(crate) const HEAD_NORMS_ABOUT_ONE: &[Rule] = &[
+    rule(
+        "model.layers.{}.self_attn.q_norm",
+        "blk.{}.attn_q_norm",
+        Transform::AddOne,
+    ),
+    rule(
+        "model.layers.{}.self_attn.k_norm",
+        "blk.{}.attn_k_norm",
+        Transform::AddOne,
+    ),
+];
+
 /// Query and key rows in ggml's interleaved order. To stand before [`DECODER`].
 pub(crate) const PERMUTED: &[Rule] = &[
     rule(
