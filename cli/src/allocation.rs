@@ -508,8 +508,8 @@ impl<'a, 's> Allocator<'a, 's> {
         Ok((plan, rules))
     }
 
-    /// A digest of everything that decides the choice for this size.
-    pub(crate) fn request(&self, windows: Option<&TextWindows>) -> anyhow::Result<String> {
+    /// A digest of everything that decides a choice but its size.
+    pub(crate) fn inputs(&self, windows: Option<&TextWindows>) -> anyhow::Result<String> {
         let pool: Vec<&str> = self.args.pool().iter().map(|ty| ty.name()).collect();
         let method = self.args.method().map(optimize::allocate::Method::name);
         let digest = |windows: &[Vec<u32>]| optimize::digest(windows);
@@ -518,9 +518,6 @@ impl<'a, 's> Allocator<'a, 's> {
             "model": model_digest(self.source)?,
             "encoder": self.encoder(),
             "pool": pool,
-            "preset": self.options.recipe.preset.name(),
-            "bytes": self.target,
-            "vram": self.vram.map(|vram| vram.memory),
             "method": method,
             "measured": windows.map(|windows| digest(&windows.measured)),
             "held_out": windows.map(|windows| digest(&windows.held_out)),
@@ -528,6 +525,17 @@ impl<'a, 's> Allocator<'a, 's> {
             "rules": self.options.recipe.tensor_types.iter().map(TensorTypeRule::to_string).collect::<Vec<_>>(),
         });
         Ok(of_bytes(Kind::Sha256, all.to_string().as_bytes()))
+    }
+
+    /// The same with the size.
+    pub(crate) fn request(&self, inputs: &str) -> String {
+        let all = serde_json::json!({
+            "inputs": inputs,
+            "preset": self.options.recipe.preset.name(),
+            "bytes": self.target,
+            "vram": self.vram.map(|vram| vram.memory),
+        });
+        of_bytes(Kind::Sha256, all.to_string().as_bytes())
     }
 }
 

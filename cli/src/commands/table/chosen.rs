@@ -164,14 +164,16 @@ impl Run<'_> {
             false => BTreeMap::new(),
         };
         let mut windows: Option<Option<TextWindows>> = None;
-        let mut sensitivity = None;
-        for Wanted { target, name, .. } in wanted {
-            let path = options.directory.join(format!("{}-{name}.gguf", options.model));
+        let (mut inputs, mut sensitivity) = (None, None);
+        for Wanted {
+            target, name, path, ..
+        } in wanted
+        {
             let allocator = Allocator::new(
                 &args.target,
                 *target,
                 source,
-                &path,
+                path,
                 &options.quantize,
                 None,
                 importance,
@@ -184,7 +186,11 @@ impl Run<'_> {
                 }),
             };
             let windows = windows.as_ref();
-            let request = allocator.request(windows)?;
+            let inputs = match &mut inputs {
+                Some(digest) => digest,
+                none => none.insert(allocator.inputs(windows)?),
+            };
+            let request = allocator.request(inputs);
             if let Some(before) = known.get(name).filter(|before| before.request == request) {
                 eprintln!("{name}: the types are chosen already");
                 chosen.add(name, before.clone())?;
