@@ -8,14 +8,23 @@ pub mod paired;
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
+/// Seconds of processor time that all threads of this process have taken.
+pub fn processor_seconds() -> f64 {
+    seconds(ClockId::ProcessCPUTime)
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
 /// Seconds of processor time that one call takes on this thread: the shortest of as many as fit in `limit`, at
 /// least three, after one that is not counted. The shortest is what the work costs; whatever else runs on the
 /// machine only adds to it.
 pub fn shortest(limit: Duration, mut call: impl FnMut()) -> f64 {
-    let now = || {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-    };
+    let now = || seconds(ClockId::ThreadCPUTime);
     call();
     let begun = Instant::now();
     let mut shortest = f64::INFINITY;

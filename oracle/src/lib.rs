@@ -98,6 +98,50 @@ pub fn testbed(width: u32) -> Option<PathBuf> {
     })
 }
 
+/// The folder with llama-perplexity and llama-imatrix, built from llama.cpp's sources for the processor in use on
+/// first need: fairer to stock than its prebuilt library called from Python.
+///
+/// # Errors
+/// When the sources cannot be had or do not build.
+pub fn llama_tools() -> Result<PathBuf> {
+    const PROGRAMS: [&str; 2] = ["llama-perplexity", "llama-imatrix"];
+    let python = python().context("no references")?;
+    let sources = reference_sources().context("no sources")?;
+    let _guard = lock("llama-tools")?;
+    let build = home().join("llama-tools");
+    let programs = build.join("bin");
+    if !PROGRAMS.iter().all(|name| programs.join(name).exists()) {
+        let cmake = python.executable.with_file_name("cmake");
+        output(
+            Command::new(&cmake)
+                .arg("-S")
+                .arg(sources)
+                .arg("-B")
+                .arg(&build)
+                .args([
+                    "-DCMAKE_BUILD_TYPE=Release",
+                    "-DGGML_NATIVE=ON",
+                    "-DBUILD_SHARED_LIBS=OFF",
+                ])
+                .args([
+                    "-DLLAMA_CURL=OFF",
+                    "-DLLAMA_OPENSSL=OFF",
+                    "-DLLAMA_BUILD_SERVER=OFF",
+                ])
+                .args(["-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"]),
+        )?;
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        output(
+            Command::new(&cmake)
+                .arg("--build")
+                .arg(&build)
+                .args(["-j", &jobs.to_string(), "--target"])
+                .args(PROGRAMS),
+        )?;
+    }
+    Ok(programs)
+}
+
 impl Python {
     /// Runs a script of `oracle/py` and returns its standard output; its failure is an error that
     /// carries its standard error.
