@@ -7,6 +7,8 @@ import re
 import tarfile
 import zipfile
 
+import passages
+
 
 class Archive:
     """The files of a package: (path, text) of those whose path matches, by path."""
@@ -65,7 +67,7 @@ def markdown(package, pattern):
 
 
 def mathematics(package, pattern):
-    """Documentation with formulas: roles become dollars, and directives displayed equations."""
+    """What documentation has formulas in: roles become dollars, and directives displayed equations."""
     documents = []
     for path, text in package.read(pattern):
         text = re.sub(r":math:`([^`]+)`", r"$\1$", text)
@@ -73,8 +75,9 @@ def mathematics(package, pattern):
         text = re.sub(r"^( *)\.\. math:: *\n\n?((?:\1 +.*\n)+)", r"\1\\[\n\2\1\\]\n", text, flags=re.M)
         text = re.sub(r"^ *(\.\. (auto\w+|module|currentmodule|index)::.*|:(members|show-inheritance|noindex).*)\n", "", text,
                       flags=re.M)
-        if text.count("$") + 4 * text.count("\\[") + 2 * text.count("**") >= 12:
-            documents.append((path, re.sub(r"\n{3,}", "\n\n", text)))
+        for number, part in enumerate(passages.split(re.sub(r"\n{3,}", "\n\n", text), 1800)):
+            if len(re.findall(r"\$[^$\n]+\$", part)) + 2 * part.count("\\[") >= 4:
+                documents.append((f"{path} {number}", part))
     return documents
 
 
@@ -200,8 +203,9 @@ def code(package, pattern):
     """Source files, without the notice of the licence at their heads."""
     documents = []
     for path, text in package.read(pattern):
-        text = re.sub(r"\A(\s*(/\*.*?\*/|<!--.*?-->)|(\s*(//|#(?!include|import|if|define|pragma|!)).*\n)+)\s*", "", text,
-                      flags=re.S) if re.search("licen[sc]e|copyright", text[:600], re.I) else text
+        if re.search("licen[sc]e|copyright", text[:600], re.I):
+            text = re.sub(r"\A(#!.*\n)?\s*(/\*[\s\S]*?\*/|<!--[\s\S]*?-->|((//|#(?!include|import|if|define|pragma)).*\n)+)\s*", r"\1",
+                          text)
         if len(text) > 400:
             documents.append((path, text.expandtabs(4)))
     return documents

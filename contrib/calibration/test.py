@@ -145,8 +145,11 @@ class Readers(unittest.TestCase):
     def test_notices_of_licences_are_left_out_of_code(self):
         body = "int main(void)\n{\n    return 0;\n}\n" * 20
         package = readers.Archive({"a.c": lambda: ("/* Copyright A. The MIT License. */\n\n" + body).encode(),
-                                   "b.c": lambda: ("/* What it does. */\n" + body).encode()})
-        self.assertEqual([text for _, text in readers.code(package, r"\.c$")], [body, "/* What it does. */\n" + body])
+                                   "b.c": lambda: ("/* What it does. */\n" + body).encode(),
+                                   "c.c": lambda: ("// Copyright B\n// (see LICENSE)\n\n// What it does.\n" + body).encode(),
+                                   "d.c": lambda: ("#!/bin/sh\n# Copyright C\n\n#include <a.h>\n" + body).encode()})
+        self.assertEqual([text for _, text in readers.code(package, r"\.c$")],
+                         [body, "/* What it does. */\n" + body, "// What it does.\n" + body, "#!/bin/sh\n#include <a.h>\n" + body])
 
 
 if __name__ == "__main__":
