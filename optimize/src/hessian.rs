@@ -196,21 +196,44 @@ impl Judge {
         })
     }
 
-    /// Σ (w y − ŵ x)² for rows w and their errors w − ŵ.
-    pub(crate) fn squared(&self, rows: &[f32], errors: &[f32]) -> f64 {
-        let own = product(errors, &self.hessian, errors, self.columns);
+    /// What becomes of rows w, to be compared with what is put out for them.
+    pub(crate) fn rows<'a>(&'a self, rows: &'a [f32]) -> JudgedRows<'a> {
+        let n = self.columns;
+        JudgedRows {
+            judge: self,
+            apart: self
+                .apart
+                .as_ref()
+                .map(|(cross, apart)| (products(rows, cross, n), product(rows, apart, rows, n))),
+        }
+    }
+}
+
+/// Rows and what a [`Judge`] knows of them.
+pub(crate) struct JudgedRows<'a> {
+    judge: &'a Judge,
+    /// Their products with the first matrix of what is apart, and Σ w A wᵀ with the second.
+    apart: Option<(Vec<f32>, f64)>,
+}
+
+impl JudgedRows<'_> {
+    /// Σ (w y − ŵ x)² for the rows' errors w − ŵ.
+    pub(crate) fn squared(&self, errors: &[f32]) -> f64 {
+        let own = product(errors, &self.judge.hessian, errors, self.judge.columns);
         match &self.apart {
             None => own,
-            Some((cross, apart)) => {
-                own + 2.0 * product(rows, cross, errors, self.columns)
-                    + product(rows, apart, rows, self.columns)
-            }
+            Some((cross, apart)) => own + 2.0 * sum_of_products(errors, cross) + apart,
         }
     }
 }
 
 /// Σ a M bᵀ over rows of a and b.
 pub(crate) fn product(a: &[f32], matrix: &Panels, b: &[f32], columns: usize) -> f64 {
+    sum_of_products(b, &products(a, matrix, columns))
+}
+
+/// a M for rows of a.
+fn products(a: &[f32], matrix: &Panels, columns: usize) -> Vec<f32> {
     let count = a.len() / columns;
     let mut products = vec![0.0; a.len()];
     matrix.multiply(
@@ -220,8 +243,12 @@ pub(crate) fn product(a: &[f32], matrix: &Panels, b: &[f32], columns: usize) -> 
         columns,
         1.0,
     );
-    let terms = b.iter().zip(&products);
-    terms.map(|(b, p)| f64::from(*b) * f64::from(*p)).sum()
+    products
+}
+
+fn sum_of_products(a: &[f32], b: &[f32]) -> f64 {
+    let terms = a.iter().zip(b);
+    terms.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 /// How second moments are made safe to solve with.

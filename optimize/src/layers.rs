@@ -5,7 +5,7 @@ mod ledger;
 mod tap;
 pub(crate) mod tensor;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -168,7 +168,12 @@ impl Work<'_> {
                 entries.extend(known);
             } else {
                 let mut tensors = Vec::new();
-                for group in groups(&staged, self.planned)? {
+                let groups = groups(&staged, self.planned)?;
+                // Each group's inputs are made of what those before it put out, which is computed once.
+                let open = groups.iter().flat_map(|group| group.tensors.iter().cloned());
+                staged.keep(self.split.room / 2, open.collect());
+                exact.keep(self.split.room / 2, HashSet::new());
+                for group in groups {
                     let mut jobs = Vec::new();
                     for tensor in group.tensors.iter().filter_map(|name| self.planned.get(name)) {
                         let job = Job::new(self.source, tensor)?;
@@ -262,6 +267,8 @@ struct Split {
     teaching: usize,
     /// Whether hidden states go to files.
     spills: bool,
+    /// Bytes for what parts of a layer put out.
+    room: u64,
 }
 
 impl Split {
@@ -311,7 +318,8 @@ impl Split {
         let moments = Moments::bytes(usize::try_from(columns).unwrap_or(usize::MAX)).saturating_mul(12);
         let spills = states > options.max_memory / 2;
         let bytes = batch.saturating_add(moments);
-        if bytes > options.max_memory - if spills { 0 } else { states } {
+        let left = options.max_memory - if spills { 0 } else { states };
+        if bytes > left {
             return Err(Error::Request(format!(
                 "learning {columns} columns ({}) needs about {bytes} bytes of memory, more than the bound of {}",
                 tensor.name, options.max_memory
@@ -331,6 +339,7 @@ impl Split {
             batches,
             teaching,
             spills,
+            room: left - bytes,
         })
     }
 }

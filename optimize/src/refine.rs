@@ -55,15 +55,30 @@ impl State<'_> {
 /// A sum of products with eight partial sums. Both are as long, a multiple of eight.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
-    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
-        for i in 0..8 {
-            sums[i] += a[i] * b[i];
+    dots(a, [b])[0]
+}
+
+/// The same with several at a time, each by itself.
+#[inline(always)]
+fn dots<const R: usize>(a: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+    let rows = rows.map(|row| row.as_chunks::<8>().0);
+    let mut sums = [[0.0f32; 8]; R];
+    for (k, a) in a.as_chunks::<8>().0.iter().enumerate() {
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            for i in 0..8 {
+                sums[i] += a[i] * row[k][i];
+            }
         }
     }
-    let half: [f32; 4] = std::array::from_fn(|i| sums[i] + sums[4 + i]);
-    (half[0] + half[2]) + (half[1] + half[3])
+    // What is done with the sums must not decide how they are made: without this, compilers take them in pairs.
+    std::hint::black_box(sums).map(|sums| {
+        let half: [f32; 4] = std::array::from_fn(|i| sums[i] + sums[4 + i]);
+        (half[0] + half[2]) + (half[1] + half[3])
+    })
 }
+
+/// Rows that are multiplied at a time.
+const TOGETHER: usize = 4;
 
 /// Chooses a sub-block again, with everything else as it is.
 #[inline(always)]
@@ -156,16 +171,26 @@ fn fit_block(format: &Format, block: &mut Block, state: &mut State<'_>) {
     let (a, b) = (&a[..size], &b[..size]);
     let width = state.gradients.len();
     let (mut aa, mut ab, mut bb, mut ga, mut gb) = (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
-    for i in 0..size {
-        let row = &state.near[(state.first + i) * width + state.first..][..size];
-        let gradient = f64::from(state.gradients[state.first + i]);
-        let ha = f64::from(dot(a, row));
-        aa += f64::from(a[i]) * ha;
-        ga += f64::from(a[i]) * gradient;
-        if format.has_mins() {
-            ab += f64::from(b[i]) * ha;
-            bb += f64::from(b[i]) * f64::from(dot(b, row));
-            gb += f64::from(b[i]) * gradient;
+    for together in (0..size).step_by(TOGETHER) {
+        let rows: [&[f32]; TOGETHER] = std::array::from_fn(|i| {
+            let row = state.first + together + i;
+            &state.near[row * width + state.first..][..size]
+        });
+        let has = dots(a, rows);
+        let hbs = if format.has_mins() {
+            dots(b, rows)
+        } else {
+            [0.0; TOGETHER]
+        };
+        for (i, (ha, hb)) in (together..).zip(has.into_iter().zip(hbs)) {
+            let gradient = f64::from(state.gradients[state.first + i]);
+            aa += f64::from(a[i]) * f64::from(ha);
+            ga += f64::from(a[i]) * gradient;
+            if format.has_mins() {
+                ab += f64::from(b[i]) * f64::from(ha);
+                bb += f64::from(b[i]) * f64::from(hb);
+                gb += f64::from(b[i]) * gradient;
+            }
         }
     }
     // Errors with the changes x of d and y of dmin: e − x a + y b.

@@ -19,6 +19,17 @@ pub fn wide<R>(work: impl FnOnce() -> R) -> R {
     if *SCALAR { work() } else { crate::ops::wide(work) }
 }
 
+/// Whether a vector of the machine holds sixteen numbers.
+fn vectors_of_sixteen() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static WIDEST: LazyLock<bool> = LazyLock::new(|| matches!(pulp::Arch::new(), pulp::Arch::V4(_)));
+        *WIDEST
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// Rows and columns of the result that are computed together.
 const ROWS: usize = 6;
 const COLUMNS: usize = 16;
@@ -98,6 +109,10 @@ impl Panels {
                     let count = COLUMNS.min(columns - first);
                     for (k, row) in data.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
                         let at = k * matrix.row_stride + first * matrix.column_stride;
+                        if matrix.column_stride == 1 {
+                            row[..count].copy_from_slice(&matrix.data[at..at + count]);
+                            continue;
+                        }
                         for (c, x) in row[..count].iter_mut().enumerate() {
                             *x = matrix.data[at + c * matrix.column_stride];
                         }
@@ -133,19 +148,37 @@ impl Panels {
             for first_row in (0..lhs.rows).step_by(ROWS) {
                 let rows = ROWS.min(lhs.rows - first_row);
                 pack_rows(lhs, first_row, rows, packed);
-                for first in columns.clone().step_by(COLUMNS) {
+                let mut put = |first: usize, sums: &[[f32; COLUMNS]; ROWS]| {
                     let count = COLUMNS.min(columns.end - first);
-                    let panel = &self.data[first / COLUMNS * self.depth * COLUMNS..][..depth * COLUMNS];
-                    let sums = wide(
-                        #[inline(always)]
-                        || tile(packed, panel),
-                    );
                     for (row, sums) in sums[..rows].iter().enumerate() {
                         let at = (first_row + row) * stride + first - columns.start;
                         for (out, sum) in out[at..at + count].iter_mut().zip(sums) {
                             *out = factor * sum;
                         }
                     }
+                };
+                let panel =
+                    |first: usize| &self.data[first / COLUMNS * self.depth * COLUMNS..][..depth * COLUMNS];
+                let mut first = columns.start;
+                while first < columns.end {
+                    // Six sums at a time are too few where one vector holds a panel's row.
+                    let next = first + COLUMNS;
+                    if next < columns.end && vectors_of_sixteen() {
+                        let [left, right] = wide(
+                            #[inline(always)]
+                            || two_tiles(packed, panel(first), panel(next)),
+                        );
+                        put(first, &left);
+                        put(next, &right);
+                        first = next + COLUMNS;
+                        continue;
+                    }
+                    let sums = wide(
+                        #[inline(always)]
+                        || tile(packed, panel(first)),
+                    );
+                    put(first, &sums);
+                    first = next;
                 }
             }
         });
@@ -157,6 +190,13 @@ fn pack_rows(lhs: Strided<'_>, first: usize, rows: usize, packed: &mut [f32]) {
         packed.fill(0.0);
     }
     let packed = packed.as_chunks_mut::<ROWS>().0;
+    if lhs.row_stride == 1 {
+        for (k, packed) in packed.iter_mut().enumerate() {
+            let at = first + k * lhs.column_stride;
+            packed[..rows].copy_from_slice(&lhs.data[at..at + rows]);
+        }
+        return;
+    }
     for row in 0..rows {
         let at = (first + row) * lhs.row_stride;
         for (k, packed) in packed.iter_mut().enumerate() {
@@ -178,6 +218,29 @@ fn tile(rows: &[f32], panel: &[f32]) -> [[f32; COLUMNS]; ROWS] {
         for i in 0..ROWS {
             for j in 0..COLUMNS {
                 sums[i][j] = a[i].mul_add(b[j], sums[i][j]);
+            }
+        }
+    }
+    sums
+}
+
+/// The same for two panels, whose sums are as independent.
+#[inline(always)]
+fn two_tiles(rows: &[f32], left: &[f32], right: &[f32]) -> [[[f32; COLUMNS]; ROWS]; 2] {
+    let mut sums = [[[0.0f32; COLUMNS]; ROWS]; 2];
+    for ((a, b), c) in rows
+        .as_chunks::<ROWS>()
+        .0
+        .iter()
+        .zip(left.as_chunks::<COLUMNS>().0)
+        .zip(right.as_chunks::<COLUMNS>().0)
+    {
+        for i in 0..ROWS {
+            for j in 0..COLUMNS {
+                sums[0][i][j] = a[i].mul_add(b[j], sums[0][i][j]);
+            }
+            for j in 0..COLUMNS {
+                sums[1][i][j] = a[i].mul_add(c[j], sums[1][i][j]);
             }
         }
     }

@@ -46,12 +46,12 @@ fn judges_measure_the_distance_from_the_unquantized_output() {
     let judge = Judge::new(&moments).unwrap();
     let (w, other) = (numbers(n, 8), numbers(n, 9));
     let errors: Vec<f32> = w.iter().zip(&other).map(|(a, b)| a - b).collect();
-    let (found, want) = (judge.squared(&w, &errors), brute(&w, &other, &y, &x, n));
+    let (found, want) = (judge.rows(&w).squared(&errors), brute(&w, &other, &y, &x, n));
     assert!((found - want).abs() < 1e-4 * want, "{found} {want}");
     // Without the unquantized model's inputs, the distance from what the weights put out for these.
     let mut moments = Moments::new(n, Purpose::Judging);
     moments.add(&x, None);
-    let found = Judge::new(&moments).unwrap().squared(&w, &errors);
+    let found = Judge::new(&moments).unwrap().rows(&w).squared(&errors);
     let want = brute(&w, &other, &x, &x, n);
     assert!((found - want).abs() < 1e-4 * want, "{found} {want}");
 }

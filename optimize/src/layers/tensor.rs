@@ -150,6 +150,7 @@ impl<'a> Job<'a> {
                 };
                 let targets = metric.targets(rows);
                 encoder.encode(&targets, learned)?;
+                let judged = judge.rows(rows);
                 let error = |blocks: &[u8]| -> Result<[f64; 2], quants::Error> {
                     let mut off = vec![0.0; rows.len()];
                     quants::decode(ty, blocks, &mut off)?;
@@ -159,7 +160,7 @@ impl<'a> Job<'a> {
                     let from_targets = target(&targets);
                     Ok([
                         product(&from_targets, &metric.hessian, &from_targets, columns),
-                        judge.squared(rows, &target(rows)),
+                        judged.squared(&target(rows)),
                     ])
                 };
                 Ok(Errors {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::model::Run;
+use crate::model::{Part, Run};
 use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen, sigmoid};
 
 use super::latent::{LatentQuery, copy_head};
@@ -176,6 +176,26 @@ impl QueryGrowth {
 
 impl Attention {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        // Keys that other layers borrow and choices of keys are made beside what is mixed.
+        let mut mixed = match self.slot.is_none() && self.blocks.is_none() {
+            true => run.once(Part::Input, &self.output.matrix.name, None, |run| {
+                self.mixed(run, x)
+            })?,
+            false => self.mixed(run, x)?,
+        };
+        if let Some(gate) = &self.gate {
+            gate.apply(run, x, &mut mixed)?;
+        }
+        if let Some(norm) = &self.mixed_norm {
+            norm.apply(&mut mixed);
+        }
+        let out = self.output.forward(run, &mixed)?;
+        run.scratch.give(mixed);
+        Ok(out)
+    }
+
+    /// What the heads make of the rows.
+    fn mixed(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let (mut q, mut k, mut v, gates) = self.project(run, x)?;
         let borrows = matches!(self.projections, Projections::Borrowed { .. });
         if let Some(limit) = self.clamp {
@@ -235,15 +255,7 @@ impl Attention {
             }
             run.scratch.give(gates);
         }
-        if let Some(gate) = &self.gate {
-            gate.apply(run, x, &mut mixed)?;
-        }
-        if let Some(norm) = &self.mixed_norm {
-            norm.apply(&mut mixed);
-        }
-        let out = self.output.forward(run, &mixed)?;
-        run.scratch.give(mixed);
-        Ok(out)
+        Ok(mixed)
     }
 
     fn normalize(&self, q: &mut Matrix, k: &mut Matrix) {

@@ -1,7 +1,7 @@
 //! Dense feed-forward layers.
 
 use crate::Result;
-use crate::model::Run;
+use crate::model::{Part, Run};
 use crate::ops::{Activation, Matrix, Norm, activate, gate};
 
 use super::Linear;
@@ -61,6 +61,16 @@ fn cut_off(gates: &mut Matrix, deviations: f32) {
 
 impl FeedForward {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        let inner = run.once(Part::Input, &self.down.matrix.name, None, |run| {
+            self.inner(run, x)
+        })?;
+        let out = self.down.forward(run, &inner)?;
+        run.scratch.give(inner);
+        Ok(out)
+    }
+
+    /// What goes into the last matrix.
+    fn inner(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let mut inner = self.up.forward(run, x)?;
         match &self.gate {
             Gate::None => activate(self.activation, &mut inner.data),
@@ -80,9 +90,7 @@ impl FeedForward {
         if let Some(norm) = &self.inner_norm {
             norm.apply(&mut inner);
         }
-        let out = self.down.forward(run, &inner)?;
-        run.scratch.give(inner);
-        Ok(out)
+        Ok(inner)
     }
 
     /// Widest intermediate results, in numbers for each token.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use quants::product::Activations;
 
 use crate::Result;
-use crate::model::Run;
+use crate::model::{Part, Run};
 use crate::ops::{Matrix, Operand};
 use crate::weights::BlockMatrix;
 
@@ -27,11 +27,13 @@ impl Linear {
     /// Applies the layer to every row of `x`.
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         run.tap(&self.matrix.name, None, x)?;
-        let mut out = self.forward_range(run, x, 0..self.matrix.outputs)?;
-        for adapters in &self.adapters {
-            adapters.add_to(run, x, &mut out)?;
-        }
-        Ok(out)
+        run.once(Part::Output, &self.matrix.name, None, |run| {
+            let mut out = self.forward_range(run, x, 0..self.matrix.outputs)?;
+            for adapters in &self.adapters {
+                adapters.add_to(run, x, &mut out)?;
+            }
+            Ok(out)
+        })
     }
 
     /// The given outputs only, unseen by the tap.
@@ -62,14 +64,16 @@ impl ExpertLinear {
     /// Applies one expert's layer to every row of `x`.
     pub(crate) fn forward(&self, run: &mut Run<'_>, expert: usize, x: &Matrix) -> Result<Matrix> {
         run.tap(&self.matrix.name, Some(expert), x)?;
-        let outputs = self.matrix.outputs;
-        let mut out = run.scratch.take(x.rows, outputs);
-        let rows = expert * outputs..(expert + 1) * outputs;
-        multiply(&self.matrix, run, rows, x, &mut out)?;
-        let scale = self.scales.as_ref().map_or(1.0, |s| s[expert]);
-        let bias = self.bias.as_ref().map(|b| &b[expert * outputs..][..outputs]);
-        finish(&mut out, scale, bias);
-        Ok(out)
+        run.once(Part::Output, &self.matrix.name, Some(expert), |run| {
+            let outputs = self.matrix.outputs;
+            let mut out = run.scratch.take(x.rows, outputs);
+            let rows = expert * outputs..(expert + 1) * outputs;
+            multiply(&self.matrix, run, rows, x, &mut out)?;
+            let scale = self.scales.as_ref().map_or(1.0, |s| s[expert]);
+            let bias = self.bias.as_ref().map(|b| &b[expert * outputs..][..outputs]);
+            finish(&mut out, scale, bias);
+            Ok(out)
+        })
     }
 }
 

@@ -4,6 +4,7 @@ mod decoder;
 mod dense;
 mod designs;
 mod hyperparameters;
+mod kept;
 mod run;
 mod staged;
 
@@ -44,6 +45,7 @@ use crate::weights::{Loader, Other, Replaced, TILE_BYTES};
 use crate::{Error, Result};
 
 pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
+pub(crate) use kept::Part;
 pub(crate) use run::Run;
 pub use staged::{Staged, StandIn};
 

@@ -6,6 +6,7 @@ use gguf::GgufModel;
 use quants::product::Panels;
 
 use super::Tap;
+use super::kept::Keeper;
 use crate::ops::{Matrix, Products, Rounding, Scratch};
 use crate::weights::{Replaced, Weights};
 use crate::{Error, Result};
@@ -36,6 +37,8 @@ pub(crate) struct Run<'a> {
     /// Tensors that stand in for the file's.
     pub(crate) replaced: Option<&'a Replaced>,
     pub(crate) scratch: Scratch,
+    /// What is kept of the layer for the next time.
+    pub(crate) keeper: Option<Keeper<'a>>,
     /// The values of the first layer, which RWKV 7 mixes into those of the others.
     pub(crate) first_values: Vec<f32>,
     /// For each row the adapter that is added to its weights; 0 is none. Empty in a model without.
@@ -67,6 +70,7 @@ impl<'a> Run<'a> {
             products: Products::default(),
             replaced: None,
             scratch: Scratch::default(),
+            keeper: None,
             first_values: Vec::new(),
             adapters: Vec::new(),
             tile: Vec::new(),

@@ -4,6 +4,8 @@
 mod rest;
 mod states;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use gguf::TensorType;
 
 pub use self::rest::StandIn;
 use self::states::{State, States};
+use super::kept::{Keeper, Kept};
 use super::{Model, Run, Tap};
 use crate::ops::{Products, Rounding};
 use crate::weights::{Other, Replaced};
@@ -28,6 +31,21 @@ pub struct Staged<'m> {
     replaced: Replaced,
     /// The layer that comes next.
     layer: usize,
+    keeping: Option<Keeping>,
+}
+
+/// What is kept of the next layer.
+struct Keeping {
+    /// Tensors that are to be replaced yet.
+    open: HashSet<String>,
+    results: RefCell<Results>,
+}
+
+struct Results {
+    /// Of each batch.
+    kept: Vec<Kept>,
+    /// Numbers that may be kept besides.
+    room: usize,
 }
 
 impl Model {
@@ -51,6 +69,7 @@ impl Model {
             states: States::new(folder)?,
             replaced: Replaced::new(),
             layer: 0,
+            keeping: None,
         };
         for (name, ty, blocks) in replaced {
             staged.replace(&name, ty, blocks)?;
@@ -121,8 +140,34 @@ impl Staged<'_> {
     fn through<'a>(&'a self, states: &States, batch: usize, tap: Option<&'a mut dyn Tap>) -> Result<State> {
         let mut run = self.run(&self.batches[batch], tap)?;
         let mut hidden = states.get(batch)?.give(&mut run);
-        self.model.decoder.layers[self.layer].forward(&mut run, &mut hidden, false)?;
+        if let Some(keeping) = &self.keeping {
+            let results = &mut *keeping.results.borrow_mut();
+            let kept = std::mem::take(&mut results.kept[batch]);
+            results.room += kept.numbers();
+            run.keeper = Some(Keeper::new(kept, &keeping.open, results.room));
+        }
+        let done = self.model.decoder.layers[self.layer].forward(&mut run, &mut hidden, false);
+        if let (Some(keeping), Some(keeper)) = (&self.keeping, run.keeper.take()) {
+            let results = &mut *keeping.results.borrow_mut();
+            results.kept[batch] = keeper.into_kept();
+            results.room -= results.kept[batch].numbers();
+        }
+        done?;
         Ok(State::take(&mut run, hidden))
+    }
+
+    /// Keeps what the parts of the next layer put out as batches go through it, in `bytes` of memory at most, so that
+    /// a batch that comes by again ([`Staged::observe`], [`Staged::advance`]) is not computed again as far as it is
+    /// known. What is observed is the same; parts that are known are not shown to the tap again. `open` are the
+    /// tensors of the layer that will be replaced: what comes after one of them is kept only once it is.
+    pub fn keep(&mut self, bytes: u64, open: HashSet<String>) {
+        self.keeping = Some(Keeping {
+            open,
+            results: RefCell::new(Results {
+                kept: self.batches.iter().map(|_| Kept::default()).collect(),
+                room: usize::try_from(bytes / size_of::<f32>() as u64).unwrap_or(usize::MAX),
+            }),
+        });
     }
 
     /// Has these blocks stand in for a tensor's from now on.
@@ -132,6 +177,14 @@ impl Staged<'_> {
     pub fn replace(&mut self, tensor: &str, ty: TensorType, blocks: Arc<[u8]>) -> Result<()> {
         let index = self.stands_in(tensor, ty, &blocks)?;
         self.replaced.insert(index, Other::Blocks(ty, blocks));
+        // Nothing that is known depends on a tensor that was open.
+        if self
+            .keeping
+            .as_mut()
+            .is_some_and(|keeping| !keeping.open.remove(tensor))
+        {
+            self.keeping = None;
+        }
         Ok(())
     }
 
@@ -162,6 +215,7 @@ impl Staged<'_> {
             self.through(states, batch, None)
         });
         self.states = states;
+        self.keeping = None;
         done?;
         self.layer += 1;
         self.replaced.clear();
