@@ -325,6 +325,12 @@ impl Split {
                 tensor.name, options.max_memory
             )));
         }
+        let stacks = planned.values().any(|tensor| {
+            source.tensors()[tensor.source]
+                .shape
+                .get(2)
+                .is_some_and(|&n| n > 1)
+        });
         let per_batch = (BATCH_TOKENS / WINDOW).max(1);
         let cut = |range: Range<usize>| {
             range
@@ -339,7 +345,8 @@ impl Split {
             batches,
             teaching,
             spills,
-            room: left - bytes,
+            // Of stacks, moments of several matrices are collected at a time.
+            room: (left - bytes).saturating_sub(if stacks { options.max_memory / 4 } else { 0 }),
         })
     }
 }
