@@ -41,8 +41,8 @@ pub struct LayerOptions {
     pub windows: Vec<Vec<u32>>,
     /// How second moments are damped.
     pub damping: Damping,
-    /// Bytes that hidden states and second moments may take. Where the states alone would take more than half of it,
-    /// they go to files.
+    /// Bytes that hidden states, second moments and what is kept of a layer may take. Where the states alone would take
+    /// more than half of it, they go to files.
     pub max_memory: u64,
     /// Folder for files that go with this run.
     pub folder: PathBuf,

@@ -88,7 +88,7 @@ fn same_bits(name: &str, bytes: u64, replaced: bool) {
     let windows = windows();
     let begin = || model.staged(&windows, &BATCHES, Vec::new(), None).unwrap();
     let (mut again, mut keeping) = (begin(), begin());
-    for layer in 0..model.layers() {
+    for _ in 0..model.layers() {
         let mut order: Vec<String> = Vec::new();
         for tensor in observe(&again, 0, "", false).shown {
             if !order.contains(&tensor) {
