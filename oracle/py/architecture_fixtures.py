@@ -56,6 +56,7 @@ def fixture(case, out, architectures, sources):
     # Gemma 4's classes read a tokenizer.json alone.
     kind = "llama_hf" if case.name.startswith("gemma4") else KINDS.get(case.tokenizer, BYTES)
     size = case.rows or {"spm_plain": 380, "qwen.tiktoken": 613, "hunyuan.tiktoken": 610}.get(case.tokenizer, 420)
+    size = 422 if kind == "llama_hf" else size
     ids = [(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -88,7 +89,8 @@ def fixture(case, out, architectures, sources):
         for seed, (name, shape) in enumerate(shapes.items()):
             value = np.asarray(weights(seed, shape))
             made[name] = value / 2 + 1 if len(shape) == 1 and "norm" in name and "bias" not in name else value
-        for name in made if case.architecture.startswith("Chameleon") else ():
+        # One of the two has one norm for all heads, as the stock converter takes for granted.
+        for name in made if case.name == "chameleon" else ():
             if made[name].ndim == 2 and "_norm." in name:
                 made[name] = np.ascontiguousarray(np.broadcast_to(made[name][0], made[name].shape))
         architectures.add_index(case, model_dir, made)

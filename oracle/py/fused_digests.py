@@ -14,8 +14,11 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+
+import architectures
 
 HERE = Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "fixtures/architectures"
@@ -36,20 +39,39 @@ def weights(seed, shape):
 def make(fixture, folder):
     """The directory that a fixture describes, as `make` of oracle/src/architectures.rs has it."""
     from safetensors.numpy import save_file
+    chameleon = fixture["config"].get("swin_norm") is False
     made = {}
     for seed, (name, shape) in enumerate(fixture["tensors"].items()):
         value = np.asarray(weights(seed, shape))
+        if chameleon and value.ndim == 2 and "_norm." in name:
+            value = np.ascontiguousarray(np.broadcast_to(value[0], value.shape))
         made[name] = value / 2 + 1 if len(shape) == 1 and "norm" in name and "bias" not in name else value
     folder.mkdir()
+    if fixture.get("zero_rows"):
+        made["model.embed_tokens.weight"][-fixture["zero_rows"]:] = 0
+        index = dict(metadata={}, weight_map={name: "model.safetensors" for name in made})
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for name, kind in (("d2t", np.int64), ("t2d", bool)):
+        if name in made:
+            count = fixture["tensors"][name][0]
+            made[name] = np.arange(count, dtype=kind) if name == "d2t" else np.zeros(count, dtype=kind)
     save_file(made, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(fixture["config"]))
+    if fixture.get("target"):
+        # A draft model's vocabulary is its target's.
+        folder = folder.with_name("target")
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(fixture["target"]))
     config = dict(tokenizer_class=fixture.get("tokenizer_class", "LlamaTokenizer"))
     if fixture.get("mmproj"):
         config["added_tokens_decoder"] = {"385": dict(content="[IMG_BREAK]", special=True)}
+        architectures.add_preprocessor(folder)
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     for name in FILES:
         if (VOCABULARY / fixture["tokenizer"] / name).is_file():
             shutil.copy(VOCABULARY / fixture["tokenizer"] / name, folder)
+    if fixture.get("dense"):
+        architectures.add_dense(SimpleNamespace(dense=fixture["dense"]), folder / "1_Dense")
     if fixture.get("pooling"):
         (folder / "modules.json").write_text(json.dumps(
             [dict(type="sentence_transformers.models.Pooling", path="1_Pooling")]))
@@ -62,7 +84,6 @@ def main():
     os.environ["HF_HUB_OFFLINE"] = "1"
     sys.path[:0] = [str(sources), str(sources / "gguf-py"), str(HERE)]
     logging.disable(logging.CRITICAL)
-    import architectures
     from conversion.base import TextModel
 
     TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
@@ -82,4 +103,5 @@ def main():
                     print(path.stem, flag, made, flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -113,8 +113,16 @@ def hrm_text(c):
     return out
 
 
+def of_each_head(data, heads, hidden):
+    """The stock converter's rearrangement of norms, for each head: it takes the first head's for all."""
+    return data.view(len(data), 2, -1).transpose(1, 2).reshape(len(data), -1)
+
+
+EACH_HEAD = dict(_reverse_hf_permute=staticmethod(of_each_head))
+
+
 def chameleon(c):
-    """Norms with weights and biases for each head, of which the stock converter takes those of the first."""
+    """Norms with weights and biases for each head."""
     out = decoder(c)
     for i in range(c["num_hidden_layers"]):
         for name, heads in (("q", c["num_attention_heads"]), ("k", c["num_key_value_heads"])):
@@ -318,11 +326,11 @@ def cases(a):
                   prefix_lm=name == "hrm_text", model_type="llama")
           for name, more in (("hrm_text", dict(num_layers_per_stack=2)), ("hrm_text-counted", {}))],
         lacking("chameleon", "ChameleonForConditionalGeneration", chameleon, "gpt2", all_heads, rope_theta=1e4,
-                swin_norm=False, rows=9000, model_type="chameleon"),
+                swin_norm=False, rows=9000, model_type="chameleon", attributes=EACH_HEAD),
         # Stock llama.cpp leaves the residual out of what the second half sees here.
         a.Case("chameleon-swin", "chameleon", "gpt2", all_heads | dict(swin_norm=True, vocabulary_map=IMAGES, vq_config=dict(
             base_channels=32, channel_multiplier=[1], num_res_blocks=1, latent_channels=8, embed_dim=8, num_embeddings=16,
-            resolution=8)), "ChameleonForCausalLM", auto="AutoModelForImageTextToText", rows=9000),
+            resolution=8)), "ChameleonForCausalLM", auto="AutoModelForImageTextToText", rows=9000, attributes=EACH_HEAD),
         lacking("muse-glimmer", "MuseGlimmerForConditionalGeneration", muse_glimmer, "muse", dict(text_config=dict(
             num_hidden_layers=5, head_dim=16, rms_norm_eps=1e-5, rope_theta=5e5, qk_scale_factor=1.75, output_multiplier=0.5,
             final_logit_softcapping=20.0, sliding_window=5, layer_types=["sliding_attention"] * 3 + [

@@ -113,6 +113,29 @@ fn check(path: &Path) -> Result<(), String> {
     }
 }
 
+/// Muse Glimmer's end of a turn is a token of the vocabulary by its text. Where there is none, the stock converter writes
+/// the unknown token in its place, so that a turn ends wherever that stands; ours writes none.
+#[test]
+fn a_turn_ends_at_no_unknown_token() {
+    let path = fixtures().join("muse-glimmer.json");
+    let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("model");
+    std::fs::create_dir(&dir).unwrap();
+    make(&fixture, &dir);
+    let class = json!({"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "!"});
+    std::fs::write(dir.join("tokenizer_config.json"), class.to_string()).unwrap();
+    let end = || {
+        let source = convert(&dir, &temporary.path().join("out.gguf"), false).unwrap();
+        source.metadata().get_u64("tokenizer.ggml.eot_token_id")
+    };
+    assert_eq!(end(), Some(402));
+    let tokenizer = dir.join("tokenizer.json");
+    let text = std::fs::read_to_string(&tokenizer).unwrap();
+    std::fs::write(&tokenizer, text.replace("<|eot|>", "<|eof|>")).unwrap();
+    assert_eq!(end(), None);
+}
+
 /// A folder of sentence-transformers with a dense module.
 fn dense(dir: &Path, folder: &str, seed: u64, (inputs, outputs): (u64, u64)) {
     let dir = dir.join(folder);

@@ -24,21 +24,26 @@ const NORMS: &[Rule] = &[
         "model.layers.{}.self_attn.q_norm",
         "blk.{}.attn_q_norm",
         Transform::View(|hp, view| Ok(of_each_head(view, hp.heads()?.0)), None),
-    )
-    .in_part(),
+    ),
     rule(
         "model.layers.{}.self_attn.k_norm",
         "blk.{}.attn_k_norm",
         Transform::View(|hp, view| Ok(of_each_head(view, hp.heads()?.1)), None),
-    )
-    .in_part(),
+    ),
 ];
 
-/// The first head's numbers, in ggml's order of pairs, for each of the heads: the published models have the same for
-/// all, as the stock converter takes for granted.
+/// Each head's numbers in ggml's order of pairs. The stock converter takes the first head's for all: in the larger of
+/// the published models only those heads have the same that were trained on one device.
 fn of_each_head(view: View, heads: u32) -> Option<View> {
-    let first = view.cut(0, 0, 1)?.without(0)?;
-    let len = first.len();
-    let paired = first.split(0, 2)?.swap(0, 1)?;
-    paired.repeated(heads.into())?.shaped(&[heads.into(), len])
+    let &[stored, len] = &view.shape()[..] else {
+        return None;
+    };
+    let paired = view.split(1, 2)?.swap(1, 2)?;
+    match stored {
+        1 => paired
+            .without(0)?
+            .repeated(heads.into())?
+            .shaped(&[heads.into(), len]),
+        _ => paired.shaped(&[stored, len]),
+    }
 }
