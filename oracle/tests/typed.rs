@@ -1,0 +1,116 @@
+//! The models of `fixtures/architectures` in other types than F32: Q8_0 and the source's own by the stock converter, and
+//! K-quants by stock llama.cpp's quantizer.
+
+use std::path::Path;
+
+use convert::pipeline::{PipelineOptions, execute};
+use convert::plan::OutputPlan;
+use convert::quantize::{self, QuantizeOptions};
+use convert::recipe::Preset;
+use convert::source::GgufSource;
+use convert::source::hf::{HfOptions, HfSource, OutType};
+use oracle::architectures::{convert_unchecked, fixtures, make, target_of};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// What py/typed_digests.py printed: fixture, type, digest or "fails".
+const DIGESTS: &str = include_str!("../digests/typed.txt");
+
+/// Preset of K-quants that has further types by the place of a tensor, and its number in llama.cpp.
+const MIXTURE: (Preset, u32) = (Preset::Q4_K_M, 15);
+
+/// The directory of a fixture's model.
+fn directory(name: &str, folder: &Path) -> std::path::PathBuf {
+    let path = fixtures().join(format!("{name}.json"));
+    let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let dir = folder.join(name).join("model");
+    std::fs::create_dir_all(&dir).unwrap();
+    make(&fixture, &dir);
+    dir
+}
+
+fn converted(dir: &Path, out: &Path, outtype: &str) -> Result<(), String> {
+    let options = HfOptions::default()
+        .outtype(OutType::from_name(outtype).unwrap())
+        .pre_tokenizer(Some("gpt-2".to_owned()))
+        .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()));
+    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
+    let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
+    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())
+}
+
+#[test]
+fn types_of_the_converter_are_the_stock_converters() {
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for line in DIGESTS.lines() {
+        let [name, outtype, expected] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("malformed line {line:?}")
+        };
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = directory(name, temporary.path());
+        let out = temporary.path().join("out.gguf");
+        if let Err(message) = converted(&dir, &out, outtype) {
+            wrong.push(format!("{line}: {message}"));
+            continue;
+        }
+        let digest = Sha256::digest(std::fs::read(&out).unwrap());
+        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        if digest != expected {
+            wrong.push(format!("{line}: another file"));
+        }
+        compared += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared >= 100, "{compared} compared");
+}
+
+/// Quantizes the files of fixtures on both sides, and returns what differs.
+fn differences(names: &[&str]) -> Option<Vec<String>> {
+    let python = oracle::python()?;
+    let temporary = tempfile::tempdir().unwrap();
+    let file = |name: &str, end: &str| temporary.path().join(format!("{name}{end}.gguf"));
+    let mut jobs = Vec::new();
+    for name in names {
+        let dir = directory(name, temporary.path());
+        convert_unchecked(&dir, &file(name, "")).unwrap();
+        jobs.push(json!({"input": file(name, ""), "output": file(name, "-stock"), "file_type": MIXTURE.1}));
+    }
+    let list = temporary.path().join("jobs.json");
+    std::fs::write(&list, serde_json::to_vec(&jobs).unwrap()).unwrap();
+    let printed = python.run("quantize_many.py", [&list]).unwrap();
+    let codes: Vec<i64> = serde_json::from_str(printed.trim()).unwrap();
+    let mut wrong = Vec::new();
+    for (name, code) in names.iter().zip(codes) {
+        let quantized = || -> convert::Result<()> {
+            let source = GgufSource::open(&file(name, ""))?;
+            let options = QuantizeOptions::new(MIXTURE.0).allow_incomplete(true);
+            let plan = quantize::plan(&source, &file(name, "-ours"), &options, None)?;
+            quantize::run(&source, &plan, &PipelineOptions::default(), None, &|_| {})
+        };
+        match (code, quantized()) {
+            (0, Ok(())) => {
+                let read = |end| std::fs::read(file(name, end)).unwrap();
+                if read("-ours") != read("-stock") {
+                    wrong.push(format!("{name}: bytes differ"));
+                }
+            }
+            (0, Err(e)) => wrong.push(format!("{name}: only ours fails: {e}")),
+            (code, Ok(())) => wrong.push(format!("{name}: only stock fails ({code})")),
+            (_, Err(_)) => {}
+        }
+    }
+    Some(wrong)
+}
+
+/// The classes that came last; of older ones `quantize.rs` has the types of every preset.
+#[test]
+fn k_quants_of_converted_models_are_stock_quantizers() {
+    let mut names: Vec<&str> = DIGESTS
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    names.dedup();
+    let Some(wrong) = differences(&names) else { return };
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(names.len() >= 50);
+}
