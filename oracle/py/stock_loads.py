@@ -10,6 +10,9 @@ import ctypes as C
 import os
 import sys
 
+# A failed assertion would start a debugger for its stack.
+os.environ["GGML_NO_BACKTRACE"] = "1"
+
 import forked
 import stock
 

@@ -86,6 +86,8 @@ fn models(dir: &Path, only: &[&str]) -> BTreeMap<String, PathBuf> {
 /// Counts of both sides' answers.
 #[derive(Default)]
 struct Counts {
+    /// Models with nothing done to them that both accept.
+    sound: usize,
     both_accept: usize,
     stock_alone_refuses: usize,
     we_alone_refuse: usize,
@@ -137,6 +139,7 @@ fn compare(only: &[&str], most: usize) -> Option<Counts> {
             sound.push((name, model));
         }
     }
+    counts.sound = sound.len();
     let kinds = std::env::var("QUANTSMITH_KINDS").unwrap_or_default();
     let mut random = Random(2026);
     for (name, model) in sound {
@@ -158,22 +161,28 @@ fn compare(only: &[&str], most: usize) -> Option<Counts> {
 
 #[test]
 fn what_stock_refuses_we_refuse() {
-    let Some(counts) = compare(
-        &[
-            "llama",
-            "qwen2",
-            "gemma2",
-            "qwen35",
-            "lfm2moe",
-            "t5encoder",
-            "dflash-2",
-            "dspark-draft",
-            "eagle3-llama",
-        ],
-        60,
-    ) else {
+    let models = [
+        "llama",
+        "qwen2",
+        "gemma2",
+        "qwen35",
+        "lfm2moe",
+        "t5encoder",
+        "dflash-2",
+        "dspark-draft",
+        "eagle3-llama",
+        "arwkv7",
+        "bailingmoe3",
+        "gemma3n",
+        "gemma4-assistant",
+        "hy_v4",
+        "minimax-m3",
+        "muse-glimmer",
+    ];
+    let Some(counts) = compare(&models, 60) else {
         return;
     };
+    assert_eq!(counts.sound, models.len());
     assert!(counts.both_accept > 30 && counts.both_refuse > 150);
     assert_eq!(counts.stock_alone_refuses, 0);
 }

@@ -35,6 +35,9 @@ fn hy_v4(model: &Draft<'_>) -> Result<()> {
             &format!("more than the {rotated} that rotate"),
         )?;
     }
+    keys.float("attention.layer_norm_rms_epsilon")?;
+    keys.float("hyper_connection.epsilon")?;
+    keys.float("hyper_connection.magnitude")?;
     let connections = keys.count("hyper_connection.count")?;
     let wide = connections.saturating_mul(hidden);
     let tokens = model.tokens();
@@ -84,8 +87,7 @@ fn hy_v4(model: &Draft<'_>) -> Result<()> {
         }
         needed("ffn_norm.weight", &[hidden])?;
         if layer < dense {
-            let inner = keys.optional_per_layer("feed_forward_length", blocks)?;
-            let inner = inner.map_or(0, |inner| inner.get(layer));
+            let inner = model.size("feed_forward_length", layer)?;
             needed("ffn_gate.weight", &[hidden, inner])?;
             needed("ffn_up.weight", &[hidden, inner])?;
             needed("ffn_down.weight", &[inner, hidden])?;
@@ -96,8 +98,7 @@ fn hy_v4(model: &Draft<'_>) -> Result<()> {
         if used.is_none_or(|used| used.get(layer) == 0) {
             model.wrong_key("expert_used_count", "at least 1")?;
         }
-        let inner = keys.optional_per_layer("expert_feed_forward_length", blocks)?;
-        let inner = inner.map_or(0, |inner| inner.get(layer));
+        let inner = model.size("expert_feed_forward_length", layer)?;
         let shared = inner.saturating_mul(keys.count("expert_shared_count")?);
         needed("ffn_gate_inp.weight", &[hidden, experts])?;
         loader.allowed(&format!("blk.{layer}.exp_probs_b.bias"), &[experts])?;

@@ -88,6 +88,16 @@ impl Draft<'_> {
             .note(Shortfall::key(&key, metadata.get(&key), expected))
     }
 
+    /// A size that a key gives for a layer. Of 0 it would go with any.
+    pub(super) fn size(&self, suffix: &str, layer: usize) -> Result<usize> {
+        let sizes = self.keys().optional_per_layer(suffix, self.keys().blocks()?)?;
+        let size = sizes.map_or(0, |sizes| sizes.get(layer));
+        if size == 0 {
+            self.wrong_key(suffix, "at least 1")?;
+        }
+        Ok(size)
+    }
+
     /// Tokens of the vocabulary: that of the target.
     pub(super) fn tokens(&self) -> usize {
         tokens(self.declared.metadata)

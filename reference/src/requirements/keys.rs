@@ -14,6 +14,8 @@ enum As {
     Scalar(ValueType),
     /// One number for all layers, or one for each.
     PerLayer,
+    /// One f32 for all layers, or one for each.
+    FloatPerLayer,
     /// A list of this many whole numbers.
     List(usize),
     /// One whole number, or flag, for each layer.
@@ -26,7 +28,7 @@ const BOOL: As = As::Scalar(ValueType::Bool);
 const STR: As = As::Scalar(ValueType::String);
 
 /// Keys under the architecture's prefix; whether they have to be there.
-const PREFIXED: [(&str, As, bool); 56] = [
+const PREFIXED: &[(&str, As, bool)] = &[
     ("context_length", U32, true),
     ("embedding_length", U32, true),
     ("block_count", U32, true),
@@ -84,6 +86,85 @@ const PREFIXED: [(&str, As, bool); 56] = [
     ("expert_feed_forward_length", As::PerLayer, false),
     ("rope.dimension_sections", As::List(4), false),
     ("attention.recurrent_layers", As::EachLayer, false),
+    ("adapters.count", U32, false),
+    ("adapters.lora_rank", U32, false),
+    ("adapters.router_gain", F32, false),
+    ("attention.clamp_kqv", F32, false),
+    ("attention.indexer.block_size", U32, false),
+    ("attention.indexer.head_count", U32, false),
+    ("attention.indexer.key_length", U32, false),
+    ("attention.indexer.local_blocks", U32, false),
+    ("attention.indexer.top_k", U32, false),
+    ("attention.key_length_mla", U32, false),
+    ("attention.key_length_mla_swa", U32, false),
+    ("attention.kv_lora_rank", U32, false),
+    ("attention.kv_lora_rank_swa", U32, false),
+    ("attention.max_alibi_bias", F32, false),
+    ("attention.output_group_count", U32, false),
+    ("attention.output_lora_rank", U32, false),
+    ("attention.output_scale", F32, false),
+    ("attention.q_lora_rank", U32, false),
+    ("attention.relative_buckets_count", U32, false),
+    ("attention.scale", F32, false),
+    ("attention.shared_kv_layers", U32, false),
+    ("attention.sliding_window", U32, false),
+    ("attention.temperature_scale", F32, false),
+    ("attention.value_length_mla", U32, false),
+    ("attention.value_length_mla_swa", U32, false),
+    ("attention.value_residual_mix_lora_rank", U32, false),
+    ("attention.value_scale", F32, false),
+    ("attn_logit_softcapping", F32, false),
+    ("block_size", U32, false),
+    ("conv_group_size", U32, false),
+    ("conv_kernel_size", U32, false),
+    ("decoder_block_count", U32, false),
+    ("dense_2_feat_in", U32, false),
+    ("dense_2_feat_out", U32, false),
+    ("dense_3_feat_in", U32, false),
+    ("dense_3_feat_out", U32, false),
+    ("embedding_length_per_layer_input", U32, false),
+    ("embedding_scale", F32, false),
+    ("expert_chunk_feed_forward_length", U32, false),
+    ("expert_group_scale", F32, false),
+    ("experts_per_group", U32, false),
+    ("final_logit_softcapping", F32, false),
+    ("full_attention_interval", U32, false),
+    ("hidden_activation", STR, false),
+    ("hrm.h_cycles", U32, false),
+    ("hrm.l_cycles", U32, false),
+    ("hrm.layers_per_stack", U32, false),
+    ("hrm.prefix_lm", BOOL, false),
+    ("hyper_connection.count", U32, false),
+    ("hyper_connection.epsilon", F32, false),
+    ("hyper_connection.magnitude", F32, false),
+    ("hyper_connection.sinkhorn_iterations", U32, false),
+    ("kda.gate_lower_bound", F32, false),
+    ("kda.head_dim", U32, false),
+    ("kda.safe_gate", BOOL, false),
+    ("logit_scale", F32, false),
+    ("norm_before_fc", BOOL, false),
+    ("norm_before_residual", BOOL, false),
+    ("num_loops", U32, false),
+    ("rescale_every_n_layers", U32, false),
+    ("residual_scale", F32, false),
+    ("rope.scaling.yarn_log_multiplier", F32, false),
+    ("selector_rank", U32, false),
+    ("selector_top_k", U32, false),
+    ("shortconv.l_cache", U32, false),
+    ("skip_loop_final_norm", BOOL, false),
+    ("ssm.conv_kernel", U32, false),
+    ("ssm.dt_b_c_rms", BOOL, false),
+    ("ssm.group_count", U32, false),
+    ("ssm.inner_size", U32, false),
+    ("ssm.state_size", U32, false),
+    ("ssm.time_step_rank", U32, false),
+    ("swiglu_clamp_exp", As::FloatPerLayer, false),
+    ("swiglu_clamp_shexp", As::FloatPerLayer, false),
+    ("swin_norm", BOOL, false),
+    ("target_hidden_size", U32, false),
+    ("token_shift_count", U32, false),
+    ("use_parallel_residual", BOOL, false),
+    ("wkv.head_size", U32, false),
 ];
 
 /// Keys without a prefix.
@@ -124,7 +205,9 @@ const WHOLE_HEADS_ROTATE: [&str; 3] = ["llama", "llama-embed", "falcon"];
 pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall> {
     let mut found = Vec::new();
     let prefix = metadata.architecture();
-    let prefixed = PREFIXED.map(|(key, ty, needed)| (format!("{prefix}.{key}"), ty, needed));
+    let prefixed = PREFIXED
+        .iter()
+        .map(|&(key, ty, needed)| (format!("{prefix}.{key}"), ty, needed));
     let global = GLOBAL.map(|(key, ty, needed)| (key.to_owned(), ty, needed));
     let layers = match metadata.arch("block_count") {
         Some(Value::U32(n)) => *n as usize,
@@ -134,6 +217,7 @@ pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall
         let expected = match ty {
             As::Scalar(ty) => format!("a value of type {ty}"),
             As::PerLayer => format!("one number of type u32, or one for each of the {layers} layers"),
+            As::FloatPerLayer => format!("one number of type f32, or one for each of the {layers} layers"),
             As::List(count) => format!("{count} whole numbers"),
             As::EachLayer => format!("one value for each of the {layers} layers"),
         };
@@ -148,6 +232,11 @@ pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall
             As::PerLayer => match value {
                 Value::U32(_) => true,
                 Value::Array(a @ (Array::U32(_) | Array::I32(_) | Array::Bool(_))) => a.len() == layers,
+                _ => false,
+            },
+            As::FloatPerLayer => match value {
+                Value::F32(_) => true,
+                Value::Array(Array::F32(all)) => all.len() == layers,
                 _ => false,
             },
             As::List(count) => {
@@ -168,6 +257,7 @@ pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall
     found.extend(experts(metadata));
     found.extend(vocabulary_size(metadata, embedded));
     found.extend(rotated(metadata));
+    found.extend(suppressed(metadata));
     found.extend(twice(metadata));
     found.extend(named_phi3(metadata));
     found
@@ -258,6 +348,14 @@ fn experts(metadata: &Metadata) -> Option<Shortfall> {
         return wrong("expert_group_used_count", format!("1 to {}", groups - 1));
     }
     None
+}
+
+/// Tokens that are never predicted.
+fn suppressed(metadata: &Metadata) -> Option<Shortfall> {
+    let key = "tokenizer.ggml.suppress_tokens";
+    let value = metadata.get(key)?;
+    let fits = matches!(value, Value::Array(Array::I32(_)));
+    (!fits).then(|| Shortfall::key(key, Some(value), "ids of tokens (i32)"))
 }
 
 /// Two tokens of the same text: llama.cpp aborts.

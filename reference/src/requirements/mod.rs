@@ -3,6 +3,7 @@
 //! The graphs of [`crate::Model`] are the statement; here they are built from a declaration without data, and
 //! everything is noted that they look for and do not find.
 
+mod biases;
 mod converted;
 mod drafts;
 mod encoders;
@@ -103,7 +104,7 @@ fn particular(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
         declared.note(Shortfall::key(&key, Some(&Value::U32(*blocks)), &expected))?;
     }
     let row = particulars::PARTICULARS.iter().find(|p| p.architecture == name);
-    let (needs, refuses, keys) = row.map_or(("", "", ""), |p| (p.needs, p.refuses, p.keys));
+    let (needs, keys) = row.map_or(("", ""), |p| (p.needs, p.keys));
     for key in keys.split_whitespace() {
         let full = match key.starts_with("tokenizer.") {
             true => key.to_owned(),
@@ -132,15 +133,10 @@ fn particular(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
             }
         }
     }
-    let refuses = refuses.split_whitespace().chain(match name {
-        // Its routers have scales.
-        "gemma4" => "".split_whitespace(),
-        _ => particulars::NO_SCALES.split_whitespace(),
-    });
-    for refused in refuses {
-        for tensor in declared.ending(refused) {
+    if name == "bitnet" {
+        for tensor in declared.ending("output.weight") {
             declared.note(Shortfall::not_asked_for(tensor))?;
         }
     }
-    Ok(())
+    biases::check(declared)
 }

@@ -136,7 +136,7 @@ const WIDTHS: &[Width] = &[
         expert,
     ),
     width(
-        "bailingmoe bailingmoe2 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa glm4moe gpt-oss \
+        "bailingmoe bailingmoe2 bailingmoe3 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa glm4moe gpt-oss \
          kimi-linear laguna lfm2moe llama4 mimo2 step35",
         "ffn_up_exps.weight",
         1,
@@ -176,14 +176,15 @@ const WIDTHS: &[Width] = &[
     width("rwkv6", "time_mix_decay_w1.weight", 1, |n| {
         n("time_decay_extra_dim")
     }),
-    width("rwkv7", "time_mix_w1.weight", 1, |n| {
+    width("arwkv7 rwkv7", "time_mix_w1.weight", 1, |n| {
         n("attention.decay_lora_rank")
     }),
-    width("rwkv7", "time_mix_a1.weight", 1, |n| {
+    width("arwkv7 rwkv7", "time_mix_a1.weight", 1, |n| {
         n("attention.iclr_lora_rank")
     }),
-    width("rwkv7", "time_mix_g1.weight", 1, |n| {
-        n("attention.gate_lora_rank")
+    // Where there is no such key, no gates are looked for.
+    width("arwkv7 rwkv7", "time_mix_g1.weight", 1, |n| {
+        Some(n("attention.gate_lora_rank").unwrap_or(0))
     }),
 ];
 
@@ -215,7 +216,7 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
         }
     }
     // Ranks of the values' mix: the first layer's tensors are of another, and not used.
-    if name == "rwkv7" {
+    if is_of("arwkv7 rwkv7") {
         let rank = number("attention.value_residual_mix_lora_rank").unwrap_or(0);
         for tensor in declared
             .ending("time_mix_v1.weight")
@@ -252,11 +253,18 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
     if name == "command-r" {
         norms_of_command_r(declared, blocks)?;
     }
+    if name == "deepseek2" {
+        queries_of_deepseek2(declared, blocks)?;
+    }
     if name == "bailingmoe3"
         && !matches!(metadata.arch("kda.gate_lower_bound"), Some(Value::F32(x)) if *x < 0.0)
     {
         let key = format!("{name}.kda.gate_lower_bound");
         declared.note(Shortfall::key(&key, metadata.get(&key), "less than 0"))?;
+    }
+    if name == "bailingmoe3" && !matches!(metadata.arch("kda.safe_gate"), Some(Value::Bool(true))) {
+        let key = format!("{name}.kda.safe_gate");
+        declared.note(Shortfall::key(&key, metadata.get(&key), "true"))?;
     }
     if name == "nanbeige" && number("num_loops") == Some(0) {
         let key = format!("{name}.num_loops");
@@ -312,6 +320,32 @@ fn layer_of(name: &str) -> Option<u64> {
 
 /// Layers of the one size of Command R whose heads have norms, as llama.cpp has it.
 const COMMAND_R_WITH_NORMS: u64 = 64;
+
+/// Layers of the sizes of DeepSeek 2 whose queries are not compressed, as llama.cpp has it; of the last, with this many
+/// tokens.
+const PLAIN_QUERIES: [u64; 2] = [26, 27];
+const PLAIN_QUERIES_OF_TOKENS: (u64, usize) = (48, 128_256);
+
+/// Queries are compressed but in certain sizes.
+fn queries_of_deepseek2(declared: &Declared<'_>, blocks: u64) -> Result<()> {
+    let metadata = declared.metadata;
+    let tokens = match metadata.get("tokenizer.ggml.tokens") {
+        Some(Value::Array(tokens)) => tokens.len(),
+        _ => 0,
+    };
+    let tokens = match metadata.arch("vocab_size") {
+        Some(Value::U32(n)) => *n as usize,
+        _ => tokens,
+    };
+    if PLAIN_QUERIES.contains(&blocks)
+        || (blocks, tokens) == PLAIN_QUERIES_OF_TOKENS
+        || metadata.arch("attention.q_lora_rank").is_some()
+    {
+        return Ok(());
+    }
+    let expected = format!("a value, as llama.cpp has it in a model of {blocks} layers");
+    declared.note(Shortfall::key("deepseek2.attention.q_lora_rank", None, &expected))
+}
 
 /// Norms of heads are those of the large size.
 fn norms_of_command_r(declared: &Declared<'_>, blocks: u64) -> Result<()> {

@@ -112,6 +112,11 @@ impl<'a> Declared<'a> {
         self.tensors.is_empty()
     }
 
+    /// All tensors.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &'a TensorInfo> {
+        self.tensors.iter().copied()
+    }
+
     /// Whether there is a tensor of a layer.
     pub(crate) fn has_layer(&self, layer: usize) -> bool {
         let prefix = format!("blk.{layer}.");
