@@ -188,7 +188,7 @@ fn what_stock_refuses_we_refuse() {
 }
 
 #[test]
-#[ignore = "all mutants of all architectures: half an hour"]
+#[ignore = "all mutants of all architectures: hours"]
 fn what_stock_refuses_we_refuse_of_all_architectures() {
     let only = std::env::var("QUANTSMITH_ONLY").unwrap_or_default();
     let only: Vec<&str> = only.split(',').filter(|o| !o.is_empty()).collect();
