@@ -79,6 +79,21 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "refused as 4.57's directory is: llama.cpp loads no classifier without the layer before it",
     ),
     (
+        "five-bitnet",
+        "hidden_act is \"relu2\"",
+        "squared ReLU, which 5's class computes where nothing is said and llama.cpp's graph does not",
+    ),
+    (
+        "five-hy_v4",
+        "tensor model.hc_pre.hc_head.hc_head_base",
+        "the last connections are saved under a name that the published models do not have and stock does not know",
+    ),
+    (
+        "five-minimax-m3",
+        "no key n_shared_experts",
+        "5 leaves out the number of shared experts, without which stock stops too",
+    ),
+    (
         "kimi-linear-model",
         "tensor 'output.weight'",
         "no output matrix: 5's class has none, and llama.cpp's graph needs one",

@@ -220,12 +220,13 @@ impl Model {
             )));
         };
         let decoder = decoder?;
-        // What runs here, but no other program would load. A vocabulary is not needed to run, and a tensor too many
-        // does not change what is computed.
+        // What runs here, but no other program would load. A vocabulary is not needed to run, a tensor too many does
+        // not change what is computed, and a size that llama.cpp does not know is the model's own.
         let tensors = gguf.tensors().map(|t| t.info);
         if let Completeness::Checked(found) = requirements::check(gguf.metadata(), tensors)
             && let Some(first) = found.iter().find(|s| {
-                s.kind() != requirements::Kind::NotAskedFor && !s.subject().starts_with("tokenizer.")
+                use requirements::Kind;
+                !matches!(s.kind(), Kind::NotAskedFor | Kind::Size) && !s.subject().starts_with("tokenizer.")
             })
         {
             return Err(loader.error(first.to_string()));

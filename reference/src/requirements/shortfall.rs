@@ -20,6 +20,8 @@ pub enum Kind {
     MissingKey,
     /// A key has a value of another type, or one that makes no sense.
     Key,
+    /// A size that llama.cpp does not know of this architecture; it can be run all the same.
+    Size,
     /// Anything else, such as hyperparameters that contradict one another.
     Other,
 }
@@ -99,6 +101,12 @@ impl Shortfall {
             name,
             format!("key '{name}': expected {expected}, found {found}"),
         )
+    }
+
+    /// A key that llama.cpp needs in a model of this size, and that is not there.
+    pub(crate) fn size(name: &str, expected: &str) -> Self {
+        let message = format!("key '{name}': expected {expected}, found none");
+        Self::new(Kind::Size, name, message)
     }
 
     pub(crate) fn other(message: String) -> Self {

@@ -344,7 +344,7 @@ fn queries_of_deepseek2(declared: &Declared<'_>, blocks: u64) -> Result<()> {
         return Ok(());
     }
     let expected = format!("a value, as llama.cpp has it in a model of {blocks} layers");
-    declared.note(Shortfall::key("deepseek2.attention.q_lora_rank", None, &expected))
+    declared.note(Shortfall::size("deepseek2.attention.q_lora_rank", &expected))
 }
 
 /// Norms of heads are those of the large size.
