@@ -237,7 +237,11 @@ fn compared(folder: &Path) -> Result<Vec<String>> {
     let temporary = tempfile::tempdir()?;
     let mut found = Vec::new();
     for mmproj in [false, true] {
-        let options = HfOptions::default().outtype(OutType::Auto).mmproj(mmproj);
+        let target = folder.join("target");
+        let options = HfOptions::default()
+            .outtype(OutType::Auto)
+            .mmproj(mmproj)
+            .target_model_dir(Some(target).filter(|target| target.is_dir()));
         let older = match HfSource::open(&folder.join("model"), &options) {
             Err(_) if mmproj => continue,
             older => older?,

@@ -156,6 +156,8 @@ NATIVE = {
 }
 """Models that transformers 5 makes itself, as configurations from elsewhere have keys that it would leave out:
 (model type, tokenizer, configuration)."""
+ROUNDED = ("gemma3n",)
+"""Cases whose gates are cut off at another deviation than llama.cpp's, whose graph is ours."""
 CONVERTED = ("hy_v4",)
 """Of these, without a forward pass."""
 ADDED = dict(bytes=[], glm=["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>", "<|endoftext|>", "<unk>",
@@ -314,6 +316,9 @@ def resave(case, folder):
     if lost.get("missing_keys") or lost.get("mismatched_keys"):
         raise Lacking(f"{type(model).__name__} of transformers {transformers.__version__} reads other tensors: "
                       f"{str(lost)[:200]}")
+    if case.tensors is not None and lost.get("unexpected_keys") and type(model).__name__ != case.architecture:
+        raise Lacking(f"transformers {transformers.__version__} has no class {case.architecture}: "
+                      f"{type(model).__name__} leaves out {str(lost['unexpected_keys'])[:80]}")
     target = five / "model"
     model.save_pretrained(target)
     try:
@@ -339,7 +344,7 @@ def resave(case, folder):
     ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]])
     model = model.float().eval()
     with torch.no_grad():
-        if case.logits and not case.stock:
+        if case.logits and not case.stock and case.name not in ROUNDED:
             logits(model, ids, five)
         elif case.pooling:
             architectures.embedding(case, model(ids).last_hidden_state[0]).tofile(five / "embedding")

@@ -139,7 +139,7 @@ fn by_a_description() {
             (
                 "another shape",
                 |m| m.halve_rows("model.layers.0.self_attn.q_proj.weight"),
-                "q_proj",
+                "attn_q",
             ),
             (
                 "another name",
@@ -161,9 +161,13 @@ fn by_a_description() {
             (
                 "no epsilon",
                 |m| m.set("rms_norm_eps", Value::Null),
-                "rms_norm_eps",
+                "rms_epsilon",
             ),
-            ("no width", |m| m.set("hidden_size", Value::Null), "hidden_size"),
+            (
+                "no width",
+                |m| m.set("hidden_size", Value::Null),
+                "embedding_length",
+            ),
             (
                 "another activation",
                 |m| m.set("hidden_act", json!("relu6")),
@@ -192,7 +196,7 @@ fn in_mistrals_layout() {
         .unwrap();
     let options = HfOptions::default().outtype(OutType::F32).mistral_format(true);
     refused(
-        &folder.path().join("Tiny-Nemo-2407"),
+        &folder.path().join("Tiny-Small-2501"),
         ["params.json", "consolidated.safetensors"],
         &options,
         &[
@@ -205,7 +209,7 @@ fn in_mistrals_layout() {
             (
                 "another shape",
                 |m| m.halve_rows("layers.0.attention.wq.weight"),
-                "wq",
+                "attn_q",
             ),
             (
                 "another name",
@@ -219,7 +223,7 @@ fn in_mistrals_layout() {
                 "attn_k",
             ),
             ("three layers", |m| m.set("n_layers", json!(3)), "blk.2"),
-            ("no epsilon", |m| m.set("norm_eps", Value::Null), "norm_eps"),
+            ("no epsilon", |m| m.set("norm_eps", Value::Null), "eps"),
             ("no width", |m| m.set("dim", Value::Null), "dim"),
             ("another inner width", |m| m.set("hidden_dim", json!(100)), "ffn"),
             (
@@ -228,9 +232,12 @@ fn in_mistrals_layout() {
                 "expert",
             ),
             (
-                "no size of the vocabulary",
-                |m| m.set("vocab_size", Value::Null),
-                "vocab_size",
+                "a tensor too many",
+                |m| {
+                    let entry = m.header["layers.0.attention.wq.weight"].clone();
+                    m.header.insert("layers.0.attention.wz.weight".to_owned(), entry);
+                },
+                "wz",
             ),
         ],
     );
@@ -279,11 +286,11 @@ fn quantized_by_mlx() {
                 |m| m.halve_rows("model.layers.0.mlp.up_proj.scales"),
                 "up_proj",
             ),
-            ("no number of bits", |m| says(m, "bits", Value::Null), "bits"),
+            ("another number of bits", |m| says(m, "bits", json!(3)), "group"),
             (
-                "no size of a group",
-                |m| says(m, "group_size", Value::Null),
-                "group_size",
+                "another size of a group",
+                |m| says(m, "group_size", json!(32)),
+                "group",
             ),
             ("a group of none", |m| says(m, "group_size", json!(0)), "group"),
             (
@@ -298,7 +305,7 @@ fn quantized_by_mlx() {
             (
                 "no epsilon",
                 |m| m.set("rms_norm_eps", Value::Null),
-                "rms_norm_eps",
+                "rms_epsilon",
             ),
             ("another width", |m| m.set("hidden_size", json!(64)), "hidden"),
         ],

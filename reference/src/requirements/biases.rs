@@ -114,10 +114,6 @@ const BIASES: &[(&str, &str)] = &[
         "qkv attn_norm attn_output ffn_norm output output_norm",
     ),
     (
-        "starcoder2",
-        "qkv attn_norm attn_output ffn_down ffn_norm output_norm",
-    ),
-    (
         "falcon-h1 granitehybrid",
         "qkv attn_output ffn_down ffn_gate ffn_up ssm_conv1d ssm_dt",
     ),
@@ -138,7 +134,7 @@ const BIASES: &[(&str, &str)] = &[
         "qkv attn_output exp_probs_b ffn_down ffn_up ssm_conv1d ssm_dt",
     ),
     (
-        "codeshell jais2 nemotron",
+        "codeshell jais2 nemotron starcoder2",
         "qkv attn_norm attn_output ffn_down ffn_norm ffn_up output_norm",
     ),
     (

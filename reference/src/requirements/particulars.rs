@@ -404,7 +404,7 @@ pub(super) const PARTICULARS: &[Particular] = &[
     },
     Particular {
         architecture: "plm",
-        needs: "output.weight",
+        needs: "",
         keys: "attention.kv_lora_rank",
     },
     Particular {
