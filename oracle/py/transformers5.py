@@ -156,8 +156,9 @@ NATIVE = {
 }
 """Models that transformers 5 makes itself, as configurations from elsewhere have keys that it would leave out:
 (model type, tokenizer, configuration)."""
-ROUNDED = ("gemma3n",)
-"""Cases whose gates are cut off at another deviation than llama.cpp's, whose graph is ours."""
+UNLIKE = ("gemma3n", "bert-camembert")
+"""Cases whose class computes otherwise than llama.cpp, as ours does: gates are cut off at another deviation, positions are
+counted from the padding token."""
 CONVERTED = ("hy_v4",)
 """Of these, without a forward pass."""
 ADDED = dict(bytes=[], glm=["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>", "<|endoftext|>", "<unk>",
@@ -344,9 +345,9 @@ def resave(case, folder):
     ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]])
     model = model.float().eval()
     with torch.no_grad():
-        if case.logits and not case.stock and case.name not in ROUNDED:
+        if case.logits and not case.stock and case.name not in UNLIKE:
             logits(model, ids, five)
-        elif case.pooling:
+        elif case.pooling and case.name not in UNLIKE:
             architectures.embedding(case, model(ids).last_hidden_state[0]).tofile(five / "embedding")
 
 

@@ -53,13 +53,20 @@ impl Parts {
         self.config.insert(key.to_owned(), value);
     }
 
-    fn drop(&mut self, name: &str) {
+    fn remove(&mut self, name: &str) {
         assert!(self.header.remove(name).is_some(), "{name}");
     }
 
     fn rename(&mut self, from: &str, to: &str) {
         let entry = self.header.remove(from).unwrap_or_else(|| panic!("{from}"));
         self.header.insert(to.to_owned(), entry);
+    }
+
+    /// Sets a number of MLX's quantization.
+    fn quantization(&mut self, key: &str, value: u32) {
+        for section in ["quantization", "quantization_config"] {
+            self.config[section][key] = json!(value);
+        }
     }
 
     /// The same elements in rows of half the length.
@@ -128,12 +135,12 @@ fn by_a_description() {
         &[
             (
                 "a missing matrix",
-                |m| m.drop("model.layers.1.mlp.up_proj.weight"),
+                |m| m.remove("model.layers.1.mlp.up_proj.weight"),
                 "blk.1.ffn_up.weight",
             ),
             (
                 "no final norm",
-                |m| m.drop("model.norm.weight"),
+                |m| m.remove("model.norm.weight"),
                 "output_norm.weight",
             ),
             (
@@ -202,10 +209,10 @@ fn in_mistrals_layout() {
         &[
             (
                 "a missing matrix",
-                |m| m.drop("layers.1.feed_forward.w3.weight"),
+                |m| m.remove("layers.1.feed_forward.w3.weight"),
                 "blk.1.ffn_up.weight",
             ),
-            ("no final norm", |m| m.drop("norm.weight"), "output_norm.weight"),
+            ("no final norm", |m| m.remove("norm.weight"), "output_norm.weight"),
             (
                 "another shape",
                 |m| m.halve_rows("layers.0.attention.wq.weight"),
@@ -224,7 +231,7 @@ fn in_mistrals_layout() {
             ),
             ("three layers", |m| m.set("n_layers", json!(3)), "blk.2"),
             ("no epsilon", |m| m.set("norm_eps", Value::Null), "eps"),
-            ("no width", |m| m.set("dim", Value::Null), "dim"),
+            ("no width", |m| m.set("dim", Value::Null), "embedding_length"),
             ("another inner width", |m| m.set("hidden_dim", json!(100)), "ffn"),
             (
                 "experts",
@@ -251,11 +258,6 @@ fn quantized_by_mlx() {
     let options = HfOptions::default()
         .outtype(OutType::F16)
         .pre_tokenizer(Some("qwen2".to_owned()));
-    fn says(m: &mut Parts, key: &str, value: Value) {
-        for section in ["quantization", "quantization_config"] {
-            m.config[section][key] = value.clone();
-        }
-    }
     refused(
         &folder.path().join("mlx/Tiny-Llama-4bit"),
         ["config.json", "model.safetensors"],
@@ -263,17 +265,17 @@ fn quantized_by_mlx() {
         &[
             (
                 "no scales",
-                |m| m.drop("model.layers.0.mlp.up_proj.scales"),
+                |m| m.remove("model.layers.0.mlp.up_proj.scales"),
                 "up_proj",
             ),
             (
                 "no biases",
-                |m| m.drop("model.layers.0.mlp.up_proj.biases"),
+                |m| m.remove("model.layers.0.mlp.up_proj.biases"),
                 "up_proj",
             ),
             (
                 "no codes",
-                |m| m.drop("model.layers.0.mlp.up_proj.weight"),
+                |m| m.remove("model.layers.0.mlp.up_proj.weight"),
                 "up_proj",
             ),
             (
@@ -286,20 +288,20 @@ fn quantized_by_mlx() {
                 |m| m.halve_rows("model.layers.0.mlp.up_proj.scales"),
                 "up_proj",
             ),
-            ("another number of bits", |m| says(m, "bits", json!(3)), "group"),
+            ("another number of bits", |m| m.quantization("bits", 3), "group"),
             (
                 "another size of a group",
-                |m| says(m, "group_size", json!(32)),
-                "group",
+                |m| m.quantization("group_size", 32),
+                "scales",
             ),
-            ("a group of none", |m| says(m, "group_size", json!(0)), "group"),
+            ("a group of none", |m| m.quantization("group_size", 0), "group"),
             (
                 "no word of it",
                 |m| {
                     m.set("quantization", Value::Null);
                     m.set("quantization_config", Value::Null);
                 },
-                "up_proj",
+                "biases",
             ),
             ("three heads", |m| m.set("num_attention_heads", json!(3)), "heads"),
             (
@@ -307,7 +309,7 @@ fn quantized_by_mlx() {
                 |m| m.set("rms_norm_eps", Value::Null),
                 "rms_epsilon",
             ),
-            ("another width", |m| m.set("hidden_size", json!(64)), "hidden"),
+            ("another width", |m| m.set("hidden_size", json!(192)), "192"),
         ],
     );
 }
