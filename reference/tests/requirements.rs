@@ -101,7 +101,6 @@ fn biases_and_scales_are_those_of_the_architecture() {
         assert_eq!(beside(fixture, added), [added], "{fixture}");
     }
     for (fixture, added) in [
-        ("llama", "blk.0.attn_output.bias"),
         ("llama", "blk.0.ffn_down.scale"),
         ("mamba2", "blk.0.ssm_in.scale"),
     ] {
