@@ -225,21 +225,18 @@ impl ManifestEntry {
     }
 }
 
-/// Writes `SHA256SUMS` for these files of a directory. Lines of one that is there stay for other files that are
-/// still there.
+/// Writes `SHA256SUMS` for these files of a directory, taking the digests of `known` files as they are and calling
+/// `read` with the bytes that it reads of others. Lines of one that is there stay for other files that are still there.
 ///
 /// # Errors
 /// When a file cannot be read, the manifest cannot be written, or one is there that cannot be read; it is then as it
 /// was.
-pub fn write_manifest(directory: &Path, files: &[PathBuf]) -> Result<()> {
-    write_manifest_knowing(directory, files, &[])
-}
-
-/// [`write_manifest`], which takes the digests of `known` files as they are instead of reading those files.
-///
-/// # Errors
-/// As [`write_manifest`].
-pub fn write_manifest_knowing(directory: &Path, files: &[PathBuf], known: &[ManifestEntry]) -> Result<()> {
+pub fn write_manifest(
+    directory: &Path,
+    files: &[PathBuf],
+    known: &[ManifestEntry],
+    read: &dyn Fn(u64),
+) -> Result<()> {
     let _held = Inputs::hold(files);
     let mut lines = String::new();
     let mut names = Vec::new();
@@ -253,7 +250,7 @@ pub fn write_manifest_knowing(directory: &Path, files: &[PathBuf], known: &[Mani
         names.push(name);
         let digest = match known.iter().find(|entry| entry.name == name) {
             Some(entry) => entry.sha256.clone(),
-            None => file_sha256(&directory.join(name))?,
+            None => file_sha256_telling(&directory.join(name), read)?,
         };
         lines += &format!("{digest}  {name}\n");
     }
@@ -371,7 +368,7 @@ mod tests {
     fn manifests_come_back_and_bad_ones_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a b.gguf"), "abc").unwrap();
-        write_manifest(dir.path(), &[dir.path().join("a b.gguf")]).unwrap();
+        write_manifest(dir.path(), &[dir.path().join("a b.gguf")], &[], &|_| {}).unwrap();
         let read = read_manifest(dir.path()).unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].name, "a b.gguf");

@@ -7,6 +7,7 @@ use convert::distribute::{Incomplete, Joined, join};
 use super::table::parts::{self, Evaluation};
 use crate::args::plan::{PlanArgs, Planned};
 use crate::output::print;
+use crate::progress::{Meter, Unit};
 
 /// Arguments of `quantsmith join`.
 #[derive(clap::Args)]
@@ -37,7 +38,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             Ok(table) => table.print(),
         };
     }
-    let joined = join(&planned.document, &layout)?;
+    let meter = Meter::of("join", Unit::Bytes, layout.bytes_of_join());
+    let joined = join(&planned.document, &layout, &|bytes| meter.add(bytes))?;
+    meter.finish();
     let incomplete = match &joined {
         Joined::Incomplete(incomplete) => Some(incomplete),
         Joined::Done(_) | Joined::Before => None,

@@ -50,12 +50,13 @@ pub struct PartToRepeat {
 /// Joins the parts of a plan: reads back and checks every range that the journals note, and publishes the files with
 /// their `SHA256SUMS` once all parts are whole.
 ///
-/// The layout must have been checked ([`PlanDocument::check_layout`]).
+/// The layout must have been checked ([`PlanDocument::check_layout`]). `read` is called with the bytes that have been read
+/// back and digested, [`Layout::bytes_of_join`] in all.
 ///
 /// # Errors
 /// Parts of another plan, version or number of parts, one that is being run, one that has written what is another's, and
 /// errors of the system.
-pub fn join(plan: &PlanDocument, layout: &Layout<'_>) -> Result<Joined> {
+pub fn join(plan: &PlanDocument, layout: &Layout<'_>, read: &(dyn Fn(u64) + Sync)) -> Result<Joined> {
     let digest = plan.digest();
     if layout.place.is_joined(&digest)? && layout.is_there() {
         // Should the join have been interrupted after its note.
@@ -76,16 +77,41 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>) -> Result<Joined> {
     };
     table::check_links(&layout.table)?;
     digest::check_manifest(layout.place.directory())?;
+    let shares = shares(layout, count)?;
+    for (part, records) in &parts {
+        check_place(layout, &shares, *part, records)?;
+    }
+    let (found, writers) = read_back(layout, &parts, read)?;
+    let ran = |part: Part| parts.iter().any(|(other, _)| *other == part);
+    let again: Vec<PartToRepeat> = shares
+        .iter()
+        .filter_map(|(part, spans)| found.findings(layout, *part, spans, ran(*part)))
+        .collect();
+    if !again.is_empty() {
+        return Ok(Joined::Incomplete(Incomplete { count, again }));
+    }
+    let files = publish(layout, writers, read)?;
+    layout.place.finish(&digest)?;
+    Ok(Joined::Done(files))
+}
+
+/// What each part was to write.
+fn shares(layout: &Layout<'_>, count: u64) -> Result<Vec<(Part, Vec<Span>)>> {
     let deal = layout.deal(count);
-    let shares: Vec<(Part, Vec<Span>)> = (1..=count)
+    (1..=count)
         .map(|number| {
             let part = Part::new(number, count)?;
             Ok((part, deal.share(part).spans().collect()))
         })
-        .collect::<Result<_>>()?;
-    for (part, records) in &parts {
-        check_place(layout, &shares, *part, records)?;
-    }
+        .collect()
+}
+
+/// Compares every noted range with what is in the files; also the files that are not published yet.
+fn read_back(
+    layout: &Layout<'_>,
+    parts: &[(Part, Vec<Record>)],
+    read: &(dyn Fn(u64) + Sync),
+) -> Result<(Found, Vec<Writer>)> {
     let mut found = Found::default();
     let mut writers = Vec::new();
     for (index, output) in layout.outputs.iter().enumerate() {
@@ -96,9 +122,11 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>) -> Result<Joined> {
             .collect();
         match Writer::open_left(&output.path, &output.file_plan()?)? {
             Some(writer) => {
-                let verdicts = records
-                    .par_iter()
-                    .map(|(_, record)| check(&writer, output, record));
+                let verdicts = records.par_iter().map(|(_, record)| {
+                    let sound = check(&writer, output, record);
+                    read(record.length);
+                    sound
+                });
                 let verdicts: Vec<bool> = verdicts.collect::<Result<_>>()?;
                 found.add(&records, &verdicts);
                 writers.push(writer);
@@ -107,6 +135,7 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>) -> Result<Joined> {
                 let alone: Vec<&Record> = records.iter().map(|(_, record)| *record).collect();
                 // Of a file that is neither begun nor published, nothing is sound.
                 let sound = published(output, &alone)?.unwrap_or_default();
+                read(alone.iter().map(|record| record.length).sum());
                 let is_sound = |r: &Record| {
                     let ranges = sound.get(r.tensor);
                     ranges.is_some_and(|ranges| ranges.covers(r.offset, r.offset.saturating_add(r.length)))
@@ -116,14 +145,11 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>) -> Result<Joined> {
             }
         }
     }
-    let ran = |part: Part| parts.iter().any(|(other, _)| *other == part);
-    let again: Vec<PartToRepeat> = shares
-        .iter()
-        .filter_map(|(part, spans)| found.findings(layout, *part, spans, ran(*part)))
-        .collect();
-    if !again.is_empty() {
-        return Ok(Joined::Incomplete(Incomplete { count, again }));
-    }
+    Ok((found, writers))
+}
+
+/// Gives whole files their names, and the directory its links and `SHA256SUMS`.
+fn publish(layout: &Layout<'_>, writers: Vec<Writer>, read: &dyn Fn(u64)) -> Result<Vec<PathBuf>> {
     let complete = writers
         .into_iter()
         .map(Writer::complete)
@@ -133,9 +159,8 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>) -> Result<Joined> {
     }
     table::link(&layout.table)?;
     let files = table::files(&layout.table);
-    digest::write_manifest(layout.place.directory(), &files)?;
-    layout.place.finish(&digest)?;
-    Ok(Joined::Done(files))
+    digest::write_manifest(layout.place.directory(), &files, &[], read)?;
+    Ok(files)
 }
 
 /// Checks that a part has noted nothing but what is its own.

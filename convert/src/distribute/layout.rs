@@ -86,6 +86,17 @@ impl<'a> Layout<'a> {
         &self.table
     }
 
+    /// Bytes that a join reads, at most: every range once, and every file for its digest.
+    pub fn bytes_of_join(&self) -> u64 {
+        let named = self.table.iter().filter_map(|row| row.plan.as_ref().ok());
+        let sizes = self
+            .outputs
+            .iter()
+            .chain(named.flat_map(|plan| &plan.outputs))
+            .map(|output| output.file_size());
+        sizes.fold(0, u64::saturating_add)
+    }
+
     /// How evenly the cost is dealt to this many parts.
     ///
     /// # Errors
