@@ -34,6 +34,7 @@ mod log;
 mod optimization;
 mod output;
 mod progress;
+mod quantizing;
 mod rederive;
 mod remedy;
 mod threads;

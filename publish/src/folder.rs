@@ -66,97 +66,37 @@ pub enum Told<'a> {
 /// A table that is not finished, a file that is not the recorded one, a file in `out` that is no part of it, and whatever
 /// keeps a file from being written.
 pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMut(Told<'_>)) -> Result<Made> {
-    let record_file = directory.join(record::FILE);
-    let table = Table::load(&record_file)?;
-    let refused = |path: &Path, message: String| Error::Input {
-        path: path.to_path_buf(),
-        message,
-    };
-    if table.state != State::Finished {
-        return Err(refused(
-            &record_file,
-            "the table is not finished: resume it first".into(),
-        ));
-    }
+    let table = finished_table(directory)?;
     let mut models: Vec<&FileDigest> = table.files().collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
-    if models.is_empty() {
-        return Err(refused(&record_file, "no file was made".into()));
-    }
-    let mut notes = Vec::new();
+    let Some(first) = models.first() else {
+        return Err(refused(&directory.join(record::FILE), "no file was made".into()));
+    };
     let matrix = matrix_of(&table, directory, options)?;
     fs::create_dir_all(out).map_err(|source| Error::Io {
         path: out.to_path_buf(),
         source,
     })?;
-    // What lies here besides would go to the hub with the rest.
-    let same = is_same(directory, out);
-    for file in digest::gguf_files(out)? {
-        let name = name_of(&file);
-        let known = models.iter().any(|m| m.name == name)
-            || matrix
-                .as_ref()
-                .is_some_and(|(_, digest)| digest.name == name || same && is_matrix(&table, &name));
-        if !known {
-            let which = match same {
-                true => "an alias, or of another table; another folder would get links to the files",
-                false => "of another table",
-            };
-            return Err(refused(
-                &file,
-                format!("not a file of the folder to be published: {which}"),
-            ));
-        }
-    }
-    let metadata = headers(&directory.join(&models[0].name))?.metadata().clone();
-    let mut needed = BTreeMap::new();
-    for row in choose::files(&table) {
-        if let Some(file) = &row.file
-            && let Some(bytes) = choose::needed(&headers(&directory.join(file))?)
-        {
-            needed.insert(row.preset.clone(), bytes);
-        }
-    }
     let matrix_size = matrix.as_ref().map_or(0, |(_, digest)| digest.size);
     let sizes = models.iter().map(|model| model.size);
-    let total = sizes.fold(matrix_size, u64::saturating_add);
-    let mut done = 0;
-    for model in &models {
-        let (from, to) = (directory.join(&model.name), out.join(&model.name));
-        check(&from, model, (&mut done, total), tell)?;
-        if !same {
-            link_or_copy(&from, &to)?;
-        }
-        tell(Told::File(&model.name));
-    }
-    let mut files: Vec<FileDigest> = models.into_iter().cloned().collect();
+    let mut folder = Folder {
+        directory,
+        out,
+        same: is_same(directory, out),
+        files: Vec::new(),
+        notes: Vec::new(),
+        read: 0,
+        total: sizes.fold(matrix_size, u64::saturating_add),
+        tell,
+    };
+    folder.refuse_strangers(&table, &models, matrix.as_ref())?;
+    let metadata = headers(&directory.join(&first.name))?.metadata().clone();
+    let needed = memory_needed(&table, directory)?;
+    folder.add_models(&models)?;
     if let Some((from, digest)) = &matrix {
-        check(from, digest, (&mut done, total), tell)?;
-        let to = out.join(&digest.name);
-        if !is_same(from, &to) {
-            copy(from, &to)?;
-        }
-        if digest.name != name_of(from) && same {
-            notes.push(format!(
-                "{}: the matrix is there as {} too",
-                digest.name,
-                name_of(from)
-            ));
-        }
-        files.push(digest.clone());
+        folder.add_matrix(from, digest)?;
     }
-    for name in [record::FILE, record::LOG] {
-        let from = directory.join(name);
-        if !same && from.exists() {
-            copy(&from, &out.join(name))?;
-        }
-        if from.exists() {
-            files.push(digest_of(&out.join(name))?);
-        }
-    }
-    let distinct = choose::files(&table);
-    let title = format!("{}: size and KL divergence of its quants", table.model.name);
-    let plot = plot::draw(&distinct, Quantity::Kld, plot::WIDE, &title)?;
+    folder.add_records()?;
     let facts = Facts {
         quantized_by: options.quantized_by.clone(),
         base_model: options.base_model.clone(),
@@ -164,42 +104,193 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
         metadata,
         needed,
         matrix: matrix.map(|(_, digest)| digest.name),
-        plot: plot.is_some(),
+        plot: false,
     };
-    if facts.base_model.is_none() && table.source.repository.is_none() {
-        notes.push(
-            "the card names no base model, as neither the source nor the request (base_model) tells it"
-                .into(),
-        );
+    folder.write_pages(&table, facts, options)?;
+    folder.seal(&table)
+}
+
+fn refused(path: &Path, message: String) -> Error {
+    Error::Input {
+        path: path.to_path_buf(),
+        message,
     }
-    let card = card::render(&table, &facts, options.style, options.template.as_deref())?;
-    let page = report::render(&table, &facts)?;
-    let mut write = |name: &str, bytes: &[u8]| -> Result<()> {
-        WholeFile::open(&out.join(name))?.publish(bytes)?;
-        files.push(FileDigest {
+}
+
+fn finished_table(directory: &Path) -> Result<Table> {
+    let record_file = directory.join(record::FILE);
+    let table = Table::load(&record_file)?;
+    match table.state {
+        State::Finished => Ok(table),
+        _ => Err(refused(
+            &record_file,
+            "the table is not finished: resume it first".into(),
+        )),
+    }
+}
+
+/// Bytes of memory that each file needs at least, by preset.
+fn memory_needed(table: &Table, directory: &Path) -> Result<BTreeMap<String, u64>> {
+    let mut needed = BTreeMap::new();
+    for row in choose::files(table) {
+        if let Some(file) = &row.file
+            && let Some(bytes) = choose::needed(&headers(&directory.join(file))?)
+        {
+            needed.insert(row.preset.clone(), bytes);
+        }
+    }
+    Ok(needed)
+}
+
+/// A folder in the making.
+struct Folder<'a> {
+    directory: &'a Path,
+    out: &'a Path,
+    /// Whether both are one.
+    same: bool,
+    /// What it has so far.
+    files: Vec<FileDigest>,
+    notes: Vec<String>,
+    /// Bytes of the table's files that were compared, of so many.
+    read: u64,
+    total: u64,
+    tell: &'a mut dyn FnMut(Told<'_>),
+}
+
+impl Folder<'_> {
+    /// Refuses models in the folder that are no part of it: what lies there besides would go to the hub with the rest.
+    fn refuse_strangers(
+        &self,
+        table: &Table,
+        models: &[&FileDigest],
+        matrix: Option<&(PathBuf, FileDigest)>,
+    ) -> Result<()> {
+        for file in digest::gguf_files(self.out)? {
+            let name = name_of(&file);
+            let known = models.iter().any(|m| m.name == name)
+                || matrix
+                    .is_some_and(|(_, digest)| digest.name == name || self.same && is_matrix(table, &name));
+            if !known {
+                let which = match self.same {
+                    true => "an alias, or of another table; another folder would get links to the files",
+                    false => "of another table",
+                };
+                return Err(refused(
+                    &file,
+                    format!("not a file of the folder to be published: {which}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_models(&mut self, models: &[&FileDigest]) -> Result<()> {
+        for model in models {
+            let (from, to) = (self.directory.join(&model.name), self.out.join(&model.name));
+            self.check(&from, model)?;
+            if !self.same {
+                link_or_copy(&from, &to)?;
+            }
+            (self.tell)(Told::File(&model.name));
+        }
+        self.files.extend(models.iter().copied().cloned());
+        Ok(())
+    }
+
+    fn add_matrix(&mut self, from: &Path, digest: &FileDigest) -> Result<()> {
+        self.check(from, digest)?;
+        let to = self.out.join(&digest.name);
+        if !is_same(from, &to) {
+            copy(from, &to)?;
+        }
+        if digest.name != name_of(from) && self.same {
+            self.notes.push(format!(
+                "{}: the matrix is there as {} too",
+                digest.name,
+                name_of(from)
+            ));
+        }
+        self.files.push(digest.clone());
+        Ok(())
+    }
+
+    /// The record of the table and its log.
+    fn add_records(&mut self) -> Result<()> {
+        for name in [record::FILE, record::LOG] {
+            let from = self.directory.join(name);
+            if !self.same && from.exists() {
+                copy(&from, &self.out.join(name))?;
+            }
+            if from.exists() {
+                self.files.push(digest_of(&self.out.join(name))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Plot, report and card.
+    fn write_pages(&mut self, table: &Table, mut facts: Facts, options: &Options) -> Result<()> {
+        let title = format!("{}: size and KL divergence of its quants", table.model.name);
+        let plot = plot::draw(&choose::files(table), Quantity::Kld, plot::WIDE, &title)?;
+        facts.plot = plot.is_some();
+        if facts.base_model.is_none() && table.source.repository.is_none() {
+            self.notes.push(
+                "the card names no base model, as neither the source nor the request (base_model) tells it"
+                    .into(),
+            );
+        }
+        let card = card::render(table, &facts, options.style, options.template.as_deref())?;
+        let page = report::render(table, &facts)?;
+        if let Some(svg) = &plot {
+            self.write(PLOT, svg.as_bytes())?;
+        }
+        self.write(REPORT, page.as_bytes())?;
+        self.write(CARD, card.as_bytes())
+    }
+
+    /// The statement of provenance and the manifest, both of all files before them.
+    fn seal(mut self, table: &Table) -> Result<Made> {
+        let statement = Statement::of(table, &self.files).to_json()?;
+        self.write(provenance::FILE, &statement)?;
+        manifest(self.out, &self.files)?;
+        (self.tell)(Told::File(MANIFEST));
+        Ok(Made {
+            files: self.files,
+            notes: self.notes,
+        })
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        WholeFile::open(&self.out.join(name))?.publish(bytes)?;
+        self.files.push(FileDigest {
             name: name.to_owned(),
             size: bytes.len() as u64,
             sha256: of_bytes(Kind::Sha256, bytes),
         });
-        tell(Told::File(name));
+        (self.tell)(Told::File(name));
         Ok(())
-    };
-    if let Some(svg) = &plot {
-        write(PLOT, svg.as_bytes())?;
     }
-    write(REPORT, page.as_bytes())?;
-    write(CARD, card.as_bytes())?;
-    let statement = Statement::of(&table, &files).to_json()?;
-    WholeFile::open(&out.join(provenance::FILE))?.publish(&statement)?;
-    files.push(FileDigest {
-        name: provenance::FILE.to_owned(),
-        size: statement.len() as u64,
-        sha256: of_bytes(Kind::Sha256, &statement),
-    });
-    tell(Told::File(provenance::FILE));
-    manifest(out, &files)?;
-    tell(Told::File(MANIFEST));
-    Ok(Made { files, notes })
+
+    /// Refuses a file that is not the recorded one.
+    fn check(&mut self, path: &Path, expected: &FileDigest) -> Result<()> {
+        let total = self.total;
+        let told = RefCell::new((&mut self.read, &mut self.tell));
+        let found = file_sha256_telling(path, &|bytes| {
+            let (read, tell) = &mut *told.borrow_mut();
+            **read += bytes;
+            tell(Told::Read(**read, total));
+        })?;
+        if found != expected.sha256 {
+            return Err(refused(
+                path,
+                format!(
+                    "SHA-256: expected {}, found {found}; it has changed since the table was made",
+                    expected.sha256
+                ),
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// A model's keys and tensors, with those of its later shards. It is not kept open: while it is, a link to it is an input
@@ -256,31 +347,6 @@ fn matrix_of(table: &Table, directory: &Path, options: &Options) -> Result<Optio
 
 fn is_matrix(table: &Table, name: &str) -> bool {
     table.importance.as_ref().is_some_and(|i| i.file.name == name)
-}
-
-/// Refuses a file that is not the recorded one; `done` counts the bytes that were read, of so many in all.
-fn check(
-    path: &Path,
-    expected: &FileDigest,
-    (done, total): (&mut u64, u64),
-    tell: &mut dyn FnMut(Told<'_>),
-) -> Result<()> {
-    let told = RefCell::new((done, tell));
-    let found = file_sha256_telling(path, &|bytes| {
-        let (done, tell) = &mut *told.borrow_mut();
-        **done += bytes;
-        tell(Told::Read(**done, total));
-    })?;
-    if found != expected.sha256 {
-        return Err(Error::Input {
-            path: path.to_path_buf(),
-            message: format!(
-                "SHA-256: expected {}, found {found}; it has changed since the table was made",
-                expected.sha256
-            ),
-        });
-    }
-    Ok(())
 }
 
 fn digest_of(path: &Path) -> Result<FileDigest> {

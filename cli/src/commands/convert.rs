@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use convert::pipeline::{PipelineOptions, write as run_plans};
 use convert::plan::OutputPlan;
-use convert::quantize::{QuantizeOptions, plan as plan_quantization, run as run_quantization};
+use convert::quantize::QuantizeOptions;
 use convert::recipe::{PRESETS, Preset, unknown_preset};
 use convert::shards::cut;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType, Prediction};
 use gguf::Endian;
 
-use super::quantize::{as_json, print_report, report_problems};
-use crate::allocation::{self, Allocator, Machine};
 use crate::architectures;
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::importance::ImportanceArgs;
@@ -23,8 +21,9 @@ use crate::args::target::TargetArgs;
 use crate::args::types::TypeArgs;
 use crate::hub;
 use crate::inputs::hold;
-use crate::optimization::{self, OptimizeArgs};
+use crate::optimization::OptimizeArgs;
 use crate::progress::metered;
+use crate::quantizing::Quantizing;
 
 /// Arguments of `quantsmith convert`.
 #[derive(clap::Args)]
@@ -236,23 +235,10 @@ fn parse_outtype(text: &str) -> Result<String, String> {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if args.list {
-        if args.json {
-            println!("{:#}", architectures::list_json());
-        } else {
-            crate::output::print(|out| out.write_all(architectures::list().as_bytes()))?;
-        }
-        return Ok(());
+        return print_classes(args.json);
     }
     if let Some(name) = &args.print_arch {
-        let Some(printed) = convert::arch::printed(name) else {
-            let names: Vec<&str> = convert::arch::printable().collect();
-            bail!(
-                "--print-arch: found {name:?}, expected an architecture that is data alone: {}",
-                names.join(", ")
-            );
-        };
-        crate::output::print(|out| out.write_all(printed.as_bytes()))?;
-        return Ok(());
+        return print_architecture(name);
     }
     let named = args
         .model_dir
@@ -260,51 +246,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .context("the model directory is missing")?;
     let target = Target::parse(&args)?;
     let located = hub::locate(named, hub::Need::of_run(args.dry_run))?;
-    if args.remote && located.origin().is_none() {
-        eprintln!("note: --remote has no effect: {} is here", named.display());
-    }
+    note_flags_without_effect(&args, named, &located);
     let dir = located.path();
-    for (flag, given) in [
-        ("--no-lazy", args.no_lazy),
-        ("--use-temp-file", args.use_temp_file),
-    ] {
-        if given {
-            eprintln!("note: {flag} has no effect: weights are streamed within --max-memory");
-        }
-    }
     hold([dir]);
     hold(&args.target_model_dir);
     hold(args.metadata.iter().chain(args.types.files()));
     hold(args.importance.path());
     hold(args.target.inputs());
-    let source = HfSource::open(
-        dir,
-        &HfOptions::default()
-            .outtype(match target {
-                Target::Stock(outtype) => outtype,
-                Target::Preset(_) | Target::Chosen => OutType::Lossless,
-            })
-            .model_name(args.model_name.clone())
-            .metadata(args.metadata.clone())
-            .pre_tokenizer(args.pre_tokenizer.clone())
-            .vocab_only(args.vocab_only)
-            .headers_suffice(args.dry_run)
-            .mmproj(args.mmproj)
-            .prediction(match (args.mtp, args.no_mtp) {
-                (true, _) => Prediction::Alone,
-                (_, true) => Prediction::LeftOut,
-                _ => Prediction::Included,
-            })
-            .sentence_modules(args.sentence_transformers_dense_modules)
-            .mistral_format(args.mistral_format)
-            .arch_file(args.architecture.file())
-            .target_model_dir(args.target_model_dir.clone())
-            .fuse_qkv(args.fuse_qkv)
-            .fuse_gate_up_exps(args.fuse_gate_up_exps)
-            .fp8_as_q8(args.fp8_as_q8)
-            .no_named_template(args.disable_mistral_community_chat_template)
-            .origin(located.origin().cloned()),
-    )?;
+    let source = HfSource::open(dir, &source_options(&args, &target, &located))?;
     for warning in source.warnings() {
         eprintln!("warning: {warning}");
     }
@@ -313,92 +262,127 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             eprintln!("left out: {tensor}");
         }
     }
-    let pipeline = PipelineOptions::default()
-        .threads(args.threads)
-        .max_memory(args.memory.bytes());
-    let endian = if args.bigendian {
-        Endian::Big
-    } else {
-        Endian::Little
-    };
     match target {
-        Target::Stock(_) => {
-            let encoding = source.matrix_type().name();
-            let path = output_path(&args, dir, &source, encoding)?;
-            let mut plan = OutputPlan::unquantized(path, &source, Vec::new())?.with_endian(endian);
-            if args.vocab_only {
-                plan = plan.bare()?;
-            }
-            let plans = cut(plan, &args.shards.converter())?;
-            if !args.dry_run {
-                let journal = plans.first().and_then(|plan| args.memory.journal(&plan.path));
-                metered(|show| run_plans(&source, &plans, &pipeline, journal.as_deref(), show))?;
-            }
-            report(&args, &source, &plans);
-        }
-        Target::Preset(_) | Target::Chosen => {
-            let preset = match target {
-                Target::Preset(preset) => Some(preset),
-                _ => None,
-            };
-            let path = output_path(&args, dir, &source, preset.map_or("chosen", Preset::name))?;
-            let better = args
-                .optimize
-                .prepare(source.metadata(), dir, None, args.memory.resume())?;
-            let options = QuantizeOptions::new(preset.unwrap_or(Preset::Q8_0))
-                .record(better.record.clone())
-                .recipe(args.types.recipe(preset.unwrap_or(Preset::Q8_0))?)
-                .allow_requantize(args.allow_requantize)
-                .missing_importance(args.importance.missing())
-                .shards(args.shards.gguf_split());
-            let importance = args.importance.load()?;
-            let machine = Machine {
-                threads: args.threads,
-                max_memory: args.memory.bytes(),
-                folder: allocation::folder_of(&path),
-            };
-            let chosen = match args.target.target() {
-                None => None,
-                Some(target) => {
-                    let importance = importance.as_ref();
-                    let allocator =
-                        Allocator::new(&args.target, target, &source, &path, &options, preset, importance)?;
-                    let base = || optimization::base_model(&source, &path, args.threads);
-                    Some(allocator.run(base, &machine, args.dry_run)?)
-                }
-            };
-            let mut plan = match &chosen {
-                Some(chosen) => chosen.plan.clone(),
-                None => plan_quantization(&source, &path, &options, importance.as_ref())?,
-            };
-            plan.outputs = plan.outputs.into_iter().map(|o| o.with_endian(endian)).collect();
-            report_problems(&plan, args.dry_run);
-            let mut learned = None;
-            if !args.dry_run {
-                let journal = args.memory.journal(&path);
-                let base = || optimization::base_model(&source, &path, args.threads);
-                learned = better.apply(&source, &mut plan, base, args.threads, args.memory.bytes())?;
-                metered(|show| run_quantization(&source, &plan, &pipeline, journal.as_deref(), show))?;
-                better.forget(&plan)?;
-            }
-            if args.json {
-                let mut report = as_json(&source, &plan);
-                if let Some(learned) = &learned {
-                    report["optimize"] = optimization::as_json(learned);
-                }
-                if let Some(chosen) = &chosen {
-                    report["chosen"] = allocation::as_json(chosen);
-                }
-                println!("{report:#}");
-            } else {
-                print_report(&source, &plan, args.dry_run);
-                if let Some(chosen) = &chosen {
-                    allocation::print(chosen);
-                }
-            }
+        Target::Stock(_) => write_unquantized(&args, dir, &source),
+        Target::Preset(preset) => write_quantized(&args, dir, &source, Some(preset)),
+        Target::Chosen => write_quantized(&args, dir, &source, None),
+    }
+}
+
+/// The classes that can be converted.
+fn print_classes(json: bool) -> anyhow::Result<()> {
+    if json {
+        return crate::output::print_json(&architectures::list_json());
+    }
+    crate::output::print(|out| out.write_all(architectures::list().as_bytes()))
+}
+
+/// A built-in architecture as a file for `--arch-file`.
+fn print_architecture(name: &str) -> anyhow::Result<()> {
+    let Some(printed) = convert::arch::printed(name) else {
+        let names: Vec<&str> = convert::arch::printable().collect();
+        bail!(
+            "--print-arch: found {name:?}, expected an architecture that is data alone: {}",
+            names.join(", ")
+        );
+    };
+    crate::output::print(|out| out.write_all(printed.as_bytes()))
+}
+
+/// Flags of the stock converter that change nothing here are named.
+fn note_flags_without_effect(args: &Args, named: &Path, located: &hub::Located) {
+    if args.remote && located.origin().is_none() {
+        eprintln!("note: --remote has no effect: {} is here", named.display());
+    }
+    for (flag, given) in [
+        ("--no-lazy", args.no_lazy),
+        ("--use-temp-file", args.use_temp_file),
+    ] {
+        if given {
+            eprintln!("note: {flag} has no effect: weights are streamed within --max-memory");
         }
     }
+}
+
+fn source_options(args: &Args, target: &Target, located: &hub::Located) -> HfOptions {
+    HfOptions::default()
+        .outtype(match target {
+            Target::Stock(outtype) => *outtype,
+            Target::Preset(_) | Target::Chosen => OutType::Lossless,
+        })
+        .model_name(args.model_name.clone())
+        .metadata(args.metadata.clone())
+        .pre_tokenizer(args.pre_tokenizer.clone())
+        .vocab_only(args.vocab_only)
+        .headers_suffice(args.dry_run)
+        .mmproj(args.mmproj)
+        .prediction(match (args.mtp, args.no_mtp) {
+            (true, _) => Prediction::Alone,
+            (_, true) => Prediction::LeftOut,
+            _ => Prediction::Included,
+        })
+        .sentence_modules(args.sentence_transformers_dense_modules)
+        .mistral_format(args.mistral_format)
+        .arch_file(args.architecture.file())
+        .target_model_dir(args.target_model_dir.clone())
+        .fuse_qkv(args.fuse_qkv)
+        .fuse_gate_up_exps(args.fuse_gate_up_exps)
+        .fp8_as_q8(args.fp8_as_q8)
+        .no_named_template(args.disable_mistral_community_chat_template)
+        .origin(located.origin().cloned())
+}
+
+fn pipeline_options(args: &Args) -> PipelineOptions {
+    PipelineOptions::default()
+        .threads(args.threads)
+        .max_memory(args.memory.bytes())
+}
+
+fn endian(args: &Args) -> Endian {
+    match args.bigendian {
+        true => Endian::Big,
+        false => Endian::Little,
+    }
+}
+
+/// The file as the stock converter writes it.
+fn write_unquantized(args: &Args, dir: &Path, source: &HfSource) -> anyhow::Result<()> {
+    let path = output_path(args, dir, source, source.matrix_type().name())?;
+    let mut plan = OutputPlan::unquantized(path, source, Vec::new())?.with_endian(endian(args));
+    if args.vocab_only {
+        plan = plan.bare()?;
+    }
+    let plans = cut(plan, &args.shards.converter())?;
+    if !args.dry_run {
+        let journal = plans.first().and_then(|plan| args.memory.journal(&plan.path));
+        let pipeline = pipeline_options(args);
+        metered(|show| run_plans(source, &plans, &pipeline, journal.as_deref(), show))?;
+    }
+    report(args, source, &plans);
     Ok(())
+}
+
+/// The file as llama-quantize makes it of the converted one; of types chosen for the model without a preset.
+fn write_quantized(args: &Args, dir: &Path, source: &HfSource, preset: Option<Preset>) -> anyhow::Result<()> {
+    Quantizing {
+        source,
+        from: dir,
+        output: &output_path(args, dir, source, preset.map_or("chosen", Preset::name))?,
+        preset,
+        options: QuantizeOptions::new(Preset::Q8_0)
+            .allow_requantize(args.allow_requantize)
+            .shards(args.shards.gguf_split()),
+        types: &args.types,
+        target: &args.target,
+        importance: &args.importance,
+        optimize: &args.optimize,
+        memory: &args.memory,
+        threads: args.threads,
+        endian: Some(endian(args)),
+        dry_run: args.dry_run,
+        json: args.json,
+    }
+    .run()
 }
 
 /// Path of the output: the file that was named, with its placeholders filled; in a directory, or when none was named,

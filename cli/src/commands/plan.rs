@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use convert::distribute::{Cut, Layout, PlanDocument, Request, SplitRequest, Taken, TypesRequest};
+use convert::distribute::{Balance, Cut, Layout, PlanDocument, Request, SplitRequest, Taken, TypesRequest};
 use convert::recipe::{KvOverride, Preset};
+use convert::source::Source;
 use convert::table;
 use demo::CALIBRATION_TEXT;
 use gguf::WholeFile;
@@ -120,161 +121,194 @@ enum CutName {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    args.unplanned.refuse()?;
-    if args.optimize.given() && args.cut == Some(CutName::Rows) {
-        bail!(
-            "--cut rows: a file whose blocks are learned is not cut, as the inputs of a layer depend on the layers before it as \
-             they were quantized; with --cut files a part is whole files"
-        );
-    }
-    if !(args.prune_layers.is_empty() && args.override_kv.is_empty()) && args.evaluation.given() {
-        bail!(
-            "--evaluate: `table` makes no files with --prune-layers or --override-kv, so that there is no record of their \
-             figures: prune or set keys first (`quantsmith quantize MODEL.gguf OUT.gguf COPY`), and plan what comes out"
-        );
-    }
+    args.refuse()?;
     let located = hub::locate(&args.model, Need::of_run(args.headers_only))?;
     let path = located.path();
     hold([path]);
     hold(args.types_of_tensors.files());
     hold(args.importance.path());
-    let arch_file = args.architecture.file();
     let opened = Opened::open(
         path,
         args.headers_only,
         args.pre_tokenizer.as_deref(),
-        arch_file.clone(),
+        args.architecture.file(),
         located.origin(),
     )?;
-    let source = opened.source();
     let importance = args.importance.load()?;
-    let name = opened.name(path);
-    let entries = match &args.presets {
-        Some(list) => table::parse_entries(list)?,
-        None => table::published(),
-    };
-    let directory = args
-        .out
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(format!("{name}-GGUF")));
-    let request = Request {
-        model: located
-            .pinned()
-            .map_or_else(|| utf8(&args.model), |name| Ok(name.to_owned()))?,
-        origin: located.origin().cloned(),
-        directory: utf8(&directory)?,
-        name,
-        presets: entries.iter().map(|entry| entry.name.to_string()).collect(),
-        cut: match args.cut {
-            Some(CutName::Rows) => Cut::Rows,
-            Some(CutName::Files) => Cut::Files,
-            None if args.optimize.given() => Cut::Files,
-            None => Cut::Rows,
-        },
-        imatrix: args.importance.request()?,
-        types: TypesRequest::of(&args.types_of_tensors.recipe(Preset::Q8_0)?),
-        prune_layers: args.prune_layers.clone(),
-        override_kv: args.override_kv.clone(),
-        force: args.force,
-        allow_requantize: args.allow_requantize,
-        allow_incomplete: args.allow_incomplete,
-        pre_tokenizer: args.pre_tokenizer.clone(),
-        arch_file: arch_file.as_deref().map(utf8).transpose()?,
-        split: args.shards.gguf_split().as_ref().and_then(SplitRequest::of),
-        optimize: args.optimize.request()?,
-        evaluation: args.evaluation.request()?,
-    };
-    let texts = request.evaluation.as_ref().and_then(parts::texts_of);
-    let texts = texts.map(PathBuf::from);
-    hold(&texts);
-    let here = Here {
-        imatrix: args.importance.path(),
-        texts: texts.as_deref(),
-        ..Here::default()
-    };
-    let evaluation = request.evaluation.as_ref();
-    let evaluation = evaluation
-        .map(|_| parts::plan(source, &request, &here))
-        .transpose()?;
-    hold(args.optimize.text());
+    let request = args.request(&located, opened.name(path))?;
     let better = args
         .optimize
-        .prepare(source.metadata(), path, Some(CALIBRATION_TEXT), false)?;
-    let layout = Layout::new(source, &request, &directory, importance.as_ref(), &better.record)?;
-    let balance = layout.balance(args.parts)?;
-    let owned = |path: Option<&Path>| path.map(Path::to_path_buf);
-    let mut inputs = others(
-        owned(args.importance.path()),
-        arch_file,
-        owned(args.optimize.text()),
-    );
-    inputs.extend(parts::text_files(&request, texts.as_deref())?);
-    let mut plan = PlanDocument::new(
-        source,
-        request,
-        &layout,
-        &inputs,
-        Taken {
-            content: !args.headers_only,
-            hollow: located.hollow(),
-        },
-        crate::cli::version(),
+        .prepare(opened.source().metadata(), path, Some(CALIBRATION_TEXT), false)?;
+    let directory = PathBuf::from(&request.directory);
+    let layout = Layout::new(
+        opened.source(),
+        &request,
+        &directory,
+        importance.as_ref(),
+        &better.record,
     )?;
-    plan.evaluation = evaluation;
+    let balance = layout.balance(args.parts)?;
+    let plan = args.document(opened.source(), request, &layout, &located)?;
     for left_out in &plan.left_out {
         eprintln!("left out: {}: {}", left_out.preset, left_out.reason);
     }
     let text = plan.text();
     WholeFile::open(&args.output)?.publish(text.as_bytes())?;
-    let seconds = plan.work.cost_ms as f64 / 1e3;
-    let wall = balance.largest / f64::from(args.cores);
-    if args.json {
-        return crate::output::print_json(&serde_json::json!({
-            "plan": convert::path_json(&args.output),
+    match args.json {
+        true => args.print_json(&plan, &balance, text.len()),
+        false => args.print(&plan, &balance),
+    }
+}
+
+impl Args {
+    /// What no parts can do together.
+    fn refuse(&self) -> anyhow::Result<()> {
+        self.unplanned.refuse()?;
+        if self.optimize.given() && self.cut == Some(CutName::Rows) {
+            bail!(
+                "--cut rows: a file whose blocks are learned is not cut, as the inputs of a layer depend on the layers before it                  as they were quantized; with --cut files a part is whole files"
+            );
+        }
+        if !(self.prune_layers.is_empty() && self.override_kv.is_empty()) && self.evaluation.given() {
+            bail!(
+                "--evaluate: `table` makes no files with --prune-layers or --override-kv, so that there is no record of their                  figures: prune or set keys first (`quantsmith quantize MODEL.gguf OUT.gguf COPY`), and plan what comes out"
+            );
+        }
+        Ok(())
+    }
+
+    /// What is asked for, by names that hold on every machine.
+    fn request(&self, located: &hub::Located, name: String) -> anyhow::Result<Request> {
+        let entries = match &self.presets {
+            Some(list) => table::parse_entries(list)?,
+            None => table::published(),
+        };
+        let directory = match &self.out {
+            Some(directory) => utf8(directory)?,
+            None => format!("{name}-GGUF"),
+        };
+        Ok(Request {
+            model: located
+                .pinned()
+                .map_or_else(|| utf8(&self.model), |name| Ok(name.to_owned()))?,
+            origin: located.origin().cloned(),
+            directory,
+            name,
+            presets: entries.iter().map(|entry| entry.name.to_string()).collect(),
+            cut: match self.cut {
+                Some(CutName::Rows) => Cut::Rows,
+                Some(CutName::Files) => Cut::Files,
+                None if self.optimize.given() => Cut::Files,
+                None => Cut::Rows,
+            },
+            imatrix: self.importance.request()?,
+            types: TypesRequest::of(&self.types_of_tensors.recipe(Preset::Q8_0)?),
+            prune_layers: self.prune_layers.clone(),
+            override_kv: self.override_kv.clone(),
+            force: self.force,
+            allow_requantize: self.allow_requantize,
+            allow_incomplete: self.allow_incomplete,
+            pre_tokenizer: self.pre_tokenizer.clone(),
+            arch_file: self.architecture.file().as_deref().map(utf8).transpose()?,
+            split: self.shards.gguf_split().as_ref().and_then(SplitRequest::of),
+            optimize: self.optimize.request()?,
+            evaluation: self.evaluation.request()?,
+        })
+    }
+
+    /// The plan of that, with the digests of everything that it is made from.
+    fn document(
+        &self,
+        source: &dyn Source,
+        request: Request,
+        layout: &Layout<'_>,
+        located: &hub::Located,
+    ) -> anyhow::Result<PlanDocument> {
+        let texts = request.evaluation.as_ref().and_then(parts::texts_of);
+        let texts = texts.map(PathBuf::from);
+        hold(&texts);
+        let here = Here {
+            imatrix: self.importance.path(),
+            texts: texts.as_deref(),
+            ..Here::default()
+        };
+        let evaluation = match request.evaluation {
+            Some(_) => Some(parts::plan(source, &request, &here)?),
+            None => None,
+        };
+        hold(self.optimize.text());
+        let owned = |path: Option<&Path>| path.map(Path::to_path_buf);
+        let mut inputs = others(
+            owned(self.importance.path()),
+            self.architecture.file(),
+            owned(self.optimize.text()),
+        );
+        inputs.extend(parts::text_files(&request, texts.as_deref())?);
+        let taken = Taken {
+            content: !self.headers_only,
+            hollow: located.hollow(),
+        };
+        let mut plan = PlanDocument::new(source, request, layout, &inputs, taken, crate::cli::version())?;
+        plan.evaluation = evaluation;
+        Ok(plan)
+    }
+
+    /// Seconds that all parts take at once.
+    fn wall(&self, balance: &Balance) -> f64 {
+        balance.largest / f64::from(self.cores)
+    }
+
+    fn print_json(&self, plan: &PlanDocument, balance: &Balance, plan_bytes: usize) -> anyhow::Result<()> {
+        crate::output::print_json(&serde_json::json!({
+            "plan": convert::path_json(&self.output),
             "digest": plan.digest(),
-            "plan_bytes": text.len(),
+            "plan_bytes": plan_bytes,
             "files": plan.files.len(),
             "tensors": plan.tensors.len(),
             "work": plan.work,
             "evaluation": plan.evaluation,
-            "parts": args.parts,
+            "parts": self.parts,
             "core_seconds_of_largest_part": balance.largest,
             "core_seconds_of_mean_part": balance.mean,
             "largest_over_mean": balance.ratio(),
-            "cores_of_a_part": args.cores,
-            "wall_seconds_at_once": wall,
-        }));
+            "cores_of_a_part": self.cores,
+            "wall_seconds_at_once": self.wall(balance),
+        }))
     }
-    print(|out| {
-        writeln!(
-            out,
-            "{}: {} files, {} tensors, {} pieces, about {seconds:.1} s on one core",
-            args.output.display(),
-            plan.files.len(),
-            plan.tensors.len(),
-            plan.work.pieces
-        )?;
-        if args.parts > 1 || args.cores > 1 {
+
+    fn print(&self, plan: &PlanDocument, balance: &Balance) -> anyhow::Result<()> {
+        let seconds = plan.work.cost_ms as f64 / 1e3;
+        print(|out| {
             writeln!(
                 out,
-                "{} parts: {:.1} s each on one core, the largest {:.4} of the mean; all at once, with {} {} for each, about \
-                 {wall:.1} s",
-                args.parts,
-                balance.mean,
-                balance.ratio(),
-                args.cores,
-                if args.cores == 1 { "core" } else { "cores" },
+                "{}: {} files, {} tensors, {} pieces, about {seconds:.1} s on one core",
+                self.output.display(),
+                plan.files.len(),
+                plan.tensors.len(),
+                plan.work.pieces
             )?;
-        }
-        if let Some(evaluation) = &plan.evaluation {
-            writeln!(
-                out,
-                "evaluation over {} windows, {} positions of each scored",
-                evaluation.windows, evaluation.scored
-            )?;
-        }
-        Ok(())
-    })
+            if self.parts > 1 || self.cores > 1 {
+                writeln!(
+                    out,
+                    "{} parts: {:.1} s each on one core, the largest {:.4} of the mean; all at once, with {} {} for each,                      about {:.1} s",
+                    self.parts,
+                    balance.mean,
+                    balance.ratio(),
+                    self.cores,
+                    if self.cores == 1 { "core" } else { "cores" },
+                    self.wall(balance),
+                )?;
+            }
+            if let Some(evaluation) = &plan.evaluation {
+                writeln!(
+                    out,
+                    "evaluation over {} windows, {} positions of each scored",
+                    evaluation.windows, evaluation.scored
+                )?;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// An override as it is written, which can be read.

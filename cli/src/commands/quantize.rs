@@ -5,20 +5,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use convert::kind::Kind;
-use convert::pipeline::PipelineOptions;
-use convert::quantize::{Quantization, QuantizeOptions, default_output, plan, run as execute};
+use convert::quantize::{QuantizeOptions, default_output};
 use convert::recipe::{KvOverride, PRESETS, Preset, unknown_preset};
 use convert::source::{GgufSource, Source};
 
-use crate::allocation::{self, Allocator, Machine};
 use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
 use crate::args::shards::ShardArgs;
 use crate::args::target::TargetArgs;
 use crate::args::types::TypeArgs;
 use crate::inputs::hold;
-use crate::optimization::{self, OptimizeArgs};
-use crate::progress::metered;
+use crate::optimization::OptimizeArgs;
+use crate::quantizing::Quantizing;
 
 /// Arguments of `quantsmith quantize`.
 #[derive(clap::Args)]
@@ -105,7 +103,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     hold(args.types.files());
     hold(args.importance.path());
     hold(args.target.inputs());
-    let importance = args.importance.load()?;
     let source = if args.dry_run {
         GgufSource::open_headers(&input)?
     } else {
@@ -119,74 +116,30 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if args.optimize.learns() && !args.prune_layers.is_empty() {
         bail!("--optimize layer runs the whole model: prune layers first, then optimize what is left");
     }
-    let better = args
-        .optimize
-        .prepare(source.metadata(), &input, None, args.memory.resume())?;
-    let options = QuantizeOptions::new(Preset::Q8_0)
-        .recipe(args.types.recipe(preset.unwrap_or(Preset::Q8_0))?)
-        .allow_incomplete(args.allow_incomplete)
-        .allow_requantize(args.allow_requantize)
-        .prune_layers(args.prune_layers)
-        .keep_split(args.keep_split)
-        .kv_overrides(args.override_kv)
-        .force_overrides(args.force)
-        .missing_importance(args.importance.missing())
-        .shards(args.shards.gguf_split())
-        .record(better.record.clone());
-    let machine = Machine {
+    Quantizing {
+        source: &source,
+        from: &input,
+        output: &output,
+        preset,
+        options: QuantizeOptions::new(Preset::Q8_0)
+            .allow_incomplete(args.allow_incomplete)
+            .allow_requantize(args.allow_requantize)
+            .prune_layers(args.prune_layers)
+            .keep_split(args.keep_split)
+            .kv_overrides(args.override_kv)
+            .force_overrides(args.force)
+            .shards(args.shards.gguf_split()),
+        types: &args.types,
+        target: &args.target,
+        importance: &args.importance,
+        optimize: &args.optimize,
+        memory: &args.memory,
         threads,
-        max_memory: args.memory.bytes(),
-        folder: allocation::folder_of(&output),
-    };
-    let chosen = match args.target.target() {
-        None => None,
-        Some(target) => {
-            let importance = importance.as_ref();
-            let allocator = Allocator::new(
-                &args.target,
-                target,
-                &source,
-                &output,
-                &options,
-                preset,
-                importance,
-            )?;
-            let base = || optimization::base_model(&source, &output, threads);
-            Some(allocator.run(base, &machine, args.dry_run)?)
-        }
-    };
-    let mut plan = match &chosen {
-        Some(chosen) => chosen.plan.clone(),
-        None => plan(&source, &output, &options, importance.as_ref())?,
-    };
-    report_problems(&plan, args.dry_run);
-    let mut learned = None;
-    if !args.dry_run {
-        let pipeline = PipelineOptions::default()
-            .threads(threads)
-            .max_memory(args.memory.bytes());
-        let journal = args.memory.journal(&output);
-        let base = || optimization::base_model(&source, &output, threads);
-        learned = better.apply(&source, &mut plan, base, threads, args.memory.bytes())?;
-        metered(|show| execute(&source, &plan, &pipeline, journal.as_deref(), show))?;
-        better.forget(&plan)?;
+        endian: None,
+        dry_run: args.dry_run,
+        json: args.json,
     }
-    if args.json {
-        let mut report = as_json(&source, &plan);
-        if let Some(learned) = &learned {
-            report["optimize"] = optimization::as_json(learned);
-        }
-        if let Some(chosen) = &chosen {
-            report["chosen"] = allocation::as_json(chosen);
-        }
-        println!("{report:#}");
-    } else {
-        print_report(&source, &plan, args.dry_run);
-        if let Some(chosen) = &chosen {
-            allocation::print(chosen);
-        }
-    }
-    Ok(())
+    .run()
 }
 
 /// The operands, told apart as llama-quantize does: the second is a preset, or else the output.
@@ -248,122 +201,6 @@ fn named(path: &OsStr, keep_split: bool) -> PathBuf {
         return cut.map_or_else(|| Path::new(path).with_extension(""), PathBuf::from);
     }
     path.into()
-}
-
-pub(crate) fn report_problems(plan: &Quantization<'_>, dry_run: bool) {
-    for warning in &plan.warnings {
-        eprintln!("warning: {warning}");
-    }
-    for change in &plan.overrides {
-        eprintln!(
-            "override: {}: {} instead of {} ({})",
-            change.tensor, change.got, change.wanted, change.reason
-        );
-    }
-    for change in &plan.substituted {
-        eprintln!(
-            "substituted: {}: {} instead of {} ({})",
-            change.tensor, change.got, change.wanted, change.reason
-        );
-    }
-    for lacking in &plan.uniform_importance {
-        eprintln!(
-            "warning: the importance matrix has nothing for {} ({}): every column counts the same",
-            lacking.tensor, lacking.ty
-        );
-    }
-    for tensor in &plan.without_importance {
-        eprintln!("warning: the importance matrix has nothing for {tensor}");
-    }
-    if dry_run && let Err(e) = plan.check() {
-        eprintln!("warning: this cannot be executed: {e}");
-    }
-}
-
-pub(crate) fn print_report(source: &dyn Source, plan: &Quantization<'_>, dry_run: bool) {
-    for output in plan.outputs.iter().filter(|_| dry_run) {
-        for (info, planned) in output.tensors().iter().zip(output.contents()) {
-            let from = source.tensors()[planned.source].ty;
-            println!(
-                "{:<40} {:<24} {:>8} -> {:<8} {:>14} bytes",
-                info.name,
-                format!("{:?}", info.shape),
-                from,
-                info.ty,
-                info.size_bytes()
-            );
-        }
-    }
-    for output in &plan.outputs {
-        println!("{}: {} bytes", output.path.display(), output.file_size());
-    }
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    println!(
-        "{}: {:.2} MiB in tensors, from {:.2} MiB; {:.2} bits per weight",
-        plan.preset,
-        mib(plan.tensor_bytes()),
-        mib(plan.source_bytes),
-        plan.bits_per_weight()
-    );
-    if !plan.substituted.is_empty() {
-        let weights: u64 = plan.substituted.iter().map(|c| c.weights).sum();
-        println!(
-            "{} tensors with {:.1} % of the weights were substituted",
-            plan.substituted.len(),
-            weights as f64 * 100.0 / plan.weights() as f64
-        );
-    }
-}
-
-pub(crate) fn as_json(source: &dyn Source, plan: &Quantization<'_>) -> serde_json::Value {
-    let lacking = |list: &[convert::quantize::ListedTensor]| -> Vec<_> {
-        list.iter()
-            .map(|t| serde_json::json!({"tensor": t.tensor, "type": t.ty.name()}))
-            .collect()
-    };
-    let outputs: Vec<_> = plan
-        .outputs
-        .iter()
-        .map(|output| {
-            let tensors: Vec<_> = output
-                .tensors()
-                .iter()
-                .zip(output.contents())
-                .map(|(info, planned)| {
-                    serde_json::json!({
-                        "name": info.name,
-                        "shape": info.shape,
-                        "from": source.tensors()[planned.source].ty.name(),
-                        "type": info.ty.name(),
-                        "offset": info.offset,
-                        "size_bytes": info.size_bytes(),
-                    })
-                })
-                .collect();
-            serde_json::json!({
-                "file": convert::path_json(&output.path),
-                "size_bytes": output.file_size(),
-                "tensors": tensors,
-            })
-        })
-        .collect();
-    serde_json::json!({
-        "input": convert::path_json(source.path()),
-        "preset": plan.preset.name(),
-        "size_bytes": plan.file_size(),
-        "tensor_bytes": plan.tensor_bytes(),
-        "source_tensor_bytes": plan.source_bytes,
-        "weights": plan.weights(),
-        "bits_per_weight": plan.bits_per_weight(),
-        "overrides": plan.overrides,
-        "substituted": plan.substituted,
-        "missing_importance": lacking(&plan.missing_importance),
-        "uniform_importance": lacking(&plan.uniform_importance),
-        "without_importance": plan.without_importance,
-        "requantized": lacking(&plan.requantized),
-        "warnings": plan.warnings,
-        "outputs": outputs,
-    })
 }
 
 fn presets_help() -> String {
