@@ -131,108 +131,115 @@ impl Client {
     }
 
     fn once(&self, name: &Name, url: &str, what: &str, range: Option<&str>) -> Result<Attempt> {
-        let wrong = |url: &str, found: String, expected: &str| Error::Answer {
-            name: name.to_string(),
-            url: url.to_owned(),
-            found,
-            expected: expected.to_owned(),
-        };
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.agent.get(&at).header("accept-encoding", "identity");
-            let token = self
-                .settings
-                .token
-                .as_ref()
-                .filter(|_| origin(&at) == origin(&self.settings.endpoint));
-            if let Some(token) = token {
-                request = request.header("authorization", format!("Bearer {token}"));
-            }
-            if let Some(range) = range {
-                request = request.header("range", range);
-            }
-            let response = match request.call() {
+            let response = match self.request(&at, range) {
                 Ok(response) => response,
-                Err(ureq::Error::BadUri(e)) => return Err(wrong(&at, e, "an address")),
+                Err(ureq::Error::BadUri(e)) => return Err(wrong(name, &at, e, "an address")),
                 Err(e) => return Ok(Attempt::Again(e.to_string(), None)),
             };
-            let header = |key: &str| {
-                response
-                    .headers()
-                    .get(key)
-                    .and_then(|v| v.to_str().ok())
-                    .map(str::to_owned)
-            };
-            let status = response.status().as_u16();
-            match status {
-                301 | 302 | 303 | 307 | 308 => {
-                    let to = header("location")
-                        .ok_or_else(|| wrong(&at, "a redirect to nowhere".into(), "an address"))?;
-                    at = joined(&at, &to)
-                        .ok_or_else(|| wrong(&at, format!("a redirect to {to:?}"), "an address of http"))?;
-                }
-                200 | 206 => {
-                    let range = match (status, header("content-range")) {
-                        (206, Some(text)) => {
-                            let parsed = content_range(&text);
-                            Some(parsed.ok_or_else(|| {
-                                wrong(&at, format!("content-range {text:?}"), "bytes A-B/LENGTH")
-                            })?)
-                        }
-                        (206, None) => {
-                            return Err(wrong(
-                                &at,
-                                "a part without content-range".into(),
-                                "bytes A-B/LENGTH",
-                            ));
-                        }
-                        (_, _) => header("content-length")
-                            .and_then(|n| n.parse().ok())
-                            .map(|length| (0, length)),
-                    };
-                    let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-                    return Ok(Attempt::Answered(Answer {
-                        status,
-                        range,
-                        body: Box::new(body),
-                    }));
-                }
-                // Nothing past the end.
-                416 => {
-                    return Ok(Attempt::Answered(Answer {
-                        status,
-                        range: header("content-range").and_then(|text| {
-                            let length = text.rsplit_once('/')?.1.parse().ok()?;
-                            Some((length, length))
-                        }),
-                        body: Box::new(std::io::empty()),
-                    }));
-                }
-                401 | 403 => {
-                    return Err(Error::Refused {
-                        name: name.to_string(),
-                        status,
-                        token: self.settings.token.is_some(),
-                    });
-                }
-                404 => {
-                    return Err(Error::Missing {
-                        name: name.to_string(),
-                        what: what.to_owned(),
-                        endpoint: self.settings.endpoint.clone(),
-                    });
-                }
-                429 | 503 => {
-                    let asked = header("retry-after")
-                        .and_then(|s| s.trim().parse().ok())
-                        .map(Duration::from_secs);
-                    return Ok(Attempt::Again(format!("the hub is busy ({status})"), asked));
-                }
-                408 | 500..=599 => return Ok(Attempt::Again(format!("status {status}"), None)),
-                _ => return Err(wrong(&at, format!("status {status}"), what)),
+            match response.status().as_u16() {
+                301 | 302 | 303 | 307 | 308 => at = redirected(name, &at, &response)?,
+                _ => return self.answer(name, &at, what, response),
             }
         }
-        Err(wrong(url, format!("more than {MAX_REDIRECTS} redirects"), what))
+        let found = format!("more than {MAX_REDIRECTS} redirects");
+        Err(wrong(name, url, found, what))
+    }
+
+    /// Asks one address; the token goes to the hub's own alone.
+    fn request(&self, at: &str, range: Option<&str>) -> std::result::Result<Response, ureq::Error> {
+        let mut request = self.agent.get(at).header("accept-encoding", "identity");
+        let own = origin(at) == origin(&self.settings.endpoint);
+        if let Some(token) = self.settings.token.as_ref().filter(|_| own) {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
+        request.call()
+    }
+
+    /// What an answer that is no redirect means.
+    fn answer(&self, name: &Name, at: &str, what: &str, response: Response) -> Result<Attempt> {
+        let status = response.status().as_u16();
+        match status {
+            200 | 206 => Ok(Attempt::Answered(Answer {
+                status,
+                range: sent_range(name, at, &response)?,
+                body: Box::new(response.into_body().into_with_config().limit(u64::MAX).reader()),
+            })),
+            // Nothing past the end.
+            416 => Ok(Attempt::Answered(Answer {
+                status,
+                range: header(&response, "content-range").and_then(|text| {
+                    let length = text.rsplit_once('/')?.1.parse().ok()?;
+                    Some((length, length))
+                }),
+                body: Box::new(std::io::empty()),
+            })),
+            401 | 403 => Err(Error::Refused {
+                name: name.to_string(),
+                status,
+                token: self.settings.token.is_some(),
+            }),
+            404 => Err(Error::Missing {
+                name: name.to_string(),
+                what: what.to_owned(),
+                endpoint: self.settings.endpoint.clone(),
+            }),
+            429 | 503 => {
+                let asked = header(&response, "retry-after")
+                    .and_then(|s| s.trim().parse().ok())
+                    .map(Duration::from_secs);
+                Ok(Attempt::Again(format!("the hub is busy ({status})"), asked))
+            }
+            408 | 500..=599 => Ok(Attempt::Again(format!("status {status}"), None)),
+            _ => Err(wrong(name, at, format!("status {status}"), what)),
+        }
+    }
+}
+
+type Response = ureq::http::Response<ureq::Body>;
+
+fn header<'r>(response: &'r Response, key: &str) -> Option<&'r str> {
+    response.headers().get(key).and_then(|v| v.to_str().ok())
+}
+
+fn wrong(name: &Name, url: &str, found: String, expected: &str) -> Error {
+    Error::Answer {
+        name: name.to_string(),
+        url: url.to_owned(),
+        found,
+        expected: expected.to_owned(),
+    }
+}
+
+/// Where a redirect leads.
+fn redirected(name: &Name, at: &str, response: &Response) -> Result<String> {
+    let Some(to) = header(response, "location") else {
+        return Err(wrong(name, at, "a redirect to nowhere".into(), "an address"));
+    };
+    joined(at, to).ok_or_else(|| {
+        let found = format!("a redirect to {to:?}");
+        wrong(name, at, found, "an address of http")
+    })
+}
+
+/// First byte and length of what was sent, where the answer tells.
+fn sent_range(name: &Name, at: &str, response: &Response) -> Result<Option<(u64, u64)>> {
+    const EXPECTED: &str = "bytes A-B/LENGTH";
+    if response.status().as_u16() != 206 {
+        let length = header(response, "content-length").and_then(|n| n.parse().ok());
+        return Ok(length.map(|length| (0, length)));
+    }
+    let Some(text) = header(response, "content-range") else {
+        let found = "a part without content-range".into();
+        return Err(wrong(name, at, found, EXPECTED));
+    };
+    match content_range(text) {
+        Some(range) => Ok(Some(range)),
+        None => Err(wrong(name, at, format!("content-range {text:?}"), EXPECTED)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use convert::digest::{Kind, ManifestEntry, file_sha256, of_bytes};
 use convert::importance::MissingImportance;
+use convert::plan::OutputPlan;
 use convert::quantize::OPTIMIZE_KEYS;
 use convert::recipe::TensorTypeRule;
 use convert::source::Source;
@@ -294,104 +295,31 @@ pub(super) fn record_of(
     texts: &Texts,
     args: &Making,
 ) -> anyhow::Result<Table> {
-    let commit = env!("QUANTSMITH_COMMIT");
     let mut headers = Vec::new();
     let mut rows = Vec::new();
-    let mut tensors = Vec::new();
-    let mut weights = 0;
     for (plan, row) in planned.iter().zip(table::rows(planned)) {
         headers.extend(format!("{}\n", row.preset).into_bytes());
-        let made = plan.check().is_ok();
-        let outputs = || plan.plan.iter().flat_map(|plan| &plan.outputs).filter(|_| made);
         if plan.same_as.is_none() {
-            for output in outputs() {
+            for output in outputs(plan) {
                 let header = output.file_plan()?.header_bytes()?;
                 headers.extend(of_bytes(Kind::Sha256, &header).into_bytes());
             }
         }
-        let contents = || outputs().flat_map(|output| output.contents());
-        if tensors.is_empty() && made {
-            weights = row.weights.unwrap_or_default();
-            tensors = contents()
-                .map(|tensor| record::Tensor {
-                    name: tensor.name.clone(),
-                    shape: tensor.shape.clone(),
-                    ty: source.tensors()[tensor.source].ty.name().to_owned(),
-                })
-                .collect();
-        }
-        let substitution = |change: &convert::recipe::Change| record::Substitution {
-            tensor: change.tensor.clone(),
-            wanted: change.wanted.name().to_owned(),
-            got: change.got.name().to_owned(),
-            reason: change.reason.clone(),
-            weights: change.weights,
-        };
-        let entry = &plan.entry;
-        let recipe = match (entry.heads, entry.chosen.is_empty()) {
-            (None, true) => entry.preset.to_string(),
-            (Some(ty), _) => format!("{}, embeddings and output in {ty}", entry.preset),
-            (None, false) => format!("{}, types chosen for this model", entry.preset),
-        };
-        rows.push(Row {
-            recipe: (recipe != row.preset).then_some(recipe),
-            chosen: origin.chosen.records.get(&row.preset).cloned(),
-            preset: row.preset,
-            file: made.then(|| last(&row.file)),
-            same_as: row.same_as,
-            error: row.error,
-            size: row.size_bytes,
-            bits_per_weight: row.bits_per_weight,
-            files: Vec::new(),
-            substituted: row.substituted.iter().map(substitution).collect(),
-            needs_importance: row.needs_importance,
-            uniform_importance: row.uniform_importance,
-            types: match plan.same_as {
-                None => contents().map(|tensor| tensor.ty.name().to_owned()).collect(),
-                Some(_) => Vec::new(),
-            },
-            weight_errors: Vec::new(),
-            measured: None,
-        });
+        rows.push(row_of(plan, row, origin));
     }
-    let snapshot = convert::hub::snapshot(origin.path);
-    let canonical = origin.path.canonicalize();
-    let kind = match (origin.demo, origin.path.is_dir()) {
-        (true, _) => SourceKind::Demo,
-        (_, true) => SourceKind::Directory,
-        (_, false) => SourceKind::Gguf,
-    };
+    let first = planned.iter().find(|plan| outputs(plan).next().is_some());
     Ok(Table {
         schema: record::SCHEMA,
-        tool: record::Tool {
-            name: "quantsmith".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            commit: (!commit.is_empty()).then(|| commit.to_owned()),
-            llama_cpp: convert::LLAMA_CPP_RELEASE.into(),
-        },
+        tool: tool(),
         model: record::Model {
             name: name.to_owned(),
             architecture: source.metadata().architecture().to_owned(),
-            weights,
-            tensors,
+            weights: first
+                .and_then(|plan| plan.plan.as_ref().ok())
+                .map_or(0, |plan| plan.weights()),
+            tensors: first.map(|plan| tensors_of(source, plan)).unwrap_or_default(),
         },
-        source: record::Source {
-            name: match &snapshot {
-                Some(snapshot) => snapshot.repository.clone(),
-                None => last(canonical.as_deref().unwrap_or(origin.path)),
-            },
-            kind,
-            repository: snapshot.as_ref().map(|s| s.repository.clone()),
-            revision: snapshot.map(|s| s.revision),
-            ty: evaluate::base_type(source),
-            files: Vec::new(),
-            architecture: args
-                .architecture
-                .file()
-                .map(|file| digests::digest(&file, last(&file), &Hashing::of([&file])))
-                .transpose()?,
-            card: card_of(origin),
-        },
+        source: source_of(source, origin, args)?,
         parameters: parameters(options, args),
         importance: origin
             .matrix
@@ -402,6 +330,102 @@ pub(super) fn record_of(
         evaluation: texts.evaluation.as_ref().map(|t| evaluate::planned(t, args)),
         rows,
         times: record::Times::default(),
+    })
+}
+
+/// The files of a row that can be made.
+fn outputs<'p, 'a>(plan: &'p RowPlan<'a>) -> impl Iterator<Item = &'p OutputPlan<'a>> {
+    let made = plan.check().is_ok();
+    plan.plan
+        .iter()
+        .flat_map(|plan| &plan.outputs)
+        .filter(move |_| made)
+}
+
+/// The source's tensors that a row's files hold.
+fn tensors_of(source: &dyn Source, plan: &RowPlan<'_>) -> Vec<record::Tensor> {
+    outputs(plan)
+        .flat_map(|output| output.contents())
+        .map(|tensor| record::Tensor {
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            ty: source.tensors()[tensor.source].ty.name().to_owned(),
+        })
+        .collect()
+}
+
+fn row_of(plan: &RowPlan<'_>, row: table::Row, origin: &Origin<'_>) -> Row {
+    let substitution = |change: &convert::recipe::Change| record::Substitution {
+        tensor: change.tensor.clone(),
+        wanted: change.wanted.name().to_owned(),
+        got: change.got.name().to_owned(),
+        reason: change.reason.clone(),
+        weights: change.weights,
+    };
+    let entry = &plan.entry;
+    let recipe = match (entry.heads, entry.chosen.is_empty()) {
+        (None, true) => entry.preset.to_string(),
+        (Some(ty), _) => format!("{}, embeddings and output in {ty}", entry.preset),
+        (None, false) => format!("{}, types chosen for this model", entry.preset),
+    };
+    Row {
+        recipe: (recipe != row.preset).then_some(recipe),
+        chosen: origin.chosen.records.get(&row.preset).cloned(),
+        preset: row.preset,
+        file: plan.check().is_ok().then(|| last(&row.file)),
+        same_as: row.same_as,
+        error: row.error,
+        size: row.size_bytes,
+        bits_per_weight: row.bits_per_weight,
+        files: Vec::new(),
+        substituted: row.substituted.iter().map(substitution).collect(),
+        needs_importance: row.needs_importance,
+        uniform_importance: row.uniform_importance,
+        types: match plan.same_as {
+            None => outputs(plan)
+                .flat_map(|output| output.contents())
+                .map(|tensor| tensor.ty.name().to_owned())
+                .collect(),
+            Some(_) => Vec::new(),
+        },
+        weight_errors: Vec::new(),
+        measured: None,
+    }
+}
+
+fn tool() -> record::Tool {
+    let commit = env!("QUANTSMITH_COMMIT");
+    record::Tool {
+        name: "quantsmith".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        commit: (!commit.is_empty()).then(|| commit.to_owned()),
+        llama_cpp: convert::LLAMA_CPP_RELEASE.into(),
+    }
+}
+
+/// Where the model came from; its files are digested later.
+fn source_of(source: &dyn Source, origin: &Origin<'_>, args: &Making) -> anyhow::Result<record::Source> {
+    let snapshot = convert::hub::snapshot(origin.path);
+    let canonical = origin.path.canonicalize();
+    let described = args.architecture.file();
+    Ok(record::Source {
+        name: match &snapshot {
+            Some(snapshot) => snapshot.repository.clone(),
+            None => last(canonical.as_deref().unwrap_or(origin.path)),
+        },
+        kind: match (origin.demo, origin.path.is_dir()) {
+            (true, _) => SourceKind::Demo,
+            (_, true) => SourceKind::Directory,
+            (_, false) => SourceKind::Gguf,
+        },
+        repository: snapshot.as_ref().map(|s| s.repository.clone()),
+        revision: snapshot.map(|s| s.revision),
+        ty: evaluate::base_type(source),
+        files: Vec::new(),
+        architecture: described
+            .map(|file| digests::digest(&file, last(&file), &Hashing::of([&file])))
+            .transpose()?,
+        card: card_of(origin),
     })
 }
 
