@@ -420,7 +420,7 @@ impl View {
                     file,
                     text: match &i.text {
                         Some(text) => text.name.clone(),
-                        None => i.datasets.join(", "),
+                        None => file_names(&i.datasets),
                     },
                     chunks: i.chunks,
                     sha256: i.file.sha256.clone(),
@@ -435,6 +435,15 @@ impl View {
                 .filter(|text| !text.is_empty()),
         }
     }
+}
+
+/// Texts of a matrix without the folders that they lay in on its maker's machine.
+fn file_names(paths: &[String]) -> String {
+    let names = paths.iter().map(|path| match path.rsplit(['/', '\\']).next() {
+        Some(name) if !name.is_empty() => name,
+        _ => path,
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// The front matter: what the original card says of licence, languages and use, and what this folder is.
@@ -594,5 +603,12 @@ mod tests {
         assert_eq!(three_digits(0.012345), "0.0123");
         assert_eq!(three_digits(12.345), "12.3");
         assert_eq!(three_digits(0.0), "0");
+    }
+
+    #[test]
+    fn folders_of_the_maker_are_not_published() {
+        let paths = ["/home/x/calibration.txt", r"C:\texts\code.txt", "plain.txt"];
+        let names = file_names(&paths.map(str::to_owned));
+        assert_eq!(names, "calibration.txt, code.txt, plain.txt");
     }
 }
