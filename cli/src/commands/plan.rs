@@ -166,12 +166,14 @@ impl Args {
         self.unplanned.refuse()?;
         if self.optimize.given() && self.cut == Some(CutName::Rows) {
             bail!(
-                "--cut rows: a file whose blocks are learned is not cut, as the inputs of a layer depend on the layers before it                  as they were quantized; with --cut files a part is whole files"
+                "--cut rows: a file whose blocks are learned is not cut, as the inputs of a layer depend on the layers before it \
+                 as they were quantized; with --cut files a part is whole files"
             );
         }
         if !(self.prune_layers.is_empty() && self.override_kv.is_empty()) && self.evaluation.given() {
             bail!(
-                "--evaluate: `table` makes no files with --prune-layers or --override-kv, so that there is no record of their                  figures: prune or set keys first (`quantsmith quantize MODEL.gguf OUT.gguf COPY`), and plan what comes out"
+                "--evaluate: `table` makes no files with --prune-layers or --override-kv, so that there is no record of their \
+                 figures: prune or set keys first (`quantsmith quantize MODEL.gguf OUT.gguf COPY`), and plan what comes out"
             );
         }
         Ok(())
@@ -290,7 +292,8 @@ impl Args {
             if self.parts > 1 || self.cores > 1 {
                 writeln!(
                     out,
-                    "{} parts: {:.1} s each on one core, the largest {:.4} of the mean; all at once, with {} {} for each,                      about {:.1} s",
+                    "{} parts: {:.1} s each on one core, the largest {:.4} of the mean; all at once, with {} {} for each, \
+                     about {:.1} s",
                     self.parts,
                     balance.mean,
                     balance.ratio(),
