@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::endian::{can_swap, swap_blocks};
 use crate::map::MappedFile;
-use crate::positional::read_at;
+use crate::positional::{read_at, will_read};
 use crate::{Endian, Error, Header, Inputs, Metadata, Result, Stamp, TensorInfo};
 
 /// Access to tensor data.
@@ -257,6 +257,17 @@ impl GgufFile {
         self.check_range(info, &range)?;
         let (start, _) = self.place(info, range)?;
         self.read_whole(start, out)
+    }
+
+    /// Hints that a tensor's bytes will be read soon, as [`crate::GgufModel::will_read`].
+    ///
+    /// # Panics
+    /// When there is no tensor `index`.
+    pub fn will_read(&self, index: usize) {
+        let info = &self.header.tensors[index];
+        if let Ok((start, end)) = self.place(info, 0..info.size_bytes()) {
+            will_read(&self.file, start, end - start);
+        }
     }
 
     fn check_range(&self, info: &TensorInfo, range: &Range<u64>) -> Result<()> {

@@ -267,6 +267,16 @@ impl GgufModel {
         let (file, tensor) = self.places[index];
         self.files[file].read(tensor, start, out)
     }
+
+    /// Hints that a tensor's bytes will be read soon: the system may fetch what is not in memory meanwhile. Returns when it
+    /// has taken the hint, which for large tensors may be only after a part has been read.
+    ///
+    /// # Panics
+    /// When there is no tensor `index`.
+    pub fn will_read(&self, index: usize) {
+        let (file, tensor) = self.places[index];
+        self.files[file].will_read(tensor);
+    }
 }
 
 fn shard_number(file: &GgufFile) -> Result<u64> {

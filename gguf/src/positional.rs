@@ -49,6 +49,21 @@ pub(crate) fn read_at(file: &File, mut buf: &mut [u8], mut offset: u64) -> io::R
     Ok(done)
 }
 
+/// Tells the system that these bytes will be read soon, so that it fetches what is not in memory meanwhile. A hint: where
+/// there is no such thing, or the system does not take it, nothing happens.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(crate) fn will_read(file: &File, offset: u64, len: u64) {
+    use rustix::fs::{Advice, fadvise};
+
+    // A length of 0 would mean all of the rest.
+    if let Some(len) = std::num::NonZeroU64::new(len) {
+        let _ = fadvise(file, offset, Some(len), Advice::WillNeed);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(crate) fn will_read(_file: &File, _offset: u64, _len: u64) {}
+
 /// Writes all of `buf`.
 pub(crate) fn write_all_at(file: &File, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
     while !buf.is_empty() {

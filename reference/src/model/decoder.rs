@@ -8,6 +8,7 @@ use crate::layers::{
     PerLayerInputs, Switch,
 };
 use crate::ops::{Matrix, Norm};
+use crate::weights::reading_ahead;
 
 use super::Run;
 
@@ -202,10 +203,19 @@ impl Decoder {
     /// The normalized final states of the wanted rows.
     pub(crate) fn forward(&self, run: &mut Run<'_>) -> Result<Matrix> {
         let mut x = self.embed(run)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let last = index + 1 == self.layers.len();
-            layer.forward(run, &mut x, last)?;
-        }
+        let (gguf, replaced, tokens) = (run.gguf, run.replaced, run.tokens.len());
+        reading_ahead(gguf, replaced, tokens, |ahead| -> Result<()> {
+            ahead.layer(0);
+            for (index, layer) in self.layers.iter().enumerate() {
+                let last = index + 1 == self.layers.len();
+                match last {
+                    false => ahead.layer(index + 1),
+                    true => ahead.tensor(self.head.matrix.tensor),
+                }
+                layer.forward(run, &mut x, last)?;
+            }
+            Ok(())
+        })?;
         self.finish(run, x)
     }
 

@@ -1,10 +1,12 @@
 //! From a GGUF's keys and tensors to checked hyperparameters and weights.
 
+mod ahead;
 mod block_matrix;
 mod directory;
 mod keys;
 mod loader;
 
+pub(crate) use ahead::reading_ahead;
 pub(crate) use block_matrix::{BlockMatrix, Other, Replaced, TILE_BYTES, Weights};
 pub(crate) use directory::{ANY, Declared, Directory};
 pub(crate) use keys::{Keys, PerLayer};
