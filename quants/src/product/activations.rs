@@ -70,17 +70,23 @@ impl Activations {
 
     /// Some rows as the kernels read them, without the weights.
     pub(crate) fn operands(&self, first: usize, count: usize) -> Operands<'_> {
-        let part = |len: usize| first * (len / self.rows)..(first + count) * (len / self.rows);
+        let groups = self.cols / self.form.group;
+        let scales = if self.form.large() {
+            self.cols / LARGE_BLOCK
+        } else {
+            groups
+        };
+        let part = |of_row: usize| first * of_row..(first + count) * of_row;
         Operands {
             group: self.form.group,
             large: self.form.large(),
             with_offsets: self.form.offsets,
             cols: self.cols,
             rows: count,
-            codes: &self.codes[part(self.codes.len())],
-            x_scales: &self.scales[part(self.scales.len())],
-            starts: &self.starts[part(self.starts.len())],
-            sums: &self.sums[part(self.sums.len())],
+            codes: &self.codes[part(self.cols)],
+            x_scales: &self.scales[part(scales)],
+            starts: &self.starts[part(groups)],
+            sums: &self.sums[part(groups)],
             panel: &[],
             scales: &[],
             offsets: &[],
