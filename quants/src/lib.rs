@@ -172,7 +172,7 @@ pub fn decode_with(isa: Isa, ty: TensorType, src: &[u8], dst: &mut [f32]) -> Res
             found: dst.len(),
         });
     }
-    (codec.decode_rows)(Detected::new(isa), src, dst);
+    (codec.decode_rows)(Detected::for_decoders(isa), src, dst);
     Ok(())
 }
 

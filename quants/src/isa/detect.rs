@@ -83,6 +83,8 @@ pub(crate) enum Detected {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
     /// Portable lanes, for tests.
@@ -96,14 +98,23 @@ impl Detected {
         let detected = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::detect().map(Self::Avx2),
-            // No codec has a use for AVX-512 beyond AVX2 yet.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Avx512::detect().map(|isa| Self::Avx2(isa.avx2())),
+            Isa::Avx512 => Avx512::detect().map(Self::Avx512),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Neon::detect().map(Self::Neon),
             _ => None,
         };
         detected.unwrap_or(Self::Scalar)
+    }
+
+    /// The same for decoders: on AVX-512 machines those of AVX2, since the wider ones that the compiler makes of look-ups are
+    /// slower.
+    pub(crate) fn for_decoders(isa: Isa) -> Self {
+        match Self::new(isa) {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => Self::Avx2(isa.avx2()),
+            other => other,
+        }
     }
 
     /// [`InstructionSet::run_with`].
@@ -113,6 +124,8 @@ impl Detected {
             Self::Scalar => Scalar.run_with(work, arg),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.run_with(work, arg),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.run_with(work, arg),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(isa) => isa.run_with(work, arg),
             #[cfg(all(test, target_arch = "x86_64"))]

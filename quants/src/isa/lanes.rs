@@ -59,6 +59,14 @@ pub(crate) trait Lanes:
     fn bits(mask: Self::Mask) -> u32;
 }
 
+/// Lanes of one register at most, and the wider ones that an instruction set has for many sub-blocks.
+pub(crate) trait Single: Lanes {
+    /// Twice as many.
+    type Double: Lanes<Isa = Self::Isa>;
+    /// As many as pay: registers enough to fill the waits of a search for its own results.
+    type Most: Lanes<Isa = Self::Isa>;
+}
+
 /// To the nearest integer, ties to even, for magnitudes below 2^22: [`crate::round::nearest_int`] as a float.
 #[inline(always)]
 pub(crate) fn round<L: Lanes>(isa: L::Isa, x: L) -> L {
@@ -80,4 +88,4 @@ pub(crate) fn store_levels<L: Lanes, const N: usize>(levels: &mut [[u8; N]], cho
 }
 
 /// The largest number of lanes.
-pub(crate) const MOST_LANES: usize = 16;
+pub(crate) const MOST_LANES: usize = 32;

@@ -19,7 +19,7 @@ mod x86_64;
 
 pub(crate) use detect::Detected;
 pub use detect::Isa;
-pub(crate) use lanes::{Lanes, MOST_LANES};
+pub(crate) use lanes::{Lanes, MOST_LANES, Single};
 pub(crate) use ops::BlockOps;
 pub(crate) use pair::Pair;
 pub(crate) use work::{InstructionSet, Scalar, Vector, Work};

@@ -100,6 +100,23 @@ pub(crate) trait BlockOps: Copy {
         (self.nearest_point(candidates, terms), false)
     }
 
+    /// [`Self::nearest_point`] for each of two tables of terms.
+    #[inline(always)]
+    fn nearest_points<const D: usize>(self, candidates: &[[u16; 8]], terms: [&[[f32; 8]; D]; 2]) -> [u16; 2] {
+        terms.map(|terms| self.nearest_point(candidates, terms))
+    }
+
+    /// [`Self::clearly_nearest_point`] for each of two tables of terms.
+    #[inline(always)]
+    fn clearly_nearest_points<const D: usize>(
+        self,
+        candidates: &[[u16; 8]],
+        terms: [&[[f32; 8]; D]; 2],
+        margin: f32,
+    ) -> [(u16, bool); 2] {
+        terms.map(|terms| self.clearly_nearest_point(candidates, terms, margin))
+    }
+
     /// Prefetches these candidates, where the instruction set can.
     #[inline(always)]
     fn prefetch(self, _candidates: &[u16; 8]) {}

@@ -4,7 +4,8 @@ use std::array::from_fn;
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
-use crate::isa::lanes::Lanes;
+use crate::isa::lanes::{Lanes, Single};
+use crate::isa::pair::Pair;
 use crate::round::nearest_int;
 
 /// Eight lanes as an array, for code compiled for the instruction set `I`.
@@ -30,6 +31,11 @@ macro_rules! operators {
     )*};
 }
 operators!(Add add + Sub sub - Mul mul * Div div /);
+
+impl<I: Copy> Single for Portable<I> {
+    type Double = Pair<Self>;
+    type Most = Pair<Self>;
+}
 
 impl<I: Copy> Lanes for Portable<I> {
     type Isa = I;

@@ -1,6 +1,6 @@
 //! Work in two versions, scalar and vector, and the instruction sets that run it.
 
-use crate::isa::lanes::Lanes;
+use crate::isa::lanes::Single;
 use crate::isa::ops::BlockOps;
 
 /// A search, or a pass of a codec over rows.
@@ -35,7 +35,7 @@ pub(crate) trait InstructionSet: BlockOps {
 /// An instruction set with vector registers.
 pub(crate) trait Vector: InstructionSet {
     /// A register of `f32`.
-    type Lanes: Lanes<Isa = Self>;
+    type Lanes: Single<Isa = Self>;
 }
 
 /// Portable code, the specification of all instruction sets.

@@ -1,17 +1,24 @@
 //! Sub-blocks in tiles of as many as there are lanes.
 
-/// Runs `$body` with as many sub-blocks as there are lanes, in pairs where possible: a search waits for its own
-/// results, and two fill each other's waits. `$lanes` is the type of the lanes, `$range` the sub-blocks. Those left
-/// over, less than lanes, go to `$padded`.
+/// Runs `$body` with as many sub-blocks as there are lanes, with the most where possible: a search waits for its own
+/// results, and several fill each other's waits. `$lanes` is the type of the lanes, `$range` the sub-blocks. Those left
+/// over, less than a register's lanes, go to `$padded`.
 macro_rules! in_lanes {
     ($count:expr, |$lanes:ident, $range:ident| $body:expr, |$rest:ident| $padded:expr) => {{
         let count = $count;
         let mut start = 0;
-        while count - start >= 2 * L::COUNT {
-            type $lanes<L> = $crate::isa::Pair<L>;
-            let $range = start..start + 2 * L::COUNT;
+        while count - start >= <L::Most as $crate::isa::Lanes>::COUNT {
+            type $lanes<L> = <L as $crate::isa::Single>::Most;
+            let $range = start..start + <L::Most as $crate::isa::Lanes>::COUNT;
             $body;
-            start += 2 * L::COUNT;
+            start += <L::Most as $crate::isa::Lanes>::COUNT;
+        }
+        // Less than the most may be none or a few.
+        while count - start >= <L::Double as $crate::isa::Lanes>::COUNT {
+            type $lanes<L> = <L as $crate::isa::Single>::Double;
+            let $range = start..start + <L::Double as $crate::isa::Lanes>::COUNT;
+            $body;
+            start += <L::Double as $crate::isa::Lanes>::COUNT;
         }
         while count - start >= L::COUNT {
             type $lanes<L> = L;

@@ -2,13 +2,13 @@
 
 use super::scalar::{AffineFit, Candidates, ErrorMeasure};
 use crate::isa::lanes::{round, store_levels};
-use crate::isa::{Lanes, MOST_LANES};
+use crate::isa::{Lanes, MOST_LANES, Single};
 use crate::search::tiles::{in_lanes, padded};
 
 /// Fits sub-blocks in lanes. False, with nothing done to some, where levels may be too large for lanes.
 #[inline(always)]
 #[must_use]
-pub(crate) fn fit<L: Lanes, const N: usize>(
+pub(crate) fn fit<L: Single, const N: usize>(
     isa: L::Isa,
     x: &[[f32; N]],
     weights: &[[f32; N]],

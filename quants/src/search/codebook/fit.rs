@@ -167,9 +167,9 @@ impl<const D: usize, const T: usize> Placing<'_, D, T> {
     fn place_run(&self, isa: impl BlockOps, candidates: &[[u16; 8]], start: usize, codes: &mut [u32]) {
         let (mut from, mut to) = (0, codes.len());
         if to > 2 && candidates.len() > FEW_CANDIDATES {
-            let (first, first_clear) = isa.clearly_nearest_point(candidates, &self.terms(start), self.margin);
-            let (last, last_clear) =
-                isa.clearly_nearest_point(candidates, &self.terms(start + to - 1), self.margin);
+            let ends = [&self.terms(start), &self.terms(start + to - 1)];
+            let [(first, first_clear), (last, last_clear)] =
+                isa.clearly_nearest_points(candidates, ends, self.margin);
             if first == last && first_clear && last_clear {
                 codes.fill(u32::from(first));
                 return;
@@ -178,8 +178,14 @@ impl<const D: usize, const T: usize> Placing<'_, D, T> {
             codes[to - 1] = u32::from(last);
             (from, to) = (1, to - 1);
         }
-        for (lane, code) in codes.iter_mut().enumerate().take(to).skip(from) {
-            *code = u32::from(isa.nearest_point(candidates, &self.terms(start + lane)));
+        let (pairs, rest) = codes[from..to].as_chunks_mut::<2>();
+        for (pair, codes) in pairs.iter_mut().enumerate() {
+            let lane = start + from + 2 * pair;
+            let terms = [&self.terms(lane), &self.terms(lane + 1)];
+            *codes = isa.nearest_points(candidates, terms).map(u32::from);
+        }
+        if let [code] = rest {
+            *code = u32::from(isa.nearest_point(candidates, &self.terms(start + to - 1)));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! [`super::scalar::fit`], blocks in lanes.
 
 use super::scalar::{MIDDLES, TRIES, VALUES};
-use crate::isa::Lanes;
+use crate::isa::{Lanes, Single};
 use crate::reduce::NEGLIGIBLE;
 use crate::search::symmetric::lanes::extremes;
 use crate::search::tiles::{in_lanes, padded};
@@ -66,7 +66,7 @@ fn moments<L: Lanes>(isa: L::Isa, x: &[L; 32], weights: &[L; 32], inverse: L) ->
 
 /// Fits blocks in lanes.
 #[inline(always)]
-pub(crate) fn fit<L: Lanes>(isa: L::Isa, x: &[[f32; 32]], weights: &[[f32; 32]], scales: &mut [f32]) {
+pub(crate) fn fit<L: Single>(isa: L::Isa, x: &[[f32; 32]], weights: &[[f32; 32]], scales: &mut [f32]) {
     in_lanes!(
         x.len(),
         |Lane, r| tile::<Lane<L>>(isa, &x[r.clone()], &weights[r.clone()], &mut scales[r]),

@@ -1,7 +1,7 @@
 //! [`super::scalar::fit`], rows in lanes.
 
-use crate::isa::Lanes;
 use crate::isa::lanes::store_levels;
+use crate::isa::{Lanes, Single};
 use crate::reduce::NEGLIGIBLE;
 use crate::search::tiles::{in_lanes, padded};
 
@@ -36,7 +36,7 @@ fn error<L: Lanes, const N: usize, const BYTES: bool>(
 
 /// Fits rows in lanes.
 #[inline(always)]
-pub(crate) fn fit<L: Lanes, const N: usize>(
+pub(crate) fn fit<L: Single, const N: usize>(
     isa: L::Isa,
     x: &[[f32; N]],
     max_level: i32,

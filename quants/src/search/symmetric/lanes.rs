@@ -1,7 +1,7 @@
 //! [`super::scalar::fit`] and [`super::scalar::descend`], sub-blocks in lanes.
 
 use crate::isa::lanes::{round, store_levels};
-use crate::isa::{Lanes, MOST_LANES, Pair};
+use crate::isa::{Lanes, MOST_LANES, Pair, Single};
 use crate::levels::each;
 use crate::reduce::{NEGLIGIBLE, signed_extreme};
 use crate::search::tiles::in_lanes;
@@ -50,7 +50,7 @@ fn moments<L: Lanes, const N: usize>(
 /// Fits sub-blocks in lanes; where there are less than lanes, one after another with candidates in lanes. The levels of
 /// a scale of NaN are left open.
 #[inline(always)]
-pub(crate) fn fit<L: Lanes, const N: usize>(
+pub(crate) fn fit<L: Single, const N: usize>(
     isa: L::Isa,
     x: &[[f32; N]],
     max_level: i32,
@@ -218,44 +218,61 @@ impl<L: Lanes, const N: usize> Descent<L, N> {
         }
     }
 
-    /// Moves each level once, where that raises the fit; says in which lanes one was moved.
+    /// The move of element `i`: whether it raises the fit, the level, and the sums with it.
     #[inline(always)]
-    fn round(self, isa: L::Isa, max_level: i32) -> (Self, L::Mask) {
+    fn attempt(&self, isa: L::Isa, i: usize, max_level: i32) -> (L::Mask, L, L, L) {
         let zero = L::splat(isa, 0.0);
         let Self {
             x,
             levels,
-            mut sum_xl,
-            mut sum_l2,
+            sum_xl,
+            sum_l2,
         } = self;
+        let (x, level, sum_xl, sum_l2) = (x[i], levels[i], *sum_xl, *sum_l2);
+        let weight = x * x;
+        let weighted = weight * x;
+        let other_xl = sum_xl - weighted * level;
+        let other_l2 = sum_l2 - weight * level * level;
+        let moved = (x * other_l2 / other_xl).nearest_int();
+        let moved = L::to_float(L::clamp(moved, -max_level, max_level - 1));
+        let moved_xl = other_xl + weighted * moved;
+        let moved_l2 = other_l2 + weight * moved * moved;
+        let fits = L::and(zero.less(other_xl), zero.less(moved_l2));
+        let better = (sum_xl * sum_xl * moved_l2).less(moved_xl * moved_xl * sum_l2);
+        let moves = L::and_not(L::and(fits, better), moved.equal(level));
+        (moves, moved, moved_xl, moved_l2)
+    }
+
+    /// The lanes in which a round would move a level. Up to the first that moves, elements are tried with the sums as they
+    /// are now, so that none has to wait for the one before it.
+    #[inline(always)]
+    fn moves(&self, isa: L::Isa, max_level: i32) -> L::Mask {
+        let zero = L::splat(isa, 0.0);
+        let mut moved_any = zero.less(zero);
+        for i in 0..N {
+            let (moves, ..) = self.attempt(isa, i, max_level);
+            moved_any = L::or(moved_any, moves);
+        }
+        moved_any
+    }
+
+    /// Moves each level once, where that raises the fit; says in which lanes one was moved.
+    #[inline(always)]
+    fn round(mut self, isa: L::Isa, max_level: i32) -> (Self, L::Mask) {
+        let zero = L::splat(isa, 0.0);
         // Not written in place: the compiler would make masked stores of that, which some processors take ten
         // times as long for.
         let mut next = [zero; N];
         let mut moved_any = zero.less(zero);
-        for i in 0..N {
-            let (weight, level) = (x[i] * x[i], levels[i]);
-            let weighted = weight * x[i];
-            let other_xl = sum_xl - weighted * level;
-            let other_l2 = sum_l2 - weight * level * level;
-            let moved = (x[i] * other_l2 / other_xl).nearest_int();
-            let moved = L::to_float(L::clamp(moved, -max_level, max_level - 1));
-            let moved_xl = other_xl + weighted * moved;
-            let moved_l2 = other_l2 + weight * moved * moved;
-            let fits = L::and(zero.less(other_xl), zero.less(moved_l2));
-            let better = (sum_xl * sum_xl * moved_l2).less(moved_xl * moved_xl * sum_l2);
-            let moves = L::and_not(L::and(fits, better), moved.equal(level));
-            sum_xl = L::select(moves, moved_xl, sum_xl);
-            sum_l2 = L::select(moves, moved_l2, sum_l2);
-            next[i] = L::select(moves, moved, level);
+        for (i, next) in next.iter_mut().enumerate() {
+            let (moves, moved, moved_xl, moved_l2) = self.attempt(isa, i, max_level);
+            self.sum_xl = L::select(moves, moved_xl, self.sum_xl);
+            self.sum_l2 = L::select(moves, moved_l2, self.sum_l2);
+            *next = L::select(moves, moved, self.levels[i]);
             moved_any = L::or(moved_any, moves);
         }
-        let descent = Self {
-            x,
-            levels: next,
-            sum_xl,
-            sum_l2,
-        };
-        (descent, moved_any)
+        self.levels = next;
+        (self, moved_any)
     }
 }
 
@@ -273,6 +290,7 @@ pub(crate) fn descend<L: Lanes, const N: usize>(
 ) {
     for start in (0..x.len()).step_by(TOGETHER) {
         let r = start..x.len().min(start + TOGETHER);
+        // Masks in registers of their own would lengthen the chain from one element to the next.
         descend_together::<Pair<L>, N>(
             isa,
             &x[r.clone()],
@@ -283,8 +301,57 @@ pub(crate) fn descend<L: Lanes, const N: usize>(
     }
 }
 
-/// Coordinate descent, sub-blocks in lanes. Those in which a round moves nothing are done: another finds the same.
-/// The others, one in five, are gathered for the next.
+/// Sub-blocks between rounds.
+struct Together<const N: usize> {
+    /// Those in which a round may move something, the first `count`.
+    open: [usize; TOGETHER],
+    count: usize,
+    sums_xl: [f32; TOGETHER],
+    sums_l2: [f32; TOGETHER],
+}
+
+impl<const N: usize> Together<N> {
+    /// Keeps the levels and sums of the sub-blocks at these places of `open`.
+    #[inline(always)]
+    fn keep<L: Lanes>(
+        &mut self,
+        isa: L::Isa,
+        places: std::ops::Range<usize>,
+        descent: &Descent<L, N>,
+        max_level: i32,
+        levels: &mut [[u8; N]],
+    ) {
+        let raise = L::splat(isa, max_level as f32);
+        let mut raised = [L::splat_int(isa, 0); N];
+        for (raised, &level) in raised.iter_mut().zip(&descent.levels) {
+            *raised = (level + raise).nearest_int();
+        }
+        let mut stored = [[0; N]; MOST_LANES];
+        store_levels::<L, N>(&mut stored[..L::COUNT], &raised);
+        let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+        descent.sum_xl.store(&mut lanes_xl[..L::COUNT]);
+        descent.sum_l2.store(&mut lanes_l2[..L::COUNT]);
+        for (lane, place) in places.enumerate() {
+            let i = self.open[place];
+            levels[i] = stored[lane];
+            self.sums_xl[i] = lanes_xl[lane];
+            self.sums_l2[i] = lanes_l2[lane];
+        }
+    }
+
+    /// Leaves those open, of the ones at these places, whose bit is set.
+    #[inline(always)]
+    fn leave(&mut self, places: std::ops::Range<usize>, bits: u32, still_open: &mut usize) {
+        for (lane, place) in places.enumerate() {
+            self.open[*still_open] = self.open[place];
+            *still_open += usize::from(bits >> lane & 1 == 1);
+        }
+    }
+}
+
+/// Coordinate descent, sub-blocks in lanes. In most of them the first round moves nothing, which is found without going
+/// from element to element. The others, three in ten, are gathered for the rounds; those in which one moves nothing are
+/// done, for another finds the same.
 #[inline(always)]
 fn descend_together<L: Lanes, const N: usize>(
     isa: L::Isa,
@@ -293,70 +360,62 @@ fn descend_together<L: Lanes, const N: usize>(
     levels: &mut [[u8; N]],
     scales: &mut [f32],
 ) {
-    let mut sums_xl = [0.0; TOGETHER];
-    let mut sums_l2 = [0.0; TOGETHER];
     let mut negligible = [false; TOGETHER];
-    let mut open: [usize; TOGETHER] = std::array::from_fn(|i| i);
-    let mut count = x.len();
-    for round in 0..5 {
-        let mut still_open = 0;
-        for first in (0..count).step_by(L::COUNT) {
-            let places = first..count.min(first + L::COUNT);
-            let group = &open[places.clone()];
+    let mut together = Together::<N> {
+        open: std::array::from_fn(|i| i),
+        count: x.len(),
+        sums_xl: [0.0; TOGETHER],
+        sums_l2: [0.0; TOGETHER],
+    };
+    let mut still_open = 0;
+    for first in (0..x.len()).step_by(L::COUNT) {
+        let places = first..x.len().min(first + L::COUNT);
+        let columns = if places.len() == L::COUNT {
+            L::columns(isa, &x[places.clone()])
+        } else {
             // The lanes left over are filled with zeros, in which nothing moves.
             let mut rows = [[0.0; N]; MOST_LANES];
-            for (row, &i) in rows.iter_mut().zip(group) {
-                *row = x[i];
+            rows[..places.len()].copy_from_slice(&x[places.clone()]);
+            L::columns(isa, &rows[..L::COUNT])
+        };
+        let extreme = extremes(isa, &columns);
+        let small = L::bits(extreme.abs().less(L::splat(isa, NEGLIGIBLE)));
+        for (lane, i) in places.clone().enumerate() {
+            negligible[i] = small >> lane & 1 == 1;
+        }
+        let descent = Descent::start(isa, columns, extreme, max_level);
+        let moves = L::bits(descent.moves(isa, max_level));
+        together.keep(isa, places.clone(), &descent, max_level, levels);
+        together.leave(places, moves & !small, &mut still_open);
+    }
+    together.count = still_open;
+    for _ in 0..5 {
+        let mut still_open = 0;
+        for first in (0..together.count).step_by(L::COUNT) {
+            let places = first..together.count.min(first + L::COUNT);
+            let (mut rows, mut at) = ([[0.0; N]; MOST_LANES], [[0.0; N]; MOST_LANES]);
+            let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+            for (lane, &i) in together.open[places.clone()].iter().enumerate() {
+                rows[lane] = x[i];
+                at[lane] = each(&levels[i], |level| f32::from(level) - max_level as f32);
+                lanes_xl[lane] = together.sums_xl[i];
+                lanes_l2[lane] = together.sums_l2[i];
             }
-            let columns = L::columns(isa, &rows[..L::COUNT]);
-            let descent = if round == 0 {
-                let extreme = extremes(isa, &columns);
-                let lanes = L::bits(extreme.abs().less(L::splat(isa, NEGLIGIBLE)));
-                for (lane, &i) in group.iter().enumerate() {
-                    negligible[i] = lanes >> lane & 1 == 1;
-                }
-                Descent::start(isa, columns, extreme, max_level)
-            } else {
-                let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
-                for (lane, &i) in group.iter().enumerate() {
-                    rows[lane] = each(&levels[i], |level| f32::from(level) - max_level as f32);
-                    lanes_xl[lane] = sums_xl[i];
-                    lanes_l2[lane] = sums_l2[i];
-                }
-                Descent {
-                    x: columns,
-                    levels: L::columns(isa, &rows[..L::COUNT]),
-                    sum_xl: L::load(isa, &lanes_xl[..L::COUNT]),
-                    sum_l2: L::load(isa, &lanes_l2[..L::COUNT]),
-                }
+            let descent = Descent {
+                x: L::columns(isa, &rows[..L::COUNT]),
+                levels: L::columns(isa, &at[..L::COUNT]),
+                sum_xl: L::load(isa, &lanes_xl[..L::COUNT]),
+                sum_l2: L::load(isa, &lanes_l2[..L::COUNT]),
             };
             let (descent, moved) = descent.round(isa, max_level);
-
-            let raise = L::splat(isa, max_level as f32);
-            let mut raised = [L::splat_int(isa, 0); N];
-            for (raised, &level) in raised.iter_mut().zip(&descent.levels) {
-                *raised = (level + raise).nearest_int();
-            }
-            let mut stored = [[0; N]; MOST_LANES];
-            store_levels::<L, N>(&mut stored, &raised);
-            let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
-            descent.sum_xl.store(&mut lanes_xl[..L::COUNT]);
-            descent.sum_l2.store(&mut lanes_l2[..L::COUNT]);
-            let moved = L::bits(moved);
-            for (lane, place) in places.enumerate() {
-                let i = open[place];
-                levels[i] = stored[lane];
-                sums_xl[i] = lanes_xl[lane];
-                sums_l2[i] = lanes_l2[lane];
-                open[still_open] = i;
-                still_open += usize::from(moved >> lane & 1 == 1 && !negligible[i]);
-            }
+            together.keep(isa, places.clone(), &descent, max_level, levels);
+            together.leave(places, L::bits(moved), &mut still_open);
         }
-        count = still_open;
+        together.count = still_open;
     }
     for (i, scale) in scales.iter_mut().enumerate() {
-        *scale = if sums_l2[i] > 0.0 {
-            sums_xl[i] / sums_l2[i]
+        *scale = if together.sums_l2[i] > 0.0 {
+            together.sums_xl[i] / together.sums_l2[i]
         } else {
             0.0
         };

@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 use std::ops::{Add, Div, Mul, Sub};
 
-use crate::isa::lanes::Lanes;
+use crate::isa::lanes::{Lanes, Single};
+use crate::isa::pair::Pair;
 use crate::isa::work::Vector;
 use crate::isa::x86_64::detect::Avx2;
 
@@ -23,6 +24,19 @@ pub(crate) struct I32x8(__m256i);
 
 impl Vector for Avx2 {
     type Lanes = F32x8;
+}
+
+impl Single for F32x8 {
+    type Double = Pair<Self>;
+    type Most = Pair<Self>;
+}
+
+impl F32x8 {
+    /// The register, which only [`Avx2`] gives lanes for.
+    #[inline(always)]
+    pub(in crate::isa::x86_64) fn register(self) -> __m256 {
+        self.0
+    }
 }
 
 macro_rules! operators {

@@ -1,7 +1,7 @@
 //! AVX2.
 
-mod lanes;
-mod nearest;
+pub(super) mod lanes;
+pub(super) mod nearest;
 mod ops;
 mod product;
 

@@ -47,25 +47,39 @@ pub(super) fn nearest<const D: usize, const CLEAR: bool>(
             nearest = _mm256_blendv_epi8(nearest, position, _mm256_castps_si256(better));
             position = _mm256_add_epi32(position, _mm256_set1_epi32(8));
         }
-        let half = _mm256_min_ps(best, _mm256_permute2f128_ps::<1>(best, best));
-        let quarter = _mm256_min_ps(half, _mm256_permute_ps::<0b01_00_11_10>(half));
-        let smallest = _mm256_min_ps(quarter, _mm256_permute_ps::<0b10_11_00_01>(quarter));
-        let winners = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_EQ_OQ>(best, smallest));
-        let earliest = _mm256_blendv_epi8(_mm256_set1_epi32(i32::MAX), nearest, winners);
-        let half = _mm_min_epi32(
-            _mm256_castsi256_si128(earliest),
-            _mm256_extracti128_si256::<1>(earliest),
-        );
-        let quarter = _mm_min_epi32(half, _mm_shuffle_epi32::<0b01_00_11_10>(half));
-        let first = _mm_min_epi32(quarter, _mm_shuffle_epi32::<0b10_11_00_01>(quarter));
-        let position = _mm_cvtsi128_si32(first) as usize;
-        let clear = CLEAR && {
-            let limit = _mm256_add_ps(smallest, _mm256_set1_ps(margin));
-            // A comparison with NaN counts as near.
-            let near = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(best, limit)) as u32;
-            let seconds = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(second, limit));
-            near.is_power_of_two() && seconds == 0
-        };
-        (candidates[position / 8][position % 8], clear)
+        chosen::<CLEAR>(candidates, best, second, nearest, margin)
     }
+}
+
+/// The winner of all lanes, of their smallest sums, second smallest sums and the positions of the smallest, and whether it
+/// is clear.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(in crate::isa::x86_64) fn chosen<const CLEAR: bool>(
+    candidates: &[[u16; 8]],
+    best: __m256,
+    second: __m256,
+    nearest: __m256i,
+    margin: f32,
+) -> (u16, bool) {
+    let half = _mm256_min_ps(best, _mm256_permute2f128_ps::<1>(best, best));
+    let quarter = _mm256_min_ps(half, _mm256_permute_ps::<0b01_00_11_10>(half));
+    let smallest = _mm256_min_ps(quarter, _mm256_permute_ps::<0b10_11_00_01>(quarter));
+    let winners = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_EQ_OQ>(best, smallest));
+    let earliest = _mm256_blendv_epi8(_mm256_set1_epi32(i32::MAX), nearest, winners);
+    let half = _mm_min_epi32(
+        _mm256_castsi256_si128(earliest),
+        _mm256_extracti128_si256::<1>(earliest),
+    );
+    let quarter = _mm_min_epi32(half, _mm_shuffle_epi32::<0b01_00_11_10>(half));
+    let first = _mm_min_epi32(quarter, _mm_shuffle_epi32::<0b10_11_00_01>(quarter));
+    let position = _mm_cvtsi128_si32(first) as usize;
+    let clear = CLEAR && {
+        let limit = _mm256_add_ps(smallest, _mm256_set1_ps(margin));
+        // A comparison with NaN counts as near.
+        let near = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(best, limit)) as u32;
+        let seconds = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(second, limit));
+        near.is_power_of_two() && seconds == 0
+    };
+    (candidates[position / 8][position % 8], clear)
 }

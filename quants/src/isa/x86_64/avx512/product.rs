@@ -125,6 +125,3 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
         }
     }
 }
-
-#[cfg(test)]
-crate::product::tests::kernel_agrees_with_scalar!(crate::Isa::Avx512);
