@@ -82,10 +82,6 @@ CHANGES = {
     "hy_v4": dict(pad_token_id=0),
     # It refuses vectors for each layer, which the class does not have.
     "gemma4-assistant": dict(text_config=dict(hidden_size_per_layer_input=0, vocab_size_per_layer_input=0)),
-    # It counts the heads of keys that latent attention has.
-    "dots3note": dict(num_key_value_heads=4),
-    "dots3note-text": dict(num_key_value_heads=4),
-    "dots3note-vl": dict(text_config=dict(num_key_value_heads=4)),
 }
 PREDICTING = ("glm4moe", "qwen3next")
 """Cases whose further tensors are left out for the same reason."""
