@@ -17,10 +17,9 @@ const MAX_FILES: usize = 100_000;
 /// Number of holders of each file.
 static HELD: Mutex<Option<HashMap<Identity, usize>>> = Mutex::new(None);
 
-#[cfg(unix)]
-type Identity = (u64, u64);
-#[cfg(not(unix))]
-type Identity = PathBuf;
+/// What tells one file from another: device and inode, or else a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
 
 /// Files that are protected as long as this value lives: [`crate::Writer`] and [`crate::WholeFile`] refuse a
 /// target that is one of them. Open GGUF files and model directories hold their own files; a command adds the
@@ -46,8 +45,8 @@ impl Inputs {
         }
         let mut held = held();
         let counts = held.get_or_insert_default();
-        for file in found.iter().copied() {
-            *counts.entry(file).or_default() += 1;
+        for file in &found {
+            *counts.entry(file.clone()).or_default() += 1;
         }
         Self(found)
     }
@@ -115,7 +114,9 @@ fn is_output(path: &Path) -> bool {
 #[cfg(unix)]
 fn identity(_: &Path, metadata: &Metadata) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
-    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+    metadata
+        .is_file()
+        .then(|| Identity((metadata.dev(), metadata.ino())))
 }
 
 #[cfg(not(unix))]
@@ -125,5 +126,5 @@ fn identity(path: &Path, metadata: &Metadata) -> Option<Identity> {
         .is_file()
         .then(|| fs::canonicalize(path).ok())
         .flatten()?;
-    Some(canonical.to_string_lossy().to_lowercase().into())
+    Some(Identity(canonical.to_string_lossy().to_lowercase().into()))
 }
