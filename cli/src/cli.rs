@@ -79,7 +79,7 @@ enum Command {
     /// Measure the perplexity of a GGUF model on a text
     Perplexity(commands::perplexity::Args),
     /// Upload a folder to the hub: prints the command of the hub's own tool that does it
-    #[cfg(feature = "hub")]
+    #[cfg_attr(not(feature = "hub"), command(hide = true))]
     Upload(commands::upload::Args),
     /// Print a script that completes arguments in a shell
     Completions(commands::completions::Args),
@@ -168,7 +168,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Tokenize(a) => commands::tokenize::run(a),
         Command::Embed(a) => commands::embed::run(a),
         Command::Perplexity(a) => commands::perplexity::run(a),
-        #[cfg(feature = "hub")]
         Command::Upload(a) => commands::upload::run(a),
         Command::Completions(a) => commands::completions::run(a),
         Command::Man(a) => commands::man::run(a),

@@ -139,10 +139,16 @@ pub(crate) fn locate(named: &Path, need: Need) -> anyhow::Result<Located> {
 /// The same without a hub.
 #[cfg(not(feature = "hub"))]
 pub(crate) fn locate(named: &Path, _: Need) -> anyhow::Result<Located> {
+    here_alone(named)
+}
+
+/// A path as it is, in a build that does not know the hub.
+#[cfg(any(test, not(feature = "hub")))]
+fn here_alone(named: &Path) -> anyhow::Result<Located> {
     anyhow::ensure!(
         !is_name(named) || named.exists(),
-        "{}: no such file or directory, and this build does not read from the hub: `hf download` fetches a model into a \
-         directory, whose path is given here",
+        "{}: no such file or directory, and this build does not read from the hub (it was made without the feature `hub`): \
+         `hf download` fetches a model into a directory, whose path is given here",
         named.display()
     );
     Ok(Located::here(named))
@@ -151,6 +157,23 @@ pub(crate) fn locate(named: &Path, _: Need) -> anyhow::Result<Located> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_build_without_the_hub_says_what_to_do() {
+        for name in ["org/model", "hf://org/model/x.gguf"] {
+            let told = here_alone(Path::new(name)).err().map(|e| e.to_string());
+            let told = told.unwrap_or_default();
+            assert!(told.starts_with(name), "{told}");
+            assert!(
+                told.contains("without the feature `hub`") && told.contains("`hf download`"),
+                "{told}"
+            );
+        }
+        // Whoever opens a path says that there is no such file.
+        for path in ["src", "nothing.gguf", "a/b/nothing"] {
+            assert_eq!(here_alone(Path::new(path)).unwrap().path(), Path::new(path));
+        }
+    }
 
     #[test]
     fn names_and_paths() {

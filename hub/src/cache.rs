@@ -57,7 +57,7 @@ impl Cache {
 
     /// Place of a file's bytes.
     pub(crate) fn blob(&self, digest: &str) -> PathBuf {
-        self.layout.blob_path(digest)
+        self.root.join(&self.folder).join("blobs").join(digest)
     }
 
     /// The commit that the revision stood for when it was last asked.

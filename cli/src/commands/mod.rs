@@ -22,6 +22,6 @@ pub(crate) mod run;
 pub(crate) mod split;
 pub(crate) mod table;
 pub(crate) mod tokenize;
-#[cfg(feature = "hub")]
+#[cfg_attr(not(feature = "hub"), path = "no_upload.rs")]
 pub(crate) mod upload;
 pub(crate) mod verify;
