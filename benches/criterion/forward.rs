@@ -2,8 +2,6 @@
 
 use benches::models;
 use convert::pipeline::PipelineOptions;
-use convert::quantize::QuantizeOptions;
-use convert::recipe::Preset;
 use convert::source::GgufSource;
 use convert::table::{self, TableOptions};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -16,12 +14,8 @@ fn forward(criterion: &mut Criterion) {
     let model = dir.path().join("model.gguf");
     models::write_llama(&model).expect("a model");
     let source = GgufSource::open(&model).expect("a model");
-    let options = TableOptions {
-        entries: table::parse_entries("F16,Q8_0,Q4_K_M").expect("a list"),
-        directory: dir.path().to_path_buf(),
-        model: "bench".into(),
-        quantize: QuantizeOptions::new(Preset::Q8_0),
-    };
+    let entries = table::parse_entries("F16,Q8_0,Q4_K_M").expect("a list");
+    let options = TableOptions::new(entries, dir.path(), "bench");
     let planned = table::plan(&source, &options, None).expect("a plan");
     table::execute(&source, &planned, &PipelineOptions::default(), None, &|_| {}).expect("files");
     let tokens: Vec<u32> = (0..WINDOW)

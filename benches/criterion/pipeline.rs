@@ -3,8 +3,6 @@
 use benches::models;
 use convert::importance::{Importance, Selection};
 use convert::pipeline::PipelineOptions;
-use convert::quantize::QuantizeOptions;
-use convert::recipe::Preset;
 use convert::source::GgufSource;
 use convert::table::{self, TableOptions};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -25,12 +23,7 @@ fn pipeline(criterion: &mut Criterion) {
         ("Q8_0", table::parse_entries("Q8_0").expect("a list")),
     ];
     for (name, entries) in lists {
-        let options = TableOptions {
-            entries,
-            directory: dir.path().to_path_buf(),
-            model: "bench".into(),
-            quantize: QuantizeOptions::new(Preset::Q8_0),
-        };
+        let options = TableOptions::new(entries, dir.path(), "bench");
         let planned = table::plan(&source, &options, Some(&importance)).expect("a plan");
         group.throughput(Throughput::Elements(weights));
         group.bench_function(name, |bencher| {

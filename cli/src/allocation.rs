@@ -354,14 +354,11 @@ impl<'a, 's> Allocator<'a, 's> {
                 self.source.path().display()
             );
         }
-        let options = MeasureOptions {
-            windows: windows.measured.clone(),
-            method: self.args.method(),
-            pool,
-            encoder: self.encoder(),
-            max_memory: machine.max_memory,
-            folder: machine.folder.to_path_buf(),
-        };
+        let options = MeasureOptions::new(windows.measured.clone(), machine.folder)
+            .method(self.args.method())
+            .pool(pool)
+            .encoder(self.encoder())
+            .max_memory(machine.max_memory);
         let model = model()?;
         let model: &Model = model.borrow();
         // A meter for each kind of steps, of which one follows the other.

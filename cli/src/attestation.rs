@@ -238,21 +238,18 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
     let source = open(source, &table, hand)?;
     let importance = importance(folder, &table)?;
     let scratch = Scratch::new(&std::env::temp_dir())?;
-    let options = TableOptions {
-        entries: table
-            .rows
-            .iter()
-            .filter(|row| row.same_as.is_none() && row.file.is_some())
-            .map(|row| match &row.chosen {
-                Some(how) => entry(&row.preset, how).context("table.json"),
-                None => table::Entry::parse(&row.preset)
-                    .with_context(|| format!("table.json: {:?} is no preset of this version", row.preset)),
-            })
-            .collect::<anyhow::Result<_>>()?,
-        directory: scratch.path().to_path_buf(),
-        model: table.model.name.clone(),
-        quantize: quantize_options(&table)?,
-    };
+    let entries = table
+        .rows
+        .iter()
+        .filter(|row| row.same_as.is_none() && row.file.is_some())
+        .map(|row| match &row.chosen {
+            Some(how) => entry(&row.preset, how).context("table.json"),
+            None => table::Entry::parse(&row.preset)
+                .with_context(|| format!("table.json: {:?} is no preset of this version", row.preset)),
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let options =
+        TableOptions::new(entries, scratch.path(), &table.model.name).quantize(quantize_options(&table)?);
     let pipeline = PipelineOptions::default().max_memory(hand.max_memory);
     for row in table::plan(source.as_ref(), &options, importance.as_ref())? {
         let plan = match row.plan {

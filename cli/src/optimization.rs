@@ -197,16 +197,10 @@ impl Prepared {
         plan.check()?;
         let kept = layers_file(plan);
         let folder = kept.as_deref().and_then(Path::parent);
-        let options = LayerOptions {
-            windows: self.windows.clone(),
-            damping: Damping::default(),
-            max_memory,
-            folder: folder
-                .filter(|f| !f.as_os_str().is_empty())
-                .unwrap_or(Path::new("."))
-                .to_path_buf(),
-            resume: kept.filter(|_| self.resume),
-        };
+        let folder = folder.filter(|f| !f.as_os_str().is_empty());
+        let options = LayerOptions::new(self.windows.clone(), folder.unwrap_or(Path::new(".")))
+            .max_memory(max_memory)
+            .resume(kept.clone().filter(|_| self.resume));
         let preset = plan.preset;
         let outputs = &mut plan.outputs;
         eprintln!("{preset}: learning the blocks of each layer");

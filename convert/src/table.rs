@@ -182,6 +182,7 @@ pub fn parse_entries(text: &str) -> Result<Vec<Entry>> {
 
 /// Options for a table.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TableOptions {
     /// The entries, in order.
     pub entries: Vec<Entry>,
@@ -191,6 +192,24 @@ pub struct TableOptions {
     pub model: String,
     /// Applied to every entry; its preset does not matter.
     pub quantize: QuantizeOptions,
+}
+
+gguf::setters! {
+    TableOptions {
+        quantize: QuantizeOptions,
+    }
+}
+
+impl TableOptions {
+    /// A table of these entries, as files `MODEL-PRESET.gguf` of a directory, each quantized without further options.
+    pub fn new(entries: Vec<Entry>, directory: impl Into<PathBuf>, model: impl Into<String>) -> Self {
+        Self {
+            entries,
+            directory: directory.into(),
+            model: model.into(),
+            quantize: QuantizeOptions::new(Preset::Copy),
+        }
+    }
 }
 
 /// The plan of one entry.

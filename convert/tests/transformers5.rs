@@ -88,7 +88,7 @@ fn two_files_are_read_as_one() {
     });
     std::fs::write(new.path().join("tokenizer.json"), document.to_string()).unwrap();
     let of = |dir: &Path| {
-        let request = VocabRequest::new(&[VocabKind::Bpe]).with_pre_tokenizer(Some("gpt-2".to_owned()));
+        let request = VocabRequest::new(&[VocabKind::Bpe]).pre_tokenizer(Some("gpt-2".to_owned()));
         vocab_metadata(dir, &json!({"vocab_size": 6}), &request)
             .unwrap()
             .metadata

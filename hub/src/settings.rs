@@ -8,6 +8,7 @@ use crate::Name;
 
 /// Where the hub is, and how it is used.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Settings {
     /// Address of the hub (`HF_ENDPOINT`).
     pub endpoint: String,
@@ -25,6 +26,19 @@ pub struct Settings {
     pub patience: Duration,
     /// Longest silence of a connection.
     pub silence: Duration,
+}
+
+gguf::setters! {
+    Settings {
+        endpoint: String,
+        cache: PathBuf,
+        token: Option<String>,
+        offline: bool,
+        attempts: u32,
+        pause: Duration,
+        patience: Duration,
+        silence: Duration,
+    }
 }
 
 impl std::fmt::Debug for Settings {

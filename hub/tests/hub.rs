@@ -50,16 +50,15 @@ struct Case {
 impl Case {
     fn new(files: Vec<(String, Vec<u8>)>) -> Self {
         let (server, cache) = (Server::start(files), tempfile::tempdir().unwrap());
-        let settings = Settings {
-            endpoint: server.endpoint(),
-            cache: cache.path().to_path_buf(),
-            token: None,
-            offline: false,
-            attempts: 4,
-            pause: Duration::from_millis(1),
-            patience: Duration::from_secs(2),
-            silence: Duration::from_secs(5),
-        };
+        let settings = Settings::from_env()
+            .endpoint(server.endpoint())
+            .cache(cache.path().to_path_buf())
+            .token(None)
+            .offline(false)
+            .attempts(4)
+            .pause(Duration::from_millis(1))
+            .patience(Duration::from_secs(2))
+            .silence(Duration::from_secs(5));
         Self {
             server,
             cache,

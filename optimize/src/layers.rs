@@ -36,6 +36,7 @@ const HELD_OUT: usize = 8;
 
 /// How tensors are learned.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct LayerOptions {
     /// Windows of the calibration text.
     pub windows: Vec<Vec<u32>>,
@@ -49,6 +50,27 @@ pub struct LayerOptions {
     /// File that keeps the layers that are done when the run is killed, and from which it goes on. It stays when all
     /// is done.
     pub resume: Option<PathBuf>,
+}
+
+gguf::setters! {
+    LayerOptions {
+        damping: Damping,
+        max_memory: u64,
+        resume: Option<PathBuf>,
+    }
+}
+
+impl LayerOptions {
+    /// Learning from these windows in as much memory as it takes, with temporary files in `folder`.
+    pub fn new(windows: Vec<Vec<u32>>, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            windows,
+            damping: Damping::default(),
+            max_memory: u64::MAX,
+            folder: folder.into(),
+            resume: None,
+        }
+    }
 }
 
 /// Where the work is: layers done, and layers in all.

@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
     let pre_tokenizer = args.next().map(|name| name.to_string_lossy().into_owned());
     let config = std::fs::read(dir.join("config.json")).context("config.json")?;
     let config: serde_json::Value = serde_json::from_slice(&config)?;
-    let request: VocabRequest = request_for(&config).with_pre_tokenizer(pre_tokenizer);
+    let request: VocabRequest = request_for(&config).pre_tokenizer(pre_tokenizer);
     let vocabulary = vocab_metadata(&dir, &config, &request)?;
     print!("{}", digest_lines(&vocabulary.metadata));
     for warning in &vocabulary.warnings {

@@ -11,14 +11,8 @@ pub fn request_for(config: &serde_json::Value) -> VocabRequest {
     let architecture = config["architectures"][0].as_str().unwrap_or("");
     match architecture {
         "Qwen2ForCausalLM" | "Qwen3ForCausalLM" => VocabRequest::qwen2(),
-        "Gemma2ForCausalLM" => VocabRequest {
-            space_prefix: Some(false),
-            ..VocabRequest::new(&[VocabKind::SentencePiece])
-        },
-        "XLMRobertaModel" => VocabRequest {
-            token_types: Some(2),
-            ..VocabRequest::new(&[VocabKind::XlmRoberta])
-        },
+        "Gemma2ForCausalLM" => VocabRequest::new(&[VocabKind::SentencePiece]).space_prefix(Some(false)),
+        "XLMRobertaModel" => VocabRequest::new(&[VocabKind::XlmRoberta]).token_types(Some(2)),
         "GPT2LMHeadModel" | "Qwen2MoeForCausalLM" => VocabRequest::new(&[VocabKind::Bpe]),
         _ => VocabRequest::llama(config),
     }

@@ -11,7 +11,7 @@ use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use imatrix::Accumulator;
-use optimize::{Damping, LayerOptions, WINDOW};
+use optimize::{LayerOptions, WINDOW};
 use reference::calibration::{Calibration, collect};
 use reference::{Model, Tokenizer};
 
@@ -55,13 +55,7 @@ fn stock_loads_and_runs_optimized_files() {
         let out = at(preset);
         let options = QuantizeOptions::new(Preset::parse(preset).unwrap());
         let mut planned = plan(&source, &out, &options, importance.as_ref()).unwrap();
-        let layers = LayerOptions {
-            windows: windows.clone(),
-            damping: Damping::default(),
-            max_memory: 1 << 30,
-            folder: dir.path().to_path_buf(),
-            resume: None,
-        };
+        let layers = LayerOptions::new(windows.clone(), dir.path()).max_memory(1 << 30);
         let report =
             optimize::layers(&model, &source, &mut planned.outputs, &layers, &mut |_, _| {}).unwrap();
         let learned = report.tensors.iter().filter(|t| t.kept.is_none()).count();

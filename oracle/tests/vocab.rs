@@ -21,7 +21,7 @@ fn config(dir: &Path) -> Value {
 
 fn read(dir: &Path, pre_tokenizer: Option<&str>) -> convert::Result<Vocabulary> {
     let config = config(dir);
-    let request = request_for(&config).with_pre_tokenizer(pre_tokenizer.map(str::to_owned));
+    let request = request_for(&config).pre_tokenizer(pre_tokenizer.map(str::to_owned));
     vocab_metadata(dir, &config, &request)
 }
 

@@ -26,6 +26,7 @@ const MATRIX: &str = "imatrix";
 
 /// Options for a folder.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Options {
     /// Style of the card.
     pub style: Style,
@@ -39,6 +40,17 @@ pub struct Options {
     pub repository: Option<String>,
     /// The importance matrix, where it is not in the table's directory.
     pub matrix: Option<PathBuf>,
+}
+
+gguf::setters! {
+    Options {
+        style: Style,
+        template: Option<String>,
+        quantized_by: Option<String>,
+        base_model: Option<String>,
+        repository: Option<String>,
+        matrix: Option<PathBuf>,
+    }
 }
 
 /// What was made.

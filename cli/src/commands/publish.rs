@@ -130,14 +130,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             made.directory
         }
     };
-    let options = Options {
-        style: args.style.into(),
-        template,
-        quantized_by: args.quantized_by.clone(),
-        base_model: args.base_model.clone(),
-        repository: args.repo.clone(),
-        matrix,
-    };
+    let options = Options::default()
+        .style(args.style.into())
+        .template(template)
+        .quantized_by(args.quantized_by.clone())
+        .base_model(args.base_model.clone())
+        .repository(args.repo.clone())
+        .matrix(matrix);
     crate::interrupt::can_be_continued(match finished.is_some() {
         true => "the table stays as it is; the same command makes the folder again".to_owned(),
         false => {

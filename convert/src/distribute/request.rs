@@ -26,6 +26,9 @@ pub enum Cut {
 }
 
 /// Everything that decides the bytes of the files, but for the inputs' content.
+///
+/// This and the requests in it can be written as literals: their fields are those of the plan's document, whose version
+/// changes with them, and a program that writes such a document has to decide each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {

@@ -34,12 +34,20 @@ const BYTES: usize = 256;
 const MAX_SQUARES: usize = 1 << 26;
 
 /// How a vocabulary of Mistral's is taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct MistralRequest {
     /// The directory is in Mistral's own layout, whose template is a file beside the vocabulary.
     pub own_layout: bool,
     /// Without a template of its own, the name of the one that llama.cpp has for this version is written.
     pub named_template: bool,
+}
+
+gguf::setters! {
+    MistralRequest {
+        own_layout: bool,
+        named_template: bool,
+    }
 }
 
 /// The versions, each with llama.cpp's names of its template for pieces and for Tekken.

@@ -81,6 +81,7 @@ pub enum VocabKind {
 
 /// Request of an architecture and the user for a vocabulary.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct VocabRequest {
     /// Tried in this order; the first one whose files are in the directory is taken.
     pub kinds: Vec<VocabKind>,
@@ -148,6 +149,41 @@ pub struct VocabRequest {
     pub architecture: Option<&'static str>,
 }
 
+gguf::setters! {
+    VocabRequest {
+        kinds: Vec<VocabKind>,
+        pre_tokenizer: Option<String>,
+        space_prefix_from_config: bool,
+        extra_special: Vec<(String, u32)>,
+        more_special: &'static [&'static str],
+        end: Option<u32>,
+        end_among_added: Option<&'static str>,
+        end_of_turn_from_generation_config: bool,
+        special_texts: &'static [(&'static str, &'static str)],
+        ids: &'static [(&'static str, u32)],
+        space_prefix: Option<bool>,
+        space_prefix_for: Option<VocabKind>,
+        leading: &'static [(&'static str, bool)],
+        space_prefix_from_config_between: bool,
+        space_prefix_from_config_last: bool,
+        token_types: Option<u32>,
+        multiple: u64,
+        add_bos: Option<bool>,
+        embeddings: Option<u64>,
+        added_as_marked: bool,
+        end_of_turn: Option<u32>,
+        end_of_turn_text: Option<&'static str>,
+        controls: &'static [&'static str],
+        chat_template_from_file: bool,
+        chat_template_alone: bool,
+        chat_template: Option<&'static str>,
+        bounds_among_added: Option<&'static str>,
+        mistral: Option<MistralRequest>,
+        ignored: &'static [&'static str],
+        architecture: Option<&'static str>,
+    }
+}
+
 impl VocabRequest {
     /// A vocabulary of one of these kinds.
     pub fn new(kinds: &[VocabKind]) -> Self {
@@ -169,7 +205,7 @@ impl VocabRequest {
     }
 
     /// What llama.cpp's converter does for directories in Mistral's own layout.
-    pub(crate) fn mistral() -> Self {
+    pub(crate) fn mistral_own() -> Self {
         Self {
             mistral: Some(MistralRequest {
                 own_layout: true,
@@ -177,13 +213,6 @@ impl VocabRequest {
             }),
             ..Self::new(&[VocabKind::Tekken, VocabKind::MistralPieces])
         }
-    }
-
-    /// Takes `name` as the pre-tokenizer instead of finding it.
-    #[must_use]
-    pub fn with_pre_tokenizer(mut self, name: Option<String>) -> Self {
-        self.pre_tokenizer = name;
-        self
     }
 }
 

@@ -65,6 +65,7 @@ pub struct Open {
 
 /// How to measure.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MeasureOptions {
     /// Windows of the text, all of one length.
     pub windows: Vec<Vec<u32>>,
@@ -79,6 +80,30 @@ pub struct MeasureOptions {
     pub max_memory: u64,
     /// Folder for files that go with this run.
     pub folder: PathBuf,
+}
+
+gguf::setters! {
+    MeasureOptions {
+        method: Option<Method>,
+        pool: Vec<TensorType>,
+        encoder: String,
+        max_memory: u64,
+    }
+}
+
+impl MeasureOptions {
+    /// Measuring over these windows in as much memory as it takes, with temporary files in `folder`: the types to choose
+    /// from and the digest of their encoder are still to be set.
+    pub fn new(windows: Vec<Vec<u32>>, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            windows,
+            method: None,
+            pool: Vec::new(),
+            encoder: String::new(),
+            max_memory: u64::MAX,
+            folder: folder.into(),
+        }
+    }
 }
 
 /// Where the work is: the steps' name, how many are done, and how many there are.

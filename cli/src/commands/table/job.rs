@@ -93,18 +93,15 @@ impl<'a> Job<'a> {
         let directory = place
             .out
             .map_or_else(|| PathBuf::from(format!("{name}-GGUF")), Path::to_path_buf);
-        let options = TableOptions {
-            directory,
-            model: name.clone(),
-            quantize: QuantizeOptions::new(Preset::Q8_0)
+        let options = TableOptions::new(args.entries()?, directory, name).quantize(
+            QuantizeOptions::new(Preset::Q8_0)
                 .recipe(args.types_of_tensors.recipe(Preset::Q8_0)?)
                 .allow_requantize(args.allow_requantize)
                 .allow_incomplete(args.allow_incomplete)
                 .missing_importance(args.importance.missing())
                 .shards(args.shards.gguf_split())
                 .record(better.record.clone()),
-            entries: args.entries()?,
-        };
+        );
         let origin = args.matrix_origin();
         let calibrate = origin == MatrixOrigin::Made && !dry_run;
         let learns = args.optimize.learns() || args.runs_for_types();

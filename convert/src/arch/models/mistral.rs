@@ -188,7 +188,7 @@ static LLAMA: Architecture = Architecture {
         keys.set("rope.dimension_count", hp.head_dim()?);
         scaling(hp, keys)
     },
-    vocabulary: |_| VocabRequest::mistral(),
+    vocabulary: |_| VocabRequest::mistral_own(),
     graph: Graph::SILU,
     ..PLAIN
 };

@@ -296,7 +296,7 @@ impl HfSource {
             let vocabulary = Vocabulary::of(architecture, &hparams, whole)?;
             let (dir, config, mut request) = (vocabulary.dir, vocabulary.config, vocabulary.request);
             if let Some(name) = &options.pre_tokenizer {
-                request = request.with_pre_tokenizer(Some(name.clone()));
+                request = request.pre_tokenizer(Some(name.clone()));
             }
             let embeddings = tensors.iter().find(|t| t.name == "token_embd.weight");
             request.architecture = Some(architecture.gguf);
