@@ -1,12 +1,15 @@
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Literal, Optional, TypedDict, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _Path = Union[str, "os.PathLike[str]"]
 _Progress = Optional[Callable[[int, int], Any]]
+_Rounding = Literal["llama.cpp", "none"]
+# A value and its standard error.
+_Estimate = tuple[float, float]
 _Scalar = Union[str, bytes, bool, int, float]
 
 __version__: str
@@ -67,6 +70,40 @@ class Tokenizer:
     @property
     def eos(self) -> Optional[int]: ...
 
+class Perplexity(TypedDict):
+    ppl: float
+    ppl_error: float
+    nll: float
+    scored: int
+    text_tokens: int
+    running: list[float]
+
+class Flips(TypedDict):
+    lost: _Estimate
+    gained: _Estimate
+    all: _Estimate
+
+class Divergence(TypedDict):
+    scored: int
+    kld: _Estimate
+    kld_min: float
+    kld_median: float
+    kld_90: float
+    kld_95: float
+    kld_99: float
+    kld_99_9: float
+    kld_max: float
+    same_top: _Estimate
+    delta_p: _Estimate
+    delta_p_rms: _Estimate
+    ppl: _Estimate
+    ppl_base: _Estimate
+    ppl_ratio: _Estimate
+    ln_ppl_ratio: _Estimate
+    ppl_difference: _Estimate
+    correlation: float
+    flips: Flips
+
 def types() -> list[tuple[str, int, int, bool, bool]]: ...
 def presets() -> list[str]: ...
 def block_size(type: str, /) -> tuple[int, int]: ...
@@ -85,6 +122,7 @@ def convert(
     token_embedding_type: Optional[str] = None,
     pure: bool = False,
     allow_requantize: bool = False,
+    missing_uniform: bool = False,
     model_name: Optional[str] = None,
     mmproj: bool = False,
     threads: int = 0,
@@ -102,6 +140,8 @@ def quantize_file(
     token_embedding_type: Optional[str] = None,
     pure: bool = False,
     allow_requantize: bool = False,
+    allow_incomplete: bool = False,
+    missing_uniform: bool = False,
     threads: int = 0,
     max_memory: Optional[int] = None,
     progress: _Progress = None,
@@ -123,9 +163,10 @@ def perplexity(
     *,
     context: int = 512,
     chunks: Optional[int] = None,
+    rounding: _Rounding = "llama.cpp",
     max_memory: Optional[int] = None,
     progress: _Progress = None,
-) -> dict[str, Any]: ...
+) -> Perplexity: ...
 def kl_divergence(
     base: _Path,
     models: Sequence[_Path],
@@ -133,9 +174,10 @@ def kl_divergence(
     *,
     context: int = 512,
     chunks: Optional[int] = None,
+    rounding: _Rounding = "llama.cpp",
     max_memory: Optional[int] = None,
     progress: _Progress = None,
-) -> list[dict[str, Any]]: ...
+) -> list[Divergence]: ...
 def imatrix(
     model: _Path,
     text: str,

@@ -9,7 +9,7 @@ use quantsmith::gguf::GgufModel;
 use quantsmith::imatrix::Accumulator;
 use quantsmith::reference::calibration::{Calibration, collect};
 use quantsmith::reference::divergence::{self, Estimate, Statistics};
-use quantsmith::reference::{self, Model, PerplexityOptions};
+use quantsmith::reference::{self, Model, PerplexityOptions, Rounding};
 
 use crate::cancel;
 use crate::errors::{QuantsmithError, RequestError};
@@ -41,21 +41,38 @@ fn options(
         .max_memory(max_memory.unwrap_or(defaults.max_memory))
 }
 
+/// What a forward pass rounds besides the weights, by the command's names.
+fn rounding(name: &str) -> PyResult<Rounding> {
+    match name {
+        "none" => Ok(Rounding::None),
+        "llama.cpp" => Ok(Rounding::LlamaCpp),
+        _ => Err(RequestError::new_err(format!(
+            "rounding {name:?} is unknown, expected \"llama.cpp\" or \"none\""
+        ))),
+    }
+}
+
 /// Perplexity of a text, as llama-perplexity defines it: windows of `context` tokens, the second half of each scored.
+/// `rounding` is what is rounded besides the weights: as llama.cpp's CPU backend does, or "none".
 /// Returns a dict: ppl, ppl_error, nll (nats), scored, text_tokens, running.
 #[pyfunction]
-#[pyo3(signature = (model, text, *, context = 512, chunks = None, max_memory = None, progress = None))]
+#[pyo3(signature = (model, text, *, context = 512, chunks = None, rounding = "llama.cpp", max_memory = None,
+    progress = None))]
+#[allow(clippy::too_many_arguments, reason = "keyword arguments")]
 pub(crate) fn perplexity<'py>(
     py: Python<'py>,
     model: PathBuf,
     text: String,
     context: usize,
     chunks: Option<usize>,
+    rounding: &str,
     max_memory: Option<u64>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
+    let rounding = self::rounding(rounding)?;
     let report = cancel::run(py, progress, |watch| {
         let (model, tokens, bos) = load(&model, &text, false)?;
+        let model = model.with_rounding(rounding);
         let options = options(context, chunks, bos, max_memory);
         reference::perplexity(&model, &tokens, &options, &mut |chunk| {
             watch.tick(chunk.index as u64 + 1, chunk.of as u64);
@@ -72,9 +89,11 @@ pub(crate) fn perplexity<'py>(
 }
 
 /// How far models are from a base model on a text, as llama-perplexity --kl-divergence reports it: a dict for each
-/// model. Values with an error are pairs (value, standard error).
+/// model. Values with an error are pairs (value, standard error). All are run with this `rounding`,
+/// as `perplexity` says.
 #[pyfunction]
-#[pyo3(signature = (base, models, text, *, context = 512, chunks = None, max_memory = None, progress = None))]
+#[pyo3(signature = (base, models, text, *, context = 512, chunks = None, rounding = "llama.cpp", max_memory = None,
+    progress = None))]
 #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
 pub(crate) fn kl_divergence<'py>(
     py: Python<'py>,
@@ -83,14 +102,17 @@ pub(crate) fn kl_divergence<'py>(
     text: String,
     context: usize,
     chunks: Option<usize>,
+    rounding: &str,
     max_memory: Option<u64>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let rounding = self::rounding(rounding)?;
     let seen = cancel::run(py, progress, |watch| {
         let (base, tokens, bos) = load(&base, &text, false)?;
+        let base = base.with_rounding(rounding);
         let models = models
             .iter()
-            .map(|m| Model::load(m))
+            .map(|m| Ok(Model::load(m)?.with_rounding(rounding)))
             .collect::<reference::Result<Vec<_>>>()?;
         let options = options(context, chunks, bos, max_memory);
         divergence::compare(&base, &models, &tokens, &options, &mut |p| {
@@ -128,7 +150,14 @@ fn describe<'py>(py: Python<'py>, s: &Statistics) -> PyResult<Bound<'py, PyDict>
     dict.set_item("ppl", pair(s.ppl))?;
     dict.set_item("ppl_base", pair(s.ppl_base))?;
     dict.set_item("ppl_ratio", pair(s.ppl_ratio))?;
+    dict.set_item("ln_ppl_ratio", pair(s.ln_ppl_ratio))?;
+    dict.set_item("ppl_difference", pair(s.ppl_difference))?;
     dict.set_item("correlation", s.correlation)?;
+    let flips = PyDict::new(py);
+    flips.set_item("lost", pair(s.flips.lost))?;
+    flips.set_item("gained", pair(s.flips.gained))?;
+    flips.set_item("all", pair(s.flips.all))?;
+    dict.set_item("flips", flips)?;
     Ok(dict)
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
-use quantsmith::convert::importance::{Importance, Selection};
+use quantsmith::convert::importance::{Importance, MissingImportance, Selection};
 use quantsmith::convert::pipeline::{DEFAULT_MAX_MEMORY, PipelineOptions, execute};
 use quantsmith::convert::plan::OutputPlan;
 use quantsmith::convert::quantize::{self, QuantizeOptions};
@@ -36,6 +36,8 @@ fn preset(name: &str) -> PyResult<Preset> {
 struct Request {
     recipe: RecipeOptions,
     allow_requantize: bool,
+    allow_incomplete: bool,
+    missing_importance: MissingImportance,
     imatrix: Option<PathBuf>,
     pipeline: PipelineOptions,
 }
@@ -53,6 +55,8 @@ impl Request {
         token_embedding_type: Option<&str>,
         pure: bool,
         allow_requantize: bool,
+        allow_incomplete: bool,
+        missing_uniform: bool,
         threads: usize,
         max_memory: Option<u64>,
     ) -> PyResult<Self> {
@@ -67,6 +71,11 @@ impl Request {
                 .token_embedding_type(token_embedding_type.map(tensor_type).transpose()?)
                 .tensor_types(rules),
             allow_requantize,
+            allow_incomplete,
+            missing_importance: match missing_uniform {
+                true => MissingImportance::Uniform,
+                false => MissingImportance::Error,
+            },
             imatrix,
             pipeline: pipeline(threads, max_memory),
         })
@@ -76,6 +85,8 @@ impl Request {
         QuantizeOptions::new(self.recipe.preset)
             .recipe(self.recipe.clone())
             .allow_requantize(self.allow_requantize)
+            .allow_incomplete(self.allow_incomplete)
+            .missing_importance(self.missing_importance)
     }
 
     fn importance(&self) -> Result<Option<Importance>> {
@@ -127,7 +138,7 @@ fn first(mut files: Vec<PathBuf>) -> Result<PathBuf> {
 #[pyfunction]
 #[pyo3(signature = (model_dir, output = None, *, outtype = "auto", imatrix = None, tensor_types = None,
     output_tensor_type = None, token_embedding_type = None, pure = false, allow_requantize = false,
-    model_name = None, mmproj = false, threads = 0, max_memory = None, progress = None))]
+    missing_uniform = false, model_name = None, mmproj = false, threads = 0, max_memory = None, progress = None))]
 #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
 pub(crate) fn convert(
     py: Python<'_>,
@@ -140,6 +151,7 @@ pub(crate) fn convert(
     token_embedding_type: Option<&str>,
     pure: bool,
     allow_requantize: bool,
+    missing_uniform: bool,
     model_name: Option<String>,
     mmproj: bool,
     threads: usize,
@@ -151,7 +163,8 @@ pub(crate) fn convert(
         || output_tensor_type.is_some()
         || token_embedding_type.is_some()
         || pure
-        || allow_requantize;
+        || allow_requantize
+        || missing_uniform;
     if let Some(stock) = OutType::from_name(outtype).filter(|_| !rules) {
         let pipeline = pipeline(threads, max_memory);
         return cancel::run(py, progress, |watch| {
@@ -179,6 +192,8 @@ pub(crate) fn convert(
         token_embedding_type,
         pure,
         allow_requantize,
+        false,
+        missing_uniform,
         threads,
         max_memory,
     )?;
@@ -192,8 +207,8 @@ pub(crate) fn convert(
 /// Quantizes a GGUF file as llama-quantize does, byte for byte, and returns the output's path.
 #[pyfunction]
 #[pyo3(signature = (input, output, preset, *, imatrix = None, tensor_types = None, output_tensor_type = None,
-    token_embedding_type = None, pure = false, allow_requantize = false, threads = 0, max_memory = None,
-    progress = None))]
+    token_embedding_type = None, pure = false, allow_requantize = false, allow_incomplete = false,
+    missing_uniform = false, threads = 0, max_memory = None, progress = None))]
 #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
 pub(crate) fn quantize_file(
     py: Python<'_>,
@@ -206,6 +221,8 @@ pub(crate) fn quantize_file(
     token_embedding_type: Option<&str>,
     pure: bool,
     allow_requantize: bool,
+    allow_incomplete: bool,
+    missing_uniform: bool,
     threads: usize,
     max_memory: Option<u64>,
     progress: Option<&Bound<'_, PyAny>>,
@@ -218,6 +235,8 @@ pub(crate) fn quantize_file(
         token_embedding_type,
         pure,
         allow_requantize,
+        allow_incomplete,
+        missing_uniform,
         threads,
         max_memory,
     )?;
@@ -268,12 +287,7 @@ pub(crate) fn table<'py>(
             path: directory.clone(),
             source,
         })?;
-        let options = TableOptions {
-            entries,
-            directory,
-            model: named,
-            quantize: QuantizeOptions::new(Preset::Copy),
-        };
+        let options = TableOptions::new(entries, directory, named);
         let planned = tables::plan(&source, &options, importance.as_ref())?;
         tables::execute(&source, &planned, &pipeline, None, &|p| {
             watch.note(p.done, p.total)

@@ -1,6 +1,10 @@
 """The package against NumPy and gguf-py, an independent reader, writer and decoder."""
 
+import ast
+import inspect
+import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -217,6 +221,69 @@ def test_a_table_and_its_measures(small, tmp_path):
     assert measured[0]["kld"][0] < measured[2]["kld"][0]
     report = qs.perplexity(files[0], TEXT, context=32, chunks=6)
     assert report["ppl"] == pytest.approx(measured[0]["ppl"][0], rel=1e-3)
+    # The worst of the three loses and gains the most answers; a file is itself without a flip.
+    for one in measured:
+        lost, gained, both = (one["flips"][name][0] for name in ("lost", "gained", "all"))
+        assert both == pytest.approx(lost + gained) and 0 <= both <= 1 - one["same_top"][0] + 1e-12
+        assert np.exp(one["ln_ppl_ratio"][0]) == pytest.approx(one["ppl_ratio"][0])
+        assert one["ppl"][0] - one["ppl_base"][0] == pytest.approx(one["ppl_difference"][0])
+    itself = qs.kl_divergence(small, [small], TEXT, context=32, chunks=6)[0]
+    assert itself["flips"]["all"][0] == 0 and itself["same_top"][0] == 1
+    assert set(report) == keys("Perplexity") and set(itself) == keys("Divergence")
+    assert set(itself["flips"]) == keys("Flips")
+
+
+def test_rounding_is_that_of_the_command(small, tmp_path):
+    text = tmp_path / "text"
+    text.write_text(TEXT)
+    found = {}
+    for name in ("llama.cpp", "none"):
+        found[name] = qs.perplexity(small, TEXT, context=32, chunks=6, rounding=name)["ppl"]
+        command = ["perplexity", str(small), str(text), "-c", "32", "--chunks", "6", "--rounding", name, "--json"]
+        done = subprocess.run([sys.executable, "-m", "quantsmith", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["ppl"] == found[name]
+    assert qs.perplexity(small, TEXT, context=32, chunks=6)["ppl"] == found["llama.cpp"] != found["none"]
+    with pytest.raises(qs.RequestError, match="llama.cpp"):
+        qs.perplexity(small, TEXT, context=32, rounding="f16")
+
+
+def test_what_a_matrix_has_not_and_what_a_model_lacks(small, tmp_path):
+    matrix = tmp_path / "imatrix.gguf"
+    qs.imatrix(small, TEXT, matrix, context=32, chunks=4)
+    with pytest.raises(qs.RequestError, match="output.weight"):
+        qs.quantize_file(small, tmp_path / "a.gguf", "Q4_K_M", imatrix=matrix, output_tensor_type="IQ2_XXS")
+    qs.quantize_file(
+        small, tmp_path / "b.gguf", "Q4_K_M", imatrix=matrix, output_tensor_type="IQ2_XXS", missing_uniform=True
+    )
+    types = {t.name: t.type for t in qs.Gguf.open(tmp_path / "b.gguf").tensors}
+    assert types["output.weight"] == "IQ2_XXS"
+    lacking = qs.GgufWriter(tmp_path / "lacking.gguf", "llama")
+    lacking.set("llama.block_count", 1, "u32")
+    lacking.add("token_embd.weight", rows((8, 32)))
+    lacking.write()
+    with pytest.raises(qs.RequestError, match="lacking"):
+        qs.quantize_file(tmp_path / "lacking.gguf", tmp_path / "c.gguf", "Q8_0")
+    qs.quantize_file(tmp_path / "lacking.gguf", tmp_path / "c.gguf", "Q8_0", allow_incomplete=True)
+    assert qs.Gguf.open(tmp_path / "c.gguf").info("token_embd.weight").type == "Q8_0"
+
+
+STUBS = ast.parse((pathlib.Path(qs.__file__).parent / "__init__.pyi").read_text())
+
+
+def keys(name):
+    """The keys that the stubs give a dict."""
+    (found,) = (node for node in STUBS.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return {field.target.id for field in found.body}
+
+
+def test_the_stubs_have_every_argument():
+    stubs = {node.name: node.args for node in STUBS.body if isinstance(node, ast.FunctionDef)}
+    functions = {name for name in qs.__all__ if inspect.isbuiltin(getattr(qs, name))}
+    assert functions == set(stubs)
+    for name, arguments in stubs.items():
+        written = [a.arg for a in arguments.posonlyargs + arguments.args + arguments.kwonlyargs]
+        assert list(inspect.signature(getattr(qs, name)).parameters) == written, name
 
 
 def test_token_ids(small):
