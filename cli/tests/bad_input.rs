@@ -1,7 +1,7 @@
 //! Bad input gets one clear message, exit code 1, and nothing under the final name: each kind of it, through
 //! each command that reads it.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::Path;

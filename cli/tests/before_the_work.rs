@@ -1,6 +1,6 @@
 //! Checks of long commands before they begin, and the reading of arguments.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 #![cfg(unix)]
 
-mod support;
+use crate::support;
 
 use std::fs::{self, OpenOptions};
 use std::io::Read as _;

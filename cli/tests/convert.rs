@@ -1,6 +1,6 @@
 //! `quantsmith convert` as a user meets it.
 
-mod support;
+use crate::support;
 
 use serde_json::{Value, json};
 use support::directory::{Tensors, configure, model, ramp};

@@ -1,7 +1,7 @@
 //! Intended differences of `convert` from the stock converter: one test for each line of docs/convert.md that no other
 //! test pins.
 
-mod support;
+use crate::support;
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Plans that are run in parts: the joined bytes are those of one machine.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::{Path, PathBuf};

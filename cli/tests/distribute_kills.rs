@@ -1,6 +1,6 @@
 //! Parts that are killed, run twice and at once: the joined bytes are those of one machine.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::process::Child;
@@ -92,7 +92,7 @@ fn parts_that_are_killed_end_with_the_same_bytes() {
     assert!(kill_and_join(10, 1) > 0);
 }
 
-/// `cargo test --release -p quantsmith-cli --test distribute_kills -- --ignored --nocapture`
+/// `cargo test --release -p quantsmith-cli --test all -- --ignored distribute_kills:: --nocapture`
 #[test]
 #[ignore = "an explicit command: a hundred kills"]
 fn a_hundred_kills() {

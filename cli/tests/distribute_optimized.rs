@@ -1,6 +1,6 @@
 //! Files whose blocks are learned, and types that are chosen, in plans.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::process::{Command, Stdio};

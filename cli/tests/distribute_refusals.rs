@@ -1,6 +1,6 @@
 //! Parts, plans and inputs that are missing or are not what they have to be: named, and nothing is joined.
 
-mod support;
+use crate::support;
 
 use std::fs;
 

@@ -1,6 +1,6 @@
 //! What can be planned besides presets, and what is refused.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::{Path, PathBuf};

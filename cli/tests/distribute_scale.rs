@@ -1,7 +1,7 @@
 //! What a plan of a million million weights costs.
 #![cfg(target_os = "linux")]
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::Path;
@@ -90,7 +90,7 @@ fn measured(args: &[&str]) -> (std::process::Output, f64, f64) {
     )
 }
 
-/// `cargo test --release -p quantsmith-cli --test distribute_scale -- a_trillion --nocapture` prints the figures of
+/// `cargo test --release -p quantsmith-cli --test all -- distribute_scale::a_trillion --nocapture` prints the figures of
 /// docs/distribute.md.
 #[test]
 fn a_trillion_weights_are_planned_in_seconds() {

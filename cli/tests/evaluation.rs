@@ -1,6 +1,6 @@
 //! Reports of `table` and `perplexity`: the way they measured.
 
-mod support;
+use crate::support;
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Evaluations that are run in parts: the record is that of one machine's `table` to the last digit.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::{Path, PathBuf};

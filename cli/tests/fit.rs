@@ -1,6 +1,6 @@
 //! `quantsmith fit` on files of known shapes.
 
-mod support;
+use crate::support;
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 #[path = "../../hub/tests/support/mod.rs"]
 mod hub_server;
-mod support;
+use crate::support;
 
 use std::path::Path;
 use std::process::Output;

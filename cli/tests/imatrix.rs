@@ -1,6 +1,6 @@
 //! `quantsmith imatrix` as a user meets it, and importance in `quantize`.
 
-mod support;
+use crate::support;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

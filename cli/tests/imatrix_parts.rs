@@ -1,6 +1,6 @@
 //! Importance matrices made in parts.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::Path;

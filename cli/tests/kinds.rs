@@ -1,6 +1,6 @@
 //! GGUF files that are no model, given in a model's place: each is named, with the command that takes it.
 
-mod support;
+use crate::support;
 
 use std::path::{Path, PathBuf};
 

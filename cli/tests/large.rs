@@ -1,6 +1,6 @@
 //! A model far larger than the memory that a run may take.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::io::Write as _;
@@ -50,7 +50,7 @@ fn peak(pid: u32) -> Option<u64> {
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// `cargo test --release -p quantsmith-cli --test large -- --ignored --nocapture`; writes some 4 GB to the
+/// `cargo test --release -p quantsmith-cli --test all -- --ignored large:: --nocapture`; writes some 4 GB to the
 /// temporary folder.
 #[cfg(target_os = "linux")]
 #[test]

@@ -1,6 +1,6 @@
 //! `meta` and `--override-kv`: what would make a file that programs refuse is asked about.
 
-mod support;
+use crate::support;
 
 use std::path::Path;
 

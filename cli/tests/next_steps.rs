@@ -1,6 +1,6 @@
 //! Messages that say what to do next.
 
-mod support;
+use crate::support;
 
 use support::{DEMO, fails, quantsmith, succeeds, text};
 

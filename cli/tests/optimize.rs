@@ -1,6 +1,6 @@
 //! `--optimize` as a user meets it.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::{Path, PathBuf};

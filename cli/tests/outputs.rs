@@ -1,6 +1,6 @@
 //! Outputs besides single GGUF files: directories of `export`, shards of `quantize` and `table`.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Weights packed in bytes and words: read by the format that packed them, or refused by name; never as numbers.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! `publish`: the folder, and what `verify` says of it.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Runs that are killed and continued.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -138,7 +138,7 @@ fn killed_runs_end_with_the_same_bytes() {
     assert!(seen.killed > 0, "{seen:?}");
 }
 
-/// `QUANTSMITH_KILL_POINTS=1000 cargo test --release -p quantsmith-cli --test resume -- --ignored --nocapture`
+/// `QUANTSMITH_KILL_POINTS=1000 cargo test --release -p quantsmith-cli --test all -- --ignored resume:: --nocapture`
 #[test]
 #[ignore = "an explicit command: a thousand runs"]
 fn a_thousand_kill_points() {

@@ -1,6 +1,6 @@
 //! Flags as llama-imatrix and llama-perplexity spell them.
 
-mod support;
+use crate::support;
 
 use std::path::Path;
 

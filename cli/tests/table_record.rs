@@ -1,6 +1,6 @@
 //! `table.json`: what is recorded, and runs that are continued by it.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::Path;
@@ -199,7 +199,7 @@ fn killed_evaluations_end_with_the_same_record() {
     assert!(kill_while_evaluating(4, 1) > 0);
 }
 
-/// `cargo test --release -p quantsmith-cli --test table_record -- --ignored --nocapture`
+/// `cargo test --release -p quantsmith-cli --test all -- --ignored table_record:: --nocapture`
 #[test]
 #[ignore = "an explicit command: fifty runs"]
 fn fifty_evaluations_are_killed() {

@@ -1,6 +1,6 @@
 //! What `table` refuses before it runs anything, and how that is overridden.
 
-mod support;
+use crate::support;
 
 use std::io::Write as _;
 use std::path::Path;

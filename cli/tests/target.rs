@@ -1,6 +1,6 @@
 //! Types chosen for a model, as a user meets them.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Task scores of `quantsmith perplexity` against a computation of their own from all logits of every sequence.
 
-mod support;
+use crate::support;
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! The commands `verify`, `diff`, `hash` and `meta`.
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::path::Path;

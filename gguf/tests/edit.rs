@@ -1,6 +1,6 @@
 //! Editing of metadata: in place, by rewriting, and through a crash.
 
-mod common;
+use crate::common;
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! Malformed files that have broken parsers of this format, each refused with an error that says where
 //! and what. Identifiers are those of the published reports, where there is one.
 
-mod common;
+use crate::common;
 
 use std::io::Write as _;
 use std::path::Path;

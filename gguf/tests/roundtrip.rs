@@ -1,6 +1,6 @@
 //! Round trip: a file that is read and written back has the same bytes.
 
-mod common;
+use crate::common;
 
 use common::{copy, folder, pattern, write_pattern};
 use proptest::collection::vec;

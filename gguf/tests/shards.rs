@@ -1,6 +1,6 @@
 //! Shards: what a model is cut into, and what is said of sets that do not fit together.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Files that the writer leaves behind, on success and on failure.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

@@ -6,7 +6,7 @@
 //! ```text
 //! python oracle/py/transformers_models.py MODELS TOKENIZERS
 //! QUANTSMITH_CONVERTER_PYTHON=python QUANTSMITH_MODELS=MODELS \
-//!     cargo test -p quantsmith-oracle --test convert -- --ignored
+//!     cargo test -p quantsmith-oracle --test all -- --ignored convert::
 //! ```
 
 use std::path::{Path, PathBuf};

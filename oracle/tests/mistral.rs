@@ -4,7 +4,7 @@
 //! the packages of `py/requirements-converter.txt` and `mistral-common`, published vocabularies are one command:
 //!
 //! ```text
-//! QUANTSMITH_CONVERTER_PYTHON=python cargo test -p quantsmith-oracle --test mistral -- --ignored
+//! QUANTSMITH_CONVERTER_PYTHON=python cargo test -p quantsmith-oracle --test all -- --ignored mistral::
 //! ```
 
 use std::path::{Path, PathBuf};

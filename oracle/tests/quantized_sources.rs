@@ -10,7 +10,7 @@
 //!
 //! ```sh
 //! python oracle/py/published_quantizations.py OUT_DIR
-//! QUANTSMITH_QUANTIZED=OUT_DIR cargo test --release -p quantsmith-oracle --test quantized_sources -- --ignored --nocapture
+//! QUANTSMITH_QUANTIZED=OUT_DIR cargo test --release -p quantsmith-oracle --test all -- --ignored quantized_sources:: --nocapture
 //! ```
 
 use std::path::Path;

@@ -1,0 +1,11 @@
+//! The converter's tests, as one program.
+
+mod adapter;
+mod arch_file;
+mod changed_sources;
+mod draft;
+mod hf_bad_input;
+mod hostile;
+mod hostile_vocabulary;
+mod published_sizes;
+mod transformers5;

@@ -1,0 +1,37 @@
+//! Conformance with the references, as one program.
+
+mod adapter_load;
+mod adapters;
+mod allocation;
+mod arch_file;
+mod architectures;
+mod block_bytes;
+mod broken;
+mod calibration_text;
+mod classes;
+mod completeness;
+mod container;
+mod convert;
+mod encoders;
+mod front_matter;
+mod fused;
+mod imatrix;
+mod importance;
+mod load;
+mod memory;
+mod mistral;
+mod mlx;
+mod optimized;
+mod outputs;
+mod published;
+mod quantize;
+mod quantized_sources;
+mod references;
+mod sparse;
+mod stride;
+mod tokenize;
+mod transformers5;
+mod typed;
+mod unigram_json;
+mod vocab;
+mod vocabulary_sizes;
