@@ -88,7 +88,7 @@ fn refused(dir: &Path, files: [&str; 2], options: &HfOptions, breaks: &[Break]) 
     let folder = tempfile::tempdir().unwrap();
     let convert = || -> Result<(), convert::Error> {
         let source = HfSource::open(dir, options)?;
-        let plan = OutputPlan::unquantized(&folder.path().join("out.gguf"), &source, Vec::new())?;
+        let plan = OutputPlan::unquantized(folder.path().join("out.gguf"), &source, Vec::new())?;
         execute(&source, &[plan], &PipelineOptions::default(), &|_| {})
     };
     whole.write(&config, &weights);
@@ -154,7 +154,7 @@ fn by_a_description() {
                     m.rename(
                         "model.layers.0.mlp.up_proj.weight",
                         "model.layers.0.mlp.upper.weight",
-                    )
+                    );
                 },
                 "mlp.upper",
             ),
