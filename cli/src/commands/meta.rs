@@ -357,27 +357,30 @@ fn array(element: ValueType, text: &str) -> anyhow::Result<Array> {
         })
         .collect();
     macro_rules! numbers {
-        ($variant:ident) => {
+        ($variant:ident, $number:ty) => {
             Array::$variant(
                 texts
                     .iter()
-                    .map(|t| t.parse().with_context(|| format!("{t:?} is no {element}")))
-                    .collect::<anyhow::Result<_>>()?,
+                    .map(|t| {
+                        t.parse::<$number>()
+                            .with_context(|| format!("{t:?} is no {element}"))
+                    })
+                    .collect::<anyhow::Result<Vec<_>>>()?,
             )
         };
     }
     Ok(match element {
-        ValueType::U8 => numbers!(U8),
-        ValueType::I8 => numbers!(I8),
-        ValueType::U16 => numbers!(U16),
-        ValueType::I16 => numbers!(I16),
-        ValueType::U32 => numbers!(U32),
-        ValueType::I32 => numbers!(I32),
-        ValueType::U64 => numbers!(U64),
-        ValueType::I64 => numbers!(I64),
-        ValueType::F32 => numbers!(F32),
-        ValueType::F64 => numbers!(F64),
-        ValueType::Bool => numbers!(Bool),
+        ValueType::U8 => numbers!(U8, u8),
+        ValueType::I8 => numbers!(I8, i8),
+        ValueType::U16 => numbers!(U16, u16),
+        ValueType::I16 => numbers!(I16, i16),
+        ValueType::U32 => numbers!(U32, u32),
+        ValueType::I32 => numbers!(I32, i32),
+        ValueType::U64 => numbers!(U64, u64),
+        ValueType::I64 => numbers!(I64, i64),
+        ValueType::F32 => numbers!(F32, f32),
+        ValueType::F64 => numbers!(F64, f64),
+        ValueType::Bool => numbers!(Bool, bool),
         ValueType::String => Array::String(texts.into_iter().map(Into::into).collect()),
         ValueType::Array => bail!("an array of arrays cannot be given here"),
     })
