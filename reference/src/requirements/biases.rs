@@ -21,7 +21,7 @@ const BIASES: &[(&str, &str)] = &[
         "arcee arctic baichuan bailingmoe chatglm cohere2 cohere2moe command-r deepseek eurobert \
          exaone exaone4 gemma gemma-embedding gemma2 gemma3 gemma3n glm4 grok grovemoe hrm_text \
          hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 llada-moe llama4 maincoder maple \
-         mellum minimax-01 muse-glimmer nanbeige olmo olmo2 olmoe phi3 plamo qwen2moe qwen3 \
+         mellum muse-glimmer nanbeige olmo olmo2 olmoe phi3 plamo qwen2moe qwen3 \
          qwen3moe qwen3vl qwen3vlmoe rnd1 seed_oss smallthinker smollm3 spark2_5 talkie xverse",
         "qkv",
     ),
@@ -40,6 +40,10 @@ const BIASES: &[(&str, &str)] = &[
     (
         "dream qwen2 qwen2vl",
         "qkv output",
+    ),
+    (
+        "minimax-01",
+        "attn_q attn_k attn_v",
     ),
     (
         "bailingmoe2 deepseek2",
@@ -195,6 +199,8 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
         "output" => is_four_bit("output.weight"),
         // Its routers have scales of their own.
         "ffn_gate_inp" => name == "gemma4",
+        // Its gate is another tensor to the loader than that of the others.
+        "attn_gate" => name != "minimax-01",
         _ => SCALED.split_whitespace().any(|b| b == base),
     };
     for tensor in declared.tensors() {

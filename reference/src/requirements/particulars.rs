@@ -440,7 +440,8 @@ pub(super) const PARTICULARS: &[Particular] = &[
     },
     Particular {
         architecture: "jina-bert-v2",
-        needs: "attn_output.bias attn_output_norm.bias layer_output_norm.bias token_embd_norm.bias token_types.weight",
+        needs: "attn_output.bias attn_output_norm.bias ffn_down.bias layer_output_norm.bias token_embd_norm.bias \
+         token_types.weight",
         keys: "tokenizer.ggml.token_type_count",
     },
     Particular {
@@ -562,7 +563,7 @@ pub(super) const PARTICULARS: &[Particular] = &[
     },
     Particular {
         architecture: "plamo2",
-        needs: "",
+        needs: "ssm_dt.bias",
         keys: "ssm.group_count",
     },
     Particular {
