@@ -257,7 +257,7 @@ def test_what_a_matrix_has_not_and_what_a_model_lacks(small, tmp_path):
         small, tmp_path / "b.gguf", "Q4_K_M", imatrix=matrix, output_tensor_type="IQ2_XXS", missing_uniform=True
     )
     types = {t.name: t.type for t in qs.Gguf.open(tmp_path / "b.gguf").tensors}
-    assert types["output.weight"] == "IQ2_XXS"
+    assert types["output.weight"] == "iq2_xxs"
     lacking = qs.GgufWriter(tmp_path / "lacking.gguf", "llama")
     lacking.set("llama.block_count", 1, "u32")
     lacking.add("token_embd.weight", rows((8, 32)))
