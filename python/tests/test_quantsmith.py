@@ -265,7 +265,7 @@ def test_what_a_matrix_has_not_and_what_a_model_lacks(small, tmp_path):
     with pytest.raises(qs.RequestError, match="lacking"):
         qs.quantize_file(tmp_path / "lacking.gguf", tmp_path / "c.gguf", "Q8_0")
     qs.quantize_file(tmp_path / "lacking.gguf", tmp_path / "c.gguf", "Q8_0", allow_incomplete=True)
-    assert qs.Gguf.open(tmp_path / "c.gguf").info("token_embd.weight").type == "Q8_0"
+    assert qs.Gguf.open(tmp_path / "c.gguf").info("token_embd.weight").type == "q8_0"
 
 
 STUBS = ast.parse((pathlib.Path(qs.__file__).parent / "__init__.pyi").read_text())
