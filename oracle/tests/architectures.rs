@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::Source;
@@ -15,7 +16,6 @@ use oracle::architectures::{convert, convert_unchecked, fixtures, make, weight};
 use oracle::mutants::Small;
 use reference::Model;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 const TOKENS: u32 = 12;
 
@@ -42,10 +42,7 @@ fn check(path: &Path) -> Result<(), String> {
     std::fs::create_dir(&dir).unwrap();
     make(&fixture, &dir);
     let out = temporary.path().join("out.gguf");
-    let digest = |path: &Path| -> String {
-        let digest = Sha256::digest(std::fs::read(path).unwrap());
-        digest.iter().map(|b| format!("{b:02x}")).collect()
-    };
+    let digest = |path: &Path| -> String { file_sha256(path).unwrap() };
     if let Some(expected) = fixture["mmproj"].as_str() {
         let out = temporary.path().join("mmproj.gguf");
         convert(&dir, &out, true)?;
@@ -208,8 +205,7 @@ fn dense_modules_of_sentence_transformers_are_the_stock_converters() {
     let out = dir.path().join("out.gguf");
     let plan = OutputPlan::unquantized(&out, &source, Vec::new()).unwrap();
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).unwrap();
-    let digest = Sha256::digest(std::fs::read(&out).unwrap());
-    let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    let digest = file_sha256(&out).unwrap();
     // The graph has a place for both.
     Model::load(&out).unwrap();
     std::fs::remove_file(out).unwrap();

@@ -1,6 +1,7 @@
 //! A model is written whole or not at all: what is missing from a directory is named, and prediction layers are
 //! written, left out or written alone as the stock converter does.
 
+use convert::digest::file_sha256;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +12,6 @@ use convert::source::hf::{HfOptions, HfSource, OutType, Prediction};
 use gguf::Value as GgufValue;
 use oracle::architectures::{fixtures, make};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// A fixture's directory after a change of its configuration or its tensors.
@@ -204,8 +204,7 @@ const PREDICTION: [(&str, &str, &str, &str); 4] = [
 fn digest(source: &HfSource, out: &Path) -> String {
     let plan = OutputPlan::unquantized(out, source, Vec::new()).unwrap();
     execute(source, &[plan], &PipelineOptions::default(), &|_| {}).unwrap();
-    let digest = Sha256::digest(std::fs::read(out).unwrap());
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+    file_sha256(out).unwrap()
 }
 
 fn stock_loads(files: &[PathBuf]) {

@@ -12,10 +12,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use sha2::{Digest, Sha256};
 
 fn convert_to(model: &Path, outtype: &str, out: &Path) -> HfSource {
     let options = HfOptions::default().outtype(OutType::from_name(outtype).unwrap());
@@ -38,8 +38,7 @@ fn tiny_models_equal_the_stock_converters_files() {
         };
         let out = dir.path().join("out.gguf");
         convert_to(&models.join(model), outtype, &out);
-        let digest = Sha256::digest(std::fs::read(&out).unwrap());
-        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let digest = file_sha256(&out).unwrap();
         assert_eq!(digest, expected, "{model} as {outtype}");
         compared += 1;
     }

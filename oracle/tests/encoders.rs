@@ -2,11 +2,11 @@
 //!
 //! `py/encoder_fixtures.py` makes the fixtures.
 
+use convert::digest::file_sha256;
 use std::collections::BTreeSet;
 
 use oracle::encoders::{KINDS, class, convert, fixtures, make};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 /// What differs from the stock converter's files.
 fn check(fixture: &Value) -> Vec<String> {
@@ -18,10 +18,7 @@ fn check(fixture: &Value) -> Vec<String> {
         let out = temporary.path().join(kind);
         let digest = match convert(&dir, &out, outtype) {
             Err(message) => message,
-            Ok(()) => {
-                let digest = Sha256::digest(std::fs::read(&out).unwrap());
-                digest.iter().map(|b| format!("{b:02x}")).collect()
-            }
+            Ok(()) => file_sha256(&out).unwrap(),
         };
         if fixture["sha256"][kind] != digest.as_str() {
             different.push(format!("{kind}: {digest}"));

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use oracle::architectures::{fixtures, make, target_of};
 use reference::Model;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 /// What py/fused_digests.py printed: fixture, flag, digest or "fails".
 const DIGESTS: &str = include_str!("../digests/fused.txt");
@@ -78,8 +78,7 @@ fn joined_tensors_are_the_stock_converters() {
             assert!(source.warnings().iter().any(|w| w.contains("fuse_qkv")), "{line}");
             continue;
         }
-        let digest = Sha256::digest(std::fs::read(&out).unwrap());
-        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let digest = file_sha256(&out).unwrap();
         if digest != expected {
             wrong.push(format!("{line}: another file"));
         }

@@ -7,6 +7,7 @@
 //! QUANTSMITH_CONVERTER_PYTHON=python cargo test -p quantsmith-oracle --test all -- --ignored mistral::
 //! ```
 
+use convert::digest::file_sha256;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +18,6 @@ use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use reference::{Model, PerplexityOptions, Tokenizer, perplexity};
-use sha2::{Digest, Sha256};
 
 /// Options by the stock converter's names, without the dashes.
 fn options(words: &[&str]) -> HfOptions {
@@ -47,8 +47,7 @@ fn convert(model: &Path, options: &HfOptions, out: &Path) -> HfSource {
 }
 
 fn digest(path: &Path) -> String {
-    let digest = Sha256::digest(std::fs::read(path).unwrap());
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+    file_sha256(path).unwrap()
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
 
+use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::shards::{Shards, cut};
@@ -13,7 +14,6 @@ use convert::source::Source;
 use convert::source::hf::{AdapterOptions, AdapterSource, HfOptions, HfSource, OutType};
 use gguf::Endian;
 use gguf::split::Limit;
-use sha2::{Digest, Sha256};
 
 /// Writes a source as the stock converter would with these settings.
 fn write(source: &dyn Source, path: &Path, endian: Endian, limit: Option<Limit>, empty_first: bool) {
@@ -82,8 +82,7 @@ fn files_equal_the_stock_converters() {
         .unwrap()
         .map(|item| {
             let item = item.unwrap();
-            let digest = Sha256::digest(std::fs::read(item.path()).unwrap());
-            let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+            let digest = file_sha256(&item.path()).unwrap();
             (item.file_name().into_string().unwrap(), digest)
         })
         .collect();

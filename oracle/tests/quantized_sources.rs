@@ -15,12 +15,12 @@
 
 use std::path::Path;
 
+use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use gguf::TensorType;
-use sha2::{Digest, Sha256};
 
 fn try_open(dir: &Path, outtype: OutType) -> Result<HfSource, String> {
     // For classes that have byte-level vocabularies; the tokenizer is made up.
@@ -96,8 +96,7 @@ fn decoded_weights_and_whole_files_are_those_expected() {
         let out = dir.path().join("out.gguf");
         let plan = OutputPlan::unquantized(&out, &source, Vec::new()).unwrap();
         execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).unwrap();
-        let digest = Sha256::digest(std::fs::read(&out).unwrap());
-        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let digest = file_sha256(&out).unwrap();
         assert_eq!(digest, expected, "{kind} as {outtype}");
     }
 }

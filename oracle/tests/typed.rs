@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::quantize::{self, QuantizeOptions};
@@ -11,7 +12,6 @@ use convert::source::GgufSource;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use oracle::architectures::{convert_unchecked, fixtures, make, target_of};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// What py/typed_digests.py printed: fixture, type, digest or "fails".
 const DIGESTS: &str = include_str!("../digests/typed.txt");
@@ -53,8 +53,7 @@ fn types_of_the_converter_are_the_stock_converters() {
             wrong.push(format!("{line}: {message}"));
             continue;
         }
-        let digest = Sha256::digest(std::fs::read(&out).unwrap());
-        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let digest = file_sha256(&out).unwrap();
         if digest != expected {
             wrong.push(format!("{line}: another file"));
         }
