@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use convert::tokenizer::{VocabKind, VocabRequest};
+use convert::tokenizer::{VocabKind, VocabRequest, VocabStep};
 use gguf::{Array, GgufString, Metadata, Value};
 use sha2::{Digest, Sha256};
 
@@ -11,8 +11,12 @@ pub fn request_for(config: &serde_json::Value) -> VocabRequest {
     let architecture = config["architectures"][0].as_str().unwrap_or("");
     match architecture {
         "Qwen2ForCausalLM" | "Qwen3ForCausalLM" => VocabRequest::qwen2(),
-        "Gemma2ForCausalLM" => VocabRequest::new(&[VocabKind::SentencePiece]).space_prefix(Some(false)),
-        "XLMRobertaModel" => VocabRequest::new(&[VocabKind::XlmRoberta]).token_types(Some(2)),
+        "Gemma2ForCausalLM" => VocabRequest::new(&[VocabKind::SentencePiece])
+            .and([VocabStep::SpacePrefix(VocabKind::SentencePiece, false)]),
+        "XLMRobertaModel" => VocabRequest::of([
+            VocabStep::TokenTypes(2),
+            VocabStep::read(&[VocabKind::XlmRoberta]),
+        ]),
         "GPT2LMHeadModel" | "Qwen2MoeForCausalLM" => VocabRequest::new(&[VocabKind::Bpe]),
         _ => VocabRequest::llama(config),
     }

@@ -20,6 +20,9 @@ pub(super) const MAX_PADDING: usize = 1 << 18;
 /// Most tokens in a vocabulary. Published ones stay under 1.1 million.
 pub(super) const MAX_TOKENS: usize = 1 << 22;
 
+/// Keys of the configured size of a vocabulary.
+pub(super) const SIZE_KEYS: &[&str] = &["vocab_size"];
+
 /// An error about one file.
 pub(super) fn input_error(path: &Path, message: impl Into<String>) -> Error {
     Error::Input {
@@ -191,35 +194,23 @@ pub(super) struct VocabFiles {
     /// Rows of the token embeddings, where they are known.
     pub(super) rows: Option<usize>,
     /// Keys of the configuration that do not count.
-    pub(super) ignored: &'static [&'static str],
+    pub(super) ignored: Vec<&'static str>,
 }
 
 impl VocabFiles {
+    /// The configuration files alone.
     pub(super) fn read(dir: &Path, config: &Json) -> Result<Self> {
         let tokenizer_config = json_optional(&dir.join("tokenizer_config.json"))?
             .filter(|config| config.as_object().is_some_and(|fields| !fields.is_empty()));
-        let mut files = Self {
+        Ok(Self {
             dir: dir.to_owned(),
             tokenizer: None,
             tokenizer_config,
             config: config.clone(),
             multiple: 1,
             rows: None,
-            ignored: &[],
-        };
-        let path = dir.join("tokenizer.json");
-        let mut bytes = read_optional(&path, MAX_VOCAB_BYTES)?;
-        if bytes.is_none()
-            && let Some(class) = super::hf::class_name(&files)
-        {
-            let space = files.tokenizer_config("add_prefix_space").and_then(Json::as_bool);
-            bytes = super::merges::tokenizer_json(dir, class, space.unwrap_or(false))?;
-        }
-        if let Some(bytes) = bytes {
-            let parsed = parse_json(&path, &bytes)?;
-            files.tokenizer = Some((bytes, parsed));
-        }
-        Ok(files)
+            ignored: Vec::new(),
+        })
     }
 
     /// The structure of `tokenizer.json`.
@@ -236,7 +227,7 @@ impl VocabFiles {
     pub(super) fn config(&self, key: &str) -> Option<&Json> {
         match self.ignored.contains(&key) {
             true => None,
-            false => super::root_or_text_config(&self.config, key),
+            false => root_or_text_config(&self.config, key),
         }
     }
 
@@ -295,4 +286,12 @@ impl VocabFiles {
         let sizes = self.sizes(keys, own);
         input_error(&self.dir.join(file), format!("{message} ({sizes})"))
     }
+}
+
+/// `key` of `text_config` where a multimodal `config.json` has one, else of its root.
+pub(crate) fn root_or_text_config<'a>(config: &'a Json, key: &str) -> Option<&'a Json> {
+    config
+        .get("text_config")
+        .and_then(|text| text.get(key))
+        .or_else(|| config.get(key))
 }

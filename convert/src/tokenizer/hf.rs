@@ -10,9 +10,8 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::budget;
-use super::files::{MAX_TOKENS, VocabFiles, input_error, json_optional};
+use super::files::{MAX_TOKENS, SIZE_KEYS, VocabFiles, input_error, json_optional};
 use super::special::token_content;
-use super::vocab::SIZE_KEYS;
 use crate::{Error, Result};
 
 /// Special tokens in the order in which missing ones are added.

@@ -3,10 +3,12 @@
 use gguf::Metadata;
 use serde_json::Value as Json;
 
-use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, text_optional};
+use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, SIZE_KEYS, VocabFiles, input_error, text_optional};
 use super::special::token_content;
-use super::vocab::{SIZE_KEYS, TokenList, TokenType};
-use super::{ADD_SPACE_PREFIX, VocabKind, Vocabulary};
+use super::tokens::{TokenList, TokenType};
+use super::keys::{ADD_SPACE_PREFIX, EOT};
+use super::kind::VocabKind;
+use super::vocabulary::Vocabulary;
 use crate::Result;
 
 /// The file's name.
@@ -79,21 +81,11 @@ pub(super) fn vocabulary(files: &VocabFiles, mut metadata: Metadata) -> Result<V
         ids.push((key, id));
     }
     list.scores = Some(scores);
-    metadata.set_in_place("tokenizer.ggml.model", "plamo2");
-    metadata.set_in_place("tokenizer.ggml.pre", "default");
-    list.write(&mut metadata);
+    list.write_as(&mut metadata, "plamo2", "default");
     for (key, id) in ids {
         metadata.set_in_place(format!("tokenizer.ggml.{key}"), id);
     }
-    metadata.set_in_place("tokenizer.ggml.eot_token_id", END_OF_TURN);
+    metadata.set_in_place(EOT, END_OF_TURN);
     metadata.set_in_place(ADD_SPACE_PREFIX, false);
-    Ok(Vocabulary {
-        metadata,
-        n_vocab,
-        own,
-        resized: false,
-        kind: VocabKind::Plamo,
-        pre_tokenizer: None,
-        warnings: Vec::new(),
-    })
+    Ok(Vocabulary::new(VocabKind::Plamo, metadata, (n_vocab, own)))
 }

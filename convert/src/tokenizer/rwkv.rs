@@ -5,10 +5,11 @@ use std::path::Path;
 
 use gguf::Metadata;
 
-use super::files::{MAX_TOKENS, VocabFiles, input_error, text_optional};
+use super::files::{MAX_TOKENS, SIZE_KEYS, VocabFiles, input_error, text_optional};
+use super::kind::VocabKind;
 use super::special::SpecialVocab;
-use super::vocab::{SIZE_KEYS, TokenList, TokenType, padding_text};
-use super::{VocabKind, Vocabulary};
+use super::tokens::{TokenList, TokenType, padding_text};
+use super::vocabulary::Vocabulary;
 use crate::Result;
 
 /// The file's name.
@@ -145,13 +146,8 @@ pub(super) fn vocabulary(files: &VocabFiles, mut metadata: Metadata) -> Result<V
     special.replace_id("eos", 0);
     special.write(&mut metadata);
     Ok(Vocabulary {
-        metadata,
-        n_vocab,
-        own,
-        resized: false,
-        kind: VocabKind::Rwkv,
-        pre_tokenizer: None,
         warnings: special.warnings,
+        ..Vocabulary::new(VocabKind::Rwkv, metadata, (n_vocab, own))
     })
 }
 

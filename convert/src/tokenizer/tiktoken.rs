@@ -12,9 +12,11 @@ use gguf::Metadata;
 use serde_json::Value as Json;
 
 use super::files::{MAX_TOKENS, VocabFiles, input_error, read_optional};
+use super::kind::{Tiktoken, VocabKind};
+use super::settings::Settings;
 use super::special::SpecialVocab;
-use super::vocab::{TokenList, TokenType, looks_special, padding_text};
-use super::{FoundBy, PreTokenizer, VocabKind, VocabRequest, Vocabulary, write_tokens};
+use super::tokens::{TokenList, TokenType, looks_special, padding_text};
+use super::vocabulary::{PreTokenizer, Vocabulary};
 use crate::Result;
 
 /// Largest file that is read. Published ones stay under 4 MB.
@@ -22,20 +24,6 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Longest token, in bytes. Published ones stay under 300; finding a token's merge takes time that grows with the
 /// square of its length.
 pub(super) const MAX_TOKEN_BYTES: usize = 1024;
-
-/// Whose code reads a tiktoken-style file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Tiktoken {
-    /// `qwen.tiktoken` of Qwen 1.
-    Qwen,
-    /// `tokenizer.model` of GLM-4 (2024), whose special tokens `tokenizer_config.json` lists.
-    Glm,
-    /// `tiktoken.model` of Kimi and Moonlight.
-    Kimi,
-    /// `hy.tiktoken` of Hunyuan.
-    Hunyuan,
-}
 
 /// Constants of the published code.
 struct Code {
@@ -296,61 +284,22 @@ fn special_tokens(files: &VocabFiles, code: &Code, n_ranks: u32) -> Vec<Special>
 pub(super) fn vocabulary(
     files: &VocabFiles,
     mut metadata: Metadata,
-    request: &VocabRequest,
+    settings: &Settings<'_>,
     tiktoken: Tiktoken,
 ) -> Result<Vocabulary> {
     let code = tiktoken.code();
-    let path = files.dir.join(code.file);
-    let ranks = Ranks::read(&path, code.by_place)?;
+    let ranks = Ranks::read(&files.dir.join(code.file), code.by_place)?;
     let specials = special_tokens(files, code, ranks.tokens.len() as u32);
     let own = ranks.tokens.len() + specials.len();
     let n_vocab = files
         .vocab_size(TIKTOKEN_SIZE_KEYS, own)?
-        .ok_or_else(|| input_error(&files.dir.join("config.json"), "no key vocab_size"))?;
-    let outside = |id: u32| {
+        .ok_or_else(|| input_error(&files.dir.join("config.json"), "expected a key vocab_size, found none"))?;
+    let list = token_list(&ranks, &specials, code, n_vocab).map_err(|id| {
         let message = format!("token id {id} is outside the model's vocabulary of {n_vocab} tokens");
         files.misfit(code.file, TIKTOKEN_SIZE_KEYS, own, &message)
-    };
-
-    let mut list = TokenList {
-        texts: (0..n_vocab).map(padding_text).collect(),
-        types: vec![TokenType::Unused; n_vocab],
-        scores: None,
-    };
-    let special_texts: HashSet<&str> = specials.iter().map(|s| &*s.text).collect();
-    for token in &ranks.tokens {
-        let (id, text) = (ranks.ranks[token], byte_level(token));
-        if id as usize >= n_vocab {
-            return Err(outside(id));
-        }
-        // A token under the text of a special one gives way to it.
-        if !special_texts.contains(&*text) {
-            list.texts[id as usize] = text;
-            list.types[id as usize] = TokenType::Normal;
-        }
-    }
-    for special in &specials {
-        match list.texts.get_mut(special.id as usize) {
-            Some(text) => {
-                text.clone_from(&special.text);
-                list.types[special.id as usize] = special.kind;
-            }
-            // The published code reserves more than there are.
-            None if code.reserved > 0 => {}
-            None => return Err(outside(special.id)),
-        }
-    }
-    let pre = match &request.pre_tokenizer {
-        Some(name) => PreTokenizer {
-            name: name.clone(),
-            found_by: FoundBy::Override,
-        },
-        None => PreTokenizer {
-            name: code.pre_tokenizer.to_owned(),
-            found_by: FoundBy::File,
-        },
-    };
-    write_tokens(&mut metadata, "gpt2", &pre.name, list);
+    })?;
+    let pre = PreTokenizer::of_file(settings.pre_tokenizer, code.pre_tokenizer);
+    list.write_as(&mut metadata, "gpt2", &pre.name);
 
     let mut special = SpecialVocab::read(files, false, None, None)?;
     let (merges, without) = ranks.merges();
@@ -361,6 +310,59 @@ pub(super) fn vocabulary(
             code.file
         ));
     }
+    complete(files, settings, tiktoken, &specials, &mut special)?;
+    special.write(&mut metadata);
+    Ok(Vocabulary {
+        pre_tokenizer: Some(pre),
+        warnings: special.warnings,
+        ..Vocabulary::new(VocabKind::Tiktoken(tiktoken), metadata, (n_vocab, own))
+    })
+}
+
+/// The tokens under their ids.
+///
+/// # Errors
+/// An id that the model has no embedding for.
+fn token_list(ranks: &Ranks, specials: &[Special], code: &Code, n_vocab: usize) -> Result<TokenList, u32> {
+    let mut list = TokenList {
+        texts: (0..n_vocab).map(padding_text).collect(),
+        types: vec![TokenType::Unused; n_vocab],
+        scores: None,
+    };
+    let special_texts: HashSet<&str> = specials.iter().map(|s| &*s.text).collect();
+    for token in &ranks.tokens {
+        let (id, text) = (ranks.ranks[token], byte_level(token));
+        if id as usize >= n_vocab {
+            return Err(id);
+        }
+        // A token under the text of a special one gives way to it.
+        if !special_texts.contains(&*text) {
+            list.texts[id as usize] = text;
+            list.types[id as usize] = TokenType::Normal;
+        }
+    }
+    for special in specials {
+        match list.texts.get_mut(special.id as usize) {
+            Some(text) => {
+                text.clone_from(&special.text);
+                list.types[special.id as usize] = special.kind;
+            }
+            // The published code reserves more than there are.
+            None if code.reserved > 0 => {}
+            None => return Err(special.id),
+        }
+    }
+    Ok(list)
+}
+
+/// Ids of special tokens that the directory names none of, as the converter has them for each code.
+fn complete(
+    files: &VocabFiles,
+    settings: &Settings<'_>,
+    tiktoken: Tiktoken,
+    specials: &[Special],
+    special: &mut SpecialVocab,
+) -> Result<()> {
     let id_of = |text: &str| specials.iter().find(|s| s.text == text).map(|s| s.id);
     match tiktoken {
         Tiktoken::Qwen => {
@@ -372,11 +374,11 @@ pub(super) fn vocabulary(
             special.set_id("unk", id);
         }
         Tiktoken::Glm => {
-            for (kind, text) in request.special_texts {
+            for (kind, text) in &settings.needed {
                 let id = id_of(text).ok_or_else(|| {
                     input_error(
                         &files.dir.join("tokenizer_config.json"),
-                        format!("no added token {text:?}, which this architecture needs"),
+                        format!("expected an added token {text:?}, which this architecture needs, found none"),
                     )
                 })?;
                 special.set_id(kind, id.into());
@@ -384,16 +386,7 @@ pub(super) fn vocabulary(
         }
         Tiktoken::Kimi | Tiktoken::Hunyuan => {}
     }
-    special.write(&mut metadata);
-    Ok(Vocabulary {
-        metadata,
-        n_vocab,
-        own,
-        resized: false,
-        kind: VocabKind::Tiktoken(tiktoken),
-        pre_tokenizer: Some(pre),
-        warnings: special.warnings,
-    })
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,13 +6,17 @@ use gguf::{Array, Metadata, Value};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::files::{MAX_TOKENS, TokenizerJson, VocabFiles, input_error, parse_json};
+use super::files::{MAX_TOKENS, SIZE_KEYS, TokenizerJson, VocabFiles, input_error, parse_json};
 use super::hf::HfTokenizer;
+use super::keys::{ADD_SPACE_PREFIX, TOKEN_TYPE_COUNT};
+use super::kind::VocabKind;
+use super::scored;
 use super::sentencepiece::{self, Algorithm, Normalizer};
+use super::settings::Settings;
 use super::special::token_content;
-use super::vocab::{PADDING_SCORE, SIZE_KEYS, TokenList, TokenType, padding_text};
-use super::{ADD_SPACE_PREFIX, TOKEN_TYPES, VocabKind, VocabRequest, Vocabulary};
-use crate::Result;
+use super::tokens::{PADDING_SCORE, TokenList, TokenType, padding_text};
+use super::vocabulary::Vocabulary;
+use crate::{Error, Result};
 
 /// XLM-RoBERTa's file.
 pub(super) const XLM_FILE: &str = "sentencepiece.bpe.model";
@@ -31,13 +35,14 @@ const XLM_FIRST: [(&str, TokenType); 4] = [
 ];
 
 /// XLM-RoBERTa's vocabulary from its SentencePiece file.
-pub(super) fn xlm_roberta(files: &VocabFiles, request: &VocabRequest) -> Result<Vocabulary> {
+pub(super) fn xlm_roberta(
+    files: &VocabFiles,
+    metadata: Metadata,
+    settings: &Settings<'_>,
+) -> Result<Vocabulary> {
     let mut model = sentencepiece::Model::read(files, XLM_FILE)?;
     if model.algorithm != Algorithm::Unigram {
-        return Err(input_error(
-            &files.dir.join(XLM_FILE),
-            "not a unigram model, which this architecture needs",
-        ));
+        return Err(not_unigram(files, XLM_FILE));
     }
     let own = model.n_pieces();
     let n_vocab = own.max(files.vocab_size(SIZE_KEYS, own)?.unwrap_or(0));
@@ -51,43 +56,57 @@ pub(super) fn xlm_roberta(files: &VocabFiles, request: &VocabRequest) -> Result<
     );
     list.types = first_and(XLM_FIRST.map(|(_, kind)| kind), &list.types[kept.clone()]);
     list.scores = list.scores.map(|scores| first_and([0.0; 4], &scores[kept]));
-    let kind = VocabKind::XlmRoberta;
-    write(files, list, own, &model.normalizer, kind, request, Vec::new())
+    let made = Vocabulary::new(VocabKind::XlmRoberta, metadata, (list.len(), own));
+    write(files, list, &model.normalizer, settings, made)
 }
 
 fn first_and<T: Clone>(first: [T; 4], rest: &[T]) -> Vec<T> {
     first.into_iter().chain(rest.iter().cloned()).collect()
 }
 
-/// T5's vocabulary from its SentencePiece file, or `None` when that is a model of pair merges.
-pub(super) fn t5(files: &VocabFiles, request: &VocabRequest) -> Result<Option<Vocabulary>> {
+/// T5's SentencePiece file and its model, or `None` when that is a model of pair merges.
+pub(super) fn t5_pieces(files: &VocabFiles) -> Result<Option<(&'static str, sentencepiece::Model)>> {
     let found = T5_FILES.into_iter().find(|name| files.dir.join(name).is_file());
     let Some(name) = found else {
         return Err(input_error(&files.dir.join(T5_FILES[0]), "file not found"));
     };
-    let mut model = sentencepiece::Model::read(files, name)?;
+    let model = sentencepiece::Model::read(files, name)?;
     match model.algorithm {
-        Algorithm::PairMerges if name == sentencepiece::FILE => return Ok(None),
-        Algorithm::Unigram => {}
-        _ => {
-            return Err(input_error(
-                &files.dir.join(name),
-                "not a unigram model, which this architecture needs",
-            ));
-        }
+        Algorithm::PairMerges if name == sentencepiece::FILE => Ok(None),
+        Algorithm::Unigram => Ok(Some((name, model))),
+        _ => Err(not_unigram(files, name)),
     }
+}
+
+fn not_unigram(files: &VocabFiles, name: &str) -> Error {
+    input_error(
+        &files.dir.join(name),
+        "expected a unigram model, which this architecture needs, found another one",
+    )
+}
+
+/// T5's vocabulary from its SentencePiece file.
+pub(super) fn t5(
+    files: &VocabFiles,
+    metadata: Metadata,
+    settings: &Settings<'_>,
+    (name, mut model): (&str, sentencepiece::Model),
+) -> Result<Vocabulary> {
     let own = model.n_pieces();
     let n_vocab = files.vocab_size(SIZE_KEYS, own)?.unwrap_or(own);
     if own > n_vocab {
-        let message = format!("{own} tokens, at most {n_vocab} expected");
+        let message = format!("expected at most {n_vocab} tokens, found {own}");
         return Err(files.misfit(name, SIZE_KEYS, own, &message));
     }
     let mut warnings = Vec::new();
     let mut slots = model.take_tokens(n_vocab);
     sentencepiece::added_tokens(files, &mut slots, &mut warnings)?;
     let list = slots.list();
-    let kind = VocabKind::T5;
-    write(files, list, own, &model.normalizer, kind, request, warnings).map(Some)
+    let made = Vocabulary {
+        warnings,
+        ..Vocabulary::new(VocabKind::T5, metadata, (list.len(), own))
+    };
+    write(files, list, &model.normalizer, settings, made)
 }
 
 /// `tokenizer.json` as far as only a unigram model has it.
@@ -104,7 +123,11 @@ struct UnigramModel {
 }
 
 /// A unigram vocabulary from `tokenizer.json`.
-pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vocabulary> {
+pub(super) fn from_json(
+    files: &VocabFiles,
+    metadata: Metadata,
+    settings: &Settings<'_>,
+) -> Result<Vocabulary> {
     let path = files.dir.join("tokenizer.json");
     let Some((bytes, structure)) = &files.tokenizer else {
         return Err(input_error(&path, "file not found"));
@@ -154,7 +177,7 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
     };
     // The stock converter takes T5's vocabulary from SentencePiece's file alone, so that there is nothing to be
     // equal to; for others it asks the configuration.
-    let is_t5 = request.kinds.contains(&VocabKind::T5);
+    let is_t5 = settings.kinds.contains(&VocabKind::T5);
     let (prefix, removes) = match is_t5 {
         true => whitespace(structure),
         false => (flag("add_prefix_space"), flag("clean_up_tokenization_spaces")),
@@ -178,8 +201,11 @@ pub(super) fn from_json(files: &VocabFiles, request: &VocabRequest) -> Result<Vo
                 .to_owned(),
         );
     }
-    let kind = VocabKind::Unigram;
-    write(files, list, n_base, &normalizer, kind, request, warnings)
+    let made = Vocabulary {
+        warnings,
+        ..Vocabulary::new(VocabKind::Unigram, metadata, (list.len(), n_base))
+    };
+    write(files, list, &normalizer, settings, made)
 }
 
 /// The steps of a normalizer or pre-tokenizer: itself, or those of a sequence.
@@ -240,18 +266,15 @@ fn charsmap(normalizer: &Json) -> Option<&str> {
 fn write(
     files: &VocabFiles,
     list: TokenList,
-    own: usize,
     normalizer: &Normalizer,
-    kind: VocabKind,
-    request: &VocabRequest,
-    warnings: Vec<String>,
+    settings: &Settings<'_>,
+    mut vocabulary: Vocabulary,
 ) -> Result<Vocabulary> {
-    let mut metadata = Metadata::new();
-    let n_vocab = list.len();
-    super::write_tokens(&mut metadata, "t5", "default", list);
+    let metadata = &mut vocabulary.metadata;
+    list.write_as(metadata, "t5", "default");
     metadata.set_in_place(ADD_SPACE_PREFIX, normalizer.add_dummy_prefix);
-    if let Some(count) = request.token_types {
-        metadata.set_in_place(TOKEN_TYPES, count);
+    if let Some(count) = settings.token_types {
+        metadata.set_in_place(TOKEN_TYPE_COUNT, count);
     }
     metadata.set_in_place(
         "tokenizer.ggml.remove_extra_whitespaces",
@@ -261,5 +284,5 @@ fn write(
         let bytes = Value::Array(Array::U8(normalizer.charsmap.clone()));
         metadata.set_in_place("tokenizer.ggml.precompiled_charsmap", bytes);
     }
-    super::finish_scored(files, metadata, (n_vocab, own), kind, warnings)
+    scored::finish(files, vocabulary)
 }

@@ -18,7 +18,7 @@ pub(crate) use keys::{Computed, Group, Key, Kind, u32_of, write};
 pub(crate) use print::{names, print};
 pub(crate) use read::read;
 pub(crate) use rows::Selection;
-pub(crate) use vocabulary::{ForSize, Vocabulary};
+pub(crate) use vocabulary::{ForSize, LLAMA_VOCABULARY, QWEN2_VOCABULARY, Vocabulary};
 
 use super::rules::rope;
 use super::{Architecture, Class, Generated, Hparams, defaults, multimodal, rules};

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::tokenizer::{MistralRequest, Tiktoken, VocabKind, VocabRequest};
+use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest, VocabStep, root_or_text_config};
 
-/// See [`VocabRequest`], whose fields of these names these are.
+/// What a description may say of a vocabulary; the steps of a request that these become are in [`Self::request`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vocabulary {
     pub(crate) kinds: &'static [VocabKind],
@@ -68,20 +68,68 @@ impl Vocabulary {
 
     /// The request for a model with this configuration.
     pub(crate) fn request(&self, config: &Value) -> VocabRequest {
-        let size = crate::tokenizer::root_or_text_config(config, "vocab_size").and_then(Value::as_u64);
+        let size = root_or_text_config(config, "vocab_size").and_then(Value::as_u64);
         let own = self.sizes.iter().find(|s| Some(s.vocab_size) == size);
         let special = own.map_or(self.special, |s| s.special);
-        VocabRequest {
-            pre_tokenizer: self.pre_tokenizer.map(str::to_owned),
-            space_prefix_from_config: self.space_prefix_from_config,
-            space_prefix: self.space_prefix,
-            add_bos: own.map_or(self.add_bos, |s| s.add_bos),
-            mistral: self.mistral.then_some(MistralRequest {
-                own_layout: false,
-                named_template: true,
-            }),
-            extra_special: special.iter().map(|&(name, id)| (name.to_owned(), id)).collect(),
-            ..VocabRequest::new(self.kinds)
+        let add_bos = own.map_or(self.add_bos, |s| s.add_bos);
+        let mut steps = Vec::new();
+        if self.mistral {
+            steps.push(VocabStep::ReadMistralAlone);
         }
+        if self.space_prefix_from_config {
+            steps.push(VocabStep::ConfiguredSpacePrefix);
+        }
+        steps.push(VocabStep::read(self.kinds));
+        if !special.is_empty() {
+            let special = special.iter().map(|&(name, id)| (name, Some(id)));
+            steps.push(VocabStep::Special(special.collect()));
+        }
+        let space_prefix = |space| VocabStep::SpacePrefix(VocabKind::SentencePiece, space);
+        steps.extend(self.space_prefix.map(space_prefix));
+        steps.extend(add_bos.map(|add| VocabStep::Flag("add_bos_token", add)));
+        VocabRequest::of(steps).pre_tokenizer(self.pre_tokenizer.map(str::to_owned))
     }
 }
+
+impl VocabRequest {
+    /// Request of llama.cpp's converter for Llama, Mistral and their relatives. `config` is the model's `config.json`: two
+    /// vocabulary sizes stand for Code Llama and for Granite's small models.
+    pub fn llama(config: &Value) -> Self {
+        LLAMA_VOCABULARY.request(config)
+    }
+
+    /// Request of llama.cpp's converter for Qwen2 and Qwen3.
+    pub fn qwen2() -> Self {
+        QWEN2_VOCABULARY.request(&Value::Null)
+    }
+}
+
+/// Of Llama, Mistral and their relatives.
+pub(crate) static LLAMA_VOCABULARY: Vocabulary = Vocabulary {
+    space_prefix_from_config: true,
+    mistral: true,
+    sizes: &[
+        // Code Llama.
+        ForSize {
+            vocab_size: 32016,
+            add_bos: None,
+            special: &[
+                ("prefix", 32007),
+                ("suffix", 32008),
+                ("middle", 32009),
+                ("eot", 32010),
+            ],
+        },
+        // Granite's small models.
+        ForSize {
+            vocab_size: 49152,
+            add_bos: Some(false),
+            special: &[],
+        },
+    ],
+    ..Vocabulary::of(&[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe])
+};
+
+/// Of Qwen 2 and 3.
+pub(crate) static QWEN2_VOCABULARY: Vocabulary =
+    Vocabulary::of(&[VocabKind::SentencePiece, VocabKind::Bpe]);

@@ -9,7 +9,7 @@ use crate::arch::{
     Activation, Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View,
     class_without,
 };
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static BERT: Architecture = Architecture {
     gguf: "bert",
@@ -332,10 +332,10 @@ const MAX_LABELS: u32 = 1 << 16;
 /// A vocabulary of one of these kinds, with the number of token types that the model tells apart.
 fn vocabulary(config: &Value, kinds: &[VocabKind]) -> VocabRequest {
     let count = config["type_vocab_size"].as_u64().unwrap_or(1);
-    VocabRequest {
-        token_types: Some(u32::try_from(count).unwrap_or(u32::MAX)),
-        ..VocabRequest::new(kinds)
-    }
+    VocabRequest::of([
+        VocabStep::TokenTypes(u32::try_from(count).unwrap_or(u32::MAX)),
+        VocabStep::read(kinds),
+    ])
 }
 
 pub(super) fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -5,7 +5,7 @@ use super::{bert, llama};
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, copy};
 use crate::arch::{Activation, Architecture, Graph, Hooks, PLAIN, class_without, either_class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static EUROBERT: Architecture = Architecture {
     gguf: "eurobert",
@@ -19,9 +19,11 @@ pub(super) static EUROBERT: Architecture = Architecture {
         keys.set("rope.scaling.type", "none");
         common::pooling(hp, keys)
     },
-    vocabulary: |_| VocabRequest {
-        leading: &[("add_bos_token", false)],
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::of([
+            VocabStep::Flag("add_bos_token", false),
+            VocabStep::read(&[VocabKind::Bpe]),
+        ])
     },
     ..PLAIN
 };

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, copy, rule, skip};
 use crate::arch::rules::rows;
 use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, PLAIN, Rows, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static CODESHELL: Architecture = Architecture {
     gguf: "codeshell",
@@ -20,12 +20,9 @@ pub(super) static REFACT: Architecture = Architecture {
     classes: &[class("GPTRefactForCausalLM")],
     rules: &[SPLIT, RULES],
     hyperparameters: refact_keys,
-    vocabulary: |_| VocabRequest {
-        extra_special: [("prefix", 1), ("suffix", 3), ("middle", 2)]
-            .map(|(name, id)| (name.to_owned(), id))
-            .to_vec(),
-        more_special: &["eot"],
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        let special = [("prefix", Some(1)), ("suffix", Some(3)), ("middle", Some(2)), ("eot", None)];
+        VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::Special(special.to_vec())])
     },
     graph: Graph::with(Activation::Any),
     ..PLAIN

@@ -7,7 +7,7 @@ use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, rule};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static DREAM: Architecture = Architecture {
     gguf: "dream",
@@ -18,9 +18,8 @@ pub(super) static DREAM: Architecture = Architecture {
         keys.set("attention.causal", false);
         mask_token(hp, keys)
     },
-    vocabulary: |_| VocabRequest {
-        added_as_marked: true,
-        ..VocabRequest::qwen2()
+    vocabulary: |_| {
+        VocabRequest::of([VocabStep::AddedAsMarked]).and(VocabRequest::qwen2().steps)
     },
     ..PLAIN
 };
@@ -30,10 +29,12 @@ pub(super) static LLADA: Architecture = Architecture {
     classes: &[class("LLaDAModelLM")],
     rules: &[BLOCKS],
     hyperparameters: llada_keys,
-    vocabulary: |_| VocabRequest {
-        added_as_marked: true,
-        add_bos: Some(true),
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::of([
+            VocabStep::AddedAsMarked,
+            VocabStep::read(&[VocabKind::Bpe]),
+            VocabStep::Flag("add_bos_token", true),
+        ])
     },
     ..PLAIN
 };

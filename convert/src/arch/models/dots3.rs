@@ -10,7 +10,7 @@ use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static DOTS3NOTE: Architecture = Architecture {
     gguf: "dots3note",
@@ -30,9 +30,11 @@ pub(super) static DOTS3NOTE: Architecture = Architecture {
         PREDICTING,
     ],
     hyperparameters,
-    vocabulary: |_| VocabRequest {
-        special_texts: &[("eot", "<|endofassistant|>")],
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::of([
+            VocabStep::Needed(&[("eot", "<|endofassistant|>")]),
+            VocabStep::read(&[VocabKind::Bpe]),
+        ])
     },
     hooks: Hooks {
         prepare,

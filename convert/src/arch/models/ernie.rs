@@ -5,7 +5,7 @@ use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
 use crate::arch::rules::rows::{self, fused_part};
 use crate::arch::rules::{common, experts};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static ERNIE4_5: Architecture = Architecture {
     gguf: "ernie4_5",
@@ -43,10 +43,7 @@ pub(super) static ERNIE4_5_MOE: Architecture = Architecture {
 };
 
 fn vocabulary(_: &serde_json::Value) -> VocabRequest {
-    VocabRequest {
-        space_prefix_from_config_last: true,
-        ..VocabRequest::new(&[VocabKind::SentencePiece])
-    }
+    VocabRequest::new(&[VocabKind::SentencePiece]).and([VocabStep::ConfiguredSpacePrefix])
 }
 
 const FUSED: &[Rule] = &[

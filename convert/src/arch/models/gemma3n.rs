@@ -9,7 +9,7 @@ use super::gemma4::{AROUND, PER_LAYER};
 use crate::Result;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
 use crate::arch::{Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
-use crate::tokenizer::VocabRequest;
+use crate::tokenizer::{VocabRequest, VocabStep};
 
 pub(super) static GEMMA3N: Architecture = Architecture {
     gguf: "gemma3n",
@@ -19,10 +19,10 @@ pub(super) static GEMMA3N: Architecture = Architecture {
     ],
     rules: &[OWN, PER_LAYER, AROUND, HEAD_NORMS, DECODER],
     hyperparameters,
-    vocabulary: |config| VocabRequest {
+    vocabulary: |config| {
         // The rows of the vectors for each layer, of which images and sound have none.
-        ignored: &["vocab_size_per_layer_input"],
-        ..GEMMA3_VOCABULARY.request(config)
+        let ignored = VocabStep::IgnoredSize("vocab_size_per_layer_input");
+        VocabRequest::of([ignored]).and(GEMMA3_VOCABULARY.request(config).steps)
     },
     model_types: &[&TYPE],
     graph: Graph::with(Activation::Gelu),

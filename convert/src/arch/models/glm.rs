@@ -8,21 +8,23 @@ use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule, skip};
 use crate::arch::{
     Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, class_without,
 };
-use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
+use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest, VocabStep};
 
 pub(super) static GLM4: Architecture = Architecture {
     gguf: "glm4",
     classes: &[class("Glm4ForCausalLM"), class("Glm4vForConditionalGeneration")],
     rules: &[GLM4_OWN, DECODER],
     hyperparameters: glm4_keys,
-    vocabulary: |_| VocabRequest {
-        special_texts: &[
-            ("eos", "<|endoftext|>"),
-            ("eot", "<|user|>"),
-            ("unk", "<|endoftext|>"),
-            ("bos", "<|endoftext|>"),
-        ],
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::of([
+            VocabStep::Needed(&[
+                ("eos", "<|endoftext|>"),
+                ("eot", "<|user|>"),
+                ("unk", "<|endoftext|>"),
+                ("bos", "<|endoftext|>"),
+            ]),
+            VocabStep::read(&[VocabKind::Bpe]),
+        ])
     },
     model_types: &[&GLM4_TYPE, &GLM4V_TYPE],
     ..PLAIN
@@ -54,13 +56,15 @@ pub(super) static CHATGLM: Architecture = Architecture {
     ],
     rules: &[CHATGLM_OWN, DECODER],
     hyperparameters: chatglm_keys,
-    vocabulary: |_| VocabRequest {
-        special_texts: &[
-            ("eos", "<|endoftext|>"),
-            ("eot", "<|user|>"),
-            ("unk", "<|endoftext|>"),
-        ],
-        ..VocabRequest::new(&[VocabKind::Bpe, VocabKind::Tiktoken(Tiktoken::Glm)])
+    vocabulary: |_| {
+        VocabRequest::of([
+            VocabStep::Needed(&[
+                ("eos", "<|endoftext|>"),
+                ("eot", "<|user|>"),
+                ("unk", "<|endoftext|>"),
+            ]),
+            VocabStep::read(&[VocabKind::Bpe, VocabKind::Tiktoken(Tiktoken::Glm)]),
+        ])
     },
     model_types: &[&GLM_TYPE],
     ..PLAIN

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact, rule};
 use crate::arch::rules::rows::{self, Rows, Strided};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static GRANITE_HYBRID: Architecture = Architecture {
     gguf: "granitehybrid",
@@ -255,10 +255,10 @@ fn variant(hp: &Hparams) -> Option<&'static Architecture> {
 fn hybrid_vocabulary(config: &Value) -> VocabRequest {
     let types = config["layer_types"].as_array();
     let attention_only = types.is_some_and(|t| t.iter().all(|t| t == "attention"));
-    VocabRequest {
-        multiple: if attention_only { 1 } else { 8 },
-        ..VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
-    }
+    VocabRequest::of([
+        VocabStep::Multiple(if attention_only { 1 } else { 8 }),
+        VocabStep::read(&[VocabKind::SentencePiece, VocabKind::Bpe]),
+    ])
 }
 
 pub(super) static GRANITEMOEHYBRID_TYPE: ModelType = ModelType {

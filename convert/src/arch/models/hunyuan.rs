@@ -7,17 +7,17 @@ use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS;
 use crate::arch::rules::names::{DECODER, Rule, copy};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
-use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
+use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest, VocabStep};
 
 pub(super) static HUNYUAN_DENSE: Architecture = Architecture {
     gguf: "hunyuan-dense",
     classes: &[class("HunYuanDenseV1ForCausalLM")],
     rules: &[OWN, DECODER],
     hyperparameters,
-    vocabulary: |config| VocabRequest {
-        end: end_of_document(config),
-        end_of_turn_from_generation_config: true,
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |config| {
+        VocabRequest::new(&[VocabKind::Bpe])
+            .and(end_of_document(config).map(|id| VocabStep::Id("eos", id)))
+            .and([VocabStep::GeneratedEndOfTurn])
     },
     model_types: &[&HUNYUAN_V1_DENSE_TYPE],
     ..PLAIN
@@ -82,9 +82,9 @@ pub(super) static HUNYUAN_MOE: Architecture = Architecture {
     classes: &[class("HunYuanMoEV1ForCausalLM")],
     rules: &[MOE, OWN, DECODER, EXPERTS],
     hyperparameters: moe_hyperparameters,
-    vocabulary: |_| VocabRequest {
-        ids: &[("bos", BOS)],
-        ..VocabRequest::new(&[VocabKind::Tiktoken(Tiktoken::Hunyuan), VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::Tiktoken(Tiktoken::Hunyuan), VocabKind::Bpe])
+            .and([VocabStep::Id("bos", BOS)])
     },
     model_types: &[&HUNYUAN_V1_MOE_TYPE],
     ..PLAIN

@@ -10,17 +10,16 @@ use crate::arch::rules::{common, experts};
 use crate::arch::{
     Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, RowFactors, bare_class, class,
 };
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static JAMBA: Architecture = Architecture {
     gguf: "jamba",
     classes: &[class("JambaForCausalLM")],
     rules: &[JAMBA_RULES, DECODER, FEED_FORWARD],
     hyperparameters: jamba_keys,
-    vocabulary: |_| VocabRequest {
-        space_prefix: Some(false),
-        space_prefix_for: Some(VocabKind::LlamaHf),
-        ..VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::LlamaHf])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::LlamaHf])
+            .and([VocabStep::SpacePrefix(VocabKind::LlamaHf, false)])
     },
     model_types: &[&JAMBA_TYPE],
     ..PLAIN

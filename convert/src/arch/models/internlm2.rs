@@ -5,7 +5,7 @@ use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use crate::arch::rules::rows::Strided;
 use crate::arch::{Architecture, Hparams, PLAIN, Rows, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static INTERNLM2: Architecture = Architecture {
     gguf: "internlm2",
@@ -26,10 +26,11 @@ pub(super) static INTERNLM3: Architecture = Architecture {
         keys.set("rope.dimension_count", hp.head_dim()?);
         Ok(())
     },
-    vocabulary: |_| VocabRequest {
-        end_among_added: Some("<|im_end|>"),
-        space_prefix_from_config_between: true,
-        ..VocabRequest::new(&[VocabKind::SentencePiece])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::SentencePiece]).and([
+            VocabStep::EndAmongAdded("<|im_end|>"),
+            VocabStep::ConfiguredSpacePrefixBehindTypes,
+        ])
     },
     ..PLAIN
 };

@@ -7,18 +7,17 @@ use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS_GATES_FIRST;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static LAGUNA: Architecture = Architecture {
     gguf: "laguna",
     classes: &[class("LagunaForCausalLM")],
     rules: &[OWN, DECODER, HEAD_NORMS, EXPERTS_GATES_FIRST],
     hyperparameters,
-    vocabulary: |config| VocabRequest {
-        chat_template_from_file: true,
-        end_of_turn: end_of_turn(config),
-        controls: &["</assistant>"],
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |config| {
+        VocabRequest::new(&[VocabKind::Bpe])
+            .and([VocabStep::Control(&["</assistant>"]), VocabStep::ChatTemplateOfFile])
+            .and(end_of_turn(config).map(|id| VocabStep::Id("eot", id)))
     },
     ..PLAIN
 };

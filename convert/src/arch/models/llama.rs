@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::deepseek::MISTRAL4;
 use super::draft::EAGLE3;
 use crate::Result;
-use crate::arch::described::{self, Computed, Described, Factors, Group, Key, u32_of};
+use crate::arch::described::{self, Computed, Described, Factors, Group, Key, LLAMA_VOCABULARY, u32_of};
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use crate::arch::rules::{common, rope};
 use crate::arch::{
     Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
     class_without,
 };
-use crate::tokenizer::{LLAMA_VOCABULARY, VocabRequest};
+use crate::tokenizer::VocabRequest;
 
 pub(super) static LLAMA: Architecture = Architecture {
     gguf: "llama",

@@ -5,7 +5,7 @@ use crate::arch::rules::names::{Rule, Transform, copy, exact};
 use crate::arch::{
     Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class,
 };
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static MAMBA: Architecture = Architecture {
     gguf: "mamba",
@@ -16,9 +16,11 @@ pub(super) static MAMBA: Architecture = Architecture {
     ],
     rules: &[MODEL, MAMBA_RULES],
     hyperparameters: mamba_keys,
-    vocabulary: |config| VocabRequest {
-        multiple: pad_multiple(config, 8),
-        ..VocabRequest::new(&[VocabKind::Bpe, VocabKind::SentencePiece])
+    vocabulary: |config| {
+        VocabRequest::of([
+            VocabStep::Multiple(pad_multiple(config, 8)),
+            VocabStep::read(&[VocabKind::Bpe, VocabKind::SentencePiece]),
+        ])
     },
     hooks: Hooks {
         canonical: without_tied_output,
@@ -34,9 +36,11 @@ pub(super) static MAMBA2: Architecture = Architecture {
     classes: &[class("Mamba2ForCausalLM")],
     rules: &[MODEL, MAMBA2_RULES],
     hyperparameters: mamba2_keys,
-    vocabulary: |config| VocabRequest {
-        multiple: pad_multiple(config, 16),
-        ..VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe])
+    vocabulary: |config| {
+        VocabRequest::of([
+            VocabStep::Multiple(pad_multiple(config, 16)),
+            VocabStep::read(&[VocabKind::SentencePiece, VocabKind::Bpe]),
+        ])
     },
     hooks: Hooks {
         canonical: without_outer_module,

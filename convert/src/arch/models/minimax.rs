@@ -11,16 +11,15 @@ use crate::arch::rules::names::{
     DECODER, HEAD_NORMS_ABOUT_ONE, NORMS_ABOUT_ONE, Rule, Transform, copy, rule,
 };
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static MINIMAX01: Architecture = Architecture {
     gguf: "minimax-01",
     classes: &[class("MiniMaxText01ForCausalLM"), class("MiniMaxM1ForCausalLM")],
     rules: &[OWN, llama::EXPERTS, DECODER],
     hyperparameters,
-    vocabulary: |_| VocabRequest {
-        chat_template_from_file: true,
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::ChatTemplateOfFile])
     },
     graph: Graph::SILU.fixing(&[("postnorm", Fixed::Is(true))]),
     ..PLAIN

@@ -9,7 +9,7 @@ use crate::arch::encoders::{CLIP, convolution};
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
 use crate::arch::{Architecture, Class, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
-use crate::tokenizer::{VocabRequest, tekken_special_id};
+use crate::tokenizer::{VocabRequest, VocabStep, tekken_special_id};
 use crate::{Error, Result};
 
 /// What messages call such a model.
@@ -188,7 +188,7 @@ static LLAMA: Architecture = Architecture {
         keys.set("rope.dimension_count", hp.head_dim()?);
         scaling(hp, keys)
     },
-    vocabulary: |_| VocabRequest::mistral_own(),
+    vocabulary: |_| VocabRequest::of([VocabStep::ReadMistral]),
     graph: Graph::SILU,
     ..PLAIN
 };

@@ -7,7 +7,7 @@ use crate::arch::rules::names::{Rule, copy};
 use crate::arch::{
     Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class_without,
 };
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static MODERN_BERT: Architecture = Architecture {
     gguf: "modern-bert",
@@ -18,13 +18,13 @@ pub(super) static MODERN_BERT: Architecture = Architecture {
     ],
     rules: &[RULES, HEADS],
     hyperparameters: encoder_keys,
-    vocabulary: |_| VocabRequest {
-        leading: &[
-            ("add_bos_token", true),
-            ("add_eos_token", true),
-            ("add_sep_token", true),
-        ],
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::of([
+            VocabStep::Flag("add_bos_token", true),
+            VocabStep::Flag("add_eos_token", true),
+            VocabStep::Flag("add_sep_token", true),
+            VocabStep::read(&[VocabKind::Bpe]),
+        ])
     },
     model_types: &[&MODERN_BERT_TYPE],
     graph: Graph::with(Activation::Any),

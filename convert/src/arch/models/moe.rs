@@ -9,7 +9,7 @@ use crate::arch::rules::experts::{self, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static DOTS1: Architecture = Architecture {
     gguf: "dots1",
@@ -62,28 +62,30 @@ pub(super) static GLM4_MOE: Architecture = Architecture {
 
 /// GLM's special tokens from 4.5 on.
 pub(super) fn glm_vocabulary(_: &Value) -> VocabRequest {
-    VocabRequest {
-        special_texts: &[
+    VocabRequest::of([
+        VocabStep::Needed(&[
             ("bos", "[gMASK]"),
             ("eot", "<|user|>"),
             ("unk", "<|endoftext|>"),
             ("eom", "<|observation|>"),
-        ],
-        ..VocabRequest::new(&[VocabKind::Bpe])
-    }
+        ]),
+        VocabStep::read(&[VocabKind::Bpe]),
+    ])
 }
 
 /// Solar Open.
 pub(super) static SOLAR_OPEN: Architecture = Architecture {
     classes: &[class("SolarOpenForCausalLM")],
-    vocabulary: |_| VocabRequest {
-        special_texts: &[
-            ("eos", "<|endoftext|>"),
-            ("eot", "<|endoftext|>"),
-            ("unk", "<unk>"),
-            ("bos", "<|startoftext|>"),
-        ],
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::of([
+            VocabStep::Needed(&[
+                ("eos", "<|endoftext|>"),
+                ("eot", "<|endoftext|>"),
+                ("unk", "<unk>"),
+                ("bos", "<|startoftext|>"),
+            ]),
+            VocabStep::read(&[VocabKind::Bpe]),
+        ])
     },
     model_types: &[],
     ..GLM4_MOE

@@ -4,7 +4,7 @@
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use crate::arch::{Architecture, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static MUSE_GLIMMER: Architecture = Architecture {
     gguf: "muse-glimmer",
@@ -18,9 +18,8 @@ pub(super) static MUSE_GLIMMER: Architecture = Architecture {
         keys.set("attention.sliding_window_pattern", common::windows(hp)?);
         Ok(())
     },
-    vocabulary: |_| VocabRequest {
-        end_of_turn_text: Some("<|eot|>"),
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::IdOfText("eot", "<|eot|>")])
     },
     ..PLAIN
 };

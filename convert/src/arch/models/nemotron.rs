@@ -4,16 +4,16 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, NORMS_ABOUT_ONE, Rule, Transform, exact};
 use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static NEMOTRON: Architecture = Architecture {
     gguf: "nemotron",
     classes: &[class("NemotronForCausalLM")],
     rules: &[BIASES, NORMS_ABOUT_ONE, DECODER],
     hyperparameters,
-    vocabulary: |_| VocabRequest {
-        ids: &[("padding", 0), ("unknown", 1)],
-        ..VocabRequest::new(&[VocabKind::SentencePiece])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::SentencePiece])
+            .and([VocabStep::Id("padding", 0), VocabStep::Id("unknown", 1)])
     },
     model_types: &[&NEMOTRON_TYPE],
     graph: Graph::with(Activation::Relu2),

@@ -11,16 +11,15 @@ use crate::arch::rules::common;
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, Named, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static NEMOTRON_H: Architecture = Architecture {
     gguf: "nemotron_h",
     classes: &[class("NemotronHForCausalLM")],
     rules: &[MODEL, MAMBA2_RULES, LAYERS],
     hyperparameters,
-    vocabulary: |_| VocabRequest {
-        multiple: 8,
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::of([VocabStep::Multiple(8), VocabStep::read(&[VocabKind::Bpe])])
     },
     hooks: Hooks {
         prepare,

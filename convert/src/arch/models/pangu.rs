@@ -4,15 +4,14 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static PANGU_EMBEDDED: Architecture = Architecture {
     gguf: "pangu-embedded",
     classes: &[class("PanguEmbeddedForCausalLM")],
     hyperparameters: pangu_keys,
-    vocabulary: |_| VocabRequest {
-        space_prefix_from_config_last: true,
-        ..VocabRequest::new(&[VocabKind::SentencePiece])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::SentencePiece]).and([VocabStep::ConfiguredSpacePrefix])
     },
     ..PLAIN
 };

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 /// The first PLaMo: query heads share keys and values in turn, and not in groups as llama.cpp has it, so that they are
 /// put in another order.
@@ -189,9 +189,8 @@ pub(super) static PLAMO3: Architecture = Architecture {
     classes: &[class("Plamo3ForCausalLM"), class("PLaMo3ForCausalLM")],
     rules: &[RULES],
     hyperparameters,
-    vocabulary: |_| VocabRequest {
-        chat_template_alone: true,
-        ..VocabRequest::new(&[VocabKind::Plamo])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::Plamo]).and([VocabStep::ChatTemplateAlone])
     },
     hooks: Hooks {
         prepare: stretched,

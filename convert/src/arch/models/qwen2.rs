@@ -1,10 +1,10 @@
 //! Qwen2 and Qwen2.5.
 
 use crate::Result;
-use crate::arch::described::{self, Described, Group, Key};
+use crate::arch::described::{self, Described, Group, Key, QWEN2_VOCABULARY};
 use crate::arch::rules::names::{DECODER, Rule, copy};
 use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class};
-use crate::tokenizer::{QWEN2_VOCABULARY, VocabRequest};
+use crate::tokenizer::VocabRequest;
 
 pub(super) static QWEN2: Architecture = Architecture {
     gguf: "qwen2",

@@ -1,9 +1,9 @@
 //! Qwen3: Qwen2 with norms on queries and keys.
 
-use crate::arch::described::{self, Described, Group, Key};
+use crate::arch::described::{self, Described, Group, Key, QWEN2_VOCABULARY};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS};
 use crate::arch::{Architecture, Default, ModelType, PLAIN, bare_class, class};
-use crate::tokenizer::{QWEN2_VOCABULARY, VocabRequest};
+use crate::tokenizer::VocabRequest;
 
 pub(super) static QWEN3: Architecture = Architecture {
     gguf: "qwen3",

@@ -7,7 +7,7 @@ use crate::arch::rules::{experts, newer};
 use crate::arch::{
     Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, View, class, class_without,
 };
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static QWEN3VL: Architecture = Architecture {
     gguf: "qwen3vl",
@@ -30,10 +30,11 @@ pub(super) static QWEN3_ASR: Architecture = Architecture {
         keys.set("n_deepstack_layers", 0u32);
         Ok(())
     },
-    vocabulary: |_| VocabRequest {
-        chat_template: Some(CHATML),
-        bounds_among_added: Some(END_OF_MESSAGE),
-        ..VocabRequest::qwen2()
+    vocabulary: |_| {
+        VocabRequest::qwen2().and([
+            VocabStep::ChatTemplate(CHATML),
+            VocabStep::BoundsAmongAdded(END_OF_MESSAGE),
+        ])
     },
     model_types: &[],
     ..QWEN3VL
@@ -48,9 +49,8 @@ pub(super) static QWEN3_OMNI: Architecture = Architecture {
         keys.set("n_deepstack_layers", 0u32);
         Ok(())
     },
-    vocabulary: |_| VocabRequest {
-        bounds_among_added: Some(END_OF_MESSAGE),
-        ..VocabRequest::new(&[VocabKind::Bpe])
+    vocabulary: |_| {
+        VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::BoundsAmongAdded(END_OF_MESSAGE)])
     },
     model_types: &[&QWEN3_OMNI_TYPE],
     ..QWEN3VL_MOE

@@ -300,9 +300,7 @@ impl HfSource {
             }
             let embeddings = tensors.iter().find(|t| t.name == "token_embd.weight");
             request.architecture = Some(architecture.gguf);
-            if let Some(mistral) = &mut request.mistral {
-                mistral.named_template = !options.no_named_template;
-            }
+            request.no_named_template = options.no_named_template;
             request.embeddings = embeddings.and_then(|t| t.shape.get(1).copied());
             let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
             warnings.extend(vocabulary.warnings);

@@ -7,7 +7,7 @@ pub(crate) use behaviour::{Splitting, splitting};
 
 use super::files::{VocabFiles, input_error};
 use super::hf::HfTokenizer;
-use super::{FoundBy, PreTokenizer};
+use super::vocabulary::{FoundBy, PreTokenizer};
 use crate::{Remedy, Result};
 
 /// Finds the pre-tokenizer: the one that the user named, else by the ids of a fixed text,

@@ -14,7 +14,7 @@ use super::{FILE, Model};
 use crate::Result;
 use crate::tokenizer::files::{MAX_TOKENS, Merge, TokenizerJson, VocabFiles, input_error, parse_json};
 use crate::tokenizer::special::token_content;
-use crate::tokenizer::vocab::{is_byte_token, padding_text};
+use crate::tokenizer::tokens::{is_byte_token, padding_text};
 
 /// SentencePiece's stand-in for a space.
 const SPACE: char = '▁';

@@ -1,115 +1,25 @@
-//! Vocabularies as the library `mistral-common` reads them: `tekken.json`, whose special tokens come first, and
-//! SentencePiece models that carry a version in their name (`tokenizer.model.v3`). Keys and their order are those that
-//! llama.cpp's converter writes for these.
+//! `tekken.json`: special tokens and the bytes of the others.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gguf::{GgufString, Metadata, Value};
 use serde::Deserialize;
 
-use super::files::{
-    MAX_CONFIG_BYTES, MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, parse_json, read_optional,
-    text_optional,
-};
-use super::sentencepiece::Model;
-use super::tiktoken::{MAX_TOKEN_BYTES, byte_level};
-use super::vocab::{TokenList, TokenType};
-use super::{FoundBy, PreTokenizer, VocabKind, VocabRequest, Vocabulary};
-use crate::{Remedy, Result};
+use super::version::VERSIONS;
+use crate::Result;
+use crate::tokenizer::files::{MAX_TOKENS, MAX_VOCAB_BYTES, input_error, parse_json, read_optional};
+use crate::tokenizer::tiktoken::{MAX_TOKEN_BYTES, byte_level};
 
-/// The file of a Tekken vocabulary.
-pub(super) const TEKKEN: &str = "tekken.json";
-/// What the names of SentencePiece models begin with.
-const PIECES: &str = "tokenizer.model";
-/// A template of the directory itself.
-const TEMPLATE: &str = "chat_template.jinja";
+/// The file's name.
+pub(super) const FILE: &str = "tekken.json";
 /// Tokens for the bytes come first.
 const BYTES: usize = 256;
 
 /// Largest sum of the squares of the tokens' lengths, which bounds the work on merges and their size. Published
 /// vocabularies have 9 million.
 const MAX_SQUARES: usize = 1 << 26;
-
-/// How a vocabulary of Mistral's is taken.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct MistralRequest {
-    /// The directory is in Mistral's own layout, whose template is a file beside the vocabulary.
-    pub own_layout: bool,
-    /// Without a template of its own, the name of the one that llama.cpp has for this version is written.
-    pub named_template: bool,
-}
-
-gguf::setters! {
-    MistralRequest {
-        own_layout: bool,
-        named_template: bool,
-    }
-}
-
-/// The versions, each with llama.cpp's names of its template for pieces and for Tekken.
-const VERSIONS: [(&str, Template, Template); 7] = [
-    ("v1", Template::Named("mistral-v1"), Template::Named("mistral-v1")),
-    ("v2", Template::Unknown, Template::Unknown),
-    (
-        "v3",
-        Template::Named("mistral-v3"),
-        Template::Named("mistral-v3-tekken"),
-    ),
-    (
-        "v7",
-        Template::Named("mistral-v7"),
-        Template::Named("mistral-v7-tekken"),
-    ),
-    ("v11", Template::Published, Template::Published),
-    ("v13", Template::Published, Template::Published),
-    ("v15", Template::Unknown, Template::Unknown),
-];
-
-/// What is known of a version's template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Template {
-    Named(&'static str),
-    /// The stock converter copies one that others published.
-    Published,
-    Unknown,
-}
-
-/// Whether a directory in transformers' layout has no other vocabulary than Tekken's.
-pub(super) fn is_alone(dir: &Path) -> bool {
-    dir.join(TEKKEN).is_file() && !dir.join("tokenizer.json").is_file()
-}
-
-/// The file of pieces of the last version in a directory, and that version.
-pub(super) fn pieces_file(dir: &Path) -> Option<(String, &'static str)> {
-    let names = std::fs::read_dir(dir).ok()?.flatten();
-    let mut found: Vec<(String, &'static str)> = names
-        .filter(|item| item.path().is_file())
-        .filter_map(|item| item.file_name().into_string().ok())
-        .filter_map(|name| {
-            let version = version_of(&name)?;
-            Some((name, version))
-        })
-        .collect();
-    found.sort_unstable();
-    found.pop()
-}
-
-/// The version in a file's name: that of the text, before one of images (`v7m1`).
-fn version_of(name: &str) -> Option<&'static str> {
-    let rest = name.strip_prefix(PIECES)?;
-    let Some(version) = rest.strip_prefix('.') else {
-        return rest.is_empty().then_some("v1");
-    };
-    let version = version.split('m').next()?;
-    VERSIONS
-        .iter()
-        .map(|(known, ..)| *known)
-        .find(|known| *known == version)
-}
 
 /// `tekken.json`, as far as a vocabulary needs it.
 #[derive(Debug, Deserialize)]
@@ -166,14 +76,14 @@ const UNLISTED: [&str; 20] = [
 const UNLISTED_UNTIL: usize = 4;
 
 /// A Tekken vocabulary: special tokens by id, and the bytes of the others by rank.
-struct Tokens {
-    version: usize,
-    specials: Vec<String>,
-    ranked: Vec<Vec<u8>>,
+pub(super) struct Tokens {
+    pub(super) version: usize,
+    pub(super) specials: Vec<String>,
+    pub(super) ranked: Vec<Vec<u8>>,
 }
 
 impl Tokens {
-    fn read(path: &Path) -> Result<Self> {
+    pub(super) fn read(path: &Path) -> Result<Self> {
         let bytes =
             read_optional(path, MAX_VOCAB_BYTES)?.ok_or_else(|| input_error(path, "file not found"))?;
         let file: Tekken = parse_json(path, &bytes)?;
@@ -211,7 +121,7 @@ impl Tokens {
         })
     }
 
-    fn special_id(&self, path: &Path, text: &str) -> Result<u32> {
+    pub(super) fn special_id(&self, path: &Path, text: &str) -> Result<u32> {
         let at = self.specials.iter().position(|s| s == text);
         at.map(|at| at as u32)
             .ok_or_else(|| input_error(path, format!("special_tokens: expected {text:?}, found none")))
@@ -221,7 +131,7 @@ impl Tokens {
     ///
     /// # Errors
     /// A token that no two others make.
-    fn merges(&self, path: &Path) -> Result<Vec<String>> {
+    pub(super) fn merges(&self, path: &Path) -> Result<Vec<String>> {
         let ranks: HashMap<&[u8], usize> = self
             .ranked
             .iter()
@@ -334,185 +244,9 @@ fn ranked(path: &Path, vocab: &[TekkenToken]) -> Result<Vec<Vec<u8>>> {
     Ok(tokens)
 }
 
-/// Ids of the tokens that bound a text, stand for the unknown and fill.
-struct Ids {
-    begin: u32,
-    end: u32,
-    unknown: u32,
-    padding: u32,
-}
-
-/// The vocabulary of `tekken.json`.
-pub(super) fn tekken(
-    files: &VocabFiles,
-    request: &VocabRequest,
-    mistral: MistralRequest,
-) -> Result<Vocabulary> {
-    let path = files.dir.join(TEKKEN);
-    let tokens = Tokens::read(&path)?;
-    let ids = Ids {
-        begin: tokens.special_id(&path, "<s>")?,
-        end: tokens.special_id(&path, "</s>")?,
-        unknown: tokens.special_id(&path, "<unk>")?,
-        padding: tokens.special_id(&path, "<pad>")?,
-    };
-    let name = request.pre_tokenizer.clone();
-    let pre = PreTokenizer {
-        found_by: if name.is_some() {
-            FoundBy::Override
-        } else {
-            FoundBy::File
-        },
-        name: name.unwrap_or_else(|| "tekken".to_owned()),
-    };
-    let merges: Vec<GgufString> = tokens.merges(&path)?.into_iter().map(GgufString::from).collect();
-    let mut metadata = Metadata::new();
-    metadata.set_in_place("tokenizer.ggml.model", "gpt2");
-    metadata.set_in_place("tokenizer.ggml.pre", pre.name.as_str());
-    metadata.set_in_place("tokenizer.ggml.merges", Value::from(merges));
-    let n_vocab = tokens.specials.len() + tokens.ranked.len();
-    let mut types = vec![TokenType::Control; tokens.specials.len()];
-    types.resize(n_vocab, TokenType::Normal);
-    let mut texts = tokens.specials;
-    texts.extend(tokens.ranked.iter().map(|token| byte_level(token)));
-    let list = TokenList {
-        texts,
-        types,
-        scores: Some(vec![0.0; n_vocab]),
-    };
-    let (version, _, template) = VERSIONS[tokens.version];
-    let about = (&path, version, template);
-    finish(files, request, mistral, about, (metadata, ids, list), Some(pre))
-}
-
-/// The vocabulary of a SentencePiece model with a version.
-pub(super) fn pieces(
-    files: &VocabFiles,
-    request: &VocabRequest,
-    mistral: MistralRequest,
-) -> Result<Vocabulary> {
-    let Some((name, version)) = pieces_file(&files.dir) else {
-        return Err(input_error(
-            &files.dir,
-            format!("expected {TEKKEN} or {PIECES}.vN, found neither"),
-        ));
-    };
-    let path = files.dir.join(&name);
-    let mut model = Model::read(files, &name)?;
-    let ids = model.bounds();
-    let need = |what: &str, id: Option<u32>| {
-        id.ok_or_else(|| input_error(&path, format!("expected a piece for {what}, found none")))
-    };
-    let end = need("the end of a text", ids.end)?;
-    let ids = Ids {
-        begin: need("the beginning of a text", ids.begin)?,
-        end,
-        unknown: need("what is unknown", ids.unknown)?,
-        padding: ids.padding.unwrap_or(end),
-    };
-    let n_pieces = model.n_pieces();
-    let list = model.take_tokens(n_pieces).list();
-    let mut metadata = Metadata::new();
-    metadata.set_in_place("tokenizer.ggml.model", "llama");
-    let template = VERSIONS.iter().find(|(v, ..)| *v == version);
-    let template = template.map_or(Template::Unknown, |(_, pieces, _)| *pieces);
-    let about = (&path, version, template);
-    finish(files, request, mistral, about, (metadata, ids, list), None)
-}
-
-/// What both kinds have in common, in the stock converter's order.
-fn finish<P: AsRef<Path>>(
-    files: &VocabFiles,
-    request: &VocabRequest,
-    mistral: MistralRequest,
-    (path, version, template): (P, &str, Template),
-    (mut metadata, ids, list): (Metadata, Ids, TokenList),
-    pre_tokenizer: Option<PreTokenizer>,
-) -> Result<Vocabulary> {
-    let path = path.as_ref();
-    let n_vocab = list.len();
-    if let Some(rows) = files.rows
-        && rows != n_vocab
-    {
-        return Err(input_error(
-            path,
-            format!("expected {rows} tokens, one for each row of the token embeddings, found {n_vocab}"),
-        ));
-    }
-    metadata.set_in_place("tokenizer.ggml.bos_token_id", ids.begin);
-    metadata.set_in_place("tokenizer.ggml.eos_token_id", ids.end);
-    metadata.set_in_place("tokenizer.ggml.unknown_token_id", ids.unknown);
-    metadata.set_in_place("tokenizer.ggml.padding_token_id", ids.padding);
-    list.write(&mut metadata);
-    if pre_tokenizer.is_some() {
-        // Of merges no score is read. The stock converter writes integers.
-        metadata.set_in_place("tokenizer.ggml.scores", Value::from(vec![0i32; n_vocab]));
-    }
-    if let Some(architecture) = request.architecture {
-        metadata.set_in_place(format!("{architecture}.vocab_size"), n_vocab as u32);
-    }
-    metadata.set_in_place("tokenizer.ggml.add_bos_token", true);
-    metadata.set_in_place("tokenizer.ggml.add_eos_token", false);
-    let mut warnings = Vec::new();
-    if let Some(template) = chat_template(files, mistral, (path, version, template), &mut warnings)? {
-        metadata.set_in_place("tokenizer.chat_template", template);
-    }
-    let kind = match pre_tokenizer {
-        Some(_) => VocabKind::Tekken,
-        None => VocabKind::MistralPieces,
-    };
-    Ok(Vocabulary {
-        metadata,
-        n_vocab,
-        own: n_vocab,
-        resized: false,
-        kind,
-        pre_tokenizer,
-        warnings,
-    })
-}
-
-/// The template of the directory or, without that, the name of the version's.
-///
-/// # Errors
-/// A version that llama.cpp has no template for, where one is wanted.
-fn chat_template(
-    files: &VocabFiles,
-    mistral: MistralRequest,
-    (path, version, template): (&Path, &str, Template),
-    warnings: &mut Vec<String>,
-) -> Result<Option<String>> {
-    let own = files.dir.join(TEMPLATE);
-    // In transformers' layout the stock converter takes a name before the file.
-    if (mistral.own_layout || !matches!(template, Template::Named(_)))
-        && let Some(text) = text_optional(&own, MAX_CONFIG_BYTES)?
-    {
-        return Ok(Some(text));
-    }
-    if mistral.own_layout && !mistral.named_template {
-        return Ok(None);
-    }
-    match template {
-        Template::Named(name) => Ok(Some(name.to_owned())),
-        Template::Published => {
-            warnings.push(format!(
-                "{}: no name stands for the chat template of version {version}, and no {TEMPLATE} is beside it: none \
-                 is written",
-                path.display()
-            ));
-            Ok(None)
-        }
-        Template::Unknown => Err(input_error(
-            path,
-            format!("no chat template is known for version {version}: expected a {TEMPLATE}, found none"),
-        )
-        .avoided_by(Remedy::NoNamedTemplate)),
-    }
-}
-
 /// The id of a special token by its text, as `tekken.json` lists it.
 pub(crate) fn special_id(dir: &Path, text: &str) -> Result<Option<u64>> {
-    let path = dir.join(TEKKEN);
+    let path = dir.join(FILE);
     let Some(bytes) = read_optional(&path, MAX_VOCAB_BYTES)? else {
         return Ok(None);
     };
@@ -549,7 +283,7 @@ mod tests {
             value["config"][key] = changed.clone();
         }
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(TEKKEN);
+        let path = dir.path().join(FILE);
         std::fs::write(&path, value.to_string()).unwrap();
         Tokens::read(&path)
     }
@@ -622,19 +356,5 @@ mod tests {
             error.is_some_and(|e| e.contains("sum of the squares of the tokens' lengths")),
             "accepted"
         );
-    }
-
-    #[test]
-    fn versions_are_read_from_names() {
-        for (name, version) in [
-            ("tokenizer.model", Some("v1")),
-            ("tokenizer.model.v3", Some("v3")),
-            ("tokenizer.model.v7m1", Some("v7")),
-            ("tokenizer.model.v4", None),
-            ("tokenizer.model.bak", None),
-            ("tokenizer.models", None),
-        ] {
-            assert_eq!(version_of(name), version, "{name}");
-        }
     }
 }

@@ -2,8 +2,9 @@
 
 use gguf::{GgufString, Metadata, Value};
 
-use super::files::VocabFiles;
+use super::files::{SIZE_KEYS, VocabFiles};
 use super::hf::HfTokenizer;
+use super::keys::{TOKEN_TYPE, TOKENS};
 use crate::Result;
 
 /// The type of a token; the value is what `tokenizer.ggml.token_type` holds.
@@ -40,23 +41,21 @@ impl TokenList {
         }
     }
 
-    /// Makes tokens with these texts control tokens.
-    pub(super) fn control(&mut self, controls: &[&str]) {
-        for (text, kind) in self.texts.iter().zip(&mut self.types) {
-            if controls.contains(&text.as_str()) {
-                *kind = TokenType::Control;
-            }
-        }
+    /// Writes what comes first in most kinds: model, pre-tokenizer, tokens.
+    pub(super) fn write_as(self, metadata: &mut Metadata, model: &str, pre: &str) {
+        metadata.set_in_place("tokenizer.ggml.model", model);
+        metadata.set_in_place("tokenizer.ggml.pre", pre);
+        self.write(metadata);
     }
 
     pub(super) fn write(self, metadata: &mut Metadata) {
         let texts: Vec<GgufString> = self.texts.into_iter().map(GgufString::from).collect();
-        metadata.set_in_place("tokenizer.ggml.tokens", Value::from(texts));
+        metadata.set_in_place(TOKENS, Value::from(texts));
         if let Some(scores) = self.scores {
             metadata.set_in_place("tokenizer.ggml.scores", Value::from(scores));
         }
         let types: Vec<i32> = self.types.into_iter().map(|t| t as i32).collect();
-        metadata.set_in_place("tokenizer.ggml.token_type", Value::from(types));
+        metadata.set_in_place(TOKEN_TYPE, Value::from(types));
     }
 }
 
@@ -79,8 +78,6 @@ pub(crate) fn looks_special(text: &str) -> bool {
 
 /// The file of a vocabulary of the `tokenizers` library.
 const JSON: &str = "tokenizer.json";
-/// Keys of the configured size of a vocabulary.
-pub(super) const SIZE_KEYS: &[&str] = &["vocab_size"];
 
 /// Leaves out the added tokens from id `n_vocab` on, with a warning: the model has no embedding for them and
 /// cannot see them.
