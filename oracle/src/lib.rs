@@ -61,6 +61,22 @@ pub fn hub_python() -> Option<Python> {
         .clone()
 }
 
+/// The environment of transformers in the version that the stock converter pins, without torch, for its configurations; or
+/// `None` when tests have to be skipped.
+///
+/// # Panics
+/// When `QUANTSMITH_ORACLE=require` and it cannot be installed.
+pub fn configurations_python() -> Option<Python> {
+    static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| {
+            available("transformers' configurations", || {
+                install_python("requirements-configurations.txt", "venv-configurations")
+            })
+        })
+        .clone()
+}
+
 /// The folder of llama.cpp's sources (its converter, vocabularies and expected token ids), or `None`
 /// when tests have to be skipped.
 ///

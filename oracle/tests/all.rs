@@ -12,6 +12,7 @@ mod classes;
 mod completeness;
 mod container;
 mod convert;
+mod defaults;
 mod encoders;
 mod front_matter;
 mod fused;

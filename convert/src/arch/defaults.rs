@@ -1,5 +1,7 @@
 //! Defaults of configuration keys, by model type.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::encoders;
@@ -26,44 +28,80 @@ impl Default {
     }
 }
 
-/// Defaults that `transformers` (4.57.6, which the stock converter pins) assumes for keys that a `config.json` of this
-/// `model_type` leaves out. The stock converter reads configurations through that library, so these reach the GGUF
-/// file.
+/// Defaults by model type that `transformers` (4.57.6, which the stock converter pins) assumes for keys which a
+/// `config.json` leaves out. The stock converter reads configurations through that library, so these reach the GGUF file.
+/// The file is made by oracle/py/config_defaults.py, and a test of the oracle makes it again.
+static TRANSFORMERS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("transformers_defaults.json")).expect("a test reads it")
+});
+
+/// The base of a rotation of which nothing is said.
+const ROPE_THETA: &str = "rope_theta";
+
+/// The configurations of one `model_type`.
 #[derive(Debug)]
 pub(crate) struct ModelType {
     pub(crate) name: &'static str,
+    /// Whether the defaults that `transformers` has for the name are this one's.
+    pub(crate) is_published: bool,
     /// The type whose defaults this one has too.
     pub(crate) extends: Option<&'static Self>,
+    /// Defaults that `transformers` does not have, which count before those it has.
     pub(crate) defaults: &'static [(&'static str, Default)],
     /// Other spellings: (found, meant).
     pub(crate) renames: &'static [(&'static str, &'static str)],
     /// Whether a missing `head_dim` becomes `hidden_size / num_attention_heads`.
     pub(crate) derives_head_dim: bool,
-    /// The base of the rotation; 0 for models whose positions are not rotated.
-    pub(crate) rope_theta: f64,
+    /// The base of the rotation, instead of that of `transformers` or, where it has none, 10000; 0 for models whose
+    /// positions are not rotated.
+    pub(crate) rope_theta: Option<f64>,
 }
 
 impl ModelType {
-    /// Its own defaults, and those of the types that it extends.
-    pub(super) fn all_defaults(&'static self) -> impl Iterator<Item = &'static (&'static str, Default)> {
-        std::iter::successors(Some(self), |t| t.extends).flat_map(|t| t.defaults)
-    }
-
-    /// Only the rotation's base, and nothing that is renamed or derived.
+    /// The defaults of `transformers` and nothing that is renamed or derived.
     pub(super) const BLANK: Self = Self {
         name: "",
+        is_published: true,
         extends: None,
         defaults: &[],
         renames: &[],
         derives_head_dim: false,
-        rope_theta: 10000.0,
+        rope_theta: None,
     };
 
     /// The same without a rotation.
     pub(super) const UNROTATED: Self = Self {
-        rope_theta: 0.0,
+        rope_theta: Some(0.0),
         ..Self::BLANK
     };
+
+    /// The type and those that it extends.
+    fn line(&'static self) -> impl Iterator<Item = &'static Self> {
+        std::iter::successors(Some(self), |t| t.extends)
+    }
+
+    fn published(&'static self) -> Option<&'static Map<String, Value>> {
+        TRANSFORMERS
+            .get(self.name)?
+            .as_object()
+            .filter(|_| self.is_published)
+    }
+
+    /// Its own defaults, and those of the types that it extends.
+    pub(super) fn all_defaults(&'static self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.line().flat_map(|t| {
+            let own = t.defaults.iter().map(|(key, value)| (*key, value.value()));
+            let published = t.published().into_iter().flatten();
+            let published = published.map(|(key, value)| (key.as_str(), value.clone()));
+            own.chain(published.filter(|(key, _)| *key != ROPE_THETA))
+        })
+    }
+
+    /// The base of the rotation; 0 where there is none.
+    pub(super) fn base(&'static self) -> f64 {
+        let published = || self.line().find_map(|t| t.published()?.get(ROPE_THETA)?.as_f64());
+        self.rope_theta.or_else(published).unwrap_or(10000.0)
+    }
 }
 
 /// Completes a configuration with the defaults of its model type, whichever version of `transformers` wrote it.
@@ -93,8 +131,8 @@ pub(super) fn complete_with(
         }
     }
     for (key, default) in model_type.all_defaults() {
-        if !config.contains_key(*key) {
-            config.insert((*key).to_owned(), default.value());
+        if !config.contains_key(key) {
+            config.insert(key.to_owned(), default);
         }
     }
     let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64);
@@ -106,11 +144,13 @@ pub(super) fn complete_with(
     {
         config.insert("head_dim".to_owned(), Value::from(hidden / heads));
     }
-    if let (Some(heads), Some(Value::Null)) = (heads, config.get("num_key_value_heads")) {
-        config.insert("num_key_value_heads".to_owned(), Value::from(heads));
+    for key in ["num_key_value_heads", "num_kv_heads"] {
+        if let (Some(heads), Some(Value::Null)) = (heads, config.get(key)) {
+            config.insert(key.to_owned(), Value::from(heads));
+        }
     }
-    if model_type.rope_theta > 0.0 {
-        rope::standardize(&mut config, model_type.rope_theta);
+    if model_type.base() > 0.0 {
+        rope::standardize(&mut config, model_type.base());
     }
     config
 }
@@ -138,5 +178,21 @@ mod tests {
             c["rope_parameters"],
             serde_json::json!({"rope_theta": 10000.0, "rope_type": "default"})
         );
+    }
+
+    /// Every model type of an architecture has its row, and every row its model type.
+    #[test]
+    fn rows_are_those_of_the_model_types() {
+        let known = ARCHITECTURES.iter().chain(encoders::ENCODERS);
+        let types = known.flat_map(|a| a.model_types).flat_map(|t| t.line());
+        let mut names: Vec<&str> = types.filter(|t| t.is_published).map(|t| t.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        let rows: Vec<&str> = TRANSFORMERS.keys().map(String::as_str).collect();
+        let without: Vec<&&str> = names.iter().filter(|name| !rows.contains(name)).collect();
+        // The name that transformers writes, which it does not read.
+        assert_eq!(without, [&"Glm4vMoe_text"]);
+        let idle: Vec<&&str> = rows.iter().filter(|row| !names.contains(row)).collect();
+        assert_eq!(idle, [&"transformers"]);
     }
 }

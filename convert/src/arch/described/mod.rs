@@ -4,6 +4,7 @@
 //! Both are the same values, so that what [`print()`] writes of a built-in one and [`read()`] reads again gives the same
 //! bytes.
 
+mod document;
 mod keys;
 mod print;
 mod read;

@@ -2,13 +2,15 @@
 
 use std::fmt::{Display, Write as _};
 
+use serde_json::Value;
+
+use super::document::{ACTIVATIONS, CHANGES};
 use super::keys::{Constant, Kind};
-use super::read::{ACTIVATIONS, CHANGES};
 use super::vocabulary::KINDS;
 use super::{Computed, Described, Factors, Group, Key};
 use crate::arch::models::DESCRIBED;
 use crate::arch::rules::names::Ending;
-use crate::arch::{Default, Fixed, ModelType, Rule, Transform};
+use crate::arch::{Fixed, ModelType, Rule, Transform};
 
 /// `general.architecture` of those that can be printed.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
@@ -263,8 +265,8 @@ fn types(out: &mut String, model_type: &'static ModelType) {
         "\n# What a config.json of this model_type leaves out.\n[[model_type]]\nname = {}\n",
         quoted(model_type.name)
     );
-    if model_type.rope_theta > 0.0 {
-        let _ = writeln!(out, "rope_theta = {:?}", model_type.rope_theta);
+    if model_type.base() > 0.0 {
+        let _ = writeln!(out, "rope_theta = {:?}", model_type.base());
     }
     if model_type.derives_head_dim {
         out.push_str("derive_head_dim = true\n");
@@ -273,15 +275,17 @@ fn types(out: &mut String, model_type: &'static ModelType) {
     let mut seen = Vec::new();
     for (key, value) in model_type.all_defaults() {
         // Those of the type itself come before those that it extends.
-        if seen.contains(key) {
+        if seen.contains(&key) {
             continue;
         }
-        seen.push(*key);
-        match value {
-            Default::Null => nulls.push(*key),
-            Default::Int(n) => others.push((key, n.to_string())),
-            Default::Float(x) => others.push((key, format!("{x:?}"))),
-            Default::Bool(b) => others.push((key, b.to_string())),
+        seen.push(key);
+        match &value {
+            Value::Null => nulls.push(key),
+            // With its decimal point.
+            Value::Number(n) if n.is_f64() => {
+                others.push((key, format!("{:?}", n.as_f64().unwrap_or_default())))
+            }
+            value => others.push((key, value.to_string())),
         }
     }
     if !nulls.is_empty() {

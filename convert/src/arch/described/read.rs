@@ -5,255 +5,22 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use serde::{Deserialize, de};
 use toml::Spanned;
 
+use super::document::{ClassRow, Document, KeyRow, TensorRow, TokenizerTable, TypeTable};
 use super::keys::{Constant, Kind};
-use super::vocabulary::KINDS;
-use super::{Computed, Described, Factors, ForSize, Group, Key, Selection, Vocabulary};
+use super::{Described, ForSize, Key, Vocabulary};
 use crate::arch::rules::names::Ending;
 use crate::arch::{
-    ARCHITECTURES, Activation, Architecture, Class, Default, Fixed, Graph, ModelType, PLAIN, Rule, Transform,
+    ARCHITECTURES, Architecture, Class, Default, Fixed, Graph, ModelType, PLAIN, Rule, Transform,
 };
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::VocabRequest;
 use crate::{Error, Remedy, Result};
 
 /// Longest file accepted, in bytes. That of Llama has some three thousand.
 const MAX_BYTES: u64 = 1 << 20;
 /// Longest name of a tensor in the output, as ggml has it, without its ending.
 const MAX_NAME: usize = 64 - ".weight".len() - 1;
-
-/// What a file holds.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    architecture: Spanned<String>,
-    #[serde(default = "silu")]
-    activation: Activated,
-    #[serde(default)]
-    biases_by_key: bool,
-    factors: Option<Named<Factors>>,
-    classes: Spanned<Vec<Spanned<ClassRow>>>,
-    tensors: Spanned<Vec<Spanned<TensorRow>>>,
-    keys: Vec<Spanned<KeyRow>>,
-    tokenizer: TokenizerTable,
-    #[serde(default)]
-    fixed: toml::Table,
-    #[serde(default)]
-    model_type: Vec<Spanned<TypeTable>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClassRow {
-    name: String,
-    #[serde(default)]
-    strip: String,
-    #[serde(default)]
-    prefix: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TensorRow {
-    from: String,
-    to: Option<String>,
-    #[serde(rename = "as")]
-    change: Option<Named<Transform>>,
-    multiply: Option<f32>,
-    #[serde(default)]
-    whole_names: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyRow {
-    group: Option<Named<Group>>,
-    key: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<Named<Kind>>,
-    from: Option<Vec<String>>,
-    #[serde(default)]
-    optional: bool,
-    #[serde(default)]
-    nonzero: bool,
-    unless: Option<Unless>,
-    computed: Option<Named<Computed>>,
-    value: Option<toml::Value>,
-    refuse: Option<String>,
-    refuse_name: Option<String>,
-    because: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Unless {
-    key: String,
-    is: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TokenizerTable {
-    kinds: Vec<Named<VocabKind>>,
-    pre_tokenizer: Option<Spanned<String>>,
-    #[serde(default)]
-    space_prefix_from_config: bool,
-    space_prefix: Option<bool>,
-    add_bos: Option<bool>,
-    #[serde(default)]
-    mistral: bool,
-    #[serde(default)]
-    special: indexmap::IndexMap<String, u32>,
-    #[serde(default)]
-    vocab_size: Vec<SizeTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SizeTable {
-    is: u64,
-    add_bos: Option<bool>,
-    #[serde(default)]
-    special: indexmap::IndexMap<String, u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TypeTable {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    rope_theta: f64,
-    #[serde(default)]
-    derive_head_dim: bool,
-    #[serde(default)]
-    null: Vec<String>,
-    #[serde(default)]
-    renames: indexmap::IndexMap<String, String>,
-    #[serde(default)]
-    defaults: indexmap::IndexMap<String, toml::Value>,
-}
-
-/// A value that goes by a name.
-struct Named<T>(T);
-
-/// Values that go by names.
-trait Choice: Copy + 'static {
-    fn choices() -> Vec<(&'static str, Self)>;
-}
-
-impl<'de, T: Choice> Deserialize<'de> for Named<T> {
-    fn deserialize<D: de::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        let found = String::deserialize(from)?;
-        let choices = T::choices();
-        match choices.iter().find(|(name, _)| *name == found) {
-            Some((_, value)) => Ok(Self(*value)),
-            None => {
-                let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-                let shown: String = found.chars().take(60).collect();
-                let message = format!("found {shown:?}, expected one of {}", names.join(", "));
-                Err(de::Error::custom(message))
-            }
-        }
-    }
-}
-
-impl Choice for Factors {
-    fn choices() -> Vec<(&'static str, Self)> {
-        Self::NAMES.to_vec()
-    }
-}
-
-impl Choice for Group {
-    fn choices() -> Vec<(&'static str, Self)> {
-        Self::NAMES.to_vec()
-    }
-}
-
-impl Choice for Kind {
-    fn choices() -> Vec<(&'static str, Self)> {
-        Self::NAMES.to_vec()
-    }
-}
-
-impl Choice for Computed {
-    fn choices() -> Vec<(&'static str, Self)> {
-        Self::NAMES.to_vec()
-    }
-}
-
-impl Choice for VocabKind {
-    fn choices() -> Vec<(&'static str, Self)> {
-        KINDS.to_vec()
-    }
-}
-
-impl Choice for Transform {
-    fn choices() -> Vec<(&'static str, Self)> {
-        CHANGES.to_vec()
-    }
-}
-
-impl Choice for Activation {
-    fn choices() -> Vec<(&'static str, Self)> {
-        ACTIVATIONS.to_vec()
-    }
-}
-
-/// Names of what can be done to a tensor.
-pub(super) const CHANGES: [(&str, Transform); 23] = [
-    ("copy", Transform::Copy),
-    ("skip", Transform::Skip),
-    ("permute_query", Transform::PermuteQuery),
-    ("permute_key", Transform::PermuteKey),
-    ("transpose", Transform::Transpose),
-    ("add_one", Transform::AddOne),
-    ("expert", Transform::Expert),
-    ("stack", Transform::Stack),
-    ("stack_first_half", Transform::FirstHalf),
-    ("stack_second_half", Transform::SecondHalf),
-    ("known_tokens", Transform::Selected(Selection::KnownTokens)),
-    ("first_half", Transform::Selected(Selection::FirstHalf)),
-    ("second_half", Transform::Selected(Selection::SecondHalf)),
-    ("fused_query", Transform::Selected(Selection::FusedQuery)),
-    (
-        "fused_query_permuted",
-        Transform::Selected(Selection::FusedQueryPermuted),
-    ),
-    ("fused_key", Transform::Selected(Selection::FusedKey)),
-    (
-        "fused_key_permuted",
-        Transform::Selected(Selection::FusedKeyPermuted),
-    ),
-    ("fused_value", Transform::Selected(Selection::FusedValue)),
-    ("grouped_query", Transform::Selected(Selection::GroupedQuery)),
-    (
-        "grouped_query_permuted",
-        Transform::Selected(Selection::GroupedQueryPermuted),
-    ),
-    ("grouped_key", Transform::Selected(Selection::GroupedKey)),
-    (
-        "grouped_key_permuted",
-        Transform::Selected(Selection::GroupedKeyPermuted),
-    ),
-    ("grouped_value", Transform::Selected(Selection::GroupedValue)),
-];
-
-/// Names of activations.
-pub(super) const ACTIVATIONS: [(&str, Activation); 5] = [
-    ("silu", Activation::Silu),
-    ("gelu", Activation::Gelu),
-    ("relu2", Activation::Relu2),
-    ("xielu", Activation::Xielu),
-    ("any", Activation::Any),
-];
-
-type Activated = Named<Activation>;
-
-fn silu() -> Activated {
-    Named(Activation::Silu)
-}
 
 /// Descriptions that were read, by their text. They are kept as long as the process runs, as the built-in ones are, and
 /// one that is read again is not kept twice.
@@ -460,95 +227,7 @@ impl File {
     fn key(&self, row: Spanned<KeyRow>) -> Result<Key> {
         let at = row.span();
         let row = row.into_inner();
-        let of_key = row.key.clone().unwrap_or_default();
-        let fail = |message: &str| Err(self.error(&at, format!("keys: {message}")));
-        let given = [
-            row.group.is_some(),
-            row.from.is_some(),
-            row.computed.is_some(),
-            row.value.is_some(),
-            row.refuse.is_some(),
-            row.refuse_name.is_some(),
-        ];
-        if given.iter().filter(|g| **g).count() != 1 {
-            return fail(
-                "expected one of \"group\", \"from\", \"computed\", \"value\", \"refuse\" and \"refuse_name\" in each row",
-            );
-        }
-        let of_config = row.optional || row.nonzero || row.unless.is_some();
-        if of_config && row.from.is_none() {
-            return fail("found \"optional\", \"nonzero\" or \"unless\", which go with \"from\"");
-        }
-        if row.kind.is_some() && row.from.is_none() && row.value.is_none() {
-            return fail("found \"type\", which goes with \"from\" and \"value\"");
-        }
-        let is_refusal = row.refuse.is_some() || row.refuse_name.is_some();
-        if is_refusal != row.because.is_some() {
-            return fail("expected \"because\" with \"refuse\" and \"refuse_name\", and only there");
-        }
-        if (row.group.is_some() || is_refusal) == row.key.is_some() {
-            return fail(
-                "expected \"key\", the part of its name behind the architecture's, with \"from\", \"computed\" and \
-                 \"value\", and only there",
-            );
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if row.key.is_some() && (of_key.is_empty() || of_key.len() > MAX_NAME || !of_key.chars().all(plain)) {
-            return fail("expected as \"key\" some of letters, digits and . _ -");
-        }
-        let key = kept(of_key);
-        if let Some(group) = row.group {
-            return Ok(Key::Group(group.0));
-        }
-        if let Some(computed) = row.computed {
-            let what = computed.0;
-            return Ok(Key::Computed { key, what });
-        }
-        if let Some(from) = row.from {
-            let Some(kind) = row.kind else {
-                return fail("expected \"type\" with \"from\"");
-            };
-            if from.is_empty() {
-                return fail("from: none, expected at least one key of config.json");
-            }
-            let from = from.into_iter().map(kept).collect();
-            return Ok(Key::Config {
-                key,
-                kind: kind.0,
-                from: kept_all(from),
-                optional: row.optional,
-                nonzero: row.nonzero,
-                unless: row.unless.map(|u| (kept(u.key), u.is)),
-            });
-        }
-        let because = kept(row.because.unwrap_or_default());
-        if let Some(config) = row.refuse {
-            let config = kept(config);
-            return Ok(Key::Refused { config, because });
-        }
-        if let Some(part) = row.refuse_name {
-            if part.is_empty() || part != part.to_lowercase() {
-                return fail("refuse_name: expected a part of a name in lower case");
-            }
-            let part = kept(part);
-            return Ok(Key::RefusedName { part, because });
-        }
-        let value = match (row.kind.map(|k| k.0), row.value) {
-            (Some(Kind::U32), Some(toml::Value::Integer(n))) => u32::try_from(n).ok().map(Constant::U32),
-            (Some(Kind::F32), Some(toml::Value::Float(x))) => {
-                Some(x as f32).filter(|x| x.is_finite()).map(Constant::F32)
-            }
-            (Some(Kind::Bool), Some(toml::Value::Boolean(b))) => Some(Constant::Bool(b)),
-            (Some(Kind::String), Some(toml::Value::String(text))) => Some(Constant::String(kept(text))),
-            _ => None,
-        };
-        match value {
-            Some(value) => Ok(Key::Constant { key, value }),
-            None => fail(
-                "value: expected a \"type\" (u32, f32, bool or string) and a value of it, a number of f32 with its \
-                 decimal point",
-            ),
-        }
+        key_of(row).map_err(|message| self.error(&at, format!("keys: {message}")))
     }
 
     fn fixed(&self, key: String, value: &toml::Value) -> Result<(&'static str, Fixed)> {
@@ -609,11 +288,12 @@ impl File {
             .map(|(found, meant)| (kept(found), kept(meant)));
         Ok(Box::leak(Box::new(ModelType {
             name: kept(table.name),
+            is_published: false,
             extends: None,
             defaults: kept_all(defaults),
             renames: kept_all(renames.collect()),
             derives_head_dim: table.derive_head_dim,
-            rope_theta: table.rope_theta,
+            rope_theta: Some(table.rope_theta),
         })))
     }
 
@@ -647,5 +327,104 @@ impl File {
             mistral: table.mistral,
             special: special(table.special),
         })
+    }
+}
+
+/// The key of a row.
+///
+/// # Errors
+/// What is missing, or does not go together.
+fn key_of(row: KeyRow) -> Result<Key, &'static str> {
+    check_key(&row)?;
+    let key = kept(row.key.unwrap_or_default());
+    let because = kept(row.because.unwrap_or_default());
+    if let Some(group) = row.group {
+        return Ok(Key::Group(group.0));
+    }
+    if let Some(computed) = row.computed {
+        let what = computed.0;
+        return Ok(Key::Computed { key, what });
+    }
+    if let Some(from) = row.from {
+        let kind = row.kind.ok_or("expected \"type\" with \"from\"")?;
+        if from.is_empty() {
+            return Err("from: expected at least one key of config.json, found none");
+        }
+        let from = from.into_iter().map(kept).collect();
+        return Ok(Key::Config {
+            key,
+            kind: kind.0,
+            from: kept_all(from),
+            optional: row.optional,
+            nonzero: row.nonzero,
+            unless: row.unless.map(|u| (kept(u.key), u.is)),
+        });
+    }
+    if let Some(config) = row.refuse {
+        let config = kept(config);
+        return Ok(Key::Refused { config, because });
+    }
+    if let Some(part) = row.refuse_name {
+        if part.is_empty() || part != part.to_lowercase() {
+            return Err("refuse_name: expected a part of a name in lower case");
+        }
+        let part = kept(part);
+        return Ok(Key::RefusedName { part, because });
+    }
+    let value = constant(row.kind.map(|k| k.0), row.value).ok_or(
+        "value: expected a \"type\" (u32, f32, bool or string) and a value of it, a number of f32 with its decimal \
+         point",
+    )?;
+    Ok(Key::Constant { key, value })
+}
+
+/// Checks which parts of a row are there.
+fn check_key(row: &KeyRow) -> Result<(), &'static str> {
+    let given = [
+        row.group.is_some(),
+        row.from.is_some(),
+        row.computed.is_some(),
+        row.value.is_some(),
+        row.refuse.is_some(),
+        row.refuse_name.is_some(),
+    ];
+    if given.iter().filter(|g| **g).count() != 1 {
+        return Err(
+            "expected one of \"group\", \"from\", \"computed\", \"value\", \"refuse\" and \"refuse_name\" in each row",
+        );
+    }
+    let of_config = row.optional || row.nonzero || row.unless.is_some();
+    if of_config && row.from.is_none() {
+        return Err("found \"optional\", \"nonzero\" or \"unless\", which go with \"from\"");
+    }
+    if row.kind.is_some() && row.from.is_none() && row.value.is_none() {
+        return Err("found \"type\", which goes with \"from\" and \"value\"");
+    }
+    let is_refusal = row.refuse.is_some() || row.refuse_name.is_some();
+    if is_refusal != row.because.is_some() {
+        return Err("expected \"because\" with \"refuse\" and \"refuse_name\", and only there");
+    }
+    if (row.group.is_some() || is_refusal) == row.key.is_some() {
+        return Err(
+            "expected \"key\", the part of its name behind the architecture's, with \"from\", \"computed\" and \"value\", \
+             and only there",
+        );
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let is_name = |key: &String| !key.is_empty() && key.len() <= MAX_NAME && key.chars().all(plain);
+    if !row.key.iter().all(is_name) {
+        return Err("expected as \"key\" some of letters, digits and . _ -");
+    }
+    Ok(())
+}
+
+/// A value of a key, as its type.
+fn constant(kind: Option<Kind>, value: Option<toml::Value>) -> Option<Constant> {
+    match (kind?, value?) {
+        (Kind::U32, toml::Value::Integer(n)) => u32::try_from(n).ok().map(Constant::U32),
+        (Kind::F32, toml::Value::Float(x)) => Some(x as f32).filter(|x| x.is_finite()).map(Constant::F32),
+        (Kind::Bool, toml::Value::Boolean(b)) => Some(Constant::Bool(b)),
+        (Kind::String, toml::Value::String(text)) => Some(Constant::String(kept(text))),
+        _ => None,
     }
 }

@@ -131,5 +131,4 @@ pub(crate) static LLAMA_VOCABULARY: Vocabulary = Vocabulary {
 };
 
 /// Of Qwen 2 and 3.
-pub(crate) static QWEN2_VOCABULARY: Vocabulary =
-    Vocabulary::of(&[VocabKind::SentencePiece, VocabKind::Bpe]);
+pub(crate) static QWEN2_VOCABULARY: Vocabulary = Vocabulary::of(&[VocabKind::SentencePiece, VocabKind::Bpe]);

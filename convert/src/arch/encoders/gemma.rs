@@ -7,7 +7,7 @@ use super::keys::{epsilon, preprocessor, vision_keys};
 use super::{ENCODER, HOOKS, embeddings, encoder_name, names};
 use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, rule};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static GEMMA3: Architecture = Architecture {
     classes: &[class("Gemma3ForConditionalGeneration")],
@@ -62,14 +62,5 @@ pub(super) fn scale_by_tokens(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 static SIGLIP_TYPE: ModelType = ModelType {
     name: "siglip_vision_model",
-    defaults: &[
-        ("hidden_size", Default::Int(768)),
-        ("intermediate_size", Default::Int(3072)),
-        ("num_hidden_layers", Default::Int(12)),
-        ("num_attention_heads", Default::Int(12)),
-        ("image_size", Default::Int(224)),
-        ("patch_size", Default::Int(16)),
-        ("layer_norm_eps", Default::Float(1e-6)),
-    ],
     ..ModelType::UNROTATED
 };

@@ -4,7 +4,7 @@ use super::keys::{epsilon, known_activation, preprocessor, processor_u32, vision
 use super::parts::FRAMES_OF_PATCHES;
 use super::{ENCODER, HOOKS, names, qwen3vl};
 use crate::Result;
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static GLM4V: Architecture = Architecture {
     classes: &[
@@ -64,20 +64,10 @@ fn glm5_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 static GLM4V_TYPE: ModelType = ModelType {
     name: "glm4v",
-    defaults: &[
-        ("depth", Default::Int(24)),
-        ("hidden_size", Default::Int(1536)),
-        ("num_heads", Default::Int(12)),
-        ("image_size", Default::Int(336)),
-        ("patch_size", Default::Int(14)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-        ("intermediate_size", Default::Int(13696)),
-    ],
     ..ModelType::UNROTATED
 };
 
 static GLM4V_MOE_TYPE: ModelType = ModelType {
     name: "glm4v_moe",
-    extends: Some(&GLM4V_TYPE),
     ..ModelType::UNROTATED
 };

@@ -3,7 +3,7 @@
 use super::keys::{epsilon, preprocessor, vision_keys};
 use super::{ENCODER, HOOKS, embeddings};
 use crate::Result;
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static IDEFICS3: Architecture = Architecture {
     classes: &[
@@ -41,25 +41,12 @@ fn idefics3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Of the encoders of Idefics 3 and SmolVLM.
-const DEFAULTS: &[(&str, Default)] = &[
-    ("hidden_size", Default::Int(1152)),
-    ("intermediate_size", Default::Int(3072)),
-    ("num_hidden_layers", Default::Int(12)),
-    ("num_attention_heads", Default::Int(16)),
-    ("image_size", Default::Int(224)),
-    ("patch_size", Default::Int(32)),
-    ("layer_norm_eps", Default::Float(1e-6)),
-];
-
 static IDEFICS3_TYPE: ModelType = ModelType {
     name: "idefics3_vision",
-    defaults: DEFAULTS,
     ..ModelType::UNROTATED
 };
 
 static SMOLVLM_TYPE: ModelType = ModelType {
     name: "smolvlm_vision",
-    defaults: DEFAULTS,
     ..ModelType::UNROTATED
 };

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::keys::{epsilon, known_activation, vision_keys};
 use super::{ENCODER, HOOKS, names};
 use crate::arch::rules::names::{Rule, copy};
-use crate::arch::{Architecture, Default, Hooks, Hparams, ModelType, class};
+use crate::arch::{Architecture, Hooks, Hparams, ModelType, class};
 
 pub(super) static JANUS: Architecture = Architecture {
     classes: &[class("JanusForConditionalGeneration")],
@@ -52,14 +52,5 @@ const JANUS_RULES: &[Rule] = &[copy("aligner.fc1", "mm.0"), copy("aligner.{}", "
 
 static JANUS_TYPE: ModelType = ModelType {
     name: "janus_vision_model",
-    defaults: &[
-        ("hidden_size", Default::Int(1024)),
-        ("num_hidden_layers", Default::Int(24)),
-        ("num_attention_heads", Default::Int(16)),
-        ("image_size", Default::Int(384)),
-        ("patch_size", Default::Int(16)),
-        ("layer_norm_eps", Default::Float(1e-6)),
-        ("mlp_ratio", Default::Float(4.0)),
-    ],
     ..ModelType::UNROTATED
 };

@@ -7,7 +7,7 @@ use super::parts::{FOLDED_NORM, PLANES, SQUEEZED, by_points};
 use super::{ENCODER, HOOKS, convolution, encoder_name, names};
 use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, exact};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static LFM2_VL: Architecture = Architecture {
     classes: &[class("Lfm2VlForConditionalGeneration")],
@@ -59,14 +59,6 @@ fn lfm2_vl_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 static SIGLIP2_TYPE: ModelType = ModelType {
     name: "siglip2_vision_model",
-    defaults: &[
-        ("hidden_size", Default::Int(768)),
-        ("intermediate_size", Default::Int(3072)),
-        ("num_hidden_layers", Default::Int(12)),
-        ("num_attention_heads", Default::Int(12)),
-        ("patch_size", Default::Int(16)),
-        ("layer_norm_eps", Default::Float(1e-6)),
-    ],
     ..ModelType::UNROTATED
 };
 

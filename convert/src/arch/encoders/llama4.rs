@@ -3,7 +3,7 @@
 use super::keys::{vision_keys, whole_part};
 use super::{ENCODER, HOOKS, names};
 use crate::arch::rules::names::{Rule, Transform, copy, exact};
-use crate::arch::{Architecture, Default, Hooks, ModelType, class};
+use crate::arch::{Architecture, Hooks, ModelType, class};
 
 pub(super) static LLAMA4: Architecture = Architecture {
     classes: &[class("Llama4ForConditionalGeneration")],
@@ -39,15 +39,5 @@ const LLAMA4_RULES: &[Rule] = &[
 
 static LLAMA4_TYPE: ModelType = ModelType {
     name: "llama4_vision_model",
-    defaults: &[
-        ("hidden_size", Default::Int(768)),
-        ("intermediate_size", Default::Int(5632)),
-        ("num_hidden_layers", Default::Int(34)),
-        ("num_attention_heads", Default::Int(16)),
-        ("image_size", Default::Int(448)),
-        ("patch_size", Default::Int(14)),
-        ("norm_eps", Default::Float(1e-5)),
-        ("pixel_shuffle_ratio", Default::Float(0.5)),
-    ],
     ..ModelType::UNROTATED
 };

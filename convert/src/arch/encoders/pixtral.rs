@@ -5,7 +5,7 @@ use super::{ENCODER, HOOKS, encoder_name, names};
 use crate::Result;
 use crate::arch::rules::multimodal::class_of;
 use crate::arch::rules::names::{Rule, Transform, exact, rule};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, View, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, View, class};
 
 pub(super) static PIXTRAL: Architecture = Architecture {
     classes: &[
@@ -99,13 +99,5 @@ fn pixtral_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 static PIXTRAL_TYPE: ModelType = ModelType {
     name: "pixtral",
-    defaults: &[
-        ("hidden_size", Default::Int(1024)),
-        ("intermediate_size", Default::Int(4096)),
-        ("num_hidden_layers", Default::Int(24)),
-        ("num_attention_heads", Default::Int(16)),
-        ("image_size", Default::Int(1024)),
-        ("patch_size", Default::Int(16)),
-    ],
     ..ModelType::UNROTATED
 };

@@ -7,7 +7,7 @@ use super::parts::{FRAMES_OF_PATCHES, THIRDS};
 use super::{ENCODER, HOOKS, names};
 use crate::Result;
 use crate::arch::rules::names::{Rule, rule};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static QWEN2VL: Architecture = Architecture {
     classes: &[
@@ -140,24 +140,10 @@ const FULL_PERIOD: u32 = 8;
 
 static QWEN2VL_TYPE: ModelType = ModelType {
     name: "qwen2_vl",
-    defaults: &[
-        ("depth", Default::Int(32)),
-        ("embed_dim", Default::Int(1280)),
-        ("hidden_size", Default::Int(3584)),
-        ("num_heads", Default::Int(16)),
-        ("patch_size", Default::Int(14)),
-    ],
     ..ModelType::UNROTATED
 };
 
 static QWEN2_5VL_TYPE: ModelType = ModelType {
     name: "qwen2_5_vl",
-    defaults: &[
-        ("depth", Default::Int(32)),
-        ("hidden_size", Default::Int(3584)),
-        ("intermediate_size", Default::Int(3420)),
-        ("num_heads", Default::Int(16)),
-        ("patch_size", Default::Int(14)),
-    ],
     ..ModelType::UNROTATED
 };

@@ -9,7 +9,7 @@ use super::{ENCODER, HOOKS, names};
 use crate::Result;
 use crate::arch::rules::multimodal;
 use crate::arch::rules::names::{Rule, copy};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static QWEN3VL: Architecture = Architecture {
     classes: &[class("Qwen3VLForConditionalGeneration")],
@@ -179,20 +179,10 @@ pub(super) fn own_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 static QWEN3VL_TYPE: ModelType = ModelType {
     name: "qwen3_vl",
-    defaults: &[
-        ("depth", Default::Int(27)),
-        ("hidden_size", Default::Int(1152)),
-        ("intermediate_size", Default::Int(4304)),
-        ("num_heads", Default::Int(16)),
-        ("patch_size", Default::Int(16)),
-        ("spatial_merge_size", Default::Int(2)),
-        ("num_position_embeddings", Default::Int(2304)),
-    ],
     ..ModelType::UNROTATED
 };
 
 static QWEN3VL_MOE_TYPE: ModelType = ModelType {
     name: "qwen3_vl_moe",
-    extends: Some(&QWEN3VL_TYPE),
     ..ModelType::UNROTATED
 };

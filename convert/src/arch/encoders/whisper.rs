@@ -8,7 +8,7 @@ use super::parts::COLUMN;
 use super::{ENCODER, convolution, names, sound_convolution};
 use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, copy, exact};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, View, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, View, class};
 
 /// What they have in common.
 const WHISPER: Architecture = Architecture {
@@ -188,36 +188,15 @@ fn keys_of(hp: &Hparams, keys: &mut Keys<'_>, projector: &str) -> Result<()> {
 /// Whisper's own encoder.
 static WHISPER_TYPE: ModelType = ModelType {
     name: "whisper",
-    defaults: &[
-        ("num_mel_bins", Default::Int(80)),
-        ("encoder_layers", Default::Int(4)),
-        ("encoder_attention_heads", Default::Int(6)),
-        ("encoder_ffn_dim", Default::Int(1536)),
-        ("d_model", Default::Int(384)),
-    ],
     ..ModelType::UNROTATED
 };
 
 static QWEN2_AUDIO_TYPE: ModelType = ModelType {
     name: "qwen2_audio_encoder",
-    defaults: &[
-        ("num_mel_bins", Default::Int(128)),
-        ("encoder_layers", Default::Int(32)),
-        ("encoder_attention_heads", Default::Int(20)),
-        ("encoder_ffn_dim", Default::Int(5120)),
-        ("d_model", Default::Int(1280)),
-    ],
     ..ModelType::UNROTATED
 };
 
 static VOXTRAL_TYPE: ModelType = ModelType {
     name: "voxtral_encoder",
-    defaults: &[
-        ("num_mel_bins", Default::Int(128)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(20)),
-        ("intermediate_size", Default::Int(5120)),
-        ("hidden_size", Default::Int(1280)),
-    ],
     ..ModelType::UNROTATED
 };

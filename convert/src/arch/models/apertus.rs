@@ -3,7 +3,7 @@
 use super::llama;
 use crate::Result;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy, skip};
-use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, class};
+use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, class};
 
 pub(super) static APERTUS: Architecture = Architecture {
     gguf: "apertus",
@@ -41,16 +41,5 @@ fn activation_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static APERTUS_TYPE: ModelType = ModelType {
     name: "apertus",
-    defaults: &[
-        ("vocab_size", Default::Int(131072)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(14336)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(65536)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-    ],
-    rope_theta: 12000000.0,
     ..ModelType::BLANK
 };

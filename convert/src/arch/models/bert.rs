@@ -6,8 +6,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, Transform, copy, exact, skip};
 use crate::arch::{
-    Activation, Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View,
-    class_without,
+    Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class_without,
 };
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -353,70 +352,25 @@ pub(super) fn output_labels(hp: &Hparams, keys: &mut Keys<'_>) {
 
 pub(super) static BERT_TYPE: ModelType = ModelType {
     name: "bert",
-    defaults: &[
-        ("vocab_size", Default::Int(30522)),
-        ("hidden_size", Default::Int(768)),
-        ("num_hidden_layers", Default::Int(12)),
-        ("num_attention_heads", Default::Int(12)),
-        ("intermediate_size", Default::Int(3072)),
-        ("max_position_embeddings", Default::Int(512)),
-        ("type_vocab_size", Default::Int(2)),
-        ("layer_norm_eps", Default::Float(1e-12)),
-        ("pad_token_id", Default::Int(0)),
-    ],
     ..ModelType::UNROTATED
 };
 
 pub(super) static DISTILBERT_TYPE: ModelType = ModelType {
     name: "distilbert",
-    defaults: &[
-        ("vocab_size", Default::Int(30522)),
-        ("max_position_embeddings", Default::Int(512)),
-        ("n_layers", Default::Int(6)),
-        ("n_heads", Default::Int(12)),
-        ("dim", Default::Int(768)),
-        ("hidden_dim", Default::Int(3072)),
-        ("pad_token_id", Default::Int(0)),
-    ],
     ..ModelType::UNROTATED
 };
 
-/// RoBERTa's and XLM-RoBERTa's, which differ in the vocabulary's size alone; every directory names that.
-const ROBERTA_DEFAULTS: &[(&str, Default)] = &[
-    ("hidden_size", Default::Int(768)),
-    ("num_hidden_layers", Default::Int(12)),
-    ("num_attention_heads", Default::Int(12)),
-    ("intermediate_size", Default::Int(3072)),
-    ("max_position_embeddings", Default::Int(512)),
-    ("type_vocab_size", Default::Int(2)),
-    ("layer_norm_eps", Default::Float(1e-12)),
-    ("pad_token_id", Default::Int(1)),
-    ("bos_token_id", Default::Int(0)),
-    ("eos_token_id", Default::Int(2)),
-];
-
 pub(super) static ROBERTA_TYPE: ModelType = ModelType {
     name: "roberta",
-    defaults: ROBERTA_DEFAULTS,
     ..ModelType::UNROTATED
 };
 
 pub(super) static XLM_ROBERTA_TYPE: ModelType = ModelType {
     name: "xlm-roberta",
-    defaults: ROBERTA_DEFAULTS,
     ..ModelType::UNROTATED
 };
 
 pub(super) static CAMEMBERT_TYPE: ModelType = ModelType {
     name: "camembert",
-    defaults: &[
-        ("hidden_size", Default::Int(768)),
-        ("num_hidden_layers", Default::Int(12)),
-        ("num_attention_heads", Default::Int(12)),
-        ("intermediate_size", Default::Int(3072)),
-        ("max_position_embeddings", Default::Int(512)),
-        ("type_vocab_size", Default::Int(2)),
-        ("layer_norm_eps", Default::Float(1e-12)),
-    ],
     ..ModelType::UNROTATED
 };

@@ -3,9 +3,7 @@
 use super::gptneox;
 use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, copy, rule};
-use crate::arch::{
-    Activation, Architecture, Default, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, class_without,
-};
+use crate::arch::{Activation, Architecture, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, class_without};
 
 pub(super) static BLOOM: Architecture = Architecture {
     gguf: "bloom",
@@ -57,14 +55,6 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static BLOOM_TYPE: ModelType = ModelType {
     name: "bloom",
-    defaults: &[
-        ("vocab_size", Default::Int(250880)),
-        ("hidden_size", Default::Int(64)),
-        ("n_layer", Default::Int(2)),
-        ("n_head", Default::Int(8)),
-        ("layer_norm_epsilon", Default::Float(1e-5)),
-        ("apply_residual_connection_post_layernorm", Default::Bool(false)),
-    ],
     renames: &[
         ("num_hidden_layers", "n_layer"),
         ("num_attention_heads", "n_head"),

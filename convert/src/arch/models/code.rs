@@ -21,7 +21,12 @@ pub(super) static REFACT: Architecture = Architecture {
     rules: &[SPLIT, RULES],
     hyperparameters: refact_keys,
     vocabulary: |_| {
-        let special = [("prefix", Some(1)), ("suffix", Some(3)), ("middle", Some(2)), ("eot", None)];
+        let special = [
+            ("prefix", Some(1)),
+            ("suffix", Some(3)),
+            ("middle", Some(2)),
+            ("eot", None),
+        ];
         VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::Special(special.to_vec())])
     },
     graph: Graph::with(Activation::Any),

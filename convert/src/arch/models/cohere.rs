@@ -5,7 +5,7 @@ use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS};
-use crate::arch::{Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static COMMAND_R: Architecture = Architecture {
     gguf: "command-r",
@@ -108,35 +108,11 @@ fn cohere2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static COHERE_TYPE: ModelType = ModelType {
     name: "cohere",
-    defaults: &[
-        ("vocab_size", Default::Int(256000)),
-        ("hidden_size", Default::Int(8192)),
-        ("intermediate_size", Default::Int(22528)),
-        ("num_hidden_layers", Default::Int(40)),
-        ("num_attention_heads", Default::Int(64)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(8192)),
-        ("layer_norm_eps", Default::Float(1e-5)),
-        ("logit_scale", Default::Float(0.0625)),
-        ("use_qk_norm", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static COHERE2_TYPE: ModelType = ModelType {
     name: "cohere2",
-    defaults: &[
-        ("vocab_size", Default::Int(256000)),
-        ("hidden_size", Default::Int(8192)),
-        ("intermediate_size", Default::Int(22528)),
-        ("num_hidden_layers", Default::Int(40)),
-        ("num_attention_heads", Default::Int(64)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(8192)),
-        ("layer_norm_eps", Default::Float(1e-5)),
-        ("sliding_window", Default::Int(4096)),
-        ("logit_scale", Default::Float(0.0625)),
-    ],
     derives_head_dim: true,
     ..ModelType::BLANK
 };

@@ -9,7 +9,7 @@ use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::{predicting_layers, without_further_blocks};
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact};
-use crate::arch::{Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
+use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 
 /// DeepSeek-MoE: Llama's attention.
@@ -366,60 +366,10 @@ pub(super) fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static DEEPSEEK_V2_TYPE: ModelType = ModelType {
     name: "deepseek_v2",
-    defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(32)),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-06)),
-        ("n_group", Default::Null),
-        ("topk_group", Default::Null),
-        ("kv_lora_rank", Default::Int(512)),
-        ("q_lora_rank", Default::Int(1536)),
-        ("qk_rope_head_dim", Default::Int(64)),
-        ("qk_nope_head_dim", Default::Int(128)),
-        ("v_head_dim", Default::Int(128)),
-        ("first_k_dense_replace", Default::Int(0)),
-        ("moe_intermediate_size", Default::Int(1407)),
-        ("n_routed_experts", Default::Int(64)),
-        ("n_shared_experts", Default::Int(2)),
-        ("num_experts_per_tok", Default::Null),
-        ("routed_scaling_factor", Default::Float(1.0)),
-        ("norm_topk_prob", Default::Bool(false)),
-        ("attention_bias", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static DEEPSEEK_V3_TYPE: ModelType = ModelType {
     name: "deepseek_v3",
-    defaults: &[
-        ("vocab_size", Default::Int(129280)),
-        ("hidden_size", Default::Int(7168)),
-        ("intermediate_size", Default::Int(18432)),
-        ("num_hidden_layers", Default::Int(61)),
-        ("num_attention_heads", Default::Int(128)),
-        ("num_key_value_heads", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(4096)),
-        ("rms_norm_eps", Default::Float(1e-06)),
-        ("n_group", Default::Int(8)),
-        ("topk_group", Default::Int(4)),
-        ("kv_lora_rank", Default::Int(512)),
-        ("q_lora_rank", Default::Int(1536)),
-        ("qk_rope_head_dim", Default::Int(64)),
-        ("qk_nope_head_dim", Default::Int(128)),
-        ("v_head_dim", Default::Int(128)),
-        ("first_k_dense_replace", Default::Int(3)),
-        ("moe_intermediate_size", Default::Int(2048)),
-        ("n_routed_experts", Default::Int(256)),
-        ("n_shared_experts", Default::Int(1)),
-        ("num_experts_per_tok", Default::Int(8)),
-        ("routed_scaling_factor", Default::Float(2.5)),
-        ("norm_topk_prob", Default::Bool(true)),
-        ("attention_bias", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };

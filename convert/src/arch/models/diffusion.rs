@@ -18,9 +18,7 @@ pub(super) static DREAM: Architecture = Architecture {
         keys.set("attention.causal", false);
         mask_token(hp, keys)
     },
-    vocabulary: |_| {
-        VocabRequest::of([VocabStep::AddedAsMarked]).and(VocabRequest::qwen2().steps)
-    },
+    vocabulary: |_| VocabRequest::of([VocabStep::AddedAsMarked]).and(VocabRequest::qwen2().steps),
     ..PLAIN
 };
 

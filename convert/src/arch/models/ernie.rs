@@ -4,7 +4,7 @@ use crate::Result;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
 use crate::arch::rules::rows::{self, fused_part};
 use crate::arch::rules::{common, experts};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static ERNIE4_5: Architecture = Architecture {
@@ -137,39 +137,10 @@ fn mixture_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static ERNIE4_5_TYPE: ModelType = ModelType {
     name: "ernie4_5",
-    defaults: &[
-        ("vocab_size", Default::Int(103424)),
-        ("hidden_size", Default::Int(1024)),
-        ("intermediate_size", Default::Int(3072)),
-        ("num_hidden_layers", Default::Int(18)),
-        ("num_attention_heads", Default::Int(16)),
-        ("num_key_value_heads", Default::Int(2)),
-        ("head_dim", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-05)),
-    ],
-    rope_theta: 500000.0,
     ..ModelType::BLANK
 };
 
 pub(super) static ERNIE4_5_MOE_TYPE: ModelType = ModelType {
     name: "ernie4_5_moe",
-    defaults: &[
-        ("vocab_size", Default::Int(103424)),
-        ("hidden_size", Default::Int(2560)),
-        ("intermediate_size", Default::Int(12288)),
-        ("num_hidden_layers", Default::Int(28)),
-        ("num_attention_heads", Default::Int(20)),
-        ("num_key_value_heads", Default::Int(4)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-05)),
-        ("moe_intermediate_size", Default::Int(1536)),
-        ("moe_num_experts", Default::Int(64)),
-        ("moe_k", Default::Int(6)),
-        ("moe_layer_interval", Default::Int(1)),
-        ("moe_layer_start_index", Default::Int(1)),
-        ("moe_num_shared_experts", Default::Int(2)),
-    ],
-    rope_theta: 500000.0,
     ..ModelType::BLANK
 };

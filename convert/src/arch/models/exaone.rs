@@ -7,7 +7,7 @@ use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERT
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
 use crate::arch::rules::{common, rope};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static EXAONE: Architecture = Architecture {
     gguf: "exaone",
@@ -162,17 +162,5 @@ fn exaone4_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static EXAONE4_TYPE: ModelType = ModelType {
     name: "exaone4",
-    defaults: &[
-        ("vocab_size", Default::Int(102400)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(16384)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(32)),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-        ("sliding_window", Default::Int(4096)),
-        ("sliding_window_pattern", Default::Int(4)),
-    ],
     ..ModelType::BLANK
 };

@@ -3,9 +3,7 @@
 use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, copy, rule};
 use crate::arch::rules::rows;
-use crate::arch::{
-    Activation, Architecture, Default, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, Rows, class,
-};
+use crate::arch::{Activation, Architecture, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, Rows, class};
 
 pub(super) static FALCON: Architecture = Architecture {
     gguf: "falcon",
@@ -82,18 +80,5 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static FALCON_TYPE: ModelType = ModelType {
     name: "falcon",
-    defaults: &[
-        ("vocab_size", Default::Int(65024)),
-        ("hidden_size", Default::Int(4544)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(71)),
-        ("num_kv_heads", Default::Int(71)),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("layer_norm_epsilon", Default::Float(1e-5)),
-        ("parallel_attn", Default::Bool(true)),
-        ("new_decoder_architecture", Default::Bool(false)),
-        ("alibi", Default::Bool(false)),
-        ("multi_query", Default::Bool(true)),
-    ],
     ..ModelType::BLANK
 };

@@ -5,7 +5,7 @@ use crate::arch::described::{self, Computed, Described, Group, Key, Kind, Select
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, Transform, copy, rule};
 use crate::arch::{
-    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
+    Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
 };
 use crate::tokenizer::VocabKind;
 
@@ -288,58 +288,16 @@ pub(super) static GEMMA3_VOCABULARY: Vocabulary = Vocabulary {
 
 pub(super) static GEMMA_TYPE: ModelType = ModelType {
     name: "gemma",
-    defaults: &[
-        ("vocab_size", Default::Int(256000)),
-        ("hidden_size", Default::Int(3072)),
-        ("intermediate_size", Default::Int(24576)),
-        ("num_hidden_layers", Default::Int(28)),
-        ("num_attention_heads", Default::Int(16)),
-        ("num_key_value_heads", Default::Int(16)),
-        ("head_dim", Default::Int(256)),
-        ("max_position_embeddings", Default::Int(8192)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static GEMMA2_TYPE: ModelType = ModelType {
     name: "gemma2",
-    defaults: &[
-        ("vocab_size", Default::Int(256000)),
-        ("hidden_size", Default::Int(2304)),
-        ("intermediate_size", Default::Int(9216)),
-        ("num_hidden_layers", Default::Int(26)),
-        ("num_attention_heads", Default::Int(8)),
-        ("num_key_value_heads", Default::Int(4)),
-        ("head_dim", Default::Int(256)),
-        ("max_position_embeddings", Default::Int(8192)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("sliding_window", Default::Int(4096)),
-        ("final_logit_softcapping", Default::Float(30.0)),
-        ("attn_logit_softcapping", Default::Float(50.0)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static GEMMA3_TEXT_TYPE: ModelType = ModelType {
     name: "gemma3_text",
-    defaults: &[
-        ("vocab_size", Default::Int(262208)),
-        ("hidden_size", Default::Int(2304)),
-        ("intermediate_size", Default::Int(9216)),
-        ("num_hidden_layers", Default::Int(26)),
-        ("num_attention_heads", Default::Int(8)),
-        ("num_key_value_heads", Default::Int(4)),
-        ("head_dim", Default::Int(256)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("sliding_window", Default::Int(4096)),
-        ("query_pre_attn_scalar", Default::Int(256)),
-        ("rope_local_base_freq", Default::Float(10000.0)),
-        ("final_logit_softcapping", Default::Null),
-        ("attn_logit_softcapping", Default::Null),
-    ],
-    rope_theta: 1000000.0,
     ..ModelType::BLANK
 };
 

@@ -8,7 +8,8 @@ use super::gemma::{GEMMA3_VOCABULARY, gemma3_keys};
 use super::gemma4::{AROUND, PER_LAYER};
 use crate::Result;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
-use crate::arch::{Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::rules::quantile::normal_quantile;
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabRequest, VocabStep};
 
 pub(super) static GEMMA3N: Architecture = Architecture {
@@ -202,114 +203,8 @@ fn deviations_above(share: f32) -> f32 {
     inverse as f32 * std::f32::consts::SQRT_2
 }
 
-/// Quantile of the standard normal distribution (Wichura, algorithm AS 241, in double precision).
-fn normal_quantile(p: f64) -> f64 {
-    const NEAR: [[f64; 8]; 2] = [
-        [
-            3.387_132_872_796_366_5,
-            133.141_667_891_784_38,
-            1_971.590_950_306_551_3,
-            13_731.693_765_509_46,
-            45_921.953_931_549_87,
-            67_265.770_927_008_7,
-            33_430.575_583_588_13,
-            2_509.080_928_730_122_7,
-        ],
-        [
-            1.0,
-            42.313_330_701_600_91,
-            687.187_007_492_057_9,
-            5_394.196_021_424_751,
-            21_213.794_301_586_597,
-            39_307.895_800_092_71,
-            28_729.085_735_721_943,
-            5_226.495_278_852_854,
-        ],
-    ];
-    const MIDDLE: [[f64; 8]; 2] = [
-        [
-            1.423_437_110_749_683_5,
-            4.630_337_846_156_546,
-            5.769_497_221_460_691,
-            3.647_848_324_763_204_5,
-            1.270_458_252_452_368_4,
-            0.241_780_725_177_450_6,
-            0.022_723_844_989_269_184,
-            7.745_450_142_783_414e-4,
-        ],
-        [
-            1.0,
-            2.053_191_626_637_759,
-            1.676_384_830_183_803_8,
-            0.689_767_334_985_1,
-            0.148_103_976_427_480_08,
-            0.015_198_666_563_616_457,
-            5.475_938_084_995_345e-4,
-            1.050_750_071_644_416_9e-9,
-        ],
-    ];
-    const FAR: [[f64; 8]; 2] = [
-        [
-            6.657_904_643_501_103,
-            5.463_784_911_164_114,
-            1.784_826_539_917_291_3,
-            0.296_560_571_828_504_87,
-            0.026_532_189_526_576_124,
-            0.001_242_660_947_388_078_4,
-            2.711_555_568_743_487_6e-5,
-            2.010_334_399_292_288_1e-7,
-        ],
-        [
-            1.0,
-            0.599_832_206_555_888,
-            0.136_929_880_922_735_8,
-            0.014_875_361_290_850_615,
-            7.868_691_311_456_133e-4,
-            1.846_318_317_510_054_8e-5,
-            1.421_511_758_316_446e-7,
-            2.044_263_103_389_939_8e-15,
-        ],
-    ];
-    let ratio = |[above, below]: [[f64; 8]; 2], r: f64| {
-        let value = |terms: [f64; 8]| terms.iter().rev().fold(0.0, |sum, term| sum * r + term);
-        value(above) / value(below)
-    };
-    let q = p - 0.5;
-    if q.abs() <= 0.425 {
-        return q * ratio(NEAR, 0.180_625 - q * q);
-    }
-    let tail = if q < 0.0 { p } else { 1.0 - p };
-    let r = (-tail.ln()).sqrt();
-    let far = if r <= 5.0 {
-        ratio(MIDDLE, r - 1.6)
-    } else {
-        ratio(FAR, r - 5.0)
-    };
-    far.copysign(q)
-}
-
 static TYPE: ModelType = ModelType {
     name: "gemma3n_text",
-    defaults: &[
-        ("vocab_size", Default::Int(262_400)),
-        ("vocab_size_per_layer_input", Default::Int(262_144)),
-        ("hidden_size", Default::Int(2048)),
-        ("hidden_size_per_layer_input", Default::Int(256)),
-        ("intermediate_size", Default::Int(16_384)),
-        ("num_hidden_layers", Default::Int(35)),
-        ("num_attention_heads", Default::Int(8)),
-        ("num_key_value_heads", Default::Int(2)),
-        ("head_dim", Default::Int(256)),
-        ("max_position_embeddings", Default::Int(32_768)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("rope_local_base_freq", Default::Float(10_000.0)),
-        ("sliding_window", Default::Int(512)),
-        ("final_logit_softcapping", Default::Float(30.0)),
-        ("altup_active_idx", Default::Int(0)),
-        ("altup_num_inputs", Default::Int(4)),
-        ("num_kv_shared_layers", Default::Int(15)),
-    ],
-    rope_theta: 1_000_000.0,
     ..ModelType::BLANK
 };
 

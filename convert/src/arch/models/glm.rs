@@ -6,7 +6,7 @@ use crate::arch::rules::experts::PREDICTING;
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule, skip};
 use crate::arch::{
-    Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, class_without,
+    Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, class_without,
 };
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest, VocabStep};
 
@@ -177,38 +177,15 @@ fn chatglm_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static GLM_TYPE: ModelType = ModelType {
     name: "glm",
-    defaults: &[
-        ("vocab_size", Default::Int(151552)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(13696)),
-        ("num_hidden_layers", Default::Int(40)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(2)),
-        ("head_dim", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1.5625e-07)),
-        ("partial_rotary_factor", Default::Float(0.5)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static GLM4_TYPE: ModelType = ModelType {
     name: "glm4",
-    extends: Some(&GLM_TYPE),
     ..ModelType::BLANK
 };
 
 static GLM4V_TYPE: ModelType = ModelType {
     name: "glm4v_text",
-    defaults: &[
-        ("vocab_size", Default::Int(151552)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(13696)),
-        ("num_hidden_layers", Default::Int(40)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(2)),
-        ("max_position_embeddings", Default::Int(32768)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-    ],
     ..ModelType::BLANK
 };

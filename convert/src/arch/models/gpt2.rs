@@ -3,8 +3,7 @@
 use crate::Result;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule, skip};
 use crate::arch::{
-    Activation, Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class,
-    class_without,
+    Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class, class_without,
 };
 
 pub(super) static GPT2: Architecture = Architecture {
@@ -98,15 +97,6 @@ fn starcoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static GPT2_TYPE: ModelType = ModelType {
     name: "gpt2",
-    defaults: &[
-        ("vocab_size", Default::Int(50257)),
-        ("n_embd", Default::Int(768)),
-        ("n_inner", Default::Null),
-        ("n_layer", Default::Int(12)),
-        ("n_head", Default::Int(12)),
-        ("n_positions", Default::Int(1024)),
-        ("layer_norm_epsilon", Default::Float(1e-5)),
-    ],
     renames: &[
         ("hidden_size", "n_embd"),
         ("max_position_embeddings", "n_positions"),
@@ -118,17 +108,6 @@ pub(super) static GPT2_TYPE: ModelType = ModelType {
 
 pub(super) static GPT_BIGCODE_TYPE: ModelType = ModelType {
     name: "gpt_bigcode",
-    defaults: &[
-        ("vocab_size", Default::Int(50257)),
-        ("n_embd", Default::Int(768)),
-        ("n_inner", Default::Null),
-        ("n_layer", Default::Int(12)),
-        ("n_head", Default::Int(12)),
-        ("num_key_value_heads", Default::Int(1)),
-        ("n_positions", Default::Int(1024)),
-        ("layer_norm_epsilon", Default::Float(1e-5)),
-        ("multi_query", Default::Bool(true)),
-    ],
     renames: &[
         ("hidden_size", "n_embd"),
         ("max_position_embeddings", "n_positions"),

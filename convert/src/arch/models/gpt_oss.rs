@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, View, class};
+use crate::arch::{Architecture, Hparams, Keys, ModelType, PLAIN, View, class};
 
 pub(super) static GPT_OSS: Architecture = Architecture {
     gguf: "gpt-oss",
@@ -93,21 +93,5 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static GPT_OSS_TYPE: ModelType = ModelType {
     name: "gpt_oss",
-    defaults: &[
-        ("vocab_size", Default::Int(201088)),
-        ("hidden_size", Default::Int(2880)),
-        ("intermediate_size", Default::Int(2880)),
-        ("num_hidden_layers", Default::Int(36)),
-        ("num_attention_heads", Default::Int(64)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("head_dim", Default::Int(64)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-05)),
-        ("num_experts_per_tok", Default::Int(4)),
-        ("num_local_experts", Default::Int(128)),
-        ("sliding_window", Default::Int(128)),
-        ("attention_bias", Default::Bool(true)),
-    ],
-    rope_theta: 150000.0,
     ..ModelType::BLANK
 };

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, copy, rule};
 use crate::arch::rules::rows;
-use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, Rows, class};
+use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, PLAIN, Rows, class};
 
 pub(super) static GPTNEOX: Architecture = Architecture {
     gguf: "gptneox",
@@ -55,18 +55,5 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static GPT_NEOX_TYPE: ModelType = ModelType {
     name: "gpt_neox",
-    defaults: &[
-        ("vocab_size", Default::Int(50432)),
-        ("hidden_size", Default::Int(6144)),
-        ("intermediate_size", Default::Int(24576)),
-        ("num_hidden_layers", Default::Int(44)),
-        ("num_attention_heads", Default::Int(64)),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("layer_norm_eps", Default::Float(1e-5)),
-        ("rotary_pct", Default::Float(0.25)),
-        ("use_parallel_residual", Default::Bool(true)),
-        ("partial_rotary_factor", Default::Float(0.25)),
-        ("rotary_emb_base", Default::Int(10000)),
-    ],
     ..ModelType::BLANK
 };

@@ -4,7 +4,7 @@ use super::llama;
 use crate::Result;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use crate::arch::rules::{rope, rows};
-use crate::arch::{Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::VocabRequest;
 
 pub(super) static GRANITE: Architecture = Architecture {
@@ -94,36 +94,15 @@ pub(super) fn granite_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> 
 
 pub(super) static GRANITE_TYPE: ModelType = ModelType {
     name: "granite",
-    defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("embedding_multiplier", Default::Float(1.0)),
-        ("logits_scaling", Default::Float(1.0)),
-        ("residual_multiplier", Default::Float(1.0)),
-        ("attention_multiplier", Default::Float(1.0)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static GRANITEMOE_TYPE: ModelType = ModelType {
     name: "granitemoe",
-    extends: Some(&GRANITE_TYPE),
-    defaults: &[
-        ("num_local_experts", Default::Int(8)),
-        ("num_experts_per_tok", Default::Int(2)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static GRANITEMOESHARED_TYPE: ModelType = ModelType {
     name: "granitemoeshared",
-    extends: Some(&GRANITEMOE_TYPE),
-    defaults: &[("shared_intermediate_size", Default::Int(0))],
     ..ModelType::BLANK
 };

@@ -9,7 +9,7 @@ use super::moe::rotated;
 use crate::Result;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact, rule};
 use crate::arch::rules::rows::{self, Rows, Strided};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static GRANITE_HYBRID: Architecture = Architecture {
@@ -263,55 +263,11 @@ fn hybrid_vocabulary(config: &Value) -> VocabRequest {
 
 pub(super) static GRANITEMOEHYBRID_TYPE: ModelType = ModelType {
     name: "granitemoehybrid",
-    defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(32)),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-06)),
-        ("num_experts_per_tok", Default::Int(2)),
-        ("num_local_experts", Default::Int(8)),
-        ("shared_intermediate_size", Default::Int(1024)),
-        ("embedding_multiplier", Default::Float(1.0)),
-        ("residual_multiplier", Default::Float(1.0)),
-        ("attention_multiplier", Default::Float(1.0)),
-        ("logits_scaling", Default::Float(1.0)),
-        ("layer_types", Default::Null),
-        ("mamba_d_conv", Default::Int(4)),
-        ("mamba_d_state", Default::Int(256)),
-        ("mamba_expand", Default::Int(2)),
-        ("mamba_n_heads", Default::Int(128)),
-        ("mamba_d_head", Default::Int(64)),
-        ("mamba_n_groups", Default::Int(1)),
-        ("attention_bias", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static BAMBA_TYPE: ModelType = ModelType {
     name: "bamba",
-    defaults: &[
-        ("vocab_size", Default::Int(128000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(14336)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("max_position_embeddings", Default::Int(262144)),
-        ("rms_norm_eps", Default::Float(1e-05)),
-        ("partial_rotary_factor", Default::Float(0.5)),
-        ("mamba_d_conv", Default::Int(4)),
-        ("mamba_d_state", Default::Int(256)),
-        ("mamba_expand", Default::Int(2)),
-        ("mamba_n_heads", Default::Int(128)),
-        ("mamba_d_head", Default::Int(64)),
-        ("mamba_n_groups", Default::Int(1)),
-        ("attn_layer_indices", Default::Null),
-        ("attention_bias", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };
 

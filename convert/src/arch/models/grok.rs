@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
-use crate::arch::{Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static GROK: Architecture = Architecture {
@@ -24,10 +24,6 @@ pub(super) static GROK: Architecture = Architecture {
 /// The name in Grok 2's configuration, which `transformers` knows as that of another model.
 static GIT_TYPE: ModelType = ModelType {
     name: "git",
-    defaults: &[
-        ("max_position_embeddings", Default::Int(1024)),
-        ("layer_norm_eps", Default::Float(1e-12)),
-    ],
     ..ModelType::UNROTATED
 };
 

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS;
 use crate::arch::rules::names::{DECODER, Rule, copy};
-use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest, VocabStep};
 
 pub(super) static HUNYUAN_DENSE: Architecture = Architecture {
@@ -186,23 +186,10 @@ fn scaled_rotation(
 
 pub(super) static HUNYUAN_V1_DENSE_TYPE: ModelType = ModelType {
     name: "hunyuan_v1_dense",
-    defaults: &[
-        ("vocab_size", Default::Int(290943)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("head_dim", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static HUNYUAN_V1_MOE_TYPE: ModelType = ModelType {
     name: "hunyuan_v1_moe",
-    extends: Some(&HUNYUAN_V1_DENSE_TYPE),
-    defaults: &[("num_experts", Default::Int(1)), ("moe_topk", Default::Int(1))],
     ..ModelType::BLANK
 };

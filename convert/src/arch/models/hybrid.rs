@@ -8,7 +8,7 @@ use crate::Result;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
 use crate::arch::rules::{common, experts};
 use crate::arch::{
-    Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, RowFactors, bare_class, class,
+    Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, RowFactors, bare_class, class,
 };
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -367,71 +367,15 @@ fn lfm2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static JAMBA_TYPE: ModelType = ModelType {
     name: "jamba",
-    defaults: &[
-        ("vocab_size", Default::Int(65536)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(14336)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("max_position_embeddings", Default::Int(262144)),
-        ("rms_norm_eps", Default::Float(1e-06)),
-        ("num_experts_per_tok", Default::Int(2)),
-        ("num_experts", Default::Int(16)),
-        ("sliding_window", Default::Null),
-        ("mamba_d_conv", Default::Int(4)),
-        ("mamba_d_state", Default::Int(16)),
-        ("mamba_expand", Default::Int(2)),
-        ("mamba_dt_rank", Default::Int(256)),
-        ("attn_layer_offset", Default::Int(4)),
-        ("attn_layer_period", Default::Int(8)),
-        ("expert_layer_offset", Default::Int(1)),
-        ("expert_layer_period", Default::Int(2)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static FALCON_H1_TYPE: ModelType = ModelType {
     name: "falcon_h1",
-    defaults: &[
-        ("vocab_size", Default::Int(128000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(14336)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("max_position_embeddings", Default::Int(8192)),
-        ("rms_norm_eps", Default::Float(1e-05)),
-        ("embedding_multiplier", Default::Float(1.0)),
-        ("mamba_d_conv", Default::Int(4)),
-        ("mamba_d_state", Default::Int(256)),
-        ("mamba_expand", Default::Int(2)),
-        ("mamba_n_heads", Default::Int(128)),
-        ("mamba_d_head", Default::Int(8)),
-        ("mamba_n_groups", Default::Int(1)),
-        ("mamba_d_ssm", Default::Int(1024)),
-        ("attention_bias", Default::Bool(false)),
-    ],
-    rope_theta: 100000.0,
     ..ModelType::BLANK
 };
 
 pub(super) static LFM2_TYPE: ModelType = ModelType {
     name: "lfm2",
-    defaults: &[
-        ("vocab_size", Default::Int(65536)),
-        ("hidden_size", Default::Int(2560)),
-        ("intermediate_size", Default::Int(12288)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("max_position_embeddings", Default::Int(128000)),
-        ("norm_eps", Default::Float(1e-05)),
-        ("conv_L_cache", Default::Int(3)),
-        ("block_auto_adjust_ff_dim", Default::Bool(true)),
-        ("block_ffn_dim_multiplier", Default::Float(1.0)),
-        ("block_multiple_of", Default::Int(256)),
-    ],
-    rope_theta: 1000000.0,
     ..ModelType::BLANK
 };

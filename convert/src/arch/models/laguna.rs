@@ -16,7 +16,10 @@ pub(super) static LAGUNA: Architecture = Architecture {
     hyperparameters,
     vocabulary: |config| {
         VocabRequest::new(&[VocabKind::Bpe])
-            .and([VocabStep::Control(&["</assistant>"]), VocabStep::ChatTemplateOfFile])
+            .and([
+                VocabStep::Control(&["</assistant>"]),
+                VocabStep::ChatTemplateOfFile,
+            ])
             .and(end_of_turn(config).map(|id| VocabStep::Id("eot", id)))
     },
     ..PLAIN

@@ -10,8 +10,7 @@ use crate::arch::described::{self, Computed, Described, Factors, Group, Key, LLA
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
 use crate::arch::rules::{common, rope};
 use crate::arch::{
-    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
-    class_without,
+    Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class, class_without,
 };
 use crate::tokenizer::VocabRequest;
 
@@ -168,85 +167,28 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static LLAMA_TYPE: ModelType = ModelType {
     name: "llama",
-    defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-    ],
     derives_head_dim: true,
     ..ModelType::BLANK
 };
 
 pub(super) static MISTRAL_TYPE: ModelType = ModelType {
     name: "mistral",
-    defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(14336)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("head_dim", Default::Null),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static MIXTRAL_TYPE: ModelType = ModelType {
     name: "mixtral",
-    defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(14336)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("head_dim", Default::Null),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-        ("num_experts_per_tok", Default::Int(2)),
-        ("num_local_experts", Default::Int(8)),
-    ],
     renames: &[("num_experts", "num_local_experts")],
-    rope_theta: 1e6,
     ..ModelType::BLANK
 };
 
 pub(super) static SMOLLM3_TYPE: ModelType = ModelType {
     name: "smollm3",
-    defaults: &[
-        ("vocab_size", Default::Int(128256)),
-        ("hidden_size", Default::Int(2048)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(36)),
-        ("num_attention_heads", Default::Int(16)),
-        ("num_key_value_heads", Default::Int(4)),
-        ("max_position_embeddings", Default::Int(32768)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("sliding_window", Default::Null),
-    ],
-    rope_theta: 2000000.0,
     ..ModelType::BLANK
 };
 
 pub(super) static ARCEE_TYPE: ModelType = ModelType {
     name: "arcee",
-    defaults: &[
-        ("vocab_size", Default::Int(32000)),
-        ("hidden_size", Default::Int(2560)),
-        ("intermediate_size", Default::Int(18432)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(4096)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-    ],
     derives_head_dim: true,
     ..ModelType::BLANK
 };

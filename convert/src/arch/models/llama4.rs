@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
 use crate::arch::rules::{common, rope};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static LLAMA4: Architecture = Architecture {
     gguf: "llama4",
@@ -72,23 +72,5 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static LLAMA4_TEXT_TYPE: ModelType = ModelType {
     name: "llama4_text",
-    defaults: &[
-        ("vocab_size", Default::Int(202048)),
-        ("hidden_size", Default::Int(5120)),
-        ("intermediate_size", Default::Int(8192)),
-        ("num_hidden_layers", Default::Int(48)),
-        ("num_attention_heads", Default::Int(40)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("head_dim", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-05)),
-        ("num_experts_per_tok", Default::Int(1)),
-        ("num_local_experts", Default::Int(16)),
-        ("intermediate_size_mlp", Default::Int(16384)),
-        ("interleave_moe_layer_step", Default::Int(1)),
-        ("use_qk_norm", Default::Bool(true)),
-        ("attention_bias", Default::Bool(false)),
-    ],
-    rope_theta: 500000.0,
     ..ModelType::BLANK
 };

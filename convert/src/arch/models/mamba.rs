@@ -2,9 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, copy, exact};
-use crate::arch::{
-    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class,
-};
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static MAMBA: Architecture = Architecture {
@@ -220,30 +218,10 @@ fn mamba2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static MAMBA_TYPE: ModelType = ModelType {
     name: "mamba",
-    defaults: &[
-        ("vocab_size", Default::Int(50280)),
-        ("hidden_size", Default::Int(768)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("layer_norm_epsilon", Default::Float(1e-05)),
-        ("conv_kernel", Default::Int(4)),
-        ("state_size", Default::Int(16)),
-        ("expand", Default::Int(2)),
-        ("tie_word_embeddings", Default::Bool(true)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static FALCON_MAMBA_TYPE: ModelType = ModelType {
     name: "falcon_mamba",
-    defaults: &[
-        ("vocab_size", Default::Int(50280)),
-        ("hidden_size", Default::Int(768)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("layer_norm_epsilon", Default::Float(1e-05)),
-        ("conv_kernel", Default::Int(4)),
-        ("state_size", Default::Int(16)),
-        ("expand", Default::Int(2)),
-        ("tie_word_embeddings", Default::Bool(true)),
-    ],
     ..ModelType::BLANK
 };

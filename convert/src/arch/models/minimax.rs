@@ -18,9 +18,7 @@ pub(super) static MINIMAX01: Architecture = Architecture {
     classes: &[class("MiniMaxText01ForCausalLM"), class("MiniMaxM1ForCausalLM")],
     rules: &[OWN, llama::EXPERTS, DECODER],
     hyperparameters,
-    vocabulary: |_| {
-        VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::ChatTemplateOfFile])
-    },
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::ChatTemplateOfFile]),
     graph: Graph::SILU.fixing(&[("postnorm", Fixed::Is(true))]),
     ..PLAIN
 };

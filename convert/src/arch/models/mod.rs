@@ -267,7 +267,10 @@ mod tests {
     #[test]
     fn steps_of_vocabularies_are_in_order() {
         let configs = [serde_json::json!({}), serde_json::json!({"vocab_size": 32016})];
-        for (architecture, config) in ARCHITECTURES.iter().flat_map(|a| configs.iter().map(move |c| (a, c))) {
+        for (architecture, config) in ARCHITECTURES
+            .iter()
+            .flat_map(|a| configs.iter().map(move |c| (a, c)))
+        {
             if let Err(e) = (architecture.vocabulary)(config).parts() {
                 panic!("{}: {e}", architecture.gguf);
             }

@@ -4,9 +4,7 @@ use super::bert;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, copy};
-use crate::arch::{
-    Activation, Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class_without,
-};
+use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class_without};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static MODERN_BERT: Architecture = Architecture {
@@ -85,23 +83,5 @@ fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 static MODERN_BERT_TYPE: ModelType = ModelType {
     name: "modernbert",
-    defaults: &[
-        ("vocab_size", Default::Int(50368)),
-        ("hidden_size", Default::Int(768)),
-        ("intermediate_size", Default::Int(1152)),
-        ("num_hidden_layers", Default::Int(22)),
-        ("num_attention_heads", Default::Int(12)),
-        ("max_position_embeddings", Default::Int(8192)),
-        ("norm_eps", Default::Float(1e-5)),
-        ("global_rope_theta", Default::Float(160000.0)),
-        ("local_rope_theta", Default::Float(10000.0)),
-        ("global_attn_every_n_layers", Default::Int(3)),
-        ("local_attention", Default::Int(128)),
-        ("pad_token_id", Default::Int(50283)),
-        ("eos_token_id", Default::Int(50282)),
-        ("bos_token_id", Default::Int(50281)),
-        ("cls_token_id", Default::Int(50281)),
-        ("sep_token_id", Default::Int(50282)),
-    ],
     ..ModelType::UNROTATED
 };

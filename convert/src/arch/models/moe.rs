@@ -132,65 +132,18 @@ pub(super) fn rotated(hp: &Hparams, default: f64) -> Result<u32> {
 
 pub(super) static DOTS1_TYPE: ModelType = ModelType {
     name: "dots1",
-    defaults: &[
-        ("vocab_size", Default::Int(152064)),
-        ("hidden_size", Default::Int(4608)),
-        ("intermediate_size", Default::Int(10944)),
-        ("num_hidden_layers", Default::Int(62)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(32)),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-06)),
-        ("n_group", Default::Int(1)),
-        ("topk_group", Default::Int(1)),
-        ("first_k_dense_replace", Default::Int(0)),
-        ("moe_intermediate_size", Default::Int(1408)),
-        ("n_routed_experts", Default::Null),
-        ("n_shared_experts", Default::Null),
-        ("num_experts_per_tok", Default::Null),
-        ("routed_scaling_factor", Default::Float(1.0)),
-        ("norm_topk_prob", Default::Bool(false)),
-        ("sliding_window", Default::Int(4096)),
-        ("attention_bias", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static GLM4_MOE_TYPE: ModelType = ModelType {
     name: "glm4_moe",
-    defaults: &[
-        ("vocab_size", Default::Int(151552)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(10944)),
-        ("num_hidden_layers", Default::Int(46)),
-        ("num_attention_heads", Default::Int(96)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-05)),
-        ("n_group", Default::Int(1)),
-        ("topk_group", Default::Int(1)),
-        ("first_k_dense_replace", Default::Int(1)),
-        ("moe_intermediate_size", Default::Int(1408)),
-        ("n_routed_experts", Default::Int(128)),
-        ("n_shared_experts", Default::Int(1)),
-        ("num_experts_per_tok", Default::Int(8)),
-        ("routed_scaling_factor", Default::Float(1.0)),
-        ("norm_topk_prob", Default::Bool(true)),
-        ("partial_rotary_factor", Default::Float(0.5)),
-        ("use_qk_norm", Default::Bool(false)),
-        ("attention_bias", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };
 
 static GLM4V_MOE_TYPE: ModelType = ModelType {
     name: "glm4v_moe_text",
-    extends: Some(&GLM4_MOE_TYPE),
-    defaults: &[
-        ("vocab_size", Default::Int(151424)),
-        ("max_position_embeddings", Default::Int(65536)),
-        ("attention_bias", Default::Bool(true)),
-    ],
+    // Its class has no such norms, and no word for them.
+    defaults: &[("use_qk_norm", Default::Bool(false))],
     ..ModelType::BLANK
 };
 

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::names::{Rule, copy};
-use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static MPT: Architecture = Architecture {
     gguf: "mpt",
@@ -62,16 +62,6 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static MPT_TYPE: ModelType = ModelType {
     name: "mpt",
-    defaults: &[
-        ("vocab_size", Default::Int(50368)),
-        ("layer_norm_epsilon", Default::Float(1e-5)),
-        ("logit_scale", Default::Null),
-        ("d_model", Default::Int(2048)),
-        ("n_heads", Default::Int(16)),
-        ("n_layers", Default::Int(24)),
-        ("max_seq_len", Default::Int(2048)),
-        ("expansion_ratio", Default::Int(4)),
-    ],
     renames: &[
         ("num_attention_heads", "n_heads"),
         ("hidden_size", "d_model"),

@@ -18,9 +18,7 @@ pub(super) static MUSE_GLIMMER: Architecture = Architecture {
         keys.set("attention.sliding_window_pattern", common::windows(hp)?);
         Ok(())
     },
-    vocabulary: |_| {
-        VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::IdOfText("eot", "<|eot|>")])
-    },
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::IdOfText("eot", "<|eot|>")]),
     ..PLAIN
 };
 

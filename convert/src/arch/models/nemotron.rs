@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, NORMS_ABOUT_ONE, Rule, Transform, exact};
-use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static NEMOTRON: Architecture = Architecture {
@@ -61,17 +61,6 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static NEMOTRON_TYPE: ModelType = ModelType {
     name: "nemotron",
-    defaults: &[
-        ("vocab_size", Default::Int(256000)),
-        ("hidden_size", Default::Int(6144)),
-        ("intermediate_size", Default::Int(24576)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(48)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(4096)),
-        ("partial_rotary_factor", Default::Float(0.5)),
-        ("norm_eps", Default::Float(1e-5)),
-    ],
     derives_head_dim: true,
     ..ModelType::BLANK
 };

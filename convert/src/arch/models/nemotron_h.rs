@@ -18,9 +18,7 @@ pub(super) static NEMOTRON_H: Architecture = Architecture {
     classes: &[class("NemotronHForCausalLM")],
     rules: &[MODEL, MAMBA2_RULES, LAYERS],
     hyperparameters,
-    vocabulary: |_| {
-        VocabRequest::of([VocabStep::Multiple(8), VocabStep::read(&[VocabKind::Bpe])])
-    },
+    vocabulary: |_| VocabRequest::of([VocabStep::Multiple(8), VocabStep::read(&[VocabKind::Bpe])]),
     hooks: Hooks {
         prepare,
         variant: |hp| is_mixture(hp).then_some(&MIXTURE),

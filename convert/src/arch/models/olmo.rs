@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, Transform, copy, rule};
 use crate::arch::rules::{common, experts};
-use crate::arch::{Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static OLMO: Architecture = Architecture {
     gguf: "olmo",
@@ -94,65 +94,20 @@ fn olmoe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static OLMO_TYPE: ModelType = ModelType {
     name: "olmo",
-    defaults: &[
-        ("vocab_size", Default::Int(50304)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("clip_qkv", Default::Null),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static OLMO2_TYPE: ModelType = ModelType {
     name: "olmo2",
-    defaults: &[
-        ("vocab_size", Default::Int(50304)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static OLMO3_TYPE: ModelType = ModelType {
     name: "olmo3",
-    defaults: &[
-        ("vocab_size", Default::Int(50304)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(11008)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-        ("sliding_window", Default::Int(4096)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static OLMOE_TYPE: ModelType = ModelType {
     name: "olmoe",
-    defaults: &[
-        ("vocab_size", Default::Int(50304)),
-        ("hidden_size", Default::Int(2048)),
-        ("intermediate_size", Default::Int(2048)),
-        ("num_hidden_layers", Default::Int(16)),
-        ("num_attention_heads", Default::Int(16)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(4096)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-        ("clip_qkv", Default::Null),
-        ("num_experts", Default::Int(64)),
-        ("num_experts_per_tok", Default::Int(8)),
-        ("norm_topk_prob", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };

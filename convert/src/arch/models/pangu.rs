@@ -10,9 +10,7 @@ pub(super) static PANGU_EMBEDDED: Architecture = Architecture {
     gguf: "pangu-embedded",
     classes: &[class("PanguEmbeddedForCausalLM")],
     hyperparameters: pangu_keys,
-    vocabulary: |_| {
-        VocabRequest::new(&[VocabKind::SentencePiece]).and([VocabStep::ConfiguredSpacePrefix])
-    },
+    vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece]).and([VocabStep::ConfiguredSpacePrefix]),
     ..PLAIN
 };
 

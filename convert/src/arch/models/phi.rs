@@ -4,7 +4,7 @@ use super::llama;
 use crate::Result;
 use crate::arch::rules::names::{DECODER, Rule, copy};
 use crate::arch::rules::rope;
-use crate::arch::{Activation, Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static PHI2: Architecture = Architecture {
@@ -162,54 +162,15 @@ fn attention_factor(hp: &Hparams) -> Result<Option<f32>> {
 
 pub(super) static PHI_TYPE: ModelType = ModelType {
     name: "phi",
-    defaults: &[
-        ("vocab_size", Default::Int(51200)),
-        ("hidden_size", Default::Int(2048)),
-        ("intermediate_size", Default::Int(8192)),
-        ("num_hidden_layers", Default::Int(24)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(2048)),
-        ("layer_norm_eps", Default::Float(1e-5)),
-        ("qk_layernorm", Default::Bool(false)),
-        ("partial_rotary_factor", Default::Float(0.5)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static PHI3_TYPE: ModelType = ModelType {
     name: "phi3",
-    defaults: &[
-        ("vocab_size", Default::Int(32064)),
-        ("hidden_size", Default::Int(3072)),
-        ("intermediate_size", Default::Int(8192)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Null),
-        ("max_position_embeddings", Default::Int(4096)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-        ("sliding_window", Default::Null),
-        ("partial_rotary_factor", Default::Float(1.0)),
-        ("original_max_position_embeddings", Default::Int(4096)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static PHIMOE_TYPE: ModelType = ModelType {
     name: "phimoe",
-    defaults: &[
-        ("vocab_size", Default::Int(32064)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(6400)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("max_position_embeddings", Default::Int(131072)),
-        ("rms_norm_eps", Default::Float(1e-5)),
-        ("sliding_window", Default::Null),
-        ("num_local_experts", Default::Int(16)),
-        ("num_experts_per_tok", Default::Int(2)),
-    ],
-    rope_theta: 1000000.0,
     ..ModelType::BLANK
 };

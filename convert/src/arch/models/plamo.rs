@@ -189,9 +189,7 @@ pub(super) static PLAMO3: Architecture = Architecture {
     classes: &[class("Plamo3ForCausalLM"), class("PLaMo3ForCausalLM")],
     rules: &[RULES],
     hyperparameters,
-    vocabulary: |_| {
-        VocabRequest::new(&[VocabKind::Plamo]).and([VocabStep::ChatTemplateAlone])
-    },
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Plamo]).and([VocabStep::ChatTemplateAlone]),
     hooks: Hooks {
         prepare: stretched,
         ..Hooks::NONE

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::described::{self, Described, Group, Key, QWEN2_VOCABULARY};
 use crate::arch::rules::names::{DECODER, Rule, copy};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, bare_class, class};
+use crate::arch::{Architecture, Hparams, Keys, ModelType, PLAIN, bare_class, class};
 use crate::tokenizer::VocabRequest;
 
 pub(super) static QWEN2: Architecture = Architecture {
@@ -47,15 +47,5 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static QWEN2_TYPE: ModelType = ModelType {
     name: "qwen2",
-    defaults: &[
-        ("vocab_size", Default::Int(151936)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(22016)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(32)),
-        ("max_position_embeddings", Default::Int(32768)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-    ],
     ..ModelType::BLANK
 };

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{self, EXPERTS, STACKED_EXPERTS};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
-use crate::arch::{Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static QWEN2MOE: Architecture = Architecture {
@@ -61,38 +61,11 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static QWEN2MOE_TYPE: ModelType = ModelType {
     name: "qwen2_moe",
-    defaults: &[
-        ("vocab_size", Default::Int(151936)),
-        ("hidden_size", Default::Int(2048)),
-        ("intermediate_size", Default::Int(5632)),
-        ("num_hidden_layers", Default::Int(24)),
-        ("num_attention_heads", Default::Int(16)),
-        ("num_key_value_heads", Default::Int(16)),
-        ("max_position_embeddings", Default::Int(32768)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("moe_intermediate_size", Default::Int(1408)),
-        ("shared_expert_intermediate_size", Default::Int(5632)),
-        ("num_experts_per_tok", Default::Int(4)),
-        ("num_experts", Default::Int(60)),
-    ],
     ..ModelType::BLANK
 };
 
 pub(super) static QWEN3MOE_TYPE: ModelType = ModelType {
     name: "qwen3_moe",
-    defaults: &[
-        ("vocab_size", Default::Int(151936)),
-        ("hidden_size", Default::Int(2048)),
-        ("intermediate_size", Default::Int(6144)),
-        ("num_hidden_layers", Default::Int(24)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(4)),
-        ("max_position_embeddings", Default::Int(32768)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("moe_intermediate_size", Default::Int(768)),
-        ("num_experts_per_tok", Default::Int(8)),
-        ("num_local_experts", Default::Int(128)),
-    ],
     renames: &[("num_experts", "num_local_experts")],
     ..ModelType::BLANK
 };

@@ -2,7 +2,7 @@
 
 use crate::arch::described::{self, Described, Group, Key, QWEN2_VOCABULARY};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS};
-use crate::arch::{Architecture, Default, ModelType, PLAIN, bare_class, class};
+use crate::arch::{Architecture, ModelType, PLAIN, bare_class, class};
 use crate::tokenizer::VocabRequest;
 
 pub(super) static QWEN3: Architecture = Architecture {
@@ -40,16 +40,5 @@ const KEYS: &[Key] = &[
 
 pub(super) static QWEN3_TYPE: ModelType = ModelType {
     name: "qwen3",
-    defaults: &[
-        ("vocab_size", Default::Int(151936)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(22016)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(32)),
-        ("head_dim", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(32768)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-    ],
     ..ModelType::BLANK
 };

@@ -7,9 +7,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{self, EXPERTS, PREDICTING};
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
-use crate::arch::{
-    Architecture, Default, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class,
-};
+use crate::arch::{Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class};
 
 pub(super) static QWEN3NEXT: Architecture = Architecture {
     gguf: "qwen3next",
@@ -209,28 +207,5 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static QWEN3_NEXT_TYPE: ModelType = ModelType {
     name: "qwen3_next",
-    defaults: &[
-        ("vocab_size", Default::Int(151936)),
-        ("hidden_size", Default::Int(2048)),
-        ("intermediate_size", Default::Int(5632)),
-        ("num_hidden_layers", Default::Int(48)),
-        ("num_attention_heads", Default::Int(16)),
-        ("num_key_value_heads", Default::Int(2)),
-        ("head_dim", Default::Int(256)),
-        ("max_position_embeddings", Default::Int(32768)),
-        ("rms_norm_eps", Default::Float(1e-06)),
-        ("moe_intermediate_size", Default::Int(512)),
-        ("num_experts_per_tok", Default::Int(10)),
-        ("num_experts", Default::Int(512)),
-        ("norm_topk_prob", Default::Bool(true)),
-        ("linear_conv_kernel_dim", Default::Int(4)),
-        ("linear_key_head_dim", Default::Int(128)),
-        ("linear_value_head_dim", Default::Int(128)),
-        ("linear_num_key_heads", Default::Int(16)),
-        ("linear_num_value_heads", Default::Int(32)),
-        ("shared_expert_intermediate_size", Default::Int(512)),
-        ("partial_rotary_factor", Default::Float(0.25)),
-        ("attention_bias", Default::Bool(false)),
-    ],
     ..ModelType::BLANK
 };

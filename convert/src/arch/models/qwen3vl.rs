@@ -1,12 +1,10 @@
 //! Qwen3-VL, dense and mixture of experts, Qwen3-ASR and Qwen3-Omni, the text models.
 
-use super::{qwen2, qwen2moe, qwen3};
+use super::{qwen2, qwen2moe};
 use crate::Result;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
 use crate::arch::rules::{experts, newer};
-use crate::arch::{
-    Architecture, Default, Graph, Hparams, Keys, ModelType, PLAIN, View, class, class_without,
-};
+use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, View, class, class_without};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static QWEN3VL: Architecture = Architecture {
@@ -49,9 +47,7 @@ pub(super) static QWEN3_OMNI: Architecture = Architecture {
         keys.set("n_deepstack_layers", 0u32);
         Ok(())
     },
-    vocabulary: |_| {
-        VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::BoundsAmongAdded(END_OF_MESSAGE)])
-    },
+    vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::BoundsAmongAdded(END_OF_MESSAGE)]),
     model_types: &[&QWEN3_OMNI_TYPE],
     ..QWEN3VL_MOE
 };
@@ -147,49 +143,16 @@ fn deep_layers(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 static QWEN3VL_TYPE: ModelType = ModelType {
     name: "qwen3_vl_text",
-    extends: Some(&qwen3::QWEN3_TYPE),
-    defaults: &[("max_position_embeddings", Default::Int(128000))],
-    rope_theta: 5000000.0,
     ..ModelType::BLANK
 };
 
 static QWEN3VL_MOE_TYPE: ModelType = ModelType {
     name: "qwen3_vl_moe_text",
-    defaults: &[
-        ("vocab_size", Default::Int(151936)),
-        ("hidden_size", Default::Int(2048)),
-        ("intermediate_size", Default::Int(5632)),
-        ("num_hidden_layers", Default::Int(24)),
-        ("num_attention_heads", Default::Int(16)),
-        ("num_key_value_heads", Default::Int(16)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("moe_intermediate_size", Default::Int(1408)),
-        ("num_experts_per_tok", Default::Int(4)),
-        ("num_experts", Default::Int(60)),
-        ("max_position_embeddings", Default::Int(128000)),
-        ("norm_topk_prob", Default::Bool(true)),
-    ],
     derives_head_dim: true,
-    rope_theta: 5000000.0,
     ..ModelType::BLANK
 };
 
 static QWEN3_OMNI_TYPE: ModelType = ModelType {
     name: "qwen3_omni_moe_text",
-    defaults: &[
-        ("vocab_size", Default::Int(3584)),
-        ("hidden_size", Default::Int(2048)),
-        ("intermediate_size", Default::Int(18944)),
-        ("num_hidden_layers", Default::Int(28)),
-        ("num_attention_heads", Default::Int(28)),
-        ("num_key_value_heads", Default::Int(4)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-        ("moe_intermediate_size", Default::Int(768)),
-        ("num_experts_per_tok", Default::Int(8)),
-        ("num_experts", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(32768)),
-        ("norm_topk_prob", Default::Bool(true)),
-    ],
-    rope_theta: 1000000.0,
     ..ModelType::BLANK
 };

@@ -1,7 +1,7 @@
 //! Seed-OSS.
 
 use crate::arch::rules::names::{DECODER, Rule, copy};
-use crate::arch::{Architecture, Default, ModelType, PLAIN, class};
+use crate::arch::{Architecture, ModelType, PLAIN, class};
 
 pub(super) static SEED_OSS: Architecture = Architecture {
     gguf: "seed_oss",
@@ -18,16 +18,5 @@ const OWN: &[Rule] = &[copy(
 
 pub(super) static SEED_OSS_TYPE: ModelType = ModelType {
     name: "seed_oss",
-    defaults: &[
-        ("vocab_size", Default::Int(155136)),
-        ("hidden_size", Default::Int(4096)),
-        ("intermediate_size", Default::Int(27648)),
-        ("num_hidden_layers", Default::Int(64)),
-        ("num_attention_heads", Default::Int(80)),
-        ("num_key_value_heads", Default::Int(8)),
-        ("head_dim", Default::Int(128)),
-        ("max_position_embeddings", Default::Int(524288)),
-        ("rms_norm_eps", Default::Float(1e-6)),
-    ],
     ..ModelType::BLANK
 };

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::names::{DECODER, Rule, Transform, rule};
-use crate::arch::{Architecture, Default, Hparams, Keys, ModelType, PLAIN, class};
+use crate::arch::{Architecture, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static STABLELM: Architecture = Architecture {
     gguf: "stablelm",
@@ -59,18 +59,5 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 pub(super) static STABLELM_TYPE: ModelType = ModelType {
     name: "stablelm",
-    defaults: &[
-        ("vocab_size", Default::Int(50304)),
-        ("hidden_size", Default::Int(2560)),
-        ("intermediate_size", Default::Int(6912)),
-        ("num_hidden_layers", Default::Int(32)),
-        ("num_attention_heads", Default::Int(32)),
-        ("num_key_value_heads", Default::Int(32)),
-        ("max_position_embeddings", Default::Int(4096)),
-        ("layer_norm_eps", Default::Float(1e-5)),
-        ("use_parallel_residual", Default::Bool(false)),
-        ("qk_layernorm", Default::Bool(false)),
-        ("partial_rotary_factor", Default::Float(0.25)),
-    ],
     ..ModelType::BLANK
 };

@@ -1,7 +1,7 @@
 //! StarCoder 2.
 
 use crate::arch::rules::names::{DECODER, Rule, copy};
-use crate::arch::{Activation, Architecture, Default, Fixed, Graph, ModelType, PLAIN, class};
+use crate::arch::{Activation, Architecture, Fixed, Graph, ModelType, PLAIN, class};
 
 pub(super) static STARCODER2: Architecture = Architecture {
     gguf: "starcoder2",
@@ -19,16 +19,5 @@ const OWN: &[Rule] = &[
 
 pub(super) static STARCODER2_TYPE: ModelType = ModelType {
     name: "starcoder2",
-    defaults: &[
-        ("vocab_size", Default::Int(49152)),
-        ("hidden_size", Default::Int(3072)),
-        ("intermediate_size", Default::Int(12288)),
-        ("num_hidden_layers", Default::Int(30)),
-        ("num_attention_heads", Default::Int(24)),
-        ("num_key_value_heads", Default::Int(2)),
-        ("max_position_embeddings", Default::Int(4096)),
-        ("norm_epsilon", Default::Float(1e-5)),
-        ("sliding_window", Default::Null),
-    ],
     ..ModelType::BLANK
 };

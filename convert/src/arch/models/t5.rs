@@ -2,9 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::names::{Rule, copy};
-use crate::arch::{
-    Activation, Architecture, Default, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class,
-};
+use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static T5: Architecture = Architecture {
@@ -158,18 +156,6 @@ fn write_keys(hp: &Hparams, keys: &mut Keys<'_>, decoder_blocks: Option<u32>) ->
 
 static T5_TYPE: ModelType = ModelType {
     name: "t5",
-    defaults: &[
-        ("vocab_size", Default::Int(32128)),
-        ("d_model", Default::Int(512)),
-        ("d_kv", Default::Int(64)),
-        ("d_ff", Default::Int(2048)),
-        ("num_layers", Default::Int(6)),
-        ("num_heads", Default::Int(8)),
-        ("relative_attention_num_buckets", Default::Int(32)),
-        ("layer_norm_epsilon", Default::Float(1e-6)),
-        ("pad_token_id", Default::Int(0)),
-        ("eos_token_id", Default::Int(1)),
-    ],
     ..ModelType::BLANK
 };
 
@@ -185,18 +171,5 @@ static UMT5_TYPE: ModelType = ModelType {
 
 const MULTILINGUAL: ModelType = ModelType {
     name: "",
-    defaults: &[
-        ("vocab_size", Default::Int(250112)),
-        ("d_model", Default::Int(512)),
-        ("d_kv", Default::Int(64)),
-        ("d_ff", Default::Int(1024)),
-        ("num_layers", Default::Int(8)),
-        ("num_heads", Default::Int(6)),
-        ("relative_attention_num_buckets", Default::Int(32)),
-        ("layer_norm_epsilon", Default::Float(1e-6)),
-        ("pad_token_id", Default::Int(0)),
-        ("eos_token_id", Default::Int(1)),
-        ("decoder_start_token_id", Default::Int(0)),
-    ],
     ..ModelType::BLANK
 };

@@ -9,6 +9,7 @@ pub(crate) mod multimodal;
 pub(crate) mod names;
 pub(crate) mod nearest;
 pub(crate) mod newer;
+pub(crate) mod quantile;
 pub(crate) mod rope;
 pub(crate) mod rope_notes;
 pub(crate) mod rows;

@@ -1,0 +1,260 @@
+"""Defaults that transformers assumes for keys which a config.json leaves out, as
+convert/src/arch/transformers_defaults.json holds them: one line for each model type.
+
+    python config_defaults.py > convert/src/arch/transformers_defaults.json
+
+Needs transformers alone, in the version that requirements-configurations.txt pins. TYPES has the model types and, in
+output order, the keys that are wanted of each: those that the converter of an architecture reads, and rope_theta, which
+is taken wherever there is one. A default is that of the constructor, before it derives anything from other keys; where
+that is the word "auto", what the constructor makes of it. `a=b` is the key b under the name that the converter knows.
+"""
+
+import importlib
+import inspect
+import json
+import sys
+
+import transformers
+from transformers import PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+
+TYPES = """
+apertus: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
+arcee: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
+bamba: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps partial_rotary_factor mamba_d_conv mamba_d_state mamba_expand mamba_n_heads
+    mamba_d_head mamba_n_groups attn_layer_indices attention_bias
+bert: vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
+    type_vocab_size layer_norm_eps pad_token_id
+bloom: vocab_size hidden_size n_layer n_head layer_norm_epsilon apply_residual_connection_post_layernorm
+camembert: hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
+    type_vocab_size layer_norm_eps
+cohere: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings layer_norm_eps logit_scale use_qk_norm
+cohere2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings layer_norm_eps sliding_window logit_scale
+deepseek_v2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps n_group topk_group kv_lora_rank q_lora_rank qk_rope_head_dim
+    qk_nope_head_dim v_head_dim first_k_dense_replace moe_intermediate_size n_routed_experts n_shared_experts
+    num_experts_per_tok routed_scaling_factor norm_topk_prob attention_bias
+deepseek_v3: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps n_group topk_group kv_lora_rank q_lora_rank qk_rope_head_dim
+    qk_nope_head_dim v_head_dim first_k_dense_replace moe_intermediate_size n_routed_experts n_shared_experts
+    num_experts_per_tok routed_scaling_factor norm_topk_prob attention_bias
+distilbert: vocab_size max_position_embeddings n_layers n_heads dim hidden_dim pad_token_id
+dots1: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps n_group topk_group first_k_dense_replace moe_intermediate_size
+    n_routed_experts n_shared_experts num_experts_per_tok routed_scaling_factor norm_topk_prob sliding_window
+    attention_bias
+ernie4_5: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    head_dim max_position_embeddings rms_norm_eps
+ernie4_5_moe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps moe_intermediate_size moe_num_experts moe_k moe_layer_interval
+    moe_layer_start_index moe_num_shared_experts
+exaone4: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps sliding_window sliding_window_pattern
+falcon: vocab_size hidden_size num_hidden_layers num_attention_heads num_kv_heads max_position_embeddings
+    layer_norm_epsilon parallel_attn new_decoder_architecture alibi multi_query
+falcon_h1: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps embedding_multiplier mamba_d_conv mamba_d_state mamba_expand mamba_n_heads
+    mamba_d_head mamba_n_groups mamba_d_ssm attention_bias
+falcon_mamba: vocab_size hidden_size num_hidden_layers layer_norm_epsilon conv_kernel state_size expand
+    tie_word_embeddings
+gemma: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps
+gemma2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps sliding_window final_logit_softcapping attn_logit_softcapping
+gemma3_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    head_dim max_position_embeddings rms_norm_eps sliding_window query_pre_attn_scalar rope_local_base_freq
+    final_logit_softcapping attn_logit_softcapping
+gemma3n_text: vocab_size vocab_size_per_layer_input hidden_size hidden_size_per_layer_input intermediate_size
+    num_hidden_layers num_attention_heads num_key_value_heads head_dim max_position_embeddings rms_norm_eps
+    rope_local_base_freq sliding_window final_logit_softcapping altup_active_idx altup_num_inputs
+    num_kv_shared_layers
+git: max_position_embeddings layer_norm_eps
+glm: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps partial_rotary_factor
+glm4: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps partial_rotary_factor
+glm4_moe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps n_group topk_group first_k_dense_replace moe_intermediate_size
+    n_routed_experts n_shared_experts num_experts_per_tok routed_scaling_factor norm_topk_prob partial_rotary_factor
+    use_qk_norm attention_bias
+glm4v: depth hidden_size num_heads image_size patch_size rms_norm_eps intermediate_size
+glm4v_moe: depth hidden_size num_heads image_size patch_size rms_norm_eps intermediate_size
+glm4v_moe_text: vocab_size max_position_embeddings attention_bias hidden_size intermediate_size num_hidden_layers
+    num_attention_heads num_key_value_heads rms_norm_eps n_group topk_group first_k_dense_replace
+    moe_intermediate_size n_routed_experts n_shared_experts num_experts_per_tok routed_scaling_factor norm_topk_prob
+    partial_rotary_factor
+glm4v_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
+gpt2: vocab_size n_embd n_inner n_layer n_head n_positions layer_norm_epsilon
+gpt_bigcode: vocab_size n_embd n_inner n_layer n_head num_key_value_heads n_positions layer_norm_epsilon multi_query
+gpt_neox: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads max_position_embeddings
+    layer_norm_eps rotary_pct use_parallel_residual partial_rotary_factor rotary_emb_base
+gpt_oss: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps num_experts_per_tok num_local_experts sliding_window attention_bias
+granite: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps embedding_multiplier logits_scaling residual_multiplier
+    attention_multiplier
+granitemoe: num_local_experts num_experts_per_tok vocab_size hidden_size intermediate_size num_hidden_layers
+    num_attention_heads num_key_value_heads max_position_embeddings rms_norm_eps embedding_multiplier logits_scaling
+    residual_multiplier attention_multiplier
+granitemoehybrid: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps num_experts_per_tok num_local_experts shared_intermediate_size
+    embedding_multiplier residual_multiplier attention_multiplier logits_scaling layer_types mamba_d_conv
+    mamba_d_state mamba_expand mamba_n_heads mamba_d_head mamba_n_groups attention_bias
+granitemoeshared: num_local_experts num_experts_per_tok vocab_size hidden_size intermediate_size num_hidden_layers
+    num_attention_heads num_key_value_heads max_position_embeddings rms_norm_eps embedding_multiplier logits_scaling
+    residual_multiplier attention_multiplier
+hunyuan_v1_dense: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    head_dim max_position_embeddings rms_norm_eps
+hunyuan_v1_moe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    head_dim max_position_embeddings rms_norm_eps
+idefics3_vision: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size
+    layer_norm_eps
+jamba: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps num_experts_per_tok num_experts sliding_window mamba_d_conv mamba_d_state
+    mamba_expand mamba_dt_rank attn_layer_offset attn_layer_period expert_layer_offset expert_layer_period
+janus_vision_model: hidden_size num_hidden_layers num_attention_heads image_size patch_size layer_norm_eps mlp_ratio
+lfm2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings norm_eps conv_L_cache block_auto_adjust_ff_dim block_ffn_dim_multiplier
+    block_multiple_of
+llama: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
+llama4_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    head_dim max_position_embeddings rms_norm_eps num_experts_per_tok num_local_experts intermediate_size_mlp
+    interleave_moe_layer_step use_qk_norm attention_bias
+llama4_vision_model: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size
+    norm_eps pixel_shuffle_ratio
+mamba: vocab_size hidden_size num_hidden_layers layer_norm_epsilon conv_kernel state_size expand tie_word_embeddings
+mistral: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps
+mixtral: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps num_experts_per_tok num_local_experts
+modernbert: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads max_position_embeddings
+    norm_eps global_rope_theta local_rope_theta global_attn_every_n_layers local_attention pad_token_id eos_token_id
+    bos_token_id cls_token_id sep_token_id
+mpt: vocab_size layer_norm_epsilon logit_scale d_model n_heads n_layers max_seq_len expansion_ratio
+mt5: vocab_size d_model d_kv d_ff num_layers num_heads relative_attention_num_buckets layer_norm_epsilon
+    pad_token_id eos_token_id decoder_start_token_id
+nemotron: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings partial_rotary_factor norm_eps
+olmo: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings clip_qkv
+olmo2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
+olmo3: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps sliding_window
+olmoe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps clip_qkv num_experts num_experts_per_tok norm_topk_prob
+phi: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings layer_norm_eps qk_layernorm partial_rotary_factor
+phi3: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps sliding_window partial_rotary_factor original_max_position_embeddings
+phimoe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps sliding_window num_local_experts num_experts_per_tok
+pixtral: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size
+qwen2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
+qwen2_5_omni_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads
+    num_key_value_heads max_position_embeddings rms_norm_eps
+qwen2_5_vl: depth hidden_size intermediate_size num_heads patch_size
+qwen2_5_vl_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
+qwen2_audio_encoder: num_mel_bins encoder_layers encoder_attention_heads encoder_ffn_dim d_model
+qwen2_moe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps moe_intermediate_size shared_expert_intermediate_size num_experts_per_tok
+    num_experts
+qwen2_vl: depth embed_dim hidden_size num_heads patch_size
+qwen2_vl_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
+qwen3: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rms_norm_eps
+qwen3_moe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps moe_intermediate_size num_experts_per_tok num_local_experts=num_experts
+qwen3_next: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    head_dim max_position_embeddings rms_norm_eps moe_intermediate_size num_experts_per_tok num_experts
+    norm_topk_prob linear_conv_kernel_dim linear_key_head_dim linear_value_head_dim linear_num_key_heads
+    linear_num_value_heads shared_expert_intermediate_size partial_rotary_factor attention_bias
+qwen3_omni_moe_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads
+    num_key_value_heads rms_norm_eps moe_intermediate_size num_experts_per_tok num_experts max_position_embeddings
+    norm_topk_prob
+qwen3_vl: depth hidden_size intermediate_size num_heads patch_size spatial_merge_size num_position_embeddings
+qwen3_vl_moe: depth hidden_size intermediate_size num_heads patch_size spatial_merge_size num_position_embeddings
+qwen3_vl_moe_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads
+    num_key_value_heads rms_norm_eps moe_intermediate_size num_experts_per_tok num_experts max_position_embeddings
+    norm_topk_prob
+qwen3_vl_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    head_dim max_position_embeddings rms_norm_eps
+roberta: hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings type_vocab_size
+    layer_norm_eps pad_token_id bos_token_id eos_token_id
+seed_oss: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    head_dim max_position_embeddings rms_norm_eps
+siglip2_vision_model: hidden_size intermediate_size num_hidden_layers num_attention_heads patch_size layer_norm_eps
+siglip_vision_model: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size
+    layer_norm_eps
+smollm3: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps sliding_window
+smolvlm_vision: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size
+    layer_norm_eps
+stablelm: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings layer_norm_eps use_parallel_residual qk_layernorm partial_rotary_factor
+starcoder2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings norm_epsilon sliding_window
+t5: vocab_size d_model d_kv d_ff num_layers num_heads relative_attention_num_buckets layer_norm_epsilon pad_token_id
+    eos_token_id
+umt5: vocab_size d_model d_kv d_ff num_layers num_heads relative_attention_num_buckets layer_norm_epsilon
+    pad_token_id eos_token_id decoder_start_token_id
+voxtral_encoder: num_mel_bins num_hidden_layers num_attention_heads intermediate_size hidden_size
+whisper: num_mel_bins encoder_layers encoder_attention_heads encoder_ffn_dim d_model
+xlm-roberta: hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
+    type_vocab_size layer_norm_eps pad_token_id bos_token_id eos_token_id
+"""
+
+
+
+def classes():
+    """The classes of each model type: an encoder's may have the name of the whole model's."""
+    found = {}
+    for name in CONFIG_MAPPING_NAMES:
+        for item in vars(importlib.import_module(CONFIG_MAPPING[name].__module__)).values():
+            if isinstance(item, type) and issubclass(item, PretrainedConfig) and item not in found.setdefault(item.model_type, []):
+                found[item.model_type].append(item)
+    return found
+
+
+def defaults(config, keys):
+    """None where the class lacks a key."""
+    parameters = inspect.signature(config.__init__).parameters
+    made = config().to_dict()
+    found = {}
+    for key in keys + ["rope_theta"]:
+        key, _, own = key.partition("=")
+        own = own or key
+        if own not in parameters and own not in made:
+            if own == "rope_theta":
+                continue
+            return None
+        value = parameters[own].default if own in parameters else made[own]
+        found.setdefault(key, made[own] if value == "auto" else value)
+    return found
+
+
+def main():
+    lines = [f'  "transformers": {json.dumps(transformers.__version__)}']
+    known = classes()
+    for row in TYPES.strip().replace("\n    ", " ").split("\n"):
+        name, keys = row.split(": ", 1)
+        named = [CONFIG_MAPPING[name]] if name in CONFIG_MAPPING_NAMES else []
+        found = (defaults(config, keys.split()) for config in named + known.get(name, []))
+        found = next((values for values in found if values is not None), None)
+        if found is None:
+            sys.exit(f"model type {name!r}: expected a class with all of the keys {keys}, found none")
+        lines.append(f"  {json.dumps(name)}: {json.dumps(found)}")
+    print("{\n" + ",\n".join(lines) + "\n}")
+
+
+main()
