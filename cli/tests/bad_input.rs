@@ -204,8 +204,8 @@ fn imatrix_of_other_shapes() {
     let (made, table) = (dir.path().join("out.gguf"), dir.path().join("table"));
     let short = imatrix(&dir.path().join("i.dat"), &["blk.0.attn_q.weight"], 128);
     let parts = &[
-        "importance of tensor blk.0.attn_q.weight",
-        "found 128 values, expected 256",
+        "importance of tensor 'blk.0.attn_q.weight'",
+        "expected 256 values, found 128",
     ];
     fails(
         &[

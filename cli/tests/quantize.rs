@@ -179,7 +179,7 @@ fn bad_input_gets_one_clear_message() {
     );
 
     let short = imatrix(at, 128);
-    let message = "importance of tensor blk.0.attn_q.weight: found 128 values, expected 256";
+    let message = "importance of tensor 'blk.0.attn_q.weight': expected 256 values, found 128";
     // Q4_K_M of two layers; any tensor may be named first, all are alike but for the name.
     let output = quantize(&["--imatrix", short.to_str().unwrap(), input, "Q4_K_M"])
         .output()

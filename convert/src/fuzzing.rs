@@ -1,23 +1,15 @@
 //! Bodies of fuzz targets: any bytes may be given; a panic is a finding.
 
 mod adapter;
-
-use std::borrow::Cow;
-use std::ops::Range;
-use std::path::Path;
-
-use gguf::{Metadata, TYPES, TensorType};
+mod recipe;
 
 pub use self::adapter::adapter_deltas;
-use crate::importance::Importance;
+pub use self::recipe::recipe;
 pub use crate::metadata::front_matter;
 use crate::pipeline::{PipelineOptions, execute};
 use crate::plan::OutputPlan;
-use crate::quantize::{QuantizeOptions, plan};
-use crate::recipe::{PRESETS, TensorTypeRule};
+use crate::source::Source;
 use crate::source::hf::{AdapterOptions, AdapterSource, HfOptions, HfSource};
-use crate::source::{Source, SourceTensor};
-use crate::{Error, Result};
 
 /// A configuration that is complete, for targets that vary another file.
 const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8,
@@ -415,134 +407,5 @@ pub fn manifest(data: &[u8]) {
         && let Ok(entries) = crate::digest::read_manifest(dir.path())
     {
         assert!(entries.iter().all(|e| !e.name.contains('/')));
-    }
-}
-
-/// A source of headers alone.
-struct Headers {
-    metadata: Metadata,
-    tensors: Vec<SourceTensor>,
-}
-
-impl Source for Headers {
-    fn path(&self) -> &Path {
-        Path::new("fuzz")
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn tensors(&self) -> &[SourceTensor] {
-        &self.tensors
-    }
-
-    fn read_rows(&self, _: usize, _: Range<u64>, _: &mut [f32]) -> Result<()> {
-        Err(Error::Request("headers only".into()))
-    }
-
-    fn raw_rows(&self, _: usize, _: Range<u64>) -> Result<Option<Cow<'_, [u8]>>> {
-        Ok(None)
-    }
-}
-
-/// Recipe and plan of every preset for any list of tensors: offsets follow each other, no tensor is lost.
-pub fn recipe(data: &[u8]) {
-    const ARCHITECTURES: [&str; 8] = [
-        "llama",
-        "falcon",
-        "gemma",
-        "qwen2moe",
-        "deepseek2",
-        "mamba",
-        "t5",
-        "never",
-    ];
-    const NAMES: [&str; 16] = [
-        "token_embd.weight",
-        "output.weight",
-        "output_norm.weight",
-        "attn_q.weight",
-        "attn_k.weight",
-        "attn_v.weight",
-        "attn_qkv.weight",
-        "attn_output.weight",
-        "ffn_up.weight",
-        "ffn_down.weight",
-        "ffn_gate.weight",
-        "ffn_down_exps.weight",
-        "ffn_gate_inp.weight",
-        "ssm_conv1d.weight",
-        "odd",
-        "",
-    ];
-    let [architecture, preset, flags, rest @ ..] = data else {
-        return;
-    };
-    let architecture = ARCHITECTURES[usize::from(*architecture) % ARCHITECTURES.len()];
-    let mut metadata = Metadata::new();
-    metadata.set("general.architecture", architecture);
-    metadata.set(format!("{architecture}.block_count"), u32::from(*flags));
-    metadata.set(format!("{architecture}.expert_count"), u32::from(*preset) % 9);
-    let mut tensors = Vec::new();
-    for (index, part) in rest.chunks_exact(4).enumerate() {
-        let [name, ty, row, rows] = [part[0], part[1], part[2], part[3]];
-        let base = NAMES[usize::from(name) % NAMES.len()];
-        let name = match index % 3 {
-            0 if index < 3 => base.to_owned(),
-            1 => format!("blk.{}.{base}", u32::from(name) / 16),
-            _ => format!("blk.{index}.{base}"),
-        };
-        let ty = TYPES[usize::from(ty) % TYPES.len()].ty;
-        let row = match row % 4 {
-            0 => 256 * (1 + u64::from(row)),
-            1 => 32 * (1 + u64::from(row)),
-            2 => u64::from(row) + 1,
-            _ => 1 << (row % 50),
-        };
-        if !row.is_multiple_of(ty.block_len() as u64) {
-            continue;
-        }
-        tensors.push(SourceTensor {
-            name,
-            shape: vec![row, 1 + u64::from(rows), 1 + u64::from(rows % 3)],
-            ty,
-            shard: usize::from(rows % 2),
-        });
-    }
-    let source = Headers { metadata, tensors };
-    let mut options = QuantizeOptions::new(PRESETS[usize::from(*preset) % PRESETS.len()].preset);
-    options.allow_requantize = true;
-    options.allow_incomplete = true;
-    options.keep_split = flags & 1 != 0;
-    options.recipe.pure = flags & 2 != 0;
-    options.recipe.no_fallback = flags & 4 != 0;
-    if flags & 8 != 0 {
-        options.recipe.output_tensor_type = Some(TensorType::Q6_K);
-    }
-    if flags & 16 != 0
-        && let Ok(rule) = TensorTypeRule::parse(&String::from_utf8_lossy(rest))
-    {
-        options.recipe.tensor_types.push(rule);
-    }
-    if flags & 32 != 0 {
-        options.prune_layers = vec![u32::from(*preset) % 4];
-    }
-    let none: Option<&Importance> = None;
-    let Ok(plan) = plan(&source, Path::new("fuzz.gguf"), &options, none) else {
-        return;
-    };
-    let _ = plan.check();
-    for output in &plan.outputs {
-        let mut next = 0;
-        for tensor in output.tensors() {
-            assert!(tensor.offset >= next, "tensors overlap");
-            next = tensor.offset + tensor.size_bytes();
-        }
-        assert!(output.file_size() >= output.header_len() + next);
-    }
-    if options.prune_layers.is_empty() {
-        let planned: usize = plan.outputs.iter().map(|o| o.tensors().len()).sum();
-        assert_eq!(planned, source.tensors.len());
     }
 }

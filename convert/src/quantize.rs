@@ -30,11 +30,11 @@ use crate::importance::{Importance, MissingImportance};
 use crate::pipeline::{self, OnProgress, PipelineOptions};
 use crate::plan::{OutputPlan, PlannedTensor, matrices};
 use crate::recipe::{
-    Change, Hyperparameters, KvOverride, Preset, RecipeOptions, TensorSpec, choose_types, sort_by_layer,
-    summarize,
+    Assignment, Change, Hyperparameters, KvOverride, Preset, RecipeOptions, TensorSpec, choose_types,
+    sort_by_layer, summarize,
 };
 use crate::shards::{Shards, cut};
-use crate::source::Source;
+use crate::source::{Source, SourceTensor};
 use crate::{Error, Remedy, Result};
 
 /// What the keys begin with that say how blocks were chosen, where they are other than stock's.
@@ -248,38 +248,16 @@ pub fn plan<'a>(
     let mut files: Vec<Vec<PlannedTensor>> = Vec::new();
     for ((&index, assignment), spec) in order.iter().zip(&recipe.assignments).zip(&specs) {
         let from = &tensors[index];
-        let ty = assignment.ty;
         let row = from.shape.first().copied().unwrap_or(1);
         result.source_bytes +=
             from.ty.row_bytes(row).unwrap_or(0) * from.shape.iter().skip(1).product::<u64>();
-        let mut values = None;
-        if ty != from.ty {
-            check_convertible(source, from, ty)?;
-            if from.ty.is_quantized() && !options.allow_requantize {
-                result.requantized.push(ListedTensor {
-                    tensor: from.name.clone(),
-                    ty: from.ty,
-                });
+        let values = match assignment.ty == from.ty {
+            true => None,
+            false => {
+                check_convertible(source, from, assignment.ty)?;
+                result.values_for(from, spec.name, assignment, options, importance)?
             }
-            // Pruned layers shift the numbers; the matrix knows the original ones.
-            values = importance_of(importance, &from.name, row, &from.shape)?;
-            if values.is_none() && assignment.needs_importance {
-                let listed = ListedTensor {
-                    tensor: spec.name.to_owned(),
-                    ty,
-                };
-                if options.missing_importance == MissingImportance::Uniform {
-                    let columns = row.saturating_mul(matrices(&from.shape));
-                    values = importance.and_then(|i| i.uniform(columns));
-                }
-                match values {
-                    Some(_) => result.uniform_importance.push(listed),
-                    None => result.missing_importance.push(listed),
-                }
-            } else if values.is_none() && importance.is_some() {
-                result.without_importance.push(spec.name.to_owned());
-            }
-        }
+        };
         let file = if options.keep_split { from.shard } else { 0 };
         if files.len() <= file {
             files.resize_with(file + 1, Vec::new);
@@ -288,7 +266,7 @@ pub fn plan<'a>(
             source: index,
             name: spec.name.to_owned(),
             shape: gguf::ggml_shape(&from.shape),
-            ty,
+            ty: assignment.ty,
             importance: values,
             encoder: None,
         });
@@ -321,19 +299,64 @@ pub fn plan<'a>(
         }
     }
     if !options.allow_incomplete {
-        let tensors = result.outputs.iter().flat_map(super::plan::OutputPlan::tensors);
+        result.find_shortfalls(source, options);
+    }
+    Ok(result)
+}
+
+impl Quantization<'_> {
+    /// The importance of a tensor whose type changes. Lists the tensor where it has none, and where it is quantized
+    /// already.
+    fn values_for(
+        &mut self,
+        from: &SourceTensor,
+        name: &str,
+        assignment: &Assignment,
+        options: &QuantizeOptions,
+        importance: Option<&Importance>,
+    ) -> Result<Option<Arc<[f32]>>> {
+        if from.ty.is_quantized() && !options.allow_requantize {
+            self.requantized.push(ListedTensor {
+                tensor: from.name.clone(),
+                ty: from.ty,
+            });
+        }
+        let row = from.shape.first().copied().unwrap_or(1);
+        // Pruned layers shift the numbers; the matrix knows the original ones.
+        let mut values = importance_of(importance, &from.name, row, &from.shape)?;
+        if values.is_none() && assignment.needs_importance {
+            let listed = ListedTensor {
+                tensor: name.to_owned(),
+                ty: assignment.ty,
+            };
+            if options.missing_importance == MissingImportance::Uniform {
+                let columns = row.saturating_mul(matrices(&from.shape));
+                values = importance.and_then(|i| i.uniform(columns));
+            }
+            match values {
+                Some(_) => self.uniform_importance.push(listed),
+                None => self.missing_importance.push(listed),
+            }
+        } else if values.is_none() && importance.is_some() {
+            self.without_importance.push(name.to_owned());
+        }
+        Ok(values)
+    }
+
+    /// Finds what the planned model lacks.
+    fn find_shortfalls(&mut self, source: &dyn Source, options: &QuantizeOptions) {
+        let tensors = self.outputs.iter().flat_map(OutputPlan::tensors);
         // Only what changes keys is worth a copy of the vocabulary.
         let changed = !options.prune_layers.is_empty() || !options.kv_overrides.is_empty();
-        let found = match result.outputs.first().filter(|_| changed) {
+        let found = match self.outputs.first().filter(|_| changed) {
             Some(first) => completeness::shortfalls(&first.metadata(), tensors),
             None => completeness::shortfalls(source.metadata(), tensors),
         };
         match found {
-            Ok(found) => result.shortfalls = found,
-            Err(unknown) => result.warnings.push(unknown.to_string()),
+            Ok(found) => self.shortfalls = found,
+            Err(unknown) => self.warnings.push(unknown.to_string()),
         }
     }
-    Ok(result)
 }
 
 /// Executes a plan; with a `journal`, so that it can be continued.
@@ -363,7 +386,7 @@ pub fn default_output(input: &Path, preset: Preset, keep_split: bool) -> PathBuf
     }
 }
 
-fn check_convertible(source: &dyn Source, from: &crate::source::SourceTensor, ty: TensorType) -> Result<()> {
+fn check_convertible(source: &dyn Source, from: &SourceTensor, ty: TensorType) -> Result<()> {
     use TensorType as T;
     let readable = matches!(from.ty, T::F32 | T::F16 | T::BF16) || from.ty.is_quantized();
     if readable && quants::can_decode(from.ty) && quants::can_encode(ty) {
@@ -371,7 +394,10 @@ fn check_convertible(source: &dyn Source, from: &crate::source::SourceTensor, ty
     }
     Err(Error::Input {
         path: source.path().to_path_buf(),
-        message: format!("tensor {}: {} cannot be converted to {ty}", from.name, from.ty),
+        message: format!(
+            "tensor '{}': expected a type that can be converted to {ty}, found {}",
+            from.name, from.ty
+        ),
     })
 }
 
@@ -395,7 +421,7 @@ fn importance_of(
         return Ok(None);
     }
     Err(Error::Request(format!(
-        "importance of tensor {name}: found {} values, expected {expected}",
+        "importance of tensor '{name}': expected {expected} values, found {}",
         values.len()
     )))
 }

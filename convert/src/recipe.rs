@@ -271,93 +271,128 @@ pub fn choose_types(
     check_rules_match(tensors, options)?;
 
     let roles: Vec<Role> = tensors.iter().map(|t| Role::of(t.name)).collect();
-    let mut walk = Mixture::new(
-        options.preset,
-        model,
-        options.has_importance,
-        options.output_tensor_type,
-        options.token_embedding_type,
-        &roles,
-    );
-    let base = options.preset.base();
-    recipe.warnings = effect::without_effect(&model.architecture, tensors, options);
-
-    let mut refused = Vec::new();
+    let mut choosing = Choosing {
+        options,
+        walk: Mixture::new(
+            options.preset,
+            model,
+            options.has_importance,
+            options.output_tensor_type,
+            options.token_embedding_type,
+            &roles,
+        ),
+        base: options.preset.base(),
+        recipe,
+        refused: Vec::new(),
+    };
+    choosing.recipe.warnings = effect::without_effect(&model.architecture, tensors, options);
     for (tensor, &role) in tensors.iter().zip(&roles) {
-        if !exclusions::quantizable(&model.architecture, tensor.name, tensor.shape)
-            || (options.leave_output_tensor && tensor.name == "output.weight")
+        let assignment = match exclusions::quantizable(&model.architecture, tensor.name, tensor.shape)
+            && !(options.leave_output_tensor && tensor.name == "output.weight")
         {
-            recipe.assignments.push(unchanged(tensor.ty));
-            continue;
-        }
-        let change = |list: &mut Vec<Change>, wanted, got, reason: String| {
-            list.push(Change {
-                tensor: tensor.name.to_owned(),
-                wanted,
-                got,
-                reason,
-                weights: tensor.weights(),
-            });
-        };
-        let rule = options.tensor_types.iter().find(|r| r.matches(tensor.name));
-        let ty = if let Some((ty, flag)) = pinned(tensor.name, role, rule, options) {
-            let wanted = preset_choice(&walk, base, tensor, role, options)?;
-            if wanted != ty {
-                change(&mut recipe.overrides, wanted, ty, flag.to_owned());
-            }
-            check_row(tensor, ty)?;
-            ty
-        } else if !base.is_quantized() {
-            base
-        } else {
-            let wanted = if let Some(rule) = rule {
-                let preset = preset_choice(&walk, base, tensor, role, options)?;
-                if preset != rule.ty {
-                    let reason = format!("tensor type rule {rule}");
-                    change(&mut recipe.overrides, preset, rule.ty, reason);
-                }
-                mixture::Choice::from(rule.ty)
-            } else if options.pure {
-                base.into()
-            } else {
-                if let Some(ty) = options.output_tensor_type.filter(|_| walk.is_head(role)) {
-                    let preset = preset_choice(&walk, base, tensor, role, options)?;
-                    if preset != ty {
-                        let reason = "output_tensor_type (the embedding is the output matrix)".to_owned();
-                        change(&mut recipe.overrides, preset, ty, reason);
-                    }
-                }
-                walk.choose(tensor.name, role, tensor.shape)?
-            };
-            let ty = fit(tensor, wanted.ty)?;
-            if ty != wanted.but_for_shape {
-                let reason = format!(
-                    "rows of {} are no multiple of {}",
-                    tensor.shape.first().copied().unwrap_or(0),
-                    wanted.but_for_shape.block_len().max(base.block_len())
-                );
-                change(&mut recipe.substituted, wanted.but_for_shape, ty, reason);
-                if options.no_fallback {
-                    refused.push(tensor.name);
+            true => {
+                let ty = choosing.type_of(tensor, role)?;
+                Assignment {
+                    ty,
+                    needs_importance: needs_importance(options.preset, tensor.name, role, ty),
                 }
             }
-            ty
+            false => unchanged(tensor.ty),
         };
-        recipe.assignments.push(Assignment {
-            ty,
-            needs_importance: needs_importance(options.preset, tensor.name, role, ty),
-        });
+        choosing.recipe.assignments.push(assignment);
     }
-    if !refused.is_empty() {
+    if !choosing.refused.is_empty() {
         return Err(Error::Request(format!(
             "preset {} would be substituted in {} of {} tensors, and no_fallback is set: {}",
             options.preset,
-            refused.len(),
+            choosing.refused.len(),
             tensors.len(),
-            summarize(&refused)
+            summarize(&choosing.refused)
         )));
     }
-    Ok(recipe)
+    Ok(choosing.recipe)
+}
+
+/// The choice of types, tensor by tensor.
+struct Choosing<'a> {
+    options: &'a RecipeOptions,
+    walk: Mixture<'a>,
+    base: TensorType,
+    recipe: Recipe,
+    /// Tensors whose type was substituted although that is refused.
+    refused: Vec<&'a str>,
+}
+
+impl<'a> Choosing<'a> {
+    /// The type of a tensor, whose departures from the preset are noted.
+    fn type_of(&mut self, tensor: &TensorSpec<'a>, role: Role) -> Result<TensorType> {
+        let rule = self.options.tensor_types.iter().find(|r| r.matches(tensor.name));
+        if let Some((ty, flag)) = pinned(tensor.name, role, rule, self.options) {
+            self.note_override(tensor, role, ty, || flag.to_owned())?;
+            check_row(tensor, ty)?;
+            return Ok(ty);
+        }
+        if !self.base.is_quantized() {
+            return Ok(self.base);
+        }
+        let wanted = if let Some(rule) = rule {
+            self.note_override(tensor, role, rule.ty, || format!("tensor type rule {rule}"))?;
+            mixture::Choice::from(rule.ty)
+        } else if self.options.pure {
+            self.base.into()
+        } else {
+            if let Some(ty) = self
+                .options
+                .output_tensor_type
+                .filter(|_| self.walk.is_head(role))
+            {
+                self.note_override(tensor, role, ty, || {
+                    "output_tensor_type (the embedding is the output matrix)".to_owned()
+                })?;
+            }
+            self.walk.choose(tensor.name, role, tensor.shape)?
+        };
+        let ty = fit(tensor, wanted.ty)?;
+        if ty != wanted.but_for_shape {
+            let reason = format!(
+                "rows of {} are no multiple of {}",
+                tensor.shape.first().copied().unwrap_or(0),
+                wanted.but_for_shape.block_len().max(self.base.block_len())
+            );
+            let change = change(tensor, wanted.but_for_shape, ty, reason);
+            self.recipe.substituted.push(change);
+            if self.options.no_fallback {
+                self.refused.push(tensor.name);
+            }
+        }
+        Ok(ty)
+    }
+
+    /// Notes a type that is not the preset's.
+    fn note_override(
+        &mut self,
+        tensor: &TensorSpec<'_>,
+        role: Role,
+        ty: TensorType,
+        reason: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let preset = preset_choice(&self.walk, self.base, tensor, role, self.options)?;
+        if preset != ty {
+            let change = change(tensor, preset, ty, reason());
+            self.recipe.overrides.push(change);
+        }
+        Ok(())
+    }
+}
+
+fn change(tensor: &TensorSpec<'_>, wanted: TensorType, got: TensorType, reason: String) -> Change {
+    Change {
+        tensor: tensor.name.to_owned(),
+        wanted,
+        got,
+        reason,
+        weights: tensor.weights(),
+    }
 }
 
 /// Whether these options leave a tensor's type to the preset: presets change it, and nothing else fixes it.
@@ -473,14 +508,14 @@ fn check_rules_match(tensors: &[TensorSpec<'_>], options: &RecipeOptions) -> Res
     let (embedding, output) = (has(Role::TokenEmbedding), has(Role::Output));
     if options.token_embedding_type.is_some() && !embedding {
         return Err(Error::Request(
-            "token_embedding_type: the model has no token embedding".into(),
+            "token_embedding_type: expected a token embedding, found none in the model".into(),
         ));
     }
     // Where the embedding stands for the output, the preset's mixture has to be in force.
     let by_mixture = embedding && !options.pure && options.preset.base().is_quantized();
     if options.output_tensor_type.is_some() && !output && !by_mixture {
         return Err(Error::Request(
-            "output_tensor_type: the model has no output.weight".into(),
+            "output_tensor_type: expected an output.weight, found none in the model".into(),
         ));
     }
     Ok(())
@@ -490,7 +525,7 @@ fn check_row(tensor: &TensorSpec<'_>, ty: TensorType) -> Result<()> {
     let row = tensor.shape.first().copied().unwrap_or(0);
     if ty.row_bytes(row).is_none() {
         return Err(Error::Request(format!(
-            "tensor {}: rows of {row} weights cannot be stored as {ty}, whose blocks hold {}",
+            "tensor '{}': expected rows of a multiple of {} weights, the blocks of {ty}, found {row}",
             tensor.name,
             ty.block_len()
         )));
@@ -516,7 +551,7 @@ fn fit(tensor: &TensorSpec<'_>, ty: TensorType) -> Result<TensorType> {
         _ if ty.block_len() <= 32 => ty,
         _ => {
             return Err(Error::Request(format!(
-                "tensor {}: rows of {row} weights do not fit {ty}, for which there is no substitute",
+                "tensor '{}': expected rows that fit {ty}, for which there is no substitute, found {row} weights",
                 tensor.name
             )));
         }

@@ -297,7 +297,14 @@ fn experts_of_different_scales_are_refused() {
     let stored = [numbers(3, 32), numbers(9, 32)].concat();
     assert_eq!(b, stored.iter().map(|x| x / 2.0).collect::<Vec<_>>());
     let uneven = adapter(&base, &json!({"alpha_pattern": {"experts.1.w2": 4}}), &pairs);
-    refused(&uneven, &["experts.0.w2", "experts.1.w2", "different scales"]);
+    refused(
+        &uneven,
+        &[
+            "experts.0.w2",
+            "experts.1.w2",
+            "expected one scale for a stack, found 8",
+        ],
+    );
     // One expert without a pair.
     refused(&adapter(&base, &json!({}), &pairs[..6]), &["layer 0", "experts"]);
 }

@@ -511,7 +511,11 @@ fn unknown_tensor() {
     with_header(
         header,
         32,
-        &["model.layers.7.mlp.up_proj.weight", "block 7", "1 blocks"],
+        &[
+            "model.layers.7.mlp.up_proj.weight",
+            "expected a block below 1",
+            "found block 7",
+        ],
     );
 }
 
@@ -533,7 +537,7 @@ fn wrong_shapes() {
         &["lm_head.weight", "[]"],
     );
     let header = json!({"model.layers.0.self_attn.q_proj.weight": f32_tensor(&[6, 8], 0)});
-    with_header(header, 192, &["q_proj", "6 rows", "2 heads"]);
+    with_header(header, 192, &["q_proj", "2 heads", "found 6"]);
 }
 
 #[test]
@@ -545,10 +549,10 @@ fn missing_expert() {
     let header = json!({format!("{name}.0.w1.weight"): f32_tensor(&[8, 8], 0)});
     let path = dir.path().join("model.safetensors");
     write_safetensors(&path, &header, 256);
-    expect_error(dir.path(), &["layer 0", "1 expert tensors", "6 expected"]);
+    expect_error(dir.path(), &["layer 0", "expected 6 expert tensors", "found 1 "]);
     let header = json!({format!("{name}.2.w1.weight"): f32_tensor(&[8, 8], 0)});
     write_safetensors(&path, &header, 256);
-    expect_error(dir.path(), &["expert 2", "2 experts"]);
+    expect_error(dir.path(), &["expert 2", "below 2, the experts"]);
 }
 
 /// Of classes whose output matrix a GGUF file of a tied model holds, and of those of which it does not.

@@ -116,17 +116,17 @@ fn hyperparameters_that_contradict_the_tensors_are_refused() {
 #[test]
 fn rows_that_heads_do_not_make_are_refused() {
     for (key, rows) in [("linear_key_head_dim", 128), ("linear_value_head_dim", 112)] {
-        let said = format!("only {rows} of them are used");
+        let said = format!("expected {rows} rows");
         let change = with(key, json!(8));
-        refused("qwen35moe", change, &["160 rows", &format!("{key} 8"), &said]);
+        refused("qwen35moe", change, &["found 160", &format!("{key} 8"), &said]);
     }
     refused(
         "bailingmoe",
         with("head_dim", json!(8)),
         &[
-            "query_key_value.weight: 128 rows",
+            "query_key_value.weight': expected 64 rows",
             "head_dim 8",
-            "only 64 of them are used",
+            "found 128",
         ],
     );
 }

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::assign::{self, Balance, Deal};
 use super::cost;
-use super::document::{Encoding, LeftOut, Link, PlannedFile, Tensor, Work};
+use super::entries::{Encoding, LeftOut, Link, PlannedFile, Tensor, Work};
 use super::place::Place;
 use super::request::{Cut, Request};
 use crate::digest::hex;

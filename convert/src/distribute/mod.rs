@@ -14,6 +14,7 @@
 mod assign;
 pub mod cost;
 mod document;
+mod entries;
 mod evaluation;
 mod inputs;
 mod join;
@@ -25,7 +26,8 @@ mod request;
 mod run;
 
 pub use assign::Balance;
-pub use document::{Encoding, LeftOut, Link, PlanDocument, PlannedFile, Tensor, Work};
+pub use document::PlanDocument;
+pub use entries::{Encoding, LeftOut, Link, PlannedFile, Tensor, Work};
 pub use evaluation::{EvaluationDeal, EvaluationShare, PlannedEvaluation};
 pub use inputs::{Check, Input, InputOf, Taken};
 pub use join::{Incomplete, Joined, PartToRepeat, join};

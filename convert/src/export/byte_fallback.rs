@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::tokenizer::{CONTROL, NORMAL, USER_DEFINED, Vocabulary};
+use super::vocabulary::{CONTROL, NORMAL, USER_DEFINED, Vocabulary};
 
 /// Stand-in for a space.
 const SPACE: char = '▁';

@@ -3,7 +3,7 @@
 use gguf::{Array, Value as GgufValue};
 use serde_json::{Map, Value, json};
 
-use super::tokenizer::Vocabulary;
+use super::vocabulary::Vocabulary;
 use crate::tokenizer::{Splitting, splitting};
 
 /// # Errors

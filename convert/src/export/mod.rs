@@ -9,9 +9,11 @@ mod byte_level;
 mod card;
 mod check;
 mod config;
+mod number;
 mod rope;
 mod sentencepiece;
 mod tokenizer;
+mod vocabulary;
 mod weights;
 
 use std::fs;

@@ -3,7 +3,7 @@
 use gguf::Value as GgufValue;
 use serde_json::{Map, Value};
 
-use super::config::number;
+use super::number::number;
 use crate::arch::llama3_frequency_factors;
 use crate::source::{GgufSource, Source};
 

@@ -1,6 +1,6 @@
 //! `tokenizer.model`: SentencePiece's protocol buffer, of the fields that its readers need.
 
-use super::tokenizer::{CONTROL, UNKNOWN, Vocabulary};
+use super::vocabulary::{CONTROL, UNKNOWN, Vocabulary};
 use crate::tokenizer::NO_SCORE;
 
 /// A token.

@@ -1,19 +1,11 @@
 //! The tokenizer's files, from the `tokenizer.*` keys.
 
-use gguf::{Array, GgufString, Metadata, Value as GgufValue};
+use gguf::{Array, Metadata, Value as GgufValue};
 use serde_json::{Map, Value, json};
 
+use super::vocabulary::{CONTROL, SPECIAL, USER_DEFINED, Vocabulary};
 use super::{Family, byte_fallback, byte_level, sentencepiece};
-use crate::tokenizer::{NO_SCORE, id_key, looks_special, padding_text};
-
-pub(super) const NORMAL: u64 = 1;
-pub(super) const UNKNOWN: u64 = 2;
-pub(super) const CONTROL: u64 = 3;
-pub(super) const USER_DEFINED: u64 = 4;
-const UNUSED: u64 = 5;
-
-/// Kinds of special tokens, in the order in which the converter looks for them.
-const SPECIAL: [&str; 7] = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
+use crate::tokenizer::{NO_SCORE, id_key, looks_special};
 
 /// Form of an exported tokenizer: `tokenizer.json` or `tokenizer.model`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +14,6 @@ enum Kind {
     /// Merges of characters, with tokens for bytes: the GGUF file holds no ranks.
     ByteFallback,
     SentencePiece,
-}
-
-pub(super) struct Vocabulary<'a> {
-    pub(super) tokens: &'a [GgufString],
-    pub(super) kinds: Vec<u64>,
-    pub(super) metadata: &'a Metadata,
 }
 
 /// An exported tokenizer.
@@ -46,27 +32,7 @@ pub(super) fn export(
     family: &Family,
     warnings: &mut Vec<String>,
 ) -> Result<Exported, String> {
-    let Some(Array::String(tokens)) = metadata
-        .get("tokenizer.ggml.tokens")
-        .and_then(GgufValue::as_array)
-    else {
-        return Err("no tokens in it (tokenizer.ggml.tokens)".to_owned());
-    };
-    let kinds = match metadata
-        .get("tokenizer.ggml.token_type")
-        .and_then(GgufValue::as_array)
-    {
-        Some(Array::I32(kinds)) if kinds.len() == tokens.len() => kinds
-            .iter()
-            .map(|&k| u64::try_from(k).unwrap_or(NORMAL))
-            .collect(),
-        _ => return Err("tokenizer.ggml.token_type does not fit the tokens".to_owned()),
-    };
-    let vocabulary = Vocabulary {
-        tokens,
-        kinds,
-        metadata,
-    };
+    let vocabulary = Vocabulary::of(metadata)?;
     let (kind, file) = match metadata.get_str("tokenizer.ggml.model") {
         Some("gpt2") => {
             let document = byte_level::document(&vocabulary)?;
@@ -108,71 +74,6 @@ pub(super) fn export(
 }
 
 impl Vocabulary<'_> {
-    /// The token that stands for a kind of [`SPECIAL`], `bos` and the like.
-    pub(super) fn special(&self, kind: &str) -> Option<(usize, String)> {
-        let name = id_key(kind).unwrap_or(kind);
-        let id = self
-            .metadata
-            .get_u64(&format!("tokenizer.ggml.{name}_token_id"))?;
-        let id = usize::try_from(id).ok()?;
-        let text = self.tokens.get(id)?;
-        Some((id, text.to_string_lossy().into_owned()))
-    }
-
-    pub(super) fn adds(&self, kind: &str) -> Option<bool> {
-        self.metadata
-            .get_bool(&format!("tokenizer.ggml.add_{kind}_token"))
-    }
-
-    /// Position of a key in the file.
-    fn place(&self, key: &str) -> Option<usize> {
-        self.metadata.iter().position(|(k, _)| k == key)
-    }
-
-    /// Whether `add_sep_token` stands where the separator between two sequences in a template puts it.
-    pub(super) fn separates(&self) -> bool {
-        let place = |kind: &str| self.place(&format!("tokenizer.ggml.add_{kind}_token"));
-        match (place("sep"), place("eos")) {
-            (Some(sep), Some(eos)) => sep < eos,
-            (sep, None) => sep.is_some(),
-            (None, _) => false,
-        }
-    }
-
-    fn scores(&self) -> Result<&[f32], String> {
-        match self
-            .metadata
-            .get("tokenizer.ggml.scores")
-            .and_then(GgufValue::as_array)
-        {
-            Some(Array::F32(scores)) if scores.len() == self.tokens.len() => Ok(scores),
-            _ => Err("tokenizer.ggml.scores does not fit the tokens".to_owned()),
-        }
-    }
-
-    /// Whether a token only fills the vocabulary up.
-    pub(super) fn is_padding(&self, id: usize) -> bool {
-        self.kinds[id] == UNUSED && self.tokens[id].to_string_lossy() == padding_text(id)
-    }
-
-    pub(super) fn is_added(&self, id: usize) -> bool {
-        matches!(self.kinds[id], CONTROL | USER_DEFINED)
-    }
-
-    /// The entries of `added_tokens`.
-    pub(super) fn added(&self) -> Vec<Value> {
-        (0..self.tokens.len())
-            .filter(|&id| self.is_added(id))
-            .map(|id| {
-                json!({
-                    "id": id, "content": self.tokens[id].to_string_lossy(), "single_word": false,
-                    "lstrip": false, "rstrip": false, "normalized": false,
-                    "special": self.kinds[id] == CONTROL,
-                })
-            })
-            .collect()
-    }
-
     /// The special tokens that `tokenizer_config.json` names; the others only `config.json` does.
     ///
     /// Naming a token makes it a control token. The converter takes those of the tokenizer before those of
@@ -307,35 +208,5 @@ impl Vocabulary<'_> {
             .collect();
         list.extend(default.map(|text| json!({"name": "default", "template": text})));
         Some(Value::Array(list))
-    }
-
-    /// Template that adds BOS and EOS, where one does.
-    pub(super) fn template(&self) -> Option<Value> {
-        let of = |kind: &str| self.special(kind).filter(|_| self.adds(kind) == Some(true));
-        let (bos, eos) = (of("bos"), of("eos"));
-        if bos.is_none() && eos.is_none() {
-            return None;
-        }
-        let token = |special: &Option<(usize, String)>| {
-            let piece = |(_, text): &(usize, String)| json!({"SpecialToken": {"id": text, "type_id": 0}});
-            special.as_ref().map(piece)
-        };
-        let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
-        let (first, last) = (token(&bos), token(&eos));
-        let single: Vec<Value> = [first.clone(), Some(sequence("A")), last.clone()]
-            .into_iter()
-            .flatten()
-            .collect();
-        let between = first.clone().filter(|_| self.separates());
-        let pair: Vec<Value> = [first, Some(sequence("A")), between, Some(sequence("B")), last]
-            .into_iter()
-            .flatten()
-            .collect();
-        let known: Map<String, Value> = [&bos, &eos]
-            .into_iter()
-            .flatten()
-            .map(|(id, text)| (text.clone(), json!({"id": text, "ids": [id], "tokens": [text]})))
-            .collect();
-        Some(json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": known}))
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ExportType, Family, rope};
 use crate::arch::{self, Rule, Transform};
-use crate::source::{GgufSource, Source};
+use crate::source::{GgufSource, Source, SourceTensor};
 use crate::{Error, Result};
 
 /// Bytes of weights in a file.
@@ -66,15 +66,17 @@ impl Plan {
             path: source.path().to_path_buf(),
             message,
         };
-        let rules = arch::rules_of(family.gguf);
         let heads = |key: &str| {
             metadata
                 .arch(key)
                 .and_then(gguf::Value::as_u64)
                 .filter(|&n| n > 0)
-                .ok_or_else(|| input(format!("no positive number {}.{key}", metadata.architecture())))
+                .ok_or_else(|| {
+                    let key = format!("{}.{key}", metadata.architecture());
+                    input(format!("key {key}: expected a positive number, found none"))
+                })
         };
-        let (query, key) = (heads("attention.head_count")?, heads("attention.head_count_kv")?);
+        let heads = (heads("attention.head_count")?, heads("attention.head_count_kv")?);
         let matrices = source.tensors().iter().filter(|t| t.shape.len() > 1);
         let quantized = matrices.clone().any(|t| ExportType::of(t.ty).is_none());
         let common = matrices
@@ -95,77 +97,15 @@ impl Plan {
                 dtype.unwrap_or(ExportType::F32).dtype()
             ));
         }
-        let mut weights: Vec<Weight> = Vec::new();
-        // Experts of one block are in the file one tensor after the other and in a checkpoint one expert after
-        // the other.
-        let mut experts: Option<(Option<u32>, usize)> = None;
-        for (index, tensor) in source.tensors().iter().enumerate() {
-            if tensor.name == rope::FACTORS {
-                continue;
-            }
-            let (name, transform, block) = original(&rules, &tensor.name)
-                .ok_or_else(|| input(format!("tensor {}: not one of a {}", tensor.name, family.class)))?;
-            let shape: Vec<u64> = tensor.shape.iter().rev().copied().collect();
-            let rows = shape.first().copied().unwrap_or(1);
-            let count = match transform {
-                Transform::PermuteQuery => Some(query),
-                Transform::PermuteKey => Some(key),
-                _ => None,
-            };
-            if let Some(count) = count
-                && !rows.is_multiple_of(count * 2)
-            {
-                return Err(input(format!(
-                    "tensor {}: {rows} rows of {count} heads",
-                    tensor.name
-                )));
-            }
-            let own = ExportType::of(tensor.ty);
-            let dtype = match (own, dtype) {
-                (_, Some(dtype)) if shape.len() > 1 => dtype,
-                (Some(ExportType::F32), _) if fits(source, index, common)? => common,
-                (own, _) => own.unwrap_or(ExportType::F32),
-            };
-            let weight = Weight {
-                name,
-                source: index,
-                dtype,
-                first_row: 0,
-                head_rows: count.map(|n| rows / n),
-                shape,
-            };
-            if !matches!(transform, Transform::Expert) {
-                experts = None;
-                weights.push(weight);
-                continue;
-            }
-            let &[count, rows, columns] = weight.shape.as_slice() else {
-                return Err(input(format!(
-                    "tensor {}: {} dimensions, three expected",
-                    tensor.name,
-                    weight.shape.len()
-                )));
-            };
-            if count > MAX_EXPERTS {
-                return Err(input(format!(
-                    "tensor {}: {count} experts, at most {MAX_EXPERTS} expected",
-                    tensor.name
-                )));
-            }
-            let begin = match experts {
-                Some((of, begin)) if of == block => begin,
-                _ => weights.len(),
-            };
-            experts = Some((block, begin));
-            weights.extend((0..count).map(|expert| Weight {
-                name: weight.name.replacen("{e}", &expert.to_string(), 1),
-                shape: vec![rows, columns],
-                first_row: expert * rows,
-                ..weight
-            }));
-            weights[begin..].sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        plan.files = files(weights);
+        let naming = Naming {
+            source,
+            family,
+            rules: arch::rules_of(family.gguf),
+            heads,
+            common,
+            dtype,
+        };
+        plan.files = files(naming.weights()?);
         Ok(plan)
     }
 
@@ -211,6 +151,118 @@ impl Plan {
             files.push(name.to_owned());
         }
         Ok(files)
+    }
+}
+
+/// What the names, types and rows of a checkpoint's tensors are made of.
+struct Naming<'a> {
+    source: &'a GgufSource,
+    family: &'a Family,
+    rules: Vec<&'static Rule>,
+    /// Heads of queries, and of keys and values.
+    heads: (u64, u64),
+    /// The type of most matrices.
+    common: ExportType,
+    /// The type that all matrices are asked in.
+    dtype: Option<ExportType>,
+}
+
+impl Naming<'_> {
+    fn fail(&self, tensor: &SourceTensor, message: &str) -> Error {
+        Error::Input {
+            path: self.source.path().to_path_buf(),
+            message: format!("tensor '{}': {message}", tensor.name),
+        }
+    }
+
+    /// The tensors of the checkpoint. Experts of one block are in the file one tensor after the other and in a checkpoint
+    /// one expert after the other.
+    fn weights(&self) -> Result<Vec<Weight>> {
+        let mut weights: Vec<Weight> = Vec::new();
+        let mut experts: Option<(Option<u32>, usize)> = None;
+        for (index, tensor) in self.source.tensors().iter().enumerate() {
+            if tensor.name == rope::FACTORS {
+                continue;
+            }
+            let (weight, transform, block) = self.weight(index, tensor)?;
+            if !matches!(transform, Transform::Expert) {
+                experts = None;
+                weights.push(weight);
+                continue;
+            }
+            let begin = match experts {
+                Some((of, begin)) if of == block => begin,
+                _ => weights.len(),
+            };
+            experts = Some((block, begin));
+            weights.extend(self.experts(tensor, &weight)?);
+            weights[begin..].sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Ok(weights)
+    }
+
+    /// A tensor under its name in a checkpoint, how its rows were moved, and its block.
+    fn weight(&self, index: usize, tensor: &SourceTensor) -> Result<(Weight, Transform, Option<u32>)> {
+        let (name, transform, block) = original(&self.rules, &tensor.name).ok_or_else(|| {
+            self.fail(
+                tensor,
+                &format!("expected a tensor of a {}, found another", self.family.class),
+            )
+        })?;
+        let shape: Vec<u64> = tensor.shape.iter().rev().copied().collect();
+        let rows = shape.first().copied().unwrap_or(1);
+        let count = match transform {
+            Transform::PermuteQuery => Some(self.heads.0),
+            Transform::PermuteKey => Some(self.heads.1),
+            _ => None,
+        };
+        if let Some(count) = count
+            && !rows.is_multiple_of(count * 2)
+        {
+            return Err(self.fail(
+                tensor,
+                &format!("expected rows that can be divided among {count} heads in pairs, found {rows}"),
+            ));
+        }
+        let own = ExportType::of(tensor.ty);
+        let dtype = match (own, self.dtype) {
+            (_, Some(dtype)) if shape.len() > 1 => dtype,
+            (Some(ExportType::F32), _) if fits(self.source, index, self.common)? => self.common,
+            (own, _) => own.unwrap_or(ExportType::F32),
+        };
+        let weight = Weight {
+            name,
+            source: index,
+            dtype,
+            first_row: 0,
+            head_rows: count.map(|n| rows / n),
+            shape,
+        };
+        Ok((weight, transform, block))
+    }
+
+    /// The matrices of a stack of experts.
+    fn experts<'w>(
+        &self,
+        tensor: &SourceTensor,
+        weight: &'w Weight,
+    ) -> Result<impl Iterator<Item = Weight> + use<'w>> {
+        let &[count, rows, columns] = weight.shape.as_slice() else {
+            let found = weight.shape.len();
+            return Err(self.fail(tensor, &format!("expected three dimensions, found {found}")));
+        };
+        if count > MAX_EXPERTS {
+            return Err(self.fail(
+                tensor,
+                &format!("expected at most {MAX_EXPERTS} experts, found {count}"),
+            ));
+        }
+        Ok((0..count).map(move |expert| Weight {
+            name: weight.name.replacen("{e}", &expert.to_string(), 1),
+            shape: vec![rows, columns],
+            first_row: expert * rows,
+            ..*weight
+        }))
     }
 }
 

@@ -1,7 +1,5 @@
 //! Number of weights of a model, and the label made of it.
 
-use crate::source::SourceTensor;
-
 /// Weights of a model.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ParameterCount {
@@ -24,15 +22,23 @@ impl ParameterCount {
         if self.adapter { -total } else { total }
     }
 
-    pub(crate) fn of(tensors: &[SourceTensor]) -> Self {
+    /// Of an adapter that changes this many weights.
+    pub(crate) fn of_adapter(total: u64) -> Self {
+        Self {
+            total,
+            adapter: true,
+            ..Self::default()
+        }
+    }
+
+    /// Of tensors with these names and shapes.
+    pub(crate) fn of<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a [u64])>) -> Self {
         let mut count = Self::default();
         let (mut expert_sum, mut expert_tensors) = (0u64, 0u64);
-        for tensor in tensors {
-            let size = tensor.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d));
-            let experts = tensor
-                .shape
-                .get(if tensor.name.contains(".bias") { 1 } else { 2 });
-            match experts.filter(|&&n| n > 0 && tensor.shape.len() >= 3 && tensor.name.contains("_exps.")) {
+        for (name, shape) in tensors {
+            let size = shape.iter().fold(1u64, |n, &d| n.saturating_mul(d));
+            let experts = shape.get(if name.contains(".bias") { 1 } else { 2 });
+            match experts.filter(|&&n| n > 0 && shape.len() >= 3 && name.contains("_exps.")) {
                 Some(&experts) => {
                     count.expert = count.expert.saturating_add(size / experts);
                     expert_sum = expert_sum.saturating_add(experts);
@@ -42,7 +48,7 @@ impl ParameterCount {
             }
             count.total = count.total.saturating_add(size);
             // The stock converter names no size beside adapters.
-            count.adapter |= tensor.name.ends_with(".lora_a");
+            count.adapter |= name.ends_with(".lora_a");
         }
         count.experts = expert_sum.checked_div(expert_tensors).unwrap_or(0);
         count
@@ -82,7 +88,6 @@ fn rounded(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gguf::TensorType;
 
     #[test]
     fn labels_have_two_digits() {
@@ -100,15 +105,9 @@ mod tests {
 
     #[test]
     fn experts_count_once() {
-        let tensor = |name: &str, shape: &[u64]| SourceTensor {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            ty: TensorType::F16,
-            shard: 0,
-        };
-        let count = ParameterCount::of(&[
-            tensor("blk.0.ffn_up_exps.weight", &[100, 50, 8]),
-            tensor("a.weight", &[100]),
+        let count = ParameterCount::of([
+            ("blk.0.ffn_up_exps.weight", &[100, 50, 8][..]),
+            ("a.weight", &[100]),
         ]);
         assert_eq!(
             (count.total, count.shared, count.expert, count.experts),

@@ -4,10 +4,10 @@ use gguf::Metadata;
 use serde_json::Value as Json;
 
 use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, SIZE_KEYS, VocabFiles, input_error, text_optional};
-use super::special::token_content;
-use super::tokens::{TokenList, TokenType};
 use super::keys::{ADD_SPACE_PREFIX, EOT};
 use super::kind::VocabKind;
+use super::special::token_content;
+use super::tokens::{TokenList, TokenType};
 use super::vocabulary::Vocabulary;
 use crate::Result;
 

@@ -13,7 +13,10 @@ use crate::{Error, Result};
 
 /// Reads tokens, merges and special tokens, after the keys that there are.
 pub(super) fn read(files: &VocabFiles, metadata: Metadata, settings: &Settings<'_>) -> Result<Vocabulary> {
-    let kind = settings.kinds.iter().find(|&&kind| is_present(files, kind, settings));
+    let kind = settings
+        .kinds
+        .iter()
+        .find(|&&kind| is_present(files, kind, settings));
     let Some(&kind) = kind else {
         return Err(nothing_found(files, settings));
     };

@@ -166,15 +166,27 @@ mod tests {
             let error = VocabRequest::of(steps.to_vec()).parts().err();
             error.map(|e| e.to_string()).unwrap_or_default()
         };
-        assert_eq!(check(&[VocabStep::ReadMistralAlone, VocabStep::Multiple(8), read()]), "");
-        assert_eq!(check(&[VocabStep::Id("eot", 1), read(), VocabStep::Id("eot", 2)]), "");
+        assert_eq!(
+            check(&[VocabStep::ReadMistralAlone, VocabStep::Multiple(8), read()]),
+            ""
+        );
+        assert_eq!(
+            check(&[VocabStep::Id("eot", 1), read(), VocabStep::Id("eot", 2)]),
+            ""
+        );
         for (steps, expected) in [
             (vec![], "found none"),
             (vec![VocabStep::ReadMistralAlone], "found none"),
             (vec![read(), VocabStep::Multiple(8)], "Multiple(8) before"),
             (vec![read(), read()], "Read([Bpe]) before"),
-            (vec![read(), VocabStep::ReadMistralAlone], "ReadMistralAlone before"),
-            (vec![VocabStep::ReadMistral, VocabStep::Id("eot", 1)], "Id(\"eot\", 1) before"),
+            (
+                vec![read(), VocabStep::ReadMistralAlone],
+                "ReadMistralAlone before",
+            ),
+            (
+                vec![VocabStep::ReadMistral, VocabStep::Id("eot", 1)],
+                "Id(\"eot\", 1) before",
+            ),
         ] {
             let found = check(&steps);
             assert!(found.contains(expected), "{steps:?}: {found}");

@@ -6,10 +6,10 @@ use super::files::VocabFiles;
 use super::hf::HfTokenizer;
 use super::keys::{ADD_BOS, ADD_SPACE_PREFIX, EOS, TOKEN_TYPE};
 use super::kind::VocabKind;
+use super::sentencepiece as pieces;
 use super::special::SpecialVocab;
 use super::tokens::{self, TokenList};
 use super::vocabulary::Vocabulary;
-use super::sentencepiece as pieces;
 use crate::Result;
 
 /// Pieces of a SentencePiece model.
@@ -118,10 +118,13 @@ fn llama(
 ) -> Result<Vocabulary> {
     let n_vocab = tokens.len();
     tokens.write_as(&mut metadata, "llama", "default");
-    finish(files, Vocabulary {
-        warnings,
-        ..Vocabulary::new(kind, metadata, (n_vocab, own))
-    })
+    finish(
+        files,
+        Vocabulary {
+            warnings,
+            ..Vocabulary::new(kind, metadata, (n_vocab, own))
+        },
+    )
 }
 
 /// The special tokens, which end the keys of a vocabulary with scores.

@@ -6,9 +6,7 @@ use gguf::{Array, Metadata, Value};
 use serde_json::{Map, Value as Json};
 
 use super::files::{self, VocabFiles};
-use super::keys::{
-    ADD_SPACE_PREFIX, BOS, CHAT_TEMPLATE, EOS, EOT, TOKEN_TYPE, TOKEN_TYPE_COUNT, TOKENS,
-};
+use super::keys::{ADD_SPACE_PREFIX, BOS, CHAT_TEMPLATE, EOS, EOT, TOKEN_TYPE, TOKEN_TYPE_COUNT, TOKENS};
 use super::kind::VocabKind;
 use super::request::{VocabRequest, VocabStep};
 use super::settings::Settings;
@@ -112,7 +110,10 @@ impl Making<'_> {
                 }
             }
             VocabStep::ChatTemplateAlone => {
-                let own = self.files.tokenizer_config("chat_template").and_then(Json::as_str);
+                let own = self
+                    .files
+                    .tokenizer_config("chat_template")
+                    .and_then(Json::as_str);
                 let own = own.map(str::to_owned);
                 if let Some(template) = self.template_file()?.or(own).filter(|t| !t.is_empty()) {
                     self.set(CHAT_TEMPLATE, template);
@@ -150,7 +151,9 @@ impl Making<'_> {
     }
 
     fn end_among_added(&mut self, text: &str) {
-        let id = added(&self.files, |token| token["content"] == text && token["special"] == true);
+        let id = added(&self.files, |token| {
+            token["content"] == text && token["special"] == true
+        });
         if let Some(id) = id
             && self.metadata.get(EOS).is_some()
         {
@@ -208,7 +211,10 @@ impl Making<'_> {
     }
 
     fn template_file(&self) -> Result<Option<String>> {
-        files::text_optional(&self.files.dir.join("chat_template.jinja"), files::MAX_VOCAB_BYTES)
+        files::text_optional(
+            &self.files.dir.join("chat_template.jinja"),
+            files::MAX_VOCAB_BYTES,
+        )
     }
 }
 

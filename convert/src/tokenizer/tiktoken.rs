@@ -291,9 +291,12 @@ pub(super) fn vocabulary(
     let ranks = Ranks::read(&files.dir.join(code.file), code.by_place)?;
     let specials = special_tokens(files, code, ranks.tokens.len() as u32);
     let own = ranks.tokens.len() + specials.len();
-    let n_vocab = files
-        .vocab_size(TIKTOKEN_SIZE_KEYS, own)?
-        .ok_or_else(|| input_error(&files.dir.join("config.json"), "expected a key vocab_size, found none"))?;
+    let n_vocab = files.vocab_size(TIKTOKEN_SIZE_KEYS, own)?.ok_or_else(|| {
+        input_error(
+            &files.dir.join("config.json"),
+            "expected a key vocab_size, found none",
+        )
+    })?;
     let list = token_list(&ranks, &specials, code, n_vocab).map_err(|id| {
         let message = format!("token id {id} is outside the model's vocabulary of {n_vocab} tokens");
         files.misfit(code.file, TIKTOKEN_SIZE_KEYS, own, &message)
@@ -378,7 +381,9 @@ fn complete(
                 let id = id_of(text).ok_or_else(|| {
                     input_error(
                         &files.dir.join("tokenizer_config.json"),
-                        format!("expected an added token {text:?}, which this architecture needs, found none"),
+                        format!(
+                            "expected an added token {text:?}, which this architecture needs, found none"
+                        ),
                     )
                 })?;
                 special.set_id(kind, id.into());

@@ -104,6 +104,7 @@ fn quantized_input(config: &str, tensors: &[Seed<'_>]) -> Vec<u8> {
 }
 
 /// An input of `quantized` for each method.
+#[expect(clippy::too_many_lines, reason = "a table of inputs")]
 pub fn quantized_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let of = |method: &str, more: &str| {
         format!(r#"{{"quantization_config":{{"quant_method":"{method}"{more}}}}}"#)

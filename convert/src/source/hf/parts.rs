@@ -7,7 +7,6 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::pytorch::PytorchFile;
-use super::quantized::BlockFactors;
 use super::safetensors::SafetensorsFile;
 use super::tensor_file::{Entry, TensorFile};
 use crate::listed::listed;
@@ -60,6 +59,13 @@ impl Naming {
             Self::Mistral => &CONSOLIDATED,
         }
     }
+}
+
+/// Factor of a product with NVFP4 blocks in inference, and the divisor of its inputs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockFactors {
+    pub(super) weight: f32,
+    pub(super) input: f32,
 }
 
 /// The files of a model and, by name, where each tensor is: file by file in order of file name, in each

@@ -4,13 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-use serde_json::{Map, Value};
-
 use super::parts::Parts;
 use super::tensor_file::{Entry, TensorFile};
 use crate::arch::multimodal;
 use crate::{Error, Result};
+use indexmap::IndexMap;
 
 /// What a stack of experts is called.
 const STACK: &str = ".switch_mlp.";
@@ -31,9 +29,9 @@ enum Matrices {
     Numbered,
 }
 
-/// Whether the weights are MLX's: its words for a quantization, or its stacks of experts.
-pub(super) fn is_mlx(config: &Map<String, Value>, parts: &Parts) -> bool {
-    super::quantized::is_mlx(config) || parts.tensors.keys().any(|name| name.contains(STACK))
+/// Whether a checkpoint has MLX's stacks of experts.
+pub(super) fn are_in(parts: &Parts) -> bool {
+    parts.tensors.keys().any(|name| name.contains(STACK))
 }
 
 /// Where one expert's matrix stands, by the name of the stack; the rest of the name stays.

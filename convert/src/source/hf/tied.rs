@@ -1,9 +1,8 @@
 //! Whether an output matrix that is stored beside tied embeddings is the same matrix.
 
-use super::assemble::Content;
+use super::content::{Content, read_bytes};
 use super::layout::Layout;
 use super::parts::Parts;
-use super::read_bytes;
 use crate::Result;
 use crate::arch::{Hparams, Rows};
 use crate::source::SourceTensor;

@@ -49,11 +49,7 @@ struct Ids {
 }
 
 /// The vocabulary of `tekken.json`.
-fn tekken(
-    files: &VocabFiles,
-    request: &VocabRequest,
-    layout: Layout,
-) -> Result<Vocabulary> {
+fn tekken(files: &VocabFiles, request: &VocabRequest, layout: Layout) -> Result<Vocabulary> {
     let path = files.dir.join(TEKKEN);
     let tokens = Tokens::read(&path)?;
     let ids = Ids {
@@ -84,11 +80,7 @@ fn tekken(
 }
 
 /// The vocabulary of a SentencePiece model with a version.
-fn pieces(
-    files: &VocabFiles,
-    request: &VocabRequest,
-    layout: Layout,
-) -> Result<Vocabulary> {
+fn pieces(files: &VocabFiles, request: &VocabRequest, layout: Layout) -> Result<Vocabulary> {
     let Some((name, version)) = version::pieces_file(&files.dir) else {
         return Err(input_error(
             &files.dir,

@@ -115,7 +115,6 @@ pub(super) fn chat_template(
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,10 @@ mod proto;
 
 use serde_json::Value as Json;
 
-use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, VocabFiles, input_error, json_optional, read_optional};
-use super::tokens::{NO_SCORE, PADDING_SCORE, SIZE_KEYS, TokenList, TokenType, looks_special, padding_text};
+use super::files::{
+    MAX_TOKENS, MAX_VOCAB_BYTES, SIZE_KEYS, VocabFiles, input_error, json_optional, read_optional,
+};
+use super::tokens::{NO_SCORE, PADDING_SCORE, TokenList, TokenType, looks_special, padding_text};
 use crate::Result;
 pub(super) use fast::is_sentencepiece;
 pub(super) use proto::{Algorithm, Normalizer};

@@ -6,6 +6,7 @@
 mod base;
 mod pairs;
 mod peft;
+mod sides;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,19 +18,20 @@ use gguf::{Array, Metadata, TensorType, Value as GgufValue};
 use serde_json::{Map, Value};
 
 use self::base::BaseModel;
-use self::pairs::{InputSide, Pairs};
+use self::pairs::Pairs;
 use self::peft::{Peft, REMEDY};
-use super::assemble::{Assembler, Content, PairSides};
+use self::sides::{Sides, Written};
+use super::OutType;
+use super::assemble::{Assembler, PairSides};
+use super::content::{Content, read_bytes, read_values};
 use super::element::Element;
-use super::gather::Gather;
-use super::layout::Layout;
+use super::open::QUANTIZATION_VERSION;
 use super::outtype;
 use super::parts::Parts;
 use super::pytorch::PytorchFile;
 use super::safetensors::SafetensorsFile;
-use super::tensor_file::{Entry, TensorFile};
-use super::{OutType, QUANTIZATION_VERSION, read_bytes, read_values};
-use crate::arch::{self, Rows, View};
+use super::tensor_file::TensorFile;
+use crate::arch;
 use crate::listed::listed;
 use crate::metadata::{General, ParameterCount};
 use crate::source::{Source, SourceTensor};
@@ -94,27 +96,17 @@ impl AdapterSource {
         let base =
             base_directory(options, &config).map_err(|message| input(message).avoided_by(Remedy::Base))?;
         let base_path = base.join("config.json");
-        let base_config = crate::json::read_object(&base_path)?;
-        let text = arch::multimodal::text_part(base_config);
+        let text = arch::multimodal::text_part(crate::json::read_object(&base_path)?);
         let (architecture, class) = arch::of_config(&base_path, &text.config)?;
         let (architecture, hparams) = architecture.hyperparameters_of(&base_path, text.config)?;
 
         let file = open_weights(dir)?;
         let pairs = Pairs::of(file.as_ref(), &peft)?;
         let alpha = pairs.alpha(peft.alpha()).map_err(input)?;
-        let matrices: Vec<Option<TensorType>> = pairs
-            .changed
-            .values()
-            .map(|&(_, entry)| &file.entries()[entry])
-            .filter(|e| e.shape.len() >= 2)
-            .map(|e| e.element().and_then(Element::tensor_type))
-            .collect();
-        let ty = options.outtype.decide(matrices.into_iter());
-        let inputs = pairs.sides.iter().map(|(&offset, side)| {
-            let shape = &file.entries()[side.entry].shape;
-            (offset, shape.get(1).copied().unwrap_or(1))
-        });
-        let inputs: HashMap<u64, u64> = inputs.collect();
+        let ty = options
+            .outtype
+            .decide(matrix_types(file.as_ref(), &pairs).into_iter());
+        let inputs = inputs_of(file.as_ref(), &pairs);
         let parts = Parts::of(file, pairs.changed);
         let mut assembler = Assembler::new(&parts, architecture, class, &hparams, ty);
         assembler.is_part = text.whole.is_some();
@@ -123,27 +115,7 @@ impl AdapterSource {
             ..PairSides::default()
         });
         let made = assembler.run_stored()?;
-        let (own, others): (Vec<&String>, Vec<&String>) = made
-            .left_out
-            .iter()
-            .partition(|name| text.whole.is_none() || arch::multimodal::text_name(name).is_some());
-        if !others.is_empty() {
-            warnings.push(format!(
-                "{} pairs for weights that are not the text model's are left out: {}",
-                others.len(),
-                listed(others.iter())
-            ));
-        }
-        let fail = |name: &str, message: String| Error::Input {
-            path: dir.to_path_buf(),
-            message: format!("tensor {name}: {message}"),
-        };
-        if let Some(name) = own.first() {
-            return Err(fail(
-                name,
-                format!("the base model's conversion leaves this weight out; {REMEDY}"),
-            ));
-        }
+        check_left_out(dir, &made.left_out, text.whole.is_some(), &mut warnings)?;
         if !pairs.norms.is_empty() {
             warnings.push(format!(
                 "{} norms are written, as the stock converter does, but llama.cpp does not apply them: {}; {REMEDY}",
@@ -151,99 +123,36 @@ impl AdapterSource {
                 listed(pairs.norms.iter())
             ));
         }
-        let base_model = BaseModel::of(&base, architecture, class, &hparams, text.whole.is_some());
-        let mut without_effect = Vec::new();
-        let (mut tensors, mut contents) = (Vec::new(), Vec::new());
-        for (tensor, mut content) in made.tensors.into_iter().zip(made.contents) {
-            let offsets = match &content {
-                Content::Stored(b) => b.offsets(),
-                Content::Gathered(b) => vec![b.offset()],
-                Content::Computed(_)
-                | Content::Combined(_)
-                | Content::Joined(_)
-                | Content::Ids(_)
-                | Content::Mean(_) => Vec::new(),
-            };
-            let sides: Option<Vec<&InputSide>> = offsets.iter().map(|o| pairs.sides.get(o)).collect();
-            let Some(sides) = sides else {
-                // A norm. Other whole weights were refused.
-                tensors.push(tensor);
-                contents.push(content);
-                continue;
-            };
-            let name = sides.first().map_or(&tensor.name, |s| &s.weight);
-            for side in &sides {
-                let b = &parts.tensors[&side.weight];
-                let (a, b) = (&parts.files[0].entries()[side.entry], parts.entry(*b));
-                base_model
-                    .check(side, &tensor.name, (b.shape[0], a.shape[1]))
-                    .map_err(|message| fail(&side.weight, message))?;
-            }
-            if architecture.hooks.is_unadapted(&tensor.name) {
-                without_effect.push(name.clone());
-            }
-            let factor = factor_of(&sides, alpha).map_err(|message| fail(name, message))?;
-            match &mut content {
-                Content::Stored(layout) => layout.scale = factor,
-                Content::Gathered(gather) => gather.scale = factor,
-                Content::Computed(_)
-                | Content::Combined(_)
-                | Content::Joined(_)
-                | Content::Ids(_)
-                | Content::Mean(_) => {}
-            }
-            let entries: Vec<usize> = sides.iter().map(|s| s.entry).collect();
-            let (a, a_shape) = match (made.views.get(&tensor.name), &entries[..]) {
-                (Some(view), &[entry]) => {
-                    rearranged_side(&parts, entry, view).map(|(g, shape)| (Content::Gathered(g), shape))
-                }
-                _ => input_side(&parts, &entries, tensor.name == "token_embd.weight")
-                    .map(|(layout, shape)| (Content::Stored(layout), shape)),
-            }
-            .map_err(|message| fail(name, message))?;
-            for (suffix, shape, side) in [("lora_a", a_shape, a), ("lora_b", tensor.shape.clone(), content)] {
-                tensors.push(SourceTensor {
-                    name: format!("{}.{suffix}", tensor.name),
-                    ty: outtype::by_shape(ty, &shape),
-                    shape,
-                    shard: 0,
-                });
-                contents.push(side);
-            }
-        }
-        if !without_effect.is_empty() {
+        let written = Written::of(
+            dir,
+            made,
+            &Sides {
+                parts: &parts,
+                pairs: &pairs.sides,
+                base: BaseModel::of(&base, architecture, class, &hparams, text.whole.is_some()),
+                architecture,
+                alpha,
+                ty,
+            },
+        )?;
+        if !written.without_effect.is_empty() {
             warnings.push(format!(
                 "{} pairs are written, as the stock converter does, but llama.cpp's graph of {} multiplies by these \
                  weights alone: {}; {REMEDY}",
-                without_effect.len(),
+                written.without_effect.len(),
                 architecture.gguf,
-                listed(without_effect.iter())
+                listed(written.without_effect.iter())
             ));
         }
-
-        let mut count = ParameterCount::of(&[]);
-        count.adapter = true;
-        count.total = adapted_weights(&tensors);
+        let count = ParameterCount::of_adapter(written.weights());
         let general = General::load(dir, options.model_name.as_deref(), None, count)?;
-        let mut metadata = Metadata::new();
-        metadata.set("general.architecture", architecture.gguf);
-        metadata.set("general.type", "adapter");
-        metadata.set("adapter.type", "lora");
-        general.write(&mut metadata);
-        metadata.set("adapter.lora.alpha", alpha as f32);
-        if let Some(tokens) = invocation_tokens(&config).map_err(input)? {
-            metadata.set(
-                "adapter.alora.invocation_tokens",
-                GgufValue::Array(Array::U32(tokens)),
-            );
-        }
-        metadata.set("general.quantization_version", QUANTIZATION_VERSION);
+        let tokens = invocation_tokens(&config).map_err(input)?;
         Ok(Self {
             dir: dir.to_path_buf(),
+            metadata: metadata(architecture.gguf, &general, alpha, tokens),
             parts,
-            metadata,
-            tensors,
-            contents,
+            tensors: written.tensors,
+            contents: written.contents,
             general,
             ty,
             warnings,
@@ -264,6 +173,71 @@ impl AdapterSource {
     pub fn default_file_name(&self) -> String {
         self.general
             .adapter_file_name(&outtype::file_name_part(self.ty, None))
+    }
+}
+
+/// All keys of the output.
+fn metadata(architecture: &str, general: &General, alpha: f64, tokens: Option<Vec<u32>>) -> Metadata {
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", architecture);
+    metadata.set("general.type", "adapter");
+    metadata.set("adapter.type", "lora");
+    general.write(&mut metadata);
+    metadata.set("adapter.lora.alpha", alpha as f32);
+    if let Some(tokens) = tokens {
+        metadata.set(
+            "adapter.alora.invocation_tokens",
+            GgufValue::Array(Array::U32(tokens)),
+        );
+    }
+    metadata.set("general.quantization_version", QUANTIZATION_VERSION);
+    metadata
+}
+
+/// The types that hold the matrices of the output sides as they are.
+fn matrix_types(file: &dyn TensorFile, pairs: &Pairs) -> Vec<Option<TensorType>> {
+    pairs
+        .changed
+        .values()
+        .map(|&(_, entry)| &file.entries()[entry])
+        .filter(|e| e.shape.len() >= 2)
+        .map(|e| e.element().and_then(Element::tensor_type))
+        .collect()
+}
+
+/// Columns of each weight, by the position of its pair's output side.
+fn inputs_of(file: &dyn TensorFile, pairs: &Pairs) -> HashMap<u64, u64> {
+    let inputs = pairs.sides.iter().map(|(&offset, side)| {
+        let shape = &file.entries()[side.entry].shape;
+        (offset, shape.get(1).copied().unwrap_or(1))
+    });
+    inputs.collect()
+}
+
+/// Notes the pairs that are not the text model's, of a checkpoint that `is_more` than it.
+///
+/// # Errors
+/// A weight of the text model that the base model's conversion leaves out.
+fn check_left_out(dir: &Path, left_out: &[String], is_more: bool, warnings: &mut Vec<String>) -> Result<()> {
+    let (own, others): (Vec<&String>, Vec<&String>) = left_out
+        .iter()
+        .partition(|name| !is_more || arch::multimodal::text_name(name).is_some());
+    if !others.is_empty() {
+        warnings.push(format!(
+            "{} pairs for weights that are not the text model's are left out: {}",
+            others.len(),
+            listed(others.iter())
+        ));
+    }
+    match own.first() {
+        Some(name) => Err(Error::Input {
+            path: dir.to_path_buf(),
+            message: format!(
+                "tensor '{name}': expected a weight that the base model's conversion keeps, found one that it leaves out; \
+                 {REMEDY}"
+            ),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -296,93 +270,6 @@ fn open_weights(dir: &Path) -> Result<Arc<dyn TensorFile>> {
         path: dir.to_path_buf(),
         message: "no adapter_model.safetensors and no adapter_model.bin in this directory".to_owned(),
     })
-}
-
-/// The input side of a weight: `[rank, inputs]`, stacked where there are several; for embeddings, which are
-/// looked up and not multiplied, columns become rows.
-fn input_side(parts: &Parts, entries: &[usize], transposed: bool) -> Result<(Layout, Vec<u64>), String> {
-    let file = &parts.files[0];
-    let Some(first) = entries.first().map(|&e| &file.entries()[e]) else {
-        return Err("no pair of matrices".to_owned());
-    };
-    let &[rank, inputs] = &first.shape[..] else {
-        return Err(format!("shape {:?}, a matrix expected", first.shape));
-    };
-    let element = element_of(first)?;
-    if transposed {
-        let mut layout = Layout::new(element, rank);
-        layout.transposed = true;
-        layout.push((0, first.offset), &Rows::range(0, inputs));
-        return Ok((layout, vec![rank, inputs]));
-    }
-    let mut layout = Layout::new(element, inputs);
-    for &entry in entries {
-        let entry = &file.entries()[entry];
-        if entry.shape != first.shape || entry.dtype != first.dtype {
-            return Err(format!(
-                "{} {:?} beside {} {:?}",
-                entry.name, entry.shape, first.name, first.shape
-            ));
-        }
-        layout.push((0, entry.offset), &Rows::range(0, rank));
-    }
-    let mut shape = vec![inputs, rank];
-    if entries.len() > 1 {
-        shape.push(entries.len() as u64);
-    }
-    Ok((layout, shape))
-}
-
-/// The input side of a weight whose columns change places.
-fn rearranged_side(parts: &Parts, entry: usize, view: &View) -> Result<(Gather, Vec<u64>), String> {
-    let entry = &parts.files[0].entries()[entry];
-    let gather = Gather::new(element_of(entry)?, (0, entry.offset), view);
-    let gather = gather.ok_or_else(|| format!("{}: its blocks cannot be rearranged", entry.name))?;
-    let mut shape = view.shape();
-    shape.reverse();
-    Ok((gather, shape))
-}
-
-fn element_of(entry: &Entry) -> Result<Element, String> {
-    entry
-        .element()
-        .ok_or_else(|| format!("dtype {} is not supported", entry.dtype))
-}
-
-/// Factor of the output side, so that llama.cpp's scale is each pair's own.
-fn factor_of(pairs: &[&InputSide], alpha: f64) -> Result<f32, String> {
-    let Some(first) = pairs.first() else {
-        return Err("no pair of matrices".to_owned());
-    };
-    if let Some(other) = pairs.iter().find(|p| p.alpha != first.alpha) {
-        return Err(format!(
-            "the pairs of {} and {} have different scales, which no stack can have; {REMEDY}",
-            first.weight, other.weight
-        ));
-    }
-    let factor = (first.alpha / alpha) as f32;
-    match factor.is_finite() {
-        true => Ok(factor),
-        false => Err(format!("alpha {} beside {alpha} is too large", first.alpha)),
-    }
-}
-
-/// Weights of the matrices that the pairs stand for, and of the norms.
-fn adapted_weights(tensors: &[SourceTensor]) -> u64 {
-    let mut inputs = 1;
-    let mut total = 0u64;
-    for tensor in tensors {
-        let elements = tensor.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d));
-        if tensor.name.ends_with(".lora_a") {
-            inputs = tensor.shape.first().copied().unwrap_or(1);
-        } else if tensor.name.ends_with(".lora_b") {
-            let rank = tensor.shape.first().copied().unwrap_or(1).max(1);
-            total = total.saturating_add((elements / rank).saturating_mul(inputs));
-        } else {
-            total = total.saturating_add(elements);
-        }
-    }
-    total
 }
 
 /// The tokens that switch an activated LoRA on.

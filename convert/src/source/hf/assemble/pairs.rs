@@ -43,7 +43,10 @@ impl Assembler<'_> {
             .as_ref()
             .and_then(|p| p.inputs.get(&entry.offset).copied());
         let (Some(inputs), &[outputs, rank]) = (inputs, &entry.shape[..]) else {
-            return Err(self.fail(at, format!("shape {:?}, a matrix expected", entry.shape)));
+            return Err(self.fail(
+                at,
+                format!("expected a matrix, found the shape {:?}", entry.shape),
+            ));
         };
         let view = match View::of(&[outputs, inputs]).filter(|_| !is_mapped) {
             Some(view) => rearrange(self.hparams, view)?,

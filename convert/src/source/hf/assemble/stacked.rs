@@ -2,10 +2,12 @@
 
 use indexmap::IndexMap;
 
-use super::super::layout::Layout;
-use super::{Assembler, Content, MAX_GGUF_DIMS};
+use super::Assembler;
+use super::stored::MAX_GGUF_DIMS;
 use crate::Result;
 use crate::arch::{Match, Rows, Rule, Transform};
+use crate::source::hf::content::Content;
+use crate::source::hf::layout::Layout;
 
 /// Most experts a layer may have.
 const MAX_EXPERTS: u32 = 4096;
@@ -60,7 +62,10 @@ impl Assembler<'_> {
     ) -> Result<(u32, &mut Numbered)> {
         self.coverage.whole();
         let Some(number) = found.expert else {
-            return Err(self.fail(at, "one of several matrices without a number".to_owned()));
+            return Err(self.fail(
+                at,
+                "expected a number of one of several matrices, found none".to_owned(),
+            ));
         };
         // Some stand outside of the blocks.
         let block = found.block.unwrap_or(0);
@@ -68,7 +73,7 @@ impl Assembler<'_> {
             let kind = kind_of(rule.is_some());
             return Err(self.fail(
                 at,
-                format!("{kind} {number}, but config.json says {count} {kind}s"),
+                format!("expected a number below {count}, the {kind}s of config.json, found {kind} {number}"),
             ));
         }
         let seen = self.numbered.entry((block, rule)).or_default();
@@ -91,8 +96,8 @@ impl Assembler<'_> {
                 return Err(self.fail(
                     at,
                     format!(
-                        "{} {:?}, but {} of the same layer is {} {:?}",
-                        entry.dtype, entry.shape, model.name, model.dtype, model.shape
+                        "expected {} {:?} like '{}' of the same layer, found {} {:?}",
+                        model.dtype, model.shape, model.name, entry.dtype, entry.shape
                     ),
                 ));
             }
@@ -100,7 +105,14 @@ impl Assembler<'_> {
         }
         shape.push(places.len() as u64);
         if shape.len() > MAX_GGUF_DIMS {
-            return Err(self.fail(first, "too many dimensions to be stacked".to_owned()));
+            return Err(self.fail(
+                first,
+                format!(
+                    "expected at most {} dimensions to be stacked, found {}",
+                    MAX_GGUF_DIMS - 1,
+                    shape.len() - 1
+                ),
+            ));
         }
         let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
         self.push(name, shape, first.0, Content::Stored(layout));
@@ -129,7 +141,7 @@ impl Assembler<'_> {
         if count == 0 || count > MAX_EXPERTS {
             return Err(self
                 .hparams
-                .error(format!("{count} experts, 1 to {MAX_EXPERTS} expected")));
+                .error(format!("expected 1 to {MAX_EXPERTS} experts, found {count}")));
         }
         Ok(count)
     }

@@ -1,7 +1,9 @@
 //! PyTorch checkpoints (`pytorch_model.bin`): a zip file with a pickle that describes tensors, and their
 //! storages; or, before PyTorch 1.6, pickles followed by storages.
 
+mod opcodes;
 mod pickle;
+mod values;
 mod zip;
 
 use std::collections::{HashMap, HashSet};
@@ -9,7 +11,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use self::pickle::{Pickle, Tensor, Value};
+use self::values::{Pickle, Tensor, Value};
 use self::zip::Zip;
 use super::tensor_file::{Entry, MAX_DIMS, Opened, TensorFile};
 use crate::{Error, Result};
@@ -99,7 +101,7 @@ impl PytorchFile {
             return Err(self.input("its storages are big-endian".to_owned()));
         }
         let bytes = self.bytes(&zip, name, member, MAX_PICKLE_BYTES)?;
-        let pickle = Pickle::read(&bytes).map_err(|e| self.input(e))?;
+        let pickle = pickle::read(&bytes).map_err(|e| self.input(e))?;
         let mut places = Places::new();
         for storage in &pickle.storages {
             let name = format!("{root}data/{}", storage.key);
@@ -141,7 +143,7 @@ impl PytorchFile {
         self.opened.read_exact_at(0, &mut head)?;
         let mut at = LEGACY_MAGIC.len();
         let mut next = || {
-            let pickle = Pickle::read(&head[at..]).map_err(|e| self.input(e))?;
+            let pickle = pickle::read(&head[at..]).map_err(|e| self.input(e))?;
             at += pickle.length;
             Ok::<_, Error>(pickle)
         };

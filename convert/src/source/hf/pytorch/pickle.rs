@@ -4,130 +4,34 @@
 //! Values live in one arena and refer to each other by number, so that nothing here recurses, whatever is
 //! nested in what, and all of them together are fewer than the pickle has bytes.
 
-use safetensors::Dtype;
+use super::opcodes as op;
+use super::values::{Global, Pickle, Storage, Tensor, Value, global};
 
-/// A value. Containers are places in the [`Pickle`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value {
-    None,
-    Bool(bool),
-    Int(i64),
-    /// A number that is no place, count or size.
-    Float,
-    /// A range of the pickle's bytes.
-    Text(usize, usize),
-    Tuple(usize),
-    List(usize),
-    Dict(usize),
-    Global(Global),
-    Storage(usize),
-    Tensor(usize),
-}
-
-/// Names that a pickle may refer to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Global {
-    OrderedDict,
-    Size,
-    /// `_rebuild_tensor`, `_v2` and `_v3`: whether the dtype is an argument.
-    RebuildTensor(bool),
-    RebuildParameter,
-    /// A storage class, or `None` for bytes whose dtype the tensor tells.
-    StorageType(Option<Dtype>),
-    Dtype(Dtype),
-}
-
-/// A run of elements in a member of the file.
-#[derive(Clone, Debug)]
-pub(super) struct Storage {
-    pub(super) key: String,
-    /// `None`: bytes of any type.
-    pub(super) dtype: Option<Dtype>,
-    /// Elements, or bytes where there is no dtype.
-    pub(super) length: u64,
-}
-
-/// A view of a storage.
-#[derive(Clone, Debug)]
-pub(super) struct Tensor {
-    pub(super) storage: usize,
-    pub(super) dtype: Dtype,
-    /// In elements.
-    pub(super) offset: u64,
-    pub(super) shape: Vec<u64>,
-    /// In elements.
-    pub(super) stride: Vec<u64>,
-}
-
-/// Content of a pickle.
-#[derive(Debug)]
-pub(super) struct Pickle<'a> {
-    bytes: &'a [u8],
-    pub(super) root: Value,
-    sequences: Vec<Vec<Value>>,
-    dicts: Vec<Vec<(Value, Value)>>,
-    pub(super) storages: Vec<Storage>,
-    pub(super) tensors: Vec<Tensor>,
-    /// Bytes up to the end of the pickle.
-    pub(super) length: usize,
-}
-
-impl<'a> Pickle<'a> {
-    /// Reads the pickle at the start of `bytes`.
-    ///
-    /// # Errors
-    /// A message with the position, what was found and what was expected.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        let mut machine = Machine {
-            pickle: Pickle {
-                bytes,
-                root: Value::None,
-                sequences: Vec::new(),
-                dicts: Vec::new(),
-                storages: Vec::new(),
-                tensors: Vec::new(),
-                length: 0,
-            },
-            at: 0,
-            stack: Vec::new(),
-            marks: Vec::new(),
-            memo: Vec::new(),
-        };
-        machine
-            .run()
-            .map_err(|e| format!("pickle, byte {}: {e}", machine.at))?;
-        machine.pickle.length = machine.at;
-        Ok(machine.pickle)
-    }
-
-    pub(super) fn text(&self, value: Value) -> Option<&'a str> {
-        match value {
-            Value::Text(start, end) => std::str::from_utf8(&self.bytes[start..end]).ok(),
-            _ => None,
-        }
-    }
-
-    pub(super) fn items(&self, value: Value) -> Option<&[Value]> {
-        match value {
-            Value::Tuple(at) | Value::List(at) => Some(&self.sequences[at]),
-            _ => None,
-        }
-    }
-
-    pub(super) fn pairs(&self, value: Value) -> Option<&[(Value, Value)]> {
-        match value {
-            Value::Dict(at) => Some(&self.dicts[at]),
-            _ => None,
-        }
-    }
-
-    fn numbers(&self, value: Value) -> Option<Vec<u64>> {
-        let number = |v: &Value| match v {
-            Value::Int(n) => u64::try_from(*n).ok(),
-            _ => None,
-        };
-        self.items(value)?.iter().map(number).collect()
-    }
+/// Reads the pickle at the start of `bytes`.
+///
+/// # Errors
+/// A message with the position, what was found and what was expected.
+pub(super) fn read(bytes: &[u8]) -> Result<Pickle<'_>, String> {
+    let mut machine = Machine {
+        pickle: Pickle {
+            bytes,
+            root: Value::None,
+            sequences: Vec::new(),
+            dicts: Vec::new(),
+            storages: Vec::new(),
+            tensors: Vec::new(),
+            length: 0,
+        },
+        at: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: Vec::new(),
+    };
+    machine
+        .run()
+        .map_err(|e| format!("pickle, byte {}: {e}", machine.at))?;
+    machine.pickle.length = machine.at;
+    Ok(machine.pickle)
 }
 
 struct Machine<'a> {
@@ -140,60 +44,13 @@ struct Machine<'a> {
     memo: Vec<Option<Value>>,
 }
 
-fn global(module: &str, name: &str) -> Option<Global> {
-    use Global as G;
-    Some(match (module, name) {
-        ("collections", "OrderedDict") => G::OrderedDict,
-        ("torch", "Size") => G::Size,
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => G::RebuildTensor(false),
-        ("torch._utils", "_rebuild_tensor_v3") => G::RebuildTensor(true),
-        ("torch._utils", "_rebuild_parameter") => G::RebuildParameter,
-        ("torch.storage" | "torch", "UntypedStorage") => G::StorageType(None),
-        ("torch", name) => match name.strip_suffix("Storage") {
-            Some(class) => G::StorageType(Some(match class {
-                "Float" => Dtype::F32,
-                "Half" => Dtype::F16,
-                "BFloat16" => Dtype::BF16,
-                "Double" => Dtype::F64,
-                "Long" => Dtype::I64,
-                "Int" => Dtype::I32,
-                "Short" => Dtype::I16,
-                "Char" => Dtype::I8,
-                "Byte" => Dtype::U8,
-                "Bool" => Dtype::BOOL,
-                _ => return None,
-            })),
-            None => G::Dtype(match name {
-                "float32" => Dtype::F32,
-                "float16" => Dtype::F16,
-                "bfloat16" => Dtype::BF16,
-                "float64" => Dtype::F64,
-                "int64" => Dtype::I64,
-                "int32" => Dtype::I32,
-                "int16" => Dtype::I16,
-                "int8" => Dtype::I8,
-                "uint8" => Dtype::U8,
-                "uint16" => Dtype::U16,
-                "uint32" => Dtype::U32,
-                "uint64" => Dtype::U64,
-                "bool" => Dtype::BOOL,
-                "float8_e4m3fn" => Dtype::F8_E4M3,
-                "float8_e5m2" => Dtype::F8_E5M2,
-                "float8_e8m0fnu" => Dtype::F8_E8M0,
-                _ => return None,
-            }),
-        },
-        _ => return None,
-    })
-}
-
 impl<'a> Machine<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
         let end = self.at.checked_add(length);
         let bytes = end.and_then(|end| self.pickle.bytes.get(self.at..end));
         let bytes = bytes.ok_or_else(|| {
             format!(
-                "{length} bytes expected, {} are left",
+                "expected {length} bytes, found {}",
                 self.pickle.bytes.len() - self.at
             )
         })?;
@@ -216,7 +73,8 @@ impl<'a> Machine<'a> {
     }
 
     fn length8(&mut self) -> Result<usize, String> {
-        usize::try_from(u64::from_le_bytes(self.number()?)).map_err(|_| "a length past 2^63".to_owned())
+        usize::try_from(u64::from_le_bytes(self.number()?))
+            .map_err(|_| "expected a length below 2^63, found more".to_owned())
     }
 
     fn text(&mut self, length: usize) -> Result<(), String> {
@@ -231,8 +89,9 @@ impl<'a> Machine<'a> {
         let length = rest
             .iter()
             .position(|&b| b == b'\n')
-            .ok_or("a line without an end")?;
-        let line = std::str::from_utf8(&rest[..length]).map_err(|_| "a name that is not UTF-8")?;
+            .ok_or("expected the end of a line, found none")?;
+        let line = std::str::from_utf8(&rest[..length])
+            .map_err(|_| "expected a name in UTF-8, found other bytes")?;
         self.at += length + 1;
         Ok(line)
     }
@@ -240,21 +99,26 @@ impl<'a> Machine<'a> {
     fn pop(&mut self) -> Result<Value, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
-            return Err("a value expected on the stack".to_owned());
+            return Err("expected a value on the stack, found none".to_owned());
         }
-        self.stack.pop().ok_or_else(|| "an empty stack".to_owned())
+        self.stack
+            .pop()
+            .ok_or_else(|| "expected a value on the stack, found none".to_owned())
     }
 
     fn top(&self) -> Result<Value, String> {
         self.stack
             .last()
             .copied()
-            .ok_or_else(|| "a value expected on the stack".to_owned())
+            .ok_or_else(|| "expected a value on the stack, found none".to_owned())
     }
 
     /// The values since the last mark.
     fn marked(&mut self) -> Result<Vec<Value>, String> {
-        let height = self.marks.pop().ok_or("a mark expected on the stack")?;
+        let height = self
+            .marks
+            .pop()
+            .ok_or("expected a mark on the stack, found none")?;
         Ok(self.stack.split_off(height))
     }
 
@@ -285,7 +149,9 @@ impl<'a> Machine<'a> {
     fn remember(&mut self, number: usize) -> Result<(), String> {
         // Pickles number what they store from 0 on, so that there is less of it than bytes.
         if number >= self.pickle.bytes.len() {
-            return Err(format!("memo number {number}"));
+            return Err(format!(
+                "expected a memo number below the length of the pickle, found {number}"
+            ));
         }
         if self.memo.len() <= number {
             self.memo.resize(number + 1, None);
@@ -297,13 +163,13 @@ impl<'a> Machine<'a> {
     fn recall(&mut self, number: usize) -> Result<(), String> {
         let value = self.memo.get(number).copied().flatten();
         self.stack
-            .push(value.ok_or_else(|| format!("memo number {number} has no value"))?);
+            .push(value.ok_or_else(|| format!("expected a value of the memo number {number}, found none"))?);
         Ok(())
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), String> {
         let known = global(module, name).ok_or_else(|| {
-            format!("it refers to {module}.{name}, which is no part of a tensor; nothing was executed")
+            format!("expected a part of a tensor, found {module}.{name}; nothing was executed")
         })?;
         self.stack.push(Value::Global(known));
         Ok(())
@@ -315,17 +181,17 @@ impl<'a> Machine<'a> {
                 self.pickle.sequences[at].extend(items);
                 Ok(())
             }
-            other => Err(format!("{other:?}, a list expected")),
+            other => Err(format!("expected a list, found {other:?}")),
         }
     }
 
     fn insert(&mut self, items: &[Value]) -> Result<(), String> {
         let (pairs, rest) = items.as_chunks::<2>();
         let Value::Dict(at) = self.top()? else {
-            return Err(format!("{:?}, a dict expected", self.top()?));
+            return Err(format!("expected a dict, found {:?}", self.top()?));
         };
         if !rest.is_empty() {
-            return Err("a key without a value".to_owned());
+            return Err("expected a value for each key, found a key without one".to_owned());
         }
         self.pickle.dicts[at].extend(pairs.iter().map(|&[key, value]| (key, value)));
         Ok(())
@@ -335,27 +201,37 @@ impl<'a> Machine<'a> {
         let arguments = self.pop()?;
         let callee = self.pop()?;
         let Value::Global(callee) = callee else {
-            return Err(format!("a call of {callee:?}"));
+            return Err(format!(
+                "expected a call of a part of a tensor, found one of {callee:?}"
+            ));
         };
         let items = self
             .pickle
             .items(arguments)
-            .ok_or("a call without a tuple of arguments")?
+            .ok_or("expected a tuple of arguments, found none")?
             .to_vec();
         match (callee, &items[..]) {
             (Global::OrderedDict, []) => self.dict(Vec::new()),
             (Global::OrderedDict, [list]) => {
                 let mut pairs = Vec::new();
-                for &item in self.pickle.items(*list).ok_or("a list of pairs expected")? {
+                for &item in self
+                    .pickle
+                    .items(*list)
+                    .ok_or("expected a list of pairs, found none")?
+                {
                     match self.pickle.items(item) {
                         Some(&[key, value]) => pairs.push((key, value)),
-                        _ => return Err("a pair expected".to_owned()),
+                        _ => return Err("expected a pair, found none".to_owned()),
                     }
                 }
                 self.dict(pairs);
             }
             (Global::Size, [shape]) => {
-                let items = self.pickle.items(*shape).ok_or("a tuple expected")?.to_vec();
+                let items = self
+                    .pickle
+                    .items(*shape)
+                    .ok_or("expected a tuple, found none")?
+                    .to_vec();
                 self.tuple(items);
             }
             (Global::RebuildParameter, &[tensor @ Value::Tensor(_), ..]) => self.stack.push(tensor),
@@ -364,7 +240,12 @@ impl<'a> Machine<'a> {
                 self.pickle.tensors.push(tensor);
                 self.stack.push(Value::Tensor(self.pickle.tensors.len() - 1));
             }
-            _ => return Err(format!("a call of {callee:?} with {} arguments", items.len())),
+            _ => {
+                return Err(format!(
+                    "expected other arguments of {callee:?}, found {}",
+                    items.len()
+                ));
+            }
         }
         Ok(())
     }
@@ -378,19 +259,25 @@ impl<'a> Machine<'a> {
         rest: &[Value],
     ) -> Result<Tensor, String> {
         let (Value::Storage(storage), Value::Int(offset)) = (storage, offset) else {
-            return Err("a tensor without storage or offset".to_owned());
+            return Err("expected a tensor's storage and offset, found none".to_owned());
         };
         let dtype = match (with_dtype, rest, self.pickle.storages[storage].dtype) {
             (true, [_, _, Value::Global(Global::Dtype(dtype)), ..], _) => *dtype,
             (false, _, Some(dtype)) => dtype,
-            _ => return Err("a tensor without dtype".to_owned()),
+            _ => return Err("expected a tensor's dtype, found none".to_owned()),
         };
         let numbers = self.pickle.numbers(shape).zip(self.pickle.numbers(stride));
         let (Ok(offset), Some((shape, stride))) = (u64::try_from(offset), numbers) else {
-            return Err("a negative size, stride or offset".to_owned());
+            return Err(
+                "expected sizes, strides and an offset that are not negative, found others".to_owned(),
+            );
         };
         if shape.len() != stride.len() {
-            return Err(format!("{} sizes and {} strides", shape.len(), stride.len()));
+            return Err(format!(
+                "expected {} strides, one for each size, found {}",
+                shape.len(),
+                stride.len()
+            ));
         }
         Ok(Tensor {
             storage,
@@ -426,7 +313,7 @@ impl<'a> Machine<'a> {
         };
         self.pickle
             .storages
-            .push(found.ok_or("a reference that is no storage")?);
+            .push(found.ok_or("expected a reference to a storage, found another")?);
         self.stack.push(Value::Storage(self.pickle.storages.len() - 1));
         Ok(())
     }
@@ -434,142 +321,174 @@ impl<'a> Machine<'a> {
     fn run(&mut self) -> Result<(), String> {
         loop {
             match self.byte()? {
-                0x80 => {
+                op::PROTO => {
                     self.byte()?;
                 }
-                // FRAME
-                0x95 => {
+                op::FRAME => {
                     self.take(8)?;
                 }
-                b'.' => {
+                op::STOP => {
                     self.pickle.root = self.pop()?;
                     return Ok(());
                 }
-                b'(' => self.marks.push(self.stack.len()),
-                b'0' => {
+                op::MARK => self.marks.push(self.stack.len()),
+                op::POP => {
                     self.pop()?;
                 }
-                b'1' => {
+                op::POP_MARK => {
                     self.marked()?;
                 }
-                b'2' => self.stack.push(self.top()?),
-                b'N' => self.stack.push(Value::None),
-                0x88 => self.stack.push(Value::Bool(true)),
-                0x89 => self.stack.push(Value::Bool(false)),
-                b'J' => {
-                    let n = i32::from_le_bytes(self.number()?);
-                    self.stack.push(Value::Int(n.into()));
-                }
-                b'K' => {
-                    let n = self.byte()?;
-                    self.stack.push(Value::Int(n.into()));
-                }
-                b'M' => {
-                    let n = u16::from_le_bytes(self.number()?);
-                    self.stack.push(Value::Int(n.into()));
-                }
-                // LONG1
-                0x8A => {
-                    let length = self.byte()? as usize;
-                    let bytes = self.take(length)?;
-                    self.stack.push(long(bytes));
-                }
-                b'G' => {
-                    self.take(8)?;
-                    self.stack.push(Value::Float);
-                }
-                b'X' | b'T' | b'B' => {
-                    let length = self.length4()?;
-                    self.text(length)?;
-                }
-                0x8C | b'U' | b'C' => {
-                    let length = self.byte()? as usize;
-                    self.text(length)?;
-                }
-                // BINUNICODE8, BINBYTES8
-                0x8D | 0x8E => {
-                    let length = self.length8()?;
-                    self.text(length)?;
-                }
-                b')' => self.tuple(Vec::new()),
-                b't' => {
-                    let items = self.marked()?;
-                    self.tuple(items);
-                }
-                op @ 0x85..=0x87 => {
-                    let items = self.last_items(usize::from(op - 0x84))?;
-                    self.tuple(items);
-                }
-                b']' => self.list(Vec::new()),
-                b'l' => {
-                    let items = self.marked()?;
-                    self.list(items);
-                }
-                b'a' => {
-                    let item = self.pop()?;
-                    self.extend(vec![item])?;
-                }
-                b'e' => {
-                    let items = self.marked()?;
-                    self.extend(items)?;
-                }
-                b'}' => self.dict(Vec::new()),
-                b'd' => {
-                    let items = self.marked()?;
-                    self.dict(Vec::new());
-                    self.insert(&items)?;
-                }
-                b's' => {
-                    let items = self.last_items(2)?;
-                    self.insert(&items)?;
-                }
-                b'u' => {
-                    let items = self.marked()?;
-                    self.insert(&items)?;
-                }
-                b'q' => {
-                    let number = self.byte()?;
-                    self.remember(number.into())?;
-                }
-                b'r' => {
-                    let number = self.length4()?;
-                    self.remember(number)?;
-                }
-                // MEMOIZE
-                0x94 => self.remember(self.memo.len())?,
-                b'h' => {
-                    let number = self.byte()?;
-                    self.recall(number.into())?;
-                }
-                b'j' => {
-                    let number = self.length4()?;
-                    self.recall(number)?;
-                }
-                b'c' => {
-                    let (module, name) = (self.line()?, self.line()?);
-                    self.global(module, name)?;
-                }
-                // STACK_GLOBAL
-                0x93 => {
-                    let (name, module) = (self.pop()?, self.pop()?);
-                    let texts = self.pickle.text(module).zip(self.pickle.text(name));
-                    let (module, name) = texts.ok_or("a name that is no text")?;
-                    self.global(module, name)?;
-                }
-                b'Q' => self.storage()?,
-                b'R' => self.call()?,
-                // BUILD: attributes of a dict or tensor, of which none concerns its weights.
-                b'b' => {
-                    self.pop()?;
-                    if !matches!(self.top()?, Value::Dict(_) | Value::Tensor(_)) {
-                        return Err(format!("attributes of {:?}", self.top()?));
+                op::DUP => self.stack.push(self.top()?),
+                op => {
+                    if !(self.scalar(op)? || self.container(op)? || self.memo(op)? || self.object(op)?) {
+                        return Err(format!("expected an opcode that tensors need, found {op:#04x}"));
                     }
-                }
-                other => {
-                    return Err(format!("opcode {other:#04x}, which no tensor needs"));
                 }
             }
         }
+    }
+
+    /// Whether an opcode pushes a number or text.
+    fn scalar(&mut self, op: u8) -> Result<bool, String> {
+        match op {
+            op::NONE => self.stack.push(Value::None),
+            op::NEWTRUE => self.stack.push(Value::Bool(true)),
+            op::NEWFALSE => self.stack.push(Value::Bool(false)),
+            op::BININT => {
+                let n = i32::from_le_bytes(self.number()?);
+                self.stack.push(Value::Int(n.into()));
+            }
+            op::BININT1 => {
+                let n = self.byte()?;
+                self.stack.push(Value::Int(n.into()));
+            }
+            op::BININT2 => {
+                let n = u16::from_le_bytes(self.number()?);
+                self.stack.push(Value::Int(n.into()));
+            }
+            op::LONG1 => {
+                let length = self.byte()? as usize;
+                let bytes = self.take(length)?;
+                self.stack.push(long(bytes));
+            }
+            op::BINFLOAT => {
+                self.take(8)?;
+                self.stack.push(Value::Float);
+            }
+            op::BINUNICODE | op::BINSTRING | op::BINBYTES => {
+                let length = self.length4()?;
+                self.text(length)?;
+            }
+            op::SHORT_BINUNICODE | op::SHORT_BINSTRING | op::SHORT_BINBYTES => {
+                let length = self.byte()? as usize;
+                self.text(length)?;
+            }
+            op::BINUNICODE8 | op::BINBYTES8 => {
+                let length = self.length8()?;
+                self.text(length)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Whether an opcode makes or fills a tuple, list or dict.
+    fn container(&mut self, op: u8) -> Result<bool, String> {
+        match op {
+            op::EMPTY_TUPLE => self.tuple(Vec::new()),
+            op::TUPLE => {
+                let items = self.marked()?;
+                self.tuple(items);
+            }
+            op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
+                let items = self.last_items(usize::from(op - op::TUPLE1) + 1)?;
+                self.tuple(items);
+            }
+            op::EMPTY_LIST => self.list(Vec::new()),
+            op::LIST => {
+                let items = self.marked()?;
+                self.list(items);
+            }
+            op::APPEND => {
+                let item = self.pop()?;
+                self.extend(vec![item])?;
+            }
+            op::APPENDS => {
+                let items = self.marked()?;
+                self.extend(items)?;
+            }
+            op::EMPTY_DICT => self.dict(Vec::new()),
+            op::DICT => {
+                let items = self.marked()?;
+                self.dict(Vec::new());
+                self.insert(&items)?;
+            }
+            op::SETITEM => {
+                let items = self.last_items(2)?;
+                self.insert(&items)?;
+            }
+            op::SETITEMS => {
+                let items = self.marked()?;
+                self.insert(&items)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Whether an opcode stores or recalls a value by number.
+    fn memo(&mut self, op: u8) -> Result<bool, String> {
+        match op {
+            op::BINPUT => {
+                let number = self.byte()?;
+                self.remember(number.into())?;
+            }
+            op::LONG_BINPUT => {
+                let number = self.length4()?;
+                self.remember(number)?;
+            }
+            op::MEMOIZE => self.remember(self.memo.len())?,
+            op::BINGET => {
+                let number = self.byte()?;
+                self.recall(number.into())?;
+            }
+            op::LONG_BINGET => {
+                let number = self.length4()?;
+                self.recall(number)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Whether an opcode names or makes an object.
+    fn object(&mut self, op: u8) -> Result<bool, String> {
+        match op {
+            op::GLOBAL => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.global(module, name)?;
+            }
+            op::STACK_GLOBAL => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let texts = self.pickle.text(module).zip(self.pickle.text(name));
+                let (module, name) = texts.ok_or("expected a name, found no text")?;
+                self.global(module, name)?;
+            }
+            op::BINPERSID => self.storage()?,
+            op::REDUCE => self.call()?,
+            // Attributes of a dict or tensor, of which none concerns its weights.
+            op::BUILD => {
+                self.pop()?;
+                if !matches!(self.top()?, Value::Dict(_) | Value::Tensor(_)) {
+                    return Err(format!(
+                        "expected attributes of a dict or tensor, found those of {:?}",
+                        self.top()?
+                    ));
+                }
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 

@@ -80,20 +80,8 @@ impl Packed {
             g_idx,
         } = parts;
         packed.expect_dtype(&[Dtype::I32])?;
-        shape.expect(&[Dtype::I64, Dtype::I32], &[2])?;
-        let numbers = shape.small(16)?;
-        let numbers: Vec<u64> = numbers
-            .chunks_exact(numbers.len() / 2)
-            .map(|bytes| {
-                let mut wide = [0; 8];
-                wide[..bytes.len()].copy_from_slice(bytes);
-                u64::from_le_bytes(wide)
-            })
-            .collect();
+        let [found_rows, columns] = stated_shape(&shape)?;
         let [rows, width] = packed.matrix()?;
-        let (&[found_rows, columns], true) = (&numbers[..], numbers.len() == 2) else {
-            return Err(shape.fail("two numbers expected"));
-        };
         let packing = |bits: u32| {
             [Packing::Dense, Packing::Padded]
                 .into_iter()
@@ -104,7 +92,7 @@ impl Packed {
         let found = found.filter(|_| found_rows == rows && (1..=MAX_COLUMNS).contains(&columns));
         let Some((bits, packing)) = found else {
             return Err(packed.fail(format!(
-                "{rows} rows of {width} words do not hold [{found_rows}, {columns}] fields of {widths:?} bits"
+                "expected words of [{found_rows}, {columns}] fields of {widths:?} bits, found {rows} rows of {width}"
             )));
         };
         let one_scale = scale.entry.elements() == 1;
@@ -113,11 +101,13 @@ impl Packed {
             &[n] if n == rows => 1,
             &[n, groups] if n == rows && groups > 0 => groups,
             other => {
-                return Err(scale.fail(format!("shape {other:?}, [{rows}, groups] expected")));
+                return Err(scale.fail(format!("expected the shape [{rows}, groups], found {other:?}")));
             }
         };
         if columns % groups != 0 {
-            return Err(scale.fail(format!("{groups} groups of {columns} columns")));
+            return Err(scale.fail(format!(
+                "expected groups that divide {columns} columns, found {groups}"
+            )));
         }
         scale.element()?;
         if let Some(zero) = &zero_point {
@@ -125,28 +115,7 @@ impl Packed {
             zero.expect(&[Dtype::I32], &[lines, groups])?;
         }
         let order = match g_idx {
-            Some(index) => {
-                index.expect(&[Dtype::I32], &[columns])?;
-                let bytes = index.bytes(0, index.entry.bytes)?;
-                let numbers: Vec<i32> = bytes
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|b| i32::from_le_bytes(*b))
-                    .collect();
-                // -1 stands for an index that was never filled.
-                if numbers.contains(&-1) {
-                    None
-                } else {
-                    let checked: Option<Vec<u32>> = numbers
-                        .iter()
-                        .map(|&n| u32::try_from(n).ok().filter(|&n| u64::from(n) < groups))
-                        .collect();
-                    Some(checked.ok_or_else(|| {
-                        index.fail(format!("a group outside of the {groups} that are there"))
-                    })?)
-                }
-            }
+            Some(index) => order(&index, columns, groups)?,
             None => None,
         };
         Ok(Self {
@@ -165,6 +134,44 @@ impl Packed {
     pub(super) fn shape(&self) -> Vec<u64> {
         self.shape.to_vec()
     }
+}
+
+/// The rows and columns that stand beside the words.
+fn stated_shape(shape: &Stored) -> Result<[u64; 2]> {
+    shape.expect(&[Dtype::I64, Dtype::I32], &[2])?;
+    let bytes = shape.small(16)?;
+    let numbers: Vec<u64> = bytes
+        .chunks_exact(bytes.len() / 2)
+        .map(|bytes| {
+            let mut wide = [0; 8];
+            wide[..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(wide)
+        })
+        .collect();
+    numbers
+        .try_into()
+        .map_err(|found: Vec<u64>| shape.fail(format!("expected two numbers, found {}", found.len())))
+}
+
+/// The group of each column; `None` where the indices were never filled.
+fn order(index: &Stored, columns: u64, groups: u64) -> Result<Option<Vec<u32>>> {
+    index.expect(&[Dtype::I32], &[columns])?;
+    let bytes = index.bytes(0, index.entry.bytes)?;
+    let numbers: Vec<i32> = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| i32::from_le_bytes(*b))
+        .collect();
+    // -1 stands for an index that was never filled.
+    if numbers.contains(&-1) {
+        return Ok(None);
+    }
+    let group = |&n: &i32| {
+        let group = u32::try_from(n).ok().filter(|&n| u64::from(n) < groups);
+        group.ok_or_else(|| index.fail(format!("expected groups below {groups}, found {n}")))
+    };
+    numbers.iter().map(group).collect::<Result<Vec<u32>>>().map(Some)
 }
 
 impl Dequantize for Packed {

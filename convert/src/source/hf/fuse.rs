@@ -1,100 +1,11 @@
 //! Tensors put together from several of the output: queries, keys and values as one matrix, and both halves of the experts'
 //! gated layers, as the stock converter makes them on request.
 
-use std::borrow::Cow;
-use std::ops::Range;
-
-use super::assemble::{Assembled, Content};
-use super::parts::Parts;
-use super::{read_bytes, read_values};
+use super::assemble::Assembled;
+use super::content::{Content, Joined};
 use crate::arch::{Architecture, Hparams};
 use crate::source::SourceTensor;
 use crate::{Error, Result};
-
-/// Tensors whose matrices follow one another: of each stack, the matrix of the first, then of the second, and so on.
-#[derive(Clone, Debug)]
-pub(super) struct Joined {
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug)]
-struct Part {
-    tensor: SourceTensor,
-    content: Content,
-    /// Rows of one of its matrices.
-    rows: u64,
-}
-
-impl Joined {
-    /// Tensors one after the other.
-    pub(super) fn end_to_end(tensors: impl Iterator<Item = (SourceTensor, Content)>) -> Self {
-        let part = |(tensor, content): (SourceTensor, Content)| Part {
-            rows: tensor.shape.iter().skip(1).product(),
-            tensor,
-            content,
-        };
-        Self {
-            parts: tensors.map(part).collect(),
-        }
-    }
-
-    /// Runs of rows of the parts that make up rows of the whole.
-    fn runs(&self, rows: &Range<u64>) -> Vec<(&Part, Range<u64>)> {
-        let all: u64 = self.parts.iter().map(|p| p.rows).sum();
-        let mut runs = Vec::new();
-        let mut at = rows.start;
-        while at < rows.end && all > 0 {
-            let (matrix, mut within) = (at / all, at % all);
-            for part in &self.parts {
-                if within >= part.rows {
-                    within -= part.rows;
-                    continue;
-                }
-                let count = (part.rows - within).min(rows.end - at);
-                let start = matrix * part.rows + within;
-                runs.push((part, start..start + count));
-                at += count;
-                break;
-            }
-        }
-        runs
-    }
-
-    /// Vectors are one row, of which each part is a piece.
-    fn are_vectors(&self) -> bool {
-        self.parts.iter().all(|p| p.tensor.shape.len() == 1)
-    }
-
-    fn pieces(&self, rows: &Range<u64>) -> Vec<(&Part, Range<u64>)> {
-        match self.are_vectors() {
-            true => self.parts.iter().map(|p| (p, 0..1)).collect(),
-            false => self.runs(rows),
-        }
-    }
-
-    pub(super) fn read_values(&self, parts: &Parts, rows: &Range<u64>, out: &mut [f32]) -> Result<()> {
-        let mut rest = out;
-        for (part, rows) in self.pieces(rows) {
-            let length = (rows.end - rows.start) * part.tensor.shape[0];
-            let (head, tail) = rest.split_at_mut(length as usize);
-            read_values(parts, &part.tensor, &part.content, &rows, head)?;
-            rest = tail;
-        }
-        Ok(())
-    }
-
-    /// The bytes, where all parts are stored as the output has them.
-    pub(super) fn read_bytes<'a>(&self, parts: &Parts, rows: &Range<u64>) -> Result<Option<Cow<'a, [u8]>>> {
-        let mut all = Vec::new();
-        for (part, rows) in self.pieces(rows) {
-            match read_bytes(parts, &part.tensor, &part.content, &rows)? {
-                Some(bytes) => all.extend_from_slice(&bytes),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(Cow::Owned(all)))
-    }
-}
 
 /// Architectures whose queries, keys and values the stock converter joins, and which run here joined.
 const JOINS_QKV: &[&str] = &[
@@ -304,19 +215,15 @@ fn join(made: &mut Assembled, names: &[String], name: String) {
     let mut shape = model.shape.clone();
     let (dim, ty, shard) = (usize::from(!is_vector), model.ty, made.tensors[last].shard);
     shape[dim] = found.iter().map(|&at| made.tensors[at].shape[dim]).sum();
-    let part = |&at: &usize| Part {
-        tensor: made.tensors[at].clone(),
-        content: made.contents[at].clone(),
-        rows: made.tensors[at].shape.get(1).copied().unwrap_or(1),
-    };
-    let parts = found.iter().map(part).collect();
+    let part = |&at: &usize| (made.tensors[at].clone(), made.contents[at].clone());
+    let joined = Joined::by_matrix(found.iter().map(part));
     made.tensors[last] = SourceTensor {
         name,
         shape,
         ty,
         shard,
     };
-    made.contents[last] = Content::Joined(Joined { parts });
+    made.contents[last] = Content::Joined(joined);
     let mut gone: Vec<usize> = found.into_iter().filter(|&at| at != last).collect();
     gone.sort_unstable();
     for at in gone.into_iter().rev() {
