@@ -273,24 +273,18 @@ pub fn plan<'a>(
     }
 
     let encodes = files.iter().flatten().any(|t| t.ty != tensors[t.source].ty);
-    let count = files.len();
+    let kept = pruned.kept.as_deref();
+    let (count, tensors) = (files.len(), order.len());
     for (number, contents) in files.into_iter().enumerate() {
-        let edits = metadata::edits(
-            source,
-            options,
-            importance,
-            pruned.kept.as_deref(),
-            encodes,
-            metadata::Shard {
-                number,
-                count,
-                tensors: order.len(),
-            },
-        )?;
-        let path = if options.keep_split {
-            gguf::split::shard_path(path, number as u64, count as u64)
-        } else {
-            path.to_path_buf()
+        let shard = metadata::Shard {
+            number,
+            count,
+            tensors,
+        };
+        let edits = metadata::edits(source, options, importance, kept, encodes, shard)?;
+        let path = match options.keep_split {
+            true => gguf::split::shard_path(path, number as u64, count as u64),
+            false => path.to_path_buf(),
         };
         let output = OutputPlan::new(path, source.metadata(), edits, contents)?;
         match &options.shards {

@@ -283,7 +283,7 @@ fn types(out: &mut String, model_type: &'static ModelType) {
             Value::Null => nulls.push(key),
             // With its decimal point.
             Value::Number(n) if n.is_f64() => {
-                others.push((key, format!("{:?}", n.as_f64().unwrap_or_default())))
+                others.push((key, format!("{:?}", n.as_f64().unwrap_or_default())));
             }
             value => others.push((key, value.to_string())),
         }

@@ -61,13 +61,13 @@ impl Assembler<'_> {
                 layout.unit_len = shape[0];
             }
             // A pair's sides are what the layer multiplies by, however its weight is stored.
-            Transform::Transpose if self.pairs.is_none() => {
-                if shape.len() == 2 && layout.element.block().0 == 1 {
-                    shape.reverse();
-                    layout.unit_len = shape[0];
-                    layout.transposed = true;
-                    rows = Rows::range(0, shape[1]);
-                }
+            Transform::Transpose
+                if self.pairs.is_none() && shape.len() == 2 && layout.element.block().0 == 1 =>
+            {
+                shape.reverse();
+                layout.unit_len = shape[0];
+                layout.transposed = true;
+                rows = Rows::range(0, shape[1]);
             }
             Transform::PadRows(count) if self.pairs.is_none() => {
                 if let Some(outermost) = shape.last_mut() {
