@@ -10,19 +10,11 @@ use oracle::forward;
 use reference::Tokenizer;
 
 fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let dir = args.next().context("usage: architectures OUT_DIR [NAME ...]")?;
-    let mut names: Vec<String> = args.collect();
-    if names.is_empty() {
-        for entry in std::fs::read_dir(&dir)? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort();
-    }
+    let (dir, names) = oracle::cases("usage: architectures OUT_DIR [NAME ...]")?;
     let mut failed = 0;
     println!("{:<22} {:<36} converted  logits", "case", "class");
     for name in &names {
-        let folder = Path::new(&dir).join(name);
+        let folder = dir.join(name);
         let class = forward::class(&folder.join("model")).unwrap_or_else(|e| format!("({e})"));
         let converted = converted(&folder);
         let distance = forward::distance(&folder, &folder.join("model"));

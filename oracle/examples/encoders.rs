@@ -1,24 +1,14 @@
 //! `encoders DIR [NAME ...]`: our conversion of encoders against what `py/encoder_fixtures.py --keep DIR` put there.
 //! Exit status 1 when one differs.
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use oracle::encoders::{KINDS, open};
 
 fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let dir = args.next().context("usage: encoders DIR [NAME ...]")?;
-    let mut names: Vec<String> = args.collect();
-    if names.is_empty() {
-        for entry in std::fs::read_dir(&dir)? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort();
-    }
+    let (dir, names) = oracle::cases("usage: encoders DIR [NAME ...]")?;
     let mut failed = 0;
     for name in &names {
-        let folder = Path::new(&dir).join(name);
+        let folder = dir.join(name);
         let mut found = Vec::new();
         for (kind, outtype) in KINDS {
             let file = folder.join(format!("{kind}.gguf"));

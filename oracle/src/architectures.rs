@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::{OutputPlan, PlannedTensor};
 use convert::source::Source;
@@ -11,6 +12,74 @@ use serde_json::{Value, json};
 /// The folder of the fixtures: NAME.json for each.
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/architectures")
+}
+
+/// The fixture of a name.
+///
+/// # Panics
+/// When there is none.
+pub fn fixture(name: &str) -> Value {
+    let path = fixtures().join(format!("{name}.json"));
+    let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// The model directory of a fixture, made below `folder`.
+///
+/// # Panics
+/// As [`make()`].
+pub fn directory(name: &str, folder: &Path) -> PathBuf {
+    let dir = folder.join(name).join("model");
+    std::fs::create_dir_all(&dir).unwrap();
+    make(&fixture(name), &dir);
+    dir
+}
+
+/// Outcome of a line of a list of digests.
+pub enum Made {
+    /// A file, which is to be the stock converter's.
+    File,
+    /// None, as it should be.
+    Nothing,
+    /// Something that is not compared.
+    Other,
+}
+
+/// Compares what `make` makes of the lines of a list with their digests: fixture, option, SHA-256 of the stock converter's
+/// file or "fails". `make` sees the option, the digest, the fixture's directory and the path of the file.
+///
+/// # Panics
+/// When a file is another or cannot be made, or less than `least` are compared.
+pub fn compare_digests(
+    list: &str,
+    least: usize,
+    make: impl Fn([&str; 3], &Path, &Path) -> Result<Made, String>,
+) {
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for line in list.lines() {
+        let columns: [&str; 3] = line
+            .split(' ')
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap_or_else(|_| panic!("malformed line {line:?}"));
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = directory(columns[0], temporary.path());
+        let out = temporary.path().join("out.gguf");
+        match make(columns, &dir, &out) {
+            Ok(Made::File) if file_sha256(&out).unwrap() != columns[2] => {
+                wrong.push(format!("{line}: another file"));
+            }
+            Ok(Made::File | Made::Nothing) => {}
+            Ok(Made::Other) => continue,
+            Err(message) => {
+                wrong.push(format!("{line}: {message}"));
+                continue;
+            }
+        }
+        compared += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared >= least, "{compared} compared");
 }
 
 /// The weights of the fixtures: multiples of 1/256 below 1/2 in magnitude, by place and tensor number.
@@ -30,26 +99,89 @@ pub fn target_of(dir: &Path) -> PathBuf {
 /// # Panics
 /// When the fixture is malformed or the directory cannot be written.
 pub fn make(fixture: &Value, dir: &Path) {
-    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
-    let integers = |header: &mut serde_json::Map<String, Value>, data: &mut Vec<u8>| {
-        for (name, dtype) in [("d2t", "I64"), ("t2d", "BOOL")] {
-            let Some(count) = fixture["tensors"][name][0].as_u64() else {
-                continue;
-            };
-            let start = data.len();
-            for at in 0..count {
-                match dtype {
-                    "I64" => data.extend_from_slice(&at.to_le_bytes()),
-                    _ => data.push(0),
-                }
-            }
-            let entry = json!({"dtype": dtype, "shape": [count], "data_offsets": [start, data.len()]});
-            header.insert(name.to_owned(), entry);
+    let mut weights = Safetensors::default();
+    floats(fixture, &mut weights);
+    integers(fixture, &mut weights);
+    weights.write(&dir.join("model.safetensors"));
+    write_json(&dir.join("config.json"), &fixture["config"]);
+    // A draft model's vocabulary is its target's.
+    let dir = match target_of(dir) {
+        target if fixture["target"].is_object() => {
+            std::fs::create_dir_all(&target).unwrap();
+            write_json(&target.join("config.json"), &fixture["target"]);
+            target
         }
+        _ => dir.to_path_buf(),
     };
+    tokenizer(fixture, &dir);
+    if let Some(outputs) = fixture["dense"].as_u64() {
+        let inputs = fixture["config"]["hidden_size"].as_u64().unwrap();
+        dense_module(&dir, inputs, outputs);
+    }
+    if let Some(pooling) = fixture["pooling"].as_str() {
+        let modules = json!([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]);
+        write_json(&dir.join("modules.json"), &modules);
+        std::fs::create_dir(dir.join("1_Pooling")).unwrap();
+        write_json(
+            &dir.join("1_Pooling/config.json"),
+            &json!({ "pooling_mode": pooling }),
+        );
+    }
+}
+
+fn write_json(path: &Path, value: &Value) {
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+/// A safetensors file that is being made.
+#[derive(Default)]
+pub struct Safetensors {
+    header: serde_json::Map<String, Value>,
+    data: Vec<u8>,
+}
+
+impl Safetensors {
+    /// Adds a tensor.
+    pub fn add(&mut self, name: &str, dtype: &str, shape: &[u64], bytes: impl IntoIterator<Item = u8>) {
+        let start = self.data.len();
+        self.data.extend(bytes);
+        let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [start, self.data.len()]});
+        self.header.insert(name.to_owned(), entry);
+    }
+
+    /// Writes the file.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(self, path: &Path) {
+        let header = Value::Object(self.header).to_string();
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header.as_bytes());
+        file.extend_from_slice(&self.data);
+        std::fs::write(path, file).unwrap();
+    }
+}
+
+/// Tensors that map a draft model's tokens to its target's.
+const INTEGERS: [(&str, &str); 2] = [("d2t", "I64"), ("t2d", "BOOL")];
+
+fn integers(fixture: &Value, weights: &mut Safetensors) {
+    for (name, dtype) in INTEGERS {
+        let Some(count) = fixture["tensors"][name][0].as_u64() else {
+            continue;
+        };
+        let bytes: Vec<u8> = match dtype {
+            "I64" => (0..count).flat_map(u64::to_le_bytes).collect(),
+            _ => vec![0; count as usize],
+        };
+        weights.add(name, dtype, &[count], bytes);
+    }
+}
+
+fn floats(fixture: &Value, weights: &mut Safetensors) {
     let chameleon = fixture["config"]["swin_norm"] == json!(false);
     for (seed, (name, shape)) in fixture["tensors"].as_object().unwrap().iter().enumerate() {
-        if name == "d2t" || name == "t2d" {
+        if INTEGERS.iter().any(|(integers, _)| integers == name) {
             continue;
         }
         let dims: Vec<u64> = shape
@@ -59,46 +191,27 @@ pub fn make(fixture: &Value, dir: &Path) {
             .map(|d| d.as_u64().unwrap())
             .collect();
         let norm = dims.len() == 1 && name.contains("norm") && !name.contains("bias");
-        let start = data.len();
         let elements: u64 = dims.iter().product();
         // The last rows of the embeddings may be zero.
         let zero = match name == "model.embed_tokens.weight" {
             true => fixture["zero_rows"].as_u64().unwrap_or(0) * dims[1],
             false => 0,
         };
-        for at in 0..elements {
+        // Of the smaller Chameleon, the first head's norm is that of all.
+        let repeats = chameleon && dims.len() == 2 && name.contains("_norm.");
+        let values = (0..elements).map(|at| {
             if at >= elements - zero {
-                data.extend_from_slice(&0f32.to_le_bytes());
-                continue;
+                return 0.0;
             }
-            // Of the smaller Chameleon, the first head's norm is that of all.
-            let at = match chameleon && dims.len() == 2 && name.contains("_norm.") {
-                true => at % dims[1],
-                false => at,
-            };
-            let x = weight(seed as u64, at);
-            let x = if norm { x / 2.0 + 1.0 } else { x };
-            data.extend_from_slice(&x.to_le_bytes());
-        }
-        let entry = json!({"dtype": "F32", "shape": dims, "data_offsets": [start, data.len()]});
-        header.insert(name.clone(), entry);
+            let x = weight(seed as u64, if repeats { at % dims[1] } else { at });
+            if norm { x / 2.0 + 1.0 } else { x }
+        });
+        weights.add(name, "F32", &dims, values.flat_map(f32::to_le_bytes));
     }
-    integers(&mut header, &mut data);
-    let header = Value::Object(header).to_string();
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(&data);
-    std::fs::write(dir.join("model.safetensors"), file).unwrap();
-    std::fs::write(dir.join("config.json"), fixture["config"].to_string()).unwrap();
-    // A draft model's vocabulary is its target's.
-    let dir = match target_of(dir) {
-        target if fixture["target"].is_object() => {
-            std::fs::create_dir_all(&target).unwrap();
-            std::fs::write(target.join("config.json"), fixture["target"].to_string()).unwrap();
-            target
-        }
-        _ => dir.to_path_buf(),
-    };
+}
+
+/// The files of the tokenizer, and those that have an image's settings.
+fn tokenizer(fixture: &Value, dir: &Path) {
     let class = fixture["tokenizer_class"].as_str().unwrap_or("LlamaTokenizer");
     let mut config = json!({"tokenizer_class": class});
     if !fixture["mmproj"].is_null() {
@@ -109,9 +222,9 @@ pub fn make(fixture: &Value, dir: &Path) {
             "image_seq_length": 16,
             "size": {"longest_edge": 96},
         });
-        std::fs::write(dir.join("preprocessor_config.json"), preprocessor.to_string()).unwrap();
+        write_json(&dir.join("preprocessor_config.json"), &preprocessor);
     }
-    std::fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
+    write_json(&dir.join("tokenizer_config.json"), &config);
     let vocabulary = fixtures()
         .join("../vocab")
         .join(fixture["tokenizer"].as_str().unwrap());
@@ -128,31 +241,27 @@ pub fn make(fixture: &Value, dir: &Path) {
             std::fs::copy(vocabulary.join(name), dir.join(name)).unwrap();
         }
     }
-    if let Some(outputs) = fixture["dense"].as_u64() {
-        let module = |kind: &str, path: &str| json!({"type": format!("sentence_transformers.models.{kind}"), "path": path});
-        let modules = json!([module("Transformer", ""), module("Dense", "1_Dense")]);
-        std::fs::write(dir.join("modules.json"), modules.to_string()).unwrap();
-        let inputs = fixture["config"]["hidden_size"].as_u64().unwrap();
-        let folder = dir.join("1_Dense");
-        std::fs::create_dir_all(&folder).unwrap();
-        let config = json!({"in_features": inputs, "out_features": outputs, "bias": false,
-            "activation_function": "torch.nn.modules.linear.Identity"});
-        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
-        let count = inputs * outputs;
-        let header = json!({"linear.weight": {"dtype": "F32", "shape": [outputs, inputs], "data_offsets": [0, 4 * count]}});
-        let header = header.to_string();
-        let mut file = (header.len() as u64).to_le_bytes().to_vec();
-        file.extend_from_slice(header.as_bytes());
-        file.extend((0..count).flat_map(|at| ((at % 61) as f32 / 64.0 - 0.5).to_le_bytes()));
-        std::fs::write(folder.join("model.safetensors"), file).unwrap();
-    }
-    if let Some(pooling) = fixture["pooling"].as_str() {
-        let modules = json!([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]);
-        std::fs::write(dir.join("modules.json"), modules.to_string()).unwrap();
-        std::fs::create_dir(dir.join("1_Pooling")).unwrap();
-        let config = json!({ "pooling_mode": pooling });
-        std::fs::write(dir.join("1_Pooling/config.json"), config.to_string()).unwrap();
-    }
+}
+
+/// A matrix behind a sentence transformer.
+fn dense_module(dir: &Path, inputs: u64, outputs: u64) {
+    let module = |kind: &str, path: &str| json!({"type": format!("sentence_transformers.models.{kind}"), "path": path});
+    let modules = json!([module("Transformer", ""), module("Dense", "1_Dense")]);
+    write_json(&dir.join("modules.json"), &modules);
+    let folder = dir.join("1_Dense");
+    std::fs::create_dir_all(&folder).unwrap();
+    let config = json!({"in_features": inputs, "out_features": outputs, "bias": false,
+        "activation_function": "torch.nn.modules.linear.Identity"});
+    write_json(&folder.join("config.json"), &config);
+    let values = (0..inputs * outputs).map(|at| (at % 61) as f32 / 64.0 - 0.5);
+    let mut weights = Safetensors::default();
+    weights.add(
+        "linear.weight",
+        "F32",
+        &[outputs, inputs],
+        values.flat_map(f32::to_le_bytes),
+    );
+    weights.write(&folder.join("model.safetensors"));
 }
 
 /// Converts such a directory to a file of F32.

@@ -283,3 +283,21 @@ fn output(command: &mut Command) -> Result<String> {
     }
     Ok(String::from_utf8(done.stdout)?)
 }
+
+/// The directory of an example's cases, its first argument, and the names of those to compare: the arguments behind it, or
+/// all that there are.
+///
+/// # Errors
+/// A missing argument, with the example's `usage`; a directory that cannot be read.
+pub fn cases(usage: &'static str) -> Result<(PathBuf, Vec<String>)> {
+    let mut args = std::env::args().skip(1);
+    let dir = PathBuf::from(args.next().context(usage)?);
+    let mut names: Vec<String> = args.collect();
+    if names.is_empty() {
+        for entry in std::fs::read_dir(&dir)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+    }
+    Ok((dir, names))
+}

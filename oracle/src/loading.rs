@@ -1,4 +1,4 @@
-//! What stock llama.cpp's loader says of files.
+//! Verdicts of stock llama.cpp's loader.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

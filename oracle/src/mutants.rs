@@ -153,104 +153,23 @@ fn revalued(value: &Value) -> Vec<Value> {
 
 /// All that can be done to a model with one change; the first tensor of a name stands for those of all layers.
 pub fn mutants(model: &Small) -> Vec<Mutant> {
-    let mut all = Vec::new();
-    let mut add = |kind: &'static str, subject: &str, model: Small| {
-        all.push(Mutant {
-            kind,
-            subject: subject.to_owned(),
-            model,
-        });
-    };
+    let mut all = Mutants(Vec::new());
     for (key, value) in model.metadata.iter() {
         if key.starts_with("general.") && key != "general.architecture" && key != "general.name" {
             continue;
         }
-        let mut without = model.clone();
-        without.metadata.remove(key);
-        add("key removed", key, without);
-        for other in retyped(value) {
-            add("key of another type", key, model.with_key(key, other));
-        }
-        for other in revalued(value) {
-            add("key of another value", key, model.with_key(key, other));
-        }
-        if key.ends_with("_token_id") {
-            add("special id", key, model.with_key(key, 1_000_000u32));
-        }
+        all.of_key(model, key, value);
     }
     let mut seen = HashSet::new();
     for (info, _) in &model.tensors {
         let name = info.name.as_str();
-        if !seen.insert(
+        if seen.insert(
             name.split('.')
                 .filter(|part| part.parse::<u32>().is_err())
                 .collect::<Vec<_>>(),
         ) {
-            continue;
-        }
-        add("tensor removed", name, model.without(name));
-        add(
-            "tensor renamed",
-            name,
-            model.with_tensor(name, |t| t.name = t.name.replacen("weight", "wieght", 1) + "_"),
-        );
-        add(
-            "tensor reshaped",
-            name,
-            model.with_tensor(name, |t| {
-                let d = t.shape.last_mut().expect("a dimension");
-                *d = if *d > 1 { *d / 2 } else { 2 };
-            }),
-        );
-        if info.shape.len() > 1 && info.shape[0] != info.shape[1] {
-            add(
-                "tensor reshaped",
-                name,
-                model.with_tensor(name, |t| t.shape.swap(0, 1)),
-            );
-        }
-        if info.ty == TensorType::F32 {
-            add(
-                "tensor of another type",
-                name,
-                model.with_tensor(name, |t| t.ty = TensorType::F16),
-            );
-            add(
-                "tensor of another type",
-                name,
-                model.with_tensor(name, |t| t.ty = TensorType::I32),
-            );
-            if info.shape[0].is_multiple_of(32) {
-                add(
-                    "tensor of another type",
-                    name,
-                    model.with_tensor(name, |t| t.ty = TensorType::Q4_0),
-                );
-            }
-        }
-        // What a linear layer may have besides.
-        if let Some(base) = name.strip_suffix(".weight") {
-            for suffix in ["bias", "scale"] {
-                let beside = format!("{base}.{suffix}");
-                if model.tensors.iter().any(|(t, _)| t.name == beside) {
-                    continue;
-                }
-                let mut more = model.clone();
-                let rows = if suffix == "scale" {
-                    1
-                } else {
-                    info.shape.get(1).copied().unwrap_or(info.shape[0])
-                };
-                let extra = TensorInfo {
-                    name: beside.clone(),
-                    shape: vec![rows],
-                    ty: TensorType::F32,
-                    offset: 0,
-                };
-                let bytes = 1f32.to_le_bytes().repeat(usize::try_from(rows).unwrap_or(1));
-                more.tensors.push((extra, bytes));
-                add("tensor added", &beside, more);
-            }
+            all.of_tensor(model, info);
+            all.beside(model, info);
         }
     }
     let mut more = model.clone();
@@ -258,7 +177,86 @@ pub fn mutants(model: &Small) -> Vec<Mutant> {
         let name = "blk.0.surplus.weight".to_owned();
         more.tensors
             .push((TensorInfo { name, ..info.clone() }, bytes.clone()));
-        add("tensor added", "blk.0.surplus.weight", more);
+        all.add("tensor added", "blk.0.surplus.weight", more);
     }
-    all
+    all.0
+}
+
+struct Mutants(Vec<Mutant>);
+
+impl Mutants {
+    fn add(&mut self, kind: &'static str, subject: &str, model: Small) {
+        self.0.push(Mutant {
+            kind,
+            subject: subject.to_owned(),
+            model,
+        });
+    }
+
+    fn of_key(&mut self, model: &Small, key: &str, value: &Value) {
+        let mut without = model.clone();
+        without.metadata.remove(key);
+        self.add("key removed", key, without);
+        for other in retyped(value) {
+            self.add("key of another type", key, model.with_key(key, other));
+        }
+        for other in revalued(value) {
+            self.add("key of another value", key, model.with_key(key, other));
+        }
+        if key.ends_with("_token_id") {
+            self.add("special id", key, model.with_key(key, 1_000_000u32));
+        }
+    }
+
+    fn of_tensor(&mut self, model: &Small, info: &TensorInfo) {
+        let name = info.name.as_str();
+        self.add("tensor removed", name, model.without(name));
+        let mut changed = |kind: &'static str, change: &dyn Fn(&mut TensorInfo)| {
+            self.add(kind, name, model.with_tensor(name, change));
+        };
+        changed("tensor renamed", &|t| {
+            t.name = t.name.replacen("weight", "wieght", 1) + "_";
+        });
+        changed("tensor reshaped", &|t| {
+            let d = t.shape.last_mut().expect("a dimension");
+            *d = if *d > 1 { *d / 2 } else { 2 };
+        });
+        if info.shape.len() > 1 && info.shape[0] != info.shape[1] {
+            changed("tensor reshaped", &|t| t.shape.swap(0, 1));
+        }
+        if info.ty == TensorType::F32 {
+            changed("tensor of another type", &|t| t.ty = TensorType::F16);
+            changed("tensor of another type", &|t| t.ty = TensorType::I32);
+            if info.shape[0].is_multiple_of(32) {
+                changed("tensor of another type", &|t| t.ty = TensorType::Q4_0);
+            }
+        }
+    }
+
+    /// Tensors that a linear layer may have besides.
+    fn beside(&mut self, model: &Small, info: &TensorInfo) {
+        let Some(base) = info.name.strip_suffix(".weight") else {
+            return;
+        };
+        for suffix in ["bias", "scale"] {
+            let beside = format!("{base}.{suffix}");
+            if model.tensors.iter().any(|(t, _)| t.name == beside) {
+                continue;
+            }
+            let mut more = model.clone();
+            let rows = match suffix {
+                "scale" => 1,
+                _ => info.shape.get(1).copied().unwrap_or(info.shape[0]),
+            };
+            let extra = TensorInfo {
+                name: beside.clone(),
+                shape: vec![rows],
+                ty: TensorType::F32,
+                offset: 0,
+            };
+            let bytes = 1f32.to_le_bytes().repeat(usize::try_from(rows).unwrap_or(1));
+            more.tensors.push((extra, bytes));
+            self.add("tensor added", &beside, more);
+        }
+    }
 }

@@ -75,7 +75,7 @@ fn bases(dir: &Path) -> Vec<Base> {
     all
 }
 
-/// What an adapter's configuration may say besides the usual.
+/// Settings that an adapter's configuration may have besides the usual.
 fn more() -> Value {
     json!({
         "use_rslora": true, "use_dora": true, "bias": "all", "fan_in_fan_out": true, "rank_pattern": {"q_proj": 2},

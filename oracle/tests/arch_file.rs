@@ -6,7 +6,7 @@ use std::path::Path;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{fixtures, make};
+use oracle::architectures::{Safetensors, fixture, fixtures, make};
 use serde_json::{Value, json};
 
 /// Converts a fixture's directory with or without a description.
@@ -19,11 +19,6 @@ fn converted(dir: &Path, out: &Path, arch_file: Option<&Path>) -> Result<Vec<u8>
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
     Ok(std::fs::read(out).unwrap())
-}
-
-fn fixture(name: &str) -> Value {
-    let path = fixtures().join(format!("{name}.json"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// Each fixture of a printable architecture, among them text models inside others, tied and untied heads, experts,
@@ -139,33 +134,24 @@ fn write(dir: &Path, config: &Value, tensors: &Tensors, fixture: &Value) {
     std::fs::create_dir_all(dir).unwrap();
     // Vocabulary and tokenizer's configuration.
     make(fixture, dir);
-    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    let mut weights = Safetensors::default();
     for (name, shape, values) in tensors {
-        let start = data.len();
-        data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        header.insert(
-            name.clone(),
-            json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}),
-        );
+        let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+        weights.add(name, "F32", &shape, values.iter().flat_map(|v| v.to_le_bytes()));
     }
-    let header = Value::Object(header).to_string();
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(&data);
-    std::fs::write(dir.join("model.safetensors"), file).unwrap();
+    weights.write(&dir.join("model.safetensors"));
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
 }
 
-#[test]
-fn a_family_that_is_not_built_in_is_converted() {
-    const HIDDEN: usize = 64;
-    const INNER: usize = 96;
-    const HEADS: usize = 4;
-    const GROUPS: usize = 2;
-    const HEAD: usize = HIDDEN / HEADS;
-    const TOKENS: usize = 420;
-    let fixture = fixture("llama");
-    let folder = tempfile::tempdir().unwrap();
+const HIDDEN: usize = 64;
+const INNER: usize = 96;
+const HEADS: usize = 4;
+const GROUPS: usize = 2;
+const HEAD: usize = HIDDEN / HEADS;
+const TOKENS: usize = 420;
+
+/// The same weights as a Llama has them, and under the names of a family of its own.
+fn checkpoints() -> [Tensors; 2] {
     let (mut known, mut own): (Tensors, Tensors) = (Vec::new(), Vec::new());
     let mut both = |names: [&str; 2], shape: &[usize], values: Vec<f32>| {
         known.push((names[0].to_owned(), shape.to_vec(), values.clone()));
@@ -231,6 +217,12 @@ fn a_family_that_is_not_built_in_is_converted() {
         vec![INNER, HIDDEN],
         up,
     ));
+    queries_keys_and_values(&mut known, &mut own);
+    [known, own]
+}
+
+/// Apart in a Llama; group by group in one matrix in the other family, which has a tensor besides that is no weight.
+fn queries_keys_and_values(known: &mut Tensors, own: &mut Tensors) {
     let q = ramp([HIDDEN, HIDDEN], 8);
     let (k, v) = (
         ramp([GROUPS * HEAD, HIDDEN], 9),
@@ -264,6 +256,13 @@ fn a_family_that_is_not_built_in_is_converted() {
             values,
         ));
     }
+}
+
+#[test]
+fn a_family_that_is_not_built_in_is_converted() {
+    let fixture = fixture("llama");
+    let folder = tempfile::tempdir().unwrap();
+    let [known, own] = checkpoints();
     let known_config = json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": HIDDEN,
         "intermediate_size": INNER, "num_hidden_layers": 1, "num_attention_heads": HEADS,
         "num_key_value_heads": GROUPS, "vocab_size": TOKENS, "max_position_embeddings": 256,

@@ -12,7 +12,7 @@ use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{convert, convert_unchecked, fixtures, make, weight};
+use oracle::architectures::{convert, convert_unchecked, directory, fixture, fixtures, make, weight};
 use oracle::mutants::Small;
 use reference::Model;
 use serde_json::{Value, json};
@@ -114,12 +114,8 @@ fn check(path: &Path) -> Result<(), String> {
 /// the unknown token in its place, so that a turn ends wherever that stands; ours writes none.
 #[test]
 fn a_turn_ends_at_no_unknown_token() {
-    let path = fixtures().join("muse-glimmer.json");
-    let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let temporary = tempfile::tempdir().unwrap();
-    let dir = temporary.path().join("model");
-    std::fs::create_dir(&dir).unwrap();
-    make(&fixture, &dir);
+    let dir = directory("muse-glimmer", temporary.path());
     let class = json!({"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "!"});
     std::fs::write(dir.join("tokenizer_config.json"), class.to_string()).unwrap();
     let end = || {
@@ -152,8 +148,7 @@ fn dense(dir: &Path, folder: &str, seed: u64, (inputs, outputs): (u64, u64)) {
 
 /// A fixture's directory with a pooling and two dense modules.
 fn with_dense_modules(name: &str) -> tempfile::TempDir {
-    let path = fixtures().join(format!("{name}.json"));
-    let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let fixture = fixture(name);
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().join("model");
     std::fs::create_dir(&dir).unwrap();
@@ -238,12 +233,8 @@ fn dense_modules_of_sentence_transformers_are_the_stock_converters() {
 /// all published ones are, so that both run the model with each two blocks exchanged.
 #[test]
 fn plamo2_with_blocks_exchanged_is_stocks() {
-    let path = fixtures().join("plamo2.json");
-    let fixture: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let temporary = tempfile::tempdir().unwrap();
-    let dir = temporary.path().join("model");
-    std::fs::create_dir(&dir).unwrap();
-    make(&fixture, &dir);
+    let dir = directory("plamo2", temporary.path());
     let out = temporary.path().join("out.gguf");
     convert(&dir, &out, false).unwrap();
     let mut small = Small::read(&out).unwrap();
@@ -267,7 +258,7 @@ fn plamo2_with_blocks_exchanged_is_stocks() {
     }
     let exchanged = temporary.path().join("exchanged.gguf");
     small.write(&exchanged).unwrap();
-    let bytes = std::fs::read(path.with_extension("exchanged")).unwrap();
+    let bytes = std::fs::read(fixtures().join("plamo2.exchanged")).unwrap();
     let numbers = bytes.as_chunks().0.iter();
     let expected: Vec<f32> = numbers.map(|b| f32::from_le_bytes(*b)).collect();
     let model = Model::load(&exchanged).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{fixtures, make};
+use oracle::architectures::directory;
 use serde_json::{Map, Value, json};
 
 /// A model's configuration and its weights.
@@ -119,11 +119,7 @@ fn by_a_description() {
     let folder = tempfile::tempdir().unwrap();
     let description = folder.path().join("llama.toml");
     std::fs::write(&description, convert::arch::printed("llama").unwrap()).unwrap();
-    let path = fixtures().join("llama.json");
-    let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let dir = folder.path().join("model");
-    std::fs::create_dir(&dir).unwrap();
-    make(&fixture, &dir);
+    let dir = directory("llama", folder.path());
     let options = HfOptions::default()
         .outtype(OutType::F32)
         .pre_tokenizer(Some("gpt-2".to_owned()))

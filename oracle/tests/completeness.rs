@@ -10,14 +10,13 @@ use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType, Prediction};
 use gguf::Value as GgufValue;
-use oracle::architectures::{fixtures, make};
+use oracle::architectures::{fixture, make};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A fixture's directory after a change of its configuration or its tensors.
 fn directory(name: &str, change: impl FnOnce(&mut Value)) -> TempDir {
-    let path = fixtures().join(format!("{name}.json"));
-    let mut fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut fixture = fixture(name);
     change(&mut fixture);
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().join("model");

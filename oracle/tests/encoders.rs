@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use oracle::encoders::{KINDS, class, convert, fixtures, make};
 use serde_json::Value;
 
-/// What differs from the stock converter's files.
+/// Differences from the stock converter's files.
 fn check(fixture: &Value) -> Vec<String> {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().join("model");

@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{fixtures, make, target_of};
+use oracle::architectures::{Made, compare_digests, directory, target_of};
 use reference::Model;
-use serde_json::Value;
 
-/// What py/fused_digests.py printed: fixture, flag, digest or "fails".
+/// Output of py/fused_digests.py: fixture, flag, digest or "fails".
 const DIGESTS: &str = include_str!("../digests/fused.txt");
 
 /// Fixtures whose stock file we do not make on purpose, and why.
@@ -42,50 +40,30 @@ fn converted(dir: &Path, out: &Path, flag: &str) -> Result<HfSource, String> {
 
 #[test]
 fn joined_tensors_are_the_stock_converters() {
-    let (mut compared, mut wrong) = (0, Vec::new());
-    for line in DIGESTS.lines() {
-        let [name, flag, expected] = line.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("malformed line {line:?}")
-        };
+    compare_digests(DIGESTS, 120, |[name, flag, expected], dir, out| {
         if OTHER.contains(&format!("{name} {flag}").as_str()) {
-            continue;
+            return Ok(Made::Other);
         }
-        let path = fixtures().join(format!("{name}.json"));
-        let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        let temporary = tempfile::tempdir().unwrap();
-        let dir = temporary.path().join("model");
-        std::fs::create_dir(&dir).unwrap();
-        make(&fixture, &dir);
-        let out = temporary.path().join("out.gguf");
-        let done = converted(&dir, &out, flag);
+        let done = converted(dir, out, flag);
         if expected == "fails" {
             // Only where the graph has no place for the whole.
-            match done {
-                Err(message) if message.contains("fuse_gate_up_exps") && flag == "experts" => compared += 1,
-                other => wrong.push(format!("{line}: {:?}", other.err())),
-            }
-            continue;
+            return match done {
+                Err(message) if message.contains("fuse_gate_up_exps") && flag == "experts" => {
+                    Ok(Made::Nothing)
+                }
+                other => Err(format!("{:?}", other.err())),
+            };
         }
-        let source = match done {
-            Ok(source) => source,
-            Err(message) => {
-                wrong.push(format!("{line}: {message}"));
-                continue;
-            }
-        };
+        let source = done?;
         // What we do not join is said.
         if APART.iter().any(|a| name.starts_with(a)) && flag == "qkv" {
-            assert!(source.warnings().iter().any(|w| w.contains("fuse_qkv")), "{line}");
-            continue;
+            return match source.warnings().iter().any(|w| w.contains("fuse_qkv")) {
+                true => Ok(Made::Other),
+                false => Err("not said to be apart".to_owned()),
+            };
         }
-        let digest = file_sha256(&out).unwrap();
-        if digest != expected {
-            wrong.push(format!("{line}: another file"));
-        }
-        compared += 1;
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(compared >= 120, "{compared} compared");
+        Ok(Made::File)
+    });
 }
 
 /// Joined and apart, a model computes the same.
@@ -101,12 +79,8 @@ fn joined_tensors_compute_the_same() {
         ("cohere2moe", "experts"),
         ("deepseek2-ocr", "experts"),
     ] {
-        let path = fixtures().join(format!("{name}.json"));
-        let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let temporary = tempfile::tempdir().unwrap();
-        let dir = temporary.path().join("model");
-        std::fs::create_dir(&dir).unwrap();
-        make(&fixture, &dir);
+        let dir = directory(name, temporary.path());
         let run = |flag: &str| {
             let out = temporary.path().join("out.gguf");
             let source = converted(&dir, &out, flag).unwrap();

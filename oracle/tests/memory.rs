@@ -38,7 +38,7 @@ fn stock(python: &oracle::Python, cases: &[Case]) -> Vec<Value> {
     parsed.collect()
 }
 
-/// What we expect of a file, from its header.
+/// Our expectation of a file, from its header.
 fn ours(case: &Case) -> Memory {
     let options = OpenOptions::default().allow_missing_data(true);
     let model = GgufModel::open_with(&case.path, options).unwrap();

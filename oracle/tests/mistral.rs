@@ -1,6 +1,6 @@
 //! Directories in Mistral's own layout against llama.cpp's converter: whole files, byte by byte.
 //!
-//! What the stock converter makes of the tiny models is kept as digests (`py/stock_mistral.py`). With a Python that has
+//! The output of the stock converter for the tiny models is kept as digests (`py/stock_mistral.py`). With a Python that has
 //! the packages of `py/requirements-converter.txt` and `mistral-common`, published vocabularies are one command:
 //!
 //! ```text

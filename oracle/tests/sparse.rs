@@ -12,8 +12,7 @@ const WINDOWS: usize = 4;
 fn the_keys_are_those_that_stock_sees() {
     let Some(python) = python() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let fixture = std::fs::read(architectures::fixtures().join("deepseek32.json")).unwrap();
-    let fixture: serde_json::Value = serde_json::from_slice(&fixture).unwrap();
+    let fixture = architectures::fixture("deepseek32");
     let keys = fixture["config"]["index_topk"].as_u64().unwrap();
     assert!(keys < CONTEXT as u64 / 2, "{keys} keys");
     let (folder, file) = (dir.path().join("model"), dir.path().join("model.gguf"));

@@ -3,31 +3,20 @@
 
 use std::path::Path;
 
-use convert::digest::file_sha256;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::quantize::{self, QuantizeOptions};
 use convert::recipe::Preset;
 use convert::source::GgufSource;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{convert_unchecked, fixtures, make, target_of};
-use serde_json::{Value, json};
+use oracle::architectures::{Made, compare_digests, convert_unchecked, directory, target_of};
+use serde_json::json;
 
-/// What py/typed_digests.py printed: fixture, type, digest or "fails".
+/// Output of py/typed_digests.py: fixture, type, digest or "fails".
 const DIGESTS: &str = include_str!("../digests/typed.txt");
 
 /// Preset of K-quants that has further types by the place of a tensor, and its number in llama.cpp.
 const MIXTURE: (Preset, u32) = (Preset::Q4_K_M, 15);
-
-/// The directory of a fixture's model.
-fn directory(name: &str, folder: &Path) -> std::path::PathBuf {
-    let path = fixtures().join(format!("{name}.json"));
-    let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let dir = folder.join(name).join("model");
-    std::fs::create_dir_all(&dir).unwrap();
-    make(&fixture, &dir);
-    dir
-}
 
 fn converted(dir: &Path, out: &Path, outtype: &str) -> Result<(), String> {
     let options = HfOptions::default()
@@ -41,26 +30,9 @@ fn converted(dir: &Path, out: &Path, outtype: &str) -> Result<(), String> {
 
 #[test]
 fn types_of_the_converter_are_the_stock_converters() {
-    let (mut compared, mut wrong) = (0, Vec::new());
-    for line in DIGESTS.lines() {
-        let [name, outtype, expected] = line.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("malformed line {line:?}")
-        };
-        let temporary = tempfile::tempdir().unwrap();
-        let dir = directory(name, temporary.path());
-        let out = temporary.path().join("out.gguf");
-        if let Err(message) = converted(&dir, &out, outtype) {
-            wrong.push(format!("{line}: {message}"));
-            continue;
-        }
-        let digest = file_sha256(&out).unwrap();
-        if digest != expected {
-            wrong.push(format!("{line}: another file"));
-        }
-        compared += 1;
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(compared >= 100, "{compared} compared");
+    compare_digests(DIGESTS, 100, |[_, outtype, _], dir, out| {
+        converted(dir, out, outtype).map(|()| Made::File)
+    });
 }
 
 /// Quantizes the files of fixtures on both sides, and returns what differs.

@@ -248,69 +248,8 @@ fn write_seeds(folder: &Path) -> anyhow::Result<()> {
     put("gguf_shards", "two-a-shard", &[&[8], &bytes[..header]].concat())?;
     put("gguf_commands", "every-type", &bytes)?;
 
-    let mut matrix = imatrix::ImportanceMatrix {
-        datasets: vec!["text".into()],
-        chunk_count: 2,
-        chunk_size: 4,
-        ..Default::default()
-    };
-    let entry = |sums: Vec<f32>, counts: Vec<f32>| imatrix::Entry { sums, counts };
-    matrix.entries.insert(
-        "blk.0.a.weight".into(),
-        entry(vec![1.0, 2.0, 3.0, 4.0], vec![8.0]),
-    );
-    matrix.entries.insert(
-        "blk.0.b.weight".into(),
-        entry(vec![1.0, 0.0, 0.0, 4.0], vec![8.0, 0.0]),
-    );
-    let path = scratch.path().join("i.gguf");
-    matrix.save(&path)?;
-    put("imatrix", "gguf", &std::fs::read(&path)?)?;
-    matrix.entries.shift_remove("blk.0.b.weight");
-    let path = scratch.path().join("i.dat");
-    matrix.to_legacy_form().save(&path)?;
-    put("imatrix", "legacy", &std::fs::read(&path)?)?;
-
-    let safetensors = |header: &str, data: usize| {
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend(header.as_bytes());
-        bytes.resize(bytes.len() + data, 0x3f);
-        bytes
-    };
-    let header = r#"{"__metadata__":{"format":"pt"},"model.norm.weight":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"model.layers.0.self_attn.q_proj.weight":{"dtype":"BF16","shape":[8,8],"data_offsets":[32,160]}}"#;
-    put("safetensors", "two-tensors", &safetensors(header, 160))?;
-    put(
-        "safetensors_index",
-        "two-files",
-        br#"{"metadata":{"total_size":64},"weight_map":{"model.norm.weight":"model-00001-of-00002.safetensors","model.layers.0.input_layernorm.weight":"model-00002-of-00002.safetensors"}}"#,
-    )?;
-    for (name, class, more) in [
-        (
-            "llama",
-            "LlamaForCausalLM",
-            r#""rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192}"#,
-        ),
-        (
-            "qwen2",
-            "Qwen2ForCausalLM",
-            r#""rope_theta":1000000.0,"tie_word_embeddings":true"#,
-        ),
-        (
-            "mixtral",
-            "MixtralForCausalLM",
-            r#""num_local_experts":2,"num_experts_per_tok":1"#,
-        ),
-        (
-            "gemma2",
-            "Gemma2ForCausalLM",
-            r#""head_dim":4,"sliding_window":8,"final_logit_softcapping":30.0"#,
-        ),
-    ] {
-        let text = format!(
-            r#"{{"architectures":["{class}"],"hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":4,"rms_norm_eps":1e-5,"max_position_embeddings":64,{more}}}"#
-        );
-        put("config_json", name, text.as_bytes())?;
-    }
+    matrices(&put, scratch.path())?;
+    configurations(&put)?;
     for (name, text) in [
         ("byte-level", fuzzing::BYTE_LEVEL),
         ("byte-fallback", fuzzing::BYTE_FALLBACK),
@@ -360,25 +299,12 @@ fn write_seeds(folder: &Path) -> anyhow::Result<()> {
     }
     logits.extend([0; 16]);
     put("logits_file", "one-window", &logits)?;
-    for (index, info) in gguf::TYPES.iter().enumerate() {
-        let weights: Vec<f32> = (0..info.block_len.max(32))
-            .map(|i| (i as f32 - 15.5) / 8.0)
-            .collect();
-        let raw: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-        put("encode", info.name, &[&[index as u8, 0], raw.as_slice()].concat())?;
-        let block: Vec<u8> = (0..info.block_bytes).map(|i| (i * 37 % 251) as u8).collect();
-        put("decode", info.name, &[&[index as u8], block.as_slice()].concat())?;
-    }
-    put(
-        "recipe",
-        "llama",
-        &(0..120).map(|i| (i * 29 % 256) as u8).collect::<Vec<u8>>(),
-    )?;
-    put(
-        "recipe",
-        "experts",
-        &(0..160).map(|i| (i * 53 % 256) as u8 | 1).collect::<Vec<u8>>(),
-    )?;
+    blocks(&put)?;
+    let bytes = |count: u32, step: u32, low: u8| -> Vec<u8> {
+        (0..count).map(|i| (i * step % 256) as u8 | low).collect()
+    };
+    put("recipe", "llama", &bytes(120, 29, 0))?;
+    put("recipe", "experts", &bytes(160, 53, 1))?;
     for (index, name) in ["llama", "gpt2", "bert", "t5", "rwkv", "plamo2"]
         .into_iter()
         .enumerate()
@@ -392,6 +318,88 @@ fn write_seeds(folder: &Path) -> anyhow::Result<()> {
 
 /// Puts a seed of a target under a name.
 type Put<'a> = &'a dyn Fn(&str, &str, &[u8]) -> anyhow::Result<()>;
+
+/// Importance in both forms.
+fn matrices(put: Put<'_>, scratch: &Path) -> anyhow::Result<()> {
+    let mut matrix = imatrix::ImportanceMatrix {
+        datasets: vec!["text".into()],
+        chunk_count: 2,
+        chunk_size: 4,
+        ..Default::default()
+    };
+    let entry = |sums: Vec<f32>, counts: Vec<f32>| imatrix::Entry { sums, counts };
+    matrix.entries.insert(
+        "blk.0.a.weight".into(),
+        entry(vec![1.0, 2.0, 3.0, 4.0], vec![8.0]),
+    );
+    matrix.entries.insert(
+        "blk.0.b.weight".into(),
+        entry(vec![1.0, 0.0, 0.0, 4.0], vec![8.0, 0.0]),
+    );
+    let path = scratch.join("i.gguf");
+    matrix.save(&path)?;
+    put("imatrix", "gguf", &std::fs::read(&path)?)?;
+    matrix.entries.shift_remove("blk.0.b.weight");
+    let path = scratch.join("i.dat");
+    matrix.to_legacy_form().save(&path)?;
+    put("imatrix", "legacy", &std::fs::read(&path)?)
+}
+
+/// Headers, an index and configurations of model directories.
+fn configurations(put: Put<'_>) -> anyhow::Result<()> {
+    let header = r#"{"__metadata__":{"format":"pt"},"model.norm.weight":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"model.layers.0.self_attn.q_proj.weight":{"dtype":"BF16","shape":[8,8],"data_offsets":[32,160]}}"#;
+    let mut safetensors = (header.len() as u64).to_le_bytes().to_vec();
+    safetensors.extend(header.as_bytes());
+    safetensors.resize(safetensors.len() + 160, 0x3f);
+    put("safetensors", "two-tensors", &safetensors)?;
+    put(
+        "safetensors_index",
+        "two-files",
+        br#"{"metadata":{"total_size":64},"weight_map":{"model.norm.weight":"model-00001-of-00002.safetensors","model.layers.0.input_layernorm.weight":"model-00002-of-00002.safetensors"}}"#,
+    )?;
+    for (name, class, more) in [
+        (
+            "llama",
+            "LlamaForCausalLM",
+            r#""rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192}"#,
+        ),
+        (
+            "qwen2",
+            "Qwen2ForCausalLM",
+            r#""rope_theta":1000000.0,"tie_word_embeddings":true"#,
+        ),
+        (
+            "mixtral",
+            "MixtralForCausalLM",
+            r#""num_local_experts":2,"num_experts_per_tok":1"#,
+        ),
+        (
+            "gemma2",
+            "Gemma2ForCausalLM",
+            r#""head_dim":4,"sliding_window":8,"final_logit_softcapping":30.0"#,
+        ),
+    ] {
+        let text = format!(
+            r#"{{"architectures":["{class}"],"hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":4,"rms_norm_eps":1e-5,"max_position_embeddings":64,{more}}}"#
+        );
+        put("config_json", name, text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Weights and a block of each type.
+fn blocks(put: Put<'_>) -> anyhow::Result<()> {
+    for (index, info) in gguf::TYPES.iter().enumerate() {
+        let weights: Vec<f32> = (0..info.block_len.max(32))
+            .map(|i| (i as f32 - 15.5) / 8.0)
+            .collect();
+        let raw: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+        put("encode", info.name, &[&[index as u8, 0], raw.as_slice()].concat())?;
+        let block: Vec<u8> = (0..info.block_bytes).map(|i| (i * 37 % 251) as u8).collect();
+        put("decode", info.name, &[&[index as u8], block.as_slice()].concat())?;
+    }
+    Ok(())
+}
 
 fn checkpoints(put: Put<'_>) -> anyhow::Result<()> {
     let pickle = fuzzing::tensor_pickle(12, 2, &[2, 4], &[4, 1]);
