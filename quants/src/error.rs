@@ -25,7 +25,7 @@ pub enum Error {
         ty: TensorType,
     },
     /// A row does not consist of whole blocks.
-    #[error("rows of {row_len} weights cannot be encoded as {ty}, whose blocks hold {block_len}")]
+    #[error("rows for {ty}: expected a multiple of {block_len} weights, found {row_len}")]
     PartialBlock {
         /// The type asked for.
         ty: TensorType,
@@ -35,7 +35,7 @@ pub enum Error {
         block_len: usize,
     },
     /// The source does not consist of whole rows.
-    #[error("{found} weights to encode as {ty} are not whole rows of {row_len}")]
+    #[error("weights for {ty}: expected whole rows of {row_len}, found {found}")]
     PartialRow {
         /// The type asked for.
         ty: TensorType,
@@ -55,7 +55,7 @@ pub enum Error {
         found: usize,
     },
     /// The destination of an encoding has the wrong length.
-    #[error("{ty} blocks take {expected} bytes, the destination has {found}")]
+    #[error("destination of {ty} blocks: expected {expected} bytes, found {found}")]
     EncodedLength {
         /// The type asked for.
         ty: TensorType,
@@ -65,7 +65,7 @@ pub enum Error {
         found: usize,
     },
     /// The bytes to decode are not whole blocks.
-    #[error("{bytes} bytes are not whole blocks of {ty}, which take {block_bytes} bytes")]
+    #[error("{ty} blocks: expected a multiple of {block_bytes} bytes, found {bytes}")]
     PartialBytes {
         /// The type asked for.
         ty: TensorType,
@@ -75,7 +75,7 @@ pub enum Error {
         block_bytes: usize,
     },
     /// The destination of a decoding has the wrong length.
-    #[error("{ty} blocks hold {expected} weights, the destination has {found}")]
+    #[error("destination of decoded {ty} blocks: expected {expected} weights, found {found}")]
     DecodedLength {
         /// The type asked for.
         ty: TensorType,

@@ -9,7 +9,7 @@ use crate::isa::ops::BlockOps;
 /// [`InstructionSet::run_with`] is compiled with an instruction set's features.
 pub(crate) trait Work: Sized {
     type Output;
-    /// What is passed beside `self`: as a function's argument, a mutable slice is known to overlap nothing else, without
+    /// Argument beside `self`: as a function's argument, a mutable slice is known to overlap nothing else, without
     /// which loops over rows are not vectorized. `()` for searches.
     type Arg;
 

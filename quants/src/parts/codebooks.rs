@@ -33,7 +33,7 @@ pub struct Codebook {
     pub even: bool,
     /// The factor of scale code 0.
     pub first: f32,
-    /// What a step of the code adds to it.
+    /// Addend of a step of the code.
     pub step: f32,
     point: fn(usize) -> &'static [i8],
     unpack: fn(&[u8], &mut PointParts),

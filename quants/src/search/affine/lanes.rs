@@ -110,6 +110,10 @@ fn error<L: Lanes, const N: usize, const ABSOLUTE: bool>(
 }
 
 /// Fits with one measure; false where levels may be beyond [`ROUNDED`].
+#[expect(
+    clippy::too_many_lines,
+    reason = "one loop over candidates, whose float operations are in stock's order"
+)]
 #[inline(always)]
 fn measured<L: Lanes, const N: usize, const ABSOLUTE: bool>(
     isa: L::Isa,

@@ -6,52 +6,10 @@ use std::arch::x86_64::*;
 
 use crate::isa::product::{Operands, ROWS, TOKENS};
 use crate::isa::x86_64::detect::Fma;
+use crate::isa::x86_64::product::product;
 
-impl Fma {
-    /// The product of a panel with rows of activations, as [`crate::isa::product::multiply`] specifies it.
-    #[inline(always)]
-    pub(crate) fn multiply(self, operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
-        operands.check();
-        // SAFETY: `self` proves the features, and the operands have been checked.
-        unsafe { multiply(operands, out) }
-    }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn multiply(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
-    // SAFETY: as for this function.
-    unsafe {
-        match (operands.group, operands.large, operands.with_offsets) {
-            (16, true, false) => rows::<16, true, false>(operands, out),
-            (16, true, true) => rows::<16, true, true>(operands, out),
-            (16, false, false) => rows::<16, false, false>(operands, out),
-            (16, false, true) => rows::<16, false, true>(operands, out),
-            (_, true, false) => rows::<32, true, false>(operands, out),
-            (_, true, true) => rows::<32, true, true>(operands, out),
-            (_, false, false) => rows::<32, false, false>(operands, out),
-            (_, false, true) => rows::<32, false, true>(operands, out),
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn rows<const GROUP: usize, const LARGE: bool, const OFFSETS: bool>(
-    operands: &Operands<'_>,
-    out: &mut [[f32; ROWS]; TOKENS],
-) {
-    for part in 0..ROWS / 8 {
-        // SAFETY: as for this function.
-        unsafe {
-            match operands.rows {
-                1 => tile::<1, GROUP, LARGE, OFFSETS>(operands, part, out),
-                2 => tile::<2, GROUP, LARGE, OFFSETS>(operands, part, out),
-                3 => tile::<3, GROUP, LARGE, OFFSETS>(operands, part, out),
-                4 => tile::<4, GROUP, LARGE, OFFSETS>(operands, part, out),
-                _ => {}
-            }
-        }
-    }
-}
+// Eight rows of the panel are a part.
+product!(Fma, "avx2,fma", parts: ROWS / 8);
 
 /// `T` rows of activations with eight rows of the panel.
 #[target_feature(enable = "avx2,fma")]
