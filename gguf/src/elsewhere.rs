@@ -146,7 +146,7 @@ impl ForeignType {
         TYPES.iter().find(|t| t.name.eq_ignore_ascii_case(name)).copied()
     }
 
-    /// What messages call it: `type IQ2_K of ik_llama.cpp`.
+    /// Name in messages: `type IQ2_K of ik_llama.cpp`.
     pub fn described(&self) -> String {
         format!("type {} of {}", self.name.to_uppercase(), self.origin)
     }

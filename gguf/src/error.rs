@@ -29,7 +29,7 @@ pub enum Error {
 
     /// The file ends before something that it must hold.
     #[error(
-        "{path}: {subject}: the file ends too early: found {available} bytes at byte {offset}, expected {needed}",
+        "{path}: {subject}: the file ends too early: expected {needed} bytes at byte {offset}, found {available}",
         path = path.display()
     )]
     Truncated {
@@ -46,7 +46,7 @@ pub enum Error {
     },
 
     /// The file holds something that the format does not allow, or that exceeds a limit.
-    #[error("{path}: {subject} at byte {offset}: found {found}, expected {expected}", path = path.display())]
+    #[error("{path}: {subject} at byte {offset}: expected {expected}, found {found}", path = path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum Error {
     },
 
     /// A file that was opened has become shorter or longer since.
-    #[error("{path}: the file changed while it was read: found {found} bytes, expected {expected}", path = path.display())]
+    #[error("{path}: the file changed while it was read: expected {expected} bytes, found {found}", path = path.display())]
     Changed {
         /// The file.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum Error {
     },
 
     /// The files of a multi-file model do not fit together.
-    #[error("{path}: {what}: found {found}, expected {expected}", path = path.display())]
+    #[error("{path}: {what}: expected {expected}, found {found}", path = path.display())]
     Shards {
         /// The shard.
         path: PathBuf,
@@ -104,7 +104,7 @@ pub enum Error {
 
     /// A byte range outside of a tensor.
     #[error(
-        "{path}: tensor '{tensor}': bytes {start}..{end} asked for, the tensor has {size}",
+        "{path}: tensor '{tensor}': expected bytes within its {size}, found {start}..{end}",
         path = path.display()
     )]
     OutOfRange {
@@ -121,7 +121,7 @@ pub enum Error {
     },
 
     /// A file cannot be planned: a name, shape or value that the format does not hold.
-    #[error("cannot write {subject}: found {found}, expected {expected}")]
+    #[error("cannot write {subject}: expected {expected}, found {found}")]
     Unwritable {
         /// The tensor or key.
         subject: String,
@@ -132,7 +132,7 @@ pub enum Error {
     },
 
     /// A file was finished before all of a tensor was written.
-    #[error("{path}: tensor '{tensor}' is incomplete: {written} of {size} bytes were written", path = path.display())]
+    #[error("{path}: tensor '{tensor}': expected {size} bytes to be written, found {written}", path = path.display())]
     Incomplete {
         /// The file being written.
         path: PathBuf,

@@ -17,7 +17,7 @@ const MAX_FILES: usize = 100_000;
 /// Number of holders of each file.
 static HELD: Mutex<Option<HashMap<Identity, usize>>> = Mutex::new(None);
 
-/// What tells one file from another: device and inode, or else a name.
+/// Identity of a file: device and inode, or else a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Identity(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
 

@@ -198,7 +198,7 @@ impl Write for WholeFile {
 /// are continued.
 ///
 /// # Errors
-/// What writing it would fail with.
+/// Error that writing it would fail with.
 pub fn check_target(path: &Path, needed: u64) -> Result<()> {
     let target = check_not_input(path)?;
     // Dropped at once, with what a killed run may have left there.

@@ -79,7 +79,7 @@ fn tensors_of_other_programs_are_listed_with_their_sizes() {
 fn they_are_named_where_they_cannot_be_used() {
     let error = model(&file(TENSORS), false).unwrap_err().to_string();
     assert!(
-        error.contains("type of tensor 'iq2_k' at byte 139: found 137 (type IQ2_K of ik_llama.cpp)"),
+        error.contains("type of tensor 'iq2_k' at byte 139: expected a type of llama.cpp, found 137 (type IQ2_K of ik_llama.cpp)"),
         "{error}"
     );
     let unknown = file(&[("x", &[4], 999, 16)]);
@@ -87,7 +87,7 @@ fn they_are_named_where_they_cannot_be_used() {
         let error = model(&unknown, list).unwrap_err().to_string();
         assert!(
             error.contains("type of tensor 'x' at byte ")
-                && error.contains("found 999, expected a known tensor type"),
+                && error.contains("expected a known tensor type, found 999"),
             "{error}"
         );
     }

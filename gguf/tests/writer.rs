@@ -82,7 +82,7 @@ fn an_incomplete_file_is_not_published() {
     writer.write_at(1, 20, &[1; 8]).unwrap();
     let message = writer.finish().unwrap_err().to_string();
     assert!(
-        message.contains("tensor 'b' is incomplete: 31 of 32"),
+        message.contains("tensor 'b': expected 32 bytes to be written, found 31"),
         "{message}"
     );
     assert_eq!(names(folder.path()), ["m.gguf"]);

@@ -23,7 +23,7 @@ const COLUMNS: usize = 128;
 pub struct Accumulator {
     totals: ImportanceMatrix,
     step: IndexMap<String, Staged>,
-    /// What each step added, where that is kept.
+    /// Addends of each step, where they are kept.
     steps: Option<Vec<Step>>,
 }
 
@@ -37,7 +37,8 @@ struct Staged {
 /// A tensor's inputs in one step do not have the shape they had before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{tensor}: inputs of {columns} columns for {matrices} matrices, but {sums} sums and {counts} counts so far"
+    "tensor '{tensor}': expected inputs for {sums} sums and {counts} counts, as before, found {columns} columns for \
+     {matrices} matrices"
 )]
 pub struct ShapeChanged {
     /// The tensor.
@@ -74,7 +75,7 @@ impl Accumulator {
         }
     }
 
-    /// What each step added; nothing unless it was kept.
+    /// Addends of each step; none unless they were kept.
     pub fn into_steps(self) -> Vec<Step> {
         self.steps.unwrap_or_default()
     }

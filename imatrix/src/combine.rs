@@ -4,7 +4,7 @@ use crate::{Entry, Form, ImportanceMatrix};
 
 /// Two matrices do not describe the same model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{tensor}: {theirs} sums cannot be added to {ours}")]
+#[error("tensor '{tensor}': expected {ours} sums, found {theirs}")]
 pub struct Mismatch {
     /// The tensor.
     pub tensor: String,

@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     Gguf(#[from] gguf::Error),
     /// A legacy file holds something it cannot hold.
-    #[error("{path}: {subject} at byte {offset}: found {found}, expected {expected}", path = path.display())]
+    #[error("{path}: {subject} at byte {offset}: expected {expected}, found {found}", path = path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum Error {
         expected: String,
     },
     /// A well-formed GGUF file that is no importance matrix.
-    #[error("{path}: {subject}: found {found}, expected {expected}", path = path.display())]
+    #[error("{path}: {subject}: expected {expected}, found {found}", path = path.display())]
     NotAnImatrix {
         /// The file.
         path: PathBuf,

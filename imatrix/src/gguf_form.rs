@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gguf::{Array, GgufModel, TensorType, Value};
+use gguf::{Array, GgufModel, GgufString, TensorType, Value};
 use indexmap::IndexMap;
 
 use crate::{Entry, Error, Form, ImportanceMatrix, Result};
@@ -21,103 +21,108 @@ pub(crate) fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> {
     values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
+/// The matrix of a file, and the lines that describe its run.
 pub(crate) fn load(path: &Path) -> Result<(ImportanceMatrix, Vec<String>)> {
-    let unfit = |subject: &str, found: String, expected: &str| Error::NotAnImatrix {
-        path: path.to_path_buf(),
-        subject: subject.to_owned(),
-        found,
-        expected: expected.to_owned(),
+    let file = Opened {
+        path,
+        model: GgufModel::open(path)?,
     };
-    let file = GgufModel::open(path)?;
-    if let Some(kind) = file
-        .metadata()
-        .get_str("general.type")
-        .filter(|&kind| kind != "imatrix")
-    {
-        return Err(unfit(
-            "metadata key general.type",
-            format!("{kind:?}"),
-            "\"imatrix\"",
-        ));
+    let metadata = file.model.metadata();
+    let kind = metadata.get_str("general.type");
+    if let Some(kind) = kind.filter(|&kind| kind != "imatrix") {
+        return Err(file.unfit("key 'general.type'", format!("{kind:?}"), "\"imatrix\""));
     }
-    let number = |key: &str| {
-        let value = file.metadata().get(key);
+    let run = match metadata.get(RUN) {
+        Some(Value::Array(Array::String(lines))) => texts(lines),
+        _ => Vec::new(),
+    };
+    let matrix = ImportanceMatrix {
+        datasets: match metadata.get(DATASETS) {
+            Some(Value::Array(Array::String(names))) => texts(names),
+            Some(_) => Vec::new(),
+            None => {
+                return Err(file.unfit(&format!("key '{DATASETS}'"), "nothing".into(), "a list of texts"));
+            }
+        },
+        chunk_count: file.number(CHUNK_COUNT)?,
+        chunk_size: file.number(CHUNK_SIZE)?,
+        entries: file.entries()?,
+        form: Form::Gguf,
+    };
+    Ok((matrix, run))
+}
+
+fn texts(list: &[GgufString]) -> Vec<String> {
+    list.iter()
+        .map(|text| text.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// A file that may be an importance matrix.
+struct Opened<'a> {
+    path: &'a Path,
+    model: GgufModel,
+}
+
+impl Opened<'_> {
+    fn unfit(&self, subject: &str, found: String, expected: &str) -> Error {
+        Error::NotAnImatrix {
+            path: self.path.to_path_buf(),
+            subject: subject.to_owned(),
+            found,
+            expected: expected.to_owned(),
+        }
+    }
+
+    fn number(&self, key: &str) -> Result<u32> {
+        let value = self.model.metadata().get(key);
         value
             .and_then(Value::as_u64)
             .and_then(|n| u32::try_from(n).ok())
             .ok_or_else(|| {
                 let found = value.map_or("nothing".into(), |v| format!("{v:?}"));
-                unfit(&format!("metadata key {key}"), found, "a 32-bit number")
+                self.unfit(&format!("key '{key}'"), found, "a 32-bit number")
             })
-    };
-    let datasets = match file.metadata().get(DATASETS) {
-        Some(Value::Array(Array::String(names))) => names
-            .iter()
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect(),
-        Some(_) => Vec::new(),
-        None => {
-            return Err(unfit(
-                &format!("metadata key {DATASETS}"),
-                "nothing".into(),
-                "a list of texts",
-            ));
-        }
-    };
-    let run = match file.metadata().get(RUN) {
-        Some(Value::Array(Array::String(lines))) => lines
-            .iter()
-            .map(|line| line.to_string_lossy().into_owned())
-            .collect(),
-        _ => Vec::new(),
-    };
-    let (chunk_count, chunk_size) = (number(CHUNK_COUNT)?, number(CHUNK_SIZE)?);
+    }
 
-    let mut entries: IndexMap<String, Entry> = IndexMap::new();
-    for tensor in file.tensors() {
-        let name = tensor.info.name.as_str();
-        let (base, is_sums) = if let Some(base) = name.strip_suffix(SUMS_SUFFIX) {
-            (base, true)
-        } else if let Some(base) = name.strip_suffix(COUNTS_SUFFIX) {
-            (base, false)
-        } else {
-            continue;
-        };
-        if tensor.info.ty != TensorType::F32 {
-            return Err(unfit(
-                &format!("tensor {name}"),
-                tensor.info.ty.to_string(),
-                "f32",
-            ));
+    /// Sums and counts by the name of their tensor.
+    fn entries(&self) -> Result<IndexMap<String, Entry>> {
+        let mut entries: IndexMap<String, Entry> = IndexMap::new();
+        for tensor in self.model.tensors() {
+            let name = tensor.info.name.as_str();
+            let (base, is_sums) = if let Some(base) = name.strip_suffix(SUMS_SUFFIX) {
+                (base, true)
+            } else if let Some(base) = name.strip_suffix(COUNTS_SUFFIX) {
+                (base, false)
+            } else {
+                continue;
+            };
+            if tensor.info.ty != TensorType::F32 {
+                let found = tensor.info.ty.to_string();
+                return Err(self.unfit(&format!("tensor '{name}'"), found, "f32"));
+            }
+            let bytes = self.model.bytes(tensor.index, 0..tensor.info.size_bytes())?;
+            let values = numbers(&bytes).collect();
+            let entry = entries.entry(base.to_owned()).or_default();
+            if is_sums {
+                entry.sums = values;
+            } else {
+                entry.counts = values;
+            }
         }
-        let bytes = file.bytes(tensor.index, 0..tensor.info.size_bytes())?;
-        let values = numbers(&bytes).collect();
-        let entry = entries.entry(base.to_owned()).or_default();
-        if is_sums {
-            entry.sums = values;
-        } else {
-            entry.counts = values;
+        if entries.is_empty() {
+            return Err(self.unfit("tensors", "no sums".into(), "NAME.in_sum2 and NAME.counts"));
         }
-    }
-    if entries.is_empty() {
-        return Err(unfit("tensors", "no sums".into(), "NAME.in_sum2 and NAME.counts"));
-    }
-    for (name, entry) in &entries {
-        let (sums, counts) = (entry.sums.len(), entry.counts.len());
-        if sums == 0 || counts == 0 || !sums.is_multiple_of(counts) {
-            return Err(unfit(
-                &format!("entry {name}"),
-                format!("{sums} sums and {counts} counts"),
-                "both, with as many sums for each count",
-            ));
+        for (name, entry) in &entries {
+            let (sums, counts) = (entry.sums.len(), entry.counts.len());
+            if sums == 0 || counts == 0 || !sums.is_multiple_of(counts) {
+                return Err(self.unfit(
+                    &format!("entry '{name}'"),
+                    format!("{sums} sums and {counts} counts"),
+                    "both, with as many sums for each count",
+                ));
+            }
         }
+        Ok(entries)
     }
-    let matrix = ImportanceMatrix {
-        entries,
-        datasets,
-        chunk_count,
-        chunk_size,
-        form: Form::Gguf,
-    };
-    Ok((matrix, run))
 }

@@ -21,7 +21,7 @@ const STEPS: &str = "imatrix.part.steps";
 const DATASETS: &str = "imatrix.datasets";
 const CHUNK_SIZE: &str = "imatrix.chunk_size";
 
-/// What one step added to the totals.
+/// Addends of one step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
     /// Windows of the step, those set aside included.
@@ -30,7 +30,7 @@ pub struct Step {
     pub entries: IndexMap<String, Entry>,
 }
 
-/// What a part of the windows of a text adds.
+/// Addends of a part of the windows of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     /// Identity of the run: lines of `WHAT=VALUE`, the same for all its parts.
@@ -67,7 +67,7 @@ impl Part {
             if *shapes.entry(name).or_insert(shape) != shape {
                 return Err(Error::NotAnImatrix {
                     path: path.to_path_buf(),
-                    subject: format!("entry {name}"),
+                    subject: format!("entry '{name}'"),
                     found: format!("{} sums and {} counts", shape.0, shape.1),
                     expected: "as many in each step".to_owned(),
                 });
@@ -122,7 +122,7 @@ impl PartFile {
             let value = model.metadata().get(key);
             Error::NotAnImatrix {
                 path: path.to_path_buf(),
-                subject: format!("metadata key {key}"),
+                subject: format!("key '{key}'"),
                 found: value.map_or("nothing".into(), |v| format!("{v:?}")),
                 expected: expected.to_owned(),
             }
@@ -173,7 +173,7 @@ impl PartFile {
         let length = info.elements().checked_div(steps).unwrap_or(0);
         let wrong = |found: String, expected: String| Error::NotAnImatrix {
             path: self.path.clone(),
-            subject: format!("tensor {name}"),
+            subject: format!("tensor '{name}'"),
             found,
             expected,
         };
@@ -221,51 +221,7 @@ pub fn join(paths: &[PathBuf]) -> Result<ImportanceMatrix> {
             expected: "the files of all parts".to_owned(),
         });
     };
-    let mut next = 0;
-    for part in &parts {
-        let wrong = |subject: &str, found: String, expected: String| Error::NotAnImatrix {
-            path: part.path.clone(),
-            subject: subject.to_owned(),
-            found,
-            expected,
-        };
-        let same = |a: &PartFile| (a.run.clone(), a.datasets.clone(), a.chunk_size, a.windows);
-        if same(part) != same(model) {
-            let differs = part.run.iter().zip(&model.run).find(|(a, b)| a != b);
-            let (found, expected) = differs.map_or_else(
-                || {
-                    (
-                        format!("{} windows", part.windows),
-                        format!("{} windows", model.windows),
-                    )
-                },
-                |(a, b)| (a.clone(), b.clone()),
-            );
-            let expected = format!("{expected}, as {} has", model.path.display());
-            return Err(wrong("a part of another run", found, expected));
-        }
-        if u64::from(part.first) != next {
-            let what = if u64::from(part.first) > next {
-                "a part is missing"
-            } else {
-                "windows in two parts"
-            };
-            return Err(wrong(
-                what,
-                format!("windows from {}", part.first),
-                format!("from {next}"),
-            ));
-        }
-        next = part.end();
-    }
-    if next != u64::from(model.windows) {
-        return Err(Error::NotAnImatrix {
-            path: parts.last().unwrap_or(model).path.clone(),
-            subject: "the last part is missing".to_owned(),
-            found: format!("windows up to {next}"),
-            expected: format!("up to {}", model.windows),
-        });
-    }
+    all_of_one_run(&parts, model)?;
     let mut names: Vec<String> = parts
         .iter()
         .flat_map(|part| part.model.tensors())
@@ -289,7 +245,7 @@ pub fn join(paths: &[PathBuf]) -> Result<ImportanceMatrix> {
         if entry.counts.is_empty() || !entry.sums.len().is_multiple_of(entry.counts.len()) {
             return Err(Error::NotAnImatrix {
                 path: model.path.clone(),
-                subject: format!("entry {name}"),
+                subject: format!("entry '{name}'"),
                 found: format!("{} sums and {} counts", entry.sums.len(), entry.counts.len()),
                 expected: "both, with as many sums for each count".to_owned(),
             });
@@ -297,6 +253,52 @@ pub fn join(paths: &[PathBuf]) -> Result<ImportanceMatrix> {
         matrix.entries.insert(name, entry);
     }
     Ok(matrix)
+}
+
+/// Checks that parts, in the order of their windows, are those of `model`'s run, and all of them.
+fn all_of_one_run(parts: &[PartFile], model: &PartFile) -> Result<()> {
+    let mut next = 0;
+    for part in parts {
+        let wrong = |subject: &str, found: String, expected: String| Error::NotAnImatrix {
+            path: part.path.clone(),
+            subject: subject.to_owned(),
+            found,
+            expected,
+        };
+        let same = |a: &PartFile| (a.run.clone(), a.datasets.clone(), a.chunk_size, a.windows);
+        if same(part) != same(model) {
+            let differs = part.run.iter().zip(&model.run).find(|(a, b)| a != b);
+            let windows = |part: &PartFile| format!("{} windows", part.windows);
+            let (found, expected) = differs.map_or_else(
+                || (windows(part), windows(model)),
+                |(a, b)| (a.clone(), b.clone()),
+            );
+            let expected = format!("{expected}, as {} has", model.path.display());
+            return Err(wrong("a part of another run", found, expected));
+        }
+        let first = u64::from(part.first);
+        if first != next {
+            let subject = match first > next {
+                true => "a part is missing",
+                false => "windows in two parts",
+            };
+            return Err(wrong(
+                subject,
+                format!("windows from {first}"),
+                format!("from {next}"),
+            ));
+        }
+        next = part.end();
+    }
+    if next != u64::from(model.windows) {
+        return Err(Error::NotAnImatrix {
+            path: parts.last().unwrap_or(model).path.clone(),
+            subject: "the last part is missing".to_owned(),
+            found: format!("windows up to {next}"),
+            expected: format!("up to {}", model.windows),
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
