@@ -11,7 +11,7 @@ use crate::{Error, Model, Result, Tap};
 /// are rounded after each step: it depends on nothing but the window.
 const STEP_TOKENS: usize = 2048;
 
-/// What to collect. [`Calibration::new`] collects all of a text; the fields narrow it.
+/// Extent of a collection. [`Calibration::new`] collects all of a text; the fields narrow it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Calibration {
@@ -21,7 +21,7 @@ pub struct Calibration {
     pub from_chunk: usize,
     /// Windows to run at most.
     pub chunks: Option<usize>,
-    /// What replaces each window's first token.
+    /// Replacement of each window's first token.
     pub bos: Option<u32>,
     /// Collect for `output.weight` too.
     pub process_output: bool,
@@ -100,7 +100,7 @@ pub struct Step<'a> {
     pub done: usize,
     /// Windows in all.
     pub of: usize,
-    /// What has been collected.
+    /// Sums collected so far.
     pub collected: &'a Accumulator,
     /// Windows of this step that were set aside, and the tensor whose inputs were not finite.
     pub set_aside: Vec<(usize, String)>,

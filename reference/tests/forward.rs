@@ -343,7 +343,7 @@ fn hostile_hyperparameters_are_refused() {
         ("rope.dimension_count", Value::U32(9), "rope.dimension_count"),
         ("rope.freq_base", Value::F32(0.0), "rope.freq_base"),
         ("rope.freq_base", Value::F32(f32::NAN), "rope.freq_base"),
-        ("rope.scaling.factor", Value::F32(-1.0), "rope scaling factor"),
+        ("rope.scaling.factor", Value::F32(-1.0), "rope.scaling.factor"),
         ("rope.scaling.type", Value::String("spiral".into()), "spiral"),
         ("feed_forward_length", Value::U32(0), "feed_forward_length"),
         ("feed_forward_length", Value::U32(max), "blk.0.ffn_gate.weight"),

@@ -1,4 +1,4 @@
-//! What a model needs: the check of a declaration against the graphs of the forward pass.
+//! Requirements of models: the check of a declaration against the graphs of the forward pass.
 
 use std::path::{Path, PathBuf};
 
@@ -51,7 +51,7 @@ fn fixtures_are_whole() {
     }
 }
 
-/// What was added to a fixture, or set, and what is then named.
+/// Changes of a fixture, and what is then named.
 fn named(fixture: &str, change: impl FnOnce(&mut Metadata, &mut Vec<TensorInfo>)) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/forward")

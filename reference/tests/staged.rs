@@ -24,7 +24,7 @@ fn windows() -> Vec<Vec<u32>> {
 
 const BATCHES: [Range<usize>; 2] = [0..2, 2..3];
 
-/// What goes into one tensor, and which tensors were shown on the way.
+/// Input of one tensor, and the tensors shown on the way.
 struct Input<'a> {
     tensor: &'a str,
     stops: bool,
@@ -169,7 +169,7 @@ fn keeping_changes_no_bit_of_a_model_that_stays() {
     }
 }
 
-/// What is known is really not computed again.
+/// Known results are not computed again.
 #[test]
 fn what_is_known_is_passed_over() {
     let model = Model::load(&fixture("llama")).unwrap();

@@ -111,7 +111,7 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// What the projections make.
+    /// Output of the projections.
     fn projected(&mut self, layer: &Attention, x: &Matrix) -> Result<[Matrix; 3]> {
         let AttentionShape {
             heads,

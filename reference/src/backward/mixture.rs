@@ -185,7 +185,7 @@ impl Pass<'_, '_> {
     }
 }
 
-/// What an expert's one matrix makes, its gates applied.
+/// Output of an expert's one matrix, its gates applied.
 fn halves(layer: &Mixture, both: &Matrix) -> Matrix {
     let half = both.cols / 2;
     let mut out = Matrix {

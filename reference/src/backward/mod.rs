@@ -67,13 +67,16 @@ impl Model {
         if let Labels::Given(labels) = labels {
             if labels.len() != window.len() {
                 return Err(self.error(format!(
-                    "found {} labels, expected {}",
-                    labels.len(),
-                    window.len()
+                    "expected {} labels, found {}",
+                    window.len(),
+                    labels.len()
                 )));
             }
             if let Some(label) = labels.iter().find(|&&l| l as usize >= self.vocabulary()) {
-                return Err(self.error(format!("label {label} is outside the vocabulary")));
+                return Err(self.error(format!(
+                    "expected labels below the vocabulary's {}, found {label}",
+                    self.vocabulary()
+                )));
             }
         }
         if window.is_empty() {

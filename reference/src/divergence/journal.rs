@@ -34,12 +34,12 @@ const MAX_OBSERVATIONS: usize = 1 << 24;
 /// Observations by model, first window and number of windows.
 pub type Noted = HashMap<(usize, usize, usize), Vec<Observation>>;
 
-/// What a journal holds that no process has open.
+/// Contents of a journal that no process has open.
 #[derive(Debug)]
 pub struct Kept {
     /// Name of everything that decides the observations.
     pub fingerprint: String,
-    /// What is noted.
+    /// Observations noted.
     pub noted: Noted,
     /// Whether nothing follows that was cut or damaged.
     pub is_whole: bool,

@@ -51,6 +51,19 @@ pub(crate) fn log_sum_exp(logits: &[f32]) -> (f64, usize) {
 }
 
 impl Observation {
+    /// Of both models the negative log-likelihood of `target`, and the token that they rank first.
+    fn of(target: usize, kld: f64, (nll, top): (f64, usize), (nll_base, top_base): (f64, usize)) -> Self {
+        Self {
+            nll,
+            nll_base,
+            kld,
+            delta_p: (-nll).exp() - (-nll_base).exp(),
+            same_top: top == top_base,
+            right: top == target,
+            right_base: top_base == target,
+        }
+    }
+
     /// Compares two models' logits (`[vocabulary]` each) at one position whose true token is `target`.
     ///
     /// Returns `None` when the rows differ in length, are empty, or do not hold `target`.
@@ -68,15 +81,7 @@ impl Observation {
         }
         let nll = log_z - f64::from(measured[target]);
         let nll_base = log_z_base - f64::from(base[target]);
-        Some(Self {
-            nll,
-            nll_base,
-            kld,
-            delta_p: (-nll).exp() - (-nll_base).exp(),
-            same_top: top == top_base,
-            right: top == target,
-            right_base: top_base == target,
-        })
+        Some(Self::of(target, kld, (nll, top), (nll_base, top_base)))
     }
 
     /// Compares logits with a row of a logits file, as llama.cpp's perplexity tool does: tokens whose stored
@@ -100,15 +105,7 @@ impl Observation {
         }
         let nll = log_z - f64::from(measured[target]);
         let nll_base = -base.log_prob(target);
-        Some(Self {
-            nll,
-            nll_base,
-            kld,
-            delta_p: (-nll).exp() - (-nll_base).exp(),
-            same_top: top == top_base,
-            right: top == target,
-            right_base: top_base == target,
-        })
+        Some(Self::of(target, kld, (nll, top), (nll_base, top_base)))
     }
 }
 

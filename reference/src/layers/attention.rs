@@ -175,6 +175,31 @@ impl QueryGrowth {
 }
 
 impl Attention {
+    /// Attention without norms, gates and anything else that only some architectures have.
+    pub(crate) fn new(
+        projections: Projections,
+        output: Linear,
+        rope: Option<Arc<Rope>>,
+        shape: AttentionShape,
+    ) -> Self {
+        Self {
+            projections,
+            output,
+            clamp: None,
+            query_norm: None,
+            key_norm: None,
+            value_norm: None,
+            mixed_norm: None,
+            slot: None,
+            norms_follow_rope: false,
+            query_scale: None,
+            rope,
+            shape,
+            gate: None,
+            blocks: None,
+        }
+    }
+
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         // Keys that other layers borrow and choices of keys are made beside what is mixed.
         let mut mixed = match self.slot.is_none() && self.blocks.is_none() {
@@ -194,7 +219,7 @@ impl Attention {
         Ok(out)
     }
 
-    /// What the heads make of the rows.
+    /// Output of the heads for the rows.
     fn mixed(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let (mut q, mut k, mut v, gates) = self.project(run, x)?;
         let borrows = matches!(self.projections, Projections::Borrowed { .. });

@@ -7,7 +7,7 @@ use crate::ops::{Activation, DeltaRule, Matrix, Norm, activate, convolve, exp, g
 use super::latent::copy_head;
 use super::{Convolution, Linear};
 
-/// What makes the strengths of the values' corrections, and what makes the decays, and which key head a value head
+/// Sources of the strengths of the values' corrections and of the decays, and which key head a value head
 /// goes with.
 #[derive(Clone, Debug)]
 pub(crate) enum Strengths {

@@ -69,7 +69,7 @@ impl FeedForward {
         Ok(out)
     }
 
-    /// What goes into the last matrix.
+    /// Input of the last matrix.
     fn inner(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let mut inner = self.up.forward(run, x)?;
         match &self.gate {

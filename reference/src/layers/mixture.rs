@@ -138,7 +138,7 @@ impl Mixture {
         self.along(run, x, &routes)
     }
 
-    /// What the experts make of `x`, whose rows go where `routes` says.
+    /// Output of the experts for `x`, whose rows go where `routes` says.
     pub(crate) fn along(&self, run: &mut Run<'_>, x: &Matrix, routes: &Routes) -> Result<Matrix> {
         let routed = &routes.experts;
         let mut out = match &self.narrowed {

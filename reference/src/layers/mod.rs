@@ -35,7 +35,7 @@ pub(crate) use lightning::Lightning;
 pub(crate) use linear::{ExpertLinear, Linear};
 pub(crate) use mamba::{Convolution, Mamba, Mamba2};
 pub(crate) use mixer::Mixer;
-pub(crate) use mixture::{Adjugates, Groups, Mixture, Scoring, SharedExpert};
+pub(crate) use mixture::{Adjugates, Groups, Mixture, Routes, Scoring, SharedExpert};
 pub(crate) use per_layer::{PerLayer, PerLayerInputs};
 pub(crate) use plamo_mamba::PlamoMamba;
 pub(crate) use rwkv::{ChannelMix, LowRank, TimeMix6, TimeMix7};

@@ -53,7 +53,7 @@ impl PerLayer {
         Ok(())
     }
 
-    /// What is added.
+    /// The vector added.
     pub(crate) fn made(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let width = self.up.matrix.inputs;
         let mut inner = self.gate.forward(run, x)?;

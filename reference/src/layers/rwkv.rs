@@ -224,11 +224,38 @@ impl TimeMix7 {
         add_to_rows(&mut a, &self.rate);
         a.data.iter_mut().for_each(|a| *a = sigmoid(*a));
 
-        // The direction that is taken out of the state, and what is put in its place.
         let mut away = run.scratch.take(x.rows, x.cols);
         let mut back = run.scratch.take(x.rows, x.cols);
-        for row in 0..x.rows {
-            let range = row * x.cols..(row + 1) * x.cols;
+        self.replaced(&mut k, &a, &mut away, &mut back);
+        let mut y = run.scratch.take(x.rows, x.cols);
+        let operands = WkvDelta {
+            r: &r,
+            w: &w,
+            k: &k,
+            v: &v,
+            away: &away,
+            back: &back,
+        };
+        wkv_delta(&operands, self.head_len, &mut y, &run.windows);
+        if let Some(norm) = &self.norm {
+            norm.apply(&mut y);
+        }
+        self.add_bonus(&r, &k, &v, &mut y);
+        if let Some(g) = g {
+            y.data.iter_mut().zip(&g.data).for_each(|(y, g)| *y *= g);
+            run.scratch.give(g);
+        }
+        let out = self.output.forward(run, &y)?;
+        for m in inputs.into_iter().chain([step, r, w, k, v, a, away, back, y]) {
+            run.scratch.give(m);
+        }
+        Ok(out)
+    }
+
+    /// The direction that is taken out of the state, and what is put in its place; keys at the rate `a`.
+    fn replaced(&self, k: &mut Matrix, a: &Matrix, away: &mut Matrix, back: &mut Matrix) {
+        for row in 0..a.rows {
+            let range = row * a.cols..(row + 1) * a.cols;
             let (k, a) = (&mut k.data[range.clone()], &a.data[range.clone()]);
             let (away, back) = (&mut away.data[range.clone()], &mut back.data[range]);
             for ((away, k), scale) in away.iter_mut().zip(&*k).zip(&self.key_scale) {
@@ -248,20 +275,11 @@ impl TimeMix7 {
                 *k += a * rated - rated;
             }
         }
-        let mut y = run.scratch.take(x.rows, x.cols);
-        let operands = WkvDelta {
-            r: &r,
-            w: &w,
-            k: &k,
-            v: &v,
-            away: &away,
-            back: &back,
-        };
-        wkv_delta(&operands, self.head_len, &mut y, &run.windows);
-        if let Some(norm) = &self.norm {
-            norm.apply(&mut y);
-        }
-        let heads = x.cols / self.head_len;
+    }
+
+    /// Adds each token's values, by how well its keys fit its own receptance.
+    fn add_bonus(&self, r: &Matrix, k: &Matrix, v: &Matrix, y: &mut Matrix) {
+        let heads = y.cols / self.head_len;
         for (at, y) in y.data.chunks_exact_mut(self.head_len).enumerate() {
             let range = at * self.head_len..(at + 1) * self.head_len;
             let bonus = &self.bonus[at % heads * self.head_len..][..self.head_len];
@@ -272,15 +290,6 @@ impl TimeMix7 {
             let sum: f32 = products.map(|((k, r), b)| k * r * b).sum();
             y.iter_mut().zip(&v.data[range]).for_each(|(y, v)| *y += v * sum);
         }
-        if let Some(g) = g {
-            y.data.iter_mut().zip(&g.data).for_each(|(y, g)| *y *= g);
-            run.scratch.give(g);
-        }
-        let out = self.output.forward(run, &y)?;
-        for m in inputs.into_iter().chain([step, r, w, k, v, a, away, back, y]) {
-            run.scratch.give(m);
-        }
-        Ok(out)
     }
 
     /// Takes a share of the first layer's values, or keeps them where this is the first layer.

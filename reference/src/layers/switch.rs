@@ -15,7 +15,7 @@ pub(crate) struct Switch {
     pub(crate) tokens: HashMap<u32, (usize, u32)>,
     /// Adapters, without the one of zeros.
     pub(crate) count: usize,
-    /// What a token that turns one on has in the softmax that finds it; the others have as much less than nothing.
+    /// Score of a token that turns one on, in the softmax that finds it; the others have its negative.
     pub(crate) gain: f32,
 }
 

@@ -206,7 +206,7 @@ pub fn estimate<'a>(
     })
 }
 
-/// What llama.cpp refuses: heads that are not of whole blocks, and quantized values that are multiplied as they are.
+/// Caches that llama.cpp refuses: heads that are not of whole blocks, and quantized values that are multiplied as they are.
 fn check(shape: &Shape, settings: &Settings) -> Result<()> {
     let bad = |message: String| crate::Error::Model {
         path: std::path::PathBuf::new(),

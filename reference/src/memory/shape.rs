@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// Most layers that a model can have (LLAMA_MAX_LAYERS).
 const MAX_LAYERS: u64 = 512;
 
-/// What memory depends on.
+/// Dimensions that memory depends on.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) layers: Vec<LayerKind>,
@@ -105,138 +105,50 @@ const EVERY: [(&str, u64); 5] = [
 ];
 
 impl Shape {
+    /// The widths of a file's layers.
     pub(super) fn read(metadata: &Metadata, weights: &Weights) -> Result<Self> {
+        let depth = Depth::read(metadata)?;
         let name = metadata.architecture();
-        let bad = |message: String| Error::Model {
-            path: PathBuf::new(),
-            message,
-        };
-        let blocks = number(metadata, "block_count").filter(|n| (1..=MAX_LAYERS).contains(n));
-        let blocks = blocks.ok_or_else(|| {
-            let found = metadata.arch("block_count").map_or("nothing".to_owned(), shown);
-            bad(format!(
-                "key '{name}.block_count': expected 1 to {MAX_LAYERS}, found {found}"
-            ))
-        })?;
         let hidden = number(metadata, "embedding_length").filter(|&n| n > 0);
         let hidden = hidden.ok_or_else(|| {
             bad(format!(
                 "key '{name}.embedding_length': expected a number, found none"
             ))
         })?;
-        // Layers that are run several times have a cache for each.
-        let loops = match name {
-            "nanbeige" => number(metadata, "num_loops").unwrap_or(1).max(1),
-            _ => 1,
-        };
-        let stored = usize::try_from(blocks).unwrap_or(0);
-        let blocks = blocks.saturating_mul(loops).min(MAX_LAYERS);
-        let predicting = number(metadata, "nextn_predict_layers").unwrap_or(0);
-        let blocks = usize::try_from(blocks).unwrap_or(0);
-        let running = match usize::try_from(predicting) {
-            Ok(n) if n < blocks => blocks - n,
-            Ok(n) if n == blocks => blocks,
-            _ => {
-                return Err(bad(format!(
-                    "key '{name}.nextn_predict_layers': expected at most {blocks}, found {predicting}"
-                )));
-            }
-        };
-        let per_layer = |suffix: &str| {
-            let mut all = numbers(metadata, suffix)?;
-            if all.len() == 1 {
-                all.resize(stored, all[0]);
-            }
-            let looped = all
-                .iter()
-                .copied()
-                .cycle()
-                .take(if all.is_empty() { 0 } else { blocks });
-            Some(looped.collect::<Vec<u64>>())
-        };
-        let heads = per_layer("attention.head_count").unwrap_or_default();
-        let kv_heads = per_layer("attention.head_count_kv").unwrap_or_else(|| heads.clone());
-        let inner = per_layer("feed_forward_length").unwrap_or_default();
-        let at = |list: &[u64], layer: usize| list.get(layer).copied().unwrap_or(0);
-        // Stock asks the first layer.
-        let usual = match at(&heads, 0) {
-            0 => 0,
-            n => hidden / n,
-        };
-        let of_head = |suffix: &str| match at(&heads, 0) {
-            // Its loader asks for the keys whatever the first layer is.
-            0 if name == "plamo2" => number(metadata, suffix).unwrap_or(0),
-            0 => 0,
-            _ => number(metadata, suffix).unwrap_or(usual),
-        };
-        let (key, value) = (of_head("attention.key_length"), of_head("attention.value_length"));
-        let key_windowed = number(metadata, "attention.key_length_swa").unwrap_or(key);
-        let value_windowed = number(metadata, "attention.value_length_swa").unwrap_or(value);
-        let latent = number(metadata, "attention.key_length_mla").is_some_and(|n| n > 0)
-            && number(metadata, "attention.value_length_mla").is_some_and(|n| n > 0);
-        let keys_alone = latent || name == "deepseek4";
-        let recurrent = recurrent_layers(metadata, blocks, running, &kv_heads, &inner);
-        let windows = windows(metadata, blocks, running, &recurrent);
-        let sharing = shared_from(metadata, blocks);
-        let states = states_of(metadata, hidden, at(&heads, 0));
-        let indexer = number(metadata, "attention.indexer.key_length").unwrap_or(0);
-        let cached = !UNCACHED.contains(&name);
-        let mut layers = Vec::with_capacity(blocks);
-        for layer in 0..blocks {
-            let mut kind = LayerKind {
-                windowed: windows
-                    .as_ref()
-                    .is_some_and(|(_, flags)| flags.get(layer) == Some(&true)),
-                heads: at(&heads, layer),
-                ..LayerKind::default()
-            };
-            let has_state = recurrent.get(layer) == Some(&true);
-            // Their caches have room for layers that predict further tokens too.
-            let runs = layer < running || matches!(name, "deepseek4" | "bailingmoe3");
-            let attends = match name {
-                "falcon-h1" => true,
-                "nemotron_h" | "nemotron_h_moe" => !has_state && at(&inner, layer) == 0,
-                _ => !has_state,
-            };
-            if cached && runs && attends && layer < sharing {
-                let kv = at(&kv_heads, layer);
-                let (k, v) = match kind.windowed {
-                    true => (key_windowed, value_windowed),
-                    false => (key, value),
-                };
-                kind.queries = k.saturating_mul(kind.heads);
-                kind.key = k.saturating_mul(kv);
-                kind.value = if keys_alone { 0 } else { v.saturating_mul(kv) };
-                kind.further = further(metadata, layer, &kind, running, key, value, latent, indexer);
-            }
-            if has_state && layer < running {
-                kind.states = states;
-            }
-            if name == "deepseek4" && layer < running {
-                kind.states = compressor_states(metadata, layer, key, indexer);
-            }
-            layers.push(kind);
+        if let Some(beyond) = weights.layers.len().checked_sub(depth.stored).filter(|&n| n > 0) {
+            return Err(bad(format!(
+                "tensors of block {}: expected at most block {}, as {name}.block_count says",
+                depth.stored + beyond - 1,
+                depth.stored.saturating_sub(1),
+            )));
         }
+        let heads = Heads::read(metadata, &depth, hidden);
+        let inner = depth
+            .per_layer(metadata, "feed_forward_length")
+            .unwrap_or_default();
+        let recurrent = recurrent_layers(metadata, &depth, &heads.kv, &inner);
+        let windows = windows(metadata, depth.blocks, depth.running, &recurrent);
+        let kinds = Kinds {
+            metadata,
+            depth: &depth,
+            heads: &heads,
+            inner: &inner,
+            recurrent: &recurrent,
+            windowed: windows.as_ref().map_or(&[][..], |(_, flags)| flags.as_slice()),
+            sharing: shared_from(metadata, depth.blocks),
+            states: states_of(metadata, hidden, at(&heads.count, 0)),
+            indexer: number(metadata, "attention.indexer.key_length").unwrap_or(0),
+        };
+        let mut layers: Vec<LayerKind> = (0..depth.blocks).map(|layer| kinds.of(layer)).collect();
         if name == "graniteswitch" {
             // The head that finds each token's adapter.
             layers.push(LayerKind {
                 heads: 1,
-                queries: key,
-                key,
-                value,
+                queries: heads.key,
+                key: heads.key,
+                value: heads.value,
                 ..LayerKind::default()
             });
-        }
-        let vocabulary = match weights.vocabulary {
-            0 => number(metadata, "vocab_size").unwrap_or(0),
-            n => n,
-        };
-        if let Some(beyond) = weights.layers.len().checked_sub(stored).filter(|&n| n > 0) {
-            return Err(bad(format!(
-                "tensors of block {}: expected at most block {}, as {name}.block_count says",
-                stored + beyond - 1,
-                stored.saturating_sub(1),
-            )));
         }
         let most = |suffix: &str| numbers(metadata, suffix).and_then(|all| all.into_iter().max());
         let experts_used = most("expert_used_count").unwrap_or(0);
@@ -247,32 +159,244 @@ impl Shape {
         });
         Ok(Self {
             layers,
-            running,
-            latent,
-            key_len: key,
-            value_len: if keys_alone { 0 } else { value },
+            running: depth.running,
+            latent: heads.latent,
+            key_len: heads.key,
+            value_len: if heads.keys_alone { 0 } else { heads.value },
             active: dense.max(expert.saturating_mul(experts_used)),
             experts_used,
             hidden,
-            vocabulary,
+            vocabulary: match weights.vocabulary {
+                0 => number(metadata, "vocab_size").unwrap_or(0),
+                n => n,
+            },
             window: windows.map(|(window, _)| window),
             apart: name == "deepseek4",
             trained_context: number(metadata, "context_length"),
-            cached,
+            cached: !UNCACHED.contains(&name),
         })
     }
 }
 
-/// Which layers have recurrent states.
-fn recurrent_layers(
-    metadata: &Metadata,
+/// Numbers of layers.
+struct Depth {
+    /// Layers that the file has tensors of.
+    stored: usize,
+    /// Layers with caches, those that are run several times as often as they are.
     blocks: usize,
+    /// Those of `blocks` that compute; the rest predicts further tokens.
     running: usize,
-    kv_heads: &[u64],
-    inner: &[u64],
-) -> Vec<bool> {
+}
+
+impl Depth {
+    fn read(metadata: &Metadata) -> Result<Self> {
+        let name = metadata.architecture();
+        let stored = number(metadata, "block_count").filter(|n| (1..=MAX_LAYERS).contains(n));
+        let stored = stored.ok_or_else(|| {
+            let found = metadata.arch("block_count").map_or("nothing".to_owned(), shown);
+            bad(format!(
+                "key '{name}.block_count': expected 1 to {MAX_LAYERS}, found {found}"
+            ))
+        })?;
+        let loops = match name {
+            "nanbeige" => number(metadata, "num_loops").unwrap_or(1).max(1),
+            _ => 1,
+        };
+        let blocks = stored.saturating_mul(loops).min(MAX_LAYERS);
+        let (stored, blocks) = (stored as usize, blocks as usize);
+        let predicting = number(metadata, "nextn_predict_layers").unwrap_or(0);
+        let running = match usize::try_from(predicting) {
+            Ok(n) if n < blocks => blocks - n,
+            Ok(n) if n == blocks => blocks,
+            _ => {
+                return Err(bad(format!(
+                    "key '{name}.nextn_predict_layers': expected at most {blocks}, found {predicting}"
+                )));
+            }
+        };
+        Ok(Self {
+            stored,
+            blocks,
+            running,
+        })
+    }
+
+    /// A number for each of `blocks` layers. What the file says of its own layers counts each time that they are run.
+    fn per_layer(&self, metadata: &Metadata, suffix: &str) -> Option<Vec<u64>> {
+        let mut all = numbers(metadata, suffix)?;
+        if all.len() == 1 {
+            all.resize(self.stored, all[0]);
+        }
+        Some(all.into_iter().cycle().take(self.blocks).collect())
+    }
+}
+
+/// Heads of attention.
+struct Heads {
+    /// Heads of queries, and of keys and values, of each layer.
+    count: Vec<u64>,
+    kv: Vec<u64>,
+    /// Numbers of a head's keys and values.
+    key: u64,
+    value: u64,
+    /// The same in layers with a window.
+    key_windowed: u64,
+    value_windowed: u64,
+    /// Whether keys are cached in the latent form (MLA).
+    latent: bool,
+    /// Whether values are made of what is cached as keys.
+    keys_alone: bool,
+}
+
+impl Heads {
+    fn read(metadata: &Metadata, depth: &Depth, hidden: u64) -> Self {
+        let name = metadata.architecture();
+        let count = depth
+            .per_layer(metadata, "attention.head_count")
+            .unwrap_or_default();
+        let kv = depth
+            .per_layer(metadata, "attention.head_count_kv")
+            .unwrap_or_else(|| count.clone());
+        // Stock asks the first layer.
+        let first = at(&count, 0);
+        let of_head = |suffix: &str| match first {
+            // Its loader asks for the keys whatever the first layer is.
+            0 if name == "plamo2" => number(metadata, suffix).unwrap_or(0),
+            0 => 0,
+            n => number(metadata, suffix).unwrap_or(hidden / n),
+        };
+        let (key, value) = (of_head("attention.key_length"), of_head("attention.value_length"));
+        let is_set = |suffix: &str| number(metadata, suffix).is_some_and(|n| n > 0);
+        let latent = is_set("attention.key_length_mla") && is_set("attention.value_length_mla");
+        Self {
+            count,
+            kv,
+            key,
+            value,
+            key_windowed: number(metadata, "attention.key_length_swa").unwrap_or(key),
+            value_windowed: number(metadata, "attention.value_length_swa").unwrap_or(value),
+            latent,
+            keys_alone: latent || name == "deepseek4",
+        }
+    }
+}
+
+/// The number of a layer; 0 where a list has none.
+fn at(list: &[u64], layer: usize) -> u64 {
+    list.get(layer).copied().unwrap_or(0)
+}
+
+fn bad(message: String) -> Error {
+    Error::Model {
+        path: PathBuf::new(),
+        message,
+    }
+}
+
+/// Data that the kind of each layer depends on, read once for all layers.
+struct Kinds<'a> {
+    metadata: &'a Metadata,
+    depth: &'a Depth,
+    heads: &'a Heads,
+    inner: &'a [u64],
+    recurrent: &'a [bool],
+    /// Layers with a window; empty where there is none.
+    windowed: &'a [bool],
+    /// The layer from which on the caches of earlier ones are used.
+    sharing: usize,
+    states: u64,
+    /// Numbers of an indexer's keys.
+    indexer: u64,
+}
+
+impl Kinds<'_> {
+    fn of(&self, layer: usize) -> LayerKind {
+        let (heads, running) = (self.heads, self.depth.running);
+        let name = self.metadata.architecture();
+        let mut kind = LayerKind {
+            windowed: self.windowed.get(layer) == Some(&true),
+            heads: at(&heads.count, layer),
+            ..LayerKind::default()
+        };
+        let has_state = self.recurrent.get(layer) == Some(&true);
+        // Their caches have room for layers that predict further tokens too.
+        let runs = layer < running || matches!(name, "deepseek4" | "bailingmoe3");
+        let attends = match name {
+            "falcon-h1" => true,
+            "nemotron_h" | "nemotron_h_moe" => !has_state && at(self.inner, layer) == 0,
+            _ => !has_state,
+        };
+        if !UNCACHED.contains(&name) && runs && attends && layer < self.sharing {
+            let kv = at(&heads.kv, layer);
+            let (key, value) = match kind.windowed {
+                true => (heads.key_windowed, heads.value_windowed),
+                false => (heads.key, heads.value),
+            };
+            kind.queries = key.saturating_mul(kind.heads);
+            kind.key = key.saturating_mul(kv);
+            kind.value = if heads.keys_alone {
+                0
+            } else {
+                value.saturating_mul(kv)
+            };
+            kind.further = self.further(layer, kind.windowed);
+        }
+        if has_state && layer < running {
+            kind.states = self.states;
+        }
+        if name == "deepseek4" && layer < running {
+            kind.states = compressor_states(self.metadata, layer, heads.key, self.indexer);
+        }
+        kind
+    }
+
+    /// Caches of indexers, and of compressed keys.
+    fn further(&self, layer: usize, windowed: bool) -> Vec<Further> {
+        let (metadata, runs) = (self.metadata, layer < self.depth.running);
+        let full = |layer: usize| match numbers(metadata, "attention.indexer.types") {
+            Some(all) => at(&all, layer) != 0,
+            None => {
+                number(metadata, "context_length").unwrap_or(0) < 1 << 20
+                    || layer < 2
+                    || (layer - 2).is_multiple_of(4)
+            }
+        };
+        let indexed = |value: u64| {
+            vec![Further {
+                key: self.indexer,
+                value,
+                ratio: 1,
+            }]
+        };
+        let compressed = |key: u64, ratio: u64| Further { key, value: 0, ratio };
+        let (key, value) = (self.heads.key, self.heads.value);
+        let value_of_indexer = if self.heads.latent { 0 } else { value };
+        match metadata.architecture() {
+            "deepseek32" if runs => indexed(value_of_indexer),
+            "glm-dsa" | "glm5-next" if runs && full(layer) => indexed(value_of_indexer),
+            "dots3note" if runs && !windowed && full(layer) => indexed(value_of_indexer),
+            "hy_v4" if number(metadata, "attention.indexer.top_k").unwrap_or(0) > 0 && full(layer) => {
+                indexed(value_of_indexer)
+            }
+            "qwen4exp" if self.indexer > 0 => indexed(value_of_indexer),
+            "minimax-m3" if layer as u64 >= number(metadata, "leading_dense_block_count").unwrap_or(0) => {
+                indexed(value)
+            }
+            "deepseek4" => match ratio(metadata, layer) {
+                FEW => vec![compressed(key, FEW), compressed(self.indexer, FEW)],
+                MANY => vec![compressed(key, MANY)],
+                _ => vec![],
+            },
+            _ => vec![],
+        }
+    }
+}
+
+/// Which layers have recurrent states.
+fn recurrent_layers(metadata: &Metadata, depth: &Depth, kv_heads: &[u64], inner: &[u64]) -> Vec<bool> {
     let name = metadata.architecture();
-    let none = |list: &[u64], layer: usize| list.get(layer).copied().unwrap_or(0) == 0;
+    let &Depth { blocks, running, .. } = depth;
+    let none = |list: &[u64], layer: usize| at(list, layer) == 0;
     let every = EVERY.iter().find(|(n, _)| *n == name);
     if every.is_some()
         && let Some(flags) = flags(metadata, "attention.recurrent_layers")
@@ -367,73 +491,6 @@ fn compressor_states(metadata: &Metadata, layer: usize, key: u64, indexer: u64) 
         }
         MANY => twice(MANY, key),
         _ => 0,
-    }
-}
-
-/// Caches of indexers, and of compressed keys.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "widths that are read once for all layers"
-)]
-fn further(
-    metadata: &Metadata,
-    layer: usize,
-    kind: &LayerKind,
-    running: usize,
-    key: u64,
-    value: u64,
-    latent: bool,
-    indexer: u64,
-) -> Vec<Further> {
-    let full = |layer: usize| match numbers(metadata, "attention.indexer.types") {
-        Some(all) => all.get(layer).copied().unwrap_or(0) != 0,
-        None => {
-            number(metadata, "context_length").unwrap_or(0) < 1 << 20
-                || layer < 2
-                || (layer - 2).is_multiple_of(4)
-        }
-    };
-    let one = |value: u64| {
-        vec![Further {
-            key: indexer,
-            value,
-            ratio: 1,
-        }]
-    };
-    let value_of_indexer = if latent { 0 } else { value };
-    match metadata.architecture() {
-        "deepseek32" if layer < running => one(value_of_indexer),
-        "glm-dsa" if layer < running && full(layer) => one(value_of_indexer),
-        "dots3note" if layer < running && !kind.windowed && full(layer) => one(value_of_indexer),
-        "glm5-next" if layer < running && full(layer) => one(value_of_indexer),
-        "hy_v4" if number(metadata, "attention.indexer.top_k").unwrap_or(0) > 0 && full(layer) => {
-            one(value_of_indexer)
-        }
-        "qwen4exp" if indexer > 0 => one(value_of_indexer),
-        "minimax-m3" if layer as u64 >= number(metadata, "leading_dense_block_count").unwrap_or(0) => {
-            one(value)
-        }
-        "deepseek4" => match ratio(metadata, layer) {
-            FEW => vec![
-                Further {
-                    key,
-                    value: 0,
-                    ratio: FEW,
-                },
-                Further {
-                    key: indexer,
-                    value: 0,
-                    ratio: FEW,
-                },
-            ],
-            MANY => vec![Further {
-                key,
-                value: 0,
-                ratio: MANY,
-            }],
-            _ => vec![],
-        },
-        _ => vec![],
     }
 }
 

@@ -1,7 +1,7 @@
 //! BERT: an encoder. Every token sees all others, and norms stand after what the halves of a layer add up to.
 //! NomicBERT rotates instead of adding positions, and has gates; in Jina's models scores fall with the distance.
 
-use super::decoder::{Decoder, Layer, Mlp, Stream};
+use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
 use crate::layers::FeedForward;
@@ -61,22 +61,11 @@ fn encoder(loader: &Loader<'_>, kind: Kind) -> Result<Decoder> {
             again = optional("attn_norm_2")?;
         }
         layers.push(Layer {
-            attention_norm: None,
-            attention: attention.into(),
             attention_post_norm: Some(norm(&base("attn_output_norm"))?),
-            mlp_norm: None,
-            mlp: Mlp::Dense(Box::new(dense)),
             mlp_post_norm: Some(norm(&base("layer_output_norm"))?),
-            parallel: false,
-            residual_scale: 1.0,
             norms_follow_sums: true,
-            per_layer: None,
-            output_scale: 1.0,
-            early: None,
-            copies: None,
             attention_again: again,
-            seen_scale: None,
-            stream: Stream::None,
+            ..Layer::without_norms(attention, Mlp::Dense(Box::new(dense)))
         });
     }
     let embedding = loader.embedding(hidden)?;
@@ -84,7 +73,10 @@ fn encoder(loader: &Loader<'_>, kind: Kind) -> Result<Decoder> {
         Kind::Nomic | Kind::Jina => None,
         Kind::Bert => {
             let found = loader.positions(hidden)?;
-            Some(found.ok_or_else(|| loader.error("tensor position_embd.weight is missing"))?)
+            Some(
+                found
+                    .ok_or_else(|| loader.error("tensor 'position_embd.weight': expected one, found none"))?,
+            )
         }
     };
     // All tokens are of the first type: one text, not a pair of them.

@@ -1,9 +1,10 @@
 //! PLM and MiniCPM 3: keys and values out of a shorter vector, before dense layers.
 
 use super::decoder::{Decoder, Layer, Mlp};
+use super::deepseek2::latent_query;
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
-use crate::layers::{Attention, Compressed, LatentQuery, Projections};
+use crate::layers::{Attention, Compressed, Projections};
 use crate::ops::{Activation, AttentionShape, RopeStyle};
 use crate::weights::Loader;
 
@@ -69,26 +70,13 @@ fn attention(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, eps: f3
     let (key_len, value_len, rotated) = (hyper.key_len, hyper.value_len, hyper.rotated);
     if heads != kv || rotated >= key_len {
         return Err(loader.error(format!(
-            "attention of layer {layer}: found {heads} heads of {key_len} elements for queries, of which {rotated} \
-             are rotated, and {kv} for keys and values, expected as many of both and fewer rotated elements"
+            "attention of layer {layer}: expected as many heads of queries as of keys and values, and fewer than {key_len} \
+             rotated elements, found {heads}, {kv} and {rotated}"
         )));
     }
-    let product = |a: usize, b: usize| {
-        a.checked_mul(b)
-            .ok_or_else(|| loader.error(format!("{a} attention heads of {b} elements are too many")))
-    };
+    let product = |heads: usize, len: usize| loader.all_heads(heads, len);
     let queries = product(heads, key_len)?;
-    let query = match loader.has(&base("attn_q_a.weight")) {
-        true => {
-            let short = keys.count("attention.q_lora_rank")?;
-            LatentQuery::Compressed {
-                down: loader.linear(&base("attn_q_a"), hyper.hidden, short)?,
-                norm: loader.rms_norm(&base("attn_q_a_norm"), short, eps)?,
-                up: loader.linear(&base("attn_q_b"), short, queries)?,
-            }
-        }
-        false => LatentQuery::Direct(loader.linear(&base("attn_q"), hyper.hidden, queries)?),
-    };
+    let query = latent_query(loader, hyper, layer, queries, eps)?;
     let rank = keys.count("attention.kv_lora_rank")?;
     let both = product(heads, key_len - rotated + value_len)?;
     let compressed = Compressed {
@@ -99,20 +87,10 @@ fn attention(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, eps: f3
         rotated,
     };
     let mixed = product(heads, value_len)?;
-    Ok(Attention {
-        projections: Projections::Compressed(Box::new(compressed)),
-        output: loader.linear(&base("attn_output"), mixed, hyper.hidden)?,
-        clamp: None,
-        mixed_norm: None,
-        query_norm: None,
-        key_norm: None,
-        value_norm: None,
-        slot: None,
-        norms_follow_rope: false,
-        query_scale: None,
-        rope: None,
-        shape: AttentionShape::plain(heads, heads, key_len, value_len, hyper.usual_scale()),
-        gate: None,
-        blocks: None,
-    })
+    Ok(Attention::new(
+        Projections::Compressed(Box::new(compressed)),
+        loader.linear(&base("attn_output"), mixed, hyper.hidden)?,
+        None,
+        AttentionShape::plain(heads, heads, key_len, value_len, hyper.usual_scale()),
+    ))
 }

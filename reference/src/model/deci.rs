@@ -1,7 +1,7 @@
 //! DeciLM and Llama-Nemotron: Llama whose layers have numbers of heads and widths of their own, a matrix in place of
 //! attention, or lack a half.
 
-use super::decoder::{Decoder, Layer, Mlp, Stream};
+use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
 use crate::layers::Mixer;
@@ -40,21 +40,8 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         };
         layers.push(Layer {
             attention_norm,
-            attention,
-            attention_post_norm: None,
             mlp_norm,
-            mlp,
-            mlp_post_norm: None,
-            parallel: false,
-            residual_scale: 1.0,
-            norms_follow_sums: false,
-            per_layer: None,
-            output_scale: 1.0,
-            early: None,
-            copies: None,
-            attention_again: None,
-            seen_scale: None,
-            stream: Stream::None,
+            ..Layer::without_norms(attention, mlp)
         });
     }
     let embedding = loader.embedding(hyper.hidden)?;

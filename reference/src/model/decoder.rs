@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::Result;
 use crate::layers::{
     AltUp, BesideExperts, ChannelMix, Copies, Embedding, FeedForward, Linear, Mixer, Mixture, PerLayer,
-    PerLayerInputs, Switch,
+    PerLayerInputs, Routes, Switch,
 };
 use crate::ops::{Matrix, Norm};
 use crate::weights::reading_ahead;
@@ -71,7 +71,7 @@ pub(crate) struct Layer {
     pub(crate) per_layer: Option<Box<PerLayer>>,
     /// Factor on all that leaves the layer.
     pub(crate) output_scale: f32,
-    /// What is made of the layer's input besides.
+    /// A second use of the layer's input.
     pub(crate) early: Option<Early>,
     /// Where norms follow sums: a second sum of the layer's input and what the first norm makes, with a norm of its own.
     pub(crate) attention_again: Option<Norm>,
@@ -101,10 +101,10 @@ pub(crate) struct Level {
     pub(crate) closes: Option<(usize, Norm)>,
 }
 
-/// What a layer makes of its input beside attention.
+/// A use of a layer's input beside attention.
 #[derive(Debug)]
 pub(crate) enum Early {
-    /// What these experts make of it is added to what leaves the layer.
+    /// The output of these experts is added to the layer's.
     Experts(Norm, Box<Mixture>),
     /// It is what the router of the second half sees.
     Choice,
@@ -120,9 +120,18 @@ impl Layer {
     ) -> Self {
         Self {
             attention_norm: Some(attention_norm),
+            mlp_norm: mlp_norm.into(),
+            ..Self::without_norms(attention, mlp)
+        }
+    }
+
+    /// A layer whose halves follow one another, and see their inputs as they are.
+    pub(crate) fn without_norms(attention: impl Into<Mixer>, mlp: Mlp) -> Self {
+        Self {
+            attention_norm: None,
             attention: attention.into(),
             attention_post_norm: None,
-            mlp_norm: mlp_norm.into(),
+            mlp_norm: None,
             mlp,
             mlp_post_norm: None,
             parallel: false,
@@ -219,7 +228,7 @@ impl Decoder {
         self.finish(run, x)
     }
 
-    /// What becomes of the rows that leave the last layer before they meet the output matrix.
+    /// Steps between the last layer and the output matrix.
     pub(crate) fn finish(&self, run: &mut Run<'_>, mut x: Matrix) -> Result<Matrix> {
         if let Some(copies) = &self.copies {
             x = copies.merge(run, x)?;
@@ -322,6 +331,47 @@ impl Layer {
         Ok(())
     }
 
+    /// Output of experts for the layer's input, or their choice by it.
+    fn early(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Option<Matrix>, Option<Routes>)> {
+        match (&self.early, &self.mlp) {
+            (Some(Early::Experts(norm, experts)), _) => {
+                let input = normalized(run, Some(norm), x);
+                let made = experts.forward(run, &input)?;
+                run.scratch.give(input);
+                Ok((Some(made), None))
+            }
+            (Some(Early::Choice), Mlp::Mixture(experts)) => Ok((None, Some(experts.routes(run, x)?))),
+            _ => Ok((None, None)),
+        }
+    }
+
+    /// Adds what attention made of `normed` to the layer's input `x`, and gives the input of the second half.
+    fn second_input(&self, run: &mut Run<'_>, x: &mut Matrix, normed: Matrix, attended: &Matrix) -> Matrix {
+        if self.parallel {
+            let Some(norm) = &self.mlp_norm else {
+                x.add(attended);
+                return normed;
+            };
+            run.scratch.give(normed);
+            let input = normalized(run, Some(norm), x);
+            x.add(attended);
+            return input;
+        }
+        self.rebase(x, &normed);
+        run.scratch.give(normed);
+        let input = self.attention_again.is_some().then(|| normalized(run, None, x));
+        x.add(attended);
+        if let (_, Some(norm)) = self.sides(&self.attention_post_norm) {
+            norm.apply(x);
+        }
+        if let (Some(norm), Some(input)) = (&self.attention_again, input) {
+            x.add(&input);
+            norm.apply(x);
+            run.scratch.give(input);
+        }
+        normalized(run, self.mlp_norm.as_ref(), x)
+    }
+
     /// Adds both halves to `x`. In the last layer, rows that nobody wants are dropped once attention has seen
     /// them: from there on rows do not see each other (but in RWKV).
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
@@ -340,31 +390,10 @@ impl Layer {
         let drops = last && run.wanted.len() < x.rows;
         let rows_are_apart = !matches!(self.mlp, Mlp::Channels(_));
         if drops && rows_are_apart {
-            attended.keep_rows(&run.wanted);
-            normed.keep_rows(&run.wanted);
-            x.keep_rows(&run.wanted);
-            if let Some(given) = &mut run.per_layer {
-                given.keep_rows(&run.wanted);
-            }
-            if !run.adapters.is_empty() {
-                run.adapters = run.wanted.iter().map(|&row| run.adapters[row]).collect();
-            }
-            for stream in &mut run.streams {
-                stream.keep_rows(&run.wanted);
-            }
+            keep_wanted(run, [&mut attended, &mut normed, x]);
         }
-        let (mut routes, mut early) = (None, None);
-        match (&self.early, &self.mlp) {
-            (Some(Early::Experts(norm, experts)), _) => {
-                let input = normalized(run, Some(norm), x);
-                early = Some(experts.forward(run, &input)?);
-                run.scratch.give(input);
-            }
-            (Some(Early::Choice), Mlp::Mixture(experts)) => routes = Some(experts.routes(run, x)?),
-            _ => {}
-        }
-        let (before, after) = self.sides(&self.attention_post_norm);
-        if let Some(norm) = before {
+        let (early, routes) = self.early(run, x)?;
+        if let (Some(norm), _) = self.sides(&self.attention_post_norm) {
             norm.apply(&mut attended);
         }
         attended.scale(self.residual_scale);
@@ -374,34 +403,7 @@ impl Layer {
             run.scratch.give(normed);
             return Ok(());
         }
-        let input = if self.parallel {
-            match &self.mlp_norm {
-                Some(norm) => {
-                    run.scratch.give(normed);
-                    let input = normalized(run, Some(norm), x);
-                    x.add(&attended);
-                    input
-                }
-                None => {
-                    x.add(&attended);
-                    normed
-                }
-            }
-        } else {
-            self.rebase(x, &normed);
-            run.scratch.give(normed);
-            let input = self.attention_again.is_some().then(|| normalized(run, None, x));
-            x.add(&attended);
-            if let Some(norm) = after {
-                norm.apply(x);
-            }
-            if let (Some(norm), Some(input)) = (&self.attention_again, input) {
-                x.add(&input);
-                norm.apply(x);
-                run.scratch.give(input);
-            }
-            normalized(run, self.mlp_norm.as_ref(), x)
-        };
+        let input = self.second_input(run, x, normed, &attended);
         run.scratch.give(attended);
         let mut out = match (&self.mlp, &routes) {
             (Mlp::Mixture(experts), Some(routes)) => experts.along(run, &input, routes)?,
@@ -444,12 +446,7 @@ impl Layer {
         let mut beside = copies.beside(run, &normed)?;
         let mut attended = self.attention.forward(run, &normed)?;
         if last && run.wanted.len() < x.rows {
-            for matrix in [&mut predicted, &mut active, &mut beside, &mut attended] {
-                matrix.keep_rows(&run.wanted);
-            }
-            if let Some(given) = &mut run.per_layer {
-                given.keep_rows(&run.wanted);
-            }
+            keep_wanted(run, [&mut predicted, &mut active, &mut beside, &mut attended]);
         }
         if let Some(norm) = &self.attention_post_norm {
             norm.apply(&mut attended);
@@ -503,6 +500,22 @@ impl Layer {
             }
             Stream::None | Stream::Level(_) => {}
         }
+    }
+}
+
+/// Drops rows that nobody wants, of a layer's matrices and of what goes from layer to layer beside them.
+fn keep_wanted<const N: usize>(run: &mut Run<'_>, matrices: [&mut Matrix; N]) {
+    for matrix in matrices {
+        matrix.keep_rows(&run.wanted);
+    }
+    if let Some(given) = &mut run.per_layer {
+        given.keep_rows(&run.wanted);
+    }
+    if !run.adapters.is_empty() {
+        run.adapters = run.wanted.iter().map(|&row| run.adapters[row]).collect();
+    }
+    for stream in &mut run.streams {
+        stream.keep_rows(&run.wanted);
     }
 }
 

@@ -112,7 +112,7 @@ fn indexer(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, rope: Arc
     let all = heads.checked_mul(len).filter(|_| hyper.rotated <= len);
     let all = all.ok_or_else(|| {
         loader.error(format!(
-            "indexer: found {heads} heads of {len} elements, expected at least the {} that are rotated",
+            "indexer: expected heads of at least the {} elements that are rotated, found {heads} of {len}",
             hyper.rotated
         ))
     })?;
@@ -124,6 +124,27 @@ fn indexer(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, rope: Arc
         rope,
         len,
         keys: keys.count("attention.indexer.top_k")?,
+    })
+}
+
+/// The queries of a layer, out of a shorter vector where the file has its matrices.
+pub(super) fn latent_query(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    layer: usize,
+    queries: usize,
+    eps: f32,
+) -> Result<LatentQuery> {
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    if !loader.has(&base("attn_q_a.weight")) {
+        let matrix = loader.linear(&base("attn_q"), hyper.hidden, queries)?;
+        return Ok(LatentQuery::Direct(matrix));
+    }
+    let short = loader.keys.count("attention.q_lora_rank")?;
+    Ok(LatentQuery::Compressed {
+        down: loader.linear(&base("attn_q_a"), hyper.hidden, short)?,
+        norm: loader.rms_norm(&base("attn_q_a_norm"), short, eps)?,
+        up: loader.linear(&base("attn_q_b"), short, queries)?,
     })
 }
 
@@ -143,29 +164,14 @@ pub(super) fn latent(
     let value_len = keys.count("attention.value_length_mla")?;
     let rank = keys.count("attention.kv_lora_rank")?;
     let rotated = hyper.rotated;
-    let product = |a: usize, b: usize| {
-        a.checked_mul(b)
-            .ok_or_else(|| loader.error(format!("{a} attention heads of {b} elements are too many")))
-    };
+    let product = |heads: usize, len: usize| loader.all_heads(heads, len);
     let plain = key_len.checked_sub(rotated).filter(|&n| n > 0).ok_or_else(|| {
-        loader.error(format!(
-            "attention.key_length_mla: found {key_len}, expected more than the {rotated} elements that are \
-             rotated (rope.dimension_count)"
-        ))
+        let expected = format!("more than the {rotated} elements that are rotated (rope.dimension_count)");
+        keys.refused("attention.key_length_mla", expected, key_len)
     })?;
     let queries = product(heads, key_len)?;
     product(heads, rank)?;
-    let query = match loader.has(&base("attn_q_a.weight")) {
-        true => {
-            let short = keys.count("attention.q_lora_rank")?;
-            LatentQuery::Compressed {
-                down: loader.linear(&base("attn_q_a"), hyper.hidden, short)?,
-                norm: loader.rms_norm(&base("attn_q_a_norm"), short, eps)?,
-                up: loader.linear(&base("attn_q_b"), short, queries)?,
-            }
-        }
-        false => LatentQuery::Direct(loader.linear(&base("attn_q"), hyper.hidden, queries)?),
-    };
+    let query = latent_query(loader, hyper, layer, queries, eps)?;
     Ok(LatentAttention {
         query,
         compress: loader.linear(&base("attn_kv_a_mqa"), hyper.hidden, rank.saturating_add(rotated))?,
@@ -194,7 +200,7 @@ fn query_growth(loader: &Loader<'_>) -> Result<Option<QueryGrowth>> {
         return Ok(None);
     };
     match keys.count("attention.temperature_length")? {
-        0 => Err(loader.error("key attention.temperature_length: found 0, expected at least 1")),
+        0 => Err(keys.refused("attention.temperature_length", "at least 1", 0)),
         step => Ok(Some(QueryGrowth {
             step,
             first: 0,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::decoder::{Decoder, Layer, Mlp, Stream};
+use super::decoder::{Decoder, Layer, Mlp};
 use super::designs::{Design, GLM4, Halves, HeadNorms, Inner, LLAMA_LIKE, Layers, LogitScale, Norms, QWEN2};
 use super::hyperparameters::{Hyperparameters, gated, rope, rope_settings, sliding_layers};
 use crate::Result;
@@ -182,9 +182,9 @@ impl<'a, 'l> Builder<'a, 'l> {
     fn looped(&self, loops: usize) -> Result<Vec<Layer>> {
         let (loader, count) = (self.loader, self.hyper.layers);
         if loops.saturating_mul(count) > MAX_LOOPED {
-            return Err(loader.error(format!(
-                "key num_loops: found {loops} times {count} layers, expected at most {MAX_LOOPED} in all"
-            )));
+            let expected = format!("at most {MAX_LOOPED} layers in all");
+            let found = format!("{loops} times {count}");
+            return Err(loader.keys.refused("num_loops", expected, found));
         }
         let plain = loader
             .keys
@@ -272,23 +272,15 @@ impl<'a, 'l> Builder<'a, 'l> {
                     .feed_forward_of_two(self.loader, i, design.activation, fused)?
             }
         };
+        let attention = self.attention(i)?;
         Ok(Layer {
             attention_norm,
-            attention: self.attention(i)?.into(),
             attention_post_norm: post("post_attention_norm")?,
             mlp_norm,
-            mlp: Mlp::Dense(Box::new(mlp)),
             mlp_post_norm: post("post_ffw_norm")?,
             parallel,
             residual_scale: self.residual_scale,
-            norms_follow_sums: false,
-            per_layer: None,
-            output_scale: 1.0,
-            early: None,
-            copies: None,
-            attention_again: None,
-            seen_scale: None,
-            stream: Stream::None,
+            ..Layer::without_norms(attention, Mlp::Dense(Box::new(mlp)))
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
 use super::dense::with_head_norms;
-use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers};
+use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers, unscaled_rope};
 use crate::Result;
 use crate::ops::{Activation, Rope, RopeStyle};
 use crate::weights::{ANY, Loader};
@@ -46,9 +46,7 @@ fn layers_of(loader: &Loader<'_>, causal: bool) -> Result<Decoder> {
     };
     let embedding = loader.embedding(hyper.hidden)?;
     let full = rope_settings(loader, &hyper, RopeStyle::Neox)?;
-    let mut local = full.clone();
-    local.base = f64::from(keys.optional_positive("rope.freq_base_swa")?.unwrap_or(10000.0));
-    local.frequency_scale = 1.0;
+    let local = unscaled_rope(loader, &full)?;
     let (full, local) = (Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local)));
     let mut layers = Vec::new();
     for i in 0..hyper.layers {

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
-use super::gemma4::per_layer_inputs;
-use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers};
+use super::gemma4::{per_layer, per_layer_inputs};
+use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers, unscaled_rope};
 use super::mixtures::weightless;
 use crate::Result;
-use crate::layers::{AltUp, Attention, Copies, FeedForward, Gate, PerLayer, Projections};
+use crate::layers::{AltUp, Attention, Copies, FeedForward, Gate, Projections};
 use crate::ops::{Activation, Rope, RopeStyle};
 use crate::weights::{Loader, MAX_HEAD};
 
@@ -28,20 +28,13 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;
     let window = keys.count("attention.sliding_window")?;
     let sliding = sliding_layers(loader, &hyper, 5)?;
-    let count = keys.optional_count("altup.num_inputs")?.unwrap_or(COPIES);
-    let active = keys.optional_count("altup.active_idx")?.unwrap_or(0);
-    if !(2..=MAX_HEAD).contains(&count) || active >= count {
-        return Err(loader.error(format!(
-            "altup.num_inputs and altup.active_idx: found copy {active} of {count}, expected one of 2 to {MAX_HEAD}"
-        )));
-    }
+    let (active, count) = copies(loader)?;
     let width = keys
         .optional_count("embedding_length_per_layer_input")?
         .unwrap_or(WIDTH);
     if width != WIDTH {
-        return Err(loader.error(format!(
-            "embedding_length_per_layer_input: expected {WIDTH}, which llama.cpp has fixed, found {width}"
-        )));
+        let expected = format!("{WIDTH}, which llama.cpp has fixed");
+        return Err(keys.refused("embedding_length_per_layer_input", expected, width));
     }
     let shared = keys.optional_count("attention.shared_kv_layers")?.unwrap_or(0);
     let own = hyper
@@ -49,25 +42,19 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         .checked_sub(shared)
         .filter(|&n| n > 0)
         .ok_or_else(|| {
-            loader.error(format!(
-                "attention.shared_kv_layers: found {shared}, expected fewer than {} layers",
-                hyper.layers
-            ))
+            let expected = format!("fewer than {} layers", hyper.layers);
+            keys.refused("attention.shared_kv_layers", expected, shared)
         })?;
     let lender = |slides: bool| (0..own).rev().find(|&i| sliding[i] == slides);
     if let Some(i) = (own..hyper.layers).find(|&i| lender(sliding[i]).is_none()) {
-        return Err(loader.error(format!(
-            "attention.shared_kv_layers: found {shared}, but no layer before has keys and values for layer {i}"
-        )));
+        let expected = format!("layers before them with keys and values for layer {i}");
+        return Err(keys.refused("attention.shared_kv_layers", expected, shared));
     }
     let deviations = keys.optional_floats("activation_sparsity_scale", hyper.blocks)?;
     let full = rope_settings(loader, &hyper, RopeStyle::Neox)?;
-    let mut local = full.clone();
-    local.base = f64::from(keys.optional_positive("rope.freq_base_swa")?.unwrap_or(10000.0));
-    local.frequency_scale = 1.0;
+    let local = unscaled_rope(loader, &full)?;
     let (full, local) = (Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local)));
     let hidden = hyper.hidden;
-    let square = count.saturating_mul(count);
     let mut layers = Vec::new();
     for (i, &slides) in sliding.iter().enumerate() {
         let base = |name: &str| format!("blk.{i}.{name}");
@@ -78,28 +65,11 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         let slot = if slides { SLIDING } else { FULL };
         attention.slot = (shared > 0 && (i >= own || lender(slides) == Some(i))).then_some(slot);
         let above = deviations.as_ref().map(|d| d[i]).filter(|d| d.is_finite());
-        let altup = AltUp {
-            count,
-            active,
-            router_norm: norm("altup_router_norm")?,
-            router: loader.linear(&base("altup_router"), hidden, count)?,
-            predict: loader.linear(&base("altup_predict_coef"), count, square)?,
-            correct: loader.linear(&base("altup_correct_coef"), count, count)?,
-            scale: loader.vector(&base("altup_correct_scale.weight"), hidden)?,
-            down: loader.linear(&base("laurel_l"), hidden, RANK)?,
-            up: loader.linear(&base("laurel_r"), RANK, hidden)?,
-            norm: norm("laurel_post_norm")?,
-        };
         layers.push(Layer {
             attention_post_norm: Some(norm("post_attention_norm")?),
             mlp_post_norm: Some(norm("post_ffw_norm")?),
-            per_layer: Some(Box::new(PerLayer {
-                layer: i,
-                gate: loader.linear(&base("inp_gate"), hidden, width)?,
-                up: loader.linear(&base("proj"), width, hidden)?,
-                norm: norm("post_norm")?,
-            })),
-            copies: Some(Box::new(altup)),
+            per_layer: Some(Box::new(per_layer(loader, i, hidden, width, eps)?)),
+            copies: Some(Box::new(altup(loader, i, hidden, active, count, eps)?)),
             ..Layer::new(
                 norm("attn_norm")?,
                 attention,
@@ -129,6 +99,44 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     })
 }
 
+/// The active one of the copies of the state, and how many there are.
+fn copies(loader: &Loader<'_>) -> Result<(usize, usize)> {
+    let count = loader.keys.optional_count("altup.num_inputs")?.unwrap_or(COPIES);
+    let active = loader.keys.optional_count("altup.active_idx")?.unwrap_or(0);
+    match (2..=MAX_HEAD).contains(&count) && active < count {
+        true => Ok((active, count)),
+        false => Err(loader.error(format!(
+            "keys 'gemma3n.altup.num_inputs' and 'gemma3n.altup.active_idx': expected a copy of 2 to {MAX_HEAD}, found \
+             copy {active} of {count}"
+        ))),
+    }
+}
+
+/// Exchange between the copies, and the low-rank branch beside attention.
+fn altup(
+    loader: &Loader<'_>,
+    layer: usize,
+    hidden: usize,
+    active: usize,
+    count: usize,
+    eps: f32,
+) -> Result<AltUp> {
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let norm = |name: &str| loader.rms_norm(&base(name), hidden, eps);
+    Ok(AltUp {
+        count,
+        active,
+        router_norm: norm("altup_router_norm")?,
+        router: loader.linear(&base("altup_router"), hidden, count)?,
+        predict: loader.linear(&base("altup_predict_coef"), count, count.saturating_mul(count))?,
+        correct: loader.linear(&base("altup_correct_coef"), count, count)?,
+        scale: loader.vector(&base("altup_correct_scale.weight"), hidden)?,
+        down: loader.linear(&base("laurel_l"), hidden, RANK)?,
+        up: loader.linear(&base("laurel_r"), RANK, hidden)?,
+        norm: norm("laurel_post_norm")?,
+    })
+}
+
 /// Scores are not scaled, values have norms without weights. A layer that borrows keys and values has matrices for them
 /// all the same.
 fn attention(
@@ -148,7 +156,8 @@ fn attention(
     if borrows {
         let Projections::Separate { query, .. } = attention.projections else {
             return Err(loader.error(format!(
-                "tensor {}: expected queries, keys and values apart in a layer that borrows keys and values",
+                "tensor '{}': expected queries, keys and values apart in a layer that borrows keys and values, found them in \
+                 one",
                 base("attn_qkv.weight")
             )));
         };

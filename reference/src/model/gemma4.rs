@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::decoder::{Decoder, Layer, Mlp};
-use super::hyperparameters::{Hyperparameters, rope_settings};
+use super::hyperparameters::{Hyperparameters, rope_settings, unscaled_rope};
 use super::mixtures::weightless;
 use crate::Result;
 use crate::layers::{Attention, BesideExperts, Mixture, PerLayer, PerLayerInputs, Projections, Scoring};
-use crate::ops::{Activation, AttentionShape, Norm, Rope, RopeStyle};
+use crate::ops::{Activation, AttentionShape, Norm, Rope, RopeSettings, RopeStyle};
 use crate::weights::{Loader, MAX_HEAD};
 
 /// The places where sliding and full layers keep keys and values for those that have none.
@@ -28,23 +28,6 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let keys = &loader.keys;
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;
     let settings = rope_settings(loader, &hyper, RopeStyle::Neox)?;
-    let mut local = hyper.clone();
-    local.key_len = keys.count("attention.key_length_swa")?;
-    local.value_len = keys.count("attention.value_length_swa")?;
-    local.rotated = keys
-        .optional_count("rope.dimension_count_swa")?
-        .unwrap_or(local.key_len);
-    if local.rotated > local.key_len.min(MAX_HEAD) || !local.rotated.is_multiple_of(2) {
-        return Err(loader.error(format!(
-            "rope.dimension_count_swa: found {}, expected an even number of at most {}",
-            local.rotated, local.key_len
-        )));
-    }
-    let mut local_settings = settings.clone();
-    local_settings.dims = local.rotated;
-    local_settings.divisors = None;
-    local_settings.frequency_scale = 1.0;
-    local_settings.base = f64::from(keys.optional_positive("rope.freq_base_swa")?.unwrap_or(10000.0));
     let hidden = hyper.hidden;
     let sliding = keys.optional_flags("attention.sliding_window_pattern", hyper.blocks)?;
     let sliding = sliding.ok_or_else(|| keys.missing("attention.sliding_window_pattern"))?;
@@ -53,25 +36,21 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let own = hyper.layers.saturating_sub(shared);
     let lenders = own.checked_sub(2).map(|first| (sliding[first], sliding[own - 1]));
     if lends && lenders != Some((true, false)) {
-        return Err(loader.error(format!(
-            "attention.shared_kv_layers: found {shared} of {} layers, expected a sliding and a full one before them",
-            hyper.layers
-        )));
+        return Err(keys.refused(
+            "attention.shared_kv_layers",
+            "a sliding and a full layer before them",
+            format!("{shared} of {} layers", hyper.layers),
+        ));
     }
     let width = keys
         .optional_count("embedding_length_per_layer_input")?
         .unwrap_or(0);
+    let local = sliding_kind(loader, &hyper, &settings)?;
     let full = Kind {
         rope: Arc::new(Rope::new(&settings)),
         window: None,
         slot: FULL,
         hyper,
-    };
-    let local = Kind {
-        rope: Arc::new(Rope::new(&local_settings)),
-        window: Some(keys.count("attention.sliding_window")?),
-        slot: SLIDING,
-        hyper: local,
     };
     let mut layers = Vec::new();
     for (i, &slides) in sliding.iter().enumerate().take(full.hyper.layers) {
@@ -81,31 +60,10 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         let borrows = i >= own;
         let mut attention = attention(loader, kind, i, eps, borrows)?;
         attention.slot = (lends && i + 2 >= own).then_some(kind.slot);
-        let dense = full.hyper.feed_forward(loader, i, Activation::Gelu)?;
-        let is_mixture = loader.has(&base("ffn_gate_inp.weight"));
-        let (mlp_norm, mlp) = match is_mixture {
-            false => (Some(norm("ffn_norm")?), Mlp::Dense(Box::new(dense))),
-            true => {
-                let both = BesideExperts {
-                    dense_norm: norm("ffn_norm")?,
-                    dense,
-                    dense_post_norm: norm("post_ffw_norm_1")?,
-                    router_norm: router_norm(loader, i, hidden, eps)?,
-                    experts_norm: norm("pre_ffw_norm_2")?,
-                    experts: experts(loader, &full.hyper, i)?,
-                    experts_post_norm: norm("post_ffw_norm_2")?,
-                };
-                (None, Mlp::BesideExperts(Box::new(both)))
-            }
-        };
+        let (mlp_norm, mlp) = second_half(loader, &full.hyper, i, eps)?;
         let per_layer = match width {
             0 => None,
-            width => Some(Box::new(PerLayer {
-                layer: i,
-                gate: loader.linear(&base("inp_gate"), hidden, width)?,
-                up: loader.linear(&base("proj"), width, hidden)?,
-                norm: norm("post_norm")?,
-            })),
+            width => Some(Box::new(per_layer(loader, i, hidden, width, eps)?)),
         };
         let scale = loader.optional_vector(&base("layer_output_scale.weight"), 1)?;
         layers.push(Layer {
@@ -135,6 +93,74 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     })
 }
 
+/// Dimensions of sliding layers, whose rotation has a base of its own and is not scaled.
+fn sliding_kind(loader: &Loader<'_>, hyper: &Hyperparameters, full: &RopeSettings) -> Result<Kind> {
+    let keys = &loader.keys;
+    let mut hyper = hyper.clone();
+    hyper.key_len = keys.count("attention.key_length_swa")?;
+    hyper.value_len = keys.count("attention.value_length_swa")?;
+    hyper.rotated = keys
+        .optional_count("rope.dimension_count_swa")?
+        .unwrap_or(hyper.key_len);
+    if hyper.rotated > hyper.key_len.min(MAX_HEAD) || !hyper.rotated.is_multiple_of(2) {
+        let expected = format!("an even number of at most the head's {}", hyper.key_len);
+        return Err(keys.refused("rope.dimension_count_swa", expected, hyper.rotated));
+    }
+    let settings = RopeSettings {
+        dims: hyper.rotated,
+        divisors: None,
+        ..unscaled_rope(loader, full)?
+    };
+    Ok(Kind {
+        rope: Arc::new(Rope::new(&settings)),
+        window: Some(keys.count("attention.sliding_window")?),
+        slot: SLIDING,
+        hyper,
+    })
+}
+
+/// The norm before the second half, and that half: a dense layer, with experts beside it where there is a router.
+fn second_half(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    layer: usize,
+    eps: f32,
+) -> Result<(Option<Norm>, Mlp)> {
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let norm = |name: &str| loader.rms_norm(&base(name), hyper.hidden, eps);
+    let dense = hyper.feed_forward(loader, layer, Activation::Gelu)?;
+    if !loader.has(&base("ffn_gate_inp.weight")) {
+        return Ok((Some(norm("ffn_norm")?), Mlp::Dense(Box::new(dense))));
+    }
+    let both = BesideExperts {
+        dense_norm: norm("ffn_norm")?,
+        dense,
+        dense_post_norm: norm("post_ffw_norm_1")?,
+        router_norm: router_norm(loader, layer, hyper.hidden, eps)?,
+        experts_norm: norm("pre_ffw_norm_2")?,
+        experts: experts(loader, hyper, layer)?,
+        experts_post_norm: norm("post_ffw_norm_2")?,
+    };
+    Ok((None, Mlp::BesideExperts(Box::new(both))))
+}
+
+/// A layer's use of its vector of `width` numbers.
+pub(super) fn per_layer(
+    loader: &Loader<'_>,
+    layer: usize,
+    hidden: usize,
+    width: usize,
+    eps: f32,
+) -> Result<PerLayer> {
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    Ok(PerLayer {
+        layer,
+        gate: loader.linear(&base("inp_gate"), hidden, width)?,
+        up: loader.linear(&base("proj"), width, hidden)?,
+        norm: loader.rms_norm(&base("post_norm"), hidden, eps)?,
+    })
+}
+
 pub(super) fn per_layer_inputs(
     loader: &Loader<'_>,
     hyper: &Hyperparameters,
@@ -155,11 +181,7 @@ fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: 
     let hyper = &kind.hyper;
     let base = |name: &str| format!("blk.{layer}.{name}");
     let (heads, kv) = hyper.heads(loader, layer)?;
-    let total = |heads: usize, len: usize| {
-        heads
-            .checked_mul(len)
-            .ok_or_else(|| loader.error(format!("{heads} attention heads of {len} elements are too many")))
-    };
+    let total = |heads: usize, len: usize| loader.all_heads(heads, len);
     let (key_len, value_len) = (hyper.key_len, hyper.value_len);
     let query = loader.linear(&base("attn_q"), hyper.hidden, total(heads, key_len)?)?;
     let key = || loader.linear(&base("attn_k"), hyper.hidden, total(kv, key_len)?);
@@ -175,29 +197,21 @@ fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: 
         Projections::KeysAsValues { query, key: key()? }
     } else {
         return Err(loader.error(format!(
-            "tensor {} is missing, and keys are too long to be values",
+            "tensor '{}': expected one, as keys are too long to be values, found none",
             base("attn_v.weight")
         )));
     };
     let norm = |name: &str| loader.rms_norm(&base(name), key_len, eps).map(Some);
+    let output = loader.linear(&base("attn_output"), total(heads, value_len)?, hyper.hidden)?;
+    let shape = AttentionShape {
+        window: kind.window,
+        ..AttentionShape::plain(heads, kv, key_len, value_len, 1.0)
+    };
     Ok(Attention {
-        projections,
-        output: loader.linear(&base("attn_output"), total(heads, value_len)?, hyper.hidden)?,
-        clamp: None,
-        mixed_norm: None,
         query_norm: norm("attn_q_norm")?,
         key_norm: if borrows { None } else { norm("attn_k_norm")? },
         value_norm: (!borrows).then(|| weightless(value_len, eps)),
-        slot: None,
-        norms_follow_rope: false,
-        query_scale: None,
-        gate: None,
-        blocks: None,
-        rope: Some(kind.rope.clone()),
-        shape: AttentionShape {
-            window: kind.window,
-            ..AttentionShape::plain(heads, kv, key_len, value_len, 1.0)
-        },
+        ..Attention::new(projections, output, Some(kind.rope.clone()), shape)
     })
 }
 
@@ -216,7 +230,9 @@ fn experts(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize) -> Result
     let count = loader.keys.count("expert_count")?;
     let used = loader.keys.count("expert_used_count")?;
     if used > count {
-        return Err(loader.error(format!("expert_used_count: found {used}, expected 1 to {count}")));
+        return Err(loader
+            .keys
+            .refused("expert_used_count", format!("1 to {count}"), used));
     }
     let inner = hyper.expert_inner(loader, layer)?;
     let fused = loader.has(&base("ffn_gate_up_exps.weight"));

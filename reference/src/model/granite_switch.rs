@@ -50,7 +50,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         );
         let Projections::Fused(fused) = &mut attention.projections else {
             return Err(loader.error(format!(
-                "tensor blk.{i}.attn_qkv.weight: expected queries, keys and values in one matrix, found none"
+                "tensor 'blk.{i}.attn_qkv.weight': expected queries, keys and values in one matrix, found none"
             )));
         };
         fused.adapters = vec![
@@ -95,7 +95,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
 fn limited(loader: &Loader<'_>, key: &str) -> Result<usize> {
     match loader.keys.count(key)? {
         n if n <= MOST => Ok(n),
-        n => Err(loader.error(format!("{key}: found {n}, expected at most {MOST}"))),
+        n => Err(loader.keys.refused(key, format!("at most {MOST}"), n)),
     }
 }
 
@@ -110,17 +110,17 @@ fn tokens(loader: &Loader<'_>, count: usize, rows: usize) -> Result<HashMap<u32,
             _ => None,
         };
         found.filter(|ids| ids.len() == count).ok_or_else(|| {
-            loader.error(format!(
-                "{key}: expected {count} token ids (adapters.count), found others"
-            ))
+            let expected = format!("{count} token ids (adapters.count)");
+            loader.keys.refused(key, expected, "others")
         })
     };
     let activate = list("adapters.token_ids_activate")?;
     let substitute = list("adapters.token_ids_substitute")?;
     if let Some(other) = substitute.iter().find(|&&id| id as usize >= rows) {
-        return Err(loader.error(format!(
-            "adapters.token_ids_substitute: expected ids below {rows}, found {other}"
-        )));
+        let expected = format!("ids below {rows}");
+        return Err(loader
+            .keys
+            .refused("adapters.token_ids_substitute", expected, other));
     }
     let each = activate.into_iter().zip(substitute).zip(1..);
     Ok(each

@@ -19,7 +19,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let keys = &loader.keys;
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;
     let count = |suffix: &str| match keys.count(suffix)? {
-        0 => Err(loader.error(format!("key {suffix}: found 0, expected at least 1"))),
+        0 => Err(keys.refused(suffix, "at least 1", 0)),
         n => Ok(n),
     };
     let height = count("hrm.layers_per_stack")?;
@@ -28,11 +28,11 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         .checked_add(1)
         .and_then(|n| n.checked_mul(upper)?.checked_mul(height));
     if all != Some(hyper.layers) {
-        return Err(loader.error(format!(
-            "key block_count: found {}, expected {height} layers of a stack (hrm.layers_per_stack) times {upper} cycles \
-             (hrm.h_cycles) of {lower} (hrm.l_cycles) and one more",
-            hyper.layers
-        )));
+        let expected = format!(
+            "{height} layers of a stack (hrm.layers_per_stack) times {upper} cycles (hrm.h_cycles) of {lower} \
+             (hrm.l_cycles) and one more"
+        );
+        return Err(keys.refused("block_count", expected, hyper.layers));
     }
     let rope = rope(loader, &hyper, RopeStyle::Neox)?;
     let plain = || weightless(hyper.hidden, eps);

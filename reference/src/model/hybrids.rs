@@ -14,7 +14,7 @@ use crate::layers::{
     Attention, Convolution, DeltaNet, FeedForward, Gate, GateFunction, KimiDelta, Mixer, Mixture, OutputGate,
     Projections, Scoring, ShortConvolution, Strengths,
 };
-use crate::ops::{Activation, Norm, NormKind, Rope, RopeStyle};
+use crate::ops::{Activation, AttentionShape, Norm, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
 
 /// Parts from which a hybrid's layers are built.
@@ -329,8 +329,7 @@ fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
     let heads = loader.keys.count("attention.head_count")?;
     let len = loader.keys.count("kda.head_dim")?;
     let width = loader.keys.count("ssm.conv_kernel")?;
-    let all = heads.checked_mul(len);
-    let all = all.ok_or_else(|| loader.error(format!("{heads} heads of {len} elements are too many")))?;
+    let all = loader.all_heads(heads, len)?;
     let convolution = |name: &str| {
         let weight = loader.numbers(&format!("{}.weight", base(name)), &[width, 1, all])?;
         let bias = Vec::new();
@@ -418,33 +417,21 @@ fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result
     let (loader, hyper) = (b.loader, &b.hyper);
     let base = |name: &str| format!("blk.{layer}.{name}");
     let (heads, kv) = hyper.heads(loader, layer)?;
-    let product = |a: usize, b: usize| {
-        a.checked_mul(b)
-            .ok_or_else(|| loader.error(format!("{a} attention heads of {b} elements are too many")))
-    };
+    let product = |heads: usize, len: usize| loader.all_heads(heads, len);
     let values = product(heads, hyper.value_len)?;
-    let mut attention = Attention {
-        projections: Projections::Gated {
-            query: loader.linear(&base("attn_q"), hyper.hidden, product(2 * heads, hyper.key_len)?)?,
-            key: loader.linear(&base("attn_k"), hyper.hidden, product(kv, hyper.key_len)?)?,
-            value: loader.linear(&base("attn_v"), hyper.hidden, product(kv, hyper.value_len)?)?,
-        },
-        output: loader.linear(&base("attn_output"), values, hyper.hidden)?,
-        clamp: None,
-        mixed_norm: None,
-        query_norm: None,
-        key_norm: None,
-        value_norm: None,
-        slot: None,
-        norms_follow_rope: false,
-        query_scale: None,
-        gate: None,
-        blocks: None,
-        rope: Some(rope),
-        shape: crate::ops::AttentionShape::plain(heads, kv, hyper.key_len, hyper.value_len, b.scale),
+    let projections = Projections::Gated {
+        query: loader.linear(&base("attn_q"), hyper.hidden, product(2 * heads, hyper.key_len)?)?,
+        key: loader.linear(&base("attn_k"), hyper.hidden, product(kv, hyper.key_len)?)?,
+        value: loader.linear(&base("attn_v"), hyper.hidden, product(kv, hyper.value_len)?)?,
     };
+    let output = loader.linear(&base("attn_output"), values, hyper.hidden)?;
+    let shape = AttentionShape::plain(heads, kv, hyper.key_len, hyper.value_len, b.scale);
+    let mut attention = Attention::new(projections, output, Some(rope), shape);
     if hyper.key_len != hyper.value_len {
-        return Err(loader.error("gated attention with keys and values of different lengths"));
+        return Err(loader.error(format!(
+            "gated attention: expected keys and values of one length, found {} and {}",
+            hyper.key_len, hyper.value_len
+        )));
     }
     b.head_norms(layer, &mut attention)?;
     Ok(attention)
@@ -465,8 +452,8 @@ fn delta_net(b: &Builder<'_, '_>, layer: usize) -> Result<DeltaNet> {
     let mixed = mixed.filter(|_| value_heads.is_multiple_of(key_heads) && values.is_multiple_of(value_heads));
     let mixed = mixed.ok_or_else(|| {
         loader.error(format!(
-            "delta net: found {key_heads} key heads of {key_len} and {value_heads} value heads of {values} \
-             elements in all, expected multiples"
+            "delta net: expected value heads that are a multiple of key heads, found {key_heads} key heads of {key_len} \
+             and {value_heads} value heads of {values} elements in all"
         ))
     })?;
     let value_len = values / value_heads;

@@ -34,9 +34,7 @@ impl Hyperparameters {
         // The last blocks may be heads that predict further tokens; they are not part of the model proper.
         let predicting = keys.optional_count("nextn_predict_layers")?.unwrap_or(0);
         let layers = blocks.checked_sub(predicting).filter(|&n| n > 0).ok_or_else(|| {
-            loader.error(format!(
-                "nextn_predict_layers: found {predicting}, expected fewer than {blocks}"
-            ))
+            keys.refused("nextn_predict_layers", format!("fewer than {blocks}"), predicting)
         })?;
         let (mut run, mut declared) = (layers, blocks..blocks);
         if loader.is_declared() && predicting > 0 {
@@ -53,7 +51,7 @@ impl Hyperparameters {
         let kv_heads = keys.optional_per_layer("attention.head_count_kv", blocks)?;
         let first = heads.get(0);
         let default = || match first {
-            0 => Err(loader.error("attention heads of layer 0: found 0, expected at least 1")),
+            0 => Err(keys.refused("attention.head_count", "at least 1 in layer 0", 0)),
             n => Ok(hidden / n),
         };
         let key_len = match keys.optional_count("attention.key_length")? {
@@ -71,10 +69,8 @@ impl Hyperparameters {
         }
         let rotated = keys.optional_count("rope.dimension_count")?.unwrap_or(key_len);
         if rotated > key_len || !rotated.is_multiple_of(2) {
-            return Err(loader.error(format!(
-                "rotated elements of a head (rope.dimension_count): found {rotated}, expected an even number \
-                 of at most the head's {key_len}"
-            )));
+            let expected = format!("an even number of at most the head's {key_len}");
+            return Err(keys.refused("rope.dimension_count", expected, rotated));
         }
         Ok(Self {
             blocks,
@@ -104,8 +100,8 @@ impl Hyperparameters {
         let (heads, kv) = (self.heads.get(layer), self.kv_heads.get(layer));
         if heads == 0 || kv == 0 || !heads.is_multiple_of(kv) {
             return Err(loader.error(format!(
-                "attention heads of layer {layer}: found {heads} for queries and {kv} for keys and values, \
-                 expected a multiple of at least 1"
+                "attention heads of layer {layer}: expected as many for queries as for keys and values, or a multiple, \
+                 found {heads} and {kv}"
             )));
         }
         Ok((heads, kv))
@@ -128,9 +124,10 @@ impl Hyperparameters {
             .as_ref()
             .ok_or_else(|| loader.keys.missing("feed_forward_length"))?;
         match inner.get(layer) {
-            0 => Err(loader.error(format!(
-                "feed_forward_length of layer {layer}: found 0, expected at least 1"
-            ))),
+            0 => {
+                let expected = format!("at least 1 in layer {layer}");
+                Err(loader.keys.refused("feed_forward_length", expected, 0))
+            }
             n => Ok(n),
         }
     }
@@ -156,11 +153,7 @@ impl Hyperparameters {
         scale: f32,
     ) -> Result<Attention> {
         let (heads, kv_heads) = self.heads(loader, layer)?;
-        let total = |heads: usize, len: usize| {
-            heads.checked_mul(len).ok_or_else(|| {
-                loader.error(format!("{heads} attention heads of {len} elements are too many"))
-            })
-        };
+        let total = |heads: usize, len: usize| loader.all_heads(heads, len);
         let queries = total(heads, self.key_len)?;
         let keys = total(kv_heads, self.key_len)?;
         let values = total(kv_heads, self.value_len)?;
@@ -177,22 +170,9 @@ impl Hyperparameters {
                 value: loader.linear(&base("attn_v"), self.hidden, values)?,
             }
         };
-        Ok(Attention {
-            projections,
-            output: loader.linear(&base("attn_output"), mixed, self.hidden)?,
-            clamp: None,
-            mixed_norm: None,
-            query_norm: None,
-            key_norm: None,
-            value_norm: None,
-            slot: None,
-            norms_follow_rope: false,
-            query_scale: None,
-            gate: None,
-            blocks: None,
-            rope,
-            shape: AttentionShape::plain(heads, kv_heads, self.key_len, self.value_len, scale),
-        })
+        let output = loader.linear(&base("attn_output"), mixed, self.hidden)?;
+        let shape = AttentionShape::plain(heads, kv_heads, self.key_len, self.value_len, scale);
+        Ok(Attention::new(projections, output, rope, shape))
     }
 
     /// The dense feed-forward part of `blk.{layer}` with a gate.
@@ -250,9 +230,8 @@ impl Hyperparameters {
             .ok_or_else(|| keys.missing("expert_used_count"))?
             .get(layer);
         if used == 0 || used > experts {
-            return Err(loader.error(format!(
-                "expert_used_count of layer {layer}: found {used}, expected 1 to {experts} (expert_count)"
-            )));
+            let expected = format!("1 to {experts} (expert_count) in layer {layer}");
+            return Err(keys.refused("expert_used_count", expected, used));
         }
         let weight_scale = keys.optional_float("expert_weights_scale")?.filter(|&s| s != 0.0);
         let base = |name: &str| format!("blk.{layer}.{name}");
@@ -310,7 +289,11 @@ impl Hyperparameters {
         let used = loader.keys.optional_per_layer("expert_used_count", self.blocks)?;
         let used = used.map_or(1, |u| u.get(layer)).max(1);
         match self.inner(loader, layer)? / used {
-            0 => Err(loader.error(format!("experts of layer {layer} have no width"))),
+            0 => Err(loader.keys.refused(
+                "expert_feed_forward_length",
+                format!("at least 1 in layer {layer}"),
+                0,
+            )),
             n => Ok(n),
         }
     }
@@ -348,6 +331,16 @@ pub(crate) fn ropes_of_windows(
     Ok((Arc::new(Rope::new(&full)), Arc::new(Rope::new(&local))))
 }
 
+/// The rotation of Gemma's layers with a window, from that of those without: not scaled, with a base of its own.
+pub(crate) fn unscaled_rope(loader: &Loader<'_>, full: &RopeSettings) -> Result<RopeSettings> {
+    let base = loader.keys.optional_positive("rope.freq_base_swa")?;
+    Ok(RopeSettings {
+        base: f64::from(base.unwrap_or(10000.0)),
+        frequency_scale: 1.0,
+        ..full.clone()
+    })
+}
+
 /// Rotation as the file's `rope.*` keys describe it: base, linear or YaRN scaling, and the divisors in
 /// `rope_freqs.weight` (Llama 3).
 pub(crate) fn rope_settings(
@@ -370,9 +363,7 @@ pub(crate) fn rope_settings(
         None => keys.optional_float("rope.scale_linear")?.unwrap_or(0.0),
     };
     if factor < 0.0 {
-        return Err(loader.error(format!(
-            "rope scaling factor: found {factor}, expected a positive number"
-        )));
+        return Err(keys.refused("rope.scaling.factor", "a number that is not negative", factor));
     }
     let factor = if factor == 0.0 || kind == "none" {
         1.0
@@ -387,7 +378,11 @@ pub(crate) fn rope_settings(
             let original = keys.optional_count("rope.scaling.original_context_length")?;
             let original = original.filter(|&n| n > 0).unwrap_or(context);
             if original == 0 {
-                return Err(loader.error("rope scaling yarn needs original_context_length or context_length"));
+                return Err(keys.refused(
+                    "rope.scaling.original_context_length",
+                    "the context that YaRN stretches, or context_length",
+                    "neither",
+                ));
             }
             // Stock reads the ramp of few architectures, and of the others has this one.
             let ramp = |suffix: &str, usual: f32| -> Result<f32> {
@@ -416,9 +411,11 @@ pub(crate) fn rope_settings(
             })
         }
         other => {
-            return Err(loader.error(format!(
-                "key rope.scaling.type: found {other:?}, expected none, linear, yarn or longrope"
-            )));
+            return Err(keys.refused(
+                "rope.scaling.type",
+                "none, linear, yarn or longrope",
+                format!("{other:?}"),
+            ));
         }
     };
     let divisors = divisors(loader, "rope_freqs.weight", hyper)?;
@@ -440,7 +437,7 @@ const READ_RAMP: [&str; 1] = ["mistral3"];
 fn divisors(loader: &Loader<'_>, name: &str, hyper: &Hyperparameters) -> Result<Option<Vec<f32>>> {
     let divisors = loader.optional_vector(name, hyper.rotated / 2)?;
     match divisors.iter().flatten().find(|d| !d.is_finite() || **d == 0.0) {
-        Some(bad) => Err(loader.error(format!("tensor {name}: found {bad}, expected divisors"))),
+        Some(bad) => Err(loader.error(format!("tensor '{name}': expected divisors, found {bad}"))),
         None => Ok(divisors),
     }
 }

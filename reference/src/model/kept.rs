@@ -1,4 +1,4 @@
-//! What a staged pass keeps of a layer, so that a batch that comes by again is not computed again.
+//! Results of a layer that a staged pass keeps, so that a batch that comes by again is not computed again.
 
 use std::collections::HashSet;
 
@@ -9,9 +9,9 @@ use crate::ops::Matrix;
 /// A part of a layer, named after a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// What it puts out.
+    /// Its output.
     Output,
-    /// What goes into it, with all that leads there from what goes into the layers before it.
+    /// Its input, with all that leads there from the inputs of the layers before it.
     Input,
 }
 
@@ -37,7 +37,7 @@ impl Kept {
     }
 }
 
-/// What a run keeps, and what it has from runs before it.
+/// Results that a run keeps, and those that it has from runs before it.
 pub(crate) struct Keeper<'a> {
     kept: Kept,
     /// Where in the results the run is.

@@ -57,7 +57,9 @@ fn query_growth(loader: &Loader<'_>) -> Result<Option<QueryGrowth>> {
     }
     let step = loader.keys.count("rope.scaling.original_context_length")?;
     if step == 0 {
-        return Err(loader.error("key rope.scaling.original_context_length: found 0, expected at least 1"));
+        return Err(loader
+            .keys
+            .refused("rope.scaling.original_context_length", "at least 1", 0));
     }
     Ok(Some(QueryGrowth {
         step,

@@ -103,7 +103,8 @@ pub(super) fn mamba2(loader: &Loader<'_>, layer: usize, hidden: usize, eps: f32)
     let width = keys.count("ssm.conv_kernel")?;
     if !channels.is_multiple_of(heads) || !heads.is_multiple_of(groups) {
         return Err(loader.error(format!(
-            "state space: found {channels} channels in {heads} heads and {groups} groups, expected multiples"
+            "state space: expected channels that are a multiple of heads, and these of groups, found {channels}, {heads} \
+             and {groups}"
         )));
     }
     let mixed = total(loader, &[(1, channels), (2 * groups, states)])?;

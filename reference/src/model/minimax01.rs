@@ -50,7 +50,7 @@ fn linear_layers(loader: &Loader<'_>, hyper: &Hyperparameters) -> Result<Vec<boo
         .optional_count("full_attention_interval")?
         .unwrap_or(INTERVAL);
     if interval == 0 {
-        return Err(loader.error("key full_attention_interval: found 0, expected at least 1"));
+        return Err(loader.keys.refused("full_attention_interval", "at least 1", 0));
     }
     Ok((0..hyper.layers)
         .map(|i| !(i + 1).is_multiple_of(interval))
@@ -63,10 +63,10 @@ fn lightning(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, eps: f3
     let (heads, _) = hyper.heads(loader, layer)?;
     let len = hyper.key_len;
     if hyper.value_len != len {
-        return Err(loader.error(format!(
-            "key attention.value_length: found {}, expected the {len} of attention.key_length",
-            hyper.value_len
-        )));
+        let expected = format!("the {len} of attention.key_length");
+        return Err(loader
+            .keys
+            .refused("attention.value_length", expected, hyper.value_len));
     }
     let all = heads.checked_mul(len).filter(|n| n.checked_mul(3).is_some());
     let all = all.ok_or_else(|| loader.error(format!("{heads} heads of {len} elements are too many")))?;

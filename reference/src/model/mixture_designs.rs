@@ -66,7 +66,7 @@ pub(super) enum Local {
     WholeHeads,
 }
 
-/// What stands beside the experts.
+/// Dense part beside the experts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
     /// Shared experts where the file has them.

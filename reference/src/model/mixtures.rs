@@ -133,10 +133,8 @@ fn local_rope(loader: &Loader<'_>, hyper: &Hyperparameters, design: &Design) -> 
         }
         if let Some(dims) = loader.keys.optional_count("rope.dimension_count_swa")? {
             if dims > hyper.key_len || !dims.is_multiple_of(2) {
-                return Err(loader.error(format!(
-                    "key rope.dimension_count_swa: found {dims}, expected an even number of at most the head's {}",
-                    hyper.key_len
-                )));
+                let expected = format!("an even number of at most the head's {}", hyper.key_len);
+                return Err(loader.keys.refused("rope.dimension_count_swa", expected, dims));
             }
             settings.dims = dims;
         }
@@ -301,20 +299,19 @@ fn block_chooser(
     let kv = attention.shape.kv_heads;
     if heads != kv || block == 0 || hyper.rotated > len {
         return Err(loader.error(format!(
-            "indexer: found {heads} heads of {len} elements and blocks of {block} keys, expected a head of at least the {} \
-             elements that are rotated for each of the {kv} key heads, and blocks of at least 1",
+            "indexer: expected a head of at least the {} elements that are rotated for each of the {kv} key heads, and \
+             blocks of at least 1 key, found {heads} heads of {len} elements and blocks of {block}",
             hyper.rotated
         )));
     }
-    let all = heads.checked_mul(len);
-    let all = all.ok_or_else(|| loader.error(format!("{heads} heads of {len} elements are too many")))?;
+    let all = loader.all_heads(heads, len)?;
     let rope = attention.rope.clone();
     Ok(BlockChooser {
         query: loader.linear(&base("q_proj"), hyper.hidden, all)?,
         key: loader.linear(&base("k_proj"), hyper.hidden, len)?,
         query_norm: loader.rms_norm(&base("q_norm"), len, eps)?,
         key_norm: loader.rms_norm(&base("k_norm"), len, eps)?,
-        rope: rope.ok_or_else(|| loader.error("an indexer needs a rotation"))?,
+        rope: rope.ok_or_else(|| loader.error("indexer: expected a rotation, found none"))?,
         len,
         heads,
         block,
@@ -338,7 +335,7 @@ fn output_gate(
         ANY => heads,
         outputs => {
             return Err(loader.error(format!(
-                "tensor '{base}.weight': found {outputs} gates, expected {heads} (one for each head) or {each}"
+                "tensor '{base}.weight': expected {heads} gates (one for each head) or {each}, found {outputs}"
             )));
         }
     };
@@ -442,9 +439,8 @@ fn adjugates(
     let count = experts.router.matrix.outputs;
     let members = keys.count("experts_per_group")?;
     if members == 0 || members > count {
-        return Err(loader.error(format!(
-            "key experts_per_group: found {members}, expected 1 to {count} (expert_count)"
-        )));
+        let expected = format!("1 to {count} (expert_count)");
+        return Err(keys.refused("experts_per_group", expected, members));
     }
     let groups = count / members;
     let inner = keys
@@ -497,7 +493,7 @@ pub(super) fn mixture(
         Some(2) => Scoring::Sigmoid,
         Some(3) => Scoring::SoftmaxOfChosen,
         Some(other) => {
-            return Err(loader.error(format!("key expert_gating_func: found {other}, expected 0 to 3")));
+            return Err(loader.keys.refused("expert_gating_func", "0 to 3", other));
         }
     };
     let count = loader.keys.optional_count("expert_group_count")?.unwrap_or(0);
@@ -513,8 +509,8 @@ pub(super) fn mixture(
             || used * (experts / count) < mixture.used
         {
             return Err(loader.error(format!(
-                "expert groups: found {count} of {experts} experts, of which {used} are used, expected even \
-                 groups with room for {} experts",
+                "expert groups: expected even groups with room for {} experts, found {count} of {experts} experts, of \
+                 which {used} are used",
                 mixture.used
             )));
         }

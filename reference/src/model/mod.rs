@@ -264,7 +264,9 @@ impl Model {
                     && quants::can_decode(other.gguf.info(of_other).ty)
             });
             let Some((own, of_other)) = both else {
-                return Err(self.error(format!("tensor {name}: not in both files in one shape")));
+                return Err(self.error(format!(
+                    "tensor '{name}': expected one of this shape in both files, found none"
+                )));
             };
             self.replaced
                 .insert(own, Other::Tensor(Arc::clone(&other.gguf), of_other));
@@ -415,8 +417,9 @@ impl Model {
             Some(2) => Pooling::First,
             Some(3) => Pooling::Last,
             _ => {
+                let name = format!("{}.pooling_type", self.gguf.metadata().architecture());
                 return Err(self.error(format!(
-                    "key pooling_type: found {key:?}, expected 1 (mean), 2 (first) or 3 (last)"
+                    "key '{name}': expected 1 (mean), 2 (first) or 3 (last), found {key:?}"
                 )));
             }
         };

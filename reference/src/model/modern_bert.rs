@@ -19,7 +19,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         Some("silu") => Activation::Silu,
         Some(other) => {
             return Err(loader.error(format!(
-                "key hidden_activation: found {other:?}, expected gelu or silu"
+                "key 'modern-bert.hidden_activation': expected gelu or silu, found {other:?}"
             )));
         }
     };

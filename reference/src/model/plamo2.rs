@@ -90,8 +90,8 @@ fn state_space(loader: &Loader<'_>, layer: usize, hidden: usize, eps: f32) -> Re
     let rank = (hidden / 16).max(SMALLEST_STEP_RANK);
     if heads == 0 || !channels.is_multiple_of(heads) {
         return Err(loader.error(format!(
-            "state space: found {channels} channels (ssm.inner_size) in {heads} heads (ssm.time_step_rank), expected a \
-             multiple"
+            "state space: expected channels (ssm.inner_size) that are a multiple of heads (ssm.time_step_rank), found \
+             {channels} and {heads}"
         )));
     }
     let made = states.checked_mul(2).and_then(|n| n.checked_add(rank));

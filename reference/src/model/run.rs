@@ -37,7 +37,7 @@ pub(crate) struct Run<'a> {
     /// Tensors that stand in for the file's.
     pub(crate) replaced: Option<&'a Replaced>,
     pub(crate) scratch: Scratch,
-    /// What is kept of the layer for the next time.
+    /// Results of the layer kept for the next time.
     pub(crate) keeper: Option<Keeper<'a>>,
     /// The values of the first layer, which RWKV 7 mixes into those of the others.
     pub(crate) first_values: Vec<f32>,

@@ -28,9 +28,8 @@ impl<'a, 'l> Builder<'a, 'l> {
         let hidden = keys.count("embedding_length")?;
         let head_len = keys.count("wkv.head_size")?;
         if !hidden.is_multiple_of(head_len) {
-            return Err(loader.error(format!(
-                "wkv.head_size: found {head_len}, expected a divisor of the {hidden} of embedding_length"
-            )));
+            let expected = format!("a divisor of the {hidden} of embedding_length");
+            return Err(keys.refused("wkv.head_size", expected, head_len));
         }
         Ok(Self {
             inner: keys.count("feed_forward_length")?,
@@ -183,29 +182,43 @@ pub(super) fn build6(loader: &Loader<'_>) -> Result<Decoder> {
     b.decoder(layers)
 }
 
+impl Builder<'_, '_> {
+    /// The first half of a layer of RWKV 7.
+    fn time_mix7(&self, layer: usize, gated: bool, normalized: bool) -> Result<Mixer> {
+        let value_mix = self.value_mix(layer)?;
+        let letters = ["r", "w", "k", "v", "a", "g"];
+        Ok(Mixer::TimeMix7(Box::new(TimeMix7 {
+            shares: self.shares(layer, &letters[..if gated { 6 } else { 5 }])?,
+            receptance: self.square(layer, "time_mix_receptance")?,
+            key: self.square(layer, "time_mix_key")?,
+            value: self.square(layer, "time_mix_value")?,
+            decay: self.vector(layer, "time_mix_w0")?,
+            decay_rank: self.low_rank(layer, "time_mix_w1", "time_mix_w2")?,
+            value_mix,
+            rate: self.vector(layer, "time_mix_a0")?,
+            rate_rank: self.low_rank(layer, "time_mix_a1", "time_mix_a2")?,
+            gate_rank: match gated {
+                true => Some(self.low_rank(layer, "time_mix_g1", "time_mix_g2")?),
+                false => None,
+            },
+            key_scale: self.vector(layer, "time_mix_k_k")?,
+            key_rate: self.vector(layer, "time_mix_k_a")?,
+            bonus: self.vector(layer, "time_mix_r_k")?,
+            norm: match normalized {
+                true => Some(self.head_norm(layer)?),
+                false => None,
+            },
+            output: self.square(layer, "time_mix_output")?,
+            head_len: self.head_len,
+        })))
+    }
+}
+
 /// RWKV 7.
 pub(super) fn build7(loader: &Loader<'_>) -> Result<Decoder> {
     let b = Builder::new(loader)?;
     let layers = b.layers(|i| {
-        let value_mix = b.value_mix(i)?;
-        let mixer = Mixer::TimeMix7(Box::new(TimeMix7 {
-            shares: b.shares(i, &["r", "w", "k", "v", "a", "g"])?,
-            receptance: b.square(i, "time_mix_receptance")?,
-            key: b.square(i, "time_mix_key")?,
-            value: b.square(i, "time_mix_value")?,
-            decay: b.vector(i, "time_mix_w0")?,
-            decay_rank: b.low_rank(i, "time_mix_w1", "time_mix_w2")?,
-            value_mix,
-            rate: b.vector(i, "time_mix_a0")?,
-            rate_rank: b.low_rank(i, "time_mix_a1", "time_mix_a2")?,
-            gate_rank: Some(b.low_rank(i, "time_mix_g1", "time_mix_g2")?),
-            key_scale: b.vector(i, "time_mix_k_k")?,
-            key_rate: b.vector(i, "time_mix_k_a")?,
-            bonus: b.vector(i, "time_mix_r_k")?,
-            norm: Some(b.head_norm(i)?),
-            output: b.square(i, "time_mix_output")?,
-            head_len: b.head_len,
-        }));
+        let mixer = b.time_mix7(i, true, true)?;
         b.layer(i, mixer, false)
     })?;
     b.decoder(layers)
@@ -258,9 +271,8 @@ pub(super) fn build_qwen6(loader: &Loader<'_>) -> Result<Decoder> {
         Some(n) => n,
     };
     if !heads.is_multiple_of(kv_heads) {
-        return Err(loader.error(format!(
-            "attention.head_count_kv: found {kv_heads}, expected a divisor of {heads} heads"
-        )));
+        let expected = format!("a divisor of {heads} heads");
+        return Err(keys.refused("attention.head_count_kv", expected, kv_heads));
     }
     let shared = kv_heads * b.head_len;
     let extra = keys.count("time_mix_extra_dim")?;
@@ -297,33 +309,8 @@ pub(super) fn build_hybrid7(loader: &Loader<'_>) -> Result<Decoder> {
     let b = Builder::with_epsilon(loader, "attention.layer_norm_rms_epsilon")?;
     let layers = b.layers(|i| {
         let has = |name: &str| loader.has(&format!("blk.{i}.{name}.weight"));
-        let value_mix = b.value_mix(i)?;
         let gated = has("time_mix_g1") && has("time_mix_g2");
-        let letters = ["r", "w", "k", "v", "a", "g"];
-        let mixer = Mixer::TimeMix7(Box::new(TimeMix7 {
-            shares: b.shares(i, &letters[..if gated { 6 } else { 5 }])?,
-            receptance: b.square(i, "time_mix_receptance")?,
-            key: b.square(i, "time_mix_key")?,
-            value: b.square(i, "time_mix_value")?,
-            decay: b.vector(i, "time_mix_w0")?,
-            decay_rank: b.low_rank(i, "time_mix_w1", "time_mix_w2")?,
-            value_mix,
-            rate: b.vector(i, "time_mix_a0")?,
-            rate_rank: b.low_rank(i, "time_mix_a1", "time_mix_a2")?,
-            gate_rank: match gated {
-                true => Some(b.low_rank(i, "time_mix_g1", "time_mix_g2")?),
-                false => None,
-            },
-            key_scale: b.vector(i, "time_mix_k_k")?,
-            key_rate: b.vector(i, "time_mix_k_a")?,
-            bonus: b.vector(i, "time_mix_r_k")?,
-            norm: match has("time_mix_ln") {
-                true => Some(b.head_norm(i)?),
-                false => None,
-            },
-            output: b.square(i, "time_mix_output")?,
-            head_len: b.head_len,
-        }));
+        let mixer = b.time_mix7(i, gated, has("time_mix_ln"))?;
         b.shell(i, mixer)
     })?;
     b.shell_decoder(layers)

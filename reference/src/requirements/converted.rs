@@ -3,7 +3,7 @@
 use super::drafts::{Draft, Look};
 use crate::Result;
 
-/// What an architecture without a graph needs.
+/// Requirements of an architecture without a graph.
 pub(super) fn find(architecture: &str) -> Option<Look> {
     match architecture {
         "hy_v4" => Some(hy_v4),
@@ -55,7 +55,6 @@ fn hy_v4(model: &Draft<'_>) -> Result<()> {
     if indexers.as_ref().is_some_and(|own| own.first() == Some(&false)) {
         model.wrong_key("attention.indexer.types", "an indexer in the first layer")?;
     }
-    let dense = keys.optional_count("leading_dense_block_count")?.unwrap_or(0);
     for layer in 0..blocks {
         let needed = |name: &str, shape: &[usize]| loader.needed(&format!("blk.{layer}.{name}"), shape);
         let put_out = heads.saturating_mul(value);
@@ -85,31 +84,38 @@ fn hy_v4(model: &Draft<'_>) -> Result<()> {
             needed(&format!("{part}_base.weight"), &[twice])?;
             needed(&format!("{part}_scale.weight"), &[2])?;
         }
-        needed("ffn_norm.weight", &[hidden])?;
-        if layer < dense {
-            let inner = model.size("feed_forward_length", layer)?;
-            needed("ffn_gate.weight", &[hidden, inner])?;
-            needed("ffn_up.weight", &[hidden, inner])?;
-            needed("ffn_down.weight", &[inner, hidden])?;
-            continue;
-        }
-        let experts = keys.count("expert_count")?;
-        let used = keys.optional_per_layer("expert_used_count", blocks)?;
-        if used.is_none_or(|used| used.get(layer) == 0) {
-            model.wrong_key("expert_used_count", "at least 1")?;
-        }
-        let inner = model.size("expert_feed_forward_length", layer)?;
-        let shared = inner.saturating_mul(keys.count("expert_shared_count")?);
-        needed("ffn_gate_inp.weight", &[hidden, experts])?;
-        loader.allowed(&format!("blk.{layer}.exp_probs_b.bias"), &[experts])?;
-        for (parts, shape) in [("exps", vec![inner, experts]), ("shexp", vec![shared])] {
-            let into: Vec<usize> = [&[hidden], &shape[..]].concat();
-            let mut out = vec![shape[0], hidden];
-            out.extend(&shape[1..]);
-            needed(&format!("ffn_gate_{parts}.weight"), &into)?;
-            needed(&format!("ffn_up_{parts}.weight"), &into)?;
-            needed(&format!("ffn_down_{parts}.weight"), &out)?;
-        }
+        feed_forward(model, layer, blocks, hidden)?;
+    }
+    Ok(())
+}
+
+/// The second half of a layer of Hunyuan V4: dense in the first layers, experts after them.
+fn feed_forward(model: &Draft<'_>, layer: usize, blocks: usize, hidden: usize) -> Result<()> {
+    let (loader, keys) = (model.loader, &model.loader.keys);
+    let needed = |name: &str, shape: &[usize]| loader.needed(&format!("blk.{layer}.{name}"), shape);
+    needed("ffn_norm.weight", &[hidden])?;
+    if layer < keys.optional_count("leading_dense_block_count")?.unwrap_or(0) {
+        let inner = model.size("feed_forward_length", layer)?;
+        needed("ffn_gate.weight", &[hidden, inner])?;
+        needed("ffn_up.weight", &[hidden, inner])?;
+        return needed("ffn_down.weight", &[inner, hidden]);
+    }
+    let experts = keys.count("expert_count")?;
+    let used = keys.optional_per_layer("expert_used_count", blocks)?;
+    if used.is_none_or(|used| used.get(layer) == 0) {
+        model.wrong_key("expert_used_count", "at least 1")?;
+    }
+    let inner = model.size("expert_feed_forward_length", layer)?;
+    let shared = inner.saturating_mul(keys.count("expert_shared_count")?);
+    needed("ffn_gate_inp.weight", &[hidden, experts])?;
+    loader.allowed(&format!("blk.{layer}.exp_probs_b.bias"), &[experts])?;
+    for (parts, shape) in [("exps", vec![inner, experts]), ("shexp", vec![shared])] {
+        let into: Vec<usize> = [&[hidden], &shape[..]].concat();
+        let mut out = vec![shape[0], hidden];
+        out.extend(&shape[1..]);
+        needed(&format!("ffn_gate_{parts}.weight"), &into)?;
+        needed(&format!("ffn_up_{parts}.weight"), &into)?;
+        needed(&format!("ffn_down_{parts}.weight"), &out)?;
     }
     Ok(())
 }

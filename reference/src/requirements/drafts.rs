@@ -16,7 +16,7 @@ const DRAFTS: [(&str, Look); 3] = [
     ("gemma4-assistant", |draft| draft.gemma4_assistant()),
 ];
 
-/// What an architecture of draft models needs.
+/// Requirements of an architecture of draft models.
 pub(super) fn find(architecture: &str) -> Option<Look> {
     DRAFTS
         .iter()
@@ -420,21 +420,8 @@ impl Draft<'_> {
             self.needed(&name("ffn_gate_inp"), &[hidden, experts])?;
             self.needed(&format!("blk.{number}.exp_probs_b.bias"), &[experts])?;
             self.needed(&name("ffn_norm"), &[hidden])?;
-            for (kind, width, count) in [("exps", inner, Some(experts)), ("shexp", shared, None)] {
-                for (part, inputs, outputs) in [
-                    ("gate", hidden, width),
-                    ("up", hidden, width),
-                    ("down", width, hidden),
-                ] {
-                    let base = format!("blk.{number}.ffn_{part}_{kind}");
-                    let mut shape = vec![inputs, outputs];
-                    shape.extend(count);
-                    self.needed(&format!("{base}.weight"), &shape)?;
-                    for scale in ["scale", "input_scale"] {
-                        self.allowed(&format!("{base}.{scale}"), &[count.unwrap_or(1)])?;
-                    }
-                }
-            }
+            self.scaled_experts(number, "exps", hidden, inner, Some(experts))?;
+            self.scaled_experts(number, "shexp", hidden, shared, None)?;
             for base in [
                 "attn_q_a",
                 "attn_q_b",
@@ -443,6 +430,31 @@ impl Draft<'_> {
                 "attn_output_b",
             ] {
                 self.scales(&format!("blk.{number}.{base}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Matrices of `count` experts, or of those that every token passes, with their scales.
+    fn scaled_experts(
+        &self,
+        layer: usize,
+        kind: &str,
+        hidden: usize,
+        width: usize,
+        count: Option<usize>,
+    ) -> Result<()> {
+        for (part, inputs, outputs) in [
+            ("gate", hidden, width),
+            ("up", hidden, width),
+            ("down", width, hidden),
+        ] {
+            let base = format!("blk.{layer}.ffn_{part}_{kind}");
+            let mut shape = vec![inputs, outputs];
+            shape.extend(count);
+            self.needed(&format!("{base}.weight"), &shape)?;
+            for scale in ["scale", "input_scale"] {
+                self.allowed(&format!("{base}.{scale}"), &[count.unwrap_or(1)])?;
             }
         }
         Ok(())

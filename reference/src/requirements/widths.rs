@@ -194,102 +194,156 @@ const DENSE_FIRST: &str = "afmoe bailingmoe2 bailingmoe3 cohere2moe deepseek dee
 
 /// Notes where keys and tensors disagree.
 pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
-    let metadata = declared.metadata;
-    let name = metadata.architecture();
-    let number = |suffix: &str| match metadata.arch(suffix) {
-        Some(Value::U32(n)) => Some(u64::from(*n)),
-        _ => None,
-    };
-    let is_of = |list: &str| list.split_whitespace().any(|of| of == name);
-    for width in WIDTHS.iter().filter(|w| is_of(w.of)) {
-        let Some(size) = (width.size)(&number) else {
-            continue;
-        };
-        for tensor in declared.ending(width.tensor) {
-            if tensor.shape.get(width.dimension).copied().unwrap_or(1) != size {
-                let mut expected: Vec<usize> = tensor.shape.iter().map(|&d| d as usize).collect();
-                if let Some(dimension) = expected.get_mut(width.dimension) {
-                    *dimension = usize::try_from(size).unwrap_or(usize::MAX);
-                }
-                declared.note(Shortfall::shape(&tensor.name, &tensor.shape, &expected))?;
-            }
-        }
-    }
-    // Ranks of the values' mix: the first layer's tensors are of another, and not used.
-    if is_of("arwkv7 rwkv7") {
-        let rank = number("attention.value_residual_mix_lora_rank").unwrap_or(0);
-        for tensor in declared
-            .ending("time_mix_v1.weight")
-            .filter(|t| !t.name.starts_with("blk.0."))
-        {
-            if tensor.shape.get(1) != Some(&rank) {
-                let expected = [tensor.row_len() as usize, rank as usize];
-                declared.note(Shortfall::shape(&tensor.name, &tensor.shape, &expected))?;
-            }
-        }
-    }
-    let predicting = number("nextn_predict_layers").unwrap_or(0);
-    let blocks = number("block_count").unwrap_or(0).saturating_sub(predicting);
-    if is_of(DENSE_FIRST) {
+    let model = Model(declared);
+    model.widths()?;
+    model.ranks_of_mixed_values()?;
+    let predicting = model.number("nextn_predict_layers").unwrap_or(0);
+    let blocks = model.number("block_count").unwrap_or(0);
+    let blocks = blocks.saturating_sub(predicting);
+    if model.is_of(DENSE_FIRST) {
         // llama.cpp compares it as a signed number.
-        let first = number("leading_dense_block_count").filter(|&n| n <= i32::MAX as u64);
+        let first = model.number("leading_dense_block_count");
+        let first = first.filter(|&n| n <= i32::MAX as u64);
         dense_first(declared, first.unwrap_or(0), blocks)?;
     }
-    if let Some(step) = number("interleave_moe_layer_step").filter(|_| name == "llama4") {
+    match model.name() {
+        "llama4" => model.every_so_many_layers()?,
+        "command-r" => norms_of_command_r(declared, blocks)?,
+        "deepseek2" => queries_of_deepseek2(declared, blocks)?,
+        _ => {}
+    }
+    model.values()?;
+    model.rotation()?;
+    per_token(declared)?;
+    labels(declared)
+}
+
+/// A model as it is declared.
+struct Model<'a, 'd>(&'a Declared<'d>);
+
+impl Model<'_, '_> {
+    fn name(&self) -> &str {
+        self.0.metadata.architecture()
+    }
+
+    /// Whether it is of one of these architectures, divided by blanks.
+    fn is_of(&self, list: &str) -> bool {
+        list.split_whitespace().any(|of| of == self.name())
+    }
+
+    fn number(&self, suffix: &str) -> Option<u64> {
+        match self.0.metadata.arch(suffix) {
+            Some(Value::U32(n)) => Some(u64::from(*n)),
+            _ => None,
+        }
+    }
+
+    /// Notes that a key holds something else.
+    fn wrong(&self, suffix: &str, expected: &str) -> Result<()> {
+        let key = format!("{}.{suffix}", self.name());
+        let found = self.0.metadata.get(&key);
+        self.0.note(Shortfall::key(&key, found, expected))
+    }
+
+    /// The rows of `WIDTHS`.
+    fn widths(&self) -> Result<()> {
+        let number = |suffix: &str| self.number(suffix);
+        for width in WIDTHS.iter().filter(|w| self.is_of(w.of)) {
+            let Some(size) = (width.size)(&number) else {
+                continue;
+            };
+            for tensor in self.0.ending(width.tensor) {
+                if tensor.shape.get(width.dimension).copied().unwrap_or(1) != size {
+                    let mut expected: Vec<usize> = tensor.shape.iter().map(|&d| d as usize).collect();
+                    if let Some(dimension) = expected.get_mut(width.dimension) {
+                        *dimension = usize::try_from(size).unwrap_or(usize::MAX);
+                    }
+                    self.0
+                        .note(Shortfall::shape(&tensor.name, &tensor.shape, &expected))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// RWKV 7's mix of values. The first layer's tensors are of another rank, and not used.
+    fn ranks_of_mixed_values(&self) -> Result<()> {
+        if !self.is_of("arwkv7 rwkv7") {
+            return Ok(());
+        }
+        let rank = self.number("attention.value_residual_mix_lora_rank").unwrap_or(0);
+        let all = self.0.ending("time_mix_v1.weight");
+        for tensor in all.filter(|t| !t.name.starts_with("blk.0.")) {
+            if tensor.shape.get(1) != Some(&rank) {
+                let expected = [tensor.row_len() as usize, rank as usize];
+                self.0
+                    .note(Shortfall::shape(&tensor.name, &tensor.shape, &expected))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Experts in every so many layers, and in no others.
+    fn every_so_many_layers(&self) -> Result<()> {
+        let Some(step) = self.number("interleave_moe_layer_step") else {
+            return Ok(());
+        };
         let is_mixed = |layer: u64| step > 0 && (layer + 1).is_multiple_of(step);
-        let wrong = declared
+        let wrong = self
+            .0
             .ending("ffn_gate_inp.weight")
             .find(|t| layer_of(&t.name).is_some_and(|layer| !is_mixed(layer)))
             .or_else(|| {
-                let mut dense = declared.ending("ffn_up.weight");
+                let mut dense = self.0.ending("ffn_up.weight");
                 dense.find(|t| layer_of(&t.name).is_some_and(is_mixed))
             });
-        if let Some(tensor) = wrong {
-            let key = format!("{name}.interleave_moe_layer_step");
-            let expected = format!("a step that agrees with '{}'", tensor.name);
-            declared.note(Shortfall::key(&key, metadata.get(&key), &expected))?;
+        match wrong {
+            Some(tensor) => self.wrong(
+                "interleave_moe_layer_step",
+                &format!("a step that agrees with '{}'", tensor.name),
+            ),
+            None => Ok(()),
         }
     }
-    if name == "command-r" {
-        norms_of_command_r(declared, blocks)?;
-    }
-    if name == "deepseek2" {
-        queries_of_deepseek2(declared, blocks)?;
-    }
-    if name == "bailingmoe3"
-        && !matches!(metadata.arch("kda.gate_lower_bound"), Some(Value::F32(x)) if *x < 0.0)
-    {
-        let key = format!("{name}.kda.gate_lower_bound");
-        declared.note(Shortfall::key(&key, metadata.get(&key), "less than 0"))?;
-    }
-    if name == "bailingmoe3" && !matches!(metadata.arch("kda.safe_gate"), Some(Value::Bool(true))) {
-        let key = format!("{name}.kda.safe_gate");
-        declared.note(Shortfall::key(&key, metadata.get(&key), "true"))?;
-    }
-    if name == "nanbeige" && number("num_loops") == Some(0) {
-        let key = format!("{name}.num_loops");
-        declared.note(Shortfall::key(&key, metadata.get(&key), "at least 1"))?;
-    }
-    let rotated = number("rope.dimension_count");
-    let turns = ["rope_freqs.weight", "rope_factors_long.weight"]
-        .iter()
-        .any(|factors| declared.ending(factors).next().is_some())
-        || is_of("bailingmoe");
-    if turns && rotated == Some(0) {
-        let key = format!("{name}.rope.dimension_count");
-        declared.note(Shortfall::key(&key, metadata.get(&key), "at least 2"))?;
-    }
-    for factors in [
-        "rope_freqs.weight",
-        "rope_factors_long.weight",
-        "rope_factors_short.weight",
-    ] {
-        for tensor in declared.ending(factors).filter(|t| t.ty != TensorType::F32) {
-            declared.note(Shortfall::factors(&tensor.name, tensor.ty))?;
+
+    /// Values without which llama.cpp's graphs are not those of the model.
+    fn values(&self) -> Result<()> {
+        let arch = |suffix: &str| self.0.metadata.arch(suffix);
+        if self.name() == "bailingmoe3" {
+            if !matches!(arch("kda.gate_lower_bound"), Some(Value::F32(x)) if *x < 0.0) {
+                self.wrong("kda.gate_lower_bound", "less than 0")?;
+            }
+            if !matches!(arch("kda.safe_gate"), Some(Value::Bool(true))) {
+                self.wrong("kda.safe_gate", "true")?;
+            }
         }
+        if self.name() == "nanbeige" && self.number("num_loops") == Some(0) {
+            self.wrong("num_loops", "at least 1")?;
+        }
+        Ok(())
     }
-    per_token(declared)?;
-    labels(declared)
+
+    /// Factors of a rotation, and what they are for.
+    fn rotation(&self) -> Result<()> {
+        let factors = [
+            "rope_freqs.weight",
+            "rope_factors_long.weight",
+            "rope_factors_short.weight",
+        ];
+        let turns = factors[..2]
+            .iter()
+            .any(|factors| self.0.ending(factors).next().is_some())
+            || self.is_of("bailingmoe");
+        if turns && self.number("rope.dimension_count") == Some(0) {
+            self.wrong("rope.dimension_count", "at least 2")?;
+        }
+        for factors in factors {
+            for tensor in self.0.ending(factors).filter(|t| t.ty != TensorType::F32) {
+                self.0.note(Shortfall::factors(&tensor.name, tensor.ty))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A row for each token of the vocabulary, and of each type of tokens.

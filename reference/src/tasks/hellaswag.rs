@@ -32,7 +32,7 @@ impl HellaSwag {
         let lines: Vec<&[u8]> = text.split(|&b| b == b'\n').collect();
         if text.is_empty() || !lines.len().is_multiple_of(LINES) {
             return Err(Error::Text(format!(
-                "HellaSwag tasks: found {} lines, expected {LINES} for each task",
+                "HellaSwag tasks: expected {LINES} lines for each task, found {}",
                 if text.is_empty() { 0 } else { lines.len() }
             )));
         }
@@ -64,10 +64,10 @@ impl Task {
             .filter(|&right: &usize| right < ENDINGS);
         right.ok_or_else(|| {
             Error::Text(format!(
-                "HellaSwag task {number}, line {}: found {:?}, expected the number of the right ending, 0 to {}",
+                "HellaSwag task {number}, line {}: expected the number of the right ending, 0 to {}, found {:?}",
                 number * LINES + 2,
-                String::from_utf8_lossy(line),
-                ENDINGS - 1
+                ENDINGS - 1,
+                String::from_utf8_lossy(line)
             ))
         })
     }

@@ -61,8 +61,8 @@ impl<'a> Reader<'a> {
         let count = self.number("the number of answers")?;
         if count > MAX_ANSWERS {
             return Err(Error::Text(format!(
-                "multiple-choice file: the number of answers at byte {at}: found {count}, expected at most \
-                 {MAX_ANSWERS}"
+                "multiple-choice file: the number of answers at byte {at}: expected at most \
+                 {MAX_ANSWERS}, found {count}"
             )));
         }
         let texts = (0..count)

@@ -94,7 +94,7 @@ impl Task {
             }
         }
         let &[a, b, c, d] = commas.as_slice() else {
-            return Err(format!("found {} separating commas, expected 4", commas.len()));
+            return Err(format!("expected 4 separating commas, found {}", commas.len()));
         };
         let mut sentence = &line[a + 1..b];
         if let [b'"', inside @ .., _] = sentence {
@@ -108,7 +108,7 @@ impl Task {
         let right = match answer.as_str() {
             "1" => 0,
             "2" => 1,
-            _ => return Err(format!("found answer {answer:?}, expected 1 or 2")),
+            _ => return Err(format!("expected answer 1 or 2, found {answer:?}")),
         };
         Ok(Self {
             before: sentence[..gap].to_vec(),

@@ -12,7 +12,7 @@ const TOLD: usize = 3;
 pub struct Inconsistency {
     /// The key that has it.
     pub key: String,
-    /// What was found and what was expected.
+    /// Finding and expectation.
     pub message: String,
     /// llama.cpp loads the file all the same, and does without the value.
     pub is_ignored: bool,
@@ -99,33 +99,21 @@ fn outside(
 ///
 /// `embedded` is the number of rows of the token embeddings, where the model has them.
 pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Inconsistency> {
-    let mut found = Vec::new();
-    let mut tell = |key: &str, message: String, is_ignored: bool| {
-        found.push(Inconsistency {
-            key: key.to_owned(),
-            message,
-            is_ignored,
-        });
-    };
     match metadata.get_str("tokenizer.ggml.model") {
-        Some("no_vocab" | "none") => return found,
-        None if metadata.get("tokenizer.ggml.model").is_none() => return found,
+        Some("no_vocab" | "none") => return Vec::new(),
+        None if metadata.get("tokenizer.ggml.model").is_none() => return Vec::new(),
         _ => {}
     }
-    let tokens = match metadata.get("tokenizer.ggml.tokens") {
-        Some(Value::Array(Array::String(tokens))) => tokens.as_slice(),
-        _ => &[],
+    let mut found = Found(Vec::new());
+    let n = match metadata.get("tokenizer.ggml.tokens") {
+        Some(Value::Array(Array::String(tokens))) => tokens.len() as u64,
+        _ => 0,
     };
-    let n = tokens.len() as u64;
     let tokenizer = match Tokenizer::from_metadata(metadata) {
         Ok(tokenizer) => Some(tokenizer),
         Err(e) => {
             let message = e.to_string();
-            tell(
-                "tokenizer",
-                message.trim_start_matches("tokenizer: ").to_owned(),
-                false,
-            );
+            found.tell("tokenizer", message.trim_start_matches("tokenizer: ").to_owned());
             None
         }
     };
@@ -133,76 +121,97 @@ pub fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Inconsistency> {
         if let Some(Value::Array(values)) = metadata.get(key)
             && values.len() as u64 != n
         {
-            tell(key, format!("{} values for {n} tokens", values.len()), false);
+            found.tell(key, format!("{} values for {n} tokens", values.len()));
         }
     }
-    for (key, value) in metadata.iter() {
-        let is_id = key.starts_with("tokenizer.ggml.") && key.ends_with("_token_id");
-        if is_id {
-            match value.as_u64() {
-                Some(id) if id < n => {}
-                Some(id) => {
-                    let name = key
-                        .trim_start_matches("tokenizer.ggml.")
-                        .trim_end_matches("_token_id");
-                    let (message, is_ignored) = outside(metadata, tokenizer.as_ref(), name, id, n);
-                    tell(key, message, is_ignored);
-                }
-                None => tell(
-                    key,
-                    format!("a value of type {}, expected a token id", value.value_type()),
-                    false,
-                ),
-            }
-        }
-    }
+    special_ids(metadata, tokenizer.as_ref(), n, &mut found);
     if let Some(embedded) = embedded.filter(|&rows| rows != n && n > 0) {
         let message = format!("{n} tokens, but token_embd.weight has {embedded} rows");
-        tell("tokenizer.ggml.tokens", message, false);
+        found.tell("tokenizer.ggml.tokens", message);
     }
     let template = metadata.get("tokenizer.chat_template");
     if template.is_some_and(|t| t.as_str().is_none()) {
-        tell("tokenizer.chat_template", "not UTF-8 text".into(), false);
+        found.tell("tokenizer.chat_template", "not UTF-8 text".into());
     }
-    let Some(tokenizer) = tokenizer else {
-        return found;
+    if let Some(tokenizer) = tokenizer {
+        match tokenizer.kind() {
+            TokenizerKind::BytePair => merges(metadata, &tokenizer, &mut found),
+            TokenizerKind::SentencePiece => bytes(&tokenizer, &mut found),
+            _ => {}
+        }
+    }
+    found.0
+}
+
+/// Inconsistencies so far.
+struct Found(Vec<Inconsistency>);
+
+impl Found {
+    fn tell(&mut self, key: &str, message: String) {
+        self.push(key, message, false);
+    }
+
+    fn push(&mut self, key: &str, message: String, is_ignored: bool) {
+        self.0.push(Inconsistency {
+            key: key.to_owned(),
+            message,
+            is_ignored,
+        });
+    }
+}
+
+/// Ids of special tokens in a vocabulary of `n`.
+fn special_ids(metadata: &Metadata, tokenizer: Option<&Tokenizer>, n: u64, found: &mut Found) {
+    for (key, value) in metadata.iter() {
+        let name = key.strip_prefix("tokenizer.ggml.");
+        let Some(name) = name.and_then(|name| name.strip_suffix("_token_id")) else {
+            continue;
+        };
+        match value.as_u64() {
+            Some(id) if id < n => {}
+            Some(id) => {
+                let (message, is_ignored) = outside(metadata, tokenizer, name, id, n);
+                found.push(key, message, is_ignored);
+            }
+            None => found.tell(
+                key,
+                format!("a value of type {}, expected a token id", value.value_type()),
+            ),
+        }
+    }
+}
+
+/// Merges whose results are no tokens.
+fn merges(metadata: &Metadata, tokenizer: &Tokenizer, found: &mut Found) {
+    const KEY: &str = "tokenizer.ggml.merges";
+    let Some(Value::Array(Array::String(merges))) = metadata.get(KEY) else {
+        return;
     };
-    match tokenizer.kind() {
-        TokenizerKind::BytePair => {
-            if let Some(Value::Array(Array::String(merges))) = metadata.get("tokenizer.ggml.merges") {
-                let mut unknown = merges.iter().filter_map(|merge| {
-                    let text = merge.to_str()?;
-                    // The blank after the first character divides; a part may begin with one.
-                    let at = text.char_indices().skip(1).find(|(_, c)| *c == ' ')?.0;
-                    let joined = [&text[..at], &text[at + 1..]].concat();
-                    let known = tokenizer.vocab.id(joined.as_bytes()).is_some();
-                    (!known).then(|| format!("{text:?} makes {joined:?}, which is no token"))
-                });
-                let told: Vec<String> = unknown.by_ref().take(TOLD).collect();
-                let more = unknown.count();
-                for message in told {
-                    tell("tokenizer.ggml.merges", message, false);
-                }
-                if more > 0 {
-                    tell(
-                        "tokenizer.ggml.merges",
-                        format!("{more} more merges make no token"),
-                        false,
-                    );
-                }
-            }
-        }
-        TokenizerKind::SentencePiece => {
-            let missing = (0..=u8::MAX).filter(|&b| tokenizer.vocab.byte_id(b).is_none());
-            let missing = missing.count();
-            if missing > 0 && missing < 256 {
-                let message = format!("{missing} of the 256 byte tokens <0x00> to <0xFF> are missing");
-                tell("tokenizer.ggml.tokens", message, false);
-            }
-        }
-        _ => {}
+    let mut unknown = merges.iter().filter_map(|merge| {
+        let text = merge.to_str()?;
+        // The blank after the first character divides; a part may begin with one.
+        let at = text.char_indices().skip(1).find(|(_, c)| *c == ' ')?.0;
+        let joined = [&text[..at], &text[at + 1..]].concat();
+        let known = tokenizer.vocab.id(joined.as_bytes()).is_some();
+        (!known).then(|| format!("{text:?} makes {joined:?}, which is no token"))
+    });
+    for message in unknown.by_ref().take(TOLD) {
+        found.tell(KEY, message);
     }
-    found
+    let more = unknown.count();
+    if more > 0 {
+        found.tell(KEY, format!("{more} more merges make no token"));
+    }
+}
+
+/// Tokens of bytes: all or none.
+fn bytes(tokenizer: &Tokenizer, found: &mut Found) {
+    let missing = (0..=u8::MAX).filter(|&b| tokenizer.vocab.byte_id(b).is_none());
+    let missing = missing.count();
+    if missing > 0 && missing < 256 {
+        let message = format!("{missing} of the 256 byte tokens <0x00> to <0xFF> are missing");
+        found.tell("tokenizer.ggml.tokens", message);
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ impl Plamo2 {
                 .byte_id(byte)
                 .filter(|&id| vocab.tokens[id as usize].has(attribute::BYTE));
             id.ok_or_else(|| {
-                Error::Tokenizer(format!("tokenizer.ggml.tokens has no byte token <0x{byte:02X}>"))
+                Error::Tokenizer(format!(
+                    "key 'tokenizer.ggml.tokens': expected the byte token <0x{byte:02X}>, found none"
+                ))
             })
         };
         let bytes = (0..=255).map(byte).collect::<Result<_>>()?;

@@ -173,7 +173,7 @@ pub(super) fn resolve(vocab: &mut Vocab, metadata: &Metadata) -> Result<()> {
         .find(|&&id| vocab.tokens[id as usize].text.len() > MAX_SPECIAL_BYTES)
     {
         return Err(Error::Tokenizer(format!(
-            "the special token {id} has {} bytes; at most {MAX_SPECIAL_BYTES} are accepted",
+            "special token {id}: expected at most {MAX_SPECIAL_BYTES} bytes, found {}",
             vocab.tokens[id as usize].text.len()
         )));
     }

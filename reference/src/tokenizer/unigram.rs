@@ -175,7 +175,7 @@ impl Charsmap {
             Some(Value::Array(Array::I8(bytes))) => bytes.iter().map(|&b| b as u8).collect(),
             found => return Err(wrong_type(KEY, found, "an array of bytes")),
         };
-        let short = || Error::Tokenizer(format!("{KEY} has {} bytes, which end too early", bytes.len()));
+        let short = || Error::Tokenizer(format!("key '{KEY}': expected more bytes, found {}", bytes.len()));
         let (size, rest) = bytes.split_first_chunk().ok_or_else(short)?;
         let size = u32::from_le_bytes(*size) as usize;
         if size >= rest.len() {
@@ -189,7 +189,7 @@ impl Charsmap {
             .unwrap_or(0);
         if longest > MAX_REPLACEMENT_BYTES {
             return Err(Error::Tokenizer(format!(
-                "{KEY} has a replacement of {longest} bytes, expected at most {MAX_REPLACEMENT_BYTES}"
+                "key '{KEY}': expected replacements of at most {MAX_REPLACEMENT_BYTES} bytes, found {longest}"
             )));
         }
         let units = array

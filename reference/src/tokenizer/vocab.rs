@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gguf::{Array, Metadata, Value};
 
-use super::pretokenizer::{self, Family};
+use super::pretokenizer::{self, Defaults, Family};
 use super::special::Special;
 use crate::error::{Error, Result};
 
@@ -32,6 +32,30 @@ pub enum TokenizerKind {
     Rwkv,
     /// `plamo2`: the best segmentation from the end.
     Plamo2,
+}
+
+impl TokenizerKind {
+    fn named(model: &str) -> Result<Self> {
+        Ok(match model {
+            "llama" => Self::SentencePiece,
+            "gpt2" | "gemma4" | "hybriddna" | "whitespace" => Self::BytePair,
+            "bert" => Self::WordPiece,
+            "t5" => Self::Unigram,
+            "rwkv" => Self::Rwkv,
+            "plamo2" => Self::Plamo2,
+            "no_vocab" | "none" => {
+                return Err(Error::Tokenizer(format!(
+                    "key 'tokenizer.ggml.model': expected a vocabulary, found {model:?}"
+                )));
+            }
+            other => {
+                return Err(Error::Tokenizer(format!(
+                    "key 'tokenizer.ggml.model': expected llama, gpt2, bert, t5, rwkv, plamo2, gemma4, hybriddna or \
+                     whitespace, found {other:?}"
+                )));
+            }
+        })
+    }
 }
 
 /// Attributes of a token, one bit each.
@@ -78,6 +102,57 @@ pub(super) struct Flags {
     pub(super) strip_accents: bool,
 }
 
+impl Flags {
+    /// Those of a kind of vocabulary.
+    fn of(kind: TokenizerKind) -> Self {
+        Self {
+            add_space_prefix: kind == TokenizerKind::SentencePiece,
+            add_bos: matches!(kind, TokenizerKind::SentencePiece | TokenizerKind::WordPiece),
+            add_eos: kind == TokenizerKind::Unigram,
+            add_sep: kind == TokenizerKind::WordPiece,
+            ignore_merges: false,
+            clean_spaces: kind == TokenizerKind::WordPiece,
+            remove_extra_spaces: false,
+            escape_spaces: true,
+            byte_encode: true,
+            lowercase: true,
+            strip_accents: true,
+        }
+    }
+
+    /// Sets those that a pre-tokenizer brings.
+    fn take(&mut self, defaults: &Defaults) {
+        self.ignore_merges = defaults.ignore_merges;
+        self.add_bos = defaults.add_bos;
+        self.add_sep = defaults.add_sep;
+        self.clean_spaces = defaults.clean_spaces;
+        self.escape_spaces = defaults.escape_spaces;
+        self.byte_encode = defaults.byte_encode;
+        self.lowercase = defaults.family != Family::Whitespace;
+    }
+
+    /// Sets those that the file has.
+    fn read(&mut self, metadata: &Metadata) -> Result<()> {
+        let set = |name: &str, flag: &mut bool| -> Result<()> {
+            let key = format!("tokenizer.ggml.{name}");
+            if let Some(value) = metadata.get(&key) {
+                *flag = value
+                    .as_bool()
+                    .ok_or_else(|| wrong_type(&key, Some(value), "a boolean"))?;
+            }
+            Ok(())
+        };
+        set("add_space_prefix", &mut self.add_space_prefix)?;
+        set("remove_extra_whitespaces", &mut self.remove_extra_spaces)?;
+        set("add_bos_token", &mut self.add_bos)?;
+        set("add_eos_token", &mut self.add_eos)?;
+        set("add_sep_token", &mut self.add_sep)?;
+        set("normalizer.lowercase", &mut self.lowercase)?;
+        self.strip_accents = self.lowercase;
+        set("normalizer.strip_accents", &mut self.strip_accents)
+    }
+}
+
 /// Everything the algorithms ask about tokens.
 pub(super) struct Vocab {
     pub(super) kind: TokenizerKind,
@@ -95,91 +170,23 @@ impl Vocab {
     /// Reads the tokens, their kinds and the flags; special ids are still those of the kind.
     pub(super) fn read(metadata: &Metadata) -> Result<Self> {
         let model = required_text(metadata, "tokenizer.ggml.model")?;
-        let kind = match model {
-            "llama" => TokenizerKind::SentencePiece,
-            "gpt2" | "gemma4" | "hybriddna" | "whitespace" => TokenizerKind::BytePair,
-            "bert" => TokenizerKind::WordPiece,
-            "t5" => TokenizerKind::Unigram,
-            "rwkv" => TokenizerKind::Rwkv,
-            "plamo2" => TokenizerKind::Plamo2,
-            "no_vocab" | "none" => {
-                return Err(Error::Tokenizer(format!(
-                    "tokenizer.ggml.model is {model:?}: the model has no vocabulary"
-                )));
-            }
-            other => {
-                return Err(Error::Tokenizer(format!(
-                    "tokenizer.ggml.model is {other:?}; expected llama, gpt2, bert, t5, rwkv, plamo2, gemma4, \
-                     hybriddna or whitespace"
-                )));
-            }
-        };
+        let kind = TokenizerKind::named(model)?;
         let pre = match model {
             "gemma4" => "gemma4",
             _ => optional_text(metadata, "tokenizer.ggml.pre")?.unwrap_or(""),
         };
-        let mut flags = Flags {
-            add_space_prefix: kind == TokenizerKind::SentencePiece,
-            add_bos: matches!(kind, TokenizerKind::SentencePiece | TokenizerKind::WordPiece),
-            add_eos: kind == TokenizerKind::Unigram,
-            add_sep: kind == TokenizerKind::WordPiece,
-            ignore_merges: false,
-            clean_spaces: kind == TokenizerKind::WordPiece,
-            remove_extra_spaces: false,
-            escape_spaces: true,
-            byte_encode: true,
-            lowercase: true,
-            strip_accents: true,
-        };
+        let mut flags = Flags::of(kind);
         let mut family = Family::Default;
         let mut special = Special::of(kind, model);
         if kind == TokenizerKind::BytePair {
-            let defaults = pretokenizer::defaults(pre).ok_or_else(|| {
-                Error::Tokenizer(format!(
-                    "tokenizer.ggml.pre is {pre:?}, which is no known pre-tokenizer"
-                ))
-            })?;
-            if pre.is_empty() {
-                tracing::warn!(
-                    "tokenizer.ggml.pre is missing: text is split by the pre-tokenizer \"default\""
-                );
-            }
+            let defaults = pre_tokenizer(pre)?;
             family = defaults.family;
-            flags.ignore_merges = defaults.ignore_merges;
-            flags.add_bos = defaults.add_bos;
-            flags.add_sep = defaults.add_sep;
-            flags.clean_spaces = defaults.clean_spaces;
-            flags.escape_spaces = defaults.escape_spaces;
-            flags.byte_encode = defaults.byte_encode;
-            flags.lowercase = family != Family::Whitespace;
+            flags.take(&defaults);
             if defaults.no_bos {
                 special.bos = None;
             }
         }
-        set(
-            metadata,
-            "tokenizer.ggml.add_space_prefix",
-            &mut flags.add_space_prefix,
-        )?;
-        set(
-            metadata,
-            "tokenizer.ggml.remove_extra_whitespaces",
-            &mut flags.remove_extra_spaces,
-        )?;
-        set(metadata, "tokenizer.ggml.add_bos_token", &mut flags.add_bos)?;
-        set(metadata, "tokenizer.ggml.add_eos_token", &mut flags.add_eos)?;
-        set(metadata, "tokenizer.ggml.add_sep_token", &mut flags.add_sep)?;
-        set(
-            metadata,
-            "tokenizer.ggml.normalizer.lowercase",
-            &mut flags.lowercase,
-        )?;
-        flags.strip_accents = flags.lowercase;
-        set(
-            metadata,
-            "tokenizer.ggml.normalizer.strip_accents",
-            &mut flags.strip_accents,
-        )?;
+        flags.read(metadata)?;
         // Gemma 4 files were published without the flag that the model needs.
         flags.add_bos |= family == Family::Gemma4;
 
@@ -190,7 +197,7 @@ impl Vocab {
             longest = longest.max(token.text.len());
             if let Some(earlier) = by_text.insert(token.text.clone().into(), id as u32) {
                 return Err(Error::Tokenizer(format!(
-                    "tokenizer.ggml.tokens: tokens {earlier} and {id} are both {:?}",
+                    "key 'tokenizer.ggml.tokens': expected tokens that differ, found {:?} as tokens {earlier} and {id}",
                     String::from_utf8_lossy(&token.text)
                 )));
             }
@@ -244,7 +251,7 @@ fn read_tokens(metadata: &Metadata) -> Result<Vec<Token>> {
     let n = texts.len();
     if n > MAX_TOKENS {
         return Err(Error::Tokenizer(format!(
-            "{KEY} holds {n} tokens; at most {MAX_TOKENS} are accepted"
+            "key '{KEY}': expected at most {MAX_TOKENS} tokens, found {n}"
         )));
     }
     const SCORES: &str = "tokenizer.ggml.scores";
@@ -269,7 +276,7 @@ fn read_tokens(metadata: &Metadata) -> Result<Vec<Token>> {
             && len < n
         {
             return Err(Error::Tokenizer(format!(
-                "{key} holds {len} values; {KEY} holds {n}"
+                "key '{key}': expected a value for each of {n} tokens, found {len}"
             )));
         }
     }
@@ -278,7 +285,7 @@ fn read_tokens(metadata: &Metadata) -> Result<Vec<Token>> {
         let mut text = text.0.clone();
         if text.len() > MAX_TOKEN_BYTES {
             return Err(Error::Tokenizer(format!(
-                "{KEY}: token {id} has {} bytes; at most {MAX_TOKEN_BYTES} are accepted",
+                "key '{KEY}': expected at most {MAX_TOKEN_BYTES} bytes of token {id}, found {}",
                 text.len()
             )));
         }
@@ -307,11 +314,11 @@ fn read_tokens(metadata: &Metadata) -> Result<Vec<Token>> {
 /// The error of a key that is missing or holds something else.
 pub(super) fn wrong_type(key: &str, found: Option<&Value>, expected: &str) -> Error {
     let found = match found {
-        None => "missing".to_owned(),
+        None => "none".to_owned(),
         Some(Value::Array(array)) => format!("an array of {:?}", array.element_type()),
         Some(value) => format!("{:?}", value.value_type()),
     };
-    Error::Tokenizer(format!("{key} is {found}; expected {expected}"))
+    Error::Tokenizer(format!("key '{key}': expected {expected}, found {found}"))
 }
 
 fn optional_text<'a>(metadata: &'a Metadata, key: &str) -> Result<Option<&'a str>> {
@@ -328,11 +335,15 @@ fn required_text<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a str> {
     optional_text(metadata, key)?.ok_or_else(|| wrong_type(key, None, "a string"))
 }
 
-fn set(metadata: &Metadata, key: &str, flag: &mut bool) -> Result<()> {
-    if let Some(value) = metadata.get(key) {
-        *flag = value
-            .as_bool()
-            .ok_or_else(|| wrong_type(key, Some(value), "a boolean"))?;
+/// The defaults of a pre-tokenizer's name.
+fn pre_tokenizer(pre: &str) -> Result<Defaults> {
+    let defaults = pretokenizer::defaults(pre).ok_or_else(|| {
+        Error::Tokenizer(format!(
+            "key 'tokenizer.ggml.pre': expected a pre-tokenizer that llama.cpp knows, found {pre:?}"
+        ))
+    })?;
+    if pre.is_empty() {
+        tracing::warn!("key 'tokenizer.ggml.pre' is missing: text is split by the pre-tokenizer \"default\"");
     }
-    Ok(())
+    Ok(defaults)
 }

@@ -143,11 +143,11 @@ impl BlockMatrix {
                 let last = first + out.len() / self.inputs * row_bytes;
                 let error = |what: String| Error::Model {
                     path: gguf.files()[gguf.file_of(self.tensor)].path().to_owned(),
-                    message: format!("tensor {}: {what}", self.name),
+                    message: format!("tensor '{}': {what}", self.name),
                 };
                 let blocks = blocks
                     .get(first..last)
-                    .ok_or_else(|| error(format!("found {} bytes, expected {last}", blocks.len())))?;
+                    .ok_or_else(|| error(format!("expected {last} bytes, found {}", blocks.len())))?;
                 quants::decode(ty, blocks, out).map_err(|e| error(e.to_string()))
             })
     }

@@ -1,5 +1,6 @@
 //! Hyperparameters: `{architecture}.*` keys with their types checked.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use gguf::{Array, Metadata, Value};
@@ -64,6 +65,12 @@ impl<'a> Keys<'a> {
     /// The error of a key that is needed and not there.
     pub(crate) fn missing(&self, suffix: &str) -> Error {
         self.short(Shortfall::key(&self.name(suffix), None, "a value"))
+    }
+
+    /// The error of a key whose value does not go with others.
+    pub(crate) fn refused(&self, suffix: &str, expected: impl Display, found: impl Display) -> Error {
+        let name = self.name(suffix);
+        self.error(format!("key '{name}': expected {expected}, found {found}"))
     }
 
     /// An error about a key; of a declared model, it is noted besides.

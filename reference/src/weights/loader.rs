@@ -45,6 +45,12 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Elements of all heads together.
+    pub(crate) fn all_heads(&self, heads: usize, len: usize) -> Result<usize> {
+        let all = heads.checked_mul(len);
+        all.ok_or_else(|| self.error(format!("{heads} attention heads of {len} elements are too many")))
+    }
+
     /// Whether the file has a tensor.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.directory.find(name).is_some()

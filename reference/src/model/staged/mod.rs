@@ -34,7 +34,7 @@ pub struct Staged<'m> {
     keeping: Option<Keeping>,
 }
 
-/// What is kept of the next layer.
+/// Results kept of the next layer.
 struct Keeping {
     /// Tensors that are to be replaced yet.
     open: HashSet<String>,
@@ -191,14 +191,15 @@ impl Staged<'_> {
     /// The number of a tensor that these blocks can stand in for.
     fn stands_in(&self, tensor: &str, ty: TensorType, blocks: &[u8]) -> Result<usize> {
         let gguf = self.model.gguf();
-        let index = gguf
-            .find(tensor)
-            .ok_or_else(|| self.model.error(format!("tensor {tensor} is missing")))?;
+        let index = gguf.find(tensor).ok_or_else(|| {
+            self.model
+                .error(format!("tensor '{tensor}': expected one, found none"))
+        })?;
         let info = gguf.info(index);
         let expected = ty.row_bytes(info.row_len()).map(|bytes| bytes * info.rows());
         if expected != Some(blocks.len() as u64) {
             return Err(self.model.error(format!(
-                "tensor {tensor} as {ty}: found {} bytes, expected {expected:?}",
+                "tensor '{tensor}' as {ty}: expected {expected:?} bytes, found {}",
                 blocks.len()
             )));
         }

@@ -1,4 +1,4 @@
-//! What a staged pass would end in, if its tensors were others from here on.
+//! The end of a staged pass with other tensors from here on.
 
 use std::ops::Range;
 use std::sync::Arc;

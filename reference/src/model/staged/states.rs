@@ -1,4 +1,4 @@
-//! What batches hand from layer to layer, in memory or on disk.
+//! States that batches hand from layer to layer, in memory or on disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};

@@ -9,7 +9,7 @@ mod words;
 use crate::error::Result;
 use crate::tokenizer::unicode::Flags;
 pub use names::pre_tokenizers;
-pub(crate) use names::{Family, defaults};
+pub(crate) use names::{Defaults, Family, defaults};
 use pattern::{Pattern, Space, collapse};
 use words::{Lead, Runs, Span};
 
@@ -49,6 +49,7 @@ const NEWLINES: &str = r"\s*[\r\n]+";
 
 impl PreTokenizer {
     /// The passes of a family.
+    #[expect(clippy::too_many_lines, reason = "a table of each family's passes")]
     pub(crate) fn new(family: Family) -> Result<Self> {
         let steps = Steps(Vec::new());
         let steps = match family {
