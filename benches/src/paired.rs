@@ -24,7 +24,7 @@ const DRAWS: usize = 2000;
 pub fn ratio(a: &[f64], b: &[f64], window: usize) -> Result<Ratio> {
     ensure!(
         a.len() == b.len() && !a.is_empty() && a.len().is_multiple_of(window),
-        "found {} and {} numbers, expected the same windows of {window}",
+        "expected the numbers of the same windows of {window}, found {} and {}",
         a.len(),
         b.len()
     );

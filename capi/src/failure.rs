@@ -23,7 +23,7 @@ pub enum Status {
     Internal = 6,
 }
 
-/// What went wrong.
+/// Kind of failure.
 pub(crate) struct Failure {
     status: Status,
     message: String,

@@ -56,7 +56,7 @@ pub type Progress = Option<unsafe extern "C" fn(u64, u64, *mut c_void) -> c_int>
 /// `text` is null or a string that ends with a zero byte and lives for `'a`.
 unsafe fn bytes<'a>(text: *const c_char, what: &str) -> Result<&'a [u8], Failure> {
     if text.is_null() {
-        return Err(request(format!("{what}: found NULL, expected a string")));
+        return Err(request(format!("{what}: expected a string, found NULL")));
     }
     // SAFETY: the caller's promise.
     Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
@@ -120,7 +120,7 @@ unsafe fn array_mut<'a, T: Copy>(data: *mut T, len: usize, what: &str) -> Result
 
 fn checked_length<T>(is_null: bool, len: usize, what: &str) -> Result<(), Failure> {
     if is_null && len > 0 {
-        return Err(request(format!("{what}: found NULL, expected {len} elements")));
+        return Err(request(format!("{what}: expected {len} elements, found NULL")));
     }
     match len.checked_mul(size_of::<T>()) {
         Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
@@ -137,7 +137,7 @@ fn checked_length<T>(is_null: bool, len: usize, what: &str) -> Result<(), Failur
 unsafe fn put<T>(to: *mut T, value: T, what: &str) -> Result<(), Failure> {
     if to.is_null() {
         return Err(request(format!(
-            "{what}: found NULL, expected a place for the result"
+            "{what}: expected a place for the result, found NULL"
         )));
     }
     // SAFETY: the caller's promise.
@@ -151,11 +151,11 @@ unsafe fn put<T>(to: *mut T, value: T, what: &str) -> Result<(), Failure> {
 /// `model` is null or a handle that [`qs_open`] gave and that is not closed.
 unsafe fn model<'a>(model: *const Model) -> Result<&'a Model, Failure> {
     // SAFETY: the caller's promise.
-    unsafe { model.as_ref() }.ok_or_else(|| request("model: found NULL, expected an open model".to_owned()))
+    unsafe { model.as_ref() }.ok_or_else(|| request("model: expected an open model, found NULL".to_owned()))
 }
 
 fn tensor_type(id: u32) -> Result<TensorType, Failure> {
-    TensorType::from_id(id).ok_or_else(|| request(format!("type {id}: no type of this id")))
+    TensorType::from_id(id).ok_or_else(|| request(format!("expected the id of a type, found {id}")))
 }
 
 impl Model {
@@ -163,7 +163,7 @@ impl Model {
         match index < self.gguf.len() {
             true => Ok(index),
             false => Err(request(format!(
-                "{}: tensor {index}: the model has {}",
+                "{}: expected a tensor below {}, found {index}",
                 self.gguf.path().display(),
                 self.gguf.len()
             ))),

@@ -26,7 +26,7 @@ pub(crate) struct Answer {
     pub(crate) body: Box<dyn Read>,
 }
 
-/// What came of one attempt.
+/// Outcome of one attempt.
 enum Attempt {
     Answered(Answer),
     /// Worth another one, after this time.
@@ -160,7 +160,7 @@ impl Client {
         request.call()
     }
 
-    /// What an answer that is no redirect means.
+    /// Meaning of an answer that is no redirect.
     fn answer(&self, name: &Name, at: &str, what: &str, response: Response) -> Result<Attempt> {
         let status = response.status().as_u16();
         match status {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong.
+/// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -62,7 +62,7 @@ pub enum Error {
     Missing {
         /// The model.
         name: String,
-        /// What was asked for.
+        /// The file or model asked for.
         what: String,
         /// The hub's address.
         endpoint: String,
@@ -72,7 +72,7 @@ pub enum Error {
     Busy {
         /// The model.
         name: String,
-        /// What its Retry-After says.
+        /// Seconds of its Retry-After.
         seconds: u64,
     },
     /// Any other answer that is of no use.
@@ -80,11 +80,11 @@ pub enum Error {
     Answer {
         /// The model.
         name: String,
-        /// What was asked.
+        /// The address.
         url: String,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was expected.
+        /// The value expected.
         expected: String,
     },
     /// A file of another size than listed.
@@ -129,7 +129,7 @@ pub enum Error {
     Contents {
         /// The model.
         name: String,
-        /// What is missing, and what is there.
+        /// Files missing, and files present.
         message: String,
     },
     /// A header that is not well-formed.
@@ -139,7 +139,7 @@ pub enum Error {
         name: String,
         /// The file.
         file: String,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
     /// No room for the files.

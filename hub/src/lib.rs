@@ -23,7 +23,7 @@ use cache::Cache;
 use client::Client;
 use listing::{Entry, Listing};
 
-/// What of a model's files is needed.
+/// The part of a model's files that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// All that a conversion reads.
@@ -144,7 +144,7 @@ impl Hub {
         })
     }
 
-    /// What the cache has of a model.
+    /// A model's files in the cache.
     fn cached(&self, cache: &Cache, name: &Name, because: Option<Error>) -> Result<Found> {
         let found = cache.commit().and_then(|commit| {
             let snapshot = cache.snapshot(&commit);

@@ -43,7 +43,7 @@ fn below<'a>(listing: &'a Listing, path: &str) -> Vec<Wanted<'a>> {
     }
 }
 
-/// What a shard's name has in common with those of the others: `PREFIX-00001-of-00003.gguf`.
+/// The part of a shard's name that all shards share: `PREFIX` of `PREFIX-00001-of-00003.gguf`.
 fn shards_of(file: &str) -> Option<(&str, &str)> {
     let (rest, ending) = file.rsplit_once('.')?;
     let (rest, count) = rest.rsplit_once("-of-")?;

@@ -1,4 +1,4 @@
-//! What can go wrong while learning.
+//! Errors of learning.
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,7 +25,7 @@ pub enum Error {
     },
 
     /// A tensor could not be encoded.
-    #[error("tensor {tensor}: {source}")]
+    #[error("tensor '{tensor}': {source}")]
     Codec {
         /// The tensor.
         tensor: String,
@@ -33,7 +33,7 @@ pub enum Error {
         source: quants::Error,
     },
 
-    /// What was asked for cannot be done. The text says what was found and what was expected.
+    /// A request that cannot be carried out. The text says what was found and what was expected.
     #[error("{0}")]
     Request(String),
 }

@@ -10,7 +10,7 @@ use crate::factor::factor;
 /// Columns that are encoded before their errors go on to the others.
 pub(crate) const SPAN: usize = 256;
 
-/// What moments are for.
+/// Use of moments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Learning. An input of mean square s counts as 1/√s of one: a few tokens with very large inputs would outweigh
@@ -196,7 +196,7 @@ impl Judge {
         })
     }
 
-    /// What becomes of rows w, to be compared with what is put out for them.
+    /// Outputs of rows w, to be compared with what is put out for them.
     pub(crate) fn rows<'a>(&'a self, rows: &'a [f32]) -> JudgedRows<'a> {
         let n = self.columns;
         JudgedRows {
@@ -278,7 +278,7 @@ pub(crate) struct Metric {
     /// N, above the diagonal: what the error of column i adds to the target of column j.
     pub(crate) feedback: Panels,
     pub(crate) hessian: Panels,
-    /// What a row's weights have to move by, as a matrix, to put out for the quantized model's inputs what they put
+    /// Shift of a row's weights, as a matrix, with which they put out for the quantized model's inputs what they put
     /// out for the unquantized model's.
     pub(crate) drift: Option<Panels>,
     /// N and H inside each span, row after row.
@@ -368,7 +368,7 @@ impl Metric {
         })
     }
 
-    /// What rows are to be rounded to: their weights, moved so that they put out for the quantized model's inputs what
+    /// Targets of rounding rows: their weights, moved so that they put out for the quantized model's inputs what
     /// they put out for the unquantized model's.
     pub(crate) fn targets(&self, rows: &[f32]) -> Vec<f32> {
         let mut targets = rows.to_vec();

@@ -135,7 +135,7 @@ pub fn layers(
     Ok(report)
 }
 
-/// What learning needs.
+/// Inputs of learning.
 struct Work<'a> {
     model: &'a Model,
     source: &'a dyn Source,
@@ -160,22 +160,18 @@ impl Work<'_> {
                 embeddings.push((name.to_owned(), tensor.ty, Arc::from(blocks)));
             }
         }
-        let spill = self
-            .split
-            .spills
-            .then(|| Scratch::new(&self.options.folder))
-            .transpose()?;
-        let folder = spill.as_ref().map(Scratch::path);
+        let spill = || {
+            let spills = self.split.spills;
+            spills.then(|| Scratch::new(&self.options.folder)).transpose()
+        };
+        let of_these = spill()?;
+        let folder = of_these.as_ref().map(Scratch::path);
         let mut staged = self
             .model
             .staged(&self.options.windows, &self.split.batches, embeddings, folder)?;
         // The unquantized model goes beside it: what its tensors put out is what those encoded here have to.
-        let spill = self
-            .split
-            .spills
-            .then(|| Scratch::new(&self.options.folder))
-            .transpose()?;
-        let folder = spill.as_ref().map(Scratch::path);
+        let of_exact = spill()?;
+        let folder = of_exact.as_ref().map(Scratch::path);
         let mut exact = self
             .model
             .staged(&self.options.windows, &self.split.batches, Vec::new(), folder)?;
@@ -326,8 +322,8 @@ impl Split {
         let needed = columns.saturating_mul(TOKENS_PER_COLUMN as u64);
         if (tokens as u64) < needed || tokens == 0 {
             return Err(Error::Request(format!(
-                "tensor {}: found {tokens} tokens to learn its {columns} columns from, expected at least {needed} \
-                 ({TOKENS_PER_COLUMN} a column), and an eighth as many to hold out: a text of about {} tokens",
+                "tensor '{}': expected at least {needed} tokens to learn its {columns} columns from ({TOKENS_PER_COLUMN} a \
+                 column), and an eighth as many to hold out: a text of about {} tokens, found {tokens}",
                 tensor.name,
                 needed + needed / (HELD_OUT as u64 - 1) + 2 * WINDOW as u64,
             )));

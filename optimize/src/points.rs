@@ -33,7 +33,7 @@ pub(crate) fn points(ty: TensorType) -> Option<&'static Points> {
     ALL.iter().find(|points| points.codebook.ty == ty)
 }
 
-/// What is wanted of a group of columns: targets t, and errors that cost Σ r_j² w_j, where r_j is what is left of target
+/// Target of a group of columns: targets t, and errors that cost Σ r_j² w_j, where r_j is what is left of target
 /// j once the errors of the columns before it have shifted it by `feedback`.
 pub(crate) struct Group<'a, const D: usize> {
     pub(crate) row: &'a [f32; D],

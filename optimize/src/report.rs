@@ -1,4 +1,4 @@
-//! What was learned of each tensor.
+//! Report of learning, by tensor.
 
 /// Why a tensor keeps stock's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl std::fmt::Display for Kept {
     }
 }
 
-/// What became of one tensor.
+/// Outcome for one tensor.
 #[derive(Clone, Debug)]
 pub struct Learned {
     /// Its name.
@@ -36,7 +36,7 @@ pub struct Learned {
     pub matrices: (usize, usize),
 }
 
-/// What became of a model's tensors.
+/// Outcome for a model's tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The tensors that linear layers use, in the order in which they were encoded.

@@ -103,13 +103,13 @@ impl Near<'_> {
     }
 }
 
-/// What is wanted of a sub-block of `S` columns: errors e = row − value cost Σ (r_j)² weight_j, where r is what is left
+/// Target of a sub-block of `S` columns: errors e = row − value cost Σ (r_j)² weight_j, where r is what is left
 /// of the targets, which the errors of the columns before have shifted.
 pub(crate) struct Wanted<'a, const S: usize> {
     pub(crate) row: &'a [f32; S],
     pub(crate) target: &'a [f32; S],
     pub(crate) weights: &'a [f32; S],
-    /// What the error of column i adds to the target of column j > i: at `i * stride + j`.
+    /// Addend of the error of column i to the target of column j > i: at `i * stride + j`.
     pub(crate) feedback: &'a [f32],
     pub(crate) stride: usize,
 }

@@ -20,7 +20,7 @@ const MAX_TEXT: usize = 16 << 20;
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said.
+    /// Text of the message.
     pub content: String,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What went wrong, with the file.
+/// Errors of this crate, with the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,7 +19,7 @@ pub enum Error {
     Input {
         /// The file.
         path: PathBuf,
-        /// What was expected, and what was found.
+        /// Expectation and finding.
         message: String,
     },
     /// A template that does not parse or fails.

@@ -53,12 +53,12 @@ gguf::setters! {
     }
 }
 
-/// What was made.
+/// A published folder.
 #[derive(Clone, Debug)]
 pub struct Made {
     /// The files of the folder, in the order of its manifest.
     pub files: Vec<FileDigest>,
-    /// What a publisher may want to know.
+    /// Notes for the publisher.
     pub notes: Vec<String>,
 }
 
@@ -160,7 +160,7 @@ struct Folder<'a> {
     out: &'a Path,
     /// Whether both are one.
     same: bool,
-    /// What it has so far.
+    /// Files so far.
     files: Vec<FileDigest>,
     notes: Vec<String>,
     /// Bytes of the table's files that were compared, of so many.

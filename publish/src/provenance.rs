@@ -27,7 +27,7 @@ const PROJECT: &str = "https://github.com/quantsmith/quantsmith";
 pub struct Statement {
     #[serde(rename = "_type")]
     ty: String,
-    /// What was made.
+    /// The files made.
     pub subject: Vec<Resource>,
     #[serde(rename = "predicateType")]
     predicate_type: String,
@@ -60,7 +60,7 @@ pub struct Resource {
     pub uri: Option<String>,
     /// Its digest.
     pub digest: Digest,
-    /// What it was used for.
+    /// Role of the material.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
 }
@@ -75,7 +75,7 @@ pub struct Digest {
 /// Notes on a material.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotations {
-    /// What it was used for.
+    /// Role of the material.
     pub role: Role,
     /// Whether it is inside the program.
     #[serde(default)]
@@ -126,7 +126,7 @@ impl Resource {
         Self::material(&text.name, &text.sha256, None, role, text.bundled)
     }
 
-    /// What a material was used for.
+    /// Role of a material.
     pub fn role(&self) -> Option<Role> {
         self.annotations.as_ref().map(|a| a.role)
     }
@@ -137,46 +137,46 @@ impl Resource {
     }
 }
 
+/// Materials of a table's files.
+fn materials(table: &Table) -> Vec<Resource> {
+    let source = &table.source;
+    let mut materials = Vec::new();
+    for file in &source.files {
+        let uri = match (&source.repository, &source.revision) {
+            (Some(repository), Some(revision)) => Some(format!(
+                "https://huggingface.co/{repository}/resolve/{revision}/{}",
+                file.name
+            )),
+            _ => None,
+        };
+        let bundled = source.kind == SourceKind::Demo;
+        materials.push(Resource::material(
+            &file.name,
+            &file.sha256,
+            uri,
+            Role::Source,
+            bundled,
+        ));
+    }
+    if let Some(file) = &source.architecture {
+        let role = Role::Architecture;
+        materials.push(Resource::material(&file.name, &file.sha256, None, role, false));
+    }
+    if let Some(importance) = &table.importance {
+        let (file, role) = (&importance.file, Role::Importance);
+        materials.push(Resource::material(&file.name, &file.sha256, None, role, false));
+        let text = importance.text.iter();
+        materials.extend(text.map(|text| Resource::of_text(text, Role::CalibrationText)));
+    }
+    let texts = table.evaluation.iter().flat_map(|e| &e.texts);
+    materials.extend(texts.map(|text| Resource::of_text(&text.text, Role::EvaluationText)));
+    materials
+}
+
 impl Statement {
     /// The statement of a table's files.
     pub fn of(table: &Table, subjects: &[FileDigest]) -> Self {
         let source = &table.source;
-        let mut materials = Vec::new();
-        for file in &source.files {
-            let uri = match (&source.repository, &source.revision) {
-                (Some(repository), Some(revision)) => Some(format!(
-                    "https://huggingface.co/{repository}/resolve/{revision}/{}",
-                    file.name
-                )),
-                _ => None,
-            };
-            let bundled = source.kind == SourceKind::Demo;
-            materials.push(Resource::material(
-                &file.name,
-                &file.sha256,
-                uri,
-                Role::Source,
-                bundled,
-            ));
-        }
-        if let Some(file) = &source.architecture {
-            let role = Role::Architecture;
-            materials.push(Resource::material(&file.name, &file.sha256, None, role, false));
-        }
-        if let Some(importance) = &table.importance {
-            let file = &importance.file;
-            materials.push(Resource::material(
-                &file.name,
-                &file.sha256,
-                None,
-                Role::Importance,
-                false,
-            ));
-            let text = importance.text.iter();
-            materials.extend(text.map(|text| Resource::of_text(text, Role::CalibrationText)));
-        }
-        let texts = table.evaluation.iter().flat_map(|e| &e.texts);
-        materials.extend(texts.map(|text| Resource::of_text(&text.text, Role::EvaluationText)));
         let evaluation = table.evaluation.as_ref().map(|e| {
             json!({
                 "context": e.context,
@@ -214,7 +214,7 @@ impl Statement {
                         "llama_cpp": table.tool.llama_cpp,
                         "plan_sha256": table.plan_sha256,
                     }),
-                    resolved_dependencies: materials,
+                    resolved_dependencies: materials(table),
                 },
                 run_details: json!({
                     "builder": {
@@ -233,7 +233,7 @@ impl Statement {
         }
     }
 
-    /// What the files were made of.
+    /// Materials of the files.
     pub fn materials(&self) -> &[Resource] {
         &self.predicate.build_definition.resolved_dependencies
     }

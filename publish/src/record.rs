@@ -38,9 +38,9 @@ pub struct Table {
     pub tool: Tool,
     /// The model.
     pub model: Model,
-    /// What the files were made of.
+    /// Source of the files.
     pub source: Source,
-    /// What decides the files' bytes besides source and importance.
+    /// Parameters that decide the files' bytes besides source and importance.
     pub parameters: Parameters,
     /// The importance matrix, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub struct Table {
     pub plan_sha256: String,
     /// Progress of the run.
     pub state: State,
-    /// What the files were measured on, where they were.
+    /// Texts and settings of the evaluation, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<Evaluation>,
     /// A row for each preset, in the order of the table.
@@ -122,7 +122,7 @@ pub struct Tensor {
     pub ty: String,
 }
 
-/// What the files were made of.
+/// Source of the files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Last component of its path, or a name for the model inside the program.
@@ -268,7 +268,7 @@ pub struct Text {
     pub tokens: usize,
 }
 
-/// What the files were measured on, and the unquantized model's own figures.
+/// Texts and settings of the evaluation, and the unquantized model's own figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The texts, in the order of the windows.
@@ -298,7 +298,7 @@ pub struct EvaluationText {
     /// The text.
     #[serde(flatten)]
     pub text: Text,
-    /// What kind of text it is, where several are told apart.
+    /// Kind of text, where several are told apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// Number of its first window.
@@ -380,7 +380,7 @@ pub struct Row {
     /// weights but zeros.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weight_errors: Vec<Option<f64>>,
-    /// What the evaluation found.
+    /// Figures of the evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
 }
@@ -420,7 +420,7 @@ impl Table {
             .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
             .map_err(io)?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(input(format!("longer than {MAX_BYTES} bytes")));
+            return Err(input(format!("expected at most {MAX_BYTES} bytes, found more")));
         }
         // The version first: what a newer one has in other places is no error of the file.
         #[derive(Deserialize)]

@@ -13,7 +13,7 @@ use crate::errors::IntoPy;
 /// How often signals are looked at and progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What the working thread and the waiting one share.
+/// State shared by the working thread and the waiting one.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     cancelled: AtomicBool,

@@ -41,7 +41,7 @@ fn options(
         .max_memory(max_memory.unwrap_or(defaults.max_memory))
 }
 
-/// What a forward pass rounds besides the weights, by the command's names.
+/// Rounding of a forward pass besides the weights, by the command's names.
 fn rounding(name: &str) -> PyResult<Rounding> {
     match name {
         "none" => Ok(Rounding::None),

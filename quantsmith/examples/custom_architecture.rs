@@ -27,7 +27,7 @@ fn number(config: &Config, key: &str) -> Result<u32, String> {
 fn third(which: u64, rows: u64) -> Result<Vec<std::ops::Range<u64>>, String> {
     match rows % 3 {
         0 => Ok(std::iter::once(which * rows / 3..(which + 1) * rows / 3).collect()),
-        _ => Err(format!("qkv: found {rows} rows, expected three equal parts")),
+        _ => Err(format!("qkv: expected three equal parts, found {rows} rows")),
     }
 }
 

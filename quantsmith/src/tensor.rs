@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use gguf::GgufModel;
 
-/// What keeps a tensor from being decoded. Messages name the file and the tensor.
+/// Reason that a tensor cannot be decoded. Messages name the file and the tensor.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -23,7 +23,7 @@ pub enum DecodeError {
         path: PathBuf,
         /// The name.
         tensor: String,
-        /// What the codec says.
+        /// The codec's error.
         source: quants::Error,
     },
 }

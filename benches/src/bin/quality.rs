@@ -167,7 +167,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What is kept between runs.
+/// Results kept between runs.
 struct Work {
     folder: PathBuf,
     base: PathBuf,
@@ -285,7 +285,7 @@ impl<'a> Evaluation<'a> {
         let count = options.eval_windows;
         ensure!(
             available >= count,
-            "{}: found {available} windows of {CONTEXT} tokens, expected at least {count}",
+            "{}: expected at least {count} windows of {CONTEXT} tokens, found {available}",
             file.display()
         );
         let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());

@@ -28,7 +28,7 @@ pub(crate) enum Fault {
     Flipped,
 }
 
-/// What the server has and does.
+/// State of the server.
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<String, Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What was chosen, and what other choices would cost.
+//! The choice, and the cost of other choices.
 
 use gguf::TensorType;
 

@@ -227,7 +227,9 @@ impl Shape {
                 .try_fold(1usize, |product, &n| {
                     product.checked_mul(usize::try_from(n).ok()?)
                 })
-                .ok_or_else(|| Error::Request(format!("tensor {}: too large for this machine", planned.name)))
+                .ok_or_else(|| {
+                    Error::Request(format!("tensor '{}': too large for this machine", planned.name))
+                })
         };
         Ok(Self {
             columns: count(shape.get(..1).unwrap_or_default())?,

@@ -124,7 +124,7 @@ pub fn measure(
     let length = options.windows.first().map_or(0, Vec::len);
     if length < 4 || options.windows.iter().any(|w| w.len() != length) {
         return Err(Error::Request(format!(
-            "found {} windows of {length} tokens to measure over, expected at least one, of 4 tokens or more",
+            "expected at least one window of 4 tokens or more to measure over, found {} of {length}",
             options.windows.len()
         )));
     }
@@ -201,7 +201,7 @@ struct Work<'a> {
     by: By,
 }
 
-/// What makes losses of errors.
+/// Factors that turn errors into losses.
 enum By {
     Gradient(Squares),
     Probe(Prober),
@@ -274,7 +274,7 @@ impl Work<'_> {
         Ok(names.zip(sums).collect())
     }
 
-    /// What the error of each row of a matrix counts, through which a share of all tokens goes.
+    /// Weight of the error of each row of a matrix, through which a share of all tokens goes.
     fn rows(&self, open: &Open, shape: Shape, matrix: usize, share: f64) -> Vec<f64> {
         match &self.by {
             By::Probe(_) => vec![share; shape.rows],

@@ -59,13 +59,13 @@ impl Prober {
         planned: &PlannedTensor,
         ty: TensorType,
     ) -> Result<f64> {
-        let planned = PlannedTensor {
-            ty,
-            ..planned.clone()
-        };
-        let blocks: Arc<[u8]> = Arc::from(Job::new(source, &planned)?.stock()?);
         let mut seen = Comparison::new(&self.base);
-        staged.finish(0, self.wanted.clone(), &[(planned.name, ty, blocks)], &mut seen)?;
+        staged.finish(
+            0,
+            self.wanted.clone(),
+            &[stand_in(source, planned, ty)?],
+            &mut seen,
+        )?;
         Ok(mean(&seen))
     }
 
@@ -78,17 +78,26 @@ impl Prober {
         planned: &PlannedTensor,
         ty: TensorType,
     ) -> Result<f64> {
-        let planned = PlannedTensor {
-            ty,
-            ..planned.clone()
-        };
-        let blocks: Arc<[u8]> = Arc::from(Job::new(source, &planned)?.stock()?);
-        let stand_in = vec![(planned.name, ty, blocks)];
+        let stand_in = vec![stand_in(source, planned, ty)?];
         let staged = model.staged(windows, std::slice::from_ref(&(0..windows.len())), stand_in, None)?;
         let mut seen = Comparison::new(&self.base);
         staged.finish(0, self.wanted.clone(), &[], &mut seen)?;
         Ok(mean(&seen))
     }
+}
+
+/// A tensor in another type than the plan's.
+fn stand_in(
+    source: &dyn Source,
+    planned: &PlannedTensor,
+    ty: TensorType,
+) -> Result<(String, TensorType, Arc<[u8]>)> {
+    let planned = PlannedTensor {
+        ty,
+        ..planned.clone()
+    };
+    let blocks = Job::new(source, &planned)?.stock()?;
+    Ok((planned.name, ty, Arc::from(blocks)))
 }
 
 fn mean(seen: &Comparison<'_>) -> f64 {

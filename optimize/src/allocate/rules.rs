@@ -10,7 +10,7 @@ fn parts(name: &str) -> Option<(u32, &str)> {
     (number.to_string() == layer).then_some((number, kind))
 }
 
-/// What tensors of all layers have in common: `ffn_up` of `blk.7.ffn_up.weight`.
+/// Name that tensors of all layers share: `ffn_up` of `blk.7.ffn_up.weight`.
 pub fn kind_of(name: &str) -> &str {
     let kind = parts(name).map_or(name, |(_, kind)| kind);
     kind.strip_suffix(".weight").unwrap_or(kind)

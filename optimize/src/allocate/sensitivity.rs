@@ -1,4 +1,4 @@
-//! What each type of each tensor costs, and the file that keeps it.
+//! Costs of each type of each tensor, and the file that keeps them.
 
 use std::fs;
 use std::io::Read as _;
@@ -24,7 +24,7 @@ pub struct Losses {
     pub types: Vec<(TensorType, f64)>,
 }
 
-/// What each type of each tensor costs one model.
+/// Costs of each type of each tensor of one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sensitivity {
     /// How it was found.
@@ -53,7 +53,7 @@ impl Sensitivity {
     /// no harm.
     ///
     /// # Errors
-    /// What is another, and what was found and expected.
+    /// The input that is another, with both values.
     pub fn check(
         &self,
         path: &Path,
@@ -64,7 +64,7 @@ impl Sensitivity {
     ) -> Result<()> {
         let refuse = |what: &str, found: &str, expected: &str| {
             Err(Error::Request(format!(
-                "{}: measured with another {what}: found {found}, expected {expected}",
+                "{}: measured with another {what}: expected {expected}, found {found}",
                 path.display()
             )))
         };
@@ -144,35 +144,36 @@ impl Sensitivity {
             serde_json::from_str(text).map_err(|e| format!("no file of sensitivities: {e}"))?;
         if value["format"] != FORMAT {
             return Err(format!(
-                "key format: found {}, expected {FORMAT:?}",
+                "key 'format': expected {FORMAT:?}, found {}",
                 value["format"]
             ));
         }
         if value["version"] != VERSION {
             return Err(format!(
-                "key version: found {}, expected {VERSION}",
+                "key 'version': expected {VERSION}, found {}",
                 value["version"]
             ));
         }
         let word = |key: &str| match &value[key] {
             Value::String(text) => Ok(text.clone()),
-            other => Err(format!("key {key}: found {other}, expected a string")),
+            other => Err(format!("key '{key}': expected a string, found {other}")),
         };
         let named = |name: &str| {
-            TensorType::from_name(name).ok_or_else(|| format!("found {name:?}, expected a tensor type"))
+            TensorType::from_name(name).ok_or_else(|| format!("expected a tensor type, found {name:?}"))
         };
         let method = word("method")?;
-        let method = Method::from_name(&method).ok_or_else(|| format!("key method: found {method:?}"))?;
-        let pool = value["pool"].as_array().ok_or("key pool: expected an array")?;
+        let method = Method::from_name(&method)
+            .ok_or_else(|| format!("key 'method': expected gradient or probe, found {method:?}"))?;
+        let pool = value["pool"].as_array().ok_or("key 'pool': expected an array")?;
         let pool = pool
             .iter()
             .map(|name| named(name.as_str().unwrap_or_default()))
             .collect::<Result<_, _>>()?;
         let tensors = value["tensors"]
             .as_object()
-            .ok_or("key tensors: expected an object")?;
+            .ok_or("key 'tensors': expected an object")?;
         let tensors = tensors.iter().map(|(tensor, types)| {
-            let wrong = |what: String| format!("tensor {tensor}: {what}");
+            let wrong = |what: String| format!("tensor '{tensor}': {what}");
             let types = types
                 .as_object()
                 .ok_or_else(|| wrong("expected an object".into()))?;
@@ -181,7 +182,7 @@ impl Sensitivity {
                 match loss.as_f64().filter(|loss| loss.is_finite() && *loss >= 0.0) {
                     Some(loss) => Ok((ty, loss)),
                     None => Err(wrong(format!(
-                        "{name}: found {loss}, expected a number not below zero"
+                        "{name}: expected a number not below zero, found {loss}"
                     ))),
                 }
             });
@@ -242,7 +243,7 @@ mod tests {
         let refused = |model, text, encoder, pool: &[TensorType]| {
             s.check(path, model, text, encoder, pool).unwrap_err().to_string()
         };
-        assert!(refused("n", None, "stock", &pool).contains("another model: found m, expected n"));
+        assert!(refused("n", None, "stock", &pool).contains("another model: expected n, found m"));
         assert!(refused("m", Some("u"), "stock", &pool).contains("another text"));
         assert!(refused("m", None, "stock 1", &pool).contains("encoder"));
         assert!(refused("m", None, "stock", &[TensorType::Q2_K]).contains("pool"));
@@ -264,7 +265,7 @@ mod tests {
         assert!(whole(&|v| v["method"] = "guess".into()).contains("method"));
         assert!(whole(&|v| v["pool"] = json!(["q9"])).contains("q9"));
         assert!(whole(&|v| v["tensors"]["blk.0.attn_q.weight"]["q8_0"] = json!(-1)).contains("q8_0"));
-        assert!(whole(&|v| v["tensors"]["x"] = json!({"q8_0": "1"})).contains("tensor x"));
+        assert!(whole(&|v| v["tensors"]["x"] = json!({"q8_0": "1"})).contains("tensor 'x'"));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.json");
         fs::write(&path, b"GGUF\xff\xfe").unwrap();

@@ -169,7 +169,7 @@ fn io(path: &Path, source: std::io::Error) -> Error {
     }
 }
 
-/// What stands before a tensor's blocks.
+/// Head before a tensor's blocks.
 fn head(learned: &Learned, ty: TensorType, length: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut put = |n: u64| bytes.extend(n.to_le_bytes());

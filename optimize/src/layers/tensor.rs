@@ -59,7 +59,7 @@ impl<'a> Job<'a> {
             .ty
             .row_bytes(columns)
             .and_then(|n| usize::try_from(n).ok());
-        let too_large = || Error::Request(format!("tensor {}: too large for this machine", planned.name));
+        let too_large = || Error::Request(format!("tensor '{}': too large for this machine", planned.name));
         Ok(Self {
             source,
             planned,
@@ -188,7 +188,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// What became of it, and its blocks.
+    /// Outcome, and blocks.
     pub(super) fn finish(self) -> (Learned, Vec<u8>) {
         let Errors { learned, stock } = self.errors;
         let ratios =

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{RowView, Style, View};
+use super::view::cell;
+use super::{DomainsView, RowView, Style, View};
 use crate::choose::CONTEXT;
 use crate::record::Table;
 
@@ -191,7 +192,7 @@ fn table(view: &View, style: Style) -> String {
         );
     }
     for (preset, reason) in &view.not_made {
-        let _ = write!(out, "\n{preset} could not be made: {}\n", super::cell(reason));
+        let _ = write!(out, "\n{preset} could not be made: {}\n", cell(reason));
     }
     out
 }
@@ -204,11 +205,11 @@ fn domains(view: &View) -> String {
     let heads: Vec<String> = view
         .domains
         .iter()
-        .map(|name| format!("{}:", super::cell(name)))
+        .map(|name| format!("{}:", cell(name)))
         .collect();
     let mut heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     heads.insert(0, "Quant method");
-    let rows = |of: &dyn Fn(&super::DomainsView) -> Vec<String>| {
+    let rows = |of: &dyn Fn(&DomainsView) -> Vec<String>| {
         let lines = view.by_domain.iter().map(|line| {
             let mut cells = vec![line.preset.clone()];
             cells.extend(of(line));

@@ -1,6 +1,7 @@
 //! Calibration beside llama-imatrix, and the cost of seeing the layers' inputs.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -48,33 +49,7 @@ pub(crate) fn importance(options: &Options) -> Result<String> {
     );
     for (preset, rounding, target) in TARGETS {
         let model = options.in_preset(preset, dir.path())?;
-        let out = dir.path().join("matrix.gguf");
-        let common = |command: &mut Command, windows: u32| {
-            command.arg("-m").arg(&model).arg("-f").arg(evaluation_text());
-            command.arg("-o").arg(&out).args(["-c", "512", "--no-ppl"]);
-            command.args(["--chunks", &windows.to_string(), "--threads", &threads]);
-        };
-        let (mut ours, mut theirs) = (Vec::<Times>::new(), Vec::<Times>::new());
-        for _ in 0..options.rounds() {
-            let [few, many] = windows;
-            let of_ours = |windows| {
-                let mut command = quantsmith()?;
-                common(command.args(["imatrix", "--rounding", rounding]), windows);
-                run(&mut command)
-            };
-            let few_of_ours = of_ours(few)?;
-            ours.push(of_ours(many)?.beyond(few_of_ours));
-            if options.stock {
-                let program = options.llama_tool("llama-imatrix")?;
-                let of_theirs = |windows| {
-                    let mut command = Command::new(&program);
-                    common(&mut command, windows);
-                    run(&mut command)
-                };
-                let few_of_theirs = of_theirs(few)?;
-                theirs.push(of_theirs(many)?.beyond(few_of_theirs));
-            }
-        }
+        let (ours, theirs) = times(options, &model, rounding, windows, &threads, dir.path())?;
         let speed =
             |times: &[Times], seconds: fn(&Times) -> f64| median(times.iter().map(|t| tokens / seconds(t)));
         let ratio = |seconds: fn(&Times) -> f64| {
@@ -120,6 +95,44 @@ pub(crate) fn importance(options: &Options) -> Result<String> {
         )?;
     }
     Ok(text)
+}
+
+/// Times of rounds of ours and of stock's, which take turns; of the windows beyond the first few.
+fn times(
+    options: &Options,
+    model: &Path,
+    rounding: &str,
+    [few, many]: [u32; 2],
+    threads: &str,
+    dir: &Path,
+) -> Result<(Vec<Times>, Vec<Times>)> {
+    let out = dir.join("matrix.gguf");
+    let common = |command: &mut Command, windows: u32| {
+        command.arg("-m").arg(model).arg("-f").arg(evaluation_text());
+        command.arg("-o").arg(&out).args(["-c", "512", "--no-ppl"]);
+        command.args(["--chunks", &windows.to_string(), "--threads", threads]);
+    };
+    let (mut ours, mut theirs) = (Vec::<Times>::new(), Vec::<Times>::new());
+    for _ in 0..options.rounds() {
+        let of_ours = |windows| {
+            let mut command = quantsmith()?;
+            common(command.args(["imatrix", "--rounding", rounding]), windows);
+            run(&mut command)
+        };
+        let few_of_ours = of_ours(few)?;
+        ours.push(of_ours(many)?.beyond(few_of_ours));
+        if options.stock {
+            let program = options.llama_tool("llama-imatrix")?;
+            let of_theirs = |windows| {
+                let mut command = Command::new(&program);
+                common(&mut command, windows);
+                run(&mut command)
+            };
+            let few_of_theirs = of_theirs(few)?;
+            theirs.push(of_theirs(many)?.beyond(few_of_theirs));
+        }
+    }
+    Ok((ours, theirs))
 }
 
 /// The share of the processor time that collecting takes more than a run without, of pairs of runs.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// What a run took.
+/// Time and memory of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Run {
     /// Seconds from start to end.
@@ -19,7 +19,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// What this run took more than a shorter one.
+    /// Difference from a shorter run.
     pub(crate) fn beyond(self, shorter: Self) -> Times {
         Times {
             wall: self.wall - shorter.wall,

@@ -13,7 +13,7 @@ pub(crate) fn quantsmith() -> Result<Command> {
     Ok(Command::new(path))
 }
 
-/// What stock's library, called from Python, answers.
+/// Answer of stock's library, called from Python.
 pub(crate) fn stock(args: &[&str]) -> Result<String> {
     oracle::python().context("no references")?.run("stock.py", args)
 }
