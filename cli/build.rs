@@ -1,4 +1,4 @@
-//! What `--version` says of the sources: the commit, from git or from what cargo noted in a packed crate.
+//! Commit of the sources for `--version`, from git or from cargo's note in a packed crate.
 
 use std::path::Path;
 use std::process::Command;

@@ -49,7 +49,7 @@ pub(crate) struct Allocator<'a, 's> {
     fixed: u64,
 }
 
-/// What measuring may use of the machine.
+/// Resources that measuring may use.
 pub(crate) struct Machine<'a> {
     pub(crate) threads: usize,
     pub(crate) max_memory: u64,
@@ -66,7 +66,7 @@ pub(crate) struct Allocated<'a> {
     /// Bytes that the file has at most.
     pub(crate) target: u64,
     pub(crate) sensitivity: Sensitivity,
-    /// What a check has found.
+    /// Outcome of a check.
     pub(crate) checked: Option<Checked>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Checked {
     pub(crate) windows: usize,
     /// Mean divergence of the chosen types.
     pub(crate) measured: f64,
-    /// What had been expected, before any correction.
+    /// The expectation, before any correction.
     pub(crate) expected: f64,
     /// The preset of that size, and its divergence.
     pub(crate) preset: Option<(String, f64)>,
@@ -318,7 +318,7 @@ impl<'a, 's> Allocator<'a, 's> {
         encoder_digest(names.filter_map(|name| Some((name, &**self.importance?.of(name)?))))
     }
 
-    /// What each type of each tensor costs: from the file where it is there, else measured.
+    /// Costs of each type of each tensor: from the file where it is there, else measured.
     pub(crate) fn sensitivity<M: Borrow<Model>>(
         &self,
         windows: Option<&TextWindows>,
@@ -334,10 +334,10 @@ impl<'a, 's> Allocator<'a, 's> {
             found.check(file, &model, text.as_deref(), &self.encoder(), &pool)?;
             if let Some(method) = self.args.method().filter(|method| *method != found.method) {
                 bail!(
-                    "{}: measured by {}, expected {}",
+                    "{}: key 'method': expected {}, found {}",
                     file.display(),
-                    found.method.name(),
-                    method.name()
+                    method.name(),
+                    found.method.name()
                 );
             }
             return Ok(found);

@@ -27,7 +27,7 @@ use crate::demo::Demo;
 use crate::hashing::Hashing;
 use crate::progress::metered;
 
-/// What is at hand to check against.
+/// Materials at hand to check against.
 pub(crate) struct Hand<'a> {
     /// The source.
     pub(crate) source: Option<&'a Path>,
@@ -43,7 +43,7 @@ pub(crate) struct Hand<'a> {
 
 /// Result of a check.
 pub(crate) struct Checked {
-    /// What is wrong, and what could not be checked.
+    /// Faults, and materials that could not be checked.
     pub(crate) findings: Vec<Finding>,
     /// Files that were made again with the same bytes.
     pub(crate) rederived: usize,
@@ -244,8 +244,12 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
         .filter(|row| row.same_as.is_none() && row.file.is_some())
         .map(|row| match &row.chosen {
             Some(how) => entry(&row.preset, how).context("table.json"),
-            None => table::Entry::parse(&row.preset)
-                .with_context(|| format!("table.json: {:?} is no preset of this version", row.preset)),
+            None => table::Entry::parse(&row.preset).with_context(|| {
+                format!(
+                    "table.json: expected a preset of this version, found {:?}",
+                    row.preset
+                )
+            }),
         })
         .collect::<anyhow::Result<_>>()?;
     let options =
@@ -315,7 +319,8 @@ fn quantize_options(table: &Table) -> anyhow::Result<QuantizeOptions> {
     let p = &table.parameters;
     let ty = |name: &Option<String>| -> anyhow::Result<Option<TensorType>> {
         let of = |name: &String| {
-            TensorType::from_name(name).with_context(|| format!("table.json: {name:?} is no tensor type"))
+            TensorType::from_name(name)
+                .with_context(|| format!("table.json: expected a tensor type, found {name:?}"))
         };
         name.as_ref().map(of).transpose()
     };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use convert::hub::Origin;
 
-/// What of a model's files is needed.
+/// The part of a model's files that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// All of them.
@@ -27,7 +27,7 @@ pub(crate) struct Located {
     origin: Option<Origin>,
     /// The name with the commit in it.
     pinned: Option<String>,
-    /// What was fetched; headers alone are there for this run.
+    /// Files fetched; headers alone are there for this run.
     #[cfg(feature = "hub")]
     found: Option<::hub::Found>,
 }

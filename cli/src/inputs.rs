@@ -6,7 +6,7 @@ use std::path::Path;
 use gguf::Inputs;
 
 thread_local! {
-    /// What the command of this thread holds.
+    /// Files that the command of this thread holds.
     static HELD: RefCell<Vec<Inputs>> = const { RefCell::new(Vec::new()) };
 }
 

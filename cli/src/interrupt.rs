@@ -18,7 +18,7 @@ pub(crate) fn nothing_to_continue() {
 /// Another way to continue as long as this value lives; then the one before is that again.
 pub(crate) struct Meanwhile(Option<String>);
 
-/// What an interruption says meanwhile.
+/// Message of an interruption meanwhile.
 pub(crate) fn meanwhile(how: &str) -> Meanwhile {
     let mut now = CONTINUATION.lock().unwrap_or_else(PoisonError::into_inner);
     Meanwhile(now.replace(how.to_owned()))

@@ -52,7 +52,7 @@ pub(crate) struct Prepared {
 }
 
 impl OptimizeArgs {
-    /// What learning from so many windows of a text is asked for with.
+    /// Arguments of learning from so many windows of a text.
     pub(crate) fn learning_from(text: &Path, windows: usize) -> Self {
         Self {
             optimize: Level::Layer,
@@ -61,7 +61,7 @@ impl OptimizeArgs {
         }
     }
 
-    /// What a plan holds of these arguments; `None` for stock's bytes.
+    /// The request of a plan; `None` for stock's bytes.
     pub(crate) fn request(&self) -> anyhow::Result<Option<OptimizeRequest>> {
         if !self.given() {
             return Ok(None);

@@ -17,7 +17,7 @@ use crate::args::types::TypeArgs;
 use crate::optimization::{self, OptimizeArgs};
 use crate::progress::metered;
 
-/// What is asked for.
+/// A request for one file.
 pub(crate) struct Quantizing<'a> {
     /// The model.
     pub(crate) source: &'a dyn Source,
@@ -27,7 +27,7 @@ pub(crate) struct Quantizing<'a> {
     pub(crate) output: &'a Path,
     /// Without one, types are chosen and the file is called after the preset nearest in size.
     pub(crate) preset: Option<Preset>,
-    /// What no group of arguments below decides.
+    /// Options that no group of arguments below decides.
     pub(crate) options: QuantizeOptions,
     pub(crate) types: &'a TypeArgs,
     pub(crate) target: &'a TargetArgs,

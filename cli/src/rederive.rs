@@ -16,7 +16,7 @@ use crate::optimization::{OptimizeArgs, base_model};
 /// Rows that are compared at a time.
 const ROWS: u64 = 64;
 
-/// What was found.
+/// Outcome of learning again.
 #[derive(Serialize)]
 pub(crate) struct Rederived {
     /// Tensors with the same bytes.
@@ -42,7 +42,7 @@ pub(crate) fn rederive(
     let metadata = file.metadata();
     let windows = metadata.get_u64(&key("windows")).with_context(|| {
         format!(
-            "{}: key {} is missing, so nothing was learned from a text",
+            "{}: key '{}': expected what was learned from a text, found none",
             path.display(),
             key("windows")
         )
@@ -57,10 +57,10 @@ pub(crate) fn rederive(
         let found = metadata.get(name);
         ensure!(
             found == Some(made),
-            "{}: key {name}: {} makes {}, the file has {}",
+            "{}: key '{name}': expected {}, which {} makes, found {}",
             path.display(),
-            text.display(),
             shown(made),
+            text.display(),
             found.map_or_else(|| "none".to_owned(), shown)
         );
     }
@@ -78,9 +78,9 @@ pub(crate) fn rederive(
     let mut again = plan(source, &path.with_extension("again"), &options, importance.0)?;
     for tensor in again.outputs.iter().flat_map(|output| output.contents()) {
         let found = file.find(&tensor.name).map(|index| file.info(index).ty);
-        if found.is_some_and(|ty| ty.is_quantized() && ty != tensor.ty) {
+        if let Some(ty) = found.filter(|ty| ty.is_quantized() && *ty != tensor.ty) {
             bail!(
-                "tensor '{}': its type is {found:?} in the file, and {} is what the source's makes",
+                "tensor '{}': expected {}, which the source's makes, found {ty}",
                 tensor.name,
                 tensor.ty
             );

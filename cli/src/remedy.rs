@@ -3,7 +3,7 @@
 use convert::Remedy;
 use convert::kind::Kind;
 
-/// What a user of the command does about an error; `None` where nothing is known.
+/// Advice for an error; `None` where there is none.
 pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
     let known = error
         .chain()

@@ -37,6 +37,7 @@ mod quantize;
 mod resume;
 mod same_bytes;
 mod spellings;
+mod suites;
 mod support;
 mod system_errors;
 mod table_record;

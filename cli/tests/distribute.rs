@@ -132,7 +132,11 @@ fn a_model_directory_is_planned_too() {
     fs::rename(&case.model, &other).unwrap();
     fails(
         &["run", text(&case.plan), "--part", "1/2", "--model", text(&other)],
-        &["\"Other\" here and \"Demo\" in the plan", "gives another plan"],
+        &[
+            "expected the name \"Demo\"",
+            "found \"Other\"",
+            "gives another plan",
+        ],
     );
     fs::rename(&other, &case.model).unwrap();
     // Its small files are inputs as well.

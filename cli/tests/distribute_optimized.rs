@@ -54,7 +54,20 @@ fn learned_files_are_made_in_parts() {
     }
     case.join();
     case.is_whole();
-    // They are other bytes than stock's.
+    something_was_learned(&case);
+    // A text that has changed, and a cut of files.
+    fs::remove_dir_all(case.out()).unwrap();
+    fs::write(&words, "other words ".repeat(4000)).unwrap();
+    fails(&["run", text(&case.plan), "--part", "1/3"], &["calibration.txt"]);
+    let cut = ["plan", text(&case.model), "--presets", "Q4_0", "--cut", "rows"];
+    fails(
+        &[&cut[..], &learn].concat(),
+        &["a layer depend on the layers before it", "--cut files"],
+    );
+}
+
+/// They are other bytes than stock's.
+fn something_was_learned(case: &Case) {
     let stock = case.at("stock");
     succeeds(&[
         "table",
@@ -88,15 +101,6 @@ fn learned_files_are_made_in_parts() {
     assert!(
         bytes(&learned, name) != bytes(&stock, name),
         "{name}: nothing was learned"
-    );
-    // A text that has changed, and a cut of files.
-    fs::remove_dir_all(case.out()).unwrap();
-    fs::write(&words, "other words ".repeat(4000)).unwrap();
-    fails(&["run", text(&case.plan), "--part", "1/3"], &["calibration.txt"]);
-    let cut = ["plan", text(&case.model), "--presets", "Q4_0", "--cut", "rows"];
-    fails(
-        &[&cut[..], &learn].concat(),
-        &["a layer depend on the layers before it", "--cut files"],
     );
 }
 

@@ -1,4 +1,4 @@
-//! What can be planned besides presets, and what is refused.
+//! Requests besides presets, and refusals.
 
 use crate::support;
 

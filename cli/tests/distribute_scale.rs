@@ -1,4 +1,4 @@
-//! What a plan of a million million weights costs.
+//! Cost of a plan of a million million weights.
 #![cfg(target_os = "linux")]
 
 use crate::support;

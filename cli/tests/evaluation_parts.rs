@@ -87,7 +87,7 @@ impl Case {
         vec!["join", text(&self.plan), "--evaluate"]
     }
 
-    /// What a part has left of one kind: `part` or `weights`.
+    /// File of one kind that a part has left: `part` or `weights`.
     fn left(&self, kind: &str, part: u32, of: u32) -> PathBuf {
         let folder = self.out().join(".Demo.evaluation");
         folder.join(format!("{kind}-{part}-of-{of}"))
@@ -322,14 +322,21 @@ fn other_plans_versions_files_and_texts_are_refused() {
     case.run("1/2");
     // Other windows are another plan; its files are the same, but joined as the first plan's.
     let other = case.at("other.json");
-    let evaluation: Vec<&str> = case.evaluation.iter().map(String::as_str).collect();
     let fewer = ["-o", text(&other), "--evaluate", "-c", "32", "--chunks", "6"];
     succeeds(&[&plan[..6], &fewer].concat());
     fails(
         &["run", text(&other), "--evaluate", "--part", "2/2"],
         &["not joined here"],
     );
-    // Another number of parts, another version, a part of another plan, and a stolen window.
+    parts_of_others(&case);
+    texts_that_change(&case, &plan[..6]);
+    files_that_change(&case);
+    succeeds(&case.join());
+    case.is_whole();
+}
+
+/// Another number of parts, another version, a part of another plan, and a stolen window.
+fn parts_of_others(case: &Case) {
     fails(
         &["run", text(&case.plan), "--evaluate", "--part", "1/3"],
         &["part-1-of-2", "one of 3 parts"],
@@ -360,9 +367,12 @@ fn other_plans_versions_files_and_texts_are_refused() {
     let record = of_first.iter().position(|&b| b == b'\n').unwrap() + 1;
     fs::write(&journal, [&whole[..], &of_first[record..]].concat()).unwrap();
     fails(&case.join(), &["part 2/2: its journal notes", "another part's"]);
-    // Notes of the weights of another plan.
     fs::write(&journal, &whole).unwrap();
-    // A text that has changed is no input of the plan, and gives no part.
+}
+
+/// A text that has changed is no input of the plan, and gives no part.
+fn texts_that_change(case: &Case, plan: &[&str]) {
+    let evaluation: Vec<&str> = case.evaluation.iter().map(String::as_str).collect();
     let words = case.at("words.txt");
     fs::write(
         &words,
@@ -371,7 +381,7 @@ fn other_plans_versions_files_and_texts_are_refused() {
     .unwrap();
     let with_text = case.at("text.json");
     let more = ["-o", text(&with_text), "--evaluate", "--text", text(&words)];
-    succeeds(&[&plan[..6], &more, &evaluation].concat());
+    succeeds(&[plan, &more, &evaluation].concat());
     fs::write(&words, "other words ".repeat(4000)).unwrap();
     fails(
         &["run", text(&with_text), "--evaluate", "--part", "1/2"],
@@ -380,7 +390,11 @@ fn other_plans_versions_files_and_texts_are_refused() {
     // Files need no text.
     let fresh = case.at("fresh");
     succeeds(&["run", text(&with_text), "--part", "1/1", "--out", text(&fresh)]);
-    // A file that is not what was joined is not measured, and what was measured before is not joined with it.
+}
+
+/// A file that is not what was joined is not measured, and what was measured before is not joined with it.
+fn files_that_change(case: &Case) {
+    let out = case.out();
     let file = out.join("Demo-Q4_0.gguf");
     let bytes = fs::read(&file).unwrap();
     let mut changed = bytes.clone();
@@ -397,8 +411,6 @@ fn other_plans_versions_files_and_texts_are_refused() {
     );
     fs::write(&file, &bytes).unwrap();
     case.run("2/2");
-    succeeds(&case.join());
-    case.is_whole();
 }
 
 /// The suite inside the program is no file, and no input.

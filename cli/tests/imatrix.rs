@@ -150,6 +150,14 @@ fn mixture(dir: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// The bytes of a tensor of a file's bytes, which are put into a file.
+fn tensor_of(bytes: &[u8], name: &str, file: &Path) -> Vec<u8> {
+    std::fs::write(file, bytes).unwrap();
+    let model = gguf::GgufModel::open(file).unwrap();
+    let at = model.find(name).unwrap();
+    model.bytes(at, 0..model.info(at).size_bytes()).unwrap().to_vec()
+}
+
 /// Tensors without importance are refused by name before anything is written, or encoded with equal weights when asked;
 /// experts with few tokens are drawn to the mean only when asked; both file forms give the same file.
 #[test]
@@ -202,13 +210,7 @@ fn gaps_in_importance_are_decided_when_planning() {
         );
         (std::fs::read(&out).unwrap(), text)
     };
-    let tensor = |bytes: &[u8], name: &str| {
-        let file = dir.path().join("look.gguf");
-        std::fs::write(&file, bytes).unwrap();
-        let model = gguf::GgufModel::open(&file).unwrap();
-        let at = model.find(name).unwrap();
-        model.bytes(at, 0..model.info(at).size_bytes()).unwrap().to_vec()
-    };
+    let tensor = |bytes: &[u8], name: &str| tensor_of(bytes, name, &dir.path().join("look.gguf"));
     let (uniform, text) = made(
         "u.gguf",
         &["--imatrix", &without_down, "--imatrix-missing", "uniform"],
@@ -236,15 +238,8 @@ fn gaps_in_importance_are_decided_when_planning() {
 
     // The legacy form of the same importance: the same blocks.
     let legacy = path("legacy.dat");
-    done(&[
-        "imatrix",
-        "--in-file",
-        &whole,
-        "--output-format",
-        "dat",
-        "-o",
-        &legacy,
-    ]);
+    let dat = ["imatrix", "--in-file", &whole, "--output-format", "dat"];
+    done(&[&dat[..], &["-o", &legacy]].concat());
     let (of_legacy, _) = made("l.gguf", &["--imatrix", &legacy]);
     for name in ["blk.0.ffn_down_exps.weight", "blk.0.attn_v.weight"] {
         assert_eq!(tensor(&of_legacy, name), tensor(&plain, name), "{name}");

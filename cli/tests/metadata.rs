@@ -112,8 +112,11 @@ fn numbers_are_stored_as_they_are_or_refused() {
         "my.key=u64:18446744073709551616",
         "my.key=u8[]:[256]",
     ] {
-        fails(&["meta", "set", text(&file), set], &["is no "]);
-        fails(&["meta", "set", text(&file), set, "--force"], &["is no "]);
+        fails(&["meta", "set", text(&file), set], &["expected ", "found "]);
+        fails(
+            &["meta", "set", text(&file), set, "--force"],
+            &["expected ", "found "],
+        );
     }
     succeeds(&["meta", "set", text(&file), "my.key=f32:inf", "--force"]);
     assert_eq!(value(&file, "my.key"), Some(Value::F32(f32::INFINITY)));

@@ -39,6 +39,10 @@ fn marked(report: &str) {
     assert!(report.contains("ff"), "{report}");
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "a list of commands, each on the files of those before"
+)]
 #[test]
 fn every_command_takes_them() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use crate::support;
 
 use support::{DEMO, fails, quantsmith, succeeds, text};
 
-/// What a command that is called wrongly prints.
+/// Output of a command that is called wrongly.
 fn usage(args: &[&str]) -> String {
     let done = quantsmith(args).output().unwrap();
     assert_eq!(done.status.code(), Some(2), "{args:?}");

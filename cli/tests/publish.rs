@@ -25,7 +25,7 @@ const SHORT: [&str; 8] = [
 const LIST: &str = "Q2_K,Q4_K,Q4_K_M,Q4_K_L,Q8_0";
 
 /// A copy of the demo model's directory, which may be changed.
-fn model(folder: &Path) -> std::path::PathBuf {
+pub(crate) fn model(folder: &Path) -> std::path::PathBuf {
     let to = folder.join("Small");
     fs::create_dir(&to).unwrap();
     for (name, bytes) in demo::FILES {
@@ -47,7 +47,7 @@ fn publish(out: &Path, more: &[&str]) -> String {
 }
 
 /// A run's exit code, and all that it said.
-fn said_by(args: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn said_by(args: &[&str]) -> (Option<i32>, String) {
     let done = quantsmith(args).output().unwrap();
     let said = [done.stdout, done.stderr].concat();
     (done.status.code(), String::from_utf8_lossy(&said).into_owned())
@@ -108,22 +108,7 @@ fn from_nothing_to_a_folder() {
         bytes as f64 / f64::from(1 << 20)
     );
     assert!(body.contains(&line), "{line}: {body}");
-    // The page loads nothing, and shows every file.
-    let page = fs::read_to_string(out.join("report.html")).unwrap();
-    for absent in ["<link", " src=", "@import", "url("] {
-        assert!(!page.contains(absent), "{absent}");
-    }
-    assert_eq!(page.matches("<svg").count(), 4);
-    let data = page
-        .split("id=\"data\">")
-        .nth(1)
-        .unwrap()
-        .split("</script>")
-        .next()
-        .unwrap();
-    let data: Value = serde_json::from_str(data).unwrap();
-    assert_eq!(data["heat"].as_array().unwrap().len(), 4);
-    assert_eq!(data["lost"][0]["positions"].as_array().unwrap().len(), 20);
+    page_is_whole(&out);
     // All of it is what it says: the source is inside the program.
     let said = succeeds(&["verify", text(&out), "--attestation", "--strict"]);
     assert!(
@@ -142,6 +127,25 @@ fn from_nothing_to_a_folder() {
     publish(&out, &[&args[..], &["--resume"]].concat());
     assert_eq!(names(&out), expected);
     assert_eq!(digests(&out), first);
+}
+
+/// The page loads nothing, and shows every file.
+fn page_is_whole(out: &Path) {
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    for absent in ["<link", " src=", "@import", "url("] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    assert_eq!(page.matches("<svg").count(), 4);
+    let data = page
+        .split("id=\"data\">")
+        .nth(1)
+        .unwrap()
+        .split("</script>")
+        .next()
+        .unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["heat"].as_array().unwrap().len(), 4);
+    assert_eq!(data["lost"][0]["positions"].as_array().unwrap().len(), 20);
 }
 
 #[test]
@@ -244,7 +248,11 @@ fn changed_materials_are_named() {
         );
         fs::write(&file, whole).unwrap();
     }
-    // A file that is none of the source's, whatever the digests say.
+    another_models_file(dir.path(), &made, &hand);
+}
+
+/// A file that is none of the source's, whatever the digests say.
+fn another_models_file(dir: &Path, made: &Path, hand: &[&str]) {
     let file = made.join("Small-Q8_0.gguf");
     let before = file_sha256(&file).unwrap();
     let mut bytes = fs::read(&file).unwrap();
@@ -252,19 +260,19 @@ fn changed_materials_are_named() {
     bytes[middle] ^= 1;
     fs::remove_file(&file).unwrap();
     fs::write(&file, bytes).unwrap();
-    let other = dir.path().join("other");
+    let other = dir.join("other");
     fails(
-        &["publish", text(&made), "--out", text(&other)],
+        &["publish", text(made), "--out", text(&other)],
         &["Small-Q8_0.gguf", "has changed"],
     );
     let record = made.join("table.json");
     let after = file_sha256(&file).unwrap();
     let told = fs::read_to_string(&record).unwrap().replace(&before, &after);
     fs::write(&record, told).unwrap();
-    let other = dir.path().join("another");
-    succeeds(&["publish", text(&made), "--out", text(&other)]);
+    let other = dir.join("another");
+    succeeds(&["publish", text(made), "--out", text(&other)]);
     succeeds(&["verify", text(&other), "--attestation"]);
-    let (code, said) = said_by(&[&["verify", text(&other), "--attestation"], &hand[..]].concat());
+    let (code, said) = said_by(&[&["verify", text(&other), "--attestation"], hand].concat());
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("Small-Q8_0.gguf: not what the source makes: tensor '"),
@@ -475,198 +483,6 @@ fn large_recipes_are_flags_of_llama_quantize() {
     let planned = succeeds(&["table", DEMO, "--dry-run", "--json", "--presets", "bartowski"]);
     let planned: Value = serde_json::from_str(&planned).unwrap();
     assert_eq!(planned["rows"].as_array().unwrap().len(), 27);
-}
-
-#[test]
-fn suites_are_reported_by_kind_of_text() {
-    let dir = tempfile::tempdir().unwrap();
-    let suite = dir.path().join("suite");
-    fs::create_dir(&suite).unwrap();
-    fs::write(suite.join("prose.txt"), &demo::EVALUATION_TEXT[..12_000]).unwrap();
-    fs::write(
-        suite.join("code.txt"),
-        "fn main() { println!(\"{}\", 1 + 2); }\n".repeat(60),
-    )
-    .unwrap();
-    fs::write(suite.join("README.md"), "no text of the suite").unwrap();
-    let out = dir.path().join("out");
-    let args = [
-        "table",
-        DEMO,
-        "--out",
-        text(&out),
-        "--presets",
-        "Q2_K,Q4_K_M",
-        "--imatrix",
-        "none",
-    ];
-    let args = [
-        &args[..],
-        &["--suite", text(&suite), "-c", "32", "--chunks", "10"],
-    ]
-    .concat();
-    succeeds(&args);
-    let table = Table::load(&out.join("table.json")).unwrap();
-    let texts = &table.evaluation.as_ref().unwrap().texts;
-    let domains: Vec<_> = texts
-        .iter()
-        .map(|t| (t.domain.as_deref().unwrap(), t.first_chunk, t.chunks))
-        .collect();
-    assert_eq!(domains, [("code", 0, 10), ("prose", 10, 10)]);
-    assert_eq!(
-        texts[0].text.sha256,
-        file_sha256(&suite.join("code.txt")).unwrap()
-    );
-    for row in &table.rows {
-        let m = row.measured.as_ref().unwrap();
-        assert_eq!(m.chunks, 20);
-        let mean = |range: std::ops::Range<usize>| {
-            m.per_chunk.kld[range.clone()].iter().sum::<f64>() / range.len() as f64
-        };
-        for (domain, range) in m.domains.iter().zip([0..10, 10..20]) {
-            assert!(
-                (mean(range) / domain.kld.value - 1.0).abs() < 1e-9,
-                "{}",
-                domain.name
-            );
-            assert!(domain.kld_99_9 >= domain.kld_median && domain.kld.error > 0.0);
-            let flips = domain.flips.unwrap();
-            assert!(flips.all.value <= 1.0 - domain.same_top.value + 1e-12);
-        }
-        // A text of a suite is measured as it is alone.
-        let alone = dir.path().join(format!("alone-{}", row.preset));
-        let args = [
-            "table",
-            DEMO,
-            "--out",
-            text(&alone),
-            "--presets",
-            &row.preset,
-            "--imatrix",
-            "none",
-        ];
-        let prose = suite.join("prose.txt");
-        succeeds(&[&args[..], &["--text", text(&prose), "-c", "32", "--chunks", "10"]].concat());
-        let alone = Table::load(&alone.join("table.json")).unwrap();
-        let alone = alone.rows[0].measured.as_ref().unwrap();
-        assert!((alone.kld.value / m.domains[1].kld.value - 1.0).abs() < 1e-9);
-        assert!((alone.ppl.value / m.domains[1].ppl.value - 1.0).abs() < 1e-9);
-    }
-    // All positions are those of the kinds together.
-    let m = table.rows[0].measured.as_ref().unwrap();
-    let of = |share: &dyn Fn(&publish::record::Flips) -> f64| {
-        let each = m
-            .domains
-            .iter()
-            .map(|d| share(d.flips.as_ref().unwrap()) * d.tokens as f64);
-        each.sum::<f64>() / m.tokens as f64 - share(m.flips.as_ref().unwrap())
-    };
-    assert!(of(&|f| f.lost.value).abs() < 1e-12 && of(&|f| f.gained.value).abs() < 1e-12);
-    assert!(m.flips.unwrap().lost.value > 0.0, "Q2_K loses none");
-    // The card and the page have them, and so has what the command prints.
-    let folder = dir.path().join("folder");
-    succeeds(&["publish", text(&out), "--out", text(&folder)]);
-    let card = fs::read_to_string(folder.join("README.md")).unwrap();
-    assert!(
-        card.contains("## By kind of text") && card.contains("| Quant method | code | prose |"),
-        "{card}"
-    );
-    let page = fs::read_to_string(folder.join("report.html")).unwrap();
-    assert!(page.contains("<br>flips "), "no flips by kind");
-    let again = [&args[..], &["--resume"]].concat();
-    let printed = succeeds(&again);
-    let lines: Vec<&str> = printed.lines().filter(|l| l.starts_with("Q2_K ")).collect();
-    assert_eq!(lines.len(), 3, "{printed}");
-    assert!(
-        printed.contains("to wrong") && printed.contains("Size (MiB)"),
-        "{printed}"
-    );
-    let ratio = table.rows[1].measured.as_ref().unwrap().domains[0]
-        .kld_ratio
-        .as_ref()
-        .unwrap();
-    assert_eq!(ratio.of, "Q2_K");
-    assert!(ratio.value > 1.0 && ratio.error > 0.0);
-    // Chats need a template, which the demo model does not have.
-    fs::write(suite.join("chat.jsonl"), "{\"messages\": []}\n").unwrap();
-    let again = dir.path().join("again");
-    let args = ["table", DEMO, "--out", text(&again), "--suite", text(&suite)];
-    fails(&args, &["chat.jsonl", "no chat template"]);
-    assert!(!again.exists());
-    fs::remove_dir_all(&suite).unwrap();
-    fs::create_dir(&suite).unwrap();
-    fails(&args, &["suite", "NAME.txt or NAME.jsonl"]);
-}
-
-/// The suite inside the program, with the chats of a model that has a template and without those of one that has none.
-#[test]
-fn the_bundled_suite() {
-    let dir = tempfile::tempdir().unwrap();
-    let chatting = model(dir.path());
-    let config = chatting.join("tokenizer_config.json");
-    let mut told: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
-    // As Gemma's: there is no system prompt.
-    told["chat_template"] =
-        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system prompt') }}\
-        {% endif %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}"
-            .into();
-    fs::write(&config, told.to_string()).unwrap();
-    let domains = |model: &str, out: &Path| -> (Vec<String>, String) {
-        let args = [
-            "publish",
-            model,
-            "--out",
-            text(out),
-            "--presets",
-            "Q4_0",
-            "--imatrix",
-            "none",
-        ];
-        let done = quantsmith(&[&args[..], &["--suite", "builtin", "-c", "64", "--chunks", "2"]].concat())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.success(), "{said}");
-        let table = Table::load(&out.join("table.json")).unwrap();
-        let texts = &table.evaluation.as_ref().unwrap().texts;
-        assert!(texts.iter().all(|t| t.text.bundled && t.chunks == 2));
-        let measured = table.rows[0].measured.as_ref().unwrap();
-        assert_eq!(measured.domains.len(), texts.len());
-        (measured.domains.iter().map(|d| d.name.clone()).collect(), said)
-    };
-    let (plain, all) = (dir.path().join("plain"), dir.path().join("all"));
-    let (names, said) = domains(DEMO, &plain);
-    assert_eq!(names, ["code", "french", "german", "math", "prose"]);
-    assert!(
-        said.contains("left out of the bundled suite: chat.jsonl"),
-        "{said}"
-    );
-    let (names, said) = domains(text(&chatting), &all);
-    assert_eq!(names, ["chat", "code", "french", "german", "math", "prose"]);
-    assert!(!said.contains("left out of"), "{said}");
-    let card = fs::read_to_string(all.join("README.md")).unwrap();
-    assert!(
-        card.contains("quantsmith's bundled suite (chat, code, french, german, math, prose)"),
-        "{card}"
-    );
-    // The texts are materials, which this program has.
-    let verify = [
-        "verify",
-        text(&all),
-        "--attestation",
-        "--strict",
-        "--source",
-        text(&chatting),
-    ];
-    succeeds(&verify);
-    let provenance = all.join("provenance.intoto.json");
-    let told = fs::read_to_string(&provenance).unwrap();
-    let (_, math) = demo::SUITE.iter().find(|(name, _)| *name == "math.txt").unwrap();
-    let digest = convert::digest::of_bytes(convert::digest::Kind::Sha256, math.as_bytes());
-    assert!(told.contains(&digest));
-    fs::write(&provenance, told.replace(&digest, &"0".repeat(64))).unwrap();
-    let (code, said) = said_by(&verify);
-    assert!(code == Some(1) && said.contains("math.txt"), "{said}");
 }
 
 /// A description of an architecture is what the files were made of, too.

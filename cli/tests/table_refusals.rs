@@ -1,4 +1,4 @@
-//! What `table` refuses before it runs anything, and how that is overridden.
+//! Refusals of `table` before it runs anything, and how they are overridden.
 
 use crate::support;
 

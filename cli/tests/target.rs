@@ -105,18 +105,46 @@ fn sizes_are_reached_from_below_and_recipes_make_the_same_file() {
         "{made} of {wanted}"
     );
 
-    // The recipe makes the same bytes, and so does another number of threads.
+    the_recipe_makes_the_same_bytes(&m, &recipe, &out);
+    forty_sizes(&m, &out);
+
+    // Bits per weight, another preset's name, and fewer types.
+    let report = succeeds(&m.args(
+        &["--target-bpw", "4.25", "--pool", "k", "--dry-run", "--json"],
+        &m.at("y.gguf"),
+    ));
+    let report: Json = serde_json::from_str(&report).unwrap();
+    let bits = report["bits_per_weight"].as_f64().unwrap();
+    assert!((4.2457..=4.25).contains(&bits), "{bits}");
+    let names = |report: &Json| -> Vec<String> {
+        let tensors = report["chosen"]["tensors"].as_array().unwrap();
+        tensors
+            .iter()
+            .map(|t| t["type"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert!(
+        names(&report).iter().all(|ty| ty.ends_with("_K") || ty == "q8_0"),
+        "{report}"
+    );
+    refusals(&m);
+    memory(&m);
+    table_of_sizes(&m);
+}
+
+/// A recipe makes the bytes of the file that it was saved with, and so does another number of threads.
+fn the_recipe_makes_the_same_bytes(m: &Measured, recipe: &Path, out: &Path) {
     let again = m.at("again.gguf");
     let imatrix = ["quantize", "--imatrix", text(&m.matrix)];
     let rest = [
         "--tensor-type-file",
-        text(&recipe),
+        text(recipe),
         text(&m.model),
         text(&again),
         "Q3_K_M",
     ];
     succeeds(&[&imatrix[..], &rest].concat());
-    assert_eq!(fs::read(&again).unwrap(), fs::read(&out).unwrap());
+    assert_eq!(fs::read(&again).unwrap(), fs::read(out).unwrap());
     let costs = fs::read(&m.costs).unwrap();
     fs::remove_file(&m.costs).unwrap();
     let one = m.at("one.gguf");
@@ -136,9 +164,11 @@ fn sizes_are_reached_from_below_and_recipes_make_the_same_file() {
         costs,
         "what types cost, with one thread"
     );
-    assert_eq!(fs::read(&one).unwrap(), fs::read(&out).unwrap());
+    assert_eq!(fs::read(&one).unwrap(), fs::read(out).unwrap());
+}
 
-    // Forty sizes, exact to the byte before any work.
+/// Forty sizes, exact to the byte before any work.
+fn forty_sizes(m: &Measured, out: &Path) {
     let range = fails(
         &m.args(&["--target-size", "1000", "--dry-run"], &m.at("none")),
         &["a file of 1000 bytes cannot be reached", "iq1_s", "bytes ("],
@@ -173,36 +203,13 @@ fn sizes_are_reached_from_below_and_recipes_make_the_same_file() {
     // The ends of the range are reached; a byte beyond is not.
     for (target, works) in [(least, true), (least - 1, false), (most, true), (most + 1, false)] {
         let wanted = target.to_string();
-        let args = m.args(&["--target-size", &wanted, "--dry-run"], &out);
+        let args = m.args(&["--target-size", &wanted, "--dry-run"], out);
         assert_eq!(
             quantsmith(&args).output().unwrap().status.success(),
             works,
             "{target}"
         );
     }
-
-    // Bits per weight, another preset's name, and fewer types.
-    let report = succeeds(&m.args(
-        &["--target-bpw", "4.25", "--pool", "k", "--dry-run", "--json"],
-        &m.at("y.gguf"),
-    ));
-    let report: Json = serde_json::from_str(&report).unwrap();
-    let bits = report["bits_per_weight"].as_f64().unwrap();
-    assert!((4.2457..=4.25).contains(&bits), "{bits}");
-    let names = |report: &Json| -> Vec<String> {
-        let tensors = report["chosen"]["tensors"].as_array().unwrap();
-        tensors
-            .iter()
-            .map(|t| t["type"].as_str().unwrap().to_owned())
-            .collect()
-    };
-    assert!(
-        names(&report).iter().all(|ty| ty.ends_with("_K") || ty == "q8_0"),
-        "{report}"
-    );
-    refusals(&m);
-    memory(&m);
-    table_of_sizes(&m);
 }
 
 /// A file that fits a GPU beside its cache, by the estimator of `fit`, and fills it.
@@ -326,10 +333,25 @@ fn table_of_sizes(m: &Measured) {
     assert!(done.status.success(), "{said}");
     assert_eq!(said.matches("the types are chosen already").count(), 2, "{said}");
     assert!(said.contains("nothing is encoded"), "{said}");
+    it_is_published(m, &folder);
+
+    let one = make(&["--same-size-as", "Q4_K_M", "--dry-run"]);
+    assert_eq!((one.len(), one[0].1 <= made[0].1), (1, true), "{one:?}");
+    fails(
+        &[&common[..], &["--target-size", "1000", text(&m.model)]].concat(),
+        &["a file of 1000 bytes cannot be reached"],
+    );
+    let twice = ["--frontier", "2", "--save-recipe", "x", text(&m.model)];
+    let done = quantsmith(&[&common[..], &twice].concat()).output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+}
+
+/// The folder of a table with chosen types has all that its attestation needs.
+fn it_is_published(m: &Measured, folder: &Path) {
     let published = m.at("published");
     succeeds(&[
         "publish",
-        text(&folder),
+        text(folder),
         "--out",
         text(&published),
         "--imatrix",
@@ -346,16 +368,6 @@ fn table_of_sizes(m: &Measured) {
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success(), "{said}");
     assert_eq!(said.matches("made again, the same bytes").count(), 3, "{said}");
-
-    let one = make(&["--same-size-as", "Q4_K_M", "--dry-run"]);
-    assert_eq!((one.len(), one[0].1 <= made[0].1), (1, true), "{one:?}");
-    fails(
-        &[&common[..], &["--target-size", "1000", text(&m.model)]].concat(),
-        &["a file of 1000 bytes cannot be reached"],
-    );
-    let twice = ["--frontier", "2", "--save-recipe", "x", text(&m.model)];
-    let done = quantsmith(&[&common[..], &twice].concat()).output().unwrap();
-    assert_eq!(done.status.code(), Some(2));
 }
 
 /// A directory is converted to a size in one go.
@@ -445,7 +457,7 @@ fn choices_are_checked_against_the_preset() {
     }
 }
 
-/// What was measured is for one model, text, importance and list of types.
+/// Measured costs are for one model, text, importance and list of types.
 fn refusals(m: &Measured) {
     let out = m.at("refused.gguf");
     let target = ["--target-bpw", "4"];
@@ -482,30 +494,7 @@ fn refusals(m: &Measured) {
         &[&["quantize", "--target-bpw", "4.5", "--dry-run"][..], &to].concat(),
         &["--dry-run", "--sensitivity"],
     );
-    // Rules come first, and their tensors are left alone.
-    let report = succeeds(&m.args(
-        &[
-            "--target-bpw",
-            "4.5",
-            "--tensor-type",
-            "ffn_down=q6_k",
-            "--dry-run",
-            "--json",
-        ],
-        &out,
-    ));
-    let report: Json = serde_json::from_str(&report).unwrap();
-    let tensors = report["chosen"]["tensors"].as_array().unwrap();
-    assert!(
-        tensors
-            .iter()
-            .all(|t| !t["name"].as_str().unwrap().contains("ffn_down"))
-    );
-    let written = report["outputs"][0]["tensors"].as_array().unwrap();
-    let down = written
-        .iter()
-        .filter(|t| t["name"].as_str().unwrap().contains("ffn_down"));
-    assert!(down.clone().count() == 4 && down.into_iter().all(|t| t["type"] == "q6_K"));
+    rules_come_first(m, &out);
     // Another model, whose weights differ in one row.
     let other = m.at("other.gguf");
     let whole = m.at("whole.gguf");
@@ -541,4 +530,31 @@ fn refusals(m: &Measured) {
             .unwrap();
         assert_eq!(done.status.code(), Some(2), "{lonely}");
     }
+}
+
+/// Tensors that a rule names are left alone.
+fn rules_come_first(m: &Measured, out: &Path) {
+    let report = succeeds(&m.args(
+        &[
+            "--target-bpw",
+            "4.5",
+            "--tensor-type",
+            "ffn_down=q6_k",
+            "--dry-run",
+            "--json",
+        ],
+        out,
+    ));
+    let report: Json = serde_json::from_str(&report).unwrap();
+    let tensors = report["chosen"]["tensors"].as_array().unwrap();
+    assert!(
+        tensors
+            .iter()
+            .all(|t| !t["name"].as_str().unwrap().contains("ffn_down"))
+    );
+    let written = report["outputs"][0]["tensors"].as_array().unwrap();
+    let down = written
+        .iter()
+        .filter(|t| t["name"].as_str().unwrap().contains("ffn_down"));
+    assert!(down.clone().count() == 4 && down.into_iter().all(|t| t["type"] == "q6_K"));
 }

@@ -413,12 +413,15 @@ fn metadata_is_edited_without_touching_tensors() {
     assert_eq!(succeeds(&["meta", "get", text(&other), "general.name"]), "Tiny");
     succeeds(&["meta", "delete", path, "tokenizer.chat_template"]);
     fails(&["meta", "get", path, "tokenizer.chat_template"], &["no key"]);
-    fails(&["meta", "delete", path, "nothing"], &["no key \"nothing\""]);
+    fails(&["meta", "delete", path, "nothing"], &["no key 'nothing'"]);
     fails(
         &["meta", "copy", path, text(&other), "nothing*"],
-        &["no key \"nothing*\""],
+        &["no key 'nothing*'"],
     );
-    fails(&["meta", "set", path, "new=1"], &["type is needed"]);
+    fails(
+        &["meta", "set", path, "new=1"],
+        &["new': expected a type, as in new=str:1"],
+    );
     fails(
         &["meta", "set", path, "general.alignment=u32:33"],
         &["general.alignment", "power of two"],

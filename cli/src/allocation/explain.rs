@@ -1,4 +1,4 @@
-//! What was chosen, for people and machines.
+//! Reports of chosen types, for people and machines.
 
 use std::collections::BTreeMap;
 

@@ -36,7 +36,7 @@ impl TextWindows {
         let windows = windows(metadata, &text)?;
         if windows.len() < 2 {
             bail!(
-                "the text to measure over has {} windows of {WINDOW} tokens, expected at least 2",
+                "the text to measure over: expected at least 2 windows of {WINDOW} tokens, found {}",
                 windows.len()
             );
         }

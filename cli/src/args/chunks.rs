@@ -6,7 +6,17 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chunks(Option<usize>);
 
+const EXPECTED: &str = "expected a positive number of windows, or -1 for all";
+
 impl Chunks {
+    /// At most so many, where there is a bound.
+    pub(crate) fn of(most: Option<usize>) -> Result<Self, String> {
+        match most {
+            Some(0) => Err(EXPECTED.to_owned()),
+            most => Ok(Self(most)),
+        }
+    }
+
     /// The bound, where there is one.
     pub(crate) fn most(self) -> Option<usize> {
         self.0
@@ -20,7 +30,7 @@ impl FromStr for Chunks {
         match (text, text.parse()) {
             ("-1", _) => Ok(Self(None)),
             (_, Ok(n @ 1..)) => Ok(Self(Some(n))),
-            _ => Err("expected a positive number of windows, or -1 for all".to_owned()),
+            _ => Err(EXPECTED.to_owned()),
         }
     }
 }

@@ -53,7 +53,7 @@ impl EvaluationArgs {
         self.evaluate
     }
 
-    /// What a plan holds of these arguments; `None` where nothing is measured.
+    /// The request of a plan; `None` where nothing is measured.
     pub(crate) fn request(&self) -> anyhow::Result<Option<EvaluationRequest>> {
         if !self.evaluate {
             anyhow::ensure!(

@@ -77,7 +77,7 @@ impl ImportanceArgs {
         self.imatrix.is_some()
     }
 
-    /// What a plan holds of these arguments; `None` without a matrix.
+    /// The request of a plan; `None` without a matrix.
     pub(crate) fn request(&self) -> anyhow::Result<Option<ImatrixRequest>> {
         let Some(path) = &self.imatrix else {
             return Ok(None);
@@ -101,6 +101,20 @@ impl ImportanceArgs {
 }
 
 impl ImportanceUse {
+    /// The use that a plan has.
+    pub(crate) fn of(request: &ImatrixRequest) -> Self {
+        Self {
+            include_weights: request.include.clone(),
+            exclude_weights: request.exclude.clone(),
+            imatrix_missing: match request.missing_uniform {
+                true => Missing::Uniform,
+                false => Missing::Error,
+            },
+            imatrix_name: Some(request.recorded_name()),
+            imatrix_expert_prior: request.expert_prior,
+        }
+    }
+
     /// Treatment of tensors that the matrix lacks.
     pub(crate) fn missing(&self) -> MissingImportance {
         match self.imatrix_missing {

@@ -45,6 +45,17 @@ impl BufferArgs {
 }
 
 impl MemoryArgs {
+    /// A bound in bytes, for runs that are not continued.
+    pub(crate) fn at_most(bytes: u64) -> Self {
+        Self {
+            resume: false,
+            buffers: BufferArgs {
+                max_memory: NonZeroU64::new(bytes),
+                max_buffer_size: None,
+            },
+        }
+    }
+
     /// Whether the run is to be one that can be continued.
     pub(crate) fn resume(&self) -> bool {
         self.resume

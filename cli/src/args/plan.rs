@@ -196,10 +196,10 @@ impl Planned {
                 let name = |name: Option<&OsStr>| name.unwrap_or_default().to_string_lossy().into_owned();
                 Err(e).with_context(|| {
                     format!(
-                        "the model directory is called {:?} here and {:?} in the plan, and the converter writes that name into \
-                         the files",
-                        name(here),
-                        name(planned)
+                        "model directory: expected the name {:?}, which the converter writes into the plan's files, found \
+                         {:?}",
+                        name(planned),
+                        name(here)
                     )
                 })
             }

@@ -1,5 +1,6 @@
 //! The argument that says what a forward pass rounds besides the weights.
 
+use clap::ValueEnum as _;
 use reference::Rounding;
 
 /// Arguments of commands that run a model.
@@ -22,6 +23,12 @@ enum Name {
 }
 
 impl RoundingArgs {
+    /// The rounding of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let rounding = Some(Name::from_str(name, false).ok()?);
+        Some(Self { rounding })
+    }
+
     /// Whether it is given.
     pub(crate) fn given(self) -> bool {
         self.rounding.is_some()

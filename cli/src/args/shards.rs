@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 
+use convert::distribute::SplitRequest;
 use convert::shards::Shards;
 use gguf::split::{Limit, SplitOptions};
 
@@ -24,6 +25,15 @@ pub(crate) struct ShardArgs {
 }
 
 impl ShardArgs {
+    /// The limits that a plan has.
+    pub(crate) fn of(request: &SplitRequest) -> Self {
+        Self {
+            split_max_tensors: request.max_tensors.and_then(NonZeroU64::new),
+            split_max_size: request.max_bytes.and_then(NonZeroU64::new),
+            no_tensor_first_split: request.no_tensor_first_split,
+        }
+    }
+
     fn limit(&self) -> Option<Limit> {
         let bytes = self.split_max_size.map(|n| Limit::Bytes(n.get()));
         bytes.or(self.split_max_tensors.map(|n| Limit::Tensors(n.get())))

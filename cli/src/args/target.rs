@@ -73,7 +73,7 @@ pub(crate) struct TargetArgs {
     save_recipe: Option<PathBuf>,
 }
 
-/// What is to be reached.
+/// A size to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
     Bytes(u64),
@@ -87,7 +87,7 @@ pub(crate) enum Target {
 struct Pool(Vec<TensorType>);
 
 impl TargetArgs {
-    /// What is to be reached, where types are chosen.
+    /// The size to reach, where types are chosen.
     pub(crate) fn target(&self) -> Option<Target> {
         let size = self.target_size.map(|n| Target::Bytes(n.get()));
         size.or(self.target_bpw.map(Target::BitsPerWeight))

@@ -282,7 +282,7 @@ fn print_architecture(name: &str) -> anyhow::Result<()> {
     let Some(printed) = convert::arch::printed(name) else {
         let names: Vec<&str> = convert::arch::printable().collect();
         bail!(
-            "--print-arch: found {name:?}, expected an architecture that is data alone: {}",
+            "--print-arch: expected an architecture that is data alone: {}, found {name:?}",
             names.join(", ")
         );
     };

@@ -57,23 +57,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let path = args.path.as_path();
     if args.write {
-        let files = digest::gguf_files(path)?;
-        if files.is_empty() {
-            bail!("{}: no GGUF files", path.display());
-        }
-        digest::check_manifest(path)?;
-        let hashing = Hashing::of(&files);
-        let entry = |file: &PathBuf| {
-            Ok(ManifestEntry {
-                name: last_component(file),
-                sha256: hashing.sha256(file)?,
-            })
-        };
-        let known = files.iter().map(entry).collect::<anyhow::Result<Vec<_>>>()?;
-        drop(hashing);
-        digest::write_manifest(path, &files, &known, &|_| {})?;
-        let manifest = path.join(digest::MANIFEST);
-        return print(|out| writeln!(out, "{}: {} files", manifest.display(), files.len()));
+        return write_sums(path);
     }
     if args.file {
         let hashing = Hashing::of([path]);
@@ -82,24 +66,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         return print(|out| writeln!(out, "{sum}  {}", path.display()));
     }
     let mut manifest = args.check.as_deref().map(Manifest::read).transpose()?;
-    let mut kinds = Vec::new();
-    for (kind, wanted) in [
-        (Kind::Xxh64, args.xxh64 || args.all),
-        (Kind::Sha1, args.sha1 || args.all),
-        (Kind::Sha256, args.sha256 || args.all),
-        (Kind::Uuid, args.uuid),
-    ] {
-        if wanted {
-            kinds.push(kind);
-        }
-    }
-    if kinds.is_empty() {
-        // The strongest that a manifest has.
-        kinds.push(match &manifest {
-            Some(manifest) => manifest.strongest()?,
-            None => Kind::Xxh64,
-        });
-    }
+    let kinds = args.kinds(manifest.as_ref())?;
     let options = OpenOptions::default()
         .backing(Backing::File)
         .allow_missing_data(false);
@@ -141,6 +108,49 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
+impl Args {
+    /// The digests to make. Where none is named, the strongest that a manifest has.
+    fn kinds(&self, manifest: Option<&Manifest>) -> anyhow::Result<Vec<Kind>> {
+        let named = [
+            (Kind::Xxh64, self.xxh64 || self.all),
+            (Kind::Sha1, self.sha1 || self.all),
+            (Kind::Sha256, self.sha256 || self.all),
+            (Kind::Uuid, self.uuid),
+        ];
+        let kinds: Vec<Kind> = named
+            .into_iter()
+            .filter(|(_, wanted)| *wanted)
+            .map(|(kind, _)| kind)
+            .collect();
+        match (kinds.is_empty(), manifest) {
+            (false, _) => Ok(kinds),
+            (true, Some(manifest)) => Ok(vec![manifest.strongest()?]),
+            (true, None) => Ok(vec![Kind::Xxh64]),
+        }
+    }
+}
+
+/// Writes the digests of a directory's files beside them.
+fn write_sums(folder: &Path) -> anyhow::Result<()> {
+    let files = digest::gguf_files(folder)?;
+    if files.is_empty() {
+        bail!("{}: no GGUF files", folder.display());
+    }
+    digest::check_manifest(folder)?;
+    let hashing = Hashing::of(&files);
+    let entry = |file: &PathBuf| {
+        Ok(ManifestEntry {
+            name: last_component(file),
+            sha256: hashing.sha256(file)?,
+        })
+    };
+    let known = files.iter().map(entry).collect::<anyhow::Result<Vec<_>>>()?;
+    drop(hashing);
+    digest::write_manifest(folder, &files, &known, &|_| {})?;
+    let manifest = folder.join(digest::MANIFEST);
+    print(|out| writeln!(out, "{}: {} files", manifest.display(), files.len()))
+}
+
 /// A list of digests of any bytes, for fuzzing.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_manifest(data: &[u8]) {
@@ -171,7 +181,10 @@ impl Manifest {
             .and_then(|f| f.take(MAX_MANIFEST_BYTES + 1).read_to_string(&mut text))
             .with_context(|| path.display().to_string())?;
         if text.len() as u64 > MAX_MANIFEST_BYTES {
-            bail!("{}: longer than {MAX_MANIFEST_BYTES} bytes", path.display());
+            bail!(
+                "{}: expected at most {MAX_MANIFEST_BYTES} bytes, found more",
+                path.display()
+            );
         }
         let mut lines = HashMap::new();
         for line in text.lines() {

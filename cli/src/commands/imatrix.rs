@@ -286,23 +286,7 @@ fn calibrate(
         _ => begin,
     };
     let (tokens, calibration) = tokens(&model, &texts, args)?;
-    let (mut accumulator, already, datasets) = match begin {
-        None => (Accumulator::new(args.ctx_size as u32), 0, Vec::new()),
-        // A checkpoint counts its own windows; files that were merged in are another text's.
-        Some(matrix) => {
-            let already = if args.resume {
-                matrix.chunk_count as usize
-            } else {
-                0
-            };
-            let datasets = if args.resume {
-                Vec::new()
-            } else {
-                matrix.datasets.clone()
-            };
-            (Accumulator::resume(matrix), already, datasets)
-        }
-    };
+    let (mut accumulator, already, datasets) = beginning(begin, args);
     // What is known before the work, so that nobody learns of a gap after hours.
     warn_of_gaps(accumulator.totals());
     if !args.process_output && model.gguf().find("output.weight").is_some() {
@@ -355,6 +339,19 @@ fn calibrate(
     matrix.datasets = datasets;
     matrix.datasets.extend(dataset_names(paths));
     Ok(matrix)
+}
+
+/// The sums that collecting begins with, the windows that they have of this text, and the texts of all others.
+fn beginning(begin: Option<ImportanceMatrix>, args: &Args) -> (Accumulator, usize, Vec<String>) {
+    let Some(matrix) = begin else {
+        return (Accumulator::new(args.ctx_size as u32), 0, Vec::new());
+    };
+    // A checkpoint counts its own windows; files that were merged in are another text's.
+    let (already, datasets) = match args.resume {
+        true => (matrix.chunk_count as usize, Vec::new()),
+        false => (0, matrix.datasets.clone()),
+    };
+    (Accumulator::resume(matrix), already, datasets)
 }
 
 /// The tokens of the texts, and what is collected of them.

@@ -138,7 +138,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let mut metadata = model.metadata().clone();
             for key in &keys {
                 if metadata.remove(key).is_none() {
-                    bail!("{}: no key {key:?}", file.display());
+                    bail!("{}: no key '{key}'", file.display());
                 }
             }
             for key in &keys {
@@ -163,7 +163,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                     found = true;
                 }
                 if !found {
-                    bail!("{}: no key {key:?}", from.display());
+                    bail!("{}: no key '{key}'", from.display());
                 }
             }
             write(&file, metadata, &to)
@@ -237,7 +237,7 @@ fn get(path: &Path, keys: &[String], json: bool) -> anyhow::Result<()> {
     let mut chosen = Vec::new();
     for key in keys {
         let value = metadata.get(key);
-        let value = value.with_context(|| format!("{}: no key {key:?}", path.display()))?;
+        let value = value.with_context(|| format!("{}: no key '{key}'", path.display()))?;
         chosen.push((key.as_str(), value));
     }
     if keys.is_empty() {
@@ -289,7 +289,10 @@ fn read_text(path: &Path) -> anyhow::Result<String> {
         .and_then(|f| f.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text))
         .with_context(|| path.display().to_string())?;
     if text.len() as u64 > MAX_TEXT_BYTES {
-        bail!("{}: longer than {MAX_TEXT_BYTES} bytes", path.display());
+        bail!(
+            "{}: expected at most {MAX_TEXT_BYTES} bytes, found more",
+            path.display()
+        );
     }
     Ok(text)
 }
@@ -311,7 +314,7 @@ fn parse(text: &str, metadata: &Metadata) -> anyhow::Result<(String, Value)> {
     match metadata.get(key) {
         Some(Value::Array(old)) => Ok((key.to_owned(), Value::Array(array(old.element_type(), rest)?))),
         Some(old) => Ok((key.to_owned(), scalar(old.value_type(), rest)?)),
-        None => bail!("{key:?} is a new key: its type is needed, as in {key}=str:{rest}"),
+        None => bail!("key '{key}': expected a type, as in {key}=str:{rest}, since the file has none"),
     }
 }
 
@@ -323,7 +326,7 @@ fn type_of(name: &str) -> Option<ValueType> {
 }
 
 fn scalar(ty: ValueType, text: &str) -> anyhow::Result<Value> {
-    let bad = || format!("{text:?} is no {ty}");
+    let bad = || format!("expected {ty}, found {text:?}");
     macro_rules! number {
         ($variant:ident) => {
             Value::$variant(text.parse().with_context(bad)?)
@@ -348,7 +351,7 @@ fn scalar(ty: ValueType, text: &str) -> anyhow::Result<Value> {
 
 fn array(element: ValueType, text: &str) -> anyhow::Result<Array> {
     let items: Vec<Json> =
-        serde_json::from_str(text).with_context(|| format!("{text:?} is no JSON array"))?;
+        serde_json::from_str(text).with_context(|| format!("expected a JSON array, found {text:?}"))?;
     let texts: Vec<String> = items
         .iter()
         .map(|item| match item {
@@ -363,7 +366,7 @@ fn array(element: ValueType, text: &str) -> anyhow::Result<Array> {
                     .iter()
                     .map(|t| {
                         t.parse::<$number>()
-                            .with_context(|| format!("{t:?} is no {element}"))
+                            .with_context(|| format!("expected {element}, found {t:?}"))
                     })
                     .collect::<anyhow::Result<Vec<_>>>()?,
             )

@@ -2,6 +2,7 @@
 
 mod tasks;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -358,97 +359,115 @@ fn print_divergence(seen: &[Observation], args: &Args) -> anyhow::Result<()> {
     let windows: Vec<Statistics> = (1..=seen.len() / per_window)
         .filter_map(|n| Statistics::of(&seen[..n * per_window]))
         .collect();
-    if args.json {
-        let quantiles = |q: &Quantiles, list: &[(&str, f64)]| -> Value {
-            list.iter()
-                .map(|(name, f)| ((*name).to_lowercase(), json!(q.at(*f))))
-                .collect()
-        };
-        let estimate = |e: Estimate| json!({"value": e.value, "error": e.error});
-        return print_json(&json!({
-            "model": path_json(&args.model),
-            "base": args.base.as_deref().map(path_json),
-            "rounding": rounding::name(args.rounding.measuring()),
-            "scored_tokens": s.count,
-            "ppl": estimate(s.ppl),
-            "ppl_base": estimate(s.ppl_base),
-            "correlation": s.correlation,
-            "ln_ppl_ratio": estimate(s.ln_ppl_ratio),
-            "ppl_ratio": estimate(s.ppl_ratio),
-            "ppl_difference": estimate(s.ppl_difference),
-            "kld": estimate(s.kld),
-            "kld_quantiles": quantiles(&s.kld_quantiles, KLD_QUANTILES),
-            "delta_p": estimate(s.delta_p),
-            "delta_p_quantiles": quantiles(&s.delta_p_quantiles, DELTA_P_QUANTILES),
-            "delta_p_rms": estimate(s.delta_p_rms),
-            "same_top": estimate(s.same_top),
-            "flips": {"lost": estimate(s.flips.lost), "gained": estimate(s.flips.gained), "all": estimate(s.flips.all)},
-            "chunks": windows.iter().map(|w| json!({
-                "ppl": estimate(w.ppl), "ln_ppl_ratio": estimate(w.ln_ppl_ratio), "kld": estimate(w.kld),
-                "delta_p_rms": estimate(w.delta_p_rms), "same_top": estimate(w.same_top),
-            })).collect::<Vec<_>>(),
-        }));
+    match args.json {
+        true => print_json(&divergence_json(&s, &windows, args)),
+        false => print(|out| {
+            write_windows(out, &windows)?;
+            write_divergence(out, &s)
+        }),
     }
-    let percent = |e: Estimate| Estimate {
+}
+
+fn divergence_json(s: &Statistics, windows: &[Statistics], args: &Args) -> Value {
+    let quantiles = |q: &Quantiles, list: &[(&str, f64)]| -> Value {
+        list.iter()
+            .map(|(name, f)| ((*name).to_lowercase(), json!(q.at(*f))))
+            .collect()
+    };
+    let estimate = |e: Estimate| json!({"value": e.value, "error": e.error});
+    json!({
+        "model": path_json(&args.model),
+        "base": args.base.as_deref().map(path_json),
+        "rounding": rounding::name(args.rounding.measuring()),
+        "scored_tokens": s.count,
+        "ppl": estimate(s.ppl),
+        "ppl_base": estimate(s.ppl_base),
+        "correlation": s.correlation,
+        "ln_ppl_ratio": estimate(s.ln_ppl_ratio),
+        "ppl_ratio": estimate(s.ppl_ratio),
+        "ppl_difference": estimate(s.ppl_difference),
+        "kld": estimate(s.kld),
+        "kld_quantiles": quantiles(&s.kld_quantiles, KLD_QUANTILES),
+        "delta_p": estimate(s.delta_p),
+        "delta_p_quantiles": quantiles(&s.delta_p_quantiles, DELTA_P_QUANTILES),
+        "delta_p_rms": estimate(s.delta_p_rms),
+        "same_top": estimate(s.same_top),
+        "flips": {"lost": estimate(s.flips.lost), "gained": estimate(s.flips.gained), "all": estimate(s.flips.all)},
+        "chunks": windows.iter().map(|w| json!({
+            "ppl": estimate(w.ppl), "ln_ppl_ratio": estimate(w.ln_ppl_ratio), "kld": estimate(w.kld),
+            "delta_p_rms": estimate(w.delta_p_rms), "same_top": estimate(w.same_top),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// An estimate in percent.
+fn percent(e: Estimate) -> Estimate {
+    Estimate {
         value: 100.0 * e.value,
         error: 100.0 * e.error,
+    }
+}
+
+/// A line for each window, of all up to it.
+fn write_windows(out: &mut dyn Write, windows: &[Statistics]) -> io::Result<()> {
+    writeln!(
+        out,
+        "chunk             PPL               ln(PPL(Q)/PPL(base))          KL Divergence              Δp RMS            Same top p"
+    )?;
+    for (i, w) in windows.iter().enumerate() {
+        let (rms, top) = (percent(w.delta_p_rms), percent(w.same_top));
+        writeln!(
+            out,
+            "{:4}    {:9.4} ± {:9.4}    {:10.5} ± {:10.5}    {:10.5} ± {:10.5}    {:6.3} ± {:6.3} %    {:6.3} ± {:6.3} %",
+            i + 1,
+            w.ppl.value,
+            w.ppl.error,
+            w.ln_ppl_ratio.value,
+            w.ln_ppl_ratio.error,
+            w.kld.value,
+            w.kld.error,
+            rms.value,
+            rms.error,
+            top.value,
+            top.error
+        )?;
+    }
+    Ok(())
+}
+
+/// The statistics of all windows, as llama-perplexity prints them.
+fn write_divergence(out: &mut dyn Write, s: &Statistics) -> io::Result<()> {
+    let line = |out: &mut dyn Write, name: &str, e: Estimate| {
+        writeln!(out, "{name:<30}: {:10.6} ± {:10.6}", e.value, e.error)
     };
-    print(|out| {
+    writeln!(out, "\n====== Perplexity statistics ======")?;
+    line(out, "Mean PPL(Q)", s.ppl)?;
+    line(out, "Mean PPL(base)", s.ppl_base)?;
+    writeln!(
+        out,
+        "{:<30}: {:6.2}%",
+        "Cor(ln(PPL(Q)), ln(PPL(base)))",
+        100.0 * s.correlation
+    )?;
+    line(out, "Mean ln(PPL(Q)/PPL(base))", s.ln_ppl_ratio)?;
+    line(out, "Mean PPL(Q)/PPL(base)", s.ppl_ratio)?;
+    line(out, "Mean PPL(Q)-PPL(base)", s.ppl_difference)?;
+    writeln!(out, "\n====== KL divergence statistics ======")?;
+    writeln!(out, "Mean    KLD: {:10.6} ± {:10.6}", s.kld.value, s.kld.error)?;
+    for (name, fraction) in KLD_QUANTILES {
+        writeln!(out, "{name:<7} KLD: {:10.6}", s.kld_quantiles.at(*fraction))?;
+    }
+    writeln!(out, "\n====== Token probability statistics ======")?;
+    let mean = percent(s.delta_p);
+    writeln!(out, "Mean    Δp: {:6.3} ± {:5.3} %", mean.value, mean.error)?;
+    for (name, fraction) in DELTA_P_QUANTILES {
         writeln!(
             out,
-            "chunk             PPL               ln(PPL(Q)/PPL(base))          KL Divergence              Δp RMS            Same top p"
+            "{name:<7} Δp: {:6.3}%",
+            100.0 * s.delta_p_quantiles.at(*fraction)
         )?;
-        for (i, w) in windows.iter().enumerate() {
-            let (rms, top) = (percent(w.delta_p_rms), percent(w.same_top));
-            writeln!(
-                out,
-                "{:4}    {:9.4} ± {:9.4}    {:10.5} ± {:10.5}    {:10.5} ± {:10.5}    {:6.3} ± {:6.3} %    {:6.3} ± {:6.3} %",
-                i + 1,
-                w.ppl.value,
-                w.ppl.error,
-                w.ln_ppl_ratio.value,
-                w.ln_ppl_ratio.error,
-                w.kld.value,
-                w.kld.error,
-                rms.value,
-                rms.error,
-                top.value,
-                top.error
-            )?;
-        }
-        writeln!(out, "\n====== Perplexity statistics ======")?;
-        let mut line =
-            |name: &str, e: Estimate| writeln!(out, "{name:<30}: {:10.6} ± {:10.6}", e.value, e.error);
-        line("Mean PPL(Q)", s.ppl)?;
-        line("Mean PPL(base)", s.ppl_base)?;
-        writeln!(
-            out,
-            "{:<30}: {:6.2}%",
-            "Cor(ln(PPL(Q)), ln(PPL(base)))",
-            100.0 * s.correlation
-        )?;
-        let mut line =
-            |name: &str, e: Estimate| writeln!(out, "{name:<30}: {:10.6} ± {:10.6}", e.value, e.error);
-        line("Mean ln(PPL(Q)/PPL(base))", s.ln_ppl_ratio)?;
-        line("Mean PPL(Q)/PPL(base)", s.ppl_ratio)?;
-        line("Mean PPL(Q)-PPL(base)", s.ppl_difference)?;
-        writeln!(out, "\n====== KL divergence statistics ======")?;
-        writeln!(out, "Mean    KLD: {:10.6} ± {:10.6}", s.kld.value, s.kld.error)?;
-        for (name, fraction) in KLD_QUANTILES {
-            writeln!(out, "{name:<7} KLD: {:10.6}", s.kld_quantiles.at(*fraction))?;
-        }
-        writeln!(out, "\n====== Token probability statistics ======")?;
-        let mean = percent(s.delta_p);
-        writeln!(out, "Mean    Δp: {:6.3} ± {:5.3} %", mean.value, mean.error)?;
-        for (name, fraction) in DELTA_P_QUANTILES {
-            writeln!(
-                out,
-                "{name:<7} Δp: {:6.3}%",
-                100.0 * s.delta_p_quantiles.at(*fraction)
-            )?;
-        }
-        let (rms, top) = (percent(s.delta_p_rms), percent(s.same_top));
-        writeln!(out, "RMS Δp    : {:6.3} ± {:5.3} %", rms.value, rms.error)?;
-        writeln!(out, "Same top p: {:6.3} ± {:5.3} %", top.value, top.error)
-    })
+    }
+    let (rms, top) = (percent(s.delta_p_rms), percent(s.same_top));
+    writeln!(out, "RMS Δp    : {:6.3} ± {:5.3} %", rms.value, rms.error)?;
+    writeln!(out, "Same top p: {:6.3} ± {:5.3} %", top.value, top.error)
 }

@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// What parts consist of [default: rows; files with --optimize layer]
+    /// Unit that parts are cut in [default: rows; files with --optimize layer]
     #[arg(long, value_enum)]
     cut: Option<CutName>,
 
@@ -161,7 +161,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 impl Args {
-    /// What no parts can do together.
+    /// Refuses options that no parts can carry out together.
     fn refuse(&self) -> anyhow::Result<()> {
         self.unplanned.refuse()?;
         if self.optimize.given() && self.cut == Some(CutName::Rows) {
@@ -179,7 +179,7 @@ impl Args {
         Ok(())
     }
 
-    /// What is asked for, by names that hold on every machine.
+    /// The request, by names that hold on every machine.
     fn request(&self, located: &hub::Located, name: String) -> anyhow::Result<Request> {
         let entries = match &self.presets {
             Some(list) => table::parse_entries(list)?,

@@ -176,7 +176,7 @@ fn read_template(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     ensure!(
         text.len() <= MAX_TEMPLATE,
-        "{}: a template of {} bytes, expected at most {MAX_TEMPLATE}",
+        "{}: template: expected at most {MAX_TEMPLATE} bytes, found {}",
         path.display(),
         text.len()
     );

@@ -177,7 +177,7 @@ impl Operands {
             [threads] => threads
                 .to_str()
                 .and_then(|t| t.parse().ok())
-                .with_context(|| format!("{threads:?} is no number of threads"))?,
+                .with_context(|| format!("threads: expected a number, found {threads:?}"))?,
             [_, extra, ..] => bail!("unexpected operand {extra:?}"),
         };
         let output = match output {

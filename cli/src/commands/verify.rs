@@ -9,7 +9,7 @@ use convert::importance::{Importance, Selection};
 use convert::quantize::OPTIMIZE_KEYS;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
-use convert::verify::image::{Image, Outcome};
+use convert::verify::image::{Difference, Image, Outcome, TensorImage};
 use convert::verify::{Finding, Severity, check, image};
 use gguf::{Backing, GgufModel, OpenOptions};
 use imatrix::ImportanceMatrix as ImatrixFile;
@@ -86,15 +86,37 @@ struct Report {
     /// Choice of blocks, where they are other than stock's on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     optimized: Option<Optimized>,
-    /// What learning again gave.
+    /// Outcome of learning again.
     #[serde(skip_serializing_if = "Option::is_none")]
     rederived: Option<Rederived>,
-    /// What the check of the provenance came to.
+    /// Outcome of the check of the provenance.
     #[serde(skip_serializing_if = "Option::is_none")]
     attested: Option<Attested>,
 }
 
-/// What the check of a folder's provenance came to.
+impl Report {
+    /// Findings of a file, and nothing besides.
+    fn of(file: PathBuf, findings: Vec<Finding>) -> Self {
+        Self {
+            file,
+            findings,
+            tensors: 0,
+            image: None,
+            optimized: None,
+            rederived: None,
+            attested: None,
+        }
+    }
+
+    /// Whether its bytes are those that its source gives.
+    fn is_exact(&self) -> bool {
+        let image = self.image.as_ref();
+        image.is_none_or(|image| is_proven(image, self.optimized.is_some()))
+            && self.rederived.as_ref().is_none_or(|r| r.different.is_empty())
+    }
+}
+
+/// Outcome of the check of a folder's provenance.
 #[derive(Serialize)]
 struct Attested {
     /// Materials whose digests are those of the attestation.
@@ -148,87 +170,71 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         .map(|source| crate::hub::locate(source, crate::hub::Need::Whole));
     let source = source.transpose()?;
     args.source = source.as_ref().map(|source| source.path().to_path_buf());
-    let mut reports = Vec::new();
-    if args.attestation && !args.path.is_dir() {
-        bail!(
-            "{}: --attestation checks a published folder, not a file",
-            args.path.display()
-        );
-    }
-    if args.path.is_dir() {
-        if args.source.is_some() && !args.attestation {
-            bail!(
-                "{}: --source is compared with one file, not with a directory (but of a published folder with \
-                 --attestation)",
-                args.path.display()
-            );
-        }
-        let files = digest::gguf_files(&args.path)?;
-        if files.is_empty() {
-            bail!("{}: no GGUF files", args.path.display());
-        }
-        reports.push(Report {
-            file: args.path.join(digest::MANIFEST),
-            findings: manifest(&args.path, &files)?,
-            tensors: 0,
-            image: None,
-            optimized: None,
-            rederived: None,
-            attested: None,
-        });
-        for file in &files {
-            // Later shards are looked at with their first.
-            let report = file_report(file, true).unwrap_or_else(|e| {
-                Some(Report {
-                    file: file.clone(),
-                    findings: vec![Finding::error("file", format!("{e:#}"))],
-                    tensors: 0,
-                    image: None,
-                    optimized: None,
-                    rederived: None,
-                    attested: None,
-                })
-            });
-            reports.extend(report);
-        }
-        if args.attestation {
-            let origin = source.as_ref().and_then(crate::hub::Located::origin);
-            reports.push(attested(&args, origin)?);
-        }
-    } else {
-        let mut report = file_report(&args.path, false)?.context("not a model by itself")?;
-        if let Some(source) = &args.source {
-            let (image, rederived) = compare(source, &args)?;
-            report.image = Some(image);
-            report.rederived = rederived;
-        }
-        reports.push(report);
-    }
+    let origin = source.as_ref().and_then(crate::hub::Located::origin);
+    let reports = match args.path.is_dir() {
+        true => folder(&args, origin)?,
+        false => vec![single(&args)?],
+    };
     if args.json {
         print_json(&serde_json::to_value(&reports)?)?;
     } else {
         print(|out| reports.iter().try_for_each(|r| show(out, r)))?;
     }
-    let errors = count(&reports, Severity::Error)
-        + if args.strict {
-            count(&reports, Severity::Warning)
-        } else {
-            0
-        };
-    let inexact = reports
-        .iter()
-        .filter(|r| {
-            r.image
-                .as_ref()
-                .is_some_and(|image| !is_proven(image, r.optimized.is_some()))
-                || r.rederived.as_ref().is_some_and(|r| !r.different.is_empty())
-        })
-        .count();
-    match (errors, inexact) {
-        (0, 0) => Ok(()),
-        (0, _) => bail!("{}: not the byte-exact image of its source", args.path.display()),
-        (n, _) => bail!("{}: {n} errors found", args.path.display()),
+    let warnings = match args.strict {
+        true => count(&reports, Severity::Warning),
+        false => 0,
+    };
+    let errors = count(&reports, Severity::Error) + warnings;
+    match errors {
+        0 if reports.iter().all(Report::is_exact) => Ok(()),
+        0 => bail!("{}: not the byte-exact image of its source", args.path.display()),
+        n => bail!("{}: {n} errors found", args.path.display()),
     }
+}
+
+/// Checks a file, against its source where one is named.
+fn single(args: &Args) -> anyhow::Result<Report> {
+    if args.attestation {
+        bail!(
+            "{}: --attestation checks a published folder, not a file",
+            args.path.display()
+        );
+    }
+    let mut report = file_report(&args.path, false)?.context("not a model by itself")?;
+    if let Some(source) = &args.source {
+        let (image, rederived) = compare(source, args)?;
+        report.image = Some(image);
+        report.rederived = rederived;
+    }
+    Ok(report)
+}
+
+/// Checks a directory's list of digests, and each of its files.
+fn folder(args: &Args, origin: Option<&Origin>) -> anyhow::Result<Vec<Report>> {
+    if args.source.is_some() && !args.attestation {
+        bail!(
+            "{}: --source is compared with one file, not with a directory (but of a published folder with \
+             --attestation)",
+            args.path.display()
+        );
+    }
+    let files = digest::gguf_files(&args.path)?;
+    if files.is_empty() {
+        bail!("{}: no GGUF files", args.path.display());
+    }
+    let listed = manifest(&args.path, &files)?;
+    let mut reports = vec![Report::of(args.path.join(digest::MANIFEST), listed)];
+    for file in files {
+        // Later shards are looked at with their first.
+        reports.extend(file_report(&file, true).unwrap_or_else(|e| {
+            let failed = Finding::error("file", format!("{e:#}"));
+            Some(Report::of(file, vec![failed]))
+        }));
+    }
+    if args.attestation {
+        reports.push(attested(args, origin)?);
+    }
+    Ok(reports)
 }
 
 /// Checks a published folder against its provenance.
@@ -242,16 +248,11 @@ fn attested(args: &Args, origin: Option<&Origin>) -> anyhow::Result<Report> {
     };
     let checked = attestation::check(&args.path, &hand)?;
     Ok(Report {
-        file: args.path.join(publish::provenance::FILE),
-        findings: checked.findings,
-        tensors: 0,
-        image: None,
-        optimized: None,
-        rederived: None,
         attested: Some(Attested {
             materials: checked.materials,
             rederived: checked.rederived,
         }),
+        ..Report::of(args.path.join(publish::provenance::FILE), checked.findings)
     })
 }
 
@@ -456,6 +457,36 @@ fn show(out: &mut dyn std::io::Write, report: &Report) -> std::io::Result<()> {
     Ok(())
 }
 
+/// How far a tensor is from its source, and why that is likely.
+fn show_difference(
+    out: &mut dyn std::io::Write,
+    tensor: &TensorImage,
+    d: &Difference,
+    optimized: Option<&Optimized>,
+) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{} ({}): {:.1} % of blocks equal; RMS error {:.3e} ({:.2} % of the weights'), ours {:.3e}; largest {:.3e}",
+        tensor.name,
+        tensor.ty,
+        d.equal_blocks * 100.0,
+        d.rms_error,
+        d.rms_error * 100.0 / d.rms_weight.max(f64::MIN_POSITIVE),
+        d.nearest_rms_error,
+        d.max_error
+    )?;
+    let rows: Vec<String> = d
+        .worst_rows
+        .iter()
+        .map(|(row, error)| format!("{row} ({error:.3e})"))
+        .collect();
+    let likely = match optimized {
+        Some(by) => format!("optimized blocks ({})", by.method),
+        None => d.likely(),
+    };
+    writeln!(out, "  worst rows: {}; likely {likely}", rows.join(", "))
+}
+
 fn show_image(
     out: &mut dyn std::io::Write,
     image: &Image,
@@ -473,29 +504,9 @@ fn show_image(
             }
             Outcome::NotEncodable { reason } => writeln!(out, "{name} ({ty}): {reason}")?,
             Outcome::Differs(d) => {
-                writeln!(
-                    out,
-                    "{name} ({ty}): {:.1} % of blocks equal; RMS error {:.3e} ({:.2} % of the weights'), ours \
-                     {:.3e}; largest {:.3e}",
-                    d.equal_blocks * 100.0,
-                    d.rms_error,
-                    d.rms_error * 100.0 / d.rms_weight.max(f64::MIN_POSITIVE),
-                    d.nearest_rms_error,
-                    d.max_error
-                )?;
-                let rows: Vec<String> = d
-                    .worst_rows
-                    .iter()
-                    .map(|(row, error)| format!("{row} ({error:.3e})"))
-                    .collect();
-                let likely = match optimized {
-                    Some(by) if Optimized::allows(&tensor.outcome) => {
-                        learned += 1;
-                        format!("optimized blocks ({})", by.method)
-                    }
-                    _ => d.likely(),
-                };
-                writeln!(out, "  worst rows: {}; likely {likely}", rows.join(", "))?;
+                let by = optimized.filter(|_| Optimized::allows(&tensor.outcome));
+                learned += usize::from(by.is_some());
+                show_difference(out, tensor, d, by)?;
             }
             other => writeln!(out, "{name} ({ty}): {other:?}")?,
         }

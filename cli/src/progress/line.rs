@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What is counted.
+/// The unit counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Weights of a model.
@@ -93,7 +93,7 @@ fn clock(time: Duration) -> String {
     }
 }
 
-/// What is done of everything, both in one unit.
+/// Work done of all work, both in one unit.
 fn amounts(state: &State) -> String {
     let (done, total) = (state.done as f64, state.total as f64);
     match state.unit {

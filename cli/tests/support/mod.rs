@@ -68,7 +68,7 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What a table's directory says of the run; there are times in it.
+/// Record of a run in a table's directory; there are times in it.
 pub(crate) const OF_THE_RUN: [&str; 2] = ["convert.log", "table.json"];
 
 /// Names in a table's directory but those, sorted.

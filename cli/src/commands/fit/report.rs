@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use publish::size::Unit;
-use reference::memory::{Budget, Use};
+use reference::memory::{Budget, Memory, Use};
 use serde_json::{Value, json};
 
 use super::Args;
@@ -60,27 +60,37 @@ pub(super) fn text(
         )?;
     }
     if let Some(first) = all.first() {
-        let m = &first.memory;
-        let each = match args.parallel {
-            1 => String::new(),
-            n if args.kv_unified => format!(", shared by {n} sequences"),
-            n => format!(": {n} sequences of {}", m.context_of_each),
-        };
-        writeln!(
-            out,
-            "\nSizes in {}. Context of {} tokens{each}; keys {}, values {}; {} of the GPU's {} stay free.",
-            unit.name(),
-            m.context,
-            args.kv.keys,
-            args.kv.values,
-            crate::output::human_size(args.reserve.get()),
-            crate::output::human_size(args.vram.get()),
-        )?;
-        if let Some(trained) = m.trained_context.filter(|&n| n < m.context_of_each) {
-            writeln!(out, "The model was trained on a context of {trained} tokens.")?;
-        }
+        write_settings(out, args, &first.memory, unit)?;
     }
-    let Some(best) = best.and_then(|i| all.get(i)) else {
+    write_best(out, args, best.and_then(|i| all.get(i)))
+}
+
+/// The context and the unit of the table's sizes.
+fn write_settings(out: &mut dyn Write, args: &Args, m: &Memory, unit: Unit) -> io::Result<()> {
+    let each = match args.parallel {
+        1 => String::new(),
+        n if args.kv_unified => format!(", shared by {n} sequences"),
+        n => format!(": {n} sequences of {}", m.context_of_each),
+    };
+    writeln!(
+        out,
+        "\nSizes in {}. Context of {} tokens{each}; keys {}, values {}; {} of the GPU's {} stay free.",
+        unit.name(),
+        m.context,
+        args.kv.keys,
+        args.kv.values,
+        crate::output::human_size(args.reserve.get()),
+        crate::output::human_size(args.vram.get()),
+    )?;
+    match m.trained_context.filter(|&n| n < m.context_of_each) {
+        Some(trained) => writeln!(out, "The model was trained on a context of {trained} tokens."),
+        None => Ok(()),
+    }
+}
+
+/// Which of the files to take, and with which flags.
+fn write_best(out: &mut dyn Write, args: &Args, best: Option<&Candidate>) -> io::Result<()> {
+    let Some(best) = best else {
         return writeln!(
             out,
             "None of them fits. A shorter context (--ctx), a smaller cache (--kv q8_0), or more memory for what is \

@@ -9,6 +9,7 @@ use convert::recipe::{Preset, TensorTypeRule};
 use convert::source::Source;
 use convert::table::{Entry, RowPlan, TableOptions};
 use demo::CALIBRATION_TEXT;
+use optimize::allocate::Sensitivity;
 use publish::record;
 
 use super::Making;
@@ -163,8 +164,7 @@ impl Run<'_> {
             true => known(&kept, earlier)?,
             false => BTreeMap::new(),
         };
-        let mut windows: Option<Option<TextWindows>> = None;
-        let (mut inputs, mut sensitivity) = (None, None);
+        let mut measures = Measures::default();
         for Wanted {
             target, name, path, ..
         } in wanted
@@ -178,15 +178,12 @@ impl Run<'_> {
                 None,
                 importance,
             )?;
-            let windows = match &mut windows {
+            let windows = match &mut measures.windows {
                 Some(windows) => windows,
-                none => none.insert(match args.target.measures() {
-                    true => TextWindows::read(&args.target, source.metadata(), Some(&text(args)?))?,
-                    false => TextWindows::read(&args.target, source.metadata(), None)?,
-                }),
+                none => none.insert(windows(args, source)?),
             };
             let windows = windows.as_ref();
-            let inputs = match &mut inputs {
+            let inputs = match &mut measures.inputs {
                 Some(digest) => digest,
                 none => none.insert(allocator.inputs(windows)?),
             };
@@ -197,7 +194,7 @@ impl Run<'_> {
                 continue;
             }
             let model = || base.map(Base::model).context("no model to measure with");
-            let sensitivity = match &mut sensitivity {
+            let sensitivity = match &mut measures.sensitivity {
                 Some(found) => found,
                 none => none.insert(allocator.sensitivity(windows, model, &machine)?),
             };
@@ -226,6 +223,22 @@ impl Run<'_> {
     }
 }
 
+/// Text and costs, read and measured once for all files, when the first of them asks.
+#[derive(Default)]
+struct Measures {
+    windows: Option<Option<TextWindows>>,
+    inputs: Option<String>,
+    sensitivity: Option<Sensitivity>,
+}
+
+/// The text to measure over, in windows.
+fn windows(args: &Making, source: &dyn Source) -> anyhow::Result<Option<TextWindows>> {
+    match args.target.measures() {
+        true => TextWindows::read(&args.target, source.metadata(), Some(&text(args)?)),
+        false => TextWindows::read(&args.target, source.metadata(), None),
+    }
+}
+
 /// Text to measure over where none is named: that of the importance matrix.
 fn text(args: &Making) -> anyhow::Result<String> {
     match &args.calibration {
@@ -234,7 +247,7 @@ fn text(args: &Making) -> anyhow::Result<String> {
     }
 }
 
-/// What earlier runs in the directory have chosen.
+/// Choices of earlier runs in the directory.
 fn known(kept: &Path, earlier: Option<&record::Table>) -> anyhow::Result<BTreeMap<String, record::Chosen>> {
     let rows = earlier.into_iter().flat_map(|table| &table.rows);
     let rows = rows.filter_map(|row| Some((row.preset.clone(), row.chosen.clone()?)));
@@ -272,7 +285,7 @@ impl Chosen {
                 .and_then(|row| row.plan.as_ref().ok())
                 .map_or(0, |plan| plan.file_size());
             if size > *bytes && !matches!(target, Target::Vram(_)) {
-                bail!("{name}: planned with {size} bytes, expected {bytes} at most");
+                bail!("{name}: expected at most {bytes} bytes, found {size} in the plan");
             }
         }
         Ok(())
@@ -282,8 +295,12 @@ impl Chosen {
 /// The entry of a file whose types were chosen so.
 pub(crate) fn entry(name: &str, how: &record::Chosen) -> anyhow::Result<Entry> {
     let preset = Preset::parse(&how.called_after);
-    let preset =
-        preset.with_context(|| format!("{name}: {:?} is no preset of this version", how.called_after))?;
+    let preset = preset.with_context(|| {
+        format!(
+            "{name}: expected a preset of this version, found {:?}",
+            how.called_after
+        )
+    })?;
     let rules = how.types.iter().map(|rule| TensorTypeRule::parse(rule));
     Ok(Entry {
         name: name.to_owned().into(),

@@ -33,7 +33,7 @@ pub(super) struct Base {
     tokenizer: Tokenizer,
 }
 
-/// What an evaluation is going to be, without figures.
+/// Record of an evaluation to come, without figures.
 pub(super) fn planned(texts: &EvaluationTexts, args: &Making) -> record::Evaluation {
     record::Evaluation {
         texts: texts.texts.clone(),

@@ -66,7 +66,7 @@ pub(super) struct Plan<'a> {
     pub(super) chosen: Chosen,
 }
 
-/// What a run begins with.
+/// State that a run begins with.
 pub(super) struct Begun {
     /// Record of the run that it continues.
     pub(super) earlier: Option<record::Table>,

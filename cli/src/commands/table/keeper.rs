@@ -20,7 +20,7 @@ use super::{Making, evaluate};
 use crate::hashing::Hashing;
 use crate::log;
 
-/// What the files are made of.
+/// Source and importance of the files.
 pub(super) struct Origin<'a> {
     /// The model as it was given.
     pub(super) path: &'a Path,

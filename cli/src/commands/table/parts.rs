@@ -1,11 +1,10 @@
 //! The evaluation of a plan's files in parts: `table`'s own, over some windows, and its record made of all of them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Parser as _;
 use convert::digest::{MANIFEST, file_sha256, read_manifest};
 use convert::distribute::{
@@ -25,11 +24,16 @@ use super::report::{self, Report};
 use super::suite::{self, Suite};
 use super::texts::{EvaluationTexts, Texts};
 use super::{Making, figures, weights};
+use crate::args::chunks::Chunks;
+use crate::args::importance::{ImportanceUse, MatrixOrigin};
+use crate::args::memory::MemoryArgs;
 use crate::args::plan::Planned;
+use crate::args::rounding::RoundingArgs;
+use crate::args::shards::ShardArgs;
 use crate::log::Log;
 use crate::threads::in_pool;
 
-/// The arguments of `table` that a plan stands for.
+/// The arguments of `table`, for its defaults.
 #[derive(clap::Parser)]
 #[command(name = "table")]
 struct Equivalent {
@@ -49,72 +53,40 @@ pub(crate) struct Here<'a> {
 
 /// The arguments with which `table` makes and measures the same files.
 fn making(request: &Request, here: &Here<'_>) -> anyhow::Result<Making> {
-    let mut args: Vec<OsString> = vec!["table".into()];
-    let mut put = |name: &str, value: OsString| {
-        args.push(format!("--{name}").into());
-        args.push(value);
-    };
-    match (&request.imatrix, here.imatrix) {
-        (Some(used), Some(file)) => {
-            put("imatrix", file.into());
-            put("imatrix-name", used.recorded_name().into());
-            for text in &used.include {
-                put("include-weights", text.into());
-            }
-            for text in &used.exclude {
-                put("exclude-weights", text.into());
-            }
-            if used.missing_uniform {
-                put("imatrix-missing", "uniform".into());
-            }
-            if let Some(prior) = used.expert_prior {
-                put("imatrix-expert-prior", prior.to_string().into());
-            }
-        }
-        _ => put("imatrix", "none".into()),
-    }
-    if let Some(name) = &request.pre_tokenizer {
-        put("pre-tokenizer", name.into());
-    }
-    if let Some(split) = &request.split {
-        if let Some(n) = split.max_tensors {
-            put("split-max-tensors", n.to_string().into());
-        }
-        if let Some(n) = split.max_bytes {
-            put("split-max-size", n.to_string().into());
-        }
-    }
     let evaluation = request
         .evaluation
         .as_ref()
         .context("the plan has no evaluation")?;
-    match (here.texts, &evaluation.suite) {
-        // A folder with the name of the bundled suite.
-        (Some(folder), Some(_)) if folder == Path::new(Suite::BUNDLED) => {
-            put("suite", Path::new(".").join(folder).into());
-        }
-        (Some(folder), Some(_)) => put("suite", folder.into()),
-        (Some(text), None) => put("text", text.into()),
-        (None, Some(name)) => put("suite", name.into()),
+    let mut making = Equivalent::try_parse_from(["table"])?.making;
+    making.imatrix = Some(MatrixOrigin::None);
+    if let (Some(used), Some(file)) = (&request.imatrix, here.imatrix) {
+        making.imatrix = Some(MatrixOrigin::File(file.to_path_buf()));
+        making.importance = ImportanceUse::of(used);
+    }
+    making.pre_tokenizer.clone_from(&request.pre_tokenizer);
+    if let Some(split) = &request.split {
+        making.shards = ShardArgs::of(split);
+    }
+    match (here.texts, evaluation.suite.as_deref()) {
+        (Some(folder), Some(_)) => making.suite = Some(Suite::Folder(folder.to_path_buf())),
+        (Some(text), None) => making.text = Some(text.to_path_buf()),
+        (None, Some(Suite::BUNDLED)) => making.suite = Some(Suite::Bundled),
+        (None, Some(folder)) => making.suite = Some(Suite::Folder(folder.into())),
         (None, None) => {}
     }
-    put("ctx-size", evaluation.context.to_string().into());
-    if let Some(n) = evaluation.chunks {
-        put("chunks", n.to_string().into());
-    }
-    put("rounding", (&evaluation.rounding).into());
-    put("threads", here.threads.to_string().into());
+    making.ctx_size = evaluation.context;
+    making.chunks = Chunks::of(evaluation.chunks).map_err(|e| anyhow!("key 'evaluation.chunks': {e}"))?;
+    making.rounding = RoundingArgs::named(&evaluation.rounding).with_context(|| {
+        format!(
+            "key 'evaluation.rounding': expected none or llama.cpp, found {:?}",
+            evaluation.rounding
+        )
+    })?;
+    making.threads = here.threads;
     if let Some(bytes) = here.max_memory {
-        put("max-memory", bytes.to_string().into());
+        making.memory = MemoryArgs::at_most(bytes);
     }
-    if request
-        .split
-        .as_ref()
-        .is_some_and(|split| split.no_tensor_first_split)
-    {
-        args.push("--no-tensor-first-split".into());
-    }
-    Ok(Equivalent::try_parse_from(args)?.making)
+    Ok(making)
 }
 
 /// The text that a plan names, or the folder of its texts; none of bundled ones.
@@ -176,7 +148,7 @@ pub(crate) struct Evaluation<'a> {
     scored: usize,
 }
 
-/// What a run of a part came to.
+/// Outcome of a run of a part.
 pub(crate) enum PartDone {
     /// The evaluation is joined already.
     Joined,

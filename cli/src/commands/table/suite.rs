@@ -26,9 +26,9 @@ pub(super) enum Suite {
 
 /// A text of a suite.
 pub(super) struct Member {
-    /// What kind of text it is.
+    /// Kind of text.
     pub(super) domain: String,
-    /// What is recorded of it, but for its tokens.
+    /// Record of it, but for its tokens.
     pub(super) record: record::Text,
     /// Its name in messages.
     pub(super) shown: String,
@@ -142,7 +142,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     let size = std::fs::metadata(path).with_context(shown)?.len();
     ensure!(
         size <= MAX_FILE,
-        "{}: {size} bytes, expected at most {MAX_FILE}",
+        "{}: expected at most {MAX_FILE} bytes, found {size}",
         path.display()
     );
     std::fs::read_to_string(path).with_context(shown)

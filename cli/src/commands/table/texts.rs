@@ -34,7 +34,7 @@ pub(super) struct Text {
     pub(super) name: String,
     /// Its tokens.
     pub(super) tokens: Vec<u32>,
-    /// What is recorded of it.
+    /// Record of it.
     pub(super) record: record::Text,
 }
 
@@ -86,7 +86,7 @@ impl Text {
 
 /// The texts of the evaluation as one sequence of windows.
 pub(super) struct EvaluationTexts {
-    /// What is recorded of each.
+    /// Record of each.
     pub(super) texts: Vec<record::EvaluationText>,
     /// Their path, for messages.
     pub(super) name: String,
@@ -122,10 +122,10 @@ impl EvaluationTexts {
             let chunks = options.chunks.map_or(available, |n| n.min(available));
             ensure!(
                 chunks > 0,
-                "{}: the text has {} tokens, expected at least {}: one window",
+                "{}: expected at least a window of {} tokens, found {}",
                 member.shown,
-                tokens.len(),
-                options.context
+                options.context,
+                tokens.len()
             );
             whole.texts.push(record::EvaluationText {
                 text: record::Text {
@@ -141,7 +141,7 @@ impl EvaluationTexts {
         }
         ensure!(
             whole.chunks > 1,
-            "{suite}: one window of {} tokens in all, expected at least two",
+            "{suite}: expected at least two windows of {} tokens, found one",
             options.context
         );
         Ok(whole)
