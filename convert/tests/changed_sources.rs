@@ -50,7 +50,7 @@ fn check(dir: &Path, name: &str, open: impl Fn() -> Box<dyn Source>) {
     for n in [longer, whole.len() as u64 - 1, 0] {
         let said = read_after(open().as_ref(), || length(n));
         assert!(
-            said.contains(name) && said.contains(&format!("{n} bytes")),
+            said.contains(name) && said.contains(&format!("found {n}")),
             "{said}"
         );
         put_back();
