@@ -26,6 +26,7 @@ pub enum KeyDifference<'a> {
 
 /// Difference of the data of a tensor that both models have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct DataDifference {
     /// Blocks whose bytes differ; `None` when the types do.
     pub different_blocks: Option<u64>,
@@ -59,6 +60,7 @@ pub enum TensorDifference {
 
 /// Everything that differs.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Diff<'a> {
     /// Keys, in the first model's order, then those only the second has.
     pub keys: Vec<(&'a str, KeyDifference<'a>)>,

@@ -92,6 +92,7 @@ pub(crate) fn check_room<'a>(files: impl Iterator<Item = (&'a Path, u64)>) -> Re
 
 /// Progress of a run: weights encoded or copied, counted once for each distinct encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Weights done.
     pub done: u64,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gguf::{Endian, FilePlan, Metadata, TensorInfo, TensorType, Value};
 
 use crate::completeness;
-use crate::source::Source;
+use crate::source::{Source, SourceTensor};
 use crate::{Error, Result};
 
 /// A change to the source's metadata. A list of them is kept instead of a changed copy: vocabularies
@@ -47,6 +47,7 @@ pub trait Encoder: std::fmt::Debug + Send + Sync {
 
 /// A tensor of an output file.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PlannedTensor {
     /// Index among the source's tensors.
     pub source: usize,
@@ -60,6 +61,20 @@ pub struct PlannedTensor {
     pub importance: Option<Arc<[f32]>>,
     /// Encoder in place of stock's; `None` for stock's bytes.
     pub encoder: Option<Arc<dyn Encoder>>,
+}
+
+impl PlannedTensor {
+    /// Tensor number `source` under its own name and shape as blocks of `ty`, without importance.
+    pub fn new(source: usize, tensor: &SourceTensor, ty: TensorType) -> Self {
+        Self {
+            source,
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            ty,
+            importance: None,
+            encoder: None,
+        }
+    }
 }
 
 /// The plan of one output file.
@@ -117,14 +132,7 @@ impl<'a> OutputPlan<'a> {
             .tensors()
             .iter()
             .enumerate()
-            .map(|(index, tensor)| PlannedTensor {
-                source: index,
-                name: tensor.name.clone(),
-                shape: tensor.shape.clone(),
-                ty: tensor.ty,
-                importance: None,
-                encoder: None,
-            })
+            .map(|(index, tensor)| PlannedTensor::new(index, tensor, tensor.ty))
             .collect();
         let plan = Self::new(path, source.metadata(), edits, contents)?;
         match completeness::shortfalls(source.metadata(), &plan.infos) {

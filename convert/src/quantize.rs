@@ -101,6 +101,7 @@ impl QuantizeOptions {
 
 /// A tensor in a list of a plan, with the type that put it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ListedTensor {
     /// The tensor.
     pub tensor: String,
@@ -110,7 +111,10 @@ pub struct ListedTensor {
 
 /// A quantization that is ready to run: every file, and everything worth knowing before.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Quantization<'a> {
+    /// The source's path.
+    pub source: PathBuf,
     /// The preset.
     pub preset: Preset,
     /// The files; more than one only with `keep_split` or `shards`.
@@ -163,8 +167,11 @@ impl Quantization<'_> {
     /// A model that is not whole, missing importance or forbidden requantizing, with the tensors' names.
     pub fn check(&self) -> Result<()> {
         if !self.shortfalls.is_empty() {
-            let described = completeness::describe(&self.shortfalls);
-            return Err(Error::Request(described).avoided_by(Remedy::AllowIncomplete));
+            let incomplete = Error::Input {
+                path: self.source.clone(),
+                message: completeness::describe(&self.shortfalls),
+            };
+            return Err(incomplete.avoided_by(Remedy::AllowIncomplete));
         }
         if !self.missing_importance.is_empty() {
             return Err(Error::Request(format!(
@@ -233,6 +240,7 @@ pub fn plan<'a>(
     let recipe = choose_types(&model, &specs, &recipe_options)?;
 
     let mut result = Quantization {
+        source: source.path().to_owned(),
         preset: options.recipe.preset,
         outputs: Vec::new(),
         overrides: recipe.overrides,

@@ -210,6 +210,7 @@ impl TensorSpec<'_> {
 
 /// A departure from what the preset alone would have given.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Change {
     /// The tensor.
     pub tensor: String,
@@ -231,6 +232,7 @@ fn type_name<S: serde::Serializer>(ty: &TensorType, s: S) -> Result<S::Ok, S::Er
 
 /// A tensor whose type needs an importance vector that is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Assignment {
     /// The type in the output.
     pub ty: TensorType,
@@ -240,6 +242,7 @@ pub struct Assignment {
 
 /// The types of a model's tensors and what was decided on the way.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Recipe {
     /// For each tensor, in the order given.
     pub assignments: Vec<Assignment>,

@@ -214,6 +214,7 @@ impl TableOptions {
 
 /// The plan of one entry.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct RowPlan<'a> {
     /// The entry.
     pub entry: Entry,

@@ -24,6 +24,7 @@ enum Size {
 
 /// A tensor of such a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ForeignTensor {
     /// The name.
     pub name: String,

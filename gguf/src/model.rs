@@ -10,6 +10,7 @@ use crate::{Error, ForeignTensor, GgufFile, Metadata, OpenOptions, Result, Tenso
 
 /// A tensor of a model.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct TensorRef<'a> {
     /// Place in tensor order over all files.
     pub index: usize,

@@ -51,6 +51,7 @@ pub enum TensorType {
 
 /// One row of the type table.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct TypeInfo {
     /// The type this row describes.
     pub ty: TensorType,

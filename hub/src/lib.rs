@@ -34,6 +34,7 @@ pub enum Need {
 
 /// State of a download.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Progress<'a> {
     /// The file at work.
     pub file: &'a str,

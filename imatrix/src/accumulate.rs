@@ -40,6 +40,7 @@ struct Staged {
     "tensor '{tensor}': expected inputs for {sums} sums and {counts} counts, as before, found {columns} columns for \
      {matrices} matrices"
 )]
+#[non_exhaustive]
 pub struct ShapeChanged {
     /// The tensor.
     pub tensor: String,

@@ -5,6 +5,7 @@ use crate::{Entry, Form, ImportanceMatrix};
 /// Two matrices do not describe the same model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("tensor '{tensor}': expected {ours} sums, found {theirs}")]
+#[non_exhaustive]
 pub struct Mismatch {
     /// The tensor.
     pub tensor: String,

@@ -8,6 +8,7 @@ pub const FEW_TOKENS: f32 = 128.0;
 
 /// A tensor that was covered incompletely.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Gap {
     /// The tensor.
     pub tensor: String,

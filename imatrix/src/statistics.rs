@@ -9,6 +9,7 @@ const INACTIVE: f32 = 1e-5;
 
 /// Statistics of one tensor's mean squared inputs, over the columns of all experts with data.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TensorStatistics {
     /// The tensor.
     pub tensor: String,
@@ -67,6 +68,7 @@ impl TensorStatistics {
 
 /// Statistics of one layer: its tensors', weighted by their number of columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct LayerStatistics {
     /// The layer.
     pub layer: u32,

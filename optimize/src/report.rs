@@ -24,6 +24,7 @@ impl std::fmt::Display for Kept {
 
 /// Outcome for one tensor.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Learned {
     /// Its name.
     pub tensor: String,
@@ -38,6 +39,7 @@ pub struct Learned {
 
 /// Outcome for a model's tensors.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// The tensors that linear layers use, in the order in which they were encoded.
     pub tensors: Vec<Learned>,

@@ -294,14 +294,7 @@ pub fn convert_unchecked(dir: &Path, out: &Path) -> Result<HfSource, String> {
         .tensors()
         .iter()
         .enumerate()
-        .map(|(index, tensor)| PlannedTensor {
-            source: index,
-            name: tensor.name.clone(),
-            shape: tensor.shape.clone(),
-            ty: tensor.ty,
-            importance: None,
-            encoder: None,
-        });
+        .map(|(index, tensor)| PlannedTensor::new(index, tensor, tensor.ty));
     let plan = OutputPlan::new(out, source.metadata(), Vec::new(), contents.collect());
     let plan = plan.map_err(|e| e.to_string())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;

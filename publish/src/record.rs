@@ -388,6 +388,7 @@ pub struct Row {
 /// Times in UTC, as RFC 3339 writes them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Times {
     /// Start of the run, or of the first one where it was continued.
     pub started: String,

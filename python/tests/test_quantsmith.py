@@ -262,7 +262,7 @@ def test_what_a_matrix_has_not_and_what_a_model_lacks(small, tmp_path):
     lacking.set("llama.block_count", 1, "u32")
     lacking.add("token_embd.weight", rows((8, 32)))
     lacking.write()
-    with pytest.raises(qs.RequestError, match="not a whole model: key 'tokenizer.ggml.model'"):
+    with pytest.raises(qs.FormatError, match="not a whole model: key 'tokenizer.ggml.model'"):
         qs.quantize_file(tmp_path / "lacking.gguf", tmp_path / "c.gguf", "Q8_0")
     qs.quantize_file(tmp_path / "lacking.gguf", tmp_path / "c.gguf", "Q8_0", allow_incomplete=True)
     assert qs.Gguf.open(tmp_path / "c.gguf").info("token_embd.weight").type == "q8_0"

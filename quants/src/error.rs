@@ -110,6 +110,7 @@ pub enum Fault {
 /// The first invalid block of a run of stored blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{ty} block {block}: {fault}")]
+#[non_exhaustive]
 pub struct InvalidBlock {
     /// The type of the blocks.
     pub ty: TensorType,

@@ -70,14 +70,7 @@ pub fn write(path: &Path, ty: TensorType) -> Result<()> {
         .tensors()
         .iter()
         .enumerate()
-        .map(|(index, tensor)| PlannedTensor {
-            source: index,
-            name: tensor.name.clone(),
-            shape: tensor.shape.clone(),
-            ty,
-            importance: None,
-            encoder: None,
-        });
+        .map(|(index, tensor)| PlannedTensor::new(index, tensor, ty));
     let plan = OutputPlan::new(path, source.metadata(), Vec::new(), contents.collect())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {})
 }

@@ -235,6 +235,7 @@ fn by_files(jobs: &[Job], groups: &[usize], learned: Option<u64>, parts: u64) ->
 
 /// How evenly the cost is dealt to a number of parts.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Balance {
     /// Seconds on one core of the part that takes longest.
     pub largest: f64,

@@ -64,6 +64,7 @@ pub struct Taken<'a> {
 
 /// How much of the inputs is compared with the plan before a part is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Check {
     /// Lengths and samples: at most 1 MiB of each file is read.
     #[default]

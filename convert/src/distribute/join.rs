@@ -31,6 +31,7 @@ pub enum Joined {
 
 /// What is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Incomplete {
     /// Number of parts.
     pub count: u64,
@@ -40,6 +41,7 @@ pub struct Incomplete {
 
 /// A part to run again.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PartToRepeat {
     /// The part.
     pub part: Part,

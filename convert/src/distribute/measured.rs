@@ -226,6 +226,7 @@ pub enum JoinedEvaluation {
 
 /// An evaluation that is whole.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Measured {
     /// Observations of each file, in the order of the text.
     pub seen: Vec<Vec<Observation>>,

@@ -19,6 +19,7 @@ use crate::{Error, Result};
 
 /// What a run of a part came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PartDone {
     /// Bytes of the part, over all files.
     pub bytes: u64,

@@ -107,6 +107,7 @@ impl ExportType {
 
 /// Report of an export: what was written, and what was not.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Exported {
     /// Files, by their names in the directory.
     pub files: Vec<String>,

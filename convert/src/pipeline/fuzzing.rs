@@ -35,14 +35,7 @@ impl Numbers {
     }
 
     fn output(&self, path: PathBuf, ty: TensorType) -> Result<OutputPlan<'_>> {
-        let planned = |(source, t): (usize, &SourceTensor)| PlannedTensor {
-            source,
-            name: t.name.clone(),
-            shape: t.shape.clone(),
-            ty,
-            importance: None,
-            encoder: None,
-        };
+        let planned = |(source, tensor)| PlannedTensor::new(source, tensor, ty);
         let contents = self.tensors.iter().enumerate().map(planned).collect();
         OutputPlan::new(path, &self.metadata, Vec::new(), contents)
     }

@@ -50,14 +50,7 @@ impl MemorySource {
             .tensors
             .iter()
             .enumerate()
-            .map(|(source, t)| PlannedTensor {
-                source,
-                name: t.name.clone(),
-                shape: t.shape.clone(),
-                ty,
-                importance: None,
-                encoder: None,
-            })
+            .map(|(source, tensor)| PlannedTensor::new(source, tensor, ty))
             .collect();
         OutputPlan::new(path, &self.metadata, Vec::new(), contents).unwrap()
     }

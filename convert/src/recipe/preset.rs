@@ -52,6 +52,7 @@ pub enum Preset {
 
 /// One row of the preset table.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PresetInfo {
     /// The preset this row describes.
     pub preset: Preset,

@@ -27,6 +27,7 @@ const WORST_ROWS: usize = 3;
 
 /// A way in which the blocks of a tensor may have been made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Encoder {
     /// With the importance matrix that was given.
     pub importance: bool,
@@ -62,6 +63,7 @@ impl std::fmt::Display for Encoder {
 
 /// Distance of a tensor from its source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// Share of blocks that equal those of the nearest encoder, 0 to 1.
     pub equal_blocks: f64,
@@ -120,6 +122,7 @@ pub enum Outcome {
 
 /// A tensor of the file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TensorImage {
     /// The tensor.
     pub name: String,
@@ -147,6 +150,7 @@ fn option_by_name<S: serde::Serializer>(ty: &Option<TensorType>, s: S) -> Result
 
 /// The whole comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Image {
     /// The preset whose recipe was compared with, from `general.file_type`.
     pub preset: Option<&'static str>,

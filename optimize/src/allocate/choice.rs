@@ -17,6 +17,7 @@ pub struct Candidate {
 
 /// The change from the chosen type to its neighbour.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Step {
     /// The type there.
     pub ty: TensorType,
@@ -28,6 +29,7 @@ pub struct Step {
 
 /// One tensor of a choice.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Chosen {
     /// Its name.
     pub tensor: String,
@@ -45,6 +47,7 @@ pub struct Chosen {
 
 /// A type for every tensor.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Choice {
     /// The tensors.
     pub tensors: Vec<Chosen>,

@@ -92,10 +92,8 @@ fn stand_in(
     planned: &PlannedTensor,
     ty: TensorType,
 ) -> Result<(String, TensorType, Arc<[u8]>)> {
-    let planned = PlannedTensor {
-        ty,
-        ..planned.clone()
-    };
+    let mut planned = planned.clone();
+    planned.ty = ty;
     let blocks = Job::new(source, &planned)?.stock()?;
     Ok((planned.name, ty, Arc::from(blocks)))
 }

@@ -12,6 +12,7 @@ use crate::{Error, Model, Result};
 
 /// Progress of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CompareProgress {
     /// Windows that every model has run.
     pub windows: usize,

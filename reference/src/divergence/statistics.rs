@@ -78,6 +78,7 @@ impl Quantiles {
 
 /// The comparison of a model with its base over all scored positions.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Statistics {
     /// Scored positions.
     pub count: usize,
@@ -112,6 +113,7 @@ pub struct Statistics {
 /// Shares of positions where the first choice of one model is the true token and that of the other is not, as
 /// "Accuracy is Not All You Need" (Dutta et al., 2024) counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Flips {
     /// From right to wrong: the base model's choice is the true token, the measured model's is not.
     pub lost: Estimate,

@@ -92,6 +92,7 @@ pub const CACHE_TYPES: [TensorType; 9] = [
 
 /// Bytes of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Layer {
     /// Weights.
     pub weights: u64,
@@ -112,6 +113,7 @@ impl Layer {
 
 /// Memory of a model in a context, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Memory {
     /// The layers, in order.
     pub layers: Vec<Layer>,

@@ -16,6 +16,7 @@ pub struct Budget {
 
 /// Bytes that are used on one side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Use {
     /// Weights.
     pub weights: u64,

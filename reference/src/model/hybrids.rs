@@ -191,10 +191,10 @@ pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
     let width = loader.keys.count("shortconv.l_cache")?;
     let causal = causal(loader)?;
     let hidden = b.hyper.hidden;
-    if let Some(outputs) = loader.keys.optional_count("embedding_length_out")? {
-        // A layer behind the pooling, which is not run here.
-        loader.allowed("dense_2.weight", &[hidden, outputs])?;
-    }
+    // A layer behind the pooling, which is not run here.
+    let outputs = loader.keys.optional_count("embedding_length_out")?;
+    let outputs = outputs.filter(|&n| n > 0).unwrap_or(hidden);
+    loader.allowed("dense_2.weight", &[hidden, outputs])?;
     let mut layers = Vec::new();
     for i in 0..b.hyper.layers {
         let base = |name: &str| format!("blk.{i}.shortconv.{name}");

@@ -63,6 +63,7 @@ impl PerplexityOptions {
 
 /// One window's result.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ChunkResult {
     /// Number of the window, from 0.
     pub index: usize,
@@ -76,6 +77,7 @@ pub struct ChunkResult {
 
 /// Perplexity of a text.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PerplexityReport {
     /// Tokens in a window.
     pub context: usize,

@@ -470,7 +470,7 @@ pub(super) const PARTICULARS: &[Particular] = &[
     },
     Particular {
         architecture: "nemotron",
-        needs: "output.weight",
+        needs: "attn_norm.bias ffn_norm.bias output.weight output_norm.bias",
         keys: "",
     },
     Particular {

@@ -192,6 +192,10 @@ const WIDTHS: &[Width] = &[
 const DENSE_FIRST: &str = "afmoe bailingmoe2 bailingmoe3 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa \
                            glm4moe kimi-linear laguna lfm2moe";
 
+/// Of these, those whose loader in llama.cpp compares the count as a number without a sign; the others take one above 2^31
+/// for a negative one.
+const DENSE_FIRST_UNSIGNED: &str = "afmoe bailingmoe2 cohere2moe ernie4_5-moe glm4moe laguna";
+
 /// Notes where keys and tensors disagree.
 pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
     let model = Model(declared);
@@ -201,9 +205,8 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
     let blocks = model.number("block_count").unwrap_or(0);
     let blocks = blocks.saturating_sub(predicting);
     if model.is_of(DENSE_FIRST) {
-        // llama.cpp compares it as a signed number.
-        let first = model.number("leading_dense_block_count");
-        let first = first.filter(|&n| n <= i32::MAX as u64);
+        let counts = |&n: &u64| model.is_of(DENSE_FIRST_UNSIGNED) || n <= i32::MAX as u64;
+        let first = model.number("leading_dense_block_count").filter(counts);
         dense_first(declared, first.unwrap_or(0), blocks)?;
     }
     match model.name() {

@@ -22,6 +22,7 @@ const BATCH_TOKENS: usize = 4096;
 
 /// The score of one task.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TaskScore {
     /// Mean log probability of each answer's tokens, in nats.
     pub answers: Vec<f64>,

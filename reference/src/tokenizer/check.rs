@@ -9,6 +9,7 @@ const TOLD: usize = 3;
 
 /// One inconsistency.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Inconsistency {
     /// The key that has it.
     pub key: String,
