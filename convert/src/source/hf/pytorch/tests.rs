@@ -237,7 +237,7 @@ fn a_file_that_is_overwritten_is_an_error() {
     written.set_len(bytes.len() as u64 + 1).unwrap();
     let said = file.read_at(file.entries()[0].offset, &mut [0; 4]).unwrap_err();
     assert!(
-        said.to_string().contains(&format!("{} bytes", bytes.len() + 1)),
+        said.to_string().contains(&format!("found {}", bytes.len() + 1)),
         "{said}"
     );
 }
