@@ -4,7 +4,7 @@ use gguf::TensorType;
 use quants::f16;
 use quants::parts::{LAST_CODE, Layout, Levels, Parts, PointParts, layout};
 
-use crate::points::{Points, points};
+use crate::points::{Points, inverse, points};
 
 /// Most weights in a block, and most sub-blocks.
 pub(crate) const WEIGHTS: usize = 256;
@@ -273,13 +273,6 @@ impl Block {
     pub(crate) fn scale_and_min(&self, s: usize) -> (f32, f32) {
         (self.d * self.scales[s], self.dmin * self.mins[s])
     }
-}
-
-/// The inverse of a scale; zero for one that has none.
-#[inline(always)]
-pub(crate) fn inverse(scale: f32) -> f32 {
-    let inverse = 1.0 / scale;
-    if inverse.is_finite() { inverse } else { 0.0 }
 }
 
 /// Sums with eight partial sums, whatever the vectors: the order is part of the result.

@@ -5,6 +5,13 @@ use std::sync::LazyLock;
 use gguf::TensorType;
 use quants::parts::{Codebook, codebook};
 
+/// The inverse of a scale; zero for one that has none.
+#[inline(always)]
+pub(crate) fn inverse(scale: f32) -> f32 {
+    let inverse = 1.0 / scale;
+    if inverse.is_finite() { inverse } else { 0.0 }
+}
+
 /// Points that are looked at together.
 const LANES: usize = 8;
 
@@ -101,7 +108,7 @@ impl Points {
         scale: f32,
         negative: Option<bool>,
     ) -> ([f32; D], f32) {
-        let inverse = crate::block::inverse(scale);
+        let inverse = inverse(scale);
         let mut x: [f32; D] = std::array::from_fn(|i| group.target[i] * inverse);
         let mut signs: [f32; D] = x.map(|x| if x < 0.0 { -1.0 } else { 1.0 });
         if let Some(negative) = negative {

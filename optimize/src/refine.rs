@@ -1,6 +1,7 @@
 //! Refinement of a block under the whole metric: whatever lowers E = Σ e_i H_ij e_j is taken.
 
-use crate::block::{Block, Format, Grid, inverse, solve, stored};
+use crate::block::{Block, Format, Grid, solve, stored};
+use crate::points::inverse;
 use crate::sub_block::{Near, Wanted, choose};
 
 /// Refines the block at column `first` of a span. `errors` are the span's w − ŵ, `gradients` H times the errors of the

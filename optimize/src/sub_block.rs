@@ -3,9 +3,10 @@
 //! Rounding column by column with feedback is greedy: what a scale is worth shows only once all columns are rounded with
 //! it. So several pairs of scale and minimum are tried side by side, one in each lane, and the best is taken.
 
-use crate::block::{Block, Format, Grid, ROUND, inverse, stored};
+use crate::block::{Block, Format, Grid, ROUND, stored};
 use crate::factor::factor;
 use crate::hessian::{Metric, spans};
+use crate::points::inverse;
 use crate::points::{Group, Points};
 
 /// Pairs that are tried at a time.

@@ -15,8 +15,8 @@ use crate::provenance::{self, Statement};
 use crate::record::{self, FileDigest, State, Table};
 use crate::{Error, Result, choose, report};
 
-/// Name of the plot.
-pub const PLOT: &str = "kld.svg";
+pub use crate::plot::FILE as PLOT;
+
 /// Name of the page.
 pub const REPORT: &str = "report.html";
 /// Name of the card.

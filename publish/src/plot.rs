@@ -12,6 +12,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::record::{Estimate, Row};
 use crate::{Error, Result, choose};
 
+/// Name of the plot in a published folder.
+pub const FILE: &str = "kld.svg";
+
 /// Width and height of a plot, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {

@@ -18,6 +18,7 @@ pub mod requirements;
 pub mod tasks;
 pub mod tokenizer;
 mod weights;
+mod wide;
 
 pub use backward::{GradientTap, Labels};
 pub use error::{Error, Result};

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 #[inline(always)]
 pub fn wide<R>(work: impl FnOnce() -> R) -> R {
     static SCALAR: LazyLock<bool> = LazyLock::new(|| quants::Isa::active() == quants::Isa::Scalar);
-    if *SCALAR { work() } else { crate::ops::wide(work) }
+    if *SCALAR { work() } else { crate::wide::wide(work) }
 }
 
 /// Whether a vector of the machine holds sixteen numbers.

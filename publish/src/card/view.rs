@@ -394,7 +394,7 @@ impl View {
                 .as_ref()
                 .zip(facts.matrix.clone())
                 .map(|(importance, file)| matrix(importance, file)),
-            plot: facts.plot.then_some(crate::folder::PLOT),
+            plot: facts.plot.then_some(crate::plot::FILE),
             options: parts::options(table),
             original: table
                 .source

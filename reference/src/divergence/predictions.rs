@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use super::Observation;
 use crate::model::LogitsSink;
-use crate::ops::{exp64, wide};
+use crate::ops::exp64;
 use crate::perplexity::Softmax;
+use crate::wide::wide;
 
 /// A base model's predictions at some positions: what it makes of tiles of logits.
 pub struct Predictions {

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{exp, wide};
+use super::exp;
+use crate::wide::wide;
 
 /// Elements a thread takes at a time.
 const BLOCK: usize = 16 * 1024;

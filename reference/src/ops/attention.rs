@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Matrix, Parallel, Products, View, ViewMut, exp, wide};
+use super::{Matrix, Parallel, Products, View, ViewMut, exp};
+use crate::wide::wide;
 
 /// Query rows that a thread takes at a time: few enough that their scores stay in the cache.
 const QUERIES: usize = 64;

@@ -10,7 +10,6 @@ mod products;
 mod recurrence;
 mod rope;
 mod rounding;
-mod wide;
 
 pub(crate) use activation::{Activation, Xielu, activate, gate};
 pub(crate) use attention::{AttentionShape, attend, attend_chosen, max, softmax};
@@ -26,4 +25,3 @@ pub(crate) use recurrence::{
 pub(crate) use rope::{Rope, RopeSettings, RopeStyle, Yarn};
 pub(crate) use rounding::Operand;
 pub use rounding::Rounding;
-pub(crate) use wide::wide;

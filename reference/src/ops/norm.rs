@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{Matrix, wide};
+use super::Matrix;
+use crate::wide::wide;
 
 const LANES: usize = 16;
 

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::ops::{exp64, max, wide};
+use crate::ops::{exp64, max};
+use crate::wide::wide;
 
 const LANES: usize = 8;
 
