@@ -1,8 +1,10 @@
 # The command in an image with nothing else in it, run by a user without rights:
 #   docker build -t quantsmith .
 #   docker run --rm -v "$PWD:/models" --user "$(id -u):$(id -g)" quantsmith table /models/MODEL --out /models/quants
+# A model of the hub is cached where HF_HOME says, which that user has to be able to write: `-e HF_HOME=/models/.hub`.
 FROM rust:1.95-alpine AS build
-RUN apk add --no-cache musl-dev
+# git, for the commit that `--version` names.
+RUN apk add --no-cache git musl-dev
 WORKDIR /src
 COPY . .
 RUN cargo build --locked --profile dist -p quantsmith-cli
