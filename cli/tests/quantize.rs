@@ -206,7 +206,7 @@ fn a_nan_is_named_and_nothing_is_published() {
     fails(
         &[input.to_str().unwrap(), "Q4_K_M"],
         1,
-        "tensor blk.1.attn_v.weight, row 2, column 5: found NaN",
+        "tensor 'blk.1.attn_v.weight', row 2, column 5: found NaN",
         dir.path(),
     );
 }

@@ -55,10 +55,10 @@ fn verify_names_what_is_wrong() {
         18 * 8 * 2 + 18,
         &0x7e00u16.to_le_bytes(),
     );
-    says(&["tensor blk.1.ffn_up.weight", "row 2, column 32", "q4_0", "NaN"]);
+    says(&["tensor 'blk.1.ffn_up.weight'", "row 2, column 32", "q4_0", "NaN"]);
     fresh();
     damage(&made, "output_norm.weight", 8, &f32::INFINITY.to_le_bytes());
-    says(&["tensor output_norm.weight", "row 0, column 2", "infinity"]);
+    says(&["tensor 'output_norm.weight'", "row 0, column 2", "infinity"]);
     fresh();
     succeeds(&["meta", "set", text(&made), "tokenizer.ggml.eos_token_id=20"]);
     // llama.cpp loads it and takes its default.

@@ -28,7 +28,7 @@ pub enum Error {
         message: String,
     },
     /// A weight of the source is NaN or infinite.
-    #[error("{path}: tensor {tensor}, row {row}, column {column}: found {found}, expected a finite weight", path = path.display())]
+    #[error("{path}: tensor '{tensor}', row {row}, column {column}: found {found}, expected a finite weight", path = path.display())]
     NotFinite {
         /// The source.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum Error {
         found: f32,
     },
     /// A block holds a scale or element that is not finite, or cannot hold a weight's magnitude.
-    #[error("{path}: tensor {tensor}, row {row}, column {column}: invalid data as {when}: {source}", path = path.display())]
+    #[error("{path}: tensor '{tensor}', row {row}, column {column}: invalid data as {when}: {source}", path = path.display())]
     InvalidBlock {
         /// The source.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum Error {
         source: quants::InvalidBlock,
     },
     /// A tensor cannot be decoded or encoded.
-    #[error("{path}: tensor {tensor}: {source}", path = path.display())]
+    #[error("{path}: tensor '{tensor}': {source}", path = path.display())]
     Codec {
         /// The source.
         path: PathBuf,

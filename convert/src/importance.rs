@@ -153,7 +153,7 @@ impl Importance {
             };
             if let Some(at) = of_tensor.iter().position(|v| !v.is_finite()) {
                 return Err(Error::Request(format!(
-                    "{file}: importance of tensor {name}: found {} at value {at}, expected a finite number",
+                    "{file}: importance of tensor '{name}': expected a finite number, found {} at value {at}",
                     of_tensor[at]
                 )));
             }

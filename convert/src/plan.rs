@@ -274,13 +274,13 @@ impl<'a> OutputPlan<'a> {
         for (tensor, info) in self.contents.iter().zip(&self.infos) {
             let wrong = |what: String| {
                 Err(Error::Request(format!(
-                    "{}: tensor {}: {what}",
+                    "{}: tensor '{}': {what}",
                     self.path.display(),
                     tensor.name
                 )))
             };
             let Some(from) = source.tensors().get(tensor.source) else {
-                return wrong(format!("there is no source tensor {}", tensor.source));
+                return wrong(format!("expected a source tensor {}, found none", tensor.source));
             };
             if info.row_len() != from.shape.first().copied().unwrap_or(1)
                 || info.elements() != from.shape.iter().product::<u64>()

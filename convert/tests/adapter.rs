@@ -123,12 +123,12 @@ fn scales_are_those_of_each_module() {
 fn ranks_and_scales_that_cannot_be_are_refused() {
     refused(
         &adapter(&llama(), &json!({"r": 8}), &llama_pairs([4, 4, 4])),
-        &["down_proj", "rank 4", "says 8"],
+        &["down_proj", "expected the rank 8", "found 4"],
     );
     // llama.cpp reads 0 as "not scaled".
     refused(
         &adapter(&llama(), &json!({"lora_alpha": 0}), &llama_pairs([4, 4, 4])),
-        &["lora_alpha is 0"],
+        &["lora_alpha: expected a number other than 0, found 0"],
     );
 }
 

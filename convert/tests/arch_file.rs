@@ -106,7 +106,7 @@ fn unknown_words_name_the_known_ones() {
 fn rows_that_cannot_be_are_refused() {
     let row = "{ from = \"model.norm\", to = \"output_norm\" }";
     for (to, words) in [
-        ("{ from = \"model.norm\" }", &["model.norm", "no \"to\""][..]),
+        ("{ from = \"model.norm\" }", &["model.norm", "\"to\""][..]),
         (
             "{ from = \"model.norm.weight\", to = \"output_norm\" }",
             &[".weight", "whole_names"],
@@ -140,7 +140,7 @@ fn rows_that_cannot_be_are_refused() {
             "{ from = \"model.norm\", to = \"output_norm\", too = 1 }",
             &["too"],
         ),
-        ("{ from = \"\", to = \"output_norm\" }", &["tensor \"\""]),
+        ("{ from = \"\", to = \"output_norm\" }", &["tensor ''"]),
     ] {
         let mut all = vec!["line"];
         all.extend(words);
@@ -148,6 +148,10 @@ fn rows_that_cannot_be_are_refused() {
     }
     let long = format!("{{ from = \"model.norm\", to = \"{}\" }}", "x".repeat(100));
     changed(row, &long, &["1 to"]);
+}
+
+#[test]
+fn keys_that_cannot_be_are_refused() {
     let row = "{ key = \"vocab_size\", type = \"u32\", from = [\"vocab_size\"] }";
     for (to, words) in [
         ("{ key = \"vocab_size\" }", &["expected one of"][..]),

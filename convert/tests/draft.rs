@@ -111,7 +111,7 @@ fn a_draft_needs_its_target() {
     std::fs::write(dir.path().join("target/config.json"), "{}").unwrap();
     refused(
         open(dir.path(), true),
-        &["target", "config.json", "no key vocab_size"],
+        &["target", "config.json", "expected a key vocab_size"],
     );
 }
 
@@ -141,7 +141,7 @@ fn tables_are_ids_of_the_target_each_once() {
         (&[0, 2, 4, 30][..], ["d2t", "below 20"]),
         (&[-1, 0, 0, 0], ["d2t", "below 20"]),
         (&[i64::MAX, 0, 0, 0], ["d2t", "below 20"]),
-        (&[1, 0, 0, 0], ["d2t", "two tokens"]),
+        (&[1, 0, 0, 0], ["d2t", "found two for"]),
         (&[0; 21], ["d2t", "at most"]),
     ] {
         let error = read(d2t).unwrap_err();

@@ -147,7 +147,7 @@ fn what_cannot_be_read_is_named() {
         )),
     );
     assert!(
-        module.contains("MLX's stack of experts in a module that is not known"),
+        module.contains("expected a known module of MLX's stacks of experts"),
         "{module}"
     );
 }

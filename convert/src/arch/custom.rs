@@ -151,7 +151,7 @@ impl Custom {
             )));
         }
         for rule in &tensors {
-            check(rule).map_err(|message| wrong(format!("tensor {:?}: {message}", rule.from)))?;
+            check(rule).map_err(|message| wrong(format!("tensor '{}': {message}", rule.from)))?;
         }
         let classes: Vec<Class> = classes
             .into_iter()
@@ -242,7 +242,7 @@ pub(crate) fn rows(choose: ChooseRows, hp: &Hparams, stored: u64) -> Result<Rows
     let ranges = choose(hp.values(), stored).map_err(|message| hp.error(message))?;
     if ranges.len() > MAX_RUNS {
         return Err(hp.error(format!(
-            "{} runs of rows, at most {MAX_RUNS} expected",
+            "expected at most {MAX_RUNS} runs of rows, found {}",
             ranges.len()
         )));
     }

@@ -399,7 +399,7 @@ fn take(
         let own = |(of, tensors): &(usize, Range<usize>)| *of == file && tensors.contains(&tensor);
         if !share.weighed.iter().any(own) {
             return Err(refused(format!(
-                "it notes errors of tensor {tensor} of file {file}, which is another part's or in none"
+                "it notes errors of tensor '{tensor}' of file {file}, which is another part's or in none"
             )));
         }
         joined.weight_errors[file][tensor] = error;

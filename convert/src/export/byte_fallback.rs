@@ -18,10 +18,10 @@ pub(super) fn document(vocabulary: &Vocabulary<'_>) -> Result<Value, String> {
     let mut texts: Vec<&str> = Vec::new();
     for id in 0..end {
         let text = vocabulary.tokens[id].to_str();
-        let text = text.ok_or_else(|| format!("token {id} is not UTF-8"))?;
+        let text = text.ok_or_else(|| format!("token {id}: expected UTF-8, found other bytes"))?;
         texts.push(text);
         if !vocabulary.is_padding(id) && ids.insert(text, id).is_some() {
-            return Err(format!("token {text:?} is in it twice"));
+            return Err(format!("expected each token once, found {text:?} twice"));
         }
     }
     let tokens: Map<String, Value> = (0..end)

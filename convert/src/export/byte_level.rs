@@ -17,7 +17,7 @@ pub(super) fn document(vocabulary: &Vocabulary<'_>) -> Result<Value, String> {
         .get("tokenizer.ggml.merges")
         .and_then(GgufValue::as_array)
     else {
-        return Err("no merges in it (tokenizer.ggml.merges)".to_owned());
+        return Err("tokenizer.ggml.merges: expected merges, found none".to_owned());
     };
     let merges: Vec<Value> = merges.iter().map(|m| Value::from(m.to_string_lossy())).collect();
     Ok(json!({
@@ -51,9 +51,9 @@ fn tokens(vocabulary: &Vocabulary<'_>) -> Result<Map<String, Value>, String> {
     let mut tokens = Map::new();
     for id in (0..end).filter(|id| !is_gap(id)) {
         let text = vocabulary.tokens[id].to_str();
-        let text = text.ok_or_else(|| format!("token {id} is not UTF-8"))?;
+        let text = text.ok_or_else(|| format!("token {id}: expected UTF-8, found other bytes"))?;
         if tokens.insert(text.to_owned(), id.into()).is_some() {
-            return Err(format!("token {text:?} is in it twice"));
+            return Err(format!("expected each token once, found {text:?} twice"));
         }
     }
     Ok(tokens)

@@ -50,12 +50,12 @@ pub(super) fn config(
         match metadata.arch(key) {
             Some(value) => set(name, number(key, value)?),
             None if name == "rope_theta" => {}
-            None => return Err(format!("no key {architecture}.{key}")),
+            None => return Err(format!("expected a key {architecture}.{key}, found none")),
         }
     }
     if let Some(size) = metadata.arch("attention.key_length") {
         if metadata.arch("attention.value_length") != Some(size) {
-            return Err("key and value heads of different sizes".to_owned());
+            return Err("expected keys and values in heads of one size, found different ones".to_owned());
         }
         set("head_dim", number("attention.key_length", size)?);
     }
@@ -66,7 +66,9 @@ pub(super) fn config(
     let vocabulary = vocabulary.or(tokens.map(|t| t.len() as u64));
     set(
         "vocab_size",
-        vocabulary.ok_or("no vocabulary and no vocab_size")?.into(),
+        vocabulary
+            .ok_or("expected a vocabulary or vocab_size, found neither")?
+            .into(),
     );
     set("hidden_act", "silu".into());
     set("tie_word_embeddings", (!plan.has("output.weight")).into());

@@ -133,7 +133,7 @@ pub fn as_json(text: &str) -> std::result::Result<serde_json::Value, String> {
             }
         }
     }
-    let yaml = front_matter(text).ok_or("no front matter")?;
+    let yaml = front_matter(text).ok_or("expected front matter, found none")?;
     parse(&yaml).map(|value| json(&value))
 }
 

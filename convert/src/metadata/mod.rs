@@ -272,7 +272,7 @@ impl General {
                 Some(Value::String(text)) => {
                     self.texts.insert(key, text);
                 }
-                Some(other) => return Err(input(format!("general.{key} is {other}, a string expected"))),
+                Some(other) => return Err(input(format!("general.{key}: expected a string, found {other}"))),
             }
         }
         for &(key, _, kind) in SAMPLING {
@@ -297,10 +297,10 @@ impl General {
                     let strings = value
                         .as_array()
                         .and_then(|a| a.iter().map(|v| v.as_str().map(str::to_owned)).collect());
-                    *list = Some(
-                        strings
-                            .ok_or_else(|| input(format!("{key} is {value}, a list of strings expected")))?,
-                    );
+                    *list =
+                        Some(strings.ok_or_else(|| {
+                            input(format!("{key}: expected a list of strings, found {value}"))
+                        })?);
                 }
             }
         }
@@ -313,14 +313,18 @@ impl General {
                 Some(Value::Null) => *list = None,
                 Some(value) => {
                     let entries = lineage::from_json(&value).ok_or_else(|| {
-                        input(format!("{key}: a list of objects with string values expected"))
+                        input(format!(
+                            "{key}: expected a list of objects with string values, found others"
+                        ))
                     })?;
                     *list = Some(entries);
                 }
             }
         }
         if let Some(key) = map.keys().next() {
-            return Err(input(format!("{key} is not a key that can be overridden here")));
+            return Err(input(format!(
+                "{key}: expected a key that can be overridden here, found another"
+            )));
         }
         Ok(())
     }

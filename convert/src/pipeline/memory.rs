@@ -42,7 +42,7 @@ pub(crate) fn rows_per_piece(source: &dyn Source, jobs: &[Job], options: &Pipeli
     let room = budget.checked_div(largest).unwrap_or(u64::MAX);
     if let Some(job) = owner.filter(|_| room == 0) {
         return Err(Error::Request(format!(
-            "a memory bound of {} bytes is too small: one row of tensor {} takes {largest}",
+            "a memory bound of {} bytes is too small: one row of tensor '{}' takes {largest}",
             options.max_memory,
             tensor(job).name
         )));

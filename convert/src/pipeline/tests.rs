@@ -136,7 +136,7 @@ fn a_weight_that_is_not_finite_stops_everything() {
         let error = execute(&source, &outputs, &small(threads), &|_| {}).unwrap_err();
         let message = error.to_string();
         assert!(
-            message.contains("memory: tensor t1, row 600, column 5: found NaN"),
+            message.contains("memory: tensor 't1', row 600, column 5: found NaN"),
             "{message}"
         );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -151,7 +151,7 @@ fn a_weight_that_the_type_cannot_hold_is_named() {
     let outputs = [source.output(dir.path().join("a.gguf"), TensorType::F16)];
     let error = execute(&source, &outputs, &small(2), &|_| {}).unwrap_err();
     let message = error.to_string();
-    assert!(message.contains("tensor t0, row 3, column 2"), "{message}");
+    assert!(message.contains("tensor 't0', row 3, column 2"), "{message}");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn the_memory_bound_decides_threads_and_pieces() {
     let many = cut(2, 160_000).unwrap();
     assert_eq!((many.threads, many.per_job), (2, vec![6]));
     let error = cut(1, 8_000).unwrap_err().to_string();
-    assert!(error.contains("tensor t0"), "{error}");
+    assert!(error.contains("tensor 't0'"), "{error}");
 }
 
 #[test]

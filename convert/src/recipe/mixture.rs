@@ -376,7 +376,7 @@ impl<'a> Mixture<'a> {
                 .filter(|&layer| layer < layers)
                 .ok_or_else(|| {
                     Error::Request(format!(
-                        "tensor {name}: the name has no layer number from 0 to {}",
+                        "tensor '{name}': expected a layer number from 0 to {} in the name, found none",
                         layers.saturating_sub(1)
                     ))
                 })?

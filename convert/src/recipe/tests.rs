@@ -166,7 +166,7 @@ fn experts_are_placed_by_name() {
     }];
     let options = RecipeOptions::new(Preset::Q4_K_M);
     let error = choose_types(&model, &specs, &options).unwrap_err();
-    assert!(error.to_string().contains("no layer number"), "{error}");
+    assert!(error.to_string().contains("expected a layer number"), "{error}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl GgufSource {
             return Err(Error::Input {
                 path: self.path().to_path_buf(),
                 message: format!(
-                    "tensor {}: rows {rows:?} asked for, it has {}",
+                    "tensor '{}': expected the rows {rows:?}, found {}",
                     info.name,
                     info.rows()
                 ),

@@ -83,7 +83,7 @@ pub(super) fn check(json: &TokenizerJson) -> Result<(), String> {
     ] {
         if growth * longest as f64 > MAX_GROWN_BYTES {
             return Err(format!(
-                "{what}: the rules can make {growth:.3e} bytes of one, at most {MAX_GROWN_BYTES} of {longest} expected"
+                "{what}: expected rules that make at most {MAX_GROWN_BYTES} bytes of {longest}, found some that make {growth:.3e} of one"
             ));
         }
     }
@@ -99,14 +99,14 @@ pub(super) fn check_added<'a>(tokens: impl Iterator<Item = &'a str>) -> Result<u
         if token.len() > MAX_ADDED_BYTES {
             let start: String = token.chars().take(16).collect();
             return Err(format!(
-                "the added token {start:?}… has {} bytes, at most {MAX_ADDED_BYTES} expected",
+                "added token {start:?}…: expected at most {MAX_ADDED_BYTES} bytes, found {}",
                 token.len()
             ));
         }
     }
     if all > MAX_ALL_ADDED_BYTES {
         return Err(format!(
-            "the added tokens have {all} bytes, at most {MAX_ALL_ADDED_BYTES} expected"
+            "added tokens: expected at most {MAX_ALL_ADDED_BYTES} bytes, found {all}"
         ));
     }
     Ok(longest)
@@ -245,13 +245,13 @@ fn template(cost: &mut Cost, rule: Option<&Json>, depth: usize) -> Result<usize,
         times = times.saturating_mul(repeats.max(1));
         if around > MAX_TEMPLATE {
             return Err(format!(
-                "{around} ids around a text, at most {MAX_TEMPLATE} expected"
+                "expected at most {MAX_TEMPLATE} ids around a text, found {around}"
             ));
         }
     }
     if times > MAX_TEMPLATE {
         return Err(format!(
-            "a text repeated {times} times, at most {MAX_TEMPLATE} expected"
+            "expected a text repeated at most {MAX_TEMPLATE} times, found {times}"
         ));
     }
     Ok(times)
@@ -302,26 +302,29 @@ mod tests {
         for rule in [&double, &by_regex, &prepend, &bytes] {
             refused(
                 json!({"normalizer": many("normalizers", rule.clone(), 60)}),
-                "can make",
+                "expected rules that make at most",
             );
         }
         for rule in [&bytes, &metaspace] {
             refused(
                 json!({"pre_tokenizer": many("pretokenizers", rule.clone(), 60)}),
-                "can make",
+                "expected rules that make at most",
             );
         }
         refused(
             json!({"decoder": many("decoders", double.clone(), 60)}),
-            "can make",
+            "expected rules that make at most",
         );
         // One rule alone, by its length; and both parts together.
         let long = json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "a".repeat(10_000)});
-        refused(json!({"normalizer": long}), "can make");
+        refused(json!({"normalizer": long}), "expected rules that make at most");
         let normalizer = many("normalizers", double.clone(), 8);
         assert!(of(json!({"normalizer": normalizer})).is_ok());
         let decoder = many("decoders", double, 8);
-        refused(json!({"normalizer": normalizer, "decoder": decoder}), "can make");
+        refused(
+            json!({"normalizer": normalizer, "decoder": decoder}),
+            "expected rules that make at most",
+        );
     }
 
     #[test]
@@ -343,7 +346,10 @@ mod tests {
             "added token",
         );
         let token = json!({"content": "a".repeat(1000)});
-        refused(json!({"added_tokens": vec![token; 10_000]}), "added tokens have");
+        refused(
+            json!({"added_tokens": vec![token; 10_000]}),
+            "added tokens: expected",
+        );
         let prefix = "#".repeat(MAX_PATTERN_BYTES + 1);
         refused(json!({"model": {"continuing_subword_prefix": prefix}}), "model");
     }

@@ -256,7 +256,7 @@ pub(super) fn as_they_are(
     for id in 0..n_vocab {
         let text = u32::try_from(id).ok().and_then(|id| by_id.get(&id));
         let text = text.ok_or_else(|| {
-            let message = format!("no token {id}, {n_vocab} tokens expected");
+            let message = format!("expected {n_vocab} tokens, found none of id {id}");
             files.misfit(JSON, SIZE_KEYS, by_id.len(), &message)
         })?;
         let (text, kind) = match added.get(&(id as u32)) {

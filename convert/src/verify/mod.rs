@@ -109,7 +109,7 @@ fn check_sizes(model: &GgufModel, findings: &mut Vec<Finding>) -> Result<()> {
             findings.push(Finding::warning(
                 subject.clone(),
                 format!(
-                    "the padding of the last tensor is cut: {} bytes, {padded} expected",
+                    "the padding of the last tensor is cut: expected {padded} bytes, found {}",
                     file.length()
                 ),
             ));
@@ -173,7 +173,7 @@ fn check_tensor(
         .take(FINDINGS_PER_TENSOR)
         .map(|fault| Finding {
             severity: fault.severity,
-            subject: format!("tensor {}", info.name),
+            subject: format!("tensor '{}'", info.name),
             message: format!("row {}, column {}: {}", fault.row, fault.column, fault.what),
         })
         .collect();
@@ -189,7 +189,7 @@ fn check_tensor(
         };
         findings.push(Finding {
             severity,
-            subject: format!("tensor {}", info.name),
+            subject: format!("tensor '{}'", info.name),
             message: found,
         });
     }

@@ -100,7 +100,7 @@ pub(super) fn findings(file: &str, tensors: &[(&TensorInfo, Zeros)]) -> Vec<Find
 
 fn zero_matrix(info: &TensorInfo) -> Finding {
     Finding::warning(
-        format!("tensor {}", info.name),
+        format!("tensor '{}'", info.name),
         format!("all of its {} weights are zero", info.elements()),
     )
 }
@@ -131,7 +131,7 @@ fn judge(
         };
         if let Some((info, zeros)) = before.filter(|t| is_end && large(t)) {
             found.push(Finding::warning(
-                format!("tensor {}", info.name),
+                format!("tensor '{}'", info.name),
                 format!(
                     "the last {} of its {} bytes are zero, as are those of the file (cut short?)",
                     zeros.trailing, zeros.bytes
@@ -234,7 +234,7 @@ mod tests {
         says(
             &[("a", 0), ("b", 0), ("c", 200)],
             Warning,
-            &["tensor c", "the last 200 of its 400 bytes"],
+            &["tensor 'c'", "the last 200 of its 400 bytes"],
         );
     }
 
@@ -249,9 +249,9 @@ mod tests {
         says(
             &[("a", 0), ("b", 400), ("c", 0)],
             Warning,
-            &["tensor b", "100 weights are zero"],
+            &["tensor 'b'", "100 weights are zero"],
         );
-        says(&[("a", 0), ("b", 400)], Warning, &["tensor b"]);
+        says(&[("a", 0), ("b", 400)], Warning, &["tensor 'b'"]);
     }
 
     #[test]

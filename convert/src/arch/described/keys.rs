@@ -125,7 +125,7 @@ impl Computed {
             Self::RotatedDim => {
                 let factor = hp.partial_rotary_factor()?.unwrap_or(1.0);
                 if !(0.0..=1.0).contains(&factor) {
-                    return Err(hp.error(format!("partial_rotary_factor is {factor}, 0 to 1 expected")));
+                    return Err(hp.error(format!("partial_rotary_factor: expected 0 to 1, found {factor}")));
                 }
                 (factor * f64::from(hp.head_dim()?)) as u32
             }
@@ -262,14 +262,16 @@ fn configured(
             let value = value.as_bool();
             keys.set(
                 key,
-                value.ok_or_else(|| hp.error(format!("{name} is no true or false")))?,
+                value.ok_or_else(|| {
+                    hp.error(format!("{name}: expected true or false, found another value"))
+                })?,
             );
         }
         Kind::String => {
             let text = value.as_str();
             keys.set(
                 key,
-                text.ok_or_else(|| hp.error(format!("{name} is {value}, a text expected")))?,
+                text.ok_or_else(|| hp.error(format!("{name}: expected a text, found {value}")))?,
             );
         }
         Kind::Layers => {

@@ -39,7 +39,7 @@ pub(crate) fn read(path: &Path) -> Result<&'static Described> {
             Err(_) => {
                 return Err(Error::Input {
                     path: path.to_path_buf(),
-                    message: "not text in UTF-8, a description in TOML expected (docs/arch-file.md)"
+                    message: "expected a description in TOML (docs/arch-file.md), found no text in UTF-8"
                         .to_owned(),
                 });
             }
@@ -136,7 +136,8 @@ impl File {
         if rows.is_empty() {
             return Err(self.error(
                 &at,
-                "classes: none, at least one class of config.json's \"architectures\" expected".to_owned(),
+                "classes: expected at least one class of config.json's \"architectures\", found none"
+                    .to_owned(),
             ));
         }
         let classes = rows.into_iter().map(|row| {
@@ -157,7 +158,7 @@ impl File {
         if rows.is_empty() {
             return Err(self.error(
                 &at,
-                "tensors: none, a row for each name of the checkpoint expected".to_owned(),
+                "tensors: expected a row for each name of the checkpoint, found none".to_owned(),
             ));
         }
         Ok(kept_all(rows))
@@ -166,7 +167,7 @@ impl File {
     fn rule(&self, row: Spanned<TensorRow>) -> Result<Rule> {
         let at = row.span();
         let row = row.into_inner();
-        let fail = |message: String| Err(self.error(&at, format!("tensor {:?}: {message}", row.from)));
+        let fail = |message: String| Err(self.error(&at, format!("tensor '{}': {message}", row.from)));
         let mut transform = row.change.map_or(Transform::Copy, |c| c.0);
         if let Some(factor) = row.multiply {
             if !matches!(transform, Transform::Copy) {
@@ -192,7 +193,7 @@ impl File {
         let to = match (transform, row.to) {
             (Transform::Skip, None) => String::new(),
             (Transform::Skip, Some(_)) => {
-                return fail("found \"to\" of a tensor that is left out".to_owned());
+                return fail("expected no \"to\" of a tensor that is left out, found one".to_owned());
             }
             (_, None) => return fail("found no \"to\", expected the name in the output".to_owned()),
             (_, Some(to)) => to,

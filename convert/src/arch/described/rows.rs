@@ -37,7 +37,7 @@ impl Selection {
             KnownTokens => return known_tokens(hp, stored),
             FirstHalf | SecondHalf => {
                 if !stored.is_multiple_of(2) {
-                    return Err(hp.error(format!("{stored} rows of a tensor cannot be halved")));
+                    return Err(hp.error(format!("expected an even number of rows, found {stored}")));
                 }
                 let start = if self == FirstHalf { 0 } else { stored / 2 };
                 return Ok(Rows::range(start, stored / 2));

@@ -210,7 +210,7 @@ fn v4_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     for (key, expected) in [("vision_max_n_token", 384), ("vision_max_wh_ratio", 8)] {
         let found = hp.whole().u32(&[key])?;
         if found != expected {
-            return Err(hp.error(format!("{key} is {found}, {expected} expected")));
+            return Err(hp.error(format!("{key}: expected {expected}, found {found}")));
         }
     }
     Ok(())

@@ -122,7 +122,7 @@ const SIDE: u32 = 768;
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if !hp.has_both() {
-        return Err(hp.error("no audio_config, which this class has".to_owned()));
+        return Err(hp.error("expected an audio_config, which this class has, found none".to_owned()));
     }
     let mut processor = preprocessor(keys.dir)?;
     let tokens = processor_u32(hp, &processor, "image_seq_length")?;

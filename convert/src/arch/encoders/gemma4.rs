@@ -139,7 +139,7 @@ pub(super) static GEMMA4_UNIFIED: Architecture = Architecture {
     rules: &[UNIFIED_RULES, RULES, names::VISION, names::AUDIO],
     hyperparameters: |hp, keys| {
         if !hp.has_both() {
-            return Err(hp.error("no audio_config, which this class has".to_owned()));
+            return Err(hp.error("expected an audio_config, which this class has, found none".to_owned()));
         }
         keys_of(hp, keys, ["gemma4uv", "gemma4ua"])
     },

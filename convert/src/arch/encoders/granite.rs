@@ -138,7 +138,7 @@ fn integers(hp: &Hparams, key: &str, list: &[Value]) -> Result<GgufValue> {
     let numbers = list.iter().map(number).collect::<Option<Vec<i32>>>();
     match numbers {
         Some(numbers) => Ok(GgufValue::Array(Array::I32(numbers))),
-        None => Err(hp.error(format!("{key} is no list of 32-bit integers"))),
+        None => Err(hp.error(format!("{key}: expected a list of 32-bit integers, found none"))),
     }
 }
 
@@ -174,8 +174,9 @@ fn projectors(hp: &Hparams) -> Result<Vec<Projector>> {
     )?;
     let number = |value: Option<&Value>, count: u32| -> Result<i32> {
         let number = value.and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
-        let number =
-            number.ok_or_else(|| hp.error("the map of projectors is no list of integers".to_owned()))?;
+        let number = number.ok_or_else(|| {
+            hp.error("map of projectors: expected a list of integers, found others".to_owned())
+        })?;
         Ok(if number < 0 {
             number.saturating_add_unsigned(count)
         } else {
@@ -250,7 +251,7 @@ fn vision4_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let sides = sides.and_then(|(a, b)| Some((a.trim().parse::<u32>().ok()?, b.trim().parse::<u32>().ok()?)));
     let Some((query, window)) = sides else {
         return Err(hp.error(format!(
-            "downsample_rate is {rate:?}, two numbers with a / between expected"
+            "downsample_rate: expected two numbers with a / between, found {rate:?}"
         )));
     };
     keys.set("vision.projector.query_side", query);

@@ -102,7 +102,7 @@ pub(super) fn activation(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         Some("gelu") => keys.set("use_gelu", true),
         other => {
             return Err(hp.error(format!(
-                "vision_config: hidden_act is {other:?}, silu or gelu expected"
+                "vision_config: hidden_act: expected silu or gelu, found {other:?}"
             )));
         }
     }
@@ -123,7 +123,7 @@ pub(super) fn whole_part(hp: &Hparams, factor: f64) -> Result<u32> {
     match factor.is_finite() && (1.0..1e6).contains(&factor) {
         true => Ok(factor as u32),
         false => Err(hp.error(format!(
-            "a factor of {factor} between patches and tokens, at least 1 expected"
+            "expected a factor of at least 1 between patches and tokens, found {factor}"
         ))),
     }
 }
@@ -150,7 +150,7 @@ pub(super) fn pixel_limits(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 pub(super) fn required(hp: &Hparams, processor: &Map<String, Value>, key: &str) -> Result<u32> {
     processor_u32(hp, processor, key)?.ok_or_else(|| Error::Input {
         path: hp.dir().join(PREPROCESSOR),
-        message: format!("no key {key}, which this encoder needs"),
+        message: format!("expected a key {key}, which this encoder needs, found none"),
     })
 }
 

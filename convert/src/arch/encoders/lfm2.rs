@@ -52,7 +52,8 @@ fn lfm2_vl_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         .checked_add(layer)
         .and_then(|n| n.checked_add(1));
     let blocks = blocks.and_then(|n| u32::try_from(n).ok());
-    let blocks = blocks.ok_or_else(|| hp.error(format!("vision_feature_layer is {layer}, no block")))?;
+    let blocks =
+        blocks.ok_or_else(|| hp.error(format!("vision_feature_layer: expected a block, found {layer}")))?;
     keys.set("vision.block_count", blocks);
     Ok(())
 }

@@ -40,7 +40,7 @@ fn mode(hp: &Hparams) -> Result<Mode> {
     match processor.get("downsample_mode").and_then(Value::as_str) {
         None | Some("16x") => Ok(Mode::Sixteenth),
         Some("4x") => Ok(Mode::Quarter),
-        Some(other) => Err(hp.error(format!("downsample_mode is {other}, 4x or 16x expected"))),
+        Some(other) => Err(hp.error(format!("downsample_mode: expected 4x or 16x, found {other}"))),
     }
 }
 
@@ -62,8 +62,8 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let block = block
         .or(hp.opt_u32(&["insert_layer_id"])?)
         .unwrap_or(MERGING_BLOCK);
-    let block =
-        i32::try_from(block).map_err(|_| hp.error(format!("insert_layer_id is {block}, no block")))?;
+    let block = i32::try_from(block)
+        .map_err(|_| hp.error(format!("insert_layer_id: expected a block, found {block}")))?;
     keys.set(
         "vision.wa_layer_indexes",
         GgufValue::Array(Array::I32(vec![block])),

@@ -54,7 +54,9 @@ const AXIS: u64 = 2 * (HEAD / 2) / 3 / 2;
 fn by_axis(hp: &Hparams, stored: u64) -> Result<Rows> {
     let heads = u64::from(hp.u32(&["num_attention_heads"])?);
     if heads.checked_mul(HEAD) != Some(stored) {
-        return Err(hp.error(format!("{stored} rows of {heads} heads, {HEAD} in each expected")));
+        return Err(hp.error(format!(
+            "expected {HEAD} rows in each of {heads} heads, found {stored} in all"
+        )));
     }
     let rows = (0..heads).flat_map(|head| {
         let start = head * HEAD;

@@ -145,7 +145,7 @@ fn positions(audio: &Hparams) -> Result<Table> {
     let channels = audio.u32(&["d_model"])?;
     if !(4..=MOST_CHANNELS).contains(&channels) || channels % 2 != 0 {
         return Err(audio.error(format!(
-            "d_model is {channels}, an even number from 4 to {MOST_CHANNELS} expected"
+            "d_model: expected an even number from 4 to {MOST_CHANNELS}, found {channels}"
         )));
     }
     let step = (LONGEST.ln() / f64::from(channels / 2 - 1)) as f32;

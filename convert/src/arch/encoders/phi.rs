@@ -72,7 +72,7 @@ fn patches(hp: &Hparams, view: View) -> Result<Option<View>> {
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let blocks = hp.block_count().checked_sub(1).filter(|&n| n > 0);
-    let blocks = blocks.ok_or_else(|| hp.error("one block, at least two expected".to_owned()))?;
+    let blocks = blocks.ok_or_else(|| hp.error("expected at least two blocks, found one".to_owned()))?;
     let patch = patch_size(hp)?;
     let positions = [POSITIONS.to_owned(), POSITIONS.replace("vision_tower.", OUTER)];
     let shape = positions.iter().find_map(|name| (keys.shape)(name));
@@ -80,7 +80,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let side = u32::try_from(count.isqrt()).unwrap_or(0);
     if side == 0 || u64::from(side) * u64::from(side) != count {
         return Err(hp.error(format!(
-            "tensor {POSITIONS}: {count} positions, a square number expected"
+            "tensor '{POSITIONS}': expected a square number of positions, found {count}"
         )));
     }
     vision_keys(hp, keys)?;

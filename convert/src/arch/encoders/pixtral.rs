@@ -74,8 +74,11 @@ const ROTATED: &[Rule] = &[
 
 /// The row of [`BREAK`] in the text model's embeddings, as a vector.
 fn break_row(hp: &Hparams, view: View) -> Result<Option<View>> {
-    let id = crate::tokenizer::added_token_id(hp.dir(), BREAK)?
-        .ok_or_else(|| hp.error(format!("no added token {BREAK}, which this encoder needs")))?;
+    let id = crate::tokenizer::added_token_id(hp.dir(), BREAK)?.ok_or_else(|| {
+        hp.error(format!(
+            "expected an added token {BREAK}, which this encoder needs, found none"
+        ))
+    })?;
     Ok(view.cut(0, id, 1).and_then(|v| v.without(0)))
 }
 

@@ -121,7 +121,7 @@ fn period_of_full_blocks(hp: &Hparams) -> Result<u32> {
     };
     let bad = || {
         hp.error(format!(
-            "fullatt_block_indexes is {list}, even steps from the first expected"
+            "fullatt_block_indexes: expected even steps from the first, found {list}"
         ))
     };
     let blocks: Vec<u64> = list

@@ -56,7 +56,7 @@ pub(super) static LING3: Architecture = Architecture {
         if hp.opt_bool("disable_merger_proj") != Some(true) {
             let found = hp.find(&["disable_merger_proj"]);
             return Err(hp.error(format!(
-                "vision_config: disable_merger_proj is {found:?}, true expected"
+                "vision_config: disable_merger_proj: expected true, found {found:?}"
             )));
         }
         hp.u32(&["out_hidden_size"])?;
@@ -127,7 +127,7 @@ fn deep_blocks(hp: &Hparams) -> Result<Vec<u32>> {
     };
     let list = list
         .as_array()
-        .ok_or_else(|| hp.error(format!("vision_config: {DEEP} is no list")))?;
+        .ok_or_else(|| hp.error(format!("vision_config: {DEEP}: expected a list, found none")))?;
     list.iter().map(|n| hp.to_u32(DEEP, n)).collect()
 }
 
@@ -166,9 +166,11 @@ pub(super) fn own_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let mut deep = vec![false; hp.block_count() as usize];
     for block in deep_blocks(hp)? {
         let blocks = deep.len();
-        let flag = deep
-            .get_mut(block as usize)
-            .ok_or_else(|| hp.error(format!("vision_config: {DEEP} names block {block} of {blocks}")))?;
+        let flag = deep.get_mut(block as usize).ok_or_else(|| {
+            hp.error(format!(
+                "vision_config: {DEEP}: expected blocks below {blocks}, found {block}"
+            ))
+        })?;
         *flag = true;
     }
     if !deep.is_empty() {

@@ -47,7 +47,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     match activation.to_lowercase().as_str() {
         "silu" => keys.set("use_silu", true),
         known if GELUS.contains(&known) => keys.set("use_gelu", true),
-        other => return Err(hp.error(format!("hidden_act is {other}, silu or gelu expected"))),
+        other => return Err(hp.error(format!("hidden_act: expected silu or gelu, found {other}"))),
     }
     let merge = hp.opt_u32(&["spatial_merge_size"])?;
     keys.set("vision.spatial_merge_size", merge.unwrap_or(2));
@@ -57,7 +57,8 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         let number = |n: &Value| i32::try_from(n.as_i64()?).ok();
         blocks.iter().map(number).collect::<Option<Vec<i32>>>()
     });
-    let full = full.ok_or_else(|| hp.error("no list of blocks fullatt_block_indexes".to_owned()))?;
+    let full = full
+        .ok_or_else(|| hp.error("fullatt_block_indexes: expected a list of blocks, found none".to_owned()))?;
     keys.set("vision.wa_layer_indexes", GgufValue::Array(Array::I32(full)));
     Ok(())
 }

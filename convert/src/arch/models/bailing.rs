@@ -14,9 +14,10 @@ pub(super) static BAILINGMOE: Architecture = Architecture {
     rules: &[PERMUTED, COMMON, DECODER, EXPERTS, SHARED_EXPERTS],
     hyperparameters: |hp, keys| {
         if hp.opt_bool("norm_head") == Some(true) {
-            return Err(
-                hp.error("norm_head is true: normalizing the output matrix is not supported".to_owned())
-            );
+            return Err(hp.error(
+                "norm_head: expected false, since no graph normalizes the output matrix, found true"
+                    .to_owned(),
+            ));
         }
         common::text_model(hp, keys)?;
         keys.set("rope.dimension_count", hp.head_dim()?);

@@ -80,7 +80,7 @@ pub(super) static XLM_ROBERTA: Architecture = Architecture {
     rules: &[SHIFTED, ENCODER, HEADS],
     hyperparameters: |hp, keys| {
         if hp.find(&["lora_adaptations"]).is_some() {
-            return Err(hp.error("lora_adaptations: adapters inside a model are not supported".to_owned()));
+            return Err(hp.error("lora_adaptations: expected none, found adapters inside a model".to_owned()));
         }
         encoder_keys(hp, keys)
     },

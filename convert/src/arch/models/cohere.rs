@@ -52,7 +52,7 @@ fn cohere2_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("attention.sliding_window", hp.u32(&["sliding_window"])?);
     let slides = hp
         .sliding_layers()
-        .ok_or_else(|| hp.error("no key layer_types, a list expected".to_owned()))?;
+        .ok_or_else(|| hp.error("key layer_types: expected a list, found none".to_owned()))?;
     keys.set("attention.sliding_window_pattern", slides);
     keys.set("vocab_size", hp.u32(&["vocab_size"])?);
     keys.set("expert_feed_forward_length", hp.u32(&["intermediate_size"])?);

@@ -44,7 +44,7 @@ fn interleaved(hp: &Hparams, rows: u64) -> Result<Rows> {
     match rows.checked_div(dim) {
         Some(heads) if heads * dim == rows && dim.is_multiple_of(2) => Ok(Rows::interleaved(0, heads, dim)),
         _ => Err(hp.error(format!(
-            "{rows} rows of queries or keys, a multiple of the heads' even length {dim} expected"
+            "expected a multiple of the heads' even length {dim}, found {rows} rows of queries or keys"
         ))),
     }
 }
@@ -114,7 +114,7 @@ fn read(hp: &Hparams, block: &Value) -> Result<Block> {
         Value::Null if attention["replace_with_linear"] == true => (all, 0),
         Value::Null => (0, 0),
         group => match hp.to_u32("n_heads_in_group", group)? {
-            0 => return Err(hp.error("n_heads_in_group is 0, at least 1 expected".to_owned())),
+            0 => return Err(hp.error("n_heads_in_group: expected at least 1, found 0".to_owned())),
             group => (all, all / group),
         },
     };
@@ -123,7 +123,11 @@ fn read(hp: &Hparams, block: &Value) -> Result<Block> {
         number => number
             .as_f64()
             .filter(|m| m.is_finite() && *m >= 0.0)
-            .ok_or_else(|| hp.error(format!("ffn_mult is {number}, a number of at least 0 expected")))?,
+            .ok_or_else(|| {
+                hp.error(format!(
+                    "ffn_mult: expected a number of at least 0, found {number}"
+                ))
+            })?,
     };
     let width = (2.0 * multiplier * f64::from(hp.u32(&["hidden_size"])?) / 3.0) as u64;
     let inner = u32::try_from(width.div_ceil(WIDTH).saturating_mul(WIDTH)).map_err(|_| {

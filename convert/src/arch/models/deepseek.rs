@@ -358,7 +358,7 @@ pub(super) fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if let Some(scale) = hp.rope().get("mscale_all_dim").filter(|v| !v.is_null()) {
         let scale = scale
             .as_f64()
-            .ok_or_else(|| hp.error(format!("mscale_all_dim is {scale}, a number expected")))?;
+            .ok_or_else(|| hp.error(format!("mscale_all_dim: expected a number, found {scale}")))?;
         keys.set("rope.scaling.yarn_log_multiplier", (0.1 * scale) as f32);
     }
     Ok(())

@@ -70,9 +70,11 @@ fn nested_layer(config: &mut Map<String, Value>) {
 /// A number of the target's configuration.
 fn target(hp: &Hparams, key: &str) -> Result<u32> {
     let target = hp.target()?;
-    let value = target
-        .number(key)
-        .ok_or_else(|| target.error(format!("no key {key}, which the draft model needs")))?;
+    let value = target.number(key).ok_or_else(|| {
+        target.error(format!(
+            "expected a key {key}, which the draft model needs, found none"
+        ))
+    })?;
     target.to_u32(key, value)
 }
 
@@ -303,7 +305,7 @@ fn dflash_keys_with(rope: &Map<String, Value>, hp: &Hparams, keys: &mut Keys<'_>
         let factor = factor
             .as_f64()
             .filter(|f| (0.0..=1.0).contains(f))
-            .ok_or_else(|| hp.error(format!("partial_rotary_factor is {factor}, 0 to 1 expected")))?;
+            .ok_or_else(|| hp.error(format!("partial_rotary_factor: expected 0 to 1, found {factor}")))?;
         keys.set("rope.dimension_count", (f64::from(head(hp)?) * factor) as u32);
     }
     let number = |key: &str, value: Option<&Value>| value.map(|v| hp.to_f32(key, v)).transpose();
@@ -361,7 +363,7 @@ fn windows(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let slides = match all {
         true => vec![true; hp.block_count() as usize],
         false => hp.sliding_layers().ok_or_else(|| {
-            hp.error("use_sliding_window is true, but there is no list layer_types".to_owned())
+            hp.error("expected a list layer_types beside use_sliding_window, found none".to_owned())
         })?,
     };
     keys.set("attention.sliding_window", hp.to_u32("sliding_window", window)?);
@@ -463,8 +465,9 @@ pub(super) static GEMMA4_DSPARK: Architecture = Architecture {
             dflash_name(hp, name)
         },
         late: |hp, keys| {
-            let id = either(hp, "mask_token_id")
-                .ok_or_else(|| hp.error("no key mask_token_id, which DSpark needs".to_owned()))?;
+            let id = either(hp, "mask_token_id").ok_or_else(|| {
+                hp.error("expected a key mask_token_id, which DSpark needs, found none".to_owned())
+            })?;
             keys.set_tokenizer("mask_token_id", hp.to_u32("mask_token_id", id)?);
             Ok(())
         },

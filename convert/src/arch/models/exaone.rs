@@ -125,7 +125,7 @@ const RULES: &[Rule] = &[
 
 fn exaone_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if hp.opt_str(&["activation_function"]) != Some("silu") {
-        return Err(hp.error("activation_function is not silu".to_owned()));
+        return Err(hp.error("activation_function: expected silu, found another".to_owned()));
     }
     common::text_model(hp, keys)?;
     let factor = hp.partial_rotary_factor()?.unwrap_or(1.0);

@@ -45,7 +45,7 @@ fn heads(hp: &Hparams) -> Result<(u32, u32)> {
     };
     if heads == 0 || kv == 0 || !heads.is_multiple_of(kv) {
         return Err(hp.error(format!(
-            "{heads} query heads and {kv} key-value heads, a multiple of at least one expected"
+            "expected query heads that are a multiple of at least one key-value head, found {heads} and {kv}"
         )));
     }
     Ok((heads, kv))

@@ -148,7 +148,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     );
     let sliding = hp
         .sliding_layers()
-        .ok_or_else(|| hp.error("no list layer_types".to_owned()))?;
+        .ok_or_else(|| hp.error("expected a list layer_types, found none".to_owned()))?;
     keys.set(
         "attention.sliding_window_pattern",
         GgufValue::Array(Array::Bool(sliding)),
@@ -160,7 +160,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 fn shares(hp: &Hparams) -> Result<Vec<f32>> {
     const KEY: &str = "activation_sparsity_pattern";
     let list = hp.find(&[KEY]).and_then(Value::as_array);
-    let list = list.ok_or_else(|| hp.error(format!("no list {KEY}")))?;
+    let list = list.ok_or_else(|| hp.error(format!("expected a list {KEY}, found none")))?;
     let share = |value: &Value| match hp.to_f32(KEY, value)? {
         share if (0.0..=1.0).contains(&share) => Ok(share),
         other => Err(hp.error(format!("{KEY}: expected shares from 0 to 1, found {other}"))),

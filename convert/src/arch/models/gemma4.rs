@@ -141,12 +141,14 @@ pub(super) fn rotation_of_full_layers(hp: &Hparams) -> Result<Generated> {
         .and_then(Value::as_f64);
     let Some(factor) = factor.filter(|f| kind == Some("proportional") && (0.0..=1.0).contains(f)) else {
         return Err(hp.error(
-            "rope_parameters: full_attention with rope_type proportional and a partial_rotary_factor expected"
+            "rope_parameters: expected full_attention with rope_type proportional and a partial_rotary_factor, found another"
                 .to_owned(),
         ));
     };
     if head > MAX_HEAD {
-        return Err(hp.error(format!("heads of {head} elements, at most {MAX_HEAD} expected")));
+        return Err(hp.error(format!(
+            "expected heads of at most {MAX_HEAD} elements, found {head}"
+        )));
     }
     let turned = (f64::from(head) * factor / 2.0) as usize;
     let mut values = vec![1.0; turned];
@@ -165,7 +167,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("embedding_length_per_layer_input", width);
     let sliding = hp
         .sliding_layers()
-        .ok_or_else(|| hp.error("no list layer_types".to_owned()))?;
+        .ok_or_else(|| hp.error("expected a list layer_types, found none".to_owned()))?;
     keys.set(
         "attention.sliding_window_pattern",
         GgufValue::Array(Array::Bool(sliding.clone())),

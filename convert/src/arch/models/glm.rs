@@ -116,7 +116,7 @@ fn halves(hp: &Hparams, rows: u64, heads: u32) -> Result<Rows> {
     let rotated = (dim as f64 * hp.partial_rotary_factor()?.unwrap_or(DEFAULT_FACTOR)) as u64;
     if dim == 0 || dim * heads != rows || rotated > dim || !rotated.is_multiple_of(2) {
         return Err(hp.error(format!(
-            "{rows} rows of {heads} heads, of each of which {rotated} are rotated, an even number expected"
+            "expected an even number of rotated rows in each of {heads} heads, found {rotated} and {rows} rows in all"
         )));
     }
     let head = |first: u64| {

@@ -82,7 +82,9 @@ fn gpt2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 fn starcoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if hp.opt_bool("multi_query") == Some(false) {
-        return Err(hp.error("multi_query is false: only one key-value head is supported".to_owned()));
+        return Err(
+            hp.error("multi_query: expected true, which means one key-value head, found false".to_owned())
+        );
     }
     keys.set("context_length", hp.u32(&["n_positions"])?);
     keys.set("embedding_length", hp.u32(&["n_embd"])?);

@@ -101,7 +101,7 @@ fn partly_interleaved(hp: &Hparams, rows: u64) -> Result<Rows> {
     let (head, rotated) = (u64::from(hp.even_head_dim()?), u64::from(bamba_rotated(hp)?));
     if head == 0 || !rows.is_multiple_of(head) || rotated > head || !rotated.is_multiple_of(2) {
         return Err(hp.error(format!(
-            "{rows} rows in heads of {head}, of each of which {rotated} are rotated, an even number expected"
+            "expected an even number of rotated rows in each head of {head}, found {rotated} and {rows} rows in all"
         )));
     }
     let of_head = |first: u64| {
@@ -235,7 +235,7 @@ fn attention_layers(hp: &Hparams) -> Result<Vec<bool>> {
     let period = hp.u32(&["attn_layer_period"])?;
     let offset = hp.u32(&["attn_layer_offset"])?;
     if period == 0 {
-        return Err(hp.error("attn_layer_period is 0, at least 1 expected".to_owned()));
+        return Err(hp.error("attn_layer_period: expected at least 1, found 0".to_owned()));
     }
     Ok((0..layers).map(|i| i % period == offset).collect())
 }
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(order(config(0.5)).unwrap(), expected);
         let error = order(config(0.375)).unwrap_err();
         assert!(
-            error.contains("of each of which 3 are rotated, an even number expected"),
+            error.contains("expected an even number of rotated rows"),
             "{error}"
         );
     }

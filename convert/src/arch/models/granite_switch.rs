@@ -201,7 +201,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("adapters.lora_rank", hp.u32(&["max_lora_rank"])?);
     let ids = |key: &str| -> Result<gguf::Value> {
         let list = hp.find(&[key]).and_then(Value::as_array);
-        let list = list.ok_or_else(|| hp.error(format!("no list {key}")))?;
+        let list = list.ok_or_else(|| hp.error(format!("expected a list {key}, found none")))?;
         let ids = list.iter().map(|id| hp.to_u32(key, id));
         Ok(common::numbers(ids.collect::<Result<_>>()?))
     };

@@ -108,6 +108,8 @@ const OWN: &[Rule] = &[
 fn part(hp: &Hparams, rows: u64, which: u64, of: u64) -> Result<Rows> {
     match rows.is_multiple_of(of) {
         true => Ok(Rows::range(which * (rows / of), rows / of)),
-        false => Err(hp.error(format!("{rows} rows cannot be divided into {of} parts"))),
+        false => Err(hp.error(format!(
+            "expected rows that can be divided into {of} parts, found {rows}"
+        ))),
     }
 }

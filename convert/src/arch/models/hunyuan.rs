@@ -58,7 +58,8 @@ pub(super) static HUNYUAN_VL: Architecture = Architecture {
         keys.set("rope.scaling.original_context_length", context);
         keys.set("context_length", context);
         let list = rope.get(sections).and_then(Value::as_array);
-        let list = list.ok_or_else(|| hp.error(format!("rope_parameters: no list {sections}")))?;
+        let list =
+            list.ok_or_else(|| hp.error(format!("rope_parameters: expected a list {sections}, found none")))?;
         let list = list
             .iter()
             .map(|n| hp.to_u32(sections, n))
@@ -146,7 +147,7 @@ fn of_all_layers(hp: &Hparams, key: &str) -> Result<u32> {
     let same = same.ok_or_else(|| {
         let found = found.map_or("missing".to_owned(), Value::to_string);
         hp.error(format!(
-            "{key} is {found}, the same number for all layers expected"
+            "{key}: expected the same number for all layers, found {found}"
         ))
     })?;
     hp.to_u32(key, same)
@@ -168,7 +169,7 @@ fn scaled_rotation(
         None => Ok(default),
         Some(v) => v
             .as_f64()
-            .ok_or_else(|| hp.error(format!("{key} is {v}, a number expected"))),
+            .ok_or_else(|| hp.error(format!("{key}: expected a number, found {v}"))),
     };
     // NTK-aware scaling: the frequency base grows with a power of alpha.
     let (alpha, base) = (number("alpha", default_alpha)?, number("rope_theta", 10000.0)?);

@@ -75,7 +75,7 @@ fn jamba_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         .ok_or_else(|| hp.error(format!("mamba_expand is {expand}, too large")))?;
     let (period, offset) = (hp.u32(&["attn_layer_period"])?, hp.u32(&["attn_layer_offset"])?);
     if period == 0 {
-        return Err(hp.error("attn_layer_period is 0, at least 1 expected".to_owned()));
+        return Err(hp.error("attn_layer_period: expected at least 1, found 0".to_owned()));
     }
     let attention: Vec<bool> = (0..hp.block_count())
         .map(|i| i >= offset && (i - offset) % period == 0)
@@ -332,13 +332,13 @@ const LFM2_EXPERTS: &[Rule] = &[
 fn lfm2_attention(hp: &Hparams, is_attention: impl Fn(&str) -> bool) -> Result<gguf::Value> {
     let types = hp
         .strings("layer_types")
-        .ok_or_else(|| hp.error("no list layer_types".to_owned()))?;
+        .ok_or_else(|| hp.error("expected a list layer_types, found none".to_owned()))?;
     let attention: Vec<bool> = types.into_iter().map(is_attention).collect();
     if attention.len() != hp.block_count() as usize {
         return Err(hp.error(format!(
-            "layer_types names {} layers, {} (num_hidden_layers) expected",
-            attention.len(),
-            hp.block_count()
+            "layer_types: expected {} layers (num_hidden_layers), found {}",
+            hp.block_count(),
+            attention.len()
         )));
     }
     Ok(kv_heads_of_layers(&attention, hp.u32(&["num_key_value_heads"])?))

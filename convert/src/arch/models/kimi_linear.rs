@@ -105,9 +105,9 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("vocab_size", hp.u32(&["vocab_size"])?);
     // Layers are numbered from one.
     let full = hp.inside("linear_attn_config", "full_attn_layers")?;
-    let full = full
-        .as_array()
-        .ok_or_else(|| hp.error("linear_attn_config: full_attn_layers is no list".to_owned()))?;
+    let full = full.as_array().ok_or_else(|| {
+        hp.error("linear_attn_config: full_attn_layers: expected a list, found none".to_owned())
+    })?;
     // The keys' matrix absorbed into the queries, all heads share one key and one value.
     let heads = |layer: u32| i32::from(full.contains(&Value::from(layer + 1)));
     let heads = (0..hp.block_count()).map(heads).collect();

@@ -61,7 +61,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("expert_gating_func", 2u32);
     let kinds = hp
         .strings("mlp_layer_types")
-        .ok_or_else(|| hp.error("no key mlp_layer_types, a list expected".to_owned()))?;
+        .ok_or_else(|| hp.error("key mlp_layer_types: expected a list, found none".to_owned()))?;
     let dense = kinds.iter().take_while(|kind| **kind == "dense").count();
     keys.set("leading_dense_block_count", dense as u32);
     let rotated = |kind: &str| -> Result<Option<u32>> {
@@ -73,7 +73,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         Ok(Some(length as u32))
     };
     let full = rotated("full_attention")?
-        .ok_or_else(|| hp.error("rope_parameters: no key full_attention".to_owned()))?;
+        .ok_or_else(|| hp.error("rope_parameters: expected a key full_attention, found none".to_owned()))?;
     keys.set("rope.dimension_count", full);
     keys.set_some("rope.dimension_count_swa", rotated("sliding_attention")?);
     Ok(())

@@ -134,7 +134,8 @@ fn ministral3(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     }
     let number = |key: &str| -> Result<f32> {
         let value = hp.rope().get(key);
-        let value = value.ok_or_else(|| hp.error(format!("rope_parameters: no key {key}")))?;
+        let value =
+            value.ok_or_else(|| hp.error(format!("rope_parameters: expected a key {key}, found none")))?;
         hp.to_f32(key, value)
     };
     keys.set("rope.scaling.yarn_log_multiplier", number("mscale_all_dim")?);

@@ -172,7 +172,7 @@ fn mamba_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let inner = or(hp.opt_u32(&["intermediate_size", "d_inner"])?, doubled);
     if inner != doubled {
         return Err(hp.error(format!(
-            "intermediate_size is {inner}, twice the hidden size of {hidden} expected"
+            "intermediate_size: expected twice the hidden size of {hidden}, found {inner}"
         )));
     }
     model_keys(hp, keys, hidden);

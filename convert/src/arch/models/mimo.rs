@@ -68,7 +68,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
     let factor = hp
         .partial_rotary_factor()?
-        .ok_or_else(|| hp.error("no key partial_rotary_factor, a number expected".to_owned()))?;
+        .ok_or_else(|| hp.error("key partial_rotary_factor: expected a number, found none".to_owned()))?;
     let rotated = f64::from(hp.u32(&["head_dim"])?) * factor;
     keys.set("rope.dimension_count", rotated as u32);
     let epsilon = hp.opt_f32(&["layernorm_epsilon"])?;

@@ -47,7 +47,9 @@ pub(crate) fn of_params(path: &Path, params: &Map<String, Value>, encoder: bool)
     let is_part = params.get(VISION).is_some_and(Value::is_object);
     if encoder {
         let Some(vision) = params.get(VISION).and_then(Value::as_object) else {
-            return Err(fail(format!("no {VISION}: this model reads no images")));
+            return Err(fail(format!(
+                "expected {VISION}, found none: this model reads no images"
+            )));
         };
         let mut config = vision.clone();
         for (key, whole) in [("norm_eps", "norm_eps"), ("text_hidden_size", "dim")] {
@@ -352,8 +354,8 @@ fn scaling(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         let inside = |key: &str| hp.inside("yarn", key);
         let number = |key: &str| hp.to_f32(&format!("yarn.{key}"), inside(key)?);
         let applied = inside("apply_scale")?.as_bool();
-        let applied =
-            applied.ok_or_else(|| hp.error(format!("yarn: apply_scale is no truth value: {yarn}")))?;
+        let applied = applied
+            .ok_or_else(|| hp.error(format!("yarn: apply_scale: expected true or false, found {yarn}")))?;
         keys.set("rope.scaling.type", "yarn");
         keys.set("rope.scaling.factor", number("factor")?);
         keys.set("rope.scaling.yarn_beta_fast", number("beta")?);
@@ -381,7 +383,7 @@ fn break_row(hp: &Hparams, view: View) -> Result<Option<View>> {
     let key = "image_break_token_id";
     let given = hp
         .find(&[key])
-        .ok_or_else(|| hp.error(format!("{VISION}: no key {key}")))?;
+        .ok_or_else(|| hp.error(format!("{VISION}: expected a key {key}, found none")))?;
     // Some files have -1, and their vocabulary knows it.
     let id = match given.as_i64() {
         Some(id) if id < 0 => tekken_special_id(hp.dir(), BREAK)?.ok_or_else(|| {

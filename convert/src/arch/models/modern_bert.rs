@@ -65,7 +65,9 @@ fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         Some("mean") => 1,
         None | Some("cls") => 2,
         Some(other) => {
-            return Err(hp.error(format!("classifier_pooling {other:?}, cls or mean expected")));
+            return Err(hp.error(format!(
+                "classifier_pooling: expected cls or mean, found {other:?}"
+            )));
         }
     };
     keys.set("classifier.pooling_type", pooling);

@@ -55,7 +55,8 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         true => attention("alibi_bias_max").map_or(Some(DEFAULT_ALIBI_BIAS), serde_json::Value::as_f64),
         false => Some(0.0),
     };
-    let bias = bias.ok_or_else(|| hp.error("attn_config.alibi_bias_max is no number".to_owned()))?;
+    let bias =
+        bias.ok_or_else(|| hp.error("attn_config.alibi_bias_max: expected a number, found none".to_owned()))?;
     keys.set("attention.max_alibi_bias", bias as f32);
     Ok(())
 }

@@ -44,7 +44,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     );
     let factor = hp
         .partial_rotary_factor()?
-        .ok_or_else(|| hp.error("no key partial_rotary_factor".to_owned()))?;
+        .ok_or_else(|| hp.error("expected a key partial_rotary_factor, found none".to_owned()))?;
     let rotated = (factor * f64::from(hp.u32(&["hidden_size", "n_embd"])?)) as u32;
     keys.set("rope.dimension_count", rotated / hp.heads()?.0);
     let scaling = hp.rope().get("factor").filter(|v| !v.is_null());

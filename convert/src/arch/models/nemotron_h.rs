@@ -234,7 +234,7 @@ fn kinds_of(hp: &Hparams, is_mixture: bool) -> Result<Vec<Kind>> {
     let layers = hp.u32(&["num_hidden_layers"])?;
     if kinds.len() != layers as usize {
         return Err(hp.error(format!(
-            "hybrid_override_pattern (or {KINDS}) names {} layers, {layers} (num_hidden_layers) expected",
+            "hybrid_override_pattern (or {KINDS}): expected {layers} layers (num_hidden_layers), found {}",
             kinds.len()
         )));
     }
@@ -310,7 +310,8 @@ fn routing_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("expert_count", hp.u32(&["n_routed_experts"])?);
     keys.set("expert_shared_count", hp.u32(&["n_shared_experts"])?);
     let normalizes = hp.opt_bool("norm_topk_prob");
-    let normalizes = normalizes.ok_or_else(|| hp.error("no key norm_topk_prob".to_owned()))?;
+    let normalizes =
+        normalizes.ok_or_else(|| hp.error("expected a key norm_topk_prob, found none".to_owned()))?;
     keys.set("expert_weights_norm", normalizes);
     keys.set("expert_weights_scale", hp.f32(&["routed_scaling_factor"])?);
     keys.set("expert_group_count", hp.u32(&["n_group"])?);
@@ -324,7 +325,9 @@ fn expert_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set_some("moe_latent_size", hp.opt_u32(&["moe_latent_size"])?);
     let predicting = hp.opt_u32(&["num_nextn_predict_layers"])?.filter(|&n| n > 0);
     if predicting.is_some_and(|n| n > 1) {
-        return Err(hp.error("num_nextn_predict_layers is above 1, which has no form in GGUF".to_owned()));
+        return Err(hp.error(
+            "num_nextn_predict_layers: expected at most 1, found more, which has no form in GGUF".to_owned(),
+        ));
     }
     keys.set_some("nextn_predict_layers", predicting);
     Ok(())

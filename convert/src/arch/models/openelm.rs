@@ -63,7 +63,7 @@ fn inner(hp: &Hparams, width: u32) -> Result<gguf::Value> {
     let key = "ffn_multipliers";
     let list = hp.find(&[key]).unwrap_or(&Value::Null);
     let width = |multiplier: &Value| -> Result<u32> {
-        let wrong = || hp.error(format!("{key}: {multiplier}, a positive number expected"));
+        let wrong = || hp.error(format!("{key}: expected a positive number, found {multiplier}"));
         let exact = multiplier.as_f64().ok_or_else(wrong)? * f64::from(width);
         let near = ((exact + divisor / 2.0).trunc() / divisor).floor() * divisor;
         let near = near.max(divisor);

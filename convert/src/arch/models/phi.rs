@@ -61,7 +61,9 @@ fn rotated(hp: &Hparams, factor: f64) -> Result<u32> {
 
 fn phi2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if hp.opt_bool("qk_layernorm") == Some(true) {
-        return Err(hp.error("qk_layernorm is true, which has no form in GGUF".to_owned()));
+        return Err(
+            hp.error("qk_layernorm: expected false, found true, which has no form in GGUF".to_owned())
+        );
     }
     let (heads, kv) = hp.heads()?;
     keys.set(
@@ -84,7 +86,7 @@ fn phi2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     );
     let factor = hp
         .partial_rotary_factor()?
-        .ok_or_else(|| hp.error("no key partial_rotary_factor".to_owned()))?;
+        .ok_or_else(|| hp.error("expected a key partial_rotary_factor, found none".to_owned()))?;
     keys.set("rope.dimension_count", rotated(hp, factor)?);
     keys.set_file_type();
     keys.set_tokenizer("add_bos_token", false);
@@ -134,7 +136,9 @@ fn original_context(hp: &Hparams) -> Result<u32> {
         Some(value) if !value.is_null() => hp.to_u32(key, value),
         // Transformers 5 leaves it out where there is no other.
         _ if rope::long_factors(hp)?.is_empty() => context(hp),
-        _ => Err(hp.error(format!("no key {key}, by which LongRoPE's factors are chosen"))),
+        _ => Err(hp.error(format!(
+            "expected a key {key}, by which LongRoPE's factors are chosen, found none"
+        ))),
     }
 }
 
@@ -152,7 +156,7 @@ fn attention_factor(hp: &Hparams) -> Result<Option<f32>> {
         Some("yarn") => 0.1 * scale.ln() + 1.0,
         other => {
             return Err(hp.error(format!(
-                "RoPE type {} with long_factor, su, longrope or yarn expected",
+                "rope_type: expected su, longrope or yarn beside long_factor, found {}",
                 other.unwrap_or("none")
             )));
         }

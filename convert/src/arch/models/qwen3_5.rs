@@ -122,7 +122,7 @@ impl Heads {
         let values = u64::from(hp.u32(&["linear_num_value_heads"])?);
         if keys == 0 || !values.is_multiple_of(keys) {
             return Err(hp.error(format!(
-                "{values} value heads (linear_num_value_heads) for {keys} key heads, a multiple expected"
+                "linear_num_value_heads: expected a multiple of the {keys} key heads, found {values}"
             )));
         }
         let before = u64::from(hp.u32(&["linear_key_head_dim"])?).checked_mul(2 * keys);

@@ -96,7 +96,7 @@ fn group(hp: &Hparams) -> Result<(u64, u64, u64)> {
     let value = u64::from(hp.u32(&["linear_value_head_dim"])?);
     if groups == 0 || !values.is_multiple_of(groups) {
         return Err(hp.error(format!(
-            "{values} value heads (linear_num_value_heads) for {groups} key heads, a multiple expected"
+            "linear_num_value_heads: expected a multiple of the {groups} key heads, found {values}"
         )));
     }
     Ok((groups, key, values / groups * value))
@@ -186,7 +186,7 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if let Some(types) = hp.strings("layer_types") {
         if types.len() != layers as usize {
             return Err(hp.error(format!(
-                "layer_types has {} entries, {layers} (num_hidden_layers) expected",
+                "layer_types: expected {layers} entries (num_hidden_layers), found {}",
                 types.len()
             )));
         }

@@ -135,7 +135,9 @@ fn deep_layers(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         Some(list) => list
             .as_array()
             .and_then(|list| u32::try_from(list.len()).ok())
-            .ok_or_else(|| hp.error("vision_config: deepstack_visual_indexes is no list".to_owned()))?,
+            .ok_or_else(|| {
+                hp.error("vision_config: deepstack_visual_indexes: expected a list, found none".to_owned())
+            })?,
     };
     keys.set("n_deepstack_layers", count);
     Ok(())

@@ -41,7 +41,7 @@ fn rotated(hp: &Hparams, kind: &str) -> Result<u32> {
         .and_then(|rope| rope.get("partial_rotary_factor"));
     let factor = factor.and_then(Value::as_f64).ok_or_else(|| {
         hp.error(format!(
-            "rope_parameters: no partial_rotary_factor of {kind}, a number expected"
+            "rope_parameters: expected a number as partial_rotary_factor of {kind}, found none"
         ))
     })?;
     Ok((f64::from(hp.u32(&["head_dim"])?) * factor) as u32)

@@ -37,7 +37,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("feed_forward_length", hp.u32(&["intermediate_size"])?);
     let factor = hp
         .partial_rotary_factor()?
-        .ok_or_else(|| hp.error("no key partial_rotary_factor".to_owned()))?;
+        .ok_or_else(|| hp.error("expected a key partial_rotary_factor, found none".to_owned()))?;
     keys.set(
         "rope.dimension_count",
         (factor * f64::from(hp.even_head_dim()?)) as u32,

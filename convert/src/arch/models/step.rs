@@ -116,7 +116,7 @@ pub(super) fn limits(hp: &Hparams, key: &str) -> Result<Option<Vec<f32>>> {
     };
     let list = list
         .as_array()
-        .ok_or_else(|| hp.error(format!("{key} is {list}, a list of numbers expected")))?;
+        .ok_or_else(|| hp.error(format!("{key}: expected a list of numbers, found {list}")))?;
     let number = |value: &Value| match value {
         Value::Null => Ok(0.0),
         value => hp.to_f32(key, value),

@@ -15,7 +15,7 @@ pub(super) static TALKIE: Architecture = Architecture {
             Ok(())
         }
         None => Err(hp.error(format!(
-            "the checkpoint has no tensor {LOGITS}, the factor on the logits"
+            "expected a tensor '{LOGITS}', the factor on the logits, found none"
         ))),
     },
     hyperparameters: |hp, keys| {

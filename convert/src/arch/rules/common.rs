@@ -66,7 +66,11 @@ pub(in crate::arch) fn text_model(hp: &Hparams, keys: &mut Keys<'_>) -> Result<(
             "softmax" => 1,
             "sigmoid" => 2,
             "sqrtsoftplus" => 4,
-            other => return Err(hp.error(format!("expert score function {other:?} is not supported"))),
+            other => {
+                return Err(hp.error(format!(
+                    "expected a known score function of experts, found {other:?}"
+                )));
+            }
         };
         keys.set("expert_gating_func", id);
     }

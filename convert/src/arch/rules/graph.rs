@@ -114,7 +114,7 @@ pub(crate) fn check(
         && !names.contains(&found.to_ascii_lowercase().as_str())
     {
         return Err(hp.error(format!(
-            "{key} is {found:?}, but the graph of {arch} computes {}",
+            "{key}: expected {}, which the graph of {arch} computes, found {found:?}",
             names[0]
         )));
     }
@@ -132,7 +132,7 @@ pub(crate) fn check(
         };
         if !right {
             return Err(hp.error(format!(
-                "{key} is {found}, but the graph of {arch} has {expected} fixed"
+                "{key}: expected {expected}, which the graph of {arch} has fixed, found {found}"
             )));
         }
     }
@@ -144,7 +144,8 @@ pub(crate) fn check(
             if *said != has(module, "_proj.bias") {
                 let found = if *said { "none" } else { "some" };
                 return Err(hp.error(format!(
-                    "{key} is {said}, but {found} of the tensors {module}*_proj.bias are there"
+                    "{key}: expected {} of the tensors {module}*_proj.bias by {said}, found {found}",
+                    if *said { "some" } else { "none" }
                 )));
             }
         }
@@ -217,12 +218,12 @@ mod tests {
             (
                 "llama",
                 json!({"hidden_act": "gelu"}),
-                ["hidden_act is \"gelu\"", "computes silu"],
+                ["hidden_act: expected silu", "found \"gelu\""],
             ),
             (
                 "gemma",
                 json!({"hidden_activation": "silu"}),
-                ["hidden_activation is \"silu\"", "computes gelu"],
+                ["hidden_activation: expected gelu", "found \"silu\""],
             ),
             (
                 "gpt2",
@@ -237,7 +238,7 @@ mod tests {
             (
                 "falcon",
                 json!({"parallel_attn": false}),
-                ["parallel_attn is false", "true"],
+                ["parallel_attn: expected true", "found false"],
             ),
             ("falcon", json!({"alibi": true}), ["alibi", "false"]),
             (
@@ -258,12 +259,12 @@ mod tests {
             (
                 "qwen3moe",
                 json!({"norm_topk_prob": false}),
-                ["norm_topk_prob is false", "true"],
+                ["norm_topk_prob: expected true", "found false"],
             ),
             (
                 "olmoe",
                 json!({"norm_topk_prob": true}),
-                ["norm_topk_prob is true", "false"],
+                ["norm_topk_prob: expected false", "found true"],
             ),
             ("afmoe", json!({"mup_enabled": false}), ["mup_enabled", "true"]),
             (
@@ -304,7 +305,7 @@ mod tests {
             assert!(
                 checked("llama", config.clone(), has)
                     .unwrap_err()
-                    .contains("_bias is"),
+                    .contains("_bias: expected"),
                 "{config}"
             );
         }

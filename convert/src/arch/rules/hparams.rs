@@ -57,7 +57,7 @@ impl Hparams {
         hparams.block_count = hparams.u32(&["n_layers", "num_hidden_layers", "n_layer", "num_layers"])?;
         if hparams.block_count > MAX_BLOCKS {
             return Err(hparams.error(format!(
-                "num_hidden_layers is {}, at most {MAX_BLOCKS} expected",
+                "num_hidden_layers: expected at most {MAX_BLOCKS}, found {}",
                 hparams.block_count
             )));
         }
@@ -190,7 +190,7 @@ impl Hparams {
             Some(n) => self.block_count = n,
             None => {
                 return Err(self.error(format!(
-                    "{} blocks and {more} more, at most {MAX_BLOCKS} expected",
+                    "expected at most {MAX_BLOCKS} blocks, found {} and {more} more",
                     self.block_count
                 )));
             }
@@ -261,7 +261,7 @@ impl Hparams {
         let number = |(key, value): (&str, &Value)| {
             value
                 .as_f64()
-                .ok_or_else(|| self.error(format!("{key} is {value}, a number expected")))
+                .ok_or_else(|| self.error(format!("{key}: expected a number, found {value}")))
         };
         self.find_pair(keys).map(number).transpose()
     }
@@ -285,7 +285,7 @@ impl Hparams {
         match self.rope.get("partial_rotary_factor").filter(|v| !v.is_null()) {
             Some(value) => match value.as_f64() {
                 Some(factor) => Ok(Some(factor)),
-                None => Err(self.error(format!("partial_rotary_factor is {value}, a number expected"))),
+                None => Err(self.error(format!("partial_rotary_factor: expected a number, found {value}"))),
             },
             None => self.opt_f64(&["partial_rotary_factor", "rope_pct", "rope_percent"]),
         }
@@ -294,8 +294,12 @@ impl Hparams {
     /// `n` times the first number among `keys`, which must fit.
     pub(crate) fn times(&self, n: u32, keys: &[&str]) -> Result<u32> {
         let number = self.u32(keys)?;
-        n.checked_mul(number)
-            .ok_or_else(|| self.error(format!("{} is {number}, which is too large", keys.join(" or "))))
+        n.checked_mul(number).ok_or_else(|| {
+            self.error(format!(
+                "{}: expected a number that fits 32 bits in a product, found {number}",
+                keys.join(" or ")
+            ))
+        })
     }
 
     /// A product of numbers of the configuration, which must fit.
@@ -311,7 +315,7 @@ impl Hparams {
     pub(crate) fn to_u32(&self, key: &str, value: &Value) -> Result<u32> {
         value.as_u64().and_then(|v| u32::try_from(v).ok()).ok_or_else(|| {
             self.error(format!(
-                "{key} is {value}, a non-negative 32-bit integer expected"
+                "{key}: expected a non-negative 32-bit integer, found {value}"
             ))
         })
     }
@@ -321,7 +325,7 @@ impl Hparams {
             .as_f64()
             .map(|v| v as f32)
             .filter(|v| v.is_finite())
-            .ok_or_else(|| self.error(format!("{key} is {value}, a number expected")))
+            .ok_or_else(|| self.error(format!("{key}: expected a number, found {value}")))
     }
 
     /// Query heads and key-value heads.
@@ -332,7 +336,7 @@ impl Hparams {
             .unwrap_or(heads);
         if heads == 0 || kv == 0 {
             return Err(self.error(format!(
-                "{heads} query heads and {kv} key-value heads, at least one expected"
+                "expected at least one head, found {heads} of queries and {kv} of keys and values"
             )));
         }
         Ok((heads, kv))

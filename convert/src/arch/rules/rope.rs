@@ -97,7 +97,7 @@ pub(in crate::arch) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<(
     let kind = match rope.get("rope_type") {
         None | Some(Value::Null) => "default",
         Some(Value::String(kind)) => kind,
-        Some(other) => return Err(hp.error(format!("rope_type is {other}, a name expected"))),
+        Some(other) => return Err(hp.error(format!("rope_type: expected a name, found {other}"))),
     };
     let factor = number("factor")?;
     match (kind, factor) {
@@ -125,7 +125,7 @@ pub(in crate::arch) fn write_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<(
         (kind, _) if KINDS.contains(&kind) || kind.eq_ignore_ascii_case("llama3") => {}
         (kind, _) => {
             return Err(hp.error(format!(
-                "rope_type is {kind:?}, one of {} expected",
+                "rope_type: expected one of {}, found {kind:?}",
                 KINDS.join(", ")
             )));
         }
@@ -159,7 +159,8 @@ pub(in crate::arch) fn long_factors(hp: &Hparams) -> Result<Vec<Generated>> {
             return Ok(None);
         };
         let numbers = value.as_array().map(|a| a.iter().map(|v| hp.to_f32(key, v)));
-        let numbers = numbers.ok_or_else(|| hp.error(format!("{key} is no list of numbers")))?;
+        let numbers =
+            numbers.ok_or_else(|| hp.error(format!("{key}: expected a list of numbers, found none")))?;
         Ok(Some(numbers.collect::<Result<Vec<f32>>>()?).filter(|n| !n.is_empty()))
     };
     match (list("long_factor")?, list("short_factor")?) {
@@ -174,7 +175,9 @@ pub(in crate::arch) fn long_factors(hp: &Hparams) -> Result<Vec<Generated>> {
                 values: short,
             },
         ]),
-        _ => Err(hp.error("long_factor and short_factor are not two lists of one length".to_owned())),
+        _ => Err(hp.error(
+            "long_factor and short_factor: expected two lists of one length, found others".to_owned(),
+        )),
     }
 }
 
@@ -194,12 +197,12 @@ pub(in crate::arch) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
     ];
     for key in keys {
         if let Some(v) = rope.get(key).filter(|v| !v.is_number()) {
-            return Err(hp.error(format!("{key} is {v}, a number expected")));
+            return Err(hp.error(format!("{key}: expected a number, found {v}")));
         }
     }
     let dim = hp.head_dim()?;
     let values = llama3_frequency_factors(rope, dim)
-        .ok_or_else(|| hp.error(format!("head_dim is {dim}, at most {MAX_HEAD_DIM} expected")))?;
+        .ok_or_else(|| hp.error(format!("head_dim: expected at most {MAX_HEAD_DIM}, found {dim}")))?;
     Ok(vec![Generated {
         name: "rope_freqs.weight",
         values,

@@ -437,7 +437,7 @@ mod tests {
             let error = notes("llama", json!({"rope_scaling": {"rope_type": kind}}))
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains(&format!("rope_type is {kind}")), "{error}");
+            assert!(error.contains(&format!("found {kind}")), "{error}");
         }
     }
 

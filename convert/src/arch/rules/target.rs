@@ -83,7 +83,7 @@ impl Target {
         let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
         number.ok_or_else(|| {
             self.error(format!(
-                "{key} is {value}, a non-negative 32-bit integer expected"
+                "{key}: expected a non-negative 32-bit integer, found {value}"
             ))
         })
     }

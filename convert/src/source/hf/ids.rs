@@ -43,12 +43,12 @@ impl Ids {
         let file = &parts.files[self.place.0];
         let fail = |message: String| Error::Input {
             path: file.path().to_path_buf(),
-            message: format!("tensor {}: {message}", self.name),
+            message: format!("tensor '{}': {message}", self.name),
         };
         if self.count > u64::from(self.limit) {
             return Err(fail(format!(
-                "{} ids, at most the target's {} tokens expected",
-                self.count, self.limit
+                "expected at most {} ids, the target's tokens, found {}",
+                self.limit, self.count
             )));
         }
         let width = if self.wide { 8 } else { 4 };
@@ -64,13 +64,15 @@ impl Ids {
             let id = distance(b).saturating_add(own);
             if !(0..i64::from(self.limit)).contains(&id) {
                 return Err(fail(format!(
-                    "token {own} is the target's {id}, an id below {} expected",
+                    "expected an id of the target below {}, found {id} for token {own}",
                     self.limit
                 )));
             }
             match seen.insert(id) {
                 true => Ok(id),
-                false => Err(fail(format!("two tokens are the target's {id}"))),
+                false => Err(fail(format!(
+                    "expected one token for each id of the target, found two for {id}"
+                ))),
             }
         })
         .collect()

@@ -13,7 +13,7 @@ pub(super) fn only(parts: &Parts, name: &str) -> Result<Option<f32>> {
     let entry = parts.entry(at);
     match entry.shape.iter().product::<u64>() {
         1 => first(parts, name),
-        _ => Err(no_number(parts, at, name, "one floating-point number expected")),
+        _ => Err(no_number(parts, at, name, "one floating-point number")),
     }
 }
 
@@ -21,7 +21,10 @@ fn no_number(parts: &Parts, at: (usize, usize), name: &str, expected: &str) -> E
     let entry = parts.entry(at);
     Error::Input {
         path: parts.files[at.0].path().to_path_buf(),
-        message: format!("tensor {name}: {} {:?}, {expected}", entry.dtype, entry.shape),
+        message: format!(
+            "tensor '{name}': expected {expected}, found {} {:?}",
+            entry.dtype, entry.shape
+        ),
     }
 }
 
@@ -33,7 +36,7 @@ pub(super) fn first(parts: &Parts, name: &str) -> Result<Option<f32>> {
     let entry = parts.entry(at);
     let any = entry.shape.iter().product::<u64>() > 0;
     let Some(element) = entry.element().filter(|_| any) else {
-        return Err(no_number(parts, at, name, "floating-point numbers expected"));
+        return Err(no_number(parts, at, name, "floating-point numbers"));
     };
     let mut layout = Layout::new(element, 1);
     layout.push((at.0, entry.offset), &Rows::range(0, 1));
@@ -49,12 +52,7 @@ pub(super) fn zero_rows(parts: &Parts, name: &str, from: u64) -> Result<Vec<u64>
     };
     let entry = parts.entry(at);
     let (&[rows, length], Some(element)) = (&entry.shape[..], entry.element()) else {
-        return Err(no_number(
-            parts,
-            at,
-            name,
-            "a matrix of floating-point numbers expected",
-        ));
+        return Err(no_number(parts, at, name, "a matrix of floating-point numbers"));
     };
     let mut layout = Layout::new(element, length);
     layout.push((at.0, entry.offset), &Rows::range(0, rows));

@@ -154,7 +154,7 @@ impl Parts {
                     return Err(Error::Input {
                         path: file.path().to_path_buf(),
                         message: format!(
-                            "tensor {} is also in {}: the directory holds more than one copy of the model",
+                            "tensor '{}': expected it once, found it in {} too: the directory holds more than one copy of the model",
                             entry.name, names[other]
                         ),
                     });
@@ -279,12 +279,14 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     let map = value
         .get("weight_map")
         .and_then(|m| m.as_object())
-        .ok_or_else(|| input("no object \"weight_map\" in the index".to_owned()))?;
+        .ok_or_else(|| input("weight_map: expected an object, found none".to_owned()))?;
     let mut index = BTreeMap::new();
     for (tensor, file) in map {
-        let file = file
-            .as_str()
-            .ok_or_else(|| input(format!("weight_map: {tensor}: not a file name")))?;
+        let file = file.as_str().ok_or_else(|| {
+            input(format!(
+                "weight_map: {tensor}: expected the name of a file, found another value"
+            ))
+        })?;
         let mut components = Path::new(file).components();
         // An index must not reach out of its directory.
         if !matches!(

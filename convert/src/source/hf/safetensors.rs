@@ -124,7 +124,7 @@ impl SafetensorsFile {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(pair) = entries.windows(2).find(|w| w[0].name == w[1].name) {
             return Err(input(format!(
-                "tensor {} is described twice in the header",
+                "tensor '{}': expected one description in the header, found two",
                 pair[0].name
             )));
         }
@@ -154,20 +154,20 @@ fn check_entry(
     data_len: u64,
 ) -> Result<Entry, String> {
     let raw: RawEntry = serde_json::from_value(value)
-        .map_err(|e| format!("tensor {name}: its description in the header is malformed: {e}"))?;
+        .map_err(|e| format!("tensor '{name}': expected a description in the header, found another: {e}"))?;
     let dtype: Dtype = serde_json::from_value(raw.dtype.clone())
-        .map_err(|_| format!("tensor {name}: unknown dtype {}", raw.dtype))?;
+        .map_err(|_| format!("tensor '{name}': expected a known dtype, found {}", raw.dtype))?;
     if raw.shape.len() > MAX_DIMS {
         return Err(format!(
-            "tensor {name}: {} dimensions, at most {MAX_DIMS} expected",
+            "tensor '{name}': expected at most {MAX_DIMS} dimensions, found {}",
             raw.shape.len()
         ));
     }
     let [begin, end] = raw.data_offsets;
     if begin > end || end > data_len {
         return Err(format!(
-            "tensor {name}: data at [{begin}, {end}) of a data section of {data_len} bytes that starts at \
-             offset {data_start} (truncated file?)"
+            "tensor '{name}': expected data in a section of {data_len} bytes that starts at offset {data_start}, found \
+             [{begin}, {end}) (truncated file?)"
         ));
     }
     let expected = raw
@@ -180,9 +180,9 @@ fn check_entry(
     if expected != Some(end - begin) {
         let expected = expected.map_or("an impossible number of".to_owned(), |n| n.to_string());
         return Err(format!(
-            "tensor {name}: {} bytes of data, but shape {:?} of {dtype} takes {expected} bytes",
-            end - begin,
-            raw.shape
+            "tensor '{name}': expected {expected} bytes of data of the shape {:?} of {dtype}, found {}",
+            raw.shape,
+            end - begin
         ));
     }
     Ok(Entry {
@@ -212,19 +212,19 @@ fn check_coverage(
         let expected = end - data_start;
         if entry.offset < end {
             return Err(format!(
-                "tensors {} and {} overlap: the second starts at {offset} of the data section, the first ends at \
-                 {expected}",
-                before.unwrap_or_default(),
+                "tensor '{}': expected to start at {expected} of the data section, where tensor '{}' ends, found {offset}: \
+                 they overlap",
                 entry.name,
+                before.unwrap_or_default(),
             ));
         }
         if entry.offset > end {
             return Err(format!(
-                "tensor {} starts at {offset} of the data section, {expected} expected, where {}: no tensor holds \
-                 the {} bytes before it (was one dropped from the header?)",
+                "tensor '{}': expected to start at {expected} of the data section, where {}, found {offset}: no tensor \
+                 holds the {} bytes before it (was one dropped from the header?)",
                 entry.name,
                 before.map_or("the section starts".to_owned(), |name| format!(
-                    "tensor {name} ends"
+                    "tensor '{name}' ends"
                 )),
                 offset - expected,
             ));

@@ -76,14 +76,14 @@ impl Modules {
             for (index, entry) in file.entries().iter().enumerate() {
                 if entry.name != "linear.weight" {
                     return Err(input(format!(
-                        "tensor {}: llama.cpp's dense modules have a weight (linear.weight) and nothing else",
+                        "tensor '{}': expected linear.weight and nothing else, which llama.cpp's dense modules have",
                         entry.name
                     )));
                 }
                 let expected = [u64::from(module.outputs), u64::from(module.inputs)];
                 if entry.shape != expected {
                     return Err(input(format!(
-                        "tensor {}: shape {:?}, {expected:?} expected from config.json",
+                        "tensor '{}': expected the shape {expected:?} of config.json, found {:?}",
                         entry.name, entry.shape
                     )));
                 }
@@ -93,7 +93,7 @@ impl Modules {
                     .shift_insert(place, name, (parts.files.len(), index));
             }
             if file.entries().is_empty() {
-                return Err(input("tensor linear.weight: missing".to_owned()));
+                return Err(input("expected a tensor 'linear.weight', found none".to_owned()));
             }
             parts.files.push(Arc::new(file));
         }
@@ -148,23 +148,26 @@ fn entries(path: &Path) -> Result<Vec<Module>> {
     let value = crate::json::read(path)?;
     let list = value
         .as_array()
-        .ok_or_else(|| input("a list of modules expected".to_owned()))?;
+        .ok_or_else(|| input("expected a list of modules, found none".to_owned()))?;
     if list.len() > MAX_MODULES {
         return Err(input(format!(
-            "{} modules, at most {MAX_MODULES} expected",
+            "expected at most {MAX_MODULES} modules, found {}",
             list.len()
         )));
     }
     let mut modules = Vec::new();
     for entry in list {
         let text = |key: &str| entry.get(key).and_then(Value::as_str);
-        let kind = text("type").ok_or_else(|| input("a module without \"type\"".to_owned()))?;
+        let kind = text("type")
+            .ok_or_else(|| input("expected the \"type\" of each module, found none of one".to_owned()))?;
         let path = text("path").unwrap_or("");
         if !Path::new(path)
             .components()
             .all(|c| matches!(c, Component::Normal(_)))
         {
-            return Err(input(format!("{path:?} is not a folder of this directory")));
+            return Err(input(format!(
+                "expected a folder of this directory, found {path:?}"
+            )));
         }
         modules.push(Module {
             kind: kind.rsplit('.').next().unwrap_or(kind).to_owned(),
@@ -202,7 +205,7 @@ fn dense_module(dir: &Path, architecture: &Architecture, module: &Module) -> Res
             .as_u64()
             .and_then(|n| u32::try_from(n).ok())
             .filter(|&n| n > 0);
-        width.ok_or_else(|| input(format!("{key} is {found}, a positive integer expected")))
+        width.ok_or_else(|| input(format!("{key}: expected a positive integer, found {found}")))
     };
     if config.get("bias") == Some(&Value::Bool(true)) {
         return Err(input(

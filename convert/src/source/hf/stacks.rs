@@ -79,7 +79,7 @@ pub(super) fn take_apart(dir: &Path, parts: &mut Parts) -> Result<()> {
         let found = &parts.files[file].entries()[entry];
         let fail = |message: String| Error::Input {
             path: parts.files[file].path().to_path_buf(),
-            message: format!("tensor {name}: {message}"),
+            message: format!("tensor '{name}': {message}"),
         };
         let is_text = multimodal::text_name(&name).is_some();
         if is_text && name.contains("conv") && found.shape.len() > 2 {
@@ -97,15 +97,16 @@ pub(super) fn take_apart(dir: &Path, parts: &mut Parts) -> Result<()> {
             [experts, _] | [experts, _, _] if (1..=MAX_EXPERTS).contains(&experts) => experts,
             _ => {
                 return Err(fail(format!(
-                    "shape {:?}, a stack of experts expected",
+                    "expected a stack of experts, found the shape {:?}",
                     found.shape
                 )));
             }
         };
         let bytes = found.bytes / experts;
         for expert in 0..experts {
-            let slice = expert_name(&name, expert)
-                .ok_or_else(|| fail("MLX's stack of experts in a module that is not known".to_owned()))?;
+            let slice = expert_name(&name, expert).ok_or_else(|| {
+                fail("expected a known module of MLX's stacks of experts, found another".to_owned())
+            })?;
             let place = (first + file, files[file].entries.len());
             files[file].entries.push(Entry {
                 name: slice.clone(),
@@ -115,7 +116,7 @@ pub(super) fn take_apart(dir: &Path, parts: &mut Parts) -> Result<()> {
                 ..found.clone()
             });
             if tensors.insert(slice.clone(), place).is_some() {
-                return Err(fail(format!("{slice} is there too")));
+                return Err(fail(format!("expected no '{slice}' beside it, found one")));
             }
         }
     }
@@ -128,7 +129,7 @@ pub(super) fn take_apart(dir: &Path, parts: &mut Parts) -> Result<()> {
     if parts.tensors.is_empty() {
         return Err(Error::Input {
             path: PathBuf::from(dir),
-            message: "no tensors".to_owned(),
+            message: "expected tensors, found none".to_owned(),
         });
     }
     Ok(())

@@ -81,7 +81,7 @@ pub(super) fn model(files: &VocabFiles) -> Result<Model> {
         Vocab::Scores(list) if list.len() > MAX_TOKENS => {
             return Err(input_error(
                 &path,
-                format!("{} tokens, at most {MAX_TOKENS} expected", list.len()),
+                format!("expected at most {MAX_TOKENS} tokens, found {}", list.len()),
             ));
         }
         Vocab::Scores(list) => {

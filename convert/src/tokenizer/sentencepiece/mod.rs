@@ -119,7 +119,7 @@ fn wanted(files: &VocabFiles, keys: &[&str], pieces: usize, warnings: &mut Vec<S
         .unwrap_or(pieces);
     if pieces > n_vocab {
         if files.configured_size(keys)? != Some(n_vocab) {
-            let message = format!("{pieces} tokens, at most {n_vocab} expected");
+            let message = format!("expected at most {n_vocab} tokens, found {pieces}");
             return Err(files.misfit(FILE, keys, pieces, &message));
         }
         warnings.push(format!(

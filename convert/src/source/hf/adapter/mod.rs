@@ -268,7 +268,8 @@ fn open_weights(dir: &Path) -> Result<Arc<dyn TensorFile>> {
     }
     Err(Error::Input {
         path: dir.to_path_buf(),
-        message: "no adapter_model.safetensors and no adapter_model.bin in this directory".to_owned(),
+        message: "expected adapter_model.safetensors or adapter_model.bin in this directory, found neither"
+            .to_owned(),
     })
 }
 
@@ -280,11 +281,11 @@ fn invocation_tokens(config: &Map<String, Value>) -> Result<Option<Vec<u32>>, St
             let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
             ids.iter().map(id).collect::<Option<Vec<u32>>>()
         });
-        let ids = ids.ok_or("alora_invocation_tokens: token ids expected")?;
+        let ids = ids.ok_or("alora_invocation_tokens: expected token ids, found others")?;
         return Ok((!ids.is_empty()).then_some(ids));
     }
     if found("invocation_string").is_some_and(|v| v.as_str() != Some("")) {
-        return Err("invocation_string without alora_invocation_tokens is not supported".to_owned());
+        return Err("expected alora_invocation_tokens beside invocation_string, found none".to_owned());
     }
     Ok(None)
 }

@@ -117,7 +117,7 @@ impl Pairs {
                 Some(Role::Skipped) => {}
                 None => {
                     return Err(input(format!(
-                        "tensor {}: {}, which has no form in a GGUF adapter; {REMEDY}",
+                        "tensor '{}': {}, which has no form in a GGUF adapter; {REMEDY}",
                         entry.name,
                         kind_of(&entry.name)
                     )));
@@ -134,16 +134,18 @@ impl Pairs {
             let (first, second) = (&file.entries()[a], &file.entries()[b]);
             let (&[rank, _], &[_, other]) = (&first.shape[..], &second.shape[..]) else {
                 return Err(input(format!(
-                    "weight {weight}: shapes {:?} and {:?}, two matrices expected; {REMEDY}",
+                    "tensor '{weight}': expected two matrices, found the shapes {:?} and {:?}; {REMEDY}",
                     first.shape, second.shape
                 )));
             };
             if rank != other || rank == 0 {
-                return Err(input(format!("weight {weight}: ranks {rank} and {other}")));
+                return Err(input(format!(
+                    "tensor '{weight}': expected one rank, found {rank} and {other}"
+                )));
             }
             let module = weight.strip_suffix(".weight").unwrap_or(&weight);
             let alpha = peft.scaled_alpha(module, rank);
-            let alpha = alpha.map_err(|message| input(format!("weight {weight}: {message}")))?;
+            let alpha = alpha.map_err(|message| input(format!("tensor '{weight}': {message}")))?;
             let side = InputSide {
                 entry: a,
                 alpha,
@@ -151,7 +153,9 @@ impl Pairs {
                 is_embedding: pair.is_embedding,
             };
             if sides.insert(second.offset, side).is_some() {
-                return Err(input(format!("weight {weight}: a side of two pairs")));
+                return Err(input(format!(
+                    "tensor '{weight}': expected a side of one pair, found one of two"
+                )));
             }
             changed.insert(weight, (0, b));
         }
@@ -173,9 +177,9 @@ impl Pairs {
             _ => configured,
         };
         match alpha as f32 {
-            a if a == 0.0 || !a.is_finite() => {
-                Err(format!("lora_alpha is {alpha}, a number other than 0 expected"))
-            }
+            a if a == 0.0 || !a.is_finite() => Err(format!(
+                "lora_alpha: expected a number other than 0, found {alpha}"
+            )),
             _ => Ok(alpha),
         }
     }

@@ -160,7 +160,7 @@ impl Peft {
         let alpha = config
             .get("lora_alpha")
             .and_then(Value::as_f64)
-            .ok_or("no number \"lora_alpha\"")?;
+            .ok_or("expected a number \"lora_alpha\", found none")?;
         let rank = match config.get("r").filter(|v| !v.is_null()) {
             Some(r) => Some(positive("r", r)?),
             None => None,
@@ -175,7 +175,7 @@ impl Peft {
             stabilized: config.get("use_rslora") == Some(&Value::Bool(true)),
             alphas: patterns(config, "alpha_pattern", |key, v| {
                 v.as_f64()
-                    .ok_or_else(|| format!("{key} is {v}, a number expected"))
+                    .ok_or_else(|| format!("{key}: expected a number, found {v}"))
             })?,
             ranks: patterns(config, "rank_pattern", positive)?,
             unknown: unknown.map(|(key, _)| key.clone()).collect(),
@@ -195,7 +195,7 @@ impl Peft {
         let expected = first(&self.ranks, module)?.or(self.rank);
         if let Some(expected) = expected.filter(|&n| n != rank) {
             return Err(format!(
-                "rank {rank}, but adapter_config.json says {expected} (r, rank_pattern)"
+                "expected the rank {expected} of adapter_config.json (r, rank_pattern), found {rank}"
             ));
         }
         let alpha = first(&self.alphas, module)?.unwrap_or(self.alpha);
@@ -206,7 +206,7 @@ impl Peft {
         };
         match (alpha as f32).is_finite() {
             true => Ok(alpha),
-            false => Err(format!("alpha {alpha} is not a single-precision number")),
+            false => Err(format!("expected an alpha in single precision, found {alpha}")),
         }
     }
 }
@@ -229,7 +229,7 @@ fn patterns<T>(
     let map = match config.get(key) {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Object(map)) => map,
-        Some(other) => return Err(format!("{key} is {}, an object expected", short(other))),
+        Some(other) => return Err(format!("{key}: expected an object, found {}", short(other))),
     };
     let mut found = Vec::new();
     let mut expressions = 0;
@@ -237,7 +237,9 @@ fn patterns<T>(
         let pattern = Pattern::new(name).map_err(|e| format!("{key}: {e}"))?;
         expressions += usize::from(matches!(pattern, Pattern::Expression(_)));
         if expressions > MAX_EXPRESSIONS {
-            return Err(format!("{key}: more than {MAX_EXPRESSIONS} regular expressions"));
+            return Err(format!(
+                "{key}: expected at most {MAX_EXPRESSIONS} regular expressions, found more"
+            ));
         }
         found.push((pattern, value(&format!("{key}: {name}"), v)?));
     }
@@ -248,7 +250,7 @@ fn positive(key: &str, value: &Value) -> Result<u64, String> {
     value
         .as_u64()
         .filter(|&n| n > 0)
-        .ok_or_else(|| format!("{key} is {value}, a positive integer expected"))
+        .ok_or_else(|| format!("{key}: expected a positive integer, found {value}"))
 }
 
 /// Whether a key says more than that it is not used.
@@ -311,7 +313,10 @@ mod tests {
     #[test]
     fn ranks_are_those_of_the_configuration() {
         let error = peft(json!({})).unwrap().scaled_alpha("q_proj", 8).unwrap_err();
-        assert_eq!(error, "rank 8, but adapter_config.json says 4 (r, rank_pattern)");
+        assert_eq!(
+            error,
+            "expected the rank 4 of adapter_config.json (r, rank_pattern), found 8"
+        );
     }
 
     #[test]
@@ -354,13 +359,19 @@ mod tests {
     fn malformed_patterns_are_refused() {
         for (more, part) in [
             (json!({"alpha_pattern": {"(": 1}}), "alpha_pattern: pattern \"(\""),
-            (json!({"alpha_pattern": {"q": "x"}}), "alpha_pattern: q is \"x\""),
-            (json!({"rank_pattern": {"q": 0}}), "rank_pattern: q is 0"),
+            (
+                json!({"alpha_pattern": {"q": "x"}}),
+                "alpha_pattern: q: expected a number, found \"x\"",
+            ),
+            (
+                json!({"rank_pattern": {"q": 0}}),
+                "rank_pattern: q: expected a positive integer, found 0",
+            ),
             (
                 json!({"rank_pattern": [1]}),
-                "rank_pattern is 1, an object expected",
+                "rank_pattern: expected an object, found 1",
             ),
-            (json!({"r": -1}), "r is -1"),
+            (json!({"r": -1}), "r: expected a positive integer, found -1"),
         ] {
             let error = peft(more).unwrap_err();
             assert!(error.contains(part), "{error}");

@@ -91,14 +91,14 @@ impl PytorchFile {
             .iter()
             .find(|(name, _)| name.as_str() == "data.pkl" || name.ends_with("/data.pkl"));
         let Some((name, &member)) = described else {
-            return Err(self.input("no data.pkl in it: not a PyTorch checkpoint".to_owned()));
+            return Err(self.input("expected a data.pkl of a PyTorch checkpoint, found none".to_owned()));
         };
         let root = name.strip_suffix("data.pkl").unwrap_or_default();
         let order = format!("{root}byteorder");
         if let Some(&member) = zip.members.get(&order)
             && self.bytes(&zip, &order, member, 16)? != b"little"
         {
-            return Err(self.input("its storages are big-endian".to_owned()));
+            return Err(self.input("expected little-endian storages, found big-endian ones".to_owned()));
         }
         let bytes = self.bytes(&zip, name, member, MAX_PICKLE_BYTES)?;
         let pickle = pickle::read(&bytes).map_err(|e| self.input(e))?;
@@ -106,7 +106,7 @@ impl PytorchFile {
         for storage in &pickle.storages {
             let name = format!("{root}data/{}", storage.key);
             let Some(&member) = zip.members.get(&name) else {
-                return Err(self.input(format!("the storage {name} is not in it")));
+                return Err(self.input(format!("expected a storage {name}, found none")));
             };
             if !places.contains_key(&storage.key) {
                 let start = zip.locate(&name, member)?;
@@ -126,7 +126,7 @@ impl PytorchFile {
     fn bytes(&self, zip: &Zip<'_>, name: &str, member: zip::Member, limit: u64) -> Result<Vec<u8>> {
         if member.bytes > limit {
             return Err(self.input(format!(
-                "zip: {name}: {} bytes, at most {limit} expected",
+                "zip: {name}: expected at most {limit} bytes, found {}",
                 member.bytes
             )));
         }
@@ -160,7 +160,7 @@ impl PytorchFile {
         for &key in keys.items(keys.root).unwrap_or_default() {
             let width = keys.text(key).and_then(|k| Some((k, *widths.get(k)?)));
             let Some((key, width)) = width else {
-                return Err(self.input("a storage that no tensor has".to_owned()));
+                return Err(self.input("expected a tensor of each storage, found none of one".to_owned()));
             };
             let mut count = [0; 8];
             self.opened.read_exact_at(position, &mut count)?;
@@ -187,7 +187,7 @@ impl PytorchFile {
     fn tensors(&self, pickle: &Pickle<'_>, places: &Places) -> Result<(Vec<Entry>, HashMap<u64, Strided>)> {
         let mut pairs = pickle
             .pairs(pickle.root)
-            .ok_or_else(|| self.input("no dict of tensors in it".to_owned()))?;
+            .ok_or_else(|| self.input("expected a dict of tensors, found none".to_owned()))?;
         if !pairs.iter().any(|(_, v)| matches!(v, Value::Tensor(_)))
             && let Some(inner) = pairs.iter().find_map(|&(key, value)| {
                 let key = pickle.text(key)?;
@@ -206,10 +206,10 @@ impl PytorchFile {
                 continue;
             };
             if !names.insert(name) {
-                return Err(self.input(format!("tensor {name} is in it twice")));
+                return Err(self.input(format!("tensor '{name}': expected one, found two")));
             }
             let tensor = &pickle.tensors[tensor];
-            let fail = |message: String| self.input(format!("tensor {name}: {message}"));
+            let fail = |message: String| self.input(format!("tensor '{name}': {message}"));
             let (start, bytes) = self.place(pickle, places, tensor).map_err(fail)?;
             let width = tensor.dtype.bitsize() as u64 / 8;
             let mut entry = Entry {
@@ -244,10 +244,10 @@ impl PytorchFile {
         let storage = &pickle.storages[tensor.storage];
         let &(start, available) = places
             .get(&storage.key)
-            .ok_or_else(|| format!("its storage {} is not in the file", storage.key))?;
+            .ok_or_else(|| format!("expected its storage {}, found none", storage.key))?;
         if tensor.shape.len() > MAX_DIMS {
             return Err(format!(
-                "{} dimensions, at most {MAX_DIMS} expected",
+                "expected at most {MAX_DIMS} dimensions, found {}",
                 tensor.shape.len()
             ));
         }
@@ -269,8 +269,8 @@ impl PytorchFile {
         let room = length.filter(|&n| n <= available);
         let Some(room) = room else {
             return Err(format!(
-                "its storage {} has {available} bytes, {} elements expected",
-                storage.key, storage.length
+                "expected {} elements in its storage {}, found {available} bytes",
+                storage.length, storage.key
             ));
         };
         let capacity = room / width;
@@ -281,7 +281,7 @@ impl PytorchFile {
                 Ok((start + tensor.offset * width, n * width))
             }
             _ => Err(format!(
-                "shape {:?} in steps of {:?} from {}, but its storage has {capacity} elements",
+                "expected at most the {capacity} elements of its storage, found the shape {:?} in steps of {:?} from {}",
                 tensor.shape, tensor.stride, tensor.offset
             )),
         }
@@ -364,7 +364,7 @@ impl TensorFile for PytorchFile {
             .find(|e| e.offset >= self.opened.length() && (e.offset..e.offset + e.bytes).contains(&offset));
         let strided = entry.and_then(|e| Some((e.offset, self.strided.get(&e.offset)?)));
         let Some((start, strided)) = strided else {
-            return Err(self.input(format!("offset {offset} is in no tensor")));
+            return Err(self.input(format!("expected an offset in a tensor, found {offset}")));
         };
         self.gather(strided, (offset - start) / strided.width, out)
     }

@@ -75,7 +75,7 @@ impl<'a> Zip<'a> {
                 tail[at..].starts_with(b"PK\x05\x06")
                     && at + END_BYTES + usize::from(u16_at(&tail, at + 20)) == tail.len()
             })
-            .ok_or_else(|| input("no end record (truncated?)".to_owned()))?;
+            .ok_or_else(|| input("expected an end record, found none (truncated?)".to_owned()))?;
         let mut count = u64::from(u16_at(&tail, end + 10));
         let mut size = u64::from(u32_at(&tail, end + 12));
         let mut offset = u64::from(u32_at(&tail, end + 16));
@@ -84,11 +84,13 @@ impl<'a> Zip<'a> {
             let at = u64_at(locator, 8);
             let mut record = [0; 56];
             if at.checked_add(56).is_none_or(|end| end > length) {
-                return Err(input(format!("an end record at {at}, outside of the file")));
+                return Err(input(format!(
+                    "expected an end record in the file, found its place at {at}"
+                )));
             }
             file.read_exact_at(at, &mut record)?;
             if !record.starts_with(b"PK\x06\x06") {
-                return Err(input(format!("no end record at {at}")));
+                return Err(input(format!("expected an end record at {at}, found none")));
             }
             (count, size, offset) = (u64_at(&record, 32), u64_at(&record, 40), u64_at(&record, 48));
         }
@@ -110,7 +112,7 @@ impl<'a> Zip<'a> {
             })?;
             rest = &rest[length..];
             if members.insert(name.clone(), member).is_some() {
-                return Err(input(format!("{name} is in it twice")));
+                return Err(input(format!("expected one {name}, found two")));
             }
         }
         Ok(Self {
@@ -139,7 +141,10 @@ impl<'a> Zip<'a> {
         let mut header = [0; 30];
         self.file.read_exact_at(member.header, &mut header)?;
         if !header.starts_with(b"PK\x03\x04") {
-            return Err(input(format!("no header at {}", member.header)));
+            return Err(input(format!(
+                "expected a header at {}, found none",
+                member.header
+            )));
         }
         let start = member.header + 30 + u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
         if start
@@ -158,13 +163,13 @@ impl<'a> Zip<'a> {
 /// The first entry of what is left of a directory: its name, the member, and the entry's length.
 fn member(bytes: &[u8]) -> Result<(String, Member, usize), String> {
     if bytes.len() < 46 || !bytes.starts_with(b"PK\x01\x02") {
-        return Err("no entry there".to_owned());
+        return Err("expected an entry, found none".to_owned());
     }
     let name_len = usize::from(u16_at(bytes, 28));
     let extra_len = usize::from(u16_at(bytes, 30));
     let length = 46 + name_len + extra_len + usize::from(u16_at(bytes, 32));
     if length > bytes.len() {
-        return Err(format!("{length} bytes, {} are left", bytes.len()));
+        return Err(format!("expected {length} bytes, found {}", bytes.len()));
     }
     let name = String::from_utf8_lossy(&bytes[46..46 + name_len]).into_owned();
     let (flags, method) = (u16_at(bytes, 8), u16_at(bytes, 10));
@@ -184,7 +189,7 @@ fn member(bytes: &[u8]) -> Result<(String, Member, usize), String> {
         for number in [&mut size, &mut stored, &mut header] {
             if *number == u64::from(u32::MAX) {
                 let Some((head, tail)) = field.split_at_checked(8) else {
-                    return Err(format!("{name}: a size is missing"));
+                    return Err(format!("{name}: expected a size, found none"));
                 };
                 *number = u64_at(head, 0);
                 field = tail;

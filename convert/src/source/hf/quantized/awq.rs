@@ -35,11 +35,13 @@ impl Awq {
         let [groups, _] = scales.matrix()?;
         let outputs = packed
             .checked_mul(8)
-            .ok_or_else(|| qweight.fail("too many words"))?;
+            .ok_or_else(|| qweight.fail("expected fewer words, found more than can be counted"))?;
         scales.expect(&[Dtype::F16, Dtype::BF16, Dtype::F32], &[groups, outputs])?;
         qzeros.expect(&words, &[groups, packed])?;
         if !inputs.is_multiple_of(groups) {
-            return Err(scales.fail(format!("{groups} groups of {inputs} inputs")));
+            return Err(scales.fail(format!(
+                "expected groups that divide {inputs} inputs, found {groups}"
+            )));
         }
         Ok(Self {
             qweight,

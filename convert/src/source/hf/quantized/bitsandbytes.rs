@@ -56,13 +56,13 @@ impl FourBit {
         state.expect_dtype(&[Dtype::U8])?;
         let text = state.small(MAX_STATE_BYTES)?;
         let value: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|e| state.fail(format!("not valid JSON: {e}")))?;
+            serde_json::from_slice(&text).map_err(|e| state.fail(format!("expected JSON, found {e}")))?;
         let number = |key: &str| {
             value
                 .get(key)
                 .and_then(serde_json::Value::as_u64)
                 .filter(|&n| n > 0)
-                .ok_or_else(|| state.fail(format!("no positive whole number {key:?}")))
+                .ok_or_else(|| state.fail(format!("expected a positive whole number {key:?}, found none")))
         };
         let block = number("blocksize")?;
         let shape = value
@@ -73,7 +73,7 @@ impl FourBit {
                     .map(serde_json::Value::as_u64)
                     .collect::<Option<Vec<_>>>()
             })
-            .ok_or_else(|| state.fail("no \"shape\""))?;
+            .ok_or_else(|| state.fail("expected a \"shape\", found none"))?;
         let dtype = match value.get("dtype").and_then(serde_json::Value::as_str) {
             Some("bfloat16") => Dtype::BF16,
             Some("float16") => Dtype::F16,
@@ -92,7 +92,7 @@ impl FourBit {
         let blocks = elements.div_ceil(block);
         let table: [f32; 16] = table(&parts.quant_map, 16)?
             .try_into()
-            .map_err(|_| parts.quant_map.fail("16 values expected"))?;
+            .map_err(|_| parts.quant_map.fail("expected 16 values, found others"))?;
         let absmax = match (parts.nested_absmax, parts.nested_quant_map) {
             (None, None) => {
                 parts.absmax.expect(&[Dtype::F32], &[blocks])?;
@@ -108,13 +108,15 @@ impl FourBit {
                     table: self::table(&map, 256)?,
                     absmax,
                     block,
-                    offset: offset.ok_or_else(|| state.fail("no number \"nested_offset\""))? as f32,
+                    offset: offset
+                        .ok_or_else(|| state.fail("expected a number \"nested_offset\", found none"))?
+                        as f32,
                 }
             }
             _ => {
                 return Err(parts
                     .absmax
-                    .fail("only one of nested_absmax and nested_quant_map is there"));
+                    .fail("expected both nested_absmax and nested_quant_map or neither, found one"));
             }
         };
         Ok(Self {

@@ -92,7 +92,7 @@ impl DerivedFile {
         let (Some(bytes), Some(end)) = (bytes, end) else {
             return Err(Error::Input {
                 path: self.path.clone(),
-                message: format!("tensor {name}: no tensor can have the shape {shape:?}"),
+                message: format!("tensor '{name}': expected a shape that a tensor can have, found {shape:?}"),
             });
         };
         self.entries.push(Entry {

@@ -71,18 +71,26 @@ impl Gptq {
         let bits = by_index
             .or(bits)
             .filter(|b| WIDTHS.contains(b))
-            .ok_or_else(|| qweight.fail("its number of bits is not 2, 3, 4 or 8"))?;
+            .ok_or_else(|| qweight.fail("expected 2, 3, 4 or 8 bits, found another number"))?;
         let inputs = packed
             .checked_mul(32)
             .filter(|n| n.is_multiple_of(bits.into()))
             .map(|n| n / u64::from(bits))
             .filter(|&n| n <= MAX_INPUTS)
-            .ok_or_else(|| qweight.fail(format!("{packed} rows of words of {bits}-bit fields")))?;
+            .ok_or_else(|| {
+                qweight.fail(format!(
+                    "expected rows of words that hold {bits}-bit fields, found {packed}"
+                ))
+            })?;
         let zero_words = outputs
             .checked_mul(bits.into())
             .filter(|n| n.is_multiple_of(32))
             .map(|n| n / 32)
-            .ok_or_else(|| qweight.fail(format!("{outputs} outputs of {bits} bits are no whole words")))?;
+            .ok_or_else(|| {
+                qweight.fail(format!(
+                    "expected whole words of {bits} bits, found {outputs} outputs"
+                ))
+            })?;
         scales.expect(&[Dtype::F16, Dtype::BF16, Dtype::F32], &[groups, outputs])?;
         qzeros.expect(&words, &[groups, zero_words])?;
         let groups_of = match g_idx {
@@ -101,14 +109,13 @@ impl Gptq {
                 let checked: Option<Vec<u32>> = wrapped
                     .map(|n| u32::try_from(n).ok().filter(|&n| u64::from(n) < groups))
                     .collect();
-                checked
-                    .ok_or_else(|| index.fail(format!("a group outside of the {groups} that are there")))?
+                checked.ok_or_else(|| index.fail(format!("expected groups below {groups}, found another")))?
             }
             None => {
                 let size = group_size.filter(|&n| n > 0).unwrap_or(inputs);
                 if inputs.div_ceil(size) != groups {
                     return Err(scales.fail(format!(
-                        "{groups} groups, but {inputs} inputs in groups of {size}"
+                        "expected groups of {size} for {inputs} inputs, found {groups} groups"
                     )));
                 }
                 (0..inputs).map(|i| (i / size) as u32).collect()

@@ -197,8 +197,9 @@ impl Rewrite<'_> {
     /// A tensor that `beside` cannot do without.
     fn need(&mut self, beside: &str, name: &str) -> Result<Stored> {
         self.take(name).ok_or_else(|| {
-            self.config
-                .error(format!("tensor {beside} is there without {name}"))
+            self.config.error(format!(
+                "tensor '{beside}': expected '{name}' beside it, found none"
+            ))
         })
     }
 

@@ -89,9 +89,9 @@ impl Scaled {
             && zero.entry.elements() != scale.entry.elements()
         {
             return Err(zero.fail(format!(
-                "shape {:?}, that of the scales ({:?}) expected",
-                zero.shape(),
-                scale.shape()
+                "expected the shape {:?} of the scales, found {:?}",
+                scale.shape(),
+                zero.shape()
             )));
         }
         scale.element()?;

@@ -24,7 +24,7 @@ impl Stored {
     pub(super) fn fail(&self, message: impl std::fmt::Display) -> Error {
         Error::Input {
             path: self.file.path().to_path_buf(),
-            message: format!("tensor {}: {message}", self.entry.name),
+            message: format!("tensor '{}': {message}", self.entry.name),
         }
     }
 
@@ -35,7 +35,7 @@ impl Stored {
     pub(super) fn expect(&self, dtypes: &[Dtype], shape: &[u64]) -> Result<()> {
         self.expect_dtype(dtypes)?;
         if self.shape() != shape {
-            return Err(self.fail(format!("shape {:?}, {shape:?} expected", self.shape())));
+            return Err(self.fail(format!("expected {shape:?}, found the shape {:?}", self.shape())));
         }
         Ok(())
     }
@@ -50,9 +50,9 @@ impl Stored {
         }
         let names: Vec<String> = dtypes.iter().map(ToString::to_string).collect();
         Err(self.fail(format!(
-            "dtype {}, {} expected",
-            self.entry.dtype,
-            names.join(" or ")
+            "expected the dtype {}, found {}",
+            names.join(" or "),
+            self.entry.dtype
         )))
     }
 
@@ -63,7 +63,7 @@ impl Stored {
     pub(super) fn matrix(&self) -> Result<[u64; 2]> {
         match self.shape() {
             &[rows, columns] if rows > 0 && columns > 0 => Ok([rows, columns]),
-            other => Err(self.fail(format!("shape {other:?}, a matrix expected"))),
+            other => Err(self.fail(format!("expected a matrix, found the shape {other:?}"))),
         }
     }
 
@@ -105,7 +105,10 @@ impl Stored {
     /// More than `limit` bytes, or a failed read.
     pub(super) fn small(&self, limit: u64) -> Result<Vec<u8>> {
         if self.entry.bytes > limit {
-            return Err(self.fail(format!("{} bytes, at most {limit} expected", self.entry.bytes)));
+            return Err(self.fail(format!(
+                "expected at most {limit} bytes, found {}",
+                self.entry.bytes
+            )));
         }
         self.bytes(0, self.entry.bytes)
     }
@@ -117,7 +120,7 @@ impl Stored {
             Dtype::U8 => Ok(Element::U8),
             Dtype::F8_E8M0 => Ok(Element::F8E8M0),
             dtype => Element::from_dtype(dtype)
-                .ok_or_else(|| self.fail(format!("dtype {dtype} cannot be read as numbers"))),
+                .ok_or_else(|| self.fail(format!("expected a dtype of numbers, found {dtype}"))),
         }
     }
 
@@ -145,7 +148,10 @@ impl Stored {
     /// More or fewer elements than one.
     pub(super) fn scalar(&self) -> Result<f32> {
         if self.entry.elements() != 1 {
-            return Err(self.fail(format!("shape {:?}, one element expected", self.shape())));
+            return Err(self.fail(format!(
+                "expected one element, found the shape {:?}",
+                self.shape()
+            )));
         }
         Ok(self.floats(0, 1)?[0])
     }
