@@ -75,6 +75,19 @@ impl ModelType {
         ..Self::BLANK
     };
 
+    /// The type of this name, with the defaults of `transformers`.
+    pub(super) const fn of(name: &'static str) -> Self {
+        Self { name, ..Self::BLANK }
+    }
+
+    /// The same without a rotation.
+    pub(super) const fn unrotated(name: &'static str) -> Self {
+        Self {
+            name,
+            ..Self::UNROTATED
+        }
+    }
+
     /// The type and those that it extends.
     fn line(&'static self) -> impl Iterator<Item = &'static Self> {
         std::iter::successors(Some(self), |t| t.extends)

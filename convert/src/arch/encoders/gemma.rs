@@ -60,7 +60,4 @@ pub(super) fn scale_by_tokens(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-static SIGLIP_TYPE: ModelType = ModelType {
-    name: "siglip_vision_model",
-    ..ModelType::UNROTATED
-};
+static SIGLIP_TYPE: ModelType = ModelType::unrotated("siglip_vision_model");

@@ -62,12 +62,6 @@ fn glm5_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-static GLM4V_TYPE: ModelType = ModelType {
-    name: "glm4v",
-    ..ModelType::UNROTATED
-};
+static GLM4V_TYPE: ModelType = ModelType::unrotated("glm4v");
 
-static GLM4V_MOE_TYPE: ModelType = ModelType {
-    name: "glm4v_moe",
-    ..ModelType::UNROTATED
-};
+static GLM4V_MOE_TYPE: ModelType = ModelType::unrotated("glm4v_moe");

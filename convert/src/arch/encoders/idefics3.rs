@@ -41,12 +41,6 @@ fn idefics3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-static IDEFICS3_TYPE: ModelType = ModelType {
-    name: "idefics3_vision",
-    ..ModelType::UNROTATED
-};
+static IDEFICS3_TYPE: ModelType = ModelType::unrotated("idefics3_vision");
 
-static SMOLVLM_TYPE: ModelType = ModelType {
-    name: "smolvlm_vision",
-    ..ModelType::UNROTATED
-};
+static SMOLVLM_TYPE: ModelType = ModelType::unrotated("smolvlm_vision");

@@ -50,7 +50,4 @@ fn canonical(_: &Hparams, name: String) -> Option<String> {
 
 const JANUS_RULES: &[Rule] = &[copy("aligner.fc1", "mm.0"), copy("aligner.{}", "mm.{}")];
 
-static JANUS_TYPE: ModelType = ModelType {
-    name: "janus_vision_model",
-    ..ModelType::UNROTATED
-};
+static JANUS_TYPE: ModelType = ModelType::unrotated("janus_vision_model");

@@ -58,10 +58,7 @@ fn lfm2_vl_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-static SIGLIP2_TYPE: ModelType = ModelType {
-    name: "siglip2_vision_model",
-    ..ModelType::UNROTATED
-};
+static SIGLIP2_TYPE: ModelType = ModelType::unrotated("siglip2_vision_model");
 
 pub(super) static LFM2_AUDIO: Architecture = Architecture {
     classes: &[class("Lfm2AudioForConditionalGeneration")],

@@ -37,7 +37,4 @@ const LLAMA4_RULES: &[Rule] = &[
     copy("multi_modal_projector.linear_1", "mm.model.fc"),
 ];
 
-static LLAMA4_TYPE: ModelType = ModelType {
-    name: "llama4_vision_model",
-    ..ModelType::UNROTATED
-};
+static LLAMA4_TYPE: ModelType = ModelType::unrotated("llama4_vision_model");

@@ -100,7 +100,4 @@ fn pixtral_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-static PIXTRAL_TYPE: ModelType = ModelType {
-    name: "pixtral",
-    ..ModelType::UNROTATED
-};
+static PIXTRAL_TYPE: ModelType = ModelType::unrotated("pixtral");

@@ -138,12 +138,6 @@ fn period_of_full_blocks(hp: &Hparams) -> Result<u32> {
 /// Default of `fullatt_block_indexes`' period.
 const FULL_PERIOD: u32 = 8;
 
-static QWEN2VL_TYPE: ModelType = ModelType {
-    name: "qwen2_vl",
-    ..ModelType::UNROTATED
-};
+static QWEN2VL_TYPE: ModelType = ModelType::unrotated("qwen2_vl");
 
-static QWEN2_5VL_TYPE: ModelType = ModelType {
-    name: "qwen2_5_vl",
-    ..ModelType::UNROTATED
-};
+static QWEN2_5VL_TYPE: ModelType = ModelType::unrotated("qwen2_5_vl");

@@ -179,12 +179,6 @@ pub(super) fn own_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-static QWEN3VL_TYPE: ModelType = ModelType {
-    name: "qwen3_vl",
-    ..ModelType::UNROTATED
-};
+static QWEN3VL_TYPE: ModelType = ModelType::unrotated("qwen3_vl");
 
-static QWEN3VL_MOE_TYPE: ModelType = ModelType {
-    name: "qwen3_vl_moe",
-    ..ModelType::UNROTATED
-};
+static QWEN3VL_MOE_TYPE: ModelType = ModelType::unrotated("qwen3_vl_moe");

@@ -186,17 +186,8 @@ fn keys_of(hp: &Hparams, keys: &mut Keys<'_>, projector: &str) -> Result<()> {
 }
 
 /// Whisper's own encoder.
-static WHISPER_TYPE: ModelType = ModelType {
-    name: "whisper",
-    ..ModelType::UNROTATED
-};
+static WHISPER_TYPE: ModelType = ModelType::unrotated("whisper");
 
-static QWEN2_AUDIO_TYPE: ModelType = ModelType {
-    name: "qwen2_audio_encoder",
-    ..ModelType::UNROTATED
-};
+static QWEN2_AUDIO_TYPE: ModelType = ModelType::unrotated("qwen2_audio_encoder");
 
-static VOXTRAL_TYPE: ModelType = ModelType {
-    name: "voxtral_encoder",
-    ..ModelType::UNROTATED
-};
+static VOXTRAL_TYPE: ModelType = ModelType::unrotated("voxtral_encoder");

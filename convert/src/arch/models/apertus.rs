@@ -39,7 +39,4 @@ fn activation_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static APERTUS_TYPE: ModelType = ModelType {
-    name: "apertus",
-    ..ModelType::BLANK
-};
+pub(super) static APERTUS_TYPE: ModelType = ModelType::of("apertus");

@@ -350,27 +350,12 @@ pub(super) fn output_labels(hp: &Hparams, keys: &mut Keys<'_>) {
     keys.set_some("classifier.output_labels", labels(hp));
 }
 
-pub(super) static BERT_TYPE: ModelType = ModelType {
-    name: "bert",
-    ..ModelType::UNROTATED
-};
+pub(super) static BERT_TYPE: ModelType = ModelType::unrotated("bert");
 
-pub(super) static DISTILBERT_TYPE: ModelType = ModelType {
-    name: "distilbert",
-    ..ModelType::UNROTATED
-};
+pub(super) static DISTILBERT_TYPE: ModelType = ModelType::unrotated("distilbert");
 
-pub(super) static ROBERTA_TYPE: ModelType = ModelType {
-    name: "roberta",
-    ..ModelType::UNROTATED
-};
+pub(super) static ROBERTA_TYPE: ModelType = ModelType::unrotated("roberta");
 
-pub(super) static XLM_ROBERTA_TYPE: ModelType = ModelType {
-    name: "xlm-roberta",
-    ..ModelType::UNROTATED
-};
+pub(super) static XLM_ROBERTA_TYPE: ModelType = ModelType::unrotated("xlm-roberta");
 
-pub(super) static CAMEMBERT_TYPE: ModelType = ModelType {
-    name: "camembert",
-    ..ModelType::UNROTATED
-};
+pub(super) static CAMEMBERT_TYPE: ModelType = ModelType::unrotated("camembert");

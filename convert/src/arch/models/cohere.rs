@@ -106,10 +106,7 @@ fn cohere2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static COHERE_TYPE: ModelType = ModelType {
-    name: "cohere",
-    ..ModelType::BLANK
-};
+pub(super) static COHERE_TYPE: ModelType = ModelType::of("cohere");
 
 pub(super) static COHERE2_TYPE: ModelType = ModelType {
     name: "cohere2",

@@ -364,12 +364,6 @@ pub(super) fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static DEEPSEEK_V2_TYPE: ModelType = ModelType {
-    name: "deepseek_v2",
-    ..ModelType::BLANK
-};
+pub(super) static DEEPSEEK_V2_TYPE: ModelType = ModelType::of("deepseek_v2");
 
-pub(super) static DEEPSEEK_V3_TYPE: ModelType = ModelType {
-    name: "deepseek_v3",
-    ..ModelType::BLANK
-};
+pub(super) static DEEPSEEK_V3_TYPE: ModelType = ModelType::of("deepseek_v3");

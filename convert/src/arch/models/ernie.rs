@@ -135,12 +135,6 @@ fn mixture_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static ERNIE4_5_TYPE: ModelType = ModelType {
-    name: "ernie4_5",
-    ..ModelType::BLANK
-};
+pub(super) static ERNIE4_5_TYPE: ModelType = ModelType::of("ernie4_5");
 
-pub(super) static ERNIE4_5_MOE_TYPE: ModelType = ModelType {
-    name: "ernie4_5_moe",
-    ..ModelType::BLANK
-};
+pub(super) static ERNIE4_5_MOE_TYPE: ModelType = ModelType::of("ernie4_5_moe");

@@ -160,7 +160,4 @@ fn exaone4_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static EXAONE4_TYPE: ModelType = ModelType {
-    name: "exaone4",
-    ..ModelType::BLANK
-};
+pub(super) static EXAONE4_TYPE: ModelType = ModelType::of("exaone4");

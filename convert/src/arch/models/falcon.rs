@@ -78,7 +78,4 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static FALCON_TYPE: ModelType = ModelType {
-    name: "falcon",
-    ..ModelType::BLANK
-};
+pub(super) static FALCON_TYPE: ModelType = ModelType::of("falcon");

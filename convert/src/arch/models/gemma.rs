@@ -286,20 +286,11 @@ pub(super) static GEMMA3_VOCABULARY: Vocabulary = Vocabulary {
     ..Vocabulary::of(&[VocabKind::SentencePiece, VocabKind::Bpe])
 };
 
-pub(super) static GEMMA_TYPE: ModelType = ModelType {
-    name: "gemma",
-    ..ModelType::BLANK
-};
+pub(super) static GEMMA_TYPE: ModelType = ModelType::of("gemma");
 
-pub(super) static GEMMA2_TYPE: ModelType = ModelType {
-    name: "gemma2",
-    ..ModelType::BLANK
-};
+pub(super) static GEMMA2_TYPE: ModelType = ModelType::of("gemma2");
 
-pub(super) static GEMMA3_TEXT_TYPE: ModelType = ModelType {
-    name: "gemma3_text",
-    ..ModelType::BLANK
-};
+pub(super) static GEMMA3_TEXT_TYPE: ModelType = ModelType::of("gemma3_text");
 
 #[cfg(test)]
 mod tests {

@@ -203,10 +203,7 @@ fn deviations_above(share: f32) -> f32 {
     inverse as f32 * std::f32::consts::SQRT_2
 }
 
-static TYPE: ModelType = ModelType {
-    name: "gemma3n_text",
-    ..ModelType::BLANK
-};
+static TYPE: ModelType = ModelType::of("gemma3n_text");
 
 #[cfg(test)]
 mod tests {

@@ -175,17 +175,8 @@ fn chatglm_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static GLM_TYPE: ModelType = ModelType {
-    name: "glm",
-    ..ModelType::BLANK
-};
+pub(super) static GLM_TYPE: ModelType = ModelType::of("glm");
 
-pub(super) static GLM4_TYPE: ModelType = ModelType {
-    name: "glm4",
-    ..ModelType::BLANK
-};
+pub(super) static GLM4_TYPE: ModelType = ModelType::of("glm4");
 
-static GLM4V_TYPE: ModelType = ModelType {
-    name: "glm4v_text",
-    ..ModelType::BLANK
-};
+static GLM4V_TYPE: ModelType = ModelType::of("glm4v_text");

@@ -91,7 +91,4 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static GPT_OSS_TYPE: ModelType = ModelType {
-    name: "gpt_oss",
-    ..ModelType::BLANK
-};
+pub(super) static GPT_OSS_TYPE: ModelType = ModelType::of("gpt_oss");

@@ -53,7 +53,4 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static GPT_NEOX_TYPE: ModelType = ModelType {
-    name: "gpt_neox",
-    ..ModelType::BLANK
-};
+pub(super) static GPT_NEOX_TYPE: ModelType = ModelType::of("gpt_neox");

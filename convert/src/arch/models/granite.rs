@@ -92,17 +92,8 @@ pub(super) fn granite_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> 
     Ok(())
 }
 
-pub(super) static GRANITE_TYPE: ModelType = ModelType {
-    name: "granite",
-    ..ModelType::BLANK
-};
+pub(super) static GRANITE_TYPE: ModelType = ModelType::of("granite");
 
-pub(super) static GRANITEMOE_TYPE: ModelType = ModelType {
-    name: "granitemoe",
-    ..ModelType::BLANK
-};
+pub(super) static GRANITEMOE_TYPE: ModelType = ModelType::of("granitemoe");
 
-pub(super) static GRANITEMOESHARED_TYPE: ModelType = ModelType {
-    name: "granitemoeshared",
-    ..ModelType::BLANK
-};
+pub(super) static GRANITEMOESHARED_TYPE: ModelType = ModelType::of("granitemoeshared");

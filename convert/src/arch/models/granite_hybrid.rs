@@ -261,15 +261,9 @@ fn hybrid_vocabulary(config: &Value) -> VocabRequest {
     ])
 }
 
-pub(super) static GRANITEMOEHYBRID_TYPE: ModelType = ModelType {
-    name: "granitemoehybrid",
-    ..ModelType::BLANK
-};
+pub(super) static GRANITEMOEHYBRID_TYPE: ModelType = ModelType::of("granitemoehybrid");
 
-pub(super) static BAMBA_TYPE: ModelType = ModelType {
-    name: "bamba",
-    ..ModelType::BLANK
-};
+pub(super) static BAMBA_TYPE: ModelType = ModelType::of("bamba");
 
 #[cfg(test)]
 mod tests {

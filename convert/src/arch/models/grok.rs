@@ -22,10 +22,7 @@ pub(super) static GROK: Architecture = Architecture {
 };
 
 /// The name in Grok 2's configuration, which `transformers` knows as that of another model.
-static GIT_TYPE: ModelType = ModelType {
-    name: "git",
-    ..ModelType::UNROTATED
-};
+static GIT_TYPE: ModelType = ModelType::unrotated("git");
 
 /// Of scores and of the router's logits, where the configuration does not say.
 const CAP: f32 = 30.0;

@@ -185,12 +185,6 @@ fn scaled_rotation(
     Ok(())
 }
 
-pub(super) static HUNYUAN_V1_DENSE_TYPE: ModelType = ModelType {
-    name: "hunyuan_v1_dense",
-    ..ModelType::BLANK
-};
+pub(super) static HUNYUAN_V1_DENSE_TYPE: ModelType = ModelType::of("hunyuan_v1_dense");
 
-pub(super) static HUNYUAN_V1_MOE_TYPE: ModelType = ModelType {
-    name: "hunyuan_v1_moe",
-    ..ModelType::BLANK
-};
+pub(super) static HUNYUAN_V1_MOE_TYPE: ModelType = ModelType::of("hunyuan_v1_moe");

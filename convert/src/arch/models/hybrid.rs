@@ -365,17 +365,8 @@ fn lfm2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static JAMBA_TYPE: ModelType = ModelType {
-    name: "jamba",
-    ..ModelType::BLANK
-};
+pub(super) static JAMBA_TYPE: ModelType = ModelType::of("jamba");
 
-pub(super) static FALCON_H1_TYPE: ModelType = ModelType {
-    name: "falcon_h1",
-    ..ModelType::BLANK
-};
+pub(super) static FALCON_H1_TYPE: ModelType = ModelType::of("falcon_h1");
 
-pub(super) static LFM2_TYPE: ModelType = ModelType {
-    name: "lfm2",
-    ..ModelType::BLANK
-};
+pub(super) static LFM2_TYPE: ModelType = ModelType::of("lfm2");

@@ -172,10 +172,7 @@ pub(super) static LLAMA_TYPE: ModelType = ModelType {
     ..ModelType::BLANK
 };
 
-pub(super) static MISTRAL_TYPE: ModelType = ModelType {
-    name: "mistral",
-    ..ModelType::BLANK
-};
+pub(super) static MISTRAL_TYPE: ModelType = ModelType::of("mistral");
 
 pub(super) static MIXTRAL_TYPE: ModelType = ModelType {
     name: "mixtral",
@@ -183,10 +180,7 @@ pub(super) static MIXTRAL_TYPE: ModelType = ModelType {
     ..ModelType::BLANK
 };
 
-pub(super) static SMOLLM3_TYPE: ModelType = ModelType {
-    name: "smollm3",
-    ..ModelType::BLANK
-};
+pub(super) static SMOLLM3_TYPE: ModelType = ModelType::of("smollm3");
 
 pub(super) static ARCEE_TYPE: ModelType = ModelType {
     name: "arcee",

@@ -70,7 +70,4 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static LLAMA4_TEXT_TYPE: ModelType = ModelType {
-    name: "llama4_text",
-    ..ModelType::BLANK
-};
+pub(super) static LLAMA4_TEXT_TYPE: ModelType = ModelType::of("llama4_text");

@@ -216,12 +216,6 @@ fn mamba2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static MAMBA_TYPE: ModelType = ModelType {
-    name: "mamba",
-    ..ModelType::BLANK
-};
+pub(super) static MAMBA_TYPE: ModelType = ModelType::of("mamba");
 
-pub(super) static FALCON_MAMBA_TYPE: ModelType = ModelType {
-    name: "falcon_mamba",
-    ..ModelType::BLANK
-};
+pub(super) static FALCON_MAMBA_TYPE: ModelType = ModelType::of("falcon_mamba");

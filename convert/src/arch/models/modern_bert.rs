@@ -83,7 +83,4 @@ fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-static MODERN_BERT_TYPE: ModelType = ModelType {
-    name: "modernbert",
-    ..ModelType::UNROTATED
-};
+static MODERN_BERT_TYPE: ModelType = ModelType::unrotated("modernbert");

@@ -130,15 +130,9 @@ pub(super) fn rotated(hp: &Hparams, default: f64) -> Result<u32> {
     Ok((f64::from(hp.head_dim()?) * factor) as u32)
 }
 
-pub(super) static DOTS1_TYPE: ModelType = ModelType {
-    name: "dots1",
-    ..ModelType::BLANK
-};
+pub(super) static DOTS1_TYPE: ModelType = ModelType::of("dots1");
 
-pub(super) static GLM4_MOE_TYPE: ModelType = ModelType {
-    name: "glm4_moe",
-    ..ModelType::BLANK
-};
+pub(super) static GLM4_MOE_TYPE: ModelType = ModelType::of("glm4_moe");
 
 static GLM4V_MOE_TYPE: ModelType = ModelType {
     name: "glm4v_moe_text",
@@ -151,6 +145,5 @@ static GLM4V_MOE_TYPE: ModelType = ModelType {
 static GLM4V_MOE_SAVED_TYPE: ModelType = ModelType {
     name: "Glm4vMoe_text",
     extends: Some(&GLM4V_MOE_TYPE),
-    defaults: &[],
     ..ModelType::BLANK
 };

@@ -92,22 +92,10 @@ fn olmoe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static OLMO_TYPE: ModelType = ModelType {
-    name: "olmo",
-    ..ModelType::BLANK
-};
+pub(super) static OLMO_TYPE: ModelType = ModelType::of("olmo");
 
-pub(super) static OLMO2_TYPE: ModelType = ModelType {
-    name: "olmo2",
-    ..ModelType::BLANK
-};
+pub(super) static OLMO2_TYPE: ModelType = ModelType::of("olmo2");
 
-pub(super) static OLMO3_TYPE: ModelType = ModelType {
-    name: "olmo3",
-    ..ModelType::BLANK
-};
+pub(super) static OLMO3_TYPE: ModelType = ModelType::of("olmo3");
 
-pub(super) static OLMOE_TYPE: ModelType = ModelType {
-    name: "olmoe",
-    ..ModelType::BLANK
-};
+pub(super) static OLMOE_TYPE: ModelType = ModelType::of("olmoe");

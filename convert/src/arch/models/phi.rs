@@ -164,17 +164,8 @@ fn attention_factor(hp: &Hparams) -> Result<Option<f32>> {
     Ok(Some(factor as f32))
 }
 
-pub(super) static PHI_TYPE: ModelType = ModelType {
-    name: "phi",
-    ..ModelType::BLANK
-};
+pub(super) static PHI_TYPE: ModelType = ModelType::of("phi");
 
-pub(super) static PHI3_TYPE: ModelType = ModelType {
-    name: "phi3",
-    ..ModelType::BLANK
-};
+pub(super) static PHI3_TYPE: ModelType = ModelType::of("phi3");
 
-pub(super) static PHIMOE_TYPE: ModelType = ModelType {
-    name: "phimoe",
-    ..ModelType::BLANK
-};
+pub(super) static PHIMOE_TYPE: ModelType = ModelType::of("phimoe");

@@ -45,7 +45,4 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     described::write(KEYS, hp, keys)
 }
 
-pub(super) static QWEN2_TYPE: ModelType = ModelType {
-    name: "qwen2",
-    ..ModelType::BLANK
-};
+pub(super) static QWEN2_TYPE: ModelType = ModelType::of("qwen2");

@@ -59,10 +59,7 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static QWEN2MOE_TYPE: ModelType = ModelType {
-    name: "qwen2_moe",
-    ..ModelType::BLANK
-};
+pub(super) static QWEN2MOE_TYPE: ModelType = ModelType::of("qwen2_moe");
 
 pub(super) static QWEN3MOE_TYPE: ModelType = ModelType {
     name: "qwen3_moe",

@@ -16,17 +16,8 @@ pub(super) static QWEN2VL: Architecture = Architecture {
     ..PLAIN
 };
 
-static QWEN2_VL_TYPE: ModelType = ModelType {
-    name: "qwen2_vl_text",
-    ..ModelType::BLANK
-};
+static QWEN2_VL_TYPE: ModelType = ModelType::of("qwen2_vl_text");
 
-static QWEN2_5_VL_TYPE: ModelType = ModelType {
-    name: "qwen2_5_vl_text",
-    ..ModelType::BLANK
-};
+static QWEN2_5_VL_TYPE: ModelType = ModelType::of("qwen2_5_vl_text");
 
-static QWEN2_5_OMNI_TYPE: ModelType = ModelType {
-    name: "qwen2_5_omni_text",
-    ..ModelType::BLANK
-};
+static QWEN2_5_OMNI_TYPE: ModelType = ModelType::of("qwen2_5_omni_text");

@@ -38,7 +38,4 @@ const KEYS: &[Key] = &[
     Key::Group(Group::Pooling),
 ];
 
-pub(super) static QWEN3_TYPE: ModelType = ModelType {
-    name: "qwen3",
-    ..ModelType::BLANK
-};
+pub(super) static QWEN3_TYPE: ModelType = ModelType::of("qwen3");

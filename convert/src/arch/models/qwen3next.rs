@@ -205,7 +205,4 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static QWEN3_NEXT_TYPE: ModelType = ModelType {
-    name: "qwen3_next",
-    ..ModelType::BLANK
-};
+pub(super) static QWEN3_NEXT_TYPE: ModelType = ModelType::of("qwen3_next");

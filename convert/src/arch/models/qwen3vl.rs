@@ -143,10 +143,7 @@ fn deep_layers(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-static QWEN3VL_TYPE: ModelType = ModelType {
-    name: "qwen3_vl_text",
-    ..ModelType::BLANK
-};
+static QWEN3VL_TYPE: ModelType = ModelType::of("qwen3_vl_text");
 
 static QWEN3VL_MOE_TYPE: ModelType = ModelType {
     name: "qwen3_vl_moe_text",
@@ -154,7 +151,4 @@ static QWEN3VL_MOE_TYPE: ModelType = ModelType {
     ..ModelType::BLANK
 };
 
-static QWEN3_OMNI_TYPE: ModelType = ModelType {
-    name: "qwen3_omni_moe_text",
-    ..ModelType::BLANK
-};
+static QWEN3_OMNI_TYPE: ModelType = ModelType::of("qwen3_omni_moe_text");

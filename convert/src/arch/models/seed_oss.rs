@@ -16,7 +16,4 @@ const OWN: &[Rule] = &[copy(
     "blk.{}.post_attention_norm",
 )];
 
-pub(super) static SEED_OSS_TYPE: ModelType = ModelType {
-    name: "seed_oss",
-    ..ModelType::BLANK
-};
+pub(super) static SEED_OSS_TYPE: ModelType = ModelType::of("seed_oss");

@@ -57,7 +57,4 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-pub(super) static STABLELM_TYPE: ModelType = ModelType {
-    name: "stablelm",
-    ..ModelType::BLANK
-};
+pub(super) static STABLELM_TYPE: ModelType = ModelType::of("stablelm");

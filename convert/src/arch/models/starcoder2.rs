@@ -17,7 +17,4 @@ const OWN: &[Rule] = &[
     copy("model.layers.{}.mlp.c_proj", "blk.{}.ffn_down"),
 ];
 
-pub(super) static STARCODER2_TYPE: ModelType = ModelType {
-    name: "starcoder2",
-    ..ModelType::BLANK
-};
+pub(super) static STARCODER2_TYPE: ModelType = ModelType::of("starcoder2");

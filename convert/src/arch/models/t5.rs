@@ -154,22 +154,8 @@ fn write_keys(hp: &Hparams, keys: &mut Keys<'_>, decoder_blocks: Option<u32>) ->
     Ok(())
 }
 
-static T5_TYPE: ModelType = ModelType {
-    name: "t5",
-    ..ModelType::BLANK
-};
+static T5_TYPE: ModelType = ModelType::of("t5");
 
-static MT5_TYPE: ModelType = ModelType {
-    name: "mt5",
-    ..MULTILINGUAL
-};
+static MT5_TYPE: ModelType = ModelType::of("mt5");
 
-static UMT5_TYPE: ModelType = ModelType {
-    name: "umt5",
-    ..MULTILINGUAL
-};
-
-const MULTILINGUAL: ModelType = ModelType {
-    name: "",
-    ..ModelType::BLANK
-};
+static UMT5_TYPE: ModelType = ModelType::of("umt5");
