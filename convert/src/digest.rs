@@ -293,7 +293,7 @@ pub fn read_manifest(directory: &Path) -> Result<Vec<ManifestEntry>> {
         path: path.clone(),
         message: format!("line {}: {what}", line + 1),
     };
-    let text = std::str::from_utf8(&bytes).map_err(|_| malformed(0, "not UTF-8"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| malformed(0, "expected UTF-8, found other bytes"))?;
     let mut entries: Vec<ManifestEntry> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let pair = line.split_once("  ").or_else(|| line.split_once(" *"));
@@ -304,11 +304,17 @@ pub fn read_manifest(directory: &Path) -> Result<Vec<ManifestEntry>> {
             ));
         };
         if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(malformed(number, "the digest is not 64 hexadecimal digits"));
+            return Err(malformed(
+                number,
+                "expected a digest of 64 hexadecimal digits, found another",
+            ));
         }
         let plain = Path::new(name).file_name().is_some_and(|n| n == name);
         if !plain {
-            return Err(malformed(number, "not a file name in this directory"));
+            return Err(malformed(
+                number,
+                "expected the name of a file in this directory, found another",
+            ));
         }
         entries.push(ManifestEntry {
             name: name.to_owned(),

@@ -60,7 +60,7 @@ pub(crate) fn read_object(path: &Path) -> Result<serde_json::Map<String, Value>>
         Value::Object(map) => Ok(map),
         _ => Err(Error::Input {
             path: path.to_path_buf(),
-            message: "not a JSON object".to_owned(),
+            message: "expected a JSON object, found another value".to_owned(),
         }),
     }
 }
@@ -89,7 +89,7 @@ pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
     if bytes.len() as u64 > limit {
         return Err(Error::Input {
             path: path.to_path_buf(),
-            message: format!("longer than the limit of {limit} bytes"),
+            message: format!("expected at most {limit} bytes, found more"),
         });
     }
     Ok(bytes)

@@ -40,7 +40,9 @@ impl KvOverride {
         let (key, typed) = text.split_once('=').ok_or("expected KEY=TYPE:VALUE")?;
         let (ty, value) = typed.split_once(':').ok_or("expected KEY=TYPE:VALUE")?;
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
-            return Err(format!("the key must have 1 to {MAX_KEY_BYTES} bytes"));
+            return Err(format!(
+                "expected a key of 1 to {MAX_KEY_BYTES} bytes, found another"
+            ));
         }
         let value = match ty {
             "int" => Value::I64(value.parse().map_err(|e| format!("{value:?}: {e}"))?),
@@ -48,13 +50,15 @@ impl KvOverride {
             "bool" => Value::Bool(
                 value
                     .parse()
-                    .map_err(|_| format!("{value:?} is neither true nor false"))?,
+                    .map_err(|_| format!("expected true or false, found {value:?}"))?,
             ),
             "str" if value.len() > MAX_TEXT_BYTES => {
-                return Err(format!("a string may have at most {MAX_TEXT_BYTES} bytes"));
+                return Err(format!(
+                    "expected a string of at most {MAX_TEXT_BYTES} bytes, found a longer one"
+                ));
             }
             "str" => Value::from(value),
-            _ => return Err(format!("{ty:?} is none of int, float, bool, str")),
+            _ => return Err(format!("expected int, float, bool or str, found {ty:?}")),
         };
         Ok(Self {
             key: key.to_owned(),
@@ -110,10 +114,10 @@ impl TensorTypeRule {
             .split_once('=')
             .ok_or_else(|| malformed("expected PATTERN=TYPE"))?;
         if pattern.is_empty() {
-            return Err(malformed("the pattern is missing"));
+            return Err(malformed("expected a pattern, found none"));
         }
         let ty = TensorType::from_name(name);
-        let ty = ty.ok_or_else(|| malformed(&format!("{name:?} is no tensor type")))?;
+        let ty = ty.ok_or_else(|| malformed(&format!("expected a tensor type, found {name:?}")))?;
         let mut rule = Self::new(&pattern.to_lowercase(), ty)?;
         text.clone_into(&mut rule.given);
         Ok(rule)

@@ -53,7 +53,7 @@ fn malformed_files_name_their_line() {
     refused("architecture = \"llama\"\nfoo = 1\n", &["line 2", "foo"]);
     refused(&"[".repeat(100_000), &["line"]);
     refused(&"a.".repeat(100_000), &["line"]);
-    refused(&"x = 1\n".repeat(400_000), &["limit"]);
+    refused(&"x = 1\n".repeat(400_000), &["expected at most 1048576 bytes"]);
     let dir = model("LlamaForCausalLM");
     let path = dir.path().join("arch.toml");
     std::fs::write(&path, [0xff, 0xfe, 0]).unwrap();

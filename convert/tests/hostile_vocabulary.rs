@@ -91,11 +91,14 @@ fn a_tiktoken_file_that_lies() {
             "YQ== 0\nYg== 1\nYWI= 5\n",
             "token id 5 is outside the model's vocabulary of 5",
         ),
-        ("YQ== 0\nYg== 0\n", "line 2: rank 0 is that of line 1 too"),
-        ("YQ== 0\nYQ== 1\n", "line 2: the token of rank 1"),
+        ("YQ== 0\nYg== 0\n", "line 2: expected a rank of its own, found 0"),
+        (
+            "YQ== 0\nYQ== 1\n",
+            "line 2: expected a token of its own for rank 1",
+        ),
         ("YQ== 4294967296\n", "line 1: the rank is"),
         ("YQ==\n", "line 1: found no token in base64 and its rank"),
-        ("=YQ= 0\n", "line 1: the token is not base64"),
+        ("=YQ= 0\n", "line 1: expected a token in base64"),
         ("", "found no token, expected at least one"),
     ] {
         let message = tiktoken(text.as_bytes()).expect_err(text);
@@ -138,15 +141,15 @@ fn a_world_vocabulary_that_lies() {
     let whole = "1 '\\x00' 1\n2 'a' 1\n3 b'\\xff\\n' 2\n";
     assert_eq!(world(whole), Ok(5));
     for (text, expected) in [
-        ("1 'a' 2\n", "line 1: the token has 1 bytes, the line says 2"),
-        ("1 'a' 1\n3 'b' 1\n", "line 2: the id is 3"),
+        ("1 'a' 2\n", "line 1: expected 2 bytes, found 1"),
+        ("1 'a' 1\n3 'b' 1\n", "line 2: expected the id of the line"),
         ("1 'a\n", "line 1: expected an id"),
         ("1 'a' 1\n\n", "line 2: expected an id"),
         ("1 eval(x) 1\n", "line 1: expected an id"),
-        ("1 'a' 99999999999999999999\n", "line 1: the token has 1 bytes"),
+        ("1 'a' 99999999999999999999\n", "line 1: expected "),
         (
             "1 'a' 1\n2 'b' 1\n3 'c' 1\n4 'd' 1\n5 'e' 1\n",
-            "5 tokens and one for the end, the model has 5",
+            "expected at most 5 tokens, found 5 and one for the end",
         ),
     ] {
         let message = world(text).expect_err(text);

@@ -31,7 +31,10 @@ const OUTSIDE: (&str, &str) = (
 /// classifier without the layer before it, a vocabulary whose pieces are those of its special tokens too.
 const NOT_LOADED: [(&str, &str); 2] = [
     ("bert-classifier-plain", "tensor 'cls.weight'"),
-    ("bert-xlm-roberta", "\"<pad>\" is there twice"),
+    (
+        "bert-xlm-roberta",
+        "expected each token once, found \"<pad>\" twice",
+    ),
 ];
 
 /// The difference, if any.

@@ -204,7 +204,7 @@ pub(crate) fn of_config(
 fn no_class(config_path: &Path) -> Error {
     Error::Input {
         path: config_path.to_path_buf(),
-        message: "no class name in \"architectures\"".to_owned(),
+        message: "architectures: expected the name of a class, found none".to_owned(),
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) fn files(
         let name = path.strip_prefix(base).unwrap_or(&path);
         let text = name.to_str().ok_or_else(|| Error::Input {
             path: path.clone(),
-            message: "the name is not UTF-8, so a plan cannot hold it".to_owned(),
+            message: "expected a name in UTF-8, which a plan can hold, found other bytes".to_owned(),
         })?;
         Ok((of, text.replace(std::path::MAIN_SEPARATOR, "/"), path))
     };

@@ -275,6 +275,6 @@ fn file_name(path: &Path) -> Result<String> {
     let name = path.file_name().and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| Error::Input {
         path: path.to_path_buf(),
-        message: "the name is not UTF-8, so a plan cannot hold it".to_owned(),
+        message: "expected a name in UTF-8, which a plan can hold, found other bytes".to_owned(),
     })
 }

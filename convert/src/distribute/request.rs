@@ -202,7 +202,7 @@ impl TypesRequest {
         let ty = |name: &Option<String>| {
             let read = |name: &String| {
                 let found = TensorType::from_name(name).filter(|&ty| quants::can_encode(ty));
-                found.ok_or_else(|| Error::Request(format!("{name:?} is no tensor type")))
+                found.ok_or_else(|| Error::Request(format!("expected a tensor type, found {name:?}")))
             };
             name.as_ref().map(read).transpose()
         };
@@ -285,7 +285,8 @@ impl Request {
             )));
         }
         let entries = self.presets.iter().map(|name| {
-            Entry::parse(name).ok_or_else(|| Error::Request(format!("{name:?} is no preset of a table")))
+            Entry::parse(name)
+                .ok_or_else(|| Error::Request(format!("expected a preset of a table, found {name:?}")))
         });
         let overrides = self.override_kv.iter().map(|text| {
             KvOverride::parse(text).map_err(|e| Error::Request(format!("override_kv: {text:?}: {e}")))

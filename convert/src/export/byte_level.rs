@@ -11,8 +11,9 @@ use crate::tokenizer::{Splitting, splitting};
 pub(super) fn document(vocabulary: &Vocabulary<'_>) -> Result<Value, String> {
     let metadata = vocabulary.metadata;
     let name = metadata.get_str("tokenizer.ggml.pre").unwrap_or("default");
-    let splitting = splitting(name)
-        .map_err(|known| format!("pre-tokenizer {name:?} cannot be exported; these can: {known}"))?;
+    let splitting = splitting(name).map_err(|known| {
+        format!("tokenizer.ggml.pre: expected one that can be exported ({known}), found {name:?}")
+    })?;
     let Some(Array::String(merges)) = metadata
         .get("tokenizer.ggml.merges")
         .and_then(GgufValue::as_array)

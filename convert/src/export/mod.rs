@@ -266,7 +266,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn family_of(source: &GgufSource) -> Result<&'static Family, String> {
     let metadata = source.metadata();
     if metadata.get_str("general.type").is_some_and(|t| t != "model") {
-        return Err("not a model".to_owned());
+        return Err("general.type: expected a model, found another".to_owned());
     }
     let has = |name: &str| source.tensors().iter().any(|t| t.name == name);
     Ok(match metadata.architecture() {
@@ -285,7 +285,7 @@ fn family_of(source: &GgufSource) -> Result<&'static Family, String> {
         "qwen3moe" => &QWEN3_MOE,
         other => {
             return Err(format!(
-                "architecture {other:?} cannot be exported; llama, qwen2, qwen3, qwen2moe and qwen3moe can"
+                "general.architecture: expected llama, qwen2, qwen3, qwen2moe or qwen3moe, which can be exported, found {other:?}"
             ));
         }
     })

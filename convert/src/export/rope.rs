@@ -57,7 +57,11 @@ pub(super) fn scaling(source: &GgufSource, warnings: &mut Vec<String>) -> Result
             }
             return Ok(Some(Value::Object(map)));
         }
-        Some(other) => return Err(format!("rope.scaling.type {other:?} cannot be exported")),
+        Some(other) => {
+            return Err(format!(
+                "rope.scaling.type: expected linear or yarn, which can be exported, found {other:?}"
+            ));
+        }
     }
     match source.tensors().iter().position(|t| t.name == FACTORS) {
         Some(at) => llama3(source, at, warnings).map(Some),
@@ -71,7 +75,7 @@ fn llama3(source: &GgufSource, at: usize, warnings: &mut Vec<String>) -> Result<
     let count = source.tensors()[at].shape.iter().product::<u64>();
     if count == 0 || count > u64::from(u16::MAX) || source.tensors()[at].shape.len() != 1 {
         return Err(format!(
-            "{FACTORS} is not one row of at most {} elements",
+            "tensor '{FACTORS}': expected one row of at most {} elements, found another shape",
             u16::MAX
         ));
     }
@@ -121,7 +125,7 @@ fn llama3(source: &GgufSource, at: usize, warnings: &mut Vec<String>) -> Result<
             Ok(scaling)
         }
         _ => Err(format!(
-            "{FACTORS}: no parameters of Llama 3's scaling give these factors"
+            "tensor '{FACTORS}': expected factors of Llama 3's scaling, found others"
         )),
     }
 }

@@ -53,7 +53,11 @@ pub(super) fn export(
                 (Kind::SentencePiece, ("tokenizer.model", model))
             }
         }
-        other => return Err(format!("tokenizer model {other:?} cannot be exported")),
+        other => {
+            return Err(format!(
+                "tokenizer.ggml.model: expected gpt2 or llama, which can be exported, found {other:?}"
+            ));
+        }
     };
     let class = match kind {
         Kind::SentencePiece => "LlamaTokenizer",

@@ -175,23 +175,29 @@ fn parse(yaml: &str) -> std::result::Result<Value, String> {
             Event::SequenceStart(anchor, _) => {
                 stack.push((Open::List(Vec::new()), anchor));
                 if stack.len() > MAX_DEPTH {
-                    return Err(format!("nested deeper than {MAX_DEPTH}"));
+                    return Err(format!("expected nesting of at most {MAX_DEPTH}, found more"));
                 }
                 continue;
             }
             Event::MappingStart(anchor, _) => {
                 stack.push((Open::Map(IndexMap::new(), None), anchor));
                 if stack.len() > MAX_DEPTH {
-                    return Err(format!("nested deeper than {MAX_DEPTH}"));
+                    return Err(format!("expected nesting of at most {MAX_DEPTH}, found more"));
                 }
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
                 Some((Open::List(items), anchor)) => (Value::List(items), anchor),
                 Some((Open::Map(map, _), anchor)) => (Value::Map(map), anchor),
-                None => return Err("unbalanced collections".to_owned()),
+                None => return Err("expected balanced collections, found others".to_owned()),
             },
-            Event::Alias(id) => (anchors.get(&id).cloned().ok_or("an alias to nothing")?, 0),
+            Event::Alias(id) => (
+                anchors
+                    .get(&id)
+                    .cloned()
+                    .ok_or("expected an alias to a value, found one to nothing")?,
+                0,
+            ),
             Event::StreamEnd => return Ok(Value::Null),
             _ => continue,
         };
@@ -200,7 +206,7 @@ fn parse(yaml: &str) -> std::result::Result<Value, String> {
             _ => 1,
         };
         if values > MAX_VALUES {
-            return Err(format!("more than {MAX_VALUES} values"));
+            return Err(format!("expected at most {MAX_VALUES} values, found more"));
         }
         if anchor > 0 {
             anchors.insert(anchor, value.clone());
@@ -298,7 +304,7 @@ mod tests {
             let aliases = vec![format!("*a{}", i - 1); 10].join(", ");
             bomb += &format!("a{i}: &a{i} [{aliases}]\n");
         }
-        assert!(parse(&bomb).unwrap_err().contains("more than"));
+        assert!(parse(&bomb).unwrap_err().contains("expected at most"));
         assert!(parse(&"[".repeat(10_000)).is_err());
     }
 }

@@ -341,7 +341,7 @@ fn sampling_value(path: &Path, key: &str, value: &Value, kind: Sampling) -> Resu
     };
     converted.ok_or_else(|| Error::Input {
         path: path.to_path_buf(),
-        message: format!("{key} is {value}, which is not of its type"),
+        message: format!("{key}: expected a value of its type, found {value}"),
     })
 }
 

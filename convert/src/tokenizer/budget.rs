@@ -116,10 +116,12 @@ impl Cost {
     fn add_rule(&mut self, depth: usize) -> Result<(), String> {
         self.rules += 1;
         if self.rules > MAX_RULES {
-            return Err(format!("more than {MAX_RULES} rules"));
+            return Err(format!("expected at most {MAX_RULES} rules, found more"));
         }
         if depth > MAX_NESTING {
-            return Err(format!("sequences more than {MAX_NESTING} deep"));
+            return Err(format!(
+                "expected sequences at most {MAX_NESTING} deep, found deeper ones"
+            ));
         }
         Ok(())
     }
@@ -128,7 +130,7 @@ impl Cost {
         self.pattern_bytes = self.pattern_bytes.saturating_add(bytes);
         if self.pattern_bytes > MAX_PATTERN_BYTES {
             return Err(format!(
-                "patterns and replacements of more than {MAX_PATTERN_BYTES} bytes"
+                "expected patterns and replacements of at most {MAX_PATTERN_BYTES} bytes, found more"
             ));
         }
         Ok(())

@@ -83,7 +83,7 @@ fn from_files(files: &VocabFiles) -> Result<Option<Json>> {
                 if named.len() == MAX_ADDITIONAL {
                     return Err(input_error(
                         &folder,
-                        format!("more than {MAX_ADDITIONAL} templates"),
+                        format!("expected at most {MAX_ADDITIONAL} templates, found more"),
                     ));
                 }
                 named.push(path);

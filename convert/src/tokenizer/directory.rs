@@ -51,7 +51,7 @@ pub(crate) fn added_token_id(dir: &Path, text: &str) -> Result<Option<u64>> {
 pub(crate) fn entries(dir: &Path) -> Result<Option<u64>> {
     let path = dir.join(JSON);
     let bytes = files::read_optional(&path, files::MAX_VOCAB_BYTES)?
-        .ok_or_else(|| input_error(&path, "file not found"))?;
+        .ok_or_else(|| input_error(&path, "expected this file, found none"))?;
     let parsed: files::Entries = files::parse_json(&path, &bytes)?;
     let pieces = files::parse_json(&path, &bytes).is_ok_and(|json| sentencepiece::is_sentencepiece(&json));
     Ok((!pieces).then(|| parsed.count()))

@@ -50,7 +50,7 @@ pub(super) fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> 
     if bytes.len() as u64 > limit {
         return Err(input_error(
             path,
-            format!("the file is larger than the limit of {limit} bytes"),
+            format!("expected at most {limit} bytes, found more"),
         ));
     }
     Ok(Some(bytes))
@@ -72,7 +72,8 @@ pub(super) fn json_large(path: &Path) -> Result<Option<Json>> {
 
 /// Parses JSON; the error names line and column.
 pub(super) fn parse_json<'a, T: Deserialize<'a>>(path: &Path, bytes: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|e| input_error(path, format!("not readable as JSON: {e}")))
+    serde_json::from_slice(bytes)
+        .map_err(|e| input_error(path, format!("expected JSON, found other text: {e}")))
 }
 
 /// Text with every line ending as `\n`, or `None` where there is no such file.
@@ -83,7 +84,10 @@ pub(super) fn text_optional(path: &Path, limit: u64) -> Result<Option<String>> {
     let text = String::from_utf8(bytes).map_err(|e| {
         input_error(
             path,
-            format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to()),
+            format!(
+                "expected UTF-8, found another byte at {}",
+                e.utf8_error().valid_up_to()
+            ),
         )
     })?;
     Ok(Some(if text.contains('\r') {
@@ -239,7 +243,8 @@ impl VocabFiles {
         if let Some(n) = wanted
             && (n > MAX_TOKENS || n.saturating_sub(own) > MAX_PADDING)
         {
-            let message = format!("{n} tokens needed, at most {MAX_PADDING} of padding are written");
+            let message =
+                format!("expected at most {MAX_PADDING} tokens of padding, found {n} tokens needed");
             return Err(self.misfit("config.json", keys, own, &message));
         }
         Ok(wanted)
@@ -262,7 +267,7 @@ impl VocabFiles {
             Some(n) if n <= MAX_TOKENS => Ok(Some(n)),
             _ => Err(input_error(
                 &self.dir.join("config.json"),
-                format!("`{key}` is {value}, expected a number of tokens up to {MAX_TOKENS}"),
+                format!("`{key}`: expected a number of tokens up to {MAX_TOKENS}, found {value}"),
             )),
         }
     }

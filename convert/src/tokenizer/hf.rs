@@ -210,7 +210,7 @@ impl HfTokenizer {
     pub(super) fn load(files: &VocabFiles) -> Result<Self> {
         let path = files.dir.join("tokenizer.json");
         let Some((bytes, definition)) = &files.tokenizer else {
-            return Err(input_error(&path, "file not found"));
+            return Err(input_error(&path, "expected this file, found none"));
         };
         budget::check(definition).map_err(|e| input_error(&path, e))?;
         let mut tokenizer = guarded(files, || Tokenizer::from_bytes(bytes))?;
@@ -268,7 +268,10 @@ impl HfTokenizer {
             by_id: OnceCell::new(),
         };
         if this.tokenizer.get_vocab_size(true) > MAX_TOKENS {
-            return Err(input_error(&path, format!("more than {MAX_TOKENS} tokens")));
+            return Err(input_error(
+                &path,
+                format!("expected at most {MAX_TOKENS} tokens, found more"),
+            ));
         }
         Ok(this)
     }
@@ -360,7 +363,7 @@ pub(super) fn guarded<T>(files: &VocabFiles, work: impl FnOnce() -> tokenizers::
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(e)) => Err(error(e.to_string())),
-        Err(_) => Err(error("its definition is inconsistent".into())),
+        Err(_) => Err(error("expected a consistent definition, found another".into())),
     }
 }
 

@@ -48,7 +48,9 @@ pub(super) fn vocabulary(files: &VocabFiles, mut metadata: Metadata) -> Result<V
             return Err(error("expected a token, its score and its kind"));
         };
         if list.texts.len() >= MAX_TOKENS {
-            return Err(error(&format!("more than {MAX_TOKENS} tokens")));
+            return Err(error(&format!(
+                "expected at most {MAX_TOKENS} tokens, found more"
+            )));
         }
         list.types.push(match entry.get(2).and_then(Json::as_str) {
             Some("UNKNOWN") => TokenType::Unknown,

@@ -92,7 +92,8 @@ fn printed(bytes: &[u8]) -> String {
 
 /// The texts of the tokens from id 1 on.
 fn tokens(path: &Path) -> Result<Vec<String>> {
-    let text = text_optional(path, MAX_BYTES)?.ok_or_else(|| input_error(path, "file not found"))?;
+    let text =
+        text_optional(path, MAX_BYTES)?.ok_or_else(|| input_error(path, "expected this file, found none"))?;
     let mut tokens = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let error = |message: &str| input_error(path, format!("line {}: {message}", number + 1));
@@ -102,13 +103,11 @@ fn tokens(path: &Path) -> Result<Vec<String>> {
         let bytes = literal(token).ok_or_else(expected)?;
         if length.parse() != Ok(bytes.len()) {
             let found = bytes.len();
-            return Err(error(&format!(
-                "the token has {found} bytes, the line says {length}"
-            )));
+            return Err(error(&format!("expected {length} bytes, found {found}")));
         }
         if id.parse() != Ok(number + 1) || number + 1 >= MAX_TOKENS {
             return Err(error(&format!(
-                "the id is {id}, expected that of the line, below {MAX_TOKENS}"
+                "expected the id of the line, below {MAX_TOKENS}, found {id}"
             )));
         }
         tokens.push(printed(&bytes));
@@ -124,7 +123,7 @@ pub(super) fn vocabulary(files: &VocabFiles, mut metadata: Metadata) -> Result<V
     let n_vocab = files.vocab_size(SIZE_KEYS, own)?.unwrap_or(DEFAULT_SIZE);
     if own > n_vocab {
         let n = tokens.len();
-        let message = format!("{n} tokens and one for the end, the model has {n_vocab}");
+        let message = format!("expected at most {n_vocab} tokens, found {n} and one for the end");
         return Err(files.misfit(FILE, SIZE_KEYS, own, &message));
     }
     let mut list = TokenList {

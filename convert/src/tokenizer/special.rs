@@ -87,7 +87,7 @@ impl SpecialVocab {
                 } else if number.as_i64().is_some() {
                     return Err(input_error(
                         &files.dir,
-                        format!("{kind} token id is {number}, expected one that is not negative"),
+                        format!("{kind} token id: expected one that is not negative, found {number}"),
                     ));
                 }
                 Ok(())

@@ -110,7 +110,8 @@ impl Ranks {
     /// # Errors
     /// A line that is not a token and a rank, or repeats another's token or rank; too many or too long tokens.
     fn read(path: &Path, by_place: bool) -> Result<Self> {
-        let bytes = read_optional(path, MAX_BYTES)?.ok_or_else(|| input_error(path, "file not found"))?;
+        let bytes = read_optional(path, MAX_BYTES)?
+            .ok_or_else(|| input_error(path, "expected this file, found none"))?;
         let mut this = Self::default();
         let mut lines_of_ranks: HashMap<u32, usize> = HashMap::new();
         for (number, line) in bytes.split(|&b| b == b'\n').enumerate() {
@@ -129,7 +130,7 @@ impl Ranks {
             };
             let token = STANDARD
                 .decode(token)
-                .map_err(|e| error(format!("the token is not base64: {e}")))?;
+                .map_err(|e| error(format!("expected a token in base64, found another text: {e}")))?;
             if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
                 let found = token.len();
                 return Err(error(format!(
@@ -151,12 +152,14 @@ impl Ranks {
             }
             let rank = if by_place { this.tokens.len() as u32 } else { rank };
             if let Some(line) = lines_of_ranks.insert(rank, number + 1) {
-                return Err(error(format!("rank {rank} is that of line {line} too")));
+                return Err(error(format!(
+                    "expected a rank of its own, found {rank}, which is that of line {line} too"
+                )));
             }
             if let Some(other) = this.ranks.insert(token.clone(), rank) {
                 let line = lines_of_ranks.get(&other).copied().unwrap_or_default();
                 return Err(error(format!(
-                    "the token of rank {rank} is that of line {line} too"
+                    "expected a token of its own for rank {rank}, found that of line {line}"
                 )));
             }
             this.tokens.push(token);
@@ -440,11 +443,14 @@ mod tests {
         for (text, expected) in [
             ("YQ== 0\nYg==\n", "line 2: found no token"),
             ("YQ== 0 1\n", "line 1: found no token"),
-            ("YQ== 0\n\n?? 1\n", "line 3: the token is not base64"),
-            ("YQ== 0\nYg== 0\n", "line 2: rank 0 is that of line 1 too"),
+            ("YQ== 0\n\n?? 1\n", "line 3: expected a token in base64"),
+            (
+                "YQ== 0\nYg== 0\n",
+                "line 2: expected a rank of its own, found 0, which is that of line 1 too",
+            ),
             (
                 "YQ== 0\nYQ== 1\n",
-                "line 2: the token of rank 1 is that of line 1 too",
+                "line 2: expected a token of its own for rank 1, found that of line 1",
             ),
             ("YQ== -1\n", "line 1: the rank is \"-1\""),
             ("YQ== 99999999999999999999\n", "line 1: the rank is"),

@@ -68,7 +68,10 @@ fn first_and<T: Clone>(first: [T; 4], rest: &[T]) -> Vec<T> {
 pub(super) fn t5_pieces(files: &VocabFiles) -> Result<Option<(&'static str, sentencepiece::Model)>> {
     let found = T5_FILES.into_iter().find(|name| files.dir.join(name).is_file());
     let Some(name) = found else {
-        return Err(input_error(&files.dir.join(T5_FILES[0]), "file not found"));
+        return Err(input_error(
+            &files.dir.join(T5_FILES[0]),
+            "expected this file, found none",
+        ));
     };
     let model = sentencepiece::Model::read(files, name)?;
     match model.algorithm {
@@ -130,7 +133,7 @@ pub(super) fn from_json(
 ) -> Result<Vocabulary> {
     let path = files.dir.join("tokenizer.json");
     let Some((bytes, structure)) = &files.tokenizer else {
-        return Err(input_error(&path, "file not found"));
+        return Err(input_error(&path, "expected this file, found none"));
     };
     let parsed: UnigramJson = parse_json(&path, bytes)?;
     let hf = HfTokenizer::load(files)?;
@@ -138,7 +141,10 @@ pub(super) fn from_json(
     let n_base = hf.base_size();
     let n_vocab = n_base.max(files.vocab_size(SIZE_KEYS, n_base)?.unwrap_or(0));
     if n_vocab > MAX_TOKENS {
-        return Err(input_error(&path, format!("more than {MAX_TOKENS} tokens")));
+        return Err(input_error(
+            &path,
+            format!("expected at most {MAX_TOKENS} tokens, found more"),
+        ));
     }
     let named = files.tokenizer_config("unk_token").and_then(token_content);
     let unknown = added

@@ -49,7 +49,7 @@ impl Selection {
         let all = heads + 2 * kv;
         if !stored.is_multiple_of(all) || !heads.is_multiple_of(kv) {
             return Err(hp.error(format!(
-                "{stored} rows of a tensor cannot be divided among {heads} query, {kv} key and {kv} value heads"
+                "expected rows that can be divided among {heads} query, {kv} key and {kv} value heads, found {stored}"
             )));
         }
         let head = stored / all;
@@ -66,9 +66,7 @@ impl Selection {
                 FusedQueryPermuted | FusedKeyPermuted | GroupedQueryPermuted | GroupedKeyPermuted
             )
         {
-            return Err(hp.error(format!(
-                "heads of {head} rows have no pairs to be put in ggml's order"
-            )));
+            return Err(hp.error(format!("expected heads of an even number of rows, found {head}")));
         }
         Ok(match self {
             FusedQuery => Rows::range(0, heads * head),

@@ -43,7 +43,7 @@ pub(super) fn vision_keys_by(
             .and_then(numbers_of)
             .ok_or_else(|| Error::Input {
                 path: keys.dir.join(PREPROCESSOR),
-                message: format!("no list of numbers {key}, which every encoder needs"),
+                message: format!("{key}: expected a list of numbers, which every encoder needs, found none"),
             })?;
         keys.set(&format!("vision.{key}"), numbers);
     }

@@ -118,7 +118,7 @@ fn rotated_halves(hp: &Hparams, stored: u64) -> Result<Rows> {
     let head = third.checked_div(heads).unwrap_or(0);
     if !stored.is_multiple_of(3) || head == 0 || head * heads != third || !head.is_multiple_of(4) {
         return Err(hp.error(format!(
-            "{stored} rows of query, key and value cannot be divided among {heads} heads in fours"
+            "expected rows of query, key and value that can be divided among {heads} heads in fours, found {stored}"
         )));
     }
     let halves = |start| Strided::new(start, &[(heads, head), (2, 2), (head / 4, 4), (2, 1)]);

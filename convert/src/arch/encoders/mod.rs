@@ -155,7 +155,7 @@ pub(crate) fn configuration(
         return Err(Error::Input {
             path: config_path.to_path_buf(),
             message: format!(
-                "no configuration of an encoder, which {} has in vision_config or beside it",
+                "expected the configuration of an encoder, which {} has in vision_config or beside it, found none",
                 class_of(&config).unwrap_or("such a model")
             ),
         });

@@ -188,8 +188,11 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("kda.gate_lower_bound", hp.f32(&["kda_lower_bound"])?);
     let (rank, rotated) = (hp.u32(&["kv_lora_rank"])?, hp.u32(&["qk_rope_head_dim"])?);
     let sum = |a: u32, b: u32| {
-        a.checked_add(b)
-            .ok_or_else(|| hp.error(format!("attention heads of {a} and {b} elements are too long")))
+        a.checked_add(b).ok_or_else(|| {
+            hp.error(format!(
+                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
+            ))
+        })
     };
     keys.set_some("attention.q_lora_rank", hp.opt_u32(&["q_lora_rank"])?);
     keys.set("attention.kv_lora_rank", rank);

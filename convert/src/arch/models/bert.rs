@@ -201,7 +201,7 @@ fn nomic_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
             (2048, 2048) => 512,
             _ => {
                 return Err(hp.error(format!(
-                    "n_positions {positions} with max_trained_positions {trained} is not supported"
+                    "n_positions: expected max_trained_positions, {trained}, found {positions}"
                 )));
             }
         },

@@ -93,7 +93,8 @@ fn codeshell_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 fn refact_inner(hp: &Hparams) -> Result<u32> {
     let wide = u64::from(hp.times(4, &["n_embd"])?) * 2 / 3;
     let inner = u32::try_from(wide.next_multiple_of(256));
-    inner.map_err(|_| hp.error("n_embd is too large".to_owned()))
+    inner
+        .map_err(|_| hp.error("n_embd: expected a number whose multiple fits 32 bits, found more".to_owned()))
 }
 
 fn refact_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

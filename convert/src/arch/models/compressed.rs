@@ -54,7 +54,7 @@ fn minicpm3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         .filter(|n| hp.even_head_dim().is_ok_and(|m| m != *n))
     {
         return Err(hp.error(format!(
-            "v_head_dim is {length}, but the graph of minicpm3 has {} (hidden_size / num_attention_heads)",
+            "v_head_dim: expected {} (hidden_size / num_attention_heads), which the graph of minicpm3 has, found {length}",
             hp.even_head_dim()?
         )));
     }

@@ -132,7 +132,7 @@ fn read(hp: &Hparams, block: &Value) -> Result<Block> {
     let width = (2.0 * multiplier * f64::from(hp.u32(&["hidden_size"])?) / 3.0) as u64;
     let inner = u32::try_from(width.div_ceil(WIDTH).saturating_mul(WIDTH)).map_err(|_| {
         hp.error(format!(
-            "ffn_mult {multiplier} makes a width of {width}, which is too large"
+            "ffn_mult: expected one that makes a width of 32 bits, found {multiplier}, which makes {width}"
         ))
     })?;
     Ok(Block {

@@ -342,8 +342,11 @@ pub(super) fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let rank = hp.opt_u32(&["kv_lora_rank"])?.unwrap_or(512);
     let rotated = hp.u32(&["qk_rope_head_dim"])?;
     let sum = |a: u32, b: u32| {
-        a.checked_add(b)
-            .ok_or_else(|| hp.error(format!("attention heads of {a} and {b} elements are too long")))
+        a.checked_add(b).ok_or_else(|| {
+            hp.error(format!(
+                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
+            ))
+        })
     };
     keys.set("attention.kv_lora_rank", rank);
     keys.set("attention.key_length", sum(rank, rotated)?);

@@ -194,8 +194,11 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     );
     let rank = hp.u32(&["swa_kv_lora_rank"])?;
     let sum = |a: u32, b: u32| {
-        a.checked_add(b)
-            .ok_or_else(|| hp.error(format!("attention heads of {a} and {b} elements are too long")))
+        a.checked_add(b).ok_or_else(|| {
+            hp.error(format!(
+                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
+            ))
+        })
     };
     keys.set("attention.kv_lora_rank_swa", rank);
     keys.set("attention.key_length_swa", sum(rank, rotated)?);

@@ -254,7 +254,7 @@ fn halves(hp: &Hparams, stored: u64) -> Result<Rows> {
     let head = u64::from(hp.u32(&["head_dim"])?);
     if head == 0 || !head.is_multiple_of(2) || !stored.is_multiple_of(head) {
         return Err(hp.error(format!(
-            "{stored} rows cannot be divided into heads of {head} rows in pairs"
+            "expected rows that can be divided into heads of {head} rows in pairs, found {stored}"
         )));
     }
     Ok(Rows(vec![Strided::new(

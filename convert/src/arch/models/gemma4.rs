@@ -122,8 +122,9 @@ fn of_full_layers(hp: &Hparams, own: &str, inside: &str) -> Result<Option<u32>> 
 
 /// Elements of a head in a layer that sees everything.
 fn full_head(hp: &Hparams) -> Result<u32> {
-    of_full_layers(hp, "global_head_dim", "head_dim")?
-        .ok_or_else(|| hp.error("no key global_head_dim, and none in per_layer_config".to_owned()))
+    of_full_layers(hp, "global_head_dim", "head_dim")?.ok_or_else(|| {
+        hp.error("expected a key global_head_dim, or one in per_layer_config, found neither".to_owned())
+    })
 }
 
 /// Largest head dimension accepted.
@@ -206,7 +207,8 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 /// Numbers of layers as the stock converter writes them.
 fn counts(hp: &Hparams, numbers: impl Iterator<Item = u32>) -> Result<GgufValue> {
-    let signed = numbers.map(|n| i32::try_from(n).map_err(|_| hp.error(format!("{n} is too large"))));
+    let signed = numbers
+        .map(|n| i32::try_from(n).map_err(|_| hp.error(format!("expected a number of 31 bits, found {n}"))));
     Ok(GgufValue::Array(Array::I32(signed.collect::<Result<_>>()?)))
 }
 

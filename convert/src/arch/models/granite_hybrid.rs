@@ -188,9 +188,11 @@ fn hybrid_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("ssm.state_size", hp.u32(&["state_size", "mamba_d_state"])?);
     keys.set("ssm.group_count", hp.u32(&["mamba_n_groups"])?);
     let (expand, hidden) = (hp.u32(&["mamba_expand"])?, hp.u32(&["hidden_size"])?);
-    let inner = expand
-        .checked_mul(hidden)
-        .ok_or_else(|| hp.error(format!("mamba_expand is {expand}, too large")))?;
+    let inner = expand.checked_mul(hidden).ok_or_else(|| {
+        hp.error(format!(
+            "mamba_expand: expected a factor whose product fits 32 bits, found {expand}"
+        ))
+    })?;
     keys.set("ssm.inner_size", inner);
     keys.set("ssm.time_step_rank", hp.u32(&["mamba_n_heads"])?);
     let rotated = match is_bamba(hp) {

@@ -70,9 +70,11 @@ const JAMBA_RULES: &[Rule] = &[
 fn jamba_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let hidden = hp.u32(&["hidden_size", "mamba_d_model"])?;
     let expand = hp.u32(&["mamba_expand"])?;
-    let inner = hidden
-        .checked_mul(expand)
-        .ok_or_else(|| hp.error(format!("mamba_expand is {expand}, too large")))?;
+    let inner = hidden.checked_mul(expand).ok_or_else(|| {
+        hp.error(format!(
+            "mamba_expand: expected a factor whose product fits 32 bits, found {expand}"
+        ))
+    })?;
     let (period, offset) = (hp.u32(&["attn_layer_period"])?, hp.u32(&["attn_layer_offset"])?);
     if period == 0 {
         return Err(hp.error("attn_layer_period: expected at least 1, found 0".to_owned()));
@@ -359,8 +361,11 @@ fn lfm2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         let multiple = u64::from(hp.u32(&["block_multiple_of"])?).max(1);
         inner = inner.div_ceil(multiple).saturating_mul(multiple);
     }
-    let inner = u32::try_from(inner)
-        .map_err(|_| hp.error(format!("a feed-forward length of {inner} does not fit 32 bits")))?;
+    let inner = u32::try_from(inner).map_err(|_| {
+        hp.error(format!(
+            "expected a feed-forward length of 32 bits, found {inner}"
+        ))
+    })?;
     keys.set("feed_forward_length", inner);
     Ok(())
 }

@@ -124,8 +124,11 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let rotated = hp.u32(&["qk_rope_head_dim", "n_rot"])?;
     let plain = hp.u32(&["qk_nope_head_dim"])?;
     let sum = |a: u32, b: u32| {
-        a.checked_add(b)
-            .ok_or_else(|| hp.error(format!("attention heads of {a} and {b} elements are too long")))
+        a.checked_add(b).ok_or_else(|| {
+            hp.error(format!(
+                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
+            ))
+        })
     };
     keys.set("attention.kv_lora_rank", rank);
     keys.set("rope.dimension_count", rotated);

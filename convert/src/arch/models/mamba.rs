@@ -166,9 +166,11 @@ pub(super) fn epsilon(hp: &Hparams, default: f32) -> Result<f32> {
 
 fn mamba_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let hidden = hp.u32(&["hidden_size", "d_model"])?;
-    let doubled = hidden
-        .checked_mul(2)
-        .ok_or_else(|| hp.error(format!("hidden_size is {hidden}, too large")))?;
+    let doubled = hidden.checked_mul(2).ok_or_else(|| {
+        hp.error(format!(
+            "hidden_size: expected a number whose double fits 32 bits, found {hidden}"
+        ))
+    })?;
     let inner = or(hp.opt_u32(&["intermediate_size", "d_inner"])?, doubled);
     if inner != doubled {
         return Err(hp.error(format!(
@@ -191,9 +193,11 @@ fn mamba_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 fn mamba2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let hidden = hp.u32(&["hidden_size", "d_model", "dim"])?;
     let expand = or(hp.opt_u32(&["mamba_expand", "expand"])?, 2);
-    let expanded = hidden
-        .checked_mul(expand)
-        .ok_or_else(|| hp.error(format!("hidden_size is {hidden}, too large")))?;
+    let expanded = hidden.checked_mul(expand).ok_or_else(|| {
+        hp.error(format!(
+            "hidden_size: expected a number whose double fits 32 bits, found {hidden}"
+        ))
+    })?;
     let inner = or(
         hp.opt_u32(&["mamba_d_ssm", "intermediate_size", "d_inner"])?,
         expanded,

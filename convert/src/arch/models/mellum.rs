@@ -36,7 +36,7 @@ pub(super) static MAPLE: Architecture = Architecture {
     hyperparameters: |hp, keys| {
         if hp.opt_bool("nope_on_global_attention") != Some(true) {
             return Err(hp.error(
-                "nope_on_global_attention is not true, but the graph of maple rotates layers with a window alone"
+                "nope_on_global_attention: expected true, found another value: the graph of maple rotates layers with a window alone"
                     .to_owned(),
             ));
         }

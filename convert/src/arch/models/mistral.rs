@@ -388,7 +388,7 @@ fn break_row(hp: &Hparams, view: View) -> Result<Option<View>> {
     let id = match given.as_i64() {
         Some(id) if id < 0 => tekken_special_id(hp.dir(), BREAK)?.ok_or_else(|| {
             hp.error(format!(
-                "{key} is {id}, and no special token of the vocabulary is {BREAK}"
+                "{key}: expected the id of a special token {BREAK} of the vocabulary, found {id}"
             ))
         })?,
         _ => hp.to_u32(key, given)?.into(),

@@ -227,7 +227,7 @@ fn kinds_of(hp: &Hparams, is_mixture: bool) -> Result<Vec<Kind>> {
         (None, Some(words)) => words.into_iter().map(of_word).collect(),
         (None, None) => {
             return Err(hp.error(format!(
-                "neither hybrid_override_pattern nor {KINDS}, which say what each layer is"
+                "expected hybrid_override_pattern or {KINDS}, which say what each layer is, found neither"
             )));
         }
     };
@@ -262,7 +262,8 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         true => hp.u32(&["moe_intermediate_size"])?,
         false => hp.u32(&["intermediate_size"])?,
     };
-    let width = i32::try_from(width).map_err(|_| hp.error(format!("a layer {width} wide is too wide")))?;
+    let width = i32::try_from(width)
+        .map_err(|_| hp.error(format!("expected a layer of a width of 31 bits, found {width}")))?;
     let widths = of_blocks(Kind::FeedForward);
     let widths = widths
         .into_iter()
@@ -279,9 +280,11 @@ fn state_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     granite_keys(hp, keys)?;
     let heads = hp.u32(&["mamba_num_heads"])?;
     let head = hp.u32(&["mamba_head_dim", "hidden_size"])?;
-    let inner = heads
-        .checked_mul(head)
-        .ok_or_else(|| hp.error(format!("{heads} heads of {head} elements are too many")))?;
+    let inner = heads.checked_mul(head).ok_or_else(|| {
+        hp.error(format!(
+            "expected heads whose elements fit 32 bits, found {heads} of {head}"
+        ))
+    })?;
     keys.set("ssm.conv_kernel", hp.u32(&["conv_kernel"])?);
     keys.set("ssm.state_size", hp.u32(&["ssm_state_size"])?);
     keys.set("ssm.group_count", hp.u32(&["n_groups"])?);

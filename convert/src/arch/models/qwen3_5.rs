@@ -130,7 +130,11 @@ impl Heads {
             keys,
             share: values / keys,
             value: hp.u32(&["linear_value_head_dim"])?.into(),
-            before: before.ok_or_else(|| hp.error(format!("{keys} key heads are too many")))?,
+            before: before.ok_or_else(|| {
+                hp.error(format!(
+                    "expected key heads whose elements can be counted, found {keys}"
+                ))
+            })?,
         })
     }
 

@@ -175,9 +175,11 @@ pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     }
     let value_heads = hp.u32(&["linear_num_value_heads"])?;
     let value = hp.u32(&["linear_value_head_dim"])?;
-    let inner = value_heads
-        .checked_mul(value)
-        .ok_or_else(|| hp.error(format!("{value_heads} heads of {value} elements are too many")))?;
+    let inner = value_heads.checked_mul(value).ok_or_else(|| {
+        hp.error(format!(
+            "expected heads whose elements fit 32 bits, found {value_heads} of {value}"
+        ))
+    })?;
     keys.set("ssm.conv_kernel", hp.u32(&["linear_conv_kernel_dim"])?);
     keys.set("ssm.state_size", hp.u32(&["linear_key_head_dim"])?);
     keys.set("ssm.group_count", hp.u32(&["linear_num_key_heads"])?);

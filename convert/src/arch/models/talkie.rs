@@ -76,7 +76,7 @@ fn turned_back(hp: &Hparams, rows: u64) -> Result<RowFactors> {
     let head = u64::from(hp.u32(&["head_dim"])?);
     if head == 0 || !head.is_multiple_of(2) || !rows.is_multiple_of(head) {
         return Err(hp.error(format!(
-            "{rows} rows cannot be divided into heads of {head} rows in pairs"
+            "expected rows that can be divided into heads of {head} rows in pairs, found {rows}"
         )));
     }
     Ok((0..rows / head)

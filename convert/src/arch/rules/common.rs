@@ -107,7 +107,7 @@ pub(in crate::arch) fn list<'v>(hp: &Hparams, key: &str, value: &'v Value) -> Re
         .filter(|list| list.len() == blocks)
         .ok_or_else(|| {
             hp.error(format!(
-                "{key} is no list of one entry for each of the {blocks} blocks (num_hidden_layers)"
+                "{key}: expected a list of one entry for each of the {blocks} blocks (num_hidden_layers), found another"
             ))
         })
 }
@@ -166,7 +166,7 @@ pub(in crate::arch) fn pooling(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> 
         .all(|c| matches!(c, std::path::Component::Normal(_)));
     if !inside {
         return Err(hp.error(format!(
-            "modules.json: {folder:?} is not a folder of this directory"
+            "modules.json: expected a folder of this directory, found {folder:?}"
         )));
     }
     let pooling = crate::json::read(&keys.dir.join(folder).join("config.json"))?;

@@ -208,7 +208,7 @@ impl Hparams {
     pub(crate) fn inside(&self, map: &str, key: &str) -> Result<&Value> {
         self.find(&[map])
             .and_then(|m| m.get(key))
-            .ok_or_else(|| self.error(format!("no key {key} in {map}")))
+            .ok_or_else(|| self.error(format!("expected a key {key} in {map}, found none")))
     }
 
     pub(crate) fn error(&self, message: String) -> Error {
@@ -305,7 +305,11 @@ impl Hparams {
     /// A product of numbers of the configuration, which must fit.
     pub(crate) fn product(&self, numbers: &[u32]) -> Result<u32> {
         let product = numbers.iter().try_fold(1u32, |n, &x| n.checked_mul(x));
-        product.ok_or_else(|| self.error(format!("the product of {numbers:?} is too large")))
+        product.ok_or_else(|| {
+            self.error(format!(
+                "expected numbers whose product fits 32 bits, found {numbers:?}"
+            ))
+        })
     }
 
     pub(crate) fn opt_str(&self, keys: &[&str]) -> Option<&str> {
@@ -357,7 +361,7 @@ impl Hparams {
 
     pub(crate) fn missing(&self, keys: &[&str]) -> Error {
         self.error(format!(
-            "no key {}, which the architecture {} needs",
+            "expected a key {}, which the architecture {} needs, found none",
             keys.join(" or "),
             self.values
                 .get("architectures")

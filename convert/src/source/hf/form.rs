@@ -73,7 +73,7 @@ impl Form {
             }),
             (false, false, false) => Err(Error::Input {
                 path: dir.to_path_buf(),
-                message: format!("not a Hugging Face model directory: it has no {CONFIG}"),
+                message: format!("expected a {CONFIG} of a Hugging Face model directory, found none"),
             }),
         }
     }

@@ -294,7 +294,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
             (Some(Component::Normal(_)), None)
         ) {
             return Err(input(format!(
-                "weight_map: {tensor}: {file:?} is not a file name in this directory"
+                "weight_map: {tensor}: expected the name of a file in this directory, found {file:?}"
             )));
         }
         index.insert(tensor.clone(), file.to_owned());

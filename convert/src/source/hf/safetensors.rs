@@ -81,7 +81,7 @@ impl SafetensorsFile {
         let file_len = opened.length();
         if file_len < 8 {
             return Err(input(format!(
-                "{file_len} bytes, too short for a safetensors file (truncated?)"
+                "expected a safetensors file, found {file_len} bytes (truncated?)"
             )));
         }
         let mut prefix = [0u8; 8];
@@ -89,12 +89,12 @@ impl SafetensorsFile {
         let header_len = u64::from_le_bytes(prefix);
         if header_len > MAX_HEADER_BYTES {
             return Err(input(format!(
-                "offset 0: header length {header_len}, more than the limit of {MAX_HEADER_BYTES} (not a safetensors file?)"
+                "offset 0: expected a header of at most {MAX_HEADER_BYTES} bytes, found {header_len} (not a safetensors file?)"
             )));
         }
         if header_len > file_len - 8 {
             return Err(input(format!(
-                "offset 0: header length {header_len}, but only {} bytes follow (truncated?)",
+                "offset 0: expected a header of {header_len} bytes, found {} (truncated?)",
                 file_len - 8
             )));
         }

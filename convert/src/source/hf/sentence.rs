@@ -209,14 +209,14 @@ fn dense_module(dir: &Path, architecture: &Architecture, module: &Module) -> Res
     };
     if config.get("bias") == Some(&Value::Bool(true)) {
         return Err(input(
-            "bias is true: llama.cpp's dense modules have none".to_owned(),
+            "bias: expected false, found true: llama.cpp's dense modules have none".to_owned(),
         ));
     }
     if let Some(activation) = config.get("activation_function").and_then(Value::as_str)
         && !activation.ends_with("Identity")
     {
         return Err(input(format!(
-            "activation_function is {activation}: llama.cpp's dense modules have none"
+            "activation_function: expected none, found {activation}: llama.cpp's dense modules have none"
         )));
     }
     Ok(DenseModule {

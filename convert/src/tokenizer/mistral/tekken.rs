@@ -84,8 +84,8 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            read_optional(path, MAX_VOCAB_BYTES)?.ok_or_else(|| input_error(path, "file not found"))?;
+        let bytes = read_optional(path, MAX_VOCAB_BYTES)?
+            .ok_or_else(|| input_error(path, "expected this file, found none"))?;
         let file: Tekken = parse_json(path, &bytes)?;
         let fail = |message: String| input_error(path, message);
         let version = VERSIONS.iter().position(|(v, ..)| *v == file.config.version);
@@ -194,7 +194,9 @@ fn specials(
     texts.extend((texts.len()..n_special).map(|id| format!("<SPECIAL_{id}>")));
     let mut seen = HashSet::new();
     if let Some(twice) = texts.iter().find(|text| !seen.insert(text.as_str())) {
-        return Err(fail(format!("special_tokens: {twice:?} is there twice")));
+        return Err(fail(format!(
+            "special_tokens: expected each token once, found {twice:?} twice"
+        )));
     }
     Ok(texts)
 }
@@ -211,7 +213,7 @@ fn ranked(path: &Path, vocab: &[TekkenToken]) -> Result<Vec<Vec<u8>>> {
         }
         let bytes = STANDARD
             .decode(&token.token_bytes)
-            .map_err(|e| fail(format!("token_bytes is not base64: {e}")))?;
+            .map_err(|e| fail(format!("token_bytes: expected base64, found another text: {e}")))?;
         if bytes.is_empty() || bytes.len() > MAX_TOKEN_BYTES {
             let found = bytes.len();
             return Err(fail(format!(
@@ -238,7 +240,7 @@ fn ranked(path: &Path, vocab: &[TekkenToken]) -> Result<Vec<Vec<u8>>> {
     if let Some(twice) = tokens.iter().position(|t| !seen.insert(t.as_slice())) {
         return Err(input_error(
             path,
-            format!("vocab[{twice}]: a token is there twice"),
+            format!("vocab[{twice}]: expected each token once, found one again"),
         ));
     }
     Ok(tokens)
@@ -314,7 +316,7 @@ mod tests {
             (
                 &["ab", "ab"],
                 serde_json::json!({}),
-                "vocab[257]: a token is there twice",
+                "vocab[257]: expected each token once",
             ),
             (
                 &[],

@@ -61,7 +61,10 @@ enum Vocab {
 pub(super) fn model(files: &VocabFiles) -> Result<Model> {
     let path = files.dir.join("tokenizer.json");
     let Some((bytes, structure)) = &files.tokenizer else {
-        return Err(input_error(&files.dir.join(FILE), "file not found"));
+        return Err(input_error(
+            &files.dir.join(FILE),
+            "expected this file, found none",
+        ));
     };
     let body = parse_json::<Document>(&path, bytes)?.model;
     let named = files.tokenizer_config("unk_token").and_then(token_content);
@@ -72,7 +75,7 @@ pub(super) fn model(files: &VocabFiles) -> Result<Model> {
             let texts = by_id(&vocab).ok_or_else(|| {
                 input_error(
                     &path,
-                    format!("an id of the vocabulary is above the limit of {MAX_TOKENS} tokens"),
+                    format!("expected ids below {MAX_TOKENS}, found a greater one"),
                 )
             })?;
             let pieces = numbered(texts, structure, unknown.as_deref(), merged);

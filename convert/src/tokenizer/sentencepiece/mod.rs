@@ -40,8 +40,8 @@ pub(super) struct Bounds {
 impl Model {
     pub(super) fn read(files: &VocabFiles, name: &str) -> Result<Self> {
         let path = files.dir.join(name);
-        let bytes =
-            read_optional(&path, MAX_VOCAB_BYTES)?.ok_or_else(|| input_error(&path, "file not found"))?;
+        let bytes = read_optional(&path, MAX_VOCAB_BYTES)?
+            .ok_or_else(|| input_error(&path, "expected this file, found none"))?;
         let error = |e: proto::ProtoError| input_error(&path, e.to_string());
         Ok(Self {
             pieces: proto::pieces(&bytes, MAX_TOKENS).map_err(error)?,
@@ -180,7 +180,7 @@ pub(super) fn all_tokens(
         let (Some(id), Some(text)) = (id, token.get("content").and_then(Json::as_str)) else {
             return Err(input_error(
                 &files.dir,
-                format!("an added token without id or text: {token}"),
+                format!("expected an added token with id and text, found {token}"),
             ));
         };
         let special = token.get("special").and_then(Json::as_bool) == Some(true);
@@ -217,11 +217,19 @@ pub(super) fn redefined(files: &VocabFiles, warnings: &mut Vec<String>) -> Resul
         .and_then(Json::as_object);
     for (id, token) in decoder.into_iter().flatten() {
         let number = id.trim().parse::<u64>();
-        let number =
-            number.map_err(|_| input_error(&path, format!("added_tokens_decoder has the id {id:?}")))?;
+        let number = number.map_err(|_| {
+            input_error(
+                &path,
+                format!("added_tokens_decoder: expected numbers as ids, found {id:?}"),
+            )
+        })?;
         let text = token.get("content").and_then(Json::as_str);
-        let text =
-            text.ok_or_else(|| input_error(&path, format!("added token {number} has no text `content`")))?;
+        let text = text.ok_or_else(|| {
+            input_error(
+                &path,
+                format!("added token {number}: expected a text `content`, found none"),
+            )
+        })?;
         let (kind, score) = match token.get("special").and_then(Json::as_bool) {
             Some(true) if Some(text) == unknown => (TokenType::Unknown, 0.0),
             Some(true) => (TokenType::Control, 0.0),
@@ -320,7 +328,7 @@ pub(super) fn added_tokens(files: &VocabFiles, slots: &mut Slots, warnings: &mut
     for (text, id) in map {
         let id = id
             .as_u64()
-            .ok_or_else(|| input_error(&path, format!("the id of {text:?} is {id}")))?;
+            .ok_or_else(|| input_error(&path, format!("{text:?}: expected an id, found {id}")))?;
         slots.add(id, text.clone(), TokenType::UserDefined, warnings);
     }
     Ok(())
@@ -337,23 +345,34 @@ fn added_tokens_decoder(files: &VocabFiles, slots: &mut Slots, warnings: &mut Ve
     let mut listed: Vec<(u64, &Json)> = Vec::new();
     for (id, token) in decoder.into_iter().flatten() {
         let number = id.trim().parse();
-        let number = number.map_err(|_| error(name, format!("added_tokens_decoder has the id {id:?}")))?;
+        let number = number.map_err(|_| {
+            error(
+                name,
+                format!("added_tokens_decoder: expected numbers as ids, found {id:?}"),
+            )
+        })?;
         listed.push((number, token));
     }
     if decoder.is_none() && !has_file(files) {
         let added = files.tokenizer_json().and_then(|t| t.added_tokens.as_ref());
         for token in added.into_iter().flatten() {
             let id = token.get("id").and_then(Json::as_u64);
-            let id =
-                id.ok_or_else(|| error("tokenizer.json", format!("an added token without id: {token}")))?;
+            let id = id.ok_or_else(|| {
+                error(
+                    "tokenizer.json",
+                    format!("expected an added token with an id, found {token}"),
+                )
+            })?;
             listed.push((id, token));
         }
     }
     for (number, token) in listed {
-        let text = token
-            .get("content")
-            .and_then(Json::as_str)
-            .ok_or_else(|| error(name, format!("added token {number} has no text `content`")))?;
+        let text = token.get("content").and_then(Json::as_str).ok_or_else(|| {
+            error(
+                name,
+                format!("added token {number}: expected a text `content`, found none"),
+            )
+        })?;
         let special = token.get("special").and_then(Json::as_bool) == Some(true);
         if special || looks_special(text) {
             slots.add(number, text.to_owned(), TokenType::Control, warnings);

@@ -37,7 +37,7 @@ pub(in crate::tokenizer) fn pieces(bytes: &[u8], limit: usize) -> Result<Vec<Pie
     while let Some(field) = fields.next()? {
         if let (1, Payload::Bytes(piece)) = (field.number, &field.payload) {
             if pieces.len() == limit {
-                return Err(field.error(format!("more than {limit} tokens")));
+                return Err(field.error(format!("expected at most {limit} tokens, found more")));
             }
             pieces.push(read_piece(piece, field.offset)?);
         }
@@ -45,7 +45,7 @@ pub(in crate::tokenizer) fn pieces(bytes: &[u8], limit: usize) -> Result<Vec<Pie
     if pieces.is_empty() {
         return Err(ProtoError {
             offset: bytes.len(),
-            message: "it has no tokens".into(),
+            message: "expected tokens, found none".into(),
         });
     }
     Ok(pieces)
@@ -164,8 +164,8 @@ fn read_piece(bytes: &[u8], offset: usize) -> Result<Piece, ProtoError> {
     while let Some(field) = fields.next()? {
         match (field.number, &field.payload) {
             (1, Payload::Bytes(text)) => {
-                let text =
-                    std::str::from_utf8(text).map_err(|_| field.error("a token is not UTF-8".into()))?;
+                let text = std::str::from_utf8(text)
+                    .map_err(|_| field.error("expected a token in UTF-8, found other bytes".into()))?;
                 piece.text = text.to_owned();
             }
             (2, Payload::Fixed32(bits)) => piece.score = f32::from_bits(*bits),
@@ -177,7 +177,7 @@ fn read_piece(bytes: &[u8], offset: usize) -> Result<Piece, ProtoError> {
                     4 => PieceType::UserDefined,
                     5 => PieceType::Unused,
                     6 => PieceType::Byte,
-                    _ => return Err(field.error(format!("token type {kind}, expected 1 to 6"))),
+                    _ => return Err(field.error(format!("expected a token type of 1 to 6, found {kind}"))),
                 }
             }
             _ => {}
@@ -241,7 +241,8 @@ impl<'a> Fields<'a> {
             }
             2 => {
                 let len = self.varint()?;
-                let len = usize::try_from(len).map_err(|_| self.error("a length is too large"))?;
+                let len = usize::try_from(len)
+                    .map_err(|_| self.error("expected a smaller length, found one that does not fit"))?;
                 let start = self.at;
                 return Ok(Some(Field {
                     number: tag >> 3,
@@ -253,7 +254,7 @@ impl<'a> Fields<'a> {
                 let bytes = self.take(4)?;
                 Payload::Fixed32(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
             }
-            wire => return Err(self.error(format!("wire type {wire}, expected 0, 1, 2 or 5"))),
+            wire => return Err(self.error(format!("expected a wire type of 0, 1, 2 or 5, found {wire}"))),
         };
         Ok(Some(Field {
             number: tag >> 3,
@@ -265,7 +266,7 @@ impl<'a> Fields<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], ProtoError> {
         let rest = &self.bytes[self.at..];
         let Some(taken) = rest.get(..len) else {
-            return Err(self.error(format!("{len} bytes wanted where {} are left", rest.len())));
+            return Err(self.error(format!("expected {len} bytes, found {}", rest.len())));
         };
         self.at += len;
         Ok(taken)
@@ -277,13 +278,13 @@ impl<'a> Fields<'a> {
             let byte = self.take(1)?[0];
             let bits = u64::from(byte & 0x7f);
             if bits << shift >> shift != bits {
-                return Err(self.error("a number does not fit 64 bits"));
+                return Err(self.error("expected a number of 64 bits, found a longer one"));
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
         }
-        Err(self.error("a number does not end within 10 bytes"))
+        Err(self.error("expected a number of at most 10 bytes, found a longer one"))
     }
 }

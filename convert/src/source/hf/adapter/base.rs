@@ -117,7 +117,7 @@ impl BaseModel {
             };
             if found != expected {
                 return Err(format!(
-                    "a pair for a weight of {} x {}, but the base model's is {} x {}",
+                    "expected a pair for the base model's weight of {2} x {3}, found one for {0} x {1}",
                     found.0, found.1, shape[0], shape[1]
                 ));
             }
@@ -144,7 +144,7 @@ impl BaseModel {
             return Ok(());
         }
         Err(format!(
-            "a pair for a weight of {rows} x {columns}, but the base model's hidden size is {hidden}"
+            "expected a pair for a weight of the base model's hidden size {hidden}, found one for {rows} x {columns}"
         ))
     }
 }

@@ -128,7 +128,7 @@ impl Pairs {
         for (weight, pair) in found {
             let (Some(a), Some(b)) = (pair.a, pair.b) else {
                 return Err(input(format!(
-                    "weight {weight}: only one half of its LoRA pair is there"
+                    "tensor '{weight}': expected both halves of its LoRA pair, found one"
                 )));
             };
             let (first, second) = (&file.entries()[a], &file.entries()[b]);

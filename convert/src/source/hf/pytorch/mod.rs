@@ -116,7 +116,10 @@ impl PytorchFile {
         let mut sorted: Vec<(u64, u64)> = places.values().copied().filter(|p| p.1 > 0).collect();
         sorted.sort_unstable();
         if let Some(pair) = sorted.windows(2).find(|w| w[0].0 + w[0].1 > w[1].0) {
-            return Err(self.input(format!("zip: members at {} and {} overlap", pair[0].0, pair[1].0)));
+            return Err(self.input(format!(
+                "zip: expected members apart, found them at {} and {}: they overlap",
+                pair[0].0, pair[1].0
+            )));
         }
         let (entries, strided) = self.tensors(&pickle, &places)?;
         (self.entries, self.strided) = (entries, strided);
@@ -171,7 +174,7 @@ impl PytorchFile {
                 .filter(|&n| n <= self.opened.length());
             let (Some(bytes), Some(end)) = (bytes, end) else {
                 return Err(self.input(format!(
-                    "offset {position}: storage {key} of {} elements, but the file ends first",
+                    "offset {position}: expected storage {key} of {} elements, found the end of the file",
                     u64::from_le_bytes(count)
                 )));
             };
@@ -223,7 +226,7 @@ impl PytorchFile {
             if !is_contiguous(tensor) {
                 entry.offset = end;
                 let after = end.checked_add(bytes).filter(|&n| n < u64::MAX / 2);
-                end = after.ok_or_else(|| fail(format!("{bytes} bytes")))?;
+                end = after.ok_or_else(|| fail(format!("expected fewer bytes, found {bytes}")))?;
                 strided.insert(
                     entry.offset,
                     Strided {
@@ -251,7 +254,8 @@ impl PytorchFile {
                 tensor.shape.len()
             ));
         }
-        let width = storage_width(tensor.dtype).ok_or_else(|| format!("dtype {}", tensor.dtype))?;
+        let width = storage_width(tensor.dtype)
+            .ok_or_else(|| format!("expected a known dtype, found {}", tensor.dtype))?;
         let elements = tensor.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d));
         // The last element's place, from the storage's first.
         let last = tensor

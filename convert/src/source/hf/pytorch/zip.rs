@@ -96,7 +96,7 @@ impl<'a> Zip<'a> {
         }
         if size > MAX_DIRECTORY_BYTES || offset.checked_add(size).is_none_or(|end| end > length) {
             return Err(input(format!(
-                "a directory of {size} bytes at {offset} in a file of {length} bytes"
+                "expected a directory in the file of {length} bytes, found {size} bytes at {offset}"
             )));
         }
         let mut directory = vec![0; size as usize];
@@ -198,7 +198,7 @@ fn member(bytes: &[u8]) -> Result<(String, Member, usize), String> {
     }
     if method != 0 || flags & 1 != 0 || stored != size {
         return Err(format!(
-            "{name}: compressed or encrypted, which PyTorch does not write"
+            "{name}: expected plain bytes, found a compressed or encrypted member, which PyTorch does not write"
         ));
     }
     let member = Member { header, bytes: size };

@@ -85,7 +85,7 @@ impl FourBit {
             .filter(|&n| n > 0 && n.div_ceil(2) == parts.codes.entry.bytes)
             .ok_or_else(|| {
                 parts.codes.fail(format!(
-                    "{} bytes, but its description says {shape:?} of 4 bits each",
+                    "expected the bytes of {shape:?} of 4 bits each, as its description says, found {}",
                     parts.codes.entry.bytes
                 ))
             })?;

@@ -166,7 +166,7 @@ impl TensorFile for DerivedFile {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let outside = || Error::Input {
             path: self.path.clone(),
-            message: format!("offset {offset} is in no computed tensor"),
+            message: format!("expected an offset in a computed tensor, found {offset}"),
         };
         let tensor = self
             .entries

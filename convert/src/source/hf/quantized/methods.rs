@@ -149,7 +149,7 @@ impl Rewrite<'_> {
         for format in ["marlin-24", "sparse-24-bitmask", "sparse-bitmask", "dense-2of4"] {
             if self.config.has_format(format) {
                 return Err(self.config.error(format!(
-                    "format {format} cannot be read; convert the original model"
+                    "expected a format that can be read, found {format}; convert the original model"
                 )));
             }
         }
@@ -230,8 +230,7 @@ impl Rewrite<'_> {
             (_, "auto_gptq" | "gptq") | ("auto_round", "tritonv2_zp" | "torch_zp") => self.unpack_gptq(1),
             ("", "auto_round") | ("auto_round", "exllamav2" | "tritonv2" | "torch") => self.unpack_gptq(0),
             _ => Err(self.config.error(format!(
-                "packing_format {format:?} cannot be read; auto_round, auto_round:auto_gptq and auto_round:auto_awq \
-                 can"
+                "packing_format: expected auto_round, auto_round:auto_gptq or auto_round:auto_awq, found {format:?}"
             ))),
         }
     }
@@ -244,7 +243,7 @@ impl Rewrite<'_> {
             "gptq_v2" => 0,
             other => {
                 return Err(self.config.error(format!(
-                    "checkpoint_format {other} cannot be read; gptq and gptq_v2 can"
+                    "checkpoint_format: expected gptq or gptq_v2, found {other}"
                 )));
             }
         };
@@ -290,7 +289,7 @@ impl Rewrite<'_> {
             .to_ascii_lowercase();
         if bits != 4 || version != "gemm" {
             return Err(self.config.error(format!(
-                "{bits} bits in the layout {version:?} cannot be read; 4 bits in \"gemm\" can"
+                "expected 4 bits in the layout \"gemm\", found {bits} in {version:?}"
             )));
         }
         for name in self.names() {
@@ -371,7 +370,7 @@ impl Rewrite<'_> {
                 ("nvfp4", ..) => (4, 16),
                 (other, ..) => {
                     return Err(self.config.error(format!(
-                        "layer {module}: mode {other:?} of MLX cannot be read; affine, mxfp4, mxfp8 and nvfp4 can"
+                        "layer {module}: expected a mode of MLX of affine, mxfp4, mxfp8 and nvfp4, found {other:?}"
                     )));
                 }
             };

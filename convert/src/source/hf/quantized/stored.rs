@@ -75,7 +75,7 @@ impl Stored {
         let end = at.checked_add(out.len() as u64);
         if end.is_none_or(|end| end > self.entry.bytes) {
             return Err(self.fail(format!(
-                "bytes {at} and {} more, but it has {}",
+                "expected bytes {at} and {} more, found {}",
                 out.len(),
                 self.entry.bytes
             )));
@@ -90,7 +90,7 @@ impl Stored {
     pub(super) fn bytes(&self, at: u64, length: u64) -> Result<Vec<u8>> {
         if at.checked_add(length).is_none_or(|end| end > self.entry.bytes) {
             return Err(self.fail(format!(
-                "bytes {at} and {length} more, but it has {}",
+                "expected bytes {at} and {length} more, found {}",
                 self.entry.bytes
             )));
         }
@@ -131,7 +131,7 @@ impl Stored {
     pub(super) fn floats(&self, at: u64, count: u64) -> Result<Vec<f32>> {
         let element = self.element()?;
         let width = element.bytes_of(1);
-        let outside = || self.fail("a range outside of it");
+        let outside = || self.fail("expected a range inside of it, found another");
         let start = at.checked_mul(width).ok_or_else(outside)?;
         let length = count.checked_mul(width).ok_or_else(outside)?;
         let bytes = self.bytes(start, length)?;
@@ -169,7 +169,7 @@ impl Stored {
         let (wide, high) = (columns.end - columns.start, rows.end - rows.start);
         let total = wide.checked_mul(high).and_then(|n| n.checked_mul(4));
         let total = total.filter(|&n| n <= self.entry.bytes && columns.end <= width);
-        let total = total.ok_or_else(|| self.fail("a range outside of it"))?;
+        let total = total.ok_or_else(|| self.fail("expected a range inside of it, found another"))?;
         let mut bytes = vec![0; total as usize];
         if wide == width {
             self.read(rows.start * width * 4, &mut bytes)?;
