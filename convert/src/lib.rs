@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
-#![allow(clippy::too_many_lines)]
 
 pub mod arch;
 mod completeness;

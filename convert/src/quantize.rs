@@ -280,30 +280,46 @@ pub fn plan<'a>(
         });
     }
 
-    let encodes = files.iter().flatten().any(|t| t.ty != tensors[t.source].ty);
-    let kept = pruned.kept.as_deref();
-    let (count, tensors) = (files.len(), order.len());
+    let shared = metadata::Shared {
+        source,
+        options,
+        importance,
+        kept: pruned.kept.as_deref(),
+        encodes: files.iter().flatten().any(|t| t.ty != tensors[t.source].ty),
+    };
+    result.outputs = outputs(path, files, &shared)?;
+    if !options.allow_incomplete {
+        result.find_shortfalls(source, options);
+    }
+    Ok(result)
+}
+
+/// The files of a quantization: one, or one for each shard.
+fn outputs<'a>(
+    path: &Path,
+    files: Vec<Vec<PlannedTensor>>,
+    shared: &metadata::Shared<'a, '_>,
+) -> Result<Vec<OutputPlan<'a>>> {
+    let (source, options) = (shared.source, shared.options);
+    let (count, tensors) = (files.len(), files.iter().map(Vec::len).sum());
+    let mut outputs = Vec::new();
     for (number, contents) in files.into_iter().enumerate() {
         let shard = metadata::Shard {
             number,
             count,
             tensors,
         };
-        let edits = metadata::edits(source, options, importance, kept, encodes, shard)?;
         let path = match options.keep_split {
             true => gguf::split::shard_path(path, number as u64, count as u64),
             false => path.to_path_buf(),
         };
-        let output = OutputPlan::new(path, source.metadata(), edits, contents)?;
+        let output = OutputPlan::new(path, source.metadata(), shared.edits(shard)?, contents)?;
         match &options.shards {
-            Some(shards) if !options.keep_split => result.outputs.extend(cut(output, shards)?),
-            _ => result.outputs.push(output),
+            Some(shards) if !options.keep_split => outputs.extend(cut(output, shards)?),
+            _ => outputs.push(output),
         }
     }
-    if !options.allow_incomplete {
-        result.find_shortfalls(source, options);
-    }
-    Ok(result)
+    Ok(outputs)
 }
 
 impl Quantization<'_> {

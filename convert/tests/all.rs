@@ -1,7 +1,5 @@
 //! The converter's tests, as one program.
 
-#![allow(clippy::too_many_lines)]
-
 mod adapter;
 mod arch_file;
 mod changed_sources;

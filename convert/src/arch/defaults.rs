@@ -193,6 +193,19 @@ mod tests {
         );
     }
 
+    /// What transformers makes of other keys of the same configuration.
+    #[test]
+    fn heads_of_keys_and_values_are_those_of_queries_where_none_are_named() {
+        for (model_type, key) in [
+            ("falcon", "num_kv_heads"),
+            ("deepseek_v2", "num_key_value_heads"),
+            ("granitemoehybrid", "num_key_value_heads"),
+        ] {
+            let named = format!(r#"{{"model_type": "{model_type}", "num_attention_heads": 24}}"#);
+            assert_eq!(completed(&named)[key], 24, "{model_type}");
+        }
+    }
+
     /// Every model type of an architecture has its row, and every row its model type.
     #[test]
     fn rows_are_those_of_the_model_types() {

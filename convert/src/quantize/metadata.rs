@@ -24,16 +24,32 @@ pub(super) struct Shard {
     pub(super) tensors: usize,
 }
 
-/// The changes, in the order in which llama-quantize makes them: each set key moves to the end. `encodes` says whether
-/// any tensor gets new blocks; how the old ones were chosen is not said of these.
-pub(super) fn edits(
-    source: &dyn Source,
-    options: &QuantizeOptions,
-    importance: Option<&Importance>,
-    layers_kept: Option<&[u32]>,
-    encodes: bool,
-    shard: Shard,
-) -> Result<Vec<Edit>> {
+/// What the files of a model share.
+pub(super) struct Shared<'a, 'o> {
+    pub(super) source: &'a dyn Source,
+    pub(super) options: &'o QuantizeOptions,
+    pub(super) importance: Option<&'o Importance>,
+    /// The layers that stay, where some are pruned.
+    pub(super) kept: Option<&'o [u32]>,
+    /// Whether any tensor gets new blocks; how the old ones were chosen is not said of these.
+    pub(super) encodes: bool,
+}
+
+impl Shared<'_, '_> {
+    /// The changes, in the order in which llama-quantize makes them: each set key moves to the end.
+    pub(super) fn edits(&self, shard: Shard) -> Result<Vec<Edit>> {
+        edits(self, shard)
+    }
+}
+
+fn edits(shared: &Shared<'_, '_>, shard: Shard) -> Result<Vec<Edit>> {
+    let &Shared {
+        source,
+        options,
+        importance,
+        kept: layers_kept,
+        encodes,
+    } = shared;
     let set = |key: &str, value: Value| Edit::Set(key.to_owned(), value);
     let mut edits = Vec::new();
     if shard.number == 0 {
