@@ -117,7 +117,7 @@ fn truncated_safetensors() {
         (bytes.len() - 1, "truncated"),
         (bytes.len() / 2, "truncated"),
         (100, "truncated"),
-        (3, "too short"),
+        (3, "expected a safetensors file, found 3 bytes"),
         (0, "an empty file"),
     ] {
         fs::write(&path, &bytes[..length]).unwrap();
