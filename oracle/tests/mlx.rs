@@ -117,7 +117,7 @@ fn what_cannot_be_read_is_named() {
         &[("\"affine\"", "\"ternary\"")],
         None,
     );
-    assert!(mode.contains("mode \"ternary\" of MLX cannot be read"), "{mode}");
+    assert!(mode.contains("nvfp4, found \"ternary\""), "{mode}");
     let bits = error_of(
         &mlx.join("Tiny-Llama-4bit"),
         &[("\"bits\": 4", "\"bits\": 7")],
