@@ -1,5 +1,7 @@
 //! Metadata values, kept exactly as a file holds them: value types, string bytes and key order.
 
+use std::fmt::{self, Display, Formatter};
+
 use indexmap::IndexMap;
 
 /// The type tag of a metadata value. The discriminant is the id stored in a GGUF file.
@@ -68,8 +70,8 @@ impl ValueType {
     }
 }
 
-impl std::fmt::Display for ValueType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for ValueType {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
@@ -90,8 +92,8 @@ impl GgufString {
     }
 }
 
-impl std::fmt::Debug for GgufString {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for GgufString {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.to_string_lossy())
     }
 }
@@ -108,7 +110,17 @@ impl From<String> for GgufString {
     }
 }
 
-/// A metadata value.
+/// A metadata value. As text it is one line: strings in quotes and escaped, arrays as [`Array`] says.
+///
+/// ```
+/// # use quantsmith_gguf as gguf;
+/// use gguf::Value;
+///
+/// assert_eq!(Value::from(32u32).to_string(), "32");
+/// assert_eq!(Value::from("two\nlines").to_string(), r#""two\nlines""#);
+/// assert_eq!(Value::from(vec![1.5f32, 2.0]).to_string(), "[1.5, 2]");
+/// assert_eq!(Value::from(vec![0i32; 2048]).to_string(), "[0, 0, 0, 0, 0, 0, 0, 0, and 2040 more]");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the variants are the format's own names")]
 pub enum Value {
@@ -127,7 +139,8 @@ pub enum Value {
     F64(f64),
 }
 
-/// An array of metadata values of one element type.
+/// An array of metadata values of one element type. As text it has the first eight elements, and the number of those that
+/// follow.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the variants are the format's own names")]
 pub enum Array {
@@ -252,6 +265,67 @@ impl Array {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Elements of an array that its text has.
+const SHOWN: usize = 8;
+
+fn fmt_list<T>(
+    f: &mut Formatter<'_>,
+    items: &[T],
+    text: fn(&T, &mut Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
+    f.write_str("[")?;
+    for (i, item) in items.iter().take(SHOWN).enumerate() {
+        if i > 0 {
+            f.write_str(", ")?;
+        }
+        text(item, f)?;
+    }
+    if items.len() > SHOWN {
+        write!(f, ", and {} more", items.len() - SHOWN)?;
+    }
+    f.write_str("]")
+}
+
+impl Display for Array {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U8(v) => fmt_list(f, v, Display::fmt),
+            Self::I8(v) => fmt_list(f, v, Display::fmt),
+            Self::U16(v) => fmt_list(f, v, Display::fmt),
+            Self::I16(v) => fmt_list(f, v, Display::fmt),
+            Self::U32(v) => fmt_list(f, v, Display::fmt),
+            Self::I32(v) => fmt_list(f, v, Display::fmt),
+            Self::F32(v) => fmt_list(f, v, Display::fmt),
+            Self::Bool(v) => fmt_list(f, v, Display::fmt),
+            Self::String(v) => fmt_list(f, v, fmt::Debug::fmt),
+            Self::Array(v) => fmt_list(f, v, Display::fmt),
+            Self::U64(v) => fmt_list(f, v, Display::fmt),
+            Self::I64(v) => fmt_list(f, v, Display::fmt),
+            Self::F64(v) => fmt_list(f, v, Display::fmt),
+        }
+    }
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U8(v) => v.fmt(f),
+            Self::I8(v) => v.fmt(f),
+            Self::U16(v) => v.fmt(f),
+            Self::I16(v) => v.fmt(f),
+            Self::U32(v) => v.fmt(f),
+            Self::I32(v) => v.fmt(f),
+            Self::F32(v) => v.fmt(f),
+            Self::Bool(v) => v.fmt(f),
+            Self::String(v) => fmt::Debug::fmt(v, f),
+            Self::Array(v) => v.fmt(f),
+            Self::U64(v) => v.fmt(f),
+            Self::I64(v) => v.fmt(f),
+            Self::F64(v) => v.fmt(f),
+        }
     }
 }
 

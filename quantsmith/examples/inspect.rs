@@ -23,7 +23,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args_os().nth(1).ok_or("usage: inspect MODEL.gguf")?;
     let path = Path::new(&path);
     for (key, value) in GgufModel::open(path)?.metadata().iter() {
-        println!("{key}: {:?}", value.value_type());
+        println!("{key}: {} = {value}", value.value_type());
     }
     for line in tensors(path)? {
         println!("{line}");
