@@ -100,7 +100,8 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Told of progress from the working threads.
+/// Told of progress from the working threads, at once and not always in the order of `done`: what shows it keeps the most
+/// that it was told. One call has `done` equal to `total`.
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
 
 /// Sink of encoded rows: the writers of whole files, or whatever another executor of pieces brings.

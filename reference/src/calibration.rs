@@ -1,4 +1,28 @@
 //! Collecting importance: the model runs over a text, and the squared inputs of its linear layers are summed.
+//!
+//! A text is token ids, from wherever they come; windows are cut from them in their order.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use imatrix::Accumulator;
+//! use quantsmith_reference::calibration::{Calibration, collect};
+//! use quantsmith_reference::{Error, Model, Tokenizer};
+//!
+//! # fn texts() -> Vec<String> { Vec::new() }
+//! let model = Model::load(Path::new("model-F16.gguf"))?;
+//! let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
+//! let tokens = tokenizer.encode(texts().join("\n"), true, false);
+//! let calibration = Calibration::new(512).bos(tokenizer.bos().filter(|_| tokenizer.add_bos()));
+//! let mut sums = Accumulator::new(512);
+//! collect(&model, &tokens, &calibration, &mut sums, 0, &mut |step| {
+//!     eprintln!("{} of {}", step.done, step.of);
+//!     Ok::<_, Error>(())      // an error, of whatever type takes this one, ends the run
+//! })?;
+//! let mut matrix = sums.totals().clone();
+//! matrix.datasets = vec!["my texts".to_owned()];
+//! matrix.save(Path::new("imatrix.gguf"))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,7 +35,8 @@ use crate::{Error, Model, Result, Tap};
 /// are rounded after each step: it depends on nothing but the window.
 const STEP_TOKENS: usize = 2048;
 
-/// Extent of a collection. [`Calibration::new`] collects all of a text; the fields narrow it.
+/// Extent of a collection. [`Calibration::new`] collects all of a text; the other
+/// setters narrow it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Calibration {
@@ -19,12 +44,22 @@ pub struct Calibration {
     pub context: usize,
     /// Windows to leave out at the beginning.
     pub from_chunk: usize,
-    /// Windows to run at most.
+    /// Windows to run at most; all when `None`.
     pub chunks: Option<usize>,
-    /// Replacement of each window's first token.
+    /// Replacement of each window's first token: the tokenizer's beginning-of-sequence token where it adds one.
     pub bos: Option<u32>,
     /// Collect for `output.weight` too.
     pub process_output: bool,
+}
+
+gguf::setters! {
+    Calibration {
+        context: usize,
+        from_chunk: usize,
+        chunks: Option<usize>,
+        bos: Option<u32>,
+        process_output: bool,
+    }
 }
 
 impl Calibration {

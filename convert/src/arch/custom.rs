@@ -1,6 +1,41 @@
 //! Architectures of other crates: a program that knows a family of models that is not built in says in code where its
 //! tensors go and which keys it has, and hands that to a conversion ([`HfOptions::architectures`]).
 //!
+//! ```
+//! use gguf::Value;
+//! use quantsmith_convert::arch::custom::{Change, Config, Custom, CustomArchitecture, TensorRule};
+//! use quantsmith_convert::source::hf::HfOptions;
+//!
+//! #[derive(Debug)]
+//! struct Mine;
+//!
+//! impl CustomArchitecture for Mine {
+//!     fn name(&self) -> &str {
+//!         "llama"
+//!     }
+//!     fn classes(&self) -> Vec<String> {
+//!         vec!["MineForCausalLM".to_owned()]
+//!     }
+//!     fn tensors(&self) -> Vec<TensorRule> {
+//!         vec![
+//!             TensorRule::copy("model.embed", "token_embd"),
+//!             TensorRule::new("model.layers.{}.attn.q", "blk.{}.attn_q", Change::PermuteQuery),
+//!             // and so on: a tensor without a rule is an error
+//!         ]
+//!     }
+//!     fn keys(&self, config: &Config) -> Result<Vec<(String, Value)>, String> {
+//!         let layers = config.get("n_layers").and_then(|v| v.as_u64()).ok_or("n_layers: expected a number")?;
+//!         Ok(vec![("block_count".to_owned(), Value::from(layers as u32))]) // and so on
+//!     }
+//! }
+//!
+//! let options = HfOptions::default().architectures(vec![Custom::new(Mine)?]);
+//! # Ok::<(), quantsmith_convert::Error>(())
+//! ```
+//!
+//! The names of tensors and keys are those of the graph in llama.cpp; a conversion of the nearest built-in class shows them
+//! ([`printed`](super::printed), or a file's own list). `Custom::new` is called once, before the first directory is opened.
+//!
 //! [`HfOptions::architectures`]: crate::source::hf::HfOptions::architectures
 
 use std::fmt;
@@ -38,13 +73,15 @@ pub trait CustomArchitecture: fmt::Debug + Send + Sync + 'static {
     /// Tensors, the first rule for a name first. Several rules of one name split a tensor, and have to take all of it.
     fn tensors(&self) -> Vec<TensorRule>;
 
-    /// The keys of a model under the architecture's prefix (`attention.head_count`), in their order.
+    /// The keys of a model under the architecture's prefix (`attention.head_count`, which is a `u32` as its counts and sizes
+    /// are; rotations and epsilons are `f32`), in their order. `general.*` and `tokenizer.*` are written without it.
     ///
     /// # Errors
     /// What the configuration lacks or contradicts, in words; the file is named in front of it.
     fn keys(&self, config: &Config) -> Result<Vec<(String, gguf::Value)>, String>;
 
-    /// The ways in which its vocabularies are published, the likeliest first.
+    /// The ways in which its vocabularies are published, the likeliest first: the first whose files are there is taken. If
+    /// not said, `tokenizer.model`, then `tokenizer.json` with byte fallback, then `tokenizer.json` with byte-level merges.
     fn vocabularies(&self) -> &'static [VocabKind] {
         &[VocabKind::SentencePiece, VocabKind::LlamaHf, VocabKind::Bpe]
     }

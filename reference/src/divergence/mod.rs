@@ -2,6 +2,24 @@
 //! token's probability, and agreement on the most likely token.
 //!
 //! The quantities and their errors are those of llama.cpp's perplexity tool; here every sum runs in f64.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use quantsmith_reference::divergence::{Statistics, compare};
+//! use quantsmith_reference::{Model, PerplexityOptions, Tokenizer};
+//!
+//! let base = Model::load(Path::new("model-F16.gguf"))?;
+//! let quant = Model::load(Path::new("model-Q4_K_M.gguf"))?;
+//! let tokenizer = Tokenizer::from_metadata(base.gguf().metadata())?;
+//! let tokens = tokenizer.encode(&std::fs::read_to_string("text.txt")?, true, false);
+//! let options = PerplexityOptions::default().bos(tokenizer.bos().filter(|_| tokenizer.add_bos()));
+//! let seen = compare(&base, &[quant], &tokens, &options, &mut |p| eprintln!("{} of {}", p.windows, p.of))?;
+//! let statistics = Statistics::of(&seen[0]).expect("two windows at least, which are scored");
+//! println!("{:.4} ± {:.4} nats", statistics.kld.value, statistics.kld.error);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! As the command's figures are, those of llama.cpp's users are rounded: [`Model::with_rounding`](crate::Model::with_rounding).
 
 mod compare;
 mod journal;

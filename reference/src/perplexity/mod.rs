@@ -21,13 +21,14 @@ const BATCH_TOKENS: usize = 4096;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PerplexityOptions {
-    /// Tokens in a window.
+    /// Tokens in a window; 512 by default.
     pub context: usize,
-    /// Windows to run at most; all when `None`.
+    /// Windows to run at most; all when `None`, the default.
     pub chunks: Option<usize>,
-    /// Replacement of each window's first token: the tokenizer's beginning-of-sequence token where it adds one.
+    /// Replacement of each window's first token: the tokenizer's beginning-of-sequence token where it adds one. By default
+    /// none is replaced.
     pub bos: Option<u32>,
-    /// Bytes of memory to stay under.
+    /// Bytes of memory to stay under; 1 GiB by default.
     pub max_memory: u64,
 }
 

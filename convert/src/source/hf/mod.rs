@@ -138,7 +138,7 @@ impl HfSource {
     /// and its model card.
     ///
     /// # Errors
-    /// [`Error::Input`] naming the file, and the tensor or key, for whatever is missing, malformed or
+    /// [`Error::Input`](crate::Error::Input) naming the file, and the tensor or key, for whatever is missing, malformed or
     /// not supported.
     pub fn open(dir: &Path, options: &HfOptions) -> Result<Self> {
         open::open(dir, options)
