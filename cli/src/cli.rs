@@ -23,11 +23,12 @@ const WRONG_USAGE: u8 = 2;
 )]
 struct Cli {
     /// More messages on standard error, such as every tensor that a conversion leaves out
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    // Behind the options of each command in its help.
+    #[arg(short, long, global = true, conflicts_with = "quiet", display_order = 900)]
     verbose: bool,
 
     /// No messages on standard error but errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     quiet: bool,
 
     #[command(subcommand)]

@@ -16,19 +16,22 @@ use crate::args::utf8;
 use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;
 
+/// Heading of these options in the help.
+const HEADING: &str = "Optimization of blocks";
+
 /// Options for the choice of blocks.
 #[derive(clap::Args)]
 pub(crate) struct OptimizeArgs {
     /// Choose the values in blocks better than stock does; types and sizes stay
-    #[arg(long, value_enum, default_value_t = Level::None)]
+    #[arg(help_heading = HEADING, long, value_enum, default_value_t = Level::None)]
     optimize: Level,
 
     /// Text to learn from, with --optimize layer
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE")]
     optimize_text: Option<PathBuf>,
 
     /// Learn from at most this many windows of 512 tokens
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = HEADING, long, value_name = "N")]
     optimize_chunks: Option<usize>,
 }
 

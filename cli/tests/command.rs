@@ -151,3 +151,62 @@ fn flags_that_are_the_same_as_llama_cpps_are_there() {
     }
     assert!(checked > 40, "{checked}");
 }
+
+/// Options of a command by the heading of the help that they are under, in its order.
+fn options_by_heading(command: &str) -> Vec<(String, String)> {
+    let help = printed(&[command, "--help"]);
+    let mut heading = String::new();
+    let mut options = Vec::new();
+    for line in help.lines() {
+        let text = line.trim_start();
+        // What goes on is indented further.
+        let begins = text.starts_with('-') && line.len() - text.len() <= 6;
+        let name = text
+            .split([' ', ','])
+            .find(|word| word.starts_with("--") && begins);
+        if let Some(title) = line.strip_suffix(':').filter(|l| !l.starts_with(' ')) {
+            title.clone_into(&mut heading);
+        } else if let Some(name) = name {
+            options.push((heading.clone(), name.to_owned()));
+        }
+    }
+    options
+}
+
+#[test]
+fn options_stand_under_the_heading_of_their_subject() {
+    for command in ["table", "convert", "quantize", "plan", "publish"] {
+        let options = options_by_heading(command);
+        for (name, heading) in [
+            ("--json", "Options"),
+            ("--pure", "Types of tensors"),
+            ("--imatrix", "Importance"),
+            ("--optimize", "Optimization of blocks"),
+            ("--split-max-size", "Shards"),
+        ] {
+            let found = options.iter().find(|(_, option)| option == name);
+            assert_eq!(found.map(|(h, _)| h.as_str()), Some(heading), "{command} {name}");
+        }
+        let general: Vec<&str> = options
+            .iter()
+            .filter(|(heading, _)| heading == "Options")
+            .map(|(_, name)| name.as_str())
+            .collect();
+        assert!(
+            general.ends_with(&["--verbose", "--quiet", "--help"]),
+            "{command}: {general:?}"
+        );
+    }
+}
+
+#[test]
+fn usages_have_the_operands_in_their_order() {
+    for (command, operands) in [
+        ("quantize", "<IN.gguf> [OUT.gguf] <PRESET> [THREADS]"),
+        ("tokenize", "<MODEL> <FILE|--prompt <TEXT>|--stdin>"),
+        ("embed", "<MODEL> <FILE|--prompt <TEXT>>"),
+    ] {
+        let usage = format!("\nUsage: quantsmith {command} [OPTIONS] {operands}\n");
+        assert!(printed(&[command, "--help"]).contains(&usage), "{usage}");
+    }
+}

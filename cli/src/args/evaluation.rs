@@ -8,20 +8,23 @@ use super::chunks::Chunks;
 use super::rounding::{self, RoundingArgs};
 use super::utf8;
 
+/// Heading of these options in the help.
+pub(crate) const HEADING: &str = "Evaluation";
+
 /// How the files of a plan are measured.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Evaluation in parts")]
 pub(crate) struct EvaluationArgs {
     /// Plan the evaluation of the files too: `run --evaluate` measures a part of it, `join --evaluate` writes table.json
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     evaluate: bool,
 
     /// Text to evaluate on [default: a bundled English text in the public domain]
-    #[arg(long, value_name = "FILE", requires = "evaluate")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "evaluate")]
     text: Option<PathBuf>,
 
     /// Folder of texts to evaluate on, as `table` takes it; `builtin` for the suite inside the program
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "DIR|builtin",
         requires = "evaluate",
@@ -30,11 +33,12 @@ pub(crate) struct EvaluationArgs {
     suite: Option<PathBuf>,
 
     /// Tokens in an evaluation window
-    #[arg(short, long, value_name = "N", requires = "evaluate", default_value_t = 512)]
+    #[arg(help_heading = HEADING, short, long, value_name = "N", requires = "evaluate", default_value_t = 512)]
     ctx_size: usize,
 
     /// Evaluate on at most this many windows (of each text of a suite); -1 for all
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "N",
         requires = "evaluate",

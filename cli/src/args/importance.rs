@@ -11,11 +11,14 @@ use convert::source::SourceTensor;
 
 use super::utf8;
 
+/// Heading of these options in the help.
+pub(crate) const HEADING: &str = "Importance";
+
 /// An importance matrix from a file.
 #[derive(clap::Args)]
 pub(crate) struct ImportanceArgs {
     /// Importance matrix, of either of llama-imatrix's formats
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
 
     #[command(flatten)]
@@ -27,6 +30,7 @@ pub(crate) struct ImportanceArgs {
 pub(crate) struct ImportanceUse {
     /// Use importance only for tensors with this in their names (repeatable)
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "TEXT",
         requires = "imatrix",
@@ -35,20 +39,20 @@ pub(crate) struct ImportanceUse {
     include_weights: Vec<String>,
 
     /// Do not use importance for tensors with this in their names (repeatable)
-    #[arg(long, value_name = "TEXT", requires = "imatrix")]
+    #[arg(help_heading = HEADING, long, value_name = "TEXT", requires = "imatrix")]
     exclude_weights: Vec<String>,
 
     /// Treatment of tensors whose type needs importance that the matrix does not have
-    #[arg(long, value_enum, default_value_t = Missing::Error)]
+    #[arg(help_heading = HEADING, long, value_enum, default_value_t = Missing::Error)]
     imatrix_missing: Missing,
 
     /// Name of the importance matrix in the files (quantize.imatrix.file); `path` for its path as it is given here, as
     /// llama-quantize writes it [default: the last component of the path]
-    #[arg(long, value_name = "NAME|path")]
+    #[arg(help_heading = HEADING, long, value_name = "NAME|path")]
     imatrix_name: Option<String>,
 
     /// Draw experts that saw few tokens towards the mean over all experts, which counts as this many tokens
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(help_heading = HEADING, long, value_name = "TOKENS")]
     imatrix_expert_prior: Option<u32>,
 }
 

@@ -8,19 +8,22 @@ use gguf::split::{Limit, SplitOptions};
 
 use super::size::parse_size;
 
+/// Heading of these options in the help.
+const HEADING: &str = "Shards";
+
 /// Options for shards.
 #[derive(clap::Args)]
 pub(crate) struct ShardArgs {
     /// Write shards of at most this many tensors
-    #[arg(long, value_name = "N", conflicts_with = "split_max_size")]
+    #[arg(help_heading = HEADING, long, value_name = "N", conflicts_with = "split_max_size")]
     split_max_tensors: Option<NonZeroU64>,
 
     /// Write shards of at most this size: N bytes, or NK, NM, NG, of 10^3, 10^6 and 10^9 bytes
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(help_heading = HEADING, long, value_name = "SIZE", value_parser = parse_size)]
     split_max_size: Option<NonZeroU64>,
 
     /// Leave the first shard without tensors
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     no_tensor_first_split: bool,
 }
 

@@ -13,63 +13,65 @@ use super::cache::CacheTypes;
 use super::size::{parse_memory, parse_size, parse_tokens};
 use crate::allocation::Vram;
 
+/// Heading of these options in the help.
+const HEADING: &str = "Types chosen for the model";
+
 /// Options for types that are chosen for a model.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Types chosen for the model")]
 pub(crate) struct TargetArgs {
     /// Choose the type of every tensor so that the file has at most this size, as 15.5G or bytes (K, M, G: powers of
     /// 1000; KiB, MiB, GiB: of 1024), and predictions change least
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, group = "target")]
+    #[arg(help_heading = HEADING, long, value_name = "SIZE", value_parser = parse_size, group = "target")]
     target_size: Option<NonZeroU64>,
 
     /// The same by bits per weight over all tensors
-    #[arg(long, value_name = "BITS", value_parser = parse_bits, group = "target")]
+    #[arg(help_heading = HEADING, long, value_name = "BITS", value_parser = parse_bits, group = "target")]
     target_bpw: Option<f64>,
 
     /// The same by the size of a preset
-    #[arg(long, value_name = "PRESET", value_parser = parse_preset, group = "target")]
+    #[arg(help_heading = HEADING, long, value_name = "PRESET", value_parser = parse_preset, group = "target")]
     same_size_as: Option<Preset>,
 
     /// The same by the memory of a GPU that it has to fit with its cache and buffers, as 24G (G is GiB here, as memory is
     /// sold); 1 GiB of it stays free
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory, group = "target")]
+    #[arg(help_heading = HEADING, long, value_name = "SIZE", value_parser = parse_memory, group = "target")]
     fit_vram: Option<NonZeroU64>,
 
     /// Tokens of context for --fit-vram, as 32k [default: those the model was trained on]
-    #[arg(long, value_name = "TOKENS", value_parser = parse_tokens, requires = "fit_vram",
+    #[arg(help_heading = HEADING, long, value_name = "TOKENS", value_parser = parse_tokens, requires = "fit_vram",
         conflicts_with_all = ["target_size", "target_bpw", "same_size_as"])]
     ctx: Option<u64>,
 
     /// Type of cached keys and values for --fit-vram, or of each, separated by a comma [default: f16]
-    #[arg(long, value_name = "TYPE[,TYPE]", value_parser = CacheTypes::parse, requires = "fit_vram",
+    #[arg(help_heading = HEADING, long, value_name = "TYPE[,TYPE]", value_parser = CacheTypes::parse, requires = "fit_vram",
         conflicts_with_all = ["target_size", "target_bpw", "same_size_as"])]
     kv: Option<CacheTypes>,
 
     /// Types to choose from: names, or default, k, i, legacy; one behind a minus is left out, as in -iq1_s,-iq1_m
-    #[arg(long, value_name = "LIST", value_parser = parse_pool, requires = "target", allow_hyphen_values = true)]
+    #[arg(help_heading = HEADING, long, value_name = "LIST", value_parser = parse_pool, requires = "target", allow_hyphen_values = true)]
     pool: Option<Pool>,
 
     /// File of what each type of each tensor costs: read where it is there, else measured and written; or how to
     /// measure, gradient or probe (a file of that name: ./probe) [default: gradient, where the model's design has a
     /// backward pass] (repeatable)
-    #[arg(long, value_name = "FILE|METHOD", requires = "target")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE|METHOD", requires = "target")]
     sensitivity: Vec<PathBuf>,
 
     /// Text to measure over; its last eighth is kept for the check
-    #[arg(long, value_name = "FILE", requires = "target")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "target")]
     sensitivity_text: Option<PathBuf>,
 
     /// Measure over at most this many windows of 512 tokens
-    #[arg(long, value_name = "N", requires = "target", default_value_t = 32)]
+    #[arg(help_heading = HEADING, long, value_name = "N", requires = "target", default_value_t = 32)]
     sensitivity_chunks: usize,
 
     /// Check the choice on at most this many windows of the part of the text that it was not made from: correct it by
     /// what its tensors cost in place, and keep the preset of that size where that is better; 0: no check
-    #[arg(long, value_name = "N", requires = "target", default_value_t = 8)]
+    #[arg(help_heading = HEADING, long, value_name = "N", requires = "target", default_value_t = 8)]
     check_chunks: usize,
 
     /// Write the chosen types as rules for --tensor-type-file, here and in llama-quantize
-    #[arg(long, value_name = "FILE", requires = "target")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "target")]
     save_recipe: Option<PathBuf>,
 }
 

@@ -7,40 +7,43 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use convert::recipe::{Preset, RecipeOptions, TensorTypeRule};
 use gguf::{TYPES, TensorType};
 
+/// Heading of these options in the help.
+const HEADING: &str = "Types of tensors";
+
 /// Options that decide each tensor's type.
 #[derive(clap::Args)]
 pub(crate) struct TypeArgs {
     /// Give every tensor the preset's base type
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     pure: bool,
 
     /// Leave output.weight as it is
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     leave_output_tensor: bool,
 
     /// Type of output.weight
-    #[arg(long, value_name = "TYPE", value_parser = type_parser(), ignore_case = true)]
+    #[arg(help_heading = HEADING, long, value_name = "TYPE", value_parser = type_parser(), ignore_case = true)]
     output_tensor_type: Option<TensorType>,
 
     /// Type of the token embeddings
-    #[arg(long, value_name = "TYPE", value_parser = type_parser(), ignore_case = true)]
+    #[arg(help_heading = HEADING, long, value_name = "TYPE", value_parser = type_parser(), ignore_case = true)]
     token_embedding_type: Option<TensorType>,
 
     /// Type of the tensors whose names match a regular expression; the first match decides (repeatable)
-    #[arg(long, value_name = "REGEX=TYPE", value_parser = parse_rule)]
+    #[arg(help_heading = HEADING, long, value_name = "REGEX=TYPE", value_parser = parse_rule)]
     tensor_type: Vec<TensorTypeRule>,
 
     /// File of REGEX=TYPE rules, separated by blanks or newlines (repeatable)
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE")]
     tensor_type_file: Vec<PathBuf>,
 
     /// Refuse to replace a type that does not fit a tensor's rows
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     no_fallback: bool,
 
     /// Refuse a list with a --tensor-type rule that matches no tensor of the model, also where it would match one of another
     /// architecture
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     strict: bool,
 }
 

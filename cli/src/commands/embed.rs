@@ -9,7 +9,10 @@ use reference::{Model, Tokenizer};
 
 /// Arguments of `quantsmith embed`.
 #[derive(clap::Args)]
-#[command(group = clap::ArgGroup::new("text").required(true).multiple(true))]
+#[command(
+    group = clap::ArgGroup::new("text").required(true).multiple(true),
+    override_usage = "quantsmith embed [OPTIONS] <MODEL> <FILE|--prompt <TEXT>>"
+)]
 pub(crate) struct Args {
     /// The model.
     model: PathBuf,

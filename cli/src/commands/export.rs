@@ -10,7 +10,7 @@ use crate::inputs::hold;
 /// Arguments of `quantsmith export`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// GGUF file of a Llama, Mistral, Qwen2 or Qwen3 model; of several, the first
+    /// GGUF file of a Llama, Mistral, Mixtral, Qwen2 or Qwen3 model (mixtures of experts too); of several, the first
     input: PathBuf,
 
     /// Directory to make

@@ -20,11 +20,14 @@ use crate::quantizing::Quantizing;
 
 /// Arguments of `quantsmith quantize`.
 #[derive(clap::Args)]
-#[command(after_help = presets_help())]
+#[command(
+    after_help = presets_help(),
+    override_usage = "quantsmith quantize [OPTIONS] <IN.gguf> [OUT.gguf] <PRESET> [THREADS]"
+)]
 pub(crate) struct Args {
     /// IN.gguf [OUT.gguf] PRESET [THREADS]; without OUT.gguf, ggml-model-PRESET.gguf beside the input. Where types are
     /// chosen, PRESET is what the file is called after: without it, the preset nearest in size
-    #[arg(required = true, num_args = 2..=4, value_name = "IN.gguf [OUT.gguf] PRESET [THREADS]")]
+    #[arg(required = true, num_args = 2..=4, value_name = "OPERAND")]
     operands: Vec<OsString>,
 
     #[command(flatten)]

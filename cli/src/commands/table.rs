@@ -31,7 +31,8 @@ use self::report::Report;
 use self::suite::Suite;
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::chunks::Chunks;
-use crate::args::importance::{ImportanceUse, MatrixOrigin};
+use crate::args::evaluation;
+use crate::args::importance::{self, ImportanceUse, MatrixOrigin};
 use crate::args::memory::MemoryArgs;
 use crate::args::rounding::RoundingArgs;
 use crate::args::shards::ShardArgs;
@@ -85,7 +86,7 @@ pub(crate) struct Making {
     #[arg(long, value_name = "LIST", conflicts_with = "preset")]
     types: Option<String>,
 
-    /// A list of presets [default: full, and none where files are asked for by their size]
+    /// The list `published` or `all` of --presets, under older names [default: full, and none where files are asked for by their size]
     #[arg(long, value_enum)]
     preset: Option<PresetList>,
 
@@ -102,7 +103,7 @@ pub(crate) struct Making {
 
     /// Importance matrix, of either of llama-imatrix's formats; `auto` makes one first (the default when the files are
     /// evaluated), `none` goes without
-    #[arg(long, value_name = "FILE|auto|none", value_parser = MatrixOrigin::parser())]
+    #[arg(help_heading = importance::HEADING, long, value_name = "FILE|auto|none", value_parser = MatrixOrigin::parser())]
     imatrix: Option<MatrixOrigin>,
 
     #[command(flatten)]
@@ -113,32 +114,33 @@ pub(crate) struct Making {
 
     /// Text to calibrate an importance matrix on, with --imatrix auto [default: a bundled English text in the
     /// public domain, disjoint from the evaluation text]
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = importance::HEADING, long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
     /// Tokens in a window of the calibration
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(help_heading = importance::HEADING, long, value_name = "N", default_value_t = 512)]
     calibration_ctx: usize,
 
     /// Calibrate on at most this many windows; -1 for all
-    #[arg(long, value_name = "N", default_value = "-1", allow_negative_numbers = true)]
+    #[arg(help_heading = importance::HEADING, long, value_name = "N", default_value = "-1", allow_negative_numbers = true)]
     calibration_chunks: Chunks,
 
     /// Text to evaluate on [default: a bundled English text in the public domain]
-    #[arg(long, value_name = "FILE", conflicts_with = "no_eval")]
+    #[arg(help_heading = evaluation::HEADING, long, value_name = "FILE", conflicts_with = "no_eval")]
     text: Option<PathBuf>,
 
     /// Folder of texts to evaluate on, each a kind of text that is reported by itself: NAME.txt, or NAME.jsonl with a chat in
     /// each line, which the model's chat template renders; `builtin` for the suite inside the program
-    #[arg(long, value_name = "DIR|builtin", value_parser = Suite::parser(), conflicts_with_all = ["no_eval", "text", "precision"])]
+    #[arg(help_heading = evaluation::HEADING, long, value_name = "DIR|builtin", value_parser = Suite::parser(), conflicts_with_all = ["no_eval", "text", "precision"])]
     suite: Option<Suite>,
 
     /// Tokens in an evaluation window
-    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    #[arg(help_heading = evaluation::HEADING, short, long, value_name = "N", default_value_t = 512)]
     ctx_size: usize,
 
     /// Evaluate on at most this many windows (of each text of a suite); -1 for all
     #[arg(
+        help_heading = evaluation::HEADING,
         long,
         value_name = "N",
         conflicts_with = "no_eval",
@@ -149,11 +151,11 @@ pub(crate) struct Making {
 
     /// Stop evaluating a file once the ratios of its KL divergence to those of the files before and after it are
     /// known to this relative error (0.02: 2 %), instead of running every file over all windows
-    #[arg(long, value_name = "ERROR", value_parser = parse_precision, conflicts_with = "no_eval")]
+    #[arg(help_heading = evaluation::HEADING, long, value_name = "ERROR", value_parser = parse_precision, conflicts_with = "no_eval")]
     precision: Option<f64>,
 
     /// Write the files without evaluating them
-    #[arg(long)]
+    #[arg(help_heading = evaluation::HEADING, long)]
     no_eval: bool,
 
     /// Name of the pre-tokenizer, instead of finding it by what the tokenizer does

@@ -11,7 +11,10 @@ use crate::hub;
 
 /// Arguments of `quantsmith tokenize`.
 #[derive(clap::Args)]
-#[command(group = clap::ArgGroup::new("text").required(true))]
+#[command(
+    group = clap::ArgGroup::new("text").required(true),
+    override_usage = "quantsmith tokenize [OPTIONS] <MODEL> <FILE|--prompt <TEXT>|--stdin>"
+)]
 pub(crate) struct Args {
     /// The model, of which only the metadata is read.
     model: PathBuf,
