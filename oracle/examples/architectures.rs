@@ -46,6 +46,8 @@ fn open(folder: &Path, outtype: OutType, mmproj: bool) -> Result<HfSource> {
     let options = HfOptions::default()
         .outtype(outtype)
         .mmproj(mmproj)
+        // The cases of py/architecture_fixtures.py name their pre-tokenizer.
+        .pre_tokenizer(std::fs::read_to_string(folder.join("pre")).ok())
         .target_model_dir(Some(folder.join("target")).filter(|target| target.is_dir()));
     Ok(HfSource::open(&folder.join("model"), &options)?)
 }
@@ -56,6 +58,7 @@ fn converted(folder: &Path) -> Result<usize> {
     for (outtype, mmproj, file) in [
         (OutType::Auto, false, "stock.gguf"),
         (OutType::F32, false, "stock-f32.gguf"),
+        (OutType::Q8_0, false, "stock-q8_0.gguf"),
         (OutType::Auto, true, "mmproj.gguf"),
         (OutType::F32, true, "mmproj-f32.gguf"),
     ] {

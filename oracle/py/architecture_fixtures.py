@@ -1,11 +1,12 @@
 """Makes fixtures/architectures: for each case of architectures.py a configuration, the names and shapes of its
 tensors, the SHA-256 of what the stock converter writes (f32), and the logits of the last tokens.
 
-    python architecture_fixtures.py LLAMA_CPP_SOURCES OUT_DIR [NAME ...]
+    python architecture_fixtures.py LLAMA_CPP_SOURCES OUT_DIR [--keep DIR] [NAME ...]
 
 The weights are numbers that follow from name order and place (see `weights` of tiny_models.py), so that
 tests/architectures.rs makes the same directory without Python. Tokenizers are the small ones of fixtures/vocab.
-Needs the packages of requirements-converter.txt.
+With --keep, DIR/<name> gets the model directory and the stock converter's files, for `cargo run -p quantsmith-oracle --example
+architectures -- DIR [NAME ...]`, which says what differs. Needs the packages of requirements-converter.txt.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ import traceback
 from pathlib import Path
 
 import numpy as np
+
+import raw_tensors
 
 HERE = Path(__file__).resolve().parent
 VOCABULARY = HERE.parent / "fixtures/vocab"
@@ -46,7 +49,7 @@ def weights(seed, shape):
     return ((x >> np.uint64(57)).astype(np.int64) * 2 - 127).astype(np.float32).reshape(shape) / 256
 
 
-def fixture(case, out, architectures, sources):
+def fixture(case, out, architectures, sources, keep=None):
     import torch
     import transformers
     from safetensors.torch import save_file
@@ -55,6 +58,8 @@ def fixture(case, out, architectures, sources):
 
     # Gemma 4's classes read a tokenizer.json alone.
     kind = "llama_hf" if case.name.startswith("gemma4") else KINDS.get(case.tokenizer, BYTES)
+    # GLM's tokens from 4.5 on.
+    kind = "../architectures/glm_new" if case.name.startswith("glm5") else kind
     size = case.rows or {"spm_plain": 380, "qwen.tiktoken": 613, "hunyuan.tiktoken": 610}.get(case.tokenizer, 420)
     size = 422 if kind == "llama_hf" else size
     ids = [(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]
@@ -95,7 +100,12 @@ def fixture(case, out, architectures, sources):
                 made[name] = np.ascontiguousarray(np.broadcast_to(made[name][0], made[name].shape))
         architectures.add_index(case, model_dir, made)
         made |= architectures.tables(shapes)
-        save_numpy(made, model_dir / "model.safetensors")
+        kinds, numbers = {}, {}
+        if case.stored or case.numbers:
+            kinds, numbers = architectures.others(case, made, config)
+            raw_tensors.write(model_dir / "model.safetensors", made, kinds, numbers)
+        else:
+            save_numpy(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
         vocabulary_dir = model_dir
         if case.target:
@@ -109,6 +119,8 @@ def fixture(case, out, architectures, sources):
         if case.architecture.startswith("JinaBert"):
             # The stock converter reads Jina's vocabularies by the name of the tokenizer's class.
             tokenizer_config = dict(tokenizer_class="BertTokenizer")
+        if case.template:
+            tokenizer_config = tokenizer_config | dict(chat_template=case.template)
         (vocabulary_dir / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
         encoder = ""
         if case.mmproj:
@@ -120,6 +132,13 @@ def fixture(case, out, architectures, sources):
         if case.dense:
             architectures.add_dense(case, model_dir / "1_Dense")
         architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"}, attributes=case.attributes)
+        if keep:
+            short = "MOSTLY_BF16" if "BF16" in kinds.values() else "MOSTLY_F16"
+            architectures.stock(folder, {"stock.gguf": short, "stock-q8_0.gguf": "MOSTLY_Q8_0"},
+                                attributes=case.attributes)
+            shutil.rmtree(keep / case.name, ignore_errors=True)
+            shutil.copytree(folder, keep / case.name)
+            (keep / case.name / "pre").write_text("gpt-2")
         digest = hashlib.sha256((folder / "stock-f32.gguf").read_bytes()).hexdigest()
         logits = None
         if case.name == "plamo2":
@@ -150,6 +169,8 @@ def fixture(case, out, architectures, sources):
     name = case.name
     more = f'"tokenizer_class": "{tokenizer_config["tokenizer_class"]}",\n' * case.architecture.startswith("JinaBert")
     more += f'"dense": {case.dense},\n' * bool(case.dense) + (f'"target": {json.dumps(case.target)},\n' if case.target else "") + f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
+    more += f'"chat_template": {json.dumps(case.template)},\n' * bool(case.template)
+    more += f'"stored": {json.dumps(kinds)},\n' * bool(kinds) + f'"numbers": {json.dumps(numbers)},\n' * bool(numbers)
     more += f'"zero_rows": {case.zero_rows},\n' * bool(case.zero_rows)
     lines = [f' "{n}": {json.dumps(s)}' for n, s in shapes.items()]
     (out / f"{name}.json").write_text(
@@ -172,15 +193,18 @@ def main():
     # What is compared here is the class; pre-tokenizers have tests of their own.
     TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
     out.mkdir(exist_ok=True)
+    names = sys.argv[3:]
+    keep = Path(names.pop(names.index("--keep") + 1)) if "--keep" in names else None
+    names = [name for name in names if name != "--keep"]
     for case in architectures.CASES:
-        if (sys.argv[3:] and case.name not in sys.argv[3:]) or case.tokenizer in WITHOUT:
+        if (names and case.name not in names) or case.tokenizer in WITHOUT:
             continue
         try:
-            fixture(case, out, architectures, sources)
+            fixture(case, out, architectures, sources, keep)
             print("made", case.name, flush=True)
         except (Exception, SystemExit) as error:
             print("not made", case.name, repr(error)[:200], flush=True)
-            if sys.argv[3:]:
+            if names:
                 traceback.print_exc()
 
 

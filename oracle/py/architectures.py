@@ -41,6 +41,8 @@ import further_cases
 import latest_cases
 import newer_cases
 import rarer_cases
+import raw_tensors
+import remaining_cases
 import rwkv_world
 import tiktoken_vocabularies
 
@@ -93,6 +95,12 @@ class Case:
     """Rows of the embeddings of the fixture, where the vocabulary needs more tokens than its small one has."""
     flash: bool = False
     """Whether the graph needs flash attention in stock llama.cpp to be what it is."""
+    stored: object = None
+    """A function from a tensor's name to the type that it is stored in, where that is not F32."""
+    numbers: object = None
+    """A function from the configuration to the tensors that are integers: lists by name."""
+    template: str = ""
+    """The chat template, where one has to be there."""
     pooling: str = ""
     """For an encoder without logits: the pooling ("mean", "cls") that a file beside it names; the embedding is
     compared."""
@@ -601,6 +609,7 @@ CASES += newer_cases.cases(sys.modules[__name__])
 CASES += draft_cases.cases(sys.modules[__name__])
 CASES += latest_cases.cases(sys.modules[__name__])
 CASES += rarer_cases.cases(sys.modules[__name__])
+CASES += remaining_cases.cases(sys.modules[__name__])
 CASES.append(again("grovemoe-published", "grovemoe", "modeling_grove_moe.GroveMoeForCausalLM"))
 
 
@@ -609,6 +618,10 @@ def add_tokenizer(case, tokenizers, model):
     if case.tokenizer == "spm_plain":
         shutil.copy(HERE.parent / "fixtures/vocab/spm_bpe/tokenizer.model", model)
         (model / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="LlamaTokenizer")))
+        return
+    if case.name == "pockettts":
+        shutil.copy(tokenizers / "t5/spiece.model", model / "tokenizer.model")
+        (model / "tokenizer_config.json").write_text("{}")
         return
     if case.tokenizer == "plamo":
         for file in (HERE.parent / "fixtures/vocab/plamo").iterdir():
@@ -751,6 +764,12 @@ def tables(shapes):
     return out
 
 
+def others(case, names, config):
+    """The types of the tensors that are not stored in F32, and those that are integers."""
+    kinds = {name: case.stored(name) for name in names if case.stored and case.stored(name)}
+    return kinds, case.numbers(config) if case.numbers else {}
+
+
 def make(case, tokenizers, folder):
     """Writes the model directory and the logits."""
     import torch
@@ -775,6 +794,16 @@ def make(case, tokenizers, folder):
             made = {name: (value * 256).round() / 256 for name, value in made.items()}
         made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
         add_index(case, model_dir, made)
+        if case.template:
+            path = model_dir / "tokenizer_config.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | dict(chat_template=case.template)))
+        if case.stored or case.numbers:
+            made = {name: made[name].float().numpy() for name in sorted(made)}
+            raw_tensors.write(model_dir / "model.safetensors", made, *others(case, made, config))
+            (model_dir / "config.json").write_text(json.dumps(config, indent=1))
+            if case.mmproj:
+                add_preprocessor(model_dir)
+            return
         made |= {name: torch.from_numpy(values) for name, values in tables(case.tensors(config)).items()}
         save_file(made, model_dir / "model.safetensors")
         (model_dir / "config.json").write_text(json.dumps(config, indent=1))
@@ -850,7 +879,7 @@ def repair():
     # A template of llama.cpp's own stands in for the name by which its library knows it, or for none, where the
     # converter finds the file.
     is_file = Path.is_file
-    templates = ("llama-cpp-rwkv-world.jinja", "MiniMax-M1.jinja")
+    templates = ("llama-cpp-rwkv-world.jinja", "MiniMax-M1.jinja", "deepseek-ai-DeepSeek-V4.jinja")
     Path.is_file = lambda path, *a, **k: path.name not in templates and is_file(path, *a, **k)
 
     # The first PLaMo's sizes are numbers of its code; here they are those of the model.
@@ -873,7 +902,28 @@ def repair():
     PlamoModel.shuffle_attn_q_weight = of_its_sizes(own_q, plamo_q)
     PlamoModel.shuffle_attn_output_weight = of_its_sizes(own_output, plamo_output)
     BaichuanModel.modify_tensors, StableLMModel.modify_tensors = baichuan, stablelm
+    repair_sums()
     LlavaVisionModel.filter_tensors = classmethod(llava)
+
+
+def repair_sums():
+    """Has the layers that the stock converter folds into embeddings add up in double precision: torch's order of adding, and
+    its exponential, depend on the machine."""
+    from types import SimpleNamespace
+
+    import torch
+    from conversion import pockettts, qwen3tts
+
+    def linear(x, weight, bias=None):
+        wide = None if bias is None else bias.double()
+        return torch.nn.functional.linear(x.double(), weight.double(), wide).to(x.dtype)
+
+    def silu(x):
+        return torch.nn.functional.silu(x.double()).to(x.dtype)
+
+    qwen3tts.F, qwen3tts._ACT2FN = SimpleNamespace(linear=linear), dict(silu=silu)
+    names = {name: getattr(torch, name) for name in dir(torch) if not name.startswith("__")}
+    pockettts.torch = SimpleNamespace(**names | dict(nn=SimpleNamespace(functional=SimpleNamespace(linear=linear))))
 
 
 NAMES = {}

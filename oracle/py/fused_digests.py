@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import architectures
+import raw_tensors
 
 HERE = Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "fixtures/architectures"
@@ -55,7 +56,10 @@ def make(fixture, folder):
         if name in made:
             count = fixture["tensors"][name][0]
             made[name] = np.arange(count, dtype=kind) if name == "d2t" else np.zeros(count, dtype=kind)
-    save_file(made, folder / "model.safetensors")
+    if fixture.get("stored") or fixture.get("numbers"):
+        raw_tensors.write(folder / "model.safetensors", made, fixture.get("stored", {}), fixture.get("numbers", {}))
+    else:
+        save_file(made, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(fixture["config"]))
     if fixture.get("target"):
         # A draft model's vocabulary is its target's.
@@ -66,6 +70,8 @@ def make(fixture, folder):
     if fixture.get("mmproj"):
         config["added_tokens_decoder"] = {"385": dict(content="[IMG_BREAK]", special=True)}
         architectures.add_preprocessor(folder)
+    if fixture.get("chat_template"):
+        config["chat_template"] = fixture["chat_template"]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     for name in FILES:
         if (VOCABULARY / fixture["tokenizer"] / name).is_file():

@@ -89,6 +89,29 @@ pub fn weight(seed: u64, at: u64) -> f32 {
     ((x >> 57) as i64 * 2 - 127) as f32 / 256.0
 }
 
+/// The type and the bytes of a tensor that is not F32, as `py/raw_tensors.py` makes them.
+fn other_type(fixture: &Value, name: &str, seed: u64, elements: u64) -> Option<(String, Vec<u8>)> {
+    if let Some(numbers) = fixture["numbers"][name].as_array() {
+        let bytes = numbers.iter().flat_map(|n| n.as_i64().unwrap().to_le_bytes());
+        return Some(("I64".to_owned(), bytes.collect()));
+    }
+    let dtype = fixture["stored"][name].as_str()?;
+    let mut bytes = Vec::new();
+    for at in 0..elements {
+        let x = weight(seed, at);
+        // The seven bits that the weight was made of.
+        let n = ((x * 256.0 + 127.0) / 2.0) as u8;
+        match dtype {
+            "F8_E4M3" => bytes.push(n & 0x3F | (n & 0x40) << 1),
+            "F8_E8M0" | "U8 scales" => bytes.push(116 + n % 8),
+            "BF16" => bytes.extend_from_slice(&((x.to_bits() >> 16) as u16).to_le_bytes()),
+            _ => bytes.push(n << 1 | n >> 6),
+        }
+    }
+    let dtype = dtype.split(' ').next().unwrap_or(dtype);
+    Some((dtype.to_owned(), bytes))
+}
+
 /// Where the directory of the model that a draft is of would be.
 pub fn target_of(dir: &Path) -> PathBuf {
     dir.with_file_name("target")
@@ -190,6 +213,10 @@ fn floats(fixture: &Value, weights: &mut Safetensors) {
             .iter()
             .map(|d| d.as_u64().unwrap())
             .collect();
+        if let Some((dtype, bytes)) = other_type(fixture, name, seed as u64, dims.iter().product()) {
+            weights.add(name, &dtype, &dims, bytes);
+            continue;
+        }
         let norm = dims.len() == 1 && name.contains("norm") && !name.contains("bias");
         let elements: u64 = dims.iter().product();
         // The last rows of the embeddings may be zero.
@@ -214,6 +241,9 @@ fn floats(fixture: &Value, weights: &mut Safetensors) {
 fn tokenizer(fixture: &Value, dir: &Path) {
     let class = fixture["tokenizer_class"].as_str().unwrap_or("LlamaTokenizer");
     let mut config = json!({"tokenizer_class": class});
+    if let Some(template) = fixture["chat_template"].as_str() {
+        config["chat_template"] = json!(template);
+    }
     if !fixture["mmproj"].is_null() {
         config["added_tokens_decoder"] = json!({"385": {"content": "[IMG_BREAK]", "special": true}});
         let preprocessor = json!({

@@ -177,6 +177,13 @@ fn what_stock_refuses_we_refuse() {
         "hy_v4",
         "minimax-m3",
         "muse-glimmer",
+        "cogvlm",
+        "deepseek4",
+        "kimi-k3",
+        "pockettts",
+        "qwen3tts",
+        "qwen4exp",
+        "wavtokenizer-dec",
     ];
     let Some(counts) = compare(&models, 60, |_| true) else {
         return;

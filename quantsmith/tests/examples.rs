@@ -262,7 +262,12 @@ fn a_family_of_ones_own_is_converted() {
     // Rows that are no three parts: the rule's own words, and the file. Nothing is written.
     willow(&directory, 25);
     let error = custom_architecture::convert(&directory, &FILES.path("none.gguf")).unwrap_err();
-    assert!(error.to_string().contains("qkv: expected three equal parts, found 25 rows"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("qkv: expected three equal parts, found 25 rows"),
+        "{error}"
+    );
     // Parts that are not what the graph needs.
     willow(&directory, 12);
     let error = custom_architecture::convert(&directory, &FILES.path("none.gguf")).unwrap_err();

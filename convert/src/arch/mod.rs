@@ -17,13 +17,13 @@ use serde_json::{Map, Value};
 
 use defaults::{Default, ModelType, complete};
 use models::ARCHITECTURES;
-pub(crate) use models::mistral;
+pub(crate) use models::{mistral, pockettts};
 pub(crate) use rules::graph::{Activation, Fixed, Graph, check as check_graph};
-pub(crate) use rules::hooks::{DenseModule, Hooks, Named, TargetVocabulary};
+pub(crate) use rules::hooks::{DenseModule, Hooks, Named, StoredAs, TargetVocabulary};
 pub(crate) use rules::hparams::{Hparams, Keys};
 pub(crate) use rules::multimodal;
 pub(crate) use rules::names::{
-    Match, Rearrange, RowFactors, Rule, Transform, block_of, harmless, ignored, resolve,
+    Composed, Match, Rearrange, RowFactors, Rule, Section, Transform, block_of, harmless, ignored, resolve,
 };
 pub(crate) use rules::rope::llama3_frequency_factors;
 pub(crate) use rules::rope_notes::{contradiction as rope_contradiction, dropped as rope_dropped};

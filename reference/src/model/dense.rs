@@ -51,6 +51,23 @@ pub(super) fn chameleon(loader: &Loader<'_>) -> Result<Decoder> {
     Ok(decoder)
 }
 
+/// CogVLM: Llama with a second set of matrices for the places of an image, which text never goes through.
+pub(super) fn cogvlm(loader: &Loader<'_>) -> Result<Decoder> {
+    let hyper = Hyperparameters::read(loader)?;
+    for i in 0..hyper.layers {
+        let needed =
+            |name: &str, shape: [usize; 2]| loader.needed(&format!("blk.{i}.vis_{name}.weight"), &shape);
+        let (heads, _) = hyper.heads(loader, i)?;
+        let (all, inner) = (heads.saturating_mul(hyper.key_len), hyper.inner(loader, i)?);
+        needed("attn_qkv", [hyper.hidden, all.saturating_mul(3)])?;
+        needed("attn_output", [all, hyper.hidden])?;
+        needed("gate", [hyper.hidden, inner])?;
+        needed("up", [hyper.hidden, inner])?;
+        needed("down", [inner, hyper.hidden])?;
+    }
+    build(loader, &QWEN2)
+}
+
 /// Jais: gates, ALiBi, and scores that are divided by the length of a head.
 pub(super) fn jais(loader: &Loader<'_>) -> Result<Decoder> {
     let design = Design {

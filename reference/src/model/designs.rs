@@ -170,6 +170,14 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
             ..QWEN2
         },
     ),
+    // The backbone of a model that speaks; its head is not used there.
+    (
+        "pockettts",
+        Design {
+            rope: Some(RopeStyle::Norm),
+            ..LAYER_NORMS
+        },
+    ),
     ("qwen2", QWEN2),
     // Its sections of a head are all rotated by one position as long as there is only text.
     ("qwen2vl", QWEN2),

@@ -195,6 +195,9 @@ pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
     let outputs = loader.keys.optional_count("embedding_length_out")?;
     let outputs = outputs.filter(|&n| n > 0).unwrap_or(hidden);
     loader.allowed("dense_2.weight", &[hidden, outputs])?;
+    loader.allowed("dense_2.bias", &[outputs])?;
+    let window = loader.keys.optional_count("attention.sliding_window")?;
+    let window = window.filter(|&n| n > 0);
     let mut layers = Vec::new();
     for i in 0..b.hyper.layers {
         let base = |name: &str| format!("blk.{i}.shortconv.{name}");
@@ -212,6 +215,7 @@ pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
             false => {
                 let mut attention = b.attention(i, Some(rope.clone()))?;
                 attention.shape.causal = causal;
+                attention.shape.window = window;
                 attention.into()
             }
         };

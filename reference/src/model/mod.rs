@@ -58,6 +58,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("baichuan", dense::baichuan),
     ("bailingmoe3", hybrids::bailingmoe3),
     ("chameleon", dense::chameleon),
+    ("cogvlm", dense::cogvlm),
     ("hrm_text", hrm_text::build),
     ("minimax-01", minimax01::build),
     ("plamo2", plamo2::build),

@@ -14,7 +14,7 @@ const PROJECTIONS: [&str; 4] = ["attn_q", "attn_k", "attn_v", "attn_qkv"];
 #[rustfmt::skip]
 const BIASES: &[(&str, &str)] = &[
     (
-        "bitnet dbrx gemma4 graniteswitch minicpm3 openelm plamo3 plm",
+        "bitnet cogvlm dbrx gemma4 graniteswitch minicpm3 openelm plamo3 plm",
         "",
     ),
     (
@@ -124,6 +124,10 @@ const BIASES: &[(&str, &str)] = &[
     (
         "rwkv6qwen2",
         "output_norm time_mix_key time_mix_receptance time_mix_value",
+    ),
+    (
+        "pockettts",
+        "qkv attn_norm ffn_norm output_norm",
     ),
     (
         "phi2",

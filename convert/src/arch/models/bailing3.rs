@@ -125,13 +125,13 @@ fn exp(x: f32) -> f32 {
 }
 
 /// Of each head's rows the first, which make its key, transposed: they multiply the query instead.
-fn key_part(hp: &Hparams, view: View) -> Result<Option<View>> {
+pub(super) fn key_part(hp: &Hparams, view: View) -> Result<Option<View>> {
     let key = u64::from(hp.u32(&["qk_nope_head_dim"])?);
     Ok(by_head(hp, view)?.and_then(|v| v.cut(1, 0, key)?.swap(1, 2)))
 }
 
 /// Of each head's rows the last, which make its value.
-fn value_part(hp: &Hparams, view: View) -> Result<Option<View>> {
+pub(super) fn value_part(hp: &Hparams, view: View) -> Result<Option<View>> {
     let key = u64::from(hp.u32(&["qk_nope_head_dim"])?);
     let value = u64::from(hp.u32(&["v_head_dim"])?);
     Ok(by_head(hp, view)?.and_then(|v| v.cut(1, key, value)))

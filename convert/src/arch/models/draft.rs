@@ -110,7 +110,7 @@ fn eagle3_early(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 }
 
 /// Numbers of layers, each `more` further.
-fn ids(hp: &Hparams, key: &str, list: &[Value], more: i64) -> Result<Vec<i32>> {
+pub(super) fn ids(hp: &Hparams, key: &str, list: &[Value], more: i64) -> Result<Vec<i32>> {
     let id = |v: &Value| v.as_i64().and_then(|n| i32::try_from(n.checked_add(more)?).ok());
     list.iter()
         .map(|v| id(v).ok_or_else(|| hp.error(format!("{key}: found {v}, expected the number of a layer"))))

@@ -263,7 +263,7 @@ pub(super) static LFM2_EMBEDDING: Architecture = Architecture {
 
 const LFM2_DENSE: &[Rule] = &[copy("model.dense_2", "dense_2")];
 
-const LFM2_RULES: &[Rule] = &[
+pub(super) const LFM2_RULES: &[Rule] = &[
     copy("model.embedding_norm", "token_embd_norm"),
     copy("model.layers.{}.operator_norm", "blk.{}.attn_norm"),
     copy("model.layers.{}.ffn_norm", "blk.{}.ffn_norm"),
@@ -275,7 +275,7 @@ const LFM2_RULES: &[Rule] = &[
     copy("model.layers.{}.feed_forward.w3", "blk.{}.ffn_up"),
 ];
 
-const SHORT_CONVOLUTION: &[Rule] = &[
+pub(super) const SHORT_CONVOLUTION: &[Rule] = &[
     copy("model.layers.{}.conv.in_proj", "blk.{}.shortconv.in_proj"),
     copy("model.layers.{}.conv.out_proj", "blk.{}.shortconv.out_proj"),
     rule(
@@ -346,7 +346,7 @@ fn lfm2_attention(hp: &Hparams, is_attention: impl Fn(&str) -> bool) -> Result<g
     Ok(kv_heads_of_layers(&attention, hp.u32(&["num_key_value_heads"])?))
 }
 
-fn lfm2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn lfm2_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     keys.set("attention.head_count_kv", lfm2_attention(hp, |t| t != "conv")?);
     keys.set("vocab_size", hp.u32(&["vocab_size"])?);

@@ -33,7 +33,7 @@ pub(super) static KIMI_LINEAR: Architecture = Architecture {
     ..PLAIN
 };
 
-const DELTA: &[Rule] = &[
+pub(super) const DELTA: &[Rule] = &[
     rule(
         "model.layers.{}.self_attn.q_conv1d",
         "blk.{}.ssm_conv1d_q",
@@ -67,7 +67,7 @@ const DELTA: &[Rule] = &[
     ),
 ];
 
-const SHARED: &[Rule] = &[
+pub(super) const SHARED: &[Rule] = &[
     // The layers without experts, as transformers 5 names them.
     copy("model.layers.{}.block_sparse_moe.gate_proj", "blk.{}.ffn_gate"),
     copy("model.layers.{}.block_sparse_moe.up_proj", "blk.{}.ffn_up"),

@@ -13,11 +13,13 @@ mod bitnet;
 mod bloom;
 mod chameleon;
 mod code;
+mod cogvlm;
 mod cohere;
 mod compressed;
 mod dbrx;
 mod deci;
 mod deepseek;
+mod deepseek4;
 mod diffusion;
 mod dots3;
 mod draft;
@@ -28,6 +30,7 @@ mod gemma;
 mod gemma3n;
 mod gemma4;
 mod glm;
+mod glm5_next;
 mod gpt2;
 mod gpt_oss;
 mod gptneox;
@@ -44,6 +47,7 @@ mod hy_v4;
 mod hybrid;
 mod internlm2;
 mod jais;
+mod kimi_k3;
 mod kimi_linear;
 mod laguna;
 mod llama;
@@ -66,6 +70,7 @@ mod openelm;
 mod pangu;
 mod phi;
 mod plamo;
+pub(crate) mod pockettts;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
@@ -73,10 +78,13 @@ mod qwen2vl;
 mod qwen3;
 mod qwen3_5;
 mod qwen3next;
+mod qwen3tts;
 mod qwen3vl;
+mod qwen4exp;
 mod rwkv;
 mod seed_oss;
 mod spark;
+mod speech;
 mod stablelm;
 mod starcoder2;
 mod step;
@@ -258,6 +266,16 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &bert::CAMEMBERT,
     &qwen3_5::MINICPM_V,
     &granite_switch::GRANITE_SWITCH,
+    &qwen4exp::QWEN4EXP,
+    &glm5_next::GLM5_NEXT,
+    &kimi_k3::KIMI_K3,
+    &cogvlm::COGVLM,
+    &deepseek4::DEEPSEEK4,
+    &deepseek4::DEEPSEEK4_DSPARK,
+    &speech::LFM2_AUDIO_TOKENIZER,
+    &speech::WAVTOKENIZER_DEC,
+    &pockettts::POCKETTTS,
+    &qwen3tts::QWEN3TTS,
 ];
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub(super) static QWEN3_5_MOE: Architecture = Architecture {
     ..QWEN3_5
 };
 
-const DELTA_NET: &[Rule] = &[
+pub(super) const DELTA_NET: &[Rule] = &[
     rule(
         "model.layers.{}.linear_attn.in_proj_qkv",
         "blk.{}.attn_qkv",
@@ -182,7 +182,7 @@ fn columns(hp: &Hparams, view: View) -> Result<Option<View>> {
 /// Sections of the rotation where the configuration names none.
 const SECTIONS: [i32; 4] = [11, 11, 10, 0];
 
-fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     qwen3next::hyperparameters(hp, keys)?;
     if !hp.rope().contains_key("mrope_section") {
         keys.set("rope.dimension_sections", SECTIONS.to_vec());

@@ -25,6 +25,13 @@ pub(crate) struct Hooks {
     pub(crate) force: fn(&Hparams, Named<'_>, TensorType) -> Option<TensorType>,
     /// Whether queries, keys and values, which the checkpoint has apart, are one tensor each of weights and of biases.
     pub(crate) joins_queries: bool,
+    /// Whether experts that are stored as blocks, and integers before them, come in the order of layers, and give the file
+    /// its type whatever the type of the other matrices.
+    pub(crate) packed_by_layer: bool,
+    /// Whether there is no vocabulary: what it reads are codes.
+    pub(crate) no_vocabulary: bool,
+    /// Tokens behind those of the tokenizer, which only control the model.
+    pub(crate) further_tokens: fn(&Hparams) -> Result<Vec<String>>,
     /// Whether also small matrices, such as a router's, get the type of the others.
     pub(crate) all_matrices: bool,
     /// The weights, by the last part of their GGUF name, that llama.cpp's graph multiplies by without looking for an
@@ -75,6 +82,17 @@ pub(crate) struct Named<'a> {
     /// As the name tables know it.
     pub(crate) stored: &'a str,
     pub(crate) gguf: &'a str,
+    pub(crate) of: StoredAs,
+}
+
+/// The form in which a checkpoint has a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredAs {
+    /// FP8 with scales.
+    Fp8,
+    Bf16,
+    F32,
+    Other,
 }
 
 /// A dense module of sentence-transformers.
@@ -95,6 +113,9 @@ impl Hooks {
         one_of: &[],
         force: |_, _, _| None,
         joins_queries: false,
+        packed_by_layer: false,
+        no_vocabulary: false,
+        further_tokens: |_| Ok(Vec::new()),
         all_matrices: false,
         unadapted: &[],
         dense_modules: &[],

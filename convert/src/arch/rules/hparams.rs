@@ -386,10 +386,14 @@ pub(crate) struct Keys<'a> {
     pub(crate) number: &'a dyn Fn(&str) -> Result<Option<f32>>,
     /// The shape of a tensor of the checkpoint, outermost dimension first.
     pub(crate) shape: &'a dyn Fn(&str) -> Option<Vec<u64>>,
+    /// The shape of the tensor of the checkpoint whose name ends so.
+    pub(crate) shape_ending: &'a dyn Fn(&str) -> Option<Vec<u64>>,
     /// Finds the rows of a matrix of the checkpoint that are all zero, from a row on.
     pub(crate) zero_rows: &'a dyn Fn(&str, u64) -> Result<Vec<u64>>,
     /// Reads the first number of a tensor of the checkpoint.
     pub(crate) first: &'a dyn Fn(&str) -> Result<Option<f32>>,
+    /// Reads the integers of the tensor of the checkpoint whose name ends so.
+    pub(crate) integers: &'a dyn Fn(&str) -> Result<Option<Vec<i64>>>,
 }
 
 impl Keys<'_> {
@@ -414,6 +418,16 @@ impl Keys<'_> {
     /// The first number of a tensor of the checkpoint; `None` where there is no such tensor.
     pub(crate) fn first(&self, tensor: &str) -> Result<Option<f32>> {
         (self.first)(tensor)
+    }
+
+    /// The integers of the tensor of the checkpoint whose name ends so; `None` where there is no such tensor.
+    pub(crate) fn integers(&self, ending: &str) -> Result<Option<Vec<i64>>> {
+        (self.integers)(ending)
+    }
+
+    /// The shape of the tensor of the checkpoint whose name ends so.
+    pub(crate) fn shape_ending(&self, ending: &str) -> Option<Vec<u64>> {
+        (self.shape_ending)(ending)
     }
 
     /// Sets a key outside the architecture's.

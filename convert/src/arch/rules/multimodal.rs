@@ -55,6 +55,7 @@ const CLASSES: &[(&str, Completed)] = &[
     ("DotsOCRForCausalLM", AsItIs),
     ("Exaone4_5_ForConditionalGeneration", AsItIs),
     ("GlmOcrForConditionalGeneration", AsItIs),
+    ("KimiK3ForConditionalGeneration", AsItIs),
     ("KimiVLForConditionalGeneration", AsItIs),
     ("KimiK25ForConditionalGeneration", AsItIs),
     ("MiniCPMV4_6ForConditionalGeneration", AsItIs),
@@ -71,7 +72,8 @@ const CLASSES: &[(&str, Completed)] = &[
 ];
 
 /// Classes that are converted as what they are, although the text model inside names a class of its own.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
+    "KimiK3ForConditionalGeneration",
     "MiniCPMV4_6ForConditionalGeneration",
     "Step3p7ForConditionalGeneration",
     "DeepseekOCRForCausalLM",
@@ -96,6 +98,26 @@ pub(crate) struct TextPart {
     pub(crate) whole: Option<Map<String, Value>>,
 }
 
+/// A model that speaks, whose text model is the one that it speaks with.
+const TALKER: &str = "Qwen3TTSForConditionalGeneration";
+
+/// The configuration of a model that speaks: the talker's over that of the whole, with both its vocabularies.
+fn talker(config: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let inner = config.get("talker_config")?.as_object()?;
+    let mut merged = config.clone();
+    merged.extend(inner.clone());
+    for (from, to) in [
+        ("vocab_size", "codec_vocab_size"),
+        ("text_vocab_size", "vocab_size"),
+    ] {
+        if let Some(value) = inner.get(from).cloned() {
+            merged.insert(to.to_owned(), value);
+        }
+    }
+    merged.insert("architectures".to_owned(), config.get("architectures")?.clone());
+    Some(crate::arch::complete(merged))
+}
+
 /// The text model's configuration as it is inside that of the whole.
 pub(crate) fn inner_text(config: &Map<String, Value>) -> Option<&Map<String, Value>> {
     let outer = || {
@@ -112,6 +134,11 @@ pub(crate) fn inner_text(config: &Map<String, Value>) -> Option<&Map<String, Val
 /// The text model's configuration, completed where it is inside another.
 pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
     let class = class_of(&config);
+    if class == Some(TALKER)
+        && let Some(config) = talker(&config)
+    {
+        return TextPart { config, whole: None };
+    }
     let completed = CLASSES.iter().find(|(name, _)| Some(*name) == class).map(|c| c.1);
     let inner = inner_text(&config);
     let mut text = match (inner, completed) {

@@ -73,6 +73,11 @@ pub(crate) enum Transform {
     Expert,
     /// One of as many tensors as the function says, numbered like experts, to be stacked.
     Numbered(fn(&Hparams) -> Result<u32>),
+    /// One of as many pieces of a matrix as the function says, numbered like experts: their rows follow one another.
+    Shard(fn(&Hparams) -> Result<u32>),
+    /// One of two vectors, of which the output is the product, element by element in single precision. Both rules have the
+    /// same GGUF name.
+    Factor(usize),
     /// Of each matrix of a stack, the first half of the rows.
     FirstHalf,
     /// Of each matrix of a stack, the second half of the rows.
@@ -80,8 +85,44 @@ pub(crate) enum Transform {
     /// A table of a draft model's tokens, to be written behind all other tensors as ids of its target, of which the
     /// function says how many tokens it has.
     TargetIds(fn(&Hparams) -> Result<u32>),
+    /// A table of integers, as i32.
+    Integers,
+    /// One of the tensors that a matrix is put together of.
+    Piece(&'static Composed),
     /// A stack that is stored in one piece, under a name that may lack `.weight`.
     Stack,
+}
+
+/// A function of each element by itself.
+pub(crate) type Elementwise = fn(f32) -> f32;
+
+/// A matrix that is put together of several stored tensors, by their names as the tables know them.
+#[derive(Debug)]
+pub(crate) struct Composed {
+    /// Its parts, whose rows follow one another.
+    pub(crate) parts: &'static [Section],
+    /// The tensor in whose place it stands; without one, that of the last to come.
+    pub(crate) place: Option<&'static str>,
+}
+
+/// Rows of a matrix that is put together.
+#[derive(Debug)]
+pub(crate) enum Section {
+    /// A stored matrix, or a vector as one row.
+    Rows(&'static str),
+    /// The same, of models that have it.
+    RowsIfAny(&'static str),
+    /// The rows of a stored matrix, through linear layers.
+    Through(&'static str, &'static [Layer]),
+}
+
+/// A linear layer that rows of a matrix go through.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) weight: &'static str,
+    pub(crate) bias: Option<&'static str>,
+    /// The function behind it.
+    pub(crate) activation: fn(&Hparams) -> Result<Option<Elementwise>>,
 }
 
 /// One row of a name table. `{}` stands for the block, `{e}` for the expert; the names have neither `.weight`
@@ -268,7 +309,7 @@ pub(crate) fn ignored(name: &str) -> bool {
 }
 
 /// Endings of the names of buffers that every loader makes by itself, and of numbers that become keys.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 15] = [
     "attention.masked_bias",
     "attention.bias",
     "attn.masked_bias",
@@ -281,6 +322,9 @@ const HARMLESS: [&str; 12] = [
     "mlp.act_fn.alpha_p",
     "mlp.act_fn.beta",
     "mlp.act_fn.eps",
+    "ple_embedding.layer_multipliers",
+    "ple_embedding.ngram_heads_offsets",
+    "ple_embedding.ngram_heads_vocab_sizes",
 ];
 
 /// Whether nothing is lost with a tensor that is left out.
@@ -356,8 +400,11 @@ fn capture(pattern: &str, text: &str) -> Option<(Option<u32>, Option<u32>)> {
             (Some("{e}"), Some(t)) => expert = Some(number(t)?),
             (Some(p), Some(t)) if p == t => {}
             (Some(p), Some(t)) => {
-                let (before, after) = p.split_once("{}")?;
-                block = Some(number(t.strip_prefix(before)?.strip_suffix(after)?)?);
+                let (found, (before, after)) = match p.split_once("{}") {
+                    Some(around) => (&mut block, around),
+                    None => (&mut expert, p.split_once("{e}")?),
+                };
+                *found = Some(number(t.strip_prefix(before)?.strip_suffix(after)?)?);
             }
             _ => return None,
         }

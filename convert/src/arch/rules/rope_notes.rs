@@ -292,6 +292,8 @@ mod tests {
             number: &|_| Ok(None),
             shape: &|_| None,
             first: &|_| Ok(None),
+            integers: &|_| Ok(None),
+            shape_ending: &|_| None,
             zero_rows: &|_, _| Ok(Vec::new()),
         };
         rope::write_keys(&hp, &mut keys)?;

@@ -31,6 +31,12 @@ impl Combined {
         Self { parts, value }
     }
 
+    /// The product of two, in single precision whatever they are stored in.
+    pub(super) fn product(parts: Vec<Gather>) -> Self {
+        let value = |x: &[f32], _| x[0] * x[1];
+        Self { parts, value }
+    }
+
     /// Weight and bias of a batch norm, of its weight, bias, mean and variance.
     pub(super) fn norm(parts: Vec<Gather>) -> [Self; 2] {
         let scale = |x: &[f32], half| {

@@ -6,9 +6,11 @@ use std::ops::Range;
 use super::combined::Combined;
 use super::gather::Gather;
 use super::ids::Ids;
+use super::integers::Integers;
 use super::layout::Layout;
 use super::mean::Mean;
 use super::parts::Parts;
+use super::through::Through;
 use crate::Result;
 use crate::source::SourceTensor;
 
@@ -21,7 +23,9 @@ pub(super) enum Content {
     Computed(Vec<f32>),
     Joined(Joined),
     Ids(Ids),
+    Integers(Integers),
     Mean(Mean),
+    Through(Through),
 }
 
 /// Tensors whose matrices follow one another: of each stack, the matrix of the first, then of the second, and so on.
@@ -141,9 +145,15 @@ pub(super) fn read_values(
         Content::Combined(combined) => combined.read_values(parts, elements, out),
         Content::Joined(joined) => joined.read_values(parts, rows, out),
         Content::Mean(mean) => mean.read_values(parts, elements, out),
+        Content::Through(through) => through.read_values(parts, rows, out),
         Content::Ids(ids) => {
             let ids = ids.read(parts)?;
             out.iter_mut().zip(ids).for_each(|(x, id)| *x = id as f32);
+            Ok(())
+        }
+        Content::Integers(integers) => {
+            let numbers = integers.read(parts, &elements)?;
+            out.iter_mut().zip(numbers).for_each(|(x, n)| *x = n as f32);
             Ok(())
         }
         Content::Computed(values) => {
@@ -172,6 +182,11 @@ pub(super) fn read_bytes<'a>(
         Content::Joined(joined) => joined.read_bytes(parts, rows),
         Content::Ids(ids) => {
             let bytes: Vec<u8> = ids.read(parts)?.into_iter().flat_map(i64::to_le_bytes).collect();
+            Ok(Some(Cow::Owned(bytes)))
+        }
+        Content::Integers(integers) => {
+            let numbers = integers.read(parts, &elements(tensor, rows))?;
+            let bytes = numbers.into_iter().flat_map(i32::to_le_bytes).collect();
             Ok(Some(Cow::Owned(bytes)))
         }
         _ => Ok(None),

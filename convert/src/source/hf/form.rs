@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::HfOptions;
-use super::parts::Naming;
+use super::parts::{Naming, Parts};
 use super::quantized::QuantConfig;
 use crate::arch::{self, Architecture, Class, Hparams, Target, described, encoders, multimodal};
 use crate::listed::listed;
@@ -71,6 +71,7 @@ impl Form {
                 path: dir.to_path_buf(),
                 message: format!("mistral_format: expected a {PARAMS} in this directory, found none"),
             }),
+            (false, false, false) if tensors_alone(dir).is_some() => Self::transformers(dir, options),
             (false, false, false) => Err(Error::Input {
                 path: dir.to_path_buf(),
                 message: format!("expected a {CONFIG} of a Hugging Face model directory, found none"),
@@ -80,7 +81,10 @@ impl Form {
 
     fn transformers(dir: &Path, options: &HfOptions) -> Result<Self> {
         let path = dir.join(CONFIG);
-        let given = crate::json::read_object(&path)?;
+        let given = match path.is_file() {
+            true => crate::json::read_object(&path)?,
+            false => tensors_alone(dir).unwrap_or_default(),
+        };
         let quantization = QuantConfig::find(dir, &given)?;
         let (architecture, class, has_tie, whole);
         let mut hparams;
@@ -161,6 +165,13 @@ impl Form {
             warnings,
         })
     }
+}
+
+/// The configuration of a directory without one, by its tensors.
+fn tensors_alone(dir: &Path) -> Option<Map<String, Value>> {
+    let parts = Parts::open(dir, Naming::Transformers, true).ok()?;
+    let shape = |name: &str| Some(parts.entry(*parts.tensors.get(name)?).shape.clone());
+    arch::pockettts::configuration(parts.tensors.keys().map(String::as_str), &shape)
 }
 
 /// The architecture in code that converts a configuration's class.

@@ -1,5 +1,7 @@
 //! Single numbers of a checkpoint, which become keys.
 
+use safetensors::Dtype;
+
 use super::layout::Layout;
 use super::parts::Parts;
 use crate::arch::Rows;
@@ -43,6 +45,38 @@ pub(super) fn first(parts: &Parts, name: &str) -> Result<Option<f32>> {
     let mut value = [0f32];
     layout.read_values(parts, 0..1, &mut value)?;
     Ok(Some(value[0]))
+}
+
+/// Most integers that become a key.
+const MAX_INTEGERS: u64 = 1 << 16;
+
+/// The integers of the tensor whose name ends so; `None` where there is no such tensor.
+pub(super) fn integers(parts: &Parts, ending: &str) -> Result<Option<Vec<i64>>> {
+    let Some((name, &at)) = parts.tensors.iter().find(|(name, _)| name.ends_with(ending)) else {
+        return Ok(None);
+    };
+    let entry = parts.entry(at);
+    let width = match entry.dtype {
+        Dtype::I64 => 8,
+        Dtype::I32 => 4,
+        _ => 0,
+    };
+    let count = entry.shape.iter().product::<u64>();
+    if width == 0 || count > MAX_INTEGERS {
+        return Err(no_number(
+            parts,
+            at,
+            name,
+            &format!("at most {MAX_INTEGERS} integers expected"),
+        ));
+    }
+    let mut bytes = vec![0u8; count as usize * width];
+    parts.files[at.0].read_at(entry.offset, &mut bytes)?;
+    let integer = |b: &[u8]| match b.try_into() {
+        Ok(b) => i64::from_le_bytes(b),
+        Err(_) => b.try_into().map_or(0, |b| i64::from(i32::from_le_bytes(b))),
+    };
+    Ok(Some(bytes.chunks_exact(width).map(integer).collect()))
 }
 
 /// The numbers of a matrix's rows, from row `from` on, that are all zero; none where there is no such matrix.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gguf::{Inputs, Metadata, TensorType};
+use gguf::{Array, Inputs, Metadata, TensorType};
 use serde_json::{Map, Value};
 
 use super::assemble::{Assembled, Assembler};
@@ -217,11 +217,17 @@ impl<'a> Opening<'a> {
         let mut keys = Keys {
             number: &|tensor: &str| number::only(parts, tensor),
             shape: &shape,
+            shape_ending: &|ending: &str| {
+                let mut all = parts.tensors.iter();
+                let (_, at) = all.find(|(name, _)| name.ends_with(ending))?;
+                Some(parts.entry(*at).shape.clone())
+            },
             first: &|tensor: &str| number::first(parts, tensor),
+            integers: &|ending: &str| number::integers(parts, ending),
             zero_rows: &|tensor: &str, from: u64| number::zero_rows(parts, tensor, from),
             arch: architecture.gguf,
             metadata: &mut metadata,
-            file_type: outtype::file_type(self.ty, self.blocks),
+            file_type: outtype::file_type(self.ty, self.blocks, architecture.hooks.packed_by_layer),
             dir: self.dir,
             dense: &self.modules.dense,
         };
@@ -236,8 +242,12 @@ impl<'a> Opening<'a> {
         if !options.mmproj {
             let embeddings = tensors.iter().find(|t| t.name == "token_embd.weight");
             let rows = embeddings.and_then(|t| t.shape.get(1).copied());
-            let warnings = vocabulary(&self.form, options, rows, keys.metadata)?;
-            self.warnings.extend(warnings);
+            if architecture.hooks.no_vocabulary {
+                keys.set_tokenizer("model", "none");
+            } else {
+                let warnings = vocabulary(&self.form, options, rows, keys.metadata)?;
+                self.warnings.extend(warnings);
+            }
             (architecture.hooks.late)(hparams, &mut keys)?;
         }
         Ok((metadata, general))
@@ -283,17 +293,36 @@ fn vocabulary(
     }
     request.architecture = Some(architecture.gguf);
     request.no_named_template = options.no_named_template;
-    request.embeddings = rows;
+    let further = (architecture.hooks.further_tokens)(&form.hparams)?;
+    request.embeddings = rows.map(|rows| rows.saturating_sub(further.len() as u64));
     let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
     for (key, value) in vocabulary.metadata.0 {
         metadata.set_in_place(key, value);
     }
+    add_tokens(metadata, further);
     let size = format!("{}.vocab_size", architecture.gguf);
     if vocabulary.resized && metadata.get(&size).is_some() {
         metadata.set_in_place(size, vocabulary.n_vocab as u32);
     }
     Ok(vocabulary.warnings)
 }
+
+/// Adds control tokens behind the others.
+fn add_tokens(metadata: &mut Metadata, further: Vec<String>) {
+    let count = further.len();
+    if let Some(gguf::Value::Array(Array::F32(scores))) = metadata.0.get_mut("tokenizer.ggml.scores") {
+        scores.extend(std::iter::repeat_n(0.0, count));
+    }
+    if let Some(gguf::Value::Array(Array::I32(types))) = metadata.0.get_mut("tokenizer.ggml.token_type") {
+        types.extend(std::iter::repeat_n(CONTROL, count));
+    }
+    if let Some(gguf::Value::Array(Array::String(tokens))) = metadata.0.get_mut("tokenizer.ggml.tokens") {
+        tokens.extend(further.into_iter().map(Into::into));
+    }
+}
+
+/// The type of a control token.
+const CONTROL: i32 = 3;
 
 /// Where a model's vocabulary is, and how it is read.
 struct Vocabulary<'a> {

@@ -65,9 +65,10 @@ impl OutType {
     }
 }
 
-/// `general.file_type` of a file whose matrices are of this type, but for those that are kept as `blocks`.
-pub(super) fn file_type(ty: TensorType, blocks: Option<TensorType>) -> u32 {
-    match named_by_blocks(ty, blocks) {
+/// `general.file_type` of a file whose matrices are of this type, but for those that are kept as `blocks`, which give it
+/// its type `always` or only beside matrices that are not quantized.
+pub(super) fn file_type(ty: TensorType, blocks: Option<TensorType>, always: bool) -> u32 {
+    match blocks.filter(|_| always).or(named_by_blocks(ty, blocks)) {
         Some(TensorType::NVFP4) => return 39,
         Some(TensorType::MXFP4) => return 38,
         _ => {}
@@ -153,10 +154,10 @@ pub(super) fn tensor_type(ty: TensorType, name: &str, shape: &[u64], all_matrice
     }
 }
 
-/// Q8_0, or F16 for rows that are no multiple of its blocks.
-pub(super) fn q8_0_where_it_fits(shape: &[u64]) -> TensorType {
-    match shape.first().and_then(|&row| TensorType::Q8_0.row_bytes(row)) {
-        Some(_) => TensorType::Q8_0,
+/// A type, or F16 for rows that are no multiple of its blocks.
+pub(super) fn where_it_fits(ty: TensorType, shape: &[u64]) -> TensorType {
+    match shape.first().and_then(|&row| ty.row_bytes(row)) {
+        Some(_) => ty,
         None => TensorType::F16,
     }
 }

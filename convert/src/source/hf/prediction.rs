@@ -23,8 +23,9 @@ pub enum Prediction {
 const KEYS: [&str; 2] = ["num_nextn_predict_layers", "mtp_num_hidden_layers"];
 
 /// Architectures whose prediction layers the stock converter writes to a file of their own or leaves out.
-const SEPARABLE: [&str; 9] = [
+const SEPARABLE: [&str; 10] = [
     "bailingmoe3",
+    "glm5-next",
     "deepseek32",
     "glm-dsa",
     "dots3note",

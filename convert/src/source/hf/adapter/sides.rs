@@ -74,6 +74,8 @@ impl Written {
             | Content::Combined(_)
             | Content::Joined(_)
             | Content::Ids(_)
+            | Content::Integers(_)
+            | Content::Through(_)
             | Content::Mean(_) => Vec::new(),
         };
         let pairs: Option<Vec<&InputSide>> = offsets.iter().map(|o| sides.pairs.get(o)).collect();
@@ -104,6 +106,8 @@ impl Written {
             | Content::Combined(_)
             | Content::Joined(_)
             | Content::Ids(_)
+            | Content::Integers(_)
+            | Content::Through(_)
             | Content::Mean(_) => {}
         }
         let entries: Vec<usize> = pairs.iter().map(|s| s.entry).collect();

@@ -1,6 +1,8 @@
 //! From a checkpoint's tensors to the output's: names, shapes and layouts, in output order.
 
+mod composed;
 mod pairs;
+mod products;
 mod stacked;
 mod stored;
 mod transforms;
@@ -9,6 +11,7 @@ use std::collections::HashMap;
 
 use gguf::TensorType;
 use indexmap::IndexMap;
+use safetensors::Dtype;
 
 pub(super) use self::pairs::PairSides;
 use self::stacked::{Group, Numbered, kind_of};
@@ -19,7 +22,7 @@ use super::outtype;
 use super::parts::{BlockFactors, Parts};
 use super::prediction::Filter;
 use super::tensor_file::Entry;
-use crate::arch::{self, Architecture, Class, Generated, Hparams, Named, Rule, View};
+use crate::arch::{self, Architecture, Class, Generated, Hparams, Named, Rule, StoredAs, View};
 use crate::source::SourceTensor;
 use crate::{Error, Result};
 
@@ -55,6 +58,8 @@ pub(super) struct Assembler<'a> {
     pub(super) fp8_as_q8: bool,
     /// Whether the tensor that is being mapped is decoded from FP8.
     is_fp8: bool,
+    /// The form in which the tensor that is being mapped is stored.
+    stored_as: StoredAs,
     /// What to say of the directory where a tensor has no place.
     pub(super) layout: Option<&'static str>,
     tensors: Vec<SourceTensor>,
@@ -62,6 +67,10 @@ pub(super) struct Assembler<'a> {
     numbered: IndexMap<Group, Numbered>,
     /// Batch norms of which some of the four tensors have been seen, by block and GGUF name.
     norms: IndexMap<(u32, &'static str), NormParts>,
+    /// Products of which one factor has been seen, by block and GGUF name.
+    products: IndexMap<(u32, &'static str), products::Factors>,
+    /// Parts of matrices that are put together, as far as they have been seen, by GGUF name.
+    composed: IndexMap<&'static str, composed::Seen>,
     left_out: Vec<String>,
     /// What comes behind all others.
     last: Vec<(SourceTensor, Content)>,
@@ -90,6 +99,8 @@ impl<'a> Assembler<'a> {
             stored: String::new(),
             coverage: Coverage::default(),
             norms: IndexMap::new(),
+            products: IndexMap::new(),
+            composed: IndexMap::new(),
             holds_one: false,
             pairs: None,
             is_part: false,
@@ -97,6 +108,7 @@ impl<'a> Assembler<'a> {
             layout: None,
             fp8_as_q8: false,
             is_fp8: false,
+            stored_as: StoredAs::Other,
             parts,
             architecture,
             class,
@@ -114,11 +126,16 @@ impl<'a> Assembler<'a> {
     /// A tensor that the architecture does not know, that has an unsupported dtype or shape, or that
     /// occurs twice; experts that are missing.
     pub(super) fn run(mut self) -> Result<Assembled> {
-        let (blocks, others): (Vec<_>, Vec<_>) = self
-            .parts
-            .tensors
-            .iter()
-            .partition(|(_, at)| self.parts.entry(**at).blocks.is_some());
+        let by_layer = self.architecture.hooks.packed_by_layer;
+        let is_table = |entry: &Entry| by_layer && matches!(entry.dtype, Dtype::I64 | Dtype::I32);
+        let (mut blocks, others): (Vec<_>, Vec<_>) = self.parts.tensors.iter().partition(|(_, at)| {
+            let entry = self.parts.entry(**at);
+            entry.blocks.is_some() || is_table(entry)
+        });
+        if by_layer {
+            let layer = |name: &str| name.split('.').find_map(|part| part.parse::<u32>().ok());
+            blocks.sort_by_key(|(name, at)| (!is_table(self.parts.entry(**at)), layer(name)));
+        }
         for (name, &at) in blocks {
             self.map(name, at)?;
         }
@@ -167,6 +184,8 @@ impl<'a> Assembler<'a> {
                 format!("expected weight, bias, mean and variance of block {block}'s {name}, found only some of them"),
             ));
         }
+        self.check_products()?;
+        self.compose_rest()?;
         if let Some(((block, rule), seen)) = self.numbered.iter().find(|(_, seen)| !seen.is_empty()) {
             let expected = match rule.and_then(|hf| self.rules().find(|r| r.hf == hf)) {
                 Some(rule) => self.count_of(rule)? as usize,
@@ -228,6 +247,12 @@ impl<'a> Assembler<'a> {
         let matches = arch::resolve(self.architecture.rules, &canonical);
         self.stored = canonical;
         self.is_fp8 = self.parts.fp8.contains(name);
+        self.stored_as = match self.parts.entry(at).dtype {
+            _ if self.is_fp8 => StoredAs::Fp8,
+            Dtype::BF16 => StoredAs::Bf16,
+            Dtype::F32 => StoredAs::F32,
+            _ => StoredAs::Other,
+        };
         if matches.is_empty() {
             return Err(self.no_place(at));
         }
@@ -311,9 +336,11 @@ impl<'a> Assembler<'a> {
         let named = Named {
             stored: &self.stored,
             gguf: name,
+            of: self.stored_as,
         };
         let forced = (self.architecture.hooks.force)(self.hparams, named, self.ty);
-        let fp8 = || (self.fp8_as_q8 && self.is_fp8).then(|| outtype::q8_0_where_it_fits(shape));
+        let forced = forced.map(|ty| outtype::where_it_fits(ty, shape));
+        let fp8 = || (self.fp8_as_q8 && self.is_fp8).then(|| outtype::where_it_fits(TensorType::Q8_0, shape));
         forced.or_else(fp8).unwrap_or(usual)
     }
 
@@ -325,7 +352,9 @@ impl<'a> Assembler<'a> {
             | Content::Combined(_)
             | Content::Joined(_)
             | Content::Ids(_)
-            | Content::Mean(_) => None,
+            | Content::Integers(_)
+            | Content::Mean(_)
+            | Content::Through(_) => None,
         };
         let ty = blocks.unwrap_or_else(|| self.type_of(&name, &shape));
         let factors = match (&content, blocks) {

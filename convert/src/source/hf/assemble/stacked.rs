@@ -49,7 +49,47 @@ impl Assembler<'_> {
         let places: Vec<(usize, usize)> = (0..count)
             .filter_map(|n| seen.get(&(found.rule.hf, n)).copied())
             .collect();
-        self.stack(found.rule, block, &places)
+        match found.transform {
+            Transform::Shard(_) => self.shards(found.rule, block, &places),
+            _ => self.stack(found.rule, block, &places),
+        }
+    }
+
+    /// Pieces of a matrix, one after the other.
+    fn shards(&mut self, rule: &Rule, block: u32, places: &[(usize, usize)]) -> Result<()> {
+        let Some(&first) = places.first() else {
+            return Ok(());
+        };
+        let model = self.parts.entry(first);
+        let &[_, row_len] = &model.shape[..] else {
+            return Err(self.fail(
+                first,
+                format!("expected a matrix, found the shape {:?}", model.shape),
+            ));
+        };
+        let mut layout = Layout::new(self.element(first)?, row_len);
+        let mut rows = 0u64;
+        for &at in places {
+            let entry = self.parts.entry(at);
+            let fits = entry.dtype == model.dtype && entry.shape.len() == 2 && entry.shape[1] == row_len;
+            let count = rows
+                .checked_add(entry.shape[0])
+                .filter(|_| fits && entry.shape[0] > 0);
+            let Some(count) = count else {
+                return Err(self.fail(
+                    at,
+                    format!(
+                        "expected {} {:?} like '{}' of the same matrix, found {} {:?}",
+                        model.dtype, model.shape, model.name, entry.dtype, entry.shape
+                    ),
+                ));
+            };
+            layout.push((at.0, entry.offset), &Rows::range(0, entry.shape[0]));
+            rows = count;
+        }
+        let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
+        self.push(name, vec![row_len, rows], first.0, Content::Stored(layout));
+        Ok(())
     }
 
     /// Notes a numbered tensor; returns its layer and what has been seen of its group.
@@ -132,7 +172,7 @@ impl Assembler<'_> {
 
     pub(super) fn count_of(&self, rule: &Rule) -> Result<u32> {
         match rule.transform {
-            Transform::Numbered(count) => self.checked_count(count(self.hparams)?),
+            Transform::Numbered(count) | Transform::Shard(count) => self.checked_count(count(self.hparams)?),
             _ => self.expert_count(),
         }
     }

@@ -9,6 +9,7 @@ use crate::source::SourceTensor;
 use crate::source::hf::combined::{self, Combined};
 use crate::source::hf::content::{Content, Joined};
 use crate::source::hf::ids::Ids;
+use crate::source::hf::integers::Integers;
 use crate::source::hf::layout::{Layout, Values};
 use crate::source::hf::mean::{Mean, Of};
 
@@ -22,7 +23,10 @@ impl Assembler<'_> {
                 Ok(())
             }
             Transform::Expert => self.expert(&found, at),
-            Transform::Numbered(_) => self.member(&found, at),
+            Transform::Numbered(_) | Transform::Shard(_) => self.member(&found, at),
+            Transform::Integers => self.integers(found, at),
+            Transform::Piece(whole) => self.piece(&found, at, whole),
+            Transform::Factor(which) => self.factor(&found, at, which),
             Transform::View(rearrange, map) => self.view(found, at, rearrange, map),
             Transform::Fill(numbers) => {
                 let (length, value) = numbers(self.hparams)?;
@@ -284,7 +288,7 @@ impl Assembler<'_> {
     }
 
     /// Adds a tensor of several that have the same shape but for the outermost dimension.
-    fn end_to_end(&mut self, name: String, at: (usize, usize), pieces: Vec<(Content, Vec<u64>)>) {
+    pub(super) fn end_to_end(&mut self, name: String, at: (usize, usize), pieces: Vec<(Content, Vec<u64>)>) {
         let Some((_, first)) = pieces.first() else {
             return;
         };
@@ -326,6 +330,28 @@ impl Assembler<'_> {
             shard: at.0,
         };
         self.last.push((tensor, Content::Ids(ids)));
+        Ok(())
+    }
+
+    /// A table of integers.
+    fn integers(&mut self, found: Match, at: (usize, usize)) -> Result<()> {
+        self.no_pair(at)?;
+        self.coverage.whole();
+        let entry = self.parts.entry(at);
+        let shape = self.gguf_shape(at)?;
+        let Some(integers) = Integers::new((at.0, entry.offset), entry.dtype, &entry.name) else {
+            return Err(self.fail(
+                at,
+                format!("expected integers, found {} {:?}", entry.dtype, entry.shape),
+            ));
+        };
+        self.tensors.push(SourceTensor {
+            name: found.name,
+            shape,
+            ty: TensorType::I32,
+            shard: at.0,
+        });
+        self.contents.push(Content::Integers(integers));
         Ok(())
     }
 

@@ -23,6 +23,11 @@ impl Rewrite<'_> {
                 self.scale(weight, &name, &block)?;
             } else if let Some(module) = name.strip_suffix(".qscale_weight") {
                 self.scale(&format!("{module}.weight"), &name, &block)?;
+            } else if let Some(module) = name.strip_suffix(".scale")
+                && self.is_short(&format!("{module}.weight"))
+            {
+                // DeepSeek's own layout.
+                self.scale(&format!("{module}.weight"), &name, &block)?;
             } else if let Some(weight) = name.strip_suffix("_scale")
                 && weight.ends_with(".weight")
             {
@@ -76,6 +81,15 @@ impl Rewrite<'_> {
         let exponents = matches!(scale.entry.dtype, Dtype::U8 | Dtype::F8_E8M0);
         let bytes = matches!(codes.entry.dtype, Dtype::U8 | Dtype::I8);
         exponents && bytes && fp4::Mxfp4::fits(codes.shape(), scale.shape())
+    }
+
+    /// Whether a weight is stored in bytes.
+    fn is_short(&self, weight: &str) -> bool {
+        let dtype = self.peek(weight).map(|s| s.entry.dtype);
+        matches!(
+            dtype,
+            Some(Dtype::F8_E4M3 | Dtype::F8_E5M2 | Dtype::I8 | Dtype::U8)
+        )
     }
 
     fn is_nvfp4(&self, weight: &str, scale: &str) -> bool {

@@ -1,19 +1,11 @@
-//! Requirements of models that are converted and have no graph here.
+//! Hunyuan V4.
 
-use super::drafts::{Draft, Look};
+use super::super::drafts::Draft;
 use crate::Result;
-
-/// Requirements of an architecture without a graph.
-pub(super) fn find(architecture: &str) -> Option<Look> {
-    match architecture {
-        "hy_v4" => Some(hy_v4),
-        _ => None,
-    }
-}
 
 /// Hunyuan V4: latent attention with gates and sinks, layers with indexers of their own, hyper-connections, and experts
 /// behind the first dense layers.
-fn hy_v4(model: &Draft<'_>) -> Result<()> {
+pub(super) fn look(model: &Draft<'_>) -> Result<()> {
     let (loader, keys) = (model.loader, &model.loader.keys);
     let (blocks, hidden) = (keys.blocks()?, keys.count("embedding_length")?);
     let heads = keys.count("attention.head_count")?;

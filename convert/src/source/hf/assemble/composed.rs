@@ -1,0 +1,139 @@
+//! Matrices that are put together of several stored tensors.
+
+use std::collections::HashMap;
+
+use super::Assembler;
+use crate::Result;
+use crate::arch::{Composed, Match, Rows, Section};
+use crate::source::hf::content::Content;
+use crate::source::hf::layout::Layout;
+use crate::source::hf::through::{Linear, Through};
+
+/// Parts of a matrix, as far as they have been seen, and where it stands among the output's tensors.
+pub(super) struct Seen {
+    whole: &'static Composed,
+    parts: HashMap<String, (usize, usize)>,
+    place: Option<usize>,
+}
+
+impl Assembler<'_> {
+    /// One of the tensors that a matrix is put together of. Its place is kept until all have come.
+    pub(super) fn piece(
+        &mut self,
+        found: &Match,
+        at: (usize, usize),
+        whole: &'static Composed,
+    ) -> Result<()> {
+        self.no_pair(at)?;
+        self.coverage.whole();
+        let stored = self.stored.clone();
+        let next = self.tensors.len();
+        let seen = self.composed.entry(found.rule.gguf).or_insert_with(|| Seen {
+            whole,
+            parts: HashMap::new(),
+            place: None,
+        });
+        if whole.place.is_none_or(|place| place == stored) {
+            seen.place = Some(next);
+        }
+        seen.parts.insert(stored, at);
+        Ok(())
+    }
+
+    /// Puts the matrices together, each in its place.
+    pub(super) fn compose_rest(&mut self) -> Result<()> {
+        let all = std::mem::take(&mut self.composed);
+        // From the last place on, so that the others stay what they are.
+        let mut all: Vec<(&'static str, Seen)> = all.into_iter().collect();
+        all.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.place));
+        for (name, seen) in all {
+            let mut pieces = Vec::new();
+            for section in seen.whole.parts {
+                match section {
+                    Section::Rows(part) => pieces.push(self.rows_of(name, &seen, part)?),
+                    Section::RowsIfAny(part) if !seen.parts.contains_key(*part) => {}
+                    Section::RowsIfAny(part) => pieces.push(self.rows_of(name, &seen, part)?),
+                    Section::Through(part, layers) => {
+                        let (content, shape) = self.rows_of(name, &seen, part)?;
+                        let Content::Stored(input) = content else {
+                            continue;
+                        };
+                        let mut width = shape[0];
+                        let mut made = Vec::new();
+                        for layer in *layers {
+                            let (weight, dims) = self.rows_of(name, &seen, layer.weight)?;
+                            let bias = layer
+                                .bias
+                                .map(|bias| self.rows_of(name, &seen, bias))
+                                .transpose()?;
+                            let fits = dims[0] == width && bias.as_ref().is_none_or(|(_, b)| b[0] == dims[1]);
+                            let (true, Content::Stored(weight)) = (fits, weight) else {
+                                let at = seen.parts.get(layer.weight).copied().unwrap_or_default();
+                                return Err(self.fail(
+                                    at,
+                                    format!(
+                                        "expected a layer of {width} inputs with a bias for each output, found {dims:?}"
+                                    ),
+                                ));
+                            };
+                            made.push(Linear {
+                                weight,
+                                bias: bias.and_then(|(content, _)| match content {
+                                    Content::Stored(layout) => Some(layout),
+                                    _ => None,
+                                }),
+                                inputs: width,
+                                outputs: dims[1],
+                                activation: (layer.activation)(self.hparams)?,
+                            });
+                            width = dims[1];
+                        }
+                        let through = Through::new(input, shape[0], made);
+                        pieces.push((Content::Through(through), vec![width, shape[1]]));
+                    }
+                }
+            }
+            let at = seen.parts.values().copied().min().unwrap_or_default();
+            let width = pieces.first().map_or(0, |(_, shape)| shape[0]);
+            if let Some((_, other)) = pieces.iter().find(|(_, shape)| shape[0] != width) {
+                return Err(self.fail(
+                    at,
+                    format!(
+                        "expected rows of {width} elements like others of {name}, found {}",
+                        other[0]
+                    ),
+                ));
+            }
+            let place = seen.place.unwrap_or(self.tensors.len());
+            self.end_to_end(name.to_owned(), at, pieces);
+            if let (Some(tensor), Some(content)) = (self.tensors.pop(), self.contents.pop()) {
+                self.tensors.insert(place, tensor);
+                self.contents.insert(place, content);
+            }
+        }
+        Ok(())
+    }
+
+    /// A stored matrix, or a vector as one row, with its shape, innermost dimension first.
+    fn rows_of(&self, name: &str, seen: &Seen, part: &str) -> Result<(Content, Vec<u64>)> {
+        let Some(&at) = seen.parts.get(part) else {
+            return Err(self.hparams.error(format!(
+                "expected a tensor '{part}', which {name} is made of, found none"
+            )));
+        };
+        let entry = self.parts.entry(at);
+        let mut dims: Vec<u64> = entry.shape.iter().copied().filter(|&n| n != 1).collect();
+        if dims.len() == 1 {
+            dims.insert(0, 1);
+        }
+        let &[rows, columns] = &dims[..] else {
+            return Err(self.fail(
+                at,
+                format!("expected a matrix or a vector, found the shape {:?}", entry.shape),
+            ));
+        };
+        let mut layout = Layout::new(self.element(at)?, columns);
+        layout.push((at.0, entry.offset), &Rows::range(0, rows));
+        Ok((Content::Stored(layout), vec![columns, rows]))
+    }
+}
