@@ -129,7 +129,7 @@ pub fn seed_model(path: &Path) -> gguf::Result<()> {
         gguf::Array::U16(vec![1, 2]),
         gguf::Array::String(vec!["s".into()]),
     ]);
-    m.0.insert("x.nested".into(), gguf::Value::Array(nested));
+    m.set_in_place("x.nested", gguf::Value::Array(nested));
     let mut tensors = vec![("token_embd.weight".to_owned(), vec![4, 4], gguf::TensorType::F32)];
     tensors.extend(TYPES.iter().map(|t| {
         let row = (t.block_len as u64).max(4);

@@ -152,7 +152,7 @@ fn tokens_without_embeddings_are_not_measured() {
     let words = path("text.txt");
     std::fs::write(&words, "one two three four five six seven eight ".repeat(40)).unwrap();
     let one_more = |metadata: &mut gguf::Metadata| {
-        let add = |metadata: &mut gguf::Metadata, key: &str| match metadata.0.get_mut(key) {
+        let add = |metadata: &mut gguf::Metadata, key: &str| match metadata.get_mut(key) {
             Some(gguf::Value::Array(gguf::Array::String(list))) => list.push("one more".into()),
             Some(gguf::Value::Array(gguf::Array::I32(list))) => list.push(1),
             Some(gguf::Value::Array(gguf::Array::F32(list))) => list.push(0.0),

@@ -68,7 +68,7 @@ impl Selection {
             Self::All => None,
             Self::Include(parts) | Self::Exclude(parts) => parts
                 .iter()
-                .find(|part| !matrix.entries.keys().any(|name| name.contains(part.as_str())))
+                .find(|part| !matrix.entries.names().any(|name| name.contains(part.as_str())))
                 .map(String::as_str),
         }
     }
@@ -143,7 +143,7 @@ impl Importance {
             )));
         }
         let mut values = HashMap::new();
-        for name in matrix.entries.keys().filter(|name| selection.keeps(name)) {
+        for name in matrix.entries.names().filter(|name| selection.keeps(name)) {
             let of_tensor = match expert_prior {
                 None => matrix.values(name),
                 Some(tokens) => matrix.values_with_prior(name, tokens as f32),
@@ -157,7 +157,7 @@ impl Importance {
                     of_tensor[at]
                 )));
             }
-            values.insert(name.clone(), Arc::from(of_tensor));
+            values.insert(name.to_owned(), Arc::from(of_tensor));
         }
         if values.is_empty() {
             return Ok(None);

@@ -313,7 +313,7 @@ fn end_strings_at_nul(metadata: &mut Metadata) {
             bytes.truncate(end);
         }
     };
-    for value in metadata.0.values_mut() {
+    for (_, value) in metadata.iter_mut() {
         match value {
             Value::String(text) => cut(&mut text.0),
             Value::Array(gguf::Array::String(texts)) => {

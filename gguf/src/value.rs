@@ -348,7 +348,7 @@ from_scalar! {
 
 /// Metadata of one file: keys in file order, each with its value.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metadata(pub IndexMap<String, Value>);
+pub struct Metadata(pub(crate) IndexMap<String, Value>);
 
 impl Metadata {
     /// An empty list.
@@ -359,6 +359,11 @@ impl Metadata {
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
+    }
+
+    /// The value of a key, to change.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
+        self.0.get_mut(key)
     }
 
     /// Sets a key the way ggml's `gguf_set_val_*` does: an existing key is removed and the new pair
@@ -409,6 +414,21 @@ impl Metadata {
         self.get(&format!("{}.{suffix}", self.architecture()))
     }
 
+    /// Moves a key to the place behind another one, unless it is before that already or one of them is absent.
+    pub fn move_behind(&mut self, key: &str, other: &str) {
+        let at = |key: &str| self.0.get_index_of(key);
+        if let (Some(from), Some(to)) = (at(key), at(other))
+            && to < from
+        {
+            self.0.move_index(from, to + 1);
+        }
+    }
+
+    /// Pairs in file order, the values to change.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&str, &mut Value)> {
+        self.0.iter_mut().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// Pairs in file order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v))
@@ -422,5 +442,15 @@ impl Metadata {
     /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl IntoIterator for Metadata {
+    type Item = (String, Value);
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
+
+    /// Pairs in file order.
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().collect::<Vec<_>>().into_iter()
     }
 }

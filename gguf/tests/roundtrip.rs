@@ -57,7 +57,7 @@ fn metadata() -> impl Strategy<Value = Metadata> {
     (vec(("[a-z.é]{1,20}", value()), 0..12), alignment).prop_map(|(pairs, alignment)| {
         let mut m = Metadata::new();
         for (k, v) in pairs {
-            m.0.insert(k, v);
+            m.set_in_place(k, v);
         }
         if let Some(a) = alignment {
             m.set("general.alignment", a);

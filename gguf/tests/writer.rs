@@ -155,7 +155,7 @@ fn unwritable_plans_say_why() {
     }
     let mut metadata = Metadata::new();
     metadata.set_in_place("deep", 1u8);
-    metadata.0.insert("deep".into(), Value::Array(deep));
+    metadata.set_in_place("deep", Value::Array(deep));
     let plan = FilePlan::new(metadata, []).unwrap();
     assert!(plan.header_bytes().unwrap_err().to_string().contains("nested"));
 

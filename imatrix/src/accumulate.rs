@@ -164,7 +164,7 @@ impl Accumulator {
                 sums: staged.sums.iter().map(|&sum| sum as f32).collect(),
                 counts: staged.counts.iter().map(|&count| count as f32).collect(),
             };
-            let entry = self.totals.entries.entry(name.clone()).or_insert_with(|| Entry {
+            let entry = self.totals.entries.get_or_insert_with(&name, || Entry {
                 sums: vec![0.0; added.sums.len()],
                 counts: vec![0.0; added.counts.len()],
             });

@@ -66,7 +66,7 @@ impl ImportanceMatrix {
             ours,
             theirs,
         };
-        for (name, theirs) in &other.entries {
+        for (name, theirs) in other.entries.iter() {
             let Some(ours) = self.entries.get(name) else {
                 continue;
             };
@@ -77,8 +77,8 @@ impl ImportanceMatrix {
                 return Err(mismatch(name, ours.counts.len(), theirs.counts.len()));
             }
         }
-        for (name, theirs) in &other.entries {
-            let ours = self.entries.entry(name.clone()).or_insert_with(|| Entry {
+        for (name, theirs) in other.entries.iter() {
+            let ours = self.entries.get_or_insert_with(name, || Entry {
                 sums: vec![0.0; theirs.sums.len()],
                 counts: vec![0.0; theirs.counts.len()],
             });
@@ -95,8 +95,8 @@ impl ImportanceMatrix {
         self.chunk_size = self.chunk_size.max(other.chunk_size);
         let most = self
             .entries
-            .values()
-            .flat_map(|e| &e.counts)
+            .iter()
+            .flat_map(|(_, e)| &e.counts)
             .fold(0f32, |a, &b| a.max(b));
         self.chunk_count = (most / self.chunk_size.max(1) as f32) as u32;
         Ok(())

@@ -73,10 +73,10 @@ impl ImportanceMatrix {
             Form::Gguf => FEW_TOKENS,
             Form::Legacy => 0.0,
         };
-        let gap = |(name, entry): (&String, &crate::Entry)| {
+        let gap = |(name, entry): (&str, &crate::Entry)| {
             let counts = entry.counts.iter().copied().enumerate();
             let gap = Gap {
-                tensor: name.clone(),
+                tensor: name.to_owned(),
                 matrices: entry.counts.len(),
                 without_data: counts
                     .clone()
@@ -129,7 +129,7 @@ mod tests {
         let mut m = ImportanceMatrix::default();
         let mut put = |name: &str, sums: &[f32], counts: &[f32]| {
             let (sums, counts) = (sums.to_vec(), counts.to_vec());
-            m.entries.insert(name.into(), Entry { sums, counts });
+            m.entries.insert(name, Entry { sums, counts });
         };
         put("dense", &[600.0, 1200.0], &[600.0]);
         put("moe", &[300.0, 0.0, 5.0, 20.0, 0.0, 0.0], &[300.0, 10.0, 0.0]);

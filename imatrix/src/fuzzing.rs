@@ -15,7 +15,7 @@ pub fn load(data: &[u8]) {
     let Ok(matrix) = ImportanceMatrix::load(file.path()) else {
         return;
     };
-    for name in matrix.entries.keys() {
+    for name in matrix.entries.names() {
         let values = matrix.values(name).expect("every entry has values");
         assert_eq!(values.len(), matrix.entries[name].sums.len());
     }

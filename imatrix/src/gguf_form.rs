@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use gguf::{Array, GgufModel, GgufString, TensorType, Value};
-use indexmap::IndexMap;
 
-use crate::{Entry, Error, Form, ImportanceMatrix, Result};
+use crate::{Entries, Entry, Error, Form, ImportanceMatrix, Result};
 
 const DATASETS: &str = "imatrix.datasets";
 const CHUNK_COUNT: &str = "imatrix.chunk_count";
@@ -86,8 +85,8 @@ impl Opened<'_> {
     }
 
     /// Sums and counts by the name of their tensor.
-    fn entries(&self) -> Result<IndexMap<String, Entry>> {
-        let mut entries: IndexMap<String, Entry> = IndexMap::new();
+    fn entries(&self) -> Result<Entries> {
+        let mut entries = Entries::new();
         for tensor in self.model.tensors() {
             let name = tensor.info.name.as_str();
             let (base, is_sums) = if let Some(base) = name.strip_suffix(SUMS_SUFFIX) {
@@ -103,7 +102,7 @@ impl Opened<'_> {
             }
             let bytes = self.model.bytes(tensor.index, 0..tensor.info.size_bytes())?;
             let values = numbers(&bytes).collect();
-            let entry = entries.entry(base.to_owned()).or_default();
+            let entry = entries.get_or_insert_with(base, Entry::default);
             if is_sums {
                 entry.sums = values;
             } else {
@@ -113,7 +112,7 @@ impl Opened<'_> {
         if entries.is_empty() {
             return Err(self.unfit("tensors", "no sums".into(), "NAME.in_sum2 and NAME.counts"));
         }
-        for (name, entry) in &entries {
+        for (name, entry) in entries.iter() {
             let (sums, counts) = (entry.sums.len(), entry.counts.len());
             if sums == 0 || counts == 0 || !sums.is_multiple_of(counts) {
                 return Err(self.unfit(

@@ -4,9 +4,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use indexmap::IndexMap;
-
-use crate::{Entry, Error, Form, ImportanceMatrix, Result};
+use crate::{Entries, Entry, Error, Form, ImportanceMatrix, Result};
 
 /// Tensor names are at most 63 bytes in ggml; more than this is no name.
 const MAX_NAME_BYTES: i32 = 4096;
@@ -22,7 +20,7 @@ pub(crate) fn parse(reader: impl Read, length: u64, path: &Path) -> Result<Impor
         path,
     };
     let count = input.int("number of entries", 1, i32::MAX)?;
-    let mut entries = IndexMap::new();
+    let mut entries = Entries::new();
     for index in 0..count {
         let subject = format!("name of entry {}", index + 1);
         let length = input.int(&format!("length of the {subject}"), 0, MAX_NAME_BYTES)?;

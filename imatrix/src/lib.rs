@@ -4,6 +4,7 @@
 mod accumulate;
 mod combine;
 mod coverage;
+mod entries;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -18,11 +19,10 @@ use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _};
 use std::path::Path;
 
-use indexmap::IndexMap;
-
 pub use accumulate::{Accumulator, ShapeChanged};
 pub use combine::Mismatch;
 pub use coverage::{FEW_TOKENS, Gap};
+pub use entries::Entries;
 pub use error::{Error, Result};
 pub use statistics::{LayerStatistics, TensorStatistics, layers};
 
@@ -51,7 +51,7 @@ pub struct Entry {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImportanceMatrix {
     /// Entries by tensor name, in file order.
-    pub entries: IndexMap<String, Entry>,
+    pub entries: Entries,
     /// The texts it was made from, as recorded.
     pub datasets: Vec<String>,
     /// Windows of text it was made from; 0 when not recorded.

@@ -10,7 +10,7 @@ use gguf::{Array, FilePlan, GgufModel, Metadata, TensorType, Value, Writer};
 use indexmap::IndexMap;
 
 use crate::gguf_form::{COUNTS_SUFFIX, SUMS_SUFFIX, numbers};
-use crate::{Entry, Error, Form, ImportanceMatrix, Result};
+use crate::{Entries, Entry, Error, Form, ImportanceMatrix, Result};
 
 /// `general.type` of the file.
 const KIND: &str = "imatrix-part";
@@ -27,7 +27,7 @@ pub struct Step {
     /// Windows of the step, those set aside included.
     pub chunks: u32,
     /// Sums and counts by tensor.
-    pub entries: IndexMap<String, Entry>,
+    pub entries: Entries,
 }
 
 /// Addends of a part of the windows of a text.
@@ -62,7 +62,7 @@ impl Part {
         metadata.set(WINDOWS, self.windows);
         metadata.set(STEPS, self.steps.iter().map(|s| s.chunks).collect::<Vec<u32>>());
         let mut shapes: IndexMap<&str, (usize, usize)> = IndexMap::new();
-        for (name, entry) in self.steps.iter().flat_map(|s| &s.entries) {
+        for (name, entry) in self.steps.iter().flat_map(|s| s.entries.iter()) {
             let shape = (entry.sums.len(), entry.counts.len());
             if *shapes.entry(name).or_insert(shape) != shape {
                 return Err(Error::NotAnImatrix {
@@ -341,7 +341,7 @@ mod tests {
         run(&mut whole, 0..20);
         let mut whole = whole.totals().clone();
         whole.datasets = vec!["a.txt".into()];
-        whole.entries.sort_keys();
+        whole.entries.sort();
         let save = |steps: std::ops::Range<u32>| {
             let path = dir.path().join(format!("{}-{}", steps.start, steps.end));
             part(steps).save(&path).unwrap();

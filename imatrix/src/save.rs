@@ -13,12 +13,8 @@ impl ImportanceMatrix {
     /// # Errors
     /// When the file cannot be written, or a legacy field does not fit in its 32 bits.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut entries: Vec<(&str, &Entry)> = self
-            .entries
-            .iter()
-            .filter(|(_, e)| !e.sums.is_empty())
-            .map(|(n, e)| (n.as_str(), e))
-            .collect();
+        let mut entries: Vec<(&str, &Entry)> =
+            self.entries.iter().filter(|(_, e)| !e.sums.is_empty()).collect();
         entries.sort_by_key(|(name, _)| *name);
         match self.form {
             Form::Gguf => self.save_gguf(&entries, path, None),
@@ -32,8 +28,8 @@ impl ImportanceMatrix {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_checkpoint(&self, path: &Path, run: &[String]) -> Result<()> {
-        let mut entries: Vec<(&str, &Entry)> = self.entries.iter().map(|(n, e)| (n.as_str(), e)).collect();
-        entries.retain(|(_, e)| !e.sums.is_empty());
+        let mut entries: Vec<(&str, &Entry)> =
+            self.entries.iter().filter(|(_, e)| !e.sums.is_empty()).collect();
         entries.sort_by_key(|(name, _)| *name);
         self.save_gguf(&entries, path, Some(run))
     }
@@ -116,14 +112,14 @@ mod tests {
             ..Default::default()
         };
         m.entries.insert(
-            "blk.1.x.weight".into(),
+            "blk.1.x.weight",
             Entry {
                 sums: vec![1.0, 2.0, 0.0, 0.0],
                 counts: vec![12.0, 0.0],
             },
         );
         m.entries.insert(
-            "blk.0.x.weight".into(),
+            "blk.0.x.weight",
             Entry {
                 sums: vec![0.5; 3],
                 counts: vec![12.0],
@@ -139,9 +135,9 @@ mod tests {
         matrix().save(&path).unwrap();
         let back = ImportanceMatrix::load(&path).unwrap();
         let mut sorted = matrix();
-        sorted.entries.sort_keys();
+        sorted.entries.sort();
         assert_eq!(back, sorted);
-        assert_eq!(back.entries.keys().next().unwrap(), "blk.0.x.weight");
+        assert_eq!(back.entries.names().next().unwrap(), "blk.0.x.weight");
     }
 
     #[test]
@@ -151,7 +147,7 @@ mod tests {
         let legacy = matrix().to_legacy_form();
         legacy.save(&path).unwrap();
         let back = ImportanceMatrix::load(&path).unwrap();
-        for name in legacy.entries.keys() {
+        for name in legacy.entries.names() {
             assert_eq!(back.values(name), legacy.values(name), "{name}");
         }
         assert_eq!((back.chunk_count, back.datasets), (3, vec!["b.txt".to_owned()]));

@@ -212,7 +212,7 @@ mod tests {
         let mut m = ImportanceMatrix::default();
         let mut put = |name: &str, sums: &[f32], counts: &[f32]| {
             m.entries.insert(
-                name.into(),
+                name,
                 Entry {
                     sums: sums.to_vec(),
                     counts: counts.to_vec(),

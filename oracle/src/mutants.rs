@@ -36,7 +36,7 @@ impl Small {
         // Some fixtures' special tokens are those of larger vocabularies.
         if let Some(Value::Array(Array::String(tokens))) = metadata.get("tokenizer.ggml.tokens") {
             let count = tokens.len() as u64;
-            for (key, value) in &mut metadata.0 {
+            for (key, value) in metadata.iter_mut() {
                 if key.ends_with("_token_id") && value.as_u64().is_some_and(|id| id >= count) {
                     *value = Value::U32(0);
                 }

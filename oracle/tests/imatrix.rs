@@ -28,7 +28,7 @@ fn rewriting_stock_files_changes_no_byte() {
 fn the_legacy_form_of_a_stock_file_keeps_its_importance() {
     let gguf = ImportanceMatrix::load(&fixture("imatrix-smollm2-768-60x512.gguf")).unwrap();
     let legacy = gguf.clone().to_legacy_form();
-    for name in gguf.entries.keys() {
+    for name in gguf.entries.names() {
         let (a, b) = (gguf.values(name).unwrap(), legacy.values(name).unwrap());
         for (x, y) in a.iter().zip(&b) {
             assert!((x - y).abs() <= x.abs() * 3e-7, "{name}: {x} {y}");

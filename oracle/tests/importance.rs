@@ -62,7 +62,7 @@ fn stock(python: &oracle::Python, path: &Path, tokens: &[u32], context: usize) -
 fn largest_difference(name: &str, ours: &ImportanceMatrix, stock: &Json) -> f64 {
     let stock = stock.as_object().unwrap();
     let mut names: Vec<&String> = stock.keys().collect();
-    let mut mine: Vec<&String> = ours.entries.keys().collect();
+    let mut mine: Vec<&str> = ours.entries.names().collect();
     names.sort();
     mine.sort();
     assert_eq!(mine, names, "{name}");
@@ -72,7 +72,7 @@ fn largest_difference(name: &str, ours: &ImportanceMatrix, stock: &Json) -> f64 
         rows.map(|v| v.as_f64().unwrap()).collect()
     };
     let mut worst = 0f64;
-    for (tensor, entry) in &ours.entries {
+    for (tensor, entry) in ours.entries.iter() {
         let counts: Vec<f64> = entry.counts.iter().map(|&c| f64::from(c)).collect();
         assert_eq!(counts, numbers(&stock[tensor]["counts"]), "{name} {tensor}");
         let sums = numbers(&stock[tensor]["sums"]);

@@ -152,7 +152,7 @@ fn every_pre_tokenizer_splits_like_stock() {
 fn with_escaped_bytes(metadata: &Metadata) -> Metadata {
     let mut metadata = metadata.clone();
     let key = "tokenizer.ggml.tokens";
-    let Some(Value::Array(Array::String(tokens))) = metadata.0.get_mut(key) else {
+    let Some(Value::Array(Array::String(tokens))) = metadata.get_mut(key) else {
         panic!("{key}");
     };
     for token in tokens {

@@ -27,7 +27,7 @@ fn text<'py>(py: Python<'py>, s: &GgufString) -> Bound<'py, PyAny> {
 /// All keys, in file order.
 pub(crate) fn metadata<'py>(py: Python<'py>, metadata: &Metadata) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    for (key, value) in &metadata.0 {
+    for (key, value) in metadata.iter() {
         dict.set_item(key, to_python(py, value)?)?;
     }
     Ok(dict)

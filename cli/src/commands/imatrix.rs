@@ -400,7 +400,7 @@ fn warn_of_missing(model: &Model, matrix: &ImportanceMatrix) {
     for tensor in model.gguf().tensors() {
         let info = tensor.info;
         let is_matrix = info.shape.len() >= 2 && info.shape[1] > 1 && info.name.ends_with(".weight");
-        if is_matrix && info.name.starts_with("blk.") && !matrix.entries.contains_key(&info.name) {
+        if is_matrix && info.name.starts_with("blk.") && !matrix.entries.contains(&info.name) {
             eprintln!("warning: {}: no data", info.name);
         }
     }

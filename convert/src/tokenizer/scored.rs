@@ -37,7 +37,7 @@ pub(super) fn internlm2(files: &VocabFiles, metadata: Metadata) -> Result<Vocabu
     let kind = VocabKind::InternLm2;
     let mut vocabulary = llama(files, metadata, all.tokens, all.own, kind, warnings)?;
     let mut metadata = Metadata::new();
-    for (key, value) in vocabulary.metadata.0 {
+    for (key, value) in vocabulary.metadata {
         let is_types = key == TOKEN_TYPE;
         match all.end_of_turn.filter(|_| key == EOS) {
             Some(id) => metadata.set_in_place(key, id),

@@ -97,7 +97,7 @@ impl Making<'_> {
             }
             VocabStep::ConfiguredSpacePrefixBehindTypes => {
                 if self.configured_space_prefix() {
-                    move_behind(&mut self.metadata, ADD_SPACE_PREFIX, TOKEN_TYPE);
+                    self.metadata.move_behind(ADD_SPACE_PREFIX, TOKEN_TYPE);
                 }
             }
             VocabStep::EndAmongAdded(text) => self.end_among_added(text),
@@ -181,7 +181,7 @@ impl Making<'_> {
     }
 
     fn control(&mut self, texts: &[&str]) {
-        let metadata = &mut self.metadata.0;
+        let metadata = &mut self.metadata;
         let Some(Value::Array(Array::String(tokens))) = metadata.get(TOKENS) else {
             return;
         };
@@ -223,14 +223,4 @@ fn added(files: &VocabFiles, is_it: impl Fn(&Json) -> bool) -> Option<u32> {
     let added: &Map<String, Json> = files.tokenizer_config("added_tokens_decoder")?.as_object()?;
     let (id, _) = added.iter().find(|(_, token)| is_it(token))?;
     id.parse().ok()
-}
-
-/// Moves a key to the place behind another one, if it is not before that already.
-fn move_behind(metadata: &mut Metadata, key: &str, other: &str) {
-    let at = |key: &str| metadata.0.get_index_of(key);
-    if let (Some(from), Some(to)) = (at(key), at(other))
-        && to < from
-    {
-        metadata.0.move_index(from, to + 1);
-    }
 }

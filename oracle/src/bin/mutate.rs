@@ -328,18 +328,16 @@ fn matrices(put: Put<'_>, scratch: &Path) -> anyhow::Result<()> {
         ..Default::default()
     };
     let entry = |sums: Vec<f32>, counts: Vec<f32>| imatrix::Entry { sums, counts };
-    matrix.entries.insert(
-        "blk.0.a.weight".into(),
-        entry(vec![1.0, 2.0, 3.0, 4.0], vec![8.0]),
-    );
-    matrix.entries.insert(
-        "blk.0.b.weight".into(),
-        entry(vec![1.0, 0.0, 0.0, 4.0], vec![8.0, 0.0]),
-    );
+    matrix
+        .entries
+        .insert("blk.0.a.weight", entry(vec![1.0, 2.0, 3.0, 4.0], vec![8.0]));
+    matrix
+        .entries
+        .insert("blk.0.b.weight", entry(vec![1.0, 0.0, 0.0, 4.0], vec![8.0, 0.0]));
     let path = scratch.join("i.gguf");
     matrix.save(&path)?;
     put("imatrix", "gguf", &std::fs::read(&path)?)?;
-    matrix.entries.shift_remove("blk.0.b.weight");
+    matrix.entries.remove("blk.0.b.weight");
     let path = scratch.join("i.dat");
     matrix.to_legacy_form().save(&path)?;
     put("imatrix", "legacy", &std::fs::read(&path)?)

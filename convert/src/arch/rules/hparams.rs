@@ -438,7 +438,7 @@ impl Keys<'_> {
     /// Takes `{arch}.{suffix}` away.
     pub(crate) fn unset(&mut self, suffix: &str) {
         let key = format!("{}.{suffix}", self.arch);
-        self.metadata.0.shift_remove(&key);
+        self.metadata.remove(&key);
     }
 
     /// Sets a key of the tokenizer, which a later one of the same name overwrites in its place.

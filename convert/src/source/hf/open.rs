@@ -296,7 +296,7 @@ fn vocabulary(
     let further = (architecture.hooks.further_tokens)(&form.hparams)?;
     request.embeddings = rows.map(|rows| rows.saturating_sub(further.len() as u64));
     let vocabulary = tokenizer::vocab_metadata(dir, &config, &request)?;
-    for (key, value) in vocabulary.metadata.0 {
+    for (key, value) in vocabulary.metadata {
         metadata.set_in_place(key, value);
     }
     add_tokens(metadata, further);
