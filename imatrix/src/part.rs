@@ -94,7 +94,7 @@ impl Part {
                 counts: vec![0.0; counts],
             };
             for (step, number) in self.steps.iter().zip(0u64..) {
-                let entry = step.entries.get(*name).unwrap_or(&nothing);
+                let entry = step.entries.get(name).unwrap_or(&nothing);
                 writer.write_at(2 * at, number * sums as u64 * 4, &bytes(&entry.sums))?;
                 writer.write_at(2 * at + 1, number * counts as u64 * 4, &bytes(&entry.counts))?;
             }

@@ -61,10 +61,10 @@ fn stock(python: &oracle::Python, path: &Path, tokens: &[u32], context: usize) -
 /// The largest relative difference; names and counts must be equal.
 fn largest_difference(name: &str, ours: &ImportanceMatrix, stock: &Json) -> f64 {
     let stock = stock.as_object().unwrap();
-    let mut names: Vec<&String> = stock.keys().collect();
+    let mut names: Vec<&str> = stock.keys().map(String::as_str).collect();
     let mut mine: Vec<&str> = ours.entries.names().collect();
-    names.sort();
-    mine.sort();
+    names.sort_unstable();
+    mine.sort_unstable();
     assert_eq!(mine, names, "{name}");
     let numbers = |v: &Json| -> Vec<f64> {
         let flat = |v: &Json| v.as_array().cloned().unwrap_or_else(|| vec![v.clone()]);

@@ -76,7 +76,7 @@ const NO_TEMPLATE: &str = "\0";
 /// The stock converter brings templates of its own for directories without one, which ours does not have.
 fn without_placeholder(keys: &mut Keys<'_>) {
     if keys.metadata.get_str(TEMPLATE_KEY) == Some(NO_TEMPLATE) {
-        keys.metadata.0.shift_remove(TEMPLATE_KEY);
+        keys.metadata.remove(TEMPLATE_KEY);
     }
 }
 

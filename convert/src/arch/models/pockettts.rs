@@ -156,18 +156,18 @@ fn late(_: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     }
     names.push("<|audio_bos|>");
     let name = |suffix: &str| format!("tokenizer.ggml.{suffix}");
-    if let Some(GgufValue::Array(Array::String(tokens))) = keys.metadata.0.get_mut(&name("tokens")) {
+    if let Some(GgufValue::Array(Array::String(tokens))) = keys.metadata.get_mut(&name("tokens")) {
         let start = tokens.len().saturating_sub(names.len());
         for (token, name) in tokens[start..].iter_mut().zip(&names) {
             *token = (*name).into();
         }
     }
-    if let Some(GgufValue::Array(Array::I32(types))) = keys.metadata.0.get_mut(&name("token_type")) {
+    if let Some(GgufValue::Array(Array::I32(types))) = keys.metadata.get_mut(&name("token_type")) {
         // Control tokens.
         let start = types.len().saturating_sub(names.len());
         types[start..].fill(3);
     }
-    if let Some(GgufValue::Array(Array::F32(scores))) = keys.metadata.0.get_mut(&name("scores")) {
+    if let Some(GgufValue::Array(Array::F32(scores))) = keys.metadata.get_mut(&name("scores")) {
         let start = scores.len().saturating_sub(names.len());
         scores[start..].fill(-1000.0);
     }

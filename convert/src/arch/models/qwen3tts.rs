@@ -25,7 +25,7 @@ pub(super) static QWEN3TTS: Architecture = Architecture {
         further_tokens: codes,
         late: |_, keys| {
             // What it is given is no chat.
-            keys.metadata.0.shift_remove("tokenizer.chat_template");
+            keys.metadata.remove("tokenizer.chat_template");
             Ok(())
         },
         ..Hooks::NONE

@@ -310,13 +310,13 @@ fn vocabulary(
 /// Adds control tokens behind the others.
 fn add_tokens(metadata: &mut Metadata, further: Vec<String>) {
     let count = further.len();
-    if let Some(gguf::Value::Array(Array::F32(scores))) = metadata.0.get_mut("tokenizer.ggml.scores") {
+    if let Some(gguf::Value::Array(Array::F32(scores))) = metadata.get_mut("tokenizer.ggml.scores") {
         scores.extend(std::iter::repeat_n(0.0, count));
     }
-    if let Some(gguf::Value::Array(Array::I32(types))) = metadata.0.get_mut("tokenizer.ggml.token_type") {
+    if let Some(gguf::Value::Array(Array::I32(types))) = metadata.get_mut("tokenizer.ggml.token_type") {
         types.extend(std::iter::repeat_n(CONTROL, count));
     }
-    if let Some(gguf::Value::Array(Array::String(tokens))) = metadata.0.get_mut("tokenizer.ggml.tokens") {
+    if let Some(gguf::Value::Array(Array::String(tokens))) = metadata.get_mut("tokenizer.ggml.tokens") {
         tokens.extend(further.into_iter().map(Into::into));
     }
 }
