@@ -3,7 +3,7 @@
 use safetensors::Dtype;
 
 use super::layout::Layout;
-use super::parts::Parts;
+use super::parts::{Parts, Place};
 use crate::arch::Rows;
 use crate::{Error, Result};
 
@@ -19,10 +19,10 @@ pub(super) fn only(parts: &Parts, name: &str) -> Result<Option<f32>> {
     }
 }
 
-fn no_number(parts: &Parts, at: (usize, usize), name: &str, expected: &str) -> Error {
+fn no_number(parts: &Parts, at: Place, name: &str, expected: &str) -> Error {
     let entry = parts.entry(at);
     Error::Input {
-        path: parts.files[at.0].path().to_path_buf(),
+        path: parts.files[at.file].path().to_path_buf(),
         message: format!(
             "tensor '{name}': expected {expected}, found {} {:?}",
             entry.dtype, entry.shape
@@ -41,7 +41,7 @@ pub(super) fn first(parts: &Parts, name: &str) -> Result<Option<f32>> {
         return Err(no_number(parts, at, name, "floating-point numbers"));
     };
     let mut layout = Layout::new(element, 1);
-    layout.push((at.0, entry.offset), &Rows::range(0, 1));
+    layout.push((at.file, entry.offset), &Rows::range(0, 1));
     let mut value = [0f32];
     layout.read_values(parts, 0..1, &mut value)?;
     Ok(Some(value[0]))
@@ -71,7 +71,7 @@ pub(super) fn integers(parts: &Parts, ending: &str) -> Result<Option<Vec<i64>>> 
         ));
     }
     let mut bytes = vec![0u8; count as usize * width];
-    parts.files[at.0].read_at(entry.offset, &mut bytes)?;
+    parts.files[at.file].read_at(entry.offset, &mut bytes)?;
     let integer = |b: &[u8]| match b.try_into() {
         Ok(b) => i64::from_le_bytes(b),
         Err(_) => b.try_into().map_or(0, |b| i64::from(i32::from_le_bytes(b))),
@@ -89,7 +89,7 @@ pub(super) fn zero_rows(parts: &Parts, name: &str, from: u64) -> Result<Vec<u64>
         return Err(no_number(parts, at, name, "a matrix of floating-point numbers"));
     };
     let mut layout = Layout::new(element, length);
-    layout.push((at.0, entry.offset), &Rows::range(0, rows));
+    layout.push((at.file, entry.offset), &Rows::range(0, rows));
     let mut row = vec![0f32; usize::try_from(length).unwrap_or(0)];
     let mut found = Vec::new();
     for number in from..rows {

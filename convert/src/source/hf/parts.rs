@@ -68,13 +68,20 @@ pub(super) struct BlockFactors {
     pub(super) input: f32,
 }
 
+/// The place of a stored tensor: its file among a model's, and its entry among that file's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    pub(crate) file: usize,
+    pub(crate) entry: usize,
+}
+
 /// The files of a model and, by name, where each tensor is: file by file in order of file name, in each
 /// as the file lists them. This is the order in which the stock converter visits them.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) files: Vec<Arc<dyn TensorFile>>,
-    /// Tensor name -> (file, entry).
-    pub(crate) tensors: IndexMap<String, (usize, usize)>,
+    /// By the tensors' names.
+    pub(crate) tensors: IndexMap<String, Place>,
     /// Factors of tensors that are NVFP4 blocks, by their position in the file of computed tensors.
     pub(super) factors: HashMap<u64, BlockFactors>,
     /// Names of the tensors that are decoded from FP8 with scales.
@@ -96,7 +103,7 @@ impl Parts {
     }
 
     /// A single file, with its tensors under other names.
-    pub(super) fn of(file: Arc<dyn TensorFile>, tensors: IndexMap<String, (usize, usize)>) -> Self {
+    pub(super) fn of(file: Arc<dyn TensorFile>, tensors: IndexMap<String, Place>) -> Self {
         Self {
             files: vec![file],
             tensors,
@@ -146,16 +153,20 @@ impl Parts {
         }
 
         let mut files: Vec<Arc<dyn TensorFile>> = Vec::new();
-        let mut tensors: IndexMap<String, (usize, usize)> = IndexMap::new();
+        let mut tensors: IndexMap<String, Place> = IndexMap::new();
         for name in &names {
             let file = (format.open)(&dir.join(name), headers_suffice)?;
-            for (at, entry) in file.entries().iter().enumerate() {
-                if let Some((other, _)) = tensors.insert(entry.name.clone(), (files.len(), at)) {
+            for (index, entry) in file.entries().iter().enumerate() {
+                let at = Place {
+                    file: files.len(),
+                    entry: index,
+                };
+                if let Some(other) = tensors.insert(entry.name.clone(), at) {
                     return Err(Error::Input {
                         path: file.path().to_path_buf(),
                         message: format!(
                             "tensor '{}': expected it once, found it in {} too: the directory holds more than one copy of the model",
-                            entry.name, names[other]
+                            entry.name, names[other.file]
                         ),
                     });
                 }
@@ -174,8 +185,8 @@ impl Parts {
         })
     }
 
-    pub(crate) fn entry(&self, at: (usize, usize)) -> &Entry {
-        &self.files[at.0].entries()[at.1]
+    pub(crate) fn entry(&self, at: Place) -> &Entry {
+        &self.files[at.file].entries()[at.entry]
     }
 }
 
@@ -332,7 +343,7 @@ fn report_missing_files(
 fn compare_with_index(
     path: &Path,
     index: &BTreeMap<String, String>,
-    tensors: &IndexMap<String, (usize, usize)>,
+    tensors: &IndexMap<String, Place>,
 ) -> Result<()> {
     let missing: Vec<&str> = index
         .keys()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::parts::Parts;
+use super::parts::{Parts, Place};
 use super::safetensors::SafetensorsFile;
 use super::tensor_file::TensorFile;
 use crate::arch::{Architecture, DenseModule};
@@ -88,9 +88,11 @@ impl Modules {
                     )));
                 }
                 let name = format!("{}.weight", module.gguf);
-                parts
-                    .tensors
-                    .shift_insert(place, name, (parts.files.len(), index));
+                let at = Place {
+                    file: parts.files.len(),
+                    entry: index,
+                };
+                parts.tensors.shift_insert(place, name, at);
             }
             if file.entries().is_empty() {
                 return Err(input("expected a tensor 'linear.weight', found none".to_owned()));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::parts::Parts;
+use super::parts::{Parts, Place};
 use super::tensor_file::{Entry, TensorFile};
 use crate::arch::multimodal;
 use crate::{Error, Result};
@@ -75,8 +75,7 @@ pub(super) fn take_apart(dir: &Path, parts: &mut Parts) -> Result<()> {
     let first = files.len();
     let mut tensors = IndexMap::new();
     for (name, at) in std::mem::take(&mut parts.tensors) {
-        let (file, entry) = at;
-        let found = &parts.files[file].entries()[entry];
+        let (file, found) = (at.file, parts.entry(at));
         let fail = |message: String| Error::Input {
             path: parts.files[file].path().to_path_buf(),
             message: format!("tensor '{name}': {message}"),
@@ -107,7 +106,10 @@ pub(super) fn take_apart(dir: &Path, parts: &mut Parts) -> Result<()> {
             let slice = expert_name(&name, expert).ok_or_else(|| {
                 fail("expected a known module of MLX's stacks of experts, found another".to_owned())
             })?;
-            let place = (first + file, files[file].entries.len());
+            let place = Place {
+                file: first + file,
+                entry: files[file].entries.len(),
+            };
             files[file].entries.push(Entry {
                 name: slice.clone(),
                 shape: found.shape[1..].to_vec(),

@@ -84,7 +84,7 @@ fn left_out_output(parts: &Parts) -> Option<(SourceTensor, Content)> {
     let entry = parts.entry(at);
     let element = entry.element()?;
     let mut layout = Layout::new(element, entry.row_len());
-    layout.push((at.0, entry.offset), &Rows::range(0, entry.rows()));
+    layout.push((at.file, entry.offset), &Rows::range(0, entry.rows()));
     let tensor = SourceTensor {
         name: name.clone(),
         shape: entry.shape.iter().rev().copied().collect(),

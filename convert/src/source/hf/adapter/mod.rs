@@ -199,7 +199,7 @@ fn matrix_types(file: &dyn TensorFile, pairs: &Pairs) -> Vec<Option<TensorType>>
     pairs
         .changed
         .values()
-        .map(|&(_, entry)| &file.entries()[entry])
+        .map(|at| &file.entries()[at.entry])
         .filter(|e| e.shape.len() >= 2)
         .map(|e| e.element().and_then(Element::tensor_type))
         .collect()

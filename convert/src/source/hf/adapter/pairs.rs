@@ -1,5 +1,6 @@
 //! The tensors of an adapter's file: which of them are pairs, and of which weights.
 
+use crate::source::hf::parts::Place;
 use indexmap::IndexMap;
 
 use super::peft::{Peft, REMEDY};
@@ -24,7 +25,7 @@ pub(super) struct InputSide {
 pub(super) struct Pairs {
     /// The tensors that stand for weights (norms, then the output side of each pair in the order of the pairs'
     /// first halves) under the weights' names.
-    pub(super) changed: IndexMap<String, (usize, usize)>,
+    pub(super) changed: IndexMap<String, Place>,
     /// The input side of each output side, by the offset of the latter.
     pub(super) sides: IndexMap<u64, InputSide>,
     /// Norms that are there whole.
@@ -112,7 +113,13 @@ impl Pairs {
                 }
                 Some(Role::Norm(base)) => {
                     norms.push(base.clone());
-                    changed.insert(base, (0, index));
+                    changed.insert(
+                        base,
+                        Place {
+                            file: 0,
+                            entry: index,
+                        },
+                    );
                 }
                 Some(Role::Skipped) => {}
                 None => {
@@ -157,7 +164,7 @@ impl Pairs {
                     "tensor '{weight}': expected a side of one pair, found one of two"
                 )));
             }
-            changed.insert(weight, (0, b));
+            changed.insert(weight, Place { file: 0, entry: b });
         }
         Ok(Self {
             changed,

@@ -1,5 +1,6 @@
 //! Matrices that are put together of several stored tensors.
 
+use crate::source::hf::parts::Place;
 use std::collections::HashMap;
 
 use super::Assembler;
@@ -12,18 +13,13 @@ use crate::source::hf::through::{Linear, Through};
 /// Parts of a matrix, as far as they have been seen, and where it stands among the output's tensors.
 pub(super) struct Seen {
     whole: &'static Composed,
-    parts: HashMap<String, (usize, usize)>,
+    parts: HashMap<String, Place>,
     place: Option<usize>,
 }
 
 impl Assembler<'_> {
     /// One of the tensors that a matrix is put together of. Its place is kept until all have come.
-    pub(super) fn piece(
-        &mut self,
-        found: &Match,
-        at: (usize, usize),
-        whole: &'static Composed,
-    ) -> Result<()> {
+    pub(super) fn piece(&mut self, found: &Match, at: Place, whole: &'static Composed) -> Result<()> {
         self.no_pair(at)?;
         self.coverage.whole();
         let stored = self.stored.clone();
@@ -133,7 +129,7 @@ impl Assembler<'_> {
             ));
         };
         let mut layout = Layout::new(self.element(at)?, columns);
-        layout.push((at.0, entry.offset), &Rows::range(0, rows));
+        layout.push((at.file, entry.offset), &Rows::range(0, rows));
         Ok((Content::Stored(layout), vec![columns, rows]))
     }
 }

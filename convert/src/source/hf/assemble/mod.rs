@@ -19,7 +19,7 @@ use super::content::Content;
 use super::coverage::Coverage;
 use super::layout::Layout;
 use super::outtype;
-use super::parts::{BlockFactors, Parts};
+use super::parts::{BlockFactors, Parts, Place};
 use super::prediction::Filter;
 use super::tensor_file::Entry;
 use crate::arch::{self, Architecture, Class, Generated, Hparams, Named, Rule, StoredAs, View};
@@ -30,7 +30,7 @@ use crate::{Error, Result};
 const FACTOR_TOLERANCE: f32 = 1e-6;
 
 /// Weight, bias, mean and variance of a batch norm, as far as they have been seen.
-type NormParts = [Option<(usize, usize)>; 4];
+type NormParts = [Option<Place>; 4];
 
 /// The tensors of an output, and the names in the checkpoint that are in none of them.
 #[derive(Default)]
@@ -225,7 +225,7 @@ impl<'a> Assembler<'a> {
         self.holds_one && self.architecture.hooks.one_of.contains(&name)
     }
 
-    fn map(&mut self, name: &str, at: (usize, usize)) -> Result<()> {
+    fn map(&mut self, name: &str, at: Place) -> Result<()> {
         let part = match self.is_part {
             true => arch::multimodal::text_name(name),
             false => Some(name.to_owned()),
@@ -275,7 +275,7 @@ impl<'a> Assembler<'a> {
     }
 
     /// The error about a tensor that no rule of the architecture is for.
-    fn no_place(&self, at: (usize, usize)) -> Error {
+    fn no_place(&self, at: Place) -> Error {
         let table = match self.hparams.described() {
             Some(_) => "the tensors of its description",
             None => "the name table of that architecture (in the source code: convert/src/arch/models/)",
@@ -294,7 +294,7 @@ impl<'a> Assembler<'a> {
 
     /// Checks that nothing of the tensor that was mapped is left out: a configuration that counts fewer heads than are
     /// stored would lose the others in silence.
-    fn all_is_taken(&self, at: (usize, usize)) -> Result<()> {
+    fn all_is_taken(&self, at: Place) -> Result<()> {
         let shape = &self.parts.entry(at).shape;
         let stored = shape.iter().product::<u64>();
         let taken = self.coverage.taken(stored);
@@ -396,9 +396,9 @@ impl<'a> Assembler<'a> {
             .collect()
     }
 
-    fn fail(&self, at: (usize, usize), message: String) -> Error {
+    fn fail(&self, at: Place, message: String) -> Error {
         let entry: &Entry = self.parts.entry(at);
-        let path = self.parts.files[at.0].path().to_path_buf();
+        let path = self.parts.files[at.file].path().to_path_buf();
         Error::Input {
             path,
             message: format!("tensor '{}': {message}", entry.name),

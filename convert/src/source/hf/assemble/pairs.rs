@@ -1,5 +1,6 @@
 //! Pairs of matrices of an adapter, in place of the weights that they change.
 
+use crate::source::hf::parts::Place;
 use std::collections::HashMap;
 
 use super::Assembler;
@@ -17,7 +18,7 @@ pub(in crate::source::hf) struct PairSides {
 
 impl Assembler<'_> {
     /// Refuses an adapter's pair for a weight that is computed from several.
-    pub(super) fn no_pair(&self, at: (usize, usize)) -> Result<()> {
+    pub(super) fn no_pair(&self, at: Place) -> Result<()> {
         match &self.pairs {
             None => Ok(()),
             Some(_) => Err(self.fail(
@@ -33,7 +34,7 @@ impl Assembler<'_> {
     pub(super) fn pair_view(
         &mut self,
         found: Match,
-        at: (usize, usize),
+        at: Place,
         rearrange: Rearrange,
         is_mapped: bool,
     ) -> Result<()> {

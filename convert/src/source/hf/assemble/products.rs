@@ -5,13 +5,14 @@ use crate::Result;
 use crate::arch::{Match, View};
 use crate::source::hf::combined::Combined;
 use crate::source::hf::content::Content;
+use crate::source::hf::parts::Place;
 
 /// The two factors, as far as they have been seen.
-pub(super) type Factors = [Option<(usize, usize)>; 2];
+pub(super) type Factors = [Option<Place>; 2];
 
 impl Assembler<'_> {
     /// One of the two factors; the other's arrival brings the product.
-    pub(super) fn factor(&mut self, found: &Match, at: (usize, usize), which: usize) -> Result<()> {
+    pub(super) fn factor(&mut self, found: &Match, at: Place, which: usize) -> Result<()> {
         self.no_pair(at)?;
         self.coverage.whole();
         let key = (found.block.unwrap_or(0), found.rule.gguf);
@@ -39,7 +40,7 @@ impl Assembler<'_> {
             gathers.push(self.gather(at, flat)?.0);
         }
         let content = Content::Combined(Combined::product(gathers));
-        self.push(found.name.clone(), vec![length], at.0, content);
+        self.push(found.name.clone(), vec![length], at.file, content);
         Ok(())
     }
 

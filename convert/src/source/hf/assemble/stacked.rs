@@ -1,5 +1,6 @@
 //! Tensors with numbers (experts, norms of heads), collected until a layer has all of them, then stacked.
 
+use crate::source::hf::parts::Place;
 use indexmap::IndexMap;
 
 use super::Assembler;
@@ -13,7 +14,7 @@ use crate::source::hf::layout::Layout;
 const MAX_EXPERTS: u32 = 4096;
 
 /// Numbered tensors of one layer, as far as they have been seen: (name of the rule, number) -> tensor.
-pub(super) type Numbered = IndexMap<(&'static str, u32), (usize, usize)>;
+pub(super) type Numbered = IndexMap<(&'static str, u32), Place>;
 
 /// Key by which numbered tensors are collected: the layer and, unless they are experts, the rule.
 pub(super) type Group = (u32, Option<&'static str>);
@@ -21,7 +22,7 @@ pub(super) type Group = (u32, Option<&'static str>);
 impl Assembler<'_> {
     /// One expert's tensor. Once a layer has all of its experts, their stacks are added, in the order of
     /// the rules.
-    pub(super) fn expert(&mut self, found: &Match, at: (usize, usize)) -> Result<()> {
+    pub(super) fn expert(&mut self, found: &Match, at: Place) -> Result<()> {
         let count = self.expert_count()?;
         let rules = self.expert_rules();
         let (block, seen) = self.collect(found, at, count, None)?;
@@ -30,7 +31,7 @@ impl Assembler<'_> {
         }
         let seen = std::mem::take(seen);
         for rule in rules {
-            let places: Vec<(usize, usize)> = (0..count)
+            let places: Vec<Place> = (0..count)
                 .filter_map(|e| seen.get(&(rule.hf, e)).copied())
                 .collect();
             self.stack(rule, block, &places)?;
@@ -39,14 +40,14 @@ impl Assembler<'_> {
     }
 
     /// One of several tensors with numbers, which are stacked when all are there.
-    pub(super) fn member(&mut self, found: &Match, at: (usize, usize)) -> Result<()> {
+    pub(super) fn member(&mut self, found: &Match, at: Place) -> Result<()> {
         let count = self.count_of(found.rule)?;
         let (block, seen) = self.collect(found, at, count, Some(found.rule.hf))?;
         if seen.len() < count as usize {
             return Ok(());
         }
         let seen = std::mem::take(seen);
-        let places: Vec<(usize, usize)> = (0..count)
+        let places: Vec<Place> = (0..count)
             .filter_map(|n| seen.get(&(found.rule.hf, n)).copied())
             .collect();
         match found.transform {
@@ -56,7 +57,7 @@ impl Assembler<'_> {
     }
 
     /// Pieces of a matrix, one after the other.
-    fn shards(&mut self, rule: &Rule, block: u32, places: &[(usize, usize)]) -> Result<()> {
+    fn shards(&mut self, rule: &Rule, block: u32, places: &[Place]) -> Result<()> {
         let Some(&first) = places.first() else {
             return Ok(());
         };
@@ -84,11 +85,11 @@ impl Assembler<'_> {
                     ),
                 ));
             };
-            layout.push((at.0, entry.offset), &Rows::range(0, entry.shape[0]));
+            layout.push((at.file, entry.offset), &Rows::range(0, entry.shape[0]));
             rows = count;
         }
         let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
-        self.push(name, vec![row_len, rows], first.0, Content::Stored(layout));
+        self.push(name, vec![row_len, rows], first.file, Content::Stored(layout));
         Ok(())
     }
 
@@ -96,7 +97,7 @@ impl Assembler<'_> {
     pub(super) fn collect(
         &mut self,
         found: &Match,
-        at: (usize, usize),
+        at: Place,
         count: u32,
         rule: Option<&'static str>,
     ) -> Result<(u32, &mut Numbered)> {
@@ -121,7 +122,7 @@ impl Assembler<'_> {
         Ok((block, seen))
     }
 
-    pub(super) fn stack(&mut self, rule: &Rule, block: u32, places: &[(usize, usize)]) -> Result<()> {
+    pub(super) fn stack(&mut self, rule: &Rule, block: u32, places: &[Place]) -> Result<()> {
         let Some(&first) = places.first() else {
             return Ok(());
         };
@@ -141,7 +142,7 @@ impl Assembler<'_> {
                     ),
                 ));
             }
-            layout.push((at.0, entry.offset), &rows);
+            layout.push((at.file, entry.offset), &rows);
         }
         shape.push(places.len() as u64);
         if shape.len() > MAX_GGUF_DIMS {
@@ -155,7 +156,7 @@ impl Assembler<'_> {
             ));
         }
         let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
-        self.push(name, shape, first.0, Content::Stored(layout));
+        self.push(name, shape, first.file, Content::Stored(layout));
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use crate::arch::{Match, View};
 use crate::source::hf::content::Content;
 use crate::source::hf::element::Element;
 use crate::source::hf::gather::Gather;
+use crate::source::hf::parts::Place;
 
 /// Dimensions of a GGUF tensor.
 pub(super) const MAX_GGUF_DIMS: usize = 4;
@@ -14,7 +15,7 @@ const MAX_STORED_DIMS: usize = 5;
 
 impl Assembler<'_> {
     /// A view of a stored tensor, and the shape of what it becomes, innermost dimension first.
-    pub(super) fn gather(&self, at: (usize, usize), view: Option<View>) -> Result<(Gather, Vec<u64>)> {
+    pub(super) fn gather(&self, at: Place, view: Option<View>) -> Result<(Gather, Vec<u64>)> {
         let entry = self.parts.entry(at);
         let shape = &entry.shape;
         if shape.len() > MAX_STORED_DIMS || shape.contains(&0) {
@@ -25,7 +26,7 @@ impl Assembler<'_> {
                 ),
             ));
         }
-        let place = (at.0, entry.offset);
+        let place = (at.file, entry.offset);
         let element = self.element(at)?;
         let gather = view.and_then(|view| Some((Gather::new(element, place, &view)?, view.shape())));
         let fits = |(_, s): &(Gather, Vec<u64>)| (1..=MAX_GGUF_DIMS).contains(&s.len());
@@ -45,17 +46,17 @@ impl Assembler<'_> {
     pub(super) fn gathered(
         &mut self,
         found: Match,
-        at: (usize, usize),
+        at: Place,
         view: Option<View>,
         finish: impl FnOnce(Gather) -> Gather,
     ) -> Result<()> {
         view.iter().for_each(|view| self.coverage.view(view));
         let (gather, shape) = self.gather(at, view)?;
-        self.push(found.name, shape, at.0, Content::Gathered(finish(gather)));
+        self.push(found.name, shape, at.file, Content::Gathered(finish(gather)));
         Ok(())
     }
 
-    pub(super) fn element(&self, at: (usize, usize)) -> Result<Element> {
+    pub(super) fn element(&self, at: Place) -> Result<Element> {
         let entry = self.parts.entry(at);
         entry.element().ok_or_else(|| {
             self.fail(
@@ -68,7 +69,7 @@ impl Assembler<'_> {
         })
     }
 
-    pub(super) fn gguf_shape(&self, at: (usize, usize)) -> Result<Vec<u64>> {
+    pub(super) fn gguf_shape(&self, at: Place) -> Result<Vec<u64>> {
         // A number by itself, which encoders have as the bounds of activations, becomes a vector of one.
         if self.parts.entry(at).shape.is_empty() && self.architecture.is_encoder() {
             return Ok(vec![1]);
@@ -78,7 +79,7 @@ impl Assembler<'_> {
     }
 
     /// Checks that a stored tensor has 1 to `most` dimensions, none of them 0.
-    pub(super) fn dimensions(&self, at: (usize, usize), most: usize) -> Result<()> {
+    pub(super) fn dimensions(&self, at: Place, most: usize) -> Result<()> {
         let shape = &self.parts.entry(at).shape;
         if shape.is_empty() || shape.len() > most || shape.contains(&0) {
             return Err(self.fail(

@@ -1,5 +1,6 @@
 //! What becomes of one stored tensor by one rule.
 
+use crate::source::hf::parts::Place;
 use gguf::TensorType;
 
 use super::Assembler;
@@ -15,7 +16,7 @@ use crate::source::hf::mean::{Mean, Of};
 
 impl Assembler<'_> {
     /// One rule's tensor, of a stored one whose name is `name`.
-    pub(super) fn transform(&mut self, found: Match, at: (usize, usize), name: &str) -> Result<()> {
+    pub(super) fn transform(&mut self, found: Match, at: Place, name: &str) -> Result<()> {
         match found.transform {
             Transform::Skip => {
                 self.left_out.push(name.to_owned());
@@ -49,7 +50,7 @@ impl Assembler<'_> {
     }
 
     /// A tensor that is one piece.
-    fn whole(&mut self, found: Match, at: (usize, usize)) -> Result<()> {
+    fn whole(&mut self, found: Match, at: Place) -> Result<()> {
         let entry = self.parts.entry(at);
         let stored = *entry.shape.first().unwrap_or(&1);
         let mut shape = self.gguf_shape(at)?;
@@ -84,13 +85,13 @@ impl Assembler<'_> {
             layout.values = values;
         }
         self.coverage.rows(&rows, layout.unit_len);
-        layout.push((at.0, entry.offset), &rows);
-        self.push(found.name, shape, at.0, Content::Stored(layout));
+        layout.push((at.file, entry.offset), &rows);
+        self.push(found.name, shape, at.file, Content::Stored(layout));
         Ok(())
     }
 
     /// The rows that a rule chooses or permutes, if it does, whose number becomes the shape's.
-    fn chosen_rows(&self, found: &Match, at: (usize, usize), shape: &mut Vec<u64>) -> Result<Option<Rows>> {
+    fn chosen_rows(&self, found: &Match, at: Place, shape: &mut Vec<u64>) -> Result<Option<Rows>> {
         let entry = self.parts.entry(at);
         let stored = *entry.shape.first().unwrap_or(&1);
         let rows = match found.transform {
@@ -139,7 +140,7 @@ impl Assembler<'_> {
     }
 
     /// The rows of the first or second half of each matrix of a stack.
-    fn half(&self, at: (usize, usize), shape: &mut [u64], is_second: bool) -> Result<Rows> {
+    fn half(&self, at: Place, shape: &mut [u64], is_second: bool) -> Result<Rows> {
         let [_, matrix, stack] = *shape else {
             return Err(self.fail(at, format!("expected 3 dimensions, found {}", shape.len())));
         };
@@ -156,7 +157,7 @@ impl Assembler<'_> {
     }
 
     /// What a rule does to each value, if it does anything.
-    fn changed_values(&self, found: &Match, at: (usize, usize), dimensions: usize) -> Result<Option<Values>> {
+    fn changed_values(&self, found: &Match, at: Place, dimensions: usize) -> Result<Option<Values>> {
         Ok(Some(match found.transform {
             Transform::AddOne | Transform::Add(_) | Transform::Map(_)
                 if self.pairs.is_some() && dimensions > 1 =>
@@ -184,7 +185,7 @@ impl Assembler<'_> {
     fn view(
         &mut self,
         found: Match,
-        at: (usize, usize),
+        at: Place,
         rearrange: Rearrange,
         map: Option<fn(f32) -> f32>,
     ) -> Result<()> {
@@ -199,7 +200,7 @@ impl Assembler<'_> {
     }
 
     /// A vector of one number that stands beside a stored tensor, whose adapters it does not follow.
-    fn fill(&mut self, found: Match, at: (usize, usize), length: u64, value: f32) -> Result<()> {
+    fn fill(&mut self, found: Match, at: Place, length: u64, value: f32) -> Result<()> {
         if self.pairs.is_some() {
             return Ok(());
         }
@@ -211,7 +212,7 @@ impl Assembler<'_> {
     }
 
     /// A tensor that is the sum of two parts of the stored one.
-    fn sum(&mut self, found: Match, at: (usize, usize), part: combined::Part) -> Result<()> {
+    fn sum(&mut self, found: Match, at: Place, part: combined::Part) -> Result<()> {
         self.no_pair(at)?;
         let mut gathers = Vec::new();
         let mut shape = Vec::new();
@@ -225,26 +226,31 @@ impl Assembler<'_> {
             gathers.push(gather);
             shape = of;
         }
-        self.push(found.name, shape, at.0, Content::Combined(Combined::sum(gathers)));
+        self.push(
+            found.name,
+            shape,
+            at.file,
+            Content::Combined(Combined::sum(gathers)),
+        );
         Ok(())
     }
 
     /// A tensor whose elements depend on the mean of all.
-    fn mean(&mut self, found: Match, at: (usize, usize), of: Of) -> Result<()> {
+    fn mean(&mut self, found: Match, at: Place, of: Of) -> Result<()> {
         self.no_pair(at)?;
         self.coverage.whole();
         let entry = self.parts.entry(at);
         let shape = self.gguf_shape(at)?;
         let rows = Rows::range(0, *entry.shape.first().unwrap_or(&1));
         let mut layout = Layout::new(self.element(at)?, entry.shape.iter().skip(1).product());
-        layout.push((at.0, entry.offset), &rows);
+        layout.push((at.file, entry.offset), &rows);
         let mean = Mean::new(layout, entry.elements(), of);
-        self.push(found.name, shape, at.0, Content::Mean(mean));
+        self.push(found.name, shape, at.file, Content::Mean(mean));
         Ok(())
     }
 
     /// A tensor that is parts of the stored one in another order.
-    fn pieces(&mut self, found: Match, at: (usize, usize), count: u64, part: combined::Part) -> Result<()> {
+    fn pieces(&mut self, found: Match, at: Place, count: u64, part: combined::Part) -> Result<()> {
         self.no_pair(at)?;
         let mut pieces = Vec::new();
         for which in 0..count {
@@ -263,7 +269,7 @@ impl Assembler<'_> {
     }
 
     /// A stack of matrices behind one of zeros.
-    fn behind_zeros(&mut self, found: Match, at: (usize, usize), rearrange: Rearrange) -> Result<()> {
+    fn behind_zeros(&mut self, found: Match, at: Place, rearrange: Rearrange) -> Result<()> {
         self.no_pair(at)?;
         let view = match View::of(&self.parts.entry(at).shape) {
             Some(view) => rearrange(self.hparams, view)?,
@@ -288,7 +294,7 @@ impl Assembler<'_> {
     }
 
     /// Adds a tensor of several that have the same shape but for the outermost dimension.
-    pub(super) fn end_to_end(&mut self, name: String, at: (usize, usize), pieces: Vec<(Content, Vec<u64>)>) {
+    pub(super) fn end_to_end(&mut self, name: String, at: Place, pieces: Vec<(Content, Vec<u64>)>) {
         let Some((_, first)) = pieces.first() else {
             return;
         };
@@ -302,20 +308,20 @@ impl Assembler<'_> {
                 name: name.clone(),
                 shape,
                 ty,
-                shard: at.0,
+                shard: at.file,
             };
             (tensor, content)
         };
         let joined = Joined::end_to_end(pieces.into_iter().map(piece));
-        self.push(name.clone(), shape, at.0, Content::Joined(joined));
+        self.push(name.clone(), shape, at.file, Content::Joined(joined));
     }
 
     /// A draft model's table of ids.
-    fn target_ids(&mut self, found: Match, at: (usize, usize), limit: u32) -> Result<()> {
+    fn target_ids(&mut self, found: Match, at: Place, limit: u32) -> Result<()> {
         self.no_pair(at)?;
         self.coverage.whole();
         let entry = self.parts.entry(at);
-        let (place, count) = ((at.0, entry.offset), entry.elements());
+        let (place, count) = ((at.file, entry.offset), entry.elements());
         let ids = Ids::new(place, entry.dtype, count, limit, &entry.name);
         let Some(ids) = ids.filter(|_| count > 0) else {
             return Err(self.fail(
@@ -327,19 +333,19 @@ impl Assembler<'_> {
             name: found.name,
             shape: vec![count],
             ty: TensorType::I64,
-            shard: at.0,
+            shard: at.file,
         };
         self.last.push((tensor, Content::Ids(ids)));
         Ok(())
     }
 
     /// A table of integers.
-    fn integers(&mut self, found: Match, at: (usize, usize)) -> Result<()> {
+    fn integers(&mut self, found: Match, at: Place) -> Result<()> {
         self.no_pair(at)?;
         self.coverage.whole();
         let entry = self.parts.entry(at);
         let shape = self.gguf_shape(at)?;
-        let Some(integers) = Integers::new((at.0, entry.offset), entry.dtype, &entry.name) else {
+        let Some(integers) = Integers::new((at.file, entry.offset), entry.dtype, &entry.name) else {
             return Err(self.fail(
                 at,
                 format!("expected integers, found {} {:?}", entry.dtype, entry.shape),
@@ -349,14 +355,14 @@ impl Assembler<'_> {
             name: found.name,
             shape,
             ty: TensorType::I32,
-            shard: at.0,
+            shard: at.file,
         });
         self.contents.push(Content::Integers(integers));
         Ok(())
     }
 
     /// One of the four tensors of a batch norm; the last of them brings the two that are left.
-    fn batch_norm(&mut self, found: &Match, at: (usize, usize), which: usize) -> Result<()> {
+    fn batch_norm(&mut self, found: &Match, at: Place, which: usize) -> Result<()> {
         self.no_pair(at)?;
         self.coverage.whole();
         let block = found.block.unwrap_or(0);
@@ -383,7 +389,7 @@ impl Assembler<'_> {
         }
         for (suffix, content) in ["weight", "bias"].into_iter().zip(Combined::norm(gathers)) {
             let name = format!("{}.{suffix}", found.name);
-            self.push(name, length.clone(), at.0, Content::Combined(content));
+            self.push(name, length.clone(), at.file, Content::Combined(content));
         }
         Ok(())
     }

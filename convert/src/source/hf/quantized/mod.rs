@@ -25,7 +25,7 @@ use indexmap::IndexMap;
 pub(super) use self::config::{QuantConfig, is_mlx};
 use self::derived::{Dequantize, Derivation, DerivedFile};
 use self::stored::Stored;
-use super::parts::{BlockFactors, Parts};
+use super::parts::{BlockFactors, Parts, Place};
 use super::tensor_file::TensorFile as _;
 use crate::Result;
 
@@ -116,17 +116,17 @@ struct Finished {
 
 impl Finished {
     fn apply(self, parts: &mut Parts) -> Outcome {
-        let number = parts.files.len();
+        let file = parts.files.len();
         parts.fp8 = self.fp8;
         let mut tensors = IndexMap::new();
         for (name, entry, factors) in self.leading {
             parts.factors.insert(self.file.entries()[entry].offset, factors);
-            tensors.insert(name, (number, entry));
+            tensors.insert(name, Place { file, entry });
         }
         for (name, at) in std::mem::take(&mut parts.tensors) {
             match self.replaced.get(&name) {
                 Some(&entry) => {
-                    tensors.insert(name, (number, entry));
+                    tensors.insert(name, Place { file, entry });
                 }
                 // A tensor that leads has the name of one it is made of.
                 None if self.consumed.contains(&name) || tensors.contains_key(&name) => {}
@@ -136,7 +136,7 @@ impl Finished {
             }
         }
         for (name, entry) in self.appended {
-            tensors.insert(name, (number, entry));
+            tensors.insert(name, Place { file, entry });
         }
         parts.tensors = tensors;
         parts.files.push(Arc::new(self.file));
@@ -181,9 +181,9 @@ impl Rewrite<'_> {
 
     /// A tensor of the checkpoint, without consuming it.
     fn peek(&self, name: &str) -> Option<Stored> {
-        let &(file, entry) = self.parts.tensors.get(name)?;
-        let file = self.parts.files[file].clone();
-        let entry = file.entries()[entry].clone();
+        let at = *self.parts.tensors.get(name)?;
+        let file = self.parts.files[at.file].clone();
+        let entry = self.parts.entry(at).clone();
         Some(Stored { file, entry })
     }
 
