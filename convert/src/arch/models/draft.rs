@@ -1,112 +1,22 @@
-//! Draft models for speculative decoding: EAGLE-3, and DFlash with its relatives (DSpark). They read hidden states of the
-//! model that they draft for, whose vocabulary and some of whose numbers their files carry: `--target-model-dir`.
+//! Draft models for speculative decoding that predict a block of tokens at a time: DFlash with its relatives (DSpark). They
+//! read hidden states of the model that they draft for, whose vocabulary and some of whose numbers their files carry:
+//! `--target-model-dir`.
 
 use gguf::{Array, Value as GgufValue};
 use serde_json::{Map, Value};
 
 use super::gemma4::{AROUND, GEMMA4, OWN as GEMMA4_OWN, PER_LAYER, rotation_of_full_layers};
-use super::llama::LLAMA;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::hooks::TargetVocabulary;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, Transform, copy, exact, rule, skip};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, Strided, class};
 
-/// EAGLE-3: one layer that reads three layers of its target.
-pub(super) static EAGLE3: Architecture = Architecture {
-    gguf: "eagle3",
-    classes: &[
-        class("LlamaForCausalLMEagle3"),
-        class("Eagle3LlamaForCausalLM"),
-        class("Eagle3Speculator"),
-        class("Eagle3DraftModel"),
-    ],
-    rules: &[EAGLE3_RULES, PERMUTED, DECODER],
-    hyperparameters: |hp, keys| {
-        common::text_model(hp, keys)?;
-        keys.set("vocab_size", hp.u32(&["vocab_size"])?);
-        keys.set("rope.dimension_count", hp.head_dim()?);
-        Ok(())
-    },
-    early: eagle3_early,
-    hooks: Hooks {
-        prepare: nested_layer,
-        canonical: |_, name| Some(eagle3_name(name)),
-        target_vocabulary: Some(TargetVocabulary::AsOwn),
-        ..Hooks::NONE
-    },
-    model_types: &[],
-    ..LLAMA
-};
-
-const EAGLE3_RULES: &[Rule] = &[
-    exact("fc.weight", "fc.weight", Transform::Copy),
-    copy("input_norm", "enc.output_norm"),
-    copy("model.layers.{}.hidden_norm", "blk.{}.attn_norm_2"),
-    copy("embed_tokens", "token_embd"),
-    copy("norm", "output_norm"),
-    exact("d2t", "d2t", Transform::TargetIds(|hp| target(hp, "vocab_size"))),
-    skip("t2d"),
-];
-
-/// Brings the layer's names to those of Llama.
-fn eagle3_name(name: String) -> String {
-    if let Some(rest) = name.strip_prefix("midlayer.") {
-        return format!("model.layers.0.{rest}");
-    }
-    match name.strip_prefix("layers.0.") {
-        Some(rest) => format!("model.layers.0.{rest}"),
-        None => name,
-    }
-}
-
 /// The speculators library has the layer's configuration in a map of its own.
-fn nested_layer(config: &mut Map<String, Value>) {
+pub(super) fn nested_layer(config: &mut Map<String, Value>) {
     if let Some(Value::Object(layer)) = config.get("transformer_layer_config").cloned() {
         config.extend(layer);
     }
-}
-
-/// A number of the target's configuration.
-fn target(hp: &Hparams, key: &str) -> Result<u32> {
-    let target = hp.target()?;
-    let value = target.number(key).ok_or_else(|| {
-        target.error(format!(
-            "expected a key {key}, which the draft model needs, found none"
-        ))
-    })?;
-    target.to_u32(key, value)
-}
-
-fn eagle3_early(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    let layers = hp.u32(&["num_hidden_layers"])?;
-    if layers != 1 || hp.find(&["draft_vocab_size"]).is_none() {
-        return Err(hp.error(format!(
-            "a draft model of EAGLE-3: expected draft_vocab_size and num_hidden_layers 1, found {layers} layers"
-        )));
-    }
-    let of_target = target(hp, "num_hidden_layers")?;
-    let listed = hp
-        .find(&["eagle_aux_hidden_state_layer_ids"])
-        .and_then(Value::as_array)
-        .filter(|list| !list.is_empty());
-    let layers = match listed {
-        Some(list) => ids(hp, "eagle_aux_hidden_state_layer_ids", list, 0)?,
-        None => {
-            let of_target = i32::try_from(of_target).unwrap_or(i32::MAX);
-            vec![2, of_target / 2, of_target - 3]
-        }
-    };
-    keys.set("target_layers", GgufValue::Array(Array::I32(layers)));
-    let width = match hp.opt_u32(&["target_hidden_size"])? {
-        Some(width) => width,
-        None => target(hp, "hidden_size")?,
-    };
-    keys.set("target_hidden_size", width);
-    for key in ["norm_before_residual", "norm_before_fc"] {
-        keys.set(key, hp.opt_bool(key).unwrap_or(false));
-    }
-    Ok(())
 }
 
 /// Numbers of layers, each `more` further.

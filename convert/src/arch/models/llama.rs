@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::deepseek::MISTRAL4;
-use super::draft::EAGLE3;
+use super::eagle3::EAGLE3;
 use crate::Result;
 use crate::arch::described::{self, Computed, Described, Factors, Group, Key, LLAMA_VOCABULARY, u32_of};
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};

@@ -23,6 +23,7 @@ mod deepseek4;
 mod diffusion;
 mod dots3;
 mod draft;
+mod eagle3;
 mod ernie;
 mod exaone;
 mod falcon;
@@ -246,7 +247,7 @@ pub(crate) static ARCHITECTURES: &[&Architecture] = &[
     &mimo::MIMO2,
     &step::STEP35,
     &hunyuan::HUNYUAN_VL,
-    &draft::EAGLE3,
+    &eagle3::EAGLE3,
     &draft::DFLASH,
     &draft::DSPARK,
     &draft::GEMMA4_DSPARK,
