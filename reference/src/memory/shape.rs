@@ -63,7 +63,7 @@ pub(super) struct Further {
 }
 
 /// Architectures without a cache: encoders, and those that predict all tokens at once.
-const UNCACHED: [&str; 13] = [
+const UNCACHED: [&str; 14] = [
     "bert",
     "jina-bert-v2",
     "jina-bert-v3",
@@ -72,6 +72,7 @@ const UNCACHED: [&str; 13] = [
     "neo-bert",
     "eurobert",
     "modern-bert",
+    "wavtokenizer-dec",
     "gemma-embedding",
     "dream",
     "llada",
@@ -378,7 +379,8 @@ impl Kinds<'_> {
             "hy_v4" if number(metadata, "attention.indexer.top_k").unwrap_or(0) > 0 && full(layer) => {
                 indexed(value_of_indexer)
             }
-            "qwen4exp" if self.indexer > 0 => indexed(value_of_indexer),
+            // Keys alone, in a cache of their own.
+            "qwen4exp" if self.indexer > 0 => indexed(0),
             "minimax-m3" if layer as u64 >= number(metadata, "leading_dense_block_count").unwrap_or(0) => {
                 indexed(value)
             }
