@@ -202,8 +202,25 @@ fn what_stock_refuses_we_refuse_where_we_once_did_not() {
         "blk.0.attn_norm.bias",
         "blk.0.ffn_norm.bias",
         "output_norm.bias",
+        "dflash.attention.compress_ratios",
+        "dflash.expert_feed_forward_length",
+        "blk.0.attn_kv.scale",
+        "blk.0.attn_output_a.weight",
+        "kimi-k3.expert_shared_count",
+        "qwen3tts.attention.head_count_kv",
+        "qwen4exp.attention.compress_ratios",
+        "qwen4exp.attention.head_count_kv",
     ];
-    let models = ["laguna-elements", "lfm2-dense", "nemotron"];
+    let models = [
+        "dflash-deepseek4",
+        "kimi-k3",
+        "laguna-elements",
+        "lfm2-dense",
+        "nemotron",
+        "pockettts",
+        "qwen3tts",
+        "qwen4exp",
+    ];
     let Some(counts) = compare(&models, usize::MAX, |m| subjects.contains(&m.subject.as_str())) else {
         return;
     };

@@ -80,6 +80,17 @@ impl Draft<'_> {
         self.allowed(&format!("{base}.input_scale"), &[1])
     }
 
+    /// Notes a tensor that has not as many elements as one of this shape.
+    fn same_size(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let elements = shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        match self.declared.tensors().find(|t| t.name == name) {
+            Some(tensor) if tensor.elements() != elements as u64 => {
+                self.declared.note(Shortfall::shape(name, &tensor.shape, shape))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Notes that a key is not as expected.
     pub(super) fn wrong_key(&self, suffix: &str, expected: &str) -> Result<()> {
         let metadata = self.declared.metadata;
@@ -365,10 +376,7 @@ impl Draft<'_> {
         let keys = self.keys();
         let rank = keys.count("attention.q_lora_rank")?;
         keys.count("attention.sliding_window")?;
-        let inner = keys
-            .optional_per_layer("expert_feed_forward_length", blocks)?
-            .ok_or_else(|| keys.missing("expert_feed_forward_length"))?
-            .get(0);
+        let inner = self.size("expert_feed_forward_length", 0)?;
         let shared = keys.count("expert_shared_count")?.saturating_mul(inner);
         keys.float("expert_weights_scale")?;
         if keys.optional_flag("expert_weights_norm")?.is_none() {
@@ -383,13 +391,14 @@ impl Draft<'_> {
         let output_rank = keys.count("attention.output_lora_rank")?;
         keys.count("hyper_connection.sinkhorn_iterations")?;
         keys.float("hyper_connection.epsilon")?;
-        let compressed = match self.declared.metadata.arch("attention.compress_ratios") {
-            Some(Value::Array(Array::I32(all))) => all.iter().any(|&n| n != 0),
-            Some(Value::Array(Array::U32(all))) => all.iter().any(|&n| n != 0),
-            _ => false,
+        let uncompressed = match self.declared.metadata.arch("attention.compress_ratios") {
+            None => true,
+            Some(Value::Array(Array::I32(all))) => all.iter().all(|&n| n == 0),
+            Some(Value::Array(Array::U32(all))) => all.iter().all(|&n| n == 0),
+            Some(_) => false,
         };
-        if compressed {
-            self.wrong_key("attention.compress_ratios", "0 for every layer")?;
+        if !uncompressed {
+            self.wrong_key("attention.compress_ratios", "0 for every layer (i32)")?;
         }
         let (hidden, experts) = (layer.hidden, keys.count("expert_count")?);
         let wide = streams.saturating_mul(hidden);
@@ -408,6 +417,10 @@ impl Draft<'_> {
             self.needed(&name("attn_kv_a_norm"), &[layer.key])?;
             // In as many dimensions as the writer likes.
             self.needed(&name("attn_output_a"), &[ANY, ANY, ANY])?;
+            self.same_size(
+                &name("attn_output_a"),
+                &[layer.queries() / groups, output_rank, groups],
+            )?;
             self.needed(
                 &name("attn_output_b"),
                 &[groups.saturating_mul(output_rank), hidden],
@@ -422,15 +435,6 @@ impl Draft<'_> {
             self.needed(&name("ffn_norm"), &[hidden])?;
             self.scaled_experts(number, "exps", hidden, inner, Some(experts))?;
             self.scaled_experts(number, "shexp", hidden, shared, None)?;
-            for base in [
-                "attn_q_a",
-                "attn_q_b",
-                "attn_kv",
-                "attn_output_a",
-                "attn_output_b",
-            ] {
-                self.scales(&format!("blk.{number}.{base}"))?;
-            }
         }
         Ok(())
     }

@@ -479,6 +479,11 @@ pub(super) const PARTICULARS: &[Particular] = &[
         keys: "",
     },
     Particular {
+        architecture: "pockettts",
+        needs: "attn_norm.bias ffn_norm.bias output_norm.bias",
+        keys: "",
+    },
+    Particular {
         architecture: "rwkv6qwen2",
         needs: "output.weight",
         keys: "wkv.head_size time_mix_extra_dim time_decay_extra_dim",

@@ -32,6 +32,11 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
     if earlier {
         loader.needed("output_res_score.weight", &[hidden])?;
     }
+    for key in ["expert_gating_func", "expert_shared_count"] {
+        if keys.optional_count(key)?.is_none() {
+            model.wrong_key(key, "a number")?;
+        }
+    }
     let dense = keys.optional_count("leading_dense_block_count")?.unwrap_or(0);
     for number in 0..blocks {
         let layer = Layer { model, number };

@@ -18,6 +18,9 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
     loader.allowed("output.weight", &[hidden, CODES])?;
     let heads = keys.count("attention.head_count")?;
     let groups = keys.optional_count("attention.head_count_kv")?.unwrap_or(heads);
+    if groups == 0 {
+        model.wrong_key("attention.head_count_kv", "at least 1")?;
+    }
     let key = keys.optional_count("attention.key_length")?;
     let key = key.unwrap_or(hidden / heads.max(1));
     let value = keys.optional_count("attention.value_length")?;

@@ -154,6 +154,7 @@ impl Attention {
             keys.count("attention.indexer.key_length")?,
         );
         keys.count("attention.indexer.top_k")?;
+        ratios(model, blocks)?;
         Ok(Self {
             heads,
             key,
@@ -170,6 +171,9 @@ impl Attention {
             .as_ref()
             .map_or(heads, |groups| groups.get(layer.number))
             .saturating_mul(key);
+        if kv == 0 {
+            layer.model.wrong_key("attention.head_count_kv", "at least 1")?;
+        }
         let queries = heads.saturating_mul(key);
         layer.needed("attn_q.weight", &[hidden, queries.saturating_mul(2)])?;
         layer.needed("attn_k.weight", &[hidden, kv])?;
@@ -254,3 +258,18 @@ fn grams(model: &Draft<'_>) -> Result<Option<Grams>> {
 
 /// Most heads of the hash, as llama.cpp has it (LLAMA_MAX_PLE_HEADS).
 const MAX_HEADS: usize = 64;
+
+/// Tokens that one key of the indexer stands for: one number, or one for each layer.
+fn ratios(model: &Draft<'_>, blocks: usize) -> Result<()> {
+    const KEY: &str = "attention.compress_ratios";
+    let as_expected = match model.declared.metadata.arch(KEY) {
+        None | Some(Value::U32(_) | Value::I32(_)) => true,
+        Some(Value::Array(Array::I32(list))) => list.len() == blocks,
+        Some(Value::Array(Array::U32(list))) => list.len() == blocks,
+        Some(_) => false,
+    };
+    match as_expected {
+        true => Ok(()),
+        false => model.wrong_key(KEY, &format!("a number for each of {blocks} layers (i32)")),
+    }
+}
