@@ -43,7 +43,7 @@ pub struct Facts {
     pub repository: Option<String>,
     /// Metadata of one of the files.
     pub metadata: gguf::Metadata,
-    /// Bytes that a GPU needs for each file, by preset ([`choose::needed`]).
+    /// Bytes that a GPU needs for each file, by preset ([`crate::choose::needed`]).
     pub needed: BTreeMap<String, u64>,
     /// Name of the importance matrix in the folder.
     pub matrix: Option<String>,
