@@ -86,18 +86,3 @@ impl Index<&str> for Entries {
         &self.0[name]
     }
 }
-
-impl FromIterator<(String, Entry)> for Entries {
-    fn from_iter<I: IntoIterator<Item = (String, Entry)>>(entries: I) -> Self {
-        Self(entries.into_iter().collect())
-    }
-}
-
-impl IntoIterator for Entries {
-    type Item = (String, Entry);
-    type IntoIter = std::vec::IntoIter<(String, Entry)>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter().collect::<Vec<_>>().into_iter()
-    }
-}

@@ -2,6 +2,7 @@
 of speech, with names and shapes as the stock converter reads them."""
 
 import checkpoints
+import newer_cases
 from checkpoints import decoder, latent, qwen3_5, qwen3_vision
 from raw_tensors import SCALES
 
@@ -234,21 +235,9 @@ def tokens_experts(c):
 
 
 def lfm2_audio_tokenizer(c):
-    h, f, q, kv, dim = checkpoints.sizes(c)
-    out = {"emb.emb.weight": (40, h), "istft.window": (8,), "lin.weight": (c["output_size"], h), "lin.bias": (c["output_size"],),
-           "lfm.embed_tokens.weight": (c["vocab_size"], h), "lfm.embedding_norm.weight": (h,)}
-    for i, kind in enumerate(c["layer_types"]):
-        b = f"lfm.layers.{i}."
-        out |= {b + "operator_norm.weight": (h,), b + "ffn_norm.weight": (h,), b + "feed_forward.w1.weight": (f, h),
-                b + "feed_forward.w2.weight": (h, f), b + "feed_forward.w3.weight": (f, h)}
-        if kind == "conv":
-            out |= {b + "conv.conv.weight": (h, 1, c["conv_L_cache"]), b + "conv.in_proj.weight": (3 * h, h),
-                    b + "conv.out_proj.weight": (h, h)}
-        else:
-            a = b + "self_attn."
-            out |= {a + "q_proj.weight": (q, h), a + "k_proj.weight": (kv, h), a + "v_proj.weight": (kv, h),
-                    a + "out_proj.weight": (h, q), a + "q_layernorm.weight": (dim,), a + "k_layernorm.weight": (dim,)}
-    return out
+    h = c["hidden_size"]
+    return {"emb.emb.weight": (40, h), "istft.window": (8,), "lin.weight": (c["output_size"], h), "lin.bias": (c["output_size"],),
+            **{f"lfm.{name}": shape for name, shape in newer_cases.lfm2(c).items()}}
 
 
 def wavtokenizer(c):

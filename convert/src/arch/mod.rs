@@ -23,7 +23,8 @@ pub(crate) use rules::hooks::{DenseModule, Hooks, Named, StoredAs, TargetVocabul
 pub(crate) use rules::hparams::{Hparams, Keys};
 pub(crate) use rules::multimodal;
 pub(crate) use rules::names::{
-    Composed, Match, Rearrange, RowFactors, Rule, Section, Transform, block_of, harmless, ignored, resolve,
+    Composed, FoldedLayer, Match, Rearrange, RowFactors, Rule, Section, Transform, block_of, harmless,
+    ignored, resolve,
 };
 pub(crate) use rules::rope::llama3_frequency_factors;
 pub(crate) use rules::rope_notes::{contradiction as rope_contradiction, dropped as rope_dropped};

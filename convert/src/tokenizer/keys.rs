@@ -6,6 +6,7 @@ pub(super) const BOS: &str = "tokenizer.ggml.bos_token_id";
 pub(super) const EOS: &str = "tokenizer.ggml.eos_token_id";
 pub(super) const EOT: &str = "tokenizer.ggml.eot_token_id";
 pub(super) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+pub(super) const SCORES: &str = "tokenizer.ggml.scores";
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 pub(super) const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
 pub(super) const TOKEN_TYPE_COUNT: &str = "tokenizer.ggml.token_type_count";

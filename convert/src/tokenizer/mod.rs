@@ -38,5 +38,5 @@ pub(crate) use pre::{Splitting, splitting};
 pub use request::{VocabRequest, VocabStep};
 pub(crate) use special::id_key;
 pub use steps::vocab_metadata;
-pub(crate) use tokens::{NO_SCORE, looks_special, padding_text};
+pub(crate) use tokens::{NO_SCORE, add_control_tokens, looks_special, padding_text};
 pub use vocabulary::{FoundBy, PreTokenizer, Vocabulary};

@@ -1,10 +1,10 @@
 //! The token list of each kind of vocabulary.
 
-use gguf::{GgufString, Metadata, Value};
+use gguf::{Array, GgufString, Metadata, Value};
 
 use super::files::{SIZE_KEYS, VocabFiles};
 use super::hf::HfTokenizer;
-use super::keys::{TOKEN_TYPE, TOKENS};
+use super::keys::{SCORES, TOKEN_TYPE, TOKENS};
 use crate::Result;
 
 /// The type of a token; the value is what `tokenizer.ggml.token_type` holds.
@@ -17,6 +17,20 @@ pub(super) enum TokenType {
     UserDefined = 4,
     Unused = 5,
     Byte = 6,
+}
+
+/// Adds control tokens of these texts behind a vocabulary's own.
+pub(crate) fn add_control_tokens(metadata: &mut Metadata, texts: Vec<String>) {
+    let count = texts.len();
+    if let Some(Value::Array(Array::F32(scores))) = metadata.get_mut(SCORES) {
+        scores.extend(std::iter::repeat_n(0.0, count));
+    }
+    if let Some(Value::Array(Array::I32(types))) = metadata.get_mut(TOKEN_TYPE) {
+        types.extend(std::iter::repeat_n(TokenType::Control as i32, count));
+    }
+    if let Some(Value::Array(Array::String(tokens))) = metadata.get_mut(TOKENS) {
+        tokens.extend(texts.into_iter().map(Into::into));
+    }
 }
 
 /// Tokens with their types and, where a kind has them, scores.
@@ -52,7 +66,7 @@ impl TokenList {
         let texts: Vec<GgufString> = self.texts.into_iter().map(GgufString::from).collect();
         metadata.set_in_place(TOKENS, Value::from(texts));
         if let Some(scores) = self.scores {
-            metadata.set_in_place("tokenizer.ggml.scores", Value::from(scores));
+            metadata.set_in_place(SCORES, Value::from(scores));
         }
         let types: Vec<i32> = self.types.into_iter().map(|t| t as i32).collect();
         metadata.set_in_place(TOKEN_TYPE, Value::from(types));

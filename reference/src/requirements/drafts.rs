@@ -80,6 +80,27 @@ impl Draft<'_> {
         self.allowed(&format!("{base}.input_scale"), &[1])
     }
 
+    /// Hyper-connections of `streams` around both halves of a layer.
+    pub(super) fn connections(&self, layer: usize, hidden: usize, streams: usize) -> Result<()> {
+        let wide = streams.saturating_mul(hidden);
+        // For what goes in, for what comes out, and for the mixture of streams.
+        let (mixed, scales) = (streams.saturating_add(2).saturating_mul(streams), 3);
+        for part in ["attn", "ffn"] {
+            let name = |name: &str| format!("blk.{layer}.hc_{part}_{name}.weight");
+            self.needed(&name("fn"), &[wide, mixed])?;
+            self.needed(&name("base"), &[mixed])?;
+            self.needed(&name("scale"), &[scales])?;
+        }
+        Ok(())
+    }
+
+    /// The hyper-connection that makes one stream of all.
+    pub(super) fn connections_at_the_end(&self, hidden: usize, streams: usize) -> Result<()> {
+        self.needed("output_hc_fn.weight", &[streams.saturating_mul(hidden), streams])?;
+        self.needed("output_hc_base.weight", &[streams])?;
+        self.needed("output_hc_scale.weight", &[1])
+    }
+
     /// Notes a tensor that has not as many elements as one of this shape.
     fn same_size(&self, name: &str, shape: &[usize]) -> Result<()> {
         let elements = shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
@@ -401,11 +422,7 @@ impl Draft<'_> {
             self.wrong_key("attention.compress_ratios", "0 for every layer (i32)")?;
         }
         let (hidden, experts) = (layer.hidden, keys.count("expert_count")?);
-        let wide = streams.saturating_mul(hidden);
-        let mixed = streams.saturating_add(2).saturating_mul(streams);
-        self.needed("output_hc_fn.weight", &[wide, streams])?;
-        self.needed("output_hc_base.weight", &[streams])?;
-        self.needed("output_hc_scale.weight", &[1])?;
+        self.connections_at_the_end(hidden, streams)?;
         for number in 0..blocks {
             let name = |name: &str| format!("blk.{number}.{name}.weight");
             self.needed(&name("attn_norm"), &[hidden])?;
@@ -425,11 +442,7 @@ impl Draft<'_> {
                 &name("attn_output_b"),
                 &[groups.saturating_mul(output_rank), hidden],
             )?;
-            for part in ["attn", "ffn"] {
-                self.needed(&name(&format!("hc_{part}_fn")), &[wide, mixed])?;
-                self.needed(&name(&format!("hc_{part}_base")), &[mixed])?;
-                self.needed(&name(&format!("hc_{part}_scale")), &[3])?;
-            }
+            self.connections(number, hidden, streams)?;
             self.needed(&name("ffn_gate_inp"), &[hidden, experts])?;
             self.needed(&format!("blk.{number}.exp_probs_b.bias"), &[experts])?;
             self.needed(&name("ffn_norm"), &[hidden])?;

@@ -187,20 +187,13 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("kda.safe_gate", true);
     keys.set("kda.gate_lower_bound", hp.f32(&["kda_lower_bound"])?);
     let (rank, rotated) = (hp.u32(&["kv_lora_rank"])?, hp.u32(&["qk_rope_head_dim"])?);
-    let sum = |a: u32, b: u32| {
-        a.checked_add(b).ok_or_else(|| {
-            hp.error(format!(
-                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
-            ))
-        })
-    };
     keys.set_some("attention.q_lora_rank", hp.opt_u32(&["q_lora_rank"])?);
     keys.set("attention.kv_lora_rank", rank);
     keys.set("rope.dimension_count", rotated);
-    keys.set("attention.key_length", sum(rank, rotated)?);
+    keys.set("attention.key_length", hp.head_of(rank, rotated)?);
     keys.set(
         "attention.key_length_mla",
-        sum(hp.u32(&["qk_nope_head_dim"])?, rotated)?,
+        hp.head_of(hp.u32(&["qk_nope_head_dim"])?, rotated)?,
     );
     keys.set("attention.value_length_mla", hp.u32(&["v_head_dim"])?);
     keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);

@@ -332,6 +332,18 @@ fn experts_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Lengths of latent attention's heads with the keys' matrix absorbed into the queries, and of those that are stored.
+pub(super) fn absorbed_lengths(hp: &Hparams, keys: &mut Keys<'_>, rank: u32, rotated: u32) -> Result<()> {
+    keys.set("attention.key_length", hp.head_of(rank, rotated)?);
+    keys.set("attention.value_length", rank);
+    keys.set(
+        "attention.key_length_mla",
+        hp.head_of(hp.u32(&["qk_nope_head_dim"])?, rotated)?,
+    );
+    keys.set("attention.value_length_mla", hp.u32(&["v_head_dim"])?);
+    Ok(())
+}
+
 pub(super) fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     common::text_model(hp, keys)?;
     // With the keys' matrix absorbed into the queries, all heads share one key and one value.
@@ -341,21 +353,8 @@ pub(super) fn latent_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set_some("attention.q_lora_rank", hp.opt_u32(&["q_lora_rank"])?);
     let rank = hp.opt_u32(&["kv_lora_rank"])?.unwrap_or(512);
     let rotated = hp.u32(&["qk_rope_head_dim"])?;
-    let sum = |a: u32, b: u32| {
-        a.checked_add(b).ok_or_else(|| {
-            hp.error(format!(
-                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
-            ))
-        })
-    };
     keys.set("attention.kv_lora_rank", rank);
-    keys.set("attention.key_length", sum(rank, rotated)?);
-    keys.set("attention.value_length", rank);
-    keys.set(
-        "attention.key_length_mla",
-        sum(hp.u32(&["qk_nope_head_dim"])?, rotated)?,
-    );
-    keys.set("attention.value_length_mla", hp.u32(&["v_head_dim"])?);
+    absorbed_lengths(hp, keys, rank, rotated)?;
     experts_keys(hp, keys)?;
     keys.set("rope.dimension_count", rotated);
     if let Some(scale) = hp.rope().get("mscale_all_dim").filter(|v| !v.is_null()) {

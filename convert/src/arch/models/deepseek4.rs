@@ -14,7 +14,7 @@ use crate::arch::{Architecture, Hooks, Hparams, Keys, Named, PLAIN, StoredAs, cl
 pub(super) static DEEPSEEK4: Architecture = Architecture {
     gguf: "deepseek4",
     classes: &[class("DeepseekV4ForCausalLM")],
-    rules: &[MODEL, LAYERS],
+    rules: &[MODEL, HYPER_CONNECTIONS, LAYERS],
     early: |_, keys| {
         keys.set_global(TEMPLATE_KEY, NO_TEMPLATE);
         Ok(())
@@ -43,7 +43,7 @@ pub(super) static DEEPSEEK4: Architecture = Architecture {
 pub(super) static DEEPSEEK4_DSPARK: Architecture = Architecture {
     gguf: "dflash",
     classes: &[class("DeepseekV4DSparkModel")],
-    rules: &[DSPARK, MODEL, LAYERS],
+    rules: &[DSPARK, MODEL, HYPER_CONNECTIONS, LAYERS],
     hyperparameters: |hp, keys| {
         model_keys(hp, keys)?;
         keys.set("block_size", hp.u32(&["dspark_block_size"])?);
@@ -231,12 +231,8 @@ const MODEL: &[Rule] = &[
     exact("model.hc_head_scale", "output_hc_scale.weight", Transform::Copy),
 ];
 
-const LAYERS: &[Rule] = &[
-    exact(
-        "model.layers.{}.ffn.gate.tid2eid",
-        "blk.{}.ffn_gate_tid2eid.weight",
-        Transform::Integers,
-    ),
+/// Of hyper-connections around each half of a layer.
+pub(super) const HYPER_CONNECTIONS: &[Rule] = &[
     exact(
         "model.layers.{}.hc_attn_fn",
         "blk.{}.hc_attn_fn.weight",
@@ -266,6 +262,14 @@ const LAYERS: &[Rule] = &[
         "model.layers.{}.hc_ffn_scale",
         "blk.{}.hc_ffn_scale.weight",
         Transform::Copy,
+    ),
+];
+
+const LAYERS: &[Rule] = &[
+    exact(
+        "model.layers.{}.ffn.gate.tid2eid",
+        "blk.{}.ffn_gate_tid2eid.weight",
+        Transform::Integers,
     ),
     exact(
         "model.layers.{}.attn.attn_sink",

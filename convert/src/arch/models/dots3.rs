@@ -193,19 +193,12 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         GgufValue::Array(Array::Bool(windows)),
     );
     let rank = hp.u32(&["swa_kv_lora_rank"])?;
-    let sum = |a: u32, b: u32| {
-        a.checked_add(b).ok_or_else(|| {
-            hp.error(format!(
-                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
-            ))
-        })
-    };
     keys.set("attention.kv_lora_rank_swa", rank);
-    keys.set("attention.key_length_swa", sum(rank, rotated)?);
+    keys.set("attention.key_length_swa", hp.head_of(rank, rotated)?);
     keys.set("attention.value_length_swa", rank);
     keys.set(
         "attention.key_length_mla_swa",
-        sum(hp.u32(&["swa_qk_nope_head_dim"])?, rotated)?,
+        hp.head_of(hp.u32(&["swa_qk_nope_head_dim"])?, rotated)?,
     );
     keys.set("attention.value_length_mla_swa", hp.u32(&["swa_v_head_dim"])?);
     let predicting = hp.block_count().saturating_sub(layers);

@@ -4,7 +4,8 @@
 use gguf::{Array, TensorType, Value as GgufValue};
 use serde_json::Value;
 
-use super::deepseek::{INDEXER, LATENT};
+use super::deepseek::{INDEXER, LATENT, absorbed_lengths};
+use super::deepseek4::HYPER_CONNECTIONS;
 use super::kimi_linear::DELTA;
 use super::mamba::negative_exp;
 use super::{bailing3, moe};
@@ -20,6 +21,8 @@ pub(super) static GLM5_NEXT: Architecture = Architecture {
     classes: &[class("Glm5NextForConditionalGeneration")],
     rules: &[
         OWN,
+        HYPER_CONNECTIONS,
+        DECAYS,
         LATENT,
         DELTA,
         INDEXER,
@@ -62,36 +65,6 @@ fn is_exact(tensor: Named<'_>) -> bool {
 
 const OWN: &[Rule] = &[
     exact(
-        "model.layers.{}.hc_attn_fn",
-        "blk.{}.hc_attn_fn.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_attn_base",
-        "blk.{}.hc_attn_base.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_attn_scale",
-        "blk.{}.hc_attn_scale.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_ffn_fn",
-        "blk.{}.hc_ffn_fn.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_ffn_base",
-        "blk.{}.hc_ffn_base.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_ffn_scale",
-        "blk.{}.hc_ffn_scale.weight",
-        Transform::Copy,
-    ),
-    exact(
         "model.layers.{}.self_attn.indexer.index_kpool_compress_gate",
         "blk.{}.indexer_compressor_gate.weight",
         Transform::Copy,
@@ -111,16 +84,18 @@ const OWN: &[Rule] = &[
         "blk.{}.attn_v_b.weight",
         Transform::View(bailing3::value_part, None),
     ),
-    exact(
-        "model.layers.{}.self_attn.A_log",
-        "blk.{}.ssm_a",
-        Transform::View(of_heads, Some(negative_exp)),
-    )
-    .in_part(),
 ];
 
+/// Decays of delta attention, one for each head.
+pub(super) const DECAYS: &[Rule] = &[exact(
+    "model.layers.{}.self_attn.A_log",
+    "blk.{}.ssm_a",
+    Transform::View(of_heads, Some(negative_exp)),
+)
+.in_part()];
+
 /// One number for each head; there may be more behind them.
-pub(super) fn of_heads(hp: &Hparams, view: View) -> Result<Option<View>> {
+fn of_heads(hp: &Hparams, view: View) -> Result<Option<View>> {
     let heads = u64::from(hp.u32(&["num_attention_heads"])?);
     let count = view.len();
     Ok(View::of(&[count]).and_then(|flat| flat.cut(0, 0, heads)))
@@ -149,20 +124,9 @@ pub(super) fn lower_bound(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 /// Lengths of latent attention's heads, with the keys' matrix absorbed into the queries.
 pub(super) fn latent_lengths(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let (rank, rotated) = (hp.u32(&["kv_lora_rank"])?, hp.u32(&["qk_rope_head_dim"])?);
-    let sum = |a: u32, b: u32| {
-        a.checked_add(b)
-            .ok_or_else(|| hp.error(format!("attention heads of {a} and {b} elements are too long")))
-    };
     keys.set("attention.kv_lora_rank", rank);
     keys.set("rope.dimension_count", rotated);
-    keys.set("attention.key_length", sum(rank, rotated)?);
-    keys.set("attention.value_length", rank);
-    keys.set(
-        "attention.key_length_mla",
-        sum(hp.u32(&["qk_nope_head_dim"])?, rotated)?,
-    );
-    keys.set("attention.value_length_mla", hp.u32(&["v_head_dim"])?);
-    Ok(())
+    absorbed_lengths(hp, keys, rank, rotated)
 }
 
 /// A flag that has to be there.

@@ -6,10 +6,9 @@ use serde_json::Value;
 
 use super::deepseek::LATENT;
 use super::deepseek4::template_note;
-use super::glm5_next::{delta_number, latent_lengths, lower_bound, needed_flag, of_heads};
+use super::glm5_next::{DECAYS, delta_number, latent_lengths, lower_bound, needed_flag};
 use super::kimi_linear::{DELTA, SHARED};
 use super::llama;
-use super::mamba::negative_exp;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
@@ -19,7 +18,7 @@ use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 pub(super) static KIMI_K3: Architecture = Architecture {
     gguf: "kimi-k3",
     classes: &[class("KimiK3ForConditionalGeneration")],
-    rules: &[OWN, LATENT, DELTA, DECODER, llama::EXPERTS, SHARED],
+    rules: &[OWN, DECAYS, LATENT, DELTA, DECODER, llama::EXPERTS, SHARED],
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe, VocabKind::Tiktoken(Tiktoken::Kimi)]),
     hooks: Hooks {
@@ -68,12 +67,6 @@ const OWN: &[Rule] = &[
         "output_res_score.weight",
         Transform::Factor(1),
     ),
-    exact(
-        "model.layers.{}.self_attn.A_log",
-        "blk.{}.ssm_a",
-        Transform::View(of_heads, Some(negative_exp)),
-    )
-    .in_part(),
     copy("model.layers.{}.self_attn.delta_gate", "blk.{}.ssm_g"),
     copy("model.layers.{}.self_attn.output_gate", "blk.{}.attn_gate"),
     copy(

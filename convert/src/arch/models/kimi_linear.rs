@@ -123,17 +123,10 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let rank = hp.u32(&["kv_lora_rank", "n_lora_kv"])?;
     let rotated = hp.u32(&["qk_rope_head_dim", "n_rot"])?;
     let plain = hp.u32(&["qk_nope_head_dim"])?;
-    let sum = |a: u32, b: u32| {
-        a.checked_add(b).ok_or_else(|| {
-            hp.error(format!(
-                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
-            ))
-        })
-    };
     keys.set("attention.kv_lora_rank", rank);
     keys.set("rope.dimension_count", rotated);
-    keys.set("attention.key_length", sum(rank, rotated)?);
-    keys.set("attention.key_length_mla", sum(plain, rotated)?);
+    keys.set("attention.key_length", hp.head_of(rank, rotated)?);
+    keys.set("attention.key_length_mla", hp.head_of(plain, rotated)?);
     keys.set("attention.value_length_mla", hp.u32(&["v_head_dim"])?);
     keys.set("expert_feed_forward_length", hp.u32(&["moe_intermediate_size"])?);
     keys.set("expert_shared_count", hp.u32(&["num_shared_experts"])?);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Composed, Layer, Rule, Section, Transform, copy, exact};
+use crate::arch::rules::names::{Composed, FoldedLayer, Rule, Section, Transform, copy, exact};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -51,7 +51,7 @@ static TABLE: Composed = Composed {
         Section::RowsIfAny(VOICE_START),
         Section::Through(
             LATENT_START,
-            &[Layer {
+            &[FoldedLayer {
                 weight: "flow_lm.input_linear.weight",
                 bias: None,
                 activation: |_| Ok(None),

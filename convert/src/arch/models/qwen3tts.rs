@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{
-    Composed, DECODER, Elementwise, HEAD_NORMS, Layer, Rule, Section, Transform, copy, exact,
+    Composed, DECODER, Elementwise, FoldedLayer, HEAD_NORMS, Rule, Section, Transform, copy, exact,
 };
 use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -39,12 +39,12 @@ static TABLE: Composed = Composed {
         Section::Through(
             "model.text_embedding.weight",
             &[
-                Layer {
+                FoldedLayer {
                     weight: "text_projection.linear_fc1.weight",
                     bias: Some("text_projection.linear_fc1.bias"),
                     activation,
                 },
-                Layer {
+                FoldedLayer {
                     weight: "text_projection.linear_fc2.weight",
                     bias: Some("text_projection.linear_fc2.bias"),
                     activation: |_| Ok(None),

@@ -302,6 +302,15 @@ impl Hparams {
         })
     }
 
+    /// Elements of an attention head of two parts, which must fit.
+    pub(crate) fn head_of(&self, a: u32, b: u32) -> Result<u32> {
+        a.checked_add(b).ok_or_else(|| {
+            self.error(format!(
+                "expected attention heads whose elements fit 32 bits, found {a} and {b}"
+            ))
+        })
+    }
+
     /// A product of numbers of the configuration, which must fit.
     pub(crate) fn product(&self, numbers: &[u32]) -> Result<u32> {
         let product = numbers.iter().try_fold(1u32, |n, &x| n.checked_mul(x));

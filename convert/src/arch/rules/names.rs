@@ -113,12 +113,12 @@ pub(crate) enum Section {
     /// The same, of models that have it.
     RowsIfAny(&'static str),
     /// The rows of a stored matrix, through linear layers.
-    Through(&'static str, &'static [Layer]),
+    Through(&'static str, &'static [FoldedLayer]),
 }
 
 /// A linear layer that rows of a matrix go through.
 #[derive(Debug)]
-pub(crate) struct Layer {
+pub(crate) struct FoldedLayer {
     pub(crate) weight: &'static str,
     pub(crate) bias: Option<&'static str>,
     /// The function behind it.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use gguf::TensorType;
+
 use super::combined::Combined;
 use super::gather::Gather;
 use super::ids::Ids;
@@ -26,6 +28,35 @@ pub(super) enum Content {
     Integers(Integers),
     Mean(Mean),
     Through(Through),
+}
+
+impl Content {
+    /// The type of the blocks that it is stored in and stays in.
+    pub(super) fn blocks(&self) -> Option<TensorType> {
+        match self {
+            Self::Stored(layout) => layout.blocks(),
+            Self::Gathered(gather) => gather.blocks(),
+            _ => None,
+        }
+    }
+
+    /// Positions of the stored tensors that it is made of, where they are only put in order.
+    pub(super) fn offsets(&self) -> Vec<u64> {
+        match self {
+            Self::Stored(layout) => layout.offsets(),
+            Self::Gathered(gather) => vec![gather.offset()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Multiplies the values of what has [`Self::offsets`].
+    pub(super) fn set_scale(&mut self, scale: f32) {
+        match self {
+            Self::Stored(layout) => layout.scale = scale,
+            Self::Gathered(gather) => gather.scale = scale,
+            _ => {}
+        }
+    }
 }
 
 /// Tensors whose matrices follow one another: of each stack, the matrix of the first, then of the second, and so on.
@@ -152,7 +183,7 @@ pub(super) fn read_values(
             Ok(())
         }
         Content::Integers(integers) => {
-            let numbers = integers.read(parts, &elements)?;
+            let numbers = integers.read_as_i32(parts, &elements)?;
             out.iter_mut().zip(numbers).for_each(|(x, n)| *x = n as f32);
             Ok(())
         }
@@ -185,7 +216,7 @@ pub(super) fn read_bytes<'a>(
             Ok(Some(Cow::Owned(bytes)))
         }
         Content::Integers(integers) => {
-            let numbers = integers.read(parts, &elements(tensor, rows))?;
+            let numbers = integers.read_as_i32(parts, &elements(tensor, rows))?;
             let bytes = numbers.into_iter().flat_map(i32::to_le_bytes).collect();
             Ok(Some(Cow::Owned(bytes)))
         }

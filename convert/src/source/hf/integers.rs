@@ -1,4 +1,4 @@
-//! Tables of integers, which the output has as i32.
+//! Stored integers.
 
 use std::ops::Range;
 
@@ -28,26 +28,38 @@ impl Integers {
         Some(Self { place, wide, name })
     }
 
+    /// An error about the tensor.
+    pub(super) fn fail(&self, parts: &Parts, message: &str) -> Error {
+        Error::Input {
+            path: parts.files[self.place.0].path().to_path_buf(),
+            message: format!("tensor '{}': {message}", self.name),
+        }
+    }
+
     /// A range of elements.
     ///
     /// # Errors
-    /// A number that is no i32, or a failed read.
-    pub(super) fn read(&self, parts: &Parts, elements: &Range<u64>) -> Result<Vec<i32>> {
+    /// A failed read.
+    pub(super) fn read(&self, parts: &Parts, elements: &Range<u64>) -> Result<Vec<i64>> {
         let file = &parts.files[self.place.0];
         let width = if self.wide { 8 } else { 4 };
         let mut bytes = vec![0u8; (elements.end - elements.start) as usize * width];
         file.read_at(self.place.1 + elements.start * width as u64, &mut bytes)?;
-        let numbers = bytes.chunks_exact(width).map(|b| match b.try_into() {
+        let integer = |b: &[u8]| match b.try_into() {
             Ok(b) => i64::from_le_bytes(b),
             Err(_) => b.try_into().map_or(0, |b| i64::from(i32::from_le_bytes(b))),
-        });
-        numbers
-            .map(|n| {
-                i32::try_from(n).map_err(|_| Error::Input {
-                    path: file.path().to_path_buf(),
-                    message: format!("tensor '{}': expected a 32-bit integer, found {n}", self.name),
-                })
-            })
-            .collect()
+        };
+        Ok(bytes.chunks_exact(width).map(integer).collect())
+    }
+
+    /// The same as the output has them.
+    ///
+    /// # Errors
+    /// A number that is no i32, or a failed read.
+    pub(super) fn read_as_i32(&self, parts: &Parts, elements: &Range<u64>) -> Result<Vec<i32>> {
+        let narrow = |n: i64| {
+            i32::try_from(n).map_err(|_| self.fail(parts, &format!("expected a 32-bit integer, found {n}")))
+        };
+        self.read(parts, elements)?.into_iter().map(narrow).collect()
     }
 }

@@ -1,7 +1,6 @@
 //! Single numbers of a checkpoint, which become keys.
 
-use safetensors::Dtype;
-
+use super::integers::Integers;
 use super::layout::Layout;
 use super::parts::{Parts, Place};
 use crate::arch::Rows;
@@ -56,27 +55,17 @@ pub(super) fn integers(parts: &Parts, ending: &str) -> Result<Option<Vec<i64>>> 
         return Ok(None);
     };
     let entry = parts.entry(at);
-    let width = match entry.dtype {
-        Dtype::I64 => 8,
-        Dtype::I32 => 4,
-        _ => 0,
-    };
     let count = entry.shape.iter().product::<u64>();
-    if width == 0 || count > MAX_INTEGERS {
-        return Err(no_number(
+    let stored = Integers::new((at.file, entry.offset), entry.dtype, name);
+    match stored.filter(|_| count <= MAX_INTEGERS) {
+        Some(stored) => stored.read(parts, &(0..count)).map(Some),
+        None => Err(no_number(
             parts,
             at,
             name,
-            &format!("at most {MAX_INTEGERS} integers expected"),
-        ));
+            &format!("at most {MAX_INTEGERS} integers"),
+        )),
     }
-    let mut bytes = vec![0u8; count as usize * width];
-    parts.files[at.file].read_at(entry.offset, &mut bytes)?;
-    let integer = |b: &[u8]| match b.try_into() {
-        Ok(b) => i64::from_le_bytes(b),
-        Err(_) => b.try_into().map_or(0, |b| i64::from(i32::from_le_bytes(b))),
-    };
-    Ok(Some(bytes.chunks_exact(width).map(integer).collect()))
 }
 
 /// The numbers of a matrix's rows, from row `from` on, that are all zero; none where there is no such matrix.

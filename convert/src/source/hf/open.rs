@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gguf::{Array, Inputs, Metadata, TensorType};
+use gguf::{Inputs, Metadata, TensorType};
 use serde_json::{Map, Value};
 
 use super::assemble::{Assembled, Assembler};
@@ -299,30 +299,13 @@ fn vocabulary(
     for (key, value) in vocabulary.metadata {
         metadata.set_in_place(key, value);
     }
-    add_tokens(metadata, further);
+    tokenizer::add_control_tokens(metadata, further);
     let size = format!("{}.vocab_size", architecture.gguf);
     if vocabulary.resized && metadata.get(&size).is_some() {
         metadata.set_in_place(size, vocabulary.n_vocab as u32);
     }
     Ok(vocabulary.warnings)
 }
-
-/// Adds control tokens behind the others.
-fn add_tokens(metadata: &mut Metadata, further: Vec<String>) {
-    let count = further.len();
-    if let Some(gguf::Value::Array(Array::F32(scores))) = metadata.get_mut("tokenizer.ggml.scores") {
-        scores.extend(std::iter::repeat_n(0.0, count));
-    }
-    if let Some(gguf::Value::Array(Array::I32(types))) = metadata.get_mut("tokenizer.ggml.token_type") {
-        types.extend(std::iter::repeat_n(CONTROL, count));
-    }
-    if let Some(gguf::Value::Array(Array::String(tokens))) = metadata.get_mut("tokenizer.ggml.tokens") {
-        tokens.extend(further.into_iter().map(Into::into));
-    }
-}
-
-/// The type of a control token.
-const CONTROL: i32 = 3;
 
 /// Where a model's vocabulary is, and how it is read.
 struct Vocabulary<'a> {

@@ -4,8 +4,6 @@ use super::super::drafts::Draft;
 use super::{Layer, experts};
 use crate::Result;
 
-/// Scales of a hyper-connection: for what goes in, what comes out, and the mixture.
-const SCALES: usize = 3;
 /// Number of `expert_gating_func` for the square root of softplus.
 const SQRT_SOFTPLUS: usize = 4;
 /// Tokens that one compressed key stands for where an indexer chooses among such keys, and where all are seen.
@@ -36,10 +34,6 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
     );
     keys.count("attention.indexer.top_k")?;
     let streams = keys.count("hyper_connection.count")?;
-    let (wide, mixed) = (
-        streams.saturating_mul(hidden),
-        streams.saturating_add(2).saturating_mul(streams),
-    );
     let hashed = keys.optional_count("hash_layer_count")?;
     if hashed.is_none() {
         model.wrong_key("hash_layer_count", "a number")?;
@@ -49,9 +43,7 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
     loader.needed("token_embd.weight", &[hidden, tokens])?;
     loader.needed("output_norm.weight", &[hidden])?;
     loader.needed("output.weight", &[hidden, tokens])?;
-    loader.needed("output_hc_fn.weight", &[wide, streams])?;
-    loader.needed("output_hc_base.weight", &[streams])?;
-    loader.needed("output_hc_scale.weight", &[1])?;
+    model.connections_at_the_end(hidden, streams)?;
     for number in 0..blocks {
         let layer = Layer { model, number };
         let all = heads.saturating_mul(head);
@@ -65,7 +57,7 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
         let put_out = groups.saturating_mul(rank);
         layer.needed("attn_output_a.weight", &[all / groups.max(1), put_out])?;
         layer.needed("attn_output_b.weight", &[put_out, hidden])?;
-        layer.connections(wide, mixed, SCALES)?;
+        model.connections(number, hidden, streams)?;
         let ratio = ratios.get(number).copied().unwrap_or(0);
         if ratio != 0 {
             let each = if ratio == CHOSEN { 2 } else { 1 };

@@ -6,8 +6,6 @@ use crate::Result;
 
 /// Streams that llama.cpp's graph is written for.
 const STREAMS: usize = 4;
-/// Scales of a hyper-connection: for what goes in, what comes out, and the mixture.
-const SCALES: usize = 3;
 
 /// Delta attention and latent attention with an indexer of pooled keys, hyper-connections, experts behind the first layers.
 pub(super) fn look(model: &Draft<'_>) -> Result<()> {
@@ -20,10 +18,6 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
     if streams != STREAMS {
         model.wrong_key("hyper_connection.count", &STREAMS.to_string())?;
     }
-    let (wide, mixed) = (
-        streams.saturating_mul(hidden),
-        streams.saturating_add(2).saturating_mul(streams),
-    );
     let heads = keys.count("attention.head_count")?;
     let queries = keys.count("attention.q_lora_rank")?;
     let latent = Latent::read(model)?;
@@ -59,7 +53,7 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
         layer.needed("attn_norm.weight", &[hidden])?;
         layer.needed("ffn_norm.weight", &[hidden])?;
         if number < proper {
-            layer.connections(wide, mixed, SCALES)?;
+            model.connections(number, hidden, streams)?;
         }
         if is_recurrent(model, number)? {
             layer.delta(&delta)?;

@@ -1,6 +1,7 @@
 //! Hunyuan V4.
 
 use super::super::drafts::Draft;
+use super::unrotated;
 use crate::Result;
 
 /// Hunyuan V4: latent attention with gates and sinks, layers with indexers of their own, hyper-connections, and experts
@@ -20,13 +21,7 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
     let own = keys.optional_count("attention.key_length")?;
     let rotated = keys.optional_count("rope.dimension_count")?;
     let rotated = rotated.or(own).unwrap_or(hidden / heads.max(1));
-    let plain = key.saturating_sub(rotated);
-    if plain == 0 {
-        model.wrong_key(
-            "attention.key_length_mla",
-            &format!("more than the {rotated} that rotate"),
-        )?;
-    }
+    let plain = unrotated(model, key, rotated)?;
     keys.float("attention.layer_norm_rms_epsilon")?;
     keys.float("hyper_connection.epsilon")?;
     keys.float("hyper_connection.magnitude")?;

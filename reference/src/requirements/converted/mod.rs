@@ -70,16 +70,6 @@ impl Layer<'_, '_> {
         Ok(())
     }
 
-    /// Hyper-connections around both halves: `mixed` numbers of as many scales.
-    fn connections(&self, wide: usize, mixed: usize, scales: usize) -> Result<()> {
-        for part in ["hc_attn", "hc_ffn"] {
-            self.needed(&format!("{part}_fn.weight"), &[wide, mixed])?;
-            self.needed(&format!("{part}_base.weight"), &[mixed])?;
-            self.needed(&format!("{part}_scale.weight"), &[scales])?;
-        }
-        Ok(())
-    }
-
     /// Queries, keys and values of delta attention with a convolution each, decays, strengths and the norm of heads.
     fn delta(&self, sizes: &Delta) -> Result<()> {
         let Delta {
@@ -134,18 +124,24 @@ struct Latent {
     value: usize,
 }
 
+/// Elements of a key that do not rotate.
+fn unrotated(model: &Draft<'_>, key: usize, rotated: usize) -> Result<usize> {
+    let plain = key.saturating_sub(rotated);
+    if plain == 0 {
+        model.wrong_key(
+            "attention.key_length_mla",
+            &format!("more than the {rotated} that rotate"),
+        )?;
+    }
+    Ok(plain)
+}
+
 impl Latent {
     fn read(model: &Draft<'_>) -> Result<Self> {
         let keys = &model.loader.keys;
         let key = keys.count("attention.key_length_mla")?;
         let rotated = keys.optional_count("rope.dimension_count")?.unwrap_or(0);
-        let plain = key.saturating_sub(rotated);
-        if plain == 0 {
-            model.wrong_key(
-                "attention.key_length_mla",
-                &format!("more than the {rotated} that rotate"),
-            )?;
-        }
+        let plain = unrotated(model, key, rotated)?;
         Ok(Self {
             rank: keys.count("attention.kv_lora_rank")?,
             plain,

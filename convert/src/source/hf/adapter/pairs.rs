@@ -1,9 +1,9 @@
 //! The tensors of an adapter's file: which of them are pairs, and of which weights.
 
-use crate::source::hf::parts::Place;
 use indexmap::IndexMap;
 
 use super::peft::{Peft, REMEDY};
+use crate::source::hf::parts::Place;
 use crate::source::hf::tensor_file::TensorFile;
 use crate::{Error, Result};
 

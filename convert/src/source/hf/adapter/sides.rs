@@ -67,18 +67,7 @@ impl Written {
         view: Option<&View>,
         sides: &Sides<'_>,
     ) -> Result<(), (String, String)> {
-        let offsets = match &content {
-            Content::Stored(b) => b.offsets(),
-            Content::Gathered(b) => vec![b.offset()],
-            Content::Computed(_)
-            | Content::Combined(_)
-            | Content::Joined(_)
-            | Content::Ids(_)
-            | Content::Integers(_)
-            | Content::Through(_)
-            | Content::Mean(_) => Vec::new(),
-        };
-        let pairs: Option<Vec<&InputSide>> = offsets.iter().map(|o| sides.pairs.get(o)).collect();
+        let pairs: Option<Vec<&InputSide>> = content.offsets().iter().map(|o| sides.pairs.get(o)).collect();
         let Some(pairs) = pairs else {
             // A norm. Other whole weights were refused.
             self.tensors.push(tensor);
@@ -99,17 +88,7 @@ impl Written {
             self.without_effect.push(name.clone());
         }
         let factor = factor_of(&pairs, sides.alpha).map_err(fail)?;
-        match &mut content {
-            Content::Stored(layout) => layout.scale = factor,
-            Content::Gathered(gather) => gather.scale = factor,
-            Content::Computed(_)
-            | Content::Combined(_)
-            | Content::Joined(_)
-            | Content::Ids(_)
-            | Content::Integers(_)
-            | Content::Through(_)
-            | Content::Mean(_) => {}
-        }
+        content.set_scale(factor);
         let entries: Vec<usize> = pairs.iter().map(|s| s.entry).collect();
         let (a, a_shape) = match (view, &entries[..]) {
             (Some(view), &[entry]) => rearranged_side(sides.parts, entry, view)

@@ -1,13 +1,13 @@
 //! Matrices that are put together of several stored tensors.
 
-use crate::source::hf::parts::Place;
 use std::collections::HashMap;
 
 use super::Assembler;
 use crate::Result;
-use crate::arch::{Composed, Match, Rows, Section};
+use crate::arch::{Composed, FoldedLayer, Match, Rows, Section};
 use crate::source::hf::content::Content;
 use crate::source::hf::layout::Layout;
+use crate::source::hf::parts::Place;
 use crate::source::hf::through::{Linear, Through};
 
 /// Parts of a matrix, as far as they have been seen, and where it stands among the output's tensors.
@@ -43,52 +43,7 @@ impl Assembler<'_> {
         let mut all: Vec<(&'static str, Seen)> = all.into_iter().collect();
         all.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.place));
         for (name, seen) in all {
-            let mut pieces = Vec::new();
-            for section in seen.whole.parts {
-                match section {
-                    Section::Rows(part) => pieces.push(self.rows_of(name, &seen, part)?),
-                    Section::RowsIfAny(part) if !seen.parts.contains_key(*part) => {}
-                    Section::RowsIfAny(part) => pieces.push(self.rows_of(name, &seen, part)?),
-                    Section::Through(part, layers) => {
-                        let (content, shape) = self.rows_of(name, &seen, part)?;
-                        let Content::Stored(input) = content else {
-                            continue;
-                        };
-                        let mut width = shape[0];
-                        let mut made = Vec::new();
-                        for layer in *layers {
-                            let (weight, dims) = self.rows_of(name, &seen, layer.weight)?;
-                            let bias = layer
-                                .bias
-                                .map(|bias| self.rows_of(name, &seen, bias))
-                                .transpose()?;
-                            let fits = dims[0] == width && bias.as_ref().is_none_or(|(_, b)| b[0] == dims[1]);
-                            let (true, Content::Stored(weight)) = (fits, weight) else {
-                                let at = seen.parts.get(layer.weight).copied().unwrap_or_default();
-                                return Err(self.fail(
-                                    at,
-                                    format!(
-                                        "expected a layer of {width} inputs with a bias for each output, found {dims:?}"
-                                    ),
-                                ));
-                            };
-                            made.push(Linear {
-                                weight,
-                                bias: bias.and_then(|(content, _)| match content {
-                                    Content::Stored(layout) => Some(layout),
-                                    _ => None,
-                                }),
-                                inputs: width,
-                                outputs: dims[1],
-                                activation: (layer.activation)(self.hparams)?,
-                            });
-                            width = dims[1];
-                        }
-                        let through = Through::new(input, shape[0], made);
-                        pieces.push((Content::Through(through), vec![width, shape[1]]));
-                    }
-                }
-            }
+            let pieces = self.sections(name, &seen)?;
             let at = seen.parts.values().copied().min().unwrap_or_default();
             let width = pieces.first().map_or(0, |(_, shape)| shape[0]);
             if let Some((_, other)) = pieces.iter().find(|(_, shape)| shape[0] != width) {
@@ -110,8 +65,61 @@ impl Assembler<'_> {
         Ok(())
     }
 
+    /// The parts of a matrix from top to bottom, each with its shape.
+    fn sections(&self, name: &str, seen: &Seen) -> Result<Vec<(Content, Vec<u64>)>> {
+        let stored = |part: &str| {
+            let rows = self.rows_of(name, seen, part);
+            rows.map(|(layout, shape)| (Content::Stored(layout), shape))
+        };
+        let mut pieces = Vec::new();
+        for section in seen.whole.parts {
+            match section {
+                Section::Rows(part) => pieces.push(stored(part)?),
+                Section::RowsIfAny(part) if !seen.parts.contains_key(*part) => {}
+                Section::RowsIfAny(part) => pieces.push(stored(part)?),
+                Section::Through(part, layers) => pieces.push(self.through(name, seen, part, layers)?),
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// The rows of a stored matrix with linear layers folded into them.
+    fn through(
+        &self,
+        name: &str,
+        seen: &Seen,
+        part: &str,
+        layers: &[FoldedLayer],
+    ) -> Result<(Content, Vec<u64>)> {
+        let (input, shape) = self.rows_of(name, seen, part)?;
+        let mut width = shape[0];
+        let mut made = Vec::new();
+        for layer in layers {
+            let (weight, dims) = self.rows_of(name, seen, layer.weight)?;
+            let bias = layer.bias.map(|bias| self.rows_of(name, seen, bias));
+            let bias = bias.transpose()?;
+            if dims[0] != width || bias.as_ref().is_some_and(|(_, b)| b[0] != dims[1]) {
+                let at = seen.parts.get(layer.weight).copied().unwrap_or_default();
+                return Err(self.fail(
+                    at,
+                    format!("expected a layer of {width} inputs with a bias for each output, found {dims:?}"),
+                ));
+            }
+            made.push(Linear {
+                weight,
+                bias: bias.map(|(layout, _)| layout),
+                inputs: width,
+                outputs: dims[1],
+                activation: (layer.activation)(self.hparams)?,
+            });
+            width = dims[1];
+        }
+        let through = Through::new(input, shape[0], made);
+        Ok((Content::Through(through), vec![width, shape[1]]))
+    }
+
     /// A stored matrix, or a vector as one row, with its shape, innermost dimension first.
-    fn rows_of(&self, name: &str, seen: &Seen, part: &str) -> Result<(Content, Vec<u64>)> {
+    fn rows_of(&self, name: &str, seen: &Seen, part: &str) -> Result<(Layout, Vec<u64>)> {
         let Some(&at) = seen.parts.get(part) else {
             return Err(self.hparams.error(format!(
                 "expected a tensor '{part}', which {name} is made of, found none"
@@ -130,6 +138,6 @@ impl Assembler<'_> {
         };
         let mut layout = Layout::new(self.element(at)?, columns);
         layout.push((at.file, entry.offset), &Rows::range(0, rows));
-        Ok((Content::Stored(layout), vec![columns, rows]))
+        Ok((layout, vec![columns, rows]))
     }
 }

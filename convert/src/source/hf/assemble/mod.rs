@@ -345,17 +345,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn push(&mut self, name: String, shape: Vec<u64>, shard: usize, content: Content) {
-        let blocks = match &content {
-            Content::Stored(layout) => layout.blocks(),
-            Content::Gathered(gather) => gather.blocks(),
-            Content::Computed(_)
-            | Content::Combined(_)
-            | Content::Joined(_)
-            | Content::Ids(_)
-            | Content::Integers(_)
-            | Content::Mean(_)
-            | Content::Through(_) => None,
-        };
+        let blocks = content.blocks();
         let ty = blocks.unwrap_or_else(|| self.type_of(&name, &shape));
         let factors = match (&content, blocks) {
             (Content::Stored(layout), Some(TensorType::NVFP4)) => self.factors(layout),

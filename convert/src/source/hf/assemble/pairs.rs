@@ -1,11 +1,11 @@
 //! Pairs of matrices of an adapter, in place of the weights that they change.
 
-use crate::source::hf::parts::Place;
 use std::collections::HashMap;
 
 use super::Assembler;
 use crate::Result;
 use crate::arch::{Match, Rearrange, View};
+use crate::source::hf::parts::Place;
 
 /// The input sides of an adapter's pairs: what a rearrangement of a weight's columns acts on.
 #[derive(Debug, Default)]

@@ -1,6 +1,5 @@
 //! Tensors with numbers (experts, norms of heads), collected until a layer has all of them, then stacked.
 
-use crate::source::hf::parts::Place;
 use indexmap::IndexMap;
 
 use super::Assembler;
@@ -9,6 +8,7 @@ use crate::Result;
 use crate::arch::{Match, Rows, Rule, Transform};
 use crate::source::hf::content::Content;
 use crate::source::hf::layout::Layout;
+use crate::source::hf::parts::Place;
 
 /// Most experts a layer may have.
 const MAX_EXPERTS: u32 = 4096;

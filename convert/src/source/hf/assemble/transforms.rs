@@ -1,6 +1,5 @@
 //! What becomes of one stored tensor by one rule.
 
-use crate::source::hf::parts::Place;
 use gguf::TensorType;
 
 use super::Assembler;
@@ -13,6 +12,7 @@ use crate::source::hf::ids::Ids;
 use crate::source::hf::integers::Integers;
 use crate::source::hf::layout::{Layout, Values};
 use crate::source::hf::mean::{Mean, Of};
+use crate::source::hf::parts::Place;
 
 impl Assembler<'_> {
     /// One rule's tensor, of a stored one whose name is `name`.
