@@ -2,8 +2,10 @@
 
 mod adapter;
 mod arch_file;
+mod bad_dirs;
 mod changed_sources;
 mod draft;
+mod hf_bad_files;
 mod hf_bad_input;
 mod hostile;
 mod hostile_vocabulary;
