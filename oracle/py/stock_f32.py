@@ -1,8 +1,9 @@
 """Stock llama.cpp's mean negative log likelihood with nothing rounded below f32: no flash attention, a cache in f32.
 
-    python stock_f32.py MODEL WINDOWS.json        # lists of token ids, each run from an empty cache
+    python stock_f32.py MODEL WINDOWS.json [LOGITS]      # lists of token ids, each run from an empty cache
 
-prints the mean over the second half of each window.
+prints the mean over the second half of each window. LOGITS gets all logits of all windows, f32 little-endian, a row for
+each token.
 """
 
 import json
@@ -25,13 +26,16 @@ class Model(stock.Model):
 def main():
     windows = json.load(open(sys.argv[2]))
     model = Model(sys.argv[1], max(map(len, windows)), 2)
-    total, count = 0.0, 0
+    total, count, rows = 0.0, 0, []
     for tokens in windows:
-        logits = model.window(tokens).astype(np.float64)
+        rows.append(model.window(tokens))
+        logits = rows[-1].astype(np.float64)
         for at in range(len(tokens) // 2, len(tokens) - 1):
             row = logits[at] - logits[at].max()
             total += np.log(np.exp(row).sum()) - row[tokens[at + 1]]
             count += 1
+    if sys.argv[3:]:
+        np.concatenate(rows).astype("<f4").tofile(sys.argv[3])
     print(f"{total / count:.9f}")
 
 

@@ -16,6 +16,7 @@ mod defaults;
 mod encoders;
 mod front_matter;
 mod fused;
+mod graphs;
 mod imatrix;
 mod importance;
 mod load;

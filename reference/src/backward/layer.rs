@@ -3,7 +3,7 @@
 use super::{Pass, norm, unknown};
 use crate::Result;
 use crate::layers::Mixer;
-use crate::model::{Layer, Mlp};
+use crate::model::{Layer, Mlp, Residual};
 use crate::ops::{Matrix, Norm};
 
 impl Layer {
@@ -12,6 +12,9 @@ impl Layer {
         if self.per_layer.is_some() || self.copies.is_some() || self.early.is_some() || self.norms_follow_sums
         {
             return Some("further inputs of a layer, or norms of sums".to_owned());
+        }
+        if !matches!(self.residual, Residual::Sum) {
+            return Some("more than one state between the halves of layers".to_owned());
         }
         if self.seen_scale.is_some() {
             return Some("halves that are added to what they see".to_owned());

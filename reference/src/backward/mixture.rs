@@ -9,7 +9,8 @@ use crate::ops::{Matrix, sigmoid};
 impl Mixture {
     /// A part that the backward pass does not know.
     pub(super) fn without_backward(&self) -> Option<String> {
-        if self.weigh_inputs || self.narrowed.is_some() || self.adjugates.is_some() {
+        if self.weigh_inputs || self.narrowed.is_some() || self.adjugates.is_some() || self.by_token.is_some()
+        {
             return Some("this kind of mixture of experts".to_owned());
         }
         let shared = self
@@ -134,6 +135,13 @@ impl Pass<'_, '_> {
                         *g = (slope * s * (1.0 - s)) as f32;
                     }
                 }
+                // The slope of the softplus is 1 - e^-softplus.
+                Scoring::RootOfSoftplus => {
+                    for ((g, slope), s) in logits.iter_mut().zip(&slopes).zip(&scores) {
+                        let slope_of_root = -(-s * s).exp_m1() / (2.0 * s.max(f64::MIN_POSITIVE));
+                        *g = (slope * slope_of_root) as f32;
+                    }
+                }
                 // The softmax is over all, or over the chosen, whose scores are the only ones above zero.
                 Scoring::Softmax | Scoring::SoftmaxOfChosen => {
                     let along: f64 = slopes.iter().zip(&scores).map(|(slope, s)| slope * s).sum();
@@ -223,6 +231,10 @@ fn scores(layer: &Mixture, logits: &[f32], ways: &[Way]) -> Vec<f64> {
             .iter()
             .map(|&x| 1.0 / (1.0 + f64::from(-x).exp()))
             .collect(),
+        Scoring::RootOfSoftplus => {
+            let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+            logits.iter().map(|&x| softplus(f64::from(x)).sqrt()).collect()
+        }
         Scoring::Softmax => softmax(&|_| true),
         Scoring::SoftmaxOfChosen => softmax(&|e| ways.iter().any(|way| way.expert == e)),
     }

@@ -7,7 +7,7 @@ use crate::model::{Part, Run};
 use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen, sigmoid};
 
 use super::latent::{LatentQuery, copy_head};
-use super::{BlockChooser, Linear};
+use super::{BlockChoice, Linear};
 
 /// The matrices that make queries, keys and values.
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ pub(crate) struct Attention {
     pub(crate) shape: AttentionShape,
     pub(crate) gate: Option<OutputGate>,
     /// Choice of the keys that a query sees, where it does not see all.
-    pub(crate) blocks: Option<Box<BlockChooser>>,
+    pub(crate) blocks: Option<Box<BlockChoice>>,
 }
 
 /// Growth of queries with the logarithm of the steps of `step` positions that lie before them, counted from position

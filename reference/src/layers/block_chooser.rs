@@ -10,8 +10,26 @@ use crate::Result;
 use crate::model::Run;
 use crate::ops::{Matrix, Norm, Rope};
 
-use super::Linear;
 use super::indexer::highest;
+use super::{Linear, PooledChooser};
+
+/// Choice of the blocks of keys that queries see.
+#[derive(Clone, Debug)]
+pub(crate) enum BlockChoice {
+    OfBestKeys(BlockChooser),
+    OfMeans(PooledChooser),
+}
+
+impl BlockChoice {
+    /// For each row, and each of the choice's heads, the rows whose keys it sees; nothing where every query sees all
+    /// before it anyway.
+    pub(super) fn choose(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Option<Vec<Vec<usize>>>> {
+        match self {
+            Self::OfBestKeys(chooser) => chooser.choose(run, x),
+            Self::OfMeans(chooser) => chooser.choose(run, x),
+        }
+    }
+}
 
 /// For each query and each of `heads` key heads the `blocks` blocks of `block` positions with the highest scores: those of
 /// their best keys. The latest `local` blocks are seen in any case. The scale of the scores changes no order and is left
@@ -32,8 +50,7 @@ pub(crate) struct BlockChooser {
 }
 
 impl BlockChooser {
-    /// For each row and each head the rows whose keys it sees; nothing where every query sees all before it anyway.
-    pub(super) fn choose(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Option<Vec<Vec<usize>>>> {
+    fn choose(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Option<Vec<Vec<usize>>>> {
         let mut q = self.query.forward(run, x)?;
         let mut k = self.key.forward(run, x)?;
         let all = |window: &Range<usize>| window.len().div_ceil(self.block) <= self.blocks;

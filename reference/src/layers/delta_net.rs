@@ -18,12 +18,20 @@ pub(crate) enum Strengths {
     InTurn { beta: Linear, alpha: Linear },
 }
 
+/// The function of the gates of what a net puts out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetGate {
+    Silu,
+    Sigmoid,
+}
+
 /// Linear attention whose state forgets and corrects itself.
 #[derive(Clone, Debug)]
 pub(crate) struct DeltaNet {
     /// Makes all queries, all keys and all values.
     pub(crate) input: Linear,
     pub(crate) gates: Linear,
+    pub(crate) gate: NetGate,
     pub(crate) strengths: Strengths,
     pub(crate) convolution: Convolution,
     pub(crate) a: Vec<f32>,
@@ -36,9 +44,6 @@ pub(crate) struct DeltaNet {
     pub(crate) key_len: usize,
     pub(crate) value_len: usize,
 }
-
-/// Epsilon under the root when queries and keys are normalized to length one.
-const EPSILON: f32 = 1e-6;
 
 impl DeltaNet {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
@@ -70,8 +75,8 @@ impl DeltaNet {
         let mut q = part(run, 0, keys);
         let mut k = part(run, keys, keys);
         let v = part(run, 2 * keys, values);
-        to_unit_length(&mut q, key_len, 1.0 / (key_len as f32).sqrt());
-        to_unit_length(&mut k, key_len, 1.0);
+        to_unit_length(&mut q, key_len, 1.0 / (key_len as f32).sqrt(), self.norm.eps);
+        to_unit_length(&mut k, key_len, 1.0, self.norm.eps);
 
         let (mut beta, mut decay) = self.strengths.forward(run, x, key_heads)?;
         beta.data.iter_mut().for_each(|x| *x = sigmoid(*x));
@@ -88,7 +93,13 @@ impl DeltaNet {
         };
         rule.apply(&q, &k, &v, &decay, &beta, &mut y, &run.windows);
         self.norm.apply(&mut y);
-        gate(Activation::Silu, &z.data, &mut y.data);
+        match self.gate {
+            NetGate::Silu => gate(Activation::Silu, &z.data, &mut y.data),
+            NetGate::Sigmoid => {
+                let pairs = y.data.iter_mut().zip(&z.data);
+                pairs.for_each(|(y, z)| *y *= sigmoid(*z));
+            }
+        }
         let out = self.output.forward(run, &y)?;
         for m in [all, z, mixed, q, k, v, beta, decay, y] {
             run.scratch.give(m);
@@ -123,11 +134,11 @@ impl Strengths {
     }
 }
 
-/// Brings each head of `len` elements to the length `scale`.
-pub(super) fn to_unit_length(x: &mut Matrix, len: usize, scale: f32) {
+/// Brings each head of `len` elements to the length `scale`; `eps` is added under the root.
+pub(super) fn to_unit_length(x: &mut Matrix, len: usize, scale: f32, eps: f32) {
     for head in x.data.chunks_exact_mut(len) {
         let sum: f32 = head.iter().map(|x| x * x).sum();
-        let factor = scale / (sum + EPSILON).sqrt();
+        let factor = scale / (sum + eps).sqrt();
         head.iter_mut().for_each(|x| *x *= factor);
     }
 }

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::model::Run;
 use crate::ops::{Matrix, Norm, Rope};
 
-use super::Linear;
+use super::{CompressedChooser, Linear};
 
 /// Choice of the keys that a layer's queries see.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(crate) enum Chooser {
     /// All before them.
     None,
     Own(Box<Indexer>),
+    /// Those of whole blocks.
+    OfBlocks(Box<CompressedChooser>),
     /// Those that the nearest layer before with an indexer of its own chose.
     OfTheLayerBefore,
 }
@@ -74,18 +76,21 @@ impl Indexer {
             &q.data[row * q.cols..][..q.cols],
             &weights.data[row * weights.cols..],
         );
-        let score = |key: usize| -> f32 {
-            let key = &k.data[key * k.cols..][..k.cols];
-            let of_head = |head: &[f32]| head.iter().zip(key).map(|(a, b)| a * b).sum::<f32>().max(0.0);
-            let pairs = heads.chunks_exact(self.len).zip(weights);
-            pairs.map(|(head, weight)| of_head(head) * weight).sum()
-        };
+        let score =
+            |key: usize| -> f32 { lightning_score(heads, weights, &k.data[key * k.cols..][..k.cols]) };
         let first = seen.start;
         let scores: Vec<f32> = seen.map(score).collect();
         let mut chosen = highest(&scores, self.keys);
         chosen.iter_mut().for_each(|key| *key += first);
         chosen
     }
+}
+
+/// The sum over heads of `weight * max(query . key, 0)`.
+pub(super) fn lightning_score(heads: &[f32], weights: &[f32], key: &[f32]) -> f32 {
+    let of_head = |head: &[f32]| head.iter().zip(key).map(|(a, b)| a * b).sum::<f32>().max(0.0);
+    let pairs = heads.chunks_exact(key.len()).zip(weights);
+    pairs.map(|(head, weight)| of_head(head) * weight).sum()
 }
 
 /// The `count` keys with the highest scores, in their order.

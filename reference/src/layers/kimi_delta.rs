@@ -21,6 +21,8 @@ pub(crate) struct KimiDelta {
     pub(crate) a: Vec<f32>,
     /// The least logarithm of a decay, which a logistic function then goes towards in place of a softplus ("safe gate").
     pub(crate) bound: Option<f32>,
+    /// Added under the root when queries and keys are brought to length one.
+    pub(crate) unit_eps: f32,
     pub(crate) strengths: Linear,
     pub(crate) gate: Vec<Linear>,
     /// Of each head's result.
@@ -48,8 +50,8 @@ impl KimiDelta {
             run.scratch.give(all);
             made.push(mixed);
         }
-        to_unit_length(&mut made[0], len, 1.0 / (len as f32).sqrt());
-        to_unit_length(&mut made[1], len, 1.0);
+        to_unit_length(&mut made[0], len, 1.0 / (len as f32).sqrt(), self.unit_eps);
+        to_unit_length(&mut made[1], len, 1.0, self.unit_eps);
         let mut decay = by_way(&self.decay, run, x)?;
         for row in decay.data.chunks_exact_mut(decay.cols) {
             for (head, a) in self.a.iter().enumerate() {

@@ -42,6 +42,8 @@ pub(crate) struct LatentAttention {
     /// Makes the short vector and the rotated part of the key, which all heads share.
     pub(crate) compress: Linear,
     pub(crate) norm: Norm,
+    /// Norm of the rotated part of the key, before the rotation.
+    pub(crate) rotated_norm: Option<Norm>,
     /// For each head, from the query's part without rotation to the short vector.
     pub(crate) key_up: ExpertLinear,
     /// For each head, from the short vector to its value.
@@ -61,6 +63,10 @@ pub(crate) struct LatentAttention {
     /// Growth of the queries with their position (Mistral Large 3).
     pub(crate) growth: Option<QueryGrowth>,
     pub(crate) gate: Option<OutputGate>,
+    /// Number of latest keys that a query sees.
+    pub(crate) window: Option<usize>,
+    /// One score for each head that takes part in the softmax and has no value.
+    pub(crate) sinks: Option<Arc<[f32]>>,
 }
 
 impl LatentAttention {
@@ -77,6 +83,9 @@ impl LatentAttention {
         match &self.chooser {
             Chooser::None => run.chosen = None,
             Chooser::Own(indexer) => indexer.choose(run, short.as_ref().unwrap_or(x), x)?,
+            Chooser::OfBlocks(chooser) => {
+                run.chosen = chooser.keys_of_blocks(run, short.as_ref().unwrap_or(x), x)?;
+            }
             Chooser::OfTheLayerBefore => {}
         }
         if let Some(short) = short {
@@ -102,22 +111,14 @@ impl LatentAttention {
             growth.apply(&mut q, &run.positions);
         }
 
-        let compressed = self.compress.forward(run, x)?;
-        let mut values = run.scratch.take(x.rows, rank);
-        copy_head(&compressed, 0, &mut values, 0, rank);
-        self.norm.apply(&mut values);
-        let mut turned = run.scratch.take(x.rows, rotated);
-        copy_head(&compressed, rank, &mut turned, 0, rotated);
-        self.turn(run, &mut turned);
-        let mut k = run.scratch.take(x.rows, key_len);
-        copy_head(&values, 0, &mut k, 0, rank);
-        copy_head(&turned, 0, &mut k, rank, rotated);
-        run.scratch.give(compressed);
-        run.scratch.give(turned);
-
+        let (mut k, mut values) = self.keys(run, x)?;
         run.rounding.cached(&mut k);
         run.rounding.cached(&mut values);
-        let shape = AttentionShape::plain(heads, 1, key_len, rank, self.scale);
+        let shape = AttentionShape {
+            window: self.window,
+            sinks: self.sinks.clone(),
+            ..AttentionShape::plain(heads, 1, key_len, rank, self.scale)
+        };
         let mut mixed = run.scratch.take(x.rows, heads * rank);
         match &run.chosen {
             None => attend(&q, &k, &values, &mut mixed, &run.windows, &shape, run.products),
@@ -144,6 +145,28 @@ impl LatentAttention {
         Ok(result)
     }
 
+    /// The keys, which are the short vectors and the rotated part, and the short vectors alone.
+    fn keys(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix)> {
+        let &Self { rank, rotated, .. } = self;
+        let key_len = rank + rotated;
+        let compressed = self.compress.forward(run, x)?;
+        let mut values = run.scratch.take(x.rows, rank);
+        copy_head(&compressed, 0, &mut values, 0, rank);
+        self.norm.apply(&mut values);
+        let mut turned = run.scratch.take(x.rows, rotated);
+        copy_head(&compressed, rank, &mut turned, 0, rotated);
+        if let Some(norm) = &self.rotated_norm {
+            norm.apply(&mut turned);
+        }
+        self.turn(run, &mut turned);
+        let mut k = run.scratch.take(x.rows, key_len);
+        copy_head(&values, 0, &mut k, 0, rank);
+        copy_head(&turned, 0, &mut k, rank, rotated);
+        run.scratch.give(compressed);
+        run.scratch.give(turned);
+        Ok((k, values))
+    }
+
     fn turn(&self, run: &Run<'_>, x: &mut Matrix) {
         if let Some(rope) = &self.rope {
             rope.apply(x, self.rotated, &run.positions, &run.windows);
@@ -163,6 +186,9 @@ impl LatentAttention {
 
 /// Copies `len` columns, from column `from_col` to column `to_col`.
 pub(super) fn copy_head(from: &Matrix, from_col: usize, to: &mut Matrix, to_col: usize, len: usize) {
+    if len == 0 {
+        return;
+    }
     let rows = from.data.chunks_exact(from.cols);
     for (to, from) in to.data.chunks_exact_mut(to.cols).zip(rows) {
         to[to_col..to_col + len].copy_from_slice(&from[from_col..from_col + len]);
@@ -170,7 +196,7 @@ pub(super) fn copy_head(from: &Matrix, from_col: usize, to: &mut Matrix, to_col:
 }
 
 /// The same in every head of `from_len` and `to_len` columns.
-fn copy_parts(
+pub(super) fn copy_parts(
     from: &Matrix,
     from_len: usize,
     from_col: usize,
@@ -179,6 +205,9 @@ fn copy_parts(
     to_col: usize,
     len: usize,
 ) {
+    if len == 0 {
+        return;
+    }
     for head in 0..from.cols / from_len {
         copy_head(from, head * from_len + from_col, to, head * to_len + to_col, len);
     }

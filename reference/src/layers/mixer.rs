@@ -5,8 +5,8 @@ use crate::model::Run;
 use crate::ops::Matrix;
 
 use super::{
-    Attention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Lightning, Linear, Mamba, Mamba2, Mixture,
-    PlamoMamba, ShortConvolution, TimeMix6, TimeMix7,
+    Attention, CompressedAttention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Lightning, Linear,
+    Mamba, Mamba2, Mixture, PlamoMamba, ShortConvolution, TimeMix6, TimeMix7,
 };
 
 /// The first half of a layer.
@@ -18,6 +18,7 @@ pub(crate) enum Mixer {
     Linear(Box<Linear>),
     Attention(Box<Attention>),
     Latent(Box<LatentAttention>),
+    Compressed(Box<CompressedAttention>),
     Lightning(Box<Lightning>),
     Mamba(Box<Mamba>),
     Mamba2(Box<Mamba2>),
@@ -47,6 +48,7 @@ impl Mixer {
             Self::Linear(layer) => layer.forward(run, x),
             Self::Attention(layer) => layer.forward(run, x),
             Self::Latent(layer) => layer.forward(run, x),
+            Self::Compressed(layer) => layer.forward(run, x),
             Self::Lightning(layer) => layer.forward(run, x),
             Self::Mamba(layer) => layer.forward(run, x),
             Self::Mamba2(layer) => layer.forward(run, x),
@@ -75,6 +77,7 @@ impl Mixer {
             Self::Linear(layer) => layer.matrix.outputs,
             Self::Attention(layer) => layer.width(),
             Self::Latent(layer) => layer.width(),
+            Self::Compressed(layer) => layer.width(),
             Self::Lightning(layer) => layer.width(),
             Self::Mamba(layer) => layer.width(),
             Self::Mamba2(layer) => layer.width(),

@@ -1,8 +1,10 @@
 //! Mixtures of experts.
 
+use std::sync::Arc;
+
 use crate::Result;
 use crate::model::Run;
-use crate::ops::{Activation, Matrix, activate, gate, sigmoid, softmax};
+use crate::ops::{Activation, Matrix, Norm, activate, gate, sigmoid, softmax, softplus};
 
 use super::feed_forward::gate_fused;
 use super::{ExpertLinear, FeedForward, Linear};
@@ -24,6 +26,8 @@ pub(crate) enum Scoring {
     Sigmoid,
     /// A softmax over the chosen ones.
     SoftmaxOfChosen,
+    /// The square root of `ln(1 + e^x)` of each.
+    RootOfSoftplus,
 }
 
 /// Experts are chosen from a few groups only.
@@ -59,11 +63,21 @@ pub(crate) struct Mixture {
     /// Whether an expert's weight multiplies its input instead of its output.
     pub(crate) weigh_inputs: bool,
     pub(crate) shared: Option<SharedExpert>,
-    /// To a narrower vector that the chosen experts see, and back from the sum of their outputs.
-    pub(crate) narrowed: Option<(Linear, Linear)>,
+    pub(crate) narrowed: Option<Narrowed>,
     pub(crate) adjugates: Option<Adjugates>,
+    /// Experts that tokens choose by their ids.
+    pub(crate) by_token: Option<ByToken>,
     /// Factor on all that leaves it.
     pub(crate) output_scale: f32,
+}
+
+/// A narrower vector that the chosen experts see, and the way back from the sum of their outputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Narrowed {
+    pub(crate) down: Linear,
+    /// Of the sum.
+    pub(crate) norm: Option<Norm>,
+    pub(crate) up: Linear,
 }
 
 /// Experts of groups of experts: each token goes through those of its chosen experts' groups too, which see the sum of
@@ -76,6 +90,24 @@ pub(crate) struct Adjugates {
     pub(crate) members: usize,
     /// Factor on what they make.
     pub(crate) scale: f32,
+}
+
+/// The chosen experts of each token of the vocabulary (DeepSeek V4's first layers).
+#[derive(Clone, Debug)]
+pub(crate) struct ByToken {
+    /// `used` for each token.
+    pub(crate) experts: Arc<[usize]>,
+    pub(crate) used: usize,
+}
+
+impl ByToken {
+    /// Those of a token; none of one beyond the table.
+    fn of(&self, token: u32) -> &[usize] {
+        let first = (token as usize).saturating_mul(self.used);
+        self.experts
+            .get(first..first.saturating_add(self.used))
+            .unwrap_or_default()
+    }
 }
 
 /// For each expert its tokens (row numbers) and their weights.
@@ -143,9 +175,12 @@ impl Mixture {
         let routed = &routes.experts;
         let mut out = match &self.narrowed {
             None => self.chosen(run, x, routed)?,
-            Some((down, up)) => {
+            Some(Narrowed { down, norm, up }) => {
                 let narrow = down.forward(run, x)?;
-                let sum = self.chosen(run, &narrow, routed)?;
+                let mut sum = self.chosen(run, &narrow, routed)?;
+                if let Some(norm) = norm {
+                    norm.apply(&mut sum);
+                }
                 let out = up.forward(run, &sum)?;
                 run.scratch.give(narrow);
                 run.scratch.give(sum);
@@ -233,7 +268,11 @@ impl Mixture {
         let mut of_groups = vec![Vec::new(); groups];
         let mut probabilities = self.router.forward(run, x)?;
         for (token, p) in probabilities.data.chunks_exact_mut(experts).enumerate() {
-            let chosen = self.choose(p);
+            let of_token = match &self.by_token {
+                Some(table) => run.tokens.get(token).map(|&id| table.of(id)),
+                None => None,
+            };
+            let chosen = self.choose(p, of_token);
             if let Some(adjugates) = &self.adjugates {
                 for (group, weight) in adjugates.choose(&chosen, p) {
                     of_groups[group].push((token, weight));
@@ -251,12 +290,14 @@ impl Mixture {
     }
 
     /// The chosen experts of one token with their weights, from the router's outputs.
-    fn choose(&self, logits: &mut [f32]) -> Vec<(usize, f32)> {
+    /// `of_token` are those that the token's id chooses, whatever the router says.
+    fn choose(&self, logits: &mut [f32], of_token: Option<&[usize]>) -> Vec<(usize, f32)> {
         let p = logits;
         match self.scoring {
             Scoring::Softmax => softmax(p),
             Scoring::Sigmoid => p.iter_mut().for_each(|x| *x = sigmoid(*x)),
             Scoring::SoftmaxOfChosen => {}
+            Scoring::RootOfSoftplus => p.iter_mut().for_each(|x| *x = softplus(*x).sqrt()),
         }
         let mut judged = p.to_vec();
         for (score, bias) in judged.iter_mut().zip(self.selection_bias.iter().flatten()) {
@@ -265,9 +306,15 @@ impl Mixture {
         if let Some(groups) = self.groups {
             groups.mask(&mut judged);
         }
-        let mut order: Vec<usize> = (0..p.len()).collect();
-        order.sort_by(|&a, &b| judged[b].total_cmp(&judged[a]));
-        order.truncate(self.used);
+        let order = match of_token {
+            Some(experts) => experts.to_vec(),
+            None => {
+                let mut order: Vec<usize> = (0..p.len()).collect();
+                order.sort_by(|&a, &b| judged[b].total_cmp(&judged[a]));
+                order.truncate(self.used);
+                order
+            }
+        };
         if self.scoring == Scoring::SoftmaxOfChosen {
             let mut chosen: Vec<f32> = order.iter().map(|&e| p[e]).collect();
             softmax(&mut chosen);

@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use crate::Result;
 use crate::layers::{
-    AltUp, BesideExperts, ChannelMix, Copies, Embedding, FeedForward, Linear, Mixer, Mixture, PerLayer,
-    PerLayerInputs, Routes, Switch,
+    AltUp, BesideExperts, ChannelMix, Copies, Embedding, FeedForward, Grams, Linear, Mixer, Mixture,
+    PerLayer, PerLayerInputs, Routes, Switch,
 };
 use crate::ops::{Matrix, Norm};
 use crate::weights::reading_ahead;
 
 use super::Run;
+use super::residual::{Ends, Residual};
 
 /// Embedding, layers, final norm and the matrix to logits.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Decoder {
     pub(crate) switch: Option<Switch>,
     /// Copies of the state that go through the layers side by side.
     pub(crate) copies: Option<Copies>,
+    pub(crate) ends: Ends,
     pub(crate) streams: Streams,
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Option<Norm>,
@@ -80,6 +82,9 @@ pub(crate) struct Layer {
     /// Factor on what a half sees, to which what it makes is added; `None`: it is added to the half's input.
     pub(crate) seen_scale: Option<f32>,
     pub(crate) stream: Stream,
+    pub(crate) residual: Residual,
+    /// Added to the layer's input, where there are copies of the state.
+    pub(crate) grams: Option<Box<Grams>>,
 }
 
 /// A layer's part in the [`Streams`].
@@ -144,6 +149,8 @@ impl Layer {
             copies: None,
             seen_scale: None,
             stream: Stream::None,
+            residual: Residual::Sum,
+            grams: None,
         }
     }
 }
@@ -161,7 +168,7 @@ pub(crate) enum Mlp {
 }
 
 impl Mlp {
-    fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+    pub(super) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         match self {
             Self::None => Ok(Matrix::default()),
             Self::Dense(layer) => layer.forward(run, x),
@@ -186,6 +193,14 @@ impl Decoder {
     /// A model without factors, caps or learned positions.
     pub(crate) fn new(embedding: Embedding, layers: Vec<Layer>, output_norm: Norm, head: Linear) -> Self {
         Self {
+            output_norm: Some(output_norm),
+            ..Self::without_norm(embedding, layers, head)
+        }
+    }
+
+    /// The same without a norm before the output matrix.
+    pub(crate) fn without_norm(embedding: Embedding, layers: Vec<Layer>, head: Linear) -> Self {
+        Self {
             embedding,
             embedding_scale: 1.0,
             positions: None,
@@ -194,9 +209,10 @@ impl Decoder {
             per_layer: None,
             switch: None,
             copies: None,
+            ends: Ends::None,
             streams: Streams::None,
             layers,
-            output_norm: Some(output_norm),
+            output_norm: None,
             head,
             logit_scale: 1.0,
             logit_softcap: None,
@@ -233,6 +249,7 @@ impl Decoder {
         if let Some(copies) = &self.copies {
             x = copies.merge(run, x)?;
         }
+        x = self.ends.end(run, x)?;
         if let Some(norm) = &self.output_norm {
             norm.apply(&mut x);
         }
@@ -262,6 +279,7 @@ impl Decoder {
         if let Some(copies) = &self.copies {
             x = copies.spread(run, x)?;
         }
+        x = self.ends.begin(run, x);
         run.streams = match &self.streams {
             Streams::None => Vec::new(),
             Streams::Embeddings => vec![x.clone()],
@@ -299,9 +317,14 @@ impl Decoder {
         let widest = self
             .layers
             .iter()
-            .map(|l| l.attention.width().max(l.mlp.width()))
+            .map(|l| l.attention.width().max(l.mlp.width()) + l.residual.width())
             .max();
-        let copies = self.copies.as_ref().map_or(0, |c| 3 * c.count);
+        let kept = self.layers.iter().filter(|l| l.residual.keeps_state()).count();
+        let copies = self
+            .copies
+            .as_ref()
+            .map_or(2 * self.ends.copies(), |c| 3 * c.count)
+            + kept;
         self.embedding.matrix.inputs * (4 + copies) + widest.unwrap_or(0)
     }
 }
@@ -377,6 +400,9 @@ impl Layer {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
         if let Some(copies) = &self.copies {
             return self.through_copies(run, copies, x, last);
+        }
+        if !matches!(self.residual, Residual::Sum) {
+            return self.through_residual(run, x, last);
         }
         if matches!(self.attention, Mixer::None) {
             return self.second_half_alone(run, x, last);
@@ -504,7 +530,7 @@ impl Layer {
 }
 
 /// Drops rows that nobody wants, of a layer's matrices and of what goes from layer to layer beside them.
-fn keep_wanted<const N: usize>(run: &mut Run<'_>, matrices: [&mut Matrix; N]) {
+pub(super) fn keep_wanted<const N: usize>(run: &mut Run<'_>, matrices: [&mut Matrix; N]) {
     for matrix in matrices {
         matrix.keep_rows(&run.wanted);
     }
@@ -517,10 +543,11 @@ fn keep_wanted<const N: usize>(run: &mut Run<'_>, matrices: [&mut Matrix; N]) {
     for stream in &mut run.streams {
         stream.keep_rows(&run.wanted);
     }
+    run.tokens = run.wanted.iter().map(|&row| run.tokens[row]).collect();
 }
 
 /// A copy of `x`, normalized where there is a norm.
-fn normalized(run: &mut Run<'_>, norm: Option<&Norm>, x: &Matrix) -> Matrix {
+pub(super) fn normalized(run: &mut Run<'_>, norm: Option<&Norm>, x: &Matrix) -> Matrix {
     let mut out = run.scratch.take(x.rows, x.cols);
     out.copy_from(x);
     if let Some(norm) = norm {

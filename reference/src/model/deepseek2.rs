@@ -104,7 +104,13 @@ fn layers_of(loader: &Loader<'_>, indexed: Option<(RopeStyle, Vec<bool>)>) -> Re
     Ok(Decoder::new(embedding, layers, output_norm, head))
 }
 
-fn indexer(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, rope: Arc<Rope>) -> Result<Indexer> {
+/// The indexer of a layer.
+pub(super) fn indexer(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    layer: usize,
+    rope: Arc<Rope>,
+) -> Result<Indexer> {
     let keys = &loader.keys;
     let base = |name: &str| format!("blk.{layer}.indexer.{name}");
     let heads = keys.count("attention.indexer.head_count")?;
@@ -148,7 +154,7 @@ pub(super) fn latent_query(
     })
 }
 
-/// The latent attention of a layer.
+/// The latent attention of a layer of the usual sizes.
 pub(super) fn latent(
     loader: &Loader<'_>,
     hyper: &Hyperparameters,
@@ -157,39 +163,82 @@ pub(super) fn latent(
     scale: f32,
     eps: f32,
 ) -> Result<LatentAttention> {
-    let keys = &loader.keys;
-    let base = |name: &str| format!("blk.{layer}.{name}");
-    let (heads, _) = hyper.heads(loader, layer)?;
-    let key_len = keys.count("attention.key_length_mla")?;
-    let value_len = keys.count("attention.value_length_mla")?;
-    let rank = keys.count("attention.kv_lora_rank")?;
-    let rotated = hyper.rotated;
-    let product = |heads: usize, len: usize| loader.all_heads(heads, len);
-    let plain = key_len.checked_sub(rotated).filter(|&n| n > 0).ok_or_else(|| {
-        let expected = format!("more than the {rotated} elements that are rotated (rope.dimension_count)");
-        keys.refused("attention.key_length_mla", expected, key_len)
-    })?;
-    let queries = product(heads, key_len)?;
-    product(heads, rank)?;
-    let query = latent_query(loader, hyper, layer, queries, eps)?;
-    Ok(LatentAttention {
-        query,
-        compress: loader.linear(&base("attn_kv_a_mqa"), hyper.hidden, rank.saturating_add(rotated))?,
-        norm: loader.rms_norm(&base("attn_kv_a_norm"), rank, eps)?,
-        key_up: loader.experts(&base("attn_k_b"), plain, rank, heads)?,
-        value_up: loader.experts(&base("attn_v_b"), rank, value_len, heads)?,
-        output: loader.linear(&base("attn_output"), product(heads, value_len)?, hyper.hidden)?,
-        chooser: Chooser::None,
-        rope,
-        heads,
-        plain,
-        rotated,
-        rank,
-        value_len,
-        scale,
-        growth: query_growth(loader)?,
-        gate: None,
-    })
+    let attention = Latent::read(loader, "")?.attention(loader, hyper, layer, rope, eps)?;
+    Ok(LatentAttention { scale, ..attention })
+}
+
+/// Lengths of latent attention's heads, and of the vectors that keys and values are made of.
+pub(super) struct Latent {
+    key_len: usize,
+    value_len: usize,
+    rank: usize,
+    /// End of the names of their keys.
+    suffix: &'static str,
+}
+
+impl Latent {
+    /// Those of the keys whose names end with `suffix`.
+    pub(super) fn read(loader: &Loader<'_>, suffix: &'static str) -> Result<Self> {
+        let count = |name: &str| loader.keys.count(&format!("attention.{name}{suffix}"));
+        Ok(Self {
+            key_len: count("key_length_mla")?,
+            value_len: count("value_length_mla")?,
+            rank: count("kv_lora_rank")?,
+            suffix,
+        })
+    }
+
+    /// The attention of a layer, whose scores are divided by the root of a key's length.
+    pub(super) fn attention(
+        &self,
+        loader: &Loader<'_>,
+        hyper: &Hyperparameters,
+        layer: usize,
+        rope: Option<Arc<Rope>>,
+        eps: f32,
+    ) -> Result<LatentAttention> {
+        let &Self {
+            key_len,
+            value_len,
+            rank,
+            suffix,
+        } = self;
+        let base = |name: &str| format!("blk.{layer}.{name}");
+        let (heads, _) = hyper.heads(loader, layer)?;
+        let rotated = hyper.rotated;
+        let product = |heads: usize, len: usize| loader.all_heads(heads, len);
+        let plain = key_len.checked_sub(rotated).filter(|&n| n > 0).ok_or_else(|| {
+            let expected =
+                format!("more than the {rotated} elements that are rotated (rope.dimension_count)");
+            loader
+                .keys
+                .refused(&format!("attention.key_length_mla{suffix}"), expected, key_len)
+        })?;
+        let queries = product(heads, key_len)?;
+        product(heads, rank)?;
+        let query = latent_query(loader, hyper, layer, queries, eps)?;
+        Ok(LatentAttention {
+            query,
+            compress: loader.linear(&base("attn_kv_a_mqa"), hyper.hidden, rank.saturating_add(rotated))?,
+            norm: loader.rms_norm(&base("attn_kv_a_norm"), rank, eps)?,
+            rotated_norm: None,
+            key_up: loader.experts(&base("attn_k_b"), plain, rank, heads)?,
+            value_up: loader.experts(&base("attn_v_b"), rank, value_len, heads)?,
+            output: loader.linear(&base("attn_output"), product(heads, value_len)?, hyper.hidden)?,
+            chooser: Chooser::None,
+            rope,
+            heads,
+            plain,
+            rotated,
+            rank,
+            value_len,
+            scale: 1.0 / (key_len as f32).sqrt(),
+            growth: query_growth(loader)?,
+            gate: None,
+            window: None,
+            sinks: None,
+        })
+    }
 }
 
 /// Growth of Mistral Large 3's queries beyond the context of the original training.

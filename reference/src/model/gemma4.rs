@@ -266,6 +266,7 @@ fn experts(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize) -> Result
         weigh_inputs: false,
         shared: None,
         narrowed: None,
+        by_token: None,
         adjugates: None,
         output_scale: 1.0,
     })

@@ -11,24 +11,24 @@ use super::mamba::{convolution, mamba, mamba2};
 use super::mixtures::{mixture, swiglu_limits, weightless};
 use crate::Result;
 use crate::layers::{
-    Attention, Convolution, DeltaNet, FeedForward, Gate, GateFunction, KimiDelta, Mixer, Mixture, OutputGate,
-    Projections, Scoring, ShortConvolution, Strengths,
+    Attention, Convolution, DeltaNet, FeedForward, Gate, GateFunction, KimiDelta, Mixer, Mixture, NetGate,
+    OutputGate, Projections, Scoring, ShortConvolution, Strengths,
 };
 use crate::ops::{Activation, AttentionShape, Norm, NormKind, Rope, RopeStyle};
 use crate::weights::Loader;
 
 /// Parts from which a hybrid's layers are built.
-struct Builder<'a, 'l> {
-    loader: &'a Loader<'l>,
-    hyper: Hyperparameters,
-    eps: f32,
+pub(super) struct Builder<'a, 'l> {
+    pub(super) loader: &'a Loader<'l>,
+    pub(super) hyper: Hyperparameters,
+    pub(super) eps: f32,
     scale: f32,
     /// Whether `feed_forward_length` says how wide experts are.
     inner_is_of_experts: bool,
 }
 
 impl<'a, 'l> Builder<'a, 'l> {
-    fn new(loader: &'a Loader<'l>) -> Result<Self> {
+    pub(super) fn new(loader: &'a Loader<'l>) -> Result<Self> {
         let hyper = Hyperparameters::read(loader)?;
         let scale = loader.keys.optional_positive("attention.scale")?;
         Ok(Self {
@@ -40,16 +40,16 @@ impl<'a, 'l> Builder<'a, 'l> {
         })
     }
 
-    fn rope(&self, style: RopeStyle) -> Result<Arc<Rope>> {
+    pub(super) fn rope(&self, style: RopeStyle) -> Result<Arc<Rope>> {
         rope(self.loader, &self.hyper, style)
     }
 
-    fn norm(&self, layer: usize, name: &str) -> Result<Norm> {
+    pub(super) fn norm(&self, layer: usize, name: &str) -> Result<Norm> {
         self.loader
             .rms_norm(&format!("blk.{layer}.{name}"), self.hyper.hidden, self.eps)
     }
 
-    fn has(&self, layer: usize, name: &str) -> bool {
+    pub(super) fn has(&self, layer: usize, name: &str) -> bool {
         self.loader.has(&format!("blk.{layer}.{name}.weight"))
     }
 
@@ -80,7 +80,7 @@ impl<'a, 'l> Builder<'a, 'l> {
     }
 
     /// Experts where there is a router, else a dense second half.
-    fn mlp(&self, layer: usize, scoring: Scoring, normalize: bool) -> Result<Mlp> {
+    pub(super) fn mlp(&self, layer: usize, scoring: Scoring, normalize: bool) -> Result<Mlp> {
         let (loader, hyper) = (self.loader, &self.hyper);
         Ok(match self.has(layer, "ffn_gate_inp") {
             true => Mlp::Mixture(Box::new(mixture(loader, hyper, layer, scoring, normalize)?)),
@@ -100,7 +100,7 @@ impl<'a, 'l> Builder<'a, 'l> {
         })
     }
 
-    fn decoder(self, layers: Vec<Layer>, output_norm: &str) -> Result<Decoder> {
+    pub(super) fn decoder(self, layers: Vec<Layer>, output_norm: &str) -> Result<Decoder> {
         let (loader, hidden) = (self.loader, self.hyper.hidden);
         let embedding = loader.embedding(hidden)?;
         let head = loader.head(hidden, embedding.matrix.outputs)?;
@@ -327,7 +327,7 @@ pub(super) fn bailingmoe3(loader: &Loader<'_>) -> Result<Decoder> {
     b.decoder(layers, "output_norm")
 }
 
-fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
+pub(super) fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
     let (loader, hidden) = (b.loader, b.hyper.hidden);
     let base = |name: &str| format!("blk.{layer}.{name}");
     let heads = loader.keys.count("attention.head_count")?;
@@ -339,8 +339,9 @@ fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
         let bias = Vec::new();
         Ok::<_, crate::Error>(Convolution { weight, bias })
     };
+    let architecture = loader.keys.architecture();
     let by_way = |short: &str, name: &str| {
-        if b.loader.keys.architecture() == "bailingmoe3" {
+        if architecture == "bailingmoe3" {
             return Ok(vec![loader.linear(&base(short), hidden, all)?]);
         }
         let down = loader.linear(&base(short), hidden, len)?;
@@ -359,10 +360,17 @@ fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta> {
         ],
         decay: by_way("ssm_f_a", "ssm_f_b")?,
         bound: None,
+        unit_eps: b.eps,
         decay_bias: loader.vector(&base("ssm_dt.bias"), all)?,
-        a: loader.numbers(&base("ssm_a"), &[1, heads])?,
+        a: match architecture {
+            "kimi-k3" | "glm5-next" => loader.vector(&base("ssm_a"), heads)?,
+            _ => loader.numbers(&base("ssm_a"), &[1, heads])?,
+        },
         strengths: loader.linear(&base("ssm_beta"), hidden, heads)?,
-        gate: by_way("ssm_g_a", "ssm_g_b")?,
+        gate: match architecture {
+            "kimi-k3" => vec![loader.linear(&base("ssm_g"), hidden, all)?],
+            _ => by_way("ssm_g_a", "ssm_g_b")?,
+        },
         norm: loader.rms_norm(&base("ssm_norm"), len, b.eps)?,
         output: loader.linear(&base("attn_output"), all, hidden)?,
         head_len: len,
@@ -417,7 +425,7 @@ pub(super) fn nemotron_h(loader: &Loader<'_>) -> Result<Decoder> {
     b.decoder(layers, "output_norm")
 }
 
-fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result<Attention> {
+pub(super) fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result<Attention> {
     let (loader, hyper) = (b.loader, &b.hyper);
     let base = |name: &str| format!("blk.{layer}.{name}");
     let (heads, kv) = hyper.heads(loader, layer)?;
@@ -441,7 +449,7 @@ fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>) -> Result
     Ok(attention)
 }
 
-fn delta_net(b: &Builder<'_, '_>, layer: usize) -> Result<DeltaNet> {
+pub(super) fn delta_net(b: &Builder<'_, '_>, layer: usize) -> Result<DeltaNet> {
     let (loader, hidden) = (b.loader, b.hyper.hidden);
     let keys = &loader.keys;
     let base = |name: &str| format!("blk.{layer}.{name}");
@@ -471,6 +479,7 @@ fn delta_net(b: &Builder<'_, '_>, layer: usize) -> Result<DeltaNet> {
     Ok(DeltaNet {
         input: loader.linear(&base("attn_qkv"), hidden, mixed)?,
         gates: loader.linear(&base("attn_gate"), hidden, values)?,
+        gate: NetGate::Silu,
         strengths,
         convolution: convolution(loader, &base("ssm_conv1d"), width, mixed)?,
         a: loader.vector(&base("ssm_a"), value_heads)?,

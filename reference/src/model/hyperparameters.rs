@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::layers::{Attention, FeedForward, Gate, Mixture, Projections, Scoring};
+use crate::layers::{Attention, FeedForward, Gate, Mixture, Narrowed, Projections, Scoring};
 use crate::ops::{Activation, AttentionShape, Rope, RopeSettings, RopeStyle, Yarn};
 use crate::weights::{Loader, MAX_HEAD, PerLayer};
 
@@ -235,14 +235,30 @@ impl Hyperparameters {
         }
         let weight_scale = keys.optional_float("expert_weights_scale")?.filter(|&s| s != 0.0);
         let base = |name: &str| format!("blk.{layer}.{name}");
-        // Nemotron-H: the experts see a narrower vector.
-        let (narrowed, width) = match loader.has(&base("ffn_latent_down.weight")) {
-            false => (None, self.hidden),
-            true => {
-                let width = loader.outputs_of(&base("ffn_latent_down"))?;
-                let down = loader.linear(&base("ffn_latent_down"), self.hidden, width)?;
-                let up = loader.linear(&base("ffn_latent_up"), width, self.hidden)?;
-                (Some((down, up)), width)
+        // Nemotron-H and Kimi K3: the experts see a narrower vector.
+        let names = ["ffn_latent", "ffn_routed"];
+        let named = names
+            .into_iter()
+            .find(|name| loader.has(&base(&format!("{name}_down.weight"))));
+        let (narrowed, width) = match named {
+            None => (None, self.hidden),
+            Some(name) => {
+                let part = |part: &str| base(&format!("{name}_{part}"));
+                let width = loader.outputs_of(&part("down"))?;
+                let norm = match loader.has(&format!("{}.weight", part("norm"))) {
+                    true => Some(loader.rms_norm(
+                        &part("norm"),
+                        width,
+                        keys.float("attention.layer_norm_rms_epsilon")?,
+                    )?),
+                    false => None,
+                };
+                let narrowed = Narrowed {
+                    down: loader.linear(&part("down"), self.hidden, width)?,
+                    norm,
+                    up: loader.linear(&part("up"), width, self.hidden)?,
+                };
+                (Some(narrowed), width)
             }
         };
         let fused = loader.has(&base("ffn_gate_up_exps.weight"));
@@ -273,6 +289,7 @@ impl Hyperparameters {
             shared: None,
             narrowed,
             adjugates: None,
+            by_token: None,
             output_scale: 1.0,
         })
     }

@@ -10,8 +10,8 @@ use super::mixture_designs::{
 };
 use crate::Result;
 use crate::layers::{
-    Adjugates, Attention, BlockChooser, FeedForward, Gate, GateFunction, Groups, Mixture, OutputGate,
-    Scoring, SharedExpert,
+    Adjugates, Attention, BlockChoice, BlockChooser, FeedForward, Gate, GateFunction, Groups, Mixture,
+    OutputGate, Scoring, SharedExpert,
 };
 use crate::ops::{Activation, Norm, NormKind, Rope, RopeSettings};
 use crate::weights::{ANY, Loader};
@@ -278,7 +278,8 @@ fn attention(
     }
     let dense = keys.optional_count("leading_dense_block_count")?.unwrap_or(0);
     if design.chosen_blocks && layer >= dense {
-        attention.blocks = Some(Box::new(block_chooser(loader, hyper, layer, &attention, eps)?));
+        let chooser = block_chooser(loader, hyper, layer, &attention, eps)?;
+        attention.blocks = Some(Box::new(BlockChoice::OfBestKeys(chooser)));
     }
     Ok(attention)
 }
@@ -401,7 +402,8 @@ fn activations(
     }
 }
 
-fn swiglu_limit(
+/// The limit of a layer's gates under a key, where the file has one.
+pub(super) fn swiglu_limit(
     loader: &Loader<'_>,
     hyper: &Hyperparameters,
     layer: usize,
@@ -492,8 +494,9 @@ pub(super) fn mixture(
         Some(1) => Scoring::Softmax,
         Some(2) => Scoring::Sigmoid,
         Some(3) => Scoring::SoftmaxOfChosen,
+        Some(4) => Scoring::RootOfSoftplus,
         Some(other) => {
-            return Err(loader.keys.refused("expert_gating_func", "0 to 3", other));
+            return Err(loader.keys.refused("expert_gating_func", "0 to 4", other));
         }
     };
     let count = loader.keys.optional_count("expert_group_count")?.unwrap_or(0);

@@ -5,21 +5,28 @@ mod dense;
 mod designs;
 mod hyperparameters;
 mod kept;
+mod residual;
 mod run;
 mod staged;
 
 mod bert;
 mod bitnet;
 mod compressed;
+mod connections;
 mod deci;
 mod deepseek2;
+mod deepseek4;
+mod dots3note;
 mod gemma2;
 mod gemma3;
 mod gemma3n;
 mod gemma4;
+mod glm5_next;
 mod granite_switch;
 mod hrm_text;
+mod hy_v4;
 mod hybrids;
+mod kimi_k3;
 mod llama;
 mod llama4;
 mod mamba;
@@ -30,6 +37,7 @@ mod modern_bert;
 mod plamo2;
 mod qwen2moe;
 mod qwen3moe;
+mod qwen4exp;
 mod rwkv;
 mod talkie;
 
@@ -46,6 +54,7 @@ use crate::{Error, Result};
 
 pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
 pub(crate) use kept::Part;
+pub(crate) use residual::Residual;
 pub(crate) use run::Run;
 pub use staged::{Staged, StandIn};
 
@@ -75,8 +84,13 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("deci", deci::build),
     ("deepseek2", deepseek2::build),
     ("deepseek32", deepseek2::deepseek32),
+    ("deepseek4", deepseek4::build),
+    ("dots3note", dots3note::build),
     ("glm-dsa", deepseek2::glm_dsa),
     ("glm4", dense::glm4),
+    ("glm5-next", glm5_next::build),
+    ("hy_v4", hy_v4::build),
+    ("kimi-k3", kimi_k3::build),
     ("kimi-linear", hybrids::kimi_linear),
     ("nemotron_h", hybrids::nemotron_h),
     ("nemotron_h_moe", hybrids::nemotron_h),
@@ -107,6 +121,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("rwkv6qwen2", rwkv::build_qwen6),
     ("arwkv7", rwkv::build_hybrid7),
     ("qwen3next", hybrids::qwen3next),
+    ("qwen4exp", qwen4exp::build),
 ];
 
 /// The values of `general.architecture` that [`Model`] can run.

@@ -29,6 +29,29 @@ pub(crate) enum Activation {
     SwigluOai,
     /// Apertus.
     Xielu(Xielu),
+    /// Kimi K3.
+    Situ(Situ),
+}
+
+/// The numbers of SiTU: `beta tanh(x / beta)` times the logistic function of x; what it gates is
+/// `linear tanh(x / linear)`, and as it is where `linear` is not above zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Situ {
+    pub(crate) beta: f32,
+    pub(crate) linear: f32,
+}
+
+/// `limit tanh(x / limit)`, which goes no further than the limit.
+#[inline(always)]
+fn bent(x: f32, limit: f32) -> f32 {
+    limit * (x / limit).tanh()
+}
+
+impl Situ {
+    #[inline(always)]
+    fn of(self, x: f32) -> f32 {
+        bent(x, self.beta) / (1.0 + exp(-x))
+    }
 }
 
 /// The numbers of xIELU: above zero `above x^2 + beta x`, below `below (e^min(x, eps) - 1 - x) + beta x`.
@@ -104,7 +127,9 @@ impl Activation {
             }
             Self::Relu => (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }),
             Self::SquaredRelu => (x.max(0.0) * x.max(0.0), 2.0 * x.max(0.0)),
-            Self::SiluCut(_) | Self::SiluThenCut(_) | Self::SwigluOai | Self::Xielu(_) => return None,
+            Self::SiluCut(_) | Self::SiluThenCut(_) | Self::SwigluOai | Self::Xielu(_) | Self::Situ(_) => {
+                return None;
+            }
         })
     }
 }
@@ -130,6 +155,12 @@ pub(crate) fn gate(activation: Activation, gate: &[f32], up: &mut [f32]) {
             pairs(gate, up, swiglu_oai);
         }
         Activation::Xielu(xielu) => pairs(gate, up, |x| xielu.of(x)),
+        Activation::Situ(situ) => {
+            if situ.linear > 0.0 {
+                up.iter_mut().for_each(|x| *x = bent(*x, situ.linear));
+            }
+            pairs(gate, up, |x| situ.of(x));
+        }
     }
 }
 
@@ -147,6 +178,7 @@ pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
         Activation::Xielu(xielu) => x
             .par_chunks_mut(BLOCK)
             .for_each(|x| x.iter_mut().for_each(|x| *x = xielu.of(*x))),
+        Activation::Situ(situ) => all(x, |x| situ.of(x)),
     }
 }
 
@@ -193,6 +225,20 @@ mod tests {
             );
         }
         assert_eq!(silu(-1e4), -0.0);
+    }
+
+    /// 1.5 tanh(2 / 1.5) / (1 + e^-2) * 2 tanh(3 / 2), and 3 as it is without a limit.
+    #[test]
+    fn situ_bends_gates_and_what_they_gate() {
+        let value = |linear: f32| {
+            let mut up = [3.0];
+            gate(Activation::Situ(Situ { beta: 1.5, linear }), &[2.0], &mut up);
+            up[0]
+        };
+        let bend = 1.5 * (2.0f64 / 1.5).tanh() / (1.0 + (-2.0f64).exp());
+        for (linear, expected) in [(2.0, bend * 2.0 * 1.5f64.tanh()), (0.0, bend * 3.0)] {
+            assert!((f64::from(value(linear)) - expected).abs() < 1e-5, "{linear}");
+        }
     }
 
     #[test]

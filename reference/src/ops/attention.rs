@@ -158,7 +158,7 @@ pub(crate) fn attend(
 }
 
 /// The same for queries that each see the keys (rows) in `chosen` alone: one list for each query, or one for each group
-/// of its heads, these in turn. Without windows, caps or biases.
+/// of its heads, these in turn. There may be more keys than queries. Without windows, caps or biases.
 pub(crate) fn attend_chosen(
     q: &Matrix,
     k: &Matrix,
@@ -184,7 +184,10 @@ pub(crate) fn attend_chosen(
                 };
                 let keys = &of_groups[(head / group).min(groups - 1)];
                 let mut scores: Vec<f32> = keys.iter().map(score).collect();
-                softmax(&mut scores);
+                match &shape.sinks {
+                    Some(sinks) => softmax_with(&mut scores, sinks[head]),
+                    None => softmax(&mut scores),
+                }
                 out.fill(0.0);
                 for (&row, weight) in keys.iter().zip(scores) {
                     let value = &v.data[at(v, row, shape.value_len)..][..shape.value_len];

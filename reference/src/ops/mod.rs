@@ -11,7 +11,7 @@ mod recurrence;
 mod rope;
 mod rounding;
 
-pub(crate) use activation::{Activation, Xielu, activate, gate};
+pub(crate) use activation::{Activation, Situ, Xielu, activate, gate};
 pub(crate) use attention::{AttentionShape, attend, attend_chosen, max, softmax};
 pub(crate) use exp::{exp, exp64};
 pub(crate) use matmul::{Parallel, View, ViewMut};

@@ -45,6 +45,8 @@ pub(crate) struct RopeSettings {
 #[derive(Debug)]
 pub(crate) struct Rope {
     style: RopeStyle,
+    /// Elements of a head before those that are rotated.
+    first: usize,
     /// Angle per position of each pair.
     frequencies: Vec<f64>,
     magnitude: f64,
@@ -92,11 +94,18 @@ impl Rope {
             .collect();
         Self {
             style: settings.style,
+            first: 0,
             frequencies,
             magnitude: settings.magnitude,
             table: Mutex::default(),
             long: None,
         }
+    }
+
+    /// Heads whose first `elements` pass through in place of their last.
+    pub(crate) fn behind(mut self, elements: usize) -> Self {
+        self.first = elements;
+        self
     }
 
     /// Windows of more than `tokens` tokens are rotated by `long`, which rotates as many elements.
@@ -185,6 +194,7 @@ impl Rope {
                 let cos = &table.cos[position * pairs..][..pairs];
                 let sin = &table.sin[position * pairs..][..pairs];
                 for head in row.chunks_exact_mut(head_len) {
+                    let head = &mut head[self.first..];
                     match self.style {
                         RopeStyle::Norm => {
                             let (head, _) = head[..2 * pairs].as_chunks_mut::<2>();
@@ -254,6 +264,13 @@ mod tests {
         let rope = Rope::new(&settings(RopeStyle::Neox, 2));
         let (s, c) = 5f64.sin_cos();
         close(&rotated(&rope, &[1.0, 0.0, 7.0, 8.0], 5), &[c, s, 7.0, 8.0]);
+    }
+
+    #[test]
+    fn elements_before_the_rotated_ones_pass_through() {
+        let rope = Rope::new(&settings(RopeStyle::Norm, 2)).behind(2);
+        let (s, c) = 5f64.sin_cos();
+        close(&rotated(&rope, &[7.0, 8.0, 1.0, 0.0], 5), &[7.0, 8.0, c, s]);
     }
 
     #[test]

@@ -82,8 +82,24 @@ const BIASES: &[(&str, &str)] = &[
         "qkv dense_2 exp_probs_b",
     ),
     (
-        "deepseek32 glm-dsa",
+        "deepseek32 dots3note glm-dsa hy_v4",
         "exp_probs_b indexer.k_norm",
+    ),
+    (
+        "deepseek4",
+        "exp_probs_b exp_probs_b_vl",
+    ),
+    (
+        "glm5-next",
+        "exp_probs_b indexer.k_norm ssm_dt",
+    ),
+    (
+        "kimi-k3",
+        "exp_probs_b ssm_dt",
+    ),
+    (
+        "qwen4exp",
+        "ssm_dt",
     ),
     (
         "qwen35 qwen35moe qwen3next",

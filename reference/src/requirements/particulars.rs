@@ -84,6 +84,12 @@ pub(super) const PARTICULARS: &[Particular] = &[
         keys: "expert_feed_forward_length expert_gating_func expert_shared_count leading_dense_block_count",
     },
     Particular {
+        architecture: "dots3note",
+        needs: "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight indexer.k_norm.bias",
+        keys: "attention.indexer.types attention.sliding_window_pattern expert_feed_forward_length expert_gating_func \
+         expert_shared_count leading_dense_block_count",
+    },
+    Particular {
         architecture: "falcon",
         needs: "attn_norm.bias output_norm.bias",
         keys: "",

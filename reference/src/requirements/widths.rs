@@ -136,14 +136,14 @@ const WIDTHS: &[Width] = &[
         expert,
     ),
     width(
-        "bailingmoe bailingmoe2 bailingmoe3 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa glm4moe gpt-oss \
-         kimi-linear laguna lfm2moe llama4 mimo2 step35",
+        "bailingmoe bailingmoe2 bailingmoe3 deepseek deepseek2 deepseek2-ocr deepseek32 dots1 dots3note ernie4_5-moe exaone-moe \
+         glm-dsa glm4moe gpt-oss kimi-linear laguna lfm2moe llama4 mimo2 step35",
         "ffn_up_exps.weight",
         1,
         |n| n("expert_feed_forward_length"),
     ),
     width(
-        "bailingmoe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 glm-dsa glm4moe kimi-linear",
+        "bailingmoe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 dots3note glm-dsa glm4moe kimi-linear",
         "ffn_up_shexp.weight",
         1,
         |n| n("expert_feed_forward_length")?.checked_mul(n("expert_shared_count")?),
@@ -189,8 +189,8 @@ const WIDTHS: &[Width] = &[
 ];
 
 /// Architectures whose layers from `leading_dense_block_count` on have experts, and no others.
-const DENSE_FIRST: &str = "afmoe bailingmoe2 bailingmoe3 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 ernie4_5-moe exaone-moe glm-dsa \
-                           glm4moe kimi-linear laguna lfm2moe";
+const DENSE_FIRST: &str = "afmoe bailingmoe2 bailingmoe3 cohere2moe deepseek deepseek2 deepseek2-ocr deepseek32 dots1 dots3note ernie4_5-moe \
+                           exaone-moe glm-dsa glm4moe kimi-linear laguna lfm2moe";
 
 /// Of these, those whose loader in llama.cpp compares the count as a number without a sign; the others take one above 2^31
 /// for a negative one.

@@ -254,6 +254,11 @@ impl<'a> Keys<'a> {
         Some(self.metadata.arch(suffix)?.as_array()?.len())
     }
 
+    /// Whether the file has the key.
+    pub(crate) fn has(&self, suffix: &str) -> bool {
+        self.metadata.arch(suffix).is_some()
+    }
+
     /// Whether the key holds an array.
     pub(crate) fn is_array(&self, suffix: &str) -> bool {
         self.metadata.arch(suffix).is_some_and(|v| v.as_array().is_some())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gguf::TensorType;
 
 use super::Staged;
+use crate::model::decoder::keep_wanted;
 use crate::model::{LogitsSink, Tap};
 use crate::weights::Other;
 use crate::{Error, Result};
@@ -39,7 +40,7 @@ impl Staged<'_> {
             layer.forward(&mut run, &mut hidden, index + 1 == decoder.layers.len())?;
         }
         if self.layer == decoder.layers.len() {
-            hidden.keep_rows(&run.wanted);
+            keep_wanted(&mut run, [&mut hidden]);
         }
         let hidden = decoder.finish(&mut run, hidden)?;
         self.model.hand_out(&mut run, &hidden, sink)

@@ -1,4 +1,5 @@
-//! Requirements of models that are converted and have no graph here: one file an architecture.
+//! Requirements of models that are converted and have no graph here, or whose graph does not ask for all that llama.cpp's
+//! loader does: one file an architecture.
 
 mod deepseek4;
 mod glm5_next;
@@ -22,7 +23,7 @@ const ARCHITECTURES: [(&str, Look); 7] = [
     ("wavtokenizer-dec", wavtokenizer::look),
 ];
 
-/// What an architecture without a graph needs.
+/// What an architecture needs whose graph does not say it.
 pub(super) fn find(architecture: &str) -> Option<Look> {
     ARCHITECTURES
         .iter()

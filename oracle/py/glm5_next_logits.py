@@ -1,0 +1,179 @@
+"""Logits of GLM-5-Next by numpy in f64, token by token, from a GGUF of F32: llama.cpp's prebuilt library does not know the
+architecture, transformers neither. It follows the graph in llama.cpp's sources (models/glm5-next.cpp) step by step, with
+loops where ours has matrices.
+
+    python glm5_next_logits.py MODEL WINDOWS.json LOGITS      # lists of token ids, each run from its own beginning
+"""
+
+import json
+import sys
+
+import numpy as np
+from gguf import GGUFReader
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def silu(x):
+    return x * sigmoid(x)
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+class Model:
+    def __init__(self, path):
+        reader = GGUFReader(path)
+        self.t = {t.name: t.data.reshape(*reversed([int(n) for n in t.shape])).astype(np.float64) for t in reader.tensors}
+        self.f = reader.fields
+        self.eps = self.key("attention.layer_norm_rms_epsilon")
+
+    def key(self, name, default=None):
+        field = self.f.get("glm5-next." + name)
+        return default if field is None else field.contents()
+
+    def rms(self, x, weight=None, eps=None):
+        y = x / np.sqrt((x * x).mean(-1, keepdims=True) + (self.eps if eps is None else eps))
+        return y if weight is None else y * weight
+
+    def connection(self, base, streams):
+        """What a half sees of the streams of one token, the shares of what it makes, and where each stream goes."""
+        n, eps = len(streams), self.key("hyper_connection.epsilon")
+        mixes = self.t[base + "_fn.weight"] @ self.rms(streams.reshape(-1))
+        scale, add = self.t[base + "_scale.weight"], self.t[base + "_base.weight"]
+        pre = sigmoid(mixes[:n] * scale[0] + add[:n]) + eps
+        post = 2 * sigmoid(mixes[n:2 * n] * scale[1] + add[n:2 * n])
+        moves = softmax((mixes[2 * n:] * scale[2] + add[2 * n:]).reshape(n, n)) + eps     # from, to
+        moves = moves / (moves.sum(0) + eps)
+        for _ in range(1, self.key("hyper_connection.sinkhorn_iterations")):
+            moves = moves / (moves.sum(1, keepdims=True) + eps)
+            moves = moves / (moves.sum(0) + eps)
+        return pre @ streams, post, moves
+
+    def delta(self, b, x):
+        t, heads, size = self.t, self.key("attention.head_count"), self.key("kda.head_dim")
+        count, bound = len(x), self.key("kda.gate_lower_bound")
+        made = {}
+        for part in "qkv":
+            y, w = x @ t[f"{b}attn_{part}.weight"].T, t[f"{b}ssm_conv1d_{part}.weight"]
+            w = w.reshape(-1, w.shape[-1])
+            padded = np.concatenate([np.zeros((w.shape[1] - 1, y.shape[1])), y])
+            y = np.stack([(padded[i:i + w.shape[1]] * w.T).sum(0) for i in range(count)])
+            made[part] = silu(y).reshape(count, heads, size)
+        for part in "qk":
+            made[part] = made[part] / np.sqrt((made[part] ** 2).sum(-1, keepdims=True) + 1e-6)
+        decay = (x @ t[b + "ssm_f_a.weight"].T) @ t[b + "ssm_f_b.weight"].T + t[b + "ssm_dt.bias"]
+        decay, a = decay.reshape(count, heads, size), t[b + "ssm_a"].reshape(heads, 1)
+        decay = a * np.log1p(np.exp(decay)) if bound is None else bound * sigmoid(-a * decay)
+        beta = sigmoid(x @ t[b + "ssm_beta.weight"].T)
+        out, state = np.zeros((count, heads, size)), np.zeros((heads, size, size))        # key, value
+        for i in range(count):
+            q, k, v = (made[part][i] for part in "qkv")
+            state = state * np.exp(decay[i])[:, :, None]
+            news = (v - np.einsum("hk,hkv->hv", k, state)) * beta[i][:, None]
+            state = state + k[:, :, None] * news[:, None, :]
+            out[i] = np.einsum("hk,hkv->hv", q / np.sqrt(size), state)
+        gate = (x @ t[b + "ssm_g_a.weight"].T) @ t[b + "ssm_g_b.weight"].T
+        out = self.rms(out, t[b + "ssm_norm.weight"]).reshape(count, -1) * sigmoid(gate)
+        return out @ t[b + "attn_output.weight"].T
+
+    def chosen(self, b, x, short):
+        """For each token those that it sees."""
+        t, size = self.t, self.key("attention.indexer.key_length")
+        pool, count = self.key("attention.indexer.kpool"), len(x)
+        key = x @ t[b + "indexer.attn_k.weight"].T
+        key = key - key.mean(-1, keepdims=True)
+        key = self.rms(key, t[b + "indexer.k_norm.weight"], self.key("attention.layer_norm_epsilon", 0.0))
+        key = key + t[b + "indexer.k_norm.bias"]
+        gate = x @ t[b + "indexer_compressor_gate.weight"].T
+        pooled = []
+        for first in range(0, count - pool + 1, pool):
+            weights = softmax(gate[first:first + pool] + t[b + "indexer_compressor_ape.weight"], 0)
+            pooled.append((weights * key[first:first + pool]).sum(0))
+        q = (short @ t[b + "indexer.attn_q_b.weight"].T).reshape(count, -1, size)
+        weights = x @ t[b + "indexer.proj.weight"].T
+        tail, sees = self.key("attention.indexer.kpool_select_tail", True), []
+        for i in range(count):
+            whole = (i + 1) // pool
+            scores = np.array([weights[i] @ np.maximum(q[i] @ pooled[p], 0) for p in range(whole)])
+            best = np.argsort(-scores, kind="stable")[:self.key("attention.indexer.top_k") // pool]
+            rows = [p * pool + n for p in sorted(best) for n in range(pool)]
+            sees.append(rows + (list(range(whole * pool, i + 1)) if tail else []))
+        return sees
+
+    def latent(self, b, x, sees, own):
+        t, heads = self.t, self.key("attention.head_count")
+        short = self.rms(x @ t[b + "attn_q_a.weight"].T, t[b + "attn_q_a_norm.weight"])
+        sees = self.chosen(b, x, short) if own else sees
+        size = self.key("attention.key_length_mla")
+        q = (short @ t[b + "attn_q_b.weight"].T).reshape(len(x), heads, size)
+        kv = self.rms(x @ t[b + "attn_kv_a_mqa.weight"].T, t[b + "attn_kv_a_norm.weight"])
+        k_up, v_up = t[b + "attn_k_b.weight"], t[b + "attn_v_b.weight"]     # heads, rank, plain; heads, value, rank
+        out = []
+        for i, rows in enumerate(sees):
+            keys = np.einsum("nr,hrp->hnp", kv[rows], k_up)
+            values = np.einsum("nr,hvr->hnv", kv[rows], v_up)
+            weights = softmax(np.einsum("hp,hnp->hn", q[i], keys) / np.sqrt(size))
+            out.append(np.einsum("hn,hnv->hv", weights, values).reshape(-1))
+        return np.stack(out) @ t[b + "attn_output.weight"].T, sees
+
+    def limited(self, gate, up, layer, name):
+        limit = self.key(name)
+        limit = self.key("swiglu_clamp_exp") if limit is None else limit
+        limit = 0 if limit is None else limit[layer] if isinstance(limit, list) else limit
+        if limit > 1e-6:
+            gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
+        return silu(gate) * up
+
+    def second(self, b, x, layer):
+        t = self.t
+        if b + "ffn_gate_inp.weight" not in t:
+            inner = self.limited(x @ t[b + "ffn_gate.weight"].T, x @ t[b + "ffn_up.weight"].T, layer, "swiglu_clamp_shexp")
+            return inner @ t[b + "ffn_down.weight"].T
+        scores = sigmoid(x @ t[b + "ffn_gate_inp.weight"].T)
+        inner = self.limited(x @ t[b + "ffn_gate_shexp.weight"].T, x @ t[b + "ffn_up_shexp.weight"].T, layer,
+                             "swiglu_clamp_shexp")
+        out = inner @ t[b + "ffn_down_shexp.weight"].T
+        gates, ups, downs = (t[f"{b}ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
+        for i, row in enumerate(scores):
+            best = np.argsort(-(row + t[b + "exp_probs_b.bias"]), kind="stable")[:self.key("expert_used_count")]
+            weights = row[best]
+            if self.key("expert_weights_norm", False):
+                weights = weights / max(weights.sum(), 6.103515625e-5)
+            for e, weight in zip(best, weights * (self.key("expert_weights_scale") or 1)):
+                inner = self.limited(gates[e] @ x[i], ups[e] @ x[i], layer, "swiglu_clamp_exp")
+                out[i] += weight * (downs[e] @ inner)
+        return out
+
+    def logits(self, tokens):
+        t, n = self.t, self.key("hyper_connection.count")
+        layers = self.key("block_count") - (self.key("nextn_predict_layers") or 0)
+        types = self.key("attention.indexer.types")
+        state = np.repeat(t["token_embd.weight"][tokens][:, None], n, 1)                 # tokens, streams, width
+        sees = None
+        for i in range(layers):
+            b = f"blk.{i}."
+            for half in ("attn", "ffn"):
+                each = [self.connection(f"{b}hc_{half}", streams) for streams in state]
+                x = self.rms(np.stack([seen for seen, _, _ in each]), t[f"{b}{half}_norm.weight"])
+                if half == "ffn":
+                    made = self.second(b, x, i)
+                elif b + "ssm_conv1d_q.weight" in t:
+                    made = self.delta(b, x)
+                else:
+                    made, sees = self.latent(b, x, sees, types is None or bool(types[i]))
+                state = np.stack([moves.T @ streams + post[:, None] * y
+                                  for streams, y, (_, post, moves) in zip(state, made, each)])
+        return self.rms(state.mean(1), t["output_norm.weight"]) @ t["output.weight"].T
+
+
+def main():
+    model, windows = Model(sys.argv[1]), json.load(open(sys.argv[2]))
+    np.concatenate([model.logits(tokens) for tokens in windows]).astype("<f4").tofile(sys.argv[3])
+
+
+main()
