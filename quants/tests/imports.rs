@@ -308,8 +308,7 @@ fn circular(rooms: &Graph) -> Vec<Vec<String>> {
 const CIRCLES: [(&str, &[&[&str]]); 11] = [
     ("gguf", &[]),
     ("imatrix", &[]),
-    // Layers run in a run of the model; what a model requires is noted while its weights are declared.
-    ("reference", &[&["layers", "model", "requirements", "weights"]]),
+    ("reference", &[]),
     ("convert", &[]),
     ("optimize", &[]),
     ("hub", &[]),

@@ -12,8 +12,9 @@ mod linear;
 mod mixture;
 mod norm;
 
-use crate::model::{Decoder, Run, Streams};
+use crate::model::{Decoder, Streams};
 use crate::ops::{Matrix, Products, Rounding};
+use crate::run::Run;
 use crate::{Error, Model, Result};
 
 /// Sees gradients as they are computed, from the last layer to the first.

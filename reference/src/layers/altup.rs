@@ -4,8 +4,8 @@
 //! A row of the state has all copies, one after the other.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Matrix, Norm};
+use crate::run::Run;
 
 use super::latent::copy_head;
 use super::{ExpertLinear, Linear};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::model::{Part, Run};
 use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen, sigmoid};
+use crate::run::{Part, Run};
 
 use super::latent::{LatentQuery, copy_head};
 use super::{BlockChoice, Linear};

@@ -1,8 +1,8 @@
 //! A dense layer and experts side by side, each between norms of its own (Gemma 4).
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Matrix, Norm};
+use crate::run::Run;
 
 use super::{FeedForward, Mixture};
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen, softmax};
+use crate::run::Run;
 
 use super::indexer::{highest, lightning_score};
 use super::{GroupedLinear, LatentQuery, Linear};

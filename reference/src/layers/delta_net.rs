@@ -1,8 +1,8 @@
 //! Gated delta nets, as Qwen3-Next and Qwen3.5 have them.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, DeltaRule, Matrix, Norm, activate, convolve, exp, gate, sigmoid, softplus};
+use crate::run::Run;
 
 use super::latent::copy_head;
 use super::{Convolution, Linear};

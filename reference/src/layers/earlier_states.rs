@@ -1,8 +1,8 @@
 //! Attention over the states of earlier layers (Kimi K3): what a half sees is a mean of the state and of those that were
 //! kept on the way, weighted by a softmax of one score for each.
 
-use crate::model::Run;
 use crate::ops::{Matrix, Norm, softmax};
+use crate::run::Run;
 
 /// The scores: products of each state, normalized, with one vector.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::Matrix;
+use crate::run::Run;
 use crate::weights::BlockMatrix;
 
 /// One row of weights for each token of the vocabulary.

@@ -1,8 +1,8 @@
 //! Dense feed-forward layers.
 
 use crate::Result;
-use crate::model::{Part, Run};
 use crate::ops::{Activation, Matrix, Norm, activate, gate};
+use crate::run::{Part, Run};
 
 use super::Linear;
 

@@ -2,8 +2,8 @@
 //! through a gate of its own.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, Matrix, Norm, activate, sigmoid};
+use crate::run::Run;
 
 use super::Linear;
 use super::hyper_connection::Shares;

@@ -4,8 +4,8 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, Matrix, Norm, activate, sigmoid};
+use crate::run::Run;
 
 use super::{Embedding, Linear};
 

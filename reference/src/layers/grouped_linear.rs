@@ -1,8 +1,8 @@
 //! A linear layer for each group of columns, in one matrix.
 
 use crate::Result;
-use crate::model::{Part, Run};
 use crate::ops::Matrix;
+use crate::run::{Part, Run};
 
 use super::Linear;
 use super::latent::copy_head;

@@ -1,8 +1,8 @@
 //! Kimi's delta attention ("Kimi Linear", 2025): a gated delta net whose state decays element by element.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, DeltaRule, Matrix, Norm, activate, convolve, exp, sigmoid, softplus};
+use crate::run::Run;
 
 use super::delta_net::to_unit_length;
 use super::{Convolution, Linear};

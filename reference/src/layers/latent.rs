@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen};
+use crate::run::Run;
 
 use super::{Chooser, ExpertLinear, Linear, OutputGate, QueryGrowth};
 

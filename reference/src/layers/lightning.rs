@@ -1,8 +1,8 @@
 //! Lightning attention ("MiniMax-01", 2025): linear attention whose state decays at a fixed rate for each head.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, Matrix, Norm, activate, decaying_sums, exp, sigmoid};
+use crate::run::Run;
 
 use super::Linear;
 use super::latent::copy_head;

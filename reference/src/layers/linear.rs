@@ -5,8 +5,8 @@ use std::ops::Range;
 use quants::product::Activations;
 
 use crate::Result;
-use crate::model::{Part, Run};
 use crate::ops::{Matrix, Operand};
+use crate::run::{Part, Run};
 use crate::weights::BlockMatrix;
 
 use super::Adapters;

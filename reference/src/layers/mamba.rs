@@ -1,8 +1,8 @@
 //! Selective state spaces: Mamba and Mamba-2.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, Matrix, Norm, StateSpace, activate, convolve, gate, scan, softplus};
+use crate::run::Run;
 
 use super::Linear;
 use super::latent::copy_head;

@@ -1,8 +1,8 @@
 //! Token mixers: the part of a layer that lets the tokens of a window see each other.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::Matrix;
+use crate::run::Run;
 
 use super::{
     Attention, CompressedAttention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Lightning, Linear,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, Matrix, Norm, activate, gate, sigmoid, softmax, softplus};
+use crate::run::Run;
 
 use super::feed_forward::gate_fused;
 use super::{ExpertLinear, FeedForward, Linear};

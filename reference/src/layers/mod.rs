@@ -18,6 +18,7 @@ mod kimi_delta;
 mod latent;
 mod lightning;
 mod linear;
+mod loading;
 mod mamba;
 mod mixer;
 mod mixture;

@@ -1,8 +1,8 @@
 //! Vectors that each layer is given besides what comes from the layer before (Gemma 3n, Gemma 4).
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, Matrix, Norm, activate};
+use crate::run::Run;
 
 use super::latent::copy_head;
 use super::{Embedding, Linear};

@@ -1,8 +1,8 @@
 //! PLaMo 2's state space: Mamba-2's heads with Mamba's way of making time steps, B and C.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, Matrix, Norm, StateSpace, activate, convolve, gate, scan, softplus};
+use crate::run::Run;
 
 use super::latent::copy_head;
 use super::{Convolution, Linear};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Matrix, Norm, Rope};
+use crate::run::Run;
 
 use super::Linear;
 use super::indexer::highest;

@@ -2,8 +2,8 @@
 //! it, and states that are matrices.
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Activation, Matrix, Norm, WkvDelta, activate, exp, sigmoid, wkv_bonus, wkv_delta};
+use crate::run::Run;
 
 use super::latent::copy_head;
 use super::{ExpertLinear, Linear};

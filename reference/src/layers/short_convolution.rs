@@ -1,8 +1,8 @@
 //! Gated short convolutions (LFM2).
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::{Matrix, convolve, convolve_centered};
+use crate::run::Run;
 
 use super::{Convolution, Linear};
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::Result;
-use crate::model::Run;
 use crate::ops::Matrix;
+use crate::run::Run;
 
 use super::ExpertLinear;
 

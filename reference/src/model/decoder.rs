@@ -8,9 +8,9 @@ use crate::layers::{
     PerLayer, PerLayerInputs, Routes, Switch,
 };
 use crate::ops::{Matrix, Norm};
+use crate::run::Run;
 use crate::weights::reading_ahead;
 
-use super::Run;
 use super::residual::{Ends, Residual};
 
 /// Embedding, layers, final norm and the matrix to logits.

@@ -4,9 +4,7 @@ mod decoder;
 mod dense;
 mod designs;
 mod hyperparameters;
-mod kept;
 mod residual;
-mod run;
 mod staged;
 
 mod bert;
@@ -42,20 +40,18 @@ mod rwkv;
 mod talkie;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gguf::{Array, GgufModel, Value};
 
 use crate::ops::{Matrix, Rounding};
-use crate::requirements::{self, Completeness};
+use crate::run::{Run, Tap};
 use crate::weights::{Loader, Other, Replaced, TILE_BYTES};
 use crate::{Error, Result};
 
 pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
-pub(crate) use kept::Part;
 pub(crate) use residual::Residual;
-pub(crate) use run::Run;
 pub use staged::{Staged, StandIn};
 
 /// Builds an architecture's graph from a file's keys and tensors.
@@ -152,20 +148,6 @@ pub(crate) fn build(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> 
     Some(dense::build(loader, design))
 }
 
-/// Sees the input of every linear layer as it is computed.
-pub trait Tap {
-    /// `tensor` is the layer's weight (such as `blk.0.attn_q.weight`), `expert` the matrix inside it where it
-    /// holds one for each expert. `input` holds rows of `columns` numbers, one row for each token that goes
-    /// through the layer, in the order of the windows given to the model (through an expert: of the tokens
-    /// that were sent to it). The embedding look-up is not a linear layer; the output matrix is one.
-    fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize);
-
-    /// Whether it has seen all that it wants. A staged pass ([`Staged::observe`]) then goes no further.
-    fn is_done(&self) -> bool {
-        false
-    }
-}
-
 /// The logits of some positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
@@ -207,53 +189,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a GGUF file (or the first of its shards).
-    ///
-    /// # Errors
-    /// When the file is malformed, its architecture is not supported (the message lists those that are), or a
-    /// key or tensor is missing or not as its architecture needs it.
-    pub fn load(path: &Path) -> Result<Self> {
-        Self::from_gguf(GgufModel::open(path)?)
-    }
-
-    /// [`Self::load`] of a model that is open already.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub fn from_gguf(gguf: GgufModel) -> Result<Self> {
-        let path = gguf
-            .files()
-            .first()
-            .map(|f| f.path().to_owned())
-            .unwrap_or_default();
-        let loader = Loader::new(&gguf, &path);
-        let name = gguf.metadata().architecture();
-        let Some(decoder) = build(name, &loader) else {
-            let known: Vec<_> = architectures().collect();
-            return Err(loader.error(format!(
-                "key general.architecture: found {name:?}, the forward pass supports {}",
-                known.join(", ")
-            )));
-        };
-        let decoder = decoder?;
-        // What runs here, but no other program would load. A vocabulary is not needed to run, a tensor too many does
-        // not change what is computed, and a size that llama.cpp does not know is the model's own.
-        let tensors = gguf.tensors().map(|t| t.info);
-        if let Completeness::Checked(found) = requirements::check(gguf.metadata(), tensors)
-            && let Some(first) = found.iter().find(|s| {
-                use requirements::Kind;
-                !matches!(s.kind(), Kind::NotAskedFor | Kind::Size) && !s.subject().starts_with("tokenizer.")
-            })
-        {
-            return Err(loader.error(first.to_string()));
-        }
-        Ok(Self {
+    /// A model of this graph.
+    pub(crate) fn new(gguf: GgufModel, path: PathBuf, decoder: Decoder) -> Self {
+        Self {
             gguf: Arc::new(gguf),
             path,
             decoder,
             rounding: Rounding::None,
             replaced: Replaced::new(),
-        })
+        }
     }
 
     /// The same model, rounding more than its weights.

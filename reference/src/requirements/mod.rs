@@ -9,12 +9,11 @@ mod drafts;
 mod encoders;
 mod keys;
 mod particulars;
-mod shortfall;
 mod widths;
 
 use gguf::{Metadata, TensorInfo, Value};
 
-pub use shortfall::{Kind, Shortfall};
+pub use crate::weights::{Kind, Shortfall};
 
 use crate::weights::{ANY, Declared, Loader};
 use crate::{Error, Result, model};

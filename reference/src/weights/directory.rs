@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use gguf::{Array, GgufModel, Metadata, TensorInfo, Value};
 
-use super::BlockMatrix;
-use crate::requirements::Shortfall;
+use super::{BlockMatrix, Shortfall};
 use crate::{Error, Result};
 
 /// A dimension that could not be known, as the tensor that fixes it is missing: any other goes with it.

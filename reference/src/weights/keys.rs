@@ -5,8 +5,7 @@ use std::path::Path;
 
 use gguf::{Array, Metadata, Value};
 
-use super::Declared;
-use crate::requirements::Shortfall;
+use super::{Declared, Shortfall};
 use crate::{Error, Result};
 
 /// The keys of one model under its architecture's prefix.

@@ -1,13 +1,11 @@
-//! Finds tensors by name and checks their shapes.
+//! Tensors by name, their shapes checked. Layers are made of them in `layers`.
 
 use std::path::Path;
 
 use gguf::{GgufModel, TensorInfo, TensorType};
 
-use super::{ANY, BlockMatrix, Declared, Directory, Keys};
-use crate::layers::{Embedding, ExpertLinear, Linear};
+use super::{ANY, BlockMatrix, Declared, Directory, Keys, Shortfall};
 use crate::ops::{Norm, NormKind};
-use crate::requirements::Shortfall;
 use crate::{Error, Result};
 
 /// Keys and tensors of a model, from which its graph is built. Of a model that is only declared, all shortfalls are
@@ -51,9 +49,19 @@ impl<'a> Loader<'a> {
         all.ok_or_else(|| self.error(format!("{heads} attention heads of {len} elements are too many")))
     }
 
+    /// Name, type and shape of a tensor.
+    pub(crate) fn info(&self, name: &str) -> Option<&'a TensorInfo> {
+        self.directory.find(name)
+    }
+
     /// Whether the file has a tensor.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.directory.find(name).is_some()
+        self.info(name).is_some()
+    }
+
+    /// Tokens of the vocabulary, in place of the rows of an embedding that is missing.
+    pub(crate) fn tokens(&self) -> usize {
+        self.directory.tokens()
     }
 
     /// Whether the model is only declared: then also what the graph does not run is looked for.
@@ -110,12 +118,12 @@ impl<'a> Loader<'a> {
 
     /// Rows of `token_embd.weight`; `None` where it is not there.
     pub(crate) fn embedded(&self) -> Option<u64> {
-        self.directory.find("token_embd.weight").map(TensorInfo::rows)
+        self.info("token_embd.weight").map(TensorInfo::rows)
     }
 
     /// A tensor that must have this shape. `None` where it has not, which is noted.
-    fn find(&self, name: &str, shape: &[usize]) -> Result<Option<&'a TensorInfo>> {
-        let Some(info) = self.directory.find(name) else {
+    pub(crate) fn find(&self, name: &str, shape: &[usize]) -> Result<Option<&'a TensorInfo>> {
+        let Some(info) = self.info(name) else {
             return self.short(Shortfall::missing_tensor(name, shape)).map(|()| None);
         };
         if !self.directory.same_shape(info, shape) {
@@ -148,7 +156,7 @@ impl<'a> Loader<'a> {
     }
 
     /// A tensor of 1 to 3 dimensions (innermost first) as a stack of matrices.
-    fn matrix(&self, name: &str, shape: &[usize]) -> Result<BlockMatrix> {
+    pub(crate) fn matrix(&self, name: &str, shape: &[usize]) -> Result<BlockMatrix> {
         let info = self.find(name, shape)?;
         let too_large = |_| self.error(format!("tensor '{name}': rows are too large for this machine"));
         Ok(BlockMatrix {
@@ -158,107 +166,6 @@ impl<'a> Loader<'a> {
             inputs: shape[0],
             outputs: shape.get(1).copied().unwrap_or(1),
             row_bytes: usize::try_from(info.map_or(0, TensorInfo::row_bytes)).map_err(too_large)?,
-        })
-    }
-
-    /// `{base}.weight` of shape [inputs, outputs], with `{base}.bias` and `{base}.scale` where the file has
-    /// them.
-    pub(crate) fn linear(&self, base: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        let scale = self.optional_vector(&format!("{base}.scale"), 1)?;
-        // By which others round the inputs of 4-bit weights; here they are not rounded.
-        self.allowed(&format!("{base}.input_scale"), &[1])?;
-        Ok(Linear {
-            matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs])?,
-            bias: self.optional_vector(&format!("{base}.bias"), outputs)?,
-            scale: scale.map_or(1.0, |s| s[0]),
-            adapters: Vec::new(),
-        })
-    }
-
-    /// [`Self::linear`] without a bias, and without looking for scales, which may mean something else.
-    pub(crate) fn plain_linear(&self, base: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        Ok(Linear {
-            matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs])?,
-            bias: None,
-            scale: 1.0,
-            adapters: Vec::new(),
-        })
-    }
-
-    /// `{base}.weight` of shape [inputs, outputs, experts], with biases and scales for each expert where the
-    /// file has them.
-    pub(crate) fn experts(
-        &self,
-        base: &str,
-        inputs: usize,
-        outputs: usize,
-        experts: usize,
-    ) -> Result<ExpertLinear> {
-        let bias = format!("{base}.bias");
-        let bias = match self.has(&bias) {
-            true => Some(self.table(&bias, outputs, experts)?),
-            false => None,
-        };
-        self.allowed(&format!("{base}.input_scale"), &[experts])?;
-        Ok(ExpertLinear {
-            matrix: self.matrix(&format!("{base}.weight"), &[inputs, outputs, experts])?,
-            bias,
-            scales: self.optional_vector(&format!("{base}.scale"), experts)?,
-        })
-    }
-
-    /// `token_embd.weight`, whose second dimension is the size of the vocabulary.
-    pub(crate) fn embedding(&self, hidden: usize) -> Result<Embedding> {
-        self.embedding_of("token_embd.weight", hidden)
-    }
-
-    /// A tensor with a row for each token of the vocabulary.
-    pub(crate) fn embedding_of(&self, name: &str, hidden: usize) -> Result<Embedding> {
-        let Some(info) = self.directory.find(name) else {
-            return Ok(Embedding {
-                matrix: self.matrix(name, &[hidden, self.directory.tokens()])?,
-            });
-        };
-        let vocabulary = match info.shape[..] {
-            [_, rows] => usize::try_from(rows).ok(),
-            _ => None,
-        };
-        let vocabulary = vocabulary.ok_or_else(|| {
-            self.error(format!(
-                "tensor '{name}': expected shape [{hidden}, vocabulary], found {:?}",
-                info.shape
-            ))
-        })?;
-        Ok(Embedding {
-            matrix: self.matrix(name, &[hidden, vocabulary])?,
-        })
-    }
-
-    /// A stack of matrices under a name that is whole, without anything beside them.
-    pub(crate) fn stack(
-        &self,
-        name: &str,
-        inputs: usize,
-        outputs: usize,
-        count: usize,
-    ) -> Result<ExpertLinear> {
-        Ok(ExpertLinear {
-            matrix: self.matrix(name, &[inputs, outputs, count])?,
-            bias: None,
-            scales: None,
-        })
-    }
-
-    /// The matrix from hidden states to logits: `output.weight`, or the embedding where they are tied.
-    pub(crate) fn head(&self, hidden: usize, vocabulary: usize) -> Result<Linear> {
-        if self.has("output.weight") {
-            return self.linear("output", hidden, vocabulary);
-        }
-        Ok(Linear {
-            matrix: self.matrix("token_embd.weight", &[hidden, vocabulary])?,
-            bias: self.optional_vector("output.bias", vocabulary)?,
-            scale: 1.0,
-            adapters: Vec::new(),
         })
     }
 
@@ -293,7 +200,7 @@ impl<'a> Loader<'a> {
         eps: f32,
     ) -> Result<Norm> {
         let name = format!("{base}.weight");
-        let each = self.directory.find(&name).is_some_and(|i| i.shape.len() == 2);
+        let each = self.info(&name).is_some_and(|i| i.shape.len() == 2);
         let weight = match each {
             true => self.table(&name, len, heads)?,
             false => self.vector(&name, len)?,
@@ -326,7 +233,7 @@ impl<'a> Loader<'a> {
     /// The second dimension of `{base}.weight`: the outputs of a linear layer whose width no key gives.
     pub(crate) fn outputs_of(&self, base: &str) -> Result<usize> {
         let name = format!("{base}.weight");
-        let Some(info) = self.directory.find(&name) else {
+        let Some(info) = self.info(&name) else {
             return self
                 .short(Shortfall::missing_tensor(&name, &[ANY, ANY]))
                 .map(|()| ANY);
@@ -335,23 +242,8 @@ impl<'a> Loader<'a> {
     }
 
     /// The second dimension of a tensor.
-    fn rows(&self, info: &TensorInfo) -> Result<usize> {
+    pub(crate) fn rows(&self, info: &TensorInfo) -> Result<usize> {
         let rows = info.shape.get(1).copied().unwrap_or(1);
         usize::try_from(rows).map_err(|_| self.error(format!("tensor '{}': too many rows", info.name)))
-    }
-
-    /// `position_embd.weight`, one row for each position of the context; `None` when the file has none.
-    pub(crate) fn positions(&self, hidden: usize) -> Result<Option<Embedding>> {
-        let name = "position_embd.weight";
-        let Some(info) = self.directory.find(name) else {
-            return Ok(None);
-        };
-        if self.is_declared() {
-            // One for each position of the context.
-            self.find(name, &[hidden, self.keys.count("context_length")?])?;
-        }
-        Ok(Some(Embedding {
-            matrix: self.matrix(name, &[hidden, self.rows(info)?])?,
-        }))
     }
 }

@@ -14,9 +14,9 @@ use gguf::TensorType;
 
 pub use self::rest::StandIn;
 use self::states::{State, States};
-use super::kept::{Keeper, Kept};
-use super::{Model, Run, Tap};
+use super::Model;
 use crate::ops::{Products, Rounding};
+use crate::run::{Keeper, Kept, Run, Tap};
 use crate::weights::{Other, Replaced};
 use crate::{Error, Result};
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use gguf::TensorType;
 
 use super::Staged;
+use crate::model::LogitsSink;
 use crate::model::decoder::keep_wanted;
-use crate::model::{LogitsSink, Tap};
+use crate::run::Tap;
 use crate::weights::Other;
 use crate::{Error, Result};
 

@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::model::Run;
 use crate::ops::Matrix;
+use crate::run::Run;
 use crate::{Error, Result};
 
 /// State that goes from layer to layer.

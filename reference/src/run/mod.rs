@@ -1,15 +1,31 @@
-//! One batch of windows on its way through a model.
+//! One batch of windows on its way through a model: the state that its layers share.
+
+mod kept;
 
 use std::ops::Range;
 
 use gguf::GgufModel;
 use quants::product::Panels;
 
-use super::Tap;
-use super::kept::Keeper;
 use crate::ops::{Matrix, Products, Rounding, Scratch};
 use crate::weights::{Replaced, Weights};
 use crate::{Error, Result};
+
+pub(crate) use kept::{Keeper, Kept, Part};
+
+/// Sees the input of every linear layer as it is computed.
+pub trait Tap {
+    /// `tensor` is the layer's weight (such as `blk.0.attn_q.weight`), `expert` the matrix inside it where it
+    /// holds one for each expert. `input` holds rows of `columns` numbers, one row for each token that goes
+    /// through the layer, in the order of the windows given to the model (through an expert: of the tokens
+    /// that were sent to it). The embedding look-up is not a linear layer; the output matrix is one.
+    fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize);
+
+    /// Whether it has seen all that it wants. A staged pass ([`crate::Staged::observe`]) then goes no further.
+    fn is_done(&self) -> bool {
+        false
+    }
+}
 
 /// State that all layers of one pass share.
 pub(crate) struct Run<'a> {
@@ -26,7 +42,7 @@ pub(crate) struct Run<'a> {
     pub(crate) kept: [(Matrix, Matrix); 2],
     /// Further input of the layers: for each row all layers' vectors.
     pub(crate) per_layer: Option<Matrix>,
-    /// States beside those that go from layer to layer ([`super::decoder::Streams`]).
+    /// States beside those that go from layer to layer ([`crate::model::Streams`]).
     pub(crate) streams: Vec<Matrix>,
     /// For each row the rows whose keys it sees, where an indexer chose them.
     pub(crate) chosen: Option<Vec<Vec<usize>>>,

@@ -26,13 +26,13 @@ struct Made {
 /// The results of a layer's parts for one batch, in the order in which they are made: from the first on, without a
 /// gap.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     results: Vec<Made>,
 }
 
 impl Kept {
     /// Numbers that the results hold.
-    pub(super) fn numbers(&self) -> usize {
+    pub(crate) fn numbers(&self) -> usize {
         self.results.iter().map(|result| result.matrix.data.len()).sum()
     }
 }
@@ -51,7 +51,7 @@ pub(crate) struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     /// `room` are the numbers that may be kept in all.
-    pub(super) fn new(kept: Kept, open: &'a HashSet<String>, room: usize) -> Self {
+    pub(crate) fn new(kept: Kept, open: &'a HashSet<String>, room: usize) -> Self {
         Self {
             next: 0,
             open,
@@ -61,7 +61,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    pub(super) fn into_kept(self) -> Kept {
+    pub(crate) fn into_kept(self) -> Kept {
         self.kept
     }
 
