@@ -24,10 +24,9 @@ use optimize::allocate::{
 use reference::Model;
 
 pub(crate) use self::explain::{as_json, print};
-pub(crate) use self::recipe::save_recipe;
+pub(crate) use self::recipe::{entry, save_recipe};
 pub(crate) use self::text::TextWindows;
-pub(crate) use self::vram::Vram;
-use crate::args::target::{Target, TargetArgs};
+use crate::args::target::{Target, TargetArgs, Vram};
 use crate::output::human_size;
 use crate::progress::{Meter, Unit};
 use crate::threads::in_pool;

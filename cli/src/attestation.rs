@@ -22,7 +22,7 @@ use gguf::{Backing, GgufModel, OpenOptions, TensorType};
 use publish::provenance::{self, Resource, Role, Statement};
 use publish::record::{self, Table};
 
-use crate::commands::table::entry;
+use crate::allocation::entry;
 use crate::demo::Demo;
 use crate::hashing::Hashing;
 use crate::progress::metered;

@@ -2,21 +2,17 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
-
-/// Exit codes.
-pub(crate) const DONE: u8 = 0;
-pub(crate) const FAILED: u8 = 1;
-const WRONG_USAGE: u8 = 2;
+use crate::exit::{DONE, FAILED, WRONG_USAGE};
+use crate::version::version;
 
 #[derive(Parser)]
 #[command(
     name = "quantsmith",
-    version = VERSION.as_str(),
+    version = version(),
     about = "Quantize models and convert them to GGUF",
     after_help = "QUANTSMITH_LOG filters the messages of the library, as in QUANTSMITH_LOG=debug or \
         quantsmith_convert=warn. QUANTSMITH_ISA=scalar turns SIMD off."
@@ -88,29 +84,6 @@ enum Command {
     Man(commands::man::Args),
 }
 
-/// The version, with the commit where it is known, and the release of llama.cpp that the bytes are compared with.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let commit = match env!("QUANTSMITH_COMMIT") {
-        "" => String::new(),
-        commit => format!(" ({commit})"),
-    };
-    format!(
-        "{}{commit}, llama.cpp {}",
-        env!("CARGO_PKG_VERSION"),
-        convert::LLAMA_CPP_RELEASE
-    )
-});
-
-/// The version as `--version` tells it.
-pub(crate) fn version() -> &'static str {
-    &VERSION
-}
-
-/// The command line's description.
-pub(crate) fn command() -> clap::Command {
-    Cli::command()
-}
-
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     run(std::env::args_os()).into()
@@ -170,8 +143,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Embed(a) => commands::embed::run(a),
         Command::Perplexity(a) => commands::perplexity::run(a),
         Command::Upload(a) => commands::upload::run(a),
-        Command::Completions(a) => commands::completions::run(a),
-        Command::Man(a) => commands::man::run(a),
+        Command::Completions(a) => commands::completions::run(a, Cli::command()),
+        Command::Man(a) => commands::man::run(a, Cli::command()),
     };
     finish(done.map(|()| DONE))
 }

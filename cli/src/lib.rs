@@ -23,6 +23,7 @@ pub mod cli;
 mod commands;
 mod context;
 mod demo;
+mod exit;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -38,3 +39,4 @@ mod quantizing;
 mod rederive;
 mod remedy;
 mod threads;
+mod version;

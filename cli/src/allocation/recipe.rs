@@ -1,10 +1,13 @@
-//! Chosen types as rules in a file.
+//! Chosen types as rules: written to a file, and read from the record of a table.
 
+use anyhow::Context as _;
 use convert::quantize::Quantization;
-use convert::recipe::is_quantizable;
+use convert::recipe::{Preset, TensorTypeRule, is_quantizable};
 use convert::source::Source;
+use convert::table::Entry;
 use gguf::TensorType;
 use optimize::allocate::rules;
+use publish::record;
 
 use crate::args::target::TargetArgs;
 
@@ -36,4 +39,22 @@ pub(crate) fn save_recipe(
         plan.preset
     );
     Ok(())
+}
+
+/// The entry of a file whose types were chosen so.
+pub(crate) fn entry(name: &str, how: &record::Chosen) -> anyhow::Result<Entry> {
+    let preset = Preset::parse(&how.called_after);
+    let preset = preset.with_context(|| {
+        format!(
+            "{name}: expected a preset of this version, found {:?}",
+            how.called_after
+        )
+    })?;
+    let rules = how.types.iter().map(|rule| TensorTypeRule::parse(rule));
+    Ok(Entry {
+        name: name.to_owned().into(),
+        preset,
+        heads: None,
+        chosen: rules.collect::<Result<_, _>>()?,
+    })
 }

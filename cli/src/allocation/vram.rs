@@ -3,15 +3,9 @@
 use anyhow::Context as _;
 use convert::quantize::Quantization;
 use convert::source::Source;
-use reference::memory::{Settings, estimate};
+use reference::memory::estimate;
 
-/// Memory of a GPU, and the context that a model runs in there.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Vram {
-    /// Bytes, without those that stay free.
-    pub(crate) memory: u64,
-    pub(crate) settings: Settings,
-}
+use crate::args::target::Vram;
 
 impl Vram {
     /// Bytes of the GPU that are left when all layers of the planned file are there; negative where they do not fit.

@@ -6,7 +6,6 @@ pub(crate) mod chunks;
 pub(crate) mod evaluation;
 pub(crate) mod importance;
 pub(crate) mod memory;
-pub(crate) mod plan;
 pub(crate) mod rounding;
 pub(crate) mod shards;
 pub(crate) mod size;

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use convert::recipe::Preset;
 use gguf::TensorType;
 use optimize::allocate::{self, DEFAULT_POOL, Method};
-
 use reference::memory::{RESERVE, Settings};
 
 use super::cache::CacheTypes;
 use super::size::{parse_memory, parse_size, parse_tokens};
-use crate::allocation::Vram;
 
 /// Heading of these options in the help.
 const HEADING: &str = "Types chosen for the model";
@@ -82,6 +80,14 @@ pub(crate) enum Target {
     BitsPerWeight(f64),
     SameAs(Preset),
     Vram(Vram),
+}
+
+/// Memory of a GPU, and the context that a model runs in there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Vram {
+    /// Bytes, without those that stay free.
+    pub(crate) memory: u64,
+    pub(crate) settings: Settings,
 }
 
 /// Types to choose from.

@@ -1,5 +1,6 @@
 //! `quantsmith completions`.
 
+use clap::Command;
 use clap_complete::Shell;
 
 use crate::output::print;
@@ -11,9 +12,9 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+/// Prints the script for `command`.
+pub(crate) fn run(args: Args, mut command: Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::cli::command(), "quantsmith", &mut script);
+    clap_complete::generate(args.shell, &mut command, "quantsmith", &mut script);
     print(|out| out.write_all(&script))
 }

@@ -7,7 +7,7 @@ use gguf::{Backing, GgufModel, OpenOptions};
 use serde_json::{Value as Json, json};
 
 use super::inspect::{shown_key, shown_value, value_json};
-use crate::cli::{DONE, FAILED};
+use crate::exit::{DONE, FAILED};
 use crate::output::{print, print_json};
 use crate::progress::{Meter, Unit};
 

@@ -11,7 +11,7 @@ use reference::memory::{Budget, Settings};
 
 use crate::args::cache::CacheTypes;
 use crate::args::size::{parse_memory, parse_tokens};
-use crate::cli::{DONE, FAILED};
+use crate::exit::{DONE, FAILED};
 use candidates::Candidate;
 
 /// [`reference::memory::RESERVE`], as it is written.

@@ -5,7 +5,7 @@ use convert::digest::MANIFEST;
 use convert::distribute::{Incomplete, Joined, join};
 
 use super::table::parts::{self, Evaluation};
-use crate::args::plan::{PlanArgs, Planned};
+use super::table::planned::{PlanArgs, Planned};
 use crate::output::print;
 use crate::progress::{Meter, Unit};
 

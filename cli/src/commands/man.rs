@@ -16,9 +16,8 @@ pub(crate) struct Args {
     directory: Option<PathBuf>,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let mut command = crate::cli::command();
+/// Writes the pages of `command`.
+pub(crate) fn run(args: Args, mut command: Command) -> anyhow::Result<()> {
     // Names of subcommands as they are called, arguments that all share among them.
     command.build();
     match args.directory {

@@ -10,12 +10,12 @@ use convert::table;
 use demo::CALIBRATION_TEXT;
 use gguf::WholeFile;
 
-use super::table::Opened;
 use super::table::parts::{self, Here};
+use super::table::planned::others;
+use super::table::{Opened, text_files, texts_of};
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::evaluation::EvaluationArgs;
 use crate::args::importance::ImportanceArgs;
-use crate::args::plan::others;
 use crate::args::shards::ShardArgs;
 use crate::args::types::TypeArgs;
 use crate::args::unplanned::UnplannedArgs;
@@ -226,7 +226,7 @@ impl Args {
         layout: &Layout<'_>,
         located: &hub::Located,
     ) -> anyhow::Result<PlanDocument> {
-        let texts = request.evaluation.as_ref().and_then(parts::texts_of);
+        let texts = request.evaluation.as_ref().and_then(texts_of);
         let texts = texts.map(PathBuf::from);
         hold(&texts);
         let here = Here {
@@ -245,12 +245,12 @@ impl Args {
             self.architecture.file(),
             owned(self.optimize.text()),
         );
-        inputs.extend(parts::text_files(&request, texts.as_deref())?);
+        inputs.extend(text_files(&request, texts.as_deref())?);
         let taken = Taken {
             content: !self.headers_only,
             hollow: located.hollow(),
         };
-        let mut plan = PlanDocument::new(source, request, layout, &inputs, taken, crate::cli::version())?;
+        let mut plan = PlanDocument::new(source, request, layout, &inputs, taken, crate::version::version())?;
         plan.evaluation = evaluation;
         Ok(plan)
     }

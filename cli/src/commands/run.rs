@@ -7,8 +7,8 @@ use convert::quantize::Quantization;
 use reference::Model;
 
 use super::table::parts::{Evaluation, PartDone};
+use super::table::planned::{PlanArgs, Planned};
 use crate::args::memory::BufferArgs;
-use crate::args::plan::{PlanArgs, Planned};
 use crate::interrupt::can_be_continued;
 use crate::optimization::base_model;
 use crate::output::print;

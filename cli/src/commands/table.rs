@@ -9,6 +9,7 @@ mod keeper;
 mod kinds;
 mod opened;
 pub(crate) mod parts;
+pub(crate) mod planned;
 mod report;
 mod suite;
 mod texts;
@@ -23,12 +24,12 @@ use convert::source::Source;
 use convert::table::{self, Entry};
 use demo::CALIBRATION_TEXT;
 
-pub(crate) use self::chosen::entry;
 use self::job::{Begun, Job, Named};
 use self::keeper::Keeper;
 pub(crate) use self::opened::Opened;
 use self::report::Report;
 use self::suite::Suite;
+pub(crate) use self::suite::{text_files, texts_of};
 use crate::args::architecture::ArchitectureArgs;
 use crate::args::chunks::Chunks;
 use crate::args::evaluation;
@@ -231,7 +232,7 @@ pub(crate) struct Made {
 pub(crate) fn make(args: &Making, model: Option<&Path>, place: &Place<'_>) -> anyhow::Result<Made> {
     let started = Instant::now();
     let log = Log::start();
-    crate::log::line(format_args!("quantsmith {}", crate::cli::version()));
+    crate::log::line(format_args!("quantsmith {}", crate::version::version()));
     let located = model.map(|named| hub::locate(named, hub::Need::of_run(place.dry_run)));
     let located = located.transpose()?;
     let demo = model.is_none().then(Demo::unpack).transpose()?;

@@ -269,7 +269,7 @@ pub(super) fn forget(directory: &Path) {
 
 impl Chosen {
     fn add(&mut self, name: &str, how: record::Chosen) -> anyhow::Result<()> {
-        self.entries.push(entry(name, &how)?);
+        self.entries.push(allocation::entry(name, &how)?);
         self.records.insert(name.to_owned(), how);
         Ok(())
     }
@@ -290,22 +290,4 @@ impl Chosen {
         }
         Ok(())
     }
-}
-
-/// The entry of a file whose types were chosen so.
-pub(crate) fn entry(name: &str, how: &record::Chosen) -> anyhow::Result<Entry> {
-    let preset = Preset::parse(&how.called_after);
-    let preset = preset.with_context(|| {
-        format!(
-            "{name}: expected a preset of this version, found {:?}",
-            how.called_after
-        )
-    })?;
-    let rules = how.types.iter().map(|rule| TensorTypeRule::parse(rule));
-    Ok(Entry {
-        name: name.to_owned().into(),
-        preset,
-        heads: None,
-        chosen: rules.collect::<Result<_, _>>()?,
-    })
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Parser as _;
 use convert::digest::{MANIFEST, file_sha256, read_manifest};
 use convert::distribute::{
-    EvaluationDeal, EvaluationPart, EvaluationRequest, EvaluationShare, Incomplete, InputOf,
+    EvaluationDeal, EvaluationPart, EvaluationShare, Incomplete, InputOf,
     JoinedEvaluation, Layout, Part, PlannedEvaluation, Request, Weighed, finish_evaluation, is_evaluated,
     is_joined, join_evaluation,
 };
@@ -20,14 +20,14 @@ use super::chosen::Chosen;
 use super::digests::{self, last};
 use super::evaluate::{self, Base};
 use super::keeper::{self, Keeper};
+use super::planned::Planned;
 use super::report::{self, Report};
-use super::suite::{self, Suite};
+use super::suite::Suite;
 use super::texts::{EvaluationTexts, Texts};
 use super::{Making, figures, weights};
 use crate::args::chunks::Chunks;
 use crate::args::importance::{ImportanceUse, MatrixOrigin};
 use crate::args::memory::MemoryArgs;
-use crate::args::plan::Planned;
 use crate::args::rounding::RoundingArgs;
 use crate::args::shards::ShardArgs;
 use crate::log::Log;
@@ -87,23 +87,6 @@ fn making(request: &Request, here: &Here<'_>) -> anyhow::Result<Making> {
         making.memory = MemoryArgs::at_most(bytes);
     }
     Ok(making)
-}
-
-/// The text that a plan names, or the folder of its texts; none of bundled ones.
-pub(crate) fn texts_of(evaluation: &EvaluationRequest) -> Option<&str> {
-    let named = evaluation.text.as_deref().or(evaluation.suite.as_deref());
-    named.filter(|name| evaluation.text.is_some() || *name != Suite::BUNDLED)
-}
-
-/// The files of texts, as inputs of a plan.
-pub(crate) fn text_files(request: &Request, texts: Option<&Path>) -> anyhow::Result<Vec<(InputOf, PathBuf)>> {
-    let Some(path) = texts else { return Ok(Vec::new()) };
-    let suite = request.evaluation.as_ref().is_some_and(|e| e.suite.is_some());
-    let files = match suite {
-        true => suite::files(path)?,
-        false => vec![path.to_path_buf()],
-    };
-    Ok(files.into_iter().map(|file| (InputOf::Text, file)).collect())
 }
 
 /// Reads the texts, and says how much is to be measured.
@@ -296,7 +279,7 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn join(self) -> anyhow::Result<Result<Joined, Incomplete>> {
         let started = Instant::now();
         let log = Log::start();
-        crate::log::line(format_args!("quantsmith {}", crate::cli::version()));
+        crate::log::line(format_args!("quantsmith {}", crate::version::version()));
         let planned = self.planned;
         self.check_joined()?;
         let file = planned.directory.join(record::FILE);

@@ -8,11 +8,12 @@ use convert::distribute::{InputOf, Layout, PlanDocument};
 use convert::importance::Importance;
 use demo::CALIBRATION_TEXT;
 
-use crate::cli::version;
-use crate::commands::table::{Opened, parts};
+use super::opened::Opened;
+use super::suite::{text_files, texts_of};
 use crate::hub::{self, Located, Need};
 use crate::inputs::hold;
 use crate::optimization::{OptimizeArgs, Prepared};
+use crate::version::version;
 
 /// A plan and its places.
 #[derive(clap::Args)]
@@ -101,7 +102,7 @@ impl PlanArgs {
         };
         hold(&arch_file);
         let of_plan = request.evaluation.as_ref().filter(|_| self.evaluate);
-        let of_plan = of_plan.and_then(parts::texts_of);
+        let of_plan = of_plan.and_then(texts_of);
         let texts = match (&self.texts, of_plan) {
             (Some(path), None) => anyhow::bail!("{}: the plan has no text to evaluate on", path.display()),
             (given, of_plan) => of_plan.map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
@@ -114,7 +115,7 @@ impl PlanArgs {
         };
         hold(&learned);
         let mut others = others(imatrix.clone(), arch_file.clone(), learned.clone());
-        others.extend(parts::text_files(request, texts.as_deref())?);
+        others.extend(text_files(request, texts.as_deref())?);
         let opened = Opened::open(
             &model,
             headers_suffice,

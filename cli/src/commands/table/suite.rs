@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use convert::digest::{Kind, of_bytes};
+use convert::distribute::{EvaluationRequest, InputOf, Request};
 use convert::importance::last_component;
 use publish::chat::{Message, Template};
 use publish::record;
@@ -215,4 +216,21 @@ pub(super) fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         folder.display()
     );
     Ok(files)
+}
+
+/// The text that a plan names, or the folder of its texts; none of bundled ones.
+pub(crate) fn texts_of(evaluation: &EvaluationRequest) -> Option<&str> {
+    let named = evaluation.text.as_deref().or(evaluation.suite.as_deref());
+    named.filter(|name| evaluation.text.is_some() || *name != Suite::BUNDLED)
+}
+
+/// The files of texts, as inputs of a plan.
+pub(crate) fn text_files(request: &Request, texts: Option<&Path>) -> anyhow::Result<Vec<(InputOf, PathBuf)>> {
+    let Some(path) = texts else { return Ok(Vec::new()) };
+    let of_suite = request.evaluation.as_ref().is_some_and(|e| e.suite.is_some());
+    let files = match of_suite {
+        true => files(path)?,
+        false => vec![path.to_path_buf()],
+    };
+    Ok(files.into_iter().map(|file| (InputOf::Text, file)).collect())
 }
