@@ -39,25 +39,19 @@
 //! [`HfOptions::architectures`]: crate::source::hf::HfOptions::architectures
 
 use std::fmt;
-use std::ops::Range;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::described::{Described, Vocabulary};
+use super::described::Vocabulary;
+use super::rules::declared::{self, Declared};
 use super::rules::names::Ending;
-use super::{
-    Activation, Architecture, Class, Generated, Graph, Hparams, Keys, PLAIN, Rows, Rule, Strided, Transform,
-};
+pub use super::rules::rows::{ChooseRows, Config};
+use super::{Activation, Architecture, Class, Graph, Hparams, Keys, PLAIN, Rule, Transform};
 use crate::tokenizer::{VocabKind, VocabRequest};
 use crate::{Error, Result};
 
-/// Most runs of rows that one tensor is put together from.
-const MAX_RUNS: usize = 1 << 16;
 /// Longest name of a tensor in a file, as ggml has it, without its ending.
 const MAX_NAME: usize = 64 - ".weight".len() - 1;
-
-/// `config.json` of the text model, completed with the defaults of its `model_type` where that is a known one.
-pub type Config = Map<String, Value>;
 
 /// An architecture in code.
 ///
@@ -114,9 +108,6 @@ impl TensorRule {
     }
 }
 
-/// Rows of a stored tensor, given the configuration and how many there are: ranges one after the other.
-pub type ChooseRows = fn(&Config, u64) -> Result<Vec<Range<u64>>, String>;
-
 /// What is done to a tensor on its way.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -163,7 +154,33 @@ impl Change {
 /// A registered architecture. Its declarations are kept as long as the process runs, as those of the built-in ones are:
 /// a program registers each once.
 #[derive(Clone, Copy, Debug)]
-pub struct Custom(&'static Described);
+pub struct Custom(&'static Registered);
+
+/// Declarations of an architecture.
+#[derive(Debug)]
+struct Registered {
+    architecture: &'static Architecture,
+    vocabulary: Vocabulary,
+    code: Box<dyn CustomArchitecture>,
+}
+
+impl Declared for Registered {
+    fn architecture(&self) -> &'static Architecture {
+        self.architecture
+    }
+
+    fn write_keys(&self, hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+        for (key, value) in self.code.keys(hp.values()).map_err(|message| hp.error(message))? {
+            keys.set(&key, value);
+        }
+        keys.set_file_type();
+        Ok(())
+    }
+
+    fn vocabulary(&self, config: &Value) -> VocabRequest {
+        self.vocabulary.request(config)
+    }
+}
 
 impl Custom {
     /// Registers an architecture.
@@ -197,30 +214,26 @@ impl Custom {
         let rules: Vec<Rule> = tensors.into_iter().map(kept).collect();
         let tables: Vec<&'static [Rule]> = vec![Vec::leak(rules)];
         let gguf = String::leak(architecture.name().to_owned());
-        let vocabulary = Vocabulary::of(architecture.vocabularies());
-        Ok(Self(Box::leak(Box::new(Described {
+        Ok(Self(Box::leak(Box::new(Registered {
             architecture: Box::leak(Box::new(Architecture {
                 gguf,
                 classes: Vec::leak(classes),
                 rules: Vec::leak(tables),
-                hyperparameters: keys,
-                generated: |_| Ok(Vec::<Generated>::new()),
+                hyperparameters: declared::keys,
                 // A request needs the declarations: see `Architecture::request`.
                 vocabulary: |_| VocabRequest::default(),
                 graph: Graph::with(Activation::Any),
                 ..PLAIN
             })),
-            keys: &[],
-            vocabulary: Box::leak(Box::new(vocabulary)),
-            factors: None,
-            code: Some(Box::leak(Box::new(architecture))),
+            vocabulary: Vocabulary::of(architecture.vocabularies()),
+            code: Box::new(architecture),
         }))))
     }
 
     /// The declarations, and the class of a configuration, if it is one of them.
-    pub(crate) fn find(self, class: &str) -> Option<(&'static Described, &'static Class)> {
+    pub(crate) fn find(self, class: &str) -> Option<(&'static dyn Declared, &'static Class)> {
         let found = self.0.architecture.classes.iter().find(|c| c.name == class);
-        found.map(|class| (self.0, class))
+        found.map(|class| (self.0 as &dyn Declared, class))
     }
 }
 
@@ -260,29 +273,4 @@ fn check(rule: &TensorRule) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Writes the keys of the architecture that `hp` was completed by.
-fn keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    let Some(code) = hp.described().and_then(|d| d.code) else {
-        return Ok(());
-    };
-    for (key, value) in code.keys(hp.values()).map_err(|message| hp.error(message))? {
-        keys.set(&key, value);
-    }
-    keys.set_file_type();
-    Ok(())
-}
-
-/// The rows that a rule chooses.
-pub(crate) fn rows(choose: ChooseRows, hp: &Hparams, stored: u64) -> Result<Rows> {
-    let ranges = choose(hp.values(), stored).map_err(|message| hp.error(message))?;
-    if ranges.len() > MAX_RUNS {
-        return Err(hp.error(format!(
-            "expected at most {MAX_RUNS} runs of rows, found {}",
-            ranges.len()
-        )));
-    }
-    let run = |range: Range<u64>| Strided::range(range.start, range.end.saturating_sub(range.start));
-    Ok(Rows(ranges.into_iter().map(run).collect()))
 }

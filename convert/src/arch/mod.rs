@@ -1,5 +1,6 @@
 //! Model architectures that can be converted: `models` has one file a family, with its hyperparameters, tensor names and
 //! the transforms between the two layouts; `rules` what families share; `encoders` the encoders of images and sound.
+//! Further ones are given in files (`files`, as the values of `described`) or in code (`custom`).
 //!
 //! A new one is a file in `models` with an `Architecture` (and a `ModelType` for the defaults that `transformers`
 //! assumes for missing keys of `config.json`), named in `ARCHITECTURES`.
@@ -8,6 +9,7 @@ pub mod custom;
 mod defaults;
 pub(crate) mod described;
 pub(crate) mod encoders;
+pub(crate) mod files;
 mod models;
 mod rules;
 
@@ -15,12 +17,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use defaults::{Default, ModelType, complete};
+use defaults::{complete, complete_with};
 use models::ARCHITECTURES;
 pub(crate) use models::{mistral, pockettts};
+pub(crate) use rules::declared::Declared;
 pub(crate) use rules::graph::{Activation, Fixed, Graph, check as check_graph};
 pub(crate) use rules::hooks::{DenseModule, Hooks, Named, StoredAs, TargetVocabulary};
 pub(crate) use rules::hparams::{Hparams, Keys};
+use rules::model_type::{Default, ModelType};
 pub(crate) use rules::multimodal;
 pub(crate) use rules::names::{
     Composed, FoldedLayer, Match, Rearrange, RowFactors, Rule, Section, Transform, block_of, harmless,
@@ -28,7 +32,7 @@ pub(crate) use rules::names::{
 };
 pub(crate) use rules::rope::llama3_frequency_factors;
 pub(crate) use rules::rope_notes::{contradiction as rope_contradiction, dropped as rope_dropped};
-pub(crate) use rules::rows::{Rows, Strided};
+pub(crate) use rules::rows::{Rows, Strided, chosen as chosen_rows};
 pub(crate) use rules::target::Target;
 pub(crate) use rules::view::{View, Walk};
 pub(crate) use rules::windows::{complete as complete_windows, dropped as window_dropped};
@@ -211,20 +215,20 @@ fn no_class(config_path: &Path) -> Error {
 
 /// The names that [`printed`] knows, in its order.
 pub fn printable() -> impl Iterator<Item = &'static str> {
-    described::names()
+    files::names()
 }
 
 /// A built-in architecture (`general.architecture`) as a file for `HfOptions::arch_file`; `None` of one that is not all
 /// data.
 pub fn printed(name: &str) -> Option<String> {
-    described::print(name)
+    files::print(name)
 }
 
 impl Architecture {
     /// The request for the vocabulary of a model with this configuration.
     pub(crate) fn request(&self, hp: &Hparams, config: &Value) -> VocabRequest {
-        match hp.described() {
-            Some(described) => described.vocabulary.request(config),
+        match hp.declared() {
+            Some(declared) => declared.vocabulary(config),
             None => (self.vocabulary)(config),
         }
     }
@@ -249,6 +253,23 @@ impl Architecture {
         let variant = (self.hooks.variant)(&hparams).unwrap_or(self);
         Ok((variant, hparams))
     }
+}
+
+/// The architecture of a file or of another crate, and the hyperparameters of a configuration, completed with the defaults
+/// that it has, then with those of the built-in model types.
+///
+/// # Errors
+/// [`Error::Input`] naming what is missing or malformed.
+pub(crate) fn of_declared(
+    declared: &'static dyn Declared,
+    config_path: &Path,
+    config: Map<String, Value>,
+) -> Result<(&'static Architecture, Hparams)> {
+    let architecture = declared.architecture();
+    let config = complete_with(architecture.model_types, config);
+    let mut hparams = Hparams::new(config_path.to_path_buf(), config)?;
+    hparams.declare(declared);
+    Ok((architecture, hparams))
 }
 
 /// The name table of a GGUF architecture, the rules that decide first at the front.

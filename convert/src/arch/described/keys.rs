@@ -56,7 +56,7 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(super) const NAMES: [(&'static str, Self); 4] = [
+    pub(in crate::arch) const NAMES: [(&'static str, Self); 4] = [
         ("text_model", Self::TextModel),
         ("rope", Self::Rope),
         ("pooling", Self::Pooling),
@@ -76,7 +76,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(super) const NAMES: [(&'static str, Self); 5] = [
+    pub(in crate::arch) const NAMES: [(&'static str, Self); 5] = [
         ("u32", Self::U32),
         ("f32", Self::F32),
         ("bool", Self::Bool),
@@ -105,7 +105,7 @@ pub(crate) enum Computed {
 }
 
 impl Computed {
-    pub(super) const NAMES: [(&'static str, Self); 7] = [
+    pub(in crate::arch) const NAMES: [(&'static str, Self); 7] = [
         ("block_count", Self::Blocks),
         ("head_count", Self::Heads),
         ("head_count_kv", Self::KvHeads),

@@ -1,28 +1,21 @@
 //! Architectures whose every part is data: some of the built-in ones, and those of a file that a user writes for a
-//! family that is not built in (docs/arch-file.md).
-//!
-//! Both are the same values, so that what [`print()`] writes of a built-in one and [`read()`] reads again gives the same
-//! bytes.
+//! family that is not built in (`files`).
 
-mod document;
 mod keys;
-mod print;
-mod read;
-mod rows;
 mod vocabulary;
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-pub(crate) use keys::{Computed, Group, Key, Kind, u32_of, write};
-pub(crate) use print::{names, print};
-pub(crate) use read::read;
-pub(crate) use rows::Selection;
+pub(crate) use keys::{Computed, Constant, Group, Key, Kind, u32_of, write};
+pub(in crate::arch) use vocabulary::KINDS;
 pub(crate) use vocabulary::{ForSize, LLAMA_VOCABULARY, QWEN2_VOCABULARY, Vocabulary};
 
+use super::rules::declared::Declared;
 use super::rules::rope;
-use super::{Architecture, Class, Generated, Hparams, defaults, multimodal, rules};
+use super::{Architecture, Class, Generated, Hparams, Keys, multimodal, rules};
+use crate::tokenizer::VocabRequest;
 use crate::{Error, Result};
 
 /// An architecture as data.
@@ -34,8 +27,6 @@ pub(crate) struct Described {
     pub(crate) keys: &'static [Key],
     pub(crate) vocabulary: &'static Vocabulary,
     pub(crate) factors: Option<Factors>,
-    /// What a program says in code in place of the keys.
-    pub(crate) code: Option<&'static dyn super::custom::CustomArchitecture>,
 }
 
 /// Divisors of the rotation's frequencies, as tensors of their own.
@@ -48,7 +39,7 @@ pub(crate) enum Factors {
 }
 
 impl Factors {
-    const NAMES: [(&'static str, Self); 2] = [("llama3", Self::Llama3), ("longrope", Self::LongRope)];
+    pub(in crate::arch) const NAMES: [(&'static str, Self); 2] = [("llama3", Self::Llama3), ("longrope", Self::LongRope)];
 
     fn generated(self, hp: &Hparams) -> Result<Vec<Generated>> {
         match self {
@@ -84,31 +75,22 @@ impl Described {
             }
         })
     }
+}
 
-    /// The hyperparameters of a configuration, completed with the defaults of the description, then with those of the
-    /// built-in model types.
-    ///
-    /// # Errors
-    /// [`Error::Input`] naming what is missing or malformed.
-    pub(crate) fn hyperparameters_of(
-        &'static self,
-        config_path: &Path,
-        config: Map<String, Value>,
-    ) -> Result<Hparams> {
-        let config = defaults::complete_with(self.architecture.model_types, config);
-        let mut hparams = Hparams::new(config_path.to_path_buf(), config)?;
-        hparams.describe(self);
-        Ok(hparams)
+impl Declared for Described {
+    fn architecture(&self) -> &'static Architecture {
+        self.architecture
     }
-}
 
-/// The keys of the description that `hp` was completed by.
-fn described_keys(hp: &Hparams, keys: &mut super::Keys<'_>) -> Result<()> {
-    hp.described().map_or(Ok(()), |d| write(d.keys, hp, keys))
-}
+    fn write_keys(&self, hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+        write(self.keys, hp, keys)
+    }
 
-/// The computed tensors of the description that `hp` was completed by.
-fn described_factors(hp: &Hparams) -> Result<Vec<Generated>> {
-    let factors = hp.described().and_then(|d| d.factors);
-    factors.map_or(Ok(Vec::new()), |f| f.generated(hp))
+    fn vocabulary(&self, config: &Value) -> VocabRequest {
+        self.vocabulary.request(config)
+    }
+
+    fn generated(&self, hp: &Hparams) -> Result<Vec<Generated>> {
+        self.factors.map_or(Ok(Vec::new()), |f| f.generated(hp))
+    }
 }

@@ -29,7 +29,7 @@ pub(crate) struct ForSize {
 }
 
 /// Names of the ways to read a vocabulary that a directory in transformers' form may have.
-pub(super) const KINDS: [(&str, VocabKind); 19] = [
+pub(in crate::arch) const KINDS: [(&str, VocabKind); 19] = [
     ("sentencepiece", VocabKind::SentencePiece),
     ("byte_fallback", VocabKind::LlamaHf),
     ("byte_level", VocabKind::Bpe),

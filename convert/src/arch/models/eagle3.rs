@@ -5,12 +5,12 @@ use gguf::{Array, Value as GgufValue};
 use serde_json::Value;
 
 use super::draft::{ids, nested_layer};
-use super::llama::LLAMA;
 use crate::Result;
-use crate::arch::rules::common;
 use crate::arch::rules::hooks::TargetVocabulary;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact, skip};
-use crate::arch::{Architecture, Hooks, Hparams, Keys, class};
+use crate::arch::rules::{common, rope};
+use crate::arch::{Architecture, Graph, Hooks, Hparams, Keys, PLAIN, class};
+use crate::tokenizer::VocabRequest;
 
 /// EAGLE-3: one layer that reads three layers of its target.
 pub(super) static EAGLE3: Architecture = Architecture {
@@ -28,15 +28,17 @@ pub(super) static EAGLE3: Architecture = Architecture {
         keys.set("rope.dimension_count", hp.head_dim()?);
         Ok(())
     },
+    generated: rope::llama3_factors,
     early: eagle3_early,
+    vocabulary: VocabRequest::llama,
+    graph: Graph::SILU.with_bias_keys(),
     hooks: Hooks {
         prepare: nested_layer,
         canonical: |_, name| Some(eagle3_name(name)),
         target_vocabulary: Some(TargetVocabulary::AsOwn),
         ..Hooks::NONE
     },
-    model_types: &[],
-    ..LLAMA
+    ..PLAIN
 };
 
 const EAGLE3_RULES: &[Rule] = &[

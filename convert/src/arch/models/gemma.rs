@@ -1,9 +1,10 @@
 //! Gemma, Gemma 2, Gemma 3 (text) and EmbeddingGemma.
 
 use crate::Result;
-use crate::arch::described::{self, Computed, Described, Group, Key, Kind, Selection, Vocabulary, u32_of};
+use crate::arch::described::{self, Computed, Described, Group, Key, Kind, Vocabulary, u32_of};
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Rule, Transform, copy, rule};
+use crate::arch::rules::selection::Selection;
 use crate::arch::{
     Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
 };
@@ -156,7 +157,6 @@ pub(super) static DESCRIBED: Described = Described {
     keys: GEMMA_KEYS,
     vocabulary: &GEMMA_VOCABULARY,
     factors: None,
-    code: None,
 };
 
 /// Gemma 2 as data.
@@ -165,7 +165,6 @@ pub(super) static DESCRIBED2: Described = Described {
     keys: GEMMA2_KEYS,
     vocabulary: &GEMMA2_VOCABULARY,
     factors: None,
-    code: None,
 };
 
 /// Gemma 3 as data.
@@ -174,7 +173,6 @@ pub(super) static DESCRIBED3: Described = Described {
     keys: GEMMA3_KEYS,
     vocabulary: &GEMMA3_VOCABULARY,
     factors: None,
-    code: None,
 };
 
 const HEAD_DIM: &[&str] = &["head_dim"];

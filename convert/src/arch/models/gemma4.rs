@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::gemma::gemma3_keys;
 use crate::Result;
-use crate::arch::described::Selection;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::selection::Selection;
 use crate::arch::{Activation, Architecture, Generated, Graph, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 

@@ -8,9 +8,9 @@ use super::deepseek::LATENT;
 use super::deepseek4::template_note;
 use super::glm5_next::{DECAYS, delta_number, latent_lengths, lower_bound, needed_flag};
 use super::kimi_linear::{DELTA, SHARED};
-use super::llama;
 use crate::Result;
 use crate::arch::rules::common;
+use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
@@ -18,7 +18,7 @@ use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 pub(super) static KIMI_K3: Architecture = Architecture {
     gguf: "kimi-k3",
     classes: &[class("KimiK3ForConditionalGeneration")],
-    rules: &[OWN, DECAYS, LATENT, DELTA, DECODER, llama::EXPERTS, SHARED],
+    rules: &[OWN, DECAYS, LATENT, DELTA, DECODER, BLOCK_SPARSE_EXPERTS, SHARED],
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe, VocabKind::Tiktoken(Tiktoken::Kimi)]),
     hooks: Hooks {

@@ -4,17 +4,17 @@ use gguf::{Array, Value as GgufValue};
 use serde_json::Value;
 
 use super::deepseek::LATENT;
-use super::llama;
 use super::mamba::negative_exp;
 use crate::Result;
 use crate::arch::rules::common;
+use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class, either_class};
 
 pub(super) static KIMI_LINEAR: Architecture = Architecture {
     gguf: "kimi-linear",
     classes: &[class("KimiLinearForCausalLM"), either_class("KimiLinearModel")],
-    rules: &[LATENT, DELTA, DECODER, llama::EXPERTS, SHARED],
+    rules: &[LATENT, DELTA, DECODER, BLOCK_SPARSE_EXPERTS, SHARED],
     hyperparameters,
     hooks: Hooks {
         unadapted: &[

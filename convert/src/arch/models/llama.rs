@@ -7,7 +7,8 @@ use super::deepseek::MISTRAL4;
 use super::eagle3::EAGLE3;
 use crate::Result;
 use crate::arch::described::{self, Computed, Described, Factors, Group, Key, LLAMA_VOCABULARY, u32_of};
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
+use crate::arch::rules::names::{DECODER, PERMUTED};
 use crate::arch::rules::{common, rope};
 use crate::arch::{
     Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class, class_without,
@@ -28,7 +29,7 @@ pub(super) static LLAMA: Architecture = Architecture {
         class("JanusForConditionalGeneration"),
         bare_class("LlamaModel"),
     ],
-    rules: &[PERMUTED, EXPERTS, DECODER],
+    rules: &[PERMUTED, BLOCK_SPARSE_EXPERTS, DECODER],
     hyperparameters,
     generated: rope::llama3_factors,
     vocabulary: VocabRequest::llama,
@@ -63,7 +64,6 @@ pub(super) static DESCRIBED: Described = Described {
     keys: KEYS,
     vocabulary: &LLAMA_VOCABULARY,
     factors: Some(Factors::Llama3),
-    code: None,
 };
 
 const KEYS: &[Key] = &[
@@ -142,25 +142,6 @@ fn ministral3(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("attention.temperature_scale", number("llama_4_scaling_beta")?);
     Ok(())
 }
-
-pub(super) const EXPERTS: &[Rule] = &[
-    copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w1",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w2",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w3",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
-];
 
 pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     described::write(KEYS, hp, keys)

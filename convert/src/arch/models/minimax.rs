@@ -3,10 +3,9 @@
 use gguf::{Array, TensorType, Value as GgufValue};
 use serde_json::Value;
 
-use super::llama;
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::SCORE_BIAS;
+use crate::arch::rules::experts::{BLOCK_SPARSE_EXPERTS, SCORE_BIAS};
 use crate::arch::rules::names::{
     DECODER, HEAD_NORMS_ABOUT_ONE, NORMS_ABOUT_ONE, Rule, Transform, copy, rule,
 };
@@ -16,7 +15,7 @@ use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 pub(super) static MINIMAX01: Architecture = Architecture {
     gguf: "minimax-01",
     classes: &[class("MiniMaxText01ForCausalLM"), class("MiniMaxM1ForCausalLM")],
-    rules: &[OWN, llama::EXPERTS, DECODER],
+    rules: &[OWN, BLOCK_SPARSE_EXPERTS, DECODER],
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::ChatTemplateOfFile]),
     graph: Graph::SILU.fixing(&[("postnorm", Fixed::Is(true))]),
@@ -116,7 +115,7 @@ pub(super) static MINIMAX_M3: Architecture = Architecture {
         NORMS_ABOUT_ONE,
         HEAD_NORMS_ABOUT_ONE,
         THIRD,
-        llama::EXPERTS,
+        BLOCK_SPARSE_EXPERTS,
         SCORE_BIAS,
         DECODER,
     ],

@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::llama;
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::{self, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
+use crate::arch::rules::experts::{self, BLOCK_SPARSE_EXPERTS, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
@@ -114,7 +113,7 @@ fn glm4_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 pub(super) static MINIMAX_M2: Architecture = Architecture {
     gguf: "minimax-m2",
     classes: &[class("MiniMaxM2ForCausalLM")],
-    rules: &[llama::EXPERTS, SCORE_BIAS, HEAD_NORMS, DECODER],
+    rules: &[BLOCK_SPARSE_EXPERTS, SCORE_BIAS, HEAD_NORMS, DECODER],
     hyperparameters: |hp, keys| {
         common::text_model(hp, keys)?;
         keys.set("expert_feed_forward_length", hp.u32(&["intermediate_size"])?);

@@ -1,7 +1,7 @@
 //! Phi-1 to Phi-4 and Phi-3.5-MoE.
 
-use super::llama;
 use crate::Result;
+use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
 use crate::arch::rules::names::{DECODER, Rule, copy};
 use crate::arch::rules::rope;
 use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
@@ -35,7 +35,7 @@ pub(super) static PHI3: Architecture = Architecture {
 pub(super) static PHIMOE: Architecture = Architecture {
     gguf: "phimoe",
     classes: &[class("PhiMoEForCausalLM"), class("PhimoeForCausalLM")],
-    rules: &[llama::EXPERTS, DECODER],
+    rules: &[BLOCK_SPARSE_EXPERTS, DECODER],
     hyperparameters: phimoe_keys,
     model_types: &[&PHIMOE_TYPE],
     ..PHI3

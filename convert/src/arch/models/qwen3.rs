@@ -25,7 +25,6 @@ pub(super) static DESCRIBED: Described = Described {
     keys: KEYS,
     vocabulary: &QWEN2_VOCABULARY,
     factors: None,
-    code: None,
 };
 
 const KEYS: &[Key] = &[

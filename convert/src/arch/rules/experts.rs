@@ -49,6 +49,26 @@ pub(in crate::arch) const EXPERTS_GATES_FIRST: &[Rule] = &[
     ),
 ];
 
+/// A router and numbered experts as Mixtral has them.
+pub(in crate::arch) const BLOCK_SPARSE_EXPERTS: &[Rule] = &[
+    copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w1",
+        "blk.{}.ffn_gate_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w2",
+        "blk.{}.ffn_down_exps",
+        Transform::Expert,
+    ),
+    rule(
+        "model.layers.{}.block_sparse_moe.experts.{e}.w3",
+        "blk.{}.ffn_up_exps",
+        Transform::Expert,
+    ),
+];
+
 /// All experts of a layer in one tensor, gates before the rest.
 pub(in crate::arch) const STACKED_EXPERTS: &[Rule] = &[
     rule(

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use gguf::{Metadata, Value as GgufValue};
 use serde_json::{Map, Value};
 
-use crate::arch::described::Described;
-use crate::arch::rules::target::Target;
+use super::declared::Declared;
+use super::target::Target;
 use crate::{Error, Remedy, Result};
 
 /// Most transformer blocks a model may claim to have.
@@ -21,7 +21,7 @@ pub(crate) struct Hparams {
     rope: Map<String, Value>,
     block_count: u32,
     around: Option<Box<Around>>,
-    described: Option<&'static Described>,
+    declared: Option<&'static dyn Declared>,
     target: Option<Box<Target>>,
     /// Keys that were asked for and found since [`Hparams::asked`], for the errors that follow from them.
     asked: RefCell<Vec<String>>,
@@ -73,7 +73,7 @@ impl Hparams {
             rope,
             block_count: 0,
             around: None,
-            described: None,
+            declared: None,
             target: None,
             asked: RefCell::default(),
         }
@@ -95,14 +95,14 @@ impl Hparams {
         })
     }
 
-    /// Notes the description of a file that this configuration was completed by.
-    pub(crate) fn describe(&mut self, described: &'static Described) {
-        self.described = Some(described);
+    /// Notes the architecture that this configuration was completed by, where it is none of the program's own.
+    pub(crate) fn declare(&mut self, declared: &'static dyn Declared) {
+        self.declared = Some(declared);
     }
 
-    /// The description of a file, where one was given.
-    pub(crate) fn described(&self) -> Option<&'static Described> {
-        self.described
+    /// The architecture of a file or of another crate, where one was given.
+    pub(crate) fn declared(&self) -> Option<&'static dyn Declared> {
+        self.declared
     }
 
     /// Puts an encoder's configuration into that of the whole model, which may have another encoder.

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use super::rows::Rows;
+use super::rows::{ChooseRows, Rows};
+use super::selection::Selection;
 use super::view::View;
 use crate::Result;
 use crate::arch::Hparams;
-use crate::arch::custom::ChooseRows;
-use crate::arch::described::Selection;
 
 /// Rows of a stored tensor and what their elements are multiplied by.
 pub(crate) type RowFactors = Vec<(Range<u64>, f32)>;

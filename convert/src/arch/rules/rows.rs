@@ -1,9 +1,20 @@
 //! Selections of the rows of a stored tensor that become the rows of an output, in order.
 
-use crate::Result;
+use std::ops::Range;
 
+use serde_json::{Map, Value};
+
+use crate::Result;
 use crate::arch::Hparams;
 
+/// `config.json` of the text model, completed with the defaults of its `model_type` where that is a known one.
+pub type Config = Map<String, Value>;
+
+/// Rows of a stored tensor, given the configuration and how many there are: ranges one after the other.
+pub type ChooseRows = fn(&Config, u64) -> Result<Vec<Range<u64>>, String>;
+
+/// Most runs of rows that one tensor is put together from.
+const MAX_RUNS: usize = 1 << 16;
 /// Nested counters over stored rows.
 const DEPTH: usize = 4;
 
@@ -127,6 +138,19 @@ pub(in crate::arch) fn first_half(_: &Hparams, rows: u64) -> Result<Rows> {
 /// See [`first_half`].
 pub(in crate::arch) fn second_half(_: &Hparams, rows: u64) -> Result<Rows> {
     Ok(Rows::range(rows / 2, rows - rows / 2))
+}
+
+/// The rows that a rule of a program chooses.
+pub(crate) fn chosen(choose: ChooseRows, hp: &Hparams, stored: u64) -> Result<Rows> {
+    let ranges = choose(hp.values(), stored).map_err(|message| hp.error(message))?;
+    if ranges.len() > MAX_RUNS {
+        return Err(hp.error(format!(
+            "expected at most {MAX_RUNS} runs of rows, found {}",
+            ranges.len()
+        )));
+    }
+    let run = |range: Range<u64>| Strided::range(range.start, range.end.saturating_sub(range.start));
+    Ok(Rows(ranges.into_iter().map(run).collect()))
 }
 
 #[cfg(test)]

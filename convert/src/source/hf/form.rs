@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::HfOptions;
 use super::parts::{Naming, Parts};
 use super::quantized::QuantConfig;
-use crate::arch::{self, Architecture, Class, Hparams, Target, described, encoders, multimodal};
+use crate::arch::{self, Architecture, Class, Declared, Hparams, Target, encoders, files, multimodal};
 use crate::listed::listed;
 use crate::{Error, Result};
 
@@ -96,14 +96,12 @@ impl Form {
             let text = multimodal::text_part(given.clone());
             has_tie = text.config.contains_key(TIE);
             if let Some(file) = &options.arch_file {
-                let described = described::read(file)?;
+                let described = files::read(file)?;
                 class = described.class_of(file, &path, &text.config)?;
-                architecture = described.architecture;
-                hparams = described.hyperparameters_of(&path, text.config)?;
-            } else if let Some((described, of_code)) = code(options, &text.config) {
+                (architecture, hparams) = arch::of_declared(described, &path, text.config)?;
+            } else if let Some((declared, of_code)) = code(options, &text.config) {
                 class = of_code;
-                architecture = described.architecture;
-                hparams = described.hyperparameters_of(&path, text.config)?;
+                (architecture, hparams) = arch::of_declared(declared, &path, text.config)?;
             } else {
                 let found;
                 (found, class) = arch::of_config(&path, &text.config)?;
@@ -178,7 +176,7 @@ fn tensors_alone(dir: &Path) -> Option<Map<String, Value>> {
 fn code(
     options: &HfOptions,
     config: &Map<String, Value>,
-) -> Option<(&'static described::Described, &'static Class)> {
+) -> Option<(&'static dyn Declared, &'static Class)> {
     let class = multimodal::class_of(config)?;
     options.architectures.iter().find_map(|custom| custom.find(class))
 }

@@ -276,7 +276,7 @@ impl<'a> Assembler<'a> {
 
     /// The error about a tensor that no rule of the architecture is for.
     fn no_place(&self, at: Place) -> Error {
-        let table = match self.hparams.described() {
+        let table = match self.hparams.declared() {
             Some(_) => "the tensors of its description",
             None => "the name table of that architecture (in the source code: convert/src/arch/models/)",
         };

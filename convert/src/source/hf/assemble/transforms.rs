@@ -110,7 +110,7 @@ impl Assembler<'_> {
                 return Ok(Some(Rows::interleaved(0, heads, stored / heads)));
             }
             Transform::Selected(selection) => selection.rows(self.hparams, stored)?,
-            Transform::Ranges(choose) => arch::custom::rows(choose, self.hparams, stored)?,
+            Transform::Ranges(choose) => arch::chosen_rows(choose, self.hparams, stored)?,
             Transform::Rows(choose) => choose(self.hparams, stored)?,
             Transform::Channels(choose) => {
                 if shape.len() != 3 || shape[1] != 1 {

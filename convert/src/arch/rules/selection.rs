@@ -1,7 +1,8 @@
 //! Selections of rows that go by a name.
 
+use super::rows::{Rows, Strided};
 use crate::Result;
-use crate::arch::{Hparams, Rows, Strided};
+use crate::arch::Hparams;
 
 /// Some of the rows of a stored matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

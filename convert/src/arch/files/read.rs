@@ -8,12 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use toml::Spanned;
 
 use super::document::{ClassRow, Document, KeyRow, TensorRow, TokenizerTable, TypeTable};
-use super::keys::{Constant, Kind};
-use super::{Described, ForSize, Key, Vocabulary};
+use crate::arch::described::{Constant, Described, ForSize, Key, Kind, Vocabulary};
+use crate::arch::models::ARCHITECTURES;
+use crate::arch::rules::declared;
 use crate::arch::rules::names::Ending;
-use crate::arch::{
-    ARCHITECTURES, Architecture, Class, Default, Fixed, Graph, ModelType, PLAIN, Rule, Transform,
-};
+use crate::arch::{Architecture, Class, Default, Fixed, Graph, ModelType, PLAIN, Rule, Transform};
 use crate::tokenizer::VocabRequest;
 use crate::{Error, Remedy, Result};
 
@@ -111,8 +110,8 @@ impl File {
                 gguf: kept(gguf),
                 classes,
                 rules: kept_all(vec![rules]),
-                hyperparameters: super::described_keys,
-                generated: super::described_factors,
+                hyperparameters: declared::keys,
+                generated: declared::generated,
                 // A request needs the description: see `Architecture::request`.
                 vocabulary: |_| VocabRequest::default(),
                 model_types: kept_all(types?),
@@ -126,7 +125,6 @@ impl File {
             keys: kept_all(keys?),
             vocabulary: Box::leak(Box::new(vocabulary)),
             factors: document.factors.map(|f| f.0),
-            code: None,
         })
     }
 

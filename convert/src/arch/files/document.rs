@@ -3,9 +3,8 @@
 use serde::{Deserialize, de};
 use toml::Spanned;
 
-use super::keys::Kind;
-use super::vocabulary::KINDS;
-use super::{Computed, Factors, Group, Selection};
+use crate::arch::described::{Computed, Factors, Group, KINDS, Kind};
+use crate::arch::rules::selection::Selection;
 use crate::arch::{Activation, Transform};
 use crate::tokenizer::VocabKind;
 

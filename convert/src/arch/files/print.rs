@@ -5,9 +5,7 @@ use std::fmt::{Display, Write as _};
 use serde_json::Value;
 
 use super::document::{ACTIVATIONS, CHANGES};
-use super::keys::{Constant, Kind};
-use super::vocabulary::KINDS;
-use super::{Computed, Described, Factors, Group, Key};
+use crate::arch::described::{Computed, Constant, Described, Factors, Group, KINDS, Key, Kind};
 use crate::arch::models::DESCRIBED;
 use crate::arch::rules::names::Ending;
 use crate::arch::{Fixed, ModelType, Rule, Transform};
@@ -309,7 +307,7 @@ fn types(out: &mut String, model_type: &'static ModelType) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::described::read;
+    use crate::arch::files::read;
 
     /// What is printed has a name for everything, and reads as what was printed.
     #[test]

@@ -1,0 +1,147 @@
+//! Model types: the defaults of configuration keys that `transformers` assumes by them.
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
+
+use super::rope;
+
+/// A default value of a configuration key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Default {
+    Int(u64),
+    Float(f64),
+    Bool(bool),
+    Null,
+}
+
+impl Default {
+    pub(in crate::arch) fn value(self) -> Value {
+        match self {
+            Self::Int(n) => Value::from(n),
+            Self::Float(x) => Value::from(x),
+            Self::Bool(b) => Value::from(b),
+            Self::Null => Value::Null,
+        }
+    }
+}
+
+/// Defaults by model type that `transformers` (4.57.6, which the stock converter pins) assumes for keys which a
+/// `config.json` leaves out. The stock converter reads configurations through that library, so these reach the GGUF file.
+/// The file is made by oracle/py/config_defaults.py, and a test of the oracle makes it again.
+pub(in crate::arch) static TRANSFORMERS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../transformers_defaults.json")).expect("a test reads it")
+});
+
+/// The base of a rotation of which nothing is said.
+const ROPE_THETA: &str = "rope_theta";
+
+/// The configurations of one `model_type`.
+#[derive(Debug)]
+pub(crate) struct ModelType {
+    pub(crate) name: &'static str,
+    /// Whether the defaults that `transformers` has for the name are this one's.
+    pub(crate) is_published: bool,
+    /// The type whose defaults this one has too.
+    pub(crate) extends: Option<&'static Self>,
+    /// Defaults that `transformers` does not have, which count before those it has.
+    pub(crate) defaults: &'static [(&'static str, Default)],
+    /// Other spellings: (found, meant).
+    pub(crate) renames: &'static [(&'static str, &'static str)],
+    /// Whether a missing `head_dim` becomes `hidden_size / num_attention_heads`.
+    pub(crate) derives_head_dim: bool,
+    /// The base of the rotation, instead of that of `transformers` or, where it has none, 10000; 0 for models whose
+    /// positions are not rotated.
+    pub(crate) rope_theta: Option<f64>,
+}
+
+impl ModelType {
+    /// The defaults of `transformers` and nothing that is renamed or derived.
+    pub(in crate::arch) const BLANK: Self = Self {
+        name: "",
+        is_published: true,
+        extends: None,
+        defaults: &[],
+        renames: &[],
+        derives_head_dim: false,
+        rope_theta: None,
+    };
+
+    /// The same without a rotation.
+    pub(in crate::arch) const UNROTATED: Self = Self {
+        rope_theta: Some(0.0),
+        ..Self::BLANK
+    };
+
+    /// The type of this name, with the defaults of `transformers`.
+    pub(in crate::arch) const fn of(name: &'static str) -> Self {
+        Self { name, ..Self::BLANK }
+    }
+
+    /// The same without a rotation.
+    pub(in crate::arch) const fn unrotated(name: &'static str) -> Self {
+        Self {
+            name,
+            ..Self::UNROTATED
+        }
+    }
+
+    /// The type and those that it extends.
+    pub(in crate::arch) fn line(&'static self) -> impl Iterator<Item = &'static Self> {
+        std::iter::successors(Some(self), |t| t.extends)
+    }
+
+    fn published(&'static self) -> Option<&'static Map<String, Value>> {
+        TRANSFORMERS
+            .get(self.name)?
+            .as_object()
+            .filter(|_| self.is_published)
+    }
+
+    /// Its own defaults, and those of the types that it extends.
+    pub(in crate::arch) fn all_defaults(&'static self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.line().flat_map(|t| {
+            let own = t.defaults.iter().map(|(key, value)| (*key, value.value()));
+            let published = t.published().into_iter().flatten();
+            let published = published.map(|(key, value)| (key.as_str(), value.clone()));
+            own.chain(published.filter(|(key, _)| *key != ROPE_THETA))
+        })
+    }
+
+    /// The base of the rotation; 0 where there is none.
+    pub(in crate::arch) fn base(&'static self) -> f64 {
+        let published = || self.line().find_map(|t| t.published()?.get(ROPE_THETA)?.as_f64());
+        self.rope_theta.or_else(published).unwrap_or(10000.0)
+    }
+
+    /// Completes a configuration of this type.
+    pub(in crate::arch) fn complete(&'static self, config: &mut Map<String, Value>) {
+        for (found, meant) in self.renames {
+            if let Some(value) = config.shift_remove(*found) {
+                config.insert((*meant).to_owned(), value);
+            }
+        }
+        for (key, default) in self.all_defaults() {
+            if !config.contains_key(key) {
+                config.insert(key.to_owned(), default);
+            }
+        }
+        let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64);
+        let hidden = number(config, "hidden_size");
+        let heads = number(config, "num_attention_heads").filter(|&n| n > 0);
+        if let (Some(hidden), Some(heads)) = (hidden, heads)
+            && self.derives_head_dim
+            && config.get("head_dim").is_none_or(Value::is_null)
+        {
+            config.insert("head_dim".to_owned(), Value::from(hidden / heads));
+        }
+        for key in ["num_key_value_heads", "num_kv_heads"] {
+            if let (Some(heads), Some(Value::Null)) = (heads, config.get(key)) {
+                config.insert(key.to_owned(), Value::from(heads));
+            }
+        }
+        if self.base() > 0.0 {
+            rope::standardize(config, self.base());
+        }
+    }
+}
