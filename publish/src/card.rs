@@ -1,5 +1,6 @@
 //! The model card: front matter, and the text below it in one of three styles or by a template of the publisher's.
 
+mod options;
 mod parts;
 mod view;
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use reference::Tap;
 use reference::portable::{Panels, Strided, add_gram};
 
-use super::measure::Open;
+use super::open::Open;
 use crate::layers::groups::Group;
 use crate::{Error, Result};
 

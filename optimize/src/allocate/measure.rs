@@ -12,6 +12,7 @@ use reference::{Model, Staged, Tap};
 use sha2::{Digest as _, Sha256};
 
 use super::layer::{Collector, Means, Moments, Shape, errors, sample};
+use super::open::{OnStep, Open};
 use super::probe::Prober;
 use super::sensitivity::{Losses, Sensitivity};
 use super::squares::Squares;
@@ -52,15 +53,6 @@ impl Method {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
     }
-}
-
-/// A tensor whose type is to be chosen.
-#[derive(Clone, Debug)]
-pub struct Open {
-    /// The tensor as planned, with the importance that its encoder will be given. Its name is the model's.
-    pub planned: PlannedTensor,
-    /// The types to choose from: each can be encoded with what importance there is, and fits the rows.
-    pub types: Vec<TensorType>,
 }
 
 /// How to measure.
@@ -105,9 +97,6 @@ impl MeasureOptions {
         }
     }
 }
-
-/// Where the work is: the steps' name, how many are done, and how many there are.
-pub type OnStep<'a> = &'a mut dyn FnMut(&'static str, usize, usize);
 
 /// Finds for each type of each tensor the divergence that it is expected to cause by itself. Tensors that the forward
 /// pass does not use are not in the result.

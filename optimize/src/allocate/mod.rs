@@ -6,6 +6,7 @@
 mod choice;
 mod layer;
 mod measure;
+mod open;
 mod pool;
 mod probe;
 mod rules;
@@ -14,7 +15,8 @@ mod solve;
 mod squares;
 
 pub use choice::{Candidate, Choice, Chosen, Step, choose};
-pub use measure::{MeasureOptions, Method, OnStep, Open, encoder_digest, measure, model_digest};
+pub use measure::{MeasureOptions, Method, encoder_digest, measure, model_digest};
+pub use open::{OnStep, Open};
 pub use pool::{DEFAULT_POOL, parse_pool};
 pub use rules::{kind_of, rules};
 pub use sensitivity::{Losses, Sensitivity};

@@ -9,7 +9,7 @@ use gguf::TensorType;
 use reference::divergence::{Comparison, Predictions};
 use reference::{Model, Staged};
 
-use super::measure::Open;
+use super::open::Open;
 use crate::Result;
 use crate::layers::tensor::Job;
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use reference::{GradientTap, Labels, Model};
 
-use super::measure::OnStep;
+use super::open::OnStep;
 use crate::Result;
 
 /// Seed of the labels of the first window; each further window has the next one.

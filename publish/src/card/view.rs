@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Facts, parts};
+use super::Facts;
+use super::options::options;
 use crate::chat::Template;
 use crate::choose;
 use crate::front_matter::FrontMatter;
@@ -395,7 +396,7 @@ impl View {
                 .zip(facts.matrix.clone())
                 .map(|(importance, file)| matrix(importance, file)),
             plot: facts.plot.then_some(crate::plot::FILE),
-            options: parts::options(table),
+            options: options(table),
             original: table
                 .source
                 .card

@@ -20,6 +20,7 @@
 //! ```
 
 mod buffers;
+mod keys;
 mod placement;
 mod shape;
 mod windows;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use gguf::{Array, Metadata, Value};
+use gguf::{Metadata, Value};
 
 use super::Weights;
+use super::keys::{flags, number, numbers};
 use super::windows::windows;
 use crate::{Error, Result};
 
@@ -504,35 +505,6 @@ pub(super) fn block_of(name: &str) -> Option<usize> {
     let rest = rest.or_else(|| name.strip_prefix("enc.blk."))?;
     let block: usize = rest.split('.').next()?.parse().ok()?;
     (block < MAX_LAYERS as usize).then_some(block)
-}
-
-/// A number under the architecture's prefix.
-pub(super) fn number(metadata: &Metadata, suffix: &str) -> Option<u64> {
-    metadata.arch(suffix)?.as_u64()
-}
-
-/// A number for each layer, or one for all.
-pub(super) fn numbers(metadata: &Metadata, suffix: &str) -> Option<Vec<u64>> {
-    let value = metadata.arch(suffix)?;
-    let Some(array) = value.as_array() else {
-        return value.as_u64().map(|n| vec![n]);
-    };
-    Some(match array {
-        Array::U32(v) => v.iter().map(|&n| n.into()).collect(),
-        Array::I32(v) => v.iter().map(|&n| u64::try_from(n).unwrap_or(0)).collect(),
-        Array::U64(v) => v.clone(),
-        Array::I64(v) => v.iter().map(|&n| u64::try_from(n).unwrap_or(0)).collect(),
-        Array::U16(v) => v.iter().map(|&n| n.into()).collect(),
-        Array::U8(v) => v.iter().map(|&n| n.into()).collect(),
-        Array::Bool(v) => v.iter().map(|&n| n.into()).collect(),
-        _ => return None,
-    })
-}
-
-/// A flag for each layer, where the key holds a list.
-pub(super) fn flags(metadata: &Metadata, suffix: &str) -> Option<Vec<bool>> {
-    metadata.arch(suffix)?.as_array()?;
-    Some(numbers(metadata, suffix)?.into_iter().map(|n| n != 0).collect())
 }
 
 /// A value in a message.

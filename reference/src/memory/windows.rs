@@ -2,7 +2,7 @@
 
 use gguf::Metadata;
 
-use super::shape::{flags, number};
+use super::keys::{flags, number};
 
 /// The window of an architecture's files, and which layers have it.
 struct Windows {

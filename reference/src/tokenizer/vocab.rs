@@ -1,11 +1,10 @@
 //! The vocabulary of a GGUF's metadata: tokens with scores and kinds, special ids and flags.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use gguf::{Array, Metadata, Value};
 
 use super::pretokenizer::{self, Defaults, Family};
-use super::special::Special;
 use crate::error::{Error, Result};
 
 /// Longest token text that is accepted, in bytes.
@@ -150,6 +149,72 @@ impl Flags {
         set("normalizer.lowercase", &mut self.lowercase)?;
         self.strip_accents = self.lowercase;
         set("normalizer.strip_accents", &mut self.strip_accents)
+    }
+}
+
+/// Ids of the special tokens.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Special {
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
+    pub(super) eot: Option<u32>,
+    pub(super) eom: Option<u32>,
+    pub(super) unk: Option<u32>,
+    pub(super) sep: Option<u32>,
+    pub(super) pad: Option<u32>,
+    pub(super) mask: Option<u32>,
+    pub(super) fim_pre: Option<u32>,
+    pub(super) fim_suf: Option<u32>,
+    pub(super) fim_mid: Option<u32>,
+    pub(super) fim_pad: Option<u32>,
+    pub(super) fim_rep: Option<u32>,
+    pub(super) fim_sep: Option<u32>,
+    /// Tokens that end a generation.
+    pub(super) eog: BTreeSet<u32>,
+    /// Tokens that are looked for in text before it is split, longest first.
+    pub(super) partition: Vec<u32>,
+}
+
+impl Special {
+    /// The ids that a kind has by default.
+    fn of(kind: TokenizerKind, model: &str) -> Self {
+        let none = Self::default();
+        match kind {
+            TokenizerKind::SentencePiece => Self {
+                bos: Some(1),
+                eos: Some(2),
+                unk: Some(0),
+                ..none
+            },
+            TokenizerKind::BytePair if model == "gemma4" => none,
+            TokenizerKind::BytePair => Self {
+                bos: Some(11),
+                eos: Some(11),
+                ..none
+            },
+            TokenizerKind::WordPiece => Self {
+                bos: Some(101),
+                unk: Some(100),
+                sep: Some(102),
+                pad: Some(0),
+                mask: Some(103),
+                ..none
+            },
+            TokenizerKind::Unigram => Self {
+                eos: Some(1),
+                unk: Some(2),
+                pad: Some(0),
+                ..none
+            },
+            TokenizerKind::Rwkv => none,
+            TokenizerKind::Plamo2 => Self {
+                bos: Some(1),
+                eos: Some(2),
+                unk: Some(0),
+                pad: Some(3),
+                ..none
+            },
+        }
     }
 }
 

@@ -21,7 +21,6 @@ use reference::{Model, PerplexityOptions};
 use super::keeper::{Keeper, UPDATE_EVERY};
 use super::texts::{self, EvaluationTexts, Texts};
 use super::{Making, figures, weights};
-use crate::args::rounding;
 use crate::context::warn_of_length;
 use crate::interrupt;
 use crate::progress::{Meter, Unit};
@@ -31,20 +30,6 @@ use crate::threads::in_pool;
 pub(super) struct Base {
     model: Model,
     tokenizer: Tokenizer,
-}
-
-/// Record of an evaluation to come, without figures.
-pub(super) fn planned(texts: &EvaluationTexts, args: &Making) -> record::Evaluation {
-    record::Evaluation {
-        texts: texts.texts.clone(),
-        context: args.ctx_size,
-        chunks: texts.chunks,
-        rounding: rounding::name(args.rounding.measuring()).to_owned(),
-        precision: args.precision,
-        scored_tokens: 0,
-        base_ppl: None,
-        base_nll: Vec::new(),
-    }
 }
 
 impl Base {
@@ -325,16 +310,4 @@ impl Notes for Noting<'_> {
         }
         Ok(())
     }
-}
-
-/// The type that holds most of the source's weights.
-pub(super) fn base_type(source: &dyn Source) -> String {
-    let mut weights = std::collections::BTreeMap::<&str, u64>::new();
-    for t in source.tensors() {
-        *weights.entry(t.ty.name()).or_default() += t.shape.iter().product::<u64>();
-    }
-    weights
-        .into_iter()
-        .max_by_key(|(_, n)| *n)
-        .map_or_else(String::new, |(name, _)| name.to_owned())
 }

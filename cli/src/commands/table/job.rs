@@ -266,7 +266,7 @@ impl<'a> Job<'a> {
             demo: self.model.demo,
             matrix: matrix.file.as_deref(),
             made: self.calibrate,
-            chosen: &plan.chosen,
+            chosen: &plan.chosen.records,
         };
         let rows = &mut plan.rows;
         let (name, options) = (&self.model.name, &self.options);

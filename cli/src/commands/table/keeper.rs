@@ -1,5 +1,6 @@
 //! Keeping of `table.json` while a table is made: what is recorded, and what an earlier run's record saves.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,10 +14,10 @@ use convert::table::{self, RowPlan, TableOptions};
 use imatrix::ImportanceMatrix;
 use publish::record::{self, FileDigest, Row, SourceKind, State, Table};
 
-use super::chosen::Chosen;
+use super::Making;
 use super::digests::{self, last};
-use super::texts::Texts;
-use super::{Making, evaluate};
+use super::texts::{EvaluationTexts, Texts};
+use crate::args::rounding;
 use crate::hashing::Hashing;
 use crate::log;
 
@@ -30,8 +31,8 @@ pub(super) struct Origin<'a> {
     pub(super) matrix: Option<&'a Path>,
     /// Whether this run makes it.
     pub(super) made: bool,
-    /// Types that were chosen for the model.
-    pub(super) chosen: &'a Chosen,
+    /// How types were chosen for the model, by the name of the file's entry.
+    pub(super) chosen: &'a BTreeMap<String, record::Chosen>,
 }
 
 /// The record of a run at work.
@@ -327,7 +328,7 @@ pub(super) fn record_of(
             .transpose()?,
         plan_sha256: of_bytes(Kind::Sha256, &headers),
         state: State::Written,
-        evaluation: texts.evaluation.as_ref().map(|t| evaluate::planned(t, args)),
+        evaluation: texts.evaluation.as_ref().map(|t| planned(t, args)),
         rows,
         times: record::Times::default(),
     })
@@ -370,7 +371,7 @@ fn row_of(plan: &RowPlan<'_>, row: table::Row, origin: &Origin<'_>) -> Row {
     };
     Row {
         recipe: (recipe != row.preset).then_some(recipe),
-        chosen: origin.chosen.records.get(&row.preset).cloned(),
+        chosen: origin.chosen.get(&row.preset).cloned(),
         preset: row.preset,
         file: plan.check().is_ok().then(|| last(&row.file)),
         same_as: row.same_as,
@@ -420,7 +421,7 @@ fn source_of(source: &dyn Source, origin: &Origin<'_>, args: &Making) -> anyhow:
         },
         repository: snapshot.as_ref().map(|s| s.repository.clone()),
         revision: snapshot.map(|s| s.revision),
-        ty: evaluate::base_type(source),
+        ty: base_type(source),
         files: Vec::new(),
         architecture: described
             .map(|file| digests::digest(&file, last(&file), &Hashing::of([&file])))
@@ -513,3 +514,29 @@ fn stamp(time: SystemTime) -> String {
 
 /// Least time between two updates of the record while files are measured.
 pub(super) const UPDATE_EVERY: Duration = Duration::from_secs(2);
+
+/// Record of an evaluation to come, without figures.
+fn planned(texts: &EvaluationTexts, args: &Making) -> record::Evaluation {
+    record::Evaluation {
+        texts: texts.texts.clone(),
+        context: args.ctx_size,
+        chunks: texts.chunks,
+        rounding: rounding::name(args.rounding.measuring()).to_owned(),
+        precision: args.precision,
+        scored_tokens: 0,
+        base_ppl: None,
+        base_nll: Vec::new(),
+    }
+}
+
+/// The type that holds most of the source's weights.
+fn base_type(source: &dyn Source) -> String {
+    let mut weights = BTreeMap::<&str, u64>::new();
+    for t in source.tensors() {
+        *weights.entry(t.ty.name()).or_default() += t.shape.iter().product::<u64>();
+    }
+    weights
+        .into_iter()
+        .max_by_key(|(_, n)| *n)
+        .map_or_else(String::new, |(name, _)| name.to_owned())
+}

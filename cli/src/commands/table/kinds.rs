@@ -1,11 +1,10 @@
 //! Figures by kind of text, as `quantsmith table` prints them.
 
 use publish::card::{percent, with_error};
-
-use super::report::Report;
+use publish::record::Domain;
 
 /// Head and lines, one for each file and kind; `None` where kinds of text are not told apart.
-pub(super) fn cells(report: &Report) -> Option<Vec<Vec<String>>> {
+pub(super) fn cells<'r>(measured: impl Iterator<Item = (&'r str, &'r [Domain])>) -> Option<Vec<Vec<String>>> {
     let head = [
         "Preset",
         "Text",
@@ -20,13 +19,11 @@ pub(super) fn cells(report: &Report) -> Option<Vec<Vec<String>>> {
         "",
     ];
     let mut cells = vec![head.map(str::to_owned).to_vec()];
-    for line in &report.rows {
-        // What is another name of a file has its figures.
-        let measured = line.measured.iter().filter(|_| line.row.same_as.is_none());
-        for domain in measured.flat_map(|m| &m.domains) {
+    for (preset, domains) in measured {
+        for domain in domains {
             let flips = domain.flips.unwrap_or_default();
             cells.push(vec![
-                line.row.preset.clone(),
+                preset.to_owned(),
                 domain.name.clone(),
                 with_error(domain.kld),
                 format!("{:.5}", domain.kld_median),

@@ -16,7 +16,6 @@ use convert::source::Source;
 use publish::record::{self, FileDigest, State, Table};
 use reference::tokenizer::Tokenizer;
 
-use super::chosen::Chosen;
 use super::digests::{self, last};
 use super::evaluate::{self, Base};
 use super::keeper::{self, Keeper};
@@ -169,7 +168,7 @@ impl<'a> Evaluation<'a> {
         );
         let rows = layout.table();
         let options = request.options(&planned.directory, &planned.better().record)?;
-        let chosen = Chosen::default();
+        let chosen = BTreeMap::new();
         let origin = keeper::Origin {
             path: source.path(),
             demo: false,
