@@ -13,45 +13,29 @@ use support::{demo_copy, fails, imatrix, names, plain, quantsmith, succeeds, tex
 /// Commands that make files of a model directory; each has to fail alike.
 fn conversions_fail(model: &Path, parts: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
-    let (out, table) = (dir.path().join("out.gguf"), dir.path().join("table"));
+    let out = dir.path().join("out.gguf");
     for outtype in ["f16", "Q4_0"] {
         fails(&["convert", text(model), text(&out), "--outtype", outtype], parts);
         assert!(names(dir.path()).is_empty(), "{:?}", names(dir.path()));
     }
-    fails(
-        &[
-            "table",
-            text(model),
-            "--no-eval",
-            "--types",
-            "Q4_0,Q8_0",
-            "--out",
-            text(&table),
-        ],
-        parts,
-    );
-    assert!(!table.exists() || names(&table).is_empty(), "{:?}", names(&table));
+    table_fails(model, &dir.path().join("table"), parts);
 }
 
 /// Commands that make files of a GGUF model.
 fn quantizations_fail(model: &Path, parts: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
-    let (out, table) = (dir.path().join("out.gguf"), dir.path().join("table"));
+    let out = dir.path().join("out.gguf");
     fails(&["quantize", text(model), text(&out), "Q4_0"], parts);
     assert!(names(dir.path()).is_empty(), "{:?}", names(dir.path()));
-    fails(
-        &[
-            "table",
-            text(model),
-            "--no-eval",
-            "--types",
-            "Q4_0,Q8_0",
-            "--out",
-            text(&table),
-        ],
-        parts,
-    );
-    assert!(!table.exists() || names(&table).is_empty(), "{:?}", names(&table));
+    table_fails(model, &dir.path().join("table"), parts);
+}
+
+/// A table of two files of a model.
+fn table_fails(model: &Path, out: &Path, parts: &[&str]) {
+    let types = ["--types", "Q4_0,Q8_0"];
+    let args = ["table", text(model), "--no-eval", "--out", text(out)];
+    fails(&[&args[..], &types].concat(), parts);
+    assert!(!out.exists() || names(out).is_empty(), "{:?}", names(out));
 }
 
 fn change_json(path: &Path, change: impl FnOnce(&mut Json)) {

@@ -1,11 +1,14 @@
 //! The commands `inspect`, `split` and `merge`.
 
+use crate::support;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
 use gguf::{FilePlan, GgufModel, Metadata, TensorType, Value, Writer};
 use serde_json::Value as Json;
+use support::names;
 
 fn quantsmith(args: &[&str], folder: &Path) -> Output {
     Command::cargo_bin("quantsmith")
@@ -34,16 +37,6 @@ fn fails(args: &[&str], folder: &Path, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "{part:?} is not in {message:?}");
     }
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = folder
-        .read_dir()
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 fn model(folder: &Path) -> PathBuf {

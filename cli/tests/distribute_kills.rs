@@ -6,8 +6,8 @@ use std::fs;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use support::parts::{Case, Random, start};
-use support::{quantsmith, text};
+use support::parts::{Case, start};
+use support::{Random, quantsmith, text};
 
 /// Parts that are killed at random moments, run twice, at once, in any order and on other numbers of threads; also joins
 /// that are killed. The number of processes that were killed at work.

@@ -5,12 +5,7 @@ use crate::support;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{DEMO, fails, quantsmith, succeeds, text};
-
-fn json(args: &[&str]) -> Value {
-    let run = quantsmith(args).assert().success();
-    serde_json::from_slice(&run.get_output().stdout).unwrap()
-}
+use support::{DEMO, fails, json, quantsmith, succeeds, text};
 
 /// The report of a table of two files; windows of 32 tokens run 128 at a time.
 fn table(out: &Path, more: &[&str]) -> Value {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::parts::{Random, copy, start};
-use support::{fails, names, quantsmith, succeeds, text};
+use support::parts::{copy, start};
+use support::{Random, fails, names, quantsmith, succeeds, text, timeless};
 
 const PRESETS: &str = "Q2_K,Q4_0,Q4_K,Q4_K_M,IQ2_XXS,Q8_0";
 /// Files of these that are measured: one needs importance, and one is another name.
@@ -121,14 +121,6 @@ impl Case {
             }
         }
     }
-}
-
-fn timeless(folder: &Path) -> Value {
-    let mut value: Value = serde_json::from_slice(&fs::read(folder.join("table.json")).unwrap()).unwrap();
-    assert_eq!(value["state"], "finished");
-    assert!(value["times"]["finished"].is_string());
-    value["times"].take();
-    value
 }
 
 #[test]

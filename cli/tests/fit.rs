@@ -4,7 +4,7 @@ use crate::support;
 
 use std::path::Path;
 
-use gguf::{FilePlan, Metadata, TensorInfo, TensorType};
+use gguf::{Metadata, TensorType};
 use serde_json::Value;
 
 /// Runs the command.
@@ -26,15 +26,9 @@ fn hollow(path: &Path, ty: TensorType) -> u64 {
     ] {
         keys.set(format!("llama.{key}"), value);
     }
-    let tensor = |name: &str, shape: &[u64]| TensorInfo {
-        name: name.to_owned(),
-        shape: shape.to_vec(),
-        ty,
-        offset: 0,
-    };
     let mut tensors = vec![
-        tensor("token_embd.weight", &[256, 1000]),
-        tensor("output.weight", &[256, 1000]),
+        ("token_embd.weight".to_owned(), vec![256, 1000], ty),
+        ("output.weight".to_owned(), vec![256, 1000], ty),
     ];
     for layer in 0..4 {
         for (name, shape) in [
@@ -46,15 +40,10 @@ fn hollow(path: &Path, ty: TensorType) -> u64 {
             ("ffn_up", [256, 512]),
             ("ffn_down", [512, 256]),
         ] {
-            tensors.push(tensor(&format!("blk.{layer}.{name}.weight"), &shape));
+            tensors.push((format!("blk.{layer}.{name}.weight"), shape.to_vec(), ty));
         }
     }
-    let wanted = tensors.into_iter().map(|t| (t.name, t.shape, t.ty));
-    let plan = FilePlan::new(keys, wanted.collect::<Vec<_>>()).unwrap();
-    let file = std::fs::File::create(path).unwrap();
-    std::io::Write::write_all(&mut &file, &plan.header_bytes().unwrap()).unwrap();
-    file.set_len(plan.file_size()).unwrap();
-    plan.file_size()
+    support::hollow(path, keys, tensors).file_size()
 }
 
 fn json(args: &[&str]) -> Value {

@@ -126,7 +126,6 @@ fn mixture(dir: &Path) -> String {
     metadata.set("llama.block_count", 1u32);
     metadata.set("llama.attention.head_count", 4u32);
     metadata.set("llama.expert_count", 3u32);
-    let f32 = gguf::TensorType::F32;
     let tensors = [
         ("token_embd.weight", vec![256, 20]),
         ("output.weight", vec![256, 20]),
@@ -135,18 +134,8 @@ fn mixture(dir: &Path) -> String {
         ("blk.0.ffn_up_exps.weight", vec![256, 4, 3]),
         ("blk.0.ffn_down_exps.weight", vec![256, 4, 3]),
     ];
-    let tensors = tensors.map(|(name, shape)| (name.to_owned(), shape, f32));
-    let plan = gguf::FilePlan::new(metadata, tensors).unwrap();
-    let path = dir.join("moe.gguf");
-    let writer = gguf::Writer::create(&path, &plan).unwrap();
-    for (index, tensor) in plan.tensors.iter().enumerate() {
-        let weight = |i: u64| ((i * 7919 + 13 * index as u64) % 1000) as f32 / 1000.0 - 0.5;
-        let bytes: Vec<u8> = (0..tensor.elements())
-            .flat_map(|i| weight(i).to_le_bytes())
-            .collect();
-        writer.write_at(index, 0, &bytes).unwrap();
-    }
-    writer.finish().unwrap();
+    let tensors = tensors.map(|(name, shape)| (name.to_owned(), shape));
+    let path = support::written(&dir.join("moe.gguf"), metadata, tensors.to_vec(), support::plain);
     path.to_str().unwrap().to_owned()
 }
 

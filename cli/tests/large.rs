@@ -3,13 +3,12 @@
 use crate::support;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gguf::{FilePlan, GgufModel, Metadata, TensorType};
-use support::{quantsmith, text};
+use gguf::{GgufModel, Metadata, TensorType};
+use support::{hollow, quantsmith, text};
 
 /// A Llama of `layers` layers shaped like Mistral 7B's, whose data is a hole in the file.
 fn sparse(path: &Path, layers: u32) -> u64 {
@@ -36,11 +35,7 @@ fn sparse(path: &Path, layers: u32) -> u64 {
             tensors.push((format!("blk.{layer}.{name}.weight"), shape, TensorType::F16));
         }
     }
-    let plan = FilePlan::new(m, tensors).unwrap();
-    let mut file = fs::File::create(path).unwrap();
-    file.write_all(&plan.header_bytes().unwrap()).unwrap();
-    file.set_len(plan.file_size()).unwrap();
-    plan.file_size()
+    hollow(path, m, tensors).file_size()
 }
 
 /// The most memory that a process has had resident, in KiB.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gguf::GgufModel;
 use serde_json::Value as Json;
-use support::{DEMO, calibration, fails, narrow, quantsmith, succeeds, text, tiny, told};
+use support::{DEMO, calibration, fails, narrow, quantsmith, random_text, succeeds, text, tiny, told};
 
 /// The bytes of all tensors, and their types.
 fn tensors(path: &Path) -> Vec<(String, String, Vec<u8>)> {
@@ -19,20 +19,6 @@ fn tensors(path: &Path) -> Vec<(String, String, Vec<u8>)> {
             (t.info.name.clone(), t.info.ty.to_string(), bytes)
         })
         .collect()
-}
-
-/// A text of letters that [`tiny`] knows.
-fn letters(dir: &Path, count: usize) -> PathBuf {
-    let path = dir.join("letters.txt");
-    let mut state = 7u32;
-    let letters: String = (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            char::from(b'a' + (state >> 24) as u8 % 19)
-        })
-        .collect();
-    fs::write(&path, letters).unwrap();
-    path
 }
 
 /// The first layers of the demo model: their bytes as a model of its own.
@@ -104,7 +90,7 @@ fn learned_bytes_depend_neither_on_threads_nor_on_the_instruction_set() {
     }
     // Scalar products of rows this long take minutes; quantsmith-optimize's own tests have every type's.
     let model = tiny(&dir.path().join("wide.gguf"), 1, support::plain);
-    let words = letters(dir.path(), 512 * 10);
+    let words = random_text(&dir.path().join("letters.txt"), 512 * 10, 7, b'a'..=b's');
     let matrix = importance(&model, &words, "4");
     for preset in ["Q2_K", "IQ2_M"] {
         check_bytes(&model, &words, Some(&matrix), preset, None);

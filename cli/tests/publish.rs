@@ -97,7 +97,7 @@ fn from_nothing_to_a_folder() {
     }
     // What the card says of memory is what `fit` says.
     let fit = ["fit", text(&out), "--vram", "2G", "--ctx", "8192", "--json"];
-    let fit: Value = serde_json::from_str(&succeeds(&fit)).unwrap();
+    let fit: Value = support::json(&fit);
     let of_q8 = fit["files"].as_array().unwrap().iter();
     let of_q8 = of_q8
         .clone()

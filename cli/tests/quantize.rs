@@ -1,10 +1,13 @@
 //! `quantsmith quantize` as a user meets it: what is written, and what bad input gets.
 
+use crate::support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use gguf::{FilePlan, GgufModel, Metadata, TensorType, Writer};
+use gguf::{GgufModel, Metadata, TensorType};
+use support::{MATRICES, quantsmith, written};
 
 const LAYERS: u32 = 2;
 
@@ -15,71 +18,30 @@ fn model(dir: &Path, width: u64, poison: Option<f32>) -> PathBuf {
     metadata.set("llama.block_count", LAYERS);
     metadata.set("llama.attention.head_count", 4u32);
     let mut tensors = vec![
-        ("token_embd.weight".to_owned(), vec![width, 20], TensorType::F32),
-        ("output_norm.weight".to_owned(), vec![width], TensorType::F32),
+        ("token_embd.weight".to_owned(), vec![width, 20]),
+        ("output_norm.weight".to_owned(), vec![width]),
     ];
     for layer in 0..LAYERS {
-        for name in [
-            "attn_q",
-            "attn_k",
-            "attn_v",
-            "attn_output",
-            "ffn_gate",
-            "ffn_up",
-            "ffn_down",
-        ] {
-            let name = format!("blk.{layer}.{name}.weight");
-            tensors.push((name, vec![width, 4], TensorType::F32));
-        }
+        tensors.extend(MATRICES.map(|name| (format!("blk.{layer}.{name}.weight"), vec![width, 4])));
     }
-    let path = dir.join("model.gguf");
-    let plan = FilePlan::new(metadata, tensors).unwrap();
-    let writer = Writer::create(&path, &plan).unwrap();
-    for (index, tensor) in plan.tensors.iter().enumerate() {
-        let mut weights: Vec<f32> = (0..tensor.elements())
-            .map(|i| ((i * 7919 + 13 * index as u64) % 1000) as f32 / 1000.0 - 0.5)
-            .collect();
-        if tensor.name == "blk.1.attn_v.weight"
-            && let Some(poison) = poison
-        {
-            weights[width as usize * 2 + 5] = poison;
-        }
-        let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-        writer.write_at(index, 0, &bytes).unwrap();
-    }
-    writer.finish().unwrap();
-    path
+    let poisoned = |name: &str, i: usize, weight: f32| match poison {
+        Some(poison) if name == "blk.1.attn_v.weight" && i == width as usize * 2 + 5 => poison,
+        _ => weight,
+    };
+    written(&dir.join("model.gguf"), metadata, tensors, poisoned)
 }
 
-/// A legacy importance matrix with `columns` values for each matrix of the first layer.
+/// An importance matrix with `columns` values for each matrix of the first layer.
 fn imatrix(dir: &Path, columns: usize) -> PathBuf {
-    let names = [
-        "attn_q",
-        "attn_k",
-        "attn_v",
-        "attn_output",
-        "ffn_gate",
-        "ffn_up",
-        "ffn_down",
-    ];
-    let mut bytes = (names.len() as i32).to_le_bytes().to_vec();
-    for name in names {
-        let name = format!("blk.0.{name}.weight");
-        bytes.extend((name.len() as i32).to_le_bytes());
-        bytes.extend(name.as_bytes());
-        bytes.extend(1i32.to_le_bytes());
-        bytes.extend((columns as i32).to_le_bytes());
-        bytes.extend((0..columns).flat_map(|i| (1.0 + i as f32).to_le_bytes()));
-    }
-    let path = dir.join("imatrix.dat");
-    fs::write(&path, bytes).unwrap();
-    path
+    let names = MATRICES.map(|name| format!("blk.0.{name}.weight"));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    support::imatrix(&dir.join("imatrix.dat"), &names, columns)
 }
 
 fn quantize(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("quantsmith").unwrap();
     // The models are not whole.
-    command.args(["quantize", "--allow-incomplete"]).args(args);
+    let mut command = quantsmith(&["quantize", "--allow-incomplete"]);
+    command.args(args);
     command
 }
 

@@ -4,10 +4,10 @@ use crate::support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{fails, imatrix, names, plain, quantsmith, succeeds, text, tiny};
+use support::parts::{contents, start};
+use support::{Random, fails, imatrix, names, plain, succeeds, text, tiny};
 
 const TYPES: &str = "Q4_K_M,Q4_K,Q8_0,Q2_K,IQ4_NL,F16";
 
@@ -23,31 +23,6 @@ fn table<'a>(model: &'a Path, out: &'a Path) -> Vec<&'a str> {
     ];
     args.extend(["--max-memory", "1M", "--resume", "--out", text(out)]);
     args
-}
-
-/// The files of a table; what is said of the run has times in it.
-fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    support::products(folder)
-        .into_iter()
-        .map(|name| {
-            let bytes = fs::read(folder.join(&name)).unwrap();
-            (name, bytes)
-        })
-        .collect()
-}
-
-/// A generator of reproducible numbers.
-struct Random(u64);
-
-impl Random {
-    /// A number from 0 up to 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
 }
 
 /// Remains of runs that were killed at some points, and their ends.
@@ -78,7 +53,6 @@ fn kill_and_resume(points: usize, seed: u64) -> Seen {
     succeeds(&args);
     assert!(contents(&plain_out) == expected);
 
-    let program = quantsmith(&[]).get_program().to_owned();
     let mut random = Random(seed);
     let mut seen = Seen::default();
     let out: PathBuf = dir.path().join("out");
@@ -86,13 +60,8 @@ fn kill_and_resume(points: usize, seed: u64) -> Seen {
         let _ = fs::remove_dir_all(&out);
         // Some runs are killed more than once.
         for _ in 0..1 + (point % 4) / 2 {
-            let mut child = Command::new(&program)
-                .args(table(&model, &out))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(duration.mul_f64(random.next() * 1.05));
+            let mut child = start(&table(&model, &out));
+            std::thread::sleep(duration.mul_f64(random.share() * 1.05));
             child.kill().unwrap();
             match child.wait().unwrap().code() {
                 None => seen.killed += 1,
@@ -157,15 +126,9 @@ fn a_thousand_kill_points() {
 /// Leaves a run of `quantize --resume` half done: a file limit stops it.
 #[cfg(target_os = "linux")]
 fn interrupted(model: &Path, out: &Path, more: &[&str]) {
-    let program = quantsmith(&[]).get_program().to_owned();
-    let mut child = Command::new(program)
-        .args(["quantize", "--resume", "--max-memory", "1M"])
-        .args(more)
-        .args([text(model), text(out), "Q4_K_S", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let first = ["quantize", "--resume", "--max-memory", "1M"];
+    let last = [text(model), text(out), "Q4_K_S", "1"];
+    let mut child = start(&[&first[..], more, &last].concat());
     // Until the journal has its first ranges.
     let journal = out.with_file_name(format!(".{}.journal", out.file_name().unwrap().to_str().unwrap()));
     for _ in 0..10_000 {

@@ -1,5 +1,7 @@
 //! The files of a table do not depend on the number of threads, the memory bound or the instruction set.
 
+use crate::support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -7,6 +9,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use gguf::{FilePlan, Metadata, TensorType, Writer};
 use imatrix::{Entry, ImportanceMatrix};
+use support::MATRICES;
 
 /// Rows of an odd number of super-blocks, so that some lanes stay empty.
 const WIDTH: u64 = 768;
@@ -18,15 +21,7 @@ fn model(dir: &Path) {
     metadata.set("llama.block_count", 1u32);
     metadata.set("llama.attention.head_count", 4u32);
     let mut tensors = vec![("token_embd.weight".to_owned(), vec![WIDTH, 700], TensorType::F32)];
-    for name in [
-        "attn_q",
-        "attn_k",
-        "attn_v",
-        "attn_output",
-        "ffn_gate",
-        "ffn_up",
-        "ffn_down",
-    ] {
+    for name in MATRICES {
         tensors.push((format!("blk.0.{name}.weight"), vec![WIDTH, 9], TensorType::F32));
     }
     let plan = FilePlan::new(metadata, tensors).unwrap();

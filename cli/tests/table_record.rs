@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use convert::digest::file_sha256;
 use publish::record::{State, Table};
 use serde_json::Value;
-use support::{DEMO, names, quantsmith, succeeds, text};
+use support::parts::start;
+use support::{DEMO, Random, names, quantsmith, succeeds, text, timeless};
 
 /// Windows of 32 tokens, some of which fit into memory at a time.
 const EVALUATION: [&str; 6] = ["-c", "32", "--chunks", "320", "--max-memory", "128M"];
@@ -25,14 +26,6 @@ fn args<'a>(out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
 
 fn record(folder: &Path) -> Table {
     Table::load(&folder.join("table.json")).unwrap()
-}
-
-/// The record without times.
-fn timeless(folder: &Path) -> Value {
-    let mut value: Value = serde_json::from_slice(&fs::read(folder.join("table.json")).unwrap()).unwrap();
-    assert!(value["times"]["finished"].is_string());
-    value["times"].take();
-    value
 }
 
 #[test]
@@ -112,20 +105,6 @@ fn everything_is_recorded() {
     assert!(log.contains("IQ2_XXS: not made"), "{log}");
 }
 
-/// A generator of reproducible numbers.
-struct Random(u64);
-
-impl Random {
-    /// A number from 0 up to 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
 /// When each file was made.
 fn made(folder: &Path) -> Vec<(String, std::time::SystemTime)> {
     let files = names(folder).into_iter().filter(|name| name.ends_with(".gguf"));
@@ -143,14 +122,7 @@ fn kill_while_evaluating(points: usize, seed: u64) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
     let written = |out: &Path| out.join("table.json").exists();
-    let start = |out: &Path| {
-        Command::new(quantsmith(&[]).get_program())
-            .args(args(out, &["--resume"]))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
+    let start = |out: &Path| start(&args(out, &["--resume"]));
     let wait_until_written = |out: &Path, child: &mut std::process::Child| {
         let started = Instant::now();
         while !written(out) && child.try_wait().unwrap().is_none() {
@@ -174,7 +146,7 @@ fn kill_while_evaluating(points: usize, seed: u64) -> usize {
         for _ in 0..1 + (point % 4) / 2 {
             let mut child = start(&out);
             wait_until_written(&out, &mut child);
-            std::thread::sleep(duration.mul_f64(random.next() * 0.9));
+            std::thread::sleep(duration.mul_f64(random.share() * 0.9));
             child.kill().unwrap();
             killed += usize::from(child.wait().unwrap().code().is_none());
             let first = times.get_or_insert_with(|| made(&out));

@@ -2,11 +2,10 @@
 
 use crate::support;
 
-use std::io::Write as _;
 use std::path::Path;
 
 use gguf::{FilePlan, GgufModel, Metadata, TensorType};
-use support::{fails, names, plain, succeeds, text, tiny};
+use support::{fails, hollow, names, plain, succeeds, text, tiny};
 
 /// The same model without one of its tensors.
 fn without(path: &Path, model: &Path, name: &str) {
@@ -70,14 +69,8 @@ fn sparse(path: &Path, rows: u64) {
     m.set("llama.block_count", 1u32);
     m.set("llama.attention.head_count", 32u32);
     m.set("llama.attention.head_count_kv", 8u32);
-    let plan = FilePlan::new(
-        m,
-        vec![("token_embd.weight".to_owned(), vec![4096, rows], TensorType::F16)],
-    )
-    .unwrap();
-    let mut file = std::fs::File::create(path).unwrap();
-    file.write_all(&plan.header_bytes().unwrap()).unwrap();
-    file.set_len(plan.file_size()).unwrap();
+    let tensors = vec![("token_embd.weight".to_owned(), vec![4096, rows], TensorType::F16)];
+    hollow(path, m, tensors);
 }
 
 #[cfg(target_os = "linux")]

@@ -227,7 +227,7 @@ fn memory(m: &Measured) {
             "q8_0",
             "--json",
         ];
-        let report: Json = serde_json::from_str(&succeeds(&args)).unwrap();
+        let report: Json = support::json(&args);
         report["files"][0]["whole"]["gpu"]["total"].as_u64().unwrap()
     };
     // As much as the preset's file needs.
@@ -244,7 +244,7 @@ fn memory(m: &Measured) {
     // A longer context leaves less for the file.
     let planned = |ctx: &str| -> u64 {
         let more = ["--fit-vram", &vram, "--ctx", ctx, "--dry-run", "--json"];
-        let report: Json = serde_json::from_str(&succeeds(&m.args(&more, &out))).unwrap();
+        let report: Json = support::json(&m.args(&more, &out));
         report["size_bytes"].as_u64().unwrap()
     };
     let (short, long) = (planned("512"), planned("768"));

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use gguf::{GgufFile, GgufModel};
 use serde_json::Value as Json;
-use support::{DEMO, fails, imatrix, names, plain, quantsmith, succeeds, text, tiny};
+use support::{DEMO, MATRICES, fails, imatrix, names, plain, quantsmith, succeeds, text, tiny};
 
 /// Flips bytes of a tensor in a file.
 fn damage(path: &Path, tensor: &str, at: u64, bytes: &[u8]) {
@@ -159,16 +159,7 @@ fn a_file_is_proven_to_be_the_image_of_its_source() {
 
     // From a GGUF, with importance.
     let model = tiny(&at("tiny.gguf"), 1, plain);
-    let names = [
-        "attn_q",
-        "attn_k",
-        "attn_v",
-        "attn_output",
-        "ffn_gate",
-        "ffn_up",
-        "ffn_down",
-    ];
-    let names: Vec<String> = names.iter().map(|n| format!("blk.0.{n}.weight")).collect();
+    let names = MATRICES.map(|name| format!("blk.0.{name}.weight"));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let matrix = imatrix(&at("i.dat"), &names, 256);
     let weighted = at("weighted.gguf");
@@ -427,7 +418,7 @@ fn metadata_is_edited_without_touching_tensors() {
         &["general.alignment", "power of two"],
     );
     assert_eq!(succeeds(&["hash", "--sha256", path]), digests);
-    let all: Json = serde_json::from_str(&succeeds(&["meta", "get", "--json", path])).unwrap();
+    let all: Json = support::json(&["meta", "get", "--json", path]);
     assert_eq!(all["llama.block_count"]["value"], 1);
     assert_eq!(names(dir.path()).len(), 4, "{:?}", names(dir.path()));
     let out = succeeds(&["meta", "recover", path]);

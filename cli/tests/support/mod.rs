@@ -5,11 +5,14 @@ pub(crate) mod directory;
 pub(crate) mod parts;
 
 use std::fs;
+use std::io::Write as _;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
 use gguf::{FilePlan, Metadata, TensorType, Writer};
+use serde_json::Value as Json;
 
 /// The demo model: a Hugging Face directory.
 pub(crate) const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/demo");
@@ -35,6 +38,12 @@ pub(crate) fn succeeds(args: &[&str]) -> String {
         String::from_utf8_lossy(&done.stderr)
     );
     String::from_utf8(done.stdout).unwrap()
+}
+
+/// Runs a command that has to succeed; its report.
+#[track_caller]
+pub(crate) fn json(args: &[&str]) -> Json {
+    serde_json::from_str(&succeeds(args)).unwrap()
 }
 
 /// Runs a command that has to exit with 1 and to have this in its messages, which are returned.
@@ -78,6 +87,54 @@ pub(crate) fn products(folder: &Path) -> Vec<String> {
     names
 }
 
+/// The matrices of a layer of a Llama.
+pub(crate) const MATRICES: [&str; 7] = [
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_output",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+];
+
+/// A file of these tensors in f32. `change` may change any weight.
+pub(crate) fn written(
+    path: &Path,
+    metadata: Metadata,
+    tensors: Vec<(String, Vec<u64>)>,
+    change: impl Fn(&str, usize, f32) -> f32,
+) -> PathBuf {
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, shape)| (name, shape, TensorType::F32));
+    let plan = FilePlan::new(metadata, tensors.collect::<Vec<_>>()).unwrap();
+    let writer = Writer::create(path, &plan).unwrap();
+    for (index, tensor) in plan.tensors.iter().enumerate() {
+        let bytes: Vec<u8> = (0..tensor.elements() as usize)
+            .map(|i| ((i * 7919 + 13 * index) % 1000) as f32 / 1000.0 - 0.5)
+            .enumerate()
+            .flat_map(|(i, w)| change(&tensor.name, i, w).to_le_bytes())
+            .collect();
+        writer.write_at(index, 0, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    path.to_path_buf()
+}
+
+/// A file of these tensors whose data is a hole, so that it takes no room. Its plan.
+pub(crate) fn hollow(
+    path: &Path,
+    metadata: Metadata,
+    tensors: Vec<(String, Vec<u64>, TensorType)>,
+) -> FilePlan {
+    let plan = FilePlan::new(metadata, tensors).unwrap();
+    let mut file = fs::File::create(path).unwrap();
+    file.write_all(&plan.header_bytes().unwrap()).unwrap();
+    file.set_len(plan.file_size()).unwrap();
+    plan
+}
+
 /// A tiny Llama in f32 with rows of 256 and a byte-pair vocabulary of 20 tokens. `change` may change any
 /// weight.
 pub(crate) fn tiny(path: &Path, layers: u32, change: impl Fn(&str, usize, f32) -> f32) -> PathBuf {
@@ -98,41 +155,15 @@ pub(crate) fn tiny(path: &Path, layers: u32, change: impl Fn(&str, usize, f32) -
     m.set("tokenizer.ggml.merges", Vec::<String>::new());
     m.set("tokenizer.ggml.eos_token_id", 19u32);
     let mut tensors = vec![
-        ("token_embd.weight".to_owned(), vec![256, 20], TensorType::F32),
-        ("output_norm.weight".to_owned(), vec![256], TensorType::F32),
+        ("token_embd.weight".to_owned(), vec![256, 20]),
+        ("output_norm.weight".to_owned(), vec![256]),
     ];
     for layer in 0..layers {
-        for name in [
-            "attn_q",
-            "attn_k",
-            "attn_v",
-            "attn_output",
-            "ffn_gate",
-            "ffn_up",
-            "ffn_down",
-        ] {
-            tensors.push((
-                format!("blk.{layer}.{name}.weight"),
-                vec![256, 256],
-                TensorType::F32,
-            ));
-        }
-        for name in ["attn_norm", "ffn_norm"] {
-            tensors.push((format!("blk.{layer}.{name}.weight"), vec![256], TensorType::F32));
-        }
+        let named = |name: &str| format!("blk.{layer}.{name}.weight");
+        tensors.extend(MATRICES.map(|name| (named(name), vec![256, 256])));
+        tensors.extend(["attn_norm", "ffn_norm"].map(|name| (named(name), vec![256])));
     }
-    let plan = FilePlan::new(m, tensors).unwrap();
-    let writer = Writer::create(path, &plan).unwrap();
-    for (index, tensor) in plan.tensors.iter().enumerate() {
-        let bytes: Vec<u8> = (0..tensor.elements() as usize)
-            .map(|i| ((i * 7919 + 13 * index) % 1000) as f32 / 1000.0 - 0.5)
-            .enumerate()
-            .flat_map(|(i, w)| change(&tensor.name, i, w).to_le_bytes())
-            .collect();
-        writer.write_at(index, 0, &bytes).unwrap();
-    }
-    writer.finish().unwrap();
-    path.to_path_buf()
+    written(path, m, tensors, change)
 }
 
 /// The weights as they are.
@@ -142,16 +173,20 @@ pub(crate) fn plain(_: &str, _: usize, weight: f32) -> f32 {
 
 /// A text of so many bytes that repeats little.
 pub(crate) fn calibration(dir: &Path, bytes: usize) -> PathBuf {
-    let path = dir.join("calibration.txt");
-    let mut state = 1u32;
+    random_text(&dir.join("calibration.txt"), bytes, 1, b' '..=b'~')
+}
+
+/// A text of so many of these characters.
+pub(crate) fn random_text(path: &Path, bytes: usize, seed: u32, of: RangeInclusive<u8>) -> PathBuf {
+    let mut state = seed;
     let letters: String = (0..bytes)
         .map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            char::from(b' ' + (state >> 24) as u8 % 95)
+            char::from(of.start() + (state >> 24) as u8 % (of.end() - of.start() + 1))
         })
         .collect();
-    fs::write(&path, letters).unwrap();
-    path
+    fs::write(path, letters).unwrap();
+    path.to_path_buf()
 }
 
 /// A Llama of one block with rows of 32.
@@ -177,6 +212,39 @@ pub(crate) fn imatrix(path: &Path, names: &[&str], columns: usize) -> PathBuf {
     }
     fs::write(path, bytes).unwrap();
     path.to_path_buf()
+}
+
+/// The finished record of a table without times.
+#[track_caller]
+pub(crate) fn timeless(folder: &Path) -> Json {
+    let mut value: Json = serde_json::from_slice(&fs::read(folder.join("table.json")).unwrap()).unwrap();
+    assert_eq!(value["state"], "finished");
+    assert!(value["times"]["finished"].is_string());
+    value["times"].take();
+    value
+}
+
+/// A generator of reproducible numbers.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    fn step(&mut self) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        self.0
+    }
+
+    /// A number of 31 bits.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.step() >> 33
+    }
+
+    /// A number from 0 up to 1.
+    pub(crate) fn share(&mut self) -> f64 {
+        (self.step() >> 11) as f64 / (1u64 << 53) as f64
+    }
 }
 
 /// A copy of the demo model's directory that can be damaged.

@@ -1,5 +1,6 @@
 //! Plans that are run in parts, beside what `table` makes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -87,6 +88,7 @@ impl Case {
     }
 }
 
+/// The files of a table's directory with their bytes; what is said of the run has times in it.
 pub(crate) fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let read = |name: String| {
         let bytes = fs::read(folder.join(&name)).unwrap();
@@ -95,7 +97,8 @@ pub(crate) fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     products(folder).into_iter().map(read).collect()
 }
 
-pub(crate) fn start(args: &[String]) -> Child {
+/// Starts a command that says nothing.
+pub(crate) fn start(args: &[impl AsRef<OsStr>]) -> Child {
     Command::new(quantsmith(&[]).get_program())
         .args(args)
         .stdout(Stdio::null())
@@ -121,17 +124,4 @@ pub(crate) fn journal(case: &Case, part: u32, of: u32) -> PathBuf {
     case.out()
         .join(".tiny.parts")
         .join(format!("part-{part}-of-{of}"))
-}
-
-/// A generator of reproducible numbers.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        self.0 >> 33
-    }
 }
