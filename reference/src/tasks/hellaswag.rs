@@ -1,7 +1,7 @@
 //! HellaSwag: which of four endings continues a text with common sense.
 
 use super::random::Twister;
-use super::{Sequence, TaskScore, Tasks, best, continuations};
+use super::{Sequence, TaskScore, Tasks, answered};
 use crate::{Error, Result, Tokenizer};
 
 /// Lines of one task: the context, the number of the right ending, four endings.
@@ -88,21 +88,11 @@ impl Tasks for HellaSwag {
 
     fn sequences(&self, index: usize, tokenizer: &Tokenizer) -> Result<Vec<Sequence>> {
         let task = &self.tasks[index];
-        let answers = task
-            .endings
-            .iter()
-            .map(|ending| tokenizer.encode([&task.context, b" ".as_slice(), ending].concat(), true, false))
-            .collect();
-        continuations(index, answers)
+        answered(index, tokenizer, &task.context, &task.endings)
     }
 
     fn score(&self, index: usize, log_probabilities: &[Vec<f64>]) -> TaskScore {
-        let (answers, chosen) = best(log_probabilities);
-        TaskScore {
-            answers,
-            chosen,
-            correct: chosen == self.tasks[index].right,
-        }
+        TaskScore::of(log_probabilities, |chosen| chosen == self.tasks[index].right)
     }
 }
 

@@ -158,6 +158,14 @@ fn common_prefix(sequences: &[Vec<u32>]) -> usize {
         .count()
 }
 
+/// Sequences of a question with each of its answers behind it.
+fn answered(index: usize, tokenizer: &Tokenizer, question: &[u8], answers: &[Vec<u8>]) -> Result<Vec<Sequence>> {
+    let answers = answers
+        .iter()
+        .map(|answer| tokenizer.encode([question, b" ", answer].concat(), true, false));
+    continuations(index, answers.collect())
+}
+
 /// One sequence for each answer, scored from where the answers part.
 fn continuations(index: usize, answers: Vec<Vec<u32>>) -> Result<Vec<Sequence>> {
     let prefix = common_prefix(&answers);
@@ -174,8 +182,9 @@ fn continuations(index: usize, answers: Vec<Vec<u32>>) -> Result<Vec<Sequence>> 
         .collect())
 }
 
-/// The mean of each answer's log probabilities, and the first with the largest.
-fn best(log_probabilities: &[Vec<f64>]) -> (Vec<f64>, usize) {
+impl TaskScore {
+    /// The mean of each answer's log probabilities, the first with the largest chosen.
+    fn of(log_probabilities: &[Vec<f64>], is_right: impl FnOnce(usize) -> bool) -> Self {
     let means: Vec<f64> = log_probabilities
         .iter()
         .map(|v| v.iter().sum::<f64>() / v.len() as f64)
@@ -186,7 +195,12 @@ fn best(log_probabilities: &[Vec<f64>]) -> (Vec<f64>, usize) {
             chosen = i;
         }
     }
-    (means, chosen)
+        Self {
+            answers: means,
+            chosen,
+            correct: is_right(chosen),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +224,8 @@ mod tests {
 
     #[test]
     fn the_first_of_equal_answers_is_chosen() {
-        let (means, chosen) = best(&[vec![-2.0, -4.0], vec![-3.0], vec![-3.5]]);
-        assert_eq!((means, chosen), (vec![-3.0, -3.0, -3.5], 0));
+        let score = TaskScore::of(&[vec![-2.0, -4.0], vec![-3.0], vec![-3.5]], |chosen| chosen == 0);
+        assert_eq!(score.answers, [-3.0, -3.0, -3.5]);
+        assert!(score.chosen == 0 && score.correct);
     }
 }

@@ -6,7 +6,7 @@
 //! answer.
 
 use super::random::Twister;
-use super::{Sequence, TaskScore, Tasks, best, continuations};
+use super::{Sequence, TaskScore, Tasks, answered};
 use crate::{Error, Result, Tokenizer};
 
 /// Most answers of a task, as llama-perplexity has it.
@@ -143,21 +143,11 @@ impl Tasks for MultipleChoice {
 
     fn sequences(&self, index: usize, tokenizer: &Tokenizer) -> Result<Vec<Sequence>> {
         let task = &self.tasks[index];
-        let answers = task
-            .answers
-            .iter()
-            .map(|answer| tokenizer.encode([&task.question, b" ".as_slice(), answer].concat(), true, false))
-            .collect();
-        continuations(index, answers)
+        answered(index, tokenizer, &task.question, &task.answers)
     }
 
     fn score(&self, index: usize, log_probabilities: &[Vec<f64>]) -> TaskScore {
-        let (answers, chosen) = best(log_probabilities);
-        TaskScore {
-            answers,
-            chosen,
-            correct: self.tasks[index].labels.get(chosen) == Some(&1),
-        }
+        TaskScore::of(log_probabilities, |chosen| self.tasks[index].labels.get(chosen) == Some(&1))
     }
 }
 

@@ -7,6 +7,7 @@ use gguf::{Array, Metadata, Value};
 
 use super::cache::Cache;
 use super::pretokenizer::{Family, PreTokenizer};
+use super::symbols::{self, Neighbours, Symbol};
 use super::unicode;
 use super::vocab::{KMER_MARKER, Vocab, wrong_type};
 use crate::error::Result;
@@ -108,8 +109,8 @@ impl BytePair {
             return;
         }
         for symbol in self.merge(word) {
-            let text = &word[symbol.start..symbol.start + symbol.len];
-            let token = match symbol.id {
+            let text = symbol.text(word);
+            let token = match symbol.of {
                 UNNAMED => vocab.id(text),
                 id => self.tokens[id as usize],
             };
@@ -124,66 +125,24 @@ impl BytePair {
     }
 
     /// The symbols of a word when no merge is left to do.
-    fn merge(&self, word: &[u8]) -> impl Iterator<Item = Symbol> + use<> {
-        let mut symbols: Vec<Symbol> = Vec::new();
-        let mut start = 0;
-        while start < word.len() {
-            let len = unicode::sequence_len(word[start]).min(word.len() - start);
-            let id = self
-                .names
-                .get(&word[start..start + len])
-                .copied()
-                .unwrap_or(UNNAMED);
-            let here = symbols.len();
-            let next = if start + len < word.len() {
-                here + 1
-            } else {
-                usize::MAX
-            };
-            symbols.push(Symbol {
-                start,
-                len,
-                id,
-                previous: here.wrapping_sub(1),
-                next,
-            });
-            start += len;
-        }
+    fn merge(&self, word: &[u8]) -> impl Iterator<Item = Symbol<SymbolId>> + use<> {
+        let named = |text: &[u8]| self.names.get(text).copied().unwrap_or(UNNAMED);
+        let mut symbols = symbols::characters(word, named);
         let mut queue = BinaryHeap::new();
-        let consider = |symbols: &[Symbol], queue: &mut BinaryHeap<Reverse<Pair>>, left: usize| {
-            let Some(a) = symbols.get(left) else { return };
-            let Some(b) = symbols.get(a.next) else { return };
-            if let Some(&(rank, merged)) = self.merges.get(&(a.id, b.id)) {
-                let size = a.len + b.len;
-                queue.push(Reverse(Pair {
-                    rank,
-                    left,
-                    right: a.next,
-                    size,
-                    merged,
-                }));
+        let consider = |symbols: &[Symbol<SymbolId>], queue: &mut BinaryHeap<Reverse<Pair>>, left: usize| {
+            let Some((symbols, [a, b])) = symbols::neighbours(symbols, left) else { return };
+            if let Some(&(rank, merged)) = self.merges.get(&(a.of, b.of)) {
+                queue.push(Reverse(Pair { rank, symbols, merged }));
             }
         };
         for left in 0..symbols.len() {
             consider(&symbols, &mut queue, left);
         }
         while let Some(Reverse(pair)) = queue.pop() {
-            let (a, b) = (symbols[pair.left], symbols[pair.right]);
-            if a.len == 0 || b.len == 0 || a.len + b.len != pair.size {
-                continue;
+            if let Some(before) = symbols::merge(&mut symbols, pair.symbols, pair.merged) {
+                consider(&symbols, &mut queue, before);
+                consider(&symbols, &mut queue, pair.symbols.left);
             }
-            symbols[pair.left] = Symbol {
-                len: pair.size,
-                id: pair.merged,
-                next: b.next,
-                ..a
-            };
-            symbols[pair.right].len = 0;
-            if let Some(after) = symbols.get_mut(b.next) {
-                after.previous = pair.left;
-            }
-            consider(&symbols, &mut queue, a.previous);
-            consider(&symbols, &mut queue, pair.left);
         }
         symbols.into_iter().filter(|symbol| symbol.len > 0)
     }
@@ -242,23 +201,10 @@ fn split_once<'a>(text: &'a [u8], tag: &[u8]) -> (&'a [u8], Option<&'a [u8]>) {
     }
 }
 
-/// A stretch of a word, linked to its neighbours. An index out of range means there is none.
-#[derive(Clone, Copy)]
-struct Symbol {
-    start: usize,
-    len: usize,
-    id: SymbolId,
-    previous: usize,
-    next: usize,
-}
-
 /// Two neighbours that may merge; ordered by rank, then from the left.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Pair {
     rank: u32,
-    left: usize,
-    right: usize,
-    /// Their length when found; another length says that they have changed since.
-    size: usize,
+    symbols: Neighbours,
     merged: SymbolId,
 }

@@ -13,6 +13,7 @@ mod pretokenizer;
 mod rwkv;
 mod sentencepiece;
 mod special;
+mod symbols;
 mod trie;
 mod unicode;
 mod unigram;

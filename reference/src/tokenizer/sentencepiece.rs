@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::cache::Cache;
-use super::unicode;
+use super::symbols::{self, Neighbours, Symbol};
 use super::vocab::{Token, Vocab};
 
 const SPACE: &[u8] = "▁".as_bytes();
@@ -39,7 +39,7 @@ impl SentencePiece {
         let mut start = 0;
         let mut after_space = true;
         while start < text.len() {
-            let len = symbol_len(text, start);
+            let len = symbols::character_len(text, start);
             let space = &text[start..start + len] == SPACE;
             if space && !after_space {
                 let piece = &text[word..start];
@@ -54,68 +54,28 @@ impl SentencePiece {
     }
 }
 
-/// Length of the character at a position, cut at the end of the text.
-fn symbol_len(text: &[u8], start: usize) -> usize {
-    unicode::sequence_len(text[start]).min(text.len() - start)
-}
-
 fn encode_merging(vocab: &Vocab, text: &[u8], out: &mut Vec<u32>) {
-    let mut symbols: Vec<Symbol> = Vec::with_capacity(text.len());
-    let mut start = 0;
-    while start < text.len() {
-        let len = symbol_len(text, start);
-        let here = symbols.len();
-        let next = if start + len < text.len() {
-            here + 1
-        } else {
-            usize::MAX
-        };
-        symbols.push(Symbol {
-            start,
-            len,
-            previous: here.wrapping_sub(1),
-            next,
-        });
-        start += len;
-    }
+    let mut symbols = symbols::characters(text, |_| ());
     let mut queue = BinaryHeap::new();
-    let consider = |symbols: &[Symbol], queue: &mut BinaryHeap<Pair>, left: usize| {
-        let Some(a) = symbols.get(left) else { return };
-        let Some(b) = symbols.get(a.next) else { return };
-        let size = a.len + b.len;
-        if let Some(id) = vocab.id(&text[a.start..a.start + size]) {
+    let consider = |symbols: &[Symbol<()>], queue: &mut BinaryHeap<Pair>, left: usize| {
+        let Some((symbols, [a, b])) = symbols::neighbours(symbols, left) else { return };
+        if let Some(id) = vocab.id(&text[a.start..b.start + b.len]) {
             // Adding zero makes negative zero positive, which the order would tell apart.
             let score = vocab.tokens[id as usize].score + 0.0;
-            queue.push(Pair {
-                score,
-                left,
-                right: a.next,
-                size,
-            });
+            queue.push(Pair { score, symbols });
         }
     };
     for left in 0..symbols.len() {
         consider(&symbols, &mut queue, left);
     }
     while let Some(pair) = queue.pop() {
-        let (a, b) = (symbols[pair.left], symbols[pair.right]);
-        if a.len == 0 || b.len == 0 || a.len + b.len != pair.size {
-            continue;
+        if let Some(before) = symbols::merge(&mut symbols, pair.symbols, ()) {
+            consider(&symbols, &mut queue, before);
+            consider(&symbols, &mut queue, pair.symbols.left);
         }
-        symbols[pair.left] = Symbol {
-            len: pair.size,
-            next: b.next,
-            ..a
-        };
-        symbols[pair.right].len = 0;
-        if let Some(after) = symbols.get_mut(b.next) {
-            after.previous = pair.left;
-        }
-        consider(&symbols, &mut queue, a.previous);
-        consider(&symbols, &mut queue, pair.left);
     }
     for symbol in symbols.iter().filter(|symbol| symbol.len > 0) {
-        let piece = &text[symbol.start..symbol.start + symbol.len];
+        let piece = symbol.text(text);
         match vocab.id(piece) {
             Some(id) => out.push(id),
             None => out.extend(piece.iter().filter_map(|&byte| byte_token(vocab, byte))),
@@ -131,29 +91,17 @@ fn byte_token(vocab: &Vocab, byte: u8) -> Option<u32> {
         .or(vocab.special.unk)
 }
 
-/// A stretch of the text, linked to its neighbours. An index out of range means there is none.
-#[derive(Clone, Copy)]
-struct Symbol {
-    start: usize,
-    len: usize,
-    previous: usize,
-    next: usize,
-}
-
 /// Two neighbours that form a token.
 struct Pair {
     score: f32,
-    left: usize,
-    right: usize,
-    /// Their length when found; another length says that they have changed since.
-    size: usize,
+    symbols: Neighbours,
 }
 
 impl Ord for Pair {
     fn cmp(&self, other: &Self) -> Ordering {
         self.score
             .total_cmp(&other.score)
-            .then(other.left.cmp(&self.left))
+            .then(other.symbols.left.cmp(&self.symbols.left))
     }
 }
 

@@ -1,14 +1,15 @@
 //! Snowflake Arctic: dense layers behind attention, and experts that see a layer's input.
 
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
+use crate::arch::rules::names::{DECODER, PERMUTED, Rule, copy};
 use crate::arch::{Architecture, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static ARCTIC: Architecture = Architecture {
     gguf: "arctic",
     classes: &[class("ArcticForCausalLM")],
-    rules: &[OWN, PERMUTED, DECODER],
+    rules: &[OWN, BLOCK_SPARSE_EXPERTS, PERMUTED, DECODER],
     hyperparameters: |hp, keys| {
         common::text_model(hp, keys)?;
         keys.set("vocab_size", hp.u32(&["vocab_size"])?);
@@ -25,20 +26,4 @@ const OWN: &[Rule] = &[
     copy("model.layers.{}.residual_mlp.w1", "blk.{}.ffn_gate"),
     copy("model.layers.{}.residual_mlp.w2", "blk.{}.ffn_down"),
     copy("model.layers.{}.residual_mlp.w3", "blk.{}.ffn_up"),
-    copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w1",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w2",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w3",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
 ];

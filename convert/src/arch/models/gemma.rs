@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::described::{self, Computed, Described, Group, Key, Kind, Vocabulary, u32_of};
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Rule, Transform, copy, rule};
+use crate::arch::rules::names::{HEAD_NORMS_ABOUT_ONE, Rule, Transform, copy, rule};
 use crate::arch::rules::selection::Selection;
 use crate::arch::{
     Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
@@ -41,7 +41,7 @@ pub(super) static GEMMA3: Architecture = Architecture {
         class("Gemma3ForCausalLM"),
         class("Gemma3ForConditionalGeneration"),
     ],
-    rules: &[GEMMA3_OWN, GEMMA2_RULES],
+    rules: &[PADDED, HEAD_NORMS_ABOUT_ONE, GEMMA2_RULES],
     hyperparameters: |hp, keys| {
         check_query_scale(hp, BLOCKS_27B[1])?;
         gemma3_keys(hp, keys)
@@ -66,7 +66,7 @@ pub(super) static GEMMA_EMBEDDING: Architecture = Architecture {
         }
         common::pooling(hp, keys)
     },
-    rules: &[DENSE, GEMMA3_OWN, GEMMA2_RULES],
+    rules: &[DENSE, PADDED, HEAD_NORMS_ABOUT_ONE, GEMMA2_RULES],
     hooks: Hooks {
         dense_modules: &[("2_Dense", "dense_2"), ("3_Dense", "dense_3")],
         ..Hooks::NONE
@@ -76,23 +76,12 @@ pub(super) static GEMMA_EMBEDDING: Architecture = Architecture {
 
 const DENSE: &[Rule] = &[copy("model.dense_2", "dense_2"), copy("model.dense_3", "dense_3")];
 
-const GEMMA3_OWN: &[Rule] = &[
-    rule(
-        "model.embed_tokens",
-        "token_embd",
-        Transform::Selected(Selection::KnownTokens),
-    ),
-    rule(
-        "model.layers.{}.self_attn.q_norm",
-        "blk.{}.attn_q_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_norm",
-        "blk.{}.attn_k_norm",
-        Transform::AddOne,
-    ),
-];
+/// Embeddings with rows of no token.
+const PADDED: &[Rule] = &[rule(
+    "model.embed_tokens",
+    "token_embd",
+    Transform::Selected(Selection::KnownTokens),
+)];
 
 const GEMMA_RULES: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),

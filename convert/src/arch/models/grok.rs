@@ -2,14 +2,15 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
+use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
+use crate::arch::rules::names::{DECODER, Rule, copy};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static GROK: Architecture = Architecture {
     gguf: "grok",
     classes: &[class("GrokForCausalLM"), class("Grok1ForCausalLM")],
-    rules: &[GROK1, GROK2, DECODER],
+    rules: &[GROK1, GROK2, BLOCK_SPARSE_EXPERTS, DECODER],
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe]),
     model_types: &[&GIT_TYPE],
@@ -105,20 +106,4 @@ const GROK2: &[Rule] = &[
     copy("model.layers.{}.post_attn_norm", "blk.{}.attn_output_norm"),
     copy("model.layers.{}.pre_moe_norm", "blk.{}.ffn_norm"),
     copy("model.layers.{}.post_moe_norm", "blk.{}.post_ffw_norm"),
-    copy("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w1",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w2",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.w3",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
 ];

@@ -1,8 +1,9 @@
 //! OLMo, OLMo 2 and 3, and OLMoE.
 
 use crate::Result;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, Transform, copy, rule};
-use crate::arch::rules::{common, experts};
+use crate::arch::rules::experts::{self, EXPERTS};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, copy};
+use crate::arch::rules::common;
 use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static OLMO: Architecture = Architecture {
@@ -41,25 +42,6 @@ pub(super) const POST_NORMS: &[Rule] = &[
     copy(
         "model.layers.{}.post_feedforward_layernorm",
         "blk.{}.post_ffw_norm",
-    ),
-];
-
-const EXPERTS: &[Rule] = &[
-    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.down_proj",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.gate_proj",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.up_proj",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
     ),
 ];
 
