@@ -42,3 +42,17 @@ pub(crate) fn blocks<B: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: 
 pub(crate) fn blocks_mut<B: FromBytes + IntoBytes + KnownLayout + Unaligned>(bytes: &mut [u8]) -> &mut [B] {
     <[B]>::mut_from_bytes(bytes).expect("whole blocks")
 }
+
+/// Super-blocks of a row, `count` at a time: the weights, their importance, and the blocks to write.
+#[inline(always)]
+pub(crate) fn tiles<'a, B: FromBytes + IntoBytes + KnownLayout + Unaligned + 'a>(
+    count: usize,
+    x: &'a [f32],
+    importance: Option<&'a [f32]>,
+    dst: &'a mut [u8],
+) -> impl Iterator<Item = (&'a [[f32; 256]], Option<&'a [[f32; 256]]>, &'a mut [B])> {
+    let x = x.as_chunks::<256>().0.chunks(count);
+    let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.chunks(count));
+    x.zip(blocks_mut::<B>(dst).chunks_mut(count))
+        .map(move |(x, blocks)| (x, importance.as_mut().and_then(Iterator::next), blocks))
+}

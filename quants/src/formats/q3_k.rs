@@ -3,7 +3,7 @@
 use gguf::TensorType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::formats::block::{Half, blocks, blocks_mut};
+use crate::formats::block::{Half, blocks, tiles};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
 use crate::formats::importance::error_weights;
 use crate::isa::InstructionSet;
@@ -52,12 +52,10 @@ impl Decode for Q3_K {
 impl Encode for Q3_K {
     #[inline(always)]
     fn encode_row<I: InstructionSet>(isa: I, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-        let x = x.as_chunks::<256>().0.chunks(TILE);
-        let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.chunks(TILE));
-        for (x, blocks) in x.zip(blocks_mut::<Block>(dst).chunks_mut(TILE)) {
+        for (x, importance, blocks) in tiles::<Block>(TILE, x, importance, dst) {
             let mut levels = [[0; 256]; TILE];
             let levels = &mut levels[..x.len()];
-            match importance.as_mut().and_then(Iterator::next) {
+            match importance {
                 None => fit_plain(isa, x, blocks, levels),
                 Some(importance) => fit_with_importance(isa, x, importance, blocks, levels),
             }

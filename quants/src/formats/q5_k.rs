@@ -4,7 +4,7 @@ use gguf::TensorType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::formats::affine_k::{self, Format, TILE, unpack_scale};
-use crate::formats::block::{Half, blocks, blocks_mut};
+use crate::formats::block::{Half, blocks, tiles};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
 use crate::isa::InstructionSet;
 use crate::levels::build;
@@ -51,10 +51,7 @@ impl Decode for Q5_K {
 impl Encode for Q5_K {
     #[inline(always)]
     fn encode_row<I: InstructionSet>(isa: I, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-        let x = x.as_chunks::<256>().0.chunks(TILE);
-        let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.chunks(TILE));
-        for (x, blocks) in x.zip(blocks_mut::<Block>(dst).chunks_mut(TILE)) {
-            let importance = importance.as_mut().and_then(Iterator::next);
+        for (x, importance, blocks) in tiles::<Block>(TILE, x, importance, dst) {
             let mut levels = [[0; 256]; TILE];
             let scales = affine_k::encode(isa, &FORMAT, x, importance, &mut levels);
             for ((block, scales), levels) in blocks.iter_mut().zip(scales).zip(&levels) {
