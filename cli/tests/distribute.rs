@@ -145,7 +145,7 @@ fn a_model_directory_is_planned_too() {
     let other = fs::read_to_string(&config).unwrap() + "\n";
     fs::write(&config, other).unwrap();
     let run = ["run", text(&case.plan), "--part", "1/2"];
-    fails(&run, &["config.json", "not the plan's input", "bytes: expected"]);
+    fails(&run, &["config.json", "of the plan: bytes: expected"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use support::{fails, quantsmith, succeeds, text};
 fn missing_and_damaged_parts_are_named_and_mended() {
     let case = Case::new(4, &[]);
     let join = ["join", text(&case.plan)];
-    fails(&join, &["no part of this plan has been run here"]);
+    fails(&join, &["expected parts of this plan, found none"]);
     for part in ["1/4", "3/4", "4/4"] {
         case.run(part);
     }
@@ -30,7 +30,7 @@ fn missing_and_damaged_parts_are_named_and_mended() {
         &join,
         &[
             "tiny-Q8_0.gguf: tensor 'blk.",
-            "not the bytes that were noted",
+            "expected the bytes that were noted",
             "1 of 4 parts",
         ],
     );
@@ -45,7 +45,7 @@ fn missing_and_damaged_parts_are_named_and_mended() {
     let cut = journal(&case, number.parse::<u32>().unwrap() % 4 + 1, 4);
     let whole = fs::read(&cut).unwrap();
     fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
-    fails(&join, &["not all written", "2 of 4 parts"]);
+    fails(&join, &["found some not written", "2 of 4 parts"]);
     // The header and the padding between tensors are nobody's, and made good by the join.
     let mut bytes = fs::read(&partial).unwrap();
     bytes[100] ^= 1;
@@ -75,11 +75,11 @@ fn other_plans_versions_and_numbers_of_parts_are_refused() {
     // A part of another plan in the same place.
     fails(
         &["run", text(&other), "--part", "2/2"],
-        &["part-1-of-2", "a part of another plan"],
+        &["part-1-of-2", "expected a part of plan"],
     );
     fails(
         &["join", text(&other)],
-        &["part-1-of-2", "a part of another plan"],
+        &["part-1-of-2", "expected a part of plan"],
     );
     // Another number of parts.
     fails(
@@ -91,7 +91,7 @@ fn other_plans_versions_and_numbers_of_parts_are_refused() {
     let path = journal(&case, 2, 2);
     let whole = fs::read_to_string(&path).unwrap();
     fs::write(&path, whole.replacen("tool=", "tool=0.0.1 and ", 1)).unwrap();
-    let version = ["part-2-of-2", "a part made by another version", "found 0.0.1 and"];
+    let version = ["part-2-of-2", "expected a part of version", "found one of 0.0.1 and"];
     fails(&["join", text(&case.plan)], &version);
     fails(&["run", text(&case.plan), "--part", "1/2"], &version);
     fs::write(&path, &whole).unwrap();
@@ -107,7 +107,7 @@ fn other_plans_versions_and_numbers_of_parts_are_refused() {
     fs::write(&path, format!("{whole}{stolen}\n")).unwrap();
     fails(
         &["join", text(&case.plan)],
-        &["part 2/2: its journal notes", "overlaps other parts"],
+        &["part 2/2: expected ranges of its own in its journal", "overlaps other parts"],
     );
     fs::write(&path, &whole).unwrap();
     // A plan whose files are not what this model gives.
@@ -119,7 +119,7 @@ fn other_plans_versions_and_numbers_of_parts_are_refused() {
     .unwrap();
     fails(
         &["join", text(&edited)],
-        &["gives another plan", "tensor 0: expected", "512"],
+        &["expected the plan's model, found another: tensor 0: expected", "512"],
     );
     case.join();
     case.is_whole();
@@ -135,7 +135,7 @@ fn changed_inputs_are_refused() {
     let mut other = bytes.clone();
     *other.last_mut().unwrap() ^= 1;
     fs::write(&case.model, &other).unwrap();
-    fails(&run, &["tiny.gguf", "not the plan's input", "digest of samples"]);
+    fails(&run, &["tiny.gguf", "of the plan: digest of samples: expected"]);
     let mut unseen = None;
     for at in (bytes.len() / 2..bytes.len()).step_by(1000) {
         let mut other = bytes.clone();

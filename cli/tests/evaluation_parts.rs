@@ -231,7 +231,7 @@ fn suites_matrices_and_files_that_lie_elsewhere() {
 fn missing_and_damaged_parts_are_named_and_mended() {
     let case = Case::new("12");
     let join = case.join();
-    fails(&join, &["no part of this plan's evaluation has been run here"]);
+    fails(&join, &["expected parts of this plan's evaluation, found none"]);
     for part in ["1/4", "3/4", "4/4"] {
         case.run(part);
     }
@@ -249,7 +249,7 @@ fn missing_and_damaged_parts_are_named_and_mended() {
     for damaged in [&bytes[..], &whole[..whole.len() - 5]] {
         fs::write(&journal, damaged).unwrap();
         let told = [
-            "part 3/4: Q8_0: 1 of windows 8 to 8: not as they were noted, or cut",
+            "part 3/4: Q8_0: 1 of windows 8 to 8: expected the observations that were noted",
             "to be run again: 3",
         ];
         fails(&join, &told);
@@ -342,9 +342,9 @@ fn parts_of_others(case: &Case) {
         (
             "tool=",
             "tool=0.0.1 and ",
-            ["made by another version", "found 0.0.1 and"],
+            ["expected a part of version", "found one of 0.0.1 and"],
         ),
-        ("plan=", "plan=0", ["a part of another plan", "found 0"]),
+        ("plan=", "plan=0", ["expected a part of plan", "found one of plan 0"]),
     ] {
         fs::write(
             &journal,
@@ -358,7 +358,7 @@ fn parts_of_others(case: &Case) {
     let of_first = fs::read(case.left("part", 1, 2)).unwrap();
     let record = of_first.iter().position(|&b| b == b'\n').unwrap() + 1;
     fs::write(&journal, [&whole[..], &of_first[record..]].concat()).unwrap();
-    fails(&case.join(), &["part 2/2: its journal notes", "another part's"]);
+    fails(&case.join(), &["part 2/2: expected runs of its own in its journal", "another part's"]);
     fs::write(&journal, &whole).unwrap();
 }
 
@@ -377,7 +377,7 @@ fn texts_that_change(case: &Case, plan: &[&str]) {
     fs::write(&words, "other words ".repeat(4000)).unwrap();
     fails(
         &["run", text(&with_text), "--evaluate", "--part", "1/2"],
-        &["words.txt", "not the plan's input"],
+        &["words.txt", "of the plan: ", "expected"],
     );
     // Files need no text.
     let fresh = case.at("fresh");

@@ -340,7 +340,7 @@ fn a_model_of_the_hub_is_planned() {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         std::fs::write(&file, bytes).unwrap();
-        support::fails(&here, &["model.safetensors", "not the plan's input"]);
+        support::fails(&here, &["model.safetensors", "of the plan: ", "expected"]);
     }
 }
 

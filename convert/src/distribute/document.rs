@@ -85,7 +85,7 @@ impl PlanDocument {
         };
         let bytes = json::read_bytes(path, MAX_BYTES)?;
         let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a plan: {e}")))?;
+            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("expected a plan, found another document: {e}")))?;
         let text = |key: &str| {
             value
                 .get(key)
@@ -102,7 +102,7 @@ impl PlanDocument {
                 )));
             }
         }
-        Self::deserialize(value).map_err(|e| wrong(format!("not a plan: {e}")))
+        Self::deserialize(value).map_err(|e| wrong(format!("expected a plan, found another document: {e}")))
     }
 
     /// The text of the document. One line for each file, tensor and input.
@@ -165,7 +165,7 @@ impl PlanDocument {
             None => Ok(()),
             Some(found) => Err(Error::Input {
                 path: source.path().to_path_buf(),
-                message: format!("this model gives another plan: {found}"),
+                message: format!("expected the plan's model, found another: {found}"),
             }),
         }
     }

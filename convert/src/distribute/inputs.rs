@@ -178,14 +178,14 @@ pub(super) fn check(
         let Some(path) = place(input) else {
             return Err(Error::Input {
                 path: source.path().to_path_buf(),
-                message: format!("{}: an input of the plan, not found here", input.name),
+                message: format!("{}: expected this input of the plan, found none here", input.name),
             });
         };
         let differs = |what: &str, expected: &str, found: &str| {
             Err(Error::Input {
                 path: path.to_path_buf(),
                 message: format!(
-                    "not the plan's input {:?}: {what}: expected {expected}, found {found}",
+                    "input {:?} of the plan: {what}: expected {expected}, found {found}",
                     input.name
                 ),
             })
@@ -203,8 +203,8 @@ pub(super) fn check(
             (None, Check::Content) => {
                 return differs(
                     "SHA-256",
+                    "one in the plan",
                     "none, as the plan was made of headers alone",
-                    "no way to check it",
                 );
             }
             (Some(_), Check::Content) => Some(file_sha256(path)?),

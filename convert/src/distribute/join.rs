@@ -74,7 +74,7 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>, read: &(dyn Fn(u64) + Sync
     let Some(count) = parts.first().map(|(part, _)| part.count()) else {
         return Err(Error::Input {
             path: layout.place.directory().to_path_buf(),
-            message: "no part of this plan has been run here".to_owned(),
+            message: "expected parts of this plan, found none that has been run here".to_owned(),
         });
     };
     table::check_links(&layout.table)?;
@@ -185,7 +185,7 @@ fn check_place(
         return Err(Error::Input {
             path: layout.place.directory().to_path_buf(),
             message: format!(
-                "part {part}: its journal notes {}, which overlaps other parts or is in none",
+                "part {part}: expected ranges of its own in its journal, found {}, which overlaps other parts or is in none",
                 describe(layout, record.output, record.tensor, record.offset..end)
             ),
         });
@@ -247,7 +247,7 @@ impl Found {
             for r in &damaged {
                 let place = describe(layout, r.output, r.tensor, r.offset..r.offset + r.length);
                 findings.push(format!(
-                    "{place}: not the bytes that were noted (xxh64 {:016x})",
+                    "{place}: expected the bytes that were noted (xxh64 {:016x}), found others",
                     r.digest
                 ));
             }
@@ -258,7 +258,7 @@ impl Found {
             };
             for s in missing.into_iter().filter(gap) {
                 let place = describe(layout, s.output, s.tensor, s.bytes.clone());
-                findings.push(format!("{place}: not all written"));
+                findings.push(format!("{place}: expected all of them, found some not written"));
             }
         } else {
             findings.push("not run".to_owned());

@@ -262,7 +262,7 @@ pub fn join_evaluation(
     let Some(count) = parts.first().map(|(part, _)| part.count()) else {
         return Err(Error::Input {
             path: place.directory().to_path_buf(),
-            message: "no part of this plan's evaluation has been run here".to_owned(),
+            message: "expected parts of this plan's evaluation, found none that has been run here".to_owned(),
         });
     };
     let mut left = BTreeMap::new();
@@ -344,7 +344,7 @@ fn missing(left: &Left, share: &EvaluationShare, scored: usize, names: &[&str]) 
     let mut findings = Vec::new();
     let weighed = left.weighed.as_ref().is_some_and(|weighed| weighed.is_of(share));
     if !weighed && *share != EvaluationShare::default() {
-        findings.push("errors of weights: not all measured, or damaged".to_owned());
+        findings.push("errors of weights: expected those of its tensors, found not all, or damaged ones".to_owned());
     }
     let has = |file: usize, window: usize| {
         let rows = left.kept.noted.get(&(file, window, 1));
@@ -356,7 +356,7 @@ fn missing(left: &Left, share: &EvaluationShare, scored: usize, names: &[&str]) 
             if let (Some(first), Some(last)) = (lacking.first(), lacking.last()) {
                 let why = match left.kept.is_whole {
                     true => "not run",
-                    false => "not as they were noted, or cut",
+                    false => "expected the observations that were noted, found others, or fewer",
                 };
                 let name = names.get(file).copied().unwrap_or_default();
                 findings.push(format!(
@@ -387,7 +387,7 @@ fn take(
         if count != 1 || !share.runs_over(file, window) {
             let name = names.get(file).copied().unwrap_or("a file that is not planned");
             return Err(refused(format!(
-                "its journal notes {name}, window {window}, which is another part's or in none"
+                "expected runs of its own in its journal, found {name}, window {window}, which is another part's or in none"
             )));
         }
         seen.insert((file, window), rows);
@@ -399,7 +399,7 @@ fn take(
         let own = |(of, tensors): &(usize, Range<usize>)| *of == file && tensors.contains(&tensor);
         if !share.weighed.iter().any(own) {
             return Err(refused(format!(
-                "it notes errors of tensor '{tensor}' of file {file}, which is another part's or in none"
+                "expected errors of its own tensors, found those of tensor '{tensor}' of file {file}, which is another part's or in none"
             )));
         }
         joined.weight_errors[file][tensor] = error;
@@ -411,7 +411,7 @@ fn take(
             .or_insert_with(|| (part, sha256.clone()));
         if known.1 != sha256 {
             return Err(refused(format!(
-                "it has measured another {name} than part {}: expected SHA-256 {}, found {sha256}",
+                "{name}: expected the file that part {} has measured, SHA-256 {}, found {sha256}",
                 known.0, known.1
             )));
         }

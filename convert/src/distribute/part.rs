@@ -50,11 +50,11 @@ impl Part {
                 return Ok(None);
             };
             let parsed = text.trim().parse().map(Some);
-            parsed.map_err(|_| Error::Request(format!("{name}: found {text:?}, expected a number")))
+            parsed.map_err(|_| Error::Request(format!("{name}: expected a number, found {text:?}")))
         };
         let needed = |name: &str, beside: &str| -> Result<u64> {
             number(name)?.ok_or_else(|| {
-                Error::Request(format!("{beside} is set and {name} is not")).avoided_by(Remedy::Part)
+                Error::Request(format!("{name}: expected a number beside {beside}, found none")).avoided_by(Remedy::Part)
             })
         };
         if let Some(id) = number("SLURM_ARRAY_TASK_ID")? {
@@ -67,7 +67,7 @@ impl Part {
             // `--array=3,7` repeats two parts of many; which of how many, its variables do not say.
             let Some(offset) = offset.filter(|_| regular) else {
                 let message = format!(
-                    "the array has {count} tasks from {first} to {last}, so its ids do not number parts"
+                    "SLURM_ARRAY_TASK_ID: expected an array whose ids number parts, found {count} tasks from {first} to {last}"
                 );
                 return Err(Error::Request(message).avoided_by(Remedy::Part));
             };

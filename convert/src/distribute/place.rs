@@ -90,13 +90,13 @@ impl Heading {
     pub(super) fn objection(&self, expected: &Self) -> Option<String> {
         if self.plan != expected.plan {
             return Some(format!(
-                "a part of another plan: expected plan {}, found {}",
+                "expected a part of plan {}, found one of plan {}",
                 expected.plan, self.plan
             ));
         }
         if self.tool != expected.tool {
             return Some(format!(
-                "a part made by another version: expected {}, found {}",
+                "expected a part of version {}, found one of {}",
                 expected.tool, self.tool
             ));
         }
@@ -109,6 +109,9 @@ impl Heading {
         })
     }
 }
+
+/// Objection to a file that is in a journal's place.
+const NO_JOURNAL: &str = "expected the journal of a part, found another file";
 
 /// Reads a journal: its heading, `None` where it has none, and its contents; nothing of one that is cut before its heading
 /// ends.
@@ -160,7 +163,7 @@ impl Place {
         let path = self.journal(heading.part);
         let other = |found: &str| {
             self.objection(found, heading)
-                .unwrap_or_else(|| "of another part".to_owned())
+                .unwrap_or_else(|| "expected this part's journal, found another's".to_owned())
         };
         Journal::open(&path, &heading.line(), &other).map_err(|e| match e {
             Error::Input { path, message } => Error::Input {
@@ -188,7 +191,7 @@ impl Place {
     fn objection(&self, line: &str, expected: &Heading) -> Option<String> {
         match self.work.heading(line) {
             Some(found) => found.objection(expected),
-            None => Some("not the journal of a part".to_owned()),
+            None => Some(NO_JOURNAL.to_owned()),
         }
     }
 
@@ -231,7 +234,7 @@ impl Place {
                 continue;
             };
             let Some(found) = found else {
-                return Err(in_the_way(&path, "not the journal of a part"));
+                return Err(in_the_way(&path, NO_JOURNAL));
             };
             // The first says how many there are.
             let expected = expected.get_or_insert_with(|| Heading {
@@ -247,7 +250,7 @@ impl Place {
         if let Some(pair) = parts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(in_the_way(
                 &self.folder(),
-                &format!("two journals of part {}", pair[0].0),
+                &format!("part {}: expected one journal, found two", pair[0].0),
             ));
         }
         Ok(parts)

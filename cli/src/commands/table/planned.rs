@@ -80,7 +80,7 @@ impl PlanArgs {
         hold([&model]);
         let of_plan = request.imatrix.as_ref();
         if let (Some(file), None) = (&self.imatrix, of_plan) {
-            anyhow::bail!("{}: the plan has no importance matrix", file.display());
+            anyhow::bail!("--imatrix {}: expected one in the plan to stand for, found none", file.display());
         }
         let imatrix = of_plan.map(|used| self.imatrix.clone().unwrap_or_else(|| PathBuf::from(&used.file)));
         hold(&imatrix);
@@ -93,7 +93,7 @@ impl PlanArgs {
         };
         let arch_file = match (&self.arch_file, &request.arch_file) {
             (Some(file), None) => anyhow::bail!(
-                "{}: the plan has no description of an architecture",
+                "--arch-file {}: expected one in the plan to stand for, found none",
                 file.display()
             ),
             (given, of_plan) => of_plan
@@ -104,13 +104,13 @@ impl PlanArgs {
         let of_plan = request.evaluation.as_ref().filter(|_| self.evaluate);
         let of_plan = of_plan.and_then(texts_of);
         let texts = match (&self.texts, of_plan) {
-            (Some(path), None) => anyhow::bail!("{}: the plan has no text to evaluate on", path.display()),
+            (Some(path), None) => anyhow::bail!("--texts {}: expected texts of an evaluation in the plan to stand for, found none", path.display()),
             (given, of_plan) => of_plan.map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
         };
         hold(&texts);
         let of_plan = request.optimize.as_ref();
         let learned = match (&self.optimize_text, of_plan.and_then(|o| o.text.as_ref())) {
-            (Some(path), None) => anyhow::bail!("{}: the plan has no text to learn from", path.display()),
+            (Some(path), None) => anyhow::bail!("--optimize-text {}: expected one in the plan to stand for, found none", path.display()),
             (given, of_plan) => of_plan.map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
         };
         hold(&learned);

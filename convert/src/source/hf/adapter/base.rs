@@ -99,8 +99,8 @@ impl BaseModel {
     pub(super) fn check(&self, pair: &InputSide, tensor: &str, found: (u64, u64)) -> Result<(), String> {
         if self.is_tied && matches!(tensor, "token_embd.weight" | "output.weight") {
             return Err(format!(
-                "the base model's embeddings are its output matrix too (tie_word_embeddings), and llama.cpp applies \
-                 no adapter to a matrix with two uses; {REMEDY}"
+                "expected a matrix with one use, as llama.cpp applies no adapter to one with two, found embeddings that \
+                 are the output matrix too (tie_word_embeddings); {REMEDY}"
             ));
         }
         let (rows, columns) = found;

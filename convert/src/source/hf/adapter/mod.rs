@@ -251,8 +251,8 @@ fn base_directory(options: &AdapterOptions, config: &Map<String, Value>) -> Resu
     match named.map(PathBuf::from) {
         Some(path) if path.join("config.json").is_file() => Ok(path),
         _ => Err(format!(
-            "the base model{} is not here: expected the directory of its config.json",
-            named.map(|n| format!(" {n}")).unwrap_or_default()
+            "base_model_name_or_path: expected the directory of the base model's config.json, found {}",
+            named.map_or_else(|| "none".to_owned(), |n| format!("{n:?}, which is not here"))
         )),
     }
 }

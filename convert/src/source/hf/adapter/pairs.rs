@@ -87,7 +87,7 @@ fn kind_of(name: &str) -> &'static str {
         ),
     ];
     let found = KINDS.iter().find(|(part, _)| name.contains(part));
-    found.map_or("of another kind of adapter", |(_, kind)| kind)
+    found.map_or("a tensor of another kind of adapter", |(_, kind)| kind)
 }
 
 impl Pairs {
@@ -124,7 +124,7 @@ impl Pairs {
                 Some(Role::Skipped) => {}
                 None => {
                     return Err(input(format!(
-                        "tensor '{}': {}, which has no form in a GGUF adapter; {REMEDY}",
+                        "tensor '{}': expected a half of a LoRA pair, found {}, which has no form in a GGUF adapter; {REMEDY}",
                         entry.name,
                         kind_of(&entry.name)
                     )));

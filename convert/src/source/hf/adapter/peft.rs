@@ -55,21 +55,21 @@ const READ: [&str; 8] = [
 
 /// Keys that, when set, change the model in ways that two matrices for each weight do not express.
 const REFUSED: [(&str, &str); 12] = [
-    ("use_dora", "DoRA rescales the sum of weight and pair"),
-    ("use_qalora", "QALoRA's pairs are of pooled inputs"),
-    ("use_bdlora", "the pairs are of blocks"),
+    ("use_dora", "DoRA's scale of weight and pair together"),
+    ("use_qalora", "QALoRA's pairs of pooled inputs"),
+    ("use_bdlora", "pairs of blocks"),
     ("lora_bias", "pairs with a bias"),
-    ("layer_replication", "layers are repeated"),
+    ("layer_replication", "repetition of layers"),
     ("target_parameters", "pairs for parameters of stacked experts"),
     ("megatron_config", "modules of Megatron"),
     (
         "trainable_token_indices",
-        "single rows of the embeddings are replaced",
+        "replacement of single rows of the embeddings",
     ),
-    ("arrow_config", "a router chooses among adapters"),
+    ("arrow_config", "a router among adapters"),
     ("velora_config", "pairs of projected inputs"),
-    ("monteclora_config", "pairs are sampled"),
-    ("adalora_config", "ranks are pruned"),
+    ("monteclora_config", "sampled pairs"),
+    ("adalora_config", "pruned ranks"),
 ];
 
 /// Starting points that change the base model's weights too, so that the pairs are differences from others.
@@ -135,16 +135,21 @@ impl Peft {
             && kind.as_str().is_none_or(|k| !k.eq_ignore_ascii_case("lora"))
         {
             return Err(format!(
-                "peft_type is {kind}: only LORA has a form in GGUF; {REMEDY}"
+                "peft_type: expected LORA, the kind that has a form in GGUF, found {kind}; {REMEDY}"
             ));
         }
         for (key, why) in REFUSED {
             if let Some(value) = config.get(key).filter(|v| is_set(v)) {
-                return Err(format!("{key} is {}: {why}; {REMEDY}", short(value)));
+                return Err(format!(
+                    "{key}: expected none, found {}: {why}, which has no form in GGUF; {REMEDY}",
+                    short(value)
+                ));
             }
         }
         if let Some(bias) = config.get("bias").filter(|v| is_set(v) && *v != "none") {
-            return Err(format!("bias is {bias}: biases were trained too; {REMEDY}"));
+            return Err(format!(
+                "bias: expected none, found {bias}: trained biases have no form in GGUF; {REMEDY}"
+            ));
         }
         if let Some(start) = config.get("init_lora_weights").and_then(Value::as_str)
             && CHANGED_BASE
@@ -152,15 +157,14 @@ impl Peft {
                 .any(|c| start.to_ascii_lowercase().starts_with(c))
         {
             return Err(format!(
-                "init_lora_weights is {start:?}: the pairs belong to base weights that this start has changed; \
-                 {REMEDY}, or save the adapter as one of the unchanged weights \
+                "init_lora_weights: expected a start that leaves the base weights as they are, found {start:?}; {REMEDY}, or save the adapter as one of the unchanged weights \
                  (path_initial_model_for_weight_conversion)"
             ));
         }
         let alpha = config
             .get("lora_alpha")
             .and_then(Value::as_f64)
-            .ok_or("expected a number \"lora_alpha\", found none")?;
+            .ok_or("lora_alpha: expected a number, found none")?;
         let rank = match config.get("r").filter(|v| !v.is_null()) {
             Some(r) => Some(positive("r", r)?),
             None => None,
