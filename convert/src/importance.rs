@@ -139,7 +139,7 @@ impl Importance {
     ) -> Result<Option<Self>> {
         if let Some(part) = selection.unmatched(matrix) {
             return Err(Error::Request(format!(
-                "{file}: no entry of the importance matrix has {part:?} in its name"
+                "{file}: expected an entry with {part:?} in its name, found none"
             )));
         }
         let mut values = HashMap::new();

@@ -34,7 +34,7 @@ impl Model {
         let Some(decoder) = model::build(name, &loader) else {
             let known: Vec<_> = model::architectures().collect();
             return Err(loader.error(format!(
-                "key general.architecture: found {name:?}, the forward pass supports {}",
+                "key 'general.architecture': expected one that the forward pass has ({}), found {name:?}",
                 known.join(", ")
             )));
         };

@@ -79,7 +79,7 @@ fn tokens_beyond_the_embeddings_are_refused_where_they_occur() {
     assert!(model.forward(&[&[1, 2, 47]], 0..3, None).is_ok());
     let error = model.forward(&[&[1, 2, 48]], 0..3, None).unwrap_err().to_string();
     assert!(
-        error.contains("token 48 is outside the vocabulary of 48"),
+        error.contains("expected tokens of the vocabulary's 48, found 48"),
         "{error}"
     );
 }

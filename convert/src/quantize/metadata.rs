@@ -88,10 +88,10 @@ fn edits(shared: &Shared<'_, '_>, shard: Shard) -> Result<Vec<Edit>> {
         let small = |n: usize| {
             u16::try_from(n)
                 .map(Value::U16)
-                .map_err(|_| Error::Request(format!("{} shards are too many", shard.count)))
+                .map_err(|_| Error::Request(format!("shards: expected at most {}, found {}", u16::MAX, shard.count)))
         };
         let tensors = i32::try_from(shard.tensors)
-            .map_err(|_| Error::Request(format!("{} tensors are too many", shard.tensors)))?;
+            .map_err(|_| Error::Request(format!("tensors of shards: expected at most {}, found {}", i32::MAX, shard.tensors)))?;
         edits.push(set("split.no", small(shard.number)?));
         edits.push(set("split.count", small(shard.count)?));
         edits.push(set("split.tensors.count", tensors.into()));

@@ -51,7 +51,7 @@ pub(super) fn rename(names: &[&str], order: &[usize], prune: &[u32]) -> Result<P
     for layer in prune {
         if !numbers.contains_key(layer) {
             return Err(Error::Request(format!(
-                "layers to be pruned: the model has no layer {layer}"
+                "layers to be pruned: expected layers of the model, found {layer}"
             )));
         }
     }

@@ -138,8 +138,8 @@ pub fn compare_windows(
     let windows = Windows::new(tokens, options)?;
     if wanted.end > windows.count {
         return Err(Error::Text(format!(
-            "windows {} to {} of a text that has {}",
-            wanted.start, wanted.end, windows.count
+            "expected windows of the text's {}, found {} to {}",
+            windows.count, wanted.start, wanted.end
         )));
     }
     let at_once = windows_at_once(base, &windows, options)?;
@@ -160,9 +160,9 @@ fn check_vocabularies<'a>(base: &Model, measured: impl Iterator<Item = &'a Model
     for model in measured {
         if model.vocabulary() != base.vocabulary() {
             return Err(model.error(format!(
-                "a vocabulary of {} tokens cannot be compared with the base model's {}",
-                model.vocabulary(),
-                base.vocabulary()
+                "expected a vocabulary of {} tokens, as the base model's, found {}",
+                base.vocabulary(),
+                model.vocabulary()
             )));
         }
     }
@@ -222,7 +222,10 @@ impl Batch {
             .collect();
         let wanted = windows.first()..options.context - 1;
         if let Some(&target) = targets.iter().find(|&&t| t as usize >= base.vocabulary()) {
-            return Err(base.error(format!("token {target} of the text is outside the vocabulary")));
+            return Err(base.error(format!(
+                "expected tokens of the vocabulary's {}, found {target}",
+                base.vocabulary()
+            )));
         }
         let views: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
         let mut predictions = Predictions::new(&targets, base.vocabulary());
@@ -242,7 +245,7 @@ impl Batch {
         let rows = comparison.observations();
         if let Some(at) = rows.iter().position(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
             let window = first + at / windows.scored();
-            return Err(model.error(format!("window {window}: the predictions are not finite")));
+            return Err(model.error(format!("window {window}: expected finite predictions, found others")));
         }
         Ok(rows)
     }
@@ -288,7 +291,7 @@ fn windows_at_once(base: &Model, windows: &Windows<'_>, options: &PerplexityOpti
         (2 * windows.scored() as u64).saturating_mul(base.vocabulary() as u64 * size_of::<f32>() as u64);
     match options.max_memory / logits.max(1) {
         0 => Err(Error::Text(format!(
-            "the logits of one window of {} tokens need {logits} bytes of memory, more than the bound of {}",
+            "expected at least {logits} bytes of memory for the logits of one window of {} tokens, found a bound of {}",
             options.context, options.max_memory
         ))),
         fit => Ok(run.min(usize::try_from(fit).unwrap_or(usize::MAX))),
@@ -309,9 +312,9 @@ pub fn compare_with_file(
 ) -> Result<Vec<Observation>> {
     if base.vocabulary() != model.vocabulary() {
         return Err(model.error(format!(
-            "a vocabulary of {} tokens cannot be compared with the logits file's {}",
-            model.vocabulary(),
-            base.vocabulary()
+            "expected a vocabulary of {} tokens, as the logits file's, found {}",
+            base.vocabulary(),
+            model.vocabulary()
         )));
     }
     let options = PerplexityOptions {
@@ -341,11 +344,11 @@ pub fn compare_with_file(
                 })
                 .collect();
             let Some(observed) = observed else {
-                return Err(model.error("a token of the logits file is outside the vocabulary".into()));
+                return Err(model.error("expected tokens of the vocabulary in the logits file, found another".into()));
             };
             if observed.iter().any(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
                 return Err(model.error(format!(
-                    "window {}: the predictions are not finite",
+                    "window {}: expected finite predictions, found others",
                     done + offset
                 )));
             }

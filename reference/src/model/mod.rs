@@ -384,7 +384,7 @@ impl Model {
             }
         };
         if windows.iter().any(|w| w.is_empty()) {
-            return Err(self.error("a text without tokens has no embedding".to_owned()));
+            return Err(self.error("expected texts of at least one token, found one without".to_owned()));
         }
         let (_, states) = self.hidden(&alike(windows, &(0..usize::MAX)), None)?;
         let mut rows = states.data.chunks_exact(states.cols.max(1));
@@ -424,7 +424,7 @@ impl Model {
         let vocabulary = self.vocabulary();
         if let Some(token) = run.tokens.iter().find(|&&t| t as usize >= vocabulary) {
             return Err(self.error(format!(
-                "token {token} is outside the vocabulary of {vocabulary} entries"
+                "expected tokens of the vocabulary's {vocabulary}, found {token}"
             )));
         }
         if let Some(switch) = &self.decoder.switch {
@@ -433,7 +433,7 @@ impl Model {
         let longest = run.windows.iter().map(|w| w.len()).max().unwrap_or(0);
         if let Some(limit) = self.decoder.longest_window().filter(|&n| longest > n) {
             return Err(self.error(format!(
-                "a window of {longest} tokens is longer than the {limit} positions of the model"
+                "expected windows of at most {limit} tokens, the model's positions, found {longest}"
             )));
         }
         Ok(run)

@@ -105,7 +105,7 @@ pub(crate) fn windows_at_once(model: &Model, context: usize, max_memory: u64) ->
     let needed = model.bytes_per_run().saturating_add(one);
     if needed > max_memory {
         return Err(model.error(format!(
-            "running one window of {context} tokens needs {needed} bytes of memory, more than the bound of \
+            "expected at least {needed} bytes of memory for one window of {context} tokens, found a bound of \
              {max_memory}"
         )));
     }
@@ -175,7 +175,7 @@ fn measure(
             let index = batch.start + offset;
             if let Some(position) = nll.iter().position(|v| !v.is_finite()) {
                 return Err(model.error(format!(
-                    "window {index}: the prediction of token {} is not finite",
+                    "window {index}: expected finite predictions, found another of token {}",
                     index * split.step() + first + 1 + position
                 )));
             }

@@ -105,7 +105,7 @@ pub fn run(
             .saturating_add(model.bytes_per_token().saturating_mul(needed as u64));
         if bytes > max_memory {
             return Err(Error::Text(format!(
-                "task {index} has {needed} tokens, which need {bytes} bytes of memory, more than the bound of \
+                "task {index}: expected at least {bytes} bytes of memory for its {needed} tokens, found a bound of \
                  {max_memory}"
             )));
         }
@@ -139,7 +139,7 @@ fn finish(
             .map(|s| found.by_ref().take(s.targets.len()).collect())
             .collect();
         if values.iter().flatten().any(|v| !v.is_finite()) {
-            return Err(model.error(format!("task {index}: the predictions are not finite")));
+            return Err(model.error(format!("task {index}: expected finite predictions, found others")));
         }
         let score = tasks.score(index, &values);
         progress(index, &score);

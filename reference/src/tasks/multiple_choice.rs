@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
         self.answers()?;
         if question.is_empty() || answers.is_empty() || answers.iter().any(Vec::is_empty) {
             return Err(Error::Text(format!(
-                "multiple-choice file: the task at byte {start} has an empty question, no answer or an empty one"
+                "multiple-choice file: the task at byte {start}: expected a question and answers, found an empty one or none"
             )));
         }
         Ok(Task {
@@ -101,7 +101,7 @@ impl MultipleChoice {
         let mut reader = Reader { bytes, at: 0 };
         let count = reader.number("the number of tasks")? as usize;
         if count == 0 {
-            return Err(Error::Text("multiple-choice file: it holds no task".into()));
+            return Err(Error::Text("multiple-choice file: expected tasks, found none".into()));
         }
         let positions = reader.take(count.saturating_mul(4), "the positions of the tasks")?;
         let tasks = if limit == 0 || limit >= count {
@@ -120,7 +120,7 @@ impl MultipleChoice {
                     read += reader.at - start;
                     if read > bytes.len() {
                         return Err(Error::Text(format!(
-                            "multiple-choice file: the task at byte {start} overlaps another"
+                            "multiple-choice file: expected tasks side by side, found one at byte {start} that overlaps another"
                         )));
                     }
                     Ok(task)

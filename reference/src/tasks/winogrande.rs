@@ -52,7 +52,7 @@ impl Winogrande {
         }
         if tasks.is_empty() {
             return Err(Error::Text(format!(
-                "no Winogrande task was found{}",
+                "expected Winogrande tasks, found none{}",
                 skipped
                     .first()
                     .map_or_else(String::new, |s| format!("; passed over: {s}"))
@@ -103,7 +103,7 @@ impl Task {
         let gap = sentence
             .iter()
             .position(|&byte| byte == b'_')
-            .ok_or("the sentence has no _")?;
+            .ok_or("expected a sentence with a _, found none")?;
         let answer = String::from_utf8_lossy(&line[d + 1..]).trim().to_owned();
         let right = match answer.as_str() {
             "1" => 0,
@@ -138,7 +138,7 @@ fn scored(tokens: &[Vec<u32>; 2], base: [usize; 2], index: usize) -> Result<Vec<
     let prefix = common_prefix(tokens);
     let unfit = || {
         Error::Text(format!(
-            "task {index}: the two sentences' tokens cannot be compared"
+            "task {index}: expected two sentences whose tokens begin alike and then differ, found others"
         ))
     };
     if prefix == 0 || prefix >= tokens[0].len().max(tokens[1].len()) {

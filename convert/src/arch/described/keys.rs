@@ -232,7 +232,7 @@ fn one(rule: &Key, hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         }
         Key::Refused { config, because } => match hp.find(&[config]) {
             None => Ok(()),
-            Some(_) => Err(hp.error(format!("{config} is set: {because}"))),
+            Some(_) => Err(hp.error(format!("{config}: expected none, found one: {because}"))),
         },
         Key::RefusedName { part, because } => {
             let directory = keys.dir.file_name().map(|n| n.to_string_lossy().to_lowercase());

@@ -86,7 +86,7 @@ fn pixtral_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let kind = hp.opt_str(&["model_type"]).unwrap_or("");
     if kind != "pixtral" {
         return Err(hp.error(format!(
-            "vision_config: model_type is {kind:?}; of this class only pixtral encoders are supported"
+            "vision_config: expected model_type \"pixtral\", the encoder of this class that is supported, found {kind:?}"
         )));
     }
     vision_keys(hp, keys)?;

@@ -394,10 +394,10 @@ fn check_key(row: &KeyRow) -> Result<(), &'static str> {
     }
     let of_config = row.optional || row.nonzero || row.unless.is_some();
     if of_config && row.from.is_none() {
-        return Err("found \"optional\", \"nonzero\" or \"unless\", which go with \"from\"");
+        return Err("expected \"from\" beside \"optional\", \"nonzero\" and \"unless\", found none");
     }
     if row.kind.is_some() && row.from.is_none() && row.value.is_none() {
-        return Err("found \"type\", which goes with \"from\" and \"value\"");
+        return Err("expected \"from\" or \"value\" beside \"type\", found neither");
     }
     let is_refusal = row.refuse.is_some() || row.refuse_name.is_some();
     if is_refusal != row.because.is_some() {

@@ -202,7 +202,7 @@ fn dflash_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 fn dflash_keys_with(rope: &Map<String, Value>, hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if hp.dir().join("mask_embedding.pt").is_file() {
         return Err(hp.error(
-            "mask_embedding.pt: a mask's embedding beside the checkpoint is not supported".to_owned(),
+            "mask_embedding.pt: expected no embedding of a mask beside the checkpoint, found one".to_owned(),
         ));
     }
     common::text_model(hp, keys)?;

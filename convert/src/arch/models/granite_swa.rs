@@ -69,7 +69,7 @@ fn rotating_layers(hp: &Hparams) -> Result<Option<Vec<bool>>> {
     let rotates: Vec<bool> = bases.iter().map(|&base| base != 0.0).collect();
     match flags {
         Some(flags) if flags != rotates => Err(hp.error(format!(
-            "{BASES} and {FLAGS} contradict each other: found {bases:?} and {flags:?}"
+            "{BASES} and {FLAGS}: expected the same layers to rotate, found {bases:?} and {flags:?}"
         ))),
         None if rotates.iter().all(|&rotates| rotates) => Ok(None),
         _ => Ok(Some(rotates)),

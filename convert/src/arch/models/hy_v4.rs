@@ -169,15 +169,16 @@ fn indexers(hp: &Hparams, keys: &Keys<'_>) -> Result<Option<Vec<bool>>> {
             (_, "shared") if layer > 0 => false,
             _ => {
                 return Err(hp.error(format!(
-                    "{key}: found {kind:?} for layer {layer}, expected \"full\" or, behind one, \"shared\""
+                    "{key}: expected \"full\" for layer {layer} or, behind one, \"shared\", found {kind:?}"
                 )));
             }
         };
         let tensor = format!("model.layers.{layer}.self_attn.indexer.wk.weight");
         if (keys.shape)(&tensor).is_some() != full {
             return Err(hp.error(format!(
-                "{key}: found {kind:?} for layer {layer}, but the checkpoint has {} tensor {tensor}",
-                if full { "no" } else { "a" }
+                "tensor '{tensor}': expected {}, as {key} has {kind:?} for layer {layer}, found {}",
+                if full { "it" } else { "none" },
+                if full { "none" } else { "one" }
             )));
         }
         own.push(full);

@@ -196,7 +196,7 @@ fn grams(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let layer = |id: &Value| {
         let id = hp.to_u32(KEY, id)?;
         id.checked_sub(1)
-            .ok_or_else(|| hp.error(format!("{KEY}: found 0, layers are numbered from 1")))
+            .ok_or_else(|| hp.error(format!("{KEY}: expected numbers from 1 on, found 0")))
     };
     let ids = hp.find(&[KEY]).and_then(Value::as_array);
     let ids = ids.ok_or_else(|| hp.missing(&[KEY]))?;
@@ -229,7 +229,7 @@ fn grams(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         let numbers = keys.integers(ending)?;
         let numbers = numbers.ok_or_else(|| {
             hp.error(format!(
-                "the checkpoint has no tensor *{ending}, which the n-grams' hash is made of"
+                "tensor '*{ending}': expected it, as the n-grams' hash is made of it, found none"
             ))
         })?;
         let unsigned = numbers.iter().map(|&n| {

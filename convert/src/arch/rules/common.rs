@@ -198,7 +198,7 @@ pub(in crate::arch) fn pooling(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> 
             modes.join(", ")
         };
         return Err(hp.error(format!(
-            "modules.json: pooling by {found:?} is not supported; one of mean, cls and last-token pooling is"
+            "modules.json: expected mean, cls or last-token pooling, found {found:?}"
         )));
     };
     keys.set("pooling_type", id);

@@ -155,9 +155,9 @@ fn unrotated(hp: &Hparams, arch: &str, metadata: &Metadata) -> Result<()> {
     match (0..rotates.len()).find(|&i| rotates[i] != expected(i)) {
         None => Ok(()),
         Some(i) => Err(hp.error(format!(
-            "{KEY}: found {} of layer {i}, but the graph of {arch} has {} fixed",
-            u8::from(rotates[i]),
-            u8::from(expected(i))
+            "{KEY}: expected {} of layer {i}, which the graph of {arch} has fixed, found {}",
+            u8::from(expected(i)),
+            u8::from(rotates[i])
         ))),
     }
 }

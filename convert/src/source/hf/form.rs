@@ -55,7 +55,7 @@ impl Form {
             return Err(Error::Input {
                 path: file.clone(),
                 message: format!(
-                    "a description is of a text model in transformers' form ({CONFIG}): found {}",
+                    "expected a text model in transformers' form ({CONFIG}), which a description is of, found {}",
                     match (options.mmproj, options.mistral_format) {
                         (true, _) => "an encoder to be converted (mmproj)",
                         (_, true) => "Mistral's own layout to be read (mistral_format)",
