@@ -152,7 +152,7 @@ fn figures_while_it_runs() {
         &words,
         &["-c", "64", "--ppl-stride", "1000"],
     );
-    fails(&args, &["a stride of 1000 tokens"]);
+    fails(&args, &["the stride: expected at least 1 token", "found 1000"]);
 }
 
 /// Lists of rules for many architectures.

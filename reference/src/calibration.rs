@@ -82,16 +82,16 @@ impl Calibration {
         let context = self.context;
         if context == 0 {
             return Err(Error::Text(
-                "a window of 0 tokens, expected at least 1".to_owned(),
+                "expected windows of at least 1 token, found 0".to_owned(),
             ));
         }
         let skipped = self.from_chunk.saturating_mul(context).min(tokens.len());
         let tokens = &tokens[skipped..];
         if tokens.len() / 2 < context {
             return Err(Error::Text(format!(
-                "the text has {} tokens left, expected at least {}: two windows of {context}",
-                tokens.len(),
-                context.saturating_mul(2)
+                "the text: expected at least {} tokens, two windows of {context}, found {} left",
+                context.saturating_mul(2),
+                tokens.len()
             )));
         }
         Ok(tokens)

@@ -25,10 +25,10 @@ impl<'a> Windows<'a> {
         let too_short = tokens.len() / 2 < options.context;
         if too_short && options.context > 2 {
             return Err(Error::Text(format!(
-                "the text has {} tokens, expected at least {}: two windows of {}",
-                tokens.len(),
+                "the text: expected at least {} tokens, two windows of {}, found {}",
                 options.context.saturating_mul(2),
-                options.context
+                options.context,
+                tokens.len()
             )));
         }
         Self::whole(tokens, options)
@@ -65,15 +65,14 @@ impl<'a> Windows<'a> {
         let context = options.context.saturating_add(stride / 2);
         if stride == 0 || stride >= context {
             return Err(Error::Text(format!(
-                "a stride of {stride} tokens: expected at least 1, and less than the window, which it makes {context} \
-                 tokens"
+                "the stride: expected at least 1 token, and fewer than the window's {context}, found {stride}"
             )));
         }
         if tokens.len() < context.saturating_mul(2) {
             return Err(Error::Text(format!(
-                "the text has {} tokens, expected at least {}: two windows of {context}",
-                tokens.len(),
-                context.saturating_mul(2)
+                "the text: expected at least {} tokens, two windows of {context}, found {}",
+                context.saturating_mul(2),
+                tokens.len()
             )));
         }
         let available = (tokens.len() - context).div_ceil(stride);
