@@ -14,8 +14,41 @@ use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
 use crate::args::target::TargetArgs;
 use crate::args::types::TypeArgs;
+use crate::inputs::hold;
 use crate::optimization::{self, OptimizeArgs};
 use crate::progress::metered;
+
+/// Arguments for the types and blocks of a file.
+#[derive(clap::Args)]
+pub(crate) struct QuantizingArgs {
+    #[command(flatten)]
+    pub(crate) types: TypeArgs,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) importance: ImportanceArgs,
+
+    #[command(flatten)]
+    pub(crate) optimize: OptimizeArgs,
+}
+
+impl QuantizingArgs {
+    /// Whether any of them is given.
+    pub(crate) fn given(&self) -> bool {
+        let types = self.types.given() || self.target.target().is_some();
+        types || self.importance.given() || self.optimize.given()
+    }
+
+    /// Notes the files that are read.
+    pub(crate) fn hold(&self) {
+        hold(self.types.files());
+        hold(self.importance.path());
+        hold(self.target.inputs());
+        hold(self.optimize.text());
+    }
+}
 
 /// A request for one file.
 pub(crate) struct Quantizing<'a> {
@@ -29,10 +62,7 @@ pub(crate) struct Quantizing<'a> {
     pub(crate) preset: Option<Preset>,
     /// Options that no group of arguments below decides.
     pub(crate) options: QuantizeOptions,
-    pub(crate) types: &'a TypeArgs,
-    pub(crate) target: &'a TargetArgs,
-    pub(crate) importance: &'a ImportanceArgs,
-    pub(crate) optimize: &'a OptimizeArgs,
+    pub(crate) args: &'a QuantizingArgs,
     pub(crate) memory: &'a MemoryArgs,
     pub(crate) threads: usize,
     /// Order of bytes; the source's without one.
@@ -49,20 +79,21 @@ impl Quantizing<'_> {
             output,
             preset,
             threads,
+            args,
             ..
         } = self;
-        let better = self
+        let better = args
             .optimize
             .prepare(source.metadata(), self.from, None, self.memory.resume())?;
         let options = self
             .options
-            .recipe(self.types.recipe(preset.unwrap_or(Preset::Q8_0))?)
-            .missing_importance(self.importance.missing())
+            .recipe(args.types.recipe(preset.unwrap_or(Preset::Q8_0))?)
+            .missing_importance(args.importance.missing())
             .record(better.record.clone());
-        let importance = self.importance.load()?;
+        let importance = args.importance.load()?;
         let importance = importance.as_ref();
         let base = || optimization::base_model(source, output, threads);
-        let chosen = match self.target.target() {
+        let chosen = match args.target.target() {
             None => None,
             Some(target) => {
                 let machine = Machine {
@@ -71,7 +102,7 @@ impl Quantizing<'_> {
                     folder: allocation::folder_of(output),
                 };
                 let allocator =
-                    Allocator::new(self.target, target, source, output, &options, preset, importance)?;
+                    Allocator::new(&args.target, target, source, output, &options, preset, importance)?;
                 Some(allocator.run(base, &machine, self.dry_run)?)
             }
         };

@@ -14,16 +14,12 @@ use gguf::Endian;
 
 use crate::architectures;
 use crate::args::architecture::ArchitectureArgs;
-use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
 use crate::args::shards::ShardArgs;
-use crate::args::target::TargetArgs;
-use crate::args::types::TypeArgs;
 use crate::hub;
 use crate::inputs::hold;
-use crate::optimization::OptimizeArgs;
 use crate::progress::metered;
-use crate::quantizing::Quantizing;
+use crate::quantizing::{Quantizing, QuantizingArgs};
 
 /// Arguments of `quantsmith convert`.
 #[derive(clap::Args)]
@@ -107,16 +103,7 @@ pub(crate) struct Args {
     pre_tokenizer: Option<String>,
 
     #[command(flatten)]
-    types: TypeArgs,
-
-    #[command(flatten)]
-    target: TargetArgs,
-
-    #[command(flatten)]
-    importance: ImportanceArgs,
-
-    #[command(flatten)]
-    optimize: OptimizeArgs,
+    quantizing: QuantizingArgs,
 
     /// With a preset: change weights whose blocks are otherwise kept as they are stored (MXFP4), at a loss of
     /// quality
@@ -181,15 +168,13 @@ enum Target {
 
 impl Target {
     fn parse(args: &Args) -> anyhow::Result<Self> {
-        if args.target.target().is_some() && args.outtype == DEFAULT_OUTTYPE {
+        if args.quantizing.target.target().is_some() && args.outtype == DEFAULT_OUTTYPE {
             if args.vocab_only || args.mmproj {
                 bail!("--vocab-only and --mmproj have no types to choose");
             }
             return Ok(Self::Chosen);
         }
-        let rules =
-            args.types.given() || args.importance.given() || args.optimize.given() || args.allow_requantize;
-        let rules = rules || args.target.target().is_some();
+        let rules = args.quantizing.given() || args.allow_requantize;
         match (OutType::from_name(&args.outtype), Preset::parse(&args.outtype)) {
             (Some(outtype), _) if !rules => Ok(Self::Stock(outtype)),
             (_, Some(_)) if args.mmproj => {
@@ -250,9 +235,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let dir = located.path();
     hold([dir]);
     hold(&args.target_model_dir);
-    hold(args.metadata.iter().chain(args.types.files()));
-    hold(args.importance.path());
-    hold(args.target.inputs());
+    hold(&args.metadata);
+    args.quantizing.hold();
     let source = HfSource::open(dir, &source_options(&args, &target, &located))?;
     for warning in source.warnings() {
         eprintln!("warning: {warning}");
@@ -372,10 +356,7 @@ fn write_quantized(args: &Args, dir: &Path, source: &HfSource, preset: Option<Pr
         options: QuantizeOptions::new(Preset::Q8_0)
             .allow_requantize(args.allow_requantize)
             .shards(args.shards.gguf_split()),
-        types: &args.types,
-        target: &args.target,
-        importance: &args.importance,
-        optimize: &args.optimize,
+        args: &args.quantizing,
         memory: &args.memory,
         threads: args.threads,
         endian: Some(endian(args)),

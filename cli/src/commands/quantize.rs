@@ -9,14 +9,10 @@ use convert::quantize::{QuantizeOptions, default_output};
 use convert::recipe::{KvOverride, PRESETS, Preset, unknown_preset};
 use convert::source::{GgufSource, Source};
 
-use crate::args::importance::ImportanceArgs;
 use crate::args::memory::MemoryArgs;
 use crate::args::shards::ShardArgs;
-use crate::args::target::TargetArgs;
-use crate::args::types::TypeArgs;
 use crate::inputs::hold;
-use crate::optimization::OptimizeArgs;
-use crate::quantizing::Quantizing;
+use crate::quantizing::{Quantizing, QuantizingArgs};
 
 /// Arguments of `quantsmith quantize`.
 #[derive(clap::Args)]
@@ -31,16 +27,7 @@ pub(crate) struct Args {
     operands: Vec<OsString>,
 
     #[command(flatten)]
-    types: TypeArgs,
-
-    #[command(flatten)]
-    target: TargetArgs,
-
-    #[command(flatten)]
-    importance: ImportanceArgs,
-
-    #[command(flatten)]
-    optimize: OptimizeArgs,
+    quantizing: QuantizingArgs,
 
     /// Allow changing tensors that are quantized already, at a loss of quality
     #[arg(long)]
@@ -88,7 +75,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         output,
         preset,
         threads,
-    } = Operands::parse(&args.operands, args.keep_split, args.target.target().is_some()).unwrap_or_else(
+    } = Operands::parse(&args.operands, args.keep_split, args.quantizing.target.target().is_some()).unwrap_or_else(
         |e| clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit(),
     );
     let located = crate::hub::locate(&input, crate::hub::Need::of_run(args.dry_run))?;
@@ -103,9 +90,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     hold([&input]);
-    hold(args.types.files());
-    hold(args.importance.path());
-    hold(args.target.inputs());
+    args.quantizing.hold();
     let source = if args.dry_run {
         GgufSource::open_headers(&input)?
     } else {
@@ -116,7 +101,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         None | Some(Kind::Encoder) => {}
         Some(kind) => return Err(kind.instead_of_model(&input).into()),
     }
-    if args.optimize.learns() && !args.prune_layers.is_empty() {
+    if args.quantizing.optimize.learns() && !args.prune_layers.is_empty() {
         bail!("--optimize layer runs the whole model: prune layers first, then optimize what is left");
     }
     Quantizing {
@@ -132,10 +117,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             .kv_overrides(args.override_kv)
             .force_overrides(args.force)
             .shards(args.shards.gguf_split()),
-        types: &args.types,
-        target: &args.target,
-        importance: &args.importance,
-        optimize: &args.optimize,
+        args: &args.quantizing,
         memory: &args.memory,
         threads,
         endian: None,
