@@ -91,7 +91,11 @@ fn other_plans_versions_and_numbers_of_parts_are_refused() {
     let path = journal(&case, 2, 2);
     let whole = fs::read_to_string(&path).unwrap();
     fs::write(&path, whole.replacen("tool=", "tool=0.0.1 and ", 1)).unwrap();
-    let version = ["part-2-of-2", "expected a part of version", "found one of 0.0.1 and"];
+    let version = [
+        "part-2-of-2",
+        "expected a part of version",
+        "found one of 0.0.1 and",
+    ];
     fails(&["join", text(&case.plan)], &version);
     fails(&["run", text(&case.plan), "--part", "1/2"], &version);
     fs::write(&path, &whole).unwrap();
@@ -107,7 +111,10 @@ fn other_plans_versions_and_numbers_of_parts_are_refused() {
     fs::write(&path, format!("{whole}{stolen}\n")).unwrap();
     fails(
         &["join", text(&case.plan)],
-        &["part 2/2: expected ranges of its own in its journal", "overlaps other parts"],
+        &[
+            "part 2/2: expected ranges of its own in its journal",
+            "overlaps other parts",
+        ],
     );
     fs::write(&path, &whole).unwrap();
     // A plan whose files are not what this model gives.
@@ -119,7 +126,10 @@ fn other_plans_versions_and_numbers_of_parts_are_refused() {
     .unwrap();
     fails(
         &["join", text(&edited)],
-        &["expected the plan's model, found another: tensor 0: expected", "512"],
+        &[
+            "expected the plan's model, found another: tensor 0: expected",
+            "512",
+        ],
     );
     case.join();
     case.is_whole();

@@ -344,7 +344,11 @@ fn parts_of_others(case: &Case) {
             "tool=0.0.1 and ",
             ["expected a part of version", "found one of 0.0.1 and"],
         ),
-        ("plan=", "plan=0", ["expected a part of plan", "found one of plan 0"]),
+        (
+            "plan=",
+            "plan=0",
+            ["expected a part of plan", "found one of plan 0"],
+        ),
     ] {
         fs::write(
             &journal,
@@ -358,7 +362,13 @@ fn parts_of_others(case: &Case) {
     let of_first = fs::read(case.left("part", 1, 2)).unwrap();
     let record = of_first.iter().position(|&b| b == b'\n').unwrap() + 1;
     fs::write(&journal, [&whole[..], &of_first[record..]].concat()).unwrap();
-    fails(&case.join(), &["part 2/2: expected runs of its own in its journal", "another part's"]);
+    fails(
+        &case.join(),
+        &[
+            "part 2/2: expected runs of its own in its journal",
+            "another part's",
+        ],
+    );
     fs::write(&journal, &whole).unwrap();
 }
 

@@ -121,7 +121,12 @@ fn bad_input_gets_one_clear_message() {
         "matches no tensor",
         at,
     );
-    fails(&["--prune-layers", "7", input, "Q8_0"], 1, "expected layers of the model, found 7", at);
+    fails(
+        &["--prune-layers", "7", input, "Q8_0"],
+        1,
+        "expected layers of the model, found 7",
+        at,
+    );
     fails(&[input, input, "Q8_0"], 1, "the same file", at);
     fails(&[input, "Q9_K"], 2, "Q9_K", at);
     fails(&[input, "Q8_0", "many"], 2, "many", at);

@@ -175,7 +175,9 @@ pub fn parse_entries(text: &str) -> Result<Vec<Entry>> {
         entries.push(entry.ok_or_else(|| Error::Request(crate::recipe::unknown_preset(name)))?);
     }
     if entries.is_empty() {
-        return Err(Error::Request("presets: expected at least one, found none".into()));
+        return Err(Error::Request(
+            "presets: expected at least one, found none".into(),
+        ));
     }
     Ok(entries)
 }
@@ -289,7 +291,10 @@ pub fn plan<'a>(
     let mut rows: Vec<RowPlan<'a>> = Vec::with_capacity(options.entries.len());
     for entry in &options.entries {
         if rows.iter().any(|row| row.entry.name == entry.name) {
-            return Err(Error::Request(format!("presets: expected each once, found {} twice", entry.name)));
+            return Err(Error::Request(format!(
+                "presets: expected each once, found {} twice",
+                entry.name
+            )));
         }
         let path = options
             .directory

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use gguf::GgufModel;
 
+use crate::Result;
 use crate::model::{self, Model};
 use crate::requirements::{self, Completeness, Kind};
 use crate::weights::Loader;
-use crate::Result;
 
 impl Model {
     /// Opens a GGUF file (or the first of its shards).
@@ -49,8 +49,7 @@ impl Model {
 /// Why no other program would load a model that runs here. A vocabulary is not needed to run, a tensor too many does
 /// not change what is computed, and a size that llama.cpp does not know is the model's own.
 fn unloadable(gguf: &GgufModel) -> Option<String> {
-    let Completeness::Checked(found) =
-        requirements::check(gguf.metadata(), gguf.tensors().map(|t| t.info))
+    let Completeness::Checked(found) = requirements::check(gguf.metadata(), gguf.tensors().map(|t| t.info))
     else {
         return None;
     };

@@ -75,9 +75,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         output,
         preset,
         threads,
-    } = Operands::parse(&args.operands, args.keep_split, args.quantizing.target.target().is_some()).unwrap_or_else(
-        |e| clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit(),
-    );
+    } = Operands::parse(
+        &args.operands,
+        args.keep_split,
+        args.quantizing.target.target().is_some(),
+    )
+    .unwrap_or_else(|e| clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e:#}\n")).exit());
     let located = crate::hub::locate(&input, crate::hub::Need::of_run(args.dry_run))?;
     let input = located.path().to_path_buf();
     if input.is_dir() {

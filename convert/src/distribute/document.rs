@@ -84,8 +84,8 @@ impl PlanDocument {
             message,
         };
         let bytes = json::read_bytes(path, MAX_BYTES)?;
-        let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("expected a plan, found another document: {e}")))?;
+        let value: serde_json::Value = serde_json::from_slice(&bytes)
+            .map_err(|e| wrong(format!("expected a plan, found another document: {e}")))?;
         let text = |key: &str| {
             value
                 .get(key)

@@ -344,7 +344,9 @@ fn missing(left: &Left, share: &EvaluationShare, scored: usize, names: &[&str]) 
     let mut findings = Vec::new();
     let weighed = left.weighed.as_ref().is_some_and(|weighed| weighed.is_of(share));
     if !weighed && *share != EvaluationShare::default() {
-        findings.push("errors of weights: expected those of its tensors, found not all, or damaged ones".to_owned());
+        findings.push(
+            "errors of weights: expected those of its tensors, found not all, or damaged ones".to_owned(),
+        );
     }
     let has = |file: usize, window: usize| {
         let rows = left.kept.noted.get(&(file, window, 1));

@@ -54,7 +54,8 @@ impl Part {
         };
         let needed = |name: &str, beside: &str| -> Result<u64> {
             number(name)?.ok_or_else(|| {
-                Error::Request(format!("{name}: expected a number beside {beside}, found none")).avoided_by(Remedy::Part)
+                Error::Request(format!("{name}: expected a number beside {beside}, found none"))
+                    .avoided_by(Remedy::Part)
             })
         };
         if let Some(id) = number("SLURM_ARRAY_TASK_ID")? {

@@ -86,12 +86,21 @@ fn edits(shared: &Shared<'_, '_>, shard: Shard) -> Result<Vec<Edit>> {
     }
     if shard.count > 1 {
         let small = |n: usize| {
-            u16::try_from(n)
-                .map(Value::U16)
-                .map_err(|_| Error::Request(format!("shards: expected at most {}, found {}", u16::MAX, shard.count)))
+            u16::try_from(n).map(Value::U16).map_err(|_| {
+                Error::Request(format!(
+                    "shards: expected at most {}, found {}",
+                    u16::MAX,
+                    shard.count
+                ))
+            })
         };
-        let tensors = i32::try_from(shard.tensors)
-            .map_err(|_| Error::Request(format!("tensors of shards: expected at most {}, found {}", i32::MAX, shard.tensors)))?;
+        let tensors = i32::try_from(shard.tensors).map_err(|_| {
+            Error::Request(format!(
+                "tensors of shards: expected at most {}, found {}",
+                i32::MAX,
+                shard.tensors
+            ))
+        })?;
         edits.push(set("split.no", small(shard.number)?));
         edits.push(set("split.count", small(shard.count)?));
         edits.push(set("split.tensors.count", tensors.into()));

@@ -245,7 +245,9 @@ impl Batch {
         let rows = comparison.observations();
         if let Some(at) = rows.iter().position(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
             let window = first + at / windows.scored();
-            return Err(model.error(format!("window {window}: expected finite predictions, found others")));
+            return Err(model.error(format!(
+                "window {window}: expected finite predictions, found others"
+            )));
         }
         Ok(rows)
     }
@@ -344,7 +346,9 @@ pub fn compare_with_file(
                 })
                 .collect();
             let Some(observed) = observed else {
-                return Err(model.error("expected tokens of the vocabulary in the logits file, found another".into()));
+                return Err(
+                    model.error("expected tokens of the vocabulary in the logits file, found another".into())
+                );
             };
             if observed.iter().any(|o| !o.kld.is_finite() || !o.nll.is_finite()) {
                 return Err(model.error(format!(

@@ -38,7 +38,12 @@ impl HellaSwag {
         }
         let task = |number: usize| Task::parse(number, &lines[LINES * number..][..LINES]);
         let of = lines.len() / LINES;
-        let too_many = |_| Error::Text(format!("HellaSwag tasks: expected at most {}, found {of}", u32::MAX));
+        let too_many = |_| {
+            Error::Text(format!(
+                "HellaSwag tasks: expected at most {}, found {of}",
+                u32::MAX
+            ))
+        };
         let mut left: Vec<u32> = (0..u32::try_from(of).map_err(too_many)?).collect();
         // All of the file has to be in order, whatever is picked.
         for number in 0..of {

@@ -159,7 +159,12 @@ fn common_prefix(sequences: &[Vec<u32>]) -> usize {
 }
 
 /// Sequences of a question with each of its answers behind it.
-fn answered(index: usize, tokenizer: &Tokenizer, question: &[u8], answers: &[Vec<u8>]) -> Result<Vec<Sequence>> {
+fn answered(
+    index: usize,
+    tokenizer: &Tokenizer,
+    question: &[u8],
+    answers: &[Vec<u8>],
+) -> Result<Vec<Sequence>> {
     let answers = answers
         .iter()
         .map(|answer| tokenizer.encode([question, b" ", answer].concat(), true, false));
@@ -185,16 +190,16 @@ fn continuations(index: usize, answers: Vec<Vec<u32>>) -> Result<Vec<Sequence>> 
 impl TaskScore {
     /// The mean of each answer's log probabilities, the first with the largest chosen.
     fn of(log_probabilities: &[Vec<f64>], is_right: impl FnOnce(usize) -> bool) -> Self {
-    let means: Vec<f64> = log_probabilities
-        .iter()
-        .map(|v| v.iter().sum::<f64>() / v.len() as f64)
-        .collect();
-    let mut chosen = 0;
-    for (i, mean) in means.iter().enumerate() {
-        if *mean > means[chosen] {
-            chosen = i;
+        let means: Vec<f64> = log_probabilities
+            .iter()
+            .map(|v| v.iter().sum::<f64>() / v.len() as f64)
+            .collect();
+        let mut chosen = 0;
+        for (i, mean) in means.iter().enumerate() {
+            if *mean > means[chosen] {
+                chosen = i;
+            }
         }
-    }
         Self {
             answers: means,
             chosen,

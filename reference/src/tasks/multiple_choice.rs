@@ -101,7 +101,9 @@ impl MultipleChoice {
         let mut reader = Reader { bytes, at: 0 };
         let count = reader.number("the number of tasks")? as usize;
         if count == 0 {
-            return Err(Error::Text("multiple-choice file: expected tasks, found none".into()));
+            return Err(Error::Text(
+                "multiple-choice file: expected tasks, found none".into(),
+            ));
         }
         let positions = reader.take(count.saturating_mul(4), "the positions of the tasks")?;
         let tasks = if limit == 0 || limit >= count {
@@ -147,7 +149,9 @@ impl Tasks for MultipleChoice {
     }
 
     fn score(&self, index: usize, log_probabilities: &[Vec<f64>]) -> TaskScore {
-        TaskScore::of(log_probabilities, |chosen| self.tasks[index].labels.get(chosen) == Some(&1))
+        TaskScore::of(log_probabilities, |chosen| {
+            self.tasks[index].labels.get(chosen) == Some(&1)
+        })
     }
 }
 

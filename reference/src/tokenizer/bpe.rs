@@ -130,9 +130,15 @@ impl BytePair {
         let mut symbols = symbols::characters(word, named);
         let mut queue = BinaryHeap::new();
         let consider = |symbols: &[Symbol<SymbolId>], queue: &mut BinaryHeap<Reverse<Pair>>, left: usize| {
-            let Some((symbols, [a, b])) = symbols::neighbours(symbols, left) else { return };
+            let Some((symbols, [a, b])) = symbols::neighbours(symbols, left) else {
+                return;
+            };
             if let Some(&(rank, merged)) = self.merges.get(&(a.of, b.of)) {
-                queue.push(Reverse(Pair { rank, symbols, merged }));
+                queue.push(Reverse(Pair {
+                    rank,
+                    symbols,
+                    merged,
+                }));
             }
         };
         for left in 0..symbols.len() {

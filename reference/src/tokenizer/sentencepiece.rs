@@ -58,7 +58,9 @@ fn encode_merging(vocab: &Vocab, text: &[u8], out: &mut Vec<u32>) {
     let mut symbols = symbols::characters(text, |_| ());
     let mut queue = BinaryHeap::new();
     let consider = |symbols: &[Symbol<()>], queue: &mut BinaryHeap<Pair>, left: usize| {
-        let Some((symbols, [a, b])) = symbols::neighbours(symbols, left) else { return };
+        let Some((symbols, [a, b])) = symbols::neighbours(symbols, left) else {
+            return;
+        };
         if let Some(id) = vocab.id(&text[a.start..b.start + b.len]) {
             // Adding zero makes negative zero positive, which the order would tell apart.
             let score = vocab.tokens[id as usize].score + 0.0;

@@ -55,7 +55,10 @@ pub(super) fn characters<T>(text: &[u8], of: impl Fn(&[u8]) -> T) -> Vec<Symbol<
 }
 
 /// A symbol and the one after it, where there are both.
-pub(super) fn neighbours<T: Copy>(symbols: &[Symbol<T>], left: usize) -> Option<(Neighbours, [Symbol<T>; 2])> {
+pub(super) fn neighbours<T: Copy>(
+    symbols: &[Symbol<T>],
+    left: usize,
+) -> Option<(Neighbours, [Symbol<T>; 2])> {
     let a = *symbols.get(left)?;
     let b = *symbols.get(a.next)?;
     let pair = Neighbours {

@@ -8,9 +8,8 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Parser as _;
 use convert::digest::{MANIFEST, file_sha256, read_manifest};
 use convert::distribute::{
-    EvaluationDeal, EvaluationPart, EvaluationShare, Incomplete, InputOf,
-    JoinedEvaluation, Layout, Part, PlannedEvaluation, Request, Weighed, finish_evaluation, is_evaluated,
-    is_joined, join_evaluation,
+    EvaluationDeal, EvaluationPart, EvaluationShare, Incomplete, InputOf, JoinedEvaluation, Layout, Part,
+    PlannedEvaluation, Request, Weighed, finish_evaluation, is_evaluated, is_joined, join_evaluation,
 };
 use convert::source::Source;
 use publish::record::{self, FileDigest, State, Table};

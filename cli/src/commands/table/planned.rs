@@ -80,7 +80,10 @@ impl PlanArgs {
         hold([&model]);
         let of_plan = request.imatrix.as_ref();
         if let (Some(file), None) = (&self.imatrix, of_plan) {
-            anyhow::bail!("--imatrix {}: expected one in the plan to stand for, found none", file.display());
+            anyhow::bail!(
+                "--imatrix {}: expected one in the plan to stand for, found none",
+                file.display()
+            );
         }
         let imatrix = of_plan.map(|used| self.imatrix.clone().unwrap_or_else(|| PathBuf::from(&used.file)));
         hold(&imatrix);
@@ -104,13 +107,19 @@ impl PlanArgs {
         let of_plan = request.evaluation.as_ref().filter(|_| self.evaluate);
         let of_plan = of_plan.and_then(texts_of);
         let texts = match (&self.texts, of_plan) {
-            (Some(path), None) => anyhow::bail!("--texts {}: expected texts of an evaluation in the plan to stand for, found none", path.display()),
+            (Some(path), None) => anyhow::bail!(
+                "--texts {}: expected texts of an evaluation in the plan to stand for, found none",
+                path.display()
+            ),
             (given, of_plan) => of_plan.map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
         };
         hold(&texts);
         let of_plan = request.optimize.as_ref();
         let learned = match (&self.optimize_text, of_plan.and_then(|o| o.text.as_ref())) {
-            (Some(path), None) => anyhow::bail!("--optimize-text {}: expected one in the plan to stand for, found none", path.display()),
+            (Some(path), None) => anyhow::bail!(
+                "--optimize-text {}: expected one in the plan to stand for, found none",
+                path.display()
+            ),
             (given, of_plan) => of_plan.map(|of_plan| given.clone().unwrap_or_else(|| of_plan.into())),
         };
         hold(&learned);

@@ -230,7 +230,8 @@ pub(super) fn print(report: &Report, directory: &Path, markdown: bool) -> anyhow
         print_cells(out, &cells(report), markdown)?;
         // What is another name of a file has its figures.
         let measured = report.rows.iter().filter(|line| line.row.same_as.is_none());
-        let domains = measured.filter_map(|line| Some((&*line.row.preset, &*line.measured.as_ref()?.domains)));
+        let domains =
+            measured.filter_map(|line| Some((&*line.row.preset, &*line.measured.as_ref()?.domains)));
         if let Some(cells) = kinds::cells(domains) {
             writeln!(out, "\nby kind of text")?;
             print_cells(out, &cells, markdown)?;

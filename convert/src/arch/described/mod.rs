@@ -39,7 +39,8 @@ pub(crate) enum Factors {
 }
 
 impl Factors {
-    pub(in crate::arch) const NAMES: [(&'static str, Self); 2] = [("llama3", Self::Llama3), ("longrope", Self::LongRope)];
+    pub(in crate::arch) const NAMES: [(&'static str, Self); 2] =
+        [("llama3", Self::Llama3), ("longrope", Self::LongRope)];
 
     fn generated(self, hp: &Hparams) -> Result<Vec<Generated>> {
         match self {

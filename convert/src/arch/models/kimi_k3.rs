@@ -86,9 +86,9 @@ const OWN: &[Rule] = &[
 /// Whether a layer, which are numbered from one there, has latent attention.
 fn is_latent(hp: &Hparams, layer: u32) -> Result<bool> {
     let full = hp.inside("linear_attn_config", "full_attn_layers")?;
-    let full = full
-        .as_array()
-        .ok_or_else(|| hp.error("linear_attn_config: expected a list of full_attn_layers, found another value".to_owned()))?;
+    let full = full.as_array().ok_or_else(|| {
+        hp.error("linear_attn_config: expected a list of full_attn_layers, found another value".to_owned())
+    })?;
     Ok(layer
         .checked_add(1)
         .is_some_and(|n| full.contains(&Value::from(n))))

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::{self, BLOCK_SPARSE_EXPERTS, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
+use crate::arch::rules::experts::{
+    self, BLOCK_SPARSE_EXPERTS, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS,
+};
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};

@@ -1,9 +1,9 @@
 //! OLMo, OLMo 2 and 3, and OLMoE.
 
 use crate::Result;
+use crate::arch::rules::common;
 use crate::arch::rules::experts::{self, EXPERTS};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, copy};
-use crate::arch::rules::common;
 use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static OLMO: Architecture = Architecture {

@@ -111,7 +111,12 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let sum = |more: u32| {
         text.checked_add(more)
             .filter(|&n| n <= i32::MAX as u32)
-            .ok_or_else(|| hp.error(format!("vocab_size: expected at most {} tokens and codes, found {text} and {more}", i32::MAX)))
+            .ok_or_else(|| {
+                hp.error(format!(
+                    "vocab_size: expected at most {} tokens and codes, found {text} and {more}",
+                    i32::MAX
+                ))
+            })
     };
     let all = sum(hp.u32(&["codec_vocab_size"])?)?;
     let end = sum(hp.u32(&["codec_eos_token_id"])?)?;

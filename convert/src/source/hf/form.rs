@@ -173,10 +173,7 @@ fn tensors_alone(dir: &Path) -> Option<Map<String, Value>> {
 }
 
 /// The architecture in code that converts a configuration's class.
-fn code(
-    options: &HfOptions,
-    config: &Map<String, Value>,
-) -> Option<(&'static dyn Declared, &'static Class)> {
+fn code(options: &HfOptions, config: &Map<String, Value>) -> Option<(&'static dyn Declared, &'static Class)> {
     let class = multimodal::class_of(config)?;
     options.architectures.iter().find_map(|custom| custom.find(class))
 }

@@ -167,7 +167,12 @@ fn input_side(parts: &Parts, entries: &[usize], transposed: bool) -> Result<(Lay
 fn rearranged_side(parts: &Parts, entry: usize, view: &View) -> Result<(Gather, Vec<u64>), String> {
     let entry = &parts.files[0].entries()[entry];
     let gather = Gather::new(element_of(entry)?, (0, entry.offset), view);
-    let gather = gather.ok_or_else(|| format!("tensor '{}': expected columns that can be rearranged, found blocks", entry.name))?;
+    let gather = gather.ok_or_else(|| {
+        format!(
+            "tensor '{}': expected columns that can be rearranged, found blocks",
+            entry.name
+        )
+    })?;
     let mut shape = view.shape();
     shape.reverse();
     Ok((gather, shape))
