@@ -238,7 +238,9 @@ fn texts_and_bounds_that_do_not_do() {
             .to_string()
     };
     let options = |context| PerplexityOptions::default().context(context);
-    assert!(measure(&[1; 31], options(16)).contains("expected at least 32 tokens, two windows of 16, found 31"));
+    assert!(
+        measure(&[1; 31], options(16)).contains("expected at least 32 tokens, two windows of 16, found 31")
+    );
     assert!(measure(&[1; 31], options(2)).contains("at least 3"));
     assert!(measure(&[], options(usize::MAX)).contains("found 0"));
     assert!(measure(&[48; 40], options(16)).contains("expected tokens of the vocabulary's 48, found 48"));

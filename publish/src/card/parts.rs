@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use super::view::cell;
 use super::{DomainsView, RowView, Style, View};
 use crate::choose::CONTEXT;
-use crate::record::Table;
 
 /// The parts by name; those with nothing to say are empty.
 pub(super) fn all(view: &View, style: Style) -> BTreeMap<&'static str, String> {

@@ -43,14 +43,17 @@ pub(crate) fn blocks_mut<B: FromBytes + IntoBytes + KnownLayout + Unaligned>(byt
     <[B]>::mut_from_bytes(bytes).expect("whole blocks")
 }
 
-/// Super-blocks of a row, `count` at a time: the weights, their importance, and the blocks to write.
+/// Weights of some super-blocks, their importance, and the blocks to write.
+type Tile<'a, B> = (&'a [[f32; 256]], Option<&'a [[f32; 256]]>, &'a mut [B]);
+
+/// Super-blocks of a row, `count` at a time.
 #[inline(always)]
 pub(crate) fn tiles<'a, B: FromBytes + IntoBytes + KnownLayout + Unaligned + 'a>(
     count: usize,
     x: &'a [f32],
     importance: Option<&'a [f32]>,
     dst: &'a mut [u8],
-) -> impl Iterator<Item = (&'a [[f32; 256]], Option<&'a [[f32; 256]]>, &'a mut [B])> {
+) -> impl Iterator<Item = Tile<'a, B>> {
     let x = x.as_chunks::<256>().0.chunks(count);
     let mut importance = importance.map(|importance| importance.as_chunks::<256>().0.chunks(count));
     x.zip(blocks_mut::<B>(dst).chunks_mut(count))

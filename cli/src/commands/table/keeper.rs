@@ -328,7 +328,7 @@ pub(super) fn record_of(
             .transpose()?,
         plan_sha256: of_bytes(Kind::Sha256, &headers),
         state: State::Written,
-        evaluation: texts.evaluation.as_ref().map(|t| planned(t, args)),
+        evaluation: texts.evaluation.as_ref().map(|t| to_come(t, args)),
         rows,
         times: record::Times::default(),
     })
@@ -516,7 +516,7 @@ fn stamp(time: SystemTime) -> String {
 pub(super) const UPDATE_EVERY: Duration = Duration::from_secs(2);
 
 /// Record of an evaluation to come, without figures.
-fn planned(texts: &EvaluationTexts, args: &Making) -> record::Evaluation {
+fn to_come(texts: &EvaluationTexts, args: &Making) -> record::Evaluation {
     record::Evaluation {
         texts: texts.texts.clone(),
         context: args.ctx_size,
