@@ -175,7 +175,7 @@ fn keys_that_cannot_be_are_refused() {
         ("{ key = \"x\", type = \"f32\", value = 1 }", &["decimal point"]),
         (
             "{ key = \"x\", type = \"u32\", value = 1, optional = true }",
-            &["go with \"from\""],
+            &["expected \"from\" beside"],
         ),
         ("{ refuse = \"x\" }", &["because"]),
         ("{ group = \"pooling\", key = \"x\" }", &["\"key\""]),

@@ -339,5 +339,5 @@ fn parts_without_a_backward_pass_are_named() {
     assert!(refused(&[], Labels::Sampled(1)).contains("without tokens"));
     assert!(refused(&[1, 2], Labels::Given(&[1])).contains("expected 2 labels, found 1"));
     assert!(refused(&[1], Labels::Given(&[48])).contains("found 48"));
-    assert!(refused(&[48], Labels::Given(&[1])).contains("token 48"));
+    assert!(refused(&[48], Labels::Given(&[1])).contains("found 48"));
 }

@@ -124,7 +124,7 @@ fn embeddings_are_means_of_final_states() {
             .embed(&[&[]])
             .unwrap_err()
             .to_string()
-            .contains("without tokens")
+            .contains("found one without")
     );
 }
 
@@ -243,7 +243,10 @@ fn texts_and_bounds_that_do_not_do() {
     );
     assert!(measure(&[1; 31], options(2)).contains("at least 3"));
     assert!(measure(&[], options(usize::MAX)).contains("found 0"));
-    assert!(measure(&[48; 40], options(16)).contains("expected tokens of the vocabulary's 48, found 48"));
+    assert!(
+        measure(&[48; 40], options(16))
+            .contains("expected tokens below 48, the size of the vocabulary, found 48")
+    );
     let small = options(16).max_memory(1000);
     assert!(measure(&[1; 40], small).contains("found a bound of 1000"));
 }

@@ -64,7 +64,9 @@ fn rows_beyond_the_vocabulary_are_no_tokens() {
             assert!(padded.nll > report.nll + 1e-3, "the rows beyond have their share");
             let outside = perplexity(&model, &[tokens as u32; 40], &options, &mut |_| ()).unwrap_err();
             assert!(
-                outside.to_string().contains(&format!("vocabulary of {tokens}")),
+                outside.to_string().contains(&format!(
+                    "expected tokens below {tokens}, the size of the vocabulary"
+                )),
                 "{outside}"
             );
         }
@@ -79,7 +81,7 @@ fn tokens_beyond_the_embeddings_are_refused_where_they_occur() {
     assert!(model.forward(&[&[1, 2, 47]], 0..3, None).is_ok());
     let error = model.forward(&[&[1, 2, 48]], 0..3, None).unwrap_err().to_string();
     assert!(
-        error.contains("expected tokens of the vocabulary's 48, found 48"),
+        error.contains("expected tokens below 48, the size of the vocabulary, found 48"),
         "{error}"
     );
 }

@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn arrays_with_gaps_and_lone_variables_are_refused() {
         for (variables, told) in [
-            (&slurm("3", "2", "3", "7")[..], "do not number parts"),
-            (&slurm("9", "4", "0", "3"), "do not number parts"),
+            (&slurm("3", "2", "3", "7")[..], "whose ids number parts"),
+            (&slurm("9", "4", "0", "3"), "whose ids number parts"),
             (&[("SLURM_ARRAY_TASK_ID", "1")], "SLURM_ARRAY_TASK_COUNT"),
             (&[("JOB_COMPLETION_INDEX", "1")], "JOB_COMPLETIONS"),
             (&[("RANK", "3"), ("WORLD_SIZE", "3")], "part 4 of 3"),

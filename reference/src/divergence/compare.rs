@@ -223,7 +223,7 @@ impl Batch {
         let wanted = windows.first()..options.context - 1;
         if let Some(&target) = targets.iter().find(|&&t| t as usize >= base.vocabulary()) {
             return Err(base.error(format!(
-                "expected tokens of the vocabulary's {}, found {target}",
+                "expected tokens below {}, the size of the vocabulary, found {target}",
                 base.vocabulary()
             )));
         }

@@ -424,7 +424,7 @@ impl Model {
         let vocabulary = self.vocabulary();
         if let Some(token) = run.tokens.iter().find(|&&t| t as usize >= vocabulary) {
             return Err(self.error(format!(
-                "expected tokens of the vocabulary's {vocabulary}, found {token}"
+                "expected tokens below {vocabulary}, the size of the vocabulary, found {token}"
             )));
         }
         if let Some(switch) = &self.decoder.switch {

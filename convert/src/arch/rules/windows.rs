@@ -305,7 +305,10 @@ mod tests {
             let rotated = |flags: [u8; 8]| pattern(arch, json!({"no_rope_layers": flags}));
             assert_eq!(rotated([1, 1, 1, 0, 1, 1, 1, 0]), Ok(None), "{arch}");
             let error = rotated([1, 1, 0, 0, 1, 1, 1, 0]).unwrap_err();
-            assert!(error.contains("no_rope_layers: found 0 of layer 2"), "{error}");
+            assert!(
+                error.contains("no_rope_layers: expected 1 of layer 2") && error.ends_with("found 0"),
+                "{error}"
+            );
         }
         let error = pattern("gemma3", json!({"layer_types": ["full_attention"]})).unwrap_err();
         assert!(error.contains("each of 8 blocks, found 1"), "{error}");

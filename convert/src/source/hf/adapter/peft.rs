@@ -328,9 +328,12 @@ mod tests {
         let cases = [
             (json!({"peft_type": "PROMPT_TUNING"}), "PROMPT_TUNING"),
             (json!({"peft_type": "ADALORA"}), "ADALORA"),
-            (json!({"use_dora": true}), "use_dora is true"),
+            (json!({"use_dora": true}), "use_dora: expected none, found true"),
             (json!({"lora_bias": true}), "lora_bias"),
-            (json!({"bias": "lora_only"}), "bias is \"lora_only\""),
+            (
+                json!({"bias": "lora_only"}),
+                "bias: expected none, found \"lora_only\"",
+            ),
             (
                 json!({"target_parameters": ["mlp.experts.down_proj"]}),
                 "mlp.experts.down_proj",
@@ -341,7 +344,7 @@ mod tests {
             ),
             (
                 json!({"trainable_token_indices": [5]}),
-                "trainable_token_indices is 5",
+                "trainable_token_indices: expected none, found 5",
             ),
             (json!({"megatron_config": {"a": 1}}), "megatron_config"),
             (json!({"init_lora_weights": "pissa_niter_16"}), "pissa_niter_16"),
