@@ -135,7 +135,7 @@ fn a_model_directory_is_planned_too() {
         &[
             "expected the name \"Demo\"",
             "found \"Other\"",
-            "gives another plan",
+            "expected the plan's model",
         ],
     );
     fs::rename(&other, &case.model).unwrap();

@@ -197,9 +197,9 @@ fn hostile_plans_are_refused() {
     let plan = fs::read_to_string(&case.plan).unwrap();
     let path = case.at("bad.json");
     for (text_of, told) in [
-        (String::new(), "not a plan"),
+        (String::new(), "expected a plan"),
         ("{}".to_owned(), "key 'format'"),
-        (plan[..plan.len() / 2].to_owned(), "not a plan"),
+        (plan[..plan.len() / 2].to_owned(), "expected a plan"),
         (
             plan.replace("\"name\":\"tiny\"", "\"name\":\"../tiny\""),
             "name \"../tiny\"",

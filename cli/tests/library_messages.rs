@@ -17,7 +17,11 @@ const LIBRARIES: [&str; 9] = [
 ];
 
 /// Files that write command lines, which is what they are for.
-const COMMAND_LINES: [&str; 2] = ["hub/src/upload.rs", "publish/src/card/parts.rs"];
+const COMMAND_LINES: [&str; 3] = [
+    "hub/src/upload.rs",
+    "publish/src/card/options.rs",
+    "publish/src/card/parts.rs",
+];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
