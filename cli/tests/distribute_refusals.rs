@@ -214,7 +214,7 @@ fn hostile_plans_are_refused() {
         ),
         (
             plan.replace("\"files\":[0", "\"files\":[99999"),
-            "gives another plan",
+            "expected the plan's model",
         ),
     ] {
         fs::write(&path, text_of).unwrap();
