@@ -8,7 +8,7 @@ use crate::layers::{
     PerLayer, PerLayerInputs, Routes, Switch,
 };
 use crate::ops::{Matrix, Norm};
-use crate::run::Run;
+use crate::run::{Run, keep_wanted, normalized};
 use crate::weights::reading_ahead;
 
 use super::residual::{Ends, Residual};
@@ -461,6 +461,36 @@ impl Layer {
         }
         Ok(())
     }
+
+    /// The layer where the state is more than one sum.
+    fn through_residual(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
+        if let Some(grams) = &self.grams {
+            grams.add_to(run, x)?;
+        }
+        let (mut seen, mut shares) = self.residual.see(run, x, 0)?;
+        if let Some(norm) = &self.attention_norm {
+            norm.apply(&mut seen);
+        }
+        let mut made = self.attention.forward(run, &seen)?;
+        run.scratch.give(seen);
+        if last && run.wanted.len() < x.rows {
+            keep_wanted(run, [&mut made, x]);
+            if let Some(shares) = &mut shares {
+                shares.keep_rows(&run.wanted);
+            }
+        }
+        self.residual.put(run, x, &made, 0, shares);
+        run.scratch.give(made);
+        let (mut seen, shares) = self.residual.see(run, x, 1)?;
+        if let Some(norm) = &self.mlp_norm {
+            norm.apply(&mut seen);
+        }
+        let made = self.mlp.forward(run, &seen)?;
+        run.scratch.give(seen);
+        self.residual.put(run, x, &made, 1, shares);
+        run.scratch.give(made);
+        Ok(())
+    }
 }
 
 impl Layer {
@@ -527,31 +557,4 @@ impl Layer {
             Stream::None | Stream::Level(_) => {}
         }
     }
-}
-
-/// Drops rows that nobody wants, of a layer's matrices and of what goes from layer to layer beside them.
-pub(super) fn keep_wanted<const N: usize>(run: &mut Run<'_>, matrices: [&mut Matrix; N]) {
-    for matrix in matrices {
-        matrix.keep_rows(&run.wanted);
-    }
-    if let Some(given) = &mut run.per_layer {
-        given.keep_rows(&run.wanted);
-    }
-    if !run.adapters.is_empty() {
-        run.adapters = run.wanted.iter().map(|&row| run.adapters[row]).collect();
-    }
-    for stream in &mut run.streams {
-        stream.keep_rows(&run.wanted);
-    }
-    run.tokens = run.wanted.iter().map(|&row| run.tokens[row]).collect();
-}
-
-/// A copy of `x`, normalized where there is a norm.
-pub(super) fn normalized(run: &mut Run<'_>, norm: Option<&Norm>, x: &Matrix) -> Matrix {
-    let mut out = run.scratch.take(x.rows, x.cols);
-    out.copy_from(x);
-    if let Some(norm) = norm {
-        norm.apply(&mut out);
-    }
-    out
 }

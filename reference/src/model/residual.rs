@@ -1,10 +1,9 @@
 //! Ways in which what a half of a layer makes comes into the state, where it is not added to what the half sees.
 
-use super::Run;
-use super::decoder::{Layer, keep_wanted, normalized};
 use crate::Result;
 use crate::layers::{Connection, EarlierStates, Shares, mean, repeated};
 use crate::ops::Matrix;
+use crate::run::{Run, normalized};
 
 /// What the halves of a layer see of the state, and where what they make goes.
 #[derive(Debug)]
@@ -65,7 +64,7 @@ impl Ends {
 
 impl Residual {
     /// What a half sees of the state `x`.
-    fn see(&self, run: &mut Run<'_>, x: &Matrix, half: usize) -> Result<(Matrix, Option<Shares>)> {
+    pub(super) fn see(&self, run: &mut Run<'_>, x: &Matrix, half: usize) -> Result<(Matrix, Option<Shares>)> {
         match self {
             Self::Sum => Ok((normalized(run, None, x), None)),
             Self::Connected(halves) => {
@@ -83,7 +82,14 @@ impl Residual {
     }
 
     /// Puts what a half has `made` into the state `x`.
-    fn put(&self, run: &mut Run<'_>, x: &mut Matrix, made: &Matrix, half: usize, shares: Option<Shares>) {
+    pub(super) fn put(
+        &self,
+        run: &mut Run<'_>,
+        x: &mut Matrix,
+        made: &Matrix,
+        half: usize,
+        shares: Option<Shares>,
+    ) {
         match (self, shares) {
             (_, Some(shares)) => shares.put(run, x, made),
             (Self::Earlier { restarts: true, .. }, None) if half == 0 => x.copy_from(made),
@@ -102,37 +108,5 @@ impl Residual {
             Self::Connected(halves) => halves.iter().map(Connection::width).max().unwrap_or(0),
             Self::Sum | Self::Earlier { .. } => 0,
         }
-    }
-}
-
-impl Layer {
-    /// The layer where the state is more than one sum.
-    pub(super) fn through_residual(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
-        if let Some(grams) = &self.grams {
-            grams.add_to(run, x)?;
-        }
-        let (mut seen, mut shares) = self.residual.see(run, x, 0)?;
-        if let Some(norm) = &self.attention_norm {
-            norm.apply(&mut seen);
-        }
-        let mut made = self.attention.forward(run, &seen)?;
-        run.scratch.give(seen);
-        if last && run.wanted.len() < x.rows {
-            keep_wanted(run, [&mut made, x]);
-            if let Some(shares) = &mut shares {
-                shares.keep_rows(&run.wanted);
-            }
-        }
-        self.residual.put(run, x, &made, 0, shares);
-        run.scratch.give(made);
-        let (mut seen, shares) = self.residual.see(run, x, 1)?;
-        if let Some(norm) = &self.mlp_norm {
-            norm.apply(&mut seen);
-        }
-        let made = self.mlp.forward(run, &seen)?;
-        run.scratch.give(seen);
-        self.residual.put(run, x, &made, 1, shares);
-        run.scratch.give(made);
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use gguf::GgufModel;
 use quants::product::Panels;
 
-use crate::ops::{Matrix, Products, Rounding, Scratch};
+use crate::ops::{Matrix, Norm, Products, Rounding, Scratch};
 use crate::weights::{Replaced, Weights};
 use crate::{Error, Result};
 
@@ -126,4 +126,31 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// Drops rows that nobody wants, of a layer's matrices and of what goes from layer to layer beside them.
+pub(crate) fn keep_wanted<const N: usize>(run: &mut Run<'_>, matrices: [&mut Matrix; N]) {
+    for matrix in matrices {
+        matrix.keep_rows(&run.wanted);
+    }
+    if let Some(given) = &mut run.per_layer {
+        given.keep_rows(&run.wanted);
+    }
+    if !run.adapters.is_empty() {
+        run.adapters = run.wanted.iter().map(|&row| run.adapters[row]).collect();
+    }
+    for stream in &mut run.streams {
+        stream.keep_rows(&run.wanted);
+    }
+    run.tokens = run.wanted.iter().map(|&row| run.tokens[row]).collect();
+}
+
+/// A copy of `x`, normalized where there is a norm.
+pub(crate) fn normalized(run: &mut Run<'_>, norm: Option<&Norm>, x: &Matrix) -> Matrix {
+    let mut out = run.scratch.take(x.rows, x.cols);
+    out.copy_from(x);
+    if let Some(norm) = norm {
+        norm.apply(&mut out);
+    }
+    out
 }

@@ -7,8 +7,7 @@ use gguf::TensorType;
 
 use super::Staged;
 use crate::model::LogitsSink;
-use crate::model::decoder::keep_wanted;
-use crate::run::Tap;
+use crate::run::{Tap, keep_wanted};
 use crate::weights::Other;
 use crate::{Error, Result};
 
