@@ -379,6 +379,13 @@ impl Metadata {
         self.0.insert(key.into(), value.into());
     }
 
+    /// Moves a key to a place in the order, keeping that of the others. Nothing moves without such a key or place.
+    pub fn move_to(&mut self, key: &str, place: usize) {
+        if let Some(from) = self.0.get_index_of(key).filter(|_| place < self.0.len()) {
+            self.0.move_index(from, place);
+        }
+    }
+
     /// Removes a key, keeping the order of the others.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         self.0.shift_remove(key)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 @dataclass
 class Case:
     name: str
-    config: dict
+    config: dict | None
+    """config.json; none of a directory without one."""
     tensors: dict
     """Names and shapes of model.safetensors."""
     files: dict = field(default_factory=dict)
@@ -729,4 +730,262 @@ CASES += [
                         norm(f"model.embed_{kind}.soft_embedding_norm", W, False),
                         linear(f"model.embed_{kind}.embedding_projection", T, W, False)) for kind in ("vision", "audio")),
                {"model.language_model.embed_tokens.weight": [420, T]}), PREPROCESSOR),
+]
+
+
+RADIO = 1280
+"""The width of RADIO, which the stock converter has in its code. Its matrices are narrower than the published ones here."""
+
+
+def radio(side, patch=8):
+    def block(p):
+        return merged(linear(p + "attn.qkv", 96, 64), linear(p + "attn.proj", 64, 32), norm(p + "norm1", 64),
+                      norm(p + "norm2", 64), linear(p + "mlp.fc1", 96, 64), linear(p + "mlp.fc2", 64, 96))
+
+    p = "vision_model.radio_model.model.patch_generator."
+    return merged({p + "pos_embed": [1, side * side, RADIO], p + "embedder.weight": [RADIO, 3 * patch * patch],
+                   p + "cls_token.token": [3, RADIO], p + "video_embedder.weight": [16, 32],
+                   "vision_model.radio_model.input_conditioner.norm_mean": [3, 1, 1],
+                   "vision_model.radio_model.summary_idxs": [2]},
+                  blocks("vision_model.radio_model.model.blocks", block, 2), norm("mlp1.0", 64, False),
+                  linear("mlp1.1", 96, 64, False), linear("mlp1.3", T, 96, False), DECODER)
+
+
+def parakeet(p):
+    return merged(*(linear(p + f"self_attn.{n}_proj", W, W, False) for n in ("q", "k", "v", "o", "relative_k")),
+                  {p + "self_attn.bias_u": [4, 8], p + "self_attn.bias_v": [4, 8]},
+                  *(norm(p + n, W) for n in ("norm_self_att", "norm_out", "norm_feed_forward1", "norm_feed_forward2",
+                                             "norm_conv")),
+                  *(merged(linear(p + f"feed_forward{i}.linear1", I, W), linear(p + f"feed_forward{i}.linear2", W, I))
+                    for i in (1, 2)),
+                  conv(p + "conv.depthwise_conv", W, 1, 5), conv(p + "conv.pointwise_conv1", 2 * W, W, 1),
+                  conv(p + "conv.pointwise_conv2", W, W, 1), batch_norm(p + "conv.norm"),
+                  {p + "conv.norm.num_batches_tracked": []})
+
+
+S = "sound_encoder.encoder."
+SOUND = merged(conv(S + "subsampling.layers.0", 8, 1, 3, 3), conv(S + "subsampling.layers.2", 8, 1, 3, 3),
+               conv(S + "subsampling.layers.3", 8, 8, 1, 1), linear(S + "subsampling.linear", W, 32),
+               blocks(S + "layers", parakeet), {S + "feature_extractor.featurizer.fb": [1, 16, 9],
+                                                S + "feature_extractor.featurizer.window": [8]},
+               norm("sound_projection.norm", W, False), linear("sound_projection.linear1", I, W, False),
+               linear("sound_projection.linear2", T, I, False))
+
+
+def nemotron(**more):
+    return dict(architectures=["NemotronH_Nano_VL_V2"], model_type="NemotronH_Nano_VL_V2", llm_config=TEXT) | more
+
+
+AT = "audio_tokenizer/"
+MIMO_VISION = QWEN_VISION | dict(num_key_value_heads=2, qk_channels=8, fullatt_block_indexes=[1], use_sink=True,
+                                 vit_window_attn_types=[0, -1, 1, 0], visual_token_window_size=128)
+MIMO_SOUND = dict(d_model=W, encoder_layers=BLOCKS, encoder_attention_heads=4, encoder_ffn_dim=I, n_mels=16,
+                  encoder_attn_window_size=[128, 0])
+MIMO = merged(
+    {"visual.patch_embed.proj.weight": [W, 3, 2, 8, 8], "model.embed_tokens.weight": [420, T]},
+    blocks("visual.blocks", lambda p: merged(
+        linear(p + "attn.qkv", 64, W), linear(p + "attn.proj", W, W), {p + "attn.sinks": [4]}, norm(p + "norm1", W, False),
+        norm(p + "norm2", W, False), linear(p + "mlp.gate_proj", I, W), linear(p + "mlp.up_proj", I, W),
+        linear(p + "mlp.down_proj", W, I))), merger("visual.merger.", bias=False),
+    {f"speech_embeddings.{i}.weight": [24, W] for i in range(3)},
+    linear("audio_encoder.projection.mlp.0", I, W, False), linear("audio_encoder.projection.mlp.2", T, I, False),
+    norm("audio_encoder.input_local_transformer.norm", W, False),
+    blocks("audio_encoder.input_local_transformer.layers", lambda p: merged(
+        *(linear(p + f"self_attn.{n}_proj", W, W, n != "o") for n in "qkvo"), norm(p + "input_layernorm", W, False),
+        norm(p + "post_attention_layernorm", W, False), linear(p + "mlp.gate_proj", I, W, False),
+        linear(p + "mlp.up_proj", I, W, False), linear(p + "mlp.down_proj", W, I, False)), 1))
+
+
+def mimo(sizes):
+    """The tokenizer of sound, with codebooks of such sizes."""
+    books = (merged({f"encoder.quantizer.vq.layers.{i}._codebook.{n}": s for n, s in (
+        ("embed", [size, W]), ("embed_avg", [size, W]), ("cluster_size", [size]), ("inited", [1]))})
+             for i, size in enumerate(sizes))
+    return {AT + "model.safetensors": merged(
+        {n: s for n, s in whisper("encoder.").items() if "positions" not in n}, {
+            "encoder.down_sample_layer.0.weight": [W, W, 2]}, norm("encoder.down_sample_norm", W), *books,
+        linear("decoder.layers.0.fc1", I, W))}
+
+
+CASES += [
+    Case("nemotron-nano-vl", nemotron(
+        force_image_size=32, vision_config=dict(architectures=["RADIOModel"], patch_size=8)), radio(8)),
+    Case("nemotron-nano-vl-larger", nemotron(
+        force_image_size=56, downsample_ratio=0.25, vision_config=dict(patch_size=8)), radio(5), PREPROCESSOR),
+    Case("nemotron-nano-omni", nemotron(
+        force_image_size=64, vision_config=dict(patch_size=8), sound_config=dict(
+            hidden_size=W, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4, num_mel_bins=16,
+            subsampling_factor=8, conv_kernel_size=5)), merged(radio(8), SOUND)),
+    Case("mimo-v2", TEXT | dict(
+        architectures=["MiMoV2ForCausalLM"], model_type="mimo_v2_flash", vision_config=MIMO_VISION, audio_config=dict(
+            input_local_layers=1, group_size=4, audio_channels=3)), MIMO,
+        PREPROCESSOR | {AT + "config.json": MIMO_SOUND | dict(hybrid_attention=True, swa_per_block=2)}, mimo([12, 12, 8])),
+    Case("mimo-v2-plain", TEXT | dict(
+        architectures=["MiMoV2ForCausalLM"], model_type="mimo_v2_flash", vision_config=MIMO_VISION | dict(
+            vit_window_attn_types=[], image_size=64), audio_config=dict(
+            input_local_layers=1, group_size=4, audio_channels=3)), MIMO,
+        PREPROCESSOR | {AT + "config.json": MIMO_SOUND | dict(layer_norm_eps=1e-6)}, mimo([4, 16])),
+]
+
+
+DOTS3_CONFIG = TEXT | dict(model_type="dots3_note", vision_config=dict(
+    embed_dim=W, hidden_size=T, intermediate_size=I, num_hidden_layers=BLOCKS, num_attention_heads=4, patch_size=8,
+    spatial_merge_size=2, rms_norm_eps=1e-5, pyramid_num_routed=[-1, 0, 2, 3], capacity_factor=2.0,
+    adapter_type="patch_merger", pre_pixel_shuffle=True, use_qk_norm=True, use_bias=False), audio_config=dict(
+    use_conv2d_stem=True, use_rope=True, use_rms_norm=True, use_causal=False, chunk_seconds=60, rope_parameters=dict(
+        partial_rotary_factor=0.5, rope_theta=10000), whisper_config=WHISPER | dict(activation_function="swiglu")))
+
+
+def gated(p, bias=False):
+    return merged(linear(p + "fc1", I, W, bias), linear(p + "fc2", W, I, bias), linear(p + "fc3", I, W, bias))
+
+
+def dots3(counts):
+    """Of blocks with as many experts."""
+    v, a = "vision_encoder.", "audio_encoder.dots_encoder.speech_encoder."
+    mixtures = (merged({f"{v}blocks.{i}.mlp.gate_weight": [n, W], f"{v}blocks.{i}.mlp.router_bias": [n]},
+                       *(gated(f"{v}blocks.{i}.mlp.experts.{x}.") for x in range(n))) if n else gated(f"{v}blocks.{i}.mlp.")
+                for i, n in enumerate(counts))
+    return merged(
+        conv(v + "patch_embed.proj", W, 3, 8, 8), norm(v + "patch_embed.norm", W, False), *mixtures,
+        blocks(v + "blocks", lambda p: merged(
+            linear(p + "attn.qkv", 3 * W, W, False), linear(p + "attn.proj", W, W, False), norm(p + "norm_1", W, False),
+            norm(p + "norm_2", W, False), norm(p + "attn.q_norm", 8, False), norm(p + "attn.k_norm", 8, False)), len(counts)),
+        norm(v + "post_trunk_norm", W, False), norm(v + "adapter.ln_q", W), linear(v + "adapter.mlp.0", 4 * W, 4 * W),
+        linear(v + "adapter.mlp.2", T, 4 * W),
+        *(conv(a + f"conv2d{i}", 8, 8 if i > 1 else 1, 3, 3) for i in (1, 2, 3)), linear(a + "conv_out", W, 16, False),
+        blocks(a + "layers", lambda p: merged(
+            *(linear(p + f"self_attn.{n}_proj", W, W, n != "k") for n in ("q", "k", "v", "out")),
+            norm(p + "self_attn_layer_norm", W, False), norm(p + "final_layer_norm", W, False),
+            linear(p + "fc1", 2 * I, W), linear(p + "fc2", W, I))), norm(a + "layer_norm", W, False),
+        norm("audio_encoder.audio_adapter.proj.0", W), linear("audio_encoder.audio_adapter.proj.1", I, W),
+        linear("audio_encoder.audio_adapter.proj.3", T, I), {"model.embed_tokens.weight": [420, T]})
+
+
+DOTS3_PROCESSOR = {"preprocessor_config.json": dict(vision_config=PREPROCESSOR["preprocessor_config.json"])}
+CASES += [
+    Case("dots3-note", DOTS3_CONFIG | dict(architectures=["Dots3NoteForCausalLM"]), dots3([0, 0, 2, 3]), DOTS3_PROCESSOR),
+    # More than ten experts, whose names do not sort by number.
+    Case("dots3-note-conditional", DOTS3_CONFIG | dict(
+        architectures=["Dots3NoteForConditionalGeneration"], vision_config=DOTS3_CONFIG["vision_config"] | dict(
+            pyramid_num_routed=[0, 11], num_hidden_layers=2)), dots3([0, 11]), PREPROCESSOR),
+]
+
+
+ST = "speech_tokenizer/"
+
+
+def speaker(p):
+    return merged(conv(p + "tdnn1.conv", W, W, 1), conv(p + "tdnn2.conv", W, W, 1),
+                  *(conv(p + f"res2net_block.blocks.{i}.conv", 8, 8, 3) for i in range(3)),
+                  conv(p + "se_block.conv1", 8, W, 1), conv(p + "se_block.conv2", W, 8, 1))
+
+
+def predictor(p):
+    return merged(*(linear(p + f"self_attn.{n}_proj", W, W, False) for n in "qkvo"), norm(p + "self_attn.q_norm", 8, False),
+                  norm(p + "self_attn.k_norm", 8, False), norm(p + "input_layernorm", W, False),
+                  norm(p + "post_attention_layernorm", W, False), linear(p + "mlp.gate_proj", I, W, False),
+                  linear(p + "mlp.up_proj", I, W, False), linear(p + "mlp.down_proj", W, I, False))
+
+
+def snake(p, width):
+    return {p + ".alpha": [width], p + ".beta": [width]}
+
+
+def code2wav():
+    d = "decoder."
+    quantizers = ({f"{d}quantizer.{q}.{n}": s for n, s in (("input_proj.weight", [8, W, 1]),
+                                                            ("output_proj.weight", [W, 8, 1]))}
+                  | {f"{d}quantizer.{q}.vq.layers.{i}._codebook.{n}": s for i in range(count) for n, s in (
+                      ("embedding_sum", [12, 32]), ("cluster_usage", [12]), ("initialized", [1]))}
+                  for q, count in (("rvq_first", 1), ("rvq_rest", 15)))
+
+    def layer(p):
+        return merged(*(linear(p + f"self_attn.{n}_proj", W, W, False) for n in "qkvo"), norm(p + "input_layernorm", W,
+                                                                                            False),
+                      norm(p + "post_attention_layernorm", W, False), linear(p + "mlp.gate_proj", I, W, False),
+                      linear(p + "mlp.up_proj", I, W, False), linear(p + "mlp.down_proj", W, I, False),
+                      {p + "self_attn_layer_scale.scale": [W], p + "mlp_layer_scale.scale": [W]})
+
+    def up(p):
+        return merged(conv(p + "0.conv", W, W, 2), conv(p + "1.dwconv.conv", W, 1, 7), norm(p + "1.norm", W),
+                      linear(p + "1.pwconv1", I, W), linear(p + "1.pwconv2", W, I), {p + "1.gamma": [W]})
+
+    def block(i):
+        p, n = f"{d}decoder.{i}.block.", 64 >> i
+        units = (merged(*(merged(snake(f"{p}{u}.act{k}", n), conv(f"{p}{u}.conv{k}.conv", n, n, 7 if k == 1 else 1))
+                          for k in (1, 2))) for u in (2, 3, 4))
+        return merged(snake(p + "0", 2 * n), {f"{p}1.conv.weight": [2 * n, n, 8], f"{p}1.conv.bias": [n]}, *units)
+
+    return merged(*quantizers, conv(d + "pre_conv.conv", W, W, 3), linear(d + "pre_transformer.input_proj", W, W),
+                  linear(d + "pre_transformer.output_proj", W, W), norm(d + "pre_transformer.norm", W, False),
+                  blocks(d + "pre_transformer.layers", layer, 2), blocks(d + "upsample", up, 2),
+                  conv(d + "decoder.0.conv", 64, W, 7), *(block(i) for i in range(1, 5)), snake(d + "decoder.5", 4),
+                  conv(d + "decoder.6.conv", 1, 4, 7), conv("encoder.layers.0.conv", 8, 1, 7))
+
+
+CODES = "talker.code_predictor."
+CASES += [
+    Case("qwen3-tts", dict(
+        architectures=["Qwen3TTSForConditionalGeneration"], model_type="qwen3_tts", speaker_encoder_config=dict(
+            enc_dim=T, sample_rate=24000), talker_config=dict(hidden_size=T, vocab_size=48, code_predictor_config=dict(
+                hidden_size=W, intermediate_size=I, num_hidden_layers=6, num_attention_heads=4, num_key_value_heads=2,
+                rms_norm_eps=1e-6, num_code_groups=16))),
+        merged(conv("speaker_encoder.blocks.0.conv", W, 16, 5), *(speaker(f"speaker_encoder.blocks.{i}.") for i in (1, 2, 3)),
+               conv("speaker_encoder.mfa.conv", W, 3 * W, 1), conv("speaker_encoder.asp.tdnn.conv", 8, 3 * W, 1),
+               conv("speaker_encoder.asp.conv", W, 8, 1), conv("speaker_encoder.fc", T, 2 * W, 1),
+               blocks(CODES + "model.layers", predictor, 6), norm(CODES + "model.norm", W, False),
+               linear(CODES + "small_to_mtp_projection", W, T), {f"{CODES}model.codec_embedding.{i}.weight": [24, T]
+                                                                  for i in range(15)},
+               {f"{CODES}lm_head.{i}.weight": [24, W] for i in range(15)}, {"talker.model.codec_embedding.weight": [48, T],
+                                                                           "talker.codec_head.weight": [48, T]}),
+        {ST + "config.json": dict(decoder_config=dict(
+            num_hidden_layers=2, upsampling_ratios=[2, 2], upsample_rates=[8, 5, 4, 3]))},
+        {ST + "model.safetensors": code2wav()}),
+]
+
+
+def pocket():
+    f, m, mimi = "flow_lm.", "mimi.", 64
+    out = {f + "bos_emb": [32], f + "bos_before_voice": [1, 1, 128], f + "speaker_proj_weight": [128, 32], f + "emb_mean": [32],
+           f + "emb_std": [32]}
+
+    def layer(width, scaled):
+        def tensors(p):
+            scales = {p + f"layer_scale_{i}.scale": [width] for i in (1, 2)} if scaled else {}
+            return merged(norm(p + "norm1", width), norm(p + "norm2", width), linear(p + "self_attn.in_proj", 3 * width, width,
+                                                                                    False),
+                          linear(p + "self_attn.out_proj", width, width, False), linear(p + "linear1", 96, width, False),
+                          linear(p + "linear2", width, 96, False), scales)
+
+        return tensors
+
+    def seanet(side, order):
+        p = f"{m}{side}.model."
+        names = merged(conv(p + "0.conv", 8, 1, 7), conv(p + "11.conv", 8, 8, 3))
+        for stage in range(3):
+            unit, scale = order(stage)
+            names |= merged(conv(f"{p}{unit}.block.1.conv", 4, 8, 3), conv(f"{p}{unit}.block.3.conv", 8, 4, 1))
+            names |= conv(f"{p}{scale}.{'conv' if side == 'encoder' else 'convtr'}", 8, 8, 4)
+        return names
+
+    flow = f + "flow_net."
+    return merged(
+        out, {f + "conditioner.embed.weight": [40, 128]}, linear(f + "input_linear", 128, 32, False), norm(f + "out_norm", 128),
+        linear(f + "out_eos", 1, 128), blocks(f + "transformer.layers", layer(128, False), 2), linear(flow + "input_proj", 64, 32),
+        linear(flow + "cond_embed", 64, 128), linear(flow + "final_layer.linear", 32, 64),
+        linear(flow + "final_layer.adaLN_modulation.1", 128, 64),
+        *(merged({f"{flow}time_embed.{i}.freqs": [16], f"{flow}time_embed.{i}.mlp.3.alpha": [64]},
+                 linear(f"{flow}time_embed.{i}.mlp.0", 64, 32), linear(f"{flow}time_embed.{i}.mlp.2", 64, 64)) for i in (0, 1)),
+        blocks(flow + "res_blocks", lambda p: merged(norm(p + "in_ln", 64), linear(p + "mlp.0", 64, 64),
+                                                     linear(p + "mlp.2", 64, 64), linear(p + "adaLN_modulation.1", 192, 64)), 3),
+        conv(m + "downsample.conv.conv", mimi, mimi, 4, bias=False), {m + "upsample.convtr.convtr.weight": [mimi, 1, 4],
+                                                                    m + "quantizer.output_proj.weight": [mimi, 32, 1]},
+        *(blocks(f"{m}{side}_transformer.transformer.layers", layer(mimi, True), 2) for side in ("encoder", "decoder")),
+        seanet("encoder", lambda i: (1 + 3 * i, 3 + 3 * i)), seanet("decoder", lambda i: (3 + 3 * i, 2 + 3 * i)))
+
+
+CASES += [
+    # Without a configuration, as it is published.
+    Case("pocket-tts", None, pocket()),
 ]

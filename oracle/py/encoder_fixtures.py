@@ -45,6 +45,8 @@ def save(shapes, path):
 def make(case, folder):
     folder.mkdir(parents=True)
     for name, content in {"config.json": case.config, **case.files}.items():
+        if content is None:
+            continue
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
@@ -78,6 +80,7 @@ def stock(folder, name, out):
     found = get_model_architecture(hparams, ModelType.MMPROJ)
     with torch.inference_mode():
         get_model_class(found, True)(folder, getattr(gguf.LlamaFileType, KINDS[name]), out).write()
+    return found
 
 
 def fixture(case, out, keep):
@@ -87,12 +90,13 @@ def fixture(case, out, keep):
         digests = {}
         for kind in KINDS:
             file = temporary / f"{kind}.gguf"
-            stock(temporary / "model", kind, file)
+            found = stock(temporary / "model", kind, file)
             digests[kind] = hashlib.sha256(file.read_bytes()).hexdigest()
         if keep:
             shutil.rmtree(keep / case.name, ignore_errors=True)
             shutil.copytree(temporary, keep / case.name)
-    parts = [f'"config": {json.dumps(case.config)}', f'"files": {json.dumps(case.files)}',
+    parts = [] if case.config else [f'"class": {json.dumps(found)}']
+    parts += [f'"config": {json.dumps(case.config)}', f'"files": {json.dumps(case.files)}',
              f'"sha256": {json.dumps(digests)}']
     for key, tables in ("tensors", {"model.safetensors": case.tensors, **case.more}),:
         tables = [f'"{path}": {{\n' + ",\n".join(f' "{n}": {json.dumps(list(s[n]))}' for n in sorted(s)) + "\n}"

@@ -373,3 +373,25 @@ fn every_architecture_equals_the_references() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(compared >= 40, "{compared} fixtures");
 }
+
+/// Pocket TTS is published without a config.json, for which the stock converter reads the shapes of its tensors. Those of the
+/// fixture say what its configuration does, so that the stock converter's file is the same.
+#[test]
+fn a_directory_without_configuration_is_read_by_its_tensors() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = directory("pockettts", temporary.path());
+    std::fs::remove_file(dir.join("config.json")).unwrap();
+    let out = temporary.path().join("out.gguf");
+    let source = convert(&dir, &out, false).unwrap();
+    assert_eq!(source.metadata().architecture(), "pockettts");
+    assert_eq!(fixture("pockettts")["sha256"], file_sha256(&out).unwrap());
+    // Without the tensor that tells it, it is a directory that lacks its configuration.
+    let weights = dir.join("model.safetensors");
+    let text = std::fs::read(&weights).unwrap();
+    let at = text.windows(7).position(|w| w == b"bos_emb").unwrap();
+    let mut other = text;
+    other[at..at + 7].copy_from_slice(b"bos_imb");
+    std::fs::write(&weights, other).unwrap();
+    let message = convert(&dir, &out, false).unwrap_err();
+    assert!(message.contains("expected a config.json"), "{message}");
+}

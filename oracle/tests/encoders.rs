@@ -5,8 +5,9 @@
 use convert::digest::file_sha256;
 use std::collections::BTreeSet;
 
+use convert::source::hf::OutType;
 use oracle::encoders::{KINDS, class, convert, fixtures, make};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Differences from the stock converter's files.
 fn check(fixture: &Value) -> Vec<String> {
@@ -59,4 +60,151 @@ fn encoders_inside_the_model_that_listens_are_found() {
         })
         .collect();
     assert_eq!(check(&fixture), Vec::<String>::new());
+}
+
+/// The error about a changed fixture, without the directory that it was in.
+fn refusal(name: &str, change: impl Fn(&mut Value)) -> String {
+    let (_, mut fixture) = fixtures().into_iter().find(|(found, _)| found == name).unwrap();
+    change(&mut fixture);
+    let temporary = tempfile::tempdir().unwrap();
+    make(&fixture, temporary.path());
+    let message = oracle::encoders::open(temporary.path(), OutType::F32).unwrap_err();
+    let dir = format!("{}/", temporary.path().display());
+    assert!(message.contains(&dir), "no file: {message}");
+    message.replace(&dir, "")
+}
+
+fn tensors<'a>(fixture: &'a mut Value, file: &str) -> &'a mut serde_json::Map<String, Value> {
+    fixture["tensors"][file].as_object_mut().unwrap()
+}
+
+fn expect(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "expected {part:?} in {message:?}");
+    }
+}
+
+#[test]
+fn positions_that_are_no_square_are_refused() {
+    const POSITIONS: &str = "vision_model.radio_model.model.patch_generator.pos_embed";
+    for shape in [json!([1, 60, 1280]), json!([64, 1280]), json!([2, 64, 1280])] {
+        let message = refusal("nemotron-nano-vl", |fixture| {
+            tensors(fixture, "model.safetensors").insert(POSITIONS.to_owned(), shape.clone());
+        });
+        expect(&message, &["model.safetensors", POSITIONS, "places of a square"]);
+    }
+    // Images of less than a patch, and of none.
+    for side in [json!(7), json!(0), json!("x"), json!(4_000_000_000u64)] {
+        let message = refusal("nemotron-nano-vl", |fixture| {
+            fixture["config"]["force_image_size"] = side.clone();
+        });
+        expect(&message, &["config.json"]);
+    }
+}
+
+#[test]
+fn a_folder_of_its_own_is_there_whole() {
+    const FILE: &str = "audio_tokenizer/model.safetensors";
+    let book = |number: u32| format!("encoder.quantizer.vq.layers.{number}._codebook.embed");
+    let message = refusal("mimo-v2", |fixture| {
+        fixture["files"]
+            .as_object_mut()
+            .unwrap()
+            .remove("audio_tokenizer/config.json");
+    });
+    expect(&message, &["audio_tokenizer/config.json"]);
+    let message = refusal("mimo-v2", |fixture| {
+        fixture["tensors"].as_object_mut().unwrap().remove(FILE);
+    });
+    expect(&message, &[FILE]);
+    let message = refusal("mimo-v2", |fixture| {
+        fixture["files"]["audio_tokenizer/config.json"]
+            .as_object_mut()
+            .unwrap()
+            .remove("n_mels");
+    });
+    expect(&message, &["audio_tokenizer/config.json", "n_mels"]);
+    let message = refusal("mimo-v2", |fixture| {
+        tensors(fixture, FILE).remove(&book(1));
+    });
+    expect(&message, &[FILE, &book(2), "a codebook 1 before it, found none"]);
+    let message = refusal("mimo-v2", |fixture| {
+        tensors(fixture, FILE).insert(book(1), json!([12, 16]));
+    });
+    expect(&message, &[FILE, &book(1), "vectors of 32 elements", "[12, 16]"]);
+    let message = refusal("mimo-v2", |fixture| {
+        tensors(fixture, FILE).retain(|name, _| !name.contains("_codebook"));
+    });
+    expect(&message, &["expected codebooks"]);
+    let message = refusal("mimo-v2", |fixture| {
+        fixture["config"]["audio_config"]["audio_channels"] = json!(4);
+    });
+    expect(&message, &["expected 4 numbered tensors", "found 3"]);
+}
+
+#[test]
+fn sums_without_counts_are_refused() {
+    const FILE: &str = "speech_tokenizer/model.safetensors";
+    let name =
+        |number: u32, what: &str| format!("decoder.quantizer.rvq_rest.vq.layers.{number}._codebook.{what}");
+    let counts = name(3, "cluster_usage");
+    let message = refusal("qwen3-tts", |fixture| {
+        tensors(fixture, FILE).remove(&counts);
+    });
+    expect(&message, &[FILE, &counts, "expected it in this file, found none"]);
+    let message = refusal("qwen3-tts", |fixture| {
+        tensors(fixture, FILE).insert(counts.clone(), json!([7]));
+    });
+    expect(&message, &[FILE, &counts, "a count for each of 12 codes", "[7]"]);
+    let further = name(15, "embedding_sum");
+    let message = refusal("qwen3-tts", |fixture| {
+        tensors(fixture, FILE).insert(further.clone(), json!([12, 32]));
+    });
+    expect(&message, &[&further, "expected 15 codebooks"]);
+    let message = refusal("qwen3-tts", |fixture| {
+        fixture["files"]["speech_tokenizer/config.json"]["decoder_config"]["num_hidden_layers"] =
+            json!(4_000_000_000u64);
+    });
+    expect(
+        &message,
+        &["speech_tokenizer/config.json", "num_hidden_layers", "4000000000"],
+    );
+    let message = refusal("qwen3-tts", |fixture| {
+        fixture["config"]["talker_config"]["code_predictor_config"]["num_code_groups"] = json!(32);
+    });
+    expect(&message, &["num_code_groups", "16", "32"]);
+    let message = refusal("qwen3-tts", |fixture| {
+        tensors(fixture, "model.safetensors").remove("talker.code_predictor.lm_head.14.weight");
+    });
+    expect(&message, &["expected 15 numbered tensors", "found 14"]);
+}
+
+#[test]
+fn choices_that_no_graph_has_are_refused() {
+    for (part, key, value) in [
+        ("vision_config", "adapter_type", json!("mlp")),
+        ("vision_config", "use_qk_norm", json!(false)),
+        ("vision_config", "router_scale", json!(2.5)),
+        ("audio_config", "use_rope", json!(false)),
+        ("audio_config", "chunk_seconds", json!(30)),
+        (
+            "audio_config",
+            "rope_parameters",
+            json!({"partial_rotary_factor": 1.0, "rope_theta": 1e4}),
+        ),
+    ] {
+        let message = refusal("dots3-note", |fixture| {
+            fixture["config"][part][key] = value.clone();
+        });
+        expect(&message, &["config.json", part, key, "expected", "found"]);
+    }
+    // A block with more experts than the configuration counts, and with fewer.
+    let message = refusal("dots3-note", |fixture| {
+        fixture["config"]["vision_config"]["pyramid_num_routed"] = json!([-1, 0, 1, 3]);
+    });
+    expect(&message, &["vision_encoder.blocks.2.mlp.experts.1", "below 1"]);
+    let message = refusal("dots3-note", |fixture| {
+        fixture["config"]["vision_config"]["pyramid_num_routed"] = json!([-1, 0, 2, 4]);
+    });
+    expect(&message, &["expected 12 expert tensors in layer 3, found 9"]);
 }

@@ -22,13 +22,13 @@ use models::ARCHITECTURES;
 pub(crate) use models::{mistral, pockettts};
 pub(crate) use rules::declared::Declared;
 pub(crate) use rules::graph::{Activation, Fixed, Graph, check as check_graph};
-pub(crate) use rules::hooks::{DenseModule, Hooks, Named, StoredAs, TargetVocabulary};
+pub(crate) use rules::hooks::{Beside, DenseModule, Hooks, Named, StoredAs, TargetVocabulary};
 pub(crate) use rules::hparams::{Hparams, Keys};
 use rules::model_type::{Default, ModelType};
 pub(crate) use rules::multimodal;
 pub(crate) use rules::names::{
-    Composed, FoldedLayer, Match, Rearrange, RowFactors, Rule, Section, Transform, block_of, harmless,
-    ignored, resolve,
+    Codebooks, Composed, FoldedLayer, InSteps, Match, Rearrange, RowFactors, Rule, Section, Transform,
+    block_of, harmless, ignored, resolve,
 };
 pub(crate) use rules::rope::llama3_frequency_factors;
 pub(crate) use rules::rope_notes::{contradiction as rope_contradiction, dropped as rope_dropped};

@@ -155,7 +155,7 @@ pub(super) fn required(hp: &Hparams, processor: &Map<String, Value>, key: &str) 
 }
 
 /// Width of the text model's states, which the projector leads to.
-fn text_width(hp: &Hparams) -> Result<u32> {
+pub(super) fn text_width(hp: &Hparams) -> Result<u32> {
     let whole = hp.whole().values();
     let inner = TEXT_KEYS
         .iter()

@@ -7,6 +7,7 @@
 mod cogvlm;
 mod deepseek;
 mod dots;
+mod dots3;
 mod gemma;
 mod gemma3n;
 mod gemma4;
@@ -20,16 +21,20 @@ mod keys;
 mod kimi;
 mod lfm2;
 mod llama4;
+mod mimo;
 mod minicpm;
 mod minimax;
 mod muse;
 mod names;
+mod nemotron;
 mod omni;
 mod paddle;
 mod parts;
 mod phi;
 mod pixtral;
+mod pockettts;
 mod qwen2vl;
+mod qwen3tts;
 mod qwen3vl;
 mod step;
 mod whisper;
@@ -41,7 +46,7 @@ use gguf::TensorType;
 use serde_json::{Map, Value};
 
 use super::rules::multimodal::class_of;
-use super::{Architecture, Class, Hooks, Hparams, Named, PLAIN};
+use super::{Architecture, Beside, Class, Hooks, Hparams, Named, PLAIN};
 use crate::{Error, Result};
 
 /// Encoders by the class of the whole model, in the order in which `convert --list` prints them.
@@ -95,6 +100,11 @@ pub(crate) static ENCODERS: &[&Architecture] = &[
     &granite::VISION,
     &lfm2::LFM2_AUDIO,
     &phi::PHI4,
+    &nemotron::NEMOTRON_NANO_VL,
+    &mimo::MIMO_V2,
+    &dots3::DOTS3_NOTE,
+    &qwen3tts::QWEN3_TTS,
+    &pockettts::POCKET_TTS,
 ];
 
 /// `general.architecture` of every encoder.
@@ -149,7 +159,13 @@ pub(crate) fn configuration(
     config: Map<String, Value>,
 ) -> Result<Hparams> {
     let hooks = &architecture.hooks;
-    let (vision, audio) = ((hooks.vision)(&config), (hooks.audio)(&config));
+    let mut audio = (hooks.audio)(&config);
+    let mut of_audio = config_path.to_path_buf();
+    if let Some(Beside { folder, .. }) = hooks.beside.filter(|beside| beside.is_sound) {
+        of_audio = config_path.with_file_name(folder).join("config.json");
+        audio = Some(crate::json::read_object(&of_audio)?);
+    }
+    let vision = (hooks.vision)(&config);
     let is_second = vision.is_some();
     let Some(mut first) = vision.or_else(|| audio.clone()) else {
         return Err(Error::Input {
@@ -168,6 +184,7 @@ pub(crate) fn configuration(
     (hooks.prepare)(&mut first);
     let mut hparams = Hparams::new(config_path.to_path_buf(), first)?;
     let second = audio.filter(|_| is_second).map(super::complete);
+    let second = second.map(|values| (of_audio, values));
     hparams.inside_of(config, second);
     Ok(hparams)
 }

@@ -94,3 +94,13 @@ fn squeezed(_: &Hparams, view: View) -> Result<Option<View>> {
     }
     Ok(view.shaped(&shape))
 }
+
+/// A convolution over one frame as a matrix; others as they are.
+pub(super) const POINTWISE: Transform = Transform::View(pointwise, None);
+
+fn pointwise(_: &Hparams, view: View) -> Result<Option<View>> {
+    Ok(match view.shape()[..] {
+        [_, _, 1] => view.without(2),
+        _ => Some(view),
+    })
+}

@@ -15,10 +15,6 @@ pub(super) static DEEPSEEK4: Architecture = Architecture {
     gguf: "deepseek4",
     classes: &[class("DeepseekV4ForCausalLM")],
     rules: &[MODEL, HYPER_CONNECTIONS, LAYERS],
-    early: |_, keys| {
-        keys.set_global(TEMPLATE_KEY, NO_TEMPLATE);
-        Ok(())
-    },
     hyperparameters: |hp, keys| {
         model_keys(hp, keys)?;
         let width = hp.times(hp.u32(&["hc_mult"])?, &["hidden_size"])?;
@@ -30,7 +26,7 @@ pub(super) static DEEPSEEK4: Architecture = Architecture {
         force: |_, tensor, _| as_stored(tensor),
         packed_by_layer: true,
         late: |_, keys| {
-            without_placeholder(keys);
+            template_first(keys);
             Ok(())
         },
         notes: |hp| Ok(template_note(hp, "deepseek-ai-DeepSeek-V4.jinja")),
@@ -60,7 +56,7 @@ pub(super) static DEEPSEEK4_DSPARK: Architecture = Architecture {
         notes: |_| Ok(Vec::new()),
         target_vocabulary: Some(TargetVocabulary::AsOwn),
         late: |hp, keys| {
-            without_placeholder(keys);
+            template_first(keys);
             keys.set_tokenizer("mask_token_id", hp.u32(&["dspark_noise_token_id"])?);
             Ok(())
         },
@@ -69,15 +65,12 @@ pub(super) static DEEPSEEK4_DSPARK: Architecture = Architecture {
     ..DEEPSEEK4
 };
 
-const TEMPLATE_KEY: &str = "tokenizer.chat_template";
-/// Holds the place that the stock converter gives the template, before all other keys.
-const NO_TEMPLATE: &str = "\0";
-
-/// The stock converter brings templates of its own for directories without one, which ours does not have.
-fn without_placeholder(keys: &mut Keys<'_>) {
-    if keys.metadata.get_str(TEMPLATE_KEY) == Some(NO_TEMPLATE) {
-        keys.metadata.remove(TEMPLATE_KEY);
-    }
+/// The stock converter sets a template of its own, which ours does not have, before all other keys; the directory's then
+/// takes its place.
+fn template_first(keys: &mut Keys<'_>) {
+    let behind_architecture = 1;
+    keys.metadata
+        .move_to("tokenizer.chat_template", behind_architecture);
 }
 
 /// What to say of a directory without a chat template, for which the stock converter brings one of its own.

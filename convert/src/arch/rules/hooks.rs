@@ -53,6 +53,21 @@ pub(crate) struct Hooks {
     pub(crate) vision: Section,
     /// Where that of an encoder of sound stands, beside the other or alone.
     pub(crate) audio: Section,
+    /// A folder with a model of its own, whose tensors are converted too.
+    pub(crate) beside: Option<Beside>,
+    /// Experts of a block, where they are not as many in all; `None` where the usual keys count them.
+    pub(crate) experts: fn(&Hparams, u32) -> Result<Option<u32>>,
+}
+
+/// A folder of a model directory with a configuration and weights (`model.safetensors`) of its own. The tables know its
+/// tensors by their names behind that of the folder and a slash; they come before all others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside {
+    pub(crate) folder: &'static str,
+    /// Whether its configuration is that of the encoder of sound.
+    pub(crate) is_sound: bool,
+    /// The names of the tensors to convert, in the output's order, given all in the order of the file.
+    pub(crate) order: fn(&Hparams, Vec<String>) -> Result<Vec<String>>,
 }
 
 /// The way in which a draft model's vocabulary, which is its target's, is read.
@@ -126,6 +141,8 @@ impl Hooks {
         notes: |_| Ok(Vec::new()),
         vision: |whole| whole.get("vision_config")?.as_object().cloned(),
         audio: |_| None,
+        beside: None,
+        experts: |_, _| Ok(None),
     };
 
     /// Whether adapters have no effect on this tensor.

@@ -105,12 +105,16 @@ impl Hparams {
         self.declared
     }
 
-    /// Puts an encoder's configuration into that of the whole model, which may have another encoder.
-    pub(crate) fn inside_of(&mut self, whole: Map<String, Value>, audio: Option<Map<String, Value>>) {
-        let section = |values| Self::section(self.path.clone(), values);
+    /// Puts an encoder's configuration into that of the whole model, which may have another encoder, whose configuration
+    /// comes with the file that it stands in.
+    pub(crate) fn inside_of(
+        &mut self,
+        whole: Map<String, Value>,
+        audio: Option<(PathBuf, Map<String, Value>)>,
+    ) {
         self.around = Some(Box::new(Around {
-            whole: section(whole),
-            audio: audio.map(section),
+            whole: Self::section(self.path.clone(), whole),
+            audio: audio.map(|(path, values)| Self::section(path, values)),
         }));
     }
 

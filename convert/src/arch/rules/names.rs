@@ -47,6 +47,9 @@ pub(crate) enum Transform {
     ScaleByBlock(fn(&Hparams, u32) -> Result<f32>),
     /// Every element by itself.
     Map(fn(f32) -> f32),
+    /// The same in steps, of which each is rounded to the type that the tensor is stored in, as in a model that the stock
+    /// converter loads whole.
+    MapInSteps(InSteps),
     /// Dimensions split, exchanged and cut, then every element by itself where there is a function for it.
     View(Rearrange, Option<fn(f32) -> f32>),
     /// A vector beside the stored tensor, as long as the first number says, of the second number.
@@ -90,10 +93,32 @@ pub(crate) enum Transform {
     Piece(&'static Composed),
     /// A stack that is stored in one piece, under a name that may lack `.weight`.
     Stack,
+    /// Vectors of the places of a square grid, for a grid of as many places on a side as the function says.
+    Grid(fn(&Hparams) -> Result<u64>),
+    /// One of the numbered codebooks of a quantizer, which are stacked in the first one's place.
+    Codebook(Codebooks),
 }
 
 /// A function of each element by itself.
 pub(crate) type Elementwise = fn(f32) -> f32;
+
+/// The same with the rounding that its steps need.
+pub(crate) type InSteps = fn(f32, &dyn Fn(f32) -> f32) -> f32;
+
+/// What the codebooks of a quantizer are stored as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Codebooks {
+    /// Vectors, some more, some fewer: zeros follow the fewer.
+    Vectors,
+    /// Sums of the vectors that have met each code, to be divided by how many have, which the rule of the GGUF name
+    /// [`Codebooks::Counts`] has.
+    Sums {
+        /// The name of the counts, as that of the rule.
+        counts: &'static str,
+    },
+    /// The counts of sums.
+    Counts,
+}
 
 /// A matrix that is put together of several stored tensors, by their names as the tables know them.
 #[derive(Debug)]

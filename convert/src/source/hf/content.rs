@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use gguf::TensorType;
 
+use super::codebooks::Codebooks;
 use super::combined::Combined;
 use super::gather::Gather;
+use super::grid::Grid;
 use super::ids::Ids;
 use super::integers::Integers;
 use super::layout::Layout;
@@ -28,6 +30,8 @@ pub(super) enum Content {
     Integers(Integers),
     Mean(Mean),
     Through(Through),
+    Grid(Grid),
+    Codebooks(Codebooks),
 }
 
 impl Content {
@@ -177,6 +181,8 @@ pub(super) fn read_values(
         Content::Joined(joined) => joined.read_values(parts, rows, out),
         Content::Mean(mean) => mean.read_values(parts, elements, out),
         Content::Through(through) => through.read_values(parts, rows, out),
+        Content::Grid(grid) => grid.read_values(parts, rows, out),
+        Content::Codebooks(codebooks) => codebooks.read_values(parts, rows, out),
         Content::Ids(ids) => {
             let ids = ids.read(parts)?;
             out.iter_mut().zip(ids).for_each(|(x, id)| *x = id as f32);

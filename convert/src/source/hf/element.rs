@@ -71,6 +71,15 @@ impl Element {
         }
     }
 
+    /// What is left of a number in a tensor of these elements.
+    pub(super) fn rounded(self, x: f32) -> f32 {
+        match self {
+            Self::F16 => f16::from_f32(x).to_f32(),
+            Self::Bf16 => bf16::from_f32(x).to_f32(),
+            _ => x,
+        }
+    }
+
     /// Decodes elements; `bytes` holds those of `out.len()` elements.
     pub(super) fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<(), quants::Error> {
         match self {

@@ -11,7 +11,7 @@ use half::f16;
 
 use super::element::Element;
 use super::parts::Parts;
-use crate::arch::{Rows, Strided};
+use crate::arch::{InSteps, Rows, Strided};
 use crate::{Error, Result};
 
 /// Bytes read from a file at a time.
@@ -24,6 +24,7 @@ pub(super) enum Values {
     Add(f32),
     Multiply(f32),
     Map(fn(f32) -> f32),
+    InSteps(InSteps),
 }
 
 /// Units of one stored tensor. A unit is a row of a matrix, or an element of a vector.
@@ -193,6 +194,9 @@ impl Layout {
             Values::Add(n) => map(out, &|x| x + n),
             Values::Multiply(n) => map(out, &|x| x * n),
             Values::Map(f) => map(out, &f),
+            Values::InSteps(f) => out
+                .iter_mut()
+                .for_each(|x| *x = f(*x, &|x| self.element.rounded(x))),
         }
         if self.scale != 1.0 {
             out.iter_mut().for_each(|x| *x *= self.scale);

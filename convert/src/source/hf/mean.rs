@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use half::{bf16, f16};
+use half::f16;
 
 use super::element::Element;
 use super::layout::Layout;
@@ -64,8 +64,8 @@ impl Mean {
                 }
             }
             Of::Elements => {
-                let mean = rounded(mean, element);
-                out.iter_mut().for_each(|x| *x = rounded(*x - mean, element));
+                let mean = element.rounded(mean);
+                out.iter_mut().for_each(|x| *x = element.rounded(*x - mean));
             }
         }
         Ok(())
@@ -114,15 +114,6 @@ impl Sum {
 
     fn total(&self) -> f64 {
         self.sum + self.lost
-    }
-}
-
-/// What is left of a number in a tensor of these elements.
-fn rounded(x: f32, element: Element) -> f32 {
-    match element {
-        Element::F16 => f16::from_f32(x).to_f32(),
-        Element::Bf16 => bf16::from_f32(x).to_f32(),
-        _ => x,
     }
 }
 

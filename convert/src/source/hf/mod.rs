@@ -2,6 +2,8 @@
 
 mod adapter;
 mod assemble;
+mod beside;
+mod codebooks;
 mod combined;
 mod content;
 mod coverage;
@@ -11,6 +13,7 @@ mod fuse;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod gather;
+mod grid;
 mod ids;
 mod integers;
 mod layout;
@@ -131,6 +134,8 @@ pub struct HfSource {
     mmproj: bool,
     prediction: Prediction,
     arch_file: Option<PathBuf>,
+    /// The file of a folder with weights of its own.
+    beside: Option<PathBuf>,
     /// Nothing replaces its files while it is open.
     _held: Inputs,
 }
@@ -187,6 +192,7 @@ impl Source for HfSource {
     fn files(&self) -> Result<Vec<PathBuf>> {
         let mut files = super::weight_files(&self.dir)?;
         files.extend(self.arch_file.clone());
+        files.extend(self.beside.clone());
         Ok(files)
     }
 

@@ -1,6 +1,6 @@
 //! The opening of a model directory: what is read of it, in this order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gguf::{Inputs, Metadata, TensorType};
 use serde_json::{Map, Value};
@@ -11,7 +11,9 @@ use super::form::Form;
 use super::parts::Parts;
 use super::prediction::{self, Filter};
 use super::sentence::Modules;
-use super::{HfOptions, HfSource, OutType, fuse, number, outtype, quantized, stacks, tied, unused, whole};
+use super::{
+    HfOptions, HfSource, OutType, beside, fuse, number, outtype, quantized, stacks, tied, unused, whole,
+};
 use crate::arch::{self, Architecture, Hparams, Keys, TargetVocabulary, multimodal};
 use crate::metadata::{General, ParameterCount};
 use crate::source::SourceTensor;
@@ -58,6 +60,7 @@ pub(super) fn open(dir: &Path, options: &HfOptions) -> Result<HfSource> {
         mmproj: options.mmproj,
         prediction: options.prediction,
         arch_file: options.arch_file.clone(),
+        beside: opening.beside,
         _held: held,
     })
 }
@@ -75,6 +78,9 @@ struct Opening<'a> {
     /// The type of the weights that are kept as the blocks they are stored in.
     blocks: Option<TensorType>,
     is_mlx: bool,
+    /// The file of a folder with weights of its own, which are converted too, and the tensors in it that are not.
+    beside: Option<PathBuf>,
+    left_beside: Vec<String>,
     /// The configuration says that the output matrix is not the embeddings.
     says_untied: bool,
     /// The same, and nothing in the text model's own says otherwise.
@@ -127,6 +133,11 @@ impl<'a> Opening<'a> {
             let keep_blocks = options.outtype != OutType::Lossless;
             warnings.extend(quantized::rewrite(&mut parts, dir, config, keep_blocks)?.notes);
         }
+        let mut left_beside = Vec::new();
+        if !options.vocab_only {
+            let of = (form.architecture, &form.hparams);
+            left_beside = beside::add_to(&mut parts, dir, of, options.headers_suffice)?;
+        }
         // What loses nothing depends on the weights as they are read, the stock converter's choice on how
         // they are stored.
         let ty = match options.outtype {
@@ -138,6 +149,7 @@ impl<'a> Opening<'a> {
         let modules = Modules::read(dir, form.architecture, wanted)?;
         modules.add_to(&mut parts, dir, options.headers_suffice)?;
         let blocks = parts.tensors.values().find_map(|&at| parts.entry(at).blocks);
+        let beside = beside::file(dir, form.architecture);
         Ok(Self {
             dir,
             options,
@@ -148,6 +160,8 @@ impl<'a> Opening<'a> {
             ty,
             blocks,
             is_mlx,
+            beside,
+            left_beside,
             says_untied,
             untied,
             warnings,
@@ -177,6 +191,7 @@ impl<'a> Opening<'a> {
         assembler.filter = self.filter;
         assembler.fp8_as_q8 = options.fp8_as_q8 && options.outtype != OutType::Lossless;
         let mut made = assembler.run()?;
+        made.left_out.extend(self.left_beside.iter().cloned());
         if architecture.hooks.joins_queries {
             fuse::always(&mut made);
         }

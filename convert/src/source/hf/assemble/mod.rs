@@ -1,6 +1,8 @@
 //! From a checkpoint's tensors to the output's: names, shapes and layouts, in output order.
 
+mod codebooks;
 mod composed;
+mod grid;
 mod pairs;
 mod products;
 mod stacked;
@@ -188,8 +190,8 @@ impl<'a> Assembler<'a> {
         self.compose_rest()?;
         if let Some(((block, rule), seen)) = self.numbered.iter().find(|(_, seen)| !seen.is_empty()) {
             let expected = match rule.and_then(|hf| self.rules().find(|r| r.hf == hf)) {
-                Some(rule) => self.count_of(rule)? as usize,
-                None => self.expert_count()? as usize * self.expert_rules().len(),
+                Some(rule) => self.count_of(rule, *block)? as usize,
+                None => self.expert_count(*block)? as usize * self.expert_rules().len(),
             };
             let kind = kind_of(rule.is_some());
             return Err(self.hparams.error(format!(

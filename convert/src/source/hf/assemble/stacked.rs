@@ -23,7 +23,7 @@ impl Assembler<'_> {
     /// One expert's tensor. Once a layer has all of its experts, their stacks are added, in the order of
     /// the rules.
     pub(super) fn expert(&mut self, found: &Match, at: Place) -> Result<()> {
-        let count = self.expert_count()?;
+        let count = self.expert_count(found.block.unwrap_or(0))?;
         let rules = self.expert_rules();
         let (block, seen) = self.collect(found, at, count, None)?;
         if seen.len() < rules.len() * count as usize {
@@ -41,7 +41,7 @@ impl Assembler<'_> {
 
     /// One of several tensors with numbers, which are stacked when all are there.
     pub(super) fn member(&mut self, found: &Match, at: Place) -> Result<()> {
-        let count = self.count_of(found.rule)?;
+        let count = self.count_of(found.rule, found.block.unwrap_or(0))?;
         let (block, seen) = self.collect(found, at, count, Some(found.rule.hf))?;
         if seen.len() < count as usize {
             return Ok(());
@@ -160,7 +160,11 @@ impl Assembler<'_> {
         Ok(())
     }
 
-    pub(super) fn expert_count(&self) -> Result<u32> {
+    /// Experts of a block.
+    pub(super) fn expert_count(&self, block: u32) -> Result<u32> {
+        if let Some(count) = (self.architecture.hooks.experts)(self.hparams, block)? {
+            return self.checked_count(count);
+        }
         let count = self.hparams.u32(&[
             "num_local_experts",
             "num_experts",
@@ -171,10 +175,10 @@ impl Assembler<'_> {
         self.checked_count(count)
     }
 
-    pub(super) fn count_of(&self, rule: &Rule) -> Result<u32> {
+    pub(super) fn count_of(&self, rule: &Rule, block: u32) -> Result<u32> {
         match rule.transform {
             Transform::Numbered(count) | Transform::Shard(count) => self.checked_count(count(self.hparams)?),
-            _ => self.expert_count(),
+            _ => self.expert_count(block),
         }
     }
 

@@ -27,6 +27,8 @@ impl Assembler<'_> {
             Transform::Numbered(_) | Transform::Shard(_) => self.member(&found, at),
             Transform::Integers => self.integers(found, at),
             Transform::Piece(whole) => self.piece(&found, at, whole),
+            Transform::Grid(side) => self.grid(found, at, side),
+            Transform::Codebook(stored) => self.codebook(found, at, name, stored),
             Transform::Factor(which) => self.factor(&found, at, which),
             Transform::View(rearrange, map) => self.view(found, at, rearrange, map),
             Transform::Fill(numbers) => {
@@ -159,7 +161,7 @@ impl Assembler<'_> {
     /// What a rule does to each value, if it does anything.
     fn changed_values(&self, found: &Match, at: Place, dimensions: usize) -> Result<Option<Values>> {
         Ok(Some(match found.transform {
-            Transform::AddOne | Transform::Add(_) | Transform::Map(_)
+            Transform::AddOne | Transform::Add(_) | Transform::Map(_) | Transform::MapInSteps(_)
                 if self.pairs.is_some() && dimensions > 1 =>
             {
                 return Err(self.fail(
@@ -177,6 +179,7 @@ impl Assembler<'_> {
                 Values::Multiply(factor(self.hparams, found.block.unwrap_or(0))?)
             }
             Transform::Map(f) => Values::Map(f),
+            Transform::MapInSteps(f) => Values::InSteps(f),
             _ => return Ok(None),
         }))
     }
