@@ -102,6 +102,23 @@ fn positions_that_are_no_square_are_refused() {
     }
 }
 
+/// llama.cpp reads three numbers of whatever list there is; of an empty one the stock converter writes none.
+#[test]
+fn means_of_other_than_three_colours_are_refused() {
+    const FILE: &str = "preprocessor_config.json";
+    for (key, list) in [
+        ("image_mean", json!([])),
+        ("image_mean", json!([0.5])),
+        ("image_std", json!([0.5, 0.5, 0.5, 0.5])),
+        ("image_std", json!(0.5)),
+    ] {
+        let message = refusal("glm-4v", |fixture| {
+            fixture["files"][FILE][key] = list.clone();
+        });
+        expect(&message, &[FILE, key, "3 numbers", &list.to_string()]);
+    }
+}
+
 #[test]
 fn a_folder_of_its_own_is_there_whole() {
     const FILE: &str = "audio_tokenizer/model.safetensors";

@@ -493,7 +493,7 @@ fn side_files(put: Put<'_>) -> anyhow::Result<()> {
         (
             136,
             "preprocessor",
-            r#"{"image_mean":[0.5],"image_std":[0.5],"size":{"height":4,"width":4}}"#,
+            r#"{"image_mean":[0.5,0.5,0.5],"image_std":[0.5,0.5,0.5],"size":{"height":4,"width":4}}"#,
         ),
     ];
     for (choice, name, text) in files {

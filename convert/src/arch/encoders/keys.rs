@@ -38,13 +38,14 @@ pub(super) fn vision_keys_by(
     ];
     keys.set("vision.attention.head_count", hp.u32(&heads)?);
     for key in ["image_mean", "image_std"] {
-        let numbers = processor
-            .get(key)
-            .and_then(numbers_of)
-            .ok_or_else(|| Error::Input {
-                path: keys.dir.join(PREPROCESSOR),
-                message: format!("{key}: expected a list of numbers, which every encoder needs, found none"),
-            })?;
+        let found = processor.get(key).unwrap_or(&Value::Null);
+        let numbers = numbers_of(found).filter(|numbers| numbers.len() == COLOURS);
+        let numbers = numbers.ok_or_else(|| Error::Input {
+            path: keys.dir.join(PREPROCESSOR),
+            message: format!(
+                "{key}: expected a list of {COLOURS} numbers, one of each colour, which every encoder needs, found {found}"
+            ),
+        })?;
         keys.set(&format!("vision.{key}"), numbers);
     }
     Ok(())
@@ -169,6 +170,9 @@ pub(super) fn text_width(hp: &Hparams) -> Result<u32> {
 const TEXT_KEYS: [&str; 2] = ["lfm", "talker_config"];
 
 const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// Means and deviations of an image.
+const COLOURS: usize = 3;
 
 fn numbers_of(value: &Value) -> Option<Vec<f32>> {
     let numbers = value.as_array()?.iter();
