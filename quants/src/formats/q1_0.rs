@@ -75,9 +75,10 @@ const SUMS: usize = 8;
 fn encode_blocks<I: InstructionSet, const B: usize>(isa: I, x: &[f32], blocks: &mut [Block; B]) {
     let x = x.as_chunks::<128>().0;
     let mut sums = [0.0; B];
-    for i in 0..128 {
+    // Two columns at a time: of one the compiler makes gathers where it has AVX-512, at half the speed.
+    for first in (0..128).step_by(2) {
         for (sum, x) in sums.iter_mut().zip(x) {
-            *sum += x[i].abs();
+            *sum = x[first..first + 2].iter().fold(*sum, |sum, x| sum + x.abs());
         }
     }
     for ((block, sum), x) in blocks.iter_mut().zip(sums).zip(x) {
