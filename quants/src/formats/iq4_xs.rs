@@ -5,9 +5,9 @@
 //! bits; 128 bytes of value indices as in IQ4_NL. A weight is `d·(scale − 32)·value`.
 
 use gguf::TensorType;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::formats::block::{Half, blocks};
+use crate::formats::block::{Half, blocks, blocks_mut};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
 use crate::formats::iq::super_blocks;
 use crate::formats::iq4_nl::{ZERO, codes, pack, unpack};
@@ -45,36 +45,61 @@ impl Decode for IQ4_XS {
     }
 }
 
+/// Super-blocks whose scales are searched at the same time, in lanes.
+const TILE: usize = 4;
+
 impl Encode for IQ4_XS {
     #[inline(always)]
     fn encode_row<I: InstructionSet>(isa: I, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-        for (super_block, block) in super_blocks::<Block>(x, importance, |sum| sum * (2.0 / 256.0), dst) {
-            let x = super_block.x;
-            let parts: &[[f32; 32]; 8] = transmute_ref!(x);
-            let mut weights = [[0.0; 32]; 8];
-            for (index, weights) in weights.iter_mut().enumerate() {
-                *weights = super_block.weights::<32>(index, |x| x * x);
+        for (tile, x) in x.chunks(256 * TILE).enumerate() {
+            let importance = importance.map(|importance| &importance[256 * TILE * tile..][..x.len()]);
+            let dst = &mut dst[size_of::<Block>() * TILE * tile..][..size_of::<Block>() * (x.len() / 256)];
+            let mut weights = [[0.0; 32]; 8 * TILE];
+            for ((super_block, _), weights) in
+                super_blocks::<Block>(x, importance, |sum| sum * (2.0 / 256.0), dst)
+                    .zip(weights.as_chunks_mut::<8>().0)
+            {
+                for (index, weights) in weights.iter_mut().enumerate() {
+                    *weights = super_block.weights::<32>(index, |x| x * x);
+                }
             }
-            let mut scales = [0.0; 8];
+            let parts = x.as_chunks::<32>().0;
+            let mut scales = [0.0; 8 * TILE];
             isa.run(nonlinear::Fit {
                 x: parts,
-                weights: &weights,
-                scales: &mut scales,
+                weights: &weights[..parts.len()],
+                scales: &mut scales[..parts.len()],
             });
-            let d = -signed_extreme(&scales) / 32.0;
-            block.d = Half::new(d);
-            let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-            let mut high = 0u16;
-            block.scales_low = [0; 4];
-            for index in 0..8 {
-                let multiple = nearest_int(inverse * scales[index]).clamp(-32, 31);
-                block.qs[index] = pack(&parts[index], d * multiple as f32);
-                let code = (multiple + 32) as u8;
-                block.scales_low[index / 2] |= (code & 0xf) << (4 * (index % 2));
-                high |= u16::from(code >> 4) << (2 * index);
+            for ((parts, block), scales) in parts
+                .as_chunks()
+                .0
+                .iter()
+                .zip(blocks_mut::<Block>(dst))
+                .zip(scales.as_chunks().0)
+            {
+                block.fill(parts, scales);
             }
-            block.scales_high = high.to_le_bytes();
         }
+    }
+}
+
+impl Block {
+    /// Stores a super-block whose parts have these scales.
+    #[inline(always)]
+    fn fill(&mut self, parts: &[[f32; 32]; 8], scales: &[f32; 8]) {
+        let d = -signed_extreme(scales) / 32.0;
+        self.d = Half::new(d);
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+        let mut high = 0u16;
+        self.scales_low = [0; 4];
+        for index in 0..8 {
+            let multiple = nearest_int(inverse * scales[index]).clamp(-32, 31);
+            self.qs[index] = pack(&parts[index], d * multiple as f32);
+            let code = (multiple + 32) as u8;
+            self.scales_low[index / 2] |= (code & 0xf) << (4 * (index % 2));
+            high |= u16::from(code >> 4) << (2 * index);
+        }
+        self.scales_high = high.to_le_bytes();
     }
 }
 
