@@ -120,6 +120,10 @@ impl Quantizing<'_> {
                 .threads(threads)
                 .max_memory(self.memory.bytes());
             let journal = self.memory.journal(output);
+            // Before anything is learned.
+            for output in &plan.outputs {
+                gguf::check_not_input(&output.path)?;
+            }
             learned = better.apply(source, &mut plan, base, threads, self.memory.bytes())?;
             metered(|show| run(source, &plan, &pipeline, journal.as_deref(), show))?;
             better.forget(&plan)?;

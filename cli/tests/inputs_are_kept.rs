@@ -191,6 +191,13 @@ fn by_commands_that_convert() {
 #[test]
 fn by_commands_that_quantize() {
     let bench = Bench::new();
+    for command in [
+        &["quantize", "@f16.gguf", "OUT", "Q4_0"][..],
+        &["convert", "@model", "OUT", "--outtype", "Q4_0"],
+    ] {
+        let learned = ["--optimize", "layer", "--optimize-text", "@text.txt"];
+        refused(&bench, &[command, &learned].concat(), "text.txt", &[SAME]);
+    }
     refused(
         &bench,
         &["quantize", "@f16.gguf", "OUT", "Q8_0"],
