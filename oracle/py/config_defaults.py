@@ -82,8 +82,8 @@ glm4_moe: vocab_size hidden_size intermediate_size num_hidden_layers num_attenti
     max_position_embeddings rms_norm_eps n_group topk_group first_k_dense_replace moe_intermediate_size
     n_routed_experts n_shared_experts num_experts_per_tok routed_scaling_factor norm_topk_prob partial_rotary_factor
     use_qk_norm attention_bias
-glm4v: depth hidden_size num_heads image_size patch_size rms_norm_eps intermediate_size
-glm4v_moe: depth hidden_size num_heads image_size patch_size rms_norm_eps intermediate_size
+glm4v: depth hidden_size num_heads image_size patch_size rms_norm_eps intermediate_size hidden_act
+glm4v_moe: depth hidden_size num_heads image_size patch_size rms_norm_eps intermediate_size hidden_act
 glm4v_moe_text: vocab_size max_position_embeddings attention_bias hidden_size intermediate_size num_hidden_layers
     num_attention_heads num_key_value_heads rms_norm_eps n_group topk_group first_k_dense_replace
     moe_intermediate_size n_routed_experts n_shared_experts num_experts_per_tok routed_scaling_factor norm_topk_prob
@@ -119,6 +119,7 @@ jamba: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_
     max_position_embeddings rms_norm_eps num_experts_per_tok num_experts sliding_window mamba_d_conv mamba_d_state
     mamba_expand mamba_dt_rank attn_layer_offset attn_layer_period expert_layer_offset expert_layer_period
 janus_vision_model: hidden_size num_hidden_layers num_attention_heads image_size patch_size layer_norm_eps mlp_ratio
+    hidden_act
 lfm2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings norm_eps conv_L_cache block_auto_adjust_ff_dim block_ffn_dim_multiplier
     block_multiple_of
@@ -156,7 +157,7 @@ phi3: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_h
     max_position_embeddings rms_norm_eps sliding_window partial_rotary_factor original_max_position_embeddings
 phimoe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps sliding_window num_local_experts num_experts_per_tok
-pixtral: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size
+pixtral: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size hidden_act
 qwen2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps
 qwen2_5_omni_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads

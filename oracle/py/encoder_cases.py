@@ -989,3 +989,13 @@ CASES += [
     # Without a configuration, as it is published.
     Case("pocket-tts", None, pocket()),
 ]
+
+
+def without(case, name, key):
+    """The same with a key of the encoder's configuration left out, for which transformers has a value."""
+    vision = {k: v for k, v in case.config["vision_config"].items() if k != key}
+    return Case(name, case.config | dict(vision_config=vision), case.tensors, case.files)
+
+
+OF_NAME = {case.name: case for case in CASES}
+CASES += [without(OF_NAME[name], f"{name}-plain", "hidden_act") for name in ("glm-4v", "glm-4v-moe", "janus-pro")]
