@@ -32,10 +32,10 @@ TOKENIZER_CONFIG = [
 ]
 """For models without and with an image encoder."""
 KINDS = dict(spm_image=SPM, spm_unk=SPM, spm=SPM, spm_plain=SPM, llama2=SPM, glm=GLM, minilm="word_pieces", xlm="xlm_roberta", t5="spm_unigram")
-KINDS |= {"qwen.tiktoken": "tiktoken_qwen", "hunyuan.tiktoken": "tiktoken_hunyuan", "rwkv": "rwkv", "plamo": "plamo"}
+KINDS |= {"dots": "../architectures/dots", "qwen.tiktoken": "tiktoken_qwen", "hunyuan.tiktoken": "tiktoken_hunyuan", "rwkv": "rwkv", "plamo": "plamo"}
 FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "qwen.tiktoken", "hy.tiktoken",
          "rwkv_vocab_v20230424.txt", "tokenizer.jsonl")
-WITHOUT = ("xlm_json", "glm.tiktoken", "kimi.tiktoken", "dots")
+WITHOUT = ("xlm_json", "glm.tiktoken", "kimi.tiktoken")
 """Tokenizers whose cases differ from others in nothing else (fixtures/vocab has them), or that have no small one."""
 ROWS = 2
 """Rows of logits that are kept."""

@@ -201,6 +201,12 @@ def deepseek4(c):
     return out
 
 
+def deepseek4_plain(c):
+    """The same with all weights as they are, which nothing rounds on the way."""
+    shapes = {name: shape for name, shape in deepseek4(c).items() if not name.endswith(".scale")}
+    return {name: (shape[0], 2 * shape[1]) if ".experts." in name else shape for name, shape in shapes.items()}
+
+
 def deepseek4_dspark(c):
     h, streams, rank = c["hidden_size"], c["hc_mult"], 16
     out = {"embed.weight": (c["vocab_size"], h)}
@@ -350,6 +356,9 @@ def cases(a):
         lacking("cogvlm", "CogVLMForCausalLM", cogvlm, "spm", dict(num_key_value_heads=4), model_type="cogvlm",
                 rope_theta=1e4, attributes=dict(filter_tensors=classmethod(with_images))),
         lacking("deepseek4", "DeepseekV4ForCausalLM", deepseek4, "gpt2", v4, model_type="deepseek_v4"),
+        # Heads of the length that stock llama.cpp's rotation of indexers takes for granted.
+        lacking("deepseek4-plain", "DeepseekV4ForCausalLM", deepseek4_plain, "gpt2", v4 | dict(
+            head_dim=64, index_head_dim=64, quantization_config=None), model_type="deepseek_v4"),
         lacking("dflash-deepseek4", "DeepseekV4DSparkModel", deepseek4_dspark, "gpt2", v4 | dict(
             dspark_block_size=4, dspark_noise_token_id=5, dspark_target_layer_ids=[0, 2]), model_type="deepseek_v4"),
         lacking("lfm2-audio-tokenizer", "Lfm25AudioTokenizer", lfm2_audio_tokenizer, "gpt2", sound, model_type="lfm2",
@@ -375,9 +384,9 @@ def cases(a):
             case.template = TEMPLATE
         if case.name == "kimi-k3-packed":
             case.stored = lambda name: "U8" if name.endswith("_packed") else SCALES if name.endswith("weight_scale") else None
-        if "deepseek4" in case.name:
+        if case.name in ("deepseek4", "dflash-deepseek4"):
             case.stored = deepseek4_stored
-        if case.name == "deepseek4":
+        if case.name in ("deepseek4", "deepseek4-plain"):
             case.numbers = tokens_experts
         if case.name.startswith("qwen4exp"):
             case.numbers = lambda c, whole=case.name != "qwen4exp": qwen4exp_numbers(whole)
@@ -387,5 +396,5 @@ def cases(a):
     return made
 
 
-RUN = ("cogvlm", "pockettts")
+RUN = ("cogvlm", "deepseek4-plain", "kimi-k3", "pockettts", "qwen4exp", "qwen4exp-image")
 """Cases whose forward pass is compared."""

@@ -39,7 +39,7 @@ const NOT_LOADED: [(&str, &str); 2] = [
 
 /// Fixtures without a digest: dots 3 note's small vocabulary is made up (`digests/architectures.txt` has it with a published
 /// one), and a DeepSeek V4 that stock can run has no weights in FP8 and 4 bits.
-const WITHOUT_DIGEST: [&str; 2] = ["deepseek4-plain", "dots3note"];
+const WITHOUT_DIGEST: [&str; 2] = ["deepseek4-plain", "dots3note-text"];
 
 /// The difference, if any.
 fn check(path: &Path) -> Result<(), String> {

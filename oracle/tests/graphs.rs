@@ -1,11 +1,14 @@
 //! Graphs that no other program than stock llama.cpp has, beside its own in f32: every logit of windows that are longer
 //! than what their indexers choose, than their sliding windows and than the blocks that one key stands for. GLM-5-Next, which
-//! stock's library does not know, is beside a transcription of its graph to numpy.
+//! stock's library does not know, and MiniMax-M3, which it computes in flash attention alone, are beside transcriptions of their
+//! graphs to numpy.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use oracle::{Python, architectures, python};
-use reference::Model;
+use reference::{LogitsSink, Model, Staged, Tap};
 
 /// Where the logits come from.
 #[derive(Clone, Copy)]
@@ -15,15 +18,17 @@ enum Source {
 }
 
 /// Fixtures, the length of the windows, and the source of what is expected.
-const GRAPHS: [(&str, usize, Source); 7] = [
+const GRAPHS: [(&str, usize, Source); 9] = [
     ("hy_v4", 48, Source::Stock),
-    ("dots3note", 48, Source::Stock),
+    ("dots3note-text", 48, Source::Stock),
     ("kimi-k3", 48, Source::Stock),
     // One of its layers has keys of 128 tokens.
     ("deepseek4-plain", 300, Source::Stock),
     ("qwen4exp", 48, Source::Stock),
     ("qwen4exp-image", 49, Source::Stock),
     ("glm5-next", 48, Source::Numpy),
+    ("minimax-m3", 48, Source::Numpy),
+    ("minimax-m3-vl", 49, Source::Numpy),
 ];
 const WINDOWS: usize = 3;
 
@@ -46,7 +51,7 @@ fn expected(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>], sour
     std::fs::write(&list, serde_json::to_string(windows).unwrap()).unwrap();
     let arguments = vec![file.as_os_str(), list.as_os_str(), logits.as_os_str()];
     let script = match source {
-        Source::Numpy => "glm5_next_logits.py",
+        Source::Numpy => "numpy_graphs.py",
         Source::Stock => "stock_f32.py",
     };
     python.run(script, arguments).unwrap();
@@ -95,4 +100,86 @@ fn every_logit_is_the_expected_one() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?} are not the expected ones");
+}
+
+/// The inputs of all matrices that were shown, in their order.
+#[derive(Default, PartialEq)]
+struct Shown(Vec<(String, Option<usize>, Vec<u32>)>);
+
+impl Tap for Shown {
+    fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], _columns: usize) {
+        let bits = input.iter().map(|x| x.to_bits()).collect();
+        self.0.push((tensor.to_owned(), expert, bits));
+    }
+}
+
+/// Logits of one window whose vocabulary is one tile.
+#[derive(Default)]
+struct Logits(Vec<f32>);
+
+impl LogitsSink for Logits {
+    fn tile(&mut self, vocabulary: Range<usize>, logits: &[f32]) {
+        assert_eq!(vocabulary.start, 0);
+        self.0.extend_from_slice(logits);
+    }
+}
+
+/// A pass that goes layer by layer shows what one that keeps results shows, hands on its states through files too, and ends
+/// with the logits of the whole model from wherever it stops.
+#[test]
+fn staged_passes_hand_on_all_that_goes_from_layer_to_layer() {
+    for (name, length, _) in GRAPHS {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = architectures::directory(name, dir.path());
+        let file = dir.path().join("model.gguf");
+        architectures::convert(&folder, &file, false).unwrap();
+        let model = Model::load(&file).unwrap();
+        let windows = windows(length / 2);
+        let batches: Vec<Range<usize>> = (0..windows.len()).map(|n| n..n + 1).collect();
+        let states = dir.path().join("states");
+        std::fs::create_dir(&states).unwrap();
+        let begin = |folder| model.staged(&windows, &batches, Vec::new(), folder).unwrap();
+        let (mut plain, mut keeping) = (begin(None), begin(Some(states.as_path())));
+        let wanted = 7..usize::MAX;
+        let expected: Vec<Vec<f32>> = windows
+            .iter()
+            .map(|window| model.forward(&[window], wanted.clone(), None).unwrap().data)
+            .collect();
+        let finish = |staged: &Staged<'_>, batch: usize| {
+            let mut logits = Logits::default();
+            staged.finish(batch, wanted.clone(), &[], &mut logits).unwrap();
+            logits.0
+        };
+        let observe = |staged: &Staged<'_>, batch: usize| {
+            let mut shown = Shown::default();
+            staged.observe(batch, &mut shown).unwrap();
+            shown
+        };
+        for layer in 0..=model.layers() {
+            for (batch, expected) in expected.iter().enumerate() {
+                let far = oracle::forward::apart(&finish(&plain, batch), expected);
+                assert!(far < 5e-5, "{name}, layer {layer}, batch {batch}: {far:.1e}");
+                assert_eq!(
+                    finish(&plain, batch),
+                    finish(&keeping, batch),
+                    "{name}, layer {layer}"
+                );
+            }
+            if layer == model.layers() {
+                break;
+            }
+            for batch in 0..batches.len() {
+                assert!(
+                    observe(&plain, batch) == observe(&keeping, batch),
+                    "{name}, layer {layer}"
+                );
+            }
+            keeping.keep(u64::MAX, HashSet::new());
+            for batch in 0..batches.len() {
+                observe(&keeping, batch);
+            }
+            plain.advance().unwrap();
+            keeping.advance().unwrap();
+        }
+    }
 }

@@ -109,6 +109,54 @@ fn sums_and_counts_equal_stock() {
     }
 }
 
+/// Layers of kinds that few models have: all matrices are seen, by whatever way their inputs come, as often as stock sees
+/// them. Of a matrix in several parts, the sums of all parts are compared.
+#[test]
+fn every_matrix_of_the_latest_graphs_is_seen() {
+    let Some(python) = oracle::python() else { return };
+    for (name, context) in [
+        ("hy_v4", 48),
+        ("dots3note-text", 48),
+        ("kimi-k3", 48),
+        ("deepseek4-plain", 160),
+        ("qwen4exp", 48),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = oracle::architectures::directory(name, dir.path());
+        let path = dir.path().join("model.gguf");
+        oracle::architectures::convert(&folder, &path, false).unwrap();
+        let tokens: Vec<u32> = (0..context * 2)
+            .map(|i| ((i * 29 + i * i * 7 + i / 5) % 300) as u32)
+            .collect();
+        let ours = ours(&path, &tokens, context);
+        let stock = stock(&python, &path, &tokens, context);
+        let mut worst = 0f64;
+        for (tensor, stock) in stock.as_object().unwrap() {
+            let entry = ours.entries.get(tensor);
+            let entry = entry.unwrap_or_else(|| panic!("{name}: {tensor} is not seen"));
+            let rows = |v: &Json| -> Vec<Vec<f64>> { serde_json::from_value(v.clone()).unwrap() };
+            let sums = rows(&stock["sums"]);
+            let counts: Vec<f64> = serde_json::from_value(stock["counts"].clone()).unwrap();
+            let seen: f64 = entry.counts.iter().map(|&c| f64::from(c)).sum();
+            assert_eq!(seen, counts.iter().sum::<f64>(), "{name}: {tensor}");
+            let columns = sums[0].len();
+            for column in 0..columns {
+                let mine = entry.sums.iter().skip(column).step_by(columns);
+                let mine: f64 = mine.map(|&x| f64::from(x)).sum();
+                let theirs: f64 = sums.iter().map(|row| row[column]).sum();
+                worst = worst.max((mine - theirs).abs() / theirs.abs().max(1e-30));
+            }
+        }
+        let of_layers = ours.entries.names().filter(|tensor| tensor.starts_with("blk."));
+        assert_eq!(of_layers.count(), stock.as_object().unwrap().len(), "{name}");
+        eprintln!(
+            "{name}: {} tensors, largest difference {worst:.1e}",
+            ours.entries.len()
+        );
+        assert!(worst < 1e-3, "{name}: {worst}");
+    }
+}
+
 /// The real model. Against stock without rounding below f32 the sums agree; what llama-imatrix wrote of the f16
 /// model differs by what stock rounds on the way (activations and the cache to f16), about as much as stock on one
 /// kind of processor from stock on another: no more than a few values in a thousand by more than 1e-3.

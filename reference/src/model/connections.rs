@@ -7,6 +7,10 @@ use crate::weights::Loader;
 
 use super::mixtures::weightless;
 
+/// Most of Sinkhorn's steps; published models have 20.
+const MAX_STEPS: usize = 1 << 10;
+pub(super) const STEPS: &str = "hyper_connection.sinkhorn_iterations";
+
 /// Numbers that all connections of a model share.
 pub(super) struct Connections {
     pub(super) copies: usize,
@@ -21,6 +25,12 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn read(loader: &Loader<'_>, hidden: usize, norm_eps: f32, back: Back) -> Result<Self> {
         let copies = loader.keys.count("hyper_connection.count")?;
+        if let Back::Mixed(steps) = back
+            && steps > MAX_STEPS
+        {
+            let expected = format!("at most {MAX_STEPS}");
+            return Err(loader.keys.refused(STEPS, expected, steps));
+        }
         let wide = copies.checked_mul(hidden);
         if wide.and(WeightedMixture::outputs(copies, back)).is_none() {
             return Err(loader.error(format!("hyper_connection.count: {copies} copies are too many")));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gguf::Array;
 
-use super::connections::Connections;
+use super::connections::{Connections, STEPS};
 use super::decoder::{Decoder, Layer, Mlp};
 use super::deepseek2::latent_query;
 use super::hyperparameters::{Hyperparameters, rope_settings};
@@ -29,7 +29,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     }
     let keys = &loader.keys;
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;
-    let steps = keys.count("hyper_connection.sinkhorn_iterations")?;
+    let steps = keys.count(STEPS)?;
     let connections = Connections::read(loader, hyper.hidden, eps, Back::Mixed(steps))?;
     let normalize = keys.optional_flag("expert_weights_norm")?.unwrap_or(false);
     let hashed = keys.optional_count("hash_layer_count")?.unwrap_or(0);

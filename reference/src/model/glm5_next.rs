@@ -1,7 +1,7 @@
 //! GLM-5.3-Flash: delta attention in most layers, latent attention on chosen blocks of keys in the others, in copies of
 //! the state that hyper-connections mix, and experts behind the first layers.
 
-use super::connections::Connections;
+use super::connections::{Connections, STEPS};
 use super::decoder::{Decoder, Layer, Mlp};
 use super::deepseek2::latent;
 use super::hybrids::Builder;
@@ -20,7 +20,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let b = Builder::new(loader)?;
     let (keys, eps) = (&loader.keys, b.eps);
     let scale = 1.0 / (keys.count("attention.key_length_mla")? as f32).sqrt();
-    let steps = keys.count("hyper_connection.sinkhorn_iterations")?;
+    let steps = keys.count(STEPS)?;
     let connections = Connections::read(loader, b.hyper.hidden, eps, Back::Mixed(steps))?;
     let normalize = keys.optional_flag("expert_weights_norm")?.unwrap_or(false);
     let own = keys.optional_flags("attention.indexer.types", b.hyper.layers)?;

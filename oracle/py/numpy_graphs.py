@@ -1,8 +1,8 @@
-"""Logits of GLM-5-Next by numpy in f64, token by token, from a GGUF of F32: llama.cpp's prebuilt library does not know the
-architecture, transformers neither. It follows the graph in llama.cpp's sources (models/glm5-next.cpp) step by step, with
-loops where ours has matrices.
+"""Logits by numpy in f64, token by token, from a GGUF of F32, of graphs that llama.cpp's prebuilt library does not compute in
+f32: it does not know GLM-5-Next, and chooses MiniMax-M3's blocks in flash attention alone. They follow the graphs in
+llama.cpp's sources (models/glm5-next.cpp, models/minimax-m3.cpp) step by step, with loops where ours has matrices.
 
-    python glm5_next_logits.py MODEL WINDOWS.json LOGITS      # lists of token ids, each run from its own beginning
+    python numpy_graphs.py MODEL WINDOWS.json LOGITS      # lists of token ids, each run from its own beginning
 """
 
 import json
@@ -26,19 +26,48 @@ def softmax(x, axis=-1):
 
 
 class Model:
-    def __init__(self, path):
-        reader = GGUFReader(path)
+    name = ""
+
+    def __init__(self, reader):
         self.t = {t.name: t.data.reshape(*reversed([int(n) for n in t.shape])).astype(np.float64) for t in reader.tensors}
         self.f = reader.fields
         self.eps = self.key("attention.layer_norm_rms_epsilon")
 
     def key(self, name, default=None):
-        field = self.f.get("glm5-next." + name)
+        field = self.f.get(f"{self.name}.{name}")
         return default if field is None else field.contents()
 
     def rms(self, x, weight=None, eps=None):
         y = x / np.sqrt((x * x).mean(-1, keepdims=True) + (self.eps if eps is None else eps))
         return y if weight is None else y * weight
+
+    def gated(self, gate, up, layer, name):
+        """What gates and what they gate make in a second half; `name` says in which."""
+        raise NotImplementedError
+
+    def second(self, b, x, layer):
+        """A dense second half, or chosen experts and a shared one."""
+        t = self.t
+        if b + "ffn_gate_inp.weight" not in t:
+            inner = self.gated(x @ t[b + "ffn_gate.weight"].T, x @ t[b + "ffn_up.weight"].T, layer, "swiglu_clamp_shexp")
+            return inner @ t[b + "ffn_down.weight"].T
+        scores = sigmoid(x @ t[b + "ffn_gate_inp.weight"].T)
+        inner = self.gated(x @ t[b + "ffn_gate_shexp.weight"].T, x @ t[b + "ffn_up_shexp.weight"].T, layer, "swiglu_clamp_shexp")
+        out = inner @ t[b + "ffn_down_shexp.weight"].T
+        gates, ups, downs = (t[f"{b}ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
+        for i, row in enumerate(scores):
+            best = np.argsort(-(row + t[b + "exp_probs_b.bias"]), kind="stable")[:self.key("expert_used_count")]
+            weights = row[best]
+            if self.key("expert_weights_norm", False):
+                weights = weights / max(weights.sum(), 6.103515625e-5)
+            for e, weight in zip(best, weights * (self.key("expert_weights_scale") or 1)):
+                inner = self.gated(gates[e] @ x[i], ups[e] @ x[i], layer, "swiglu_clamp_exp")
+                out[i] += weight * (downs[e] @ inner)
+        return out
+
+
+class Glm5Next(Model):
+    name = "glm5-next"
 
     def connection(self, base, streams):
         """What a half sees of the streams of one token, the shares of what it makes, and where each stream goes."""
@@ -121,33 +150,13 @@ class Model:
             out.append(np.einsum("hn,hnv->hv", weights, values).reshape(-1))
         return np.stack(out) @ t[b + "attn_output.weight"].T, sees
 
-    def limited(self, gate, up, layer, name):
+    def gated(self, gate, up, layer, name):
         limit = self.key(name)
         limit = self.key("swiglu_clamp_exp") if limit is None else limit
         limit = 0 if limit is None else limit[layer] if isinstance(limit, list) else limit
         if limit > 1e-6:
             gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
         return silu(gate) * up
-
-    def second(self, b, x, layer):
-        t = self.t
-        if b + "ffn_gate_inp.weight" not in t:
-            inner = self.limited(x @ t[b + "ffn_gate.weight"].T, x @ t[b + "ffn_up.weight"].T, layer, "swiglu_clamp_shexp")
-            return inner @ t[b + "ffn_down.weight"].T
-        scores = sigmoid(x @ t[b + "ffn_gate_inp.weight"].T)
-        inner = self.limited(x @ t[b + "ffn_gate_shexp.weight"].T, x @ t[b + "ffn_up_shexp.weight"].T, layer,
-                             "swiglu_clamp_shexp")
-        out = inner @ t[b + "ffn_down_shexp.weight"].T
-        gates, ups, downs = (t[f"{b}ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
-        for i, row in enumerate(scores):
-            best = np.argsort(-(row + t[b + "exp_probs_b.bias"]), kind="stable")[:self.key("expert_used_count")]
-            weights = row[best]
-            if self.key("expert_weights_norm", False):
-                weights = weights / max(weights.sum(), 6.103515625e-5)
-            for e, weight in zip(best, weights * (self.key("expert_weights_scale") or 1)):
-                inner = self.limited(gates[e] @ x[i], ups[e] @ x[i], layer, "swiglu_clamp_exp")
-                out[i] += weight * (downs[e] @ inner)
-        return out
 
     def logits(self, tokens):
         t, n = self.t, self.key("hyper_connection.count")
@@ -171,8 +180,69 @@ class Model:
         return self.rms(state.mean(1), t["output_norm.weight"]) @ t["output.weight"].T
 
 
+class MiniMaxM3(Model):
+    name = "minimax-m3"
+
+    def turned(self, x):
+        """Heads of all tokens, the halves of their first elements rotated."""
+        count = self.key("rope.dimension_count")
+        angles = np.arange(len(x))[:, None] * self.key("rope.freq_base") ** (-np.arange(0, count, 2) / count)
+        cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+        a, b = x[..., :count // 2], x[..., count // 2:count]
+        return np.concatenate([a * cos - b * sin, a * sin + b * cos, x[..., count:]], -1)
+
+    def heads(self, b, x, name, size):
+        return (x @ self.t[f"{b}{name}.weight"].T).reshape(len(x), -1, size)
+
+    def chosen(self, b, x):
+        """For each token and each key head the tokens that its query heads see."""
+        size, block = self.key("attention.indexer.key_length"), self.key("attention.indexer.block_size")
+        q = self.turned(self.rms(self.heads(b, x, "indexer.q_proj", size), self.t[b + "indexer.q_norm.weight"]))
+        k = self.turned(self.rms(self.heads(b, x, "indexer.k_proj", size), self.t[b + "indexer.k_norm.weight"]))[:, 0]
+        sees = []
+        for i in range(len(x)):
+            last = i // block
+            for head in q[i]:
+                scores = np.array([(k[n * block:min((n + 1) * block, i + 1)] @ head).max() for n in range(last + 1)])
+                scores[max(0, last + 1 - self.key("attention.indexer.local_blocks")):] = np.inf
+                best = sorted(np.argsort(-scores, kind="stable")[:self.key("attention.indexer.top_k")])
+                sees.append([row for n in best for row in range(n * block, min((n + 1) * block, i + 1))])
+        return sees
+
+    def attention(self, b, x, sparse):
+        t, size = self.t, self.key("attention.key_length")
+        q = self.turned(self.rms(self.heads(b, x, "attn_q", size), t[b + "attn_q_norm.weight"]))
+        k = self.turned(self.rms(self.heads(b, x, "attn_k", size), t[b + "attn_k_norm.weight"]))
+        v = self.heads(b, x, "attn_v", size)
+        groups, share = k.shape[1], q.shape[1] // k.shape[1]
+        sees = self.chosen(b, x) if sparse else [list(range(i + 1)) for i in range(len(x)) for _ in range(groups)]
+        out = np.zeros_like(q)
+        for i in range(len(x)):
+            for head in range(q.shape[1]):
+                group = head // share
+                rows = sees[i * groups + group]
+                weights = softmax(k[rows, group] @ q[i, head] / np.sqrt(size))
+                out[i, head] = weights @ v[rows, group]
+        return out.reshape(len(x), -1) @ t[b + "attn_output.weight"].T
+
+    def gated(self, gate, up, layer, name):
+        gate = np.minimum(gate, 7)
+        return gate * sigmoid(1.702 * gate) * (np.clip(up, -7, 7) + 1)
+
+    def logits(self, tokens):
+        t, x = self.t, self.t["token_embd.weight"][tokens]
+        for i in range(self.key("block_count")):
+            b = f"blk.{i}."
+            sparse = i >= (self.key("leading_dense_block_count") or 0)
+            x = x + self.attention(b, self.rms(x, t[b + "attn_norm.weight"]), sparse)
+            x = x + self.second(b, self.rms(x, t[b + "ffn_norm.weight"]), i)
+        return self.rms(x, t["output_norm.weight"]) @ t["output.weight"].T
+
+
 def main():
-    model, windows = Model(sys.argv[1]), json.load(open(sys.argv[2]))
+    reader, windows = GGUFReader(sys.argv[1]), json.load(open(sys.argv[2]))
+    name = reader.fields["general.architecture"].contents()
+    model = next(kind for kind in (Glm5Next, MiniMaxM3) if kind.name == name)(reader)
     np.concatenate([model.logits(tokens) for tokens in windows]).astype("<f4").tofile(sys.argv[3])
 
 
