@@ -8,7 +8,7 @@ use convert::quantize::{OPTIMIZE_KEYS, Quantization};
 use convert::scratch::Scratch;
 use convert::source::Source;
 use gguf::{Metadata, Value};
-use optimize::{Damping, Kept, LayerOptions, Report, WINDOW};
+use optimize::{Damping, Kept, LayerOptions, LossOptions, Report, Tuned, WINDOW};
 use reference::Model;
 use reference::tokenizer::Tokenizer;
 
@@ -26,13 +26,17 @@ pub(crate) struct OptimizeArgs {
     #[arg(help_heading = HEADING, long, value_enum, default_value_t = Level::None)]
     optimize: Level,
 
-    /// Text to learn from, with --optimize layer
+    /// Text to learn from, with --optimize layer or loss
     #[arg(help_heading = HEADING, long, value_name = "FILE")]
     optimize_text: Option<PathBuf>,
 
     /// Learn from at most this many windows of 512 tokens
     #[arg(help_heading = HEADING, long, value_name = "N")]
     optimize_chunks: Option<usize>,
+
+    /// Steps of tuning, with --optimize loss [default: 200]
+    #[arg(help_heading = HEADING, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    optimize_steps: Option<u32>,
 }
 
 /// The values of --optimize.
@@ -42,11 +46,34 @@ pub(crate) enum Level {
     None,
     /// Learned from the inputs of each layer over a text, so that errors of different columns make up for each other
     Layer,
+    /// The same; then scales of blocks and weights of norms are tuned to the unquantized model's predictions
+    Loss,
+}
+
+impl Level {
+    const LEARNING: [Self; 2] = [Self::Layer, Self::Loss];
+
+    /// The name in arguments, keys and plans.
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Layer => "layer",
+            Self::Loss => "loss",
+        }
+    }
+
+    /// The level of this name that learns from a text.
+    fn learning(name: &str) -> anyhow::Result<Self> {
+        let found = Self::LEARNING.into_iter().find(|level| level.name() == name);
+        found.with_context(|| format!("level of --optimize: expected layer or loss, found {name:?}"))
+    }
 }
 
 /// State prepared before any work: the windows to learn from, and the keys that say so in the file.
 pub(crate) struct Prepared {
     level: Level,
+    /// Steps of tuning.
+    steps: usize,
     windows: Vec<Vec<u32>>,
     /// Whether the run is to be one that can be continued.
     resume: bool,
@@ -55,13 +82,19 @@ pub(crate) struct Prepared {
 }
 
 impl OptimizeArgs {
-    /// Arguments of learning from so many windows of a text.
-    pub(crate) fn learning_from(text: &Path, windows: usize) -> Self {
-        Self {
-            optimize: Level::Layer,
+    /// Arguments of learning again what a file was made by: its level, the windows of the text, the steps of tuning.
+    pub(crate) fn again(
+        level: &str,
+        text: &Path,
+        windows: usize,
+        steps: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            optimize: Level::learning(level)?,
             optimize_text: Some(text.to_path_buf()),
             optimize_chunks: Some(windows),
-        }
+            optimize_steps: steps,
+        })
     }
 
     /// The request of a plan; `None` for stock's bytes.
@@ -70,18 +103,22 @@ impl OptimizeArgs {
             return Ok(None);
         }
         Ok(Some(OptimizeRequest {
+            level: (self.optimize != Level::Layer).then(|| self.optimize.name().to_owned()),
+            steps: self.optimize_steps,
             text: self.optimize_text.as_deref().map(utf8).transpose()?,
             chunks: self.optimize_chunks,
         }))
     }
 
     /// The arguments that a plan stands for; the text is `text` here.
-    pub(crate) fn of_request(request: Option<&OptimizeRequest>, text: Option<&Path>) -> Self {
-        Self {
-            optimize: request.map_or(Level::None, |_| Level::Layer),
+    pub(crate) fn of_request(request: Option<&OptimizeRequest>, text: Option<&Path>) -> anyhow::Result<Self> {
+        let level = request.map(|request| Level::learning(request.level.as_deref().unwrap_or("layer")));
+        Ok(Self {
+            optimize: level.transpose()?.unwrap_or(Level::None),
             optimize_text: text.map(Path::to_path_buf),
             optimize_chunks: request.and_then(|request| request.chunks),
-        }
+            optimize_steps: request.and_then(|request| request.steps),
+        })
     }
 
     /// The text to learn from, where one is named.
@@ -91,7 +128,7 @@ impl OptimizeArgs {
 
     /// Whether blocks are learned from a text.
     pub(crate) fn learns(&self) -> bool {
-        self.optimize == Level::Layer
+        Level::LEARNING.contains(&self.optimize)
     }
 
     /// Whether blocks are other than stock's.
@@ -110,12 +147,17 @@ impl OptimizeArgs {
     ) -> anyhow::Result<Prepared> {
         let mut prepared = Prepared {
             level: self.optimize,
+            steps: self.optimize_steps.map_or(optimize::STEPS, |n| n as usize),
             windows: Vec::new(),
             resume,
             record: Vec::new(),
         };
-        if self.optimize != Level::Layer && (self.optimize_text.is_some() || self.optimize_chunks.is_some()) {
-            bail!("--optimize-text and --optimize-chunks go with --optimize layer");
+        let name = self.optimize.name();
+        if !self.learns() && (self.optimize_text.is_some() || self.optimize_chunks.is_some()) {
+            bail!("--optimize-text and --optimize-chunks go with --optimize layer or loss");
+        }
+        if self.optimize != Level::Loss && self.optimize_steps.is_some() {
+            bail!("--optimize-steps goes with --optimize loss");
         }
         if self.optimize == Level::None {
             return Ok(prepared);
@@ -123,12 +165,12 @@ impl OptimizeArgs {
         let mut put = |key: &str, value: Value| {
             prepared.record.push((format!("{OPTIMIZE_KEYS}{key}"), value));
         };
-        put("method", "layer".into());
+        put("method", name.into());
         put("version", 2u32.into());
         let architecture = metadata.architecture();
         if !reference::architectures().any(|known| known == architecture) {
             bail!(
-                "{}: the forward pass does not know architecture {architecture:?}, so --optimize layer cannot learn \
+                "{}: the forward pass does not know architecture {architecture:?}, so --optimize {name} cannot learn \
                  from its inputs; --optimize none (stock's bytes) needs none",
                 path.display()
             );
@@ -139,7 +181,7 @@ impl OptimizeArgs {
                 String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8", file.display()))?
             }
             (None, Some(text)) => text.to_owned(),
-            (None, None) => bail!("--optimize layer needs a text to learn from (--optimize-text)"),
+            (None, None) => bail!("--optimize {name} needs a text to learn from (--optimize-text)"),
         };
         let tokenizer = Tokenizer::from_metadata(metadata)?;
         let tokens = tokenizer.encode(&text, true, false);
@@ -157,6 +199,10 @@ impl OptimizeArgs {
         put("calibration", optimize::digest(&windows).into());
         put("shrink", damping.shrink.into());
         put("ridge", damping.ridge.into());
+        if self.optimize == Level::Loss {
+            put("steps", u32::try_from(prepared.steps).unwrap_or(u32::MAX).into());
+            put("rate", optimize::RATE.into());
+        }
         prepared.windows = windows;
         Ok(prepared)
     }
@@ -172,15 +218,26 @@ impl Prepared {
         threads: usize,
         max_memory: u64,
     ) -> anyhow::Result<Option<Report>> {
-        match self.level {
-            Level::None => Ok(None),
-            Level::Layer => self.learn(source, plan, &model()?, threads, max_memory).map(Some),
+        if self.level == Level::None {
+            return Ok(None);
         }
+        if self.level == Level::Loss {
+            let tensors = plan.outputs.iter().flat_map(|output| output.tensors());
+            if let Some(part) = reference::without_backward(source.metadata(), tensors) {
+                bail!(
+                    "{}: the backward pass does not know {part} of architecture {:?}, so --optimize loss cannot tune it; \
+                     --optimize layer and none need no backward pass",
+                    source.path().display(),
+                    source.metadata().architecture()
+                );
+            }
+        }
+        self.learn(source, plan, &model()?, threads, max_memory).map(Some)
     }
 
     /// Removes what was kept for continuing the run, once its file is there.
     pub(crate) fn forget(&self, plan: &Quantization<'_>) -> anyhow::Result<()> {
-        match layers_file(plan).filter(|_| self.resume && self.level == Level::Layer) {
+        match layers_file(plan).filter(|_| self.resume && self.level != Level::None) {
             Some(path) if path.exists() => {
                 std::fs::remove_file(&path).with_context(|| path.display().to_string())
             }
@@ -201,19 +258,53 @@ impl Prepared {
         let kept = layers_file(plan);
         let folder = kept.as_deref().and_then(Path::parent);
         let folder = folder.filter(|f| !f.as_os_str().is_empty());
-        let options = LayerOptions::new(self.windows.clone(), folder.unwrap_or(Path::new(".")))
+        let layers = LayerOptions::new(self.windows.clone(), folder.unwrap_or(Path::new(".")))
             .max_memory(max_memory)
             .resume(kept.clone().filter(|_| self.resume));
         let preset = plan.preset;
         let outputs = &mut plan.outputs;
         eprintln!("{preset}: learning the blocks of each layer");
-        let meter = Meter::of("learn", Unit::Count("layers"), model.layers() as u64);
-        let report = in_pool(threads, || {
-            optimize::layers(model, source, outputs, &options, &mut |done, of| {
-                meter.show(done as u64, of as u64);
-            })
-        })??;
-        meter.finish();
+        let report = match self.level {
+            Level::Loss => {
+                let options = LossOptions::new(layers).steps(self.steps);
+                let mut shown: Option<(&str, Meter)> = None;
+                let report = in_pool(threads, || {
+                    optimize::loss(model, source, outputs, &options, &mut |step, done, of| {
+                        if shown.as_ref().is_none_or(|(name, _)| *name != step) {
+                            if let Some((_, before)) = shown.take() {
+                                before.finish();
+                            }
+                            let phase = match step {
+                                "layers" => "learn",
+                                "predictions" => {
+                                    eprintln!("{preset}: tuning scales and norms to the model's predictions");
+                                    "predict"
+                                }
+                                _ => "tune",
+                            };
+                            shown = Some((step, Meter::of(phase, Unit::Count(step), of as u64)));
+                        }
+                        if let Some((_, meter)) = &shown {
+                            meter.show(done as u64, of as u64);
+                        }
+                    })
+                })??;
+                if let Some((_, meter)) = shown {
+                    meter.finish();
+                }
+                report
+            }
+            _ => {
+                let meter = Meter::of("learn", Unit::Count("layers"), model.layers() as u64);
+                let report = in_pool(threads, || {
+                    optimize::layers(model, source, outputs, &layers, &mut |done, of| {
+                        meter.show(done as u64, of as u64);
+                    })
+                })??;
+                meter.finish();
+                report
+            }
+        };
         if report.known_layers > 0 {
             eprintln!("{preset}: went on after {} layers", report.known_layers);
         }
@@ -231,6 +322,9 @@ impl Prepared {
             }
         }
         eprintln!("{}", summary(&report));
+        if let Some(tuned) = &report.tuned {
+            eprintln!("{}", told(tuned));
+        }
         Ok(report)
     }
 }
@@ -262,6 +356,22 @@ fn summary(report: &Report) -> String {
     )
 }
 
+fn told(tuned: &Tuned) -> String {
+    let Tuned {
+        before, after, steps, ..
+    } = tuned;
+    match tuned.best {
+        0 => format!(
+            "{steps} steps of tuning left the divergence on held-out windows no lower than {before:.5}: what was learned layer by \
+             layer stays"
+        ),
+        best => format!(
+            "divergence on held-out windows {before:.5} before tuning, {after:.5} after {best} of {steps} steps ({:.3})",
+            after / before
+        ),
+    }
+}
+
 /// A report for machines.
 pub(crate) fn as_json(report: &Report) -> serde_json::Value {
     let tensors: Vec<_> = report
@@ -278,10 +388,19 @@ pub(crate) fn as_json(report: &Report) -> serde_json::Value {
             })
         })
         .collect();
-    serde_json::json!({
+    let mut json = serde_json::json!({
         "held_out_error_ratio": report.mean_ratio(),
         "tensors": tensors,
-    })
+    });
+    if let Some(tuned) = &report.tuned {
+        json["tuned"] = serde_json::json!({
+            "held_out_divergence_before": tuned.before,
+            "held_out_divergence": tuned.after,
+            "steps": tuned.steps,
+            "kept_step": tuned.best,
+        });
+    }
+    json
 }
 
 /// The unquantized model of a source: its own GGUF file, or one made of a model directory, which is gone after use.

@@ -47,7 +47,9 @@ pub(crate) fn rederive(
             key("windows")
         )
     })?;
-    let better = OptimizeArgs::learning_from(text, usize::try_from(windows)?).prepare(
+    let level = metadata.get_str(&key("method")).unwrap_or("layer");
+    let steps = metadata.get_u64(&key("steps")).map(u32::try_from).transpose()?;
+    let better = OptimizeArgs::again(level, text, usize::try_from(windows)?, steps)?.prepare(
         source.metadata(),
         source.path(),
         None,

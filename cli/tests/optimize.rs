@@ -46,10 +46,17 @@ fn importance(model: &Path, words: &Path, chunks: &str) -> PathBuf {
 
 /// One run with one thread, one with two and AVX2, one with seven and the code of `last` make the same bytes; types and
 /// sizes are the plan's, and most tensors of layers are other than stock's.
-fn check_bytes(model: &Path, words: &Path, matrix: Option<&Path>, preset: &str, last: Option<&str>) {
+fn check_bytes(
+    model: &Path,
+    words: &Path,
+    matrix: Option<&Path>,
+    preset: &str,
+    (level, last): (&[&str], Option<&str>),
+) {
     let make = |threads: &str, isa: Option<&str>| {
         let out = model.with_extension(threads);
-        let mut args = vec!["quantize", "--optimize", "layer", "--optimize-text", text(words)];
+        let mut args = vec!["quantize", "--optimize-text", text(words), "--optimize"];
+        args.extend(level);
         args.extend(matrix.iter().flat_map(|matrix| ["--imatrix", text(matrix)]));
         args.extend([text(model), text(&out), preset, threads]);
         let mut command = quantsmith(&args);
@@ -86,14 +93,14 @@ fn learned_bytes_depend_neither_on_threads_nor_on_the_instruction_set() {
     let dir = tempfile::tempdir().unwrap();
     let (model, words) = (narrow(dir.path()), calibration(dir.path(), 1500));
     for preset in ["Q4_0", "Q5_1", "IQ4_NL"] {
-        check_bytes(&model, &words, None, preset, Some("scalar"));
+        check_bytes(&model, &words, None, preset, (&["layer"], Some("scalar")));
     }
     // Scalar products of rows this long take minutes; quantsmith-optimize's own tests have every type's.
     let model = tiny(&dir.path().join("wide.gguf"), 1, support::plain);
     let words = random_text(&dir.path().join("letters.txt"), 512 * 10, 7, b'a'..=b's');
     let matrix = importance(&model, &words, "4");
     for preset in ["Q2_K", "IQ2_M"] {
-        check_bytes(&model, &words, Some(&matrix), preset, None);
+        check_bytes(&model, &words, Some(&matrix), preset, (&["layer"], None));
     }
 }
 
@@ -352,5 +359,181 @@ fn what_cannot_be_learned_is_refused_before_any_work() {
             "layer",
         ],
         &["need a preset"],
+    );
+}
+
+#[test]
+fn tuned_bytes_depend_neither_on_threads_nor_on_the_instruction_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, words) = (narrow(dir.path()), calibration(dir.path(), 4000));
+    let level = ["loss", "--optimize-steps", "9"];
+    for preset in ["Q4_0", "Q5_1"] {
+        check_bytes(&model, &words, None, preset, (&level, Some("scalar")));
+    }
+}
+
+/// Norms of the file are not the source's, and its predictions are nearer to the source's than those of blocks that
+/// are learned layer by layer.
+#[test]
+fn tuning_brings_the_demo_models_predictions_closer_at_the_same_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = short_demo(dir.path());
+    let words = Path::new(DEMO).join("calibration.txt");
+    let held_out = Path::new(DEMO).join("eval.txt");
+    let make = |level: &[&str], name: &str| -> (PathBuf, Json) {
+        let out = dir.path().join(name);
+        let args = ["quantize", "--json", "--optimize-chunks", "20", "--optimize-text"];
+        let files = [text(&words), text(&base), text(&out), "Q3_K_M", "--optimize"];
+        let report = succeeds(&[&args[..], &files, level].concat());
+        (out, serde_json::from_str(&report).unwrap())
+    };
+    let divergence = |file: &Path| {
+        let args = [
+            "perplexity",
+            text(file),
+            text(&held_out),
+            "--kl-divergence",
+            "--json",
+        ];
+        let report = succeeds(&[&args[..], &["--base", text(&base), "--chunks", "6"]].concat());
+        let report: Json = serde_json::from_str(&report).unwrap();
+        report["kld"]["value"].as_f64().unwrap()
+    };
+    let (layer, report) = make(&["layer"], "layer.gguf");
+    assert!(report["optimize"].get("tuned").is_none());
+    let (loss, report) = make(&["loss", "--optimize-steps", "40"], "loss.gguf");
+    let tuned = &report["optimize"]["tuned"];
+    let number = |key: &str| tuned[key].as_f64().unwrap();
+    assert_eq!(number("steps"), 40.0);
+    assert!(
+        number("held_out_divergence") < number("held_out_divergence_before"),
+        "{tuned}"
+    );
+    assert!(divergence(&loss) < divergence(&layer));
+    let (of_layer, of_loss) = (tensors(&layer), tensors(&loss));
+    let mut norms = 0;
+    for ((name, ty, before), (same_name, same_ty, after)) in of_layer.iter().zip(&of_loss) {
+        assert_eq!((name, ty, before.len()), (same_name, same_ty, after.len()));
+        norms += usize::from(name.contains("norm") && before != after);
+    }
+    assert_eq!(norms, 3 * 2 + 1);
+    let keys = GgufModel::open(&loss).unwrap();
+    let keys = keys.metadata();
+    assert_eq!(keys.get_str("quantsmith.optimize.method"), Some("loss"));
+    assert_eq!(keys.get_u64("quantsmith.optimize.steps"), Some(40));
+
+    let check = ["verify", text(&loss), "--source", text(&base)];
+    succeeds(&check);
+    let again = [&check[..], &["--optimize-text", text(&words)]].concat();
+    let out = succeeds(&again);
+    assert!(out.contains("optimized blocks (loss)"), "{out}");
+    assert!(out.contains("tensors have the same bytes"), "{out}");
+    // One scale of one norm.
+    let model = GgufModel::open(&loss).unwrap();
+    let index = model.find("blk.1.ffn_norm.weight").unwrap();
+    let start = (model.files()[0].data_offset() + model.info(index).offset) as usize;
+    drop(model);
+    let mut bytes = fs::read(&loss).unwrap();
+    bytes[start] ^= 1;
+    fs::write(&loss, &bytes).unwrap();
+    let done = quantsmith(&again).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let out = String::from_utf8(done.stdout).unwrap();
+    assert!(
+        out.contains("blk.1.ffn_norm.weight: learned again, its bytes are others"),
+        "{out}"
+    );
+    // Another norm altogether.
+    bytes[start..start + 4 * 256].fill(0);
+    fs::write(&loss, &bytes).unwrap();
+    fails(&check, &["not the byte-exact image"]);
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_tunes_comes_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, words) = (narrow(dir.path()), calibration(dir.path(), 4000));
+    let run = |out: &Path, resume: bool| {
+        let mut args = vec!["quantize", "--optimize", "loss", "--optimize-text", text(&words)];
+        args.extend(["--optimize-steps", "60"]);
+        args.extend(resume.then_some("--resume"));
+        args.extend([text(&model), text(out), "Q4_0", "1"]);
+        quantsmith(&args)
+    };
+    let (whole, killed) = (dir.path().join("at-once.gguf"), dir.path().join("killed.gguf"));
+    run(&whole, false).assert().success();
+    let mut process = std::process::Command::new(assert_cmd::cargo::cargo_bin("quantsmith"))
+        .args(run(&killed, true).get_args())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says so when it begins to tune.
+    let said = process.stderr.take().unwrap();
+    let mut said = std::io::BufReader::new(said);
+    let mut line = String::new();
+    while !line.contains("tuning") {
+        line.clear();
+        assert!(
+            std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0,
+            "it is not done yet"
+        );
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(!killed.exists());
+    let done = run(&killed, true).output().unwrap();
+    assert!(done.status.success());
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(said.contains("went on after"), "{said}");
+    assert_eq!(fs::read(&killed).unwrap(), fs::read(&whole).unwrap());
+    let left = support::names(dir.path());
+    assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+}
+
+#[test]
+fn what_cannot_be_tuned_is_refused_before_any_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, words) = (narrow(dir.path()), calibration(dir.path(), 4000));
+    let out = dir.path().join("out.gguf");
+    let args = ["quantize", "--optimize", "loss", "--optimize-text", text(&words)];
+    let files = |model: &Path| [text(model).to_owned(), text(&out).to_owned(), "Q4_0".to_owned()];
+    let tune = |more: &[&str], model: &Path, parts: &[&str]| {
+        let files = files(model);
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let message = fails(&[&args[..], more, &files].concat(), parts);
+        assert!(!out.exists());
+        message
+    };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference/tests/fixtures/forward");
+    tune(
+        &[],
+        &fixtures.join("mamba.gguf"),
+        &["this token mixer", "\"mamba\"", "--optimize layer and none"],
+    );
+    tune(
+        &["--max-memory", "30M"],
+        &model,
+        &[
+            "tuning",
+            "bytes of blocks needs about",
+            "more than the bound of 30000000",
+        ],
+    );
+    let none = [
+        &args[..],
+        &["--optimize-steps", "0", text(&model), text(&out), "Q4_0"],
+    ]
+    .concat();
+    quantsmith(&none).assert().code(2);
+    fails(
+        &[
+            "quantize",
+            "--optimize-steps",
+            "3",
+            text(&model),
+            text(&out),
+            "Q4_0",
+        ],
+        &["--optimize loss"],
     );
 }

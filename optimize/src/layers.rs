@@ -1,7 +1,7 @@
 //! The level that learns from the layers' inputs.
 
 pub(crate) mod groups;
-mod ledger;
+pub(crate) mod ledger;
 mod tap;
 pub(crate) mod tensor;
 
@@ -32,7 +32,7 @@ const BATCH_TOKENS: usize = 2048;
 /// Tokens to learn from, for each column of the widest matrix, at least.
 const TOKENS_PER_COLUMN: usize = 15;
 /// One window of so many is held out.
-const HELD_OUT: usize = 8;
+pub(crate) const HELD_OUT: usize = 8;
 
 /// How tensors are learned.
 #[derive(Clone, Debug)]
@@ -88,6 +88,48 @@ pub fn layers(
     options: &LayerOptions,
     on_layer: OnLayer<'_>,
 ) -> Result<Report> {
+    Ok(learned(model, source, outputs, options, on_layer)?.hand_over(outputs))
+}
+
+/// Learned blocks, and where they are.
+pub(crate) struct Blocks {
+    pub(crate) ledger: Ledger,
+    /// Of the layers' tensors.
+    pub(crate) entries: Vec<Entry>,
+    /// What the ledger holds after the layers.
+    pub(crate) further: Option<Vec<Entry>>,
+    pub(crate) report: Report,
+}
+
+impl Blocks {
+    /// Gives the blocks to the plan. Of a tensor that was entered twice, those entered last count.
+    pub(crate) fn hand_over(self, outputs: &mut [OutputPlan<'_>]) -> Report {
+        let entries: HashMap<String, Entry> = self
+            .entries
+            .into_iter()
+            .map(|entry| (entry.learned.tensor.clone(), entry))
+            .collect();
+        let ledger = Arc::new(self.ledger);
+        for output in outputs {
+            for index in 0..output.contents().len() {
+                if let Some(entry) = entries.get(&output.contents()[index].name) {
+                    let (ledger, entry) = (Arc::clone(&ledger), entry.clone());
+                    output.set_encoder(index, Arc::new(Stored { ledger, entry }));
+                }
+            }
+        }
+        self.report
+    }
+}
+
+/// Learns the blocks of a file's tensors.
+pub(crate) fn learned(
+    model: &Model,
+    source: &dyn Source,
+    outputs: &[OutputPlan<'_>],
+    options: &LayerOptions,
+    on_layer: OnLayer<'_>,
+) -> Result<Blocks> {
     let planned: HashMap<String, PlannedTensor> = outputs
         .iter()
         .flat_map(|output| output.contents())
@@ -95,11 +137,15 @@ pub fn layers(
         .map(|tensor| (tensor.name.clone(), tensor.clone()))
         .collect();
     let split = Split::new(model, source, &planned, options)?;
-    let (ledger, done) = match &options.resume {
+    let (ledger, mut done) = match &options.resume {
         Some(path) => Ledger::open(path, &fingerprint(source, outputs)?)?,
         None => (Ledger::temporary(Scratch::new(&options.folder)?)?, Vec::new()),
     };
-    let known_layers = done.len();
+    let known_layers = done.len().min(model.layers());
+    let further = match done.len() > known_layers {
+        true => done.pop(),
+        false => None,
+    };
     let entries = if known_layers < model.layers() {
         let work = Work {
             model,
@@ -118,21 +164,14 @@ pub fn layers(
         tensors: entries.iter().map(|entry| entry.learned.clone()).collect(),
         known_layers,
         in_files: split.spills,
+        tuned: None,
     };
-    let entries: HashMap<String, Entry> = entries
-        .into_iter()
-        .map(|entry| (entry.learned.tensor.clone(), entry))
-        .collect();
-    let ledger = Arc::new(ledger);
-    for output in outputs {
-        for index in 0..output.contents().len() {
-            if let Some(entry) = entries.get(&output.contents()[index].name) {
-                let (ledger, entry) = (Arc::clone(&ledger), entry.clone());
-                output.set_encoder(index, Arc::new(Stored { ledger, entry }));
-            }
-        }
-    }
-    Ok(report)
+    Ok(Blocks {
+        ledger,
+        entries,
+        further,
+        report,
+    })
 }
 
 /// Inputs of learning.

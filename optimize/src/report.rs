@@ -47,6 +47,8 @@ pub struct Report {
     pub known_layers: usize,
     /// Whether hidden states went to files.
     pub in_files: bool,
+    /// Outcome of tuning, where there was some.
+    pub tuned: Option<crate::loss::Tuned>,
 }
 
 impl Report {

@@ -22,7 +22,7 @@ pub mod tokenizer;
 mod weights;
 mod wide;
 
-pub use backward::{GradientTap, Labels};
+pub use backward::{GradientTap, Labels, Teacher, without_backward};
 pub use error::{Error, Result};
 pub use model::{Logits, LogitsSink, Model, Staged, StandIn, architectures};
 pub use ops::Rounding;

@@ -1,12 +1,13 @@
 //! The backward pass against differences of the loss, tensor by tensor, on tiny random models.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gguf::TensorType;
-use quantsmith_reference::{GradientTap, Labels, LogitsSink, Model, Tap};
+use quantsmith_reference::portable::Strided;
+use quantsmith_reference::{GradientTap, Labels, LogitsSink, Model, Tap, Teacher};
 
 const VOCABULARY: usize = 48;
 
@@ -340,4 +341,219 @@ fn parts_without_a_backward_pass_are_named() {
     assert!(refused(&[1, 2], Labels::Given(&[1])).contains("expected 2 labels, found 1"));
     assert!(refused(&[1], Labels::Given(&[48])).contains("found 48"));
     assert!(refused(&[48], Labels::Given(&[1])).contains("found 48"));
+}
+
+/// Gradients of whole tensors, matrices and vectors.
+#[derive(Default)]
+struct Whole {
+    tensors: BTreeMap<String, Vec<f64>>,
+    /// Numbers of each tensor that are there.
+    sizes: BTreeMap<String, usize>,
+}
+
+impl Whole {
+    fn of(model: &Model) -> Self {
+        let sizes = model.gguf().tensors();
+        Self {
+            tensors: BTreeMap::new(),
+            sizes: sizes
+                .map(|t| (t.info.name.clone(), t.info.elements() as usize))
+                .collect(),
+        }
+    }
+
+    fn sums(&mut self, tensor: &str) -> &mut Vec<f64> {
+        let size = self.sizes[tensor];
+        self.tensors
+            .entry(tensor.to_owned())
+            .or_insert_with(|| vec![0.0; size])
+    }
+}
+
+impl GradientTap for Whole {
+    fn linear(&mut self, _: &str, _: Option<usize>, _: &[f32], _: usize) {}
+
+    fn output(&mut self, tensor: &str, _: &[f32], _: usize, _: &[u32]) {
+        panic!("{tensor}: labels where there are none");
+    }
+
+    fn embedding(&mut self, tensor: &str, gradient: &[f32], columns: usize) {
+        let sums = self.sums(tensor);
+        for (token, g) in tokens().into_iter().zip(gradient.chunks_exact(columns)) {
+            let row = &mut sums[token as usize * columns..][..columns];
+            row.iter_mut().zip(g).for_each(|(sum, g)| *sum += f64::from(*g));
+        }
+    }
+
+    fn sees_weights(&self) -> bool {
+        true
+    }
+
+    fn weights(&mut self, tensor: &str, expert: Option<usize>, input: Strided<'_>, gradient: Strided<'_>) {
+        assert_eq!(input.rows, gradient.rows, "{tensor}: tokens");
+        let first = expert.unwrap_or(0) * gradient.columns;
+        let sums = self.sums(tensor);
+        for token in 0..input.rows {
+            for row in 0..gradient.columns {
+                let g = gradient.data[token * gradient.row_stride + row * gradient.column_stride];
+                for column in 0..input.columns {
+                    let x = input.data[token * input.row_stride + column * input.column_stride];
+                    sums[(first + row) * input.columns + column] += f64::from(g) * f64::from(x);
+                }
+            }
+        }
+    }
+
+    fn vector(&mut self, tensor: &str, gradient: &[f64]) {
+        let sums = self.sums(tensor);
+        assert_eq!(sums.len(), gradient.len(), "{tensor}");
+        sums.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+    }
+}
+
+/// A model whose norms are not what they were, against the one as it was.
+struct Changed {
+    model: Model,
+    states: Vec<f32>,
+    norms: HashMap<String, Vec<f32>>,
+}
+
+impl Changed {
+    fn new(name: &str) -> Self {
+        let model = fixture(name);
+        let mut norms = HashMap::new();
+        for tensor in model.gguf().tensors().map(|t| t.info.name.clone()) {
+            if tensor.ends_with("norm.weight") {
+                let changed = weights(&model, &tensor).into_iter().enumerate();
+                let change = |(i, w): (usize, f32)| w * (1.0 + 0.3 * ((i * 7 % 11) as f32 / 5.0 - 1.0));
+                norms.insert(tensor, changed.map(change).collect());
+            }
+        }
+        Self {
+            states: model.final_states(&tokens()).unwrap(),
+            model,
+            norms,
+        }
+    }
+
+    fn teacher(&self) -> Teacher<'_> {
+        Teacher {
+            model: &self.model,
+            states: &self.states,
+        }
+    }
+
+    fn is_vector(&self, tensor: &str) -> bool {
+        self.norms.contains_key(tensor) || tensor.ends_with(".bias")
+    }
+
+    /// The changed model, with these numbers in a tensor besides.
+    fn student(&self, other: Option<(&str, &[f32])>) -> Model {
+        let mut norms = self.norms.clone();
+        let mut blocks = Vec::new();
+        match other {
+            Some((tensor, numbers)) if self.is_vector(tensor) => {
+                norms.insert(tensor.to_owned(), numbers.to_vec());
+            }
+            Some((tensor, numbers)) => {
+                let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+                blocks.push((tensor.to_owned(), TensorType::F32, Arc::from(bytes)));
+            }
+            None => {}
+        }
+        self.model.standing_in(&blocks, &norms).unwrap()
+    }
+
+    /// The divergence after a step along the gradient of a tensor.
+    fn after(&self, tensor: &str, gradient: &[f64], step: f64) -> f64 {
+        let moved: Vec<f32> = self
+            .numbers(tensor)
+            .iter()
+            .zip(gradient)
+            .map(|(w, g)| (f64::from(*w) + step * g) as f32)
+            .collect();
+        let student = self.student(Some((tensor, &moved)));
+        let found = student.divergences_from(&tokens(), self.teacher()).unwrap();
+        found.iter().sum()
+    }
+
+    fn numbers(&self, tensor: &str) -> Vec<f32> {
+        let norm = self.norms.get(tensor).cloned();
+        norm.unwrap_or_else(|| weights(&self.model, tensor))
+    }
+}
+
+/// Gradients of the divergence with respect to all matrices, norms and biases.
+fn divergence_equals_differences(name: &str) {
+    let case = Changed::new(name);
+    let window = tokens();
+    let same = case.model.divergences_from(&window, case.teacher()).unwrap();
+    assert!(same.iter().all(|d| *d == 0.0));
+    let mut gradients = Whole::of(&case.model);
+    let now = case.student(None);
+    let found = now
+        .backward_from(&window, case.teacher(), &mut gradients)
+        .unwrap();
+    assert_eq!(found, now.divergences_from(&window, case.teacher()).unwrap());
+    let total: f64 = found.iter().sum();
+    assert!(total > 0.05, "{name}: {found:?}");
+    for (tensor, gradient) in &gradients.tensors {
+        let square: f64 = gradient.iter().map(|g| g * g).sum();
+        assert!(square > 0.0, "{name} {tensor}: no gradient");
+        let numbers = case.numbers(tensor);
+        let length = numbers.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        // A step of a router must not send a token to other experts.
+        let most = if tensor.contains("ffn_gate_inp.") {
+            0.001
+        } else {
+            0.01
+        };
+        let scale = (0.02 * total / square).min((most * length + 1e-4) / square.sqrt());
+        let agrees = |scale: f64| {
+            let apart = case.after(tensor, gradient, scale) - case.after(tensor, gradient, -scale);
+            let measured = apart / (2.0 * scale);
+            if (measured / square - 1.0).abs() < 1e-2 + 2e-6 / (scale * square) {
+                Ok(())
+            } else {
+                Err(measured)
+            }
+        };
+        if let Err(measured) = agrees(scale).or_else(|_| agrees(scale / 10.0)) {
+            panic!("{name} {tensor}: backward {square}, difference {measured}");
+        }
+    }
+    let seen = gradients.tensors.keys().filter(|tensor| case.is_vector(tensor));
+    let all = case.model.gguf().tensors();
+    let vectors = all.filter(|t| case.is_vector(&t.info.name));
+    assert_eq!(seen.count(), vectors.count(), "{name}: norms and biases");
+}
+
+#[test]
+fn divergences_have_gradients_of_matrices_norms_and_biases() {
+    for name in ["llama", "qwen2", "qwen3", "gemma2", "mixtral", "qwen2moe"] {
+        divergence_equals_differences(name);
+    }
+}
+
+#[test]
+fn other_teachers_are_refused() {
+    let (model, other) = (fixture("llama"), fixture("qwen3"));
+    let states = model.final_states(&tokens()).unwrap();
+    let short = Teacher {
+        model: &model,
+        states: &states[1..],
+    };
+    let error = model.divergences_from(&tokens(), short).unwrap_err().to_string();
+    assert!(error.contains("states: expected"), "{error}");
+    assert!(
+        other
+            .divergences_from(
+                &tokens(),
+                Teacher {
+                    model: &model,
+                    states: &states
+                }
+            )
+            .is_ok()
+    );
 }

@@ -111,7 +111,7 @@ impl Report {
     /// Whether its bytes are those that its source gives.
     fn is_exact(&self) -> bool {
         let image = self.image.as_ref();
-        image.is_none_or(|image| is_proven(image, self.optimized.is_some()))
+        image.is_none_or(|image| is_proven(image, self.optimized.as_ref()))
             && self.rederived.as_ref().is_none_or(|r| r.different.is_empty())
     }
 }
@@ -147,9 +147,12 @@ impl Optimized {
 
     /// Whether a tensor may be what an optimizer made: its blocks are others, but no worse copies of the source than
     /// learning leaves them.
-    fn allows(outcome: &Outcome) -> bool {
-        match outcome {
+    fn allows(&self, tensor: &TensorImage) -> bool {
+        match &tensor.outcome {
             Outcome::Exact(_) => true,
+            Outcome::Differs(d) if !tensor.ty.is_quantized() => {
+                self.method == "loss" && d.rms_error <= LARGEST_TUNED_ERROR * d.rms_weight
+            }
             Outcome::Differs(d) => d.rms_error <= LARGEST_LEARNED_ERROR * d.nearest_rms_error,
             _ => false,
         }
@@ -159,6 +162,9 @@ impl Optimized {
 /// Error feedback moves weights further from the source than stock does, for the sake of what they put out; never by
 /// this factor, beyond which other weights or damage are likelier.
 const LARGEST_LEARNED_ERROR: f64 = 2.0;
+
+/// Weights of norms and biases are tuned in steps of thousandths; they do not get this far.
+const LARGEST_TUNED_ERROR: f64 = 0.25;
 
 /// Runs the command.
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
@@ -258,11 +264,9 @@ fn attested(args: &Args, origin: Option<&Origin>) -> anyhow::Result<Report> {
 
 /// Whether a file is what its source makes: to the byte, or where its blocks are optimized, as far as can be told
 /// without learning them again.
-fn is_proven(image: &Image, optimized: bool) -> bool {
+fn is_proven(image: &Image, optimized: Option<&Optimized>) -> bool {
     image.is_exact()
-        || optimized
-            && image.missing.is_empty()
-            && image.tensors.iter().all(|t| Optimized::allows(&t.outcome))
+        || optimized.is_some_and(|by| image.missing.is_empty() && image.tensors.iter().all(|t| by.allows(t)))
 }
 
 fn count(reports: &[Report], severity: Severity) -> usize {
@@ -504,7 +508,7 @@ fn show_image(
             }
             Outcome::NotEncodable { reason } => writeln!(out, "{name} ({ty}): {reason}")?,
             Outcome::Differs(d) => {
-                let by = optimized.filter(|_| Optimized::allows(&tensor.outcome));
+                let by = optimized.filter(|by| by.allows(tensor));
                 learned += usize::from(by.is_some());
                 show_difference(out, tensor, d, by)?;
             }

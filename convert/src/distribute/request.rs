@@ -87,6 +87,12 @@ pub struct Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizeRequest {
+    /// The level, by its name; `layer` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// Steps of tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u32>,
     /// The text; a bundled one where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,

@@ -65,10 +65,10 @@ pub fn jobs(source: &dyn Source, outputs: &[OutputPlan<'_>]) -> Result<Vec<Job>>
     for (output, plan) in outputs.iter().enumerate() {
         plan.check(source)?;
         for (index, planned) in plan.contents().iter().enumerate() {
-            let copied = planned.ty == tensors[planned.source].ty;
+            let encoder = planned.encoder.as_ref();
+            let copied = planned.ty == tensors[planned.source].ty && encoder.is_none();
             // A copy is the same with and without importance.
             let importance = planned.importance.as_ref().filter(|_| !copied);
-            let encoder = planned.encoder.as_ref().filter(|_| !copied);
             let targets = &mut by_tensor[planned.source];
             let same = targets.iter_mut().find(|t| {
                 t.ty == planned.ty

@@ -24,16 +24,19 @@ const DIGEST: usize = 32;
 
 /// A tensor's blocks in the file, and what is said of them.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) learned: Learned,
-    pub(super) ty: TensorType,
+pub(crate) struct Entry {
+    pub(crate) learned: Learned,
+    pub(crate) ty: TensorType,
     at: u64,
     length: u64,
 }
 
+/// A tensor on its way into the file: what is said of it, its type and its blocks.
+pub(crate) type Filled = (Learned, TensorType, Arc<[u8]>);
+
 /// The file.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     path: PathBuf,
     file: Mutex<File>,
     /// The folder it is in, where nobody is to find it later.
@@ -125,7 +128,7 @@ impl Ledger {
     }
 
     /// Adds a layer's tensors, which count once all of them are there.
-    pub(super) fn add(&self, tensors: Vec<(Learned, TensorType, Arc<[u8]>)>) -> Result<Vec<Entry>> {
+    pub(crate) fn add(&self, tensors: Vec<Filled>) -> Result<Vec<Entry>> {
         let mut digest = Sha256::new();
         let mut put = |bytes: &[u8]| {
             digest.update(bytes);
@@ -149,7 +152,7 @@ impl Ledger {
     }
 
     /// A tensor's blocks.
-    pub(super) fn blocks(&self, entry: &Entry) -> Result<Arc<[u8]>> {
+    pub(crate) fn blocks(&self, entry: &Entry) -> Result<Arc<[u8]>> {
         let mut blocks = vec![0; entry.length as usize];
         self.read(entry.at, &mut blocks).map_err(|e| io(&self.path, e))?;
         Ok(Arc::from(blocks))

@@ -6,12 +6,14 @@
 
 mod block;
 mod codebooks;
+mod factors;
 mod legacy;
 mod nonlinear;
 mod super_blocks;
 
 pub use block::Parts;
 pub use codebooks::{BLOCK, Codebook, LAST_CODE, PointParts, codebook, codebook_types};
+pub use factors::factors;
 use gguf::TensorType;
 
 use crate::f16;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{Pass, unknown};
 use crate::Result;
 use crate::layers::{Attention, Projections};
-use crate::ops::{AttentionShape, Matrix, Norm, Parallel, Products, View, ViewMut};
+use crate::ops::{AttentionShape, Matrix, Parallel, Products, View, ViewMut, attend};
 
 impl Attention {
     /// A part that the backward pass does not know.
@@ -45,9 +45,13 @@ struct Made {
 impl Pass<'_, '_> {
     /// The gradient with respect to the layer's input `x`.
     pub(super) fn attention(&mut self, layer: &Attention, x: &Matrix, gradient: &Matrix) -> Result<Matrix> {
-        let at_mixed = self.linear(&layer.output, gradient)?;
         let raw = self.projected(layer, x)?;
         let made = self.made(layer, &raw);
+        let mixed_before = match self.tap.sees_weights() {
+            true => self.attended(layer, &made),
+            false => Matrix::default(),
+        };
+        let at_mixed = self.linear(&layer.output, &mixed_before, gradient)?;
         let [mut q, mut k, mut v] = mixed(
             &made.seen,
             &at_mixed,
@@ -59,14 +63,9 @@ impl Pass<'_, '_> {
             growth.apply(&mut q, &self.run.positions);
         }
         let norms = [&layer.query_norm, &layer.key_norm];
-        let back = |norm: &Option<Norm>, before: &Matrix, g: &mut Matrix| {
-            if let Some(norm) = norm {
-                *g = super::norm::backward(norm, before, g);
-            }
-        };
         if layer.norms_follow_rope {
-            back(norms[0], &made.rotated[0], &mut q);
-            back(norms[1], &made.rotated[1], &mut k);
+            self.some_norm(norms[0], &made.rotated[0], &mut q);
+            self.some_norm(norms[1], &made.rotated[1], &mut k);
         }
         if let Some(rope) = &layer.rope {
             for g in [&mut q, &mut k] {
@@ -74,10 +73,10 @@ impl Pass<'_, '_> {
             }
         }
         if !layer.norms_follow_rope {
-            back(norms[0], &made.projected[0], &mut q);
-            back(norms[1], &made.projected[1], &mut k);
+            self.some_norm(norms[0], &made.projected[0], &mut q);
+            self.some_norm(norms[1], &made.projected[1], &mut k);
         }
-        back(&layer.value_norm, &made.projected[2], &mut v);
+        self.some_norm(&layer.value_norm, &made.projected[2], &mut v);
         if let Some(limit) = layer.clamp {
             for (g, raw) in [&mut q, &mut k, &mut v].into_iter().zip(&raw) {
                 for (g, x) in g.data.iter_mut().zip(&raw.data) {
@@ -89,9 +88,9 @@ impl Pass<'_, '_> {
         }
         match &layer.projections {
             Projections::Separate { query, key, value } => {
-                let mut out = self.linear(query, &q)?;
-                out.add(&self.linear(key, &k)?);
-                out.add(&self.linear(value, &v)?);
+                let mut out = self.linear(query, x, &q)?;
+                out.add(&self.linear(key, x, &k)?);
+                out.add(&self.linear(value, x, &v)?);
                 Ok(out)
             }
             Projections::Fused(all) => {
@@ -105,10 +104,29 @@ impl Pass<'_, '_> {
                     }
                     first += part.cols;
                 }
-                self.linear(all, &together)
+                self.linear(all, x, &together)
             }
             _ => Err(unknown("this kind of attention")),
         }
+    }
+
+    /// What attention mixes, the input of the output matrix.
+    fn attended(&mut self, layer: &Attention, made: &Made) -> Matrix {
+        let [q, k, v] = &made.seen;
+        let mut mixed = self
+            .run
+            .scratch
+            .take(q.rows, layer.shape.heads * layer.shape.value_len);
+        attend(
+            q,
+            k,
+            v,
+            &mut mixed,
+            &self.run.windows,
+            &layer.shape,
+            self.run.products,
+        );
+        mixed
     }
 
     /// Output of the projections.

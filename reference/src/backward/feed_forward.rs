@@ -37,29 +37,75 @@ impl Pass<'_, '_> {
         x: &Matrix,
         gradient: &Matrix,
     ) -> Result<Matrix> {
-        let at_inner = self.linear(&layer.down, gradient)?;
         let ups = layer
             .up
             .forward_range(&mut self.run, x, 0..layer.up.matrix.outputs)?;
-        match &layer.gate {
-            Gate::None => {
-                let at_ups = activated(layer.activation, &ups, &at_inner)?;
-                self.linear(&layer.up, &at_ups)
-            }
-            Gate::Sparse(..) => Err(unknown(CUT_OFF)),
-            Gate::Fused => {
-                let at_both = gated_fused(layer.activation, &ups, &at_inner)?;
-                self.linear(&layer.up, &at_both)
-            }
+        let gates = match &layer.gate {
             Gate::Separate(linear) => {
-                let gates = linear.forward_range(&mut self.run, x, 0..linear.matrix.outputs)?;
+                Some(linear.forward_range(&mut self.run, x, 0..linear.matrix.outputs)?)
+            }
+            _ => None,
+        };
+        let inner = match self.tap.sees_weights() {
+            true => inner(layer, gates.as_ref(), &ups),
+            false => Matrix::default(),
+        };
+        let at_inner = self.linear(&layer.down, &inner, gradient)?;
+        match (&layer.gate, gates) {
+            (Gate::None, _) => {
+                let at_ups = activated(layer.activation, &ups, &at_inner)?;
+                self.linear(&layer.up, x, &at_ups)
+            }
+            (Gate::Fused, _) => {
+                let at_both = gated_fused(layer.activation, &ups, &at_inner)?;
+                self.linear(&layer.up, x, &at_both)
+            }
+            (Gate::Separate(linear), Some(gates)) => {
                 let (at_gates, at_ups) = gated(layer.activation, &gates, &ups, &at_inner)?;
-                let mut out = self.linear(&layer.up, &at_ups)?;
-                out.add(&self.linear(linear, &at_gates)?);
+                let mut out = self.linear(&layer.up, x, &at_ups)?;
+                out.add(&self.linear(linear, x, &at_gates)?);
                 Ok(out)
             }
+            _ => Err(unknown(CUT_OFF)),
         }
     }
+}
+
+/// Input of the last matrix, from what those before it make.
+fn inner(layer: &FeedForward, gates: Option<&Matrix>, ups: &Matrix) -> Matrix {
+    match (&layer.gate, gates) {
+        (Gate::Fused, _) => halves(layer.activation, ups),
+        (_, Some(gates)) => {
+            let mut inner = ups.clone();
+            crate::ops::gate(layer.activation, &gates.data, &mut inner.data);
+            inner
+        }
+        (_, None) => {
+            let mut inner = ups.clone();
+            crate::ops::activate(layer.activation, &mut inner.data);
+            inner
+        }
+    }
+}
+
+/// Output of one matrix for gates and what they gate, the gates applied.
+pub(super) fn halves(activation: Activation, both: &Matrix) -> Matrix {
+    let half = both.cols / 2;
+    let mut out = Matrix {
+        rows: both.rows,
+        cols: half,
+        data: vec![0.0; both.rows * half],
+    };
+    for (to, from) in out
+        .data
+        .chunks_exact_mut(half)
+        .zip(both.data.chunks_exact(2 * half))
+    {
+        let (gates, ups) = from.split_at(half);
+        to.copy_from_slice(ups);
+        crate::ops::gate(activation, gates, to);
+    }
+    out
 }
 
 /// The gradient with respect to the operand of an activation.

@@ -1,11 +1,14 @@
 //! The output matrix: predictions, labels, and the gradient with which the way back begins.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::{Labels, Pass, norm};
+use super::{Goal, Labels, Pass, Taught};
 use crate::Result;
 use crate::model::Decoder;
 use crate::ops::{Matrix, exp64};
+use crate::run::Run;
 
 /// Bytes of logits that exist at a time.
 const LOGITS_BYTES: usize = 64 << 20;
@@ -16,7 +19,7 @@ impl Pass<'_, '_> {
         &mut self,
         decoder: &Decoder,
         last: &Matrix,
-        labels: Labels<'_>,
+        goal: &mut Goal<'_>,
         vocabulary: usize,
     ) -> Result<Matrix> {
         let mut states = self.run.scratch.take(last.rows, last.cols);
@@ -25,20 +28,17 @@ impl Pass<'_, '_> {
             norm.apply(&mut states);
         }
         let mut gradient = self.run.scratch.take(last.rows, last.cols);
-        let step = (LOGITS_BYTES / size_of::<f32>() / vocabulary.max(1)).clamp(1, last.rows.max(1));
-        for first in (0..last.rows).step_by(step) {
-            let count = step.min(last.rows - first);
-            let range = first * last.cols..(first + count) * last.cols;
-            let mut part = self.run.scratch.take(count, last.cols);
-            part.data.copy_from_slice(&states.data[range.clone()]);
-            let of_part = self.some_positions(decoder, &part, first, labels, vocabulary)?;
+        for positions in stretches(last.rows, vocabulary) {
+            let range = positions.start * last.cols..positions.end * last.cols;
+            let part = stretch(&mut self.run, &states.data[range.clone()], last.cols);
+            let of_part = self.some_positions(decoder, &part, positions.start, goal, vocabulary)?;
             gradient.data[range].copy_from_slice(&of_part.data);
             self.run.scratch.give(part);
             self.run.scratch.give(of_part);
         }
         Ok(match &decoder.output_norm {
             None => gradient,
-            Some(norm) => norm::backward(norm, last, &gradient),
+            Some(norm) => self.norm(norm, last, &gradient),
         })
     }
 
@@ -48,7 +48,7 @@ impl Pass<'_, '_> {
         decoder: &Decoder,
         states: &Matrix,
         first: usize,
-        labels: Labels<'_>,
+        goal: &mut Goal<'_>,
         vocabulary: usize,
     ) -> Result<Matrix> {
         let head = &decoder.head;
@@ -56,21 +56,34 @@ impl Pass<'_, '_> {
         let mut p = self.run.scratch.take(raw.rows, raw.cols);
         p.copy_from(&raw);
         decoder.finish_logits(&mut p.data, 0..vocabulary);
-        let labels: Vec<u32> = p
-            .data
-            .par_chunks_exact_mut(vocabulary)
-            .enumerate()
-            .map(|(row, p)| {
-                softmax(p);
-                match labels {
-                    Labels::Given(labels) => labels[first + row],
-                    Labels::Sampled(seed) => draw(p, uniform(seed, (first + row) as u64)),
+        match goal {
+            Goal::Labels(labels) => {
+                let wanted = *labels;
+                let labels: Vec<u32> = p
+                    .data
+                    .par_chunks_exact_mut(vocabulary)
+                    .enumerate()
+                    .map(|(row, p)| {
+                        softmax(p);
+                        match wanted {
+                            Labels::Given(labels) => labels[first + row],
+                            Labels::Sampled(seed) => draw(p, uniform(seed, (first + row) as u64)),
+                        }
+                    })
+                    .collect();
+                self.tap.output(&head.matrix.name, &p.data, vocabulary, &labels);
+                for (p, &label) in p.data.chunks_exact_mut(vocabulary).zip(&labels) {
+                    p[label as usize] -= 1.0;
                 }
-            })
-            .collect();
-        self.tap.output(&head.matrix.name, &p.data, vocabulary, &labels);
-        for (p, &label) in p.data.chunks_exact_mut(vocabulary).zip(&labels) {
-            p[label as usize] -= 1.0;
+            }
+            Goal::Teacher(taught) => {
+                let mut expected = taught.logits(first..first + states.rows, vocabulary)?;
+                taught.compare(&mut p, &mut expected);
+                for (p, expected) in p.data.iter_mut().zip(&expected.data) {
+                    *p -= expected;
+                }
+                taught.run.scratch.give(expected);
+            }
         }
         if let Some(cap) = decoder.logit_softcap {
             for (g, raw) in p.data.iter_mut().zip(&raw.data) {
@@ -79,6 +92,11 @@ impl Pass<'_, '_> {
             }
         }
         p.scale(decoder.logit_scale * head.scale);
+        if self.tap.sees_weights() {
+            let name = &head.matrix.name;
+            self.tap
+                .weights(name, None, states.view().as_strided(), p.view().as_strided());
+        }
         let out = self.transposed(&head.matrix, 0..vocabulary, &p)?;
         self.run.scratch.give(p);
         self.run.scratch.give(raw);
@@ -86,7 +104,88 @@ impl Pass<'_, '_> {
     }
 }
 
-fn softmax(x: &mut [f32]) {
+/// Compares the predictions at all positions, of which these are the normalized final states, with a teacher's.
+pub(super) fn divergences(
+    decoder: &Decoder,
+    run: &mut Run<'_>,
+    states: &Matrix,
+    taught: &mut Taught<'_>,
+    vocabulary: usize,
+) -> Result<()> {
+    for positions in stretches(states.rows, vocabulary) {
+        let range = positions.start * states.cols..positions.end * states.cols;
+        let part = stretch(run, &states.data[range], states.cols);
+        let mut p = decoder.head.forward_range(run, &part, 0..vocabulary)?;
+        decoder.finish_logits(&mut p.data, 0..vocabulary);
+        let mut expected = taught.logits(positions, vocabulary)?;
+        taught.compare(&mut p, &mut expected);
+        taught.run.scratch.give(expected);
+        run.scratch.give(p);
+        run.scratch.give(part);
+    }
+    Ok(())
+}
+
+impl Taught<'_> {
+    /// The teacher's logits at some positions.
+    fn logits(&mut self, positions: Range<usize>, vocabulary: usize) -> Result<Matrix> {
+        let decoder = self.teacher.model.decoder();
+        let columns = decoder.head.matrix.inputs;
+        let states = &self.teacher.states[positions.start * columns..positions.end * columns];
+        let states = stretch(&mut self.run, states, columns);
+        let mut logits = decoder
+            .head
+            .forward_range(&mut self.run, &states, 0..vocabulary)?;
+        decoder.finish_logits(&mut logits.data, 0..vocabulary);
+        self.run.scratch.give(states);
+        Ok(logits)
+    }
+
+    /// Notes the divergence at each position and makes probabilities of both models' logits.
+    fn compare(&mut self, measured: &mut Matrix, expected: &mut Matrix) {
+        let vocabulary = measured.cols;
+        let mut divergences = Vec::new();
+        measured
+            .data
+            .par_chunks_exact_mut(vocabulary)
+            .zip(expected.data.par_chunks_exact_mut(vocabulary))
+            .map(|(q, p)| divergence(q, p))
+            .collect_into_vec(&mut divergences);
+        self.divergences.extend(divergences);
+    }
+}
+
+/// The divergence Σ p (ln p − ln q) of logits `q` from logits `p`, both of which become probabilities.
+fn divergence(q: &mut [f32], p: &mut [f32]) -> f64 {
+    let logits = q.to_vec();
+    let of_expected = p.to_vec();
+    let apart = softmax(q) - softmax(p);
+    let mut sum = 0.0;
+    for ((&p, expected), measured) in p.iter().zip(of_expected).zip(logits) {
+        sum += f64::from(p) * (f64::from(expected) - f64::from(measured));
+    }
+    // The probabilities add up to one but for their rounding, which the logarithms of the sums must not weigh.
+    let total: f64 = p.iter().map(|&p| f64::from(p)).sum();
+    sum + total * apart
+}
+
+/// Stretches of positions whose logits exist at a time.
+fn stretches(positions: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> {
+    let step = (LOGITS_BYTES / size_of::<f32>() / vocabulary.max(1)).clamp(1, positions.max(1));
+    (0..positions)
+        .step_by(step)
+        .map(move |first| first..positions.min(first + step))
+}
+
+/// A matrix of some rows.
+fn stretch(run: &mut Run<'_>, rows: &[f32], columns: usize) -> Matrix {
+    let mut part = run.scratch.take(rows.len() / columns.max(1), columns);
+    part.data.copy_from_slice(rows);
+    part
+}
+
+/// Makes probabilities of logits and returns the logarithm of the sum of their exponentials.
+fn softmax(x: &mut [f32]) -> f64 {
     let max = crate::ops::max(x);
     let mut sum = 0.0;
     for x in x.iter_mut() {
@@ -96,6 +195,7 @@ fn softmax(x: &mut [f32]) {
     }
     let scale = 1.0 / sum;
     x.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+    f64::from(max) + sum.ln()
 }
 
 /// The entry at which the sum of probabilities exceeds a number between 0 and 1.

@@ -1,6 +1,6 @@
 //! One layer backwards.
 
-use super::{Pass, norm, unknown};
+use super::{Pass, unknown};
 use crate::Result;
 use crate::layers::Mixer;
 use crate::model::{Layer, Mlp, Residual};
@@ -70,9 +70,9 @@ impl Pass<'_, '_> {
             let at_seen = self.second_half(layer, &seen, &leaving)?;
             match (parallel, &layer.mlp_norm) {
                 (true, None) => at_normed = Some(at_seen),
-                (true, Some(norm)) => at_input = Some(norm::backward(norm, x, &at_seen)),
+                (true, Some(norm)) => at_input = Some(self.norm(norm, x, &at_seen)),
                 (false, None) => at_middle.add(&at_seen),
-                (false, Some(norm)) => at_middle.add(&norm::backward(norm, &middle, &at_seen)),
+                (false, Some(norm)) => at_middle.add(&self.norm(norm, &middle, &at_seen)),
             }
         }
         // The first half.
@@ -80,14 +80,14 @@ impl Pass<'_, '_> {
         if let Mixer::Attention(attention) = &layer.attention {
             at_middle.scale(layer.residual_scale);
             if let Some(norm) = &layer.attention_post_norm {
-                at_middle = norm::backward(norm, &before_post_norm, &at_middle);
+                at_middle = self.norm(norm, &before_post_norm, &at_middle);
             }
             let mut at_seen = self.attention(attention, &normed, &at_middle)?;
             if let Some(more) = &at_normed {
                 at_seen.add(more);
             }
             match &layer.attention_norm {
-                Some(norm) => out.add(&norm::backward(norm, x, &at_seen)),
+                Some(norm) => out.add(&self.norm(norm, x, &at_seen)),
                 None => out.add(&at_seen),
             }
         }
@@ -109,7 +109,7 @@ impl Pass<'_, '_> {
                     Mlp::Mixture(mlp) => mlp.forward(&mut self.run, seen)?,
                     _ => return Err(unknown("this kind of feed-forward layer")),
                 };
-                gradient = norm::backward(norm, &made, &gradient);
+                gradient = self.norm(norm, &made, &gradient);
             }
         }
         match &layer.mlp {

@@ -9,11 +9,19 @@ use crate::ops::{Matrix, Parallel, View, ViewMut};
 use crate::weights::BlockMatrix;
 
 impl Pass<'_, '_> {
-    /// The gradient with respect to a layer's input.
-    pub(super) fn linear(&mut self, layer: &Linear, gradient: &Matrix) -> Result<Matrix> {
+    /// The gradient with respect to a layer's input `x`, which is looked at only where the tap sees weights.
+    pub(super) fn linear(&mut self, layer: &Linear, x: &Matrix, gradient: &Matrix) -> Result<Matrix> {
         let scaled = self.scaled(gradient, layer.scale);
-        self.tap
-            .linear(&layer.matrix.name, None, &scaled.data, scaled.cols);
+        let name = &layer.matrix.name;
+        self.tap.linear(name, None, &scaled.data, scaled.cols);
+        if self.tap.sees_weights() {
+            self.tap
+                .weights(name, None, x.view().as_strided(), scaled.view().as_strided());
+            if let (Some(bias), Some(base)) = (&layer.bias, name.strip_suffix(".weight")) {
+                self.tap
+                    .vector(&format!("{base}.bias"), &sums(gradient, bias.len()));
+            }
+        }
         let out = self.transposed(&layer.matrix, 0..layer.matrix.outputs, &scaled)?;
         self.run.scratch.give(scaled);
         Ok(out)
@@ -24,12 +32,21 @@ impl Pass<'_, '_> {
         &mut self,
         layer: &ExpertLinear,
         expert: usize,
+        x: &Matrix,
         gradient: &Matrix,
     ) -> Result<Matrix> {
         let scale = layer.scales.as_ref().map_or(1.0, |scales| scales[expert]);
         let scaled = self.scaled(gradient, scale);
-        self.tap
-            .linear(&layer.matrix.name, Some(expert), &scaled.data, scaled.cols);
+        let name = &layer.matrix.name;
+        self.tap.linear(name, Some(expert), &scaled.data, scaled.cols);
+        if self.tap.sees_weights() {
+            self.tap.weights(
+                name,
+                Some(expert),
+                x.view().as_strided(),
+                scaled.view().as_strided(),
+            );
+        }
         let outputs = layer.matrix.outputs;
         let out = self.transposed(&layer.matrix, expert * outputs..(expert + 1) * outputs, &scaled)?;
         self.run.scratch.give(scaled);
@@ -82,4 +99,15 @@ impl Pass<'_, '_> {
         self.run.scratch.give(part);
         Ok(out)
     }
+}
+
+/// Sums over rows of numbers, `period` of which repeat.
+pub(super) fn sums(rows: &Matrix, period: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; period];
+    for row in rows.data.chunks_exact(period.max(1)) {
+        sums.iter_mut()
+            .zip(row)
+            .for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    sums
 }

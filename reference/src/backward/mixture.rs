@@ -1,6 +1,6 @@
 //! Mixtures of experts backwards.
 
-use super::feed_forward::{activated, gated, gated_fused, without_slope};
+use super::feed_forward::{activated, gated, gated_fused, halves, without_slope};
 use super::{Pass, unknown};
 use crate::Result;
 use crate::layers::{Mixture, Scoring};
@@ -67,7 +67,7 @@ impl Pass<'_, '_> {
             let mut inner = ups.clone();
             match &gates {
                 Some(gates) => crate::ops::gate(layer.activation, &gates.data, &mut inner.data),
-                None if layer.fused => inner = halves(layer, &ups),
+                None if layer.fused => inner = halves(layer.activation, &ups),
                 None => crate::ops::activate(layer.activation, &mut inner.data),
             }
             let made = layer.down.forward(&mut self.run, expert, &inner)?;
@@ -85,12 +85,12 @@ impl Pass<'_, '_> {
                 });
             }
             let at_made = rows(&leaving, true);
-            let at_inner = self.expert(&layer.down, expert, &at_made)?;
+            let at_inner = self.expert(&layer.down, expert, &inner, &at_made)?;
             let at_mine = match (&layer.gate, &gates) {
                 (Some(linear), Some(gates)) => {
                     let (at_gates, at_ups) = gated(layer.activation, gates, &ups, &at_inner)?;
-                    let mut at_mine = self.expert(&layer.up, expert, &at_ups)?;
-                    at_mine.add(&self.expert(linear, expert, &at_gates)?);
+                    let mut at_mine = self.expert(&layer.up, expert, &mine, &at_ups)?;
+                    at_mine.add(&self.expert(linear, expert, &mine, &at_gates)?);
                     at_mine
                 }
                 _ => {
@@ -98,7 +98,7 @@ impl Pass<'_, '_> {
                         true => gated_fused(layer.activation, &ups, &at_inner)?,
                         false => activated(layer.activation, &ups, &at_inner)?,
                     };
-                    self.expert(&layer.up, expert, &at_ups)?
+                    self.expert(&layer.up, expert, &mine, &at_ups)?
                 }
             };
             for (&(token, _), row) in tokens.iter().zip(at_mine.data.chunks_exact(at_mine.cols)) {
@@ -151,7 +151,7 @@ impl Pass<'_, '_> {
                 }
             }
         }
-        let back = self.linear(&layer.router, &logits)?;
+        let back = self.linear(&layer.router, x, &logits)?;
         out.add(&back);
         self.run.scratch.give(logits);
         Ok(())
@@ -188,29 +188,9 @@ impl Pass<'_, '_> {
             *gate = slope as f32 * value * (1.0 - value);
         }
         out.add(&self.feed_forward(&shared.layer, x, &at_made)?);
-        out.add(&self.linear(gate, &gates)?);
+        out.add(&self.linear(gate, x, &gates)?);
         Ok(())
     }
-}
-
-/// Output of an expert's one matrix, its gates applied.
-fn halves(layer: &Mixture, both: &Matrix) -> Matrix {
-    let half = both.cols / 2;
-    let mut out = Matrix {
-        rows: both.rows,
-        cols: half,
-        data: vec![0.0; both.rows * half],
-    };
-    for (to, from) in out
-        .data
-        .chunks_exact_mut(half)
-        .zip(both.data.chunks_exact(2 * half))
-    {
-        let (gates, ups) = from.split_at(half);
-        to.copy_from_slice(ups);
-        crate::ops::gate(layer.activation, gates, to);
-    }
-    out
 }
 
 /// Scores of all experts from the router's outputs.

@@ -1,9 +1,42 @@
 //! Norms backwards.
 
+use super::Pass;
+use super::linear::sums;
 use crate::ops::{Matrix, Norm, NormKind};
 
+impl Pass<'_, '_> {
+    /// The gradient with respect to a norm's input `x`.
+    pub(super) fn norm(&mut self, norm: &Norm, x: &Matrix, gradient: &Matrix) -> Matrix {
+        if self.tap.sees_weights()
+            && let Some(tensor) = &norm.tensor
+        {
+            if !norm.weight.is_empty() {
+                let mut products = x.clone();
+                norm.bare().apply(&mut products);
+                for (x, g) in products.data.iter_mut().zip(&gradient.data) {
+                    *x *= g;
+                }
+                self.tap.vector(tensor, &sums(&products, norm.weight.len()));
+            }
+            if !norm.bias.is_empty() {
+                let base = tensor.strip_suffix(".weight").unwrap_or(tensor);
+                self.tap
+                    .vector(&format!("{base}.bias"), &sums(gradient, norm.bias.len()));
+            }
+        }
+        backward(norm, x, gradient)
+    }
+
+    /// The same in place, where there is a norm.
+    pub(super) fn some_norm(&mut self, norm: &Option<Norm>, x: &Matrix, gradient: &mut Matrix) {
+        if let Some(norm) = norm {
+            *gradient = self.norm(norm, x, gradient);
+        }
+    }
+}
+
 /// The gradient with respect to a norm's input `x`.
-pub(super) fn backward(norm: &Norm, x: &Matrix, gradient: &Matrix) -> Matrix {
+fn backward(norm: &Norm, x: &Matrix, gradient: &Matrix) -> Matrix {
     let mut out = gradient.clone();
     // Weights of several groups take turns.
     for (row, x) in out.data.chunks_exact_mut(x.cols).zip(x.data.chunks_exact(x.cols)) {

@@ -15,7 +15,7 @@ pub(crate) enum LatentQuery {
     /// By way of a short vector.
     Compressed {
         down: Linear,
-        norm: Norm,
+        norm: Box<Norm>,
         up: Linear,
     },
 }

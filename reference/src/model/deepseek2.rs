@@ -149,7 +149,7 @@ pub(super) fn latent_query(
     let short = loader.keys.count("attention.q_lora_rank")?;
     Ok(LatentQuery::Compressed {
         down: loader.linear(&base("attn_q_a"), hyper.hidden, short)?,
-        norm: loader.rms_norm(&base("attn_q_a_norm"), short, eps)?,
+        norm: Box::new(loader.rms_norm(&base("attn_q_a_norm"), short, eps)?),
         up: loader.linear(&base("attn_q_b"), short, queries)?,
     })
 }

@@ -230,6 +230,7 @@ impl<'a, 'l> Builder<'a, 'l> {
             weight: Vec::new(),
             bias: Vec::new(),
             eps: self.eps,
+            tensor: None,
         }
     }
 

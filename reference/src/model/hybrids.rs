@@ -147,6 +147,7 @@ pub(super) fn falcon_h1(loader: &Loader<'_>) -> Result<Decoder> {
                 weight: loader.vector(&name, b.hyper.hidden)?,
                 bias: Vec::new(),
                 eps: b.eps,
+                tensor: None,
             },
         };
         let mlp = b.mlp(i, Scoring::Softmax, false)?;

@@ -116,6 +116,7 @@ pub(super) fn mamba2(loader: &Loader<'_>, layer: usize, hidden: usize, eps: f32)
             weight: loader.table(&base("ssm_norm.weight"), channels / groups, groups)?,
             bias: Vec::new(),
             eps,
+            tensor: None,
         }),
         false => None,
     };

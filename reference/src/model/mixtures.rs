@@ -581,5 +581,6 @@ pub(super) fn weightless(len: usize, eps: f32) -> Norm {
         weight: Vec::new(),
         bias: Vec::new(),
         eps,
+        tensor: None,
     }
 }

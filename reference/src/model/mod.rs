@@ -39,11 +39,12 @@ mod qwen4exp;
 mod rwkv;
 mod talkie;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gguf::{Array, GgufModel, Value};
+use gguf::{Array, GgufModel, TensorType, Value};
 
 use crate::ops::{Matrix, Rounding};
 use crate::run::{Run, Tap};
@@ -234,6 +235,48 @@ impl Model {
         Ok(self)
     }
 
+    /// The same model with other blocks in some of its matrices, in types of their own, and other numbers in small
+    /// tensors (weights of norms, biases). What is not named is as in the file.
+    ///
+    /// # Errors
+    /// When the model has no such tensor, or blocks or numbers are not as many as it needs.
+    pub fn standing_in(&self, blocks: &[StandIn], numbers: &HashMap<String, Vec<f32>>) -> Result<Self> {
+        let loader = Loader::new(&self.gguf, &self.path).with_numbers(numbers);
+        let name = self.gguf.metadata().architecture();
+        let decoder = build(name, &loader)
+            .unwrap_or_else(|| Err(loader.error(format!("key general.architecture: found {name:?}"))))?;
+        let mut model = Self {
+            gguf: Arc::clone(&self.gguf),
+            path: self.path.clone(),
+            decoder,
+            rounding: self.rounding,
+            replaced: self.replaced.clone(),
+        };
+        for (tensor, ty, blocks) in blocks {
+            let index = self.stands_in(tensor, *ty, blocks)?;
+            model
+                .replaced
+                .insert(index, Other::Blocks(*ty, Arc::clone(blocks)));
+        }
+        Ok(model)
+    }
+
+    /// The number of a tensor that these blocks can stand in for.
+    fn stands_in(&self, tensor: &str, ty: TensorType, blocks: &[u8]) -> Result<usize> {
+        let found = self.gguf.find(tensor);
+        let index =
+            found.ok_or_else(|| self.error(format!("tensor '{tensor}': expected one, found none")))?;
+        let info = self.gguf.info(index);
+        let expected = ty.row_bytes(info.row_len()).map(|bytes| bytes * info.rows());
+        if expected != Some(blocks.len() as u64) {
+            return Err(self.error(format!(
+                "tensor '{tensor}' as {ty}: expected {expected:?} bytes, found {}",
+                blocks.len()
+            )));
+        }
+        Ok(index)
+    }
+
     /// The file.
     pub fn gguf(&self) -> &GgufModel {
         &self.gguf
@@ -252,6 +295,11 @@ impl Model {
     /// Rows of the token embeddings, which a well-formed model has as many of as tokens.
     pub fn embedding_rows(&self) -> usize {
         self.decoder.embedding.matrix.outputs
+    }
+
+    /// Numbers of a token's final state ([`Self::final_states`]).
+    pub fn final_columns(&self) -> usize {
+        self.decoder.head.matrix.inputs
     }
 
     /// Bytes of intermediate results for each token that is run at a time, without logits.

@@ -51,6 +51,7 @@ fn bare_norm(loader: &Loader<'_>, name: &str, len: usize, eps: f32) -> Result<No
         weight: loader.vector(name, len)?,
         bias: Vec::new(),
         eps,
+        tensor: None,
     })
 }
 
@@ -73,6 +74,7 @@ fn attention(
             weight,
             bias: Vec::new(),
             eps,
+            tensor: None,
         })
     };
     attention.query_norm = Some(norm("attn_q_norm", heads)?);

@@ -61,6 +61,8 @@ pub(crate) struct Norm {
     /// As many as weights, or none.
     pub(crate) bias: Vec<f32>,
     pub(crate) eps: f32,
+    /// The tensor that the weights are, number for number, where they are one's. The bias, where there is one, is beside it.
+    pub(crate) tensor: Option<String>,
 }
 
 impl Norm {
@@ -73,6 +75,17 @@ impl Norm {
             weight,
             bias: Vec::new(),
             eps,
+            tensor: None,
+        }
+    }
+
+    /// The same without weights and bias.
+    pub(crate) fn bare(&self) -> Self {
+        Self {
+            weight: Vec::new(),
+            bias: Vec::new(),
+            tensor: None,
+            ..*self
         }
     }
 
@@ -132,6 +145,7 @@ mod tests {
             weight: vec![1.0, 1.0, 2.0, 3.0],
             bias: vec![0.0, 0.0, 0.5, 0.0],
             eps: 0.0,
+            tensor: None,
         };
         norm.apply_to(&mut data);
         assert_eq!(data, [-1.0, 1.0, -1.5, 3.0]);

@@ -1,5 +1,6 @@
 //! Tensors by name, their shapes checked. Layers are made of them in `layers`.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use gguf::{GgufModel, TensorInfo, TensorType};
@@ -14,6 +15,8 @@ pub(crate) struct Loader<'a> {
     directory: Directory<'a>,
     pub(crate) keys: Keys<'a>,
     path: &'a Path,
+    /// Numbers in place of those of small tensors, by name.
+    others: Option<&'a HashMap<String, Vec<f32>>>,
 }
 
 impl<'a> Loader<'a> {
@@ -22,6 +25,15 @@ impl<'a> Loader<'a> {
             directory: Directory::Opened(gguf),
             keys: Keys::new(gguf.metadata(), path),
             path,
+            others: None,
+        }
+    }
+
+    /// The same with other numbers in tensors that are read as numbers, not as matrices of blocks.
+    pub(crate) fn with_numbers(self, others: &'a HashMap<String, Vec<f32>>) -> Self {
+        Self {
+            others: Some(others),
+            ..self
         }
     }
 
@@ -32,6 +44,7 @@ impl<'a> Loader<'a> {
             directory: Directory::Declared(declared),
             keys: Keys::declared(declared, path),
             path,
+            others: None,
         }
     }
 
@@ -177,15 +190,19 @@ impl<'a> Loader<'a> {
     /// A norm over `len` elements: `{base}.weight`, and `{base}.bias` where the file has it.
     pub(crate) fn norm(&self, kind: NormKind, base: &str, len: usize, eps: f32) -> Result<Norm> {
         let bias = self.optional_vector(&format!("{base}.bias"), len)?;
-        let weight = format!("{base}.weight");
         // PLaMo 3 has two without a word for what they are.
         let bare = self.keys.architecture() == "plamo3" && base.contains("post_");
+        let tensor = match bare {
+            true => base.to_owned(),
+            false => format!("{base}.weight"),
+        };
         Ok(Norm {
             kind,
             group: len,
-            weight: self.vector(if bare { base } else { &weight }, len)?,
+            weight: self.vector(&tensor, len)?,
             bias: bias.unwrap_or_default(),
             eps,
+            tensor: Some(tensor),
         })
     }
 
@@ -216,6 +233,7 @@ impl<'a> Loader<'a> {
             weight,
             bias,
             eps,
+            tensor: Some(name),
         })
     }
 
@@ -227,7 +245,14 @@ impl<'a> Loader<'a> {
     /// A tensor of any shape (innermost dimension first), decoded.
     pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let matrix = self.matrix(name, shape)?;
-        self.directory.decode(&matrix, shape)
+        match self.others.and_then(|others| others.get(name)) {
+            None => self.directory.decode(&matrix, shape),
+            Some(numbers) if numbers.len() == shape.iter().product::<usize>() => Ok(numbers.clone()),
+            Some(numbers) => Err(self.error(format!(
+                "tensor '{name}': expected {shape:?} numbers in its place, found {}",
+                numbers.len()
+            ))),
+        }
     }
 
     /// The second dimension of `{base}.weight`: the outputs of a linear layer whose width no key gives.

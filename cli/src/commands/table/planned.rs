@@ -132,7 +132,7 @@ impl PlanArgs {
             arch_file,
             request.origin.as_ref(),
         )?;
-        let optimize = OptimizeArgs::of_request(of_plan, learned.as_deref());
+        let optimize = OptimizeArgs::of_request(of_plan, learned.as_deref())?;
         let source = opened.source();
         Ok(Planned {
             // A part that is killed goes on after the layers that it has learned.

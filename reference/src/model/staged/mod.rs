@@ -175,7 +175,7 @@ impl Staged<'_> {
     /// # Errors
     /// When the model has no such tensor, or the blocks are not as many as it needs.
     pub fn replace(&mut self, tensor: &str, ty: TensorType, blocks: Arc<[u8]>) -> Result<()> {
-        let index = self.stands_in(tensor, ty, &blocks)?;
+        let index = self.model.stands_in(tensor, ty, &blocks)?;
         self.replaced.insert(index, Other::Blocks(ty, blocks));
         // Nothing that is known depends on a tensor that was open.
         if self
@@ -186,24 +186,6 @@ impl Staged<'_> {
             self.keeping = None;
         }
         Ok(())
-    }
-
-    /// The number of a tensor that these blocks can stand in for.
-    fn stands_in(&self, tensor: &str, ty: TensorType, blocks: &[u8]) -> Result<usize> {
-        let gguf = self.model.gguf();
-        let index = gguf.find(tensor).ok_or_else(|| {
-            self.model
-                .error(format!("tensor '{tensor}': expected one, found none"))
-        })?;
-        let info = gguf.info(index);
-        let expected = ty.row_bytes(info.row_len()).map(|bytes| bytes * info.rows());
-        if expected != Some(blocks.len() as u64) {
-            return Err(self.model.error(format!(
-                "tensor '{tensor}' as {ty}: expected {expected:?} bytes, found {}",
-                blocks.len()
-            )));
-        }
-        Ok(index)
     }
 
     /// Takes all batches through the next layer, with all replacements so far, which are forgotten then.

@@ -29,7 +29,7 @@ impl Staged<'_> {
     ) -> Result<()> {
         let mut replaced = self.replaced.clone();
         for (tensor, ty, blocks) in stand_ins {
-            let index = self.stands_in(tensor, *ty, blocks)?;
+            let index = self.model.stands_in(tensor, *ty, blocks)?;
             replaced.insert(index, Other::Blocks(*ty, Arc::clone(blocks)));
         }
         let decoder = &self.model.decoder;
