@@ -5,7 +5,7 @@ use crate::support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gguf::GgufModel;
+use gguf::{FilePlan, GgufModel, Writer};
 use serde_json::Value as Json;
 use support::{DEMO, calibration, fails, narrow, quantsmith, random_text, succeeds, text, tiny, told};
 
@@ -490,6 +490,34 @@ fn a_run_that_is_killed_while_it_tunes_comes_to_the_same_bytes() {
     assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
 }
 
+/// A state space model, with a vocabulary.
+fn mamba(dir: &Path) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference/tests/fixtures/forward");
+    let model = GgufModel::open(&fixtures.join("mamba.gguf")).unwrap();
+    let mut metadata = model.metadata().clone();
+    metadata.set("tokenizer.ggml.model", "gpt2");
+    metadata.set("tokenizer.ggml.pre", "gpt-2");
+    let letter = |i: u8| char::from(b'A' + i).to_string();
+    metadata.set(
+        "tokenizer.ggml.tokens",
+        (0..48).map(letter).collect::<Vec<String>>(),
+    );
+    metadata.set("tokenizer.ggml.token_type", vec![1i32; 48]);
+    metadata.set("tokenizer.ggml.merges", Vec::<String>::new());
+    let tensors = model
+        .tensors()
+        .map(|t| (t.info.name.clone(), t.info.shape.clone(), t.info.ty));
+    let plan = FilePlan::new(metadata, tensors).unwrap();
+    let path = dir.join("mamba.gguf");
+    let writer = Writer::create(&path, &plan).unwrap();
+    for tensor in model.tensors() {
+        let bytes = model.bytes(tensor.index, 0..tensor.info.size_bytes()).unwrap();
+        writer.write_at(tensor.index, 0, &bytes).unwrap();
+    }
+    writer.complete().unwrap().publish().unwrap();
+    path
+}
+
 #[test]
 fn what_cannot_be_tuned_is_refused_before_any_work() {
     let dir = tempfile::tempdir().unwrap();
@@ -504,10 +532,9 @@ fn what_cannot_be_tuned_is_refused_before_any_work() {
         assert!(!out.exists());
         message
     };
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference/tests/fixtures/forward");
     tune(
         &[],
-        &fixtures.join("mamba.gguf"),
+        &mamba(dir.path()),
         &["this token mixer", "\"mamba\"", "--optimize layer and none"],
     );
     tune(

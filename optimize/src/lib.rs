@@ -19,5 +19,5 @@ pub use digest::digest;
 pub use error::{Error, Result};
 pub use hessian::Damping;
 pub use layers::{LayerOptions, OnLayer, WINDOW, layers};
-pub use loss::{LossOptions, Made, RATE, STEPS, TuneOptions, Tuned, loss, tune};
-pub use report::{Kept, Learned, Report};
+pub use loss::{LossOptions, Made, RATE, STEPS, TuneOptions, loss, tune};
+pub use report::{Kept, Learned, Report, Tuned};

@@ -16,12 +16,12 @@ use convert::source::Source;
 use gguf::TensorType;
 use reference::{Model, StandIn};
 
-pub use self::tune::{Made, RATE, STEPS, TuneOptions, Tuned, tune};
+pub use self::tune::{Made, RATE, STEPS, TuneOptions, tune};
 use crate::allocate::OnStep;
 use crate::layers::ledger::{Entry, Filled};
 use crate::layers::tensor::Job;
 use crate::layers::{Blocks, LayerOptions, learned};
-use crate::report::{Learned, Report};
+use crate::report::{Learned, Report, Tuned};
 use crate::{Error, Result};
 
 /// In the ledger, a tensor without blocks: what is said of tuning.

@@ -48,7 +48,21 @@ pub struct Report {
     /// Whether hidden states went to files.
     pub in_files: bool,
     /// Outcome of tuning, where there was some.
-    pub tuned: Option<crate::loss::Tuned>,
+    pub tuned: Option<Tuned>,
+}
+
+/// Outcome of tuning.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Tuned {
+    /// Mean divergence on the held-out windows before the first step, in nats.
+    pub before: f64,
+    /// The same of what is kept: not above it.
+    pub after: f64,
+    /// Steps taken.
+    pub steps: usize,
+    /// The step after which numbers are kept; 0 where nothing was better than the start.
+    pub best: usize,
 }
 
 impl Report {

@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Unit that parts are cut in [default: rows; files with --optimize layer]
+    /// Unit that parts are cut in [default: rows; files with --optimize]
     #[arg(long, value_enum)]
     cut: Option<CutName>,
 

@@ -105,7 +105,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Some(kind) => return Err(kind.instead_of_model(&input).into()),
     }
     if args.quantizing.optimize.learns() && !args.prune_layers.is_empty() {
-        bail!("--optimize layer runs the whole model: prune layers first, then optimize what is left");
+        bail!("--optimize runs the whole model: prune layers first, then optimize what is left");
     }
     Quantizing {
         source: &source,

@@ -13,6 +13,7 @@ use super::states::States;
 use super::tensor::Tensor;
 use crate::allocate::OnStep;
 use crate::layers::HELD_OUT;
+use crate::report::Tuned;
 use crate::{Error, Result};
 
 /// Times that the held-out windows judge.
@@ -61,20 +62,6 @@ impl TuneOptions {
             folder: folder.into(),
         }
     }
-}
-
-/// Outcome of tuning.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Tuned {
-    /// Mean divergence on the held-out windows before the first step, in nats.
-    pub before: f64,
-    /// The same of what is kept: not above it.
-    pub after: f64,
-    /// Steps taken.
-    pub steps: usize,
-    /// The step after which numbers are kept; 0 where nothing was better than the start.
-    pub best: usize,
 }
 
 /// What tuning makes: the outcome, tensors with their blocks, and small tensors with their numbers.
