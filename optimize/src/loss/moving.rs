@@ -65,6 +65,13 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// Halves the steps that are left.
+    pub(super) fn slow_down(&mut self) {
+        self.rate /= 2.0;
+    }
+}
+
 impl Moving {
     /// Bytes that a number takes.
     pub(super) const BYTES: u64 = 6 * size_of::<f32>() as u64;
@@ -103,9 +110,10 @@ impl Moving {
         self.best.copy_from_slice(&self.offsets);
     }
 
-    /// Goes back to what was remembered last; to the start where nothing was.
+    /// Goes back to what was remembered last, to the start where nothing was, and stands still there.
     pub(super) fn go_back(&mut self) {
         self.offsets.copy_from_slice(&self.best);
+        self.means.fill(0.0);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::report::Tuned;
 use crate::{Error, Result};
 
 /// Times that the held-out windows judge.
-const JUDGEMENTS: usize = 4;
+const JUDGEMENTS: usize = 8;
 /// Bytes of logits that exist at a time, and how often.
 const LOGITS: (u64, u64) = (64 << 20, 5);
 
@@ -196,18 +196,27 @@ impl Work<'_> {
                 if found < after {
                     (after, best) = (found, step + 1);
                     self.all(&mut Moving::keep);
+                } else {
+                    // Where steps overshoot, smaller ones from the best state do not.
+                    self.go_back();
+                    schedule.slow_down();
                 }
             }
         }
         on_step("steps", steps, steps);
-        self.all(&mut Moving::go_back);
-        self.tensors.iter_mut().for_each(Tensor::write);
+        self.go_back();
         Ok(Tuned {
             before,
             after,
             steps,
             best,
         })
+    }
+
+    /// Goes back to the best state.
+    fn go_back(&mut self) {
+        self.all(&mut Moving::go_back);
+        self.tensors.iter_mut().for_each(Tensor::write);
     }
 
     /// All numbers that move.
