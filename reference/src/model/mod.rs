@@ -243,8 +243,11 @@ impl Model {
     pub fn standing_in(&self, blocks: &[StandIn], numbers: &HashMap<String, Vec<f32>>) -> Result<Self> {
         let loader = Loader::new(&self.gguf, &self.path).with_numbers(numbers);
         let name = self.gguf.metadata().architecture();
-        let decoder = build(name, &loader)
-            .unwrap_or_else(|| Err(loader.error(format!("key general.architecture: found {name:?}"))))?;
+        let decoder = build(name, &loader).unwrap_or_else(|| {
+            Err(loader.error(format!(
+                "key 'general.architecture': expected a known one, found {name:?}"
+            )))
+        })?;
         let mut model = Self {
             gguf: Arc::clone(&self.gguf),
             path: self.path.clone(),
