@@ -104,13 +104,12 @@ pub fn loss(
 /// Whether a model can be tuned.
 ///
 /// # Errors
-/// A part of it has no backward pass. The message says which levels do without.
+/// A part of it has no backward pass.
 pub(crate) fn check(model: &Model) -> Result<()> {
     match model.without_backward() {
         None => Ok(()),
         Some(part) => Err(Error::Request(format!(
-            "{}: the backward pass does not know {part} of architecture {:?}, so --optimize loss cannot tune it; --optimize layer \
-             and none need no backward pass",
+            "{}: the backward pass does not know {part} of architecture {:?}, so scales cannot be tuned to its predictions",
             model
                 .gguf()
                 .files()

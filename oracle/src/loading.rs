@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use crate::Python;
 
+/// An architecture of llama.cpp's sources that the library of that version does not know.
+pub const UNKNOWN: &str = "glm5-next";
+
 /// Stock's answers for models, one after the other; empty for one that it loads.
 ///
 /// # Panics

@@ -10,6 +10,7 @@ use convert::recipe::Preset;
 use convert::source::GgufSource;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use oracle::architectures::{Made, compare_digests, convert_unchecked, directory, target_of};
+use oracle::loading;
 use serde_json::json;
 
 /// Output of py/typed_digests.py: fixture, type, digest or "fails".
@@ -73,9 +74,6 @@ fn differences(names: &[&str]) -> Option<Vec<String>> {
     Some(wrong)
 }
 
-/// An architecture of the sources that the library of that version does not know.
-const UNKNOWN_TO_STOCK: &str = "glm5-next";
-
 /// The classes that came last; of older ones `quantize.rs` has the types of every preset.
 #[test]
 fn k_quants_of_converted_models_are_stock_quantizers() {
@@ -84,7 +82,7 @@ fn k_quants_of_converted_models_are_stock_quantizers() {
         .filter_map(|line| line.split(' ').next())
         .collect();
     names.dedup();
-    names.retain(|name| *name != UNKNOWN_TO_STOCK);
+    names.retain(|name| *name != loading::UNKNOWN);
     let Some(wrong) = differences(&names) else { return };
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(names.len() >= 50);
