@@ -35,17 +35,28 @@ impl Decode for Q1_0 {
 }
 
 impl Encode for Q1_0 {
+    /// Magnitudes have no sign, and nor has the NaN that their sum may be.
+    fn handles_non_finite(_with_importance: bool) -> bool {
+        true
+    }
+
     /// Encodes whole blocks; importance has no influence.
     #[inline(always)]
     fn encode_row<I: InstructionSet>(isa: I, x: &[f32], _importance: Option<&[f32]>, dst: &mut [u8]) {
-        let blocks = blocks_mut::<Block>(dst);
-        let (together, rest) = x.as_chunks::<{ 128 * SUMS }>();
-        let (blocks_together, blocks_rest) = blocks.as_chunks_mut::<SUMS>();
+        let (together, rest) = x.as_chunks::<128>().0.as_chunks::<TOGETHER>();
+        let (blocks_together, blocks_rest) = blocks_mut::<Block>(dst).as_chunks_mut::<TOGETHER>();
         for (x, blocks) in together.iter().zip(blocks_together) {
-            encode_blocks::<_, SUMS>(isa, x, blocks);
+            // Signs first: they go through memory in its order, and the sums find it in the cache.
+            for (x, block) in x.iter().zip(&mut *blocks) {
+                block.signs = signs(isa, x);
+            }
+            for (block, sum) in blocks.iter_mut().zip(isa.sums_of_magnitudes(x)) {
+                block.d = Half::new(sum / 128.0);
+            }
         }
-        for (x, block) in rest.chunks_exact(128).zip(blocks_rest) {
-            encode_blocks::<_, 1>(isa, x, std::array::from_mut(block));
+        for (x, block) in rest.iter().zip(blocks_rest) {
+            block.signs = signs(isa, x);
+            block.d = Half::new(x.iter().fold(0.0, |sum, x| sum + x.abs()) / 128.0);
         }
     }
 }
@@ -68,21 +79,39 @@ impl Expand for Q1_0 {
     }
 }
 
-/// Blocks that are summed at the same time: the sums run in order, and each waits for its last addition.
-const SUMS: usize = 8;
+/// Blocks that are summed at the same time.
+const TOGETHER: usize = 8;
 
 #[inline(always)]
-fn encode_blocks<I: InstructionSet, const B: usize>(isa: I, x: &[f32], blocks: &mut [Block; B]) {
-    let x = x.as_chunks::<128>().0;
-    let mut sums = [0.0; B];
-    // Two columns at a time: of one the compiler makes gathers where it has AVX-512, at half the speed.
-    for first in (0..128).step_by(2) {
-        for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = x[first..first + 2].iter().fold(*sum, |sum, x| sum + x.abs());
+fn signs(isa: impl InstructionSet, x: &[f32; 128]) -> [u8; 16] {
+    build(|i| isa.not_negative(&x.as_chunks().0[i]))
+}
+
+#[cfg(test)]
+mod tests {
+    use gguf::TensorType;
+    use proptest::prelude::*;
+
+    use super::TOGETHER;
+    use crate::tests::any_float;
+    use crate::{Isa, encode_with};
+
+    /// Blocks that are summed at the same time, twice, and some left over.
+    const WEIGHTS: usize = 128 * (2 * TOGETHER + 3);
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn sums_side_by_side_are_those_of_scalar_code(row in proptest::collection::vec(any_float(), WEIGHTS)) {
+            let blocks = |isa| {
+                let mut blocks = vec![0; WEIGHTS / 128 * 18];
+                encode_with(isa, TensorType::Q1_0, &row, WEIGHTS, None, &mut blocks).expect("whole blocks");
+                blocks
+            };
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                prop_assert_eq!(blocks(isa), blocks(Isa::Scalar), "{}", isa.name());
+            }
         }
-    }
-    for ((block, sum), x) in blocks.iter_mut().zip(sums).zip(x) {
-        block.d = Half::new(sum / 128.0);
-        block.signs = build(|i| isa.not_negative(&x.as_chunks().0[i]));
     }
 }

@@ -55,6 +55,19 @@ pub(crate) trait BlockOps: Copy {
         (0..8).map(|i| u8::from(x[i] >= 0.0) << i).sum()
     }
 
+    /// The sum of the magnitudes of each row, in order each: side by side, because an addition waits for the one
+    /// before it.
+    #[inline(always)]
+    fn sums_of_magnitudes<const N: usize>(self, rows: &[[f32; N]; 8]) -> [f32; 8] {
+        let mut sums = [0.0; 8];
+        for i in 0..N {
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                *sum += row[i].abs();
+            }
+        }
+        sums
+    }
+
     /// [`levels::pack_five_bits`].
     #[inline(always)]
     fn pack_five_bits(self, levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {

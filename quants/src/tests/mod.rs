@@ -65,7 +65,7 @@ fn empty_rows_encode_to_nothing() {
 }
 
 /// Any bit pattern, with the extremes more often than chance gives them.
-fn any_float() -> impl Strategy<Value = f32> {
+pub(crate) fn any_float() -> impl Strategy<Value = f32> {
     prop_oneof![
         8 => any::<u32>().prop_map(f32::from_bits),
         4 => -1.0_f32..1.0,

@@ -4,9 +4,12 @@ use std::arch::x86_64::*;
 use std::array;
 
 use crate::f16;
+use crate::isa::lanes::Lanes;
 use crate::isa::ops::BlockOps;
+use crate::isa::x86_64::avx2::lanes::F32x8;
 use crate::isa::x86_64::avx2::nearest;
 use crate::isa::x86_64::detect::Avx2;
+use crate::levels::build;
 use crate::reduce;
 
 impl BlockOps for Avx2 {
@@ -64,6 +67,22 @@ impl BlockOps for Avx2 {
             let above = _mm256_cmp_ps::<_CMP_GE_OQ>(_mm256_loadu_ps(x.as_ptr()), _mm256_setzero_ps());
             _mm256_movemask_ps(above) as u8
         }
+    }
+
+    #[inline(always)]
+    fn sums_of_magnitudes<const N: usize>(self, rows: &[[f32; N]; 8]) -> [f32; 8] {
+        const { assert!(N.is_multiple_of(8)) };
+        let mut sums = F32x8::splat(self, 0.0);
+        for part in 0..N / 8 {
+            // Loaded and transposed: left to itself, the compiler gathers each column.
+            let square: [[f32; 8]; 8] = build(|j| rows[j].as_chunks().0[part]);
+            for column in F32x8::columns(self, &square) {
+                sums = sums + column.abs();
+            }
+        }
+        let mut stored = [0.0; 8];
+        sums.store(&mut stored);
+        stored
     }
 
     #[inline(always)]

@@ -41,6 +41,11 @@ impl BlockOps for Avx512 {
     }
 
     #[inline(always)]
+    fn sums_of_magnitudes<const N: usize>(self, rows: &[[f32; N]; 8]) -> [f32; 8] {
+        self.avx2().sums_of_magnitudes(rows)
+    }
+
+    #[inline(always)]
     fn pack_five_bits(self, levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
         self.avx2().pack_five_bits(levels)
     }
