@@ -1,4 +1,4 @@
-//! Files whose blocks are learned, in stock llama.cpp: it loads them and decodes a token.
+//! Files whose blocks are learned, or tuned besides, in stock llama.cpp: it loads them and decodes a token.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use imatrix::Accumulator;
-use optimize::{LayerOptions, WINDOW};
+use optimize::{LayerOptions, LossOptions, WINDOW};
 use reference::calibration::{Calibration, collect};
 use reference::{Model, Tokenizer};
 
@@ -51,13 +51,26 @@ fn stock_loads_and_runs_optimized_files() {
     .unwrap();
     let importance = Importance::new(sums.totals(), "matrix", &Selection::All).unwrap();
     // Between them these have K-quants, codebooks, and blocks of 32.
-    for preset in ["Q2_K", "IQ2_M", "IQ3_XXS", "Q4_0"] {
-        let out = at(preset);
+    let made = ["Q2_K", "IQ2_M", "IQ3_XXS", "Q4_0"].map(|preset| (preset, false));
+    // Scales that were tuned, of both kinds of blocks, and of one that can have negative ones.
+    let tuned = ["Q2_K", "Q4_0", "IQ4_NL"].map(|preset| (preset, true));
+    for (preset, tunes) in made.into_iter().chain(tuned) {
+        let out = at(&format!("{preset}-{tunes}"));
         let options = QuantizeOptions::new(Preset::parse(preset).unwrap());
         let mut planned = plan(&source, &out, &options, importance.as_ref()).unwrap();
         let layers = LayerOptions::new(windows.clone(), dir.path()).max_memory(1 << 30);
-        let report =
-            optimize::layers(&model, &source, &mut planned.outputs, &layers, &mut |_, _| {}).unwrap();
+        let outputs = &mut planned.outputs;
+        let report = if tunes {
+            let options = LossOptions::new(layers).steps(4);
+            let report = optimize::loss(&model, &source, outputs, &options, &mut |_, _, _| {}).unwrap();
+            assert!(
+                report.tuned.as_ref().is_some_and(|tuned| tuned.best > 0),
+                "{preset}: no step was kept"
+            );
+            report
+        } else {
+            optimize::layers(&model, &source, outputs, &layers, &mut |_, _| {}).unwrap()
+        };
         let learned = report.tensors.iter().filter(|t| t.kept.is_none()).count();
         assert!(
             learned > 10,
