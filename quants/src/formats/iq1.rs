@@ -5,7 +5,7 @@
 //! levels are then moved to points of the codebook.
 
 use crate::isa::BlockOps;
-use crate::levels::{code_level, each};
+use crate::levels::{build, code_level, each};
 use crate::search::codebook::{self, Grid, Place, error_terms};
 
 /// The code of 0 in [`eighths`].
@@ -22,33 +22,14 @@ pub(crate) fn eighths(point: u16, down: bool) -> [u8; 8] {
 /// The indices of the weights in ascending order; equal weights (zeros of either sign among them) stay in
 /// order. NaN goes to the ends.
 #[inline(always)]
-pub(crate) fn ascending<const N: usize>(x: &[f32; N]) -> [u8; N] {
+pub(crate) fn ascending<const N: usize>(isa: impl BlockOps, x: &[f32; N]) -> [u8; N] {
     // In two's complement, whose order is that of the weights.
-    let keys: [i32; N] = std::array::from_fn(|i| {
+    let keys: [i32; N] = build(|i| {
         let bits = (x[i] + 0.0).to_bits() as i32;
         (bits ^ (bits >> 31) & i32::MAX).min(i32::MAX - 1)
     });
-    // How many come before each: counted, not sorted, since that is the same work for every block. Of equal ones
-    // the earlier comes before: they compare with the next higher key.
-    let later: &[[i32; N]; N] = const {
-        let mut later = [[0; N]; N];
-        let mut j = 0;
-        while j < N {
-            let mut i = j + 1;
-            while i < N {
-                later[j][i] = 1;
-                i += 1;
-            }
-            j += 1;
-        }
-        &{ later }
-    };
-    let mut ranks = [0i32; N];
-    for (&other, later) in keys.iter().zip(later) {
-        for i in 0..N {
-            ranks[i] += i32::from(other < keys[i] + later[i]);
-        }
-    }
+    // How many come before each: counted, not sorted, since that is the same work for every block.
+    let ranks = isa.ranks(&keys);
     let mut order = [0; N];
     for (index, rank) in ranks.into_iter().enumerate() {
         order[rank as usize % N] = index as u8;
@@ -132,6 +113,7 @@ pub(crate) fn largest_magnitude(x: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Scalar;
     use proptest::prelude::*;
 
     proptest! {
@@ -141,7 +123,7 @@ mod tests {
             x[zero] = -0.0;
             let mut expected: [u8; 16] = std::array::from_fn(|i| i as u8);
             expected.sort_by(|&a, &b| x[usize::from(a)].partial_cmp(&x[usize::from(b)]).unwrap());
-            prop_assert_eq!(ascending(&x), expected);
+            prop_assert_eq!(ascending(Scalar, &x), expected);
         }
     }
 }

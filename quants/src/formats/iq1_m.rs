@@ -81,7 +81,7 @@ impl Encode for IQ1_M {
                 if largest_magnitude(x) < NEGLIGIBLE {
                     continue;
                 }
-                let order = ascending(x);
+                let order = ascending(isa, x);
                 let (sums_x, sums_w) = sums_of_halves(x, &weights[index], &order);
                 let Some(Split { scale, at, up }) = isa.run(BestOfHalves {
                     sums_x: &sums_x,

@@ -70,7 +70,7 @@ impl Encode for IQ1_S {
                     continue;
                 }
                 let weights = super_block.weights::<32>(index, |x| x * x);
-                let order = ascending(x);
+                let order = ascending(isa, x);
                 let (mut sums_x, mut sums_w) = (Sums::new(), Sums::new());
                 let (mut sum_x, mut sum_w) = (0.0, 0.0);
                 for (position, &index) in order.iter().enumerate() {

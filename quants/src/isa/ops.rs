@@ -68,6 +68,18 @@ pub(crate) trait BlockOps: Copy {
         sums
     }
 
+    /// The place of each key in ascending order, equal ones in theirs. Keys are below [`i32::MAX`].
+    #[inline(always)]
+    fn ranks<const N: usize>(self, keys: &[i32; N]) -> [i32; N] {
+        let mut ranks = [0; N];
+        for (&other, later) in keys.iter().zip(later::<N>()) {
+            for i in 0..N {
+                ranks[i] += i32::from(other < keys[i] + later[i]);
+            }
+        }
+        ranks
+    }
+
     /// [`levels::pack_five_bits`].
     #[inline(always)]
     fn pack_five_bits(self, levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
@@ -133,4 +145,23 @@ pub(crate) trait BlockOps: Copy {
     /// Prefetches these candidates, where the instruction set can.
     #[inline(always)]
     fn prefetch(self, _candidates: &[u16; 8]) {}
+}
+
+/// Row `j` is one for those behind `j`. Of equal keys the earlier comes before: it is compared with the next higher one
+/// of a later key.
+#[inline(always)]
+pub(crate) fn later<const N: usize>() -> &'static [[i32; N]; N] {
+    const {
+        let mut later = [[0; N]; N];
+        let mut j = 0;
+        while j < N {
+            let mut i = j + 1;
+            while i < N {
+                later[j][i] = 1;
+                i += 1;
+            }
+            j += 1;
+        }
+        &{ later }
+    }
 }

@@ -5,7 +5,7 @@ use std::array;
 
 use crate::f16;
 use crate::isa::lanes::Lanes;
-use crate::isa::ops::BlockOps;
+use crate::isa::ops::{BlockOps, later};
 use crate::isa::x86_64::avx2::lanes::F32x8;
 use crate::isa::x86_64::avx2::nearest;
 use crate::isa::x86_64::detect::Avx2;
@@ -83,6 +83,12 @@ impl BlockOps for Avx2 {
         let mut stored = [0.0; 8];
         sums.store(&mut stored);
         stored
+    }
+
+    #[inline(always)]
+    fn ranks<const N: usize>(self, keys: &[i32; N]) -> [i32; N] {
+        // SAFETY: `self` proves AVX2.
+        unsafe { ranks(keys) }
     }
 
     #[inline(always)]
@@ -270,6 +276,30 @@ fn signed_steps<const N: usize>(x: &[f32; N], limits: &[f32; 7]) -> [u8; N] {
         let sign = _mm256_and_si256(_mm256_andnot_si256(above_none, negative), _mm256_set1_epi32(8));
         _mm256_or_si256(level, sign)
     })
+}
+
+/// Keys in lanes. Left to itself, the compiler gathers the table's columns.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn ranks<const N: usize>(keys: &[i32; N]) -> [i32; N] {
+    const { assert!(N.is_multiple_of(8)) };
+    let mut ranks = [0; N];
+    for (part, ranks) in ranks.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let eight = |row: &[i32; N]| {
+            // SAFETY: eight integers are loaded from an array of eight.
+            unsafe { _mm256_loadu_si256(row.as_chunks::<8>().0[part].as_ptr().cast()) }
+        };
+        let own = eight(keys);
+        let mut before = _mm256_setzero_si256();
+        for (&other, later) in keys.iter().zip(later::<N>()) {
+            let compared = _mm256_add_epi32(own, eight(later));
+            // True is minus one.
+            before = _mm256_sub_epi32(before, _mm256_cmpgt_epi32(compared, _mm256_set1_epi32(other)));
+        }
+        // SAFETY: eight integers are stored in an array of eight.
+        unsafe { _mm256_storeu_si256(ranks.as_mut_ptr().cast(), before) };
+    }
+    ranks
 }
 
 #[target_feature(enable = "avx2")]

@@ -46,6 +46,11 @@ impl BlockOps for Avx512 {
     }
 
     #[inline(always)]
+    fn ranks<const N: usize>(self, keys: &[i32; N]) -> [i32; N] {
+        self.avx2().ranks(keys)
+    }
+
+    #[inline(always)]
     fn pack_five_bits(self, levels: &[u8; 32]) -> ([u8; 16], [u8; 4]) {
         self.avx2().pack_five_bits(levels)
     }
