@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::formats::block::{Half, blocks, tiles};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
-use crate::formats::importance::error_weights;
+use crate::formats::importance::{ROWS, error_weights};
 use crate::isa::InstructionSet;
 use crate::levels::{build, each, pack_two_bits, unpack_two_bits};
 use crate::reduce::{signed_extreme, sum, sums_of_squares};
@@ -50,17 +50,27 @@ impl Decode for Q3_K {
 }
 
 impl Encode for Q3_K {
+    const ROWS: usize = ROWS;
+
     #[inline(always)]
     fn encode_row<I: InstructionSet>(isa: I, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
-        for (x, importance, blocks) in tiles::<Block>(TILE, x, importance, dst) {
-            let mut levels = [[0; 256]; TILE];
-            let levels = &mut levels[..x.len()];
-            match importance {
-                None => fit_plain(isa, x, blocks, levels),
-                Some(importance) => fit_with_importance(isa, x, importance, blocks, levels),
+        let Some(importance) = importance else {
+            for (x, _, blocks) in tiles::<Block>(PLAIN_TILE, x, None, dst) {
+                let mut levels = [[0; 256]; PLAIN_TILE];
+                let levels = &mut levels[..x.len()];
+                fit_plain(isa, x, blocks, levels);
+                finish(x, blocks, levels);
             }
-            for ((x, block), levels) in x.iter().zip(blocks).zip(levels) {
-                finish(x, block, levels);
+            return;
+        };
+        let row_bytes = importance.len() / 256 * size_of::<Block>();
+        for (x, dst) in x.chunks(importance.len()).zip(dst.chunks_mut(row_bytes)) {
+            for (x, importance, blocks) in tiles::<Block>(TILE, x, Some(importance), dst) {
+                let Some(importance) = importance else { continue };
+                let mut levels = [[0; 256]; TILE];
+                let levels = &mut levels[..x.len()];
+                fit_with_importance(isa, x, importance, blocks, levels);
+                finish(x, blocks, levels);
             }
         }
     }
@@ -103,28 +113,32 @@ pub(crate) fn unpack_scales(bytes: &[u8; 12]) -> [i8; 16] {
     })
 }
 
-/// Super-blocks that are encoded together: their scales fill eight lanes.
+/// Super-blocks that are encoded together with importance: their scales fill eight lanes.
 const TILE: usize = 8;
+/// The same without: enough for the sub-blocks that still move to fill lanes in most rounds of the descent.
+const PLAIN_TILE: usize = 32;
 
 /// Levels for the stored scales.
 #[inline(always)]
-fn finish(x: &[f32; 256], block: &mut Block, levels: &mut [u8; 256]) {
-    let d = block.d.get();
-    let sub_blocks = x.as_chunks::<16>().0.iter();
-    for ((x, scale), levels) in sub_blocks
-        .zip(unpack_scales(&block.scales))
-        .zip(levels.as_chunks_mut::<16>().0)
-    {
-        symmetric::refine(x, d * f32::from(scale), 4, levels);
+fn finish(x: &[[f32; 256]], blocks: &mut [Block], levels: &mut [[u8; 256]]) {
+    for ((x, block), levels) in x.iter().zip(blocks).zip(levels) {
+        let d = block.d.get();
+        let sub_blocks = x.as_chunks::<16>().0.iter();
+        for ((x, scale), levels) in sub_blocks
+            .zip(unpack_scales(&block.scales))
+            .zip(levels.as_chunks_mut::<16>().0)
+        {
+            symmetric::refine(x, d * f32::from(scale), 4, levels);
+        }
+        block.hmask = build(|i| (0..8).fold(0, |bits, j| bits | (levels[32 * j + i] >> 2) << j));
+        block.qs = pack_two_bits(&each(levels, |level| level & 3));
     }
-    block.hmask = build(|i| (0..8).fold(0, |bits, j| bits | (levels[32 * j + i] >> 2) << j));
-    block.qs = pack_two_bits(&each(levels, |level| level & 3));
 }
 
 /// The scale of largest magnitude becomes -32 steps.
 #[inline(always)]
 fn fit_plain<I: InstructionSet>(isa: I, x: &[[f32; 256]], blocks: &mut [Block], levels: &mut [[u8; 256]]) {
-    let mut scales = [[0.0; 16]; TILE];
+    let mut scales = [[0.0; 16]; PLAIN_TILE];
     let scales = &mut scales[..x.len()];
     isa.run(symmetric::Descend::<16> {
         x: x.as_flattened().as_chunks().0,
@@ -185,5 +199,35 @@ fn fit_with_importance<I: InstructionSet>(
     for ((block, d), levels) in blocks.iter_mut().zip(d).zip(&scale_levels) {
         block.d = Half::new(d);
         block.scales = pack_scales(levels);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gguf::TensorType;
+    use proptest::prelude::*;
+
+    use super::PLAIN_TILE;
+    use crate::{Isa, encode_with};
+
+    /// More weights than descend together, and more sub-blocks of them in motion than lanes.
+    const WEIGHTS: usize = 256 * (PLAIN_TILE + 5);
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
+        #[test]
+        fn sub_blocks_that_descend_together_end_as_those_alone(
+            row in proptest::collection::vec((-1.0_f32..1.0).prop_map(|x| x * x * x), WEIGHTS),
+        ) {
+            let blocks = |isa| {
+                let mut blocks = vec![0; WEIGHTS / 256 * 110];
+                encode_with(isa, TensorType::Q3_K, &row, WEIGHTS, None, &mut blocks).expect("whole blocks");
+                blocks
+            };
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                prop_assert!(blocks(isa) == blocks(Isa::Scalar), "{}", isa.name());
+            }
+        }
     }
 }

@@ -186,98 +186,97 @@ fn fit_one<L: Lanes, const N: usize>(
     scale
 }
 
-/// Sub-blocks in the midst of the descent.
-struct Descent<L, const N: usize> {
-    x: [L; N],
-    levels: [L; N],
-    /// Σ weight·x·level and Σ weight·level² of the levels.
-    sum_xl: L,
-    sum_l2: L,
+/// Σ weight·x·level and Σ weight·level² of sub-blocks in lanes.
+#[derive(Clone, Copy)]
+struct Moments<L> {
+    xl: L,
+    l2: L,
 }
 
-impl<L: Lanes, const N: usize> Descent<L, N> {
-    /// The start, at which the extreme elements have the lowest level.
+impl<L: Lanes> Moments<L> {
+    /// The start of the descent, at which the extreme elements have the lowest level.
     #[inline(always)]
-    fn start(isa: L::Isa, x: [L; N], extreme: L, max_level: i32) -> Self {
+    fn start<const N: usize>(
+        isa: L::Isa,
+        x: &[L; N],
+        extreme: L,
+        max_level: i32,
+        levels: &mut [L; N],
+    ) -> Self {
         let zero = L::splat(isa, 0.0);
         let inverse = L::splat(isa, -max_level as f32) / extreme;
-        let (mut sum_xl, mut sum_l2) = (zero, zero);
-        let mut levels = [zero; N];
+        let (mut xl, mut l2) = (zero, zero);
         for i in 0..N {
             let weight = x[i] * x[i];
             let level = signed_level(isa, x[i], inverse, max_level);
-            sum_xl = sum_xl + weight * x[i] * level;
-            sum_l2 = sum_l2 + weight * level * level;
+            xl = xl + weight * x[i] * level;
+            l2 = l2 + weight * level * level;
             levels[i] = level;
         }
-        Self {
-            x,
-            levels,
-            sum_xl,
-            sum_l2,
-        }
+        Self { xl, l2 }
     }
 
-    /// The move of element `i`: whether it raises the fit, the level, and the sums with it.
+    /// The move of an element: where it raises the fit (if both sums without the element are positive), where those sums
+    /// are, the level, and the sums with it.
     #[inline(always)]
-    fn attempt(&self, isa: L::Isa, i: usize, max_level: i32) -> (L::Mask, L, L, L) {
+    fn attempt(self, isa: L::Isa, x: L, level: L, max_level: i32) -> (L::Mask, L::Mask, L, Self) {
         let zero = L::splat(isa, 0.0);
-        let Self {
-            x,
-            levels,
-            sum_xl,
-            sum_l2,
-        } = self;
-        let (x, level, sum_xl, sum_l2) = (x[i], levels[i], *sum_xl, *sum_l2);
         let weight = x * x;
         let weighted = weight * x;
-        let other_xl = sum_xl - weighted * level;
-        let other_l2 = sum_l2 - weight * level * level;
+        let other_xl = self.xl - weighted * level;
+        let other_l2 = self.l2 - weight * level * level;
         let moved = (x * other_l2 / other_xl).nearest_int();
         let moved = L::to_float(L::clamp(moved, -max_level, max_level - 1));
-        let moved_xl = other_xl + weighted * moved;
-        let moved_l2 = other_l2 + weight * moved * moved;
-        let fits = L::and(zero.less(other_xl), zero.less(moved_l2));
-        let better = (sum_xl * sum_xl * moved_l2).less(moved_xl * moved_xl * sum_l2);
-        let moves = L::and_not(L::and(fits, better), moved.equal(level));
-        (moves, moved, moved_xl, moved_l2)
+        let xl = other_xl + weighted * moved;
+        let l2 = other_l2 + weight * moved * moved;
+        let better = (self.xl * self.xl * l2).less(xl * xl * self.l2);
+        let raises = L::and_not(better, moved.equal(level));
+        let fits = L::and(zero.less(other_xl), zero.less(l2));
+        (raises, fits, moved, Self { xl, l2 })
     }
 
-    /// The lanes in which a round would move a level. Up to the first that moves, elements are tried with the sums as they
-    /// are now, so that none has to wait for the one before it.
+    /// The lanes in which a round would move a level, and perhaps others. Up to the first that moves, elements are tried
+    /// with the sums as they are now, so that none has to wait for the one before it.
     #[inline(always)]
-    fn moves(&self, isa: L::Isa, max_level: i32) -> L::Mask {
+    fn may_move<const N: usize>(self, isa: L::Isa, x: &[L; N], levels: &[L; N], max_level: i32) -> L::Mask {
+        let zero = L::splat(isa, 0.0);
+        let mut any = zero.less(zero);
+        for i in 0..N {
+            // Sums that are not positive are left to the round: they are rare.
+            let (raises, ..) = self.attempt(isa, x[i], levels[i], max_level);
+            any = L::or(any, raises);
+        }
+        any
+    }
+
+    /// Moves each level once, where that raises the fit, to `next`; says in which lanes one was moved.
+    #[inline(always)]
+    fn round<const N: usize>(
+        &mut self,
+        isa: L::Isa,
+        x: &[L; N],
+        levels: &[L; N],
+        max_level: i32,
+        next: &mut [L; N],
+    ) -> L::Mask {
         let zero = L::splat(isa, 0.0);
         let mut moved_any = zero.less(zero);
         for i in 0..N {
-            let (moves, ..) = self.attempt(isa, i, max_level);
+            let (raises, fits, moved, moments) = self.attempt(isa, x[i], levels[i], max_level);
+            let moves = L::and(raises, fits);
+            self.xl = L::select(moves, moments.xl, self.xl);
+            self.l2 = L::select(moves, moments.l2, self.l2);
+            // Not written in place: the compiler would make masked stores of that, which some processors take ten
+            // times as long for.
+            next[i] = L::select(moves, moved, levels[i]);
             moved_any = L::or(moved_any, moves);
         }
         moved_any
     }
-
-    /// Moves each level once, where that raises the fit; says in which lanes one was moved.
-    #[inline(always)]
-    fn round(mut self, isa: L::Isa, max_level: i32) -> (Self, L::Mask) {
-        let zero = L::splat(isa, 0.0);
-        // Not written in place: the compiler would make masked stores of that, which some processors take ten
-        // times as long for.
-        let mut next = [zero; N];
-        let mut moved_any = zero.less(zero);
-        for (i, next) in next.iter_mut().enumerate() {
-            let (moves, moved, moved_xl, moved_l2) = self.attempt(isa, i, max_level);
-            self.sum_xl = L::select(moves, moved_xl, self.sum_xl);
-            self.sum_l2 = L::select(moves, moved_l2, self.sum_l2);
-            *next = L::select(moves, moved, self.levels[i]);
-            moved_any = L::or(moved_any, moves);
-        }
-        self.levels = next;
-        (self, moved_any)
-    }
 }
 
 /// Sub-blocks that descend together, at most.
-const TOGETHER: usize = 128;
+const TOGETHER: usize = 512;
 
 /// Coordinate descent.
 #[inline(always)]
@@ -308,49 +307,113 @@ struct Together<const N: usize> {
     count: usize,
     sums_xl: [f32; TOGETHER],
     sums_l2: [f32; TOGETHER],
+    /// Elements and levels of the sub-blocks of a round. Lanes left over have those of an earlier one.
+    rows: [[f32; N]; MOST_LANES],
+    at: [[f32; N]; MOST_LANES],
 }
 
 impl<const N: usize> Together<N> {
-    /// Keeps the levels and sums of the sub-blocks at these places of `open`.
+    /// The first look at as many sub-blocks as there are lanes, or less, the first of them `first`: their levels at the
+    /// start, and whether they stay open. Gives the lanes of those that are negligible.
     #[inline(always)]
-    fn keep<L: Lanes>(
+    fn begin<L: Lanes>(
+        &mut self,
+        isa: L::Isa,
+        first: usize,
+        x: &[[f32; N]],
+        max_level: i32,
+        levels: &mut [[u8; N]],
+    ) -> u32 {
+        let columns = if x.len() == L::COUNT {
+            L::columns(isa, x)
+        } else {
+            self.rows[..x.len()].copy_from_slice(x);
+            L::columns(isa, &self.rows[..L::COUNT])
+        };
+        let extreme = extremes(isa, &columns);
+        let negligible = L::bits(extreme.abs().less(L::splat(isa, NEGLIGIBLE)));
+        let mut at = [L::splat(isa, 0.0); N];
+        let moments = Moments::start(isa, &columns, extreme, max_level, &mut at);
+        let open = L::bits(moments.may_move(isa, &columns, &at, max_level)) & !negligible;
+        if x.len() == L::COUNT {
+            store_raised::<L, N>(isa, &at, max_level, levels);
+        } else {
+            let mut stored = [[0; N]; MOST_LANES];
+            store_raised::<L, N>(isa, &at, max_level, &mut stored[..L::COUNT]);
+            levels.copy_from_slice(&stored[..levels.len()]);
+        }
+        let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+        moments.xl.store(&mut lanes_xl[..L::COUNT]);
+        moments.l2.store(&mut lanes_l2[..L::COUNT]);
+        self.sums_xl[first..][..x.len()].copy_from_slice(&lanes_xl[..x.len()]);
+        self.sums_l2[first..][..x.len()].copy_from_slice(&lanes_l2[..x.len()]);
+        for lane in 0..x.len() {
+            self.open[self.count] = first + lane;
+            self.count += usize::from(open >> lane & 1 == 1);
+        }
+        negligible
+    }
+
+    /// A round of the sub-blocks at these places, at most as many as there are lanes. Those in which it moves something
+    /// stay open.
+    #[inline(always)]
+    fn round<L: Lanes>(
         &mut self,
         isa: L::Isa,
         places: std::ops::Range<usize>,
-        descent: &Descent<L, N>,
+        x: &[[f32; N]],
         max_level: i32,
         levels: &mut [[u8; N]],
+        still_open: &mut usize,
     ) {
-        let raise = L::splat(isa, max_level as f32);
-        let mut raised = [L::splat_int(isa, 0); N];
-        for (raised, &level) in raised.iter_mut().zip(&descent.levels) {
-            *raised = (level + raise).nearest_int();
-        }
-        let mut stored = [[0; N]; MOST_LANES];
-        store_levels::<L, N>(&mut stored[..L::COUNT], &raised);
         let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
-        descent.sum_xl.store(&mut lanes_xl[..L::COUNT]);
-        descent.sum_l2.store(&mut lanes_l2[..L::COUNT]);
+        for (lane, &i) in self.open[places.clone()].iter().enumerate() {
+            self.rows[lane] = x[i];
+            self.at[lane] = each(&levels[i], |level| f32::from(level) - max_level as f32);
+            lanes_xl[lane] = self.sums_xl[i];
+            lanes_l2[lane] = self.sums_l2[i];
+        }
+        let columns = L::columns(isa, &self.rows[..L::COUNT]);
+        let at = L::columns(isa, &self.at[..L::COUNT]);
+        let mut next = [L::splat(isa, 0.0); N];
+        let mut moments = Moments {
+            xl: L::load(isa, &lanes_xl[..L::COUNT]),
+            l2: L::load(isa, &lanes_l2[..L::COUNT]),
+        };
+        let moved = L::bits(moments.round(isa, &columns, &at, max_level, &mut next));
+        let mut stored = [[0; N]; MOST_LANES];
+        store_raised::<L, N>(isa, &next, max_level, &mut stored[..L::COUNT]);
+        moments.xl.store(&mut lanes_xl[..L::COUNT]);
+        moments.l2.store(&mut lanes_l2[..L::COUNT]);
         for (lane, place) in places.enumerate() {
             let i = self.open[place];
             levels[i] = stored[lane];
             self.sums_xl[i] = lanes_xl[lane];
             self.sums_l2[i] = lanes_l2[lane];
-        }
-    }
-
-    /// Leaves those open, of the ones at these places, whose bit is set.
-    #[inline(always)]
-    fn leave(&mut self, places: std::ops::Range<usize>, bits: u32, still_open: &mut usize) {
-        for (lane, place) in places.enumerate() {
-            self.open[*still_open] = self.open[place];
-            *still_open += usize::from(bits >> lane & 1 == 1);
+            self.open[*still_open] = i;
+            *still_open += usize::from(moved >> lane & 1 == 1);
         }
     }
 }
 
+/// Writes the levels of lane `j`, raised to be non-negative, to `levels[j]`.
+#[inline(always)]
+fn store_raised<L: Lanes, const N: usize>(
+    isa: L::Isa,
+    signed: &[L; N],
+    max_level: i32,
+    levels: &mut [[u8; N]],
+) {
+    let raise = L::splat(isa, max_level as f32);
+    let mut raised = [L::splat_int(isa, 0); N];
+    for (raised, &level) in raised.iter_mut().zip(signed) {
+        *raised = (level + raise).nearest_int();
+    }
+    store_levels::<L, N>(levels, &raised);
+}
+
 /// Coordinate descent, sub-blocks in lanes. In most of them the first round moves nothing, which is found without going
-/// from element to element. The others, three in ten, are gathered for the rounds; those in which one moves nothing are
+/// from element to element. The others, two in ten, are gathered for the rounds; those in which one moves nothing are
 /// done, for another finds the same.
 #[inline(always)]
 fn descend_together<L: Lanes, const N: usize>(
@@ -360,56 +423,31 @@ fn descend_together<L: Lanes, const N: usize>(
     levels: &mut [[u8; N]],
     scales: &mut [f32],
 ) {
-    let mut negligible = [false; TOGETHER];
+    let mut negligible = [0; TOGETHER / 8];
     let mut together = Together::<N> {
-        open: std::array::from_fn(|i| i),
-        count: x.len(),
+        open: [0; TOGETHER],
+        count: 0,
         sums_xl: [0.0; TOGETHER],
         sums_l2: [0.0; TOGETHER],
+        rows: [[0.0; N]; MOST_LANES],
+        at: [[0.0; N]; MOST_LANES],
     };
-    let mut still_open = 0;
-    for first in (0..x.len()).step_by(L::COUNT) {
-        let places = first..x.len().min(first + L::COUNT);
-        let columns = if places.len() == L::COUNT {
-            L::columns(isa, &x[places.clone()])
-        } else {
-            // The lanes left over are filled with zeros, in which nothing moves.
-            let mut rows = [[0.0; N]; MOST_LANES];
-            rows[..places.len()].copy_from_slice(&x[places.clone()]);
-            L::columns(isa, &rows[..L::COUNT])
-        };
-        let extreme = extremes(isa, &columns);
-        let small = L::bits(extreme.abs().less(L::splat(isa, NEGLIGIBLE)));
-        for (lane, i) in places.clone().enumerate() {
-            negligible[i] = small >> lane & 1 == 1;
-        }
-        let descent = Descent::start(isa, columns, extreme, max_level);
-        let moves = L::bits(descent.moves(isa, max_level));
-        together.keep(isa, places.clone(), &descent, max_level, levels);
-        together.leave(places, moves & !small, &mut still_open);
+    let tiles = x.chunks(L::COUNT).zip(levels.chunks_mut(L::COUNT));
+    for ((tile, (x, levels)), negligible) in tiles.enumerate().zip(&mut negligible) {
+        *negligible = together.begin::<L>(isa, tile * L::COUNT, x, max_level, levels);
     }
-    together.count = still_open;
     for _ in 0..5 {
-        let mut still_open = 0;
-        for first in (0..together.count).step_by(L::COUNT) {
-            let places = first..together.count.min(first + L::COUNT);
-            let (mut rows, mut at) = ([[0.0; N]; MOST_LANES], [[0.0; N]; MOST_LANES]);
-            let (mut lanes_xl, mut lanes_l2) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
-            for (lane, &i) in together.open[places.clone()].iter().enumerate() {
-                rows[lane] = x[i];
-                at[lane] = each(&levels[i], |level| f32::from(level) - max_level as f32);
-                lanes_xl[lane] = together.sums_xl[i];
-                lanes_l2[lane] = together.sums_l2[i];
+        let (mut first, mut still_open) = (0, 0);
+        while first < together.count {
+            // The rounds of two registers fill each other's waits.
+            let left = together.count - first;
+            if left > L::COUNT {
+                let places = first..first + left.min(2 * L::COUNT);
+                together.round::<Pair<L>>(isa, places, x, max_level, levels, &mut still_open);
+            } else {
+                together.round::<L>(isa, first..first + left, x, max_level, levels, &mut still_open);
             }
-            let descent = Descent {
-                x: L::columns(isa, &rows[..L::COUNT]),
-                levels: L::columns(isa, &at[..L::COUNT]),
-                sum_xl: L::load(isa, &lanes_xl[..L::COUNT]),
-                sum_l2: L::load(isa, &lanes_l2[..L::COUNT]),
-            };
-            let (descent, moved) = descent.round(isa, max_level);
-            together.keep(isa, places.clone(), &descent, max_level, levels);
-            together.leave(places, L::bits(moved), &mut still_open);
+            first += 2 * L::COUNT;
         }
         together.count = still_open;
     }
@@ -419,7 +457,7 @@ fn descend_together<L: Lanes, const N: usize>(
         } else {
             0.0
         };
-        if negligible[i] {
+        if negligible[i / L::COUNT] >> (i % L::COUNT) & 1 == 1 {
             *scale = 0.0;
             levels[i] = [0; N];
         }

@@ -164,14 +164,17 @@ impl Lanes for F32x8 {
         let rows: &[[f32; N]; 8] = &rows.as_chunks().0[0];
         const { assert!(N.is_multiple_of(8)) };
         let mut columns = [Self::splat(isa, 0.0); N];
-        for (part, columns) in columns.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        for part in 0..N / 8 {
             // SAFETY: see `F32x8`; the loads are of eight floats from arrays of eight.
-            *columns = unsafe {
+            let transposed = unsafe {
                 transpose(from_fn(|j| {
                     _mm256_loadu_ps(rows[j].as_chunks::<8>().0[part].as_ptr())
                 }))
+            };
+            // `map` of an array may be a call.
+            for (column, register) in columns[8 * part..].iter_mut().zip(transposed) {
+                *column = Self(register);
             }
-            .map(Self);
         }
         columns
     }

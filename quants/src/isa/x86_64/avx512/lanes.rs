@@ -111,7 +111,12 @@ impl Lanes for Eight {
     }
     #[inline(always)]
     fn columns<const N: usize>(isa: Avx512, rows: &[[f32; N]]) -> [Self; N] {
-        F32x8::columns(isa.avx2(), rows).map(Self)
+        let mut columns = [Self::splat(isa, 0.0); N];
+        // `map` of an array may be a call.
+        for (column, narrow) in columns.iter_mut().zip(F32x8::columns(isa.avx2(), rows)) {
+            *column = Self(narrow);
+        }
+        columns
     }
     #[inline(always)]
     fn lookup(table: &[f32; 8], index: I32x8) -> Self {
