@@ -3,7 +3,7 @@
 /// Rows of weights in a panel.
 pub(crate) const ROWS: usize = 32;
 
-/// Rows of activations in a product, at most: as many as registers hold the sums of.
+/// Rows of activations that are multiplied together: as many as registers hold the sums of.
 pub const TOKENS: usize = 4;
 
 /// Activations that share a scale in ggml's Q8_0 and Q8_1.
@@ -12,7 +12,7 @@ pub(crate) const SMALL_BLOCK: usize = 32;
 /// Activations that share a scale in ggml's Q8_K.
 pub(crate) const LARGE_BLOCK: usize = 256;
 
-/// The operands of a product: one panel of weights and a few rows of activations.
+/// The operands of products: one panel of weights and rows of activations.
 pub(crate) struct Operands<'a> {
     /// Weights that share a scale: 16 or 32.
     pub(crate) group: usize,
@@ -59,7 +59,7 @@ impl Operands<'_> {
     /// When one is not.
     pub(crate) fn check(&self) {
         let groups = self.groups();
-        assert!(self.rows <= TOKENS && self.cols.is_multiple_of(self.block()));
+        assert!(self.cols.is_multiple_of(self.block()));
         assert!(matches!(self.group, 16 | 32));
         assert_eq!(self.codes.len(), self.rows * self.cols);
         assert_eq!(self.x_scales.len(), self.rows * self.row_scales());
@@ -74,49 +74,78 @@ impl Operands<'_> {
     }
 }
 
-/// The product, as the specification of all instruction sets.
+/// Where products go: those of row `r` of activations to `out[r * stride..]`.
+pub(crate) struct Destination<'a> {
+    pub(crate) out: &'a mut [f32],
+    pub(crate) stride: usize,
+    /// Rows of the panel that count.
+    pub(crate) width: usize,
+}
+
+impl Destination<'_> {
+    /// Takes the products of some rows of activations from `first` on.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, first: usize, products: &[[f32; ROWS]]) {
+        for (row, products) in products.iter().enumerate() {
+            let out = &mut self.out[(first + row) * self.stride..][..self.width];
+            match out.first_chunk_mut::<ROWS>() {
+                // Of known length, which is no call.
+                Some(out) => *out = *products,
+                None => out.copy_from_slice(&products[..self.width]),
+            }
+        }
+    }
+}
+
+/// The products, as the specification of all instruction sets.
 ///
 /// Sums within a group are integers. They are scaled, summed over the groups in order, and scaled with the
 /// activations' scale: after each group where blocks are small, after each block where they are large.
 #[inline(always)]
-pub(crate) fn multiply(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
+pub(crate) fn multiply(operands: &Operands<'_>, to: &mut Destination<'_>) {
+    for token in 0..operands.rows {
+        to.put(token, &[multiply_row(operands, token)]);
+    }
+}
+
+/// The products of one row of activations.
+#[inline(always)]
+fn multiply_row(operands: &Operands<'_>, token: usize) -> [f32; ROWS] {
     let (group_len, groups) = (operands.group, operands.groups());
     let per_block = LARGE_BLOCK / group_len;
-    for (token, out) in out.iter_mut().enumerate().take(operands.rows) {
-        let x_scales = &operands.x_scales[token * operands.row_scales()..];
-        let mut total = [0f32; ROWS];
-        let mut block = [0f32; ROWS];
-        for group in 0..groups {
-            let start = operands.starts[token * groups + group];
-            let codes = &operands.codes[token * operands.cols + group * group_len..][..group_len];
-            let panel = &operands.panel[group * group_len * ROWS..][..group_len * ROWS];
-            let sums = sums(start, codes, panel);
-            let sum = operands.sums[token * groups + group];
-            for row in 0..ROWS {
-                let scale = operands.scales[group * ROWS + row];
-                let into = if operands.large {
-                    &mut block[row]
-                } else {
-                    &mut total[row]
-                };
-                *into = if operands.large {
-                    (sums[row] as f32).mul_add(scale, *into)
-                } else {
-                    (sums[row] as f32 * scale).mul_add(x_scales[group], *into)
-                };
-                if operands.with_offsets {
-                    *into = operands.offsets[group * ROWS + row].mul_add(sum, *into);
-                }
-            }
-            if operands.large && (group + 1).is_multiple_of(per_block) {
-                for row in 0..ROWS {
-                    total[row] = block[row].mul_add(x_scales[group / per_block], total[row]);
-                    block[row] = 0.0;
-                }
+    let x_scales = &operands.x_scales[token * operands.row_scales()..];
+    let mut total = [0f32; ROWS];
+    let mut block = [0f32; ROWS];
+    for group in 0..groups {
+        let start = operands.starts[token * groups + group];
+        let codes = &operands.codes[token * operands.cols + group * group_len..][..group_len];
+        let panel = &operands.panel[group * group_len * ROWS..][..group_len * ROWS];
+        let sums = sums(start, codes, panel);
+        let sum = operands.sums[token * groups + group];
+        for row in 0..ROWS {
+            let scale = operands.scales[group * ROWS + row];
+            let into = if operands.large {
+                &mut block[row]
+            } else {
+                &mut total[row]
+            };
+            *into = if operands.large {
+                (sums[row] as f32).mul_add(scale, *into)
+            } else {
+                (sums[row] as f32 * scale).mul_add(x_scales[group], *into)
+            };
+            if operands.with_offsets {
+                *into = operands.offsets[group * ROWS + row].mul_add(sum, *into);
             }
         }
-        *out = total;
+        if operands.large && (group + 1).is_multiple_of(per_block) {
+            for row in 0..ROWS {
+                total[row] = block[row].mul_add(x_scales[group / per_block], total[row]);
+                block[row] = 0.0;
+            }
+        }
     }
+    total
 }
 
 /// Of each row the sum of codes times levels, from `start` on.

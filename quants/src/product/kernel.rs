@@ -7,7 +7,7 @@ use gguf::TensorType;
 use super::form::{Form, expand};
 use super::rounding::{Rounded, round_row};
 use crate::formats::Row;
-use crate::isa::product::{self, Operands, ROWS, TOKENS};
+use crate::isa::product::{self, Destination, Operands};
 use crate::isa::{Detected, Isa, Vector, Work};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Fma, Vnni};
@@ -44,14 +44,13 @@ impl Kernel {
     }
 
     /// Multiplies a panel with rows of activations.
-    #[inline]
-    pub(crate) fn multiply(self, operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
+    pub(crate) fn multiply(self, operands: &Operands<'_>, to: &mut Destination<'_>) {
         match self {
-            Self::Scalar => product::multiply(operands, out),
+            Self::Scalar => product::multiply(operands, to),
             #[cfg(target_arch = "x86_64")]
-            Self::Fma(isa) => isa.multiply(operands, out),
+            Self::Fma(isa) => isa.multiply(operands, to),
             #[cfg(target_arch = "x86_64")]
-            Self::Vnni(isa) => isa.multiply(operands, out),
+            Self::Vnni(isa) => isa.multiply(operands, to),
         }
     }
 

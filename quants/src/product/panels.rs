@@ -6,7 +6,7 @@ use super::activations::Activations;
 use super::form::Form;
 use super::kernel::Kernel;
 use crate::formats::Row;
-use crate::isa::product::{Operands, ROWS, TOKENS};
+use crate::isa::product::{Destination, Operands, ROWS};
 
 /// Rows of weights in the form of the products.
 #[derive(Clone, Debug, Default)]
@@ -146,24 +146,20 @@ impl Panels {
             "rows of activations"
         );
         let groups = self.cols / x.form.group;
-        let mut tile = [[0.0; ROWS]; TOKENS];
         for panel in 0..self.rows.div_ceil(ROWS) {
-            let width = ROWS.min(self.rows - panel * ROWS);
             let of_panel = panel * ROWS * groups..(panel + 1) * ROWS * groups;
-            for token in (0..tokens).step_by(TOKENS) {
-                let count = TOKENS.min(tokens - token);
-                let operands = Operands {
-                    panel: &self.codes[panel * ROWS * self.cols..][..ROWS * self.cols],
-                    scales: &self.scales[of_panel.clone()],
-                    offsets: self.offsets.get(of_panel.clone()).unwrap_or_default(),
-                    ..x.operands(first + token, count)
-                };
-                kernel.multiply(&operands, &mut tile);
-                for (row, products) in tile[..count].iter().enumerate() {
-                    let at = (token + row) * stride + panel * ROWS;
-                    out[at..][..width].copy_from_slice(&products[..width]);
-                }
-            }
+            let operands = Operands {
+                panel: &self.codes[panel * ROWS * self.cols..][..ROWS * self.cols],
+                scales: &self.scales[of_panel.clone()],
+                offsets: self.offsets.get(of_panel).unwrap_or_default(),
+                ..x.operands(first, tokens)
+            };
+            let mut to = Destination {
+                out: &mut out[panel * ROWS..],
+                stride,
+                width: ROWS.min(self.rows - panel * ROWS),
+            };
+            kernel.multiply(&operands, &mut to);
         }
     }
 }

@@ -1,32 +1,36 @@
 //! The frame of integer products: what is checked, and which kernel the operands ask for.
 
-/// `multiply` of a witness of features, and the choice of the kernel: `tile::<T, GROUP, LARGE, OFFSETS>(operands, part,
-/// out)`, which multiplies one of `parts` of a panel's rows with `T` rows of activations.
+use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+
+use crate::isa::product::Destination;
+
+/// `multiply` of a witness of features, and the choice of the kernel: `tile::<T, GROUP, LARGE, OFFSETS>(operands, first,
+/// part, out)`, which multiplies one of `parts` of a panel's rows with `T` rows of activations from `first` on.
 macro_rules! product {
     ($witness:ty, $features:literal, parts: $parts:expr) => {
         impl $witness {
-            /// The product of a panel with rows of activations, as [`crate::isa::product::multiply`] specifies it.
+            /// The products of a panel with rows of activations, as [`crate::isa::product::multiply`] specifies them.
             #[inline(always)]
-            pub(crate) fn multiply(self, operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
+            pub(crate) fn multiply(self, operands: &Operands<'_>, to: &mut Destination<'_>) {
                 operands.check();
                 // SAFETY: `self` proves the features, and the operands have been checked.
-                unsafe { multiply(operands, out) }
+                unsafe { multiply(operands, to) }
             }
         }
 
         #[target_feature(enable = $features)]
-        unsafe fn multiply(operands: &Operands<'_>, out: &mut [[f32; ROWS]; TOKENS]) {
+        unsafe fn multiply(operands: &Operands<'_>, to: &mut Destination<'_>) {
             // SAFETY: as for this function.
             unsafe {
                 match (operands.group, operands.large, operands.with_offsets) {
-                    (16, true, false) => rows::<16, true, false>(operands, out),
-                    (16, true, true) => rows::<16, true, true>(operands, out),
-                    (16, false, false) => rows::<16, false, false>(operands, out),
-                    (16, false, true) => rows::<16, false, true>(operands, out),
-                    (_, true, false) => rows::<32, true, false>(operands, out),
-                    (_, true, true) => rows::<32, true, true>(operands, out),
-                    (_, false, false) => rows::<32, false, false>(operands, out),
-                    (_, false, true) => rows::<32, false, true>(operands, out),
+                    (16, true, false) => rows::<16, true, false>(operands, to),
+                    (16, true, true) => rows::<16, true, true>(operands, to),
+                    (16, false, false) => rows::<16, false, false>(operands, to),
+                    (16, false, true) => rows::<16, false, true>(operands, to),
+                    (_, true, false) => rows::<32, true, false>(operands, to),
+                    (_, true, true) => rows::<32, true, true>(operands, to),
+                    (_, false, false) => rows::<32, false, false>(operands, to),
+                    (_, false, true) => rows::<32, false, true>(operands, to),
                 }
             }
         }
@@ -34,22 +38,44 @@ macro_rules! product {
         #[target_feature(enable = $features)]
         unsafe fn rows<const GROUP: usize, const LARGE: bool, const OFFSETS: bool>(
             operands: &Operands<'_>,
-            out: &mut [[f32; ROWS]; TOKENS],
+            to: &mut Destination<'_>,
         ) {
-            for part in 0..$parts {
-                // SAFETY: as for this function; `part` is below the number of parts.
-                unsafe {
-                    match operands.rows {
-                        1 => tile::<1, GROUP, LARGE, OFFSETS>(operands, part, out),
-                        2 => tile::<2, GROUP, LARGE, OFFSETS>(operands, part, out),
-                        3 => tile::<3, GROUP, LARGE, OFFSETS>(operands, part, out),
-                        4 => tile::<4, GROUP, LARGE, OFFSETS>(operands, part, out),
-                        _ => {}
+            let mut out = [[0.0; ROWS]; TOKENS];
+            for first in (0..operands.rows).step_by(TOKENS) {
+                let count = TOKENS.min(operands.rows - first);
+                crate::isa::x86_64::product::will_write(to, first, count);
+                for part in 0..$parts {
+                    // SAFETY: as for this function; `part` is below the number of parts, and there are `count` rows of
+                    // activations from `first` on.
+                    unsafe {
+                        match count {
+                            1 => tile::<1, GROUP, LARGE, OFFSETS>(operands, first, part, &mut out),
+                            2 => tile::<2, GROUP, LARGE, OFFSETS>(operands, first, part, &mut out),
+                            3 => tile::<3, GROUP, LARGE, OFFSETS>(operands, first, part, &mut out),
+                            4 => tile::<4, GROUP, LARGE, OFFSETS>(operands, first, part, &mut out),
+                            _ => {}
+                        }
                     }
                 }
+                to.put(first, &out[..count]);
             }
         }
     };
 }
+
+/// Has the lines fetched that the products of some rows of activations will be written to, while they are computed:
+/// they are rarely in a cache, and stores to them hold up all stores after them.
+#[inline(always)]
+pub(super) fn will_write(to: &Destination<'_>, first: usize, count: usize) {
+    for row in first..first + count {
+        for line in to.out[row * to.stride..][..to.width].chunks(LINE) {
+            // SAFETY: a hint, which reads and writes nothing; SSE is part of x86-64.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.as_ptr().cast()) }
+        }
+    }
+}
+
+/// Numbers in a line of the cache.
+const LINE: usize = 16;
 
 pub(super) use product;

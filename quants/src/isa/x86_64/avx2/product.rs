@@ -4,32 +4,33 @@
 
 use std::arch::x86_64::*;
 
-use crate::isa::product::{Operands, ROWS, TOKENS};
+use crate::isa::product::{Destination, Operands, ROWS, TOKENS};
 use crate::isa::x86_64::detect::Fma;
 use crate::isa::x86_64::product::product;
 
 // Eight rows of the panel are a part.
 product!(Fma, "avx2,fma", parts: ROWS / 8);
 
-/// `T` rows of activations with eight rows of the panel.
+/// `T` rows of activations from `first` on with eight rows of the panel.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFSETS: bool>(
     operands: &Operands<'_>,
+    first: usize,
     part: usize,
     out: &mut [[f32; ROWS]; TOKENS],
 ) {
     let (cols, groups, row_scales) = (operands.cols, operands.groups(), operands.row_scales());
     let per_block = if LARGE { 256 / GROUP } else { groups };
     // SAFETY: `Operands::check` holds: there are as many codes, levels, scales, starts, sums and offsets as rows,
-    // columns and groups say; `part` is below 4 and `group` below `groups`,
-    // and so every address lies inside its slice.
+    // columns and groups say; `part` is below 4, `group` below `groups`, and `first + T` at most the number of rows of
+    // activations, and so every address lies inside its slice.
     unsafe {
         let mut total = [_mm256_setzero_ps(); T];
         for block in 0..groups / per_block {
             let mut partial = if LARGE { [_mm256_setzero_ps(); T] } else { total };
             for group in block * per_block..(block + 1) * per_block {
                 let weights = operands.panel.as_ptr().add(group * GROUP * ROWS + 32 * part);
-                let levels = operands.codes.as_ptr().add(group * GROUP);
+                let levels = operands.codes.as_ptr().add(first * cols + group * GROUP);
                 // Of each row two sums: of the first and of the second two of each four columns.
                 let mut sums = [[_mm256_setzero_si256(); 2]; T];
                 for quad in 0..GROUP / 4 {
@@ -45,7 +46,7 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
                 }
                 let scales = _mm256_loadu_ps(operands.scales.as_ptr().add(group * ROWS + 8 * part));
                 for t in 0..T {
-                    let at = t * groups + group;
+                    let at = (first + t) * groups + group;
                     let start = _mm256_set1_epi32(*operands.starts.as_ptr().add(at));
                     // Rows 0 1 4 5 2 3 6 7.
                     let both = _mm256_hadd_epi32(sums[t][0], sums[t][1]);
@@ -67,7 +68,8 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
             }
             if LARGE {
                 for t in 0..T {
-                    let x_scale = _mm256_set1_ps(*operands.x_scales.as_ptr().add(t * row_scales + block));
+                    let x_scale =
+                        _mm256_set1_ps(*operands.x_scales.as_ptr().add((first + t) * row_scales + block));
                     total[t] = _mm256_fmadd_ps(partial[t], x_scale, total[t]);
                 }
             } else {

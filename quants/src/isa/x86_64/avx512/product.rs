@@ -2,25 +2,26 @@
 
 use std::arch::x86_64::*;
 
-use crate::isa::product::{Operands, ROWS, TOKENS};
+use crate::isa::product::{Destination, Operands, ROWS, TOKENS};
 use crate::isa::x86_64::detect::Vnni;
 use crate::isa::x86_64::product::product;
 
 // All rows of the panel are one part.
 product!(Vnni, "avx512f,avx512bw,avx512vl,avx512vnni", parts: 1);
 
-/// `T` rows of activations.
+/// `T` rows of activations from `first` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFSETS: bool>(
     operands: &Operands<'_>,
+    first: usize,
     _part: usize,
     out: &mut [[f32; ROWS]; TOKENS],
 ) {
     let (cols, groups, row_scales) = (operands.cols, operands.groups(), operands.row_scales());
     let per_block = if LARGE { 256 / GROUP } else { groups };
     // SAFETY: `Operands::check` holds: there are as many codes, levels, scales, starts, sums and offsets as rows,
-    // columns and groups say; `group` stays below `groups`, and so every address inside its slice. `out` has a row
-    // for each of at most `TOKENS` rows of activations.
+    // columns and groups say; `group` stays below `groups`, `first + T` at most the number of rows of activations, and
+    // so every address inside its slice. `out` has a row for each of at most `TOKENS` rows of activations.
     unsafe {
         let mut total = [[_mm512_setzero_ps(); 2]; T];
         for block in 0..groups / per_block {
@@ -32,10 +33,11 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
             for group in block * per_block..(block + 1) * per_block {
                 let mut sums = [[_mm512_setzero_si512(); 2]; T];
                 for (t, sums) in sums.iter_mut().enumerate() {
-                    *sums = [_mm512_set1_epi32(*operands.starts.as_ptr().add(t * groups + group)); 2];
+                    *sums =
+                        [_mm512_set1_epi32(*operands.starts.as_ptr().add((first + t) * groups + group)); 2];
                 }
                 let weights = operands.panel.as_ptr().add(group * GROUP * ROWS);
-                let levels = operands.codes.as_ptr().add(group * GROUP);
+                let levels = operands.codes.as_ptr().add(first * cols + group * GROUP);
                 for quad in 0..GROUP / 4 {
                     let low = _mm512_loadu_si512(weights.add(quad * 4 * ROWS).cast());
                     let high = _mm512_loadu_si512(weights.add(quad * 4 * ROWS + 64).cast());
@@ -59,11 +61,13 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
                         if LARGE {
                             *into = _mm512_fmadd_ps(sum, scales, *into);
                         } else {
-                            let x_scale = _mm512_set1_ps(*operands.x_scales.as_ptr().add(t * groups + group));
+                            let x_scale =
+                                _mm512_set1_ps(*operands.x_scales.as_ptr().add((first + t) * groups + group));
                             *into = _mm512_fmadd_ps(_mm512_mul_ps(sum, scales), x_scale, *into);
                         }
                         if OFFSETS {
-                            let x_sum = _mm512_set1_ps(*operands.sums.as_ptr().add(t * groups + group));
+                            let x_sum =
+                                _mm512_set1_ps(*operands.sums.as_ptr().add((first + t) * groups + group));
                             *into = _mm512_fmadd_ps(offsets, x_sum, *into);
                         }
                     }
@@ -71,7 +75,8 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
             }
             if LARGE {
                 for t in 0..T {
-                    let x_scale = _mm512_set1_ps(*operands.x_scales.as_ptr().add(t * row_scales + block));
+                    let x_scale =
+                        _mm512_set1_ps(*operands.x_scales.as_ptr().add((first + t) * row_scales + block));
                     for half in 0..2 {
                         total[t][half] = _mm512_fmadd_ps(partial[t][half], x_scale, total[t][half]);
                     }
