@@ -19,6 +19,18 @@ pub fn wide<R>(work: impl FnOnce() -> R) -> R {
     if *SCALAR { work() } else { crate::wide::wide(work) }
 }
 
+/// Whether the machine multiplies and adds at once in vectors, and is allowed to.
+pub(crate) fn fuses() -> bool {
+    static FUSES: LazyLock<bool> = LazyLock::new(|| {
+        #[cfg(target_arch = "x86_64")]
+        let machine = !matches!(pulp::Arch::new(), pulp::Arch::Scalar);
+        #[cfg(not(target_arch = "x86_64"))]
+        let machine = cfg!(target_arch = "aarch64");
+        machine && quants::Isa::active() != quants::Isa::Scalar
+    });
+    *FUSES
+}
+
 /// Whether a vector of the machine holds sixteen numbers.
 fn vectors_of_sixteen() -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -82,7 +94,7 @@ impl<'a> Strided<'a> {
 }
 
 /// The right operand of products, rearranged: panels of a few columns, each row after row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Panels {
     /// Rows: the inner dimension of products.
     depth: usize,
@@ -94,32 +106,43 @@ impl Panels {
     /// Columns in a panel.
     pub const COLUMNS: usize = COLUMNS;
 
+    /// Rows that are multiplied together.
+    pub(crate) const ROWS: usize = ROWS;
+
     /// Rearranges a matrix.
     ///
     /// # Panics
     /// When an element would lie outside its slice.
     pub fn new(matrix: Strided<'_>) -> Self {
-        let (depth, columns) = (matrix.rows, matrix.columns);
-        let mut data = vec![0.0; depth * columns.next_multiple_of(COLUMNS)];
-        if depth > 0 {
-            data.par_chunks_exact_mut(depth * COLUMNS)
+        let mut panels = Self::default();
+        panels.resize(matrix);
+        if panels.depth > 0 {
+            panels
+                .data
+                .par_chunks_exact_mut(panels.depth * COLUMNS)
                 .enumerate()
-                .for_each(|(panel, data)| {
-                    let first = panel * COLUMNS;
-                    let count = COLUMNS.min(columns - first);
-                    for (k, row) in data.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
-                        let at = k * matrix.row_stride + first * matrix.column_stride;
-                        if matrix.column_stride == 1 {
-                            row[..count].copy_from_slice(&matrix.data[at..at + count]);
-                            continue;
-                        }
-                        for (c, x) in row[..count].iter_mut().enumerate() {
-                            *x = matrix.data[at + c * matrix.column_stride];
-                        }
-                    }
-                });
+                .for_each(|(panel, data)| fill(matrix, panel * COLUMNS, data));
         }
-        Self { depth, columns, data }
+        panels
+    }
+
+    /// Rearranges another matrix in the same memory, on this thread.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub(crate) fn refill(&mut self, matrix: Strided<'_>) {
+        self.resize(matrix);
+        if self.depth > 0 {
+            for (panel, data) in self.data.chunks_exact_mut(self.depth * COLUMNS).enumerate() {
+                fill(matrix, panel * COLUMNS, data);
+            }
+        }
+    }
+
+    fn resize(&mut self, matrix: Strided<'_>) {
+        (self.depth, self.columns) = (matrix.rows, matrix.columns);
+        self.data
+            .resize(self.depth * self.columns.next_multiple_of(COLUMNS), 0.0);
     }
 
     /// Columns of the matrix.
@@ -144,44 +167,152 @@ impl Panels {
         assert!(columns.start.is_multiple_of(COLUMNS), "whole panels");
         let depth = lhs.columns;
         PACKED.with_borrow_mut(|packed| {
-            packed.resize(ROWS * depth, 0.0);
             for first_row in (0..lhs.rows).step_by(ROWS) {
                 let rows = ROWS.min(lhs.rows - first_row);
-                pack_rows(lhs, first_row, rows, packed);
-                let mut put = |first: usize, sums: &[[f32; COLUMNS]; ROWS]| {
-                    let count = COLUMNS.min(columns.end - first);
-                    for (row, sums) in sums[..rows].iter().enumerate() {
-                        let at = (first_row + row) * stride + first - columns.start;
-                        for (out, sum) in out[at..at + count].iter_mut().zip(sums) {
-                            *out = factor * sum;
-                        }
-                    }
-                };
-                let panel =
-                    |first: usize| &self.data[first / COLUMNS * self.depth * COLUMNS..][..depth * COLUMNS];
-                let mut first = columns.start;
-                while first < columns.end {
-                    // Six sums at a time are too few where one vector holds a panel's row.
-                    let next = first + COLUMNS;
-                    if next < columns.end && vectors_of_sixteen() {
-                        let [left, right] = wide(
-                            #[inline(always)]
-                            || two_tiles(packed, panel(first), panel(next)),
-                        );
-                        put(first, &left);
-                        put(next, &right);
-                        first = next + COLUMNS;
-                        continue;
-                    }
-                    let sums = wide(
+                let out = &mut out[first_row * stride..];
+                if lhs.column_stride == 1 {
+                    // A row that is missing at the end is another once more.
+                    let row = |row: usize| {
+                        let at = (first_row + row.min(rows - 1)) * lhs.row_stride;
+                        &lhs.data[at..at + depth]
+                    };
+                    // Made inside, where the compiler sees that rows are of one length.
+                    wide(
                         #[inline(always)]
-                        || tile(packed, panel(first)),
+                        || {
+                            let left = InRows(std::array::from_fn(row));
+                            self.multiply_rows(left, rows, columns.clone(), out, stride, factor);
+                        },
                     );
-                    put(first, &sums);
-                    first = next;
+                } else {
+                    packed.resize(ROWS * depth, 0.0);
+                    pack_rows(lhs, first_row, rows, packed);
+                    let left = Packed(packed.as_chunks::<ROWS>().0);
+                    wide(
+                        #[inline(always)]
+                        || self.multiply_rows(left, rows, columns.clone(), out, stride, factor),
+                    );
                 }
             }
         });
+    }
+
+    /// [`Self::multiply`] for the first `rows` rows of a few.
+    #[inline(always)]
+    fn multiply_rows(
+        &self,
+        left: impl Left,
+        rows: usize,
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+        factor: f32,
+    ) {
+        let panel = |first: usize| {
+            let panel = &self.data[first / COLUMNS * self.depth * COLUMNS..];
+            &panel.as_chunks::<COLUMNS>().0[..left.depth()]
+        };
+        let mut put = |first: usize, sums: &[[f32; COLUMNS]; ROWS]| {
+            let at = first - columns.start;
+            for (row, sums) in sums[..rows].iter().enumerate() {
+                let out = &mut out[row * stride + at..];
+                // A whole panel's columns are written without a loop.
+                match out.first_chunk_mut::<COLUMNS>() {
+                    Some(out) if first + COLUMNS <= columns.end => *out = sums.map(|sum| factor * sum),
+                    _ => {
+                        let count = COLUMNS.min(columns.end - first);
+                        for (out, sum) in out[..count].iter_mut().zip(sums) {
+                            *out = factor * sum;
+                        }
+                    }
+                }
+            }
+        };
+        let both = vectors_of_sixteen();
+        let mut first = columns.start;
+        while first < columns.end {
+            // Six sums at a time are too few where one vector holds a panel's row.
+            let next = first + COLUMNS;
+            if both && next < columns.end {
+                let [one, two] = two_tiles(left, panel(first), panel(next));
+                put(first, &one);
+                put(next, &two);
+                first = next + COLUMNS;
+                continue;
+            }
+            let sums = tile(left, panel(first));
+            put(first, &sums);
+            first = next;
+        }
+    }
+}
+
+/// A few rows of the left operand.
+trait Left: Copy {
+    /// Numbers of a row.
+    fn depth(self) -> usize;
+
+    /// Of each row the number at `index`, which is below [`Self::depth`].
+    fn column(self, index: usize) -> [f32; ROWS];
+}
+
+/// Rows as they lie, all of one length.
+#[derive(Clone, Copy)]
+struct InRows<'a>([&'a [f32]; ROWS]);
+
+impl Left for InRows<'_> {
+    #[inline(always)]
+    fn depth(self) -> usize {
+        self.0[0].len()
+    }
+
+    #[inline(always)]
+    fn column(self, index: usize) -> [f32; ROWS] {
+        self.0.map(|row| row[index])
+    }
+}
+
+/// Rows side by side.
+#[derive(Clone, Copy)]
+struct Packed<'a>(&'a [[f32; ROWS]]);
+
+impl Left for Packed<'_> {
+    #[inline(always)]
+    fn depth(self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn column(self, index: usize) -> [f32; ROWS] {
+        self.0[index]
+    }
+}
+
+/// One panel, the columns of `matrix` from `first` on; those that are missing at its end are 0.
+fn fill(matrix: Strided<'_>, first: usize, panel: &mut [f32]) {
+    let count = COLUMNS.min(matrix.columns - first);
+    let panel = panel.as_chunks_mut::<COLUMNS>().0;
+    if count < COLUMNS {
+        panel.fill([0.0; COLUMNS]);
+    }
+    if matrix.row_stride == 1 {
+        for column in 0..count {
+            let at = (first + column) * matrix.column_stride;
+            for (row, x) in panel.iter_mut().zip(&matrix.data[at..at + matrix.rows]) {
+                row[column] = *x;
+            }
+        }
+        return;
+    }
+    for (k, row) in panel.iter_mut().enumerate() {
+        let at = k * matrix.row_stride + first * matrix.column_stride;
+        if matrix.column_stride == 1 {
+            row[..count].copy_from_slice(&matrix.data[at..at + count]);
+            continue;
+        }
+        for (c, x) in row[..count].iter_mut().enumerate() {
+            *x = matrix.data[at + c * matrix.column_stride];
+        }
     }
 }
 
@@ -207,14 +338,10 @@ fn pack_rows(lhs: Strided<'_>, first: usize, rows: usize, packed: &mut [f32]) {
 
 /// A few rows times a few columns.
 #[inline(always)]
-fn tile(rows: &[f32], panel: &[f32]) -> [[f32; COLUMNS]; ROWS] {
+fn tile(left: impl Left, panel: &[[f32; COLUMNS]]) -> [[f32; COLUMNS]; ROWS] {
     let mut sums = [[0.0f32; COLUMNS]; ROWS];
-    for (a, b) in rows
-        .as_chunks::<ROWS>()
-        .0
-        .iter()
-        .zip(panel.as_chunks::<COLUMNS>().0)
-    {
+    for (k, b) in panel[..left.depth()].iter().enumerate() {
+        let a = left.column(k);
         for i in 0..ROWS {
             for j in 0..COLUMNS {
                 sums[i][j] = a[i].mul_add(b[j], sums[i][j]);
@@ -226,15 +353,11 @@ fn tile(rows: &[f32], panel: &[f32]) -> [[f32; COLUMNS]; ROWS] {
 
 /// The same for two panels, whose sums are as independent.
 #[inline(always)]
-fn two_tiles(rows: &[f32], left: &[f32], right: &[f32]) -> [[[f32; COLUMNS]; ROWS]; 2] {
+fn two_tiles(left: impl Left, one: &[[f32; COLUMNS]], two: &[[f32; COLUMNS]]) -> [[[f32; COLUMNS]; ROWS]; 2] {
     let mut sums = [[[0.0f32; COLUMNS]; ROWS]; 2];
-    for ((a, b), c) in rows
-        .as_chunks::<ROWS>()
-        .0
-        .iter()
-        .zip(left.as_chunks::<COLUMNS>().0)
-        .zip(right.as_chunks::<COLUMNS>().0)
-    {
+    let depth = left.depth();
+    for (k, (b, c)) in one[..depth].iter().zip(&two[..depth]).enumerate() {
+        let a = left.column(k);
         for i in 0..ROWS {
             for j in 0..COLUMNS {
                 sums[0][i][j] = a[i].mul_add(b[j], sums[0][i][j]);

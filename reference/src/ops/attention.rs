@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::{Matrix, Parallel, Products, View, ViewMut, exp};
+use crate::portable::{Panels, Strided};
 use crate::wide::wide;
 
 /// Query rows that a thread takes at a time: few enough that their scores stay in the cache.
@@ -150,11 +151,12 @@ pub(crate) fn attend(
     }
     // The last blocks of a window see the most keys: taken first, they leave small ones to even out.
     jobs.sort_by_key(|(window, queries, _)| window.start.wrapping_sub(queries.end) as isize);
-    jobs.into_par_iter()
-        .with_max_len(1)
-        .for_each_init(Vec::new, |scores, (window, queries, out)| {
-            block(q, k, v, out, scores, window, queries, shape, products);
-        });
+    jobs.into_par_iter().with_max_len(1).for_each_init(
+        Working::default,
+        |working, (window, queries, out)| {
+            block(q, k, v, out, working, window, queries, shape, products);
+        },
+    );
 }
 
 /// The same for queries that each see the keys (rows) in `chosen` alone: one list for each query, or one for each group
@@ -199,6 +201,15 @@ pub(crate) fn attend_chosen(
         });
 }
 
+/// The buffers of one block of queries.
+#[derive(Default)]
+struct Working {
+    scores: Vec<f32>,
+    /// The keys of a head, transposed.
+    keys: Panels,
+    values: Panels,
+}
+
 /// All heads of one block of queries.
 #[allow(
     clippy::too_many_arguments,
@@ -209,7 +220,7 @@ fn block(
     k: &Matrix,
     v: &Matrix,
     out: &mut [f32],
-    scores: &mut Vec<f32>,
+    working: &mut Working,
     span: Range<usize>,
     queries: Range<usize>,
     shape: &AttentionShape,
@@ -220,53 +231,85 @@ fn block(
         kv_heads,
         key_len,
         value_len,
-        scale,
         window,
         ..
     } = shape;
-    let seen_by_first = shape.seen(&span, queries.start, window);
-    let seen_by_last = shape.seen(&span, queries.end - 1, window);
-    let first_key = seen_by_first.start;
-    let keys = seen_by_last.end - first_key;
+    let first_key = shape.seen(&span, queries.start, window).start;
+    let keys = shape.seen(&span, queries.end - 1, window).end - first_key;
     let rows = queries.len();
-    scores.resize(rows * keys, 0.0);
     let group = heads / kv_heads;
-    for head in 0..heads {
-        let kv = head / group;
-        let q = View::strided(
-            &q.data[queries.start * q.cols + head * key_len..],
-            rows,
-            key_len,
-            q.cols,
-            1,
-        );
-        let k = View::strided(
-            &k.data[first_key * k.cols + kv * key_len..],
-            keys,
-            key_len,
-            k.cols,
-            1,
-        );
-        let v = View::strided(
-            &v.data[first_key * v.cols + kv * value_len..],
-            keys,
-            value_len,
-            v.cols,
-            1,
-        );
-        products.multiply(
-            ViewMut::rows(scores, rows, keys),
-            q,
-            k.transposed(),
-            scale,
-            Parallel::No,
-        );
-        for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-            shape.weigh(scores, &span, queries.start + row, first_key, head);
+    for kv in 0..kv_heads {
+        let head_of = |m: &'_ Matrix, len: usize| (first_key * m.cols + kv * len, m.cols);
+        let ((k_at, k_stride), (v_at, v_stride)) = (head_of(k, key_len), head_of(v, value_len));
+        let k = View::strided(&k.data[k_at..], keys, key_len, k_stride, 1).transposed();
+        let v = View::strided(&v.data[v_at..], keys, value_len, v_stride, 1);
+        if products.in_panels() {
+            working.keys.refill(k.as_strided());
+            working.values.refill(v.as_strided());
         }
-        let width = heads * value_len;
-        let out = ViewMut::strided(&mut out[head * value_len..], rows, value_len, width);
-        products.multiply(out, View::rows(scores, rows, keys), v, 1.0, Parallel::No);
+        for head in kv * group..(kv + 1) * group {
+            let q = &q.data[queries.start * q.cols + head * key_len..];
+            let q = View::strided(q, rows, key_len, heads * key_len, 1);
+            let out = &mut out[head * value_len..];
+            let weigh = |scores: &mut [f32], query: usize| {
+                shape.weigh(scores, &span, queries.start + query, first_key, head);
+            };
+            if products.in_panels() {
+                let seen = |query: usize| shape.seen(&span, queries.start + query, window).end - first_key;
+                in_panels(q.as_strided(), working, out, shape, seen, weigh);
+                continue;
+            }
+            let scores = &mut working.scores;
+            scores.resize(rows * keys, 0.0);
+            let to = ViewMut::rows(scores, rows, keys);
+            products.multiply(to, q, k, shape.scale, Parallel::No);
+            for (query, scores) in scores.chunks_exact_mut(keys).enumerate() {
+                weigh(scores, query);
+            }
+            let out = ViewMut::strided(out, rows, value_len, heads * value_len);
+            products.multiply(out, View::rows(scores, rows, keys), v, 1.0, Parallel::No);
+        }
+    }
+}
+
+/// One head of a block of queries, a few at a time, for the keys that one of these sees: their scores stay in the
+/// nearest cache. `seen` gives the number of keys up to the last that a query sees, `weigh` the weights of scores.
+fn in_panels(
+    q: Strided<'_>,
+    working: &mut Working,
+    out: &mut [f32],
+    shape: &AttentionShape,
+    seen: impl Fn(usize) -> usize,
+    weigh: impl Fn(&mut [f32], usize),
+) {
+    let width = shape.heads * shape.value_len;
+    for first in (0..q.rows).step_by(Panels::ROWS) {
+        let rows = Panels::ROWS.min(q.rows - first);
+        let keys = seen(first + rows - 1);
+        // Neighbouring rows a line apart do not fall on one another in the cache.
+        let stride = keys.next_multiple_of(Panels::COLUMNS) + Panels::COLUMNS;
+        working.scores.resize(rows * stride, 0.0);
+        let scores = &mut working.scores[..];
+        let few = Strided {
+            data: &q.data[first * q.row_stride..],
+            rows,
+            ..q
+        };
+        working.keys.multiply(few, 0..keys, scores, stride, shape.scale);
+        for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
+            weigh(&mut scores[..keys], first + row);
+        }
+        let weights = Strided {
+            data: scores,
+            rows,
+            columns: keys,
+            row_stride: stride,
+            column_stride: 1,
+        };
+        let out = &mut out[first * width..];
+        working
+            .values
+            .multiply(weights, 0..shape.value_len, out, width, 1.0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Choice of matrix product.
 
 use super::matmul::{Parallel, View, ViewMut, matmul};
-use crate::portable::multiply;
+use crate::portable::{fuses, multiply};
 
 /// Implementation of matrix products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,12 @@ pub(crate) enum Products {
 }
 
 impl Products {
+    /// Whether products of many small matrices with one are as [`crate::portable::Panels`] multiplies: the same bits
+    /// everywhere, and no slower where the machine multiplies and adds at once.
+    pub(crate) fn in_panels(self) -> bool {
+        self == Self::Portable || fuses()
+    }
+
     /// `dst = alpha * lhs * rhs`.
     ///
     /// # Panics
