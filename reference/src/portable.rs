@@ -296,10 +296,21 @@ fn fill(matrix: Strided<'_>, first: usize, panel: &mut [f32]) {
         panel.fill([0.0; COLUMNS]);
     }
     if matrix.row_stride == 1 {
-        for column in 0..count {
-            let at = (first + column) * matrix.column_stride;
-            for (row, x) in panel.iter_mut().zip(&matrix.data[at..at + matrix.rows]) {
-                row[column] = *x;
+        let column = |index: usize| {
+            let at = (first + index) * matrix.column_stride;
+            &matrix.data[at..at + matrix.rows]
+        };
+        // Four columns at a time, which are one store.
+        for quad in (0..count - count % 4).step_by(4) {
+            let columns: [&[f32]; 4] = std::array::from_fn(|i| column(quad + i));
+            for (k, row) in panel.iter_mut().enumerate() {
+                let four = columns.map(|column| column[k]);
+                row[quad..quad + 4].copy_from_slice(&four);
+            }
+        }
+        for index in count - count % 4..count {
+            for (row, x) in panel.iter_mut().zip(column(index)) {
+                row[index] = *x;
             }
         }
         return;

@@ -7,7 +7,7 @@ use crate::ops::{AttentionShape, Matrix, Norm, Rope, attend, attend_chosen, sigm
 use crate::run::{Part, Run};
 
 use super::latent::{LatentQuery, copy_head};
-use super::{BlockChoice, Linear};
+use super::{BlockChoice, Input, Linear};
 
 /// The matrices that make queries, keys and values.
 #[derive(Clone, Debug)]
@@ -295,12 +295,12 @@ impl Attention {
     /// Queries, keys, values and, where there are some, gates of the result.
     fn project(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix, Matrix, Option<Matrix>)> {
         match &self.projections {
-            Projections::Separate { query, key, value } => Ok((
-                query.forward(run, x)?,
-                key.forward(run, x)?,
-                value.forward(run, x)?,
-                None,
-            )),
+            Projections::Separate { query, key, value } => {
+                let mut x = Input::new(x);
+                let q = query.forward_input(run, &mut x)?;
+                let k = key.forward_input(run, &mut x)?;
+                Ok((q, k, value.forward_input(run, &mut x)?, None))
+            }
             Projections::KeysAsValues { query, key } => {
                 let k = key.forward(run, x)?;
                 let mut v = run.scratch.take(k.rows, k.cols);

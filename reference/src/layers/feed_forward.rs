@@ -4,7 +4,7 @@ use crate::Result;
 use crate::ops::{Activation, Matrix, Norm, activate, gate};
 use crate::run::{Part, Run};
 
-use super::Linear;
+use super::{Input, Linear};
 
 /// Operand of the activation function.
 #[derive(Clone, Debug)]
@@ -71,16 +71,17 @@ impl FeedForward {
 
     /// Input of the last matrix.
     fn inner(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
-        let mut inner = self.up.forward(run, x)?;
+        let mut x = Input::new(x);
+        let mut inner = self.up.forward_input(run, &mut x)?;
         match &self.gate {
             Gate::None => activate(self.activation, &mut inner.data),
             Gate::Separate(linear) => {
-                let gates = linear.forward(run, x)?;
+                let gates = linear.forward_input(run, &mut x)?;
                 gate(self.activation, &gates.data, &mut inner.data);
                 run.scratch.give(gates);
             }
             Gate::Sparse(linear, deviations) => {
-                let mut gates = linear.forward(run, x)?;
+                let mut gates = linear.forward_input(run, &mut x)?;
                 cut_off(&mut gates, *deviations);
                 gate(self.activation, &gates.data, &mut inner.data);
                 run.scratch.give(gates);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use quants::product::Activations;
+use quants::product::{Activations, Form};
 
 use crate::Result;
 use crate::ops::{Matrix, Operand};
@@ -10,6 +10,28 @@ use crate::run::{Part, Run};
 use crate::weights::BlockMatrix;
 
 use super::Adapters;
+
+/// The input of linear layers: what is rounded for one matrix serves all that round it alike.
+pub(crate) struct Input<'x> {
+    x: &'x Matrix,
+    levels: Option<(Form, Activations)>,
+}
+
+impl<'x> Input<'x> {
+    /// Nothing rounded yet.
+    pub(crate) fn new(x: &'x Matrix) -> Self {
+        Self { x, levels: None }
+    }
+
+    /// The rows, rounded for products with weights of one form.
+    fn levels(&mut self, form: Form) -> &Activations {
+        let kept = self.levels.take().filter(|(of, _)| *of == form);
+        let (_, levels) = self
+            .levels
+            .insert(kept.unwrap_or_else(|| (form, Activations::new(form, self.x.cols, &self.x.data))));
+        levels
+    }
+}
 
 /// `y = scale * W x + bias`.
 #[derive(Clone, Debug)]
@@ -26,11 +48,16 @@ pub(crate) struct Linear {
 impl Linear {
     /// Applies the layer to every row of `x`.
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
-        run.tap(&self.matrix.name, None, x)?;
+        self.forward_input(run, &mut Input::new(x))
+    }
+
+    /// [`Self::forward`] of an input that other layers have, too.
+    pub(crate) fn forward_input(&self, run: &mut Run<'_>, input: &mut Input<'_>) -> Result<Matrix> {
+        run.tap(&self.matrix.name, None, input.x)?;
         run.once(Part::Output, &self.matrix.name, None, |run| {
-            let mut out = self.forward_range(run, x, 0..self.matrix.outputs)?;
+            let mut out = self.range_of_input(run, input, 0..self.matrix.outputs)?;
             for adapters in &self.adapters {
-                adapters.add_to(run, x, &mut out)?;
+                adapters.add_to(run, input.x, &mut out)?;
             }
             Ok(out)
         })
@@ -43,9 +70,19 @@ impl Linear {
         x: &Matrix,
         outputs: Range<usize>,
     ) -> Result<Matrix> {
-        let mut out = run.scratch.take(x.rows, outputs.len());
+        self.range_of_input(run, &mut Input::new(x), outputs)
+    }
+
+    /// [`Self::forward_range`] of an input that other layers or ranges have, too.
+    pub(crate) fn range_of_input(
+        &self,
+        run: &mut Run<'_>,
+        input: &mut Input<'_>,
+        outputs: Range<usize>,
+    ) -> Result<Matrix> {
+        let mut out = run.scratch.take(input.x.rows, outputs.len());
         let bias = self.bias.as_ref().map(|b| &b[outputs.clone()]);
-        multiply(&self.matrix, run, outputs, x, &mut out)?;
+        multiply(&self.matrix, run, outputs, input, &mut out)?;
         finish(&mut out, self.scale, bias);
         Ok(out)
     }
@@ -68,7 +105,7 @@ impl ExpertLinear {
             let outputs = self.matrix.outputs;
             let mut out = run.scratch.take(x.rows, outputs);
             let rows = expert * outputs..(expert + 1) * outputs;
-            multiply(&self.matrix, run, rows, x, &mut out)?;
+            multiply(&self.matrix, run, rows, &mut Input::new(x), &mut out)?;
             let scale = self.scales.as_ref().map_or(1.0, |s| s[expert]);
             let bias = self.bias.as_ref().map(|b| &b[expert * outputs..][..outputs]);
             finish(&mut out, scale, bias);
@@ -82,15 +119,16 @@ fn multiply(
     matrix: &BlockMatrix,
     run: &mut Run<'_>,
     rows: Range<usize>,
-    x: &Matrix,
+    input: &mut Input<'_>,
     out: &mut Matrix,
 ) -> Result<()> {
+    let x = input.x;
     let operand = run.rounding.operand(matrix.ty);
     match operand {
         Operand::F32 => matrix.multiply(run.weights(), run.products, rows, x, out, &mut run.tile),
         Operand::Levels(form) => {
-            let x = Activations::new(form, x.cols, &x.data);
-            matrix.multiply_levels(run.gguf, form, rows, &x, out, &mut run.panels)
+            let levels = input.levels(form);
+            matrix.multiply_levels(run.gguf, form, rows, levels, out, &mut run.panels)
         }
         Operand::F16 | Operand::BF16 => {
             let mut rounded = run.scratch.take(x.rows, x.cols);

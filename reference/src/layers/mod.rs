@@ -46,7 +46,7 @@ pub(crate) use indexer::{Chooser, Indexer};
 pub(crate) use kimi_delta::KimiDelta;
 pub(crate) use latent::{LatentAttention, LatentQuery};
 pub(crate) use lightning::Lightning;
-pub(crate) use linear::{ExpertLinear, Linear};
+pub(crate) use linear::{ExpertLinear, Input, Linear};
 pub(crate) use mamba::{Convolution, Mamba, Mamba2};
 pub(crate) use mixer::Mixer;
 pub(crate) use mixture::{Adjugates, ByToken, Groups, Mixture, Narrowed, Routes, Scoring, SharedExpert};

@@ -46,6 +46,7 @@ use std::sync::Arc;
 
 use gguf::{Array, GgufModel, TensorType, Value};
 
+use crate::layers::Input;
 use crate::ops::{Matrix, Rounding};
 use crate::run::{Run, Tap};
 use crate::weights::{Loader, Other, Replaced, TILE_BYTES};
@@ -397,9 +398,10 @@ impl Model {
             return Ok(());
         }
         let width = (LOGITS_TILE_BYTES / size_of::<f32>() / hidden.rows).max(256);
+        let mut input = Input::new(hidden);
         for first in (0..self.vocabulary()).step_by(width) {
             let range = first..self.vocabulary().min(first + width);
-            let mut logits = self.decoder.head.forward_range(run, hidden, range.clone())?;
+            let mut logits = self.decoder.head.range_of_input(run, &mut input, range.clone())?;
             self.decoder.finish_logits(&mut logits.data, range.clone());
             sink.tile(range, &logits.data);
             run.scratch.give(logits);

@@ -94,15 +94,43 @@ impl Norm {
         self.apply_to(&mut x.data);
     }
 
+    /// The same of a copy: `out` takes over `x`, which has the same shape, and is normalized while it is at hand.
+    pub(crate) fn apply_to_copy(&self, x: &Matrix, out: &mut Matrix) {
+        debug_assert_eq!((x.rows, x.cols), (out.rows, out.cols));
+        let block = self.block();
+        out.data
+            .par_chunks_mut(block)
+            .zip(x.data.par_chunks(block))
+            .for_each(|(out, x)| {
+                out.copy_from_slice(x);
+                self.apply_to_block(out);
+            });
+    }
+
     fn apply_to(&self, data: &mut [f32]) {
-        let period = self.weight.len().max(self.group);
-        let block = period * 4096usize.div_ceil(period);
-        data.par_chunks_mut(block).for_each(|block| {
-            wide(
-                #[inline(always)]
-                || block.chunks_mut(period).for_each(|row| self.apply_to_row(row)),
-            );
-        });
+        data.par_chunks_mut(self.block())
+            .for_each(|block| self.apply_to_block(block));
+    }
+
+    /// Elements after which groups and weights begin anew.
+    fn period(&self) -> usize {
+        self.weight.len().max(self.group)
+    }
+
+    /// Elements that a thread takes at a time.
+    fn block(&self) -> usize {
+        let period = self.period();
+        period * 4096usize.div_ceil(period)
+    }
+
+    fn apply_to_block(&self, block: &mut [f32]) {
+        wide(
+            #[inline(always)]
+            || {
+                let rows = block.chunks_mut(self.period());
+                rows.for_each(|row| self.apply_to_row(row));
+            },
+        );
     }
 
     #[inline(always)]

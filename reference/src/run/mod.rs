@@ -148,9 +148,9 @@ pub(crate) fn keep_wanted<const N: usize>(run: &mut Run<'_>, matrices: [&mut Mat
 /// A copy of `x`, normalized where there is a norm.
 pub(crate) fn normalized(run: &mut Run<'_>, norm: Option<&Norm>, x: &Matrix) -> Matrix {
     let mut out = run.scratch.take(x.rows, x.cols);
-    out.copy_from(x);
-    if let Some(norm) = norm {
-        norm.apply(&mut out);
+    match norm {
+        Some(norm) => norm.apply_to_copy(x, &mut out),
+        None => out.copy_from(x),
     }
     out
 }
