@@ -7,6 +7,10 @@ Needs transformers alone, in the version that requirements-configurations.txt pi
 output order, the keys that are wanted of each: those that the converter of an architecture reads, and rope_theta, which
 is taken wherever there is one. A default is that of the constructor, before it derives anything from other keys; where
 that is the word "auto", what the constructor makes of it. `a=b` is the key b under the name that the converter knows.
+
+SECTIONS has the model types of models of several modes and the parts of their configurations that transformers makes up
+where a directory leaves them out: of each its model type, the values of TYPES' keys that differ from that type's in
+every such model ("always"), and those that only a part which is left out has ("absent"). What is no part is a plain key.
 """
 
 import importlib
@@ -28,6 +32,7 @@ bamba: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_
     mamba_d_head mamba_n_groups attn_layer_indices attention_bias
 bert: vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
     type_vocab_size layer_norm_eps pad_token_id
+blip_2_qformer: num_attention_heads
 bloom: vocab_size hidden_size n_layer n_head layer_norm_epsilon apply_residual_connection_post_layernorm
 camembert: hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
     type_vocab_size layer_norm_eps
@@ -69,10 +74,12 @@ gemma2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention
 gemma3_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     head_dim max_position_embeddings rms_norm_eps sliding_window query_pre_attn_scalar rope_local_base_freq
     final_logit_softcapping attn_logit_softcapping
+gemma3n_audio: hidden_size conf_num_hidden_layers conf_num_attention_heads input_feat_size
 gemma3n_text: vocab_size vocab_size_per_layer_input hidden_size hidden_size_per_layer_input intermediate_size
     num_hidden_layers num_attention_heads num_key_value_heads head_dim max_position_embeddings rms_norm_eps
     rope_local_base_freq sliding_window final_logit_softcapping altup_active_idx altup_num_inputs
     num_kv_shared_layers
+gemma3n_vision: hidden_size
 git: max_position_embeddings layer_norm_eps
 glm: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
     max_position_embeddings rms_norm_eps partial_rotary_factor
@@ -99,6 +106,8 @@ gpt_oss: vocab_size hidden_size intermediate_size num_hidden_layers num_attentio
 granite: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps embedding_multiplier logits_scaling residual_multiplier
     attention_multiplier
+granite_speech_encoder: input_dim num_layers hidden_dim feedforward_mult num_heads context_size conv_kernel_size
+    max_pos_emb
 granitemoe: num_local_experts num_experts_per_tok vocab_size hidden_size intermediate_size num_hidden_layers
     num_attention_heads num_key_value_heads max_position_embeddings rms_norm_eps embedding_multiplier logits_scaling
     residual_multiplier attention_multiplier
@@ -160,8 +169,10 @@ phimoe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention
 pixtral: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size hidden_act
 qwen2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps
+qwen2_5_omni_audio_encoder: num_mel_bins encoder_layers encoder_attention_heads encoder_ffn_dim d_model
 qwen2_5_omni_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads
     num_key_value_heads max_position_embeddings rms_norm_eps
+qwen2_5_omni_vision_encoder: depth hidden_size intermediate_size num_heads patch_size
 qwen2_5_vl: depth hidden_size intermediate_size num_heads patch_size
 qwen2_5_vl_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps
@@ -180,9 +191,12 @@ qwen3_next: vocab_size hidden_size intermediate_size num_hidden_layers num_atten
     head_dim max_position_embeddings rms_norm_eps moe_intermediate_size num_experts_per_tok num_experts
     norm_topk_prob linear_conv_kernel_dim linear_key_head_dim linear_value_head_dim linear_num_key_heads
     linear_num_value_heads shared_expert_intermediate_size partial_rotary_factor attention_bias
+qwen3_omni_moe_audio_encoder: num_mel_bins encoder_layers encoder_attention_heads encoder_ffn_dim d_model
 qwen3_omni_moe_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads
     num_key_value_heads rms_norm_eps moe_intermediate_size num_experts_per_tok num_experts max_position_embeddings
     norm_topk_prob
+qwen3_omni_moe_vision_encoder: depth hidden_size intermediate_size num_heads patch_size spatial_merge_size
+    num_position_embeddings
 qwen3_vl: depth hidden_size intermediate_size num_heads patch_size spatial_merge_size num_position_embeddings
 qwen3_vl_moe: depth hidden_size intermediate_size num_heads patch_size spatial_merge_size num_position_embeddings
 qwen3_vl_moe_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads
@@ -215,6 +229,28 @@ xlm-roberta: hidden_size num_hidden_layers num_attention_heads intermediate_size
     type_vocab_size layer_norm_eps pad_token_id bos_token_id eos_token_id
 """
 
+SECTIONS = """
+gemma3: vision_config text_config
+gemma3n: vision_config audio_config text_config
+glm4v: vision_config text_config
+glm4v_moe: vision_config text_config
+granite_speech: window_size downsample_rate encoder_config projector_config text_config
+idefics3: vision_config text_config
+janus: vision_config text_config
+lfm2_vl: vision_config text_config
+llama4: vision_config text_config
+llava: text_config
+mistral3: vision_config text_config
+qwen2_5_omni: thinker_config/vision_config thinker_config/audio_config thinker_config/text_config
+qwen2_5_vl: vision_config text_config
+qwen2_audio: audio_config text_config
+qwen2_vl: vision_config text_config
+qwen3_omni_moe: thinker_config/vision_config thinker_config/audio_config thinker_config/text_config
+qwen3_vl: vision_config text_config
+qwen3_vl_moe: vision_config text_config
+smolvlm: vision_config text_config
+voxtral: audio_config text_config
+"""
 
 
 def classes():
@@ -244,17 +280,54 @@ def defaults(config, keys):
     return found
 
 
+def inside(config, path):
+    """What a configuration has at a path, as a configuration itself."""
+    for key in path.split("/"):
+        config = getattr(config, key)
+    return config
+
+
+def section(whole, path, rows):
+    """What transformers makes of a part that is left out."""
+    made = inside(whole(), path)
+    if not isinstance(made, PretrainedConfig):
+        return made
+    nested = {}
+    for key in reversed(path.split("/")):
+        nested = {key: nested}
+    given = inside(whole(**nested), path).to_dict()
+    plain = type(made)().to_dict()
+    found = {"model_type": made.model_type}
+    keys = rows.get(made.model_type, {})
+    for name, values, others in ("always", given, plain), ("absent", made.to_dict(), given):
+        different = {key: values[key] for key in keys if key in values and values[key] != others.get(key)}
+        if different:
+            found[name] = different
+    return found
+
+
+def parsed(table):
+    rows = (row.split(": ", 1) for row in table.strip().replace("\n    ", " ").split("\n"))
+    return {name: keys.split() for name, keys in rows}
+
+
 def main():
     lines = [f'  "transformers": {json.dumps(transformers.__version__)}']
     known = classes()
-    for row in TYPES.strip().replace("\n    ", " ").split("\n"):
-        name, keys = row.split(": ", 1)
+    rows = {}
+    for name, keys in parsed(TYPES).items():
         named = [CONFIG_MAPPING[name]] if name in CONFIG_MAPPING_NAMES else []
-        found = (defaults(config, keys.split()) for config in named + known.get(name, []))
+        found = (defaults(config, keys) for config in named + known.get(name, []))
         found = next((values for values in found if values is not None), None)
         if found is None:
-            sys.exit(f"model type {name!r}: expected a class with all of the keys {keys}, found none")
+            sys.exit(f"model type {name!r}: expected a class with all of the keys {' '.join(keys)}, found none")
+        rows[name] = found
         lines.append(f"  {json.dumps(name)}: {json.dumps(found)}")
+    sections = []
+    for name, paths in parsed(SECTIONS).items():
+        made = {path: section(CONFIG_MAPPING[name], path, rows) for path in paths}
+        sections.append(f"    {json.dumps(name)}: {json.dumps(made)}")
+    lines.append('  "sections": {\n' + ",\n".join(sections) + "\n  }")
     print("{\n" + ",\n".join(lines) + "\n}")
 
 

@@ -1,5 +1,6 @@
 """Tiny models with encoders, for encoder_fixtures.py: configuration, names and shapes as publishers have them."""
 
+import copy
 from dataclasses import dataclass, field
 
 
@@ -991,11 +992,57 @@ CASES += [
 ]
 
 
-def without(case, name, key):
-    """The same with a key of the encoder's configuration left out, for which transformers has a value."""
-    vision = {k: v for k, v in case.config["vision_config"].items() if k != key}
+def without(case, name, *keys):
+    """The same with keys of the encoder's configuration left out, for which transformers or the converter has a value."""
+    vision = {k: v for k, v in case.config["vision_config"].items() if k not in keys}
     return Case(name, case.config | dict(vision_config=vision), case.tensors, case.files)
 
 
 OF_NAME = {case.name: case for case in CASES}
 CASES += [without(OF_NAME[name], f"{name}-plain", "hidden_act") for name in ("glm-4v", "glm-4v-moe", "janus-pro")]
+CASES += [
+    # transformers does not know it.
+    without(OF_NAME["glm-ocr"], "glm-ocr-plain", "hidden_act"),
+    without(OF_NAME["deepseek-ocr-2"], "deepseek-ocr-2-plain", "hidden_size", "num_hidden_layers"),
+]
+
+
+def left_out(name, *paths, **values):
+    """A case without parts of its configuration, which transformers makes up; other keys get these values."""
+    case = OF_NAME[name]
+    config = copy.deepcopy(case.config)
+    for path in paths:
+        *outer, key = path.split("/")
+        holder = config
+        for part in outer:
+            holder = holder[part]
+        del holder[key]
+    return Case(f"{name}-bare", config | values, case.tensors, case.files, case.more)
+
+
+CASES += [
+    left_out("gemma-3n", "vision_config", audio_config=None),
+    left_out("glm-4v", "vision_config"),
+    left_out("glm-4v-moe", vision_config=None),
+    left_out("granite-speech", "encoder_config", "window_size", "downsample_rate", projector_config={}, text_config=None),
+    left_out("janus-pro", "vision_config"),
+    left_out("qwen2-audio", "audio_config"),
+    left_out("qwen2-vl-model", "vision_config"),
+    left_out("qwen2.5-omni", "thinker_config/vision_config", "thinker_config/audio_config"),
+    left_out("qwen3-omni-model", "thinker_config"),
+    left_out("voxtral", "audio_config", text_config={}),
+]
+
+
+def changed(name, kind, file, key, value):
+    """A case with another value of a key in one of its files, or in the encoder's configuration."""
+    case = OF_NAME[name]
+    config, files = copy.deepcopy((case.config, case.files))
+    (files[file] if file else config["vision_config"])[key] = value
+    return Case(f"{name}-{kind}", config, case.tensors, files)
+
+
+CASES += [
+    changed("kimi-k2.5", "null", None, "projector_hidden_act", None),
+    changed("glm-ocr", "no-means", "preprocessor_config.json", "image_mean", []),
+]

@@ -34,7 +34,8 @@ pub(super) fn complete_with(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::rules::model_type::TRANSFORMERS;
+    use crate::arch::rules::published::TRANSFORMERS;
+    use crate::arch::rules::sections::SECTIONS;
 
     fn completed(text: &str) -> Value {
         let Value::Object(map) = serde_json::from_str(text).unwrap() else {
@@ -83,6 +84,6 @@ mod tests {
         // The name that transformers writes, which it does not read.
         assert_eq!(without, [&"Glm4vMoe_text"]);
         let idle: Vec<&&str> = rows.iter().filter(|row| !names.contains(row)).collect();
-        assert_eq!(idle, [&"transformers"]);
+        assert_eq!(idle, [&"transformers", &SECTIONS]);
     }
 }

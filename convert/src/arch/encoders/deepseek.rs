@@ -53,6 +53,11 @@ pub(super) static OCR2: Architecture = Architecture {
     hooks: Hooks {
         // The second encoder's numbers, which are in the code of the model.
         prepare: |config| {
+            let width = config.get("width").and_then(|w| w.get("qwen2-0-5b")?.get("dim"));
+            if let Some(width) = width.cloned() {
+                config.insert("hidden_size".to_owned(), width);
+            }
+            config.entry("num_hidden_layers").or_insert(24.into());
             for (key, number) in [
                 ("patch_size", 16),
                 ("intermediate_size", 4864),

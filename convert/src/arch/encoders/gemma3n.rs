@@ -7,12 +7,13 @@ use super::keys::{audio_keys_of, epsilon, preprocessor, processor_u32, vision_ke
 use super::{ENCODER, HOOKS, convolution, names};
 use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, exact, kept};
-use crate::arch::{Architecture, Hooks, Hparams, Keys, View, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, View, class};
 
 pub(super) static GEMMA3N: Architecture = Architecture {
     classes: &[class("Gemma3nForConditionalGeneration")],
     rules: &[STEM, BLOCKS, names::VISION, names::AUDIO],
     hyperparameters,
+    model_types: &[&VISION_TYPE, &AUDIO_TYPE],
     hooks: Hooks {
         audio: |whole| whole.get("audio_config")?.as_object().cloned(),
         prepare: |config| {
@@ -149,3 +150,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("audio.attention.layer_norm_epsilon", 1e-5f32);
     Ok(())
 }
+
+static VISION_TYPE: ModelType = ModelType::unrotated("gemma3n_vision");
+
+static AUDIO_TYPE: ModelType = ModelType::unrotated("gemma3n_audio");

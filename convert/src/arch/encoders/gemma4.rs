@@ -15,7 +15,14 @@ pub(super) static GEMMA4: Architecture = Architecture {
     rules: &[RULES, names::VISION, names::AUDIO],
     hyperparameters: |hp, keys| keys_of(hp, keys, ["gemma4v", "gemma4a"]),
     hooks: Hooks {
-        audio: |whole| whole.get("audio_config")?.as_object().cloned(),
+        // An empty one is none.
+        audio: |whole| {
+            whole
+                .get("audio_config")?
+                .as_object()
+                .filter(|c| !c.is_empty())
+                .cloned()
+        },
         prepare: |config| {
             // llama.cpp does not use it.
             config.insert("image_size".to_owned(), 224.into());

@@ -10,7 +10,6 @@ pub(super) static GLM4V: Architecture = Architecture {
     classes: &[
         class("Glm4vForConditionalGeneration"),
         class("Glm4vMoeForConditionalGeneration"),
-        class("GlmOcrForConditionalGeneration"),
     ],
     rules: &[FRAMES_OF_PATCHES, names::VISION],
     hyperparameters: |hp, keys| keys_of(hp, keys, "glm4v"),
@@ -24,6 +23,13 @@ pub(super) static GLM4V: Architecture = Architecture {
         ..HOOKS
     },
     ..ENCODER
+};
+
+/// The same, of which transformers knows no defaults.
+pub(super) static GLM_OCR: Architecture = Architecture {
+    classes: &[class("GlmOcrForConditionalGeneration")],
+    model_types: &[],
+    ..GLM4V
 };
 
 pub(super) static GLM5_NEXT: Architecture = Architecture {

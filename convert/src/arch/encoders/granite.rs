@@ -8,12 +8,13 @@ use super::parts::{FOLDED_NORM, HALVES, SQUEEZED};
 use super::{ENCODER, HOOKS, convolution, names};
 use crate::Result;
 use crate::arch::rules::names::{Rule, exact, rule};
-use crate::arch::{Architecture, Hooks, Hparams, Keys, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static SPEECH: Architecture = Architecture {
     classes: &[class("GraniteSpeechForConditionalGeneration")],
     rules: &[SPEECH_RULES, names::AUDIO],
     hyperparameters: speech_keys,
+    model_types: &[&SPEECH_TYPE, &PROJECTOR_TYPE],
     hooks: Hooks {
         vision: |_| None,
         audio: |whole| whole.get("encoder_config")?.as_object().cloned(),
@@ -54,8 +55,14 @@ pub(super) static SPEECH_PLUS: Architecture = Architecture {
             ))),
         }
     },
+    // transformers does not know it.
+    model_types: &[],
     ..SPEECH
 };
+
+static SPEECH_TYPE: ModelType = ModelType::unrotated("granite_speech_encoder");
+
+static PROJECTOR_TYPE: ModelType = ModelType::unrotated("blip_2_qformer");
 
 /// A folded norm has the name of its variance, as llama.cpp looks for it.
 const SPEECH_RULES: &[Rule] = &[
@@ -168,17 +175,18 @@ fn projectors(hp: &Hparams) -> Result<Vec<Projector>> {
     let pairs = whole.find(&["deepstack_layer_map"]).and_then(Value::as_array);
     let layers = whole.find(&["spatial_target_layers"]).and_then(Value::as_array);
     let text = super::super::rules::multimodal::text_part(whole.values().clone()).config;
-    let count = hp.to_u32(
-        "num_hidden_layers",
-        text.get("num_hidden_layers").unwrap_or(&Value::Null),
-    )?;
-    let number = |value: Option<&Value>, count: u32| -> Result<i32> {
+    // Asked for only where a layer is counted from the end.
+    let layers_of_text = || {
+        let count = text.get("num_hidden_layers").unwrap_or(&Value::Null);
+        hp.to_u32("num_hidden_layers", count)
+    };
+    let number = |value: Option<&Value>, count: &dyn Fn() -> Result<u32>| -> Result<i32> {
         let number = value.and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
         let number = number.ok_or_else(|| {
             hp.error("map of projectors: expected a list of integers, found others".to_owned())
         })?;
         Ok(if number < 0 {
-            number.saturating_add_unsigned(count)
+            number.saturating_add_unsigned(count()?)
         } else {
             number
         })
@@ -194,8 +202,8 @@ fn projectors(hp: &Hparams) -> Result<Vec<Projector>> {
     let mut found = Vec::new();
     for (at, pair) in (0..).zip(pairs) {
         found.push(Projector {
-            block: number(pair.get(0), hp.block_count())?,
-            layer: number(pair.get(1), count)?,
+            block: number(pair.get(0), &|| Ok(hp.block_count()))?,
+            layer: number(pair.get(1), &layers_of_text)?,
             is_spatial: false,
             at,
         });
@@ -205,8 +213,8 @@ fn projectors(hp: &Hparams) -> Result<Vec<Projector>> {
     for (at, layer) in (0..).zip(layers.into_iter().flatten()) {
         // The stock converter takes these layers as they are.
         found.push(Projector {
-            block: number(Some(block), hp.block_count())?,
-            layer: number(Some(layer), 0)?,
+            block: number(Some(block), &|| Ok(hp.block_count()))?,
+            layer: number(Some(layer), &|| Ok(0))?,
             is_spatial: true,
             at,
         });

@@ -136,8 +136,9 @@ fn kimi_k2_5_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         let length = hp.opt_u32(&[&format!("init_pos_emb_{key}")])?;
         keys.set_global(&format!("vision.pos_emb_{key}"), length.unwrap_or(default));
     }
-    let activation = hp.opt_str(&["projector_hidden_act"]).unwrap_or("gelu");
-    keys.set("use_gelu", activation == "gelu");
+    // One that is null is none of those that the projector may have.
+    let activation = hp.values().get("projector_hidden_act");
+    keys.set("use_gelu", activation.is_none_or(|name| name == "gelu"));
     epsilon(hp, keys, "projector_ln_eps", 1e-5)?;
     let merge = hp.find(&["merge_kernel_size"]).and_then(|sizes| sizes.get(0));
     let merge = merge.map(|n| hp.to_u32("merge_kernel_size", n)).transpose()?;

@@ -45,7 +45,8 @@ use std::path::Path;
 use gguf::TensorType;
 use serde_json::{Map, Value};
 
-use super::rules::multimodal::class_of;
+use super::rules::multimodal::{TEXT, class_of};
+use super::rules::sections::complete_sections;
 use super::{Architecture, Beside, Class, Hooks, Hparams, Named, PLAIN};
 use crate::{Error, Result};
 
@@ -72,6 +73,7 @@ pub(crate) static ENCODERS: &[&Architecture] = &[
     &qwen2vl::EXAONE4_5,
     &qwen3vl::LING3,
     &glm::GLM4V,
+    &glm::GLM_OCR,
     &glm::GLM5_NEXT,
     &kimi::KIMI_K2_5,
     &pixtral::LIGHT_ON_OCR,
@@ -156,8 +158,9 @@ pub(crate) fn find(
 pub(crate) fn configuration(
     architecture: &'static Architecture,
     config_path: &Path,
-    config: Map<String, Value>,
+    mut config: Map<String, Value>,
 ) -> Result<Hparams> {
+    complete_sections(&mut config, |key| key != TEXT);
     let hooks = &architecture.hooks;
     let mut audio = (hooks.audio)(&config);
     let mut of_audio = config_path.to_path_buf();

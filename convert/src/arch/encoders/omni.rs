@@ -9,7 +9,7 @@ use super::{ENCODER, names, qwen2vl, qwen3vl, sound_convolution};
 use crate::Result;
 use crate::arch::rules::hooks::Table;
 use crate::arch::rules::names::{Rule, exact};
-use crate::arch::{Architecture, Hooks, Hparams, class};
+use crate::arch::{Architecture, Hooks, Hparams, ModelType, class};
 
 pub(super) static QWEN2_5_OMNI: Architecture = Architecture {
     classes: &[class("Qwen2_5OmniModel")],
@@ -27,7 +27,7 @@ pub(super) static QWEN2_5_OMNI: Architecture = Architecture {
         keys.set("projector_type", "qwen2.5o");
         qwen2vl::windowed_keys(hp, keys)
     },
-    model_types: qwen2vl::QWEN2_5VL.model_types,
+    model_types: &[&OMNI_VISION, &OMNI_AUDIO],
     hooks: Hooks {
         prepare: qwen2vl::rename,
         canonical: |_, name| {
@@ -59,7 +59,7 @@ pub(super) static QWEN3_OMNI: Architecture = Architecture {
         keys.set("audio.projector_type", "qwen3a");
         Ok(())
     },
-    model_types: qwen3vl::QWEN3VL.model_types,
+    model_types: &[&OMNI3_VISION, &OMNI3_AUDIO],
     hooks: Hooks {
         prepare: qwen3vl::QWEN3VL.hooks.prepare,
         canonical: omni3_name,
@@ -164,3 +164,11 @@ fn positions(audio: &Hparams) -> Result<Table> {
         values,
     })
 }
+
+static OMNI_VISION: ModelType = ModelType::unrotated("qwen2_5_omni_vision_encoder");
+
+static OMNI_AUDIO: ModelType = ModelType::unrotated("qwen2_5_omni_audio_encoder");
+
+static OMNI3_VISION: ModelType = ModelType::unrotated("qwen3_omni_moe_vision_encoder");
+
+static OMNI3_AUDIO: ModelType = ModelType::unrotated("qwen3_omni_moe_audio_encoder");

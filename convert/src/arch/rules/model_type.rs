@@ -1,9 +1,8 @@
 //! Model types: the defaults of configuration keys that `transformers` assumes by them.
 
-use std::sync::LazyLock;
-
 use serde_json::{Map, Value};
 
+use super::published::TRANSFORMERS;
 use super::rope;
 
 /// A default value of a configuration key.
@@ -25,13 +24,6 @@ impl Default {
         }
     }
 }
-
-/// Defaults by model type that `transformers` (4.57.6, which the stock converter pins) assumes for keys which a
-/// `config.json` leaves out. The stock converter reads configurations through that library, so these reach the GGUF file.
-/// The file is made by oracle/py/config_defaults.py, and a test of the oracle makes it again.
-pub(in crate::arch) static TRANSFORMERS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../transformers_defaults.json")).expect("a test reads it")
-});
 
 /// The base of a rotation of which nothing is said.
 const ROPE_THETA: &str = "rope_theta";

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use super::sections::complete_sections;
+
 /// Keys of `config.json` under which the text model's configuration stands.
 const TEXT_KEYS: [&str; 4] = ["text_config", "llm_config", "lm_config", "language_config"];
 
@@ -132,7 +134,11 @@ pub(crate) fn inner_text(config: &Map<String, Value>) -> Option<&Map<String, Val
 }
 
 /// The text model's configuration, completed where it is inside another.
-pub(crate) fn text_part(config: Map<String, Value>) -> TextPart {
+pub(crate) fn text_part(mut config: Map<String, Value>) -> TextPart {
+    // Older directories have its keys beside the encoder's configuration.
+    if !config.contains_key("hidden_size") {
+        complete_sections(&mut config, |key| key == TEXT);
+    }
     let class = class_of(&config);
     if class == Some(TALKER)
         && let Some(config) = talker(&config)

@@ -1,0 +1,100 @@
+//! Parts of a configuration that `transformers` makes up where the directory of a model of several modes leaves them out.
+
+use serde_json::{Map, Value};
+
+use super::published::TRANSFORMERS;
+
+/// The row of [`TRANSFORMERS`] with the parts of each model type.
+pub(in crate::arch) const SECTIONS: &str = "sections";
+
+/// Completes those parts of a model's configuration that `is_wanted` takes, by their keys: a part that is left out or null is
+/// what the class of the whole has, one that names no model type is of that which the class has. Those of a model type that
+/// `transformers` does not know stay as they are.
+pub(crate) fn complete_sections(whole: &mut Map<String, Value>, is_wanted: impl Fn(&str) -> bool) {
+    let model_type = whole.get("model_type").and_then(Value::as_str);
+    let row = model_type.and_then(|name| TRANSFORMERS[SECTIONS].get(name)?.as_object());
+    for (path, made) in row.into_iter().flatten() {
+        let (outer, key) = path
+            .split_once('/')
+            .map_or((None, path.as_str()), |(o, k)| (Some(o), k));
+        if !is_wanted(key) {
+            continue;
+        }
+        let holder = match outer {
+            Some(outer) => object(whole, outer).map(|(inner, _)| inner),
+            None => Some(&mut *whole),
+        };
+        let Some(holder) = holder else { continue };
+        match made.as_object() {
+            Some(made) => complete_section(holder, key, made),
+            None => drop(holder.entry(key).or_insert_with(|| made.clone())),
+        }
+    }
+}
+
+/// Completes one part by what its row says.
+fn complete_section(holder: &mut Map<String, Value>, key: &str, made: &Map<String, Value>) {
+    let Some((section, is_absent)) = object(holder, key) else {
+        return;
+    };
+    let mut completed = std::mem::take(section);
+    let values = |name: &str| made.get(name).and_then(Value::as_object).into_iter().flatten();
+    let absent = values("absent").filter(|_| is_absent);
+    let model_type = made.iter().filter(|(key, _)| *key == "model_type");
+    for (key, value) in model_type.chain(absent).chain(values("always")) {
+        completed.entry(key).or_insert_with(|| value.clone());
+    }
+    *section = crate::arch::complete(completed);
+}
+
+/// The object under a key, and whether it is a new one in place of none or null; `None` where another value stands.
+fn object<'a>(holder: &'a mut Map<String, Value>, key: &str) -> Option<(&'a mut Map<String, Value>, bool)> {
+    let value = holder.entry(key).or_insert(Value::Null);
+    let is_absent = value.is_null();
+    if is_absent {
+        *value = Value::Object(Map::new());
+    }
+    Some((value.as_object_mut()?, is_absent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(text: &str) -> Value {
+        let Ok(Value::Object(mut whole)) = serde_json::from_str(text) else {
+            panic!("not an object")
+        };
+        complete_sections(&mut whole, |_| true);
+        Value::Object(whole)
+    }
+
+    #[test]
+    fn parts_are_made_where_there_are_none() {
+        let whole = completed(r#"{"model_type": "voxtral", "audio_config": null, "text_config": {}}"#);
+        assert_eq!(whole["audio_config"]["hidden_size"], 1280);
+        // What the class of the whole has, not the part's.
+        assert_eq!(whole["text_config"]["hidden_size"], 3072);
+        let absent = completed(r#"{"model_type": "mistral3"}"#);
+        assert_eq!(absent["vision_config"]["image_size"], 1540);
+        let given = completed(r#"{"model_type": "mistral3", "vision_config": {}}"#);
+        assert_eq!(given["vision_config"]["image_size"], 1024);
+        let nested = completed(r#"{"model_type": "qwen3_omni_moe"}"#);
+        assert_eq!(nested["thinker_config"]["vision_config"]["depth"], 27);
+        let plain = completed(r#"{"model_type": "granite_speech", "downsample_rate": 4}"#);
+        assert_eq!(
+            (&plain["downsample_rate"], &plain["window_size"]),
+            (&4.into(), &15.into())
+        );
+    }
+
+    #[test]
+    fn parts_of_an_unknown_model_stay_as_they_are() {
+        for text in [
+            r#"{"model_type": "kimi_k25", "vision_config": null}"#,
+            r#"{"vision_config": {}}"#,
+        ] {
+            assert_eq!(completed(text), serde_json::from_str::<Value>(text).unwrap());
+        }
+    }
+}
