@@ -19,6 +19,7 @@ mod fused;
 mod graphs;
 mod imatrix;
 mod importance;
+mod latest_commands;
 mod load;
 mod memory;
 mod mistral;
