@@ -43,6 +43,7 @@ pub(crate) struct IQ1_M;
 impl Decode for IQ1_M {
     const TYPE: TensorType = TensorType::IQ1_M;
     const CHECK: Check = Check::F16InTopBits;
+    const VECTORIZED: bool = false;
 
     #[inline(always)]
     fn decode_row(src: &[u8], dst: &mut [f32]) {
