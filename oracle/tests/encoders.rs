@@ -102,11 +102,13 @@ fn positions_that_are_no_square_are_refused() {
     }
 }
 
-/// llama.cpp reads three numbers of whatever list there is.
+/// llama.cpp reads three numbers of whatever list there is; of an empty one the stock converter writes none, and the file
+/// is refused by llama.cpp.
 #[test]
 fn means_of_other_than_three_colours_are_refused() {
     const FILE: &str = "preprocessor_config.json";
     for (key, list) in [
+        ("image_mean", json!([])),
         ("image_mean", json!([0.5])),
         ("image_std", json!([0.5, 0.5, 0.5, 0.5])),
         ("image_std", json!(0.5)),

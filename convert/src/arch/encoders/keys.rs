@@ -39,10 +39,6 @@ pub(super) fn vision_keys_by(
     keys.set("vision.attention.head_count", hp.u32(&heads)?);
     for key in ["image_mean", "image_std"] {
         let found = processor.get(key).unwrap_or(&Value::Null);
-        // Of an empty list a file has no key.
-        if found.as_array().is_some_and(Vec::is_empty) {
-            continue;
-        }
         let numbers = numbers_of(found).filter(|numbers| numbers.len() == COLOURS);
         let numbers = numbers.ok_or_else(|| Error::Input {
             path: keys.dir.join(PREPROCESSOR),
