@@ -19,7 +19,8 @@ struct Measured {
 const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/demo/calibration.txt");
 
 impl Measured {
-    fn new() -> Self {
+    /// The demo model without these layers.
+    fn without(layers: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let (whole, model, matrix) = (at("whole.gguf"), at("demo.gguf"), at("demo.imatrix"));
@@ -27,7 +28,7 @@ impl Measured {
         succeeds(&[
             "quantize",
             "--prune-layers",
-            "4,5,6,7",
+            layers,
             text(&whole),
             text(&model),
             "COPY",
@@ -85,7 +86,7 @@ fn size(file: &Path) -> u64 {
 
 #[test]
 fn sizes_are_reached_from_below_and_recipes_make_the_same_file() {
-    let m = Measured::new();
+    let m = Measured::without("4,5,6,7");
     let (stock, out, recipe) = (m.at("stock.gguf"), m.at("out.gguf"), m.at("recipe.txt"));
     succeeds(&[
         "quantize",
@@ -412,7 +413,7 @@ fn directories_are_converted_to_a_size() {
 /// probes too.
 #[test]
 fn choices_are_checked_against_the_preset() {
-    let m = Measured::new();
+    let m = Measured::without("2,3,4,5,6,7");
     let out = m.at("out.gguf");
     let more = [
         "--sensitivity-text",

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::formats::block::{Half, blocks, tiles};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
-use crate::formats::importance::{ROWS, error_weights};
+use crate::formats::importance::error_weights;
 use crate::isa::InstructionSet;
 use crate::levels::{build, each, pack_two_bits, unpack_two_bits};
 use crate::reduce::{signed_extreme, sum, sums_of_squares};
@@ -50,7 +50,8 @@ impl Decode for Q3_K {
 }
 
 impl Encode for Q3_K {
-    const ROWS: usize = ROWS;
+    /// Without importance, super-blocks of several rows descend together.
+    const ROWS: usize = 8;
 
     #[inline(always)]
     fn encode_row<I: InstructionSet>(isa: I, x: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
@@ -65,8 +66,8 @@ impl Encode for Q3_K {
         };
         let row_bytes = importance.len() / 256 * size_of::<Block>();
         for (x, dst) in x.chunks(importance.len()).zip(dst.chunks_mut(row_bytes)) {
-            for (x, importance, blocks) in tiles::<Block>(TILE, x, Some(importance), dst) {
-                let Some(importance) = importance else { continue };
+            let importance = importance.as_chunks::<256>().0.chunks(TILE);
+            for ((x, _, blocks), importance) in tiles::<Block>(TILE, x, None, dst).zip(importance) {
                 let mut levels = [[0; 256]; TILE];
                 let levels = &mut levels[..x.len()];
                 fit_with_importance(isa, x, importance, blocks, levels);
