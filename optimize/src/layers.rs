@@ -14,6 +14,7 @@ use convert::pipeline::fingerprint;
 use convert::plan::{OutputPlan, PlannedTensor};
 use convert::scratch::Scratch;
 use convert::source::Source;
+use reference::calibration::is_in_layer;
 use reference::{Model, Staged};
 
 use self::groups::{Group, groups};
@@ -341,7 +342,7 @@ impl Split {
         let tokens: usize = options.windows[..teaching].iter().map(Vec::len).sum();
         let widest = planned
             .values()
-            .filter(|tensor| tensor.name.starts_with("blk.") && can_learn(tensor.ty))
+            .filter(|tensor| is_in_layer(&tensor.name) && can_learn(tensor.ty))
             .map(|tensor| {
                 (
                     source.tensors()[tensor.source]

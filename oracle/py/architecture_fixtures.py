@@ -154,12 +154,11 @@ def fixture(case, out, architectures, sources, keep=None):
                     for name, value in made.items():
                         if "vision_config" not in case.config:
                             state[name].copy_(torch.from_numpy(value))
-                    output = model(torch.tensor([ids]))
                     if case.pooling:
-                        pooled = architectures.embedding(case, output.last_hidden_state[0])
-                        pooled.tofile(out / f"{case.name}.embedding")
+                        states = model(torch.tensor([ids])).last_hidden_state[0]
+                        architectures.embedding(case, states).tofile(out / f"{case.name}.embedding")
                     else:
-                        logits = output.logits[0].numpy()
+                        logits = architectures.logits(model, torch.tensor([ids])).numpy()
             elif case.pooling:
                 architectures.stock_embedding(folder, case.pooling)
                 shutil.copy(folder / "embedding", out / f"{case.name}.embedding")

@@ -9,7 +9,7 @@ For each case of CASES (or each NAME) OUT_DIR/<name> gets
     stock.gguf     what the stock converter makes of it, with the case's own tensor types ("auto")
     stock-f32.gguf the same with all tensors as F32
     logits         transformers' f32 logits of TOKENS, f32 little-endian, one row of the vocabulary for each token
-                   (stock llama.cpp's for classes that transformers lacks)
+                   (stock llama.cpp's for classes that transformers lacks; of encoders with decoders the second half)
     mmproj.gguf    of models with an image encoder: what the stock converter makes of that (mmproj-f32.gguf: as F32)
     embedding      of encoders instead: transformers' hidden states of TOKENS, pooled, at length 1
     texts, ids     texts of many scripts, and their token ids by stock llama.cpp from stock-f32.gguf
@@ -164,10 +164,19 @@ def predicting(prefix, renames):
     return more
 
 
+T5 = dict(d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4)
+
+
 def encoder(name, model_type, tokenizer, config=None, **more):
     """A case of an encoder."""
     config = dict(num_key_value_heads=None) | (config or {})
     return Case(name, model_type, tokenizer, config, **dict(auto="AutoModel", logits=False) | more)
+
+
+def two_texts(name, model_type, config=None, **more):
+    """A case of an encoder with a decoder."""
+    config = T5 | dict(num_key_value_heads=None) | (config or {})
+    return Case(name, model_type, "t5", config, **dict(auto="AutoModelForSeq2SeqLM") | more)
 
 
 def multimodal(name, model_type, tokenizer, text, vision=None, **more):
@@ -185,7 +194,6 @@ MROPE = dict(rope_scaling=dict(type="mrope", mrope_section=[2, 3, 3]))
 INTERLEAVED = dict(rope_scaling=dict(rope_type="default", mrope_section=[6, 5, 5], mrope_interleaved=True))
 QWEN3_VISION = dict(depth=2, hidden_size=48, intermediate_size=80, num_heads=4, patch_size=8, out_hidden_size=64,
                     deepstack_visual_indexes=[0, 1], num_position_embeddings=64)
-T5 = dict(d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4)
 DISTILBERT = dict(dim=64, hidden_dim=96, n_layers=2, n_heads=4)
 CASES = [
     Case("llama", "llama", "llama3", dict(attention_bias=True, mlp_bias=True), dtype="bfloat16"),
@@ -309,16 +317,16 @@ CASES = [
     encoder("bert-xlm-roberta", "xlm-roberta", "xlm", dict(type_vocab_size=1), pooling="cls"),
     encoder("bert-xlm-roberta-classifier", "xlm-roberta", "xlm_json", dict(num_labels=1),
             auto="AutoModelForSequenceClassification"),
-    encoder("t5", "t5", "t5", T5 | dict(decoder_start_token_id=0), auto="AutoModelForSeq2SeqLM"),
-    encoder("t5-flan", "t5", "t5", T5 | dict(feed_forward_proj="gated-gelu", tie_word_embeddings=False,
-                                             decoder_start_token_id=0),
-            auto="AutoModelForSeq2SeqLM", dtype="bfloat16"),
-    encoder("t5-old", "t5", "t5", T5 | dict(decoder_start_token_id=0), auto="AutoModelForSeq2SeqLM",
-            architecture="T5WithLMHeadModel"),
-    encoder("t5-umt5-model", "umt5", "t5", T5, auto="AutoModel"),
-    encoder("t5-multilingual", "mt5", "t5", T5, auto="AutoModelForSeq2SeqLM"),
-    encoder("t5-umt5", "umt5", "t5", T5, auto="AutoModelForSeq2SeqLM"),
-    encoder("t5encoder", "t5", "t5", T5 | dict(feed_forward_proj="gated-gelu"), auto="AutoModelForTextEncoding"),
+    two_texts("t5", "t5", dict(decoder_start_token_id=0)),
+    two_texts("t5-flan", "t5", dict(feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0),
+              dtype="bfloat16"),
+    two_texts("t5-old", "t5", dict(decoder_start_token_id=0), architecture="T5WithLMHeadModel"),
+    two_texts("t5-shallow", "t5", dict(decoder_start_token_id=0, num_layers=3, num_decoder_layers=1)),
+    two_texts("t5-umt5-model", "umt5", auto="AutoModel"),
+    two_texts("t5-multilingual", "mt5"),
+    two_texts("t5-umt5", "umt5"),
+    encoder("t5encoder", "t5", "t5", T5 | dict(feed_forward_proj="gated-gelu"), auto="AutoModelForTextEncoding",
+            pooling="mean"),
     multimodal("llama-llava", "llava", "spm_image", dict(model_type="mistral", sliding_window=None),
                dict(model_type="pixtral", hidden_act="silu", head_dim=12, **DEEPER), whole=dict(image_token_index=5)),
     multimodal("mistral3", "mistral3", "spm_image", dict(model_type="mistral", sliding_window=None),
@@ -703,6 +711,28 @@ def embedding(case, states):
     return (pooled / pooled.norm()).numpy().astype("<f4")
 
 
+def logits(model, ids):
+    """transformers' logits of a text.
+
+    A model with an encoder and a decoder has those of the positions from the middle on: the encoder reads the tokens up to
+    the one after it and the end of a text, the decoder begins with its own token and is given the others. Where the output
+    matrix is the embeddings', transformers divides what it is multiplied with by the root of the width, which llama.cpp and
+    we do not.
+    """
+    import torch
+    config = model.config
+    if not config.is_encoder_decoder:
+        return model(ids, use_cache=False).logits[0]
+    first = ids.shape[1] // 2 + 1
+    before, after = [config.decoder_start_token_id], [] if config.eos_token_id is None else [config.eos_token_id]
+    output = model(input_ids=torch.cat([ids[:, :first], torch.tensor([after], dtype=ids.dtype)], 1), use_cache=False,
+                   decoder_input_ids=torch.cat([torch.tensor([before]), ids[:, first:]], 1))
+    if not hasattr(output, "logits"):
+        return output.last_hidden_state[0] @ model.shared.weight.T
+    divides = getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
+    return output.logits[0] * (config.d_model ** 0.5 if divides else 1.0)
+
+
 def configuration(case, size):
     """The case's configuration, for a vocabulary of `size` tokens."""
     def whole(changes):
@@ -820,7 +850,7 @@ def make(case, tokenizers, folder):
         model.to(getattr(torch, case.dtype)).save_pretrained(model_dir)
         if case.logits and not case.stock:
             # What is compared are the weights as they are stored, computed in f32.
-            model.float()(ids, use_cache=False).logits[0].numpy().astype("<f4").tofile(folder / "logits")
+            logits(model.float(), ids).numpy().astype("<f4").tofile(folder / "logits")
         if case.pooling:
             embedding(case, model.float()(ids).last_hidden_state[0]).tofile(folder / "embedding")
             add_pooling(case, model_dir)

@@ -3,8 +3,10 @@
     python forward_fixtures.py LLAMA_CPP_SOURCES OUT_DIR [NAME ...]
 
 For each model OUT_DIR gets `<name>.gguf`, written by the stock converter without a vocabulary, and
-`<name>.logits`, f32 little-endian, one row of VOCABULARY numbers for each token of TOKENS. Needs the packages of
-requirements-converter.txt.
+`<name>.logits`, f32 little-endian, one row of VOCABULARY numbers for each token of TOKENS. Of the models of TWO_TEXTS it has
+the rows of the second halves of two windows, TOKENS and the same backwards, and OUT_DIR gets `<name>.importance` too:
+a line for each tensor with the number of rows that go into its matrix and the sums of the squares of their columns. Needs the
+packages of requirements-converter.txt.
 """
 
 import json
@@ -13,7 +15,9 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, CONFIG_MAPPING
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, CONFIG_MAPPING
+
+from architectures import logits
 
 VOCABULARY = 48
 TOKENS = [(i * 29 + i * i * 7) % VOCABULARY for i in range(24)]
@@ -70,6 +74,41 @@ MODELS = {
                                  routed_scaling_factor=1.5, norm_topk_prob=True, attention_bias=True)),
 }
 
+T5 = dict(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=64, num_heads=4, num_layers=2, num_decoder_layers=2,
+          pad_token_id=0, decoder_start_token_id=3, initializer_factor=1.0)
+TWO_TEXTS = {
+    # Few buckets, so that windows of two dozen tokens reach the far ones.
+    "t5": ("t5", T5 | dict(num_layers=3, num_decoder_layers=1, relative_attention_num_buckets=8)),
+    "t5-gated": ("t5", T5 | dict(feed_forward_proj="gated-gelu", tie_word_embeddings=False)),
+    "t5-umt5": ("umt5", T5 | dict(relative_attention_num_buckets=8)),
+}
+"""Models with an encoder and a decoder."""
+
+
+def observed(model, path):
+    """Logits of both windows; their importance goes to the path."""
+    import gguf
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.T5, 3)
+    seen = {}
+
+    def watch(name):
+        def hook(_, inputs):
+            rows = inputs[0][0].double()
+            of = seen.setdefault(name, [0, torch.zeros(rows.shape[1], dtype=torch.float64)])
+            of[0] += len(rows)
+            of[1] += (rows ** 2).sum(0)
+        return hook
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            module.register_forward_pre_hook(watch(names.get_name(name) + ".weight"))
+    # The file has no vocabulary, whose token of a text's end the encoder would read.
+    model.config.eos_token_id = None
+    made = torch.cat([logits(model, torch.tensor([tokens])) for tokens in (TOKENS, TOKENS[::-1])])
+    lines = (" ".join([name, str(rows), *(f"{x:.7g}" for x in sums.tolist())]) for name, (rows, sums) in seen.items())
+    path.write_text("".join(line + "\n" for line in sorted(lines)))
+    return made
+
 
 def main():
     sources, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -78,11 +117,12 @@ def main():
     from conversion import get_model_class
     from conversion.base import ModelBase
 
-    for name in sys.argv[3:] or MODELS:
-        model_type, changes = MODELS[name]
+    for name in sys.argv[3:] or [*MODELS, *TWO_TEXTS]:
+        model_type, changes = MODELS.get(name) or TWO_TEXTS[name]
         torch.manual_seed(sum(name.encode()))
-        config = CONFIG_MAPPING[model_type](**(SMALL | changes))
+        config = CONFIG_MAPPING[model_type](**(changes if name in TWO_TEXTS else SMALL | changes))
         auto = AutoModel if model_type == "bert" else AutoModelForCausalLM
+        auto = AutoModelForSeq2SeqLM if name in TWO_TEXTS else auto
         model = auto.from_config(config, attn_implementation="eager").float().eval()
         with torch.no_grad():
             # Norm weights are all equal and biases zero in a new model; that would hide mistakes.
@@ -94,10 +134,14 @@ def main():
             for key, buffer in model.named_buffers():
                 if key.endswith("correction_bias"):
                     buffer.add_(torch.rand_like(buffer) * 0.3)
-            # Of an encoder, the final states.
-            made = model(torch.tensor([TOKENS]), **({} if model_type == "bert" else dict(use_cache=False)))
-            logits = (made.last_hidden_state if model_type == "bert" else made.logits)[0]
-        logits.numpy().astype("<f4").tofile(out / f"{name}.logits")
+            if name in TWO_TEXTS:
+                made = observed(model, out / f"{name}.importance")
+            elif model_type == "bert":
+                # Of an encoder, the final states.
+                made = model(torch.tensor([TOKENS])).last_hidden_state[0]
+            else:
+                made = logits(model, torch.tensor([TOKENS]))
+        made.numpy().astype("<f4").tofile(out / f"{name}.logits")
         with tempfile.TemporaryDirectory() as directory, torch.inference_mode():
             model.save_pretrained(directory)
             # Gemma 3's converter counts the entries of the vocabulary.

@@ -8,6 +8,9 @@ attention off and keeps the cache in f32, so that with an f32 model nothing is r
 has no llama-imatrix in it; this is that tool's rules in its evaluation callback: inputs of MUL_MAT with at least
 16 rows and of every MUL_MAT_ID whose weights are called blk.*, squared and summed by column, for each expert the
 tokens that are sent to it. Sums are f64 here.
+
+Windows of a model with an encoder and a decoder are pairs of lists, and its weights are called enc.blk.* and dec.blk.*; a
+further argument is the file that gets the decoder's logits, f32 little-endian.
 """
 import ctypes as C
 import json
@@ -30,6 +33,7 @@ Tensor._fields_ = [("type", C.c_int), ("buffer", C.c_void_p), ("ne", C.c_int64 *
 stock.base.ggml_op_name.restype = C.c_char_p
 OPS = {stock.base.ggml_op_name(i).decode(): i for i in range(60)}
 SUMS, ERRORS = {}, []
+LAYERS = ("blk.", "enc.blk.", "dec.blk.")
 
 
 def array(tensor, kind):
@@ -64,7 +68,7 @@ def evaluated(pointer, ask, _):
             return not ask
         name, x = t.src[0].contents.name.decode(), t.src[1].contents
         if ask:
-            return t.op == OPS["MUL_MAT_ID"] or name.startswith("blk.") and x.ne[1] >= 16 and x.type == 0
+            return t.op == OPS["MUL_MAT_ID"] or name.startswith(LAYERS) and x.ne[1] >= 16 and x.type == 0
         collect(t)
     except Exception as e:  # an exception cannot cross the library
         ERRORS.append(repr(e))
@@ -86,11 +90,17 @@ class Model(stock.Model):
 def main():
     job = json.load(open(sys.argv[1]))
     Model.f32 = job["f32"]
-    model = Model(job["model"], max(map(len, job["windows"])), 2)
+    model = Model(job["model"], max(max(map(len, w)) if isinstance(w[0], list) else len(w) for w in job["windows"]), 2)
+    logits = []
     for tokens in job["windows"]:
-        model.window(tokens)
+        if isinstance(tokens[0], list):
+            model.states(tokens[0])
+            tokens = tokens[1]
+        logits.append(model.window(tokens))
         if ERRORS:
             sys.exit(ERRORS[0])
+    if sys.argv[2:]:
+        np.concatenate(logits).astype("<f4").tofile(sys.argv[2])
     print(json.dumps({name: {"sums": s.tolist(), "counts": c.tolist()} for name, (s, c) in SUMS.items()}))
 
 

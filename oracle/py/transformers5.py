@@ -351,10 +351,10 @@ def resave(case, folder):
 def logits(model, ids, five):
     """Writes the logits, where the class has some: Llama 4's with images fails without an image."""
     try:
-        output = model(ids, use_cache=False).logits
+        output = architectures.logits(model, ids)
     except AttributeError:
         return
-    output[0].numpy().astype("<f4").tofile(five / "logits")
+    output.numpy().astype("<f4").tofile(five / "logits")
 
 
 def main():

@@ -6,7 +6,7 @@ use gguf::GgufModel;
 use oracle::architectures;
 
 /// Fixtures, and the windows of text that their widest row is learned from.
-const MODELS: [(&str, &str); 7] = [
+const MODELS: [(&str, &str); 8] = [
     ("hy_v4", "8"),
     ("dots3note-text", "8"),
     ("kimi-k3", "4"),
@@ -14,6 +14,7 @@ const MODELS: [(&str, &str); 7] = [
     ("qwen4exp", "8"),
     ("glm5-next", "8"),
     ("minimax-m3", "4"),
+    ("t5-flan", "8"),
 ];
 
 const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/demo/calibration.txt");

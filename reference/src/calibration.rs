@@ -224,6 +224,15 @@ pub fn collect_windows<E: From<Error>>(
     Ok(())
 }
 
+/// Whether a tensor is one of a layer, which importance is collected for.
+pub fn is_in_layer(tensor: &str) -> bool {
+    // Models of two texts have two stacks of layers. llama-imatrix knows none of these, and does not run them.
+    let side = ["enc.", "dec."]
+        .into_iter()
+        .find_map(|side| tensor.strip_prefix(side));
+    side.unwrap_or(tensor).starts_with("blk.")
+}
+
 /// Matrices stacked in each tensor of experts.
 fn expert_counts(model: &Model) -> HashMap<String, usize> {
     model
@@ -254,7 +263,7 @@ impl Collector<'_> {
 impl Tap for Collector<'_> {
     fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize) {
         // As llama-imatrix: layers, and the output matrix when asked for.
-        let collected = tensor.starts_with("blk.") || self.process_output && tensor == "output.weight";
+        let collected = is_in_layer(tensor) || self.process_output && tensor == "output.weight";
         if !collected {
             return;
         }

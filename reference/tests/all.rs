@@ -2,6 +2,7 @@
 
 mod backward;
 mod divergence;
+mod encoder_decoder;
 mod forward;
 mod requirements;
 mod staged;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use gguf::check_target;
 use imatrix::{Accumulator, ImportanceMatrix};
 use reference::Model;
-use reference::calibration::{Calibration, collect};
+use reference::calibration::{Calibration, collect, is_in_layer};
 use reference::tokenizer::Tokenizer;
 
 use self::checkpoint::Run;
@@ -400,7 +400,9 @@ fn warn_of_missing(model: &Model, matrix: &ImportanceMatrix) {
     for tensor in model.gguf().tensors() {
         let info = tensor.info;
         let is_matrix = info.shape.len() >= 2 && info.shape[1] > 1 && info.name.ends_with(".weight");
-        if is_matrix && info.name.starts_with("blk.") && !matrix.entries.contains(&info.name) {
+        // Biases by position are looked up.
+        let is_table = info.name.ends_with("attn_rel_b.weight");
+        if is_matrix && !is_table && is_in_layer(&info.name) && !matrix.entries.contains(&info.name) {
             eprintln!("warning: {}: no data", info.name);
         }
     }

@@ -13,6 +13,9 @@ impl Layer {
         {
             return Some("further inputs of a layer, or norms of sums".to_owned());
         }
+        if self.across.is_some() {
+            return Some("attention to an encoder's states".to_owned());
+        }
         if !matches!(self.residual, Residual::Sum) {
             return Some("more than one state between the halves of layers".to_owned());
         }

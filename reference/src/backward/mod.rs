@@ -270,6 +270,9 @@ impl Decoder {
         if self.per_layer.is_some() || !matches!(self.streams, Streams::None) {
             return Some("further inputs of layers".to_owned());
         }
+        if self.is_encoder {
+            return Some("a model without predictions".to_owned());
+        }
         if self.switch.is_some() {
             return Some("adapters that tokens turn on".to_owned());
         }

@@ -252,7 +252,13 @@ impl Attention {
             .filter(|_| borrows)
         {
             Some(kept) => (k, v) = std::mem::take(kept),
+            // An encoder has no cache, and biases keep llama.cpp from flash attention, which would round them too.
+            None if self.shape.relative.is_some() && !self.shape.causal => {}
             None => {
+                if self.shape.relative.is_some() {
+                    // The plain product with keys in half precision has queries in it too.
+                    run.rounding.cached(&mut q);
+                }
                 run.rounding.cached(&mut k);
                 run.rounding.cached(&mut v);
             }

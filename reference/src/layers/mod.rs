@@ -5,6 +5,7 @@ mod attention;
 mod beside_experts;
 mod block_chooser;
 mod compressed_keys;
+mod cross_attention;
 mod delta_net;
 mod earlier_states;
 mod embedding;
@@ -34,6 +35,7 @@ pub(crate) use attention::{Attention, Compressed, GateFunction, OutputGate, Proj
 pub(crate) use beside_experts::BesideExperts;
 pub(crate) use block_chooser::{BlockChoice, BlockChooser};
 pub(crate) use compressed_keys::{CompressedAttention, CompressedChooser, Compressor};
+pub(crate) use cross_attention::CrossAttention;
 pub(crate) use delta_net::{DeltaNet, NetGate, Strengths};
 pub(crate) use earlier_states::EarlierStates;
 pub(crate) use embedding::Embedding;

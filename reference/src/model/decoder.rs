@@ -12,6 +12,7 @@ use crate::run::{Run, keep_wanted, normalized};
 use crate::weights::reading_ahead;
 
 use super::residual::{Ends, Residual};
+use super::sides::{Across, Sides};
 
 /// Embedding, layers, final norm and the matrix to logits.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub(crate) struct Decoder {
     pub(crate) copies: Option<Copies>,
     pub(crate) ends: Ends,
     pub(crate) streams: Streams,
+    /// Of a model with an encoder, whose layers are the first.
+    pub(crate) sides: Option<Sides>,
+    /// Whether there is nothing that makes logits of the states.
+    pub(crate) is_encoder: bool,
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Option<Norm>,
     pub(crate) head: Linear,
@@ -85,6 +90,8 @@ pub(crate) struct Layer {
     pub(crate) residual: Residual,
     /// Added to the layer's input, where there are copies of the state.
     pub(crate) grams: Option<Box<Grams>>,
+    /// Attention to what an encoder made, between the halves.
+    pub(crate) across: Option<Box<Across>>,
 }
 
 /// A layer's part in the [`Streams`].
@@ -151,7 +158,14 @@ impl Layer {
             stream: Stream::None,
             residual: Residual::Sum,
             grams: None,
+            across: None,
         }
+    }
+
+    /// Intermediate results, in numbers for each token.
+    fn width(&self) -> usize {
+        let across = self.across.as_ref().map_or(0, |across| across.attention.width());
+        self.attention.width().max(self.mlp.width()).max(across) + self.residual.width()
     }
 }
 
@@ -211,6 +225,8 @@ impl Decoder {
             copies: None,
             ends: Ends::None,
             streams: Streams::None,
+            sides: None,
+            is_encoder: false,
             layers,
             output_norm: None,
             head,
@@ -276,6 +292,11 @@ impl Decoder {
         if let Some(inputs) = &self.per_layer {
             inputs.forward(run, &x)?;
         }
+        if self.sides.is_some() {
+            run.exchange_rows();
+            run.other.states = self.embedding.forward(run)?;
+            run.exchange_rows();
+        }
         if let Some(copies) = &self.copies {
             x = copies.spread(run, x)?;
         }
@@ -314,17 +335,14 @@ impl Decoder {
 
     /// Most intermediate results that exist at a time, in numbers for each token.
     pub(crate) fn width(&self) -> usize {
-        let widest = self
-            .layers
-            .iter()
-            .map(|l| l.attention.width().max(l.mlp.width()) + l.residual.width())
-            .max();
+        let widest = self.layers.iter().map(Layer::width).max();
         let kept = self.layers.iter().filter(|l| l.residual.keeps_state()).count();
         let copies = self
             .copies
             .as_ref()
             .map_or(2 * self.ends.copies(), |c| 3 * c.count)
-            + kept;
+            + kept
+            + usize::from(self.sides.is_some());
         self.embedding.matrix.inputs * (4 + copies) + widest.unwrap_or(0)
     }
 }
@@ -400,6 +418,9 @@ impl Layer {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
         if let Some(copies) = &self.copies {
             return self.through_copies(run, copies, x, last);
+        }
+        if let Some(across) = &self.across {
+            return self.through_across(run, across, x, last);
         }
         if !matches!(self.residual, Residual::Sum) {
             return self.through_residual(run, x, last);

@@ -1,10 +1,13 @@
 //! Models: any GGUF of a supported architecture, run in f32 on decoded weights, or rounding as llama.cpp does.
 
+mod across;
 mod decoder;
 mod dense;
 mod designs;
+mod embeddings;
 mod hyperparameters;
 mod residual;
+mod sides;
 mod staged;
 
 mod bert;
@@ -37,6 +40,7 @@ mod qwen2moe;
 mod qwen3moe;
 mod qwen4exp;
 mod rwkv;
+mod t5;
 mod talkie;
 
 use std::collections::HashMap;
@@ -54,6 +58,7 @@ use crate::{Error, Result};
 
 pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
 pub(crate) use residual::Residual;
+pub(crate) use sides::Sides;
 pub use staged::{Staged, StandIn};
 
 /// Builds an architecture's graph from a file's keys and tensors.
@@ -120,6 +125,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("arwkv7", rwkv::build_hybrid7),
     ("qwen3next", hybrids::qwen3next),
     ("qwen4exp", qwen4exp::build),
+    ("t5", t5::build),
+    ("t5encoder", t5::encoder),
 ];
 
 /// The values of `general.architecture` that [`Model`] can run.
@@ -318,7 +325,8 @@ impl Model {
     }
 
     /// Runs windows of tokens, each from its own beginning, and returns the logits of the positions `wanted`
-    /// of every window (cut to the window's length). `tap` sees the input of every linear layer; the last
+    /// of every window (cut to the window's length, and in a model with an encoder and a decoder to the positions from
+    /// the middle on: those before it are the encoder's). `tap` sees the input of every linear layer; the last
     /// layers run only for the wanted positions.
     ///
     /// # Errors
@@ -329,6 +337,7 @@ impl Model {
         wanted: Range<usize>,
         tap: Option<&'a mut dyn Tap>,
     ) -> Result<Logits> {
+        self.expect_predictions()?;
         let (mut run, hidden) = self.hidden(&alike(windows, &wanted), tap)?;
         run.tap(&self.decoder.head.matrix.name, None, &hidden)?;
         let range = 0..self.vocabulary();
@@ -375,7 +384,41 @@ impl Model {
         sequences: &[(&[u32], Range<usize>)],
         sink: &mut dyn LogitsSink,
     ) -> Result<()> {
+        if self.decoder.sides.is_some() {
+            return Err(self.error(
+                "tasks: expected a model that reads one text, found one with an encoder and a decoder, of which perplexity, \
+                 KL divergence and importance are measured"
+                    .to_owned(),
+            ));
+        }
         self.tiles(sequences, None, sink)
+    }
+
+    /// Checks that a position of windows of so many tokens has logits.
+    ///
+    /// # Errors
+    /// A position that a model with an encoder and a decoder reads with its encoder.
+    pub(crate) fn expect_predicting(&self, position: usize, window: usize) -> Result<()> {
+        let first = Sides::first_predicting(window);
+        match self.decoder.sides {
+            Some(_) if position < first => Err(self.error(format!(
+                "predictions in windows of {window} tokens: expected them from position {first} on, as the encoder reads what \
+                 is before it, found them wanted from {position} on"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the model predicts tokens.
+    fn expect_predictions(&self) -> Result<()> {
+        match self.decoder.is_encoder {
+            false => Ok(()),
+            true => Err(self.error(format!(
+                "predictions of tokens: expected a model that has some, found an encoder alone ({}), of which embeddings can be \
+                 made and importance collected",
+                self.gguf.metadata().architecture()
+            ))),
+        }
     }
 
     fn tiles<'a>(
@@ -384,6 +427,7 @@ impl Model {
         tap: Option<&'a mut dyn Tap>,
         sink: &mut dyn LogitsSink,
     ) -> Result<()> {
+        self.expect_predictions()?;
         let (mut run, hidden) = self.hidden(sequences, tap)?;
         if hidden.rows == 0 {
             return Ok(());
@@ -417,38 +461,6 @@ impl Model {
         }
     }
 
-    /// One vector of length one for each window: its final hidden states, pooled as the file says
-    /// (`pooling_type`: their mean, the first, or the last; the mean where it does not say).
-    ///
-    /// # Errors
-    /// As [`Self::forward`]; also when a window has no token, or the pooling is another.
-    pub fn embed(&self, windows: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
-        let key = self.gguf.metadata().arch("pooling_type");
-        let pooling = key.map_or(Some(1), |v| v.as_u64());
-        let pooling = match pooling {
-            Some(0 | 1) => Pooling::Mean,
-            Some(2) => Pooling::First,
-            Some(3) => Pooling::Last,
-            _ => {
-                let name = format!("{}.pooling_type", self.gguf.metadata().architecture());
-                return Err(self.error(format!(
-                    "key '{name}': expected 1 (mean), 2 (first) or 3 (last), found {key:?}"
-                )));
-            }
-        };
-        if windows.iter().any(|w| w.is_empty()) {
-            return Err(self.error("expected texts of at least one token, found one without".to_owned()));
-        }
-        let (_, states) = self.hidden(&alike(windows, &(0..usize::MAX)), None)?;
-        let mut rows = states.data.chunks_exact(states.cols.max(1));
-        let mut out = Vec::with_capacity(windows.len());
-        for window in windows {
-            let mine: Vec<&[f32]> = rows.by_ref().take(window.len()).collect();
-            out.push(pooling.pool(&mine));
-        }
-        Ok(out)
-    }
-
     /// The final hidden states of the wanted positions.
     fn hidden<'a>(
         &'a self,
@@ -465,17 +477,41 @@ impl Model {
         &self.decoder
     }
 
+    /// A run of the rows of these sequences, the encoder's first in a model that has one.
+    fn rows<'a>(
+        &'a self,
+        sequences: &[(&[u32], Range<usize>)],
+        tap: Option<&'a mut dyn Tap>,
+    ) -> Result<Run<'a>> {
+        let Some(sides) = &self.decoder.sides else {
+            return Ok(Run::new(&self.gguf, sequences, tap));
+        };
+        let Some(start) = sides.start else {
+            let name = self.gguf.metadata().architecture();
+            return Err(self.error(format!(
+                "key '{name}.decoder_start_token_id': expected the token that the decoder begins with, found none"
+            )));
+        };
+        let (encoded, decoded) = sides.divide(start, sequences);
+        let mut run = Run::new(&self.gguf, &[], tap);
+        run.other.rows = sides::rows(&encoded);
+        run.exchange_rows();
+        run.other.rows = sides::rows(&decoded);
+        Ok(run)
+    }
+
     /// A run of these sequences, before it has begun.
     pub(crate) fn begin<'a>(
         &'a self,
         sequences: &[(&[u32], Range<usize>)],
         tap: Option<&'a mut dyn Tap>,
     ) -> Result<Run<'a>> {
-        let mut run = Run::new(&self.gguf, sequences, tap);
+        let mut run = self.rows(sequences, tap)?;
         run.rounding = self.rounding;
         run.replaced = Some(&self.replaced).filter(|replaced| !replaced.is_empty());
         let vocabulary = self.vocabulary();
-        if let Some(token) = run.tokens.iter().find(|&&t| t as usize >= vocabulary) {
+        let mut tokens = run.tokens.iter().chain(&run.other.rows.tokens);
+        if let Some(token) = tokens.find(|&&t| t as usize >= vocabulary) {
             return Err(self.error(format!(
                 "expected tokens below {vocabulary}, the size of the vocabulary, found {token}"
             )));
@@ -490,33 +526,6 @@ impl Model {
             )));
         }
         Ok(run)
-    }
-}
-
-/// Reduction of the states of a text to one vector.
-#[derive(Clone, Copy)]
-enum Pooling {
-    Mean,
-    First,
-    Last,
-}
-
-impl Pooling {
-    fn pool(self, states: &[&[f32]]) -> Vec<f32> {
-        let mut sums = vec![0f64; states.first().map_or(0, |s| s.len())];
-        let chosen = match self {
-            Self::Mean => states,
-            Self::First => &states[..states.len().min(1)],
-            Self::Last => &states[states.len().saturating_sub(1)..],
-        };
-        for state in chosen {
-            for (sum, x) in sums.iter_mut().zip(*state) {
-                *sum += f64::from(*x);
-            }
-        }
-        let length = sums.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
-        sums.iter().map(|x| (x * scale) as f32).collect()
     }
 }
 

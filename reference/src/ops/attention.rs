@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Matrix, Parallel, Products, View, ViewMut, exp};
+use super::{Matrix, Parallel, Products, RelativeBias, View, ViewMut, exp};
 use crate::portable::{Panels, Strided};
 use crate::wide::wide;
 
@@ -33,6 +33,8 @@ pub(crate) struct AttentionShape {
     pub(crate) window: Option<usize>,
     /// ALiBi: scores fall with the distance, by slopes that go down to 2^-bias over the heads.
     pub(crate) max_alibi_bias: Option<f32>,
+    /// Added to the scores by the distance of the key.
+    pub(crate) relative: Option<Arc<RelativeBias>>,
     /// Length of the pieces that a window is cut into; a query sees the keys of its own piece.
     pub(crate) chunk: Option<usize>,
     /// One score for each head that takes part in the softmax and has no value.
@@ -53,6 +55,7 @@ impl AttentionShape {
             softcap: None,
             window: None,
             max_alibi_bias: None,
+            relative: None,
             chunk: None,
             sinks: None,
             causal: true,
@@ -104,6 +107,9 @@ impl AttentionShape {
                 *s -= slope * query.abs_diff(key) as f32;
             }
         }
+        if let Some(relative) = &self.relative {
+            relative.add_to(scores, query, first_key + hidden, head);
+        }
         match &self.sinks {
             Some(sinks) => wide(
                 #[inline(always)]
@@ -138,15 +144,30 @@ pub(crate) fn attend(
     shape: &AttentionShape,
     products: Products,
 ) {
+    attend_across(q, k, v, out, [windows, windows], shape, products);
+}
+
+/// The same of queries that see the keys of other rows: those of each window of the first list those of the window of the
+/// second that stands in its place. Where these are not the same rows, every query sees all keys of its window.
+pub(crate) fn attend_across(
+    q: &Matrix,
+    k: &Matrix,
+    v: &Matrix,
+    out: &mut Matrix,
+    windows: [&[Range<usize>]; 2],
+    shape: &AttentionShape,
+    products: Products,
+) {
     let width = out.cols;
     let mut jobs = Vec::new();
     let mut rest = out.data.as_mut_slice();
-    for window in windows {
+    let [of_queries, of_keys] = windows;
+    for (window, keys) in of_queries.iter().zip(of_keys) {
         for start in window.clone().step_by(QUERIES) {
             let queries = start..window.end.min(start + QUERIES);
             let (mine, others) = rest.split_at_mut(queries.len() * width);
             rest = others;
-            jobs.push((window.clone(), queries, mine));
+            jobs.push((keys.clone(), queries, mine));
         }
     }
     // The last blocks of a window see the most keys: taken first, they leave small ones to even out.
@@ -380,6 +401,27 @@ mod tests {
         Matrix { rows, cols, data }
     }
 
+    /// Queries of other rows than the keys see all keys of their window, as a query without a mask does.
+    #[test]
+    fn queries_see_the_keys_of_the_window_in_their_place() {
+        let shape = AttentionShape {
+            causal: false,
+            ..AttentionShape::plain(2, 2, 4, 4, 0.7)
+        };
+        let (q, k, v) = (numbers(90, 8, 1), numbers(12, 8, 2), numbers(12, 8, 3));
+        let mut out = numbers(90, 8, 4);
+        let (queries, keys) = ([0..70, 70..90], [0..5, 5..12]);
+        attend_across(&q, &k, &v, &mut out, [&queries, &keys], &shape, Products::Fast);
+        let mut chosen = numbers(90, 8, 5);
+        let seen: Vec<Vec<usize>> = (0..90)
+            .map(|row| keys[usize::from(row >= 70)].clone().collect())
+            .collect();
+        attend_chosen(&q, &k, &v, &mut chosen, &seen, &shape);
+        for (got, want) in out.data.iter().zip(&chosen.data) {
+            assert!((got - want).abs() < 1e-6, "{got} {want}");
+        }
+    }
+
     /// The definition, in f64.
     fn naive(q: &Matrix, k: &Matrix, v: &Matrix, windows: &[Range<usize>], s: &AttentionShape) -> Vec<f64> {
         let mut out = vec![0.0; q.rows * s.heads * s.value_len];
@@ -430,6 +472,7 @@ mod tests {
             softcap: None,
             window: None,
             max_alibi_bias: Some(8.0),
+            relative: None,
             chunk: None,
             sinks: None,
             causal: true,
@@ -455,6 +498,7 @@ mod tests {
                 softcap,
                 window,
                 max_alibi_bias: None,
+                relative: None,
                 chunk: None,
                 sinks: None,
                 causal: true,

@@ -3,6 +3,10 @@
 //! The tokens are cut into windows of `context`. Each window is run from its own beginning, its first token
 //! replaced by the beginning-of-sequence token where the tokenizer adds one. The tokens after the window's
 //! middle are scored, each given all before it: those at `context / 2 + 1` up to the last.
+//!
+//! A model with an encoder and a decoder (T5) scores the same tokens by teacher forcing: its encoder reads those before them
+//! and the end of a text, where the tokenizer puts one behind texts, and its decoder begins with its own first token and is
+//! given them. llama.cpp's tool does not run such models.
 
 mod scores;
 mod softmax;
@@ -156,6 +160,7 @@ fn measure(
 ) -> Result<PerplexityReport> {
     let context = split.context();
     let (first, per_window, chunks) = (split.first(), split.scored(), split.count);
+    model.expect_predicting(first, context)?;
     let at_once = windows_at_once(model, context, options.max_memory)?;
 
     let (mut sum, mut sum_of_squares, mut scored) = (0.0, 0.0, 0usize);

@@ -191,6 +191,7 @@ const BIASES: &[(&str, &str)] = &[
         "qkv attn_output attn_output_norm cls cls.output ffn_down ffn_up layer_output_norm \
          token_embd_norm",
     ),
+    ("t5 t5encoder", ""),
     (
         "jina-bert-v2",
         "qkv attn_k_norm attn_norm_2 attn_output attn_output_norm attn_q_norm cls ffn_down ffn_up \

@@ -6,7 +6,6 @@
 mod biases;
 mod converted;
 mod drafts;
-mod encoders;
 mod keys;
 mod particulars;
 mod widths;
@@ -41,7 +40,7 @@ pub fn check<'a>(metadata: &'a Metadata, tensors: impl IntoIterator<Item = &'a T
     if declared.is_empty() || kind.is_some_and(|kind| NO_MODELS.contains(&kind)) {
         return Completeness::NoModel;
     }
-    if !name.is_empty() && !model::knows(name) && Apart::find(name).is_none() {
+    if !name.is_empty() && !model::knows(name) && graphless(name).is_none() {
         return Completeness::UnknownArchitecture(name.to_owned());
     }
     let end = look(&loader, &declared);
@@ -63,18 +62,9 @@ pub fn check<'a>(metadata: &'a Metadata, tensors: impl IntoIterator<Item = &'a T
     Completeness::Checked(all)
 }
 
-/// Declarations of architectures that have no graph here.
-enum Apart {
-    Encoder(&'static encoders::Declaration),
-    Graphless(drafts::Look),
-}
-
-impl Apart {
-    fn find(architecture: &str) -> Option<Self> {
-        let encoder = encoders::find(architecture).map(Self::Encoder);
-        let look = || drafts::find(architecture).or_else(|| converted::find(architecture));
-        encoder.or_else(|| look().map(Self::Graphless))
-    }
+/// What to look for in models of an architecture that has no graph here.
+fn graphless(architecture: &str) -> Option<drafts::Look> {
+    drafts::find(architecture).or_else(|| converted::find(architecture))
 }
 
 /// Notes what is missing; an error where what follows cannot be known.
@@ -85,9 +75,8 @@ fn look(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
     particular(loader, declared)?;
     widths::check(declared)?;
     let name = declared.metadata.architecture();
-    match Apart::find(name) {
-        Some(Apart::Encoder(encoder)) => encoder.look(loader),
-        Some(Apart::Graphless(look)) => look(&drafts::Draft { loader, declared }),
+    match graphless(name) {
+        Some(look) => look(&drafts::Draft { loader, declared }),
         None => model::build(name, loader).map_or(Ok(()), |built| built.map(drop)),
     }
 }

@@ -1,6 +1,7 @@
 //! One batch of windows on its way through a model: the state that its layers share.
 
 mod kept;
+mod sides;
 
 use std::ops::Range;
 
@@ -12,6 +13,7 @@ use crate::weights::{Replaced, Weights};
 use crate::{Error, Result};
 
 pub(crate) use kept::{Keeper, Kept, Part};
+pub(crate) use sides::{Other, Rows};
 
 /// Sees the input of every linear layer as it is computed.
 pub trait Tap {
@@ -38,6 +40,8 @@ pub(crate) struct Run<'a> {
     pub(crate) positions: Vec<usize>,
     /// Rows whose logits are wanted.
     pub(crate) wanted: Vec<usize>,
+    /// The other text of a model that has two.
+    pub(crate) other: Other,
     /// Keys and values that later layers borrow.
     pub(crate) kept: [(Matrix, Matrix); 2],
     /// Further input of the layers: for each row all layers' vectors.
@@ -72,12 +76,19 @@ impl<'a> Run<'a> {
         windows: &[(&[u32], Range<usize>)],
         tap: Option<&'a mut dyn Tap>,
     ) -> Self {
-        let mut run = Self {
+        let Rows {
+            tokens,
+            windows,
+            positions,
+            wanted,
+        } = Rows::new(windows);
+        Self {
             gguf,
-            tokens: windows.iter().flat_map(|(tokens, _)| *tokens).copied().collect(),
-            windows: Vec::new(),
-            positions: Vec::new(),
-            wanted: Vec::new(),
+            tokens,
+            windows,
+            positions,
+            wanted,
+            other: Other::default(),
             kept: Default::default(),
             per_layer: None,
             streams: Vec::new(),
@@ -92,17 +103,7 @@ impl<'a> Run<'a> {
             tile: Vec::new(),
             panels: Panels::default(),
             tap,
-        };
-        let mut first = 0;
-        for (window, wanted) in windows.iter().filter(|(tokens, _)| !tokens.is_empty()) {
-            let len = window.len();
-            run.windows.push(first..first + len);
-            run.positions.extend(0..len);
-            run.wanted
-                .extend(wanted.start.min(len) + first..wanted.end.min(len) + first);
-            first += len;
         }
-        run
     }
 
     /// Access to the blocks of weights.

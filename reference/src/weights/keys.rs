@@ -102,10 +102,19 @@ impl<'a> Keys<'a> {
 
     /// Layers of the model.
     pub(crate) fn blocks(&self) -> Result<usize> {
-        match self.count("block_count")? {
+        self.layers("block_count")
+    }
+
+    /// Layers that another key counts; `None` when the key is absent.
+    pub(crate) fn optional_blocks(&self, suffix: &str) -> Result<Option<usize>> {
+        self.has(suffix).then(|| self.layers(suffix)).transpose()
+    }
+
+    fn layers(&self, suffix: &str) -> Result<usize> {
+        match self.count(suffix)? {
             n if n > MAX_LAYERS => {
                 let found = Value::U32(u32::try_from(n).unwrap_or(u32::MAX));
-                Err(self.wrong("block_count", &found, &format!("at most {MAX_LAYERS}")))
+                Err(self.wrong(suffix, &found, &format!("at most {MAX_LAYERS}")))
             }
             n => Ok(n),
         }
@@ -216,6 +225,11 @@ impl<'a> Keys<'a> {
             None => Ok(None),
             Some(_) => self.floats(suffix, layers).map(Some),
         }
+    }
+
+    /// The value of a key without the architecture's prefix.
+    pub(crate) fn global(&self, key: &str) -> Option<&'a Value> {
+        self.metadata.get(key)
     }
 
     /// A count under a key without the architecture's prefix.

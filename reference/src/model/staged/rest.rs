@@ -19,7 +19,7 @@ impl Staged<'_> {
     /// window, with `stand_ins` in place of the file's tensors. The batch stays where it is.
     ///
     /// # Errors
-    /// When a tensor is not the model's, or weights cannot be read.
+    /// When a tensor is not the model's, the model makes no logits, or weights cannot be read.
     pub fn finish(
         &self,
         batch: usize,
@@ -27,6 +27,7 @@ impl Staged<'_> {
         stand_ins: &[StandIn],
         sink: &mut dyn LogitsSink,
     ) -> Result<()> {
+        self.model.expect_predictions()?;
         let mut replaced = self.replaced.clone();
         for (tensor, ty, blocks) in stand_ins {
             let index = self.model.stands_in(tensor, *ty, blocks)?;

@@ -17,6 +17,8 @@ pub(super) struct State {
     streams: Vec<Matrix>,
     chosen: Option<Vec<Vec<usize>>>,
     first_values: Vec<f32>,
+    /// States of the text that layers do not go through, and whether that is the encoder's.
+    other: (Matrix, bool),
 }
 
 impl State {
@@ -26,6 +28,12 @@ impl State {
         run.streams = self.streams;
         run.chosen = self.chosen;
         run.first_values = self.first_values;
+        let (states, is_encoded) = self.other;
+        if is_encoded {
+            run.exchange_rows();
+        }
+        run.other.states = states;
+        run.other.is_encoded = is_encoded;
         self.hidden
     }
 
@@ -37,6 +45,7 @@ impl State {
             streams: std::mem::take(&mut run.streams),
             chosen: run.chosen.take(),
             first_values: std::mem::take(&mut run.first_values),
+            other: (std::mem::take(&mut run.other.states), run.other.is_encoded),
         }
     }
 
@@ -59,7 +68,9 @@ impl State {
             write_count(row.len(), out)?;
             row.iter().try_for_each(|&at| write_count(at, out))?;
         }
-        write_numbers(&self.first_values, out)
+        write_numbers(&self.first_values, out)?;
+        write_matrix(&self.other.0, out)?;
+        write_count(usize::from(self.other.1), out)
     }
 
     fn read(from: &mut impl Read) -> std::io::Result<Self> {
@@ -94,6 +105,7 @@ impl State {
             streams,
             chosen,
             first_values: read_numbers(from)?,
+            other: (read_matrix(from)?, read_count(from)? != 0),
         })
     }
 }
@@ -276,6 +288,7 @@ mod tests {
             streams: (0..seed % 3).map(|n| matrix(n, 3)).collect(),
             chosen: seed.is_multiple_of(3).then(|| vec![vec![4, seed], Vec::new()]),
             first_values: vec![seed as f32; seed],
+            other: (matrix(seed, 2), seed % 2 == 1),
         }
     }
 
