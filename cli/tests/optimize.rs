@@ -449,10 +449,10 @@ fn tuning_brings_the_demo_models_predictions_closer_at_the_same_size() {
     };
     let (layer, report) = make(&["layer"], "layer.gguf");
     assert!(report["optimize"].get("tuned").is_none());
-    let (loss, report) = make(&["loss", "--optimize-steps", "20"], "loss.gguf");
+    let (loss, report) = make(&["loss", "--optimize-steps", "12"], "loss.gguf");
     let tuned = &report["optimize"]["tuned"];
     let number = |key: &str| tuned[key].as_f64().unwrap();
-    assert_eq!(number("steps"), 20.0);
+    assert_eq!(number("steps"), 12.0);
     assert!(
         number("held_out_divergence") < number("held_out_divergence_before"),
         "{tuned}"
@@ -468,7 +468,7 @@ fn tuning_brings_the_demo_models_predictions_closer_at_the_same_size() {
     let keys = GgufModel::open(&loss).unwrap();
     let keys = keys.metadata();
     assert_eq!(keys.get_str("quantsmith.optimize.method"), Some("loss"));
-    assert_eq!(keys.get_u64("quantsmith.optimize.steps"), Some(20));
+    assert_eq!(keys.get_u64("quantsmith.optimize.steps"), Some(12));
 }
 
 #[test]
