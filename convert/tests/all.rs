@@ -4,6 +4,7 @@ mod adapter;
 mod arch_file;
 mod bad_dirs;
 mod changed_sources;
+mod custom;
 mod draft;
 mod hf_bad_files;
 mod hf_bad_input;

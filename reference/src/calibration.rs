@@ -1,6 +1,7 @@
 //! Collecting importance: the model runs over a text, and the squared inputs of its linear layers are summed.
 //!
-//! A text is token ids, from wherever they come; windows are cut from them in their order.
+//! A text is token ids, from wherever they come; windows are cut from them in their order. Several texts are joined, or each is
+//! encoded and the ids are: the first with `add_special`, the others without.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -23,6 +24,9 @@
 //! matrix.save(Path::new("imatrix.gguf"))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! To quantize with it, `quantsmith-convert` makes an `importance::Importance` of the matrix, or of its file, which
+//! `quantize::plan` takes.
 
 use std::collections::HashMap;
 use std::ops::Range;

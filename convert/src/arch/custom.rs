@@ -33,8 +33,14 @@
 //! # Ok::<(), quantsmith_convert::Error>(())
 //! ```
 //!
-//! The names of tensors and keys are those of the graph in llama.cpp; a conversion of the nearest built-in class shows them
-//! ([`printed`](super::printed), or a file's own list). `Custom::new` is called once, before the first directory is opened.
+//! The names of tensors and keys are those of the graph in llama.cpp; a conversion of the nearest built-in class shows them:
+//! [`printed`](super::printed) those of tensors, the metadata of a converted file ([`gguf::GgufModel::metadata`]) those of
+//! keys. `Custom::new` is called once, before the first directory is opened.
+//!
+//! Some numbers of `config.json` are read beside [`keys`](CustomArchitecture::keys): the number of blocks
+//! (`num_hidden_layers`, or `n_layers`, `n_layer`, `num_layers`), and by [`Change::PermuteQuery`] and [`Change::PermuteKey`]
+//! the heads (`num_attention_heads`, or `n_heads`, `n_head`; `num_key_value_heads`, or `n_kv_heads`, and without either as many
+//! as of queries). A family with other names says which in [`renames`](CustomArchitecture::renames).
 //!
 //! [`HfOptions::architectures`]: crate::source::hf::HfOptions::architectures
 
@@ -66,6 +72,12 @@ pub trait CustomArchitecture: fmt::Debug + Send + Sync + 'static {
 
     /// Tensors, the first rule for a name first. Several rules of one name split a tensor, and have to take all of it.
     fn tensors(&self) -> Vec<TensorRule>;
+
+    /// Keys of the configuration that this family names otherwise: the name found, and the name that is read (the list of
+    /// those is in the [module](self)). [`Self::keys`] and [`ChooseRows`] see the latter.
+    fn renames(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     /// The keys of a model under the architecture's prefix (`attention.head_count`, which is a `u32` as its counts and sizes
     /// are; rotations and epsilons are `f32`), in their order. `general.*` and `tokenizer.*` are written without it.
@@ -116,9 +128,10 @@ pub enum Change {
     Copy,
     /// It is left out.
     Skip,
-    /// Rows of each query head go from RoPE's halves to ggml's neighbouring pairs.
+    /// Rows of each query head go from RoPE's halves to ggml's neighbouring pairs. Where queries, keys and values are one
+    /// matrix, [`Rows`](Self::Rows) does it.
     PermuteQuery,
-    /// The same of key heads.
+    /// The same of key heads. Numbers of heads in the configuration other than those among the keys are an error.
     PermuteKey,
     /// Columns become rows.
     Transpose,
@@ -128,9 +141,10 @@ pub enum Change {
     Multiply(f32),
     /// Every element by itself.
     Map(fn(f32) -> f32),
-    /// Some of the rows, or all in another order.
+    /// Some of the rows, or all in another order: ranges of the stored rows in the order of the file, a single row being
+    /// `r..r + 1`. Of a fused matrix each output has a rule of its own with the same `from`; together they take every row.
     Rows(ChooseRows),
-    /// One expert's matrix, stacked with those of the others.
+    /// One expert's matrix, stacked with those of the others: `{e}` stands in the name that is read, not in the file's.
     Expert,
 }
 
@@ -161,12 +175,21 @@ pub struct Custom(&'static Registered);
 struct Registered {
     architecture: &'static Architecture,
     vocabulary: Vocabulary,
+    renames: Vec<(String, String)>,
     code: Box<dyn CustomArchitecture>,
 }
 
 impl Declared for Registered {
     fn architecture(&self) -> &'static Architecture {
         self.architecture
+    }
+
+    fn rename(&self, config: &mut Config) {
+        for (found, meant) in &self.renames {
+            if let Some(value) = config.shift_remove(found) {
+                config.insert(meant.clone(), value);
+            }
+        }
     }
 
     fn write_keys(&self, hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
@@ -226,6 +249,7 @@ impl Custom {
                 ..PLAIN
             })),
             vocabulary: Vocabulary::of(architecture.vocabularies()),
+            renames: architecture.renames(),
             code: Box::new(architecture),
         }))))
     }

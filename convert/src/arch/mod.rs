@@ -263,9 +263,10 @@ impl Architecture {
 pub(crate) fn of_declared(
     declared: &'static dyn Declared,
     config_path: &Path,
-    config: Map<String, Value>,
+    mut config: Map<String, Value>,
 ) -> Result<(&'static Architecture, Hparams)> {
     let architecture = declared.architecture();
+    declared.rename(&mut config);
     let config = complete_with(architecture.model_types, config);
     let mut hparams = Hparams::new(config_path.to_path_buf(), config)?;
     hparams.declare(declared);

@@ -11,7 +11,23 @@ use super::{Source, SourceTensor};
 use crate::{Error, Result};
 
 /// Another source, whose next read fails with [`Error::Cancelled`] once a flag is set, from whichever thread. A run
-/// over it then ends as it does with any error: nothing is published, temporary files go.
+/// over it then ends as it does with any error: nothing is published, temporary files go. The plan and the run both take it
+/// in place of the source. A flag that is set after the last read has no effect.
+///
+/// ```no_run
+/// use std::sync::atomic::AtomicBool;
+/// use quantsmith_convert::pipeline::{PipelineOptions, execute};
+/// use quantsmith_convert::plan::OutputPlan;
+/// use quantsmith_convert::source::Cancellable;
+/// use quantsmith_convert::source::hf::{HfOptions, HfSource};
+///
+/// static STOP: AtomicBool = AtomicBool::new(false);       // set from another thread, or a handler of Ctrl-C
+/// let source = HfSource::open("MODEL_DIR".as_ref(), &HfOptions::default())?;
+/// let source = Cancellable::new(&source, &STOP);
+/// let plan = OutputPlan::unquantized("OUT.gguf", &source, Vec::new())?;
+/// execute(&source, &[plan], &PipelineOptions::default(), &|_| {})?;
+/// # Ok::<(), quantsmith_convert::Error>(())
+/// ```
 pub struct Cancellable<'a> {
     source: &'a dyn Source,
     cancelled: &'a AtomicBool,

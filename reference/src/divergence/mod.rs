@@ -19,7 +19,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! As the command's figures are, those of llama.cpp's users are rounded: [`Model::with_rounding`](crate::Model::with_rounding).
+//! The command's figures, as those of llama.cpp's users, are of models that round their activations, both of them:
+//! `Model::load(path)?.with_rounding(Rounding::LlamaCpp)` ([`Rounding`](crate::Rounding)). Without it, they are of the weights
+//! alone.
 
 mod compare;
 mod journal;

@@ -1,9 +1,11 @@
 //! Architectures that are none of the program's own: those of a file, and those in code of another crate.
 
 use std::fmt;
+use std::mem::discriminant;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::names::Transform;
 use crate::Result;
 use crate::arch::{Architecture, Generated, Hparams, Keys};
 use crate::tokenizer::VocabRequest;
@@ -13,6 +15,9 @@ use crate::tokenizer::VocabRequest;
 pub(crate) trait Declared: fmt::Debug + Sync {
     /// Classes, name tables, defaults of missing keys, and the fixed parts of the graph.
     fn architecture(&self) -> &'static Architecture;
+
+    /// Gives what a configuration names otherwise the names that are read.
+    fn rename(&self, _: &mut Map<String, Value>) {}
 
     /// Writes the `{arch}.*` keys, in output order.
     fn write_keys(&self, hp: &Hparams, keys: &mut Keys<'_>) -> Result<()>;
@@ -28,7 +33,58 @@ pub(crate) trait Declared: fmt::Debug + Sync {
 
 /// The keys of the architecture that `hp` was completed by.
 pub(in crate::arch) fn keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    hp.declared().map_or(Ok(()), |d| d.write_keys(hp, keys))
+    let Some(declared) = hp.declared() else {
+        return Ok(());
+    };
+    declared.write_keys(hp, keys)?;
+    heads_are_those_of_the_keys(declared.architecture(), hp, keys)
+}
+
+/// Rows of heads are permuted by the numbers in the configuration, and graphs turn them by the numbers in the file's keys: with
+/// others, the file would load and compute nonsense. Where the configuration has no numbers, the first such tensor is an error.
+fn heads_are_those_of_the_keys(architecture: &Architecture, hp: &Hparams, keys: &Keys<'_>) -> Result<()> {
+    let Ok((of_queries, of_keys)) = hp.heads() else {
+        return Ok(());
+    };
+    let written = |key: &str| keys.metadata.get(&format!("{}.{key}", keys.arch));
+    let rules = || architecture.rules.iter().flat_map(|table| table.iter());
+    let queries = (
+        QUERY_HEADS,
+        of_queries,
+        "num_attention_heads",
+        written(QUERY_HEADS),
+    );
+    // Without a number of their own, graphs take as many as of queries.
+    let value = written(KEY_HEADS).or_else(|| written(QUERY_HEADS));
+    let keys_too = (KEY_HEADS, of_keys, "num_key_value_heads", value);
+    let is_used = |transform| rules().any(|rule| discriminant(&rule.transform) == discriminant(&transform));
+    for (transform, (key, heads, named, value)) in [
+        (Transform::PermuteQuery, queries),
+        (Transform::PermuteKey, keys_too),
+    ] {
+        let Some(value) = value.filter(|value| is_used(transform) && !are(value, heads)) else {
+            continue;
+        };
+        return Err(hp.error(format!(
+            "key '{}.{key}': expected {heads}, the heads that rows are permuted by (by '{named}' of the configuration), \
+             found {value}",
+            keys.arch
+        )));
+    }
+    Ok(())
+}
+
+const QUERY_HEADS: &str = "attention.head_count";
+const KEY_HEADS: &str = "attention.head_count_kv";
+
+/// Whether a number of heads is this one, and in a list of the layers' every one that is not zero.
+fn are(value: &gguf::Value, heads: u32) -> bool {
+    match value.as_array() {
+        Some(gguf::Array::U32(each)) => each.iter().all(|&n| n == 0 || n == heads),
+        Some(gguf::Array::I32(each)) => each.iter().all(|&n| n == 0 || u32::try_from(n) == Ok(heads)),
+        Some(_) => false,
+        None => value.as_u64() == Some(heads.into()),
+    }
 }
 
 /// The computed tensors of the architecture that `hp` was completed by.
