@@ -6,7 +6,7 @@ use convert::digest::file_sha256;
 use std::collections::BTreeSet;
 
 use convert::source::hf::OutType;
-use oracle::encoders::{KINDS, class, convert, fixtures, make};
+use oracle::encoders::{KINDS, class, convert, fixtures, make, open};
 use serde_json::{Value, json};
 
 /// Differences from the stock converter's files.
@@ -68,7 +68,7 @@ fn refusal(name: &str, change: impl Fn(&mut Value)) -> String {
     change(&mut fixture);
     let temporary = tempfile::tempdir().unwrap();
     make(&fixture, temporary.path());
-    let message = oracle::encoders::open(temporary.path(), OutType::F32).unwrap_err();
+    let message = open(temporary.path(), OutType::F32).unwrap_err();
     let dir = format!("{}/", temporary.path().display());
     assert!(message.contains(&dir), "no file: {message}");
     message.replace(&dir, "")
@@ -118,6 +118,24 @@ fn means_of_other_than_three_colours_are_refused() {
         });
         expect(&message, &[FILE, key, "3 numbers", &list.to_string()]);
     }
+}
+
+/// LLaVA 1.5's encoder, which the stock converter refuses too ("Unsupported model type: clip_vision_model").
+#[test]
+fn an_encoder_of_clip_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = oracle::architectures::directory("llama-llava", temporary.path());
+    let config = dir.join("config.json");
+    let mut changed: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    assert_eq!(changed["vision_config"]["model_type"], "pixtral");
+    open(&dir, OutType::F32).unwrap();
+    changed["vision_config"]["model_type"] = json!("clip_vision_model");
+    std::fs::write(&config, changed.to_string()).unwrap();
+    let message = open(&dir, OutType::F32).unwrap_err();
+    expect(
+        &message,
+        &["config.json", "vision_config", "pixtral", "clip_vision_model"],
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use gguf::{Array, TensorType, Value as GgufValue};
 use serde_json::Value;
 
-use super::keys::{audio_keys_of, epsilon, vision_keys};
+use super::keys::{audio_keys_of, epsilon, text_keys, vision_keys};
 use super::parts::{FOLDED_NORM, HALVES, SQUEEZED};
 use super::{ENCODER, HOOKS, convolution, names};
 use crate::Result;
@@ -174,7 +174,7 @@ fn projectors(hp: &Hparams) -> Result<Vec<Projector>> {
     let whole = hp.whole();
     let pairs = whole.find(&["deepstack_layer_map"]).and_then(Value::as_array);
     let layers = whole.find(&["spatial_target_layers"]).and_then(Value::as_array);
-    let text = super::super::rules::multimodal::text_part(whole.values().clone()).config;
+    let text = text_keys(hp);
     // Asked for only where a layer is counted from the end.
     let layers_of_text = || {
         let count = text.get("num_hidden_layers").unwrap_or(&Value::Null);

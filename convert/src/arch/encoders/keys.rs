@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::arch::rules::multimodal::text_part;
+use crate::arch::rules::multimodal::inner_text;
 use crate::arch::{Hparams, Keys};
 use crate::{Error, Result};
 
@@ -157,13 +157,19 @@ pub(super) fn required(hp: &Hparams, processor: &Map<String, Value>, key: &str) 
 
 /// Width of the text model's states, which the projector leads to.
 pub(super) fn text_width(hp: &Hparams) -> Result<u32> {
-    let whole = hp.whole().values();
-    let inner = TEXT_KEYS
-        .iter()
-        .find_map(|key| whole.get(*key)?.as_object().cloned());
-    let text = inner.unwrap_or_else(|| text_part(whole.clone()).config);
+    let text = text_keys(hp);
     let width = text.get("hidden_size").or_else(|| text.get("n_embd"));
     hp.to_u32("hidden_size of the text model", width.unwrap_or(&Value::Null))
+}
+
+/// What a file of an encoder takes numbers of the text model from: the configuration of the whole, and over it the text
+/// model's. Of a model that `transformers` does not know, neither has defaults, whatever type the text model is of.
+pub(super) fn text_keys(hp: &Hparams) -> Map<String, Value> {
+    let whole = hp.whole().values();
+    let inner = TEXT_KEYS.iter().find_map(|key| whole.get(*key)?.as_object());
+    let mut keys = whole.clone();
+    keys.extend(inner.or_else(|| inner_text(whole)).cloned().into_iter().flatten());
+    keys
 }
 
 /// Where the text model's configuration stands in those of models that speak.

@@ -5,14 +5,17 @@ use serde_json::{Map, Value};
 
 use super::sections::complete_sections;
 
-/// Keys of `config.json` under which the text model's configuration stands.
-const TEXT_KEYS: [&str; 4] = ["text_config", "llm_config", "lm_config", "language_config"];
-
-/// The key that all of them are brought to.
+/// The key that the text model's configuration is brought to, wherever it stands.
 pub(crate) const TEXT: &str = "text_config";
 
-/// Keys of `config.json` inside which the text model's configuration has the key [`TEXT`].
-const OUTER_KEYS: [&str; 1] = ["thinker_config"];
+/// Where it stands in `config.json`, inside which other key. Of several, the stock converter takes the first of these.
+const PLACES: [(Option<&str>, &str); 5] = [
+    (None, "language_config"),
+    (Some("thinker_config"), TEXT),
+    (None, "lm_config"),
+    (None, "llm_config"),
+    (None, TEXT),
+];
 
 /// Configuration of the text model inside a class of several modes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,23 +125,26 @@ fn talker(config: &Map<String, Value>) -> Option<Map<String, Value>> {
 
 /// The text model's configuration as it is inside that of the whole.
 pub(crate) fn inner_text(config: &Map<String, Value>) -> Option<&Map<String, Value>> {
-    let outer = || {
-        OUTER_KEYS
-            .iter()
-            .find_map(|key| config.get(*key)?.get(TEXT)?.as_object())
-    };
-    TEXT_KEYS
-        .iter()
-        .find_map(|key| config.get(*key)?.as_object())
-        .or_else(outer)
+    PLACES.iter().find_map(|(outer, key)| {
+        let holder = match outer {
+            Some(outer) => config.get(*outer)?.as_object()?,
+            None => config,
+        };
+        holder.get(*key)?.as_object()
+    })
+}
+
+/// Completes the part that is the text model's as `transformers` does where it knows the whole.
+pub(crate) fn complete_text(whole: &mut Map<String, Value>) {
+    // Older directories have its keys beside the encoder's configuration.
+    if inner_text(whole).is_some() || !whole.contains_key("hidden_size") {
+        complete_sections(whole, |key| key == TEXT);
+    }
 }
 
 /// The text model's configuration, completed where it is inside another.
 pub(crate) fn text_part(mut config: Map<String, Value>) -> TextPart {
-    // Older directories have its keys beside the encoder's configuration.
-    if !config.contains_key("hidden_size") {
-        complete_sections(&mut config, |key| key == TEXT);
-    }
+    complete_text(&mut config);
     let class = class_of(&config);
     if class == Some(TALKER)
         && let Some(config) = talker(&config)
