@@ -24,6 +24,7 @@ Needs the packages of requirements-converter.txt. A case is one line of CASES: s
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -34,6 +35,7 @@ import time
 import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest import mock
 
 import checkpoints
 import draft_cases
@@ -49,6 +51,12 @@ import tiktoken_vocabularies
 HERE = Path(__file__).resolve().parent
 TOKENS = 12
 """Tokens of the text that the forward pass runs on: ids that every vocabulary has."""
+
+
+@dataclass
+class Around:
+    """An attribute that is made of the one whose place it takes."""
+    of: object
 
 
 @dataclass
@@ -211,6 +219,8 @@ CASES = [
     Case("gemma2", "gemma2", "spm", dict(sliding_window=5, query_pre_attn_scalar=32, **WIDE)),
     Case("gemma3", "gemma3_text", "spm", dict(sliding_window=5, query_pre_attn_scalar=32, num_hidden_layers=7,
                                               **WIDE), dtype="float16"),
+    # An output matrix of its own, as trained exports have it.
+    Case("gemma3-untied", "gemma3_text", "spm", dict(sliding_window=5, query_pre_attn_scalar=32, tie_word_embeddings=False, **WIDE)),
     Case("phi2", "phi", "gpt2", dict(intermediate_size=256, num_key_value_heads=4)),
     Case("phi3", "phi3", "spm", dict(pad_token_id=0, sliding_window=5)),
     Case("phi3-longrope", "phi3", "spm", LONG | dict(pad_token_id=0)),
@@ -984,11 +994,14 @@ def stock(folder, kinds, mmproj=False, attributes=None, **flags):
             kind_of_model = ModelType.MMPROJ if mmproj else ModelType.TEXT
             name_of_class = get_model_architecture(hparams, kind_of_model)
             converter = get_model_class(KNOWN_AS.get(name_of_class, name_of_class), mmproj)
-            for attribute, value in (attributes or {}).items():
-                setattr(converter, attribute, value)
             if (folder / "target").is_dir():
                 flags = flags | dict(target_model_dir=folder / "target")
-            converter(folder / "model", kind, folder / name, **flags).write()
+            # Classes are those of other cases too.
+            with contextlib.ExitStack() as changed:
+                for attribute, value in (attributes or {}).items():
+                    value = value.of(getattr(converter, attribute)) if isinstance(value, Around) else value
+                    changed.enter_context(mock.patch.object(converter, attribute, value))
+                converter(folder / "model", kind, folder / name, **flags).write()
 
 
 def stock_logits(folder, case):

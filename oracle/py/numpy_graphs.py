@@ -1,8 +1,11 @@
-"""Logits by numpy in f64, token by token, from a GGUF of F32, of graphs that llama.cpp's prebuilt library does not compute in
-f32: it does not know GLM-5-Next, and chooses MiniMax-M3's blocks in flash attention alone. They follow the graphs in
-llama.cpp's sources (models/glm5-next.cpp, models/minimax-m3.cpp) step by step, with loops where ours has matrices.
+"""Logits by numpy in f64, token by token, from a GGUF, of graphs that llama.cpp's prebuilt library does not compute in f32: it
+does not know GLM-5-Next, chooses MiniMax-M3's blocks in flash attention alone, and rounds what it multiplies with matrices
+that are stored in blocks, as Kimi K3's experts are. They follow the graphs in llama.cpp's sources (models/glm5-next.cpp,
+models/kimi-k3.cpp, models/minimax-m3.cpp) step by step, with loops where ours has matrices.
 
-    python numpy_graphs.py MODEL WINDOWS.json LOGITS      # lists of token ids, each run from its own beginning
+    python numpy_graphs.py MODEL WINDOWS.json LOGITS [rounded]      # lists of token ids, each run from its own beginning
+
+With "rounded", what stored blocks are multiplied with is rounded to Q8_0 as llama.cpp does.
 """
 
 import json
@@ -10,6 +13,9 @@ import sys
 
 import numpy as np
 from gguf import GGUFReader
+from gguf.quants import dequantize
+
+FLOATS = ("F32", "F16", "BF16")
 
 
 def sigmoid(x):
@@ -25,11 +31,21 @@ def softmax(x, axis=-1):
     return e / e.sum(axis, keepdims=True)
 
 
+def in_q8_0(x):
+    """Blocks of 32 numbers as Q8_0 has them: bytes, and a scale in F16."""
+    blocks = x.astype(np.float32).reshape(-1, 32)
+    scale = np.abs(blocks).max(1, keepdims=True) / np.float32(127)
+    whole = np.rint(np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0))
+    return (whole * scale.astype(np.float16).astype(np.float64)).reshape(x.shape)
+
+
 class Model:
     name = ""
 
-    def __init__(self, reader):
-        self.t = {t.name: t.data.reshape(*reversed([int(n) for n in t.shape])).astype(np.float64) for t in reader.tensors}
+    def __init__(self, reader, is_rounded=False):
+        self.t = {t.name: dequantize(t.data, t.tensor_type).reshape(*reversed([int(n) for n in t.shape])).astype(np.float64)
+                  for t in reader.tensors}
+        self.rounds = {t.name for t in reader.tensors if is_rounded and t.tensor_type.name not in FLOATS}
         self.f = reader.fields
         self.eps = self.key("attention.layer_norm_rms_epsilon")
 
@@ -51,19 +67,60 @@ class Model:
         if b + "ffn_gate_inp.weight" not in t:
             inner = self.gated(x @ t[b + "ffn_gate.weight"].T, x @ t[b + "ffn_up.weight"].T, layer, "swiglu_clamp_shexp")
             return inner @ t[b + "ffn_down.weight"].T
-        scores = sigmoid(x @ t[b + "ffn_gate_inp.weight"].T)
         inner = self.gated(x @ t[b + "ffn_gate_shexp.weight"].T, x @ t[b + "ffn_up_shexp.weight"].T, layer, "swiglu_clamp_shexp")
-        out = inner @ t[b + "ffn_down_shexp.weight"].T
-        gates, ups, downs = (t[f"{b}ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
-        for i, row in enumerate(scores):
+        return inner @ t[b + "ffn_down_shexp.weight"].T + self.routed(b, x, x, layer)
+
+    def times(self, name, expert, x):
+        """An expert's matrix by what it sees."""
+        return self.t[name][expert] @ (in_q8_0(x) if name in self.rounds else x)
+
+    def routed(self, b, x, short, layer):
+        """What the experts that are chosen by `x` make of `short`."""
+        t, out = self.t, np.zeros_like(short)
+        gates, ups, downs = (f"{b}ffn_{name}_exps.weight" for name in ("gate", "up", "down"))
+        for i, row in enumerate(sigmoid(x @ t[b + "ffn_gate_inp.weight"].T)):
             best = np.argsort(-(row + t[b + "exp_probs_b.bias"]), kind="stable")[:self.key("expert_used_count")]
             weights = row[best]
             if self.key("expert_weights_norm", False):
                 weights = weights / max(weights.sum(), 6.103515625e-5)
             for e, weight in zip(best, weights * (self.key("expert_weights_scale") or 1)):
-                inner = self.gated(gates[e] @ x[i], ups[e] @ x[i], layer, "swiglu_clamp_exp")
-                out[i] += weight * (downs[e] @ inner)
+                inner = self.gated(self.times(gates, e, short[i]), self.times(ups, e, short[i]), layer, "swiglu_clamp_exp")
+                out[i] += weight * self.times(downs, e, inner)
         return out
+
+    def unit_eps(self):
+        """Epsilon of the norms of linear attention's queries and keys."""
+        raise NotImplementedError
+
+    def delta_gate(self, b, x):
+        """What gates the output of linear attention."""
+        raise NotImplementedError
+
+    def delta(self, b, x):
+        t, heads, size = self.t, self.key("attention.head_count"), self.key("kda.head_dim")
+        count, bound = len(x), self.key("kda.gate_lower_bound")
+        made = {}
+        for part in "qkv":
+            y, w = x @ t[f"{b}attn_{part}.weight"].T, t[f"{b}ssm_conv1d_{part}.weight"]
+            w = w.reshape(-1, w.shape[-1])
+            padded = np.concatenate([np.zeros((w.shape[1] - 1, y.shape[1])), y])
+            y = np.stack([(padded[i:i + w.shape[1]] * w.T).sum(0) for i in range(count)])
+            made[part] = silu(y).reshape(count, heads, size)
+        for part in "qk":
+            made[part] = made[part] / np.sqrt((made[part] ** 2).sum(-1, keepdims=True) + self.unit_eps())
+        decay = (x @ t[b + "ssm_f_a.weight"].T) @ t[b + "ssm_f_b.weight"].T + t[b + "ssm_dt.bias"]
+        decay, a = decay.reshape(count, heads, size), t[b + "ssm_a"].reshape(heads, 1)
+        decay = a * np.log1p(np.exp(decay)) if bound is None else bound * sigmoid(-a * decay)
+        beta = sigmoid(x @ t[b + "ssm_beta.weight"].T)
+        out, state = np.zeros((count, heads, size)), np.zeros((heads, size, size))        # key, value
+        for i in range(count):
+            q, k, v = (made[part][i] for part in "qkv")
+            state = state * np.exp(decay[i])[:, :, None]
+            news = (v - np.einsum("hk,hkv->hv", k, state)) * beta[i][:, None]
+            state = state + k[:, :, None] * news[:, None, :]
+            out[i] = np.einsum("hk,hkv->hv", q / np.sqrt(size), state)
+        out = self.rms(out, t[b + "ssm_norm.weight"]).reshape(count, -1) * sigmoid(self.delta_gate(b, x))
+        return out @ t[b + "attn_output.weight"].T
 
 
 class Glm5Next(Model):
@@ -83,32 +140,11 @@ class Glm5Next(Model):
             moves = moves / (moves.sum(0) + eps)
         return pre @ streams, post, moves
 
-    def delta(self, b, x):
-        t, heads, size = self.t, self.key("attention.head_count"), self.key("kda.head_dim")
-        count, bound = len(x), self.key("kda.gate_lower_bound")
-        made = {}
-        for part in "qkv":
-            y, w = x @ t[f"{b}attn_{part}.weight"].T, t[f"{b}ssm_conv1d_{part}.weight"]
-            w = w.reshape(-1, w.shape[-1])
-            padded = np.concatenate([np.zeros((w.shape[1] - 1, y.shape[1])), y])
-            y = np.stack([(padded[i:i + w.shape[1]] * w.T).sum(0) for i in range(count)])
-            made[part] = silu(y).reshape(count, heads, size)
-        for part in "qk":
-            made[part] = made[part] / np.sqrt((made[part] ** 2).sum(-1, keepdims=True) + 1e-6)
-        decay = (x @ t[b + "ssm_f_a.weight"].T) @ t[b + "ssm_f_b.weight"].T + t[b + "ssm_dt.bias"]
-        decay, a = decay.reshape(count, heads, size), t[b + "ssm_a"].reshape(heads, 1)
-        decay = a * np.log1p(np.exp(decay)) if bound is None else bound * sigmoid(-a * decay)
-        beta = sigmoid(x @ t[b + "ssm_beta.weight"].T)
-        out, state = np.zeros((count, heads, size)), np.zeros((heads, size, size))        # key, value
-        for i in range(count):
-            q, k, v = (made[part][i] for part in "qkv")
-            state = state * np.exp(decay[i])[:, :, None]
-            news = (v - np.einsum("hk,hkv->hv", k, state)) * beta[i][:, None]
-            state = state + k[:, :, None] * news[:, None, :]
-            out[i] = np.einsum("hk,hkv->hv", q / np.sqrt(size), state)
-        gate = (x @ t[b + "ssm_g_a.weight"].T) @ t[b + "ssm_g_b.weight"].T
-        out = self.rms(out, t[b + "ssm_norm.weight"]).reshape(count, -1) * sigmoid(gate)
-        return out @ t[b + "attn_output.weight"].T
+    def unit_eps(self):
+        return 1e-6
+
+    def delta_gate(self, b, x):
+        return (x @ self.t[b + "ssm_g_a.weight"].T) @ self.t[b + "ssm_g_b.weight"].T
 
     def chosen(self, b, x, short):
         """For each token those that it sees."""
@@ -180,6 +216,65 @@ class Glm5Next(Model):
         return self.rms(state.mean(1), t["output_norm.weight"]) @ t["output.weight"].T
 
 
+class KimiK3(Model):
+    name = "kimi-k3"
+
+    def unit_eps(self):
+        return self.eps
+
+    def delta_gate(self, b, x):
+        return x @ self.t[b + "ssm_g.weight"].T
+
+    def mixed(self, banked, x, score):
+        """The banked states and the present one, by how they fit the layer."""
+        if not banked:
+            return x
+        states = np.stack(banked + [x])                                                  # states, tokens, width
+        weights = softmax((self.rms(states) * score).sum(-1), 0)
+        return (weights[..., None] * states).sum(0)
+
+    def latent(self, b, x):
+        t, heads = self.t, self.key("attention.head_count")
+        q = self.rms(x @ t[b + "attn_q_a.weight"].T, t[b + "attn_q_a_norm.weight"]) @ t[b + "attn_q_b.weight"].T
+        size, rank = self.key("attention.key_length_mla"), self.key("attention.kv_lora_rank")
+        q, both = q.reshape(len(x), heads, size), x @ t[b + "attn_kv_a_mqa.weight"].T
+        kv, own = self.rms(both[:, :rank], t[b + "attn_kv_a_norm.weight"]), both[:, rank:]
+        k_up, v_up = t[b + "attn_k_b.weight"], t[b + "attn_v_b.weight"]     # heads, rank, plain; heads, value, rank
+        plain, out = size - own.shape[1], []
+        for i in range(len(x)):
+            scores = np.einsum("hp,hrp,nr->hn", q[i, :, :plain], k_up, kv[:i + 1]) + q[i, :, plain:] @ own[:i + 1].T
+            out.append(np.einsum("hn,nr,hvr->hv", softmax(scores / np.sqrt(size)), kv[:i + 1], v_up).reshape(-1))
+        return (np.stack(out) * sigmoid(x @ t[b + "attn_gate.weight"].T)) @ t[b + "attn_output.weight"].T
+
+    def gated(self, gate, up, layer, name):
+        beta, linear = self.key("activation.situ_beta"), self.key("activation.situ_linear_beta")
+        return beta * np.tanh(gate / beta) * sigmoid(gate) * linear * np.tanh(up / linear)
+
+    def second(self, b, x, layer):
+        t = self.t
+        if b + "ffn_gate_inp.weight" not in t:
+            return super().second(b, x, layer)
+        made = self.routed(b, x, x @ t[b + "ffn_routed_down.weight"].T, layer)
+        made = self.rms(made, t[b + "ffn_routed_norm.weight"]) @ t[b + "ffn_routed_up.weight"].T
+        inner = self.gated(x @ t[b + "ffn_gate_shexp.weight"].T, x @ t[b + "ffn_up_shexp.weight"].T, layer, "")
+        return made + inner @ t[b + "ffn_down_shexp.weight"].T
+
+    def logits(self, tokens):
+        t, x, banked = self.t, self.t["token_embd.weight"][tokens], []
+        for i in range(self.key("block_count")):
+            b = f"blk.{i}."
+            seen = self.rms(self.mixed(banked, x, t[b + "attn_res_score.weight"]), t[b + "attn_norm.weight"])
+            made = self.delta(b, seen) if b + "ssm_conv1d_q.weight" in t else self.latent(b, seen)
+            if i % self.key("attn_res.block_size"):
+                x = x + made
+            else:
+                banked, x = banked + [x], made
+            seen = self.rms(self.mixed(banked, x, t[b + "ffn_res_score.weight"]), t[b + "ffn_norm.weight"])
+            x = x + self.second(b, seen, i)
+        x = self.mixed(banked, x, t["output_res_score.weight"])
+        return self.rms(x, t["output_norm.weight"]) @ t["output.weight"].T
+
+
 class MiniMaxM3(Model):
     name = "minimax-m3"
 
@@ -242,7 +337,8 @@ class MiniMaxM3(Model):
 def main():
     reader, windows = GGUFReader(sys.argv[1]), json.load(open(sys.argv[2]))
     name = reader.fields["general.architecture"].contents()
-    model = next(kind for kind in (Glm5Next, MiniMaxM3) if kind.name == name)(reader)
+    kind = next(kind for kind in (Glm5Next, KimiK3, MiniMaxM3) if kind.name == name)
+    model = kind(reader, sys.argv[4:] == ["rounded"])
     np.concatenate([model.logits(tokens) for tokens in windows]).astype("<f4").tofile(sys.argv[3])
 
 

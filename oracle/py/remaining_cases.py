@@ -207,6 +207,35 @@ def deepseek4_plain(c):
     return {name: (shape[0], 2 * shape[1]) if ".experts." in name else shape for name, shape in shapes.items()}
 
 
+def plain_experts(others):
+    """Has experts that are stored as they are stacked, of which the stock converter knows those in 4 bits alone."""
+    import re
+    parts = dict(w1="gate", w2="down", w3="up")
+
+    def modify(self, data, name, layer):
+        import torch
+
+        found = re.fullmatch(r"layers\.\d+\.ffn\.experts\.(\d+)\.(w[123])\.weight", name)
+        if not found:
+            yield from others(self, data, name, layer)
+            return
+        held = self.__dict__.setdefault("held", {}).setdefault(layer, {})
+        held[found[2], int(found[1])] = data
+        count = self.hparams["n_routed_experts"]
+        if len(held) == 3 * count:
+            for matrix, part in parts.items():
+                yield f"blk.{layer}.ffn_{part}_exps.weight", torch.stack([held[matrix, n] for n in range(count)])
+
+    return modify
+
+
+def plain_file(self):
+    """All tensors as of any model: the stock converter's class says behind them that the file is one of 4 bits."""
+    from conversion.base import TextModel
+
+    TextModel.prepare_tensors(self)
+
+
 def deepseek4_dspark(c):
     h, streams, rank = c["hidden_size"], c["hc_mult"], 16
     out = {"embed.weight": (c["vocab_size"], h)}
@@ -358,7 +387,8 @@ def cases(a):
         lacking("deepseek4", "DeepseekV4ForCausalLM", deepseek4, "gpt2", v4, model_type="deepseek_v4"),
         # Heads of the length that stock llama.cpp's rotation of indexers takes for granted.
         lacking("deepseek4-plain", "DeepseekV4ForCausalLM", deepseek4_plain, "gpt2", v4 | dict(
-            head_dim=64, index_head_dim=64, quantization_config=None), model_type="deepseek_v4"),
+            head_dim=64, index_head_dim=64, quantization_config=None), model_type="deepseek_v4", attributes=dict(
+                _write_mxfp4_expert_tensor=lambda *_: [], modify_tensors=a.Around(plain_experts), prepare_tensors=plain_file)),
         lacking("dflash-deepseek4", "DeepseekV4DSparkModel", deepseek4_dspark, "gpt2", v4 | dict(
             dspark_block_size=4, dspark_noise_token_id=5, dspark_target_layer_ids=[0, 2]), model_type="deepseek_v4"),
         lacking("lfm2-audio-tokenizer", "Lfm25AudioTokenizer", lfm2_audio_tokenizer, "gpt2", sound, model_type="lfm2",

@@ -1,7 +1,7 @@
 //! Graphs that no other program than stock llama.cpp has, beside its own in f32: every logit of windows that are longer
 //! than what their indexers choose, than their sliding windows and than the blocks that one key stands for. GLM-5-Next, which
-//! stock's library does not know, and MiniMax-M3, which it computes in flash attention alone, are beside transcriptions of their
-//! graphs to numpy.
+//! stock's library does not know, MiniMax-M3, which it computes in flash attention alone, and Kimi K3 with experts in 4 bits,
+//! whose inputs it rounds, are beside transcriptions of their graphs to numpy.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -15,13 +15,16 @@ use reference::{LogitsSink, Model, Staged, Tap};
 enum Source {
     Stock,
     Numpy,
+    /// The same, what is multiplied with stored blocks rounded as stock does.
+    Rounded,
 }
 
 /// Fixtures, the length of the windows, and the source of what is expected.
-const GRAPHS: [(&str, usize, Source); 9] = [
+const GRAPHS: [(&str, usize, Source); 10] = [
     ("hy_v4", 48, Source::Stock),
     ("dots3note-text", 48, Source::Stock),
     ("kimi-k3", 48, Source::Stock),
+    ("kimi-k3-packed", 48, Source::Numpy),
     // One of its layers has keys of 128 tokens.
     ("deepseek4-plain", 300, Source::Stock),
     ("qwen4exp", 48, Source::Stock),
@@ -49,11 +52,14 @@ fn windows(length: usize) -> Vec<Vec<u32>> {
 fn expected(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>], source: Source) -> Vec<f32> {
     let (list, logits) = (dir.join("windows.json"), dir.join("logits"));
     std::fs::write(&list, serde_json::to_string(windows).unwrap()).unwrap();
-    let arguments = vec![file.as_os_str(), list.as_os_str(), logits.as_os_str()];
+    let mut arguments = vec![file.as_os_str(), list.as_os_str(), logits.as_os_str()];
     let script = match source {
-        Source::Numpy => "numpy_graphs.py",
+        Source::Numpy | Source::Rounded => "numpy_graphs.py",
         Source::Stock => "stock_f32.py",
     };
+    if matches!(source, Source::Rounded) {
+        arguments.push("rounded".as_ref());
+    }
     python.run(script, arguments).unwrap();
     let bytes = std::fs::read(&logits).unwrap();
     let numbers = bytes.as_chunks().0.iter();
@@ -100,6 +106,31 @@ fn every_logit_is_the_expected_one() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?} are not the expected ones");
+}
+
+/// Stock rounds to Q8_0 what it multiplies with matrices in blocks, whatever its context is set to. Its logits of packed experts
+/// are those of the transcribed graph with that rounding, which alone is what sets them apart from ours.
+#[test]
+fn stock_rounds_what_packed_experts_see() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let folder = architectures::directory("kimi-k3-packed", dir.path());
+    let file = dir.path().join("model.gguf");
+    architectures::convert(&folder, &file, false).unwrap();
+    let windows = windows(48);
+    let [stock, rounded, exact] = [Source::Stock, Source::Rounded, Source::Numpy]
+        .map(|source| expected(&python, dir.path(), &file, &windows, source));
+    let model = Model::load(&file).unwrap();
+    let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
+    let ours = model.forward(&views, 0..usize::MAX, None).unwrap().data;
+    let apart = oracle::forward::apart;
+    let (same, by_rounding) = (apart(&stock, &rounded), apart(&rounded, &exact));
+    println!("stock {same:.1e} from the rounded graph, that {by_rounding:.1e} from the exact one");
+    println!("ours {:.1e} from the exact one", apart(&ours, &exact));
+    println!("stock {:.1e} from ours", apart(&stock, &ours));
+    assert!(same < 1e-3, "{same:.1e}");
+    assert!(by_rounding > 1e-2, "{by_rounding:.1e}");
+    assert!(apart(&ours, &exact) < 5e-5);
 }
 
 /// The inputs of all matrices that were shown, in their order.

@@ -41,7 +41,7 @@ pub(super) static GEMMA3: Architecture = Architecture {
         class("Gemma3ForCausalLM"),
         class("Gemma3ForConditionalGeneration"),
     ],
-    rules: &[PADDED, HEAD_NORMS_ABOUT_ONE, GEMMA2_RULES],
+    rules: &[PADDED, OWN_HEAD, HEAD_NORMS_ABOUT_ONE, GEMMA2_RULES],
     hyperparameters: |hp, keys| {
         check_query_scale(hp, BLOCKS_27B[1])?;
         gemma3_keys(hp, keys)
@@ -82,6 +82,9 @@ const PADDED: &[Rule] = &[rule(
     "token_embd",
     Transform::Selected(Selection::KnownTokens),
 )];
+
+/// From Gemma 3 on the graph has a place for an output matrix of the model's own, which trained exports have.
+const OWN_HEAD: &[Rule] = &[copy("lm_head", "output")];
 
 const GEMMA_RULES: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),
