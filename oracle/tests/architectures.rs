@@ -370,6 +370,58 @@ fn every_architecture_equals_the_references() {
     assert!(compared >= 40, "{compared} fixtures");
 }
 
+/// Of tied embeddings some exports store both, and some classes of the stock converter leave the second out: the file is that
+/// of a directory which has one.
+#[test]
+fn an_output_matrix_that_is_the_embeddings_is_left_out() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = directory("hunyuan-dense", temporary.path());
+    let weights = dir.join("model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut header: Value = serde_json::from_slice(header).unwrap();
+    let mut entry = header["model.embed_tokens.weight"].clone();
+    let at = |n: usize| entry["data_offsets"][n].as_u64().unwrap() as usize;
+    let copy = data[at(0)..at(1)].to_vec();
+    entry["data_offsets"] = json!([data.len(), data.len() + copy.len()]);
+    assert!(header["lm_head.weight"].is_null());
+    header["lm_head.weight"] = entry;
+    let header = header.to_string();
+    let file = [
+        &(header.len() as u64).to_le_bytes(),
+        header.as_bytes(),
+        data,
+        &copy,
+    ];
+    std::fs::write(&weights, file.concat()).unwrap();
+    let out = temporary.path().join("out.gguf");
+    convert(&dir, &out, false).unwrap();
+    assert_eq!(fixture("hunyuan-dense")["sha256"], file_sha256(&out).unwrap());
+}
+
+/// Digest of the stock converter's file of the directory below (F32).
+const STOCK_WITHOUT_IDS: &str = "4b8e9c0dc166a75d8f5ea65facf73895d56a645f2877aa4fe6a003e72f7d38ec";
+
+/// The stock converter reads special ids from the stored configuration, which `transformers` does not complete.
+#[test]
+fn special_ids_are_those_that_are_stored() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = directory("bert-roberta", temporary.path());
+    let path = dir.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for kind in ["bos", "eos", "pad"] {
+        config
+            .as_object_mut()
+            .unwrap()
+            .shift_remove(&format!("{kind}_token_id"));
+    }
+    std::fs::write(&path, config.to_string()).unwrap();
+    let out = temporary.path().join("out.gguf");
+    convert(&dir, &out, false).unwrap();
+    assert_eq!(STOCK_WITHOUT_IDS, file_sha256(&out).unwrap());
+}
+
 /// Pocket TTS is published without a config.json, for which the stock converter reads the shapes of its tensors. Those of the
 /// fixture say what its configuration does, so that the stock converter's file is the same.
 #[test]

@@ -137,11 +137,18 @@ impl SpecialVocab {
         Ok(())
     }
 
+    /// The ids that the directory's `config.json` has. Those that `transformers` has for a configuration without them
+    /// are no model's own.
     fn read_config(&mut self, files: &VocabFiles) -> Result<()> {
+        let path = files.dir.join("config.json");
+        let stored = match path.is_file() {
+            true => Json::Object(crate::json::read_object(&path)?),
+            false => files.config.clone(),
+        };
         for kind in self.types.clone() {
             let key = format!("{kind}_token_id");
-            let at_root = files.config.get(&key).filter(|id| !id.is_null());
-            let id = at_root.or_else(|| files.config.get("text_config")?.get(&key));
+            let at_root = stored.get(&key).filter(|id| !id.is_null());
+            let id = at_root.or_else(|| stored.get("text_config")?.get(&key));
             self.set_json_id(files, &kind, id)?;
         }
         Ok(())

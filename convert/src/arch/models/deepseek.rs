@@ -7,7 +7,7 @@ use super::moe;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
-use crate::arch::rules::hooks::{predicting_layers, without_further_blocks};
+use crate::arch::rules::hooks::{predicting_layers, without_further_blocks, without_tied_output};
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
@@ -280,11 +280,6 @@ fn head_dim(config: &mut Map<String, Value>) {
 /// Without the blocks that predict further tokens, and without an output matrix that is the embedding.
 pub(super) fn of_the_model_proper(hp: &Hparams, name: String) -> Option<String> {
     without_further_blocks(hp, without_tied_output(hp, name)?)
-}
-
-fn without_tied_output(hp: &Hparams, name: String) -> Option<String> {
-    let tied = hp.opt_bool("tie_word_embeddings") == Some(true);
-    (!tied || name != "lm_head.weight").then_some(name)
 }
 
 fn ocr_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -12,7 +12,7 @@ use super::{bailing3, moe};
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
-use crate::arch::rules::hooks::predicting_layers;
+use crate::arch::rules::hooks::{predicting_layers, without_tied_output};
 use crate::arch::rules::names::{DECODER, Rule, Transform, exact};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, Named, PLAIN, View, class};
 
@@ -36,10 +36,7 @@ pub(super) static GLM5_NEXT: Architecture = Architecture {
     vocabulary: moe::glm_vocabulary,
     hooks: Hooks {
         prepare: |config| drop(config.shift_remove("head_dim")),
-        canonical: |hp, name| {
-            let tied = hp.opt_bool("tie_word_embeddings") == Some(true);
-            (!tied || name != "lm_head.weight").then_some(name)
-        },
+        canonical: without_tied_output,
         more_blocks: predicting_layers,
         force: |_, tensor, _| is_exact(tensor).then_some(TensorType::F32),
         ..Hooks::NONE

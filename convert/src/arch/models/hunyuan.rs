@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS;
+use crate::arch::rules::hooks::without_tied_output;
 use crate::arch::rules::names::{DECODER, Rule, copy};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest, VocabStep};
@@ -18,6 +19,10 @@ pub(super) static HUNYUAN_DENSE: Architecture = Architecture {
         VocabRequest::new(&[VocabKind::Bpe])
             .and(end_of_document(config).map(|id| VocabStep::Id("eos", id)))
             .and([VocabStep::GeneratedEndOfTurn])
+    },
+    hooks: Hooks {
+        canonical: without_tied_output,
+        ..Hooks::NONE
     },
     model_types: &[&HUNYUAN_V1_DENSE_TYPE],
     ..PLAIN
@@ -68,7 +73,7 @@ pub(super) static HUNYUAN_VL: Architecture = Architecture {
         Ok(())
     },
     hooks: Hooks {
-        canonical: |_, name| (!name.starts_with("vit.")).then_some(name),
+        canonical: |hp, name| without_tied_output(hp, name).filter(|name| !name.starts_with("vit.")),
         ..Hooks::NONE
     },
     model_types: &[],
@@ -86,6 +91,10 @@ pub(super) static HUNYUAN_MOE: Architecture = Architecture {
     vocabulary: |_| {
         VocabRequest::new(&[VocabKind::Tiktoken(Tiktoken::Hunyuan), VocabKind::Bpe])
             .and([VocabStep::Id("bos", BOS)])
+    },
+    hooks: Hooks {
+        canonical: without_tied_output,
+        ..Hooks::NONE
     },
     model_types: &[&HUNYUAN_V1_MOE_TYPE],
     ..PLAIN

@@ -2,8 +2,9 @@
 
 use crate::Result;
 use crate::arch::rules::common;
+use crate::arch::rules::hooks::without_tied_output;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS};
-use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static PANGU_EMBEDDED: Architecture = Architecture {
@@ -11,6 +12,10 @@ pub(super) static PANGU_EMBEDDED: Architecture = Architecture {
     classes: &[class("PanguEmbeddedForCausalLM")],
     hyperparameters: pangu_keys,
     vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece]).and([VocabStep::ConfiguredSpacePrefix]),
+    hooks: Hooks {
+        canonical: without_tied_output,
+        ..Hooks::NONE
+    },
     ..PLAIN
 };
 

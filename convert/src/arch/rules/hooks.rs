@@ -166,3 +166,9 @@ pub(in crate::arch) fn without_further_blocks(hp: &Hparams, name: String) -> Opt
         .and_then(|n| n.parse::<u32>().ok());
     block.is_none_or(|n| n < hp.block_count()).then_some(name)
 }
+
+/// Leaves out an output matrix that the configuration says is the embeddings, as [`Hooks::canonical`].
+pub(in crate::arch) fn without_tied_output(hp: &Hparams, name: String) -> Option<String> {
+    let tied = hp.opt_bool("tie_word_embeddings") == Some(true);
+    (!tied || name != "lm_head.weight").then_some(name)
+}
