@@ -13,6 +13,10 @@ pub(crate) trait Work: Sized {
     /// which loops over rows are not vectorized. `()` for searches.
     type Arg;
 
+    /// Whether it is nothing but arithmetic in more registers than there are: such work is slower in registers that the
+    /// processor reads, writes and works off in halves than in narrow ones.
+    const FILLS_REGISTERS: bool = false;
+
     /// The scalar version, which is the specification.
     fn scalar(self, arg: Self::Arg) -> Self::Output;
 
@@ -54,7 +58,8 @@ impl InstructionSet for Scalar {
 }
 
 /// Defines an instruction set from the list of its CPU features: a value as proof of them, and its detection. With
-/// `runs work`, also its [`InstructionSet::run_with`].
+/// `runs work`, also its [`InstructionSet::run_with`]; with `or narrow where halves`, the instruction set that `narrow` gives
+/// runs the work that [fills registers](Work::FILLS_REGISTERS) where `halves` is true.
 macro_rules! define_instruction_set {
     ($(#[$meta:meta])* $name:ident: $detected:ident, $($feature:tt)+) => {
         $(#[$meta])*
@@ -70,7 +75,10 @@ macro_rules! define_instruction_set {
             }
         }
     };
-    ($(#[$meta:meta])* $name:ident runs work: $detected:ident, $($feature:tt)+) => {
+    (
+        $(#[$meta:meta])*
+        $name:ident runs work $(or $narrow:ident where $halves:ident)?: $detected:ident, $($feature:tt)+
+    ) => {
         crate::isa::work::define_instruction_set!($(#[$meta])* $name: $detected, $($feature)+);
 
         impl crate::isa::work::InstructionSet for $name {
@@ -81,6 +89,11 @@ macro_rules! define_instruction_set {
                 fn with_features<W: crate::isa::work::Work>(isa: $name, work: W, arg: W::Arg) -> W::Output {
                     work.vector(isa, arg)
                 }
+                $(
+                    if W::FILLS_REGISTERS && $halves() {
+                        return self.$narrow().run_with(work, arg);
+                    }
+                )?
                 // SAFETY: `self` comes from the detection of these features.
                 unsafe { with_features(self, work, arg) }
             }

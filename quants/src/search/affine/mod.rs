@@ -21,6 +21,8 @@ impl<const N: usize> Work for Fit<'_, N> {
     type Output = ();
     type Arg = ();
 
+    const FILLS_REGISTERS: bool = true;
+
     #[inline(always)]
     fn scalar(self, (): ()) {
         for (j, fit) in self.fits.iter_mut().enumerate() {

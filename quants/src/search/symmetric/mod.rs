@@ -20,6 +20,8 @@ impl<const N: usize> Work for Fit<'_, N> {
     type Output = ();
     type Arg = ();
 
+    const FILLS_REGISTERS: bool = true;
+
     #[inline(always)]
     fn scalar(self, (): ()) {
         for (j, scale) in self.scales.iter_mut().enumerate() {
