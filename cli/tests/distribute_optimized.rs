@@ -110,9 +110,9 @@ fn a_part_that_is_killed_while_it_learns() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, model) = (dir.path().join("whole.gguf"), dir.path().join("demo.gguf"));
     succeeds(&["convert", support::DEMO, text(&whole)]);
-    let prune = ["quantize", "--prune-layers", "3,4,5,6,7"];
+    let prune = ["quantize", "--prune-layers", "2,3,4,5,6,7"];
     succeeds(&[&prune[..], &[text(&whole), text(&model), "COPY"]].concat());
-    let learn = ["--optimize", "layer", "--optimize-chunks", "20"];
+    let learn = ["--optimize", "layer", "--optimize-chunks", "18"];
     let case = Case::of(dir, model, "Q4_0", &learn);
     let layers = case.out().join(".demo-Q4_0.gguf.layers");
     let mut process = Command::new(quantsmith(&[]).get_program())

@@ -8,7 +8,7 @@ use serde_json::Value;
 use support::{DEMO, fails, json, quantsmith, succeeds, text};
 
 /// The report of a table of two files; windows of 32 tokens run 128 at a time.
-fn table(out: &Path, more: &[&str]) -> Value {
+fn table(out: &Path, chunks: &str, more: &[&str]) -> Value {
     let mut args = vec![
         "table",
         DEMO,
@@ -18,7 +18,7 @@ fn table(out: &Path, more: &[&str]) -> Value {
         "Q4_0,Q8_0",
         "--json",
     ];
-    args.extend(["--imatrix", "none", "-c", "32", "--chunks", "256"]);
+    args.extend(["--imatrix", "none", "-c", "32", "--chunks", chunks]);
     args.extend(more);
     json(&args)
 }
@@ -27,8 +27,8 @@ fn table(out: &Path, more: &[&str]) -> Value {
 fn measurements_name_what_they_rounded() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let usual = table(&at("usual"), &[]);
-    let plain = table(&at("plain"), &["--rounding", "none"]);
+    let usual = table(&at("usual"), "96", &[]);
+    let plain = table(&at("plain"), "96", &["--rounding", "none"]);
     assert_eq!(usual["evaluation"]["rounding"], "llama.cpp");
     assert_eq!(plain["evaluation"]["rounding"], "none");
     assert!(usual["evaluation"]["precision"].is_null());
@@ -37,7 +37,7 @@ fn measurements_name_what_they_rounded() {
         // Rounded activations can only be further from the base model's predictions; not by much.
         let ratio = kld(&usual) / kld(&plain);
         assert!((1.0..3.0).contains(&ratio), "{row}: {ratio}");
-        assert_eq!(usual["rows"][row]["chunks"], 256);
+        assert_eq!(usual["rows"][row]["chunks"], 96);
     }
     let file = usual["rows"][0]["file"].as_str().unwrap();
     let words = at("text.txt");
@@ -53,7 +53,7 @@ fn measurements_name_what_they_rounded() {
 #[test]
 fn precision_stops_files_early() {
     let dir = tempfile::tempdir().unwrap();
-    let report = table(&dir.path().join("table"), &["--precision", "0.5"]);
+    let report = table(&dir.path().join("table"), "256", &["--precision", "0.5"]);
     assert_eq!(report["evaluation"]["precision"], 0.5);
     assert_eq!(report["evaluation"]["chunks"], 128);
     for row in [0, 1] {

@@ -725,9 +725,9 @@ def logits(model, ids):
     """transformers' logits of a text.
 
     A model with an encoder and a decoder has those of the positions from the middle on: the encoder reads the tokens up to
-    the one after it and the end of a text, the decoder begins with its own token and is given the others. Where the output
-    matrix is the embeddings', transformers divides what it is multiplied with by the root of the width, which llama.cpp and
-    we do not.
+    the one after it and the end of a text, the decoder begins with its own token and is given the others. A model without an
+    output matrix has the embeddings', as those that transformers ties: what it is multiplied with is divided by the root of
+    the width.
     """
     import torch
     config = model.config
@@ -738,9 +738,8 @@ def logits(model, ids):
     output = model(input_ids=torch.cat([ids[:, :first], torch.tensor([after], dtype=ids.dtype)], 1), use_cache=False,
                    decoder_input_ids=torch.cat([torch.tensor([before]), ids[:, first:]], 1))
     if not hasattr(output, "logits"):
-        return output.last_hidden_state[0] @ model.shared.weight.T
-    divides = getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
-    return output.logits[0] * (config.d_model ** 0.5 if divides else 1.0)
+        return output.last_hidden_state[0] * config.d_model ** -0.5 @ model.shared.weight.T
+    return output.logits[0]
 
 
 def configuration(case, size):

@@ -33,7 +33,8 @@ fn windows(length: usize) -> Vec<Vec<u32>> {
     (0..2).map(|n| tokens(n * length)).collect()
 }
 
-/// What stock makes of windows: logits from the middle on, and the sums and counts of each matrix's inputs.
+/// What stock makes of windows: logits from the middle on, and the sums and counts of each matrix's inputs. Of an output matrix
+/// that is the embeddings', stock's logits are larger than the model's by the root of the width, which is taken back here.
 fn stock(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>], f32: bool) -> (Vec<f32>, Json) {
     let model = gguf::GgufModel::open(file).unwrap();
     let id = |key: &str| model.metadata().get(key).and_then(Value::as_u64).unwrap() as u32;
@@ -48,8 +49,12 @@ fn stock(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>], f32: bo
     let said = python.run("stock_imatrix.py", [&path, &logits]).unwrap();
     let bytes = std::fs::read(&logits).unwrap();
     let numbers = bytes.as_chunks().0.iter();
+    let scale = match model.find("output.weight") {
+        Some(_) => 1.0,
+        None => (id("t5.embedding_length") as f32).sqrt().recip(),
+    };
     (
-        numbers.map(|b| f32::from_le_bytes(*b)).collect(),
+        numbers.map(|b| scale * f32::from_le_bytes(*b)).collect(),
         serde_json::from_str(&said).unwrap(),
     )
 }

@@ -32,8 +32,14 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     }
     layers.append(&mut decoder);
     let head = loader.head(parts.hyper.hidden, embedding.matrix.outputs)?;
+    // Embeddings are as large as what they make, and as an output matrix too large by the root of the width.
+    let logit_scale = match loader.has("output.weight") {
+        true => 1.0,
+        false => (parts.hyper.hidden as f32).sqrt().recip(),
+    };
     Ok(Decoder {
         sides: Some(sides(loader)?),
+        logit_scale,
         ..Decoder::new(embedding, layers, parts.norm("dec.output_norm")?, head)
     })
 }
