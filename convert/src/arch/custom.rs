@@ -50,6 +50,7 @@ use serde_json::Value;
 
 use super::described::Vocabulary;
 use super::rules::declared::{self, Declared};
+use super::rules::model_type;
 use super::rules::names::Ending;
 pub use super::rules::rows::{ChooseRows, Config};
 use super::{Activation, Architecture, Class, Graph, Hparams, Keys, PLAIN, Rule, Transform};
@@ -186,9 +187,7 @@ impl Declared for Registered {
 
     fn rename(&self, config: &mut Config) {
         for (found, meant) in &self.renames {
-            if let Some(value) = config.shift_remove(found) {
-                config.insert(meant.clone(), value);
-            }
+            model_type::rename(config, found, meant);
         }
     }
 

@@ -363,13 +363,6 @@ impl Attention {
 
     /// Intermediate results, in numbers for each token.
     pub(crate) fn width(&self) -> usize {
-        let AttentionShape {
-            heads,
-            kv_heads,
-            key_len,
-            value_len,
-            ..
-        } = self.shape;
-        heads * (key_len + value_len) + kv_heads * (key_len + value_len)
+        self.shape.width()
     }
 }

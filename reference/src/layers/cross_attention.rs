@@ -48,13 +48,6 @@ impl CrossAttention {
 
     /// Intermediate results, in numbers for each token.
     pub(crate) fn width(&self) -> usize {
-        let AttentionShape {
-            heads,
-            kv_heads,
-            key_len,
-            value_len,
-            ..
-        } = self.shape;
-        (heads + kv_heads) * (key_len + value_len)
+        self.shape.width()
     }
 }

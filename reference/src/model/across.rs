@@ -1,10 +1,10 @@
 //! The layers of a decoder that sees what an encoder made.
 
-use super::decoder::Layer;
+use super::decoder::{Layer, add_part};
 use super::sides::Across;
 use crate::Result;
 use crate::ops::Matrix;
-use crate::run::{Run, keep_wanted, normalized};
+use crate::run::{Run, keep_wanted};
 
 impl Layer {
     /// `x += attention(norm(x)); x += across(norm(x)); x += mlp(norm(x))`.
@@ -19,24 +19,17 @@ impl Layer {
             norm.apply(x);
             *x = run.turn(std::mem::take(x));
         }
-        let seen = normalized(run, self.attention_norm.as_ref(), x);
-        let made = self.attention.forward(run, &seen)?;
-        run.scratch.give(seen);
-        x.add(&made);
-        run.scratch.give(made);
-        let seen = normalized(run, Some(&across.norm), x);
-        let made = across.attention.forward(run, &seen)?;
-        run.scratch.give(seen);
-        x.add(&made);
-        run.scratch.give(made);
+        add_part(run, self.attention_norm.as_ref(), x, |run, input| {
+            self.attention.forward(run, input)
+        })?;
+        add_part(run, Some(&across.norm), x, |run, input| {
+            across.attention.forward(run, input)
+        })?;
         if last && run.wanted.len() < x.rows {
             keep_wanted(run, [&mut *x]);
         }
-        let seen = normalized(run, self.mlp_norm.as_ref(), x);
-        let made = self.mlp.forward(run, &seen)?;
-        run.scratch.give(seen);
-        x.add(&made);
-        run.scratch.give(made);
-        Ok(())
+        add_part(run, self.mlp_norm.as_ref(), x, |run, input| {
+            self.mlp.forward(run, input)
+        })
     }
 }

@@ -169,6 +169,21 @@ impl Layer {
     }
 }
 
+/// `x += part(norm(x))`.
+pub(super) fn add_part(
+    run: &mut Run<'_>,
+    norm: Option<&Norm>,
+    x: &mut Matrix,
+    part: impl FnOnce(&mut Run<'_>, &Matrix) -> Result<Matrix>,
+) -> Result<()> {
+    let input = normalized(run, norm, x);
+    let out = part(run, &input)?;
+    run.scratch.give(input);
+    x.add(&out);
+    run.scratch.give(out);
+    Ok(())
+}
+
 /// The second half of a layer.
 #[derive(Debug)]
 pub(crate) enum Mlp {
@@ -364,12 +379,9 @@ impl Layer {
         if matches!(self.mlp, Mlp::None) {
             return Ok(());
         }
-        let input = normalized(run, self.mlp_norm.as_ref(), x);
-        let out = self.mlp.forward(run, &input)?;
-        run.scratch.give(input);
-        x.add(&out);
-        run.scratch.give(out);
-        Ok(())
+        add_part(run, self.mlp_norm.as_ref(), x, |run, input| {
+            self.mlp.forward(run, input)
+        })
     }
 
     /// Output of experts for the layer's input, or their choice by it.

@@ -64,6 +64,11 @@ impl AttentionShape {
 }
 
 impl AttentionShape {
+    /// Queries, keys, values and what is made of them, in numbers for each token.
+    pub(crate) fn width(&self) -> usize {
+        (self.heads + self.kv_heads) * (self.key_len + self.value_len)
+    }
+
     /// The keys that a query sees, without regard to pieces.
     fn seen(&self, span: &Range<usize>, query: usize, window: Option<usize>) -> Range<usize> {
         match (self.causal, window) {

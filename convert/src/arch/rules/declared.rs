@@ -1,7 +1,6 @@
 //! Architectures that are none of the program's own: those of a file, and those in code of another crate.
 
 use std::fmt;
-use std::mem::discriminant;
 
 use serde_json::{Map, Value};
 
@@ -47,29 +46,29 @@ fn heads_are_those_of_the_keys(architecture: &Architecture, hp: &Hparams, keys: 
         return Ok(());
     };
     let written = |key: &str| keys.metadata.get(&format!("{}.{key}", keys.arch));
-    let rules = || architecture.rules.iter().flat_map(|table| table.iter());
-    let queries = (
-        QUERY_HEADS,
-        of_queries,
-        "num_attention_heads",
-        written(QUERY_HEADS),
-    );
-    // Without a number of their own, graphs take as many as of queries.
-    let value = written(KEY_HEADS).or_else(|| written(QUERY_HEADS));
-    let keys_too = (KEY_HEADS, of_keys, "num_key_value_heads", value);
-    let is_used = |transform| rules().any(|rule| discriminant(&rule.transform) == discriminant(&transform));
-    for (transform, (key, heads, named, value)) in [
-        (Transform::PermuteQuery, queries),
-        (Transform::PermuteKey, keys_too),
-    ] {
-        let Some(value) = value.filter(|value| is_used(transform) && !are(value, heads)) else {
-            continue;
-        };
-        return Err(hp.error(format!(
+    let permutes = |is: fn(&Transform) -> bool| {
+        architecture
+            .rules
+            .iter()
+            .any(|table| table.iter().any(|r| is(&r.transform)))
+    };
+    let check = |key: &str, value: Option<&gguf::Value>, heads: u32, named: &str| {
+        match value {
+        Some(value) if !are(value, heads) => Err(hp.error(format!(
             "key '{}.{key}': expected {heads}, the heads that rows are permuted by (by '{named}' of the configuration), \
              found {value}",
             keys.arch
-        )));
+        ))),
+        _ => Ok(()),
+    }
+    };
+    let (queries, own) = (written(QUERY_HEADS), written(KEY_HEADS));
+    if permutes(|t| matches!(t, Transform::PermuteQuery)) {
+        check(QUERY_HEADS, queries, of_queries, "num_attention_heads")?;
+    }
+    if permutes(|t| matches!(t, Transform::PermuteKey)) {
+        // Without a number of their own, graphs take as many as of queries.
+        check(KEY_HEADS, own.or(queries), of_keys, "num_key_value_heads")?;
     }
     Ok(())
 }

@@ -109,9 +109,7 @@ impl ModelType {
     /// Completes a configuration of this type.
     pub(in crate::arch) fn complete(&'static self, config: &mut Map<String, Value>) {
         for (found, meant) in self.renames {
-            if let Some(value) = config.shift_remove(*found) {
-                config.insert((*meant).to_owned(), value);
-            }
+            rename(config, found, meant);
         }
         for (key, default) in self.all_defaults() {
             if !config.contains_key(key) {
@@ -135,5 +133,12 @@ impl ModelType {
         if self.base() > 0.0 {
             rope::standardize(config, self.base());
         }
+    }
+}
+
+/// Gives a key of a configuration that has another name the one that is read.
+pub(in crate::arch) fn rename(config: &mut Map<String, Value>, found: &str, meant: &str) {
+    if let Some(value) = config.shift_remove(found) {
+        config.insert(meant.to_owned(), value);
     }
 }
