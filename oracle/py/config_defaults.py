@@ -10,21 +10,27 @@ that is the word "auto", what the constructor makes of it. `a=b` is the key b un
 
 SECTIONS has the model types of models of several modes and the parts of their configurations that transformers makes up
 where a directory leaves them out: of each its model type, the values of TYPES' keys that differ from that type's in
-every such model ("always"), and those that only a part which is left out has ("absent"). What is no part is a plain key.
+every such model ("always"), those that only a part which is left out has ("absent"), and whether it is of that type
+whatever type the directory names ("fixed"). What is no part is a plain key, or one that the whole has of a part ("of").
+
+"scaled" has the keys beside rope_type without which transformers refuses a scaling of the rotation, and the model types of
+TYPES of which it does.
 """
 
 import importlib
 import inspect
 import json
+import re
 import sys
 
 import transformers
 from transformers import PretrainedConfig
+from transformers.modeling_rope_utils import ROPE_VALIDATION_FUNCTIONS
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 
 TYPES = """
 apertus: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
-    max_position_embeddings rms_norm_eps
+    max_position_embeddings rms_norm_eps rope_scaling
 arcee: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps
 bamba: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
@@ -32,10 +38,14 @@ bamba: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_
     mamba_d_head mamba_n_groups attn_layer_indices attention_bias
 bert: vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
     type_vocab_size layer_norm_eps pad_token_id
+bitnet: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps
 blip_2_qformer: num_attention_heads
 bloom: vocab_size hidden_size n_layer n_head layer_norm_epsilon apply_residual_connection_post_layernorm
-camembert: hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
+camembert: vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
     type_vocab_size layer_norm_eps
+chameleon: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps swin_norm
 cohere: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings layer_norm_eps logit_scale use_qk_norm
 cohere2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
@@ -103,6 +113,7 @@ gpt_neox: vocab_size hidden_size intermediate_size num_hidden_layers num_attenti
     layer_norm_eps rotary_pct use_parallel_residual partial_rotary_factor rotary_emb_base
 gpt_oss: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
     max_position_embeddings rms_norm_eps num_experts_per_tok num_local_experts sliding_window attention_bias
+    rope_scaling
 granite: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps embedding_multiplier logits_scaling residual_multiplier
     attention_multiplier
@@ -121,7 +132,7 @@ granitemoeshared: num_local_experts num_experts_per_tok vocab_size hidden_size i
 hunyuan_v1_dense: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     head_dim max_position_embeddings rms_norm_eps
 hunyuan_v1_moe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
-    head_dim max_position_embeddings rms_norm_eps
+    head_dim max_position_embeddings rms_norm_eps num_experts moe_topk
 idefics3_vision: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size
     layer_norm_eps
 jamba: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
@@ -131,7 +142,7 @@ janus_vision_model: hidden_size num_hidden_layers num_attention_heads image_size
     hidden_act
 lfm2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings norm_eps conv_L_cache block_auto_adjust_ff_dim block_ffn_dim_multiplier
-    block_multiple_of
+    block_multiple_of layer_types full_attn_idxs
 llama: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps
 llama4_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
@@ -140,13 +151,15 @@ llama4_text: vocab_size hidden_size intermediate_size num_hidden_layers num_atte
 llama4_vision_model: hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size
     norm_eps pixel_shuffle_ratio
 mamba: vocab_size hidden_size num_hidden_layers layer_norm_epsilon conv_kernel state_size expand tie_word_embeddings
+minimax: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
+    max_position_embeddings rms_norm_eps num_experts_per_tok num_local_experts
 mistral: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
     max_position_embeddings rms_norm_eps
 mixtral: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
     max_position_embeddings rms_norm_eps num_experts_per_tok num_local_experts
 modernbert: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads max_position_embeddings
     norm_eps global_rope_theta local_rope_theta global_attn_every_n_layers local_attention pad_token_id eos_token_id
-    bos_token_id cls_token_id sep_token_id
+    bos_token_id cls_token_id sep_token_id hidden_activation classifier_pooling
 mpt: vocab_size layer_norm_epsilon logit_scale d_model n_heads n_layers max_seq_len expansion_ratio
 mt5: vocab_size d_model d_kv d_ff num_layers num_heads relative_attention_num_buckets layer_norm_epsilon
     pad_token_id eos_token_id decoder_start_token_id
@@ -184,7 +197,7 @@ qwen2_vl: depth embed_dim hidden_size num_heads patch_size
 qwen2_vl_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps
 qwen3: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
-    max_position_embeddings rms_norm_eps
+    max_position_embeddings rms_norm_eps sliding_window max_window_layers
 qwen3_moe: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps moe_intermediate_size num_experts_per_tok num_local_experts=num_experts
 qwen3_next: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
@@ -196,16 +209,18 @@ qwen3_omni_moe_text: vocab_size hidden_size intermediate_size num_hidden_layers 
     num_key_value_heads rms_norm_eps moe_intermediate_size num_experts_per_tok num_experts max_position_embeddings
     norm_topk_prob
 qwen3_omni_moe_vision_encoder: depth hidden_size intermediate_size num_heads patch_size spatial_merge_size
-    num_position_embeddings
+    num_position_embeddings deepstack_visual_indexes
 qwen3_vl: depth hidden_size intermediate_size num_heads patch_size spatial_merge_size num_position_embeddings
+    deepstack_visual_indexes
 qwen3_vl_moe: depth hidden_size intermediate_size num_heads patch_size spatial_merge_size num_position_embeddings
+    deepstack_visual_indexes
 qwen3_vl_moe_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads
     num_key_value_heads rms_norm_eps moe_intermediate_size num_experts_per_tok num_experts max_position_embeddings
     norm_topk_prob
 qwen3_vl_text: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     head_dim max_position_embeddings rms_norm_eps
-roberta: hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings type_vocab_size
-    layer_norm_eps pad_token_id bos_token_id eos_token_id
+roberta: vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
+    type_vocab_size layer_norm_eps pad_token_id bos_token_id eos_token_id
 seed_oss: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     head_dim max_position_embeddings rms_norm_eps
 siglip2_vision_model: hidden_size intermediate_size num_hidden_layers num_attention_heads patch_size layer_norm_eps
@@ -225,7 +240,7 @@ umt5: vocab_size d_model d_kv d_ff num_layers num_heads relative_attention_num_b
     pad_token_id eos_token_id decoder_start_token_id
 voxtral_encoder: num_mel_bins num_hidden_layers num_attention_heads intermediate_size hidden_size
 whisper: num_mel_bins encoder_layers encoder_attention_heads encoder_ffn_dim d_model
-xlm-roberta: hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
+xlm-roberta: vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
     type_vocab_size layer_norm_eps pad_token_id bos_token_id eos_token_id
 """
 
@@ -249,8 +264,23 @@ qwen3_omni_moe: thinker_config/vision_config thinker_config/audio_config thinker
 qwen3_vl: vision_config text_config
 qwen3_vl_moe: vision_config text_config
 smolvlm: vision_config text_config
-voxtral: audio_config text_config
+voxtral: audio_config text_config hidden_size
 """
+
+TEXT = ("hidden_size",)
+"""Keys of the text model that the whole may have too."""
+
+
+def needed(config, kind):
+    """The keys that a scaling of this kind cannot do without, None where the class takes it without them."""
+    try:
+        config(rope_scaling=dict(rope_type=kind))
+    except KeyError as error:
+        return sorted(re.findall(r"'(\w+)'", str(error).split("'='" + kind)[1]))
+    except (TypeError, ValueError):
+        # Checks of Chameleon's, Phi 3's and Phi MoE's own.
+        pass
+    return None
 
 
 def classes():
@@ -287,17 +317,31 @@ def inside(config, path):
     return config
 
 
+def is_fixed(whole, path, made):
+    """Whether a part is of its class whatever model type it names."""
+    nested = {"model_type": "gpt2"}
+    for key in reversed(path.split("/")):
+        nested = {key: nested}
+    try:
+        return type(inside(whole(**nested), path)) is type(made)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+
+
 def section(whole, path, rows):
     """What transformers makes of a part that is left out."""
     made = inside(whole(), path)
     if not isinstance(made, PretrainedConfig):
-        return made
+        of_text = whole(text_config={path: made + 1}) if path in TEXT else None
+        return {"of": "text_config"} if of_text and getattr(of_text, path) == made + 1 else made
     nested = {}
     for key in reversed(path.split("/")):
         nested = {key: nested}
     given = inside(whole(**nested), path).to_dict()
     plain = type(made)().to_dict()
     found = {"model_type": made.model_type}
+    if is_fixed(whole, path, made):
+        found["fixed"] = True
     keys = rows.get(made.model_type, {})
     for name, values, others in ("always", given, plain), ("absent", made.to_dict(), given):
         different = {key: values[key] for key in keys if key in values and values[key] != others.get(key)}
@@ -315,14 +359,21 @@ def main():
     lines = [f'  "transformers": {json.dumps(transformers.__version__)}']
     known = classes()
     rows = {}
+    keys_of, checked = {}, []
     for name, keys in parsed(TYPES).items():
         named = [CONFIG_MAPPING[name]] if name in CONFIG_MAPPING_NAMES else []
-        found = (defaults(config, keys) for config in named + known.get(name, []))
-        found = next((values for values in found if values is not None), None)
+        found = ((config, defaults(config, keys)) for config in named + known.get(name, []))
+        config, found = next(((config, values) for config, values in found if values is not None), (None, None))
         if found is None:
             sys.exit(f"model type {name!r}: expected a class with all of the keys {' '.join(keys)}, found none")
         rows[name] = found
         lines.append(f"  {json.dumps(name)}: {json.dumps(found)}")
+        if "rope_scaling" in inspect.signature(config.__init__).parameters:
+            kinds = {kind: needed(config, kind) for kind in ROPE_VALIDATION_FUNCTIONS}
+            if kinds["llama3"]:
+                checked.append(name)
+                keys_of.update({kind: keys for kind, keys in kinds.items() if keys})
+    lines.append(f'  "scaled": {{"keys": {json.dumps(keys_of)},\n    "types": {json.dumps(checked)}}}')
     sections = []
     for name, paths in parsed(SECTIONS).items():
         made = {path: section(CONFIG_MAPPING[name], path, rows) for path in paths}

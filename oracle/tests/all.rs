@@ -20,6 +20,7 @@ mod fused;
 mod graphs;
 mod imatrix;
 mod importance;
+mod incomplete;
 mod latest_commands;
 mod load;
 mod memory;

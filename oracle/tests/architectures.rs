@@ -279,6 +279,17 @@ fn plamo2_with_blocks_exchanged_is_stocks() {
     assert!(oracle::forward::apart(&other.unwrap().data, &expected) > 1e-2);
 }
 
+/// Asserts that the last line of a comparison's output, alone of its kind, counts the cases above it: rows that were put in by
+/// hand are counted by hand.
+fn assert_counted(output: &str) {
+    let lines: Vec<&str> = output.lines().collect();
+    let [_, rows @ .., count] = &lines[..] else {
+        panic!("no rows")
+    };
+    let cases = rows.iter().filter(|row| !row.starts_with(' ')).count();
+    assert_eq!(*count, format!("{cases} cases, 0 with differences"));
+}
+
 /// Last output of `py/architectures.py` over all its cases.
 const MATRIX: &str = include_str!("../digests/architectures.txt");
 
@@ -311,6 +322,7 @@ fn every_listed_class_was_compared() {
     );
     // A row says FAR where logits are further from the expected ones than 1e-3.
     assert!(!MATRIX.contains("DIFFERS") && !MATRIX.contains("FAR"));
+    assert_counted(MATRIX);
 }
 
 /// Last output of `py/transformers5.py`: the cases as transformers 5 saves them.
@@ -351,6 +363,7 @@ fn every_listed_class_was_saved_by_transformers_5() {
         }
     }
     assert!(!NEWER.contains("DIFFERS") && !NEWER.contains("FAR"));
+    assert_counted(NEWER);
 }
 
 #[test]

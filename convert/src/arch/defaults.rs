@@ -18,22 +18,33 @@ pub(super) fn complete_with(
     mut config: Map<String, Value>,
 ) -> Map<String, Value> {
     newer::to_older(&mut config);
-    let model_type = config.get("model_type").and_then(Value::as_str);
-    let known = ARCHITECTURES
-        .iter()
-        .chain(encoders::ENCODERS)
-        .flat_map(|a| a.model_types);
-    let is_it = |t: &&&'static ModelType| Some(t.name) == model_type;
-    let own = first.iter().find(|t| t.name.is_empty() || is_it(t));
-    if let Some(model_type) = own.or_else(|| known.into_iter().find(is_it)) {
+    let name = config.get("model_type").and_then(Value::as_str).unwrap_or("");
+    let own = first.iter().find(|t| t.name.is_empty() || t.name == name);
+    let known = || built_in(name).filter(|t| !t.refuses(&config));
+    if let Some(model_type) = own.copied().or_else(known) {
         model_type.complete(&mut config);
     }
     config
 }
 
+/// The model type of this name.
+fn built_in(name: &str) -> Option<&'static ModelType> {
+    let known = ARCHITECTURES.iter().chain(encoders::ENCODERS);
+    known
+        .flat_map(|a| a.model_types)
+        .find(|t| t.name == name)
+        .copied()
+}
+
+/// Whether `transformers` refuses a configuration of this model type, and with it that of a whole in which it is a part.
+pub(super) fn is_refused(model_type: &str, config: &Map<String, Value>) -> bool {
+    built_in(model_type).is_some_and(|t| t.refuses(config))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::rules::model_type::SCALED;
     use crate::arch::rules::published::TRANSFORMERS;
     use crate::arch::rules::sections::SECTIONS;
 
@@ -56,6 +67,37 @@ mod tests {
             c["rope_parameters"],
             serde_json::json!({"rope_theta": 10000.0, "rope_type": "default"})
         );
+    }
+
+    #[test]
+    fn a_scaling_that_is_left_out_is_that_of_the_model_type() {
+        let rope = |more: &str| {
+            completed(&format!(r#"{{"model_type": "gpt_oss"{more}}}"#))["rope_parameters"].clone()
+        };
+        assert_eq!(rope("")["factor"], 32.0);
+        for said in [
+            r#", "rope_scaling": null"#,
+            r#", "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0}"#,
+        ] {
+            assert_eq!(rope(said)["rope_type"], "default", "{said}");
+        }
+    }
+
+    /// The stock converter takes it as it is stored, as it takes one of a model type that transformers does not know.
+    #[test]
+    fn a_configuration_that_transformers_refuses_is_not_completed() {
+        let with = |model_type: &str, scaling: &str| {
+            completed(&format!(
+                r#"{{"model_type": "{model_type}", "rope_scaling": {{"rope_type": {scaling}}}}}"#
+            ))
+        };
+        let whole = r#""llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0"#;
+        assert!(with("llama", whole).get("rms_norm_eps").is_none());
+        assert!(with("llama", r#""yarn""#).get("rms_norm_eps").is_none());
+        let known = format!("{whole}, \"original_max_position_embeddings\": 64");
+        assert_eq!(with("llama", &known)["rms_norm_eps"], 1e-6);
+        // Mistral's class has no scaling to check.
+        assert_eq!(with("mistral", whole)["rms_norm_eps"], 1e-6);
     }
 
     /// What transformers makes of other keys of the same configuration.
@@ -84,6 +126,6 @@ mod tests {
         // The name that transformers writes, which it does not read.
         assert_eq!(without, [&"Glm4vMoe_text"]);
         let idle: Vec<&&str> = rows.iter().filter(|row| !names.contains(row)).collect();
-        assert_eq!(idle, [&"transformers", &SECTIONS]);
+        assert_eq!(idle, [&"transformers", &SCALED, &SECTIONS]);
     }
 }

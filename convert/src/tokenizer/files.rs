@@ -191,8 +191,10 @@ pub(super) struct VocabFiles {
     pub(super) tokenizer: Option<(Vec<u8>, TokenizerJson)>,
     /// `tokenizer_config.json`, when it is an object that is not empty.
     pub(super) tokenizer_config: Option<Json>,
-    /// `config.json`.
+    /// `config.json`, completed where the caller has completed it.
     pub(super) config: Json,
+    /// The same as it is stored, where that is another.
+    pub(super) stored: Option<Json>,
     /// Multiple to which the configured number of tokens is rounded up.
     pub(super) multiple: u64,
     /// Rows of the token embeddings, where they are known.
@@ -211,6 +213,7 @@ impl VocabFiles {
             tokenizer: None,
             tokenizer_config,
             config: config.clone(),
+            stored: None,
             multiple: 1,
             rows: None,
             ignored: Vec::new(),

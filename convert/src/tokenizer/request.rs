@@ -1,5 +1,7 @@
 //! Requests for a vocabulary: what an architecture needs of it, step by step.
 
+use serde_json::Value as Json;
+
 use super::kind::VocabKind;
 use crate::{Error, Result};
 
@@ -17,6 +19,9 @@ pub struct VocabRequest {
     pub architecture: Option<&'static str>,
     /// Write no name of a template of llama.cpp's where a vocabulary of Mistral's has no template of its own.
     pub no_named_template: bool,
+    /// `config.json` as it is stored, where the configuration that is read has been completed: special tokens' ids that
+    /// `transformers` has for a configuration without them are no model's own.
+    pub stored: Option<Json>,
 }
 
 gguf::setters! {
@@ -26,6 +31,7 @@ gguf::setters! {
         embeddings: Option<u64>,
         architecture: Option<&'static str>,
         no_named_template: bool,
+        stored: Option<Json>,
     }
 }
 

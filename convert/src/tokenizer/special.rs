@@ -137,14 +137,9 @@ impl SpecialVocab {
         Ok(())
     }
 
-    /// The ids that the directory's `config.json` has. Those that `transformers` has for a configuration without them
-    /// are no model's own.
+    /// The ids that the stored configuration has.
     fn read_config(&mut self, files: &VocabFiles) -> Result<()> {
-        let path = files.dir.join("config.json");
-        let stored = match path.is_file() {
-            true => Json::Object(crate::json::read_object(&path)?),
-            false => files.config.clone(),
-        };
+        let stored = files.stored.as_ref().unwrap_or(&files.config);
         for kind in self.types.clone() {
             let key = format!("{kind}_token_id");
             let at_root = stored.get(&key).filter(|id| !id.is_null());

@@ -22,6 +22,7 @@ pub fn vocab_metadata(dir: &Path, config: &Json, request: &VocabRequest) -> Resu
     files.rows = request
         .embeddings
         .map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
+    files.stored.clone_from(&request.stored);
     let (before, reading, after) = request.parts()?;
     let mut making = Making {
         settings: Settings {

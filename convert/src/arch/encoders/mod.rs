@@ -45,8 +45,7 @@ use std::path::Path;
 use gguf::TensorType;
 use serde_json::{Map, Value};
 
-use super::rules::multimodal::{TEXT, class_of, complete_text};
-use super::rules::sections::complete_sections;
+use super::rules::multimodal::{class_of, complete_parts};
 use super::{Architecture, Beside, Class, Hooks, Hparams, Named, PLAIN};
 use crate::{Error, Result};
 
@@ -160,8 +159,7 @@ pub(crate) fn configuration(
     config_path: &Path,
     mut config: Map<String, Value>,
 ) -> Result<Hparams> {
-    complete_sections(&mut config, |key| key != TEXT);
-    complete_text(&mut config);
+    complete_parts(&mut config);
     let hooks = &architecture.hooks;
     let mut audio = (hooks.audio)(&config);
     let mut of_audio = config_path.to_path_buf();

@@ -13,13 +13,6 @@ use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static QWEN3VL: Architecture = Architecture {
     classes: &[class("Qwen3VLForConditionalGeneration")],
-    hooks: Hooks {
-        prepare: |config| {
-            config.entry(DEEP).or_insert(DEEP_BLOCKS.to_vec().into());
-            rename(config);
-        },
-        ..QWEN3_5.hooks
-    },
     model_types: &[&QWEN3VL_TYPE],
     ..QWEN3_5
 };
@@ -96,8 +89,6 @@ pub(super) const RULES: &[Rule] = &[
 
 /// The blocks whose outputs go to the first layers of the text model.
 const DEEP: &str = "deepstack_visual_indexes";
-/// Those of Qwen3-VL where the configuration does not say.
-const DEEP_BLOCKS: [u64; 3] = [8, 16, 24];
 /// Positions of an image where the configuration does not say.
 const POSITIONS: f64 = 2304.0;
 

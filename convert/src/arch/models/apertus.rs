@@ -25,16 +25,24 @@ const OWN: &[Rule] = &[
     skip("model.layers.{}.mlp.act_fn.eps"),
 ];
 
+/// Each key is noted with the last of its tensors, in the checkpoint's order.
 fn activation_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let mut found = Vec::new();
     for name in ["alpha_n", "alpha_p", "beta", "eps"] {
         let mut values = Vec::new();
+        let mut last = None;
         for i in 0..hp.block_count() {
             let tensor = format!("model.layers.{i}.mlp.act_fn.{name}");
+            last = last.max((keys.place)(&tensor));
             values.extend(keys.number(&tensor)?);
         }
         if values.len() == hp.block_count() as usize {
-            keys.set_global(&format!("xielu.{name}"), values);
+            found.push((last, name, values));
         }
+    }
+    found.sort_by_key(|&(last, ..)| last);
+    for (_, name, values) in found {
+        keys.set_global(&format!("xielu.{name}"), values);
     }
     Ok(())
 }

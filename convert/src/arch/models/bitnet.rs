@@ -2,7 +2,7 @@
 
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
-use crate::arch::{Architecture, PLAIN, class};
+use crate::arch::{Architecture, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
 pub(super) static BITNET: Architecture = Architecture {
@@ -17,6 +17,7 @@ pub(super) static BITNET: Architecture = Architecture {
     },
     // The stock converter knows the first kind alone.
     vocabulary: |_| VocabRequest::new(&[VocabKind::SentencePiece, VocabKind::Bpe]),
+    model_types: &[&BITNET_TYPE],
     ..PLAIN
 };
 
@@ -62,3 +63,5 @@ const NORMS: &[Rule] = &[
     copy("model.layers.{}.mlp.ffn_layernorm", "blk.{}.ffn_sub_norm"),
     copy("model.layers.{}.mlp.ffn_sub_norm", "blk.{}.ffn_sub_norm"),
 ];
+
+static BITNET_TYPE: ModelType = ModelType::of("bitnet");

@@ -2,7 +2,7 @@
 
 use crate::arch::rules::common;
 use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, rule};
-use crate::arch::{Architecture, PLAIN, View, class};
+use crate::arch::{Architecture, ModelType, PLAIN, View, class};
 
 pub(super) static CHAMELEON: Architecture = Architecture {
     gguf: "chameleon",
@@ -16,6 +16,7 @@ pub(super) static CHAMELEON: Architecture = Architecture {
         keys.set("swin_norm", hp.opt_bool("swin_norm").unwrap_or(false));
         Ok(())
     },
+    model_types: &[&CHAMELEON_TYPE],
     ..PLAIN
 };
 
@@ -47,3 +48,5 @@ fn of_each_head(view: View, heads: u32) -> Option<View> {
         _ => paired.shaped(&[stored, len]),
     }
 }
+
+static CHAMELEON_TYPE: ModelType = ModelType::of("chameleon");

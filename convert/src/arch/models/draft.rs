@@ -265,16 +265,25 @@ fn windows(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let is_true = |value: Option<&Value>| value.and_then(Value::as_bool) == Some(true);
     let all = is_true(inside(hp, "use_swa"));
     let number = |v: &&Value| v.as_u64() != Some(0) && !v.is_null();
+    let is_used = is_true(hp.find(&["use_sliding_window"]));
+    // Qwen3 without the one has none, whatever it says.
+    let own = hp
+        .find(&["sliding_window"])
+        .filter(|_| is_used || hp.opt_str(&["model_type"]) != Some("qwen3"));
     let window = inside(hp, "swa_window_size").filter(number);
-    let window = window.or_else(|| hp.find(&["sliding_window"]).filter(number));
-    let Some(window) = window.filter(|_| all || is_true(hp.find(&["use_sliding_window"]))) else {
+    let window = window.or_else(|| own.filter(number));
+    let Some(window) = window.filter(|_| all || is_used) else {
         return Ok(());
     };
+    let from = |first: u32| (0..hp.block_count()).map(|block| block >= first).collect();
     let slides = match all {
         true => vec![true; hp.block_count() as usize],
-        false => hp.sliding_layers().ok_or_else(|| {
-            hp.error("expected a list layer_types beside use_sliding_window, found none".to_owned())
-        })?,
+        false => match hp.sliding_layers() {
+            Some(slides) => slides,
+            None => hp.opt_u32(&["max_window_layers"])?.map(from).ok_or_else(|| {
+                hp.error("expected a list layer_types beside use_sliding_window, found none".to_owned())
+            })?,
+        },
     };
     keys.set("attention.sliding_window", hp.to_u32("sliding_window", window)?);
     keys.set(

@@ -23,7 +23,7 @@ pub(super) static EXAONE4: Architecture = Architecture {
     classes: &[class("Exaone4ForCausalLM")],
     rules: &[POST_NORMS, HEAD_NORMS, DECODER],
     hyperparameters: exaone4_keys,
-    generated: rope::llama3_factors,
+    generated: |hp| rope::llama3_factors_by(hp, 16.0),
     model_types: &[&EXAONE4_TYPE],
     ..PLAIN
 };

@@ -332,10 +332,15 @@ const LFM2_EXPERTS: &[Rule] = &[
 ];
 
 fn lfm2_attention(hp: &Hparams, is_attention: impl Fn(&str) -> bool) -> Result<gguf::Value> {
-    let types = hp
-        .strings("layer_types")
-        .ok_or_else(|| hp.error("expected a list layer_types, found none".to_owned()))?;
-    let attention: Vec<bool> = types.into_iter().map(is_attention).collect();
+    let attention: Vec<bool> = match (hp.strings("layer_types"), hp.values().get("full_attn_idxs")) {
+        (Some(types), _) => types.into_iter().map(is_attention).collect(),
+        // The layers with attention by their numbers; null for all.
+        (None, Some(Value::Null)) => vec![true; hp.block_count() as usize],
+        (None, Some(Value::Array(layers))) => (0..hp.block_count())
+            .map(|i| layers.contains(&i.into()))
+            .collect(),
+        _ => return Err(hp.error("expected a list layer_types, found none".to_owned())),
+    };
     if attention.len() != hp.block_count() as usize {
         return Err(hp.error(format!(
             "layer_types: expected {} layers (num_hidden_layers), found {}",

@@ -9,7 +9,7 @@ use crate::arch::rules::experts::{BLOCK_SPARSE_EXPERTS, SCORE_BIAS};
 use crate::arch::rules::names::{
     DECODER, HEAD_NORMS_ABOUT_ONE, NORMS_ABOUT_ONE, Rule, Transform, copy, rule,
 };
-use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, class};
+use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static MINIMAX01: Architecture = Architecture {
@@ -18,6 +18,7 @@ pub(super) static MINIMAX01: Architecture = Architecture {
     rules: &[OWN, BLOCK_SPARSE_EXPERTS, DECODER],
     hyperparameters,
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe]).and([VocabStep::ChatTemplateOfFile]),
+    model_types: &[&MINIMAX_TYPE],
     graph: Graph::SILU.fixing(&[("postnorm", Fixed::Is(true))]),
     ..PLAIN
 };
@@ -182,3 +183,6 @@ fn third_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     );
     Ok(())
 }
+
+/// The name that `transformers` has for MiniMax-Text-01 and M1; their publisher has others.
+static MINIMAX_TYPE: ModelType = ModelType::of("minimax");

@@ -395,6 +395,8 @@ pub(crate) struct Keys<'a> {
     pub(crate) dir: &'a Path,
     /// The dense modules that are converted too.
     pub(crate) dense: &'a [crate::arch::DenseModule],
+    /// The place of a tensor of the checkpoint among all; `None` where there is no such tensor.
+    pub(crate) place: &'a dyn Fn(&str) -> Option<usize>,
     /// Reads a tensor of the checkpoint that holds one number; `None` where there is no such tensor.
     pub(crate) number: &'a dyn Fn(&str) -> Result<Option<f32>>,
     /// The shape of a tensor of the checkpoint, outermost dimension first.

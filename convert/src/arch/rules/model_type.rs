@@ -25,8 +25,13 @@ impl Default {
     }
 }
 
+/// The row of [`TRANSFORMERS`] with the scalings of the rotation that are checked.
+pub(in crate::arch) const SCALED: &str = "scaled";
+
 /// The base of a rotation of which nothing is said.
 const ROPE_THETA: &str = "rope_theta";
+/// The scaling of the rotation.
+const ROPE_SCALING: &str = "rope_scaling";
 
 /// The configurations of one `model_type`.
 #[derive(Debug)]
@@ -106,13 +111,43 @@ impl ModelType {
         self.rope_theta.or_else(published).unwrap_or(10000.0)
     }
 
+    /// Whether `transformers` refuses a configuration of this type, whose scaling of the rotation lacks keys; the stock
+    /// converter then takes the whole as it is stored.
+    pub(in crate::arch) fn refuses(&'static self, config: &Map<String, Value>) -> bool {
+        let scaled = &TRANSFORMERS[SCALED];
+        let names =
+            |list: &Value, name: &str| list.as_array().is_some_and(|list| list.iter().any(|n| n == name));
+        let lacks = |scaling: &Map<String, Value>| {
+            let Some(kind) = scaling.get("rope_type").or_else(|| scaling.get("type")) else {
+                return true;
+            };
+            let needed = kind
+                .as_str()
+                .and_then(|kind| scaled["keys"].get(kind)?.as_array());
+            let has = |key: &Value| key.as_str().is_some_and(|key| scaling.contains_key(key));
+            !needed.into_iter().flatten().all(has)
+        };
+        let scaling = config.get(ROPE_SCALING).and_then(Value::as_object);
+        let is_checked = || {
+            self.line()
+                .any(|t| t.is_published && names(&scaled["types"], t.name))
+        };
+        scaling.is_some_and(lacks) && is_checked()
+    }
+
     /// Completes a configuration of this type.
     pub(in crate::arch) fn complete(&'static self, config: &mut Map<String, Value>) {
         for (found, meant) in self.renames {
             rename(config, found, meant);
         }
         for (key, default) in self.all_defaults() {
-            if !config.contains_key(key) {
+            // A rotation that is scaled by another name is not scaled by default, too.
+            let other = if key == ROPE_SCALING {
+                "rope_parameters"
+            } else {
+                key
+            };
+            if !config.contains_key(key) && !config.contains_key(other) {
                 config.insert(key.to_owned(), default);
             }
         }

@@ -48,11 +48,11 @@ const CLASSES: &[(&str, Completed)] = &[
     ("Glm4vMoeForConditionalGeneration", As("glm4v_moe_text")),
     ("VoxtralForConditionalGeneration", As("llama")),
     ("JanusForConditionalGeneration", As("llama")),
+    ("ChameleonForCausalLM", As("chameleon")),
+    ("ChameleonForConditionalGeneration", As("chameleon")),
     ("Qwen2AudioForConditionalGeneration", As("qwen2")),
     ("AudioFlamingo3ForConditionalGeneration", AsItIs),
     ("BailingMoeV3VLForConditionalGeneration", AsItIs),
-    ("ChameleonForCausalLM", AsItIs),
-    ("ChameleonForConditionalGeneration", AsItIs),
     ("DeepseekOCRForCausalLM", AsItIs),
     ("DeepseekOCR2ForCausalLM", AsItIs),
     ("Dots3NoteForCausalLM", AsItIs),
@@ -134,8 +134,9 @@ pub(crate) fn inner_text(config: &Map<String, Value>) -> Option<&Map<String, Val
     })
 }
 
-/// Completes the part that is the text model's as `transformers` does where it knows the whole.
-pub(crate) fn complete_text(whole: &mut Map<String, Value>) {
+/// Completes the parts of a model of several modes as `transformers` does where it knows the whole.
+pub(crate) fn complete_parts(whole: &mut Map<String, Value>) {
+    complete_sections(whole, |key| key != TEXT);
     // Older directories have its keys beside the encoder's configuration.
     if inner_text(whole).is_some() || !whole.contains_key("hidden_size") {
         complete_sections(whole, |key| key == TEXT);
@@ -144,7 +145,7 @@ pub(crate) fn complete_text(whole: &mut Map<String, Value>) {
 
 /// The text model's configuration, completed where it is inside another.
 pub(crate) fn text_part(mut config: Map<String, Value>) -> TextPart {
-    complete_text(&mut config);
+    complete_parts(&mut config);
     let class = class_of(&config);
     if class == Some(TALKER)
         && let Some(config) = talker(&config)

@@ -9,8 +9,11 @@ use crate::arch::{Generated, Hparams, Keys};
 /// Sections of a head's dimensions that are rotated by different positions: time, height, width, one more.
 const ROPE_SECTIONS: usize = 4;
 
-/// RoPE kinds whose parameters carry the context length of the original training.
-const SCALED: [&str; 3] = ["llama3", "yarn", "longrope"];
+/// RoPE kinds whose parameters carry the context length of the original training, which is the whole where they do not.
+const SCALED: [&str; 2] = ["yarn", "longrope"];
+
+/// The context length of the original training.
+const ORIGINAL_LENGTH: &str = "original_max_position_embeddings";
 
 /// Brings the spellings that `config.json` files use to the one that `transformers` 5 writes: an object
 /// `rope_parameters` with `rope_type` and `rope_theta`.
@@ -36,16 +39,17 @@ pub(in crate::arch) fn standardize(config: &mut Map<String, Value>, default_thet
         .cloned()
         .unwrap_or_else(|| Value::from("default"));
     rope.entry("rope_type").or_insert(kind);
+    if let Some(length) = config.get(ORIGINAL_LENGTH).filter(|v| !v.is_null()) {
+        rope.entry(ORIGINAL_LENGTH).or_insert(length.clone());
+    }
     if rope
         .get("rope_type")
         .and_then(Value::as_str)
         .is_some_and(|t| SCALED.contains(&t))
     {
-        let length = ["original_max_position_embeddings", "max_position_embeddings"]
-            .iter()
-            .find_map(|key| config.get(*key).cloned())
-            .unwrap_or(Value::Null);
-        rope.entry("original_max_position_embeddings").or_insert(length);
+        let length = config.get("max_position_embeddings").cloned();
+        rope.entry(ORIGINAL_LENGTH)
+            .or_insert(length.unwrap_or(Value::Null));
     }
     config.insert("rope_parameters".to_owned(), Value::Object(rope));
 }
@@ -183,7 +187,13 @@ pub(in crate::arch) fn long_factors(hp: &Hparams) -> Result<Vec<Generated>> {
 
 /// The factors by which Llama 3's scaling divides each frequency, as the tensor `rope_freqs.weight`.
 pub(in crate::arch) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
-    let rope = hp.rope();
+    llama3_factors_by(hp, LLAMA3_FACTOR)
+}
+
+/// The same with another `factor` where the configuration has none.
+pub(in crate::arch) fn llama3_factors_by(hp: &Hparams, factor: f64) -> Result<Vec<Generated>> {
+    let mut rope = hp.rope().clone();
+    rope.entry("factor").or_insert(factor.into());
     let kind = rope.get("rope_type").and_then(Value::as_str).unwrap_or("");
     if !kind.eq_ignore_ascii_case("llama3") {
         return Ok(Vec::new());
@@ -201,7 +211,7 @@ pub(in crate::arch) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
         }
     }
     let dim = hp.head_dim()?;
-    let values = llama3_frequency_factors(rope, dim)
+    let values = llama3_frequency_factors(&rope, dim)
         .ok_or_else(|| hp.error(format!("head_dim: expected at most {MAX_HEAD_DIM}, found {dim}")))?;
     Ok(vec![Generated {
         name: "rope_freqs.weight",
@@ -216,7 +226,7 @@ pub(crate) fn llama3_frequency_factors(rope: &Map<String, Value>, dim: u32) -> O
     }
     let number = |key: &str, default: f64| rope.get(key).and_then(Value::as_f64).unwrap_or(default);
     let base = number("rope_theta", 10000.0);
-    let factor = number("factor", 8.0);
+    let factor = number("factor", LLAMA3_FACTOR);
     let low = number("low_freq_factor", 1.0);
     let high = number("high_freq_factor", 4.0);
     let context = number("original_max_position_embeddings", 8192.0);
@@ -241,5 +251,7 @@ pub(crate) fn llama3_frequency_factors(rope: &Map<String, Value>, dim: u32) -> O
     Some(values)
 }
 
+/// Llama 3.1's.
+const LLAMA3_FACTOR: f64 = 8.0;
 /// Largest head dimension accepted.
 const MAX_HEAD_DIM: u32 = 1 << 16;

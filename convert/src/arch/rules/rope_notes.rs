@@ -289,6 +289,7 @@ mod tests {
             file_type: 0,
             dir: Path::new(""),
             dense: &[],
+            place: &|_| None,
             number: &|_| Ok(None),
             shape: &|_| None,
             first: &|_| Ok(None),

@@ -8,16 +8,25 @@ use super::published::TRANSFORMERS;
 pub(in crate::arch) const SECTIONS: &str = "sections";
 
 /// Completes those parts of a model's configuration that `is_wanted` takes, by their keys: a part that is left out or null is
-/// what the class of the whole has, one that names no model type is of that which the class has. Those of a model type that
-/// `transformers` does not know stay as they are.
+/// what the class of the whole has, one that names no model type, or whose model type does not count, is of that which the
+/// class has. Those of a model type that
+/// `transformers` does not know stay as they are, and so do all parts of a whole that it refuses for one of them.
 pub(crate) fn complete_sections(whole: &mut Map<String, Value>, is_wanted: impl Fn(&str) -> bool) {
     let model_type = whole.get("model_type").and_then(Value::as_str);
     let row = model_type.and_then(|name| TRANSFORMERS[SECTIONS].get(name)?.as_object());
+    let row = row.filter(|row| !row.iter().any(|(path, made)| is_refused(whole, path, made)));
     for (path, made) in row.into_iter().flatten() {
-        let (outer, key) = path
-            .split_once('/')
-            .map_or((None, path.as_str()), |(o, k)| (Some(o), k));
-        if !is_wanted(key) {
+        let (outer, key) = place(path);
+        let of = made.get("of").and_then(Value::as_str);
+        if !is_wanted(of.unwrap_or(key)) {
+            continue;
+        }
+        // The part is completed before what the whole has of it.
+        if let Some(of) = of {
+            let value = whole.get(of).and_then(|part| part.get(key)).cloned();
+            if let Some(value) = value {
+                whole.entry(key).or_insert(value);
+            }
             continue;
         }
         let holder = match outer {
@@ -26,18 +35,43 @@ pub(crate) fn complete_sections(whole: &mut Map<String, Value>, is_wanted: impl 
         };
         let Some(holder) = holder else { continue };
         match made.as_object() {
-            Some(made) => complete_section(holder, key, made),
+            Some(row) => complete_section(holder, key, row, is_fixed(made)),
             None => drop(holder.entry(key).or_insert_with(|| made.clone())),
         }
     }
 }
 
+/// The key of a part and that of what it is inside, of a path in a row.
+fn place(path: &str) -> (Option<&str>, &str) {
+    path.split_once('/').map_or((None, path), |(o, k)| (Some(o), k))
+}
+
+/// Whether `transformers` refuses the part at a path, by its own model type or that of its row.
+fn is_refused(whole: &Map<String, Value>, path: &str, made: &Value) -> bool {
+    let (outer, key) = place(path);
+    let holder = outer.map_or(Some(whole), |outer| whole.get(outer)?.as_object());
+    let part = holder.and_then(|holder| holder.get(key)?.as_object());
+    part.is_some_and(|part| {
+        let named = part.get("model_type").filter(|_| !is_fixed(made));
+        let model_type = named.unwrap_or(&made["model_type"]).as_str();
+        model_type.is_some_and(|model_type| crate::arch::is_refused(model_type, part))
+    })
+}
+
+/// Whether the class of the whole has this part of one model type, whatever the directory names.
+fn is_fixed(made: &Value) -> bool {
+    made.get("fixed") == Some(&Value::Bool(true))
+}
+
 /// Completes one part by what its row says.
-fn complete_section(holder: &mut Map<String, Value>, key: &str, made: &Map<String, Value>) {
+fn complete_section(holder: &mut Map<String, Value>, key: &str, made: &Map<String, Value>, is_fixed: bool) {
     let Some((section, is_absent)) = object(holder, key) else {
         return;
     };
     let mut completed = std::mem::take(section);
+    if is_fixed {
+        completed.shift_remove("model_type");
+    }
     let values = |name: &str| made.get(name).and_then(Value::as_object).into_iter().flatten();
     let absent = values("absent").filter(|_| is_absent);
     let model_type = made.iter().filter(|(key, _)| *key == "model_type");
@@ -74,11 +108,20 @@ mod tests {
         let whole = completed(r#"{"model_type": "voxtral", "audio_config": null, "text_config": {}}"#);
         assert_eq!(whole["audio_config"]["hidden_size"], 1280);
         // What the class of the whole has, not the part's.
-        assert_eq!(whole["text_config"]["hidden_size"], 3072);
+        assert_eq!(
+            (&whole["text_config"]["hidden_size"], &whole["hidden_size"]),
+            (&3072.into(), &3072.into())
+        );
         let absent = completed(r#"{"model_type": "mistral3"}"#);
         assert_eq!(absent["vision_config"]["image_size"], 1540);
         let given = completed(r#"{"model_type": "mistral3", "vision_config": {}}"#);
         assert_eq!(given["vision_config"]["image_size"], 1024);
+        // Gemma 3's is Gemma's, that of LLaVA any.
+        let width = |whole: &str| {
+            let text = format!(r#"{{"model_type": "{whole}", "text_config": {{"model_type": "gemma2"}}}}"#);
+            completed(&text)["text_config"]["max_position_embeddings"].clone()
+        };
+        assert_eq!((width("gemma3"), width("llava")), (131072.into(), 8192.into()));
         let nested = completed(r#"{"model_type": "qwen3_omni_moe"}"#);
         assert_eq!(nested["thinker_config"]["vision_config"]["depth"], 27);
         let plain = completed(r#"{"model_type": "granite_speech", "downsample_rate": 4}"#);
@@ -89,8 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_an_unknown_model_stay_as_they_are() {
+    fn parts_of_an_unknown_or_refused_model_stay_as_they_are() {
         for text in [
+            r#"{"model_type": "llava", "text_config": {"rope_scaling": {"type": "linear"}}}"#,
             r#"{"model_type": "kimi_k25", "vision_config": null}"#,
             r#"{"vision_config": {}}"#,
         ] {

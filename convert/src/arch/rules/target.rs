@@ -43,14 +43,17 @@ impl Target {
         self.config.get("text_config")?.as_object()
     }
 
-    /// The configuration with another size of the vocabulary.
+    /// The configuration with another size of the vocabulary, or with none.
     pub(crate) fn with_vocabulary(&self, size: Option<&Value>) -> Value {
+        const SIZE: &str = "vocab_size";
+        let resize = |config: &mut Map<String, Value>| match size {
+            Some(size) => drop(config.insert(SIZE.to_owned(), size.clone())),
+            None => drop(config.shift_remove(SIZE)),
+        };
         let mut config = self.config.clone();
-        if let Some(size) = size {
-            config.insert("vocab_size".to_owned(), size.clone());
-            if let Some(Value::Object(text)) = config.get_mut("text_config") {
-                text.insert("vocab_size".to_owned(), size.clone());
-            }
+        resize(&mut config);
+        if let Some(Value::Object(text)) = config.get_mut("text_config") {
+            resize(text);
         }
         Value::Object(config)
     }

@@ -14,7 +14,7 @@ use super::sentence::Modules;
 use super::{
     HfOptions, HfSource, OutType, beside, fuse, number, outtype, quantized, stacks, tied, unused, whole,
 };
-use crate::arch::{self, Architecture, Hparams, Keys, TargetVocabulary, multimodal};
+use crate::arch::{self, Keys, TargetVocabulary, multimodal};
 use crate::metadata::{General, ParameterCount};
 use crate::source::SourceTensor;
 use crate::tokenizer::{self, VocabRequest};
@@ -230,6 +230,7 @@ impl<'a> Opening<'a> {
         let parts = &self.parts;
         let shape = |tensor: &str| Some(parts.entry(*parts.tensors.get(tensor)?).shape.clone());
         let mut keys = Keys {
+            place: &|tensor: &str| parts.tensors.get_index_of(tensor),
             number: &|tensor: &str| number::only(parts, tensor),
             shape: &shape,
             shape_ending: &|ending: &str| {
@@ -302,7 +303,7 @@ fn vocabulary(
         dir,
         config,
         mut request,
-    } = Vocabulary::of(architecture, &form.hparams, form.whole.as_ref())?;
+    } = Vocabulary::of(form)?;
     if let Some(name) = &options.pre_tokenizer {
         request = request.pre_tokenizer(Some(name.clone()));
     }
@@ -331,16 +332,15 @@ struct Vocabulary<'a> {
 
 impl<'a> Vocabulary<'a> {
     /// A draft model's vocabulary is that of its target.
-    fn of(
-        architecture: &'static Architecture,
-        hparams: &'a Hparams,
-        whole: Option<&Map<String, Value>>,
-    ) -> Result<Self> {
+    fn of(form: &'a Form) -> Result<Self> {
+        let (architecture, hparams) = (form.architecture, &form.hparams);
+        let stored = |config: &Map<String, Value>| Some(Value::Object(config.clone()));
         let Some(way) = architecture.hooks.target_vocabulary else {
-            let config = Value::Object(whole.unwrap_or(hparams.values()).clone());
+            let config = Value::Object(form.whole.as_ref().unwrap_or(hparams.values()).clone());
+            let request = architecture.request(hparams, &config);
             return Ok(Self {
                 dir: hparams.dir(),
-                request: architecture.request(hparams, &config),
+                request: request.stored(stored(&form.given)),
                 config,
             });
         };
@@ -357,7 +357,7 @@ impl<'a> Vocabulary<'a> {
         Ok(Self {
             dir: target.dir(),
             config,
-            request,
+            request: request.stored(stored(target.config())),
         })
     }
 }

@@ -1,0 +1,68 @@
+"""What the stock converter makes of fixtures whose configurations leave keys out that transformers has defaults of:
+digests/incomplete.txt.
+
+    python incomplete_digests.py LLAMA_CPP_SOURCES > ../digests/incomplete.txt
+
+A line is fixture, key (after those that it is inside of, with slashes), SHA-256 of the F32 file. Needs the packages of
+requirements-converter.txt.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import architectures
+import fused_digests
+
+CASES = """
+apertus: rope_scaling rope_scaling/original_max_position_embeddings
+bert-roberta: layer_norm_eps
+bitnet-newer: rms_norm_eps rope_theta max_position_embeddings
+chameleon: rms_norm_eps rope_theta max_position_embeddings
+dflash-2: sliding_window layer_types
+dflash-muse: vocab_size
+exaone4-global: rope_scaling/factor rope_scaling/original_max_position_embeddings
+gpt-oss: rope_scaling rms_norm_eps num_experts_per_tok rope_scaling/factor
+minimax-01: rms_norm_eps rope_theta max_position_embeddings
+modern-bert: hidden_activation classifier_pooling
+qwen3vl: vision_config vision_config/deepstack_visual_indexes
+qwen3vlmoe: vision_config vision_config/deepstack_visual_indexes
+"""
+
+
+def without(config, path):
+    """A configuration without the key at a path."""
+    *outer, key = path.split("/")
+    config = json.loads(json.dumps(config))
+    holder = config
+    for name in outer:
+        holder = holder[name]
+    del holder[key]
+    return config
+
+
+def main():
+    sources = Path(sys.argv[1])
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    sys.path[:0] = [str(sources), str(sources / "gguf-py")]
+    logging.disable(logging.CRITICAL)
+    from conversion.base import TextModel
+
+    TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+    for line in CASES.strip().splitlines():
+        name, keys = line.split(": ")
+        fixture = json.loads((fused_digests.FIXTURES / f"{name}.json").read_text())
+        for key in keys.split():
+            with tempfile.TemporaryDirectory() as folder:
+                folder = Path(folder)
+                fused_digests.make(fixture | dict(config=without(fixture["config"], key)), folder / "model")
+                architectures.stock(folder, {"out.gguf": "ALL_F32"})
+                print(name, key, hashlib.sha256((folder / "out.gguf").read_bytes()).hexdigest(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
