@@ -1,8 +1,11 @@
 //! Matrix products: checked views over slices in front of the `gemm` library.
 //!
-//! The library's one entry point takes raw pointers; this is the only place of the crate that calls it,
-//! and the views prove beforehand what it asks for.
+//! Of that library only the part for `f32` is taken, without those for other numbers. Its one entry point takes
+//! raw pointers; this is the only place of the crate that calls it, and the views prove beforehand what it asks
+//! for.
 #![allow(unsafe_code, reason = "gemm's interface; see the module's documentation")]
+
+use gemm_common::Parallelism;
 
 use crate::portable::Strided;
 
@@ -133,32 +136,33 @@ pub(crate) fn matmul(dst: ViewMut<'_>, lhs: View<'_>, rhs: View<'_>, alpha: f32,
     if dst.rows == 0 || dst.cols == 0 {
         return;
     }
+    // The library works by columns, so it is given the product transposed.
     // SAFETY: every element of the three views lies inside its slice (checked where a view is made, with
     // strides that fit isize), the views are as large as m, n and k say (asserted above), and the
     // destination is an exclusive borrow whose rows do not overlap, so it aliases neither operand.
     unsafe {
-        gemm::gemm(
-            dst.rows,
+        gemm_f32::gemm::f32::get_gemm_fn()(
             dst.cols,
+            dst.rows,
             lhs.cols,
             dst.data.as_mut_ptr(),
-            1,
             dst.row_stride as isize,
+            1,
             false,
-            lhs.data.as_ptr(),
-            lhs.col_stride as isize,
-            lhs.row_stride as isize,
             rhs.data.as_ptr(),
-            rhs.col_stride as isize,
             rhs.row_stride as isize,
+            rhs.col_stride as isize,
+            lhs.data.as_ptr(),
+            lhs.row_stride as isize,
+            lhs.col_stride as isize,
             0.0,
             alpha,
             false,
             false,
             false,
             match parallel {
-                Parallel::Yes => gemm::Parallelism::Rayon(SHARES * rayon::current_num_threads()),
-                Parallel::No => gemm::Parallelism::None,
+                Parallel::Yes => Parallelism::Rayon(SHARES * rayon::current_num_threads()),
+                Parallel::No => Parallelism::None,
             },
         );
     }
