@@ -14,7 +14,8 @@ every such model ("always"), those that only a part which is left out has ("abse
 whatever type the directory names ("fixed"). What is no part is a plain key, or one that the whole has of a part ("of").
 
 "scaled" has the keys beside rope_type without which transformers refuses a scaling of the rotation, and the model types of
-TYPES of which it does.
+TYPES of which it does. "known" has all model types that transformers has a configuration of. "from_null" has the keys of
+heads that a constructor makes of others where they are null, and the model types of TYPES of which it does.
 """
 
 import importlib
@@ -283,6 +284,24 @@ def needed(config, kind):
     return None
 
 
+HEADS = dict(num_key_value_heads=6, num_kv_heads=6, head_dim=256)
+"""Keys of heads, and what they are in a model of 6 heads and 1536 elements."""
+
+
+def of_null(config):
+    """The keys of heads that the class makes of others where they are null."""
+    found = []
+    for key, value in HEADS.items():
+        try:
+            made = config(**{key: None}, num_attention_heads=6, hidden_size=1536).to_dict()
+        except AttributeError:
+            # Falcon's class makes the one in any case.
+            continue
+        if made.get(key) == value:
+            found.append(key)
+    return found
+
+
 def classes():
     """The classes of each model type: an encoder's may have the name of the whole model's."""
     found = {}
@@ -359,7 +378,7 @@ def main():
     lines = [f'  "transformers": {json.dumps(transformers.__version__)}']
     known = classes()
     rows = {}
-    keys_of, checked = {}, []
+    keys_of, checked, from_null = {}, [], {}
     for name, keys in parsed(TYPES).items():
         named = [CONFIG_MAPPING[name]] if name in CONFIG_MAPPING_NAMES else []
         found = ((config, defaults(config, keys)) for config in named + known.get(name, []))
@@ -368,6 +387,8 @@ def main():
             sys.exit(f"model type {name!r}: expected a class with all of the keys {' '.join(keys)}, found none")
         rows[name] = found
         lines.append(f"  {json.dumps(name)}: {json.dumps(found)}")
+        for key in of_null(config) if "num_attention_heads" in keys else ():
+            from_null.setdefault(key, []).append(name)
         if "rope_scaling" in inspect.signature(config.__init__).parameters:
             kinds = {kind: needed(config, kind) for kind in ROPE_VALIDATION_FUNCTIONS}
             if kinds["llama3"]:
@@ -378,6 +399,9 @@ def main():
     for name, paths in parsed(SECTIONS).items():
         made = {path: section(CONFIG_MAPPING[name], path, rows) for path in paths}
         sections.append(f"    {json.dumps(name)}: {json.dumps(made)}")
+    lines.append(f'  "known": {json.dumps(sorted(CONFIG_MAPPING_NAMES))}')
+    of = ",\n    ".join(f"{json.dumps(key)}: {json.dumps(types)}" for key, types in from_null.items())
+    lines.append('  "from_null": {' + of + "}")
     lines.append('  "sections": {\n' + ",\n".join(sections) + "\n  }")
     print("{\n" + ",\n".join(lines) + "\n}")
 

@@ -3,8 +3,8 @@ digests/incomplete.txt.
 
     python incomplete_digests.py LLAMA_CPP_SOURCES > ../digests/incomplete.txt
 
-A line is fixture, key (after those that it is inside of, with slashes), SHA-256 of the F32 file. Needs the packages of
-requirements-converter.txt.
+A line is fixture, key (after those that it is inside of, with slashes; with =null where it is null instead of left out),
+SHA-256 of the F32 file. Needs the packages of requirements-converter.txt.
 """
 
 import hashlib
@@ -23,25 +23,37 @@ apertus: rope_scaling rope_scaling/original_max_position_embeddings
 bert-roberta: layer_norm_eps
 bitnet-newer: rms_norm_eps rope_theta max_position_embeddings
 chameleon: rms_norm_eps rope_theta max_position_embeddings
+cohere2: head_dim=null
 dflash-2: sliding_window layer_types
 dflash-muse: vocab_size
+eagle3-draft: rope_scaling/rope_type
 exaone4-global: rope_scaling/factor rope_scaling/original_max_position_embeddings
-gpt-oss: rope_scaling rms_norm_eps num_experts_per_tok rope_scaling/factor
+gptneox: use_parallel_residual=null
+gpt-oss: head_dim=null rope_scaling rms_norm_eps num_experts_per_tok rope_scaling/factor
+lfm2-image: text_config/rope_theta
+llama-janus: model_type
+llama-rope: rope_theta=null
 minimax-01: rms_norm_eps rope_theta max_position_embeddings
-modern-bert: hidden_activation classifier_pooling
+modern-bert: hidden_activation classifier_pooling classifier_pooling=null
+mpt: attn_config/alibi=null
+qwen2-audio: model_type
 qwen3vl: vision_config vision_config/deepstack_visual_indexes
 qwen3vlmoe: vision_config vision_config/deepstack_visual_indexes
 """
 
 
 def without(config, path):
-    """A configuration without the key at a path."""
+    """A configuration without the key at a path, or with null there."""
+    path, equals, _ = path.partition("=")
     *outer, key = path.split("/")
     config = json.loads(json.dumps(config))
     holder = config
     for name in outer:
         holder = holder[name]
-    del holder[key]
+    if equals:
+        holder[key] = None
+    else:
+        del holder[key]
     return config
 
 

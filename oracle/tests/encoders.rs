@@ -62,6 +62,60 @@ fn encoders_inside_the_model_that_listens_are_found() {
     assert_eq!(check(&fixture), Vec::<String>::new());
 }
 
+/// Digests of the stock converter's files (F32) of fixtures whose text model's configuration is changed.
+const OTHER_TEXTS: [(&str, &str); 3] = [
+    (
+        "voxtral-bare",
+        "4bc73a5faeb6000c3225dbbf8339aea035c391ba947d073fd39aceaf8b0e6ff6",
+    ),
+    (
+        "gemma-3n-bare",
+        "6db71806cc2626752c44a3be3a93991fa4eba15f5383a67ccca5299c864113af",
+    ),
+    (
+        "glm-4v-bare",
+        "2c02da02d466134af715bcd0d84eec5532efca929f11e9c09a166553c9c69718",
+    ),
+];
+
+/// The width that a projector leads to: of a text model under another key it is the whole's, which is that of Voxtral's
+/// default; a text model of another type than the class has is of the class's all the same.
+#[test]
+fn a_text_model_under_another_name_has_the_width_of_the_whole() {
+    for (name, expected) in OTHER_TEXTS {
+        let (_, mut fixture) = fixtures().into_iter().find(|(found, _)| found == name).unwrap();
+        let config = fixture["config"].as_object_mut().unwrap();
+        if name == "voxtral-bare" {
+            let text = config.shift_remove("text_config").unwrap();
+            config.insert("llm_config".to_owned(), text);
+        } else {
+            let text = config["text_config"].as_object_mut().unwrap();
+            text.shift_remove("hidden_size");
+            let other = if name == "glm-4v-bare" { "gemma2" } else { "llama" };
+            text.insert("model_type".to_owned(), json!(other));
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("model");
+        make(&fixture, &dir);
+        let out = temporary.path().join("out.gguf");
+        convert(&dir, &out, OutType::F32).unwrap();
+        assert_eq!(file_sha256(&out).unwrap(), expected, "{name}");
+    }
+}
+
+/// A buffer of rotation's frequencies, which every loader makes by itself, is left out.
+#[test]
+fn frequencies_of_a_rotation_are_left_out() {
+    let (_, mut fixture) = fixtures()
+        .into_iter()
+        .find(|(name, _)| name == "sarashina2-vision")
+        .unwrap();
+    // Behind all others, whose weights follow from their places.
+    tensors(&mut fixture, "model.safetensors")
+        .insert("visual.rotary_pos_emb.inv_freq".to_owned(), json!([8]));
+    assert_eq!(check(&fixture), Vec::<String>::new());
+}
+
 /// The error about a changed fixture, without the directory that it was in.
 fn refusal(name: &str, change: impl Fn(&mut Value)) -> String {
     let (_, mut fixture) = fixtures().into_iter().find(|(found, _)| found == name).unwrap();

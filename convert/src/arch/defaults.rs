@@ -28,7 +28,7 @@ pub(super) fn complete_with(
 }
 
 /// The model type of this name.
-fn built_in(name: &str) -> Option<&'static ModelType> {
+pub(super) fn built_in(name: &str) -> Option<&'static ModelType> {
     let known = ARCHITECTURES.iter().chain(encoders::ENCODERS);
     known
         .flat_map(|a| a.model_types)
@@ -44,7 +44,7 @@ pub(super) fn is_refused(model_type: &str, config: &Map<String, Value>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::rules::model_type::SCALED;
+    use crate::arch::rules::model_type::{FROM_NULL, KNOWN, SCALED};
     use crate::arch::rules::published::TRANSFORMERS;
     use crate::arch::rules::sections::SECTIONS;
 
@@ -67,6 +67,20 @@ mod tests {
             c["rope_parameters"],
             serde_json::json!({"rope_theta": 10000.0, "rope_type": "default"})
         );
+    }
+
+    #[test]
+    fn a_null_stays_where_transformers_leaves_it() {
+        let heads = |model_type: &str, key: &str| {
+            completed(&format!(
+                r#"{{"model_type": "{model_type}", "hidden_size": 96, "num_attention_heads": 6, "{key}": null}}"#
+            ))[key]
+                .clone()
+        };
+        assert_eq!(heads("llama", "num_key_value_heads"), 6);
+        assert_eq!(heads("chameleon", "num_key_value_heads"), Value::Null);
+        assert_eq!(heads("gpt_oss", "head_dim"), 16);
+        assert_eq!(heads("cohere2", "head_dim"), Value::Null);
     }
 
     #[test]
@@ -94,6 +108,8 @@ mod tests {
         let whole = r#""llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0"#;
         assert!(with("llama", whole).get("rms_norm_eps").is_none());
         assert!(with("llama", r#""yarn""#).get("rms_norm_eps").is_none());
+        let kindless = completed(r#"{"model_type": "llama", "rope_scaling": {"factor": 8.0}}"#);
+        assert!(kindless.get("rms_norm_eps").is_none());
         let known = format!("{whole}, \"original_max_position_embeddings\": 64");
         assert_eq!(with("llama", &known)["rms_norm_eps"], 1e-6);
         // Mistral's class has no scaling to check.
@@ -126,6 +142,6 @@ mod tests {
         // The name that transformers writes, which it does not read.
         assert_eq!(without, [&"Glm4vMoe_text"]);
         let idle: Vec<&&str> = rows.iter().filter(|row| !names.contains(row)).collect();
-        assert_eq!(idle, [&"transformers", &SCALED, &SECTIONS]);
+        assert_eq!(idle, [&"transformers", &SCALED, &KNOWN, &FROM_NULL, &SECTIONS]);
     }
 }

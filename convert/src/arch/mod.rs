@@ -17,7 +17,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use defaults::{complete, complete_with, is_refused};
+use defaults::{built_in, complete, complete_with, is_refused};
 use models::ARCHITECTURES;
 pub(crate) use models::{mistral, pockettts};
 pub(crate) use rules::declared::Declared;

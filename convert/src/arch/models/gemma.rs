@@ -251,7 +251,13 @@ fn check_query_scale(hp: &Hparams, blocks_27b: u32) -> Result<()> {
 }
 
 pub(super) fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    described::write(GEMMA3_KEYS, hp, keys)
+    let (usual, own) = GEMMA3_KEYS.split_at(1);
+    described::write(usual, hp, keys)?;
+    let base = format!("{}.rope.freq_base", keys.arch);
+    if keys.metadata.get(&base).is_none() {
+        keys.set("rope.freq_base", 1e6f32);
+    }
+    described::write(own, hp, keys)
 }
 
 /// Code Gemma's special tokens are written for the whole family.

@@ -61,16 +61,17 @@ fn encoder_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     }
     keys.set("attention.causal", false);
     common::pooling(hp, keys)?;
-    let pooling: u32 = match hp.opt_str(&["classifier_pooling"]) {
-        Some("mean") => 1,
-        None | Some("cls") => 2,
+    let pooling = match hp.opt_str(&["classifier_pooling"]) {
+        None => None,
+        Some("mean") => Some(1u32),
+        Some("cls") => Some(2),
         Some(other) => {
             return Err(hp.error(format!(
                 "classifier_pooling: expected cls or mean, found {other:?}"
             )));
         }
     };
-    keys.set("classifier.pooling_type", pooling);
+    keys.set_some("classifier.pooling_type", pooling);
     bert::output_labels(hp, keys);
     keys.set("attention.sliding_window", hp.u32(&["local_attention"])?);
     keys.set_some(

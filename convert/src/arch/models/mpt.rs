@@ -51,7 +51,9 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     if let Some(clip) = attention("clip_qkv") {
         keys.set("attention.clamp_kqv", hp.to_f32("attn_config.clip_qkv", clip)?);
     }
-    let bias = match attention("alibi").is_none_or(|v| v == true) {
+    // Without the one it is on, with null off.
+    let alibi = hp.find(&["attn_config"]).and_then(|a| a.get("alibi"));
+    let bias = match alibi.is_none_or(|v| v == true) {
         true => attention("alibi_bias_max").map_or(Some(DEFAULT_ALIBI_BIAS), serde_json::Value::as_f64),
         false => Some(0.0),
     };

@@ -274,8 +274,12 @@ impl Hparams {
         self.opt_f64(keys)?.ok_or_else(|| self.missing(keys))
     }
 
+    /// A flag. The stock converter takes null for false.
     pub(crate) fn opt_bool(&self, key: &str) -> Option<bool> {
-        self.find(&[key]).and_then(Value::as_bool)
+        match self.values.get(key) {
+            Some(Value::Null) => Some(false),
+            _ => self.find(&[key]).and_then(Value::as_bool),
+        }
     }
 
     /// Layers with a sliding window, by `layer_types`.

@@ -28,6 +28,12 @@ impl Default {
 /// The row of [`TRANSFORMERS`] with the scalings of the rotation that are checked.
 pub(in crate::arch) const SCALED: &str = "scaled";
 
+/// The row of [`TRANSFORMERS`] with the names of all model types that it has a configuration of.
+pub(in crate::arch) const KNOWN: &str = "known";
+
+/// The row of [`TRANSFORMERS`] with the keys that a constructor makes of others where they are null.
+pub(in crate::arch) const FROM_NULL: &str = "from_null";
+
 /// The base of a rotation of which nothing is said.
 const ROPE_THETA: &str = "rope_theta";
 /// The scaling of the rotation.
@@ -111,6 +117,18 @@ impl ModelType {
         self.rope_theta.or_else(published).unwrap_or(10000.0)
     }
 
+    /// Whether a number of heads is made of others where the configuration has null: as `transformers` does, where it knows
+    /// the type.
+    fn derives(&'static self, key: &str) -> bool {
+        let names = TRANSFORMERS[FROM_NULL].get(key).and_then(Value::as_array);
+        let derives = |t: &Self| names.is_some_and(|names| names.iter().any(|n| n == t.name));
+        let mut published = self.line().filter(|t| t.published().is_some()).peekable();
+        match published.peek() {
+            Some(_) => published.any(derives),
+            None => key != "head_dim" || self.derives_head_dim,
+        }
+    }
+
     /// Whether `transformers` refuses a configuration of this type, whose scaling of the rotation lacks keys; the stock
     /// converter then takes the whole as it is stored.
     pub(in crate::arch) fn refuses(&'static self, config: &Map<String, Value>) -> bool {
@@ -154,14 +172,18 @@ impl ModelType {
         let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64);
         let hidden = number(config, "hidden_size");
         let heads = number(config, "num_attention_heads").filter(|&n| n > 0);
-        if let (Some(hidden), Some(heads)) = (hidden, heads)
-            && self.derives_head_dim
-            && config.get("head_dim").is_none_or(Value::is_null)
-        {
+        let has_head = match config.get("head_dim") {
+            None => !self.derives_head_dim,
+            Some(Value::Null) => !self.derives("head_dim"),
+            Some(_) => true,
+        };
+        if let (Some(hidden), Some(heads), false) = (hidden, heads, has_head) {
             config.insert("head_dim".to_owned(), Value::from(hidden / heads));
         }
         for key in ["num_key_value_heads", "num_kv_heads"] {
-            if let (Some(heads), Some(Value::Null)) = (heads, config.get(key)) {
+            if let (Some(heads), Some(Value::Null)) = (heads, config.get(key))
+                && self.derives(key)
+            {
                 config.insert(key.to_owned(), Value::from(heads));
             }
         }
@@ -169,6 +191,13 @@ impl ModelType {
             rope::standardize(config, self.base());
         }
     }
+}
+
+/// Whether `transformers` has a configuration of a model type.
+pub(in crate::arch) fn is_known(name: &str) -> bool {
+    TRANSFORMERS[KNOWN]
+        .as_array()
+        .is_some_and(|names| names.iter().any(|n| n == name))
 }
 
 /// Gives a key of a configuration that has another name the one that is read.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::sections::complete_sections;
+use super::sections::{complete_sections, is_taken};
 
 /// The key that the text model's configuration is brought to, wherever it stands.
 pub(crate) const TEXT: &str = "text_config";
@@ -146,6 +146,7 @@ pub(crate) fn complete_parts(whole: &mut Map<String, Value>) {
 /// The text model's configuration, completed where it is inside another.
 pub(crate) fn text_part(mut config: Map<String, Value>) -> TextPart {
     complete_parts(&mut config);
+    let is_taken = is_taken(&config);
     let class = class_of(&config);
     if class == Some(TALKER)
         && let Some(config) = talker(&config)
@@ -164,14 +165,15 @@ pub(crate) fn text_part(mut config: Map<String, Value>) -> TextPart {
         }
         (None, None) => return TextPart { config, whole: None },
     };
+    let named = text.get("model_type").and_then(Value::as_str);
     match completed {
-        Some(As(model_type)) => {
+        Some(As(model_type)) if is_taken => {
             text.entry("model_type").or_insert(model_type.into());
         }
-        Some(AsItIs) => {
-            text.shift_remove("model_type");
-        }
-        None => {}
+        None if is_taken => {}
+        // Of a type that has no defaults, the name may still tell what the model is.
+        Some(As(_)) | None if named.is_none_or(|name| crate::arch::built_in(name).is_none()) => {}
+        _ => drop(text.shift_remove("model_type")),
     }
     if class.is_some_and(|class| OWN.contains(&class)) {
         text.shift_remove("architectures");

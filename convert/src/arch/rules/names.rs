@@ -321,10 +321,11 @@ pub(crate) struct Match {
 }
 
 /// Names that checkpoints carry and no GGUF file needs.
-const IGNORED_SUFFIXES: [&str; 3] = [
+const IGNORED_SUFFIXES: [&str; 4] = [
     ".attention.masked_bias",
     ".attention.bias",
     ".rotary_emb.inv_freq",
+    ".rotary_pos_emb.inv_freq",
 ];
 
 /// Whether a tensor is left out whatever the architecture.

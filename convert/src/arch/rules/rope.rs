@@ -30,7 +30,10 @@ pub(in crate::arch) fn standardize(config: &mut Map<String, Value>, default_thet
         Some(Value::Object(map)) => map.clone(),
         _ => Map::new(),
     });
-    rope.entry("rope_theta").or_insert(theta);
+    // A null stays none, as transformers has it.
+    if !theta.is_null() {
+        rope.entry("rope_theta").or_insert(theta);
+    }
     if let Some(partial) = config.get("partial_rotary_factor").filter(|v| !v.is_null()) {
         rope.entry("partial_rotary_factor").or_insert(partial.clone());
     }

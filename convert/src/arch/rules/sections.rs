@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::model_type::is_known;
 use super::published::TRANSFORMERS;
 
 /// The row of [`TRANSFORMERS`] with the parts of each model type.
@@ -12,10 +13,8 @@ pub(in crate::arch) const SECTIONS: &str = "sections";
 /// class has. Those of a model type that
 /// `transformers` does not know stay as they are, and so do all parts of a whole that it refuses for one of them.
 pub(crate) fn complete_sections(whole: &mut Map<String, Value>, is_wanted: impl Fn(&str) -> bool) {
-    let model_type = whole.get("model_type").and_then(Value::as_str);
-    let row = model_type.and_then(|name| TRANSFORMERS[SECTIONS].get(name)?.as_object());
-    let row = row.filter(|row| !row.iter().any(|(path, made)| is_refused(whole, path, made)));
-    for (path, made) in row.into_iter().flatten() {
+    let parts = parts(whole).filter(|_| is_taken(whole));
+    for (path, made) in parts.into_iter().flatten() {
         let (outer, key) = place(path);
         let of = made.get("of").and_then(Value::as_str);
         if !is_wanted(of.unwrap_or(key)) {
@@ -41,12 +40,26 @@ pub(crate) fn complete_sections(whole: &mut Map<String, Value>, is_wanted: impl 
     }
 }
 
+/// The parts of a model's row.
+fn parts(whole: &Map<String, Value>) -> Option<&'static Map<String, Value>> {
+    let name = whole.get("model_type").and_then(Value::as_str)?;
+    TRANSFORMERS[SECTIONS].get(name)?.as_object()
+}
+
+/// Whether `transformers` takes the configuration of a model of several modes: it knows the model type and refuses no part.
+/// The stock converter takes another as it is stored, whatever types its parts are of.
+pub(crate) fn is_taken(whole: &Map<String, Value>) -> bool {
+    let name = whole.get("model_type").and_then(Value::as_str);
+    let mut parts = parts(whole).into_iter().flatten();
+    name.is_some_and(is_known) && !parts.any(|(path, made)| is_refused(whole, path, made))
+}
+
 /// The key of a part and that of what it is inside, of a path in a row.
 fn place(path: &str) -> (Option<&str>, &str) {
     path.split_once('/').map_or((None, path), |(o, k)| (Some(o), k))
 }
 
-/// Whether `transformers` refuses the part at a path, by its own model type or that of its row.
+/// Whether `transformers` refuses the part at a path, by its own model type or that of its row, or does not know its own.
 fn is_refused(whole: &Map<String, Value>, path: &str, made: &Value) -> bool {
     let (outer, key) = place(path);
     let holder = outer.map_or(Some(whole), |outer| whole.get(outer)?.as_object());
@@ -54,7 +67,8 @@ fn is_refused(whole: &Map<String, Value>, path: &str, made: &Value) -> bool {
     part.is_some_and(|part| {
         let named = part.get("model_type").filter(|_| !is_fixed(made));
         let model_type = named.unwrap_or(&made["model_type"]).as_str();
-        model_type.is_some_and(|model_type| crate::arch::is_refused(model_type, part))
+        let is_unknown = named.and_then(Value::as_str).is_some_and(|name| !is_known(name));
+        is_unknown || model_type.is_some_and(|model_type| crate::arch::is_refused(model_type, part))
     })
 }
 
@@ -135,6 +149,7 @@ mod tests {
     fn parts_of_an_unknown_or_refused_model_stay_as_they_are() {
         for text in [
             r#"{"model_type": "llava", "text_config": {"rope_scaling": {"type": "linear"}}}"#,
+            r#"{"model_type": "mistral3", "text_config": {"model_type": "ministral3"}}"#,
             r#"{"model_type": "kimi_k25", "vision_config": null}"#,
             r#"{"vision_config": {}}"#,
         ] {
