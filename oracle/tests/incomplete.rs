@@ -2,25 +2,32 @@
 
 use std::path::Path;
 
-use oracle::architectures::{Made, compare_digests, convert};
-use serde_json::Value;
+use convert::digest::file_sha256;
+use oracle::architectures::{Made, Safetensors, compare_digests, convert, directory, fixture};
+use serde_json::{Map, Value, json};
 
 /// `py/incomplete_digests.py` makes it.
 const DIGESTS: &str = include_str!("../digests/incomplete.txt");
 
-/// Takes the key at a path out of a directory's configuration, or makes it null.
-fn drop_key(dir: &Path, path: &str) {
+/// Changes a directory's configuration.
+fn configure(dir: &Path, change: impl FnOnce(&mut Value)) {
+    let file = dir.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    change(&mut config);
+    std::fs::write(&file, config.to_string()).unwrap();
+}
+
+/// Takes the key at a path out of a configuration, or makes it null.
+fn drop_key(config: &mut Value, path: &str) {
     let (path, is_null) = match path.strip_suffix("=null") {
         Some(path) => (path, true),
         None => (path, false),
     };
-    let file = dir.join("config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let (outer, key) = path.rsplit_once('/').unwrap_or(("", path));
     let holder = outer
         .split('/')
         .filter(|name| !name.is_empty())
-        .fold(&mut config, |at, name| &mut at[name]);
+        .fold(config, |at, name| &mut at[name]);
     let holder = holder.as_object_mut().unwrap();
     assert!(holder.contains_key(key), "{path}");
     if is_null {
@@ -28,13 +35,70 @@ fn drop_key(dir: &Path, path: &str) {
     } else {
         holder.shift_remove(key);
     }
-    std::fs::write(&file, config.to_string()).unwrap();
 }
 
 #[test]
 fn keys_that_are_left_out_are_the_stock_converters() {
     compare_digests(DIGESTS, 30, |[_, key, _], dir, out| {
-        drop_key(dir, key);
+        configure(dir, |config| drop_key(config, key));
         convert(dir, out, false).map(|_| Made::File)
     });
+}
+
+/// LFM2's layers with attention by their numbers, as its publisher writes them, in place of a list of all layers' kinds.
+#[test]
+fn layers_with_attention_may_be_numbered() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = directory("lfm2", temporary.path());
+    configure(&dir, |config| {
+        let config = config.as_object_mut().unwrap();
+        let kinds = config.shift_remove("layer_types").unwrap();
+        let kinds = kinds.as_array().unwrap().iter().enumerate();
+        let layers: Vec<usize> = kinds
+            .filter(|(_, kind)| *kind == "full_attention")
+            .map(|(i, _)| i)
+            .collect();
+        config.insert("full_attn_idxs".to_owned(), json!(layers));
+    });
+    let out = temporary.path().join("out.gguf");
+    convert(&dir, &out, false).unwrap();
+    assert_eq!(fixture("lfm2")["sha256"], file_sha256(&out).unwrap());
+}
+
+/// Digest of the stock converter's file of the directory below (F32).
+const STOCK_OF_TWO_FILES: &str = "d3d0c3453e675181867ccce2ee2b30237fbad17159c5aa59ceb3563c33a07cd0";
+
+/// Keys that the stock converter notes while it goes through the tensors have the order of the last of each, here that of two
+/// files with every other tensor.
+#[test]
+fn noted_keys_have_the_order_of_the_files() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = directory("apertus", temporary.path());
+    let whole = dir.join("model.safetensors");
+    let bytes = std::fs::read(&whole).unwrap();
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header: Map<String, Value> = serde_json::from_slice(header).unwrap();
+    std::fs::remove_file(&whole).unwrap();
+    let mut parts = [Safetensors::default(), Safetensors::default()];
+    let mut places = Map::new();
+    for (at, (name, entry)) in header.iter().enumerate() {
+        let number = |value: &Value| value.as_u64().unwrap();
+        let shape: Vec<u64> = entry["shape"].as_array().unwrap().iter().map(number).collect();
+        let offset = |n: usize| number(&entry["data_offsets"][n]) as usize;
+        let values = data[offset(0)..offset(1)].iter().copied();
+        parts[at % 2].add(name, entry["dtype"].as_str().unwrap(), &shape, values);
+        places.insert(
+            name.clone(),
+            json!(format!("model-0000{}-of-00002.safetensors", at % 2 + 1)),
+        );
+    }
+    for (i, part) in parts.into_iter().enumerate() {
+        part.write(&dir.join(format!("model-0000{}-of-00002.safetensors", i + 1)));
+    }
+    let index = json!({"metadata": {}, "weight_map": places});
+    std::fs::write(dir.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    let out = temporary.path().join("out.gguf");
+    convert(&dir, &out, false).unwrap();
+    assert_eq!(STOCK_OF_TWO_FILES, file_sha256(&out).unwrap());
 }
