@@ -383,18 +383,15 @@ fn every_architecture_equals_the_references() {
     assert!(compared >= 40, "{compared} fixtures");
 }
 
-/// Of tied embeddings some exports store both, and some classes of the stock converter leave the second out: the file is that
-/// of a directory which has one.
-#[test]
-fn an_output_matrix_that_is_the_embeddings_is_left_out() {
-    let temporary = tempfile::tempdir().unwrap();
-    let dir = directory("hunyuan-dense", temporary.path());
+/// Stores the embeddings a second time, as the output matrix.
+fn add_output(dir: &Path) {
     let weights = dir.join("model.safetensors");
     let bytes = std::fs::read(&weights).unwrap();
     let (length, rest) = bytes.split_first_chunk().unwrap();
     let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
     let mut header: Value = serde_json::from_slice(header).unwrap();
-    let mut entry = header["model.embed_tokens.weight"].clone();
+    let names = ["model.embed_tokens.weight", "embed_tokens.weight"];
+    let mut entry = names.iter().find_map(|name| header.get(name)).unwrap().clone();
     let at = |n: usize| entry["data_offsets"][n].as_u64().unwrap() as usize;
     let copy = data[at(0)..at(1)].to_vec();
     entry["data_offsets"] = json!([data.len(), data.len() + copy.len()]);
@@ -408,6 +405,43 @@ fn an_output_matrix_that_is_the_embeddings_is_left_out() {
         &copy,
     ];
     std::fs::write(&weights, file.concat()).unwrap();
+}
+
+/// A graph without an output matrix or a scaling of the rotation: llama.cpp would refuse the file.
+#[test]
+fn what_a_graph_has_no_place_for_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let out = temporary.path().join("out.gguf");
+    for name in ["command-r", "cohere2", "eurobert"] {
+        let dir = directory(name, temporary.path());
+        add_output(&dir);
+        let message = convert(&dir, &out, false).unwrap_err();
+        assert!(
+            message.contains("lm_head.weight") && message.contains("expected none"),
+            "{name}: {message}"
+        );
+    }
+    let dir = directory("afmoe", temporary.path());
+    let path = dir.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config.as_object_mut().unwrap().shift_remove("rope_parameters");
+    config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
+    std::fs::write(&path, config.to_string()).unwrap();
+    let message = convert(&dir, &out, false).unwrap_err();
+    assert!(
+        message.contains("llama3") && message.contains("afmoe"),
+        "{message}"
+    );
+}
+
+/// Of tied embeddings some exports store both, and some classes of the stock converter leave the second out: the file is that
+/// of a directory which has one.
+#[test]
+fn an_output_matrix_that_is_the_embeddings_is_left_out() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = directory("hunyuan-dense", temporary.path());
+    add_output(&dir);
     let out = temporary.path().join("out.gguf");
     convert(&dir, &out, false).unwrap();
     assert_eq!(fixture("hunyuan-dense")["sha256"], file_sha256(&out).unwrap());

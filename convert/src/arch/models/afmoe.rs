@@ -3,6 +3,7 @@
 use super::llama;
 use crate::arch::rules::experts::{EXPERTS_GATES_FIRST, SHARED_EXPERTS};
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
+use crate::arch::rules::rope;
 use crate::arch::{Architecture, Fixed, Graph, class};
 
 pub(super) static AFMOE: Architecture = Architecture {
@@ -21,6 +22,10 @@ pub(super) static AFMOE: Architecture = Architecture {
         keys.set_some("expert_weights_scale", hp.opt_f32(&["route_scale"])?);
         keys.set_some("attention.sliding_window", hp.opt_u32(&["sliding_window"])?);
         Ok(())
+    },
+    generated: |hp| match rope::llama3_factors(hp)?.is_empty() {
+        true => Ok(Vec::new()),
+        false => Err(hp.error("rope_type: found llama3, which the graph of afmoe has not".to_owned())),
     },
     model_types: &[],
     // Its embeddings are scaled in any case.

@@ -3,7 +3,7 @@
 
 use super::{bert, llama};
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Rule, copy};
+use crate::arch::rules::names::{DECODER, NO_OUTPUT, Rule, copy};
 use crate::arch::{Activation, Architecture, Graph, Hooks, PLAIN, class_without, either_class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -13,6 +13,7 @@ pub(super) static EUROBERT: Architecture = Architecture {
         either_class("EuroBertModel"),
         either_class("JinaEmbeddingsV5Model"),
     ],
+    rules: &[NO_OUTPUT, DECODER],
     hyperparameters: |hp, keys| {
         common::text_model(hp, keys)?;
         keys.set("attention.causal", false);

@@ -4,13 +4,13 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, NO_OUTPUT};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static COMMAND_R: Architecture = Architecture {
     gguf: "command-r",
     classes: &[class("CohereForCausalLM")],
-    rules: &[DECODER, HEAD_NORMS],
+    rules: &[NO_OUTPUT, DECODER, HEAD_NORMS],
     hyperparameters: command_r_keys,
     model_types: &[&COHERE_TYPE],
     graph: Graph::SILU.fixing(&[
@@ -23,6 +23,7 @@ pub(super) static COMMAND_R: Architecture = Architecture {
 pub(super) static COHERE2: Architecture = Architecture {
     gguf: "cohere2",
     classes: &[class("Cohere2ForCausalLM")],
+    rules: &[NO_OUTPUT, DECODER],
     hyperparameters: cohere2_keys,
     model_types: &[&COHERE2_TYPE],
     graph: Graph::SILU.fixing(&[

@@ -309,6 +309,22 @@ pub(crate) const PERMUTED: &[Rule] = &[
     ),
 ];
 
+/// For graphs that have no output matrix beside the embeddings: llama.cpp refuses a file with one.
+pub(in crate::arch) const NO_OUTPUT: &[Rule] = &[exact(
+    "lm_head.weight",
+    "output.weight",
+    Transform::View(
+        |hp, _| {
+            Err(hp.error(
+                "tensor 'lm_head.weight': expected none, as llama.cpp's graph takes the embeddings for the output matrix, \
+                 found one; take it away where it is the same matrix"
+                    .to_owned(),
+            ))
+        },
+        None,
+    ),
+)];
+
 /// Destination of a tensor by a rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Match {
