@@ -421,18 +421,17 @@ fn what_a_graph_has_no_place_for_is_refused() {
             "{name}: {message}"
         );
     }
-    let dir = directory("afmoe", temporary.path());
-    let path = dir.join("config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    config.as_object_mut().unwrap().shift_remove("rope_parameters");
-    config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+    for name in ["afmoe", "graniteswitch"] {
+        let dir = directory(name, temporary.path());
+        let path = dir.join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config.as_object_mut().unwrap().shift_remove("rope_parameters");
+        config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
         "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
-    std::fs::write(&path, config.to_string()).unwrap();
-    let message = convert(&dir, &out, false).unwrap_err();
-    assert!(
-        message.contains("llama3") && message.contains("afmoe"),
-        "{message}"
-    );
+        std::fs::write(&path, config.to_string()).unwrap();
+        let message = convert(&dir, &out, false).unwrap_err();
+        assert!(message.contains("found llama3"), "{name}: {message}");
+    }
 }
 
 /// Of tied embeddings some exports store both, and some classes of the stock converter leave the second out: the file is that

@@ -23,10 +23,7 @@ pub(super) static AFMOE: Architecture = Architecture {
         keys.set_some("attention.sliding_window", hp.opt_u32(&["sliding_window"])?);
         Ok(())
     },
-    generated: |hp| match rope::llama3_factors(hp)?.is_empty() {
-        true => Ok(Vec::new()),
-        false => Err(hp.error("rope_type: found llama3, which the graph of afmoe has not".to_owned())),
-    },
+    generated: rope::without_llama3_factors,
     model_types: &[],
     // Its embeddings are scaled in any case.
     graph: Graph::SILU.fixing(&[("mup_enabled", Fixed::Is(true))]),

@@ -14,7 +14,7 @@ pub(super) static GRANITE_SWITCH: Architecture = Architecture {
     classes: &[class("GraniteSwitchForCausalLM")],
     rules: &[BASE, ADAPTERS, DECODER],
     hyperparameters,
-    generated: rope::llama3_factors,
+    generated: rope::without_llama3_factors,
     vocabulary: VocabRequest::llama,
     hooks: Hooks {
         prepare,

@@ -193,6 +193,16 @@ pub(in crate::arch) fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
     llama3_factors_by(hp, LLAMA3_FACTOR)
 }
 
+/// For graphs that have no place for the factors: none, and Llama 3's scaling is refused.
+pub(in crate::arch) fn without_llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
+    match llama3_factors(hp)?.is_empty() {
+        true => Ok(Vec::new()),
+        false => {
+            Err(hp.error("rope_type: found llama3, which the graph of this architecture has not".to_owned()))
+        }
+    }
+}
+
 /// The same with another `factor` where the configuration has none.
 pub(in crate::arch) fn llama3_factors_by(hp: &Hparams, factor: f64) -> Result<Vec<Generated>> {
     let mut rope = hp.rope().clone();
