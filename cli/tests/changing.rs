@@ -46,7 +46,7 @@ fn a_model_that_changes_while_it_is_run() {
     succeeds(&["convert", DEMO, text(&model), "--outtype", "f16"]);
     let whole = fs::read(&model).unwrap();
     let short = fs::read_to_string(Path::new(DEMO).join("eval.txt")).unwrap();
-    fs::write(&long, short.repeat(10)).unwrap();
+    fs::write(&long, short.repeat(2)).unwrap();
     let length = whole.len() as u64;
     let perplexity = ["perplexity", text(&model), text(&long), "-c", "64"];
     let imatrix = ["imatrix", text(&model), text(&long), "-o", text(&matrix)];

@@ -57,7 +57,7 @@ fn bench(dir: &Path) -> (String, String) {
     let (model, long) = (dir.join("model.gguf"), dir.join("text.txt"));
     succeeds(&["convert", DEMO, text(&model), "--outtype", "f16"]);
     let short = fs::read_to_string(Path::new(DEMO).join("eval.txt")).unwrap();
-    fs::write(&long, short.repeat(10)).unwrap();
+    fs::write(&long, short.repeat(2)).unwrap();
     (text(&model).to_owned(), text(&long).to_owned())
 }
 

@@ -14,7 +14,7 @@ use support::parts::start;
 use support::{DEMO, Random, names, quantsmith, succeeds, text, timeless};
 
 /// Windows of 32 tokens, some of which fit into memory at a time.
-const EVALUATION: [&str; 6] = ["-c", "32", "--chunks", "160", "--max-memory", "128M"];
+const EVALUATION: [&str; 6] = ["-c", "32", "--chunks", "120", "--max-memory", "128M"];
 
 fn args<'a>(out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec!["table", DEMO, "--types", "Q2_K,Q4_0,Q4_K,Q4_K_M,IQ2_XXS"];
@@ -46,12 +46,12 @@ fn everything_is_recorded() {
     let whole = fs::read_to_string(out.join("table.json")).unwrap();
     assert!(!whole.contains(text(dir.path())), "a path is recorded");
     let evaluation = table.evaluation.as_ref().unwrap();
-    assert_eq!((evaluation.chunks, evaluation.context), (160, 32));
+    assert_eq!((evaluation.chunks, evaluation.context), (120, 32));
     assert_eq!(
         evaluation.texts[0].text.sha256,
         file_sha256(&Path::new(DEMO).join("eval.txt")).unwrap()
     );
-    assert_eq!(evaluation.base_nll.len(), 160);
+    assert_eq!(evaluation.base_nll.len(), 120);
     let mut before = None;
     for (row, reported) in table.rows.iter().zip(report["rows"].as_array().unwrap()) {
         if row.preset == "IQ2_XXS" {
@@ -74,7 +74,7 @@ fn everything_is_recorded() {
         assert_eq!(reported["kld_99_9"], measured.kld_quantile(0.999).unwrap());
         // Every window counts the same.
         let chunks = &measured.per_chunk;
-        assert_eq!(chunks.kld.len(), 160);
+        assert_eq!(chunks.kld.len(), 120);
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         assert!((mean(&chunks.kld) / measured.kld.value - 1.0).abs() < 1e-9);
         assert!((mean(&chunks.nll).exp() / measured.ppl.value - 1.0).abs() < 1e-9);
@@ -101,7 +101,7 @@ fn everything_is_recorded() {
         }
     }
     let log = fs::read_to_string(out.join("convert.log")).unwrap();
-    assert!(log.contains("480 of 480 windows"), "{log}");
+    assert!(log.contains("360 of 360 windows"), "{log}");
     assert!(log.contains("IQ2_XXS: not made"), "{log}");
 }
 
@@ -220,7 +220,7 @@ fn what_is_missing_alone_is_evaluated() {
     // Over other windows all is evaluated again, and nothing encoded.
     let first = made(&out);
     let other = said(&["--resume", "--rounding", "none"]);
-    assert!(other.contains("nothing is encoded") && other.contains("480 of 480 windows"));
+    assert!(other.contains("nothing is encoded") && other.contains("360 of 360 windows"));
     assert_ne!(timeless(&out), before);
     assert_eq!(made(&out), first);
     // A file that was changed is made again, with all others.

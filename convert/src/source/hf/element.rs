@@ -83,26 +83,10 @@ impl Element {
     /// Decodes elements; `bytes` holds those of `out.len()` elements.
     pub(super) fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<(), quants::Error> {
         match self {
-            Self::F32 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                    *x = f32::from_le_bytes(*b);
-                }
-            }
-            Self::F16 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = f16::from_le_bytes(*b).to_f32();
-                }
-            }
-            Self::Bf16 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = bf16::from_le_bytes(*b).to_f32();
-                }
-            }
-            Self::F64 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<8>().0) {
-                    *x = f64::from_le_bytes(*b) as f32;
-                }
-            }
+            Self::F32 => quants::decode(TensorType::F32, bytes, out)?,
+            Self::F16 => quants::decode(TensorType::F16, bytes, out)?,
+            Self::Bf16 => quants::decode(TensorType::BF16, bytes, out)?,
+            Self::F64 => quants::decode(TensorType::F64, bytes, out)?,
             Self::F8E4M3 => map(bytes, out, e4m3_to_f32),
             Self::F8E5M2 => map(bytes, out, |b| f16::from_bits(u16::from(b) << 8).to_f32()),
             Self::F8E8M0 => map(bytes, out, e8m0_to_f32),
