@@ -44,8 +44,8 @@ pub(super) fn is_refused(model_type: &str, config: &Map<String, Value>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::rules::model_type::{FROM_NULL, KNOWN, SCALED};
-    use crate::arch::rules::published::TRANSFORMERS;
+    use crate::arch::rules::model_type::{FROM_NULL, SCALED};
+    use crate::arch::rules::published::{KNOWN, TRANSFORMERS};
     use crate::arch::rules::sections::SECTIONS;
 
     fn completed(text: &str) -> Value {

@@ -28,9 +28,6 @@ impl Default {
 /// The row of [`TRANSFORMERS`] with the scalings of the rotation that are checked.
 pub(in crate::arch) const SCALED: &str = "scaled";
 
-/// The row of [`TRANSFORMERS`] with the names of all model types that it has a configuration of.
-pub(in crate::arch) const KNOWN: &str = "known";
-
 /// The row of [`TRANSFORMERS`] with the keys that a constructor makes of others where they are null.
 pub(in crate::arch) const FROM_NULL: &str = "from_null";
 
@@ -191,13 +188,6 @@ impl ModelType {
             rope::standardize(config, self.base());
         }
     }
-}
-
-/// Whether `transformers` has a configuration of a model type.
-pub(in crate::arch) fn is_known(name: &str) -> bool {
-    TRANSFORMERS[KNOWN]
-        .as_array()
-        .is_some_and(|names| names.iter().any(|n| n == name))
 }
 
 /// Gives a key of a configuration that has another name the one that is read.

@@ -11,3 +11,13 @@ use serde_json::{Map, Value};
 pub(in crate::arch) static TRANSFORMERS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../transformers_defaults.json")).expect("a test reads it")
 });
+
+/// The row of [`TRANSFORMERS`] with the names of all model types that it has a configuration of.
+pub(in crate::arch) const KNOWN: &str = "known";
+
+/// Whether `transformers` has a configuration of a model type.
+pub(in crate::arch) fn is_known(name: &str) -> bool {
+    TRANSFORMERS[KNOWN]
+        .as_array()
+        .is_some_and(|names| names.iter().any(|n| n == name))
+}

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::model_type::is_known;
-use super::published::TRANSFORMERS;
+use super::published::{TRANSFORMERS, is_known};
 
 /// The row of [`TRANSFORMERS`] with the parts of each model type.
 pub(in crate::arch) const SECTIONS: &str = "sections";
