@@ -85,14 +85,18 @@ def make(fixture, folder):
         (folder / "1_Pooling/config.json").write_text(json.dumps(dict(pooling_mode=fixture["pooling"])))
 
 
-def main():
-    sources = Path(sys.argv[1])
+def import_stock(sources):
+    """Makes the stock converter of a source package importable, quiet and indifferent to pre-tokenizers."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.path[:0] = [str(sources), str(sources / "gguf-py"), str(HERE)]
+    sys.path[:0] = [str(sources), str(sources / "gguf-py")]
     logging.disable(logging.CRITICAL)
     from conversion.base import TextModel
 
     TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+
+
+def main():
+    import_stock(Path(sys.argv[1]))
     for path in sorted(FIXTURES.glob("*.json")):
         fixture = json.loads(path.read_text())
         with tempfile.TemporaryDirectory() as folder:

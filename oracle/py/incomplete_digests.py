@@ -9,8 +9,6 @@ SHA-256 of the F32 file. Needs the packages of requirements-converter.txt.
 
 import hashlib
 import json
-import logging
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -58,13 +56,7 @@ def without(config, path):
 
 
 def main():
-    sources = Path(sys.argv[1])
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.path[:0] = [str(sources), str(sources / "gguf-py")]
-    logging.disable(logging.CRITICAL)
-    from conversion.base import TextModel
-
-    TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+    fused_digests.import_stock(Path(sys.argv[1]))
     for line in CASES.strip().splitlines():
         name, keys = line.split(": ")
         fixture = json.loads((fused_digests.FIXTURES / f"{name}.json").read_text())

@@ -9,8 +9,6 @@ of requirements-converter.txt.
 
 import hashlib
 import json
-import logging
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -22,13 +20,7 @@ KINDS = dict(q8_0="MOSTLY_Q8_0", auto="GUESSED")
 
 
 def main():
-    sources = Path(sys.argv[1])
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.path[:0] = [str(sources), str(sources / "gguf-py")]
-    logging.disable(logging.CRITICAL)
-    from conversion.base import TextModel
-
-    TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+    fused_digests.import_stock(Path(sys.argv[1]))
     attributes = {case.name: case.attributes for case in architectures.CASES}
     paths = sorted(fused_digests.FIXTURES.glob("*.json"))
     for path in paths:
