@@ -156,7 +156,27 @@ fn write_json(path: &Path, value: &Value) {
     std::fs::write(path, value.to_string()).unwrap();
 }
 
-/// A safetensors file that is being made.
+/// Changes a file of JSON.
+///
+/// # Panics
+/// When it cannot be read or written.
+pub fn edit_json(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut document = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut document);
+    write_json(path, &document);
+}
+
+/// The header of a safetensors file and its data.
+///
+/// # Panics
+/// When it is none.
+pub fn safetensors_parts(file: &[u8]) -> (serde_json::Map<String, Value>, &[u8]) {
+    let (length, rest) = file.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
+    (serde_json::from_slice(header).unwrap(), data)
+}
+
+/// A safetensors file that is being made, or changed.
 #[derive(Default)]
 pub struct Safetensors {
     header: serde_json::Map<String, Value>,
@@ -164,6 +184,36 @@ pub struct Safetensors {
 }
 
 impl Safetensors {
+    /// The tensors of a file.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn read(path: &Path) -> Self {
+        let file = std::fs::read(path).unwrap();
+        let (header, data) = safetensors_parts(&file);
+        Self {
+            header,
+            data: data.to_vec(),
+        }
+    }
+
+    /// Names in the order of the header.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.header.keys().map(String::as_str)
+    }
+
+    /// Type, shape and bytes of a tensor.
+    pub fn tensor(&self, name: &str) -> Option<(&str, Vec<u64>, &[u8])> {
+        let entry = self.header.get(name)?;
+        let numbers = |key: &str| -> Vec<u64> {
+            let list = entry[key].as_array().unwrap();
+            list.iter().map(|n| n.as_u64().unwrap()).collect()
+        };
+        let offsets = numbers("data_offsets");
+        let bytes = &self.data[offsets[0] as usize..offsets[1] as usize];
+        Some((entry["dtype"].as_str().unwrap(), numbers("shape"), bytes))
+    }
+
     /// Adds a tensor.
     pub fn add(&mut self, name: &str, dtype: &str, shape: &[u64], bytes: impl IntoIterator<Item = u8>) {
         let start = self.data.len();

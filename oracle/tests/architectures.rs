@@ -12,7 +12,9 @@ use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{convert, convert_unchecked, directory, fixture, fixtures, make, weight};
+use oracle::architectures::{
+    Safetensors, convert, convert_unchecked, directory, edit_json, fixture, fixtures, make, weight,
+};
 use oracle::mutants::Small;
 use reference::Model;
 use serde_json::{Value, json};
@@ -386,25 +388,13 @@ fn every_architecture_equals_the_references() {
 /// Stores the embeddings a second time, as the output matrix.
 fn add_output(dir: &Path) {
     let weights = dir.join("model.safetensors");
-    let bytes = std::fs::read(&weights).unwrap();
-    let (length, rest) = bytes.split_first_chunk().unwrap();
-    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
-    let mut header: Value = serde_json::from_slice(header).unwrap();
+    let mut all = Safetensors::read(&weights);
+    assert!(all.tensor("lm_head.weight").is_none());
     let names = ["model.embed_tokens.weight", "embed_tokens.weight"];
-    let mut entry = names.iter().find_map(|name| header.get(name)).unwrap().clone();
-    let at = |n: usize| entry["data_offsets"][n].as_u64().unwrap() as usize;
-    let copy = data[at(0)..at(1)].to_vec();
-    entry["data_offsets"] = json!([data.len(), data.len() + copy.len()]);
-    assert!(header["lm_head.weight"].is_null());
-    header["lm_head.weight"] = entry;
-    let header = header.to_string();
-    let file = [
-        &(header.len() as u64).to_le_bytes(),
-        header.as_bytes(),
-        data,
-        &copy,
-    ];
-    std::fs::write(&weights, file.concat()).unwrap();
+    let (dtype, shape, bytes) = names.iter().find_map(|name| all.tensor(name)).unwrap();
+    let (dtype, copy) = (dtype.to_owned(), bytes.to_vec());
+    all.add("lm_head.weight", &dtype, &shape, copy);
+    all.write(&weights);
 }
 
 /// A graph without an output matrix or a scaling of the rotation: llama.cpp would refuse the file.
@@ -423,12 +413,11 @@ fn what_a_graph_has_no_place_for_is_refused() {
     }
     for name in ["afmoe", "graniteswitch"] {
         let dir = directory(name, temporary.path());
-        let path = dir.join("config.json");
-        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        config.as_object_mut().unwrap().shift_remove("rope_parameters");
-        config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
-        std::fs::write(&path, config.to_string()).unwrap();
+        edit_json(&dir.join("config.json"), |config| {
+            config.as_object_mut().unwrap().shift_remove("rope_parameters");
+            config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
+        });
         let message = convert(&dir, &out, false).unwrap_err();
         assert!(message.contains("found llama3"), "{name}: {message}");
     }
@@ -454,15 +443,12 @@ const STOCK_WITHOUT_IDS: &str = "4b8e9c0dc166a75d8f5ea65facf73895d56a645f2877aa4
 fn special_ids_are_those_that_are_stored() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = directory("bert-roberta", temporary.path());
-    let path = dir.join("config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    for kind in ["bos", "eos", "pad"] {
-        config
-            .as_object_mut()
-            .unwrap()
-            .shift_remove(&format!("{kind}_token_id"));
-    }
-    std::fs::write(&path, config.to_string()).unwrap();
+    edit_json(&dir.join("config.json"), |config| {
+        let config = config.as_object_mut().unwrap();
+        for kind in ["bos", "eos", "pad"] {
+            config.shift_remove(&format!("{kind}_token_id"));
+        }
+    });
     let out = temporary.path().join("out.gguf");
     convert(&dir, &out, false).unwrap();
     assert_eq!(STOCK_WITHOUT_IDS, file_sha256(&out).unwrap());

@@ -6,7 +6,7 @@ use std::path::Path;
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::directory;
+use oracle::architectures::{directory, safetensors_parts};
 use serde_json::{Map, Value, json};
 
 /// A model's configuration and its weights.
@@ -19,12 +19,10 @@ struct Parts {
 impl Parts {
     fn read(config: &Path, weights: &Path) -> Self {
         let bytes = std::fs::read(weights).unwrap();
-        let (length, rest) = bytes.split_first_chunk().unwrap();
-        let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
-        let object = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap();
+        let (header, data) = safetensors_parts(&bytes);
         Self {
-            config: object(&std::fs::read(config).unwrap()),
-            header: object(header),
+            config: serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap(),
+            header,
             data: data.to_vec(),
         }
     }

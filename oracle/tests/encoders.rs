@@ -179,12 +179,12 @@ fn means_of_other_than_three_colours_are_refused() {
 fn an_encoder_of_clip_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = oracle::architectures::directory("llama-llava", temporary.path());
-    let config = dir.join("config.json");
-    let mut changed: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-    assert_eq!(changed["vision_config"]["model_type"], "pixtral");
     open(&dir, OutType::F32).unwrap();
-    changed["vision_config"]["model_type"] = json!("clip_vision_model");
-    std::fs::write(&config, changed.to_string()).unwrap();
+    oracle::architectures::edit_json(&dir.join("config.json"), |config| {
+        let model_type = &mut config["vision_config"]["model_type"];
+        assert_eq!(*model_type, "pixtral");
+        *model_type = json!("clip_vision_model");
+    });
     let message = open(&dir, OutType::F32).unwrap_err();
     expect(
         &message,

@@ -1,21 +1,11 @@
 //! Configurations that leave keys out against the stock converter's files, in which they have transformers' defaults.
 
-use std::path::Path;
-
 use convert::digest::file_sha256;
-use oracle::architectures::{Made, Safetensors, compare_digests, convert, directory, fixture};
+use oracle::architectures::{Made, Safetensors, compare_digests, convert, directory, edit_json, fixture};
 use serde_json::{Map, Value, json};
 
 /// `py/incomplete_digests.py` makes it.
 const DIGESTS: &str = include_str!("../digests/incomplete.txt");
-
-/// Changes a directory's configuration.
-fn configure(dir: &Path, change: impl FnOnce(&mut Value)) {
-    let file = dir.join("config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    change(&mut config);
-    std::fs::write(&file, config.to_string()).unwrap();
-}
 
 /// Takes the key at a path out of a configuration, or makes it null.
 fn drop_key(config: &mut Value, path: &str) {
@@ -40,7 +30,7 @@ fn drop_key(config: &mut Value, path: &str) {
 #[test]
 fn keys_that_are_left_out_are_the_stock_converters() {
     compare_digests(DIGESTS, 30, |[_, key, _], dir, out| {
-        configure(dir, |config| drop_key(config, key));
+        edit_json(&dir.join("config.json"), |config| drop_key(config, key));
         convert(dir, out, false).map(|_| Made::File)
     });
 }
@@ -50,7 +40,7 @@ fn keys_that_are_left_out_are_the_stock_converters() {
 fn layers_with_attention_may_be_numbered() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = directory("lfm2", temporary.path());
-    configure(&dir, |config| {
+    edit_json(&dir.join("config.json"), |config| {
         let config = config.as_object_mut().unwrap();
         let kinds = config.shift_remove("layer_types").unwrap();
         let kinds = kinds.as_array().unwrap().iter().enumerate();
@@ -75,21 +65,15 @@ fn noted_keys_have_the_order_of_the_files() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = directory("apertus", temporary.path());
     let whole = dir.join("model.safetensors");
-    let bytes = std::fs::read(&whole).unwrap();
-    let (length, rest) = bytes.split_first_chunk().unwrap();
-    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
-    let header: Map<String, Value> = serde_json::from_slice(header).unwrap();
+    let weights = Safetensors::read(&whole);
     std::fs::remove_file(&whole).unwrap();
     let mut parts = [Safetensors::default(), Safetensors::default()];
     let mut places = Map::new();
-    for (at, (name, entry)) in header.iter().enumerate() {
-        let number = |value: &Value| value.as_u64().unwrap();
-        let shape: Vec<u64> = entry["shape"].as_array().unwrap().iter().map(number).collect();
-        let offset = |n: usize| number(&entry["data_offsets"][n]) as usize;
-        let values = data[offset(0)..offset(1)].iter().copied();
-        parts[at % 2].add(name, entry["dtype"].as_str().unwrap(), &shape, values);
+    for (at, name) in weights.names().enumerate() {
+        let (dtype, shape, bytes) = weights.tensor(name).unwrap();
+        parts[at % 2].add(name, dtype, &shape, bytes.iter().copied());
         places.insert(
-            name.clone(),
+            name.to_owned(),
             json!(format!("model-0000{}-of-00002.safetensors", at % 2 + 1)),
         );
     }

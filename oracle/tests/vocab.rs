@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use convert::source::Source as _;
 use convert::source::hf::{HfOptions, HfSource};
 use convert::tokenizer::{FoundBy, VocabRequest, Vocabulary, vocab_metadata};
+use oracle::architectures::edit_json;
 use oracle::vocab::{digest_lines, request_for};
 use serde_json::{Value, json};
 
@@ -120,12 +121,6 @@ fn copy(name: &str) -> tempfile::TempDir {
     dir
 }
 
-fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
-    let mut document = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    change(&mut document);
-    std::fs::write(path, document.to_string()).unwrap();
-}
-
 #[test]
 fn an_override_is_taken_as_it_is() {
     let vocabulary = read(&fixture("qwen2"), Some("my-own")).unwrap();
@@ -136,7 +131,7 @@ fn an_override_is_taken_as_it_is() {
 #[test]
 fn an_unknown_pre_tokenizer_says_what_to_do() {
     let dir = copy("qwen2");
-    edit(&dir.path().join("tokenizer.json"), |t| {
+    edit_json(&dir.path().join("tokenizer.json"), |t| {
         t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!("[a-m]+|[^a-m]+");
     });
     let error = read(dir.path(), None).unwrap_err();
@@ -151,7 +146,7 @@ fn an_unknown_pre_tokenizer_says_what_to_do() {
 #[test]
 fn a_normalizer_that_changes_text_is_no_known_behaviour() {
     let dir = copy("qwen2");
-    edit(&dir.path().join("tokenizer.json"), |t| {
+    edit_json(&dir.path().join("tokenizer.json"), |t| {
         t["normalizer"] = json!({"type": "Lowercase"});
     });
     assert!(read(dir.path(), None).is_err());
@@ -160,7 +155,7 @@ fn a_normalizer_that_changes_text_is_no_known_behaviour() {
 #[test]
 fn a_vocabulary_larger_than_the_model_is_refused() {
     let dir = copy("qwen2");
-    edit(&dir.path().join("config.json"), |c| c["vocab_size"] = json!(100));
+    edit_json(&dir.path().join("config.json"), |c| c["vocab_size"] = json!(100));
     let error = read(dir.path(), None).unwrap_err().to_string();
     assert!(
         error.contains("token id 377 (\"writes\")") && error.contains("100 tokens"),
@@ -172,7 +167,7 @@ fn a_vocabulary_larger_than_the_model_is_refused() {
 fn a_huge_vocabulary_size_is_refused_before_anything_is_allocated() {
     for (name, size) in [("qwen2", 1u64 << 40), ("spm_bpe", 1 << 40), ("spm_bpe", u64::MAX)] {
         let dir = copy(name);
-        edit(&dir.path().join("config.json"), |c| c["vocab_size"] = json!(size));
+        edit_json(&dir.path().join("config.json"), |c| c["vocab_size"] = json!(size));
         let error = read(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains("vocab_size"), "{error}");
     }

@@ -9,8 +9,8 @@ pub(in crate::arch) const SECTIONS: &str = "sections";
 
 /// Completes those parts of a model's configuration that `is_wanted` takes, by their keys: a part that is left out or null is
 /// what the class of the whole has, one that names no model type, or whose model type does not count, is of that which the
-/// class has. Those of a model type that
-/// `transformers` does not know stay as they are, and so do all parts of a whole that it refuses for one of them.
+/// class has. Those of a model type that `transformers` does not know stay as they are, and so do all parts of a whole that
+/// it refuses for one of them.
 pub(crate) fn complete_sections(whole: &mut Map<String, Value>, is_wanted: impl Fn(&str) -> bool) {
     let parts = parts(whole).filter(|_| is_taken(whole));
     for (path, made) in parts.into_iter().flatten() {
