@@ -345,11 +345,9 @@ impl<'a, 's> Allocator<'a, 's> {
             "types are chosen by what they cost on a text: name one (--sensitivity-text), or a file of what was \
              measured before (--sensitivity FILE)",
         )?;
-        let architecture = self.source.metadata().architecture();
-        if !reference::architectures().any(|known| known == architecture) {
+        if let Some(obstacle) = crate::measurable::obstacle(self.source.metadata().architecture()) {
             bail!(
-                "{}: the forward pass does not know architecture {architecture:?}, so that what types cost cannot be \
-                 measured",
+                "{}: {obstacle}, so that what types cost cannot be measured",
                 self.source.path().display()
             );
         }

@@ -32,6 +32,7 @@ mod hub;
 mod inputs;
 mod interrupt;
 mod log;
+mod measurable;
 mod optimization;
 mod output;
 mod progress;

@@ -1054,13 +1054,7 @@ def exchanged_logits(folder):
 
 def stock_embedding(folder, pooling="mean"):
     """Stock llama.cpp's embedding on its own conversion: its states, pooled, at length 1."""
-    import stock as library
-
-    class States(library.Model):
-        def adjust(self, c):
-            c.w[11] = 0             # pooling_type: none
-            c.w[13] = 0             # no flash attention
-            c.w[32] |= 1            # embeddings
+    from stock import States
 
     ids = [(i * 29 + i * i * 7) % 300 for i in range(TOKENS)]
     states = States(str(folder / "stock-f32.gguf"), 64, 2).states(ids)

@@ -28,7 +28,8 @@ def main():
     model = Model(sys.argv[1], max(map(len, windows)), 2)
     total, count, rows = 0.0, 0, []
     for tokens in windows:
-        rows.append(model.window(tokens))
+        # What is never predicted is infinitely unlikely, or as unlikely as a number can be.
+        rows.append(np.maximum(model.window(tokens), np.finfo(np.float32).min))
         logits = rows[-1].astype(np.float64)
         for at in range(len(tokens) // 2, len(tokens) - 1):
             row = logits[at] - logits[at].max()

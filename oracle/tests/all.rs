@@ -34,6 +34,7 @@ mod quantized_sources;
 mod references;
 mod sparse;
 mod stride;
+mod token_rows;
 mod tokenize;
 mod transformers5;
 mod typed;

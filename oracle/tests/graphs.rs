@@ -20,7 +20,7 @@ enum Source {
 }
 
 /// Fixtures, the length of the windows, and the source of what is expected.
-const GRAPHS: [(&str, usize, Source); 10] = [
+const GRAPHS: [(&str, usize, Source); 11] = [
     ("hy_v4", 48, Source::Stock),
     ("dots3note-text", 48, Source::Stock),
     ("kimi-k3", 48, Source::Stock),
@@ -30,6 +30,7 @@ const GRAPHS: [(&str, usize, Source); 10] = [
     ("qwen4exp", 48, Source::Stock),
     ("qwen4exp-image", 49, Source::Stock),
     ("glm5-next", 48, Source::Numpy),
+    ("qwen3tts", 48, Source::Stock),
     ("minimax-m3", 48, Source::Numpy),
     ("minimax-m3-vl", 49, Source::Numpy),
 ];

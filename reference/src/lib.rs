@@ -24,7 +24,7 @@ mod wide;
 
 pub use backward::{GradientTap, Labels, Teacher, without_backward};
 pub use error::{Error, Result};
-pub use model::{Logits, LogitsSink, Model, Staged, StandIn, architectures};
+pub use model::{Logits, LogitsSink, Model, Pooling, Rows, Staged, StandIn, architectures, predicts};
 pub use ops::Rounding;
 pub use perplexity::{ChunkResult, PerplexityOptions, PerplexityReport, perplexity, perplexity_strided};
 pub use run::Tap;

@@ -8,3 +8,4 @@ mod requirements;
 mod staged;
 mod tokenizer;
 mod vocabulary;
+mod without_predictions;

@@ -130,6 +130,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     }
     expect_model(&args.model)?;
     let model = Model::load(&args.model)?.with_rounding(rounding);
+    model.expect_predictions()?;
     eprintln!("{}", rounding::meaning(rounding));
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
     let options = PerplexityOptions::default()

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{Goal, Labels, Pass, Taught};
 use crate::Result;
+use crate::layers::Input;
 use crate::model::Decoder;
 use crate::ops::{Matrix, exp64};
 use crate::run::Run;
@@ -115,8 +116,7 @@ pub(super) fn divergences(
     for positions in stretches(states.rows, vocabulary) {
         let range = positions.start * states.cols..positions.end * states.cols;
         let part = stretch(run, &states.data[range], states.cols);
-        let mut p = decoder.head.forward_range(run, &part, 0..vocabulary)?;
-        decoder.finish_logits(&mut p.data, 0..vocabulary);
+        let mut p = decoder.logits(run, &mut Input::new(&part), 0..vocabulary)?;
         let mut expected = taught.logits(positions, vocabulary)?;
         taught.compare(&mut p, &mut expected);
         taught.run.scratch.give(expected);
@@ -133,10 +133,7 @@ impl Taught<'_> {
         let columns = decoder.head.matrix.inputs;
         let states = &self.teacher.states[positions.start * columns..positions.end * columns];
         let states = stretch(&mut self.run, states, columns);
-        let mut logits = decoder
-            .head
-            .forward_range(&mut self.run, &states, 0..vocabulary)?;
-        decoder.finish_logits(&mut logits.data, 0..vocabulary);
+        let logits = decoder.logits(&mut self.run, &mut Input::new(&states), 0..vocabulary)?;
         self.run.scratch.give(states);
         Ok(logits)
     }

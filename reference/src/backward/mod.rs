@@ -14,7 +14,7 @@ mod norm;
 
 use gguf::{Metadata, TensorInfo};
 
-use crate::model::{Decoder, Streams, build};
+use crate::model::{Decoder, Makes, Streams, build};
 use crate::ops::{Matrix, Products, Rounding};
 use crate::portable::Strided;
 use crate::run::Run;
@@ -270,8 +270,11 @@ impl Decoder {
         if self.per_layer.is_some() || !matches!(self.streams, Streams::None) {
             return Some("further inputs of layers".to_owned());
         }
-        if self.is_encoder {
+        if self.makes != Makes::Predictions {
             return Some("a model without predictions".to_owned());
+        }
+        if self.first_predicted() > 0 {
+            return Some("predictions of a part of the vocabulary".to_owned());
         }
         if self.switch.is_some() {
             return Some("adapters that tokens turn on".to_owned());

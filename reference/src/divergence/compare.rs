@@ -227,6 +227,7 @@ impl Batch {
                 base.vocabulary()
             )));
         }
+        base.expect_predicted(targets.iter().copied())?;
         let views: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
         let mut predictions = Predictions::new(&targets, base.vocabulary());
         base.forward_tiles(&views, wanted.clone(), None, &mut predictions)?;

@@ -23,6 +23,11 @@ impl<'x> Input<'x> {
         Self { x, levels: None }
     }
 
+    /// Rows of the input.
+    pub(crate) fn rows(&self) -> usize {
+        self.x.rows
+    }
+
     /// The rows, rounded for products with weights of one form.
     fn levels(&mut self, form: Form) -> &Activations {
         let kept = self.levels.take().filter(|(of, _)| *of == form);

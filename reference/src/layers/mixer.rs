@@ -5,8 +5,8 @@ use crate::ops::Matrix;
 use crate::run::Run;
 
 use super::{
-    Attention, CompressedAttention, DeltaNet, FeedForward, KimiDelta, LatentAttention, Lightning, Linear,
-    Mamba, Mamba2, Mixture, PlamoMamba, ShortConvolution, TimeMix6, TimeMix7,
+    Attention, CompressedAttention, ConvNext, DeltaNet, FeedForward, KimiDelta, LatentAttention, Lightning,
+    Linear, Mamba, Mamba2, Mixture, PlamoMamba, ShortConvolution, TimeMix6, TimeMix7,
 };
 
 /// The first half of a layer.
@@ -26,6 +26,7 @@ pub(crate) enum Mixer {
     DeltaNet(Box<DeltaNet>),
     KimiDelta(Box<KimiDelta>),
     ShortConvolution(Box<ShortConvolution>),
+    ConvNext(Box<ConvNext>),
     /// Tokens do not see each other: in layers that are nothing but what others have as their second half.
     FeedForward(Box<FeedForward>),
     Mixture(Box<Mixture>),
@@ -58,6 +59,7 @@ impl Mixer {
             Self::FeedForward(layer) => layer.forward(run, x),
             Self::Mixture(layer) => layer.forward(run, x),
             Self::ShortConvolution(layer) => layer.forward(run, x),
+            Self::ConvNext(layer) => layer.forward(run, x),
             Self::TimeMix6(layer) => layer.forward(run, x),
             Self::TimeMix7(layer) => layer.forward(run, x),
             Self::Both(both) => {
@@ -87,6 +89,7 @@ impl Mixer {
             Self::FeedForward(layer) => layer.width(),
             Self::Mixture(layer) => layer.width(),
             Self::ShortConvolution(layer) => layer.width(),
+            Self::ConvNext(layer) => layer.width(),
             Self::TimeMix6(layer) => layer.width(),
             Self::TimeMix7(layer) => layer.width(),
             Self::Both(both) => both.0.width().saturating_add(both.1.width()),

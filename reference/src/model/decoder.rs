@@ -5,12 +5,13 @@ use std::ops::Range;
 use crate::Result;
 use crate::layers::{
     AltUp, BesideExperts, ChannelMix, Copies, Embedding, FeedForward, Grams, Linear, Mixer, Mixture,
-    PerLayer, PerLayerInputs, Routes, Switch,
+    PerLayer, PerLayerInputs, PosNet, Routes, Switch,
 };
 use crate::ops::{Matrix, Norm};
 use crate::run::{Run, keep_wanted, normalized};
 use crate::weights::reading_ahead;
 
+use super::makes::Makes;
 use super::residual::{Ends, Residual};
 use super::sides::{Across, Sides};
 
@@ -25,6 +26,8 @@ pub(crate) struct Decoder {
     /// Added to every embedding; nothing, or one number for each column.
     pub(crate) embedding_shift: Vec<f32>,
     pub(crate) embedding_norm: Option<Norm>,
+    /// Of a decoder of sound: what comes before that norm.
+    pub(crate) front: Option<Box<PosNet>>,
     pub(crate) per_layer: Option<PerLayerInputs>,
     /// Tokens that turn adapters on.
     pub(crate) switch: Option<Switch>,
@@ -34,8 +37,9 @@ pub(crate) struct Decoder {
     pub(crate) streams: Streams,
     /// Of a model with an encoder, whose layers are the first.
     pub(crate) sides: Option<Sides>,
-    /// Whether there is nothing that makes logits of the states.
-    pub(crate) is_encoder: bool,
+    pub(crate) makes: Makes,
+    /// Layers that embeddings go through behind the pooling.
+    pub(crate) modules: Vec<Linear>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Option<Norm>,
     pub(crate) head: Linear,
@@ -235,13 +239,15 @@ impl Decoder {
             positions: None,
             embedding_shift: Vec::new(),
             embedding_norm: None,
+            front: None,
             per_layer: None,
             switch: None,
             copies: None,
             ends: Ends::None,
             streams: Streams::None,
             sides: None,
-            is_encoder: false,
+            makes: Makes::Predictions,
+            modules: Vec::new(),
             layers,
             output_norm: None,
             head,
@@ -290,6 +296,9 @@ impl Decoder {
     /// Input of the first layer.
     pub(crate) fn embed(&self, run: &mut Run<'_>) -> Result<Matrix> {
         let mut x = self.embedding.forward(run)?;
+        if let Some(front) = &self.front {
+            x = front.forward(run, x)?;
+        }
         x.scale(self.embedding_scale);
         if let Some(positions) = &self.positions {
             positions.add_positions(run, &mut x)?;
@@ -352,13 +361,16 @@ impl Decoder {
     pub(crate) fn width(&self) -> usize {
         let widest = self.layers.iter().map(Layer::width).max();
         let kept = self.layers.iter().filter(|l| l.residual.keeps_state()).count();
+        let front = self.front.as_ref().map_or(0, |front| front.width());
         let copies = self
             .copies
             .as_ref()
             .map_or(2 * self.ends.copies(), |c| 3 * c.count)
             + kept
             + usize::from(self.sides.is_some());
-        self.embedding.matrix.inputs * (4 + copies) + widest.unwrap_or(0)
+        // States may be wider than embeddings are.
+        let columns = self.embedding.matrix.inputs.max(self.head.matrix.inputs);
+        columns * (4 + copies) + widest.unwrap_or(0).max(front)
     }
 }
 

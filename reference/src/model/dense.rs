@@ -7,7 +7,7 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::designs::{Design, GLM4, Halves, HeadNorms, Inner, LLAMA_LIKE, Layers, LogitScale, Norms, QWEN2};
 use super::hyperparameters::{Hyperparameters, gated, rope, rope_settings, sliding_layers};
 use crate::Result;
-use crate::layers::{Attention, Mixer};
+use crate::layers::{Attention, Linear, Mixer};
 use crate::ops::{Activation, Norm, NormKind, Rope, Xielu};
 use crate::weights::Loader;
 
@@ -99,6 +99,15 @@ pub(super) fn glm4(loader: &Loader<'_>) -> Result<Decoder> {
 
 /// Builds the graph of a design.
 pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
+    build_with_head(loader, design, |hidden, tokens| loader.head(hidden, tokens))
+}
+
+/// The same with an output matrix that is loaded otherwise, of the width and the number of tokens.
+pub(super) fn build_with_head(
+    loader: &Loader<'_>,
+    design: &Design,
+    head: impl FnOnce(usize, usize) -> Result<Linear>,
+) -> Result<Decoder> {
     let builder = Builder::new(loader, design)?;
     let layers = match loader.keys.optional_count("num_loops")? {
         None | Some(0 | 1) => (0..builder.hyper.layers)
@@ -110,7 +119,7 @@ pub(super) fn build(loader: &Loader<'_>, design: &Design) -> Result<Decoder> {
         builder.layer(i)?;
         loader.prediction(i, builder.hyper.hidden)?;
     }
-    builder.decoder(layers)
+    builder.decoder(layers, head)
 }
 
 /// Whether tokens see no later ones: so it is where the file does not say.
@@ -368,13 +377,17 @@ impl<'a, 'l> Builder<'a, 'l> {
         Ok(attention)
     }
 
-    fn decoder(self, layers: Vec<Layer>) -> Result<Decoder> {
+    fn decoder(
+        self,
+        layers: Vec<Layer>,
+        head: impl FnOnce(usize, usize) -> Result<Linear>,
+    ) -> Result<Decoder> {
         let (loader, design, hidden) = (self.loader, self.design, self.hyper.hidden);
         if design.output_norm == "enc.output_norm" {
             loader.classifier(hidden)?;
         }
         let embedding = loader.embedding(hidden)?;
-        let head = loader.head(hidden, embedding.matrix.outputs)?;
+        let head = head(hidden, embedding.matrix.outputs)?;
         let output_norm = match design.norms {
             Norms::Weightless => self.weightless(),
             _ => loader.norm(design.norm, design.output_norm, hidden, self.eps)?,

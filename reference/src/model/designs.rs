@@ -131,6 +131,12 @@ const LAYER_NORMS: Design = Design {
     ..QWEN2
 };
 
+/// Qwen3: norms of heads.
+pub(super) const QWEN3: Design = Design {
+    head_norms: HeadNorms::Each,
+    ..QWEN2
+};
+
 /// Rotation of neighbouring elements (the converter reorders the rows).
 pub(super) const LLAMA_LIKE: Design = Design {
     rope: Some(RopeStyle::Norm),
@@ -181,21 +187,9 @@ pub(super) const DESIGNS: &[(&str, Design)] = &[
     ("qwen2", QWEN2),
     // Its sections of a head are all rotated by one position as long as there is only text.
     ("qwen2vl", QWEN2),
-    (
-        "qwen3",
-        Design {
-            head_norms: HeadNorms::Each,
-            ..QWEN2
-        },
-    ),
+    ("qwen3", QWEN3),
     // Its sections too; what an image encoder adds to the first layers is nothing where there is no image.
-    (
-        "qwen3vl",
-        Design {
-            head_norms: HeadNorms::Each,
-            ..QWEN2
-        },
-    ),
+    ("qwen3vl", QWEN3),
     (
         "jais2",
         Design {

@@ -7,8 +7,9 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::dense::with_head_norms;
 use super::hyperparameters::{Hyperparameters, rope_settings, sliding_layers, unscaled_rope};
 use crate::Result;
+use crate::layers::Linear;
 use crate::ops::{Activation, Rope, RopeStyle};
-use crate::weights::{ANY, Loader};
+use crate::weights::Loader;
 
 /// Layers of the 27B model, whose scores are scaled by hidden size over heads instead of the head's length.
 const LAYERS_27B: usize = 62;
@@ -23,11 +24,8 @@ pub(super) fn embedding(loader: &Loader<'_>) -> Result<Decoder> {
 }
 
 fn layers_of(loader: &Loader<'_>, causal: bool) -> Result<Decoder> {
-    // Modules of sentence-transformers behind the pooling, which are not run here.
-    for name in ["dense_2.weight", "dense_3.weight"] {
-        loader.allowed(name, &[ANY, ANY])?;
-    }
     let hyper = Hyperparameters::read(loader)?;
+    let modules = modules(loader, hyper.hidden)?;
     let keys = &loader.keys;
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;
     let logit_cap = keys
@@ -73,6 +71,19 @@ fn layers_of(loader: &Loader<'_>, causal: bool) -> Result<Decoder> {
     Ok(Decoder {
         embedding_scale: (hyper.hidden as f32).sqrt(),
         logit_softcap: logit_cap,
+        modules,
         ..Decoder::new(embedding, layers, output_norm, head)
     })
+}
+
+/// Modules of sentence-transformers behind the pooling, of which the second makes embeddings as wide as the states.
+fn modules(loader: &Loader<'_>, hidden: usize) -> Result<Vec<Linear>> {
+    let mut modules: Vec<Linear> = Vec::new();
+    for name in ["dense_2", "dense_3"] {
+        if loader.has(&format!("{name}.weight")) {
+            let inputs = modules.last().map_or(hidden, |module| module.matrix.outputs);
+            modules.push(loader.plain_linear(name, inputs, loader.outputs_of(name)?)?);
+        }
+    }
+    Ok(modules)
 }

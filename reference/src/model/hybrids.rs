@@ -192,11 +192,13 @@ pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
     let width = loader.keys.count("shortconv.l_cache")?;
     let causal = causal(loader)?;
     let hidden = b.hyper.hidden;
-    // A layer behind the pooling, which is not run here.
     let outputs = loader.keys.optional_count("embedding_length_out")?;
     let outputs = outputs.filter(|&n| n > 0).unwrap_or(hidden);
-    loader.allowed("dense_2.weight", &[hidden, outputs])?;
     loader.allowed("dense_2.bias", &[outputs])?;
+    let modules = match loader.has("dense_2.weight") {
+        true => vec![loader.linear("dense_2", hidden, outputs)?],
+        false => Vec::new(),
+    };
     let window = loader.keys.optional_count("attention.sliding_window")?;
     let window = window.filter(|&n| n > 0);
     let mut layers = Vec::new();
@@ -228,7 +230,10 @@ pub(super) fn lfm2(loader: &Loader<'_>) -> Result<Decoder> {
             mlp,
         ));
     }
-    b.decoder(layers, "token_embd_norm")
+    Ok(Decoder {
+        modules,
+        ..b.decoder(layers, "token_embd_norm")?
+    })
 }
 
 /// Gated delta nets in three layers of four, gated attention in the fourth. Qwen3.5 turns the sections of a head by one

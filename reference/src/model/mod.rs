@@ -6,6 +6,7 @@ mod dense;
 mod designs;
 mod embeddings;
 mod hyperparameters;
+mod makes;
 mod residual;
 mod sides;
 mod staged;
@@ -38,10 +39,12 @@ mod modern_bert;
 mod plamo2;
 mod qwen2moe;
 mod qwen3moe;
+mod qwen3tts;
 mod qwen4exp;
 mod rwkv;
 mod t5;
 mod talkie;
+mod wavtokenizer;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -57,6 +60,10 @@ use crate::weights::{Loader, Other, Replaced, TILE_BYTES};
 use crate::{Error, Result};
 
 pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
+pub use embeddings::{Pooling, Rows};
+pub(crate) use makes::Makes;
+pub use makes::predicts;
+pub(crate) use qwen3tts::CODES;
 pub(crate) use residual::Residual;
 pub(crate) use sides::Sides;
 pub use staged::{Staged, StandIn};
@@ -117,6 +124,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("qwen2moe", qwen2moe::build),
     ("qwen3moe", qwen3moe::build),
     ("qwen3vlmoe", qwen3moe::build),
+    ("qwen3tts", qwen3tts::build),
     ("qwen35", hybrids::qwen3next),
     ("qwen35moe", hybrids::qwen3next),
     ("rwkv6", rwkv::build6),
@@ -127,6 +135,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("qwen4exp", qwen4exp::build),
     ("t5", t5::build),
     ("t5encoder", t5::encoder),
+    ("wavtokenizer-dec", wavtokenizer::build),
 ];
 
 /// The values of `general.architecture` that [`Model`] can run.
@@ -147,6 +156,12 @@ pub(crate) fn knows(name: &str) -> bool {
 
 /// The graph of a file, or `None` where its architecture has none.
 pub(crate) fn build(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> {
+    let built = graph(name, loader)?;
+    let makes = Makes::of(name);
+    Some(built.map(|decoder| Decoder { makes, ..decoder }))
+}
+
+fn graph(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> {
     if let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) {
         return Some(build(loader));
     }
@@ -341,12 +356,8 @@ impl Model {
         let (mut run, hidden) = self.hidden(&alike(windows, &wanted), tap)?;
         run.tap(&self.decoder.head.matrix.name, None, &hidden)?;
         let range = 0..self.vocabulary();
-        let logits = self
-            .decoder
-            .head
-            .forward_range(&mut run, &hidden, range.clone())?;
-        let Matrix { rows, cols, mut data } = logits;
-        self.decoder.finish_logits(&mut data, range);
+        let logits = self.decoder.logits(&mut run, &mut Input::new(&hidden), range)?;
+        let Matrix { rows, cols, data } = logits;
         Ok(Logits {
             rows,
             vocabulary: cols,
@@ -375,7 +386,7 @@ impl Model {
     /// As [`Self::forward`].
     pub fn observe<'a>(&'a self, windows: &[&[u32]], tap: &'a mut dyn Tap) -> Result<()> {
         let (mut run, hidden) = self.hidden(&alike(windows, &(0..usize::MAX)), Some(tap))?;
-        run.tap(&self.decoder.head.matrix.name, None, &hidden)
+        self.observe_output(&mut run, &hidden)
     }
 
     /// Logits of sequences that each have their own positions wanted, a range of the vocabulary at a time.
@@ -409,14 +420,51 @@ impl Model {
         }
     }
 
-    /// Checks that the model predicts tokens.
-    fn expect_predictions(&self) -> Result<()> {
-        match self.decoder.is_encoder {
-            false => Ok(()),
-            true => Err(self.error(format!(
-                "predictions of tokens: expected a model that has some, found an encoder alone ({}), of which embeddings can be \
-                 made and importance collected",
-                self.gguf.metadata().architecture()
+    /// Shows the input of the output matrix, in a model that has one.
+    fn observe_output(&self, run: &mut Run<'_>, states: &Matrix) -> Result<()> {
+        match self.decoder.makes {
+            Makes::Embeddings => Ok(()),
+            Makes::Predictions | Makes::Sound => run.tap(&self.decoder.head.matrix.name, None, states),
+        }
+    }
+
+    /// Checks that the model predicts tokens: without predictions there are no logits, and neither perplexity nor KL
+    /// divergence.
+    ///
+    /// # Errors
+    /// An encoder of texts, or a decoder of sound; the message says what there is of it.
+    pub fn expect_predictions(&self) -> Result<()> {
+        let architecture = self.gguf.metadata().architecture();
+        let found = match self.decoder.makes {
+            Makes::Predictions => return Ok(()),
+            Makes::Embeddings => format!(
+                "an encoder alone ({architecture}), of which embeddings can be made and importance collected"
+            ),
+            Makes::Sound => format!(
+                "a decoder of sound ({architecture}), which makes a row of a spectrum of each code (an embedding for each \
+                 token)"
+            ),
+        };
+        Err(self.error(format!(
+            "predictions of tokens, which perplexity and KL divergence are of: expected a model that has some, found {found}"
+        )))
+    }
+
+    /// Checks that the model can predict these tokens.
+    ///
+    /// # Errors
+    /// As [`Self::expect_predictions`], and of a token that is never predicted.
+    pub(crate) fn expect_predicted(&self, tokens: impl IntoIterator<Item = u32>) -> Result<()> {
+        self.expect_predictions()?;
+        let muted = &self.decoder.muted;
+        let mut tokens = tokens.into_iter();
+        match tokens.find(|&token| muted.contains(&(token as usize))) {
+            None => Ok(()),
+            Some(token) => Err(self.error(format!(
+                "predictions of a text's tokens: expected tokens that the model predicts, of which {} to {} are none, found \
+                 {token}",
+                muted.start,
+                muted.end.saturating_sub(1)
             ))),
         }
     }
@@ -445,8 +493,7 @@ impl Model {
         let mut input = Input::new(hidden);
         for first in (0..self.vocabulary()).step_by(width) {
             let range = first..self.vocabulary().min(first + width);
-            let mut logits = self.decoder.head.range_of_input(run, &mut input, range.clone())?;
-            self.decoder.finish_logits(&mut logits.data, range.clone());
+            let logits = self.decoder.logits(run, &mut input, range.clone())?;
             sink.tile(range, &logits.data);
             run.scratch.give(logits);
         }

@@ -51,10 +51,7 @@ pub(super) fn encoder(loader: &Loader<'_>) -> Result<Decoder> {
     let layers = parts.stack("enc", parts.hyper.blocks, false)?;
     let head = loader.head(parts.hyper.hidden, embedding.matrix.outputs)?;
     let norm = parts.norm("enc.output_norm")?;
-    Ok(Decoder {
-        is_encoder: true,
-        ..Decoder::new(embedding, layers, norm, head)
-    })
+    Ok(Decoder::new(embedding, layers, norm, head))
 }
 
 /// The decoder's first token, for which llama.cpp's programs take that of the beginning of a text where the file does not

@@ -3,6 +3,7 @@
 mod activation;
 mod attention;
 mod exp;
+mod group_norm;
 mod matmul;
 mod matrix;
 mod norm;
@@ -15,6 +16,7 @@ mod rounding;
 pub(crate) use activation::{Activation, Situ, Xielu, activate, gate};
 pub(crate) use attention::{AttentionShape, attend, attend_across, attend_chosen, max, softmax};
 pub(crate) use exp::{exp, exp64};
+pub(crate) use group_norm::GroupNorm;
 pub(crate) use matmul::{Parallel, View, ViewMut};
 pub(crate) use matrix::{Matrix, Scratch};
 pub(crate) use norm::{Norm, NormKind};

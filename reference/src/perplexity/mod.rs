@@ -160,6 +160,7 @@ fn measure(
 ) -> Result<PerplexityReport> {
     let context = split.context();
     let (first, per_window, chunks) = (split.first(), split.scored(), split.count);
+    model.expect_predictions()?;
     model.expect_predicting(first, context)?;
     let at_once = windows_at_once(model, context, options.max_memory)?;
 
@@ -169,10 +170,11 @@ fn measure(
         let batch = running.len()..chunks.min(running.len() + at_once);
         let windows = split.batch(batch.clone());
         let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
-        let targets = windows
+        let targets: Vec<u32> = windows
             .iter()
             .flat_map(|w| w[first + 1..].iter().copied())
             .collect();
+        model.expect_predicted(targets.iter().copied())?;
         let mut scores = Scores::new(targets);
         model.forward_tiles(&views, first..context - 1, None, &mut scores)?;
         let nll = scores.negative_log_probabilities();

@@ -21,7 +21,7 @@ const BIASES: &[(&str, &str)] = &[
         "arcee arctic baichuan bailingmoe chatglm cohere2 cohere2moe command-r deepseek eurobert \
          exaone exaone4 gemma gemma-embedding gemma2 gemma3 gemma3n glm4 grok grovemoe hrm_text \
          hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 llada-moe llama4 maincoder maple \
-         mellum muse-glimmer nanbeige olmo olmo2 olmoe phi3 plamo qwen2moe qwen3 \
+         mellum muse-glimmer nanbeige olmo olmo2 olmoe phi3 plamo qwen2moe qwen3 qwen3tts \
          qwen3moe qwen3vl qwen3vlmoe rnd1 seed_oss smallthinker smollm3 spark2_5 talkie xverse",
         "qkv",
     ),
@@ -193,6 +193,11 @@ const BIASES: &[(&str, &str)] = &[
     ),
     ("t5 t5encoder", ""),
     (
+        "wavtokenizer-dec",
+        "attn_k attn_norm attn_output attn_q attn_v conv1 conv1d conv2 dw norm norm1 norm2 output \
+         output_norm pw1 pw2 token_embd_norm",
+    ),
+    (
         "jina-bert-v2",
         "qkv attn_k_norm attn_norm_2 attn_output attn_output_norm attn_q_norm cls ffn_down ffn_up \
          layer_output_norm token_embd_norm",
@@ -225,7 +230,9 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
         _ => SCALED.split_whitespace().any(|b| b == base),
     };
     for tensor in declared.tensors() {
-        let base = tensor.name.strip_prefix("blk.").and_then(|n| n.split_once('.'));
+        let layers = ["blk.", "posnet.", "convnext."];
+        let base = layers.iter().find_map(|layers| tensor.name.strip_prefix(layers));
+        let base = base.and_then(|n| n.split_once('.'));
         let base = base.map_or(tensor.name.as_str(), |(_, base)| base);
         let other = match base.rsplit_once('.') {
             Some((base, "bias")) => !has(base),

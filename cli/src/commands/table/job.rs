@@ -80,12 +80,11 @@ impl<'a> Job<'a> {
         let dry_run = place.dry_run;
         let source = model.source;
         let evaluate = !args.no_eval && !dry_run;
-        if evaluate && !reference::architectures().any(|a| a == source.metadata().architecture()) {
+        let obstacle = crate::measurable::obstacle(source.metadata().architecture());
+        if let Some(obstacle) = obstacle.filter(|_| evaluate) {
             bail!(
-                "{}: the forward pass does not know architecture {:?}, so its quants cannot be evaluated; \
-                 --no-eval writes the files without",
-                model.path.display(),
-                source.metadata().architecture()
+                "{}: {obstacle}, so its quants cannot be evaluated; --no-eval writes the files without",
+                model.path.display()
             );
         }
         let better = args.prepare_optimization(source, &model.path)?;

@@ -93,11 +93,9 @@ pub(crate) fn plan(
     request: &Request,
     here: &Here<'_>,
 ) -> anyhow::Result<PlannedEvaluation> {
-    let architecture = source.metadata().architecture();
-    if !reference::architectures().any(|known| known == architecture) {
+    if let Some(obstacle) = crate::measurable::obstacle(source.metadata().architecture()) {
         bail!(
-            "{}: the forward pass does not know architecture {architecture:?}, so its quants cannot be evaluated; without \
-             --evaluate, files are planned",
+            "{}: {obstacle}, so its quants cannot be evaluated; without --evaluate, files are planned",
             source.path().display()
         );
     }

@@ -63,7 +63,7 @@ impl Staged<'_> {
         let mut run = self.run(&self.batches[batch], Some(tap))?;
         let hidden = self.states.get(batch)?.give(&mut run);
         let hidden = decoder.finish(&mut run, hidden)?;
-        match run.tap(&decoder.head.matrix.name, None, &hidden) {
+        match self.model.observe_output(&mut run, &hidden) {
             Err(Error::Stopped) => Ok(()),
             other => other,
         }

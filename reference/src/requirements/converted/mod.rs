@@ -7,20 +7,18 @@ mod hy_v4;
 mod kimi_k3;
 mod qwen3tts;
 mod qwen4exp;
-mod wavtokenizer;
 
 use super::drafts::{Draft, Look};
 use crate::Result;
 
 /// The architectures.
-const ARCHITECTURES: [(&str, Look); 7] = [
+const ARCHITECTURES: [(&str, Look); 6] = [
     ("deepseek4", deepseek4::look),
     ("glm5-next", glm5_next::look),
     ("hy_v4", hy_v4::look),
     ("kimi-k3", kimi_k3::look),
     ("qwen3tts", qwen3tts::look),
     ("qwen4exp", qwen4exp::look),
-    ("wavtokenizer-dec", wavtokenizer::look),
 ];
 
 /// What an architecture needs whose graph does not say it.

@@ -3,9 +3,7 @@
 use super::super::drafts::Draft;
 use super::Layer;
 use crate::Result;
-
-/// Codes that the head predicts, as llama.cpp has it.
-const CODES: usize = 3072;
+use crate::model::CODES;
 
 /// Qwen3 whose head predicts codes, which are the end of its vocabulary.
 pub(super) fn look(model: &Draft<'_>) -> Result<()> {

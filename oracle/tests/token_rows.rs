@@ -1,0 +1,133 @@
+//! What models make of each token where there is no pooling, beside stock llama.cpp's embeddings: spectra of sound, states that
+//! go through the layers behind the pooling, and the states of encoders, of which nothing predicts tokens.
+
+use std::path::Path;
+
+use oracle::{Python, architectures, python};
+use reference::{Model, PerplexityOptions, Rounding, perplexity};
+
+/// Fixtures, and how far from stock's rows ours may be, relative to their root mean square. Stock rounds what WavTokenizer's
+/// convolutions multiply to half precision, and looks GELU up in a table of it, in the approximation by tanh.
+const MODELS: [(&str, f64); 8] = [
+    ("wavtokenizer-dec", 1e-3),
+    ("lfm2-audio-tokenizer", 1e-3),
+    ("lfm2-dense", 1e-3),
+    ("lfm2-bidirectional", 1e-3),
+    ("bert", 1e-3),
+    ("neo-bert-head", 1e-3),
+    ("gemma-embedding", 1e-3),
+    ("t5encoder", 1e-3),
+];
+
+/// Windows of different lengths, the shortest of them shorter than a convolution is wide.
+fn windows(vocabulary: usize) -> Vec<Vec<u32>> {
+    let mut first = 0;
+    let lengths = [40, 5, 23];
+    lengths
+        .map(|len| {
+            let ids = first..first + len;
+            first += len;
+            ids.map(|i| ((i * 29 + i * i * 7 + 3) % vocabulary.min(300)) as u32)
+                .collect()
+        })
+        .to_vec()
+}
+
+/// Stock's embeddings of all tokens.
+fn stock(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>]) -> Vec<f32> {
+    let (list, out) = (dir.join("windows.json"), dir.join("rows"));
+    std::fs::write(&list, serde_json::to_string(windows).unwrap()).unwrap();
+    python.run("stock_rows.py", [file, &list, &out]).unwrap();
+    let bytes = std::fs::read(&out).unwrap();
+    let numbers = bytes.as_chunks().0.iter();
+    numbers.map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn converted(name: &str, dir: &Path) -> std::path::PathBuf {
+    let folder = architectures::directory(name, dir);
+    let file = dir.join(format!("{name}.gguf"));
+    architectures::convert(&folder, &file, false).unwrap();
+    file
+}
+
+/// The mean negative log likelihood that stock finds of windows.
+fn stock_likelihood(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>]) -> f64 {
+    let list = dir.join("windows.json");
+    std::fs::write(&list, serde_json::to_string(windows).unwrap()).unwrap();
+    let said = python.run("stock_f32.py", [file, &list]).unwrap();
+    said.trim().parse().unwrap()
+}
+
+/// Stock computes no logits of encoders, and takes every token for as likely as any other.
+#[test]
+fn encoders_predict_nothing() {
+    let Some(python) = python() else { return };
+    for name in ["bert", "neo-bert-head", "gemma-embedding"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = converted(name, dir.path());
+        let model = Model::load(&file).unwrap();
+        let windows = windows(model.vocabulary());
+        let stock = stock_likelihood(&python, dir.path(), &file, &windows);
+        assert!(
+            (stock - (model.vocabulary() as f64).ln()).abs() < 1e-6,
+            "{name}: {stock}"
+        );
+        let options = PerplexityOptions::default().context(16);
+        let refused = perplexity(&model, &windows.concat(), &options, &mut |_| {}).unwrap_err();
+        let message = refused.to_string();
+        assert!(message.contains("an encoder alone"), "{message}");
+    }
+}
+
+/// Codes of sound are not pooled, and no text is measured of what predicts them alone.
+#[test]
+fn sound_is_no_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let decoder = Model::load(&converted("wavtokenizer-dec", dir.path())).unwrap();
+    let window: Vec<u32> = (0..40).collect();
+    let message = decoder.embed(&[&window]).unwrap_err().to_string();
+    assert!(message.contains("a row of a spectrum of each code"), "{message}");
+    let message = decoder.expect_predictions().unwrap_err().to_string();
+    assert!(
+        message.contains("a decoder of sound (wavtokenizer-dec)"),
+        "{message}"
+    );
+    let talker = Model::load(&converted("qwen3tts", dir.path())).unwrap();
+    let options = PerplexityOptions::default().context(16);
+    let measure = |tokens: &[u32]| perplexity(&talker, tokens, &options, &mut |_| {});
+    let message = measure(&window).unwrap_err().to_string();
+    assert!(message.contains("tokens that the model predicts"), "{message}");
+    let codes: Vec<u32> = (0..40).map(|n| 1000 + n).collect();
+    assert!(measure(&codes).unwrap().ppl > 1.0);
+}
+
+#[test]
+fn rows_are_stocks() {
+    let Some(python) = python() else { return };
+    let mut wrong = Vec::new();
+    for (name, bound) in MODELS {
+        let dir = tempfile::tempdir().unwrap();
+        let file = converted(name, dir.path());
+        let model = Model::load(&file).unwrap();
+        let windows = windows(model.vocabulary());
+        let expected = stock(&python, dir.path(), &file, &windows);
+        let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
+        let got = model.embed_tokens(&views).unwrap();
+        assert_eq!(got.rows, windows.iter().map(Vec::len).sum::<usize>());
+        assert_eq!(got.data.len(), expected.len(), "{name}");
+        let far = oracle::forward::apart(&got.data, &expected);
+        let rounding = Model::load(&file).unwrap().with_rounding(Rounding::LlamaCpp);
+        let rounded = rounding.embed_tokens(&views).unwrap();
+        let close = oracle::forward::apart(&rounded.data, &expected);
+        println!("{name}: {far:.1e}, rounded as stock rounds {close:.1e}");
+        if far.is_nan() || far > bound {
+            wrong.push(name);
+        }
+        // Windows do not see each other.
+        let alone = model.embed_tokens(&views[1..2]).unwrap();
+        let first = windows[0].len();
+        let mine = &got.data[first * got.columns..][..alone.data.len()];
+        assert!(oracle::forward::apart(&alone.data, mine) < 1e-5, "{name}");
+    }
+    assert!(wrong.is_empty(), "{wrong:?} are not stock's");
+}
