@@ -17,26 +17,37 @@ import architectures
 import fused_digests
 
 CASES = """
+afmoe: route_norm=null
 apertus: rope_scaling rope_scaling/original_max_position_embeddings
 bert-roberta: layer_norm_eps
 bitnet-newer: rms_norm_eps rope_theta max_position_embeddings
 chameleon: rms_norm_eps rope_theta max_position_embeddings
 cohere2: head_dim=null
+command-r-plain: max_position_embeddings=null
 dflash-2: sliding_window layer_types
 dflash-muse: vocab_size
+dflash-deepseek4: intermediate_size
 eagle3-draft: rope_scaling/rope_type
+eagle3: draft_vocab_size=null
+eagle3-plain: draft_vocab_size=null
+eagle3-speculator: draft_vocab_size=null
 exaone4-global: rope_scaling/factor rope_scaling/original_max_position_embeddings
+gemma3: vocab_size=null
+gemma4-assistant: text_config/max_position_embeddings text_config/num_key_value_heads text_config/vocab_size
 gptneox: use_parallel_residual=null
 gpt-oss: head_dim=null rope_scaling rms_norm_eps num_experts_per_tok rope_scaling/factor
+grok: vocab_size=null
+lfm2: intermediate_size=null
 lfm2-image: text_config/rope_theta
 llama-janus: model_type
 llama-rope: rope_theta=null
 minimax-01: rms_norm_eps rope_theta max_position_embeddings
 modern-bert: hidden_activation classifier_pooling classifier_pooling=null
 mpt: attn_config/alibi=null
-qwen2-audio: model_type
+qwen2-audio: model_type audio_config/model_type=null
 qwen3vl: vision_config vision_config/deepstack_visual_indexes
 qwen3vlmoe: vision_config vision_config/deepstack_visual_indexes
+step35: norm_expert_weight=null
 """
 
 

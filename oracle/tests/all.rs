@@ -39,5 +39,6 @@ mod tokenize;
 mod transformers5;
 mod typed;
 mod unigram_json;
+mod variants;
 mod vocab;
 mod vocabulary_sizes;

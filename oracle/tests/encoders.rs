@@ -103,6 +103,28 @@ fn a_text_model_under_another_name_has_the_width_of_the_whole() {
     }
 }
 
+/// Without the model's type the activation is still the one that the class has. The stock converter then writes none, and
+/// llama.cpp takes another.
+#[test]
+fn the_activation_does_not_depend_on_the_models_type() {
+    for name in ["glm-4v-plain", "glm-4v-moe-plain", "janus-pro-plain"] {
+        let (_, mut fixture) = fixtures().into_iter().find(|(found, _)| found == name).unwrap();
+        let config = fixture["config"].as_object_mut().unwrap();
+        assert!(config.shift_remove("model_type").is_some());
+        assert_eq!(check(&fixture), Vec::<String>::new(), "{name}");
+    }
+}
+
+/// The side of a slice of MiniCPM-V 4.6 is the preprocessor's; the configuration's is the grid of positions.
+#[test]
+fn the_side_of_a_slice_is_the_preprocessors() {
+    let name = "minicpm-v-4.6-16x";
+    let (_, mut fixture) = fixtures().into_iter().find(|(found, _)| found == name).unwrap();
+    let vision = fixture["config"]["vision_config"].as_object_mut().unwrap();
+    assert!(vision.shift_remove("image_size").is_some());
+    assert_eq!(check(&fixture), Vec::<String>::new());
+}
+
 /// A buffer of rotation's frequencies, which every loader makes by itself, is left out.
 #[test]
 fn frequencies_of_a_rotation_are_left_out() {

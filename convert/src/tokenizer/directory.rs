@@ -46,13 +46,28 @@ pub(crate) fn added_token_id(dir: &Path, text: &str) -> Result<Option<u64>> {
     Ok(token.and_then(|token| token.get("id")?.as_u64()))
 }
 
-/// Number of entries of `tokenizer.json`: its vocabulary and its added tokens, as they are listed. `None` where they are
-/// the pieces of a SentencePiece model.
-pub(crate) fn entries(dir: &Path) -> Result<Option<u64>> {
+/// Tokens that a directory lists.
+pub(crate) struct Listed {
+    pub(crate) count: u64,
+    /// Whether they are the pieces of a SentencePiece model.
+    pub(crate) are_pieces: bool,
+}
+
+/// The entries of `tokenizer.json`: its vocabulary and its added tokens, as they are listed.
+pub(crate) fn entries(dir: &Path) -> Result<Listed> {
     let path = dir.join(JSON);
     let bytes = files::read_optional(&path, files::MAX_VOCAB_BYTES)?
         .ok_or_else(|| input_error(&path, "expected this file, found none"))?;
     let parsed: files::Entries = files::parse_json(&path, &bytes)?;
-    let pieces = files::parse_json(&path, &bytes).is_ok_and(|json| sentencepiece::is_sentencepiece(&json));
-    Ok((!pieces).then(|| parsed.count()))
+    let are_pieces =
+        files::parse_json(&path, &bytes).is_ok_and(|json| sentencepiece::is_sentencepiece(&json));
+    Ok(Listed {
+        count: parsed.count(),
+        are_pieces,
+    })
+}
+
+/// The pieces of `tokenizer.model`.
+pub(crate) fn pieces(dir: &Path) -> Result<u64> {
+    sentencepiece::count(dir)
 }

@@ -258,6 +258,7 @@ impl VocabFiles {
         let Some((key, value)) = keys
             .iter()
             .find_map(|key| self.config(key).map(|value| (*key, value)))
+            .filter(|(_, value)| !value.is_null())
         else {
             return Ok(None);
         };

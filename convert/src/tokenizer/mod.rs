@@ -30,7 +30,7 @@ mod tokens;
 mod unigram;
 mod vocabulary;
 
-pub(crate) use directory::{added_token_id, entries};
+pub(crate) use directory::{added_token_id, entries, pieces};
 pub(crate) use files::root_or_text_config;
 pub use kind::{Tiktoken, VocabKind};
 pub(crate) use mistral::special_id as tekken_special_id;

@@ -94,6 +94,8 @@ pub enum VocabStep {
     /// The chat template of `chat_template.jinja` or else of `tokenizer_config.json`, for a way of reading that reads
     /// none.
     ChatTemplateAlone,
+    /// Special tokens' ids, whether they are added and chat templates, which the directory has, are left out.
+    WithoutSpecial,
 }
 
 impl VocabRequest {

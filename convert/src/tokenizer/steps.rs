@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::special::SpecialVocab;
 use super::tokens::TokenType;
 use super::vocabulary::Vocabulary;
-use super::{directory, mistral, read, size};
+use super::{chat_template, directory, mistral, read, size};
 use crate::Result;
 
 /// Reads the vocabulary of the model directory `dir`, whose `config.json` is `config`.
@@ -111,15 +111,13 @@ impl Making<'_> {
                 }
             }
             VocabStep::ChatTemplateAlone => {
-                let own = self
-                    .files
-                    .tokenizer_config("chat_template")
-                    .and_then(Json::as_str);
-                let own = own.map(str::to_owned);
-                if let Some(template) = self.template_file()?.or(own).filter(|t| !t.is_empty()) {
-                    self.set(CHAT_TEMPLATE, template);
+                let own = self.files.tokenizer_config("chat_template").cloned();
+                let template = self.template_file()?.map(Json::from).or(own);
+                if let Some(template) = template.filter(|t| *t != "") {
+                    chat_template::write(&mut self.metadata, &template);
                 }
             }
+            VocabStep::WithoutSpecial => self.without_special(),
         }
         Ok(())
     }
@@ -209,6 +207,20 @@ impl Making<'_> {
             self.set(EOT, id);
         }
         Ok(())
+    }
+
+    fn without_special(&mut self) {
+        let is_special = |key: &str| {
+            key.strip_prefix("tokenizer.ggml.").map_or_else(
+                || key.starts_with(CHAT_TEMPLATE),
+                |name| name.ends_with("_token_id") || (name.starts_with("add_") && name.ends_with("_token")),
+            )
+        };
+        let keys = self.metadata.iter().map(|(key, _)| key);
+        let special: Vec<String> = keys.filter(|key| is_special(key)).map(str::to_owned).collect();
+        for key in special {
+            self.metadata.remove(&key);
+        }
     }
 
     fn template_file(&self) -> Result<Option<String>> {

@@ -165,8 +165,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Sizes of a layer, which may see a window.
-    fn layer(&self, number: usize, slides: bool) -> Result<Layer> {
+    /// Sizes of a layer, which may see a window, and may have experts alone.
+    fn layer(&self, number: usize, slides: bool, is_dense: bool) -> Result<Layer> {
         let keys = self.keys();
         let blocks = keys.blocks()?;
         let hidden = keys.count("embedding_length")?;
@@ -203,7 +203,7 @@ impl Draft<'_> {
             (layer.value, "attention.value_length"),
             (layer.inner, "feed_forward_length"),
         ] {
-            if size == 0 {
+            if size == 0 && (is_dense || key != "feed_forward_length") {
                 self.wrong_key(key, "at least 1")?;
             }
         }
@@ -225,7 +225,7 @@ impl Draft<'_> {
         let layers = self.target_layers(Some(EAGLE3_LAYERS))?;
         let states = keys.count("target_hidden_size")?.saturating_mul(layers);
         keys.optional_flag("norm_before_residual")?;
-        let layer = self.layer(0, false)?;
+        let layer = self.layer(0, false, true)?;
         let hidden = layer.hidden;
         self.needed("fc.weight", &[states, hidden])?;
         if keys.optional_flag("norm_before_fc")? == Some(true) {
@@ -288,7 +288,7 @@ impl Draft<'_> {
             }
         }
         let layers = self.target_layers(None)?;
-        let layer = self.layer(0, slides)?;
+        let layer = self.layer(0, slides, streams == 0)?;
         let (hidden, tokens, own) = (layer.hidden, self.tokens(), self.own_tokens()?);
         self.allowed("token_embd.weight", &[hidden, tokens])?;
         self.markov(hidden, tokens, own)?;
@@ -498,7 +498,7 @@ impl Draft<'_> {
         }
         let slides = |number: usize| pattern.as_ref().is_some_and(|p| p.get(number) == Some(&true));
         for (swa, end) in [(false, ""), (true, "_swa")] {
-            let layer = self.layer(0, swa)?;
+            let layer = self.layer(0, swa, true)?;
             if layer.key != layer.value {
                 let key = format!("attention.value_length{end}");
                 self.wrong_key(&key, &format!("the {} of attention.key_length{end}", layer.key))?;
@@ -523,7 +523,7 @@ impl Draft<'_> {
         }
         let mut has_rotation = false;
         for number in 0..predicting {
-            let layer = self.layer(number, slides(number))?;
+            let layer = self.layer(number, slides(number), true)?;
             let at = format!("blk.{number}.");
             let name = |name: &str| format!("{at}{name}.weight");
             for norm in ["attn_norm", "post_attention_norm", "post_ffw_norm"] {

@@ -20,10 +20,20 @@ pub(super) fn vision_keys_by(
     keys: &mut Keys<'_>,
     processor: &Map<String, Value>,
 ) -> Result<()> {
+    vision_keys_of(hp, keys, processor, hp.u32(&["image_size"])?)
+}
+
+/// The same with a given side of an image.
+pub(super) fn vision_keys_of(
+    hp: &Hparams,
+    keys: &mut Keys<'_>,
+    processor: &Map<String, Value>,
+    side: u32,
+) -> Result<()> {
     keys.set_file_type();
     keys.set("has_vision_encoder", true);
     keys.set("vision.projection_dim", text_width(hp)?);
-    keys.set("vision.image_size", hp.u32(&["image_size"])?);
+    keys.set("vision.image_size", side);
     keys.set("vision.patch_size", hp.u32(&["patch_size"])?);
     let width = hp.u32(&["hidden_size", "width", "vt_hidden_size"])?;
     keys.set("vision.embedding_length", width);

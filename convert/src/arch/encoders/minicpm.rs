@@ -3,7 +3,7 @@
 use gguf::{Array, Value as GgufValue};
 use serde_json::Value;
 
-use super::keys::{epsilon, preprocessor, processor_u32, vision_keys};
+use super::keys::{epsilon, preprocessor, processor_u32, vision_keys_of};
 use super::{ENCODER, HOOKS};
 use crate::Result;
 use crate::arch::{Architecture, Hooks, Hparams, Keys, class};
@@ -48,10 +48,13 @@ fn mode(hp: &Hparams) -> Result<Mode> {
 const MERGING_BLOCK: u32 = 6;
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    vision_keys(hp, keys)?;
     // What the configuration has is the grid of positions, not the side of a slice.
-    let side = processor_u32(hp, &preprocessor(keys.dir)?, "scale_resolution")?;
-    keys.set_some("vision.image_size", side);
+    let processor = preprocessor(keys.dir)?;
+    let side = match processor_u32(hp, &processor, "scale_resolution")? {
+        Some(side) => side,
+        None => hp.u32(&["image_size"])?,
+    };
+    vision_keys_of(hp, keys, &processor, side)?;
     keys.set("projector_type", "minicpmv4_6");
     let factor = match mode(hp)? {
         Mode::Quarter => 2u32,

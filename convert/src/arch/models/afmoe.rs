@@ -18,7 +18,7 @@ pub(super) static AFMOE: Architecture = Architecture {
             hp.opt_u32(&["moe_intermediate_size"])?,
         );
         keys.set_some("leading_dense_block_count", hp.opt_u32(&["num_dense_layers"])?);
-        keys.set_some("expert_weights_norm", hp.opt_bool("route_norm"));
+        keys.set_some("expert_weights_norm", hp.stated_bool("route_norm"));
         keys.set_some("expert_weights_scale", hp.opt_f32(&["route_scale"])?);
         keys.set_some("attention.sliding_window", hp.opt_u32(&["sliding_window"])?);
         Ok(())

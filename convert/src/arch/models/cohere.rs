@@ -82,12 +82,9 @@ fn cohere2_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 }
 
 fn command_r_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    common::text_model(hp, keys)?;
     // What the first models were trained for stands beside what their configuration limits them to.
-    keys.set_some(
-        "context_length",
-        hp.opt_u32(&["model_max_length", "max_position_embeddings"])?,
-    );
+    let context = hp.opt_u32(&["model_max_length", "max_position_embeddings"])?;
+    common::text_model_of(hp, context, keys)?;
     keys.set("logit_scale", hp.f32(&["logit_scale"])?);
     keys.set("rope.scaling.type", "none");
     Ok(())

@@ -8,6 +8,7 @@ use super::deepseek::{INDEXER, LATENT, indexer_keys, latent_keys};
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
+use crate::arch::rules::hooks::without_tied_output;
 use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
@@ -133,7 +134,7 @@ fn canonical(hp: &Hparams, name: String) -> Option<String> {
         .and_then(|layer| layer.parse::<u32>().ok());
     match layer {
         Some(layer) if slides(hp, layer) => Some(name.replace("kv_b_proj", "swa_kv_b_proj")),
-        _ => Some(name),
+        _ => without_tied_output(hp, name),
     }
 }
 

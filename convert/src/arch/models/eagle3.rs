@@ -75,7 +75,7 @@ fn target(hp: &Hparams, key: &str) -> Result<u32> {
 
 fn eagle3_early(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let layers = hp.u32(&["num_hidden_layers"])?;
-    if layers != 1 || hp.find(&["draft_vocab_size"]).is_none() {
+    if layers != 1 || !hp.values().contains_key("draft_vocab_size") {
         return Err(hp.error(format!(
             "a draft model of EAGLE-3: expected draft_vocab_size and num_hidden_layers 1, found {layers} layers"
         )));

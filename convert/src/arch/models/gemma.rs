@@ -66,7 +66,7 @@ pub(super) static GEMMA_EMBEDDING: Architecture = Architecture {
         }
         common::pooling(hp, keys)
     },
-    rules: &[DENSE, PADDED, HEAD_NORMS_ABOUT_ONE, GEMMA2_RULES],
+    rules: &[DENSE, PADDED, OWN_HEAD, HEAD_NORMS_ABOUT_ONE, GEMMA2_RULES],
     hooks: Hooks {
         dense_modules: &[("2_Dense", "dense_2"), ("3_Dense", "dense_3")],
         ..Hooks::NONE
@@ -250,14 +250,33 @@ fn check_query_scale(hp: &Hparams, blocks_27b: u32) -> Result<()> {
     Ok(())
 }
 
+/// What transformers does not complete, as in Gemma 4, has the defaults of the first models.
 pub(super) fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let (usual, own) = GEMMA3_KEYS.split_at(1);
     described::write(usual, hp, keys)?;
+    let is_absent = |key: &str| !hp.values().contains_key(key);
+    if is_absent("max_position_embeddings") {
+        keys.set("context_length", 131_072u32);
+    }
+    if is_absent("num_attention_heads") {
+        keys.set("attention.head_count", 8u32);
+    }
+    if is_absent("rms_norm_eps") {
+        keys.set("attention.layer_norm_rms_epsilon", 1e-6f32);
+    }
+    if is_absent("head_dim") {
+        keys.set("attention.key_length", 256u32);
+        keys.set("attention.value_length", 256u32);
+    }
     let base = format!("{}.rope.freq_base", keys.arch);
     if keys.metadata.get(&base).is_none() {
         keys.set("rope.freq_base", 1e6f32);
     }
-    described::write(own, hp, keys)
+    described::write(own, hp, keys)?;
+    if is_absent("num_key_value_heads") {
+        keys.set("attention.head_count_kv", 4u32);
+    }
+    Ok(())
 }
 
 /// Code Gemma's special tokens are written for the whole family.

@@ -87,7 +87,7 @@ const OWN: &[Rule] = &[
 pub(super) const DECAYS: &[Rule] = &[exact(
     "model.layers.{}.self_attn.A_log",
     "blk.{}.ssm_a",
-    Transform::View(of_heads, Some(negative_exp)),
+    Transform::SingleView(of_heads, negative_exp),
 )
 .in_part()];
 

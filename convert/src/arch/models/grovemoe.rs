@@ -45,17 +45,17 @@ const ADJUGATES: &[Rule] = &[
     rule(
         "model.layers.{}.mlp.chunk_experts.{e}.down_proj",
         "blk.{}.ffn_down_chexps",
-        Transform::Numbered(groups),
+        Transform::NumberedTogether(groups),
     ),
     rule(
         "model.layers.{}.mlp.chunk_experts.{e}.gate_proj",
         "blk.{}.ffn_gate_chexps",
-        Transform::Numbered(groups),
+        Transform::NumberedTogether(groups),
     ),
     rule(
         "model.layers.{}.mlp.chunk_experts.{e}.up_proj",
         "blk.{}.ffn_up_chexps",
-        Transform::Numbered(groups),
+        Transform::NumberedTogether(groups),
     ),
 ];
 

@@ -379,4 +379,7 @@ pub(super) static JAMBA_TYPE: ModelType = ModelType::of("jamba");
 
 pub(super) static FALCON_H1_TYPE: ModelType = ModelType::of("falcon_h1");
 
-pub(super) static LFM2_TYPE: ModelType = ModelType::of("lfm2");
+pub(super) static LFM2_TYPE: ModelType = ModelType {
+    renames: &[("block_ff_dim", "intermediate_size")],
+    ..ModelType::of("lfm2")
+};

@@ -44,7 +44,7 @@ pub(super) static LLAMA: Architecture = Architecture {
 
 /// Whether it is a draft model, which may have no class of its own.
 fn is_draft(hp: &Hparams) -> bool {
-    hp.find(&["draft_vocab_size"]).is_some() && hp.block_count() == 1
+    hp.values().contains_key("draft_vocab_size") && hp.block_count() == 1
 }
 
 /// Sarashina 2.2 Vision, the text model. A norm outside it belongs to the image encoder.

@@ -4,9 +4,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::{
-    self, BLOCK_SPARSE_EXPERTS, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS,
-};
+use crate::arch::rules::experts::{BLOCK_SPARSE_EXPERTS, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
 use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
@@ -25,7 +23,9 @@ pub(super) static DOTS1: Architecture = Architecture {
         );
         keys.set("leading_dense_block_count", hp.u32(&["first_k_dense_replace"])?);
         keys.set("expert_shared_count", hp.u32(&["n_shared_experts"])?);
-        experts::weights(hp, keys)
+        keys.set_some("expert_weights_scale", hp.opt_f32(&["routed_scaling_factor"])?);
+        keys.set_some("expert_weights_norm", hp.opt_bool("norm_topk_prob"));
+        Ok(())
     },
     model_types: &[&DOTS1_TYPE],
     ..PLAIN
@@ -107,7 +107,8 @@ fn glm4_moe_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     );
     // The logistic function.
     keys.set("expert_gating_func", 2u32);
-    experts::weights(hp, keys)?;
+    keys.set_some("expert_weights_scale", hp.opt_f32(&["routed_scaling_factor"])?);
+    keys.set_some("expert_weights_norm", hp.stated_bool("norm_topk_prob"));
     keys.set_some("nextn_predict_layers", hp.opt_u32(&["num_nextn_predict_layers"])?);
     Ok(())
 }

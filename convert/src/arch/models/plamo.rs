@@ -252,7 +252,8 @@ fn stretched(config: &mut Map<String, Value>) {
         Some(Value::Object(map)) => map.clone(),
         _ => Map::new(),
     };
-    if factor == 1.0 || rope.contains_key("rope_type") {
+    let has_kind = rope.contains_key("rope_type") || rope.get("type").is_some_and(|kind| !kind.is_null());
+    if factor == 1.0 || has_kind {
         return;
     }
     let context = config

@@ -8,14 +8,14 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{Composed, FoldedLayer, Rule, Section, Transform, copy, exact};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, class};
-use crate::tokenizer::{VocabKind, VocabRequest};
+use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
 pub(super) static POCKETTTS: Architecture = Architecture {
     gguf: "pockettts",
     classes: &[class("PocketTTSModel")],
     rules: &[RULES],
     hyperparameters: common::text_model,
-    vocabulary: |_| VocabRequest::new(&[VocabKind::T5]),
+    vocabulary: |_| VocabRequest::new(&[VocabKind::T5]).and([VocabStep::WithoutSpecial]),
     hooks: Hooks {
         canonical: |_, name| {
             let own = [

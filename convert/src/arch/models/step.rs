@@ -94,7 +94,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
         "expert_weights_scale",
         hp.opt_f32(&["moe_router_scaling_factor"])?,
     );
-    keys.set_some("expert_weights_norm", hp.opt_bool("norm_expert_weight"));
+    keys.set_some("expert_weights_norm", hp.stated_bool("norm_expert_weight"));
     let listed = hp.opt_str(&["moe_layers_enum"]).unwrap_or("");
     let listed = listed.split(',').filter_map(|n| n.trim().parse::<u32>().ok());
     keys.set("leading_dense_block_count", listed.min().unwrap_or(0));

@@ -10,18 +10,21 @@ use crate::arch::{Hparams, Keys};
 
 /// Block count to `general.file_type`: what every text model has.
 pub(in crate::arch) fn text_model(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
+    let context = hp.opt_u32(&[
+        "max_position_embeddings",
+        "n_ctx",
+        "n_positions",
+        "max_length",
+        "max_sequence_length",
+        "model_max_length",
+    ])?;
+    text_model_of(hp, context, keys)
+}
+
+/// The same with this length of contexts.
+pub(in crate::arch) fn text_model_of(hp: &Hparams, context: Option<u32>, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("block_count", hp.block_count());
-    keys.set_some(
-        "context_length",
-        hp.opt_u32(&[
-            "max_position_embeddings",
-            "n_ctx",
-            "n_positions",
-            "max_length",
-            "max_sequence_length",
-            "model_max_length",
-        ])?,
-    );
+    keys.set_some("context_length", context);
     keys.set_some("embedding_length", hp.opt_u32(&["hidden_size", "n_embd", "dim"])?);
     keys.set_some("feed_forward_length", width(hp)?);
     keys.set_some(

@@ -1,8 +1,7 @@
 //! Name tables and keys that mixtures of experts share.
 
 use super::names::{Rule, Transform, copy, exact, rule};
-use crate::Result;
-use crate::arch::{Fixed, Hparams, Keys};
+use crate::arch::Fixed;
 
 /// Of graphs that bring the chosen experts' weights to a sum of one.
 pub(in crate::arch) const WEIGHTS_ADD_UP: &[(&str, Fixed)] = &[("norm_topk_prob", Fixed::Is(true))];
@@ -143,10 +142,3 @@ pub(in crate::arch) const PREDICTING: &[Rule] = &[
         "blk.{}.nextn.shared_head_norm",
     ),
 ];
-
-/// `expert_weights_scale` and `expert_weights_norm`, where the configuration has them.
-pub(in crate::arch) fn weights(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
-    keys.set_some("expert_weights_scale", hp.opt_f32(&["routed_scaling_factor"])?);
-    keys.set_some("expert_weights_norm", hp.opt_bool("norm_topk_prob"));
-    Ok(())
-}

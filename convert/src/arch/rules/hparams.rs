@@ -274,12 +274,17 @@ impl Hparams {
         self.opt_f64(keys)?.ok_or_else(|| self.missing(keys))
     }
 
-    /// A flag. The stock converter takes null for false.
+    /// A flag. Where the stock converter asks for its truth or writes it unseen, null is false.
     pub(crate) fn opt_bool(&self, key: &str) -> Option<bool> {
         match self.values.get(key) {
             Some(Value::Null) => Some(false),
-            _ => self.find(&[key]).and_then(Value::as_bool),
+            _ => self.stated_bool(key),
         }
+    }
+
+    /// A flag that the stock converter writes only where it is one: null is as if it were left out.
+    pub(crate) fn stated_bool(&self, key: &str) -> Option<bool> {
+        self.find(&[key]).and_then(Value::as_bool)
     }
 
     /// Layers with a sliding window, by `layer_types`.

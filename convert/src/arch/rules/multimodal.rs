@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::sections::{complete_sections, is_taken};
+use super::sections::{complete_sections, is_one_part, is_taken};
 
 /// The key that the text model's configuration is brought to, wherever it stands.
 pub(crate) const TEXT: &str = "text_config";
@@ -160,7 +160,11 @@ pub(crate) fn text_part(mut config: Map<String, Value>) -> TextPart {
         // Older directories have the text model's keys beside the encoder's configuration.
         (None, Some(_)) => {
             let mut text = config.clone();
-            text.shift_remove("model_type");
+            // The whole's type is no text model's, unless the whole is one by its type.
+            let model_type = text.get("model_type").and_then(Value::as_str);
+            if !model_type.is_some_and(is_one_part) {
+                text.shift_remove("model_type");
+            }
             text
         }
         (None, None) => return TextPart { config, whole: None },

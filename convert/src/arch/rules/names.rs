@@ -52,6 +52,8 @@ pub(crate) enum Transform {
     MapInSteps(InSteps),
     /// Dimensions split, exchanged and cut, then every element by itself where there is a function for it.
     View(Rearrange, Option<fn(f32) -> f32>),
+    /// The same, where the stock converter computes in single precision, whatever the tensor is stored in.
+    SingleView(Rearrange, fn(f32) -> f32),
     /// A vector beside the stored tensor, as long as the first number says, of the second number.
     Fill(fn(&Hparams) -> Result<(u64, f32)>),
     /// The sum of two parts of the stored tensor, which the function cuts out.
@@ -75,6 +77,8 @@ pub(crate) enum Transform {
     Expert,
     /// One of as many tensors as the function says, numbered like experts, to be stacked.
     Numbered(fn(&Hparams) -> Result<u32>),
+    /// The same, where the stacks of all such rules of a layer are put in order when the last of their tensors is there.
+    NumberedTogether(fn(&Hparams) -> Result<u32>),
     /// One of as many pieces of a matrix as the function says, numbered like experts: their rows follow one another.
     Shard(fn(&Hparams) -> Result<u32>),
     /// One of two vectors, of which the output is the product, element by element in single precision. Both rules have the

@@ -41,8 +41,16 @@ pub(crate) fn complete_sections(whole: &mut Map<String, Value>, is_wanted: impl 
 
 /// The parts of a model's row.
 fn parts(whole: &Map<String, Value>) -> Option<&'static Map<String, Value>> {
-    let name = whole.get("model_type").and_then(Value::as_str)?;
-    TRANSFORMERS[SECTIONS].get(name)?.as_object()
+    parts_of(whole.get("model_type").and_then(Value::as_str)?)
+}
+
+fn parts_of(model_type: &str) -> Option<&'static Map<String, Value>> {
+    TRANSFORMERS[SECTIONS].get(model_type)?.as_object()
+}
+
+/// Whether a model type has defaults and no parts: a text model's.
+pub(crate) fn is_one_part(model_type: &str) -> bool {
+    parts_of(model_type).is_none() && crate::arch::built_in(model_type).is_some()
 }
 
 /// Whether `transformers` takes the configuration of a model of several modes: it knows the model type and refuses no part.
@@ -66,7 +74,8 @@ fn is_refused(whole: &Map<String, Value>, path: &str, made: &Value) -> bool {
     part.is_some_and(|part| {
         let named = part.get("model_type").filter(|_| !is_fixed(made));
         let model_type = named.unwrap_or(&made["model_type"]).as_str();
-        let is_unknown = named.and_then(Value::as_str).is_some_and(|name| !is_known(name));
+        // A null is a name that it does not know.
+        let is_unknown = named.is_some_and(|named| !named.as_str().is_some_and(is_known));
         is_unknown || model_type.is_some_and(|model_type| crate::arch::is_refused(model_type, part))
     })
 }
@@ -149,6 +158,7 @@ mod tests {
         for text in [
             r#"{"model_type": "llava", "text_config": {"rope_scaling": {"type": "linear"}}}"#,
             r#"{"model_type": "mistral3", "text_config": {"model_type": "ministral3"}}"#,
+            r#"{"model_type": "qwen2_audio", "audio_config": {"model_type": null}, "text_config": {}}"#,
             r#"{"model_type": "kimi_k25", "vision_config": null}"#,
             r#"{"vision_config": {}}"#,
         ] {

@@ -87,13 +87,15 @@ impl Selection {
 
 /// See [`Selection::KnownTokens`].
 fn known_tokens(hp: &Hparams, stored: u64) -> Result<Rows> {
-    let listed = match hp.dir().join("tokenizer.model").is_file() {
-        true => None,
-        false => crate::tokenizer::entries(hp.dir())?,
-    };
-    let known = match listed {
-        Some(listed) => listed,
-        None => u64::from(hp.u32(&["vocab_size"])?),
+    let configured = hp.opt_u32(&["vocab_size"])?.map(u64::from);
+    let dir = hp.dir();
+    let known = match (dir.join("tokenizer.model").is_file(), configured) {
+        (true, Some(configured)) => configured,
+        (true, None) => crate::tokenizer::pieces(dir)?,
+        (false, _) => {
+            let listed = crate::tokenizer::entries(dir)?;
+            configured.filter(|_| listed.are_pieces).unwrap_or(listed.count)
+        }
     };
     Ok(Rows::range(0, stored.min(known)))
 }

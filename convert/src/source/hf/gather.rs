@@ -25,6 +25,8 @@ pub(super) struct Gather {
     row_len: u64,
     factors: RowFactors,
     map: Option<fn(f32) -> f32>,
+    /// Whether `map` has its result in single precision, whatever the elements are.
+    single: bool,
     /// What every value is instead.
     constant: Option<f32>,
     /// Last factor of every value, in single precision.
@@ -47,6 +49,7 @@ impl Gather {
             row_len,
             factors: Vec::new(),
             map: None,
+            single: false,
             constant: None,
             scale: 1.0,
         })
@@ -65,6 +68,11 @@ impl Gather {
     pub(super) fn with_map(mut self, map: Option<fn(f32) -> f32>) -> Self {
         self.map = map;
         self
+    }
+
+    pub(super) fn with_single_map(mut self, map: fn(f32) -> f32) -> Self {
+        self.single = true;
+        self.with_map(Some(map))
     }
 
     pub(super) fn with_constant(mut self, value: f32) -> Self {
@@ -189,7 +197,9 @@ impl Gather {
             }
         }
         if let Some(map) = self.map {
-            out.iter_mut().for_each(|x| *x = rounded(map(*x)));
+            let single = self.single;
+            out.iter_mut()
+                .for_each(|x| *x = if single { map(*x) } else { rounded(map(*x)) });
         }
         if let Some(constant) = self.constant {
             out.fill(constant);

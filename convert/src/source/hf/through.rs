@@ -76,13 +76,9 @@ impl Linear {
                 }
             }
             for ((y, sum), b) in y.iter_mut().zip(&sums).zip(&bias) {
-                let rounded = (sum + f64::from(*b)) as f32;
-                let rounded = if half {
-                    f16::from_f32(rounded).to_f32()
-                } else {
-                    rounded
-                };
-                *y = self.activation.map_or(rounded, |activation| activation(rounded));
+                let rounded = |x: f32| if half { f16::from_f32(x).to_f32() } else { x };
+                let sum = rounded((sum + f64::from(*b)) as f32);
+                *y = self.activation.map_or(sum, |activation| rounded(activation(sum)));
             }
         }
         Ok(made)

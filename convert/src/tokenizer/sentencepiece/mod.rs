@@ -4,6 +4,8 @@
 mod fast;
 mod proto;
 
+use std::path::Path;
+
 use serde_json::Value as Json;
 
 use super::files::{
@@ -82,6 +84,15 @@ impl Model {
     pub(super) fn take_tokens(&mut self, n_vocab: usize) -> Slots {
         Slots::of_pieces(std::mem::take(&mut self.pieces), n_vocab)
     }
+}
+
+/// The number of pieces of [`FILE`] in a directory.
+pub(super) fn count(dir: &Path) -> Result<u64> {
+    let path = dir.join(FILE);
+    let bytes = read_optional(&path, MAX_VOCAB_BYTES)?
+        .ok_or_else(|| input_error(&path, "expected this file, found none"))?;
+    let pieces = proto::pieces(&bytes, MAX_TOKENS).map_err(|e| input_error(&path, e.to_string()))?;
+    Ok(pieces.len() as u64)
 }
 
 pub(super) fn has_file(files: &VocabFiles) -> bool {

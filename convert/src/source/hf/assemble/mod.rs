@@ -190,7 +190,7 @@ impl<'a> Assembler<'a> {
         self.compose_rest()?;
         if let Some(((block, rule), seen)) = self.numbered.iter().find(|(_, seen)| !seen.is_empty()) {
             let expected = match rule.and_then(|hf| self.rules().find(|r| r.hf == hf)) {
-                Some(rule) => self.count_of(rule, *block)? as usize,
+                Some(rule) => self.count_of(rule, *block)? as usize * self.rules_together(rule).len(),
                 None => self.expert_count(*block)? as usize * self.expert_rules().len(),
             };
             let kind = kind_of(rule.is_some());

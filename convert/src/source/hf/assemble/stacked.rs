@@ -16,16 +16,19 @@ const MAX_EXPERTS: u32 = 4096;
 /// Numbered tensors of one layer, as far as they have been seen: (name of the rule, number) -> tensor.
 pub(super) type Numbered = IndexMap<(&'static str, u32), Place>;
 
-/// Key by which numbered tensors are collected: the layer and, unless they are experts, the rule.
+/// Key by which numbered tensors are collected: the layer and, unless they are experts, the rule or the first of those that
+/// belong together.
 pub(super) type Group = (u32, Option<&'static str>);
 
 impl Assembler<'_> {
-    /// One expert's tensor. Once a layer has all of its experts, their stacks are added, in the order of
-    /// the rules.
-    pub(super) fn expert(&mut self, found: &Match, at: Place) -> Result<()> {
-        let count = self.expert_count(found.block.unwrap_or(0))?;
-        let rules = self.expert_rules();
-        let (block, seen) = self.collect(found, at, count, None)?;
+    /// One expert's tensor, or that of another kind whose rules belong together. Once a layer has all of its kind, their
+    /// stacks are added, in the order of the rules.
+    pub(super) fn together(&mut self, found: &Match, at: Place) -> Result<()> {
+        let count = self.count_of(found.rule, found.block.unwrap_or(0))?;
+        let rules = self.rules_together(found.rule);
+        let is_expert = matches!(found.transform, Transform::Expert);
+        let group = rules.first().map(|first| first.hf).filter(|_| !is_expert);
+        let (block, seen) = self.collect(found, at, count, group)?;
         if seen.len() < rules.len() * count as usize {
             return Ok(());
         }
@@ -177,7 +180,9 @@ impl Assembler<'_> {
 
     pub(super) fn count_of(&self, rule: &Rule, block: u32) -> Result<u32> {
         match rule.transform {
-            Transform::Numbered(count) | Transform::Shard(count) => self.checked_count(count(self.hparams)?),
+            Transform::Numbered(count) | Transform::NumberedTogether(count) | Transform::Shard(count) => {
+                self.checked_count(count(self.hparams)?)
+            }
             _ => self.expert_count(block),
         }
     }
@@ -189,6 +194,18 @@ impl Assembler<'_> {
                 .error(format!("expected 1 to {MAX_EXPERTS} experts, found {count}")));
         }
         Ok(count)
+    }
+
+    /// The rules whose numbered tensors are collected with those of `rule`.
+    pub(super) fn rules_together(&self, rule: &'static Rule) -> Vec<&'static Rule> {
+        match rule.transform {
+            Transform::Expert => self.expert_rules(),
+            Transform::NumberedTogether(_) => self
+                .rules()
+                .filter(|r| matches!(r.transform, Transform::NumberedTogether(_)))
+                .collect(),
+            _ => vec![rule],
+        }
     }
 
     pub(super) fn expert_rules(&self) -> Vec<&'static Rule> {

@@ -8,6 +8,7 @@ use crate::arch::{self, Match, Rearrange, Rows, Strided, Transform, View};
 use crate::source::SourceTensor;
 use crate::source::hf::combined::{self, Combined};
 use crate::source::hf::content::{Content, Joined};
+use crate::source::hf::gather::Gather;
 use crate::source::hf::ids::Ids;
 use crate::source::hf::integers::Integers;
 use crate::source::hf::layout::{Layout, Values};
@@ -23,14 +24,19 @@ impl Assembler<'_> {
                 self.coverage.whole();
                 Ok(())
             }
-            Transform::Expert => self.expert(&found, at),
+            Transform::Expert | Transform::NumberedTogether(_) => self.together(&found, at),
             Transform::Numbered(_) | Transform::Shard(_) => self.member(&found, at),
             Transform::Integers => self.integers(found, at),
             Transform::Piece(whole) => self.piece(&found, at, whole),
             Transform::Grid(side) => self.grid(found, at, side),
             Transform::Codebook(stored) => self.codebook(found, at, name, stored),
             Transform::Factor(which) => self.factor(&found, at, which),
-            Transform::View(rearrange, map) => self.view(found, at, rearrange, map),
+            Transform::View(rearrange, map) => {
+                self.view(found, at, rearrange, map.is_some(), |g| g.with_map(map))
+            }
+            Transform::SingleView(rearrange, map) => {
+                self.view(found, at, rearrange, true, |g| g.with_single_map(map))
+            }
             Transform::Fill(numbers) => {
                 let (length, value) = numbers(self.hparams)?;
                 self.fill(found, at, length, value)
@@ -184,22 +190,23 @@ impl Assembler<'_> {
         }))
     }
 
-    /// A tensor whose dimensions are rearranged.
+    /// A tensor whose dimensions are rearranged, and then its elements computed.
     fn view(
         &mut self,
         found: Match,
         at: Place,
         rearrange: Rearrange,
-        map: Option<fn(f32) -> f32>,
+        is_mapped: bool,
+        mapped: impl FnOnce(Gather) -> Gather,
     ) -> Result<()> {
         if self.pairs.is_some() {
-            return self.pair_view(found, at, rearrange, map.is_some());
+            return self.pair_view(found, at, rearrange, is_mapped);
         }
         let view = match View::of(&self.parts.entry(at).shape) {
             Some(view) => rearrange(self.hparams, view)?,
             None => None,
         };
-        self.gathered(found, at, view, |g| g.with_map(map))
+        self.gathered(found, at, view, mapped)
     }
 
     /// A vector of one number that stands beside a stored tensor, whose adapters it does not follow.
