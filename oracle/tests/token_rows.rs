@@ -34,10 +34,12 @@ fn windows(vocabulary: usize) -> Vec<Vec<u32>> {
 }
 
 /// Stock's embeddings of all tokens.
-fn stock(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>]) -> Vec<f32> {
+fn stock(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>], more: &[&str]) -> Vec<f32> {
     let (list, out) = (dir.join("windows.json"), dir.join("rows"));
     std::fs::write(&list, serde_json::to_string(windows).unwrap()).unwrap();
-    python.run("stock_rows.py", [file, &list, &out]).unwrap();
+    let mut arguments = vec![file.as_os_str(), list.as_os_str(), out.as_os_str()];
+    arguments.extend(more.iter().map(|word| std::ffi::OsStr::new(*word)));
+    python.run("stock_rows.py", arguments).unwrap();
     let bytes = std::fs::read(&out).unwrap();
     let numbers = bytes.as_chunks().0.iter();
     numbers.map(|b| f32::from_le_bytes(*b)).collect()
@@ -79,6 +81,47 @@ fn encoders_predict_nothing() {
     }
 }
 
+/// Classifiers that stock loads, with heads of one matrix and of two, a norm between them or not.
+const CLASSIFIERS: [&str; 5] = [
+    "bert-classifier",
+    "bert-distil-classifier",
+    "bert-roberta-classifier",
+    "modern-bert-classifier",
+    "neo-bert-classifier",
+];
+
+#[test]
+fn scores_of_labels_are_stocks() {
+    let Some(python) = python() else { return };
+    let mut wrong = Vec::new();
+    for name in CLASSIFIERS {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = architectures::directory(name, dir.path());
+        // The library of v0.5.0 takes the mean of ModernBERT's states, whatever the file says.
+        architectures::edit_json(&folder.join("config.json"), |config| {
+            config["classifier_pooling"] = "mean".into();
+        });
+        let file = dir.path().join("model.gguf");
+        architectures::convert(&folder, &file, false).unwrap();
+        let model = Model::load(&file).unwrap();
+        let windows = windows(model.vocabulary());
+        let expected = stock(&python, dir.path(), &file, &windows, &["scores"]);
+        let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
+        let got = model.classify(&views).unwrap().concat();
+        assert_eq!(got.len(), expected.len(), "{name}");
+        let far = oracle::forward::apart(&got, &expected);
+        println!("{name}: scores {far:.1e} from stock's");
+        if far.is_nan() || far > 1e-3 {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?} are not stock's");
+    let dir = tempfile::tempdir().unwrap();
+    let model = Model::load(&converted("bert", dir.path())).unwrap();
+    let message = model.classify(&[&[1, 2]]).unwrap_err().to_string();
+    assert!(message.contains("the head of a classifier"), "{message}");
+}
+
 /// Codes of sound are not pooled, and no text is measured of what predicts them alone.
 #[test]
 fn sound_is_no_text() {
@@ -110,7 +153,7 @@ fn rows_are_stocks() {
         let file = converted(name, dir.path());
         let model = Model::load(&file).unwrap();
         let windows = windows(model.vocabulary());
-        let expected = stock(&python, dir.path(), &file, &windows);
+        let expected = stock(&python, dir.path(), &file, &windows, &[]);
         let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
         let got = model.embed_tokens(&views).unwrap();
         assert_eq!(got.rows, windows.iter().map(Vec::len).sum::<usize>());

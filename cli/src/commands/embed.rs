@@ -25,7 +25,8 @@ pub(crate) struct Args {
     #[arg(short, long, group = "text", value_name = "TEXT")]
     prompt: Vec<String>,
     /// What becomes of a text's tokens: one vector of length one, or with `none` a row of numbers for each token as the model
-    /// makes it (of a decoder of sound, a row of a spectrum for each code). By default as the file says.
+    /// makes it (of a decoder of sound, a row of a spectrum for each code), with `rank` the scores of a reranker's or classifier's
+    /// labels. By default as the file says.
     #[arg(long, value_name = "HOW")]
     pooling: Option<PoolingArg>,
     /// The texts are token ids, divided by blanks or commas: for models without a vocabulary, whose tokens are codes.
@@ -46,7 +47,11 @@ enum PoolingArg {
     Mean,
     Cls,
     Last,
+    Rank,
 }
+
+/// The number of `rank` among the poolings that a file may name.
+const RANK: u64 = 4;
 
 /// Texts that are run at a time.
 const BATCH: usize = 16;
@@ -133,11 +138,14 @@ fn embedded(
     pooling: Option<PoolingArg>,
 ) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
     use reference::Pooling;
+    let of_file = model.gguf().metadata().arch("pooling_type");
     let pooled = match pooling {
+        None if of_file.and_then(gguf::Value::as_u64) == Some(RANK) => model.classify(windows)?,
         None => model.embed(windows)?,
         Some(PoolingArg::Mean) => model.embed_by(windows, Pooling::Mean)?,
         Some(PoolingArg::Cls) => model.embed_by(windows, Pooling::First)?,
         Some(PoolingArg::Last) => model.embed_by(windows, Pooling::Last)?,
+        Some(PoolingArg::Rank) => model.classify(windows)?,
         Some(PoolingArg::None) => {
             let all = model.embed_tokens(windows)?;
             let mut rows = (0..all.rows).map(|row| all.row(row).to_vec());

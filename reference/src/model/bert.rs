@@ -1,6 +1,7 @@
 //! BERT: an encoder. Every token sees all others, and norms stand after what the halves of a layer add up to.
 //! NomicBERT rotates instead of adding positions, and has gates; in Jina's models scores fall with the distance.
 
+use super::classifier::Classifier;
 use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope};
 use crate::Result;
@@ -91,10 +92,10 @@ fn encoder(loader: &Loader<'_>, kind: Kind) -> Result<Decoder> {
         }
         false => Vec::new(),
     };
-    loader.classifier(hidden)?;
     let head = loader.head(hidden, embedding.matrix.outputs)?;
     let embedding_norm = norm("token_embd_norm")?;
     Ok(Decoder {
+        classifier: Classifier::read(loader, hidden)?,
         positions,
         embedding_shift: types,
         output_norm: None,

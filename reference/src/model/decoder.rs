@@ -11,6 +11,7 @@ use crate::ops::{Matrix, Norm};
 use crate::run::{Run, keep_wanted, normalized};
 use crate::weights::reading_ahead;
 
+use super::classifier::Classifier;
 use super::makes::Makes;
 use super::residual::{Ends, Residual};
 use super::sides::{Across, Sides};
@@ -38,6 +39,8 @@ pub(crate) struct Decoder {
     /// Of a model with an encoder, whose layers are the first.
     pub(crate) sides: Option<Sides>,
     pub(crate) makes: Makes,
+    /// Makes scores of labels of the states.
+    pub(crate) classifier: Option<Box<Classifier>>,
     /// Layers that embeddings go through behind the pooling.
     pub(crate) modules: Vec<Linear>,
     pub(crate) layers: Vec<Layer>,
@@ -247,6 +250,7 @@ impl Decoder {
             streams: Streams::None,
             sides: None,
             makes: Makes::Predictions,
+            classifier: None,
             modules: Vec::new(),
             layers,
             output_norm: None,

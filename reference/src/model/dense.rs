@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::classifier::Classifier;
 use super::decoder::{Decoder, Layer, Mlp};
 use super::designs::{Design, GLM4, Halves, HeadNorms, Inner, LLAMA_LIKE, Layers, LogitScale, Norms, QWEN2};
 use super::hyperparameters::{Hyperparameters, gated, rope, rope_settings, sliding_layers};
@@ -383,9 +384,10 @@ impl<'a, 'l> Builder<'a, 'l> {
         head: impl FnOnce(usize, usize) -> Result<Linear>,
     ) -> Result<Decoder> {
         let (loader, design, hidden) = (self.loader, self.design, self.hyper.hidden);
-        if design.output_norm == "enc.output_norm" {
-            loader.classifier(hidden)?;
-        }
+        let classifier = match design.output_norm {
+            "enc.output_norm" => Classifier::read(loader, hidden)?,
+            _ => None,
+        };
         let embedding = loader.embedding(hidden)?;
         let head = head(hidden, embedding.matrix.outputs)?;
         let output_norm = match design.norms {
@@ -408,6 +410,7 @@ impl<'a, 'l> Builder<'a, 'l> {
                 Some(_) => None,
             },
             embedding_norm,
+            classifier,
             logit_scale: match design.logit_scale {
                 LogitScale::Multiplies => logits,
                 LogitScale::Divides => 1.0 / logits,

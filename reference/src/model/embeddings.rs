@@ -64,27 +64,7 @@ impl Model {
     /// # Errors
     /// As [`Self::embed`].
     pub fn embed_by(&self, windows: &[&[u32]], pooling: Pooling) -> Result<Vec<Vec<f32>>> {
-        if self.decoder.makes == Makes::Sound {
-            return Err(self.error(format!(
-                "embeddings of texts: expected a model of texts, found a decoder of sound ({}), which makes a row of a spectrum \
-                 of each code (an embedding for each token)",
-                self.gguf.metadata().architecture()
-            )));
-        }
-        if windows.iter().any(|w| w.is_empty()) {
-            return Err(self.error("expected texts of at least one token, found one without".to_owned()));
-        }
-        let (mut run, states) = self.states(windows)?;
-        let mut rows = states.data.chunks_exact(states.cols.max(1));
-        let mut pooled = Matrix {
-            rows: windows.len(),
-            cols: states.cols,
-            data: Vec::with_capacity(windows.len() * states.cols),
-        };
-        for window in windows {
-            let mine: Vec<&[f32]> = rows.by_ref().take(window.len()).collect();
-            pooled.data.extend(pooling.pool(&mine));
-        }
+        let (mut run, pooled) = self.pooled(windows, pooling)?;
         let made = self.through_modules(&mut run, pooled)?;
         Ok(made
             .data
@@ -110,6 +90,32 @@ impl Model {
             columns: made.cols,
             data: made.data,
         })
+    }
+
+    /// The pooled states of each window, and the run that they are of.
+    pub(super) fn pooled(&self, windows: &[&[u32]], pooling: Pooling) -> Result<(Run<'_>, Matrix)> {
+        if self.decoder.makes == Makes::Sound {
+            return Err(self.error(format!(
+                "embeddings of texts: expected a model of texts, found a decoder of sound ({}), which makes a row of a spectrum \
+                 of each code (an embedding for each token)",
+                self.gguf.metadata().architecture()
+            )));
+        }
+        if windows.iter().any(|w| w.is_empty()) {
+            return Err(self.error("expected texts of at least one token, found one without".to_owned()));
+        }
+        let (run, states) = self.states(windows)?;
+        let mut rows = states.data.chunks_exact(states.cols.max(1));
+        let mut pooled = Matrix {
+            rows: windows.len(),
+            cols: states.cols,
+            data: Vec::with_capacity(windows.len() * states.cols),
+        };
+        for window in windows {
+            let mine: Vec<&[f32]> = rows.by_ref().take(window.len()).collect();
+            pooled.data.extend(pooling.pool(&mine));
+        }
+        Ok((run, pooled))
     }
 
     /// The final states of all tokens.

@@ -1,6 +1,7 @@
 //! Models: any GGUF of a supported architecture, run in f32 on decoded weights, or rounding as llama.cpp does.
 
 mod across;
+mod classifier;
 mod decoder;
 mod dense;
 mod designs;

@@ -1,6 +1,7 @@
 //! ModernBERT: an encoder whose norms stand before the halves of a layer; most layers see a window on both sides
 //! and are rotated with a base of their own.
 
+use super::classifier::Classifier;
 use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, ropes_of_windows};
 use crate::Result;
@@ -51,12 +52,11 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
             ..Layer::new(mlp_norm.clone(), attention, mlp_norm, Mlp::Dense(Box::new(dense)))
         });
     }
-    loader.classifier(hidden)?;
-    loader.allowed("cls.norm.weight", &[hidden])?;
     let embedding = loader.embedding(hidden)?;
     let output_norm = loader.norm(NormKind::Layer, "output_norm", hidden, eps)?;
     let head = loader.head(hidden, embedding.matrix.outputs)?;
     Ok(Decoder {
+        classifier: Classifier::read(loader, hidden)?,
         embedding_norm: Some(loader.norm(NormKind::Layer, "token_embd_norm", hidden, eps)?),
         ..Decoder::new(embedding, layers, output_norm, head)
     })

@@ -90,15 +90,6 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Classification head of an encoder: a layer of the hidden size, and the one to the labels.
-    pub(crate) fn classifier(&self, hidden: usize) -> Result<()> {
-        for (name, columns) in [("cls", hidden), ("cls.output", ANY)] {
-            self.allowed(&format!("{name}.weight"), &[hidden, columns])?;
-            self.allowed(&format!("{name}.bias"), &[columns])?;
-        }
-        Ok(())
-    }
-
     /// A tensor that the graph does not run, and that must be there in a whole model.
     pub(crate) fn needed(&self, name: &str, shape: &[usize]) -> Result<()> {
         match self.is_declared() {
