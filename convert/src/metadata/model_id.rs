@@ -33,16 +33,41 @@ impl Kinds {
     }
 }
 
-fn pattern(text: &str) -> Regex {
-    // The patterns are constants of this file; each is compiled by a test.
-    Regex::new(&format!(r"(?i)\A(?:{text})\z")).expect("a valid pattern")
+/// A pattern of whole parts, in any case. The digits and letters of all of Unicode take long to compile, so that names of
+/// ASCII alone do without.
+struct Pattern {
+    ascii: LazyLock<Regex>,
+    unicode: LazyLock<Regex>,
 }
 
-static VERSION: LazyLock<Regex> = LazyLock::new(|| pattern(r"(v|iter)?\d+([.]\d+)*"));
-static ENCODING: LazyLock<Regex> = LazyLock::new(|| pattern(r"i?q\d(_\w)*|b?fp?(16|32)"));
-static SIZE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(([A]|\d+[x])?\d+([._]\d+)?[KMBT][\d]?|small|mini|medium|large|x?xl)"));
-static FINETUNE: LazyLock<Regex> = LazyLock::new(|| pattern("chat|instruct|vision|lora"));
+impl Pattern {
+    fn is_match(&self, part: &str) -> bool {
+        match part.is_ascii() {
+            true => self.ascii.is_match(part),
+            false => self.unicode.is_match(part),
+        }
+    }
+}
+
+/// A [`Pattern`] of a text.
+macro_rules! pattern {
+    ($text:literal) => {
+        Pattern {
+            ascii: LazyLock::new(|| compiled("(?i-u)", $text)),
+            unicode: LazyLock::new(|| compiled("(?i)", $text)),
+        }
+    };
+}
+
+fn compiled(flags: &str, text: &str) -> Regex {
+    // The patterns are constants of this file; each is compiled by a test.
+    Regex::new(&format!(r"{flags}\A(?:{text})\z")).expect("a valid pattern")
+}
+
+static VERSION: Pattern = pattern!(r"(v|iter)?\d+([.]\d+)*");
+static ENCODING: Pattern = pattern!(r"i?q\d(_\w)*|b?fp?(16|32)");
+static SIZE: Pattern = pattern!(r"(([A]|\d+[x])?\d+([._]\d+)?[KMBT][\d]?|small|mini|medium|large|x?xl)");
+static FINETUNE: Pattern = pattern!("chat|instruct|vision|lora");
 
 impl ModelId {
     /// Takes a name apart. `total` is the number of weights (0: unknown; negative: of an adapter), by which
@@ -196,16 +221,27 @@ fn mark_basename(parts: &mut [(String, Kinds)]) {
     }
 }
 
+/// Whether a title leaves a word as it is: a version, or what begins with a digit.
+fn is_as_is(word: &str) -> bool {
+    static UNICODE: LazyLock<Regex> = LazyLock::new(|| compiled("", r"v\d+(?:\.\d+)*|\d.*"));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let is_version = |rest: &str| rest.split('.').all(is_number);
+    match word.is_ascii() {
+        true => {
+            word.starts_with(|c: char| c.is_ascii_digit()) || word.strip_prefix('v').is_some_and(is_version)
+        }
+        false => UNICODE.is_match(word),
+    }
+}
+
 /// A name as a title: hyphens become spaces, words in lower case are capitalized, except versions and
 /// what begins with a digit.
 pub(crate) fn title(name: &str) -> String {
-    static AS_IS: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\A(v\d+(?:\.\d+)*|\d.*)\z").expect("a valid pattern"));
     let words: Vec<String> = name
         .replace('-', " ")
         .split_whitespace()
         .map(|w| {
-            if is_lower(w) && !AS_IS.is_match(w) {
+            if is_lower(w) && !is_as_is(w) {
                 capitalized(w)
             } else {
                 w.to_owned()

@@ -337,11 +337,24 @@ impl HfTokenizer {
         Ok(ids)
     }
 
-    /// Round trip of a text: encoded and decoded.
+    /// Round trip of the text of an added token that is matched before normalization: encoded and decoded.
     pub(super) fn round_trip(&self, files: &VocabFiles, text: &str) -> Result<String> {
         let mut text = guarded(files, || {
-            let encoding = self.tokenizer.encode(text, false)?;
-            self.tokenizer.decode(encoding.get_ids(), false)
+            // The longest token at the first place is the whole text: nothing is left for the patterns that cut up a text,
+            // which take long to compile.
+            let is_alone =
+                self.tokenizer.get_truncation().is_none() && self.tokenizer.get_padding().is_none();
+            match self
+                .tokenizer
+                .token_to_id(text)
+                .filter(|_| is_alone && !text.is_empty())
+            {
+                Some(id) => self.tokenizer.decode(&[id], false),
+                None => {
+                    let encoding = self.tokenizer.encode(text, false)?;
+                    self.tokenizer.decode(encoding.get_ids(), false)
+                }
+            }
         })?;
         if self.clean_up {
             for (from, to) in CLEAN_UPS {

@@ -436,6 +436,11 @@ fn kept_ending(name: &str) -> (&str, &str) {
 
 /// The block and expert numbers of `text`, when it matches `pattern`.
 fn capture(pattern: &str, text: &str) -> Option<(Option<u32>, Option<u32>)> {
+    // Most patterns differ in the last part, most names of a layer are alike in the first.
+    let last = pattern.rsplit('.').next().filter(|last| !last.contains('{'));
+    if last.is_some_and(|last| !text.ends_with(last)) {
+        return None;
+    }
     let (mut block, mut expert) = (None, None);
     let (mut pattern_parts, mut text_parts) = (pattern.split('.'), text.split('.'));
     loop {
@@ -463,8 +468,8 @@ pub(crate) fn block_of(pattern: &str, name: &str) -> Option<Option<u32>> {
 
 /// A decimal number in its only spelling, so that two names never mean one tensor.
 fn number(text: &str) -> Option<u32> {
-    let n: u32 = text.parse().ok()?;
-    (n.to_string() == text).then_some(n)
+    let is_spelled = text == "0" || !text.starts_with(['0', '+']);
+    text.parse().ok().filter(|_| is_spelled)
 }
 
 #[cfg(test)]
