@@ -121,7 +121,7 @@ fn a_part_that_is_killed_while_it_learns() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while fs::metadata(&layers).map_or(0, |m| m.len()) < 332_000 {
+    while fs::metadata(&layers).map_or(0, |m| m.len()) < 762_000 {
         assert!(process.try_wait().unwrap().is_none(), "it is not done yet");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

@@ -142,7 +142,8 @@ fn the_demo_models_layers_come_closer_to_their_source_at_the_same_size() {
         let (stock, _) = make(&[], "stock.gguf", preset);
         let (layer, report) = make(&learn, "layer.gguf", preset);
         let all = report["optimize"]["tensors"].as_array().unwrap();
-        assert_eq!(all.len(), 2 * 7);
+        // The embeddings are the output matrix, too.
+        assert_eq!(all.len(), 2 * 7 + 1);
         assert!(report["optimize"]["held_out_error_ratio"].as_f64().unwrap() < 0.6);
         let (of_stock, of_layer) = (divergence(&stock), divergence(&layer));
         assert!(of_layer < 0.9 * of_stock, "{preset}: {of_layer} and {of_stock}");
@@ -150,6 +151,7 @@ fn the_demo_models_layers_come_closer_to_their_source_at_the_same_size() {
 }
 
 /// A file that is learned at this level with rows of 32 and Q4_0, its source and text, and how its verification is called.
+/// The down projection has Q8_0, of which less is rounded than it is moved for the errors before it.
 struct Learned {
     dir: tempfile::TempDir,
     source: PathBuf,
@@ -162,7 +164,8 @@ impl Learned {
         let dir = tempfile::tempdir().unwrap();
         let (source, words) = (narrow(dir.path()), calibration(dir.path(), 4000));
         let file = dir.path().join("learned.gguf");
-        let args = ["quantize", "--optimize-text", text(&words), "--optimize"];
+        let args = ["quantize", "--tensor-type", "ffn_down=q8_0"];
+        let args = [&args[..], &["--optimize-text", text(&words), "--optimize"]].concat();
         succeeds(&[&args[..], level, &[text(&source), text(&file), "Q4_0"]].concat());
         Self {
             dir,
@@ -211,7 +214,7 @@ fn learned_files_are_verified() {
     assert!(out.contains("optimized blocks (layer)"), "{out}");
     assert!(out.contains("on purpose") && out.contains("SHA-256"), "{out}");
     assert!(
-        out.contains("learned again, 7 tensors have the same bytes"),
+        out.contains("learned again, 8 tensors have the same bytes"),
         "{out}"
     );
     let other = random_text(&learned.dir.path().join("other.txt"), 4000, 2, b' '..=b'~');
@@ -263,13 +266,13 @@ fn a_killed_run_goes_on_at_the_last_whole_layer() {
     let (whole, killed) = (dir.path().join("at-once.gguf"), dir.path().join("killed.gguf"));
     run(&whole, false).assert().success();
     let layers = dir.path().join(".killed.gguf.layers");
-    // A process that is killed when its file has a first layer, of 331,776 bytes of blocks.
+    // A process that is killed when its file has the embeddings and a first layer, 430,080 and 331,776 bytes of blocks.
     let mut process = std::process::Command::new(assert_cmd::cargo::cargo_bin("quantsmith"))
         .args(run(&killed, true).get_args())
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    while fs::metadata(&layers).map_or(0, |m| m.len()) < 332_000 {
+    while fs::metadata(&layers).map_or(0, |m| m.len()) < 762_000 {
         assert!(process.try_wait().unwrap().is_none(), "it is not done yet");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

@@ -1,7 +1,9 @@
 //! The level that learns from the layers' inputs.
 
 pub(crate) mod groups;
+mod head;
 pub(crate) mod ledger;
+mod split;
 mod tap;
 pub(crate) mod tensor;
 
@@ -14,24 +16,25 @@ use convert::pipeline::fingerprint;
 use convert::plan::{OutputPlan, PlannedTensor};
 use convert::scratch::Scratch;
 use convert::source::Source;
-use reference::calibration::is_in_layer;
 use reference::{Model, Staged};
 
 use self::groups::{Group, groups};
 use self::ledger::{Entry, Ledger, Stored};
-use self::tap::{Collector, Input};
+use self::split::Split;
+use self::tap::Collector;
 use self::tensor::Job;
-use crate::block::can_learn;
+use crate::Result;
 use crate::hessian::{Damping, Moments, Purpose};
 use crate::report::{Kept, Learned, Report};
-use crate::{Error, Result};
 
 /// Tokens in a window of the calibration text.
 pub const WINDOW: usize = 512;
-/// Tokens that run together.
-const BATCH_TOKENS: usize = 2048;
-/// Tokens to learn from, for each column of the widest matrix, at least.
-const TOKENS_PER_COLUMN: usize = 15;
+/// Tensors whose rows are looked up.
+const LOOKED_UP: [&str; 3] = [
+    "token_embd.weight",
+    "per_layer_token_embd.weight",
+    "position_embd.weight",
+];
 /// One window of so many is held out.
 pub(crate) const HELD_OUT: usize = 8;
 
@@ -142,12 +145,14 @@ pub(crate) fn learned(
         Some(path) => Ledger::open(path, &fingerprint(source, outputs)?)?,
         None => (Ledger::temporary(Scratch::new(&options.folder)?)?, Vec::new()),
     };
-    let known_layers = done.len().min(model.layers());
-    let further = match done.len() > known_layers {
+    // The ends and the layers between them.
+    let stages = model.layers() + 2;
+    let known_layers = done.len().saturating_sub(1).min(model.layers());
+    let further = match done.len() > stages {
         true => done.pop(),
         false => None,
     };
-    let entries = if known_layers < model.layers() {
+    let entries = if done.len() < stages {
         let work = Work {
             model,
             source,
@@ -188,35 +193,35 @@ struct Work<'a> {
 impl Work<'_> {
     /// Runs the text through the model, learns the layers that are not `done`, and returns the tensors of all.
     fn learn(&self, done: Vec<Vec<Entry>>, on_layer: OnLayer<'_>) -> Result<Vec<Entry>> {
+        on_layer(0, self.model.layers());
+        let mut done = done.into_iter();
+        let tied = match done.next() {
+            Some(known) => known,
+            None => self.ledger.add(self.learn_tied()?)?,
+        };
         // Embeddings are looked up, and what layers see of them is quantized too.
         let mut embeddings = Vec::new();
-        for name in [
-            "token_embd.weight",
-            "per_layer_token_embd.weight",
-            "position_embd.weight",
-        ] {
+        for name in LOOKED_UP {
             if let Some(tensor) = self.planned.get(name) {
-                let blocks = Job::new(self.source, tensor)?.stock()?;
-                embeddings.push((name.to_owned(), tensor.ty, Arc::from(blocks)));
+                let blocks = match tied.iter().find(|entry| entry.learned.tensor == name) {
+                    Some(entry) => self.ledger.blocks(entry)?,
+                    None => Arc::from(Job::new(self.source, tensor)?.stock()?),
+                };
+                embeddings.push((name.to_owned(), tensor.ty, blocks));
             }
         }
-        let spill = || {
-            let spills = self.split.spills;
-            spills.then(|| Scratch::new(&self.options.folder)).transpose()
-        };
-        let of_these = spill()?;
+        let of_these = self.spill()?;
         let folder = of_these.as_ref().map(Scratch::path);
         let mut staged = self
             .model
             .staged(&self.options.windows, &self.split.batches, embeddings, folder)?;
         // The unquantized model goes beside it: what its tensors put out is what those encoded here have to.
-        let of_exact = spill()?;
+        let of_exact = self.spill()?;
         let folder = of_exact.as_ref().map(Scratch::path);
         let mut exact = self
             .model
             .staged(&self.options.windows, &self.split.batches, Vec::new(), folder)?;
-        let mut entries = Vec::new();
-        let mut done = done.into_iter();
+        let mut entries = tied;
         for layer in 0..self.model.layers() {
             on_layer(layer, self.model.layers());
             if let Some(known) = done.next() {
@@ -263,14 +268,24 @@ impl Work<'_> {
             staged.advance()?;
             exact.advance()?;
         }
+        entries.extend(match done.next() {
+            Some(known) => known,
+            None => self.ledger.add(self.learn_output(&staged, &exact)?)?,
+        });
         Ok(entries)
     }
 
+    /// A folder for hidden states, where they go to files.
+    fn spill(&self) -> Result<Option<Scratch>> {
+        let spills = self.split.spills;
+        Ok(spills.then(|| Scratch::new(&self.options.folder)).transpose()?)
+    }
+
     /// Encodes the tensors that see one input, matrix by matrix where they are stacks.
-    fn learn_group(
+    fn learn_group<'m>(
         &self,
-        staged: &Staged<'_>,
-        exact: &Staged<'_>,
+        staged: &Staged<'m>,
+        exact: &Staged<'m>,
         group: &Group,
         jobs: &mut [Job<'_>],
     ) -> Result<()> {
@@ -284,18 +299,10 @@ impl Work<'_> {
         for first in (0..matrices).step_by(at_once) {
             let range = first..matrices.min(first + at_once);
             let collect = |batches: Range<usize>, pool: bool, purpose: Purpose| -> Result<_> {
-                let mut tap = Collector::new(group, columns, range.clone(), pool, purpose);
-                for batch in batches {
-                    // The tokens of an expert are not the same ones there.
-                    let beside = group.tensors.first().filter(|_| !group.experts);
-                    let input = beside.map(|tensor| -> Result<_> {
-                        let mut input = Input::new(tensor);
-                        exact.observe(batch, &mut input)?;
-                        Ok(input.rows)
-                    });
-                    tap.begin(input.transpose()?.flatten());
-                    staged.observe(batch, &mut tap)?;
-                }
+                let tap = Collector::new(group, columns, range.clone(), pool, purpose);
+                // The tokens of an expert are not the same ones there.
+                let exact = (!group.experts).then_some(exact);
+                let tap = tap.fill(batches, (staged, exact), Staged::observe)?;
                 Ok(tap.into_moments())
             };
             let (teaching, all_teaching) =
@@ -315,96 +322,5 @@ impl Work<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Which batches teach, and which test.
-struct Split {
-    batches: Vec<Range<usize>>,
-    /// Batches to learn from; the others are held out.
-    teaching: usize,
-    /// Whether hidden states go to files.
-    spills: bool,
-    /// Bytes for what parts of a layer put out.
-    room: u64,
-}
-
-impl Split {
-    fn new(
-        model: &Model,
-        source: &dyn Source,
-        planned: &HashMap<String, PlannedTensor>,
-        options: &LayerOptions,
-    ) -> Result<Self> {
-        let windows = options.windows.len();
-        let held_out = (windows / HELD_OUT).max(1);
-        let teaching = windows.saturating_sub(held_out);
-        let tokens: usize = options.windows[..teaching].iter().map(Vec::len).sum();
-        let widest = planned
-            .values()
-            .filter(|tensor| is_in_layer(&tensor.name) && can_learn(tensor.ty))
-            .map(|tensor| {
-                (
-                    source.tensors()[tensor.source]
-                        .shape
-                        .first()
-                        .copied()
-                        .unwrap_or(0),
-                    tensor,
-                )
-            })
-            .max_by(|a, b| (a.0, &b.1.name).cmp(&(b.0, &a.1.name)));
-        let Some((columns, tensor)) = widest else {
-            return Err(Error::Request(
-                "no tensor of a layer has a type whose blocks can be learned".into(),
-            ));
-        };
-        let needed = columns.saturating_mul(TOKENS_PER_COLUMN as u64);
-        if (tokens as u64) < needed || tokens == 0 {
-            return Err(Error::Request(format!(
-                "tensor '{}': expected at least {needed} tokens to learn its {columns} columns from ({TOKENS_PER_COLUMN} a \
-                 column), and an eighth as many to hold out: a text of about {} tokens, found {tokens}",
-                tensor.name,
-                needed + needed / (HELD_OUT as u64 - 1) + 2 * WINDOW as u64,
-            )));
-        }
-        let all: usize = options.windows.iter().map(Vec::len).sum();
-        let width = model.bytes_per_token();
-        // Hidden states of both models, and the moments, the factor and the metrics of one input.
-        let states = (all as u64).saturating_mul(width / 2);
-        let batch = (BATCH_TOKENS as u64).saturating_mul(width);
-        let moments = Moments::bytes(usize::try_from(columns).unwrap_or(usize::MAX)).saturating_mul(12);
-        let spills = states > options.max_memory / 2;
-        let bytes = batch.saturating_add(moments);
-        let left = options.max_memory - if spills { 0 } else { states };
-        if bytes > left {
-            return Err(Error::Request(format!(
-                "learning {columns} columns ({}) needs about {bytes} bytes of memory, more than the bound of {}",
-                tensor.name, options.max_memory
-            )));
-        }
-        let stacks = planned.values().any(|tensor| {
-            source.tensors()[tensor.source]
-                .shape
-                .get(2)
-                .is_some_and(|&n| n > 1)
-        });
-        let per_batch = (BATCH_TOKENS / WINDOW).max(1);
-        let cut = |range: Range<usize>| {
-            range
-                .clone()
-                .step_by(per_batch)
-                .map(move |first| first..range.end.min(first + per_batch))
-        };
-        let mut batches: Vec<Range<usize>> = cut(0..teaching).collect();
-        let teaching = batches.len();
-        batches.extend(cut(windows - held_out..windows));
-        Ok(Self {
-            batches,
-            teaching,
-            spills,
-            // Of stacks, moments of several matrices are collected at a time.
-            room: (left - bytes).saturating_sub(if stacks { options.max_memory / 4 } else { 0 }),
-        })
     }
 }

@@ -153,7 +153,10 @@ impl Optimized {
             Outcome::Differs(d) if !tensor.ty.is_quantized() => {
                 self.method == "loss" && d.rms_error <= LARGEST_TUNED_ERROR * d.rms_weight
             }
-            Outcome::Differs(d) => d.rms_error <= LARGEST_LEARNED_ERROR * d.nearest_rms_error,
+            Outcome::Differs(d) => {
+                let nearest = LARGEST_LEARNED_ERROR * d.nearest_rms_error;
+                d.rms_error <= nearest.max(LARGEST_MOVE * d.rms_weight)
+            }
             _ => false,
         }
     }
@@ -162,6 +165,10 @@ impl Optimized {
 /// Error feedback moves weights further from the source than stock does, for the sake of what they put out; never by
 /// this factor, beyond which other weights or damage are likelier.
 const LARGEST_LEARNED_ERROR: f64 = 2.0;
+
+/// What makes up for the errors of earlier tensors moves weights by so much of their size at most, however finely their
+/// type then rounds them (4.5 % were seen of Q6_K).
+const LARGEST_MOVE: f64 = 0.1;
 
 /// Weights of norms and biases are tuned in steps of thousandths; they do not get this far.
 const LARGEST_TUNED_ERROR: f64 = 0.25;

@@ -16,7 +16,7 @@ use crate::report::{Kept, Learned};
 use crate::{Error, Result};
 
 /// Name and version of the format.
-const MAGIC: &str = "quantsmith-layers 1";
+const MAGIC: &str = "quantsmith-layers 2";
 /// Longest name of a tensor that is read back.
 const MAX_NAME: u64 = 1 << 12;
 /// Bytes of a digest.

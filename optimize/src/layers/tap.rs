@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use reference::Tap;
+use reference::{Staged, Tap};
 
 use super::groups::Group;
+use crate::Result;
 use crate::hessian::{Moments, Purpose};
 
 /// Sums over the inputs of a group's tensors, matrix by matrix where they are stacks.
@@ -15,7 +16,7 @@ pub(super) struct Collector<'g> {
     moments: Vec<Moments>,
     /// Over all matrices of a stack.
     pooled: Option<Moments>,
-    /// The unquantized model's input in this batch.
+    /// The unquantized model's input in this batch, where it is known.
     exact: Option<Vec<f32>>,
     seen: bool,
 }
@@ -40,10 +41,24 @@ impl<'g> Collector<'g> {
         }
     }
 
-    /// Another batch begins, in which the unquantized model's input is `exact`, where it is known.
-    pub(super) fn begin(&mut self, exact: Option<Vec<f32>>) {
-        self.exact = exact;
-        self.seen = false;
+    /// Collects from batches of a pass, which `observe` shows: a group's input, and beside it the same one of the
+    /// unquantized model, where its pass is given.
+    pub(super) fn fill<'m>(
+        mut self,
+        batches: Range<usize>,
+        (pass, exact): (&Staged<'m>, Option<&Staged<'m>>),
+        observe: impl Fn(&Staged<'m>, usize, &mut dyn Tap) -> reference::Result<()>,
+    ) -> Result<Self> {
+        for batch in batches {
+            let mut input = Input::new(&self.group.tensors);
+            if let Some(exact) = exact {
+                observe(exact, batch, &mut input)?;
+            }
+            self.exact = input.rows;
+            self.seen = false;
+            observe(pass, batch, &mut self)?;
+        }
+        Ok(self)
     }
 
     /// The moments of the matrices, and those over all of them.
@@ -73,21 +88,21 @@ impl Tap for Collector<'_> {
     }
 }
 
-/// One input as it is.
-pub(super) struct Input<'g> {
-    tensor: &'g str,
-    pub(super) rows: Option<Vec<f32>>,
+/// The input of the first of a group's tensors as it is.
+struct Input<'g> {
+    tensors: &'g [String],
+    rows: Option<Vec<f32>>,
 }
 
 impl<'g> Input<'g> {
-    pub(super) fn new(tensor: &'g str) -> Self {
-        Self { tensor, rows: None }
+    fn new(tensors: &'g [String]) -> Self {
+        Self { tensors, rows: None }
     }
 }
 
 impl Tap for Input<'_> {
     fn linear(&mut self, tensor: &str, _expert: Option<usize>, input: &[f32], _columns: usize) {
-        if tensor == self.tensor {
+        if self.tensors.first().is_some_and(|first| first == tensor) {
             self.rows.get_or_insert_with(|| input.to_vec());
         }
     }

@@ -1,5 +1,7 @@
 //! Encoding one tensor, matrix by matrix, and judging the result on tokens that it was not learned from.
 
+use std::ops::Range;
+
 use convert::plan::PlannedTensor;
 use convert::source::Source;
 use gguf::TensorType;
@@ -11,6 +13,8 @@ use crate::hessian::{Damping, Judge, Metric, Moments, product};
 use crate::report::{Kept, Learned};
 use crate::{Error, Result};
 
+/// Weights of a matrix that are in memory at a time; an output matrix may have 10⁹.
+const WEIGHTS_AT_ONCE: usize = 1 << 24;
 /// Rows of stock's encoding that a thread takes at a time.
 const STOCK_ROWS: usize = 64;
 
@@ -23,6 +27,8 @@ pub(crate) struct Job<'a> {
     rows: usize,
     pub(super) matrices: usize,
     row_bytes: usize,
+    /// Whether its inputs' squares stand in for an importance that the plan lacks, in stock's bytes, too.
+    by_squares: bool,
     blocks: Vec<u8>,
     errors: Errors,
     kept: Option<Kept>,
@@ -43,6 +49,13 @@ impl Errors {
             self.stock[i] += other.stock[i];
         }
     }
+}
+
+/// Rows encoded as stock does and by learning, and the errors of each group of them.
+struct Part {
+    stock: Vec<u8>,
+    learned: Vec<u8>,
+    errors: Vec<Errors>,
 }
 
 impl<'a> Job<'a> {
@@ -67,10 +80,19 @@ impl<'a> Job<'a> {
             rows: count(&[rows]).ok_or_else(too_large)?,
             matrices: count(shape.get(2..).unwrap_or_default()).ok_or_else(too_large)?,
             row_bytes: row_bytes.ok_or_else(too_large)?,
+            by_squares: true,
             blocks: Vec::new(),
             errors: Errors::default(),
             kept: None,
             kept_matrices: 0,
+        })
+    }
+
+    /// The output matrix, of which importance files have nothing: stock's bytes are those without.
+    pub(super) fn head(source: &'a dyn Source, planned: &'a PlannedTensor) -> Result<Self> {
+        Ok(Self {
+            by_squares: quants::requires_importance(planned.ty),
+            ..Self::new(source, planned)?
         })
     }
 
@@ -87,12 +109,19 @@ impl<'a> Job<'a> {
         can_learn(self.planned.ty) && self.columns.is_multiple_of(self.planned.ty.block_len())
     }
 
-    fn read(&self, matrix: usize) -> Result<Vec<f32>> {
-        let first = (matrix * self.rows) as u64;
-        let mut weights = vec![0.0; self.rows * self.columns];
-        let rows = first..first + self.rows as u64;
+    /// Rows of the tensor; those of all matrices are counted through.
+    fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
+        let mut weights = vec![0.0; rows.len() * self.columns];
+        let rows = rows.start as u64..rows.end as u64;
         self.source.read_rows(self.planned.source, rows, &mut weights)?;
         Ok(weights)
+    }
+
+    /// Parts of one matrix that are in memory at a time: whole groups of rows.
+    fn parts(&self, matrix: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let step = (WEIGHTS_AT_ONCE / self.columns.max(1) / ROWS).max(1) * ROWS;
+        let (first, end) = (matrix * self.rows, (matrix + 1) * self.rows);
+        (first..end).step_by(step).map(move |at| at..end.min(at + step))
     }
 
     fn importance(&self, matrix: usize) -> Option<&[f32]> {
@@ -111,16 +140,18 @@ impl<'a> Job<'a> {
     pub(crate) fn stock(&self) -> Result<Vec<u8>> {
         let mut blocks = Vec::new();
         for matrix in 0..self.matrices {
-            let weights = self.read(matrix)?;
             let importance = self.importance(matrix);
-            let mut part = vec![0; self.rows * self.row_bytes];
-            part.par_chunks_mut(STOCK_ROWS * self.row_bytes)
-                .zip(weights.par_chunks(STOCK_ROWS * self.columns))
-                .try_for_each(|(blocks, rows)| {
-                    quants::encode(self.planned.ty, rows, self.columns, importance, blocks)
-                })
-                .map_err(|e| self.codec_error(e))?;
-            blocks.extend(part);
+            for rows in self.parts(matrix) {
+                let mut part = vec![0; rows.len() * self.row_bytes];
+                let weights = self.read(rows)?;
+                part.par_chunks_mut(STOCK_ROWS * self.row_bytes)
+                    .zip(weights.par_chunks(STOCK_ROWS * self.columns))
+                    .try_for_each(|(blocks, rows)| {
+                        quants::encode(self.planned.ty, rows, self.columns, importance, blocks)
+                    })
+                    .map_err(|e| self.codec_error(e))?;
+                blocks.extend(part);
+            }
         }
         Ok(blocks)
     }
@@ -132,20 +163,56 @@ impl<'a> Job<'a> {
         metrics: Option<&(Metric, Judge)>,
         mean_squares: &[f32],
     ) -> Result<()> {
-        let weights = self.read(matrix)?;
-        let importance = self.importance(matrix).unwrap_or(mean_squares);
+        let metrics = metrics.and_then(|(metric, judge)| {
+            let encoder = RowEncoder::new(self.planned.ty, metric)?;
+            Some((encoder, metric, judge))
+        });
+        let squares = self.by_squares.then_some(mean_squares);
+        let importance = self.importance(matrix).or(squares);
+        let (mut stock, mut learned) = (Vec::new(), Vec::new());
+        let mut errors = Errors::default();
+        for rows in self.parts(matrix) {
+            let weights = self.read(rows)?;
+            let part = self.learn_rows(&weights, metrics.as_ref(), importance);
+            let part = part.map_err(|e| self.codec_error(e))?;
+            stock.extend(part.stock);
+            learned.extend(part.learned);
+            part.errors.iter().for_each(|e| errors.add(e));
+        }
+        let kept = match metrics {
+            None => Some(Kept::Inputs),
+            Some(_) if errors.learned[1] < errors.stock[1] => None,
+            Some(_) => Some(Kept::HeldOut),
+        };
+        self.errors.add(&errors);
+        if let Some(kept) = kept {
+            self.kept.get_or_insert(kept);
+            self.kept_matrices += 1;
+            self.blocks.extend(stock);
+        } else {
+            self.blocks.extend(learned);
+        }
+        Ok(())
+    }
+
+    /// Encodes rows of one matrix both ways.
+    fn learn_rows(
+        &self,
+        weights: &[f32],
+        metrics: Option<&(RowEncoder<'_>, &Metric, &Judge)>,
+        importance: Option<&[f32]>,
+    ) -> Result<Part, quants::Error> {
         let ty = self.planned.ty;
         let (columns, row_bytes) = (self.columns, self.row_bytes);
-        let mut stock = vec![0; self.rows * row_bytes];
-        let mut learned = vec![0; self.rows * row_bytes];
-        let metrics = metrics.and_then(|(metric, judge)| Some((RowEncoder::new(ty, metric)?, metric, judge)));
-        let each = stock
+        let bytes = weights.len() / columns * row_bytes;
+        let (mut stock, mut learned) = (vec![0; bytes], vec![0; bytes]);
+        let errors = stock
             .par_chunks_mut(ROWS * row_bytes)
             .zip(learned.par_chunks_mut(ROWS * row_bytes))
             .zip(weights.par_chunks(ROWS * columns))
             .map(|((stock, learned), rows)| {
-                quants::encode(ty, rows, columns, Some(importance), stock)?;
-                let Some((encoder, metric, judge)) = &metrics else {
+                quants::encode(ty, rows, columns, importance, stock)?;
+                let Some((encoder, metric, judge)) = metrics else {
                     return Ok(Errors::default());
                 };
                 let targets = metric.targets(rows);
@@ -168,24 +235,12 @@ impl<'a> Job<'a> {
                     stock: error(stock)?,
                 })
             })
-            .collect::<Result<Vec<_>, quants::Error>>()
-            .map_err(|e| self.codec_error(e))?;
-        let mut errors = Errors::default();
-        each.iter().for_each(|e| errors.add(e));
-        let kept = match metrics {
-            None => Some(Kept::Inputs),
-            Some(_) if errors.learned[1] < errors.stock[1] => None,
-            Some(_) => Some(Kept::HeldOut),
-        };
-        self.errors.add(&errors);
-        if let Some(kept) = kept {
-            self.kept.get_or_insert(kept);
-            self.kept_matrices += 1;
-            self.blocks.extend(stock);
-        } else {
-            self.blocks.extend(learned);
-        }
-        Ok(())
+            .collect::<Result<Vec<_>, quants::Error>>()?;
+        Ok(Part {
+            stock,
+            learned,
+            errors,
+        })
     }
 
     /// Outcome, and blocks.

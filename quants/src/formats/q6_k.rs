@@ -32,21 +32,18 @@ pub(crate) struct Q6_K;
 impl Decode for Q6_K {
     const TYPE: TensorType = TensorType::Q6_K;
     const CHECK: Check = Check::F16At(&[208]);
-    const VECTORIZED: bool = false;
 
     #[inline(always)]
     fn decode_row(src: &[u8], dst: &mut [f32]) {
         for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.get();
-            for (j, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let scale = d * f32::from(block.scales[j]);
-                let (half, within) = (j / 8, j % 8);
-                let low = &block.ql[half * 64 + within % 4 * 16..][..16];
-                let high = &block.qh[half * 32 + within % 2 * 16..][..16];
-                for ((y, low), high) in y.iter_mut().zip(low).zip(high) {
-                    let level = low >> (within / 4 * 4) & 15 | (high >> (within / 2 * 2) & 3) << 4;
-                    *y = scale * (f32::from(level) - 32.0);
-                }
+            // Levels first: with the floats at once, the compiler shifts sub-block by sub-block.
+            let mut levels = [0; 256];
+            unpack(block, &mut levels);
+            let sub_blocks = levels.as_chunks::<16>().0.iter().zip(block.scales);
+            for (y, (levels, scale)) in y.as_chunks_mut::<16>().0.iter_mut().zip(sub_blocks) {
+                let scale = d * f32::from(scale);
+                *y = each(levels, |level| scale * f32::from(level as i8 - 32));
             }
         }
     }
@@ -104,12 +101,8 @@ impl Expand for Q6_K {
             let d = block.d.get();
             for (j, scale) in block.scales.iter().enumerate() {
                 row.scales[16 * i + j] = d * f32::from(*scale);
-                let (half, within) = (j / 8, j % 8);
-                let low = &block.ql[half * 64 + within % 4 * 16..][..16];
-                let high = &block.qh[half * 32 + within % 2 * 16..][..16];
-                let codes: &mut [u8; 16] = &mut row.codes.as_chunks_mut().0[16 * i + j];
-                *codes = build(|i| low[i] >> (within / 4 * 4) & 15 | (high[i] >> (within / 2 * 2) & 3) << 4);
             }
+            unpack(block, &mut row.codes.as_chunks_mut().0[i]);
         }
     }
 }
@@ -124,4 +117,19 @@ fn pack(levels: &[u8; 256], block: &mut Block) {
         let first = i / 32 * 128 + i % 32;
         (0..4).fold(0, |bits, j| bits | levels[first + 32 * j] >> 4 << (2 * j))
     });
+}
+
+/// The reverse of [`pack`].
+#[inline(always)]
+fn unpack(block: &Block, levels: &mut [u8; 256]) {
+    let lows = block.ql.as_chunks::<64>().0.iter();
+    let highs = block.qh.as_chunks::<32>().0.iter();
+    for ((low, high), levels) in lows.zip(highs).zip(levels.as_chunks_mut::<128>().0) {
+        for i in 0..32 {
+            levels[i] = low[i] & 15 | (high[i] & 3) << 4;
+            levels[32 + i] = low[32 + i] & 15 | (high[i] >> 2 & 3) << 4;
+            levels[64 + i] = low[i] >> 4 | (high[i] >> 4 & 3) << 4;
+            levels[96 + i] = low[32 + i] >> 4 | high[i] >> 6 << 4;
+        }
+    }
 }

@@ -324,6 +324,13 @@ impl Model {
         self.decoder.embedding.matrix.outputs
     }
 
+    /// Name of the matrix that makes logits of final states, which may be that of the embeddings; `None` of a model that
+    /// predicts no tokens.
+    pub fn output_matrix(&self) -> Option<&str> {
+        let predicts = self.expect_predictions().is_ok();
+        predicts.then_some(self.decoder.head.matrix.name.as_str())
+    }
+
     /// Numbers of a token's final state ([`Self::final_states`]).
     pub fn final_columns(&self) -> usize {
         self.decoder.head.matrix.inputs
