@@ -95,6 +95,20 @@ def import_stock(sources):
     TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
 
 
+def digests(cases, prepared):
+    """Prints fixture, change and SHA-256 of the F32 file of all `cases`, lines of a fixture and its changes.
+    `prepared(fixture, change, folder)` makes the directory."""
+    for line in cases.strip().splitlines():
+        name, changes = line.split(": ")
+        fixture = json.loads((FIXTURES / f"{name}.json").read_text())
+        for change in changes.split():
+            with tempfile.TemporaryDirectory() as folder:
+                folder = Path(folder)
+                prepared(fixture, change, folder / "model")
+                architectures.stock(folder, {"out.gguf": "ALL_F32"})
+                print(name, change, hashlib.sha256((folder / "out.gguf").read_bytes()).hexdigest(), flush=True)
+
+
 def main():
     import_stock(Path(sys.argv[1]))
     for path in sorted(FIXTURES.glob("*.json")):

@@ -7,13 +7,10 @@ A line is fixture, key (after those that it is inside of, with slashes; with =nu
 SHA-256 of the F32 file. Needs the packages of requirements-converter.txt.
 """
 
-import hashlib
 import json
 import sys
-import tempfile
 from pathlib import Path
 
-import architectures
 import fused_digests
 
 CASES = """
@@ -66,17 +63,13 @@ def without(config, path):
     return config
 
 
+def prepared(fixture, key, folder):
+    fused_digests.make(fixture | dict(config=without(fixture["config"], key)), folder)
+
+
 def main():
     fused_digests.import_stock(Path(sys.argv[1]))
-    for line in CASES.strip().splitlines():
-        name, keys = line.split(": ")
-        fixture = json.loads((fused_digests.FIXTURES / f"{name}.json").read_text())
-        for key in keys.split():
-            with tempfile.TemporaryDirectory() as folder:
-                folder = Path(folder)
-                fused_digests.make(fixture | dict(config=without(fixture["config"], key)), folder / "model")
-                architectures.stock(folder, {"out.gguf": "ALL_F32"})
-                print(name, key, hashlib.sha256((folder / "out.gguf").read_bytes()).hexdigest(), flush=True)
+    fused_digests.digests(CASES, prepared)
 
 
 if __name__ == "__main__":

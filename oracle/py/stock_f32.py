@@ -16,11 +16,11 @@ import stock
 
 class Model(stock.Model):
     def adjust(self, params):
-        """Sets flash attention and the cache's types in llama_context_params, known by the words' positions."""
-        w = params.w
-        if (w[13], w[26], w[27]) != (0xFFFFFFFF, 1, 1):
+        """Turns flash attention off in llama_context_params, known by its word's position."""
+        if params.w[13] != 0xFFFFFFFF:
             sys.exit("llama_context_params is not laid out as expected")
-        w[13], w[26], w[27] = 0, 0, 0
+        params.w[13] = 0
+        stock.exact_cache(params)
 
 
 def main():

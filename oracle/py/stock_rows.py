@@ -20,9 +20,7 @@ class Exact(stock.States):
 
     def adjust(self, params):
         super().adjust(params)
-        if (params.w[26], params.w[27]) != (1, 1):
-            sys.exit("llama_context_params is not laid out as expected")
-        params.w[26], params.w[27] = 0, 0
+        stock.exact_cache(params)
 
 
 class Scores(Exact):

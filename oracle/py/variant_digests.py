@@ -6,10 +6,8 @@ A line is fixture, variant, SHA-256 of the F32 file. The variants are those of V
 Needs the packages of requirements-converter.txt.
 """
 
-import hashlib
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import architectures
@@ -95,22 +93,18 @@ VARIANTS = {"half": half, "head": head, "same-head": same_head, "sharded": shard
             "template": template, "templates": templates}
 
 
+def prepared(fixture, variant, folder):
+    fused_digests.make(fixture, folder)
+    VARIANTS[variant](folder)
+
+
 def main():
     fused_digests.import_stock(Path(sys.argv[1]))
     # A directory's template takes the place of the one that the converter brings along: here it is seen.
     is_file = Path.is_file
     architectures.repair()
     Path.is_file = is_file
-    for line in CASES.strip().splitlines():
-        name, variants = line.split(": ")
-        fixture = json.loads((fused_digests.FIXTURES / f"{name}.json").read_text())
-        for variant in variants.split():
-            with tempfile.TemporaryDirectory() as folder:
-                folder = Path(folder)
-                fused_digests.make(fixture, folder / "model")
-                VARIANTS[variant](folder / "model")
-                architectures.stock(folder, {"out.gguf": "ALL_F32"})
-                print(name, variant, hashlib.sha256((folder / "out.gguf").read_bytes()).hexdigest(), flush=True)
+    fused_digests.digests(CASES, prepared)
 
 
 if __name__ == "__main__":

@@ -222,6 +222,27 @@ impl Safetensors {
         self.header.insert(name.to_owned(), entry);
     }
 
+    /// Puts two files in place of a directory's weights, with every other of `names`, and their index.
+    ///
+    /// # Panics
+    /// When there is no such tensor, or a file cannot be written.
+    pub fn write_shards<'n>(&self, dir: &Path, names: impl Iterator<Item = &'n str>) {
+        let mut shards = [Self::default(), Self::default()];
+        let file = |shard: usize| format!("model-0000{}-of-00002.safetensors", shard + 1);
+        let mut places = serde_json::Map::new();
+        for (at, name) in names.enumerate() {
+            let (dtype, shape, bytes) = self.tensor(name).unwrap();
+            shards[at % 2].add(name, dtype, &shape, bytes.iter().copied());
+            places.insert(name.to_owned(), json!(file(at % 2)));
+        }
+        std::fs::remove_file(dir.join("model.safetensors")).unwrap();
+        for (at, shard) in shards.into_iter().enumerate() {
+            shard.write(&dir.join(file(at)));
+        }
+        let index = json!({"metadata": {}, "weight_map": places});
+        write_json(&dir.join("model.safetensors.index.json"), &index);
+    }
+
     /// Writes the file.
     ///
     /// # Panics

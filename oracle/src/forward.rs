@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use convert::pipeline::{PipelineOptions, execute};
 use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
@@ -25,6 +25,38 @@ pub fn class(model: &Path) -> Result<String> {
     let named = [&config["architectures"], &config["text_config"]["architectures"]];
     let class = named.iter().find_map(|list| list[0].as_str());
     Ok(class.unwrap_or("?").to_owned())
+}
+
+/// What a script of `py` that takes a model, windows of tokens and a file for its result computes of them: its numbers, and
+/// what it prints. `more` are further arguments. Files go to `dir`.
+///
+/// # Errors
+/// The script's.
+pub fn of_windows(
+    script: &str,
+    (dir, model): (&Path, &Path),
+    windows: &[impl AsRef<[u32]>],
+    more: &[&str],
+) -> Result<(Vec<f32>, String)> {
+    let python = crate::python().context("no references")?;
+    let (list, out) = (dir.join("windows.json"), dir.join("numbers"));
+    let windows: Vec<&[u32]> = windows.iter().map(AsRef::as_ref).collect();
+    std::fs::write(&list, serde_json::to_string(&windows)?)?;
+    let mut arguments = vec![model.as_os_str(), list.as_os_str(), out.as_os_str()];
+    arguments.extend(more.iter().map(std::ffi::OsStr::new));
+    let said = python.run(script, arguments)?;
+    let bytes = std::fs::read(&out)?;
+    let numbers = bytes.as_chunks().0.iter();
+    Ok((numbers.map(|b| f32::from_le_bytes(*b)).collect(), said))
+}
+
+/// The mean negative log likelihood, in nats, that stock llama.cpp finds of the second halves of windows in f32.
+///
+/// # Errors
+/// Its own.
+pub fn stock_likelihood(dir: &Path, model: &Path, windows: &[impl AsRef<[u32]>]) -> Result<f64> {
+    let (_, said) = of_windows("stock_f32.py", (dir, model), windows, &[])?;
+    Ok(said.trim().parse()?)
 }
 
 /// Distance of numbers from the expected ones, relative to the root mean square of these. The lowest number that there is

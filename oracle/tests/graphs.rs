@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use oracle::{Python, architectures, python};
+use oracle::forward::of_windows;
+use oracle::{architectures, python};
 use reference::{LogitsSink, Model, Staged, Tap};
 
 /// Where the logits come from.
@@ -50,26 +51,20 @@ fn windows(length: usize) -> Vec<Vec<u32>> {
 }
 
 /// The expected logits of all tokens of all windows.
-fn expected(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>], source: Source) -> Vec<f32> {
-    let (list, logits) = (dir.join("windows.json"), dir.join("logits"));
-    std::fs::write(&list, serde_json::to_string(windows).unwrap()).unwrap();
-    let mut arguments = vec![file.as_os_str(), list.as_os_str(), logits.as_os_str()];
-    let script = match source {
-        Source::Numpy | Source::Rounded => "numpy_graphs.py",
-        Source::Stock => "stock_f32.py",
+fn expected(dir: &Path, file: &Path, windows: &[Vec<u32>], source: Source) -> Vec<f32> {
+    let (script, more): (_, &[&str]) = match source {
+        Source::Numpy => ("numpy_graphs.py", &[]),
+        Source::Rounded => ("numpy_graphs.py", &["rounded"]),
+        Source::Stock => ("stock_f32.py", &[]),
     };
-    if matches!(source, Source::Rounded) {
-        arguments.push("rounded".as_ref());
-    }
-    python.run(script, arguments).unwrap();
-    let bytes = std::fs::read(&logits).unwrap();
-    let numbers = bytes.as_chunks().0.iter();
-    numbers.map(|b| f32::from_le_bytes(*b)).collect()
+    of_windows(script, (dir, file), windows, more).unwrap().0
 }
 
 #[test]
 fn every_logit_is_the_expected_one() {
-    let Some(python) = python() else { return };
+    if python().is_none() {
+        return;
+    }
     let mut wrong = Vec::new();
     let only = std::env::var("QUANTSMITH_ONLY").unwrap_or_default();
     for (name, length, source) in GRAPHS {
@@ -81,7 +76,7 @@ fn every_logit_is_the_expected_one() {
         let file = dir.path().join("model.gguf");
         architectures::convert(&folder, &file, false).unwrap();
         let windows = windows(length);
-        let expected = expected(&python, dir.path(), &file, &windows, source);
+        let expected = expected(dir.path(), &file, &windows, source);
         let model = Model::load(&file).unwrap();
         let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
         let got = model.forward(&views, 0..usize::MAX, None).unwrap();
@@ -113,14 +108,16 @@ fn every_logit_is_the_expected_one() {
 /// are those of the transcribed graph with that rounding, which alone is what sets them apart from ours.
 #[test]
 fn stock_rounds_what_packed_experts_see() {
-    let Some(python) = python() else { return };
+    if python().is_none() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let folder = architectures::directory("kimi-k3-packed", dir.path());
     let file = dir.path().join("model.gguf");
     architectures::convert(&folder, &file, false).unwrap();
     let windows = windows(48);
     let [stock, rounded, exact] = [Source::Stock, Source::Rounded, Source::Numpy]
-        .map(|source| expected(&python, dir.path(), &file, &windows, source));
+        .map(|source| expected(dir.path(), &file, &windows, source));
     let model = Model::load(&file).unwrap();
     let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
     let ours = model.forward(&views, 0..usize::MAX, None).unwrap().data;

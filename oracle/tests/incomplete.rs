@@ -2,7 +2,7 @@
 
 use convert::digest::file_sha256;
 use oracle::architectures::{Made, Safetensors, compare_digests, convert, directory, edit_json, fixture};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// `py/incomplete_digests.py` makes it.
 const DIGESTS: &str = include_str!("../digests/incomplete.txt");
@@ -64,24 +64,8 @@ const STOCK_OF_TWO_FILES: &str = "d3d0c3453e675181867ccce2ee2b30237fbad17159c5aa
 fn noted_keys_have_the_order_of_the_files() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = directory("apertus", temporary.path());
-    let whole = dir.join("model.safetensors");
-    let weights = Safetensors::read(&whole);
-    std::fs::remove_file(&whole).unwrap();
-    let mut parts = [Safetensors::default(), Safetensors::default()];
-    let mut places = Map::new();
-    for (at, name) in weights.names().enumerate() {
-        let (dtype, shape, bytes) = weights.tensor(name).unwrap();
-        parts[at % 2].add(name, dtype, &shape, bytes.iter().copied());
-        places.insert(
-            name.to_owned(),
-            json!(format!("model-0000{}-of-00002.safetensors", at % 2 + 1)),
-        );
-    }
-    for (i, part) in parts.into_iter().enumerate() {
-        part.write(&dir.join(format!("model-0000{}-of-00002.safetensors", i + 1)));
-    }
-    let index = json!({"metadata": {}, "weight_map": places});
-    std::fs::write(dir.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    let weights = Safetensors::read(&dir.join("model.safetensors"));
+    weights.write_shards(&dir, weights.names());
     let out = temporary.path().join("out.gguf");
     convert(&dir, &out, false).unwrap();
     assert_eq!(STOCK_OF_TWO_FILES, file_sha256(&out).unwrap());

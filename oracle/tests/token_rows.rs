@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use oracle::{Python, architectures, python};
+use oracle::forward::{of_windows, stock_likelihood};
+use oracle::{architectures, python};
 use reference::{Model, PerplexityOptions, Rounding, perplexity};
 
 /// Fixtures, and how far from stock's rows ours may be, relative to their root mean square. Stock rounds what WavTokenizer's
@@ -34,15 +35,8 @@ fn windows(vocabulary: usize) -> Vec<Vec<u32>> {
 }
 
 /// Stock's embeddings of all tokens.
-fn stock(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>], more: &[&str]) -> Vec<f32> {
-    let (list, out) = (dir.join("windows.json"), dir.join("rows"));
-    std::fs::write(&list, serde_json::to_string(windows).unwrap()).unwrap();
-    let mut arguments = vec![file.as_os_str(), list.as_os_str(), out.as_os_str()];
-    arguments.extend(more.iter().map(|word| std::ffi::OsStr::new(*word)));
-    python.run("stock_rows.py", arguments).unwrap();
-    let bytes = std::fs::read(&out).unwrap();
-    let numbers = bytes.as_chunks().0.iter();
-    numbers.map(|b| f32::from_le_bytes(*b)).collect()
+fn stock(dir: &Path, file: &Path, windows: &[Vec<u32>], more: &[&str]) -> Vec<f32> {
+    of_windows("stock_rows.py", (dir, file), windows, more).unwrap().0
 }
 
 fn converted(name: &str, dir: &Path) -> std::path::PathBuf {
@@ -52,24 +46,18 @@ fn converted(name: &str, dir: &Path) -> std::path::PathBuf {
     file
 }
 
-/// The mean negative log likelihood that stock finds of windows.
-fn stock_likelihood(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>]) -> f64 {
-    let list = dir.join("windows.json");
-    std::fs::write(&list, serde_json::to_string(windows).unwrap()).unwrap();
-    let said = python.run("stock_f32.py", [file, &list]).unwrap();
-    said.trim().parse().unwrap()
-}
-
 /// Stock computes no logits of encoders, and takes every token for as likely as any other.
 #[test]
 fn encoders_predict_nothing() {
-    let Some(python) = python() else { return };
+    if python().is_none() {
+        return;
+    }
     for name in ["bert", "neo-bert-head", "gemma-embedding"] {
         let dir = tempfile::tempdir().unwrap();
         let file = converted(name, dir.path());
         let model = Model::load(&file).unwrap();
         let windows = windows(model.vocabulary());
-        let stock = stock_likelihood(&python, dir.path(), &file, &windows);
+        let stock = stock_likelihood(dir.path(), &file, &windows).unwrap();
         assert!(
             (stock - (model.vocabulary() as f64).ln()).abs() < 1e-6,
             "{name}: {stock}"
@@ -92,7 +80,9 @@ const CLASSIFIERS: [&str; 5] = [
 
 #[test]
 fn scores_of_labels_are_stocks() {
-    let Some(python) = python() else { return };
+    if python().is_none() {
+        return;
+    }
     let mut wrong = Vec::new();
     for name in CLASSIFIERS {
         let dir = tempfile::tempdir().unwrap();
@@ -105,7 +95,7 @@ fn scores_of_labels_are_stocks() {
         architectures::convert(&folder, &file, false).unwrap();
         let model = Model::load(&file).unwrap();
         let windows = windows(model.vocabulary());
-        let expected = stock(&python, dir.path(), &file, &windows, &["scores"]);
+        let expected = stock(dir.path(), &file, &windows, &["scores"]);
         let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
         let got = model.classify(&views).unwrap().concat();
         assert_eq!(got.len(), expected.len(), "{name}");
@@ -146,14 +136,16 @@ fn sound_is_no_text() {
 
 #[test]
 fn rows_are_stocks() {
-    let Some(python) = python() else { return };
+    if python().is_none() {
+        return;
+    }
     let mut wrong = Vec::new();
     for (name, bound) in MODELS {
         let dir = tempfile::tempdir().unwrap();
         let file = converted(name, dir.path());
         let model = Model::load(&file).unwrap();
         let windows = windows(model.vocabulary());
-        let expected = stock(&python, dir.path(), &file, &windows, &[]);
+        let expected = stock(dir.path(), &file, &windows, &[]);
         let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
         let got = model.embed_tokens(&views).unwrap();
         assert_eq!(got.rows, windows.iter().map(Vec::len).sum::<usize>());

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use half::f16;
 use oracle::architectures::{Made, Safetensors, compare_digests, convert, edit_json};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// `py/variant_digests.py` makes it.
 const DIGESTS: &str = include_str!("../digests/variants.txt");
@@ -53,24 +53,10 @@ fn head(dir: &Path, is_tied: bool) {
 
 /// Two files with every other tensor, in the order of their names.
 fn shards(dir: &Path) {
-    let whole = dir.join("model.safetensors");
-    let weights = Safetensors::read(&whole);
-    std::fs::remove_file(&whole).unwrap();
+    let weights = Safetensors::read(&dir.join("model.safetensors"));
     let mut names: Vec<&str> = weights.names().collect();
     names.sort_unstable();
-    let mut places = Map::new();
-    for shard in 0..2 {
-        let file = format!("model-0000{}-of-00002.safetensors", shard + 1);
-        let mut part = Safetensors::default();
-        for name in names.iter().skip(shard).step_by(2) {
-            let (dtype, shape, bytes) = weights.tensor(name).unwrap();
-            part.add(name, dtype, &shape, bytes.iter().copied());
-            places.insert((*name).to_owned(), json!(file));
-        }
-        part.write(&dir.join(file));
-    }
-    let index = json!({"metadata": {}, "weight_map": places});
-    std::fs::write(dir.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    weights.write_shards(dir, names.into_iter());
 }
 
 #[test]

@@ -114,6 +114,31 @@ pub(crate) fn unpack_two_bits(bytes: &[u8; 64], index: usize) -> [u8; 16] {
     build(|i| bytes[first + i] >> shift & 3)
 }
 
+/// 256 levels of six bits: their low nibbles, of which each half of the super-block takes 64 bytes (levels 0 to 63 in the
+/// low nibbles, 64 to 127 in the high ones), and their upper two bits as [`pack_two_bits`] has them.
+#[inline(always)]
+pub(crate) fn pack_six_bits(levels: &[u8; 256]) -> ([u8; 128], [u8; 64]) {
+    let low = build(|i| {
+        let first = i / 64 * 128 + i % 64;
+        levels[first] & 15 | levels[first + 64] << 4
+    });
+    (low, pack_two_bits(&each(levels, |level| level >> 4)))
+}
+
+/// The reverse of [`pack_six_bits`].
+#[inline(always)]
+pub(crate) fn unpack_six_bits(low: &[u8; 128], high: &[u8; 64], levels: &mut [u8; 256]) {
+    let halves = low.as_chunks::<64>().0.iter().zip(high.as_chunks::<32>().0);
+    for ((low, high), levels) in halves.zip(levels.as_chunks_mut::<128>().0) {
+        for i in 0..32 {
+            levels[i] = low[i] & 15 | (high[i] & 3) << 4;
+            levels[32 + i] = low[32 + i] & 15 | (high[i] >> 2 & 3) << 4;
+            levels[64 + i] = low[i] >> 4 | (high[i] >> 4 & 3) << 4;
+            levels[96 + i] = low[32 + i] >> 4 | high[i] >> 6 << 4;
+        }
+    }
+}
+
 /// Bits of a level in the code of a codebook point: three levels a coordinate with eight coordinates, eight with four.
 pub(crate) const fn code_bits(dimensions: usize) -> usize {
     if dimensions == 8 { 2 } else { 3 }

@@ -8,7 +8,7 @@ use zerocopy::{
 use crate::formats::block::{Half, blocks, blocks_mut};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
 use crate::isa::InstructionSet;
-use crate::levels::{build, each};
+use crate::levels::{each, pack_six_bits, unpack_six_bits};
 use crate::reduce::{NEGLIGIBLE, signed_extreme};
 use crate::round::nearest_int;
 use crate::search::symmetric;
@@ -17,10 +17,9 @@ use crate::validate::Check;
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Block {
-    /// The low nibbles. Each half of the super-block takes 64 bytes: levels 0 to 63 in their low
-    /// nibbles, levels 64 to 127 in the high ones.
+    /// The low nibbles of the levels.
     ql: [u8; 128],
-    /// The upper two bits, in each half four to a byte: levels `i`, `32 + i`, `64 + i`, `96 + i`.
+    /// Their upper two bits.
     qh: [u8; 64],
     scales: [i8; 16],
     d: Half,
@@ -39,7 +38,7 @@ impl Decode for Q6_K {
             let d = block.d.get();
             // Levels first: with the floats at once, the compiler shifts sub-block by sub-block.
             let mut levels = [0; 256];
-            unpack(block, &mut levels);
+            unpack_six_bits(&block.ql, &block.qh, &mut levels);
             let sub_blocks = levels.as_chunks::<16>().0.iter().zip(block.scales);
             for (y, (levels, scale)) in y.as_chunks_mut::<16>().0.iter_mut().zip(sub_blocks) {
                 let scale = d * f32::from(scale);
@@ -85,7 +84,7 @@ impl Encode for Q6_K {
             for ((x, scale), levels) in sub_blocks.zip(block.scales).zip(levels.as_chunks_mut::<16>().0) {
                 symmetric::refine(x, d * f32::from(scale), 32, levels);
             }
-            pack(&levels, block);
+            (block.ql, block.qh) = pack_six_bits(&levels);
         }
     }
 }
@@ -102,34 +101,7 @@ impl Expand for Q6_K {
             for (j, scale) in block.scales.iter().enumerate() {
                 row.scales[16 * i + j] = d * f32::from(*scale);
             }
-            unpack(block, &mut row.codes.as_chunks_mut().0[i]);
-        }
-    }
-}
-
-#[inline(always)]
-fn pack(levels: &[u8; 256], block: &mut Block) {
-    block.ql = build(|i| {
-        let first = i / 64 * 128 + i % 64;
-        levels[first] & 15 | levels[first + 64] << 4
-    });
-    block.qh = build(|i| {
-        let first = i / 32 * 128 + i % 32;
-        (0..4).fold(0, |bits, j| bits | levels[first + 32 * j] >> 4 << (2 * j))
-    });
-}
-
-/// The reverse of [`pack`].
-#[inline(always)]
-fn unpack(block: &Block, levels: &mut [u8; 256]) {
-    let lows = block.ql.as_chunks::<64>().0.iter();
-    let highs = block.qh.as_chunks::<32>().0.iter();
-    for ((low, high), levels) in lows.zip(highs).zip(levels.as_chunks_mut::<128>().0) {
-        for i in 0..32 {
-            levels[i] = low[i] & 15 | (high[i] & 3) << 4;
-            levels[32 + i] = low[32 + i] & 15 | (high[i] >> 2 & 3) << 4;
-            levels[64 + i] = low[i] >> 4 | (high[i] >> 4 & 3) << 4;
-            levels[96 + i] = low[32 + i] >> 4 | high[i] >> 6 << 4;
+            unpack_six_bits(&block.ql, &block.qh, &mut row.codes.as_chunks_mut().0[i]);
         }
     }
 }

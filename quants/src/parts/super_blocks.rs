@@ -2,7 +2,7 @@
 
 use super::block::{Parts, half, put_half};
 use crate::formats;
-use crate::levels::{pack_two_bits, unpack_two_bits};
+use crate::levels::{pack_six_bits, pack_two_bits, unpack_six_bits, unpack_two_bits};
 
 fn packed<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     bytes[at..].first_chunk().expect("a whole block")
@@ -114,12 +114,7 @@ pub(super) fn pack_q5_k(parts: &Parts, bytes: &mut [u8]) {
 }
 
 pub(super) fn unpack_q6_k(bytes: &[u8], parts: &mut Parts) {
-    for (i, level) in parts.levels.iter_mut().enumerate() {
-        let (half, within) = (i / 128, i % 128);
-        let low = bytes[half * 64 + within % 64] >> (within / 64 * 4) & 15;
-        let high = bytes[128 + half * 32 + within % 32] >> (within / 32 * 2) & 3;
-        *level = low | high << 4;
-    }
+    unpack_six_bits(packed(bytes, 0), packed(bytes, 128), &mut parts.levels);
     for (j, byte) in bytes[192..208].iter().enumerate() {
         parts.scales[j] = i16::from(*byte as i8);
     }
@@ -127,16 +122,9 @@ pub(super) fn unpack_q6_k(bytes: &[u8], parts: &mut Parts) {
 }
 
 pub(super) fn pack_q6_k(parts: &Parts, bytes: &mut [u8]) {
-    for (i, byte) in bytes[..128].iter_mut().enumerate() {
-        let first = i / 64 * 128 + i % 64;
-        *byte = parts.levels[first] & 15 | (parts.levels[first + 64] & 15) << 4;
-    }
-    for (i, byte) in bytes[128..192].iter_mut().enumerate() {
-        let first = i / 32 * 128 + i % 32;
-        *byte = (0..4).fold(0, |bits, j| {
-            bits | (parts.levels[first + 32 * j] >> 4 & 3) << (2 * j)
-        });
-    }
+    let (low, high) = pack_six_bits(&parts.levels.map(|level| level & 63));
+    bytes[..128].copy_from_slice(&low);
+    bytes[128..192].copy_from_slice(&high);
     for (j, byte) in bytes[192..208].iter_mut().enumerate() {
         *byte = parts.scales[j] as i8 as u8;
     }

@@ -161,9 +161,7 @@ impl AltUp {
     /// The active copy, scaled.
     pub(crate) fn scaled_active(&self, run: &mut Run<'_>, x: &Matrix) -> Matrix {
         let mut active = self.active_of(run, x);
-        for row in active.data.chunks_exact_mut(active.cols) {
-            row.iter_mut().zip(&self.scale).for_each(|(x, s)| *x *= s);
-        }
+        active.scale_columns(&self.scale);
         active
     }
 

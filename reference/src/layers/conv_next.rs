@@ -33,9 +33,7 @@ impl ConvNext {
         convolve_centered(&seen, &kernel.data, bias, &mut y, &run.windows);
         self.norm.apply(&mut y);
         let mut out = self.feed_forward.forward(run, &y)?;
-        for row in out.data.chunks_exact_mut(out.cols.max(1)) {
-            row.iter_mut().zip(&self.scale).for_each(|(y, s)| *y *= s);
-        }
+        out.scale_columns(&self.scale);
         for matrix in [seen, kernel, y] {
             run.scratch.give(matrix);
         }

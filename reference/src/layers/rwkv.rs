@@ -39,12 +39,6 @@ fn mixed(run: &mut Run<'_>, x: &Matrix, step: &Matrix, share: &[f32]) -> Matrix 
     out
 }
 
-fn add_to_rows(x: &mut Matrix, bias: &[f32]) {
-    for row in x.data.chunks_exact_mut(x.cols) {
-        row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
-    }
-}
-
 fn tanh(x: &mut Matrix) {
     x.data.iter_mut().for_each(|x| *x = x.tanh());
 }
@@ -120,7 +114,7 @@ impl TimeMix6 {
             let mut part = run.scratch.take(x.rows, rank);
             copy_head(&made, number * rank, &mut part, 0, rank);
             let mut share = self.share_up.forward(run, number, &part)?;
-            add_to_rows(&mut share, fixed);
+            share.add_to_rows(fixed);
             for ((share, step), x) in share.data.iter_mut().zip(&step.data).zip(&x.data) {
                 *share = *share * step + x;
             }
@@ -137,7 +131,7 @@ impl TimeMix6 {
         let v = repeated(run, v, self.head_len, x.cols);
         let mut g = self.gate.forward(run, xg)?;
         let mut w = self.decay_rank.forward(run, xw, tanh)?;
-        add_to_rows(&mut w, &self.decay);
+        w.add_to_rows(&self.decay);
         w.data.iter_mut().for_each(|w| *w = exp(-exp(*w)));
         if self.first.is_none() {
             k.data.iter_mut().zip(&w.data).for_each(|(k, w)| *k -= *k * w);
@@ -207,7 +201,7 @@ impl TimeMix7 {
         };
         let r = self.receptance.forward(run, xr)?;
         let mut w = self.decay_rank.forward(run, xw, tanh)?;
-        add_to_rows(&mut w, &self.decay);
+        w.add_to_rows(&self.decay);
         w.data
             .iter_mut()
             .for_each(|w| *w = exp(sigmoid(*w) * STRONGEST_DECAY));
@@ -221,7 +215,7 @@ impl TimeMix7 {
             _ => None,
         };
         let mut a = self.rate_rank.forward(run, xa, |_| ())?;
-        add_to_rows(&mut a, &self.rate);
+        a.add_to_rows(&self.rate);
         a.data.iter_mut().for_each(|a| *a = sigmoid(*a));
 
         let mut away = run.scratch.take(x.rows, x.cols);
@@ -299,7 +293,7 @@ impl TimeMix7 {
             return Ok(());
         };
         let mut made = rank.forward(run, xv, |_| ())?;
-        add_to_rows(&mut made, share);
+        made.add_to_rows(share);
         for ((v, first), share) in v.data.iter_mut().zip(&run.first_values).zip(&made.data) {
             *v += (first - *v) * sigmoid(*share);
         }

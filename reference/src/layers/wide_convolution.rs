@@ -44,9 +44,7 @@ impl WideConvolution {
                 Parallel::Yes,
             );
         }
-        for row in out.data.chunks_exact_mut(outputs) {
-            row.iter_mut().zip(&self.bias).for_each(|(y, b)| *y += b);
-        }
+        out.add_to_rows(&self.bias);
         run.scratch.give(seen);
         run.scratch.give(kernel);
         Ok(out)

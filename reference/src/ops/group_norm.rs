@@ -24,11 +24,12 @@ impl GroupNorm {
         let together = cols.div_ceil(self.groups.max(1)).max(1);
         for window in windows {
             let rows = &x.data[window.start * cols..window.end * cols];
-            let moments: Vec<(f64, f64)> = (0..cols.div_ceil(together))
+            let scales: Vec<(f64, f64)> = (0..cols.div_ceil(together))
                 .into_par_iter()
                 .map(|group| {
                     let columns = group * together..cols.min((group + 1) * together);
-                    moments(rows.chunks_exact(cols).map(|row| &row[columns.clone()]))
+                    let (mean, variance) = moments(rows.chunks_exact(cols).map(|row| &row[columns.clone()]));
+                    (mean, 1.0 / (variance + f64::from(self.eps)).sqrt())
                 })
                 .collect();
             let out = &mut out.data[window.start * cols..window.end * cols];
@@ -36,8 +37,7 @@ impl GroupNorm {
                 .zip(rows.par_chunks_exact(cols))
                 .for_each(|(out, row)| {
                     for (at, (y, x)) in out.iter_mut().zip(row).enumerate() {
-                        let (mean, variance) = moments[at / together];
-                        let scale = 1.0 / (variance + f64::from(self.eps)).sqrt();
+                        let (mean, scale) = scales[at / together];
                         let normed = ((f64::from(*x) - mean) * scale) as f32;
                         *y = normed * self.weight[at] + self.bias[at];
                     }

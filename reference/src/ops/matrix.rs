@@ -47,6 +47,20 @@ impl Matrix {
         }
     }
 
+    /// Adds to every row: one number for each column.
+    pub(crate) fn add_to_rows(&mut self, more: &[f32]) {
+        for row in self.data.chunks_exact_mut(self.cols.max(1)) {
+            row.iter_mut().zip(more).for_each(|(a, b)| *a += b);
+        }
+    }
+
+    /// Multiplies every row: by one number for each column.
+    pub(crate) fn scale_columns(&mut self, factors: &[f32]) {
+        for row in self.data.chunks_exact_mut(self.cols.max(1)) {
+            row.iter_mut().zip(factors).for_each(|(a, b)| *a *= b);
+        }
+    }
+
     /// Keeps only the given rows, which ascend.
     pub(crate) fn keep_rows(&mut self, kept: &[usize]) {
         for (to, &from) in kept.iter().enumerate() {
