@@ -40,4 +40,5 @@ def main():
     print(f"{total / count:.9f}")
 
 
-main()
+if __name__ == "__main__":
+    main()

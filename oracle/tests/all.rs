@@ -13,6 +13,7 @@ mod completeness;
 mod container;
 mod convert;
 mod defaults;
+mod drafts;
 mod encoder_decoder;
 mod encoders;
 mod front_matter;

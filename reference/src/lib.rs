@@ -4,6 +4,7 @@
 mod backward;
 pub mod calibration;
 pub mod divergence;
+mod drafts;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -23,6 +24,7 @@ mod weights;
 mod wide;
 
 pub use backward::{GradientTap, Labels, Teacher, without_backward};
+pub use drafts::{Draft, States, draft_architectures};
 pub use error::{Error, Result};
 pub use model::{Logits, LogitsSink, Model, Pooling, Rows, Staged, StandIn, architectures, predicts};
 pub use ops::Rounding;

@@ -31,6 +31,12 @@ impl Model {
             .unwrap_or_default();
         let loader = Loader::new(&gguf, &path);
         let name = gguf.metadata().architecture();
+        if crate::draft_architectures().any(|draft| draft == name) {
+            return Err(loader.error(format!(
+                "key 'general.architecture': expected that of a model that runs by itself, found {name:?}, a draft, which goes on \
+                 from the states of the model that it drafts for"
+            )));
+        }
         let Some(decoder) = model::build(name, &loader) else {
             let known: Vec<_> = model::architectures().collect();
             return Err(loader.error(format!(
@@ -48,7 +54,7 @@ impl Model {
 
 /// Why no other program would load a model that runs here. A vocabulary is not needed to run, a tensor too many does
 /// not change what is computed, and a size that llama.cpp does not know is the model's own.
-fn unloadable(gguf: &GgufModel) -> Option<String> {
+pub(crate) fn unloadable(gguf: &GgufModel) -> Option<String> {
     let Completeness::Checked(found) = requirements::check(gguf.metadata(), gguf.tensors().map(|t| t.info))
     else {
         return None;

@@ -62,6 +62,7 @@ use crate::{Error, Result};
 
 pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
 pub use embeddings::{Pooling, Rows};
+pub(crate) use hyperparameters::{Hyperparameters, rope};
 pub(crate) use makes::Makes;
 pub use makes::predicts;
 pub(crate) use qwen3tts::CODES;

@@ -14,7 +14,7 @@ const PROJECTIONS: [&str; 4] = ["attn_q", "attn_k", "attn_v", "attn_qkv"];
 #[rustfmt::skip]
 const BIASES: &[(&str, &str)] = &[
     (
-        "bitnet cogvlm dbrx gemma4 graniteswitch minicpm3 openelm plamo3 plm",
+        "bitnet cogvlm dbrx eagle3 gemma4 graniteswitch minicpm3 openelm plamo3 plm",
         "",
     ),
     (
@@ -253,7 +253,7 @@ mod tests {
     /// Every graph has a row, and one alone.
     #[test]
     fn every_graph_is_known() {
-        for name in crate::model::architectures() {
+        for name in crate::model::architectures().chain(crate::draft_architectures()) {
             let of = |row: &&(&str, &str)| row.0.split_whitespace().any(|of| of == name);
             assert_eq!(BIASES.iter().filter(of).count(), 1, "{name}");
         }

@@ -1,9 +1,11 @@
-//! Requirements of draft models, which have no graph here: they run on the states of the models that they draft for.
+//! Requirements of draft models, which run on the states of the models that they draft for. EAGLE-3's are those of its graph;
+//! the others have none here.
 
 use gguf::{Array, Metadata, Value};
 
 use super::Shortfall;
 use crate::Result;
+use crate::drafts::{EAGLE3_LAYERS, Eagle3};
 use crate::weights::{ANY, Declared, Keys, Loader};
 
 /// Looks for all that a draft model needs.
@@ -23,9 +25,6 @@ pub(super) fn find(architecture: &str) -> Option<Look> {
         .find(|(name, _)| *name == architecture)
         .map(|(_, look)| *look)
 }
-
-/// Layers of its target that a draft of EAGLE-3 reads.
-const EAGLE3_LAYERS: usize = 3;
 
 /// Number of `expert_gating_func` for the square root of softplus.
 const SQRT_SOFTPLUS: usize = 4;
@@ -218,42 +217,9 @@ impl Draft<'_> {
         self.matrix(&format!("{at}ffn_down"), &[layer.inner, layer.hidden])
     }
 
-    /// One layer whose attention reads embeddings beside states.
     fn eagle3(&self) -> Result<()> {
-        let keys = self.keys();
-        keys.float("attention.layer_norm_rms_epsilon")?;
-        let layers = self.target_layers(Some(EAGLE3_LAYERS))?;
-        let states = keys.count("target_hidden_size")?.saturating_mul(layers);
-        keys.optional_flag("norm_before_residual")?;
-        let layer = self.layer(0, false, true)?;
-        let hidden = layer.hidden;
-        self.needed("fc.weight", &[states, hidden])?;
-        if keys.optional_flag("norm_before_fc")? == Some(true) {
-            self.needed("enc.output_norm.weight", &[states])?;
-        }
-        self.needed("output_norm.weight", &[hidden])?;
-        self.allowed("output.weight", &[hidden, self.own_tokens()?])?;
-        self.allowed("token_embd.weight", &[hidden, ANY])?;
-        let rotated = keys.optional_count("rope.dimension_count")?.unwrap_or(layer.key);
-        self.allowed("rope_freqs.weight", &[rotated / 2])?;
-        let both = hidden.saturating_mul(2);
-        for number in 0..keys.blocks()? {
-            let at = format!("blk.{number}.");
-            self.needed(&format!("{at}attn_norm.weight"), &[hidden])?;
-            self.needed(&format!("{at}attn_norm_2.weight"), &[hidden])?;
-            self.matrix(&format!("{at}attn_q"), &[both, layer.queries()])?;
-            self.matrix(
-                &format!("{at}attn_k"),
-                &[both, layer.groups.saturating_mul(layer.key)],
-            )?;
-            self.matrix(
-                &format!("{at}attn_v"),
-                &[both, layer.groups.saturating_mul(layer.value)],
-            )?;
-            self.matrix(&format!("{at}attn_output"), &[layer.queries(), hidden])?;
-            self.feed_forward(&at, &layer)?;
-        }
-        Ok(())
+        self.target_layers(Some(EAGLE3_LAYERS))?;
+        Eagle3::build(self.loader).map(drop)
     }
 
     /// A block of tokens at a time, with DSpark's head or DFlash 2's selector where they are there.
