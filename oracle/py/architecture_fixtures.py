@@ -15,7 +15,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import traceback
 from pathlib import Path
 
@@ -63,8 +62,7 @@ def fixture(case, out, architectures, sources, keep=None):
     size = case.rows or {"spm_plain": 380, "qwen.tiktoken": 613, "hunyuan.tiktoken": 610}.get(case.tokenizer, 420)
     size = 422 if kind == "llama_hf" else size
     ids = [(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with architectures.folder() as folder:
         model_dir = folder / "model"
         model_dir.mkdir()
         model = None

@@ -31,6 +31,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass, field, replace
@@ -881,6 +882,18 @@ def make(case, tokenizers, folder):
 
 KNOWN_AS = dict(MptForCausalLM="MPTForCausalLM", PhimoeForCausalLM="PhiMoEForCausalLM")
 """Names of transformers for which the stock converter has only another."""
+
+
+@contextlib.contextmanager
+def folder():
+    """A temporary folder whose name has digits alone: of a configuration that does not name the kind of its model,
+    transformers looks for one in the path ("t5"), and random letters have it now and then."""
+    made = Path(tempfile.gettempdir(), f"{os.getpid()}{time.monotonic_ns()}")
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
 
 
 def repair():

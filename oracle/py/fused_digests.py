@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -102,8 +101,7 @@ def digests(cases, prepared):
         name, changes = line.split(": ")
         fixture = json.loads((FIXTURES / f"{name}.json").read_text())
         for change in changes.split():
-            with tempfile.TemporaryDirectory() as folder:
-                folder = Path(folder)
+            with architectures.folder() as folder:
                 prepared(fixture, change, folder / "model")
                 architectures.stock(folder, {"out.gguf": "ALL_F32"})
                 print(name, change, hashlib.sha256((folder / "out.gguf").read_bytes()).hexdigest(), flush=True)
@@ -111,14 +109,14 @@ def digests(cases, prepared):
 
 def main():
     import_stock(Path(sys.argv[1]))
+    attributes = {case.name: case.attributes for case in architectures.CASES}
     for path in sorted(FIXTURES.glob("*.json")):
         fixture = json.loads(path.read_text())
-        with tempfile.TemporaryDirectory() as folder:
-            folder = Path(folder)
+        with architectures.folder() as folder:
             make(fixture, folder / "model")
             for flag, options in FLAGS.items():
                 try:
-                    architectures.stock(folder, {"out.gguf": "ALL_F32"}, **options)
+                    architectures.stock(folder, {"out.gguf": "ALL_F32"}, attributes=attributes.get(path.stem), **options)
                     made = hashlib.sha256((folder / "out.gguf").read_bytes()).hexdigest()
                 except (Exception, SystemExit) as error:
                     print(path.stem, repr(error)[:200], file=sys.stderr)

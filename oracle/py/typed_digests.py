@@ -10,7 +10,6 @@ of requirements-converter.txt.
 import hashlib
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import architectures
@@ -27,8 +26,7 @@ def main():
         if sys.argv[2:] and path.stem not in sys.argv[2:]:
             continue
         fixture = json.loads(path.read_text())
-        with tempfile.TemporaryDirectory() as folder:
-            folder = Path(folder)
+        with architectures.folder() as folder:
             fused_digests.make(fixture, folder / "model")
             for name, kind in KINDS.items():
                 try:

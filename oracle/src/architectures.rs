@@ -365,32 +365,39 @@ fn dense_module(dir: &Path, inputs: u64, outputs: u64) {
     weights.write(&folder.join("model.safetensors"));
 }
 
+/// How such a directory is converted: to F32, draft models with the vocabulary of their target.
+pub fn options(dir: &Path) -> HfOptions {
+    HfOptions::default()
+        .outtype(OutType::F32)
+        .pre_tokenizer(Some("gpt-2".to_owned()))
+        .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()))
+}
+
 /// Converts such a directory to a file of F32.
 ///
 /// # Errors
 /// Those of the conversion, as text.
 pub fn convert(dir: &Path, out: &Path, mmproj: bool) -> Result<HfSource, String> {
-    let options = HfOptions::default()
-        .outtype(OutType::F32)
-        .pre_tokenizer(Some("gpt-2".to_owned()))
-        .mmproj(mmproj)
-        .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()));
-    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
+    convert_as(dir, out, &options(dir).mmproj(mmproj))
+}
+
+/// Converts such a directory.
+///
+/// # Errors
+/// Those of the conversion, as text.
+pub fn convert_as(dir: &Path, out: &Path, options: &HfOptions) -> Result<HfSource, String> {
+    let source = HfSource::open(dir, options).map_err(|e| e.to_string())?;
     let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
     execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())?;
     Ok(source)
 }
 
-/// [`convert()`] of a directory that makes no whole model.
+/// [`convert_as()`] of a directory that makes no whole model.
 ///
 /// # Errors
 /// Those of the conversion, as text.
-pub fn convert_unchecked(dir: &Path, out: &Path) -> Result<HfSource, String> {
-    let options = HfOptions::default()
-        .outtype(OutType::F32)
-        .pre_tokenizer(Some("gpt-2".to_owned()))
-        .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()));
-    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
+pub fn convert_unchecked(dir: &Path, out: &Path, options: &HfOptions) -> Result<HfSource, String> {
+    let source = HfSource::open(dir, options).map_err(|e| e.to_string())?;
     let contents = source
         .tensors()
         .iter()

@@ -13,7 +13,7 @@ use convert::plan::OutputPlan;
 use convert::source::Source;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use oracle::architectures::{
-    Safetensors, convert, convert_unchecked, directory, edit_json, fixture, fixtures, make, weight,
+    Safetensors, convert, convert_unchecked, directory, edit_json, fixture, fixtures, make, options, weight,
 };
 use oracle::mutants::Small;
 use reference::Model;
@@ -59,7 +59,7 @@ fn check(path: &Path) -> Result<(), String> {
     let source = match NOT_LOADED.iter().find(|(fixture, _)| *fixture == name) {
         None => convert(&dir, &out, false)?,
         Some((_, says)) => match convert(&dir, &out, false) {
-            Err(message) if message.contains(says) => convert_unchecked(&dir, &out)?,
+            Err(message) if message.contains(says) => convert_unchecked(&dir, &out, &options(&dir))?,
             other => return Err(format!("expected {says}, found {other:?}")),
         },
     };

@@ -73,7 +73,7 @@ fn models(dir: &Path, only: &[&str]) -> BTreeMap<String, PathBuf> {
                 std::fs::create_dir_all(&model).unwrap();
                 architectures::make(&fixture, &model);
                 let out = dir.join(format!("{name}.gguf"));
-                architectures::convert_unchecked(&model, &out).unwrap();
+                architectures::convert_unchecked(&model, &out, &architectures::options(&model)).unwrap();
                 std::fs::remove_dir_all(&folder).unwrap();
                 all.insert(name, out);
             }

@@ -9,7 +9,7 @@ use convert::quantize::{self, QuantizeOptions};
 use convert::recipe::Preset;
 use convert::source::GgufSource;
 use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{Made, compare_digests, convert_unchecked, directory, target_of};
+use oracle::architectures::{Made, compare_digests, convert_unchecked, directory, options, target_of};
 use oracle::loading;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ fn differences(names: &[&str]) -> Option<Vec<String>> {
     let mut jobs = Vec::new();
     for name in names {
         let dir = directory(name, temporary.path());
-        convert_unchecked(&dir, &file(name, "")).unwrap();
+        convert_unchecked(&dir, &file(name, ""), &options(&dir)).unwrap();
         jobs.push(json!({"input": file(name, ""), "output": file(name, "-stock"), "file_type": MIXTURE.1}));
     }
     let list = temporary.path().join("jobs.json");

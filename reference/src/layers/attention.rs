@@ -1,5 +1,6 @@
 //! Self-attention with its projections.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Result;
@@ -21,17 +22,66 @@ pub(crate) enum Projections {
     Fused(Linear),
     /// Keys are values too.
     KeysAsValues { query: Linear, key: Linear },
-    /// Keys and values are those of an earlier layer.
+    /// Keys and values are those of an earlier layer. Outputs beyond the queries are of no use.
     Borrowed { query: Linear },
     /// Keys and values out of a shorter vector, beside which a part of the keys stands that is rotated and that all
     /// heads share (PLM, MiniCPM 3).
     Compressed(Box<Compressed>),
-    /// Each query head is followed by gates of its result.
-    Gated {
-        query: Linear,
-        key: Linear,
-        value: Linear,
-    },
+    /// Each query head is followed by gates of its result: queries are twice as long.
+    Gated(Box<Self>),
+}
+
+impl Projections {
+    /// Queries of this length, keys and values.
+    pub(super) fn apply(
+        &self,
+        run: &mut Run<'_>,
+        x: &Matrix,
+        shape: &AttentionShape,
+        queries: usize,
+    ) -> Result<[Matrix; 3]> {
+        match self {
+            Self::Separate { query, key, value } => {
+                let mut x = Input::new(x);
+                let q = query.forward_input(run, &mut x)?;
+                let k = key.forward_input(run, &mut x)?;
+                Ok([q, k, value.forward_input(run, &mut x)?])
+            }
+            Self::Fused(linear) => {
+                let all = linear.forward(run, x)?;
+                let (keys, values) = (shape.kv_heads * shape.key_len, shape.kv_heads * shape.value_len);
+                let q = columns(run, &all, 0..queries);
+                let k = columns(run, &all, queries..queries + keys);
+                let v = columns(run, &all, queries + keys..queries + keys + values);
+                run.scratch.give(all);
+                Ok([q, k, v])
+            }
+            Self::KeysAsValues { query, key } => {
+                let k = key.forward(run, x)?;
+                let mut v = run.scratch.take(k.rows, k.cols);
+                v.copy_from(&k);
+                Ok([query.forward(run, x)?, k, v])
+            }
+            Self::Borrowed { query } => {
+                let mut q = query.forward(run, x)?;
+                if q.cols > queries {
+                    let all = std::mem::take(&mut q);
+                    q = columns(run, &all, 0..queries);
+                    run.scratch.give(all);
+                }
+                Ok([q, Matrix::default(), Matrix::default()])
+            }
+            Self::Compressed(compressed) => compressed.project(run, x, shape),
+            Self::Gated(plain) => plain.apply(run, x, shape, 2 * queries),
+        }
+    }
+}
+
+/// Some columns of a matrix.
+fn columns(run: &mut Run<'_>, all: &Matrix, of: Range<usize>) -> Matrix {
+    let mut out = run.scratch.take(all.rows, of.len());
+    copy_head(all, of.start, &mut out, 0, of.len());
+    out
 }
 
 /// See [`Projections::Compressed`]. The rotated part of a head comes last in the matrices, and first in what is made.
@@ -300,65 +350,20 @@ impl Attention {
 
     /// Queries, keys, values and, where there are some, gates of the result.
     fn project(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix, Matrix, Option<Matrix>)> {
-        match &self.projections {
-            Projections::Separate { query, key, value } => {
-                let mut x = Input::new(x);
-                let q = query.forward_input(run, &mut x)?;
-                let k = key.forward_input(run, &mut x)?;
-                Ok((q, k, value.forward_input(run, &mut x)?, None))
-            }
-            Projections::KeysAsValues { query, key } => {
-                let k = key.forward(run, x)?;
-                let mut v = run.scratch.take(k.rows, k.cols);
-                v.copy_from(&k);
-                Ok((query.forward(run, x)?, k, v, None))
-            }
-            Projections::Borrowed { query } => {
-                Ok((query.forward(run, x)?, Matrix::default(), Matrix::default(), None))
-            }
-            Projections::Compressed(compressed) => {
-                let [q, k, v] = compressed.project(run, x, &self.shape)?;
-                Ok((q, k, v, None))
-            }
-            Projections::Gated { query, key, value } => {
-                let both = query.forward(run, x)?;
-                let AttentionShape { heads, key_len, .. } = self.shape;
-                let mut q = run.scratch.take(x.rows, heads * key_len);
-                let mut gates = run.scratch.take(x.rows, heads * key_len);
-                for head in 0..heads {
-                    let (from, to) = (2 * head * key_len, head * key_len);
-                    copy_head(&both, from, &mut q, to, key_len);
-                    copy_head(&both, from + key_len, &mut gates, to, key_len);
-                }
-                run.scratch.give(both);
-                Ok((q, key.forward(run, x)?, value.forward(run, x)?, Some(gates)))
-            }
-            Projections::Fused(linear) => {
-                let all = linear.forward(run, x)?;
-                let AttentionShape {
-                    heads,
-                    kv_heads,
-                    key_len,
-                    value_len,
-                    ..
-                } = self.shape;
-                let mut first = 0;
-                let mut part = |run: &mut Run<'_>, cols: usize| {
-                    let mut out = run.scratch.take(all.rows, cols);
-                    let rows = all.data.chunks_exact(all.cols);
-                    for (to, from) in out.data.chunks_exact_mut(cols).zip(rows) {
-                        to.copy_from_slice(&from[first..first + cols]);
-                    }
-                    first += cols;
-                    out
-                };
-                let q = part(run, heads * key_len);
-                let k = part(run, kv_heads * key_len);
-                let v = part(run, kv_heads * value_len);
-                run.scratch.give(all);
-                Ok((q, k, v, None))
-            }
+        let AttentionShape { heads, key_len, .. } = self.shape;
+        let [all, k, v] = self.projections.apply(run, x, &self.shape, heads * key_len)?;
+        if !matches!(self.projections, Projections::Gated(_)) {
+            return Ok((all, k, v, None));
         }
+        let mut q = run.scratch.take(x.rows, heads * key_len);
+        let mut gates = run.scratch.take(x.rows, heads * key_len);
+        for head in 0..heads {
+            let (from, to) = (2 * head * key_len, head * key_len);
+            copy_head(&all, from, &mut q, to, key_len);
+            copy_head(&all, from + key_len, &mut gates, to, key_len);
+        }
+        run.scratch.give(all);
+        Ok((q, k, v, Some(gates)))
     }
 
     /// Intermediate results, in numbers for each token.

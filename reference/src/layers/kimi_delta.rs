@@ -1,18 +1,20 @@
 //! Kimi's delta attention ("Kimi Linear", 2025): a gated delta net whose state decays element by element.
 
 use crate::Result;
-use crate::ops::{Activation, DeltaRule, Matrix, Norm, activate, convolve, exp, sigmoid, softplus};
+use crate::ops::{
+    Activation, AttentionShape, DeltaRule, Matrix, Norm, activate, convolve, exp, sigmoid, softplus,
+};
 use crate::run::Run;
 
 use super::delta_net::to_unit_length;
-use super::{Convolution, Linear};
+use super::{Convolution, Linear, Projections};
 
 /// Queries, keys and values each go through a convolution of their own; decays and gates are made by one layer, or by way
 /// of short vectors by two.
 #[derive(Clone, Debug)]
 pub(crate) struct KimiDelta {
+    pub(crate) inputs: Projections,
     /// Of queries, keys and values.
-    pub(crate) inputs: [Linear; 3],
     pub(crate) convolutions: [Convolution; 3],
     /// To what decays are made from: one number for each element of each head's key.
     pub(crate) decay: Vec<Linear>,
@@ -34,9 +36,11 @@ pub(crate) struct KimiDelta {
 impl KimiDelta {
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let len = self.head_len;
+        let heads = self.a.len();
+        let shape = AttentionShape::plain(heads, heads, len, len, 1.0);
         let mut made = Vec::with_capacity(3);
-        for (linear, convolution) in self.inputs.iter().zip(&self.convolutions) {
-            let all = linear.forward(run, x)?;
+        let inputs = self.inputs.apply(run, x, &shape, heads * len)?;
+        for (all, convolution) in inputs.into_iter().zip(&self.convolutions) {
             let mut mixed = run.scratch.take(x.rows, all.cols);
             convolve(
                 &all,

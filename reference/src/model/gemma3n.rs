@@ -154,14 +154,9 @@ fn attention(
     attention.key_norm = norm("attn_k_norm")?;
     attention.value_norm = Some(weightless(hyper.value_len, eps));
     if borrows {
-        let Projections::Separate { query, .. } = attention.projections else {
-            return Err(loader.error(format!(
-                "tensor '{}': expected queries, keys and values apart in a layer that borrows keys and values, found them in \
-                 one",
-                base("attn_qkv.weight")
-            )));
-        };
-        attention.projections = Projections::Borrowed { query };
+        if let Projections::Separate { query, .. } | Projections::Fused(query) = attention.projections {
+            attention.projections = Projections::Borrowed { query };
+        }
         attention.key_norm = None;
         attention.value_norm = None;
     }

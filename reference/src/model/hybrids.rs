@@ -354,11 +354,7 @@ pub(super) fn kimi_delta(b: &Builder<'_, '_>, layer: usize) -> Result<KimiDelta>
         Ok::<_, crate::Error>(vec![down, loader.linear(&base(name), len, all)?])
     };
     Ok(KimiDelta {
-        inputs: [
-            loader.linear(&base("attn_q"), hidden, all)?,
-            loader.linear(&base("attn_k"), hidden, all)?,
-            loader.linear(&base("attn_v"), hidden, all)?,
-        ],
+        inputs: b.hyper.projections(loader, layer, [all; 3])?,
         convolutions: [
             convolution("ssm_conv1d_q")?,
             convolution("ssm_conv1d_k")?,
@@ -437,11 +433,12 @@ pub(super) fn gated_attention(b: &Builder<'_, '_>, layer: usize, rope: Arc<Rope>
     let (heads, kv) = hyper.heads(loader, layer)?;
     let product = |heads: usize, len: usize| loader.all_heads(heads, len);
     let values = product(heads, hyper.value_len)?;
-    let projections = Projections::Gated {
-        query: loader.linear(&base("attn_q"), hyper.hidden, product(2 * heads, hyper.key_len)?)?,
-        key: loader.linear(&base("attn_k"), hyper.hidden, product(kv, hyper.key_len)?)?,
-        value: loader.linear(&base("attn_v"), hyper.hidden, product(kv, hyper.value_len)?)?,
-    };
+    let lengths = [
+        product(2 * heads, hyper.key_len)?,
+        product(kv, hyper.key_len)?,
+        product(kv, hyper.value_len)?,
+    ];
+    let projections = Projections::Gated(Box::new(hyper.projections(loader, layer, lengths)?));
     let output = loader.linear(&base("attn_output"), values, hyper.hidden)?;
     let shape = AttentionShape::plain(heads, kv, hyper.key_len, hyper.value_len, b.scale);
     let mut attention = Attention::new(projections, output, Some(rope), shape);

@@ -158,21 +158,34 @@ impl Hyperparameters {
         let keys = total(kv_heads, self.key_len)?;
         let values = total(kv_heads, self.value_len)?;
         let mixed = total(heads, self.value_len)?;
-        let base = |name: &str| format!("blk.{layer}.{name}");
-        let projections = if loader.has(&base("attn_qkv.weight")) {
-            let all = [keys, values].iter().try_fold(queries, |n, &m| n.checked_add(m));
-            let all = all.ok_or_else(|| loader.error("attention heads are too many"))?;
-            Projections::Fused(loader.linear(&base("attn_qkv"), self.hidden, all)?)
-        } else {
-            Projections::Separate {
-                query: loader.linear(&base("attn_q"), self.hidden, queries)?,
-                key: loader.linear(&base("attn_k"), self.hidden, keys)?,
-                value: loader.linear(&base("attn_v"), self.hidden, values)?,
-            }
-        };
-        let output = loader.linear(&base("attn_output"), mixed, self.hidden)?;
+        let projections = self.projections(loader, layer, [queries, keys, values])?;
+        let output = loader.linear(&format!("blk.{layer}.attn_output"), mixed, self.hidden)?;
         let shape = AttentionShape::plain(heads, kv_heads, self.key_len, self.value_len, scale);
         Ok(Attention::new(projections, output, rope, shape))
+    }
+
+    /// What makes queries, keys and values of these lengths, separate or fused.
+    pub(crate) fn projections(
+        &self,
+        loader: &Loader<'_>,
+        layer: usize,
+        [queries, keys, values]: [usize; 3],
+    ) -> Result<Projections> {
+        let base = |name: &str| format!("blk.{layer}.{name}");
+        if loader.has(&base("attn_qkv.weight")) {
+            let all = [keys, values].iter().try_fold(queries, |n, &m| n.checked_add(m));
+            let all = all.ok_or_else(|| loader.error("attention heads are too many"))?;
+            return Ok(Projections::Fused(loader.linear(
+                &base("attn_qkv"),
+                self.hidden,
+                all,
+            )?));
+        }
+        Ok(Projections::Separate {
+            query: loader.linear(&base("attn_q"), self.hidden, queries)?,
+            key: loader.linear(&base("attn_k"), self.hidden, keys)?,
+            value: loader.linear(&base("attn_v"), self.hidden, values)?,
+        })
     }
 
     /// The dense feed-forward part of `blk.{layer}` with a gate.

@@ -53,6 +53,15 @@ impl Content {
         }
     }
 
+    /// File and position in it of the same tensors.
+    pub(super) fn sources(&self) -> Vec<(usize, u64)> {
+        match self {
+            Self::Stored(layout) => layout.sources(),
+            Self::Gathered(gather) => vec![gather.source()],
+            _ => Vec::new(),
+        }
+    }
+
     /// Multiplies the values of what has [`Self::offsets`].
     pub(super) fn set_scale(&mut self, scale: f32) {
         match self {

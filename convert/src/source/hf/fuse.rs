@@ -1,128 +1,122 @@
 //! Tensors put together from several of the output: queries, keys and values as one matrix, and both halves of the experts'
 //! gated layers, as the stock converter makes them on request.
 
+use std::collections::HashSet;
+
 use super::assemble::Assembled;
 use super::content::{Content, Joined};
 use crate::arch::{Architecture, Hparams};
 use crate::source::SourceTensor;
 use crate::{Error, Result};
 
-/// Architectures whose queries, keys and values the stock converter joins, and which run here joined.
-const JOINS_QKV: &[&str] = &[
-    "afmoe",
-    "apertus",
-    "arcee",
-    "arctic",
-    "bert",
-    "chatglm",
-    "cohere2",
-    "command-r",
-    "deepseek",
-    "deepseek2-ocr",
-    "dots1",
-    "dream",
-    "ernie4_5",
-    "ernie4_5-moe",
-    "eurobert",
-    "exaone",
-    "exaone-moe",
-    "exaone4",
-    "gemma",
-    "gemma-embedding",
-    "gemma2",
-    "gemma3",
-    "glm4",
-    "gpt-oss",
-    "granite",
-    "granitemoe",
-    "grok",
-    "grovemoe",
-    "hunyuan-dense",
-    "hunyuan-moe",
-    "hunyuan_vl",
-    "jais2",
-    "lfm2",
-    "lfm2moe",
-    "llada",
-    "llada-moe",
-    "llama",
-    "llama-embed",
-    "llama4",
-    "maincoder",
-    "mimo2",
-    "minicpm",
-    "minimax-m2",
-    "mistral3",
-    "nemotron",
-    "nemotron_h",
-    "nemotron_h_moe",
-    "olmo",
-    "olmo2",
-    "olmoe",
-    "orion",
-    "paddleocr",
-    "pangu-embedded",
-    "phi2",
-    "phimoe",
-    "qwen2",
-    "qwen2moe",
-    "qwen2vl",
-    "qwen3",
-    "qwen3moe",
-    "qwen3vl",
-    "qwen3vlmoe",
-    "rnd1",
-    "seed_oss",
-    "smallthinker",
-    "smollm3",
-    "stablelm",
-    "starcoder2",
-    "step35",
-];
+/// What the package gguf lists as tensors of its architectures: architecture and tensor, a line each. The stock converter joins
+/// where it finds the whole there. `oracle/py/joined_tensors.py` makes it.
+const JOINED: &str = include_str!("joined_tensors.txt");
+
+const QKV: &str = "attn_qkv";
+const EXPERTS: &str = "ffn_gate_up_exps";
+
+/// Whether an architecture has a place for a whole.
+fn has_place(architecture: &Architecture, whole: &str) -> bool {
+    places_for(whole).any(|name| name == architecture.gguf)
+}
+
+/// The architectures that have a place for a whole.
+fn places_for(whole: &str) -> impl Iterator<Item = &'static str> {
+    let pairs = JOINED.lines().filter_map(|line| line.split_once(' '));
+    pairs
+        .filter(move |(_, tensor)| *tensor == whole)
+        .map(|(name, _)| name)
+}
 
 /// Architectures whose predicting blocks stay apart: the stock converter looks for the names of the others.
 const PREDICTING_APART: &[&str] = &["exaone-moe", "exaone4", "mimo2", "nemotron_h", "nemotron_h_moe"];
 
-/// Architectures whose graph has a place for the two halves of experts in one tensor.
-const JOINS_EXPERTS: &[&str] = &["cohere2moe", "deepseek2-ocr", "qwen35moe"];
+/// Architectures of which llama.cpp reads such files and ends where it computes with them, by a tensor that they have, with
+/// what is wrong.
+const NOT_RUN: &[(&str, &str, &str)] = &[
+    (
+        "qwen4exp",
+        "attn_q.weight",
+        "its graph takes queries by themselves",
+    ),
+    (
+        "jina-bert-v2",
+        "attn_q_norm.weight",
+        "its graph has norms of queries and keys by themselves",
+    ),
+];
 
 const QUERIES: [&str; 3] = ["attn_q", "attn_k", "attn_v"];
 
-/// Joins queries, keys and values of each layer that has all three, with all of their biases or none. The whole takes the
-/// place of the last. `proper` is the number of blocks that do not predict further tokens. Returns what the user should
-/// know.
+/// Joins queries, keys and values of each layer that has all three, each a whole tensor of the checkpoint, with all of their
+/// biases or none. The whole takes the place of the last. `proper` is the number of blocks that do not predict further
+/// tokens. Returns what the user should know.
+///
+/// # Errors
+/// What would be joined, in an architecture that llama.cpp does not compute joined.
 pub(super) fn queries_keys_values(
     made: &mut Assembled,
     architecture: &Architecture,
+    hparams: &Hparams,
     proper: u32,
-) -> Option<String> {
-    if !JOINS_QKV.contains(&architecture.gguf) {
-        return Some(format!(
-            "fuse_qkv: queries, keys and values of {} stay apart",
-            architecture.gguf
-        ));
-    }
-    let apart = |block: u32| block >= proper && PREDICTING_APART.contains(&architecture.gguf);
-    for block in blocks(made).into_iter().filter(|&block| !apart(block)) {
-        let at = |suffix: &str| places(made, block, QUERIES, suffix);
-        let biases = at("bias");
-        let (weights, some) = (at("weight"), biases.iter().any(Option::is_some));
-        let all = |places: [Option<usize>; 3]| places.into_iter().collect::<Option<Vec<usize>>>();
-        let (Some(weights), biases) = (all(weights), all(biases)) else {
+) -> Result<Option<String>> {
+    let (mut joined, mut apart) = (false, false);
+    for block in blocks(made) {
+        let Some(names) = joinable(made, block) else {
             continue;
         };
-        if some && biases.is_none() {
+        let predicts = block >= proper && PREDICTING_APART.contains(&architecture.gguf);
+        if predicts || !has_place(architecture, QKV) {
+            apart = true;
             continue;
         }
-        let names = [weights, biases.unwrap_or_default()].map(|places| {
-            let name = |&at: &usize| made.tensors[at].name.clone();
-            places.iter().map(name).collect::<Vec<String>>()
-        });
+        check_runs(made, architecture, hparams, block)?;
+        joined = true;
         for (names, suffix) in names.into_iter().zip(["weight", "bias"]) {
-            join(made, &names, format!("blk.{block}.attn_qkv.{suffix}"));
+            join(made, &names, format!("blk.{block}.{QKV}.{suffix}"));
         }
     }
-    None
+    let stay = || {
+        format!(
+            "fuse_qkv: queries, keys and values of {} stay apart",
+            architecture.gguf
+        )
+    };
+    Ok((apart && !joined).then(stay))
+}
+
+/// The names of a layer's three matrices and of their biases.
+fn joinable(made: &Assembled, block: u32) -> Option<[Vec<String>; 2]> {
+    let at = |suffix: &str| places(made, block, QUERIES, suffix);
+    let all = |places: [Option<usize>; 3]| places.into_iter().collect::<Option<Vec<usize>>>();
+    let (weights, biases) = (all(at("weight"))?, at("bias"));
+    let biases = match biases.iter().any(Option::is_some) {
+        true => all(biases)?,
+        false => Vec::new(),
+    };
+    // What the checkpoint has in one tensor came apart on purpose.
+    let sources: Vec<_> = weights
+        .iter()
+        .flat_map(|&at| made.contents[at].sources())
+        .collect();
+    let own: HashSet<_> = sources.iter().collect();
+    let name = |&at: &usize| made.tensors[at].name.clone();
+    let names = [weights, biases].map(|places| places.iter().map(name).collect());
+    (own.len() == sources.len()).then_some(names)
+}
+
+fn check_runs(made: &Assembled, architecture: &Architecture, hparams: &Hparams, block: u32) -> Result<()> {
+    for (name, tensor, why) in NOT_RUN.iter().filter(|(name, ..)| *name == architecture.gguf) {
+        let tensor = format!("blk.{block}.{tensor}");
+        if made.tensors.iter().any(|t| t.name == tensor) {
+            return Err(hparams.error(format!(
+                "fuse_qkv: expected an architecture that llama.cpp computes with queries, keys and values in one tensor, \
+                 found {name} with '{tensor}': {why}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Joins queries, keys and values of each layer, weights and biases by themselves.
@@ -139,27 +133,38 @@ pub(super) fn always(made: &mut Assembled) {
     }
 }
 
-/// Joins the halves of the experts' gated layers.
+/// Joins the halves of the experts' gated layers. Those that are stored as blocks stay apart.
 ///
 /// # Errors
-/// Such halves in an architecture whose graph has no place for the whole.
+/// Such halves in an architecture that has no place for the whole; one of them without the other.
 pub(super) fn experts(made: &mut Assembled, architecture: &Architecture, hparams: &Hparams) -> Result<()> {
     for block in blocks(made) {
-        let found = places(made, block, ["ffn_gate_exps", "ffn_up_exps"], "weight");
-        let [Some(gate), Some(up)] = found else { continue };
-        if !JOINS_EXPERTS.contains(&architecture.gguf) {
+        let halves = ["ffn_gate_exps", "ffn_up_exps"];
+        let found = places(made, block, halves, "weight")
+            .map(|at| at.filter(|&at| made.contents[at].blocks().is_none()));
+        let names = match found {
+            [Some(gate), Some(up)] => [gate, up].map(|at| made.tensors[at].name.clone()),
+            [None, None] => continue,
+            [Some(one), None] | [None, Some(one)] => {
+                return Err(hparams.error(format!(
+                    "fuse_gate_up_exps: expected both halves of the experts' gated layers, found only '{}'",
+                    made.tensors[one].name
+                )));
+            }
+        };
+        if !has_place(architecture, EXPERTS) {
             return Err(no_place(architecture, hparams));
         }
-        let names = [gate, up].map(|at| made.tensors[at].name.clone());
-        join(made, &names, format!("blk.{block}.ffn_gate_up_exps.weight"));
+        join(made, &names, format!("blk.{block}.{EXPERTS}.weight"));
     }
     Ok(())
 }
 
 fn no_place(architecture: &Architecture, hparams: &Hparams) -> Error {
+    let places: Vec<&str> = places_for(EXPERTS).collect();
     hparams.error(format!(
         "fuse_gate_up_exps: expected an architecture with a place for both halves in one tensor ({}), found {}",
-        JOINS_EXPERTS.join(", "),
+        places.join(", "),
         architecture.gguf
     ))
 }
@@ -202,12 +207,7 @@ fn join(made: &mut Assembled, names: &[String], name: String) {
         let shape = &tensor.shape;
         let same = shape.len() == model.shape.len()
             && (is_vector || (shape[0] == model.shape[0] && shape.get(2..) == model.shape.get(2..)));
-        let is_kept = match &made.contents[at] {
-            Content::Stored(layout) => layout.blocks().is_some(),
-            Content::Gathered(gather) => gather.blocks().is_some(),
-            _ => false,
-        };
-        same && tensor.ty == model.ty && !is_kept
+        same && tensor.ty == model.ty && made.contents[at].blocks().is_none()
     };
     if !found.iter().all(alike) {
         return;

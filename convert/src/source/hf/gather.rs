@@ -60,6 +60,11 @@ impl Gather {
         self.element
     }
 
+    /// The file of the stored tensor, and its offset there.
+    pub(super) fn source(&self) -> (usize, u64) {
+        (self.file, self.offset)
+    }
+
     /// The offset of the stored tensor.
     pub(super) fn offset(&self) -> u64 {
         self.offset

@@ -100,9 +100,14 @@ impl Layout {
 
     /// The offsets of the stored tensors, in output order.
     pub(super) fn offsets(&self) -> Vec<u64> {
-        let mut offsets: Vec<u64> = self.pieces.iter().map(|p| p.offset).collect();
-        offsets.dedup();
-        offsets
+        self.sources().into_iter().map(|(_, offset)| offset).collect()
+    }
+
+    /// File and position in it of the stored tensors.
+    pub(super) fn sources(&self) -> Vec<(usize, u64)> {
+        let mut sources: Vec<_> = self.pieces.iter().map(|p| (p.file, p.offset)).collect();
+        sources.dedup();
+        sources
     }
 
     /// Whether the stored bytes are those of an output of type `ty`.

@@ -202,8 +202,9 @@ impl<'a> Opening<'a> {
             self.warnings.extend(fuse::queries_keys_values(
                 &mut made,
                 architecture,
+                hparams,
                 self.filter.blocks(),
-            ));
+            )?);
         }
         if !options.headers_suffice && !options.mmproj && !self.says_untied {
             tied::check(hparams, parts, &made.tensors, &made.contents)?;

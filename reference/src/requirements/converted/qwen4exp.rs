@@ -70,7 +70,15 @@ pub(super) fn look(model: &Draft<'_>) -> Result<()> {
         let count = experts(model, number)?;
         layer.needed("ffn_gate_inp.weight", &[hidden, count])?;
         let inner = model.size("expert_feed_forward_length", number)?;
-        layer.feed_forward("_exps", hidden, inner, Some(count))?;
+        if layer.has("ffn_gate_up_exps.weight") {
+            layer.needed(
+                "ffn_gate_up_exps.weight",
+                &[hidden, inner.saturating_mul(2), count],
+            )?;
+            layer.needed("ffn_down_exps.weight", &[inner, hidden, count])?;
+        } else {
+            layer.feed_forward("_exps", hidden, inner, Some(count))?;
+        }
         let shared = keys.count("expert_shared_feed_forward_length")?;
         layer.needed("ffn_gate_inp_shexp.weight", &[hidden])?;
         layer.feed_forward("_shexp", hidden, shared, None)?;
