@@ -100,10 +100,15 @@ pub(crate) fn decode_five_bits(
 /// `64 + i` and `96 + i`, lowest bits first.
 #[inline(always)]
 pub(crate) fn pack_two_bits(levels: &[u8; 256]) -> [u8; 64] {
-    build(|i| {
-        let first = i / 32 * 128 + i % 32;
-        levels[first] | levels[first + 32] << 2 | levels[first + 64] << 4 | levels[first + 96] << 6
-    })
+    let mut bytes = [0; 64];
+    // Half by half: where an index is a remainder, the compiler collects single bytes if it has AVX-512.
+    let halves = levels.as_chunks::<128>().0.iter().zip(bytes.as_chunks_mut::<32>().0);
+    for (levels, bytes) in halves {
+        for i in 0..32 {
+            bytes[i] = levels[i] | levels[32 + i] << 2 | levels[64 + i] << 4 | levels[96 + i] << 6;
+        }
+    }
+    bytes
 }
 
 /// The sixteen levels of sub-block `index` of [`pack_two_bits`].
@@ -118,10 +123,13 @@ pub(crate) fn unpack_two_bits(bytes: &[u8; 64], index: usize) -> [u8; 16] {
 /// low nibbles, 64 to 127 in the high ones), and their upper two bits as [`pack_two_bits`] has them.
 #[inline(always)]
 pub(crate) fn pack_six_bits(levels: &[u8; 256]) -> ([u8; 128], [u8; 64]) {
-    let low = build(|i| {
-        let first = i / 64 * 128 + i % 64;
-        levels[first] & 15 | levels[first + 64] << 4
-    });
+    let mut low = [0; 128];
+    let halves = levels.as_chunks::<128>().0.iter().zip(low.as_chunks_mut::<64>().0);
+    for (levels, low) in halves {
+        for i in 0..64 {
+            low[i] = levels[i] & 15 | levels[64 + i] << 4;
+        }
+    }
     (low, pack_two_bits(&each(levels, |level| level >> 4)))
 }
 
