@@ -102,7 +102,11 @@ pub(crate) fn decode_five_bits(
 pub(crate) fn pack_two_bits(levels: &[u8; 256]) -> [u8; 64] {
     let mut bytes = [0; 64];
     // Half by half: where an index is a remainder, the compiler collects single bytes if it has AVX-512.
-    let halves = levels.as_chunks::<128>().0.iter().zip(bytes.as_chunks_mut::<32>().0);
+    let halves = levels
+        .as_chunks::<128>()
+        .0
+        .iter()
+        .zip(bytes.as_chunks_mut::<32>().0);
     for (levels, bytes) in halves {
         for i in 0..32 {
             bytes[i] = levels[i] | levels[32 + i] << 2 | levels[64 + i] << 4 | levels[96 + i] << 6;
@@ -124,7 +128,11 @@ pub(crate) fn unpack_two_bits(bytes: &[u8; 64], index: usize) -> [u8; 16] {
 #[inline(always)]
 pub(crate) fn pack_six_bits(levels: &[u8; 256]) -> ([u8; 128], [u8; 64]) {
     let mut low = [0; 128];
-    let halves = levels.as_chunks::<128>().0.iter().zip(low.as_chunks_mut::<64>().0);
+    let halves = levels
+        .as_chunks::<128>()
+        .0
+        .iter()
+        .zip(low.as_chunks_mut::<64>().0);
     for (levels, low) in halves {
         for i in 0..64 {
             low[i] = levels[i] & 15 | levels[64 + i] << 4;

@@ -186,6 +186,14 @@ fn fit_one<L: Lanes, const N: usize>(
     scale
 }
 
+/// Magnitudes of extreme elements whose cubes and squares are far from the ends of `f32`.
+const ORDINARY: [f32; 2] = [1e-6, 1e6];
+
+/// The distance beyond which a level is not the nearest one, less what rounding may make of it: of the distance, and of
+/// the sums.
+const ALMOST_HALF: f32 = 0.499;
+const ROUNDED: f32 = 1e-5;
+
 /// Σ weight·x·level and Σ weight·level² of sub-blocks in lanes.
 #[derive(Clone, Copy)]
 struct Moments<L> {
@@ -194,7 +202,7 @@ struct Moments<L> {
 }
 
 impl<L: Lanes> Moments<L> {
-    /// The start of the descent, at which the extreme elements have the lowest level.
+    /// The start of the descent, at which the extreme elements have the lowest level, and the terms of `xl`.
     #[inline(always)]
     fn start<const N: usize>(
         isa: L::Isa,
@@ -202,6 +210,7 @@ impl<L: Lanes> Moments<L> {
         extreme: L,
         max_level: i32,
         levels: &mut [L; N],
+        terms: &mut [L; N],
     ) -> Self {
         let zero = L::splat(isa, 0.0);
         let inverse = L::splat(isa, -max_level as f32) / extreme;
@@ -209,17 +218,17 @@ impl<L: Lanes> Moments<L> {
         for i in 0..N {
             let weight = x[i] * x[i];
             let level = signed_level(isa, x[i], inverse, max_level);
-            xl = xl + weight * x[i] * level;
+            terms[i] = weight * x[i] * level;
+            xl = xl + terms[i];
             l2 = l2 + weight * level * level;
             levels[i] = level;
         }
         Self { xl, l2 }
     }
 
-    /// The move of an element: where it raises the fit (if both sums without the element are positive), where those sums
-    /// are, the level, and the sums with it.
+    /// The move of an element: where it raises the fit, the level, and the sums with it.
     #[inline(always)]
-    fn attempt(self, isa: L::Isa, x: L, level: L, max_level: i32) -> (L::Mask, L::Mask, L, Self) {
+    fn attempt(self, isa: L::Isa, x: L, level: L, max_level: i32) -> (L::Mask, L, Self) {
         let zero = L::splat(isa, 0.0);
         let weight = x * x;
         let weighted = weight * x;
@@ -232,21 +241,45 @@ impl<L: Lanes> Moments<L> {
         let better = (self.xl * self.xl * l2).less(xl * xl * self.l2);
         let raises = L::and_not(better, moved.equal(level));
         let fits = L::and(zero.less(other_xl), zero.less(l2));
-        (raises, fits, moved, Self { xl, l2 })
+        (L::and(raises, fits), moved, Self { xl, l2 })
     }
 
-    /// The lanes in which a round would move a level, and perhaps others. Up to the first that moves, elements are tried
-    /// with the sums as they are now, so that none has to wait for the one before it.
+    /// The lanes in which the first round would move a level, and a few others: elements are tried with the sums at the
+    /// start, so that none has to wait for the one before it. `terms` are those of `xl`.
+    ///
+    /// A level moves to the integer nearest to `x * other_l2 / other_xl`, of the sums without its own terms. That this is
+    /// another one, `|x * other_l2 - level * other_xl| > other_xl / 2`, is found without the division; its own terms
+    /// cancel on the left. The bound leaves room for the rounding of either way, which is small as long as nothing is
+    /// subnormal or overflows: lanes whose extreme element is not of an ordinary magnitude are left to the round.
     #[inline(always)]
-    fn may_move<const N: usize>(self, isa: L::Isa, x: &[L; N], levels: &[L; N], max_level: i32) -> L::Mask {
+    fn may_move<const N: usize>(
+        self,
+        isa: L::Isa,
+        x: &[L; N],
+        extreme: L,
+        levels: &[L; N],
+        terms: &[L; N],
+        max_level: i32,
+    ) -> L::Mask {
         let zero = L::splat(isa, 0.0);
+        let top = L::splat(isa, (max_level - 1) as f32);
+        let share = L::splat(isa, ALMOST_HALF);
+        let bound = L::splat(isa, ALMOST_HALF - ROUNDED) * self.xl;
         let mut any = zero.less(zero);
         for i in 0..N {
-            // Sums that are not positive are left to the round: they are rare.
-            let (raises, ..) = self.attempt(isa, x[i], levels[i], max_level);
-            any = L::or(any, raises);
+            let off = x[i] * self.l2 - levels[i] * self.xl;
+            let bound = bound - share * terms[i];
+            let up = L::and(bound.less(off), levels[i].less(top));
+            any = L::or(any, L::or(up, bound.less(off.neg())));
         }
-        any
+        let magnitude = extreme.abs();
+        let [small, large] = ORDINARY.map(|bound| L::splat(isa, bound));
+        let ordinary = L::and(small.less(magnitude), magnitude.less(large));
+        // All terms have the sign of the sum: where that is negative, a round moves nothing.
+        L::or(
+            L::and(any, zero.less(self.xl)),
+            L::and_not(zero.equal(zero), ordinary),
+        )
     }
 
     /// Moves each level once, where that raises the fit, to `next`; says in which lanes one was moved.
@@ -262,8 +295,7 @@ impl<L: Lanes> Moments<L> {
         let zero = L::splat(isa, 0.0);
         let mut moved_any = zero.less(zero);
         for i in 0..N {
-            let (raises, fits, moved, moments) = self.attempt(isa, x[i], levels[i], max_level);
-            let moves = L::and(raises, fits);
+            let (moves, moved, moments) = self.attempt(isa, x[i], levels[i], max_level);
             self.xl = L::select(moves, moments.xl, self.xl);
             self.l2 = L::select(moves, moments.l2, self.l2);
             // Not written in place: the compiler would make masked stores of that, which some processors take ten
@@ -332,9 +364,9 @@ impl<const N: usize> Together<N> {
         };
         let extreme = extremes(isa, &columns);
         let negligible = L::bits(extreme.abs().less(L::splat(isa, NEGLIGIBLE)));
-        let mut at = [L::splat(isa, 0.0); N];
-        let moments = Moments::start(isa, &columns, extreme, max_level, &mut at);
-        let open = L::bits(moments.may_move(isa, &columns, &at, max_level)) & !negligible;
+        let (mut at, mut terms) = ([L::splat(isa, 0.0); N], [L::splat(isa, 0.0); N]);
+        let moments = Moments::start(isa, &columns, extreme, max_level, &mut at, &mut terms);
+        let open = L::bits(moments.may_move(isa, &columns, extreme, &at, &terms, max_level)) & !negligible;
         if x.len() == L::COUNT {
             store_raised::<L, N>(isa, &at, max_level, levels);
         } else {
@@ -451,15 +483,18 @@ fn descend_together<L: Lanes, const N: usize>(
         }
         together.count = still_open;
     }
-    for (i, scale) in scales.iter_mut().enumerate() {
-        *scale = if together.sums_l2[i] > 0.0 {
-            together.sums_xl[i] / together.sums_l2[i]
-        } else {
-            0.0
-        };
-        if negligible[i / L::COUNT] >> (i % L::COUNT) & 1 == 1 {
-            *scale = 0.0;
-            levels[i] = [0; N];
+    let sums = together.sums_xl.iter().zip(&together.sums_l2);
+    for (scale, (xl, l2)) in scales.iter_mut().zip(sums) {
+        let quotient = xl / l2;
+        *scale = if *l2 > 0.0 { quotient } else { 0.0 };
+    }
+    let tiles = scales.chunks_mut(L::COUNT).zip(levels.chunks_mut(L::COUNT));
+    for ((scales, levels), negligible) in tiles.zip(negligible).filter(|(_, negligible)| *negligible != 0) {
+        for (lane, (scale, levels)) in scales.iter_mut().zip(levels).enumerate() {
+            if negligible >> lane & 1 == 1 {
+                *scale = 0.0;
+                *levels = [0; N];
+            }
         }
     }
 }
