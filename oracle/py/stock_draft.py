@@ -1,9 +1,9 @@
-"""Stock llama.cpp's logits of a draft model (EAGLE-3) on the states of the model that it drafts for.
+"""Stock llama.cpp's logits of a draft model (EAGLE-3, Gemma 4's assistants, DFlash and DSpark) on the states of the model that it drafts for.
 
-    python stock_draft.py DRAFT WINDOWS.json OUT TARGET     # lists of token ids, each run from an empty cache
+    python stock_draft.py DRAFT WINDOWS.json OUT TARGET [PLACE]     # lists of token ids, each run from an empty cache
 
 OUT gets a row of logits for each token of each window but the last, f32 little-endian: what comes after the token that
-follows. The states go the way that llama.cpp's own speculative decoding sends them, by functions that its library exports
+follows; of drafts of blocks, in a whole block at the PLACE of its first prediction (1). The states go the way that llama.cpp's own speculative decoding sends them, by functions that its library exports
 without a place in llama.h.
 """
 
@@ -36,7 +36,10 @@ layer_ids = function("llama_model_target_layer_ids", "PK11llama_model", C.POINTE
 layer_count = function("llama_model_target_layer_ids_n", "PK11llama_model", C.c_uint32, P)
 stock.sig("llama_model_n_embd", C.c_int32, P)
 stock.sig("llama_model_n_layer", C.c_int32, P)
-stock.sig("llama_decode", C.c_int32, P, stock.Batch)
+stock.sig("llama_vocab_mask", C.c_int32, P)
+stock.sig("llama_set_causal_attn", None, P, C.c_bool)
+stock.sig("llama_memory_seq_rm", C.c_bool, P, C.c_int32, C.c_int32, C.c_int32)
+stock.sig("llama_model_meta_val_str", C.c_int32, P, C.c_char_p, C.c_char_p, C.c_size_t)
 
 
 def numbers(at, rows, columns):
@@ -45,8 +48,8 @@ def numbers(at, rows, columns):
     return np.frombuffer(C.string_at(at, rows * columns * 4), np.float32).reshape(rows, columns).copy()
 
 
-def compute(context, function, tokens, states):
-    """Runs rows from position 0 on: tokens, states, or both."""
+def compute(context, function, tokens, states, first=0):
+    """Runs rows from position `first` on: tokens, states, or both."""
     rows = len(states if tokens is None else tokens)
     sequence = (C.c_int32 * 1)(0)
     batch = stock.Batch()
@@ -56,7 +59,7 @@ def compute(context, function, tokens, states):
     if states is not None:
         states = np.ascontiguousarray(states, np.float32)
         batch.embd = states.ctypes.data
-    batch.pos = (C.c_int32 * rows)(*range(rows))
+    batch.pos = (C.c_int32 * rows)(*range(first, first + rows))
     batch.n_seq_id = (C.c_int32 * rows)(*[1] * rows)
     batch.seq_id = (C.POINTER(C.c_int32) * rows)(*[C.cast(sequence, C.POINTER(C.c_int32))] * rows)
     batch.logits = (C.c_int8 * rows)(*[1] * rows)
@@ -73,6 +76,17 @@ class Draft(stock_f32.Model):
         self.width = stock.lib.llama_model_n_embd(self.m)
         self.layers = layer_ids(self.m)[:layer_count(self.m)]
 
+        self.kind = self.global_key("general.architecture")
+
+    def global_key(self, name):
+        """A key's value as text, "" where the file lacks it."""
+        value = C.create_string_buffer(64)
+        stock.lib.llama_model_meta_val_str(self.m, name.encode(), value, 64)
+        return value.value.decode()
+
+    def key(self, name):
+        return self.global_key(f"{self.kind}.{name}")
+
     def adjust(self, params):
         super().adjust(params)
         params.w[CONTEXT_OTHER] = self.target.c & 0xFFFFFFFF
@@ -82,8 +96,8 @@ class Draft(stock_f32.Model):
         stock.lib.llama_memory_clear(stock.lib.llama_get_memory(self.c), True)
 
 
-def eagle3(draft, tokens):
-    """Logits of all tokens but the last, each with the token after it."""
+def inputs(draft, tokens):
+    """The target's states that the draft reads, beside each other."""
     target, rows = draft.target, len(tokens)
     width = stock.lib.llama_model_n_embd(target.m)
     count = stock.lib.llama_model_n_layer(target.m)
@@ -95,20 +109,66 @@ def eagle3(draft, tokens):
     target.window(tokens)
     read = [numbers(get_input(target.c, layer) if layer < count else get_states(target.c), rows, width)
             for layer in draft.layers]
+    return np.concatenate(read, 1)
+
+
+def eagle3(draft, tokens):
+    """Logits of all tokens but the last, each with the token after it."""
+    rows, read = len(tokens), inputs(draft, tokens)
     draft.clear()
-    compute(draft.c, stock.lib.llama_encode, None, np.concatenate(read, 1))
+    compute(draft.c, stock.lib.llama_encode, None, read)
     fused = numbers(get_states(draft.c), rows, draft.width)
     compute(draft.c, stock.lib.llama_decode, tokens[1:], fused[:-1])
     return numbers(stock.lib.llama_get_logits(draft.c), rows - 1, draft.n_vocab)
 
 
+def assistant(draft, tokens):
+    """The same of a draft that sees the keys and values of its target, as far as the state that it goes on from."""
+    target, rows = draft.target, len(tokens)
+    set_states(target.c, True, False)
+    target.window(tokens)
+    states = numbers(get_states(target.c), rows, stock.lib.llama_model_n_embd(target.m))
+    memory = stock.lib.llama_get_memory(target.c)
+    logits = []
+    for at in reversed(range(rows - 1)):
+        if not stock.lib.llama_memory_seq_rm(memory, 0, at + 1, -1):
+            sys.exit("llama.cpp does not forget a token")
+        compute(draft.c, stock.lib.llama_decode, tokens[at + 1:at + 2], states[at:at + 1], at + 1)
+        logits.append(numbers(stock.lib.llama_get_logits(draft.c), 1, draft.n_vocab))
+    return np.concatenate(logits[::-1])
+
+
+def dflash(draft, tokens):
+    """The same of a draft of blocks, which has keys and values of its own of the target's states."""
+    rows, read = len(tokens), inputs(draft, tokens)
+    memory = stock.lib.llama_get_memory(draft.c)
+    size = int(draft.key("block_size") or 16)
+    mask = stock.lib.llama_vocab_mask(draft.v)
+    stock.lib.llama_set_causal_attn(draft.c, draft.key("attention.causal") == "true")
+    draft.clear()
+    logits = []
+    for at in range(rows - 1):
+        compute(draft.c, stock.lib.llama_decode, None, read[at:at + 1], at)
+        compute(draft.c, stock.lib.llama_decode, [tokens[at + 1]] + [mask] * (size - 1), None, at + 1)
+        block = numbers(stock.lib.llama_get_logits(draft.c), size, draft.n_vocab)
+        logits.append(block[draft.place:draft.place + 1])
+        if not stock.lib.llama_memory_seq_rm(memory, 0, at + 1, -1):
+            sys.exit("llama.cpp does not forget a token")
+    return np.concatenate(logits)
+
+
+KINDS = {"eagle3": eagle3, "dflash": dflash, "gemma4-assistant": assistant}
+
+
 def main():
     windows = json.load(open(sys.argv[2]))
     longest = max(map(len, windows))
-    target = stock_f32.Model(sys.argv[4], longest, 2)
-    draft = Draft(sys.argv[1], target, longest, 2)
+    target = stock_f32.Model(sys.argv[4], longest, 1)
+    # Room for a block behind the text.
+    draft = Draft(sys.argv[1], target, longest + 32, 1)
     set_states(draft.c, True, False)
-    rows = [eagle3(draft, tokens) for tokens in windows]
+    draft.place = int("".join(sys.argv[5:]) or 1)
+    rows = [KINDS[draft.kind](draft, tokens) for tokens in windows]
     # A token that the draft lacks is infinitely unlikely.
     np.maximum(np.concatenate(rows), np.finfo(np.float32).min).astype("<f4").tofile(sys.argv[3])
 

@@ -1,22 +1,25 @@
 //! EAGLE-3 (Li et al., 2025): one layer whose attention reads the embedding of the next token beside what a matrix makes of
 //! the states of three layers of the target.
 
-use super::States;
-use super::vocabulary::Vocabulary;
-use crate::Result;
+use gguf::GgufModel;
+
+use super::vocabulary::{Head, Vocabulary};
+use super::{States, beside, target_layers};
 use crate::layers::{Attention, FeedForward, Linear, Projections};
-use crate::model::Hyperparameters;
-use crate::model::rope;
+use crate::model::{Hyperparameters, Logits, rope};
 use crate::ops::{Activation, AttentionShape, Matrix, Norm, RopeStyle};
 use crate::run::{Run, normalized};
 use crate::weights::Loader;
+use crate::{Error, Model};
 
 /// Layers of its target that a draft of EAGLE-3 reads.
 pub(crate) const EAGLE3_LAYERS: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Eagle3 {
-    /// Width of the target's states.
+    /// Layers of the target whose inputs it reads.
+    layers: Vec<usize>,
+    /// Width of these.
     width: usize,
     /// Norm of the states beside each other.
     fused_norm: Option<Norm>,
@@ -29,11 +32,11 @@ pub(crate) struct Eagle3 {
     mlp_norm: Norm,
     mlp: FeedForward,
     output_norm: Norm,
-    pub(super) vocabulary: Vocabulary,
+    vocabulary: Vocabulary,
 }
 
 impl Eagle3 {
-    pub(crate) fn build(loader: &Loader<'_>) -> Result<Self> {
+    pub(crate) fn build(loader: &Loader<'_>) -> Result<Self, Error> {
         let keys = &loader.keys;
         let hyper = Hyperparameters::read(loader)?;
         if hyper.layers != 1 {
@@ -48,6 +51,7 @@ impl Eagle3 {
             false => None,
         };
         Ok(Self {
+            layers: target_layers(loader, Some(EAGLE3_LAYERS))?,
             width,
             fused_norm,
             fuse: loader.linear("fc", states, hidden)?,
@@ -58,23 +62,34 @@ impl Eagle3 {
             mlp_norm: norm("blk.0.ffn_norm")?,
             mlp: hyper.feed_forward(loader, 0, Activation::Silu)?,
             output_norm: norm("output_norm")?,
-            vocabulary: Vocabulary::build(loader, hidden)?,
+            vocabulary: Vocabulary::build(loader, hidden, Head::OwnOrTargets)?,
         })
     }
 
-    /// Width of the states that it reads.
-    pub(super) fn width(&self) -> usize {
-        self.width
+    /// Layers of the target whose inputs it reads: the number of one may be one more than the last layer's, then it is
+    /// what that one puts out. An error is what is expected of another target.
+    pub(super) fn layers(&self, target: &Model) -> Result<Vec<usize>, String> {
+        super::expect_layers(target, &self.layers, self.width)?;
+        self.vocabulary.check(target)?;
+        Ok(self.layers.clone())
+    }
+
+    /// Logits of every token but each window's first, beside the state of the token before it.
+    pub(super) fn logits(&self, gguf: &GgufModel, states: &States<'_>) -> Result<Logits, Error> {
+        let mut run = Run::new(gguf, &states.following(), None);
+        let x = self.states(&mut run, states)?;
+        self.vocabulary.logits(&mut run, states.target, &x, None)
     }
 
     /// Final states of every token but each window's first, beside the state of the token before it.
-    pub(super) fn forward(&self, run: &mut Run<'_>, states: &States<'_>) -> Result<Matrix> {
-        let mut read = states.beside();
+    fn states(&self, run: &mut Run<'_>, states: &States<'_>) -> Result<Matrix, Error> {
+        let inputs: Vec<&Matrix> = states.inputs.iter().collect();
+        let mut read = states.beside(&inputs);
         if let Some(norm) = &self.fused_norm {
             norm.apply(&mut read);
         }
         let mut x = self.fuse.forward(run, &read)?;
-        let mut embedded = self.vocabulary.embed(run, states)?;
+        let mut embedded = self.vocabulary.embed(run, states.target, &states.following())?;
         self.embedding_norm.apply(&mut embedded);
         let normed = normalized(run, Some(&self.state_norm), &x);
         let input = beside(&embedded, &normed);
@@ -91,7 +106,7 @@ impl Eagle3 {
 }
 
 /// The attention, whose queries, keys and values are made of rows of twice the width.
-fn attention(loader: &Loader<'_>, hyper: &Hyperparameters) -> Result<Attention> {
+fn attention(loader: &Loader<'_>, hyper: &Hyperparameters) -> Result<Attention, Error> {
     let (heads, kv_heads) = hyper.heads(loader, 0)?;
     let (key, value) = (hyper.key_len, hyper.value_len);
     if key != value {
@@ -111,15 +126,4 @@ fn attention(loader: &Loader<'_>, hyper: &Hyperparameters) -> Result<Attention> 
     let shape = AttentionShape::plain(heads, kv_heads, key, value, hyper.usual_scale());
     let rope = rope(loader, hyper, RopeStyle::Norm)?;
     Ok(Attention::new(projections, output, Some(rope), shape))
-}
-
-/// Rows of both, each after the other's.
-fn beside(left: &Matrix, right: &Matrix) -> Matrix {
-    let rows = left.data.chunks_exact(left.cols.max(1));
-    let pairs = rows.zip(right.data.chunks_exact(right.cols.max(1)));
-    Matrix {
-        rows: left.rows,
-        cols: left.cols + right.cols,
-        data: pairs.flat_map(|(a, b)| a.iter().chain(b)).copied().collect(),
-    }
 }

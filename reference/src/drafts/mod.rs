@@ -1,17 +1,21 @@
 //! Draft models: what they expect of a text by the states of the model that they draft for.
 
+mod assistant;
+mod dflash;
 mod eagle3;
 mod states;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
-use gguf::{Array, GgufModel, Value};
+use gguf::{Array, GgufModel};
 
+use self::assistant::Assistant;
+use self::dflash::DFlash;
 pub(crate) use self::eagle3::{EAGLE3_LAYERS, Eagle3};
 pub use self::states::States;
-use crate::model::Logits;
-use crate::run::Run;
+use crate::model::{Logits, Model};
+use crate::ops::Matrix;
 use crate::weights::Loader;
 use crate::{Error, Result};
 
@@ -20,13 +24,35 @@ use crate::{Error, Result};
 pub struct Draft {
     gguf: GgufModel,
     path: PathBuf,
-    layers: Vec<usize>,
-    graph: Eagle3,
+    graph: Graph,
 }
+
+#[derive(Debug)]
+enum Graph {
+    Eagle3(Box<Eagle3>),
+    Assistant(Box<Assistant>),
+    DFlash(Box<DFlash>),
+}
+
+/// Builds a draft's graph from a file's keys and tensors.
+type Build = fn(&Loader<'_>) -> Result<Graph>;
+
+/// The architectures of drafts: `general.architecture` and what builds the graph.
+const ARCHITECTURES: [(&str, Build); 3] = [
+    ("dflash", |loader| {
+        Ok(Graph::DFlash(Box::new(DFlash::build(loader)?)))
+    }),
+    ("eagle3", |loader| {
+        Ok(Graph::Eagle3(Box::new(Eagle3::build(loader)?)))
+    }),
+    ("gemma4-assistant", |loader| {
+        Ok(Graph::Assistant(Box::new(Assistant::build(loader)?)))
+    }),
+];
 
 /// The values of `general.architecture` that [`Draft`] can run.
 pub fn draft_architectures() -> impl Iterator<Item = &'static str> {
-    ["eagle3"].into_iter()
+    ARCHITECTURES.iter().map(|(name, _)| *name)
 }
 
 impl Draft {
@@ -48,34 +74,23 @@ impl Draft {
         let path = path.unwrap_or_default();
         let loader = Loader::new(&gguf, &path);
         let name = gguf.metadata().architecture();
-        if !draft_architectures().any(|known| known == name) {
+        let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) else {
             let known: Vec<_> = draft_architectures().collect();
             return Err(loader.error(format!(
                 "key 'general.architecture': expected that of a draft ({}), found {name:?}",
                 known.join(", ")
             )));
-        }
-        let layers = target_layers(&gguf, &loader)?;
-        let graph = Eagle3::build(&loader)?;
+        };
+        let graph = build(&loader)?;
         if let Some(found) = crate::open::unloadable(&gguf) {
             return Err(loader.error(found));
         }
-        Ok(Self {
-            gguf,
-            path,
-            layers,
-            graph,
-        })
+        Ok(Self { gguf, path, graph })
     }
 
     /// The file.
     pub fn gguf(&self) -> &GgufModel {
         &self.gguf
-    }
-
-    /// Layers of the target whose inputs the draft reads, in its order ([`crate::Model::states_for`]).
-    pub fn layers(&self) -> &[usize] {
-        &self.layers
     }
 
     /// The logits of every token of each window but the first, beside the states of the token before it: what the draft
@@ -85,27 +100,30 @@ impl Draft {
     /// Row `p` of a window stands beside row `p + 1` of the target's ([`States::logits`]): both are of token `p + 2`.
     ///
     /// # Errors
-    /// States of other layers or of another width, a target whose vocabulary is another, and weights that cannot be read.
+    /// States that were made for a draft that reads others, and weights that cannot be read.
     pub fn forward(&self, states: &States<'_>) -> Result<Logits> {
-        self.expect_target(states)?;
-        let mut run = Run::new(&self.gguf, &states.following(), None);
-        let x = self.graph.forward(&mut run, states)?;
-        self.graph.vocabulary.logits(&mut run, states.target, &x)
-    }
-
-    /// Checks that the states are those that the draft reads.
-    fn expect_target(&self, states: &States<'_>) -> Result<()> {
-        let widths: Vec<usize> = states.inputs.iter().map(|input| input.cols).collect();
-        let expected = vec![self.graph.width(); self.layers.len()];
-        if widths != expected {
+        let layers = self.layers(states.target)?;
+        if layers != states.layers {
             return Err(self.error(format!(
-                "states of the target: expected {} numbers for each of {} layers, found {widths:?}",
-                self.graph.width(),
-                self.layers.len()
+                "states: expected those of layers {layers:?} of the target, found {:?}",
+                states.layers
             )));
         }
-        let checked = self.graph.vocabulary.check(states.target);
-        checked.map_err(|message| self.error(message))
+        match &self.graph {
+            Graph::Eagle3(graph) => graph.logits(&self.gguf, states),
+            Graph::Assistant(graph) => graph.logits(&self.gguf, states),
+            Graph::DFlash(graph) => graph.logits(&self.gguf, states),
+        }
+    }
+
+    /// Layers of a target that are read.
+    fn layers(&self, target: &Model) -> Result<Vec<usize>> {
+        let layers = match &self.graph {
+            Graph::Eagle3(graph) => graph.layers(target),
+            Graph::Assistant(graph) => graph.layers(target),
+            Graph::DFlash(graph) => graph.layers(target),
+        };
+        layers.map_err(|message| self.error(format!("the target: expected {message}")))
     }
 
     fn error(&self, message: String) -> Error {
@@ -116,20 +134,48 @@ impl Draft {
     }
 }
 
+/// Rows of both, each after the other's.
+fn beside(left: &Matrix, right: &Matrix) -> Matrix {
+    let rows = left.data.chunks_exact(left.cols.max(1));
+    let pairs = rows.zip(right.data.chunks_exact(right.cols.max(1)));
+    Matrix {
+        rows: left.rows,
+        cols: left.cols + right.cols,
+        data: pairs.flat_map(|(a, b)| a.iter().chain(b)).copied().collect(),
+    }
+}
+
 /// The layers of the target that a file names.
-fn target_layers(gguf: &GgufModel, loader: &Loader<'_>) -> Result<Vec<usize>> {
+fn target_layers(loader: &Loader<'_>, count: Option<usize>) -> Result<Vec<usize>> {
     let suffix = "target_layers";
-    let named = match gguf.metadata().arch(suffix) {
-        Some(Value::Array(Array::I32(all))) => all.iter().map(|&n| usize::try_from(n).ok()).collect(),
-        Some(Value::Array(Array::U32(all))) => Some(all.iter().map(|&n| n as usize).collect()),
+    let named: Option<Vec<usize>> = match loader.keys.array(suffix)? {
+        Array::I32(all) => all.iter().map(|&n| usize::try_from(n).ok()).collect(),
+        Array::U32(all) => Some(all.iter().map(|&n| n as usize).collect()),
         _ => None,
     };
-    let layers: Option<Vec<usize>> = named;
-    match layers {
-        Some(layers) if layers.len() == EAGLE3_LAYERS => Ok(layers),
-        other => {
-            let expected = format!("{EAGLE3_LAYERS} layers of the target (i32)");
-            Err(loader.keys.refused(suffix, expected, format!("{other:?}")))
+    let right = |layers: &Vec<usize>| loader.is_declared() || count.is_none_or(|count| layers.len() == count);
+    match named.filter(right) {
+        Some(layers) => Ok(layers),
+        None => {
+            let count = count.map_or_else(String::new, |count| format!("{count} "));
+            let expected = format!("{count}layers of the target (i32)");
+            Err(loader.keys.refused(suffix, expected, "another list"))
         }
+    }
+}
+
+/// Checks that a target has these layers, whose inputs are `width` wide. The number of one may be one more than the last
+/// layer's: then what that one puts out is meant. An error is what is expected of another target.
+fn expect_layers(target: &Model, layers: &[usize], width: usize) -> std::result::Result<(), String> {
+    let decoder = target.decoder();
+    let (count, found) = (decoder.layers.len(), decoder.head.matrix.inputs);
+    if let Some(layer) = layers.iter().find(|&&layer| layer > count) {
+        return Err(format!(
+            "layer {layer}, which the draft reads, found {count} layers"
+        ));
+    }
+    match found == width {
+        true => Ok(()),
+        false => Err(format!("states of {width} numbers, found {found}")),
     }
 }

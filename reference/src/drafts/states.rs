@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Draft;
 use crate::Result;
 use crate::layers::Input;
 use crate::model::{Logits, Model};
@@ -11,33 +12,24 @@ use crate::ops::Matrix;
 pub struct States<'m> {
     pub(super) target: &'m Model,
     pub(super) windows: Vec<Vec<u32>>,
-    /// For each layer asked for what it reads, a row for each token.
+    /// The layers that the draft names.
+    pub(super) layers: Vec<usize>,
+    /// Of these, what they read: a row for each token.
     pub(super) inputs: Vec<Matrix>,
     /// Final states, normalized.
-    last: Matrix,
+    pub(super) last: Matrix,
 }
 
 impl Model {
-    /// Runs windows of tokens, each from its own beginning, and keeps the inputs of `layers`, the number of which may be
-    /// one more than the last layer's: then what that one puts out. These are states of [`crate::Draft::layers`].
+    /// Runs windows of tokens, each from its own beginning, and keeps what a draft goes on from.
     ///
     /// # Errors
-    /// A layer that the model does not have, an encoder, and as [`Self::forward`].
-    pub fn states_for(&self, layers: &[usize], windows: &[&[u32]]) -> Result<States<'_>> {
+    /// A model that is not the draft's target (the message says what the draft expects of it), an encoder, and as
+    /// [`Self::forward`].
+    pub fn states_for(&self, draft: &Draft, windows: &[&[u32]]) -> Result<States<'_>> {
         self.expect_predictions()?;
+        let layers = draft.layers(self)?;
         let decoder = self.decoder();
-        if decoder.sides.is_some() {
-            return Err(self.error(
-                "drafts: expected a target that reads one text, found one with an encoder and a decoder"
-                    .to_owned(),
-            ));
-        }
-        let count = decoder.layers.len();
-        if let Some(layer) = layers.iter().find(|&&layer| layer > count) {
-            return Err(self.error(format!(
-                "drafts: expected a target with the layer {layer} that the draft reads, found one of {count} layers"
-            )));
-        }
         let sequences: Vec<_> = windows.iter().map(|window| (*window, 0..usize::MAX)).collect();
         let mut run = self.begin(&sequences, None)?;
         let mut inputs = vec![Matrix::default(); layers.len()];
@@ -52,11 +44,18 @@ impl Model {
             keep(index, &x);
             layer.forward(&mut run, &mut x, false)?;
         }
-        keep(count, &x);
+        keep(decoder.layers.len(), &x);
         let last = decoder.finish(&mut run, x)?;
+        if let Some(input) = inputs.iter().find(|input| input.cols != last.cols) {
+            return Err(self.error(format!(
+                "drafts: expected a target with one state of {} numbers for a token, found {} between its layers",
+                last.cols, input.cols
+            )));
+        }
         Ok(States {
             target: self,
             windows: windows.iter().map(|window| window.to_vec()).collect(),
+            layers,
             inputs,
             last,
         })
@@ -85,6 +84,12 @@ impl States<'_> {
         &self.windows
     }
 
+    /// The tokens of each window.
+    pub(super) fn all(&self) -> Vec<(&[u32], Range<usize>)> {
+        let windows = self.windows.iter();
+        windows.map(|window| (window.as_slice(), 0..usize::MAX)).collect()
+    }
+
     /// The tokens of each window but its first.
     pub(super) fn following(&self) -> Vec<(&[u32], Range<usize>)> {
         let tokens = self
@@ -94,15 +99,15 @@ impl States<'_> {
         tokens.map(|tokens| (tokens, 0..usize::MAX)).collect()
     }
 
-    /// The kept inputs of the layers beside each other, in a row for each token but every window's last.
-    pub(super) fn beside(&self) -> Matrix {
-        let columns: usize = self.inputs.iter().map(|m| m.cols).sum();
+    /// Rows of matrices with one for each token, beside each other, without that of the last token of each window.
+    pub(super) fn beside(&self, matrices: &[&Matrix]) -> Matrix {
+        let columns: usize = matrices.iter().map(|m| m.cols).sum();
         let mut data = Vec::new();
         let mut first = 0;
         for window in &self.windows {
             for row in first..first + window.len().saturating_sub(1) {
-                for input in &self.inputs {
-                    data.extend_from_slice(&input.data[row * input.cols..][..input.cols]);
+                for matrix in matrices {
+                    data.extend_from_slice(&matrix.data[row * matrix.cols..][..matrix.cols]);
                 }
             }
             first += window.len();

@@ -1,10 +1,11 @@
 //! Tokens of a draft: embeddings and an output matrix of its own, or those of its target, and predictions of all tokens of
 //! the target or of some.
 
-use super::States;
+use std::ops::Range;
+
 use crate::Result;
 use crate::layers::{Embedding, Input, Linear};
-use crate::model::Logits;
+use crate::model::{Logits, Model};
 use crate::ops::Matrix;
 use crate::run::Run;
 use crate::weights::Loader;
@@ -24,18 +25,35 @@ pub(super) struct Vocabulary {
     hidden: usize,
 }
 
+/// The output matrix of a draft that has none under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// The target's.
+    OwnOrTargets,
+    /// The draft's embeddings; the target's where it has none.
+    OwnOrTied,
+}
+
 impl Vocabulary {
-    pub(super) fn build(loader: &Loader<'_>, hidden: usize) -> Result<Self> {
+    /// Tokens that a draft's head predicts.
+    pub(super) fn predicted(loader: &Loader<'_>) -> usize {
+        let own = loader.info(IDS).map(|info| usize::try_from(info.row_len()));
+        own.map_or_else(|| loader.tokens(), |count| count.unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn build(loader: &Loader<'_>, hidden: usize, head: Head) -> Result<Self> {
         let ids = ids(loader)?;
         let embedding = match loader.has("token_embd.weight") {
             true => Some(loader.embedding(hidden)?),
             false => None,
         };
-        let own = loader.info(IDS).map(|info| usize::try_from(info.row_len()));
-        let predicted = own.map_or_else(|| loader.tokens(), |count| count.unwrap_or(usize::MAX));
-        let head = match loader.has("output.weight") {
-            true => Some(loader.linear("output", hidden, predicted)?),
-            false => None,
+        let predicted = Self::predicted(loader);
+        let head = match (loader.has("output.weight"), head, &embedding) {
+            (true, ..) => Some(loader.linear("output", hidden, predicted)?),
+            (false, Head::OwnOrTied, Some(_)) => {
+                Some(loader.plain_linear("token_embd", hidden, predicted)?)
+            }
+            (false, ..) => None,
         };
         Ok(Self {
             embedding,
@@ -45,8 +63,8 @@ impl Vocabulary {
         })
     }
 
-    /// Checks that what the draft takes from its target goes with it.
-    pub(super) fn check(&self, target: &crate::Model) -> std::result::Result<(), String> {
+    /// Checks that what the draft takes from its target goes with it. An error is what is expected of another target.
+    pub(super) fn check(&self, target: &Model) -> std::result::Result<(), String> {
         let (decoder, tokens) = (target.decoder(), target.vocabulary());
         let expect = |what: &str, expected: usize, found: usize| match expected == found {
             true => Ok(()),
@@ -56,13 +74,13 @@ impl Vocabulary {
         };
         match &self.embedding {
             None => expect(
-                "width of embeddings, which are the target's",
+                "embeddings for the draft",
                 self.hidden,
                 decoder.embedding.matrix.inputs,
             )?,
             Some(own) if own.matrix.outputs < tokens => {
                 return Err(format!(
-                    "tokens: expected a target of at most the draft's {}, found one of {tokens}",
+                    "at most the draft's {} tokens, found {tokens}",
                     own.matrix.outputs
                 ));
             }
@@ -75,36 +93,52 @@ impl Vocabulary {
                 ));
             }
             None => expect(
-                "width of the output matrix, which is the target's",
+                "an output matrix for the draft",
                 self.hidden,
                 decoder.head.matrix.inputs,
             )?,
-            Some(head) if self.ids.is_none() => expect("tokens", head.matrix.outputs, tokens)?,
+            Some(head) if self.ids.is_none() => expect("a vocabulary", head.matrix.outputs, tokens)?,
             Some(_) => {}
         }
         match self.ids.iter().flatten().find(|&&id| id >= tokens) {
-            Some(id) => Err(format!(
-                "tensor '{IDS}': expected tokens of the target, which has {tokens}, found {id}"
-            )),
+            Some(id) => Err(format!("the token {id} of '{IDS}', found {tokens} tokens")),
             None => Ok(()),
         }
     }
 
-    /// Embeddings of the tokens of `run`, a run of the draft over those that follow a token.
-    pub(super) fn embed(&self, run: &mut Run<'_>, states: &States<'_>) -> Result<Matrix> {
+    /// Logits that the output matrix makes, be it the draft's or the target's.
+    pub(super) fn logits_of(&self, target: &Model) -> usize {
+        let own = self.head.as_ref().map(|head| head.matrix.outputs);
+        own.unwrap_or_else(|| target.vocabulary())
+    }
+
+    /// Embeddings of the tokens of `run`, a run of the draft over `sequences`.
+    pub(super) fn embed(
+        &self,
+        run: &mut Run<'_>,
+        target: &Model,
+        sequences: &[(&[u32], Range<usize>)],
+    ) -> Result<Matrix> {
         match &self.embedding {
             Some(own) => own.forward(run),
             None => {
-                let mut run = states.target.begin(&states.following(), None)?;
-                states.target.decoder().embedding.forward(&mut run)
+                let mut run = target.begin(sequences, None)?;
+                target.decoder().embedding.forward(&mut run)
             }
         }
     }
 
-    /// Logits of all tokens of the target. Those of tokens that the draft lacks are infinitely low.
-    pub(super) fn logits(&self, run: &mut Run<'_>, target: &crate::Model, x: &Matrix) -> Result<Logits> {
+    /// Logits of all tokens of the target, with more added to those of the draft. Those of tokens that the draft lacks are
+    /// infinitely low.
+    pub(super) fn logits(
+        &self,
+        run: &mut Run<'_>,
+        target: &Model,
+        x: &Matrix,
+        more: Option<&Matrix>,
+    ) -> Result<Logits> {
         let tokens = target.vocabulary();
-        let made = match &self.head {
+        let mut made = match &self.head {
             Some(own) => own.forward(run, x)?,
             None => {
                 let mut run = target.begin(&[], None)?;
@@ -112,6 +146,9 @@ impl Vocabulary {
                 head.range_of_input(&mut run, &mut Input::new(x), 0..tokens)?
             }
         };
+        if let Some(more) = more {
+            made.add(more);
+        }
         let data = match &self.ids {
             None => made.data,
             Some(ids) => {

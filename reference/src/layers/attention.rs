@@ -269,10 +269,9 @@ impl Attention {
         Ok(out)
     }
 
-    /// Output of the heads for the rows.
-    fn mixed(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+    /// Queries, keys and values of the rows, normalized and rotated, and gates of the result where there are some.
+    fn prepared(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix, Matrix, Option<Matrix>)> {
         let (mut q, mut k, mut v, gates) = self.project(run, x)?;
-        let borrows = matches!(self.projections, Projections::Borrowed { .. });
         if let Some(limit) = self.clamp {
             for m in [&mut q, &mut k, &mut v] {
                 m.data.iter_mut().for_each(|x| *x = x.clamp(-limit, limit));
@@ -286,7 +285,7 @@ impl Attention {
         }
         if let Some(rope) = &self.rope {
             rope.apply(&mut q, self.shape.key_len, &run.positions, &run.windows);
-            if !borrows {
+            if !self.borrows() {
                 rope.apply(&mut k, self.shape.key_len, &run.positions, &run.windows);
             }
         }
@@ -296,6 +295,27 @@ impl Attention {
         if let Some(growth) = self.query_scale {
             growth.apply(&mut q, &run.positions);
         }
+        Ok((q, k, v, gates))
+    }
+
+    /// Whether keys and values are another layer's.
+    pub(crate) fn borrows(&self) -> bool {
+        matches!(self.projections, Projections::Borrowed { .. })
+    }
+
+    /// The keys and values of the rows, as other layers borrow them. A layer that borrows has none.
+    pub(crate) fn lent(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix)> {
+        let (q, mut k, mut v, _) = self.prepared(run, x)?;
+        run.scratch.give(q);
+        run.rounding.cached(&mut k);
+        run.rounding.cached(&mut v);
+        Ok((k, v))
+    }
+
+    /// Output of the heads for the rows.
+    fn mixed(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        let (mut q, mut k, mut v, gates) = self.prepared(run, x)?;
+        let borrows = self.borrows();
         match self
             .slot
             .and_then(|slot| run.kept.get_mut(slot))

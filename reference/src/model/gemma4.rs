@@ -7,13 +7,15 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::hyperparameters::{Hyperparameters, rope_settings, unscaled_rope};
 use super::mixtures::weightless;
 use crate::Result;
-use crate::layers::{Attention, BesideExperts, Mixture, PerLayer, PerLayerInputs, Projections, Scoring};
+use crate::layers::{
+    Attention, BesideExperts, Mixer, Mixture, PerLayer, PerLayerInputs, Projections, Scoring,
+};
 use crate::ops::{Activation, AttentionShape, Norm, Rope, RopeSettings, RopeStyle};
 use crate::weights::{Loader, MAX_HEAD};
 
 /// The places where sliding and full layers keep keys and values for those that have none.
-const SLIDING: usize = 0;
-const FULL: usize = 1;
+pub(crate) const SLIDING: usize = 0;
+pub(crate) const FULL: usize = 1;
 
 /// Dimensions that the layers of one kind share.
 struct Kind {
@@ -21,6 +23,41 @@ struct Kind {
     rope: Arc<Rope>,
     window: Option<usize>,
     slot: usize,
+}
+
+/// The layers of an assistant ([`crate::Draft`]), all of which borrow keys and values: queries stand one position behind the
+/// last key that they see.
+pub(crate) fn borrowing_layers(loader: &Loader<'_>) -> Result<Vec<Layer>> {
+    let hyper = Hyperparameters::of_all_layers(loader)?;
+    let keys = &loader.keys;
+    let eps = keys.float("attention.layer_norm_rms_epsilon")?;
+    let settings = rope_settings(loader, &hyper, RopeStyle::Neox)?;
+    let sliding = keys.optional_flags("attention.sliding_window_pattern", hyper.blocks)?;
+    let sliding = sliding.ok_or_else(|| keys.missing("attention.sliding_window_pattern"))?;
+    let mut local = sliding_kind(loader, &hyper, &settings)?;
+    local.window = match local.window {
+        None | Some(0 | 1) => {
+            return Err(keys.refused(
+                "attention.sliding_window",
+                "at least 2",
+                format!("{:?}", local.window),
+            ));
+        }
+        Some(window) => Some(window - 1),
+    };
+    let full = Kind {
+        rope: Arc::new(Rope::new(&settings)),
+        window: None,
+        slot: FULL,
+        hyper,
+    };
+    let kinds = sliding
+        .into_iter()
+        .map(|slides| if slides { &local } else { &full });
+    kinds
+        .enumerate()
+        .map(|(i, kind)| layer(loader, &full.hyper, kind, i, eps, Some(kind.slot)))
+        .collect()
 }
 
 pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
@@ -54,26 +91,17 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     };
     let mut layers = Vec::new();
     for (i, &slides) in sliding.iter().enumerate().take(full.hyper.layers) {
-        let base = |name: &str| format!("blk.{i}.{name}");
-        let norm = |name: &str| loader.rms_norm(&base(name), hidden, eps);
         let kind = if slides { &local } else { &full };
-        let borrows = i >= own;
-        let mut attention = attention(loader, kind, i, eps, borrows)?;
-        attention.slot = (lends && i + 2 >= own).then_some(kind.slot);
-        let (mlp_norm, mlp) = second_half(loader, &full.hyper, i, eps)?;
-        let per_layer = match width {
+        let slot = (lends && i + 2 >= own).then_some(kind.slot);
+        let mut layer = layer(loader, &full.hyper, kind, i, eps, slot.filter(|_| i >= own))?;
+        if let Mixer::Attention(attention) = &mut layer.attention {
+            attention.slot = slot;
+        }
+        layer.per_layer = match width {
             0 => None,
             width => Some(Box::new(per_layer(loader, i, hidden, width, eps)?)),
         };
-        let scale = loader.optional_vector(&base("layer_output_scale.weight"), 1)?;
-        layers.push(Layer {
-            attention_post_norm: Some(norm("post_attention_norm")?),
-            mlp_norm,
-            mlp_post_norm: Some(norm("post_ffw_norm")?),
-            per_layer,
-            output_scale: scale.map_or(1.0, |s| s[0]),
-            ..Layer::new(norm("attn_norm")?, attention, weightless(hidden, eps), mlp)
-        });
+        layers.push(layer);
     }
     let embedding = loader.embedding(hidden)?;
     let head = loader.head(hidden, embedding.matrix.outputs)?;
@@ -90,6 +118,30 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
             loader.rms_norm("output_norm", hidden, eps)?,
             head,
         )
+    })
+}
+
+/// One layer without a vector of its own. `borrows`: the place of the keys and values that it has from an earlier one.
+fn layer(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    kind: &Kind,
+    layer: usize,
+    eps: f32,
+    borrows: Option<usize>,
+) -> Result<Layer> {
+    let base = |name: &str| format!("blk.{layer}.{name}");
+    let norm = |name: &str| loader.rms_norm(&base(name), hyper.hidden, eps);
+    let mut attention = attention(loader, kind, layer, eps, borrows.is_some())?;
+    attention.slot = borrows;
+    let (mlp_norm, mlp) = second_half(loader, hyper, layer, eps)?;
+    let scale = loader.optional_vector(&base("layer_output_scale.weight"), 1)?;
+    Ok(Layer {
+        attention_post_norm: Some(norm("post_attention_norm")?),
+        mlp_norm,
+        mlp_post_norm: Some(norm("post_ffw_norm")?),
+        output_scale: scale.map_or(1.0, |s| s[0]),
+        ..Layer::new(norm("attn_norm")?, attention, weightless(hyper.hidden, eps), mlp)
     })
 }
 

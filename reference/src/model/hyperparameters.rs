@@ -29,10 +29,20 @@ pub(crate) struct Hyperparameters {
 
 impl Hyperparameters {
     pub(crate) fn read(loader: &Loader<'_>) -> Result<Self> {
+        // The last blocks may be heads that predict further tokens; they are not part of the model proper.
+        let predicting = loader.keys.optional_count("nextn_predict_layers")?.unwrap_or(0);
+        Self::before(loader, predicting)
+    }
+
+    /// Those of a model that is nothing but layers that predict further tokens.
+    pub(crate) fn of_all_layers(loader: &Loader<'_>) -> Result<Self> {
+        Self::before(loader, 0)
+    }
+
+    /// Those of the layers before the last `predicting`.
+    fn before(loader: &Loader<'_>, predicting: usize) -> Result<Self> {
         let keys = &loader.keys;
         let blocks = keys.blocks()?;
-        // The last blocks may be heads that predict further tokens; they are not part of the model proper.
-        let predicting = keys.optional_count("nextn_predict_layers")?.unwrap_or(0);
         let layers = blocks.checked_sub(predicting).filter(|&n| n > 0).ok_or_else(|| {
             keys.refused("nextn_predict_layers", format!("fewer than {blocks}"), predicting)
         })?;

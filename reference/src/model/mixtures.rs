@@ -574,7 +574,7 @@ fn design_is_fused(loader: &Loader<'_>) -> bool {
 }
 
 /// A norm of heads, or of all of a row, without weights.
-pub(super) fn weightless(len: usize, eps: f32) -> Norm {
+pub(crate) fn weightless(len: usize, eps: f32) -> Norm {
     Norm {
         kind: NormKind::Rms,
         group: len,

@@ -62,9 +62,11 @@ use crate::{Error, Result};
 
 pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
 pub use embeddings::{Pooling, Rows};
-pub(crate) use hyperparameters::{Hyperparameters, rope};
+pub(crate) use gemma4::{FULL, SLIDING, borrowing_layers};
+pub(crate) use hyperparameters::{Hyperparameters, rope, rope_settings};
 pub(crate) use makes::Makes;
 pub use makes::predicts;
+pub(crate) use mixtures::weightless;
 pub(crate) use qwen3tts::CODES;
 pub(crate) use residual::Residual;
 pub(crate) use sides::Sides;

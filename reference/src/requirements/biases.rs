@@ -14,7 +14,7 @@ const PROJECTIONS: [&str; 4] = ["attn_q", "attn_k", "attn_v", "attn_qkv"];
 #[rustfmt::skip]
 const BIASES: &[(&str, &str)] = &[
     (
-        "bitnet cogvlm dbrx eagle3 gemma4 graniteswitch minicpm3 openelm plamo3 plm",
+        "bitnet cogvlm dbrx eagle3 gemma4 gemma4-assistant graniteswitch minicpm3 openelm plamo3 plm",
         "",
     ),
     (
@@ -24,6 +24,10 @@ const BIASES: &[(&str, &str)] = &[
          mellum muse-glimmer nanbeige olmo olmo2 olmoe phi3 plamo qwen2moe qwen3 qwen3tts \
          qwen3moe qwen3vl qwen3vlmoe rnd1 seed_oss smallthinker smollm3 spark2_5 talkie xverse",
         "qkv",
+    ),
+    (
+        "dflash",
+        "conf_proj exp_probs_b",
     ),
     (
         "plamo2",
@@ -225,6 +229,7 @@ pub(super) fn check(declared: &Declared<'_>) -> Result<()> {
         "output" => is_four_bit("output.weight"),
         // Its routers have scales of their own.
         "ffn_gate_inp" => name == "gemma4",
+        "fc" | "markov_w2" => name == "dflash",
         // Its gate is another tensor to the loader than that of the others.
         "attn_gate" => name != "minimax-01",
         _ => SCALED.split_whitespace().any(|b| b == base),
