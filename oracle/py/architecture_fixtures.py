@@ -125,10 +125,7 @@ def fixture(case, out, architectures, sources, keep=None):
             architectures.add_preprocessor(model_dir)
             architectures.stock(folder, {"mmproj-f32.gguf": "ALL_F32"}, True)
             encoder = hashlib.sha256((folder / "mmproj-f32.gguf").read_bytes()).hexdigest()
-        if case.pooling:
-            architectures.add_pooling(case, model_dir)
-        if case.dense:
-            architectures.add_dense(case, model_dir / "1_Dense")
+        architectures.add_modules(case, model_dir)
         architectures.stock(folder, {"stock-f32.gguf": "ALL_F32"}, attributes=case.attributes)
         if keep:
             short = "MOSTLY_BF16" if "BF16" in kinds.values() else "MOSTLY_F16"
@@ -165,7 +162,7 @@ def fixture(case, out, architectures, sources, keep=None):
                 logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)
     name = case.name
     more = f'"tokenizer_class": "{tokenizer_config["tokenizer_class"]}",\n' * case.architecture.startswith("JinaBert")
-    more += f'"dense": {case.dense},\n' * bool(case.dense) + (f'"target": {json.dumps(case.target)},\n' if case.target else "") + f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
+    more += f'"dense": {json.dumps(case.dense)},\n' * bool(case.dense) + (f'"target": {json.dumps(case.target)},\n' if case.target else "") + f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
     more += f'"chat_template": {json.dumps(case.template)},\n' * bool(case.template)
     more += f'"stored": {json.dumps(kinds)},\n' * bool(kinds) + f'"numbers": {json.dumps(numbers)},\n' * bool(numbers)
     more += f'"zero_rows": {case.zero_rows},\n' * bool(case.zero_rows)

@@ -90,8 +90,8 @@ class Case:
     """Beginnings of names of tensors that the stock converter stumbles over, which are left out of the file."""
     mmproj: bool = False
     """Whether the image encoder is converted and compared too."""
-    dense: int = 0
-    """Outputs of a dense module of sentence-transformers behind it (1_Dense)."""
+    dense: dict = field(default_factory=dict)
+    """Outputs of the dense modules of sentence-transformers behind it, by their folders."""
     target: dict = None
     """For a draft model: config.json of the model that it drafts for, whose directory has the vocabulary."""
     attributes: dict = field(default_factory=dict)
@@ -629,7 +629,10 @@ CASES += draft_cases.cases(sys.modules[__name__])
 CASES += latest_cases.cases(sys.modules[__name__])
 CASES += rarer_cases.cases(sys.modules[__name__])
 CASES += remaining_cases.cases(sys.modules[__name__])
-CASES.append(again("grovemoe-published", "grovemoe", "modeling_grove_moe.GroveMoeForCausalLM"))
+CASES += [
+    again("grovemoe-published", "grovemoe", "modeling_grove_moe.GroveMoeForCausalLM"),
+    again("gemma-embedding-dense", "gemma-embedding", "", dense={"2_Dense": 96, "3_Dense": 64}),
+]
 
 
 def add_tokenizer(case, tokenizers, model):
@@ -679,34 +682,40 @@ def add_tokenizer(case, tokenizers, model):
         path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 
-def add_pooling(case, model):
-    """The files of sentence-transformers that name the pooling."""
-    kinds = ("cls", "mean", "max", "lasttoken")
-    modules = [dict(idx=0, name="0", path="", type="sentence_transformers.models.Transformer"),
-               dict(idx=1, name="1", path="1_Pooling", type="sentence_transformers.models.Pooling")]
-    (model / "modules.json").write_text(json.dumps(modules))
-    (model / "1_Pooling").mkdir()
-    names = {kind: f"pooling_mode_{kind}" + ("_token" if kind == "cls" else "_tokens" * (kind != "lasttoken"))
-             for kind in kinds}
-    (model / "1_Pooling/config.json").write_text(json.dumps(
-        dict(word_embedding_dimension=64) | {name: kind == case.pooling for kind, name in names.items()}))
-
-
-def add_dense(case, folder):
-    """A dense module, of weights that follow from their places."""
-    import torch
+def add_modules(case, model):
+    """The files of sentence-transformers: the pooling, and dense modules of weights that follow from their places."""
     from safetensors.torch import save_file
 
-    modules = [dict(idx=0, name="0", path="", type="sentence_transformers.models.Transformer"),
-               dict(idx=1, name="1", path="1_Dense", type="sentence_transformers.models.Dense")]
-    (folder.parent / "modules.json").write_text(json.dumps(modules))
-    folder.mkdir()
+    folders = {"1_Pooling": "Pooling"} if case.pooling else {}
+    folders |= dict.fromkeys(case.dense, "Dense")
+    if not folders:
+        return
+    modules = [dict(idx=i, name=str(i), path=path, type=f"sentence_transformers.models.{kind}")
+               for i, (path, kind) in enumerate([("", "Transformer"), *folders.items()])]
+    (model / "modules.json").write_text(json.dumps(modules))
+    if case.pooling:
+        kinds = ("cls", "mean", "max", "lasttoken")
+        names = {kind: f"pooling_mode_{kind}" + ("_token" if kind == "cls" else "_tokens" * (kind != "lasttoken"))
+                 for kind in kinds}
+        (model / "1_Pooling").mkdir()
+        (model / "1_Pooling/config.json").write_text(json.dumps(
+            dict(word_embedding_dimension=64) | {name: kind == case.pooling for kind, name in names.items()}))
+    for path, weight in dense_weights(case.dense):
+        (model / path).mkdir()
+        (model / path / "config.json").write_text(json.dumps(dict(
+            in_features=weight.shape[1], out_features=weight.shape[0], bias=False,
+            activation_function="torch.nn.modules.linear.Identity")))
+        save_file({"linear.weight": weight}, model / path / "model.safetensors")
+
+
+def dense_weights(dense):
+    """The weights of dense modules, by their folders."""
+    import torch
+
     inputs = SMALL["hidden_size"]
-    (folder / "config.json").write_text(json.dumps(dict(
-        in_features=inputs, out_features=case.dense, bias=False,
-        activation_function="torch.nn.modules.linear.Identity")))
-    weight = torch.arange(case.dense * inputs, dtype=torch.float32).reshape(case.dense, inputs) % 61 / 64 - 0.5
-    save_file({"linear.weight": weight}, folder / "model.safetensors")
+    for path, outputs in dense.items():
+        yield path, torch.arange(outputs * inputs, dtype=torch.float32).reshape(outputs, inputs) % 61 / 64 - 0.5
+        inputs = outputs
 
 
 def add_preprocessor(model):
@@ -717,8 +726,10 @@ def add_preprocessor(model):
 
 
 def embedding(case, states):
-    """The pooled hidden states of one text, at length 1."""
+    """The pooled hidden states of one text, behind the dense modules, at length 1."""
     pooled = dict(mean=states.mean(0), cls=states[0])[case.pooling]
+    for _, weight in dense_weights(case.dense):
+        pooled = weight @ pooled
     return (pooled / pooled.norm()).numpy().astype("<f4")
 
 
@@ -863,7 +874,7 @@ def make(case, tokenizers, folder):
             logits(model.float(), ids).numpy().astype("<f4").tofile(folder / "logits")
         if case.pooling:
             embedding(case, model.float()(ids).last_hidden_state[0]).tofile(folder / "embedding")
-            add_pooling(case, model_dir)
+    add_modules(case, model_dir)
     if case.mmproj:
         add_preprocessor(model_dir)
     path = model_dir / "config.json"
@@ -989,6 +1000,7 @@ def stock(folder, kinds, mmproj=False, attributes=None, **flags):
     from conversion import get_model_class
     from conversion.base import ModelBase, ModelType, get_model_architecture
 
+    from conversion.gemma import EmbeddingGemma
     from conversion.rwkv import Rwkv6Model, Rwkv7Model
 
     from gguf.tensor_mapping import TensorNameMap
@@ -1000,6 +1012,7 @@ def stock(folder, kinds, mmproj=False, attributes=None, **flags):
         TensorNameMap.block_mappings_cfg = dict(NAMES)
         # What these have gathered of a model stays with the class.
         Rwkv6Model.lerp_weights, Rwkv7Model.lerp_weights = {}, {}
+        EmbeddingGemma.module_paths, EmbeddingGemma.dense_features_dims = [], {}
         kind = getattr(gguf.LlamaFileType, kind)
         with torch.inference_mode():
             hparams = ModelBase.load_hparams(folder / "model", False)
@@ -1008,6 +1021,9 @@ def stock(folder, kinds, mmproj=False, attributes=None, **flags):
             converter = get_model_class(KNOWN_AS.get(name_of_class, name_of_class), mmproj)
             if (folder / "target").is_dir():
                 flags = flags | dict(target_model_dir=folder / "target")
+            # Whose dense modules are converted on request alone.
+            if converter is EmbeddingGemma and (folder / "model/2_Dense").is_dir():
+                flags = flags | dict(sentence_transformers_dense_modules=True)
             # Classes are those of other cases too.
             with contextlib.ExitStack() as changed:
                 for attribute, value in (attributes or {}).items():
@@ -1125,10 +1141,6 @@ def main():
             make(case, a.tokenizers, folder)
             if case.mmproj:
                 stock(folder, {"mmproj.gguf": "GUESSED", "mmproj-f32.gguf": "ALL_F32"}, True)
-            if case.tensors is not None and case.pooling:
-                add_pooling(case, folder / "model")
-            if case.dense:
-                add_dense(case, folder / "model/1_Dense")
             stock(folder, kinds, attributes=case.attributes)
             if case.stock or case.tensors is not None and case.logits:
                 stock_logits(folder, case)

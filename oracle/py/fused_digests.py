@@ -75,13 +75,7 @@ def make(fixture, folder):
     for name in FILES:
         if (VOCABULARY / fixture["tokenizer"] / name).is_file():
             shutil.copy(VOCABULARY / fixture["tokenizer"] / name, folder)
-    if fixture.get("dense"):
-        architectures.add_dense(SimpleNamespace(dense=fixture["dense"]), folder / "1_Dense")
-    if fixture.get("pooling"):
-        (folder / "modules.json").write_text(json.dumps(
-            [dict(type="sentence_transformers.models.Pooling", path="1_Pooling")]))
-        (folder / "1_Pooling").mkdir()
-        (folder / "1_Pooling/config.json").write_text(json.dumps(dict(pooling_mode=fixture["pooling"])))
+    architectures.add_modules(SimpleNamespace(pooling=fixture.get("pooling", ""), dense=fixture.get("dense", {})), folder)
 
 
 def import_stock(sources):

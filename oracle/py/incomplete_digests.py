@@ -21,9 +21,10 @@ bitnet-newer: rms_norm_eps rope_theta max_position_embeddings
 chameleon: rms_norm_eps rope_theta max_position_embeddings
 cohere2: head_dim=null
 command-r-plain: max_position_embeddings=null
+deepseek4: quantization_config quantization_config=null quantization_config/quant_method
 dflash-2: sliding_window layer_types
 dflash-muse: vocab_size
-dflash-deepseek4: intermediate_size
+dflash-deepseek4: intermediate_size quantization_config
 eagle3-draft: rope_scaling/rope_type
 eagle3: draft_vocab_size=null
 eagle3-plain: draft_vocab_size=null
@@ -39,6 +40,7 @@ lfm2-image: text_config/rope_theta
 llama-janus: model_type
 llama-rope: rope_theta=null
 minimax-01: rms_norm_eps rope_theta max_position_embeddings
+minimax-m3-vl: text_config/head_dim=null
 modern-bert: hidden_activation classifier_pooling classifier_pooling=null
 mpt: attn_config/alibi=null
 qwen2-audio: model_type audio_config/model_type=null

@@ -462,7 +462,7 @@ def cases(a):
                   block_auto_adjust_ff_dim=False, block_ff_dim=96, bos_token_id=1, eos_token_id=2,
                   layer_types=["conv", "full_attention", "conv", "full_attention"],
                   **a.SMALL | dict(num_hidden_layers=4), **more)
-          for name, kind, more in (("lfm2-bare", "Lfm2Model", dict(pooling="mean")), ("lfm2-dense", "Lfm2Model", dict(dense=24)),
+          for name, kind, more in (("lfm2-bare", "Lfm2Model", dict(pooling="mean")), ("lfm2-dense", "Lfm2Model", dict(dense={"1_Dense": 24})),
                                    ("lfm2-bidirectional", "Lfm2BidirectionalModel", dict(pooling="cls")))],
         *[lacking(name, kind, plamo3, "plamo", dict(head_dim=16, num_hidden_layers=3), model_type="plamo3", **more)
           for name, kind, more in (

@@ -389,8 +389,6 @@ def main():
                 architectures.make(case, a.tokenizers, folder)
                 if case.tokenizer in PLAIN:
                     plain_tokenizer(case, folder / "model")
-                if case.tensors is not None and case.pooling:
-                    architectures.add_pooling(case, folder / "model")
                 continue
             resave(case, folder)
         except Lacking as why:

@@ -137,19 +137,7 @@ pub fn make(fixture: &Value, dir: &Path) {
         _ => dir.to_path_buf(),
     };
     tokenizer(fixture, &dir);
-    if let Some(outputs) = fixture["dense"].as_u64() {
-        let inputs = fixture["config"]["hidden_size"].as_u64().unwrap();
-        dense_module(&dir, inputs, outputs);
-    }
-    if let Some(pooling) = fixture["pooling"].as_str() {
-        let modules = json!([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]);
-        write_json(&dir.join("modules.json"), &modules);
-        std::fs::create_dir(dir.join("1_Pooling")).unwrap();
-        write_json(
-            &dir.join("1_Pooling/config.json"),
-            &json!({ "pooling_mode": pooling }),
-        );
-    }
+    modules(fixture, &dir);
 }
 
 fn write_json(path: &Path, value: &Value) {
@@ -344,13 +332,37 @@ fn tokenizer(fixture: &Value, dir: &Path) {
     }
 }
 
+/// What sentence-transformers puts behind a model: the pooling, and matrices.
+fn modules(fixture: &Value, dir: &Path) {
+    let (pooling, dense) = (&fixture["pooling"], &fixture["dense"]);
+    let poolings = pooling.as_str().map(|_| ("1_Pooling", "Pooling"));
+    let matrices = dense.as_object().into_iter().flatten();
+    let behind = poolings
+        .into_iter()
+        .chain(matrices.clone().map(|(path, _)| (&**path, "Dense")));
+    let behind: Vec<(&str, &str)> = behind.collect();
+    if behind.is_empty() {
+        return;
+    }
+    let module = |(path, kind)| json!({"type": format!("sentence_transformers.models.{kind}"), "path": path});
+    let all = [("", "Transformer")].into_iter().chain(behind);
+    write_json(&dir.join("modules.json"), &all.map(module).collect());
+    if let Some(pooling) = pooling.as_str() {
+        std::fs::create_dir(dir.join("1_Pooling")).unwrap();
+        let config = json!({ "pooling_mode": pooling });
+        write_json(&dir.join("1_Pooling/config.json"), &config);
+    }
+    let mut inputs = fixture["config"]["hidden_size"].as_u64().unwrap_or_default();
+    for (path, outputs) in matrices {
+        let outputs = outputs.as_u64().unwrap();
+        dense_module(&dir.join(path), inputs, outputs);
+        inputs = outputs;
+    }
+}
+
 /// A matrix behind a sentence transformer.
-fn dense_module(dir: &Path, inputs: u64, outputs: u64) {
-    let module = |kind: &str, path: &str| json!({"type": format!("sentence_transformers.models.{kind}"), "path": path});
-    let modules = json!([module("Transformer", ""), module("Dense", "1_Dense")]);
-    write_json(&dir.join("modules.json"), &modules);
-    let folder = dir.join("1_Dense");
-    std::fs::create_dir_all(&folder).unwrap();
+fn dense_module(folder: &Path, inputs: u64, outputs: u64) {
+    std::fs::create_dir(folder).unwrap();
     let config = json!({"in_features": inputs, "out_features": outputs, "bias": false,
         "activation_function": "torch.nn.modules.linear.Identity"});
     write_json(&folder.join("config.json"), &config);
@@ -365,12 +377,14 @@ fn dense_module(dir: &Path, inputs: u64, outputs: u64) {
     weights.write(&folder.join("model.safetensors"));
 }
 
-/// How such a directory is converted: to F32, draft models with the vocabulary of their target.
+/// How such a directory is converted: to F32, draft models with the vocabulary of their target, EmbeddingGemma with its dense
+/// modules.
 pub fn options(dir: &Path) -> HfOptions {
     HfOptions::default()
         .outtype(OutType::F32)
         .pre_tokenizer(Some("gpt-2".to_owned()))
         .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()))
+        .sentence_modules(dir.join("2_Dense").is_dir())
 }
 
 /// Converts such a directory to a file of F32.

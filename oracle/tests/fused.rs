@@ -154,6 +154,8 @@ fn joined_tensors_compute_the_same() {
         ("qwen35", "qkv"),
         ("kimi-linear", "qkv"),
         ("gemma3n", "qkv"),
+        ("gemma4", "qkv"),
+        ("gemma4-small", "qkv"),
         ("qwen4exp", "experts"),
     ] {
         let temporary = tempfile::tempdir().unwrap();

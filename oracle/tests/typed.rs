@@ -3,13 +3,12 @@
 
 use std::path::Path;
 
-use convert::pipeline::{PipelineOptions, execute};
-use convert::plan::OutputPlan;
+use convert::pipeline::PipelineOptions;
 use convert::quantize::{self, QuantizeOptions};
 use convert::recipe::Preset;
 use convert::source::GgufSource;
-use convert::source::hf::{HfOptions, HfSource, OutType};
-use oracle::architectures::{Made, compare_digests, convert_unchecked, directory, options, target_of};
+use convert::source::hf::OutType;
+use oracle::architectures::{Made, compare_digests, convert_as, convert_unchecked, directory, options};
 use oracle::loading;
 use serde_json::json;
 
@@ -20,13 +19,8 @@ const DIGESTS: &str = include_str!("../digests/typed.txt");
 const MIXTURE: (Preset, u32) = (Preset::Q4_K_M, 15);
 
 fn converted(dir: &Path, out: &Path, outtype: &str) -> Result<(), String> {
-    let options = HfOptions::default()
-        .outtype(OutType::from_name(outtype).unwrap())
-        .pre_tokenizer(Some("gpt-2".to_owned()))
-        .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()));
-    let source = HfSource::open(dir, &options).map_err(|e| e.to_string())?;
-    let plan = OutputPlan::unquantized(out, &source, Vec::new()).map_err(|e| e.to_string())?;
-    execute(&source, &[plan], &PipelineOptions::default(), &|_| {}).map_err(|e| e.to_string())
+    let outtype = OutType::from_name(outtype).unwrap();
+    convert_as(dir, out, &options(dir).outtype(outtype)).map(|_| ())
 }
 
 #[test]

@@ -235,18 +235,22 @@ fn attention(loader: &Loader<'_>, kind: &Kind, layer: usize, eps: f32, borrows: 
     let (heads, kv) = hyper.heads(loader, layer)?;
     let total = |heads: usize, len: usize| loader.all_heads(heads, len);
     let (key_len, value_len) = (hyper.key_len, hyper.value_len);
-    let query = loader.linear(&base("attn_q"), hyper.hidden, total(heads, key_len)?)?;
-    let key = || loader.linear(&base("attn_k"), hyper.hidden, total(kv, key_len)?);
-    let projections = if borrows {
-        Projections::Borrowed { query }
-    } else if loader.has(&base("attn_v.weight")) {
-        Projections::Separate {
-            query,
-            key: key()?,
-            value: loader.linear(&base("attn_v"), hyper.hidden, total(kv, value_len)?)?,
+    let lengths = [total(heads, key_len)?, total(kv, key_len)?, total(kv, value_len)?];
+    let query = || loader.linear(&base("attn_q"), hyper.hidden, lengths[0]);
+    let projections = if loader.has(&base("attn_qkv.weight")) {
+        match hyper.projections(loader, layer, lengths)? {
+            Projections::Fused(query) if borrows => Projections::Borrowed { query },
+            all => all,
         }
+    } else if borrows {
+        Projections::Borrowed { query: query()? }
+    } else if loader.has(&base("attn_v.weight")) {
+        hyper.projections(loader, layer, lengths)?
     } else if key_len == value_len {
-        Projections::KeysAsValues { query, key: key()? }
+        Projections::KeysAsValues {
+            query: query()?,
+            key: loader.linear(&base("attn_k"), hyper.hidden, lengths[1])?,
+        }
     } else {
         return Err(loader.error(format!(
             "tensor '{}': expected one, as keys are too long to be values, found none",

@@ -25,6 +25,7 @@ pub(super) static DEEPSEEK4: Architecture = Architecture {
         canonical: model_name,
         force: |_, tensor, _| as_stored(tensor),
         packed_by_layer: true,
+        scales_unsaid: true,
         late: |_, keys| {
             template_first(keys);
             Ok(())

@@ -28,6 +28,8 @@ pub(crate) struct Hooks {
     /// Whether experts that are stored as blocks, and integers before them, come in the order of layers, and give the file
     /// its type whatever the type of the other matrices.
     pub(crate) packed_by_layer: bool,
+    /// Whether matrices in FP8 have scales for blocks of 128 rows and columns, whatever the configuration says of them.
+    pub(crate) scales_unsaid: bool,
     /// Whether there is no vocabulary: what it reads are codes.
     pub(crate) no_vocabulary: bool,
     /// Tokens behind those of the tokenizer, which only control the model.
@@ -129,6 +131,7 @@ impl Hooks {
         force: |_, _, _| None,
         joins_queries: false,
         packed_by_layer: false,
+        scales_unsaid: false,
         no_vocabulary: false,
         further_tokens: |_| Ok(Vec::new()),
         all_matrices: false,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::multimodal::inner_text;
 use super::published::TRANSFORMERS;
 use super::rope;
 
@@ -116,7 +117,12 @@ impl ModelType {
 
     /// Whether a number of heads is made of others where the configuration has null: as `transformers` does, where it knows
     /// the type.
-    fn derives(&'static self, key: &str) -> bool {
+    fn derives(&'static self, config: &Map<String, Value>, key: &str) -> bool {
+        // Inside a text model's configuration, that of another one is a value, of which nothing is made.
+        let inner = inner_text(config).and_then(|text| text.get(key));
+        if inner.is_some_and(Value::is_null) {
+            return false;
+        }
         let names = TRANSFORMERS[FROM_NULL].get(key).and_then(Value::as_array);
         let derives = |t: &Self| names.is_some_and(|names| names.iter().any(|n| n == t.name));
         let mut published = self.line().filter(|t| t.published().is_some()).peekable();
@@ -171,7 +177,7 @@ impl ModelType {
         let heads = number(config, "num_attention_heads").filter(|&n| n > 0);
         let has_head = match config.get("head_dim") {
             None => !self.derives_head_dim,
-            Some(Value::Null) => !self.derives("head_dim"),
+            Some(Value::Null) => !self.derives(config, "head_dim"),
             Some(_) => true,
         };
         if let (Some(hidden), Some(heads), false) = (hidden, heads, has_head) {
@@ -179,7 +185,7 @@ impl ModelType {
         }
         for key in ["num_key_value_heads", "num_kv_heads"] {
             if let (Some(heads), Some(Value::Null)) = (heads, config.get(key))
-                && self.derives(key)
+                && self.derives(config, key)
             {
                 config.insert(key.to_owned(), Value::from(heads));
             }

@@ -85,7 +85,7 @@ impl Form {
             true => crate::json::read_object(&path)?,
             false => tensors_alone(dir).unwrap_or_default(),
         };
-        let quantization = QuantConfig::find(dir, &given)?;
+        let mut quantization = QuantConfig::find(dir, &given)?;
         let (architecture, class, has_tie, whole);
         let mut hparams;
         if options.mmproj {
@@ -108,6 +108,9 @@ impl Form {
                 (architecture, hparams) = found.hyperparameters_of(&path, text.config)?;
             }
             whole = text.whole;
+        }
+        if architecture.hooks.scales_unsaid && quantization.as_ref().is_none_or(QuantConfig::is_fp8) {
+            quantization = Some(QuantConfig::fp8(&path));
         }
         if architecture.hooks.target_vocabulary.is_some() {
             let Some(dir) = &options.target_model_dir else {

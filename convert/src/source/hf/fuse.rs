@@ -16,6 +16,9 @@ const JOINED: &str = include_str!("joined_tensors.txt");
 const QKV: &str = "attn_qkv";
 const EXPERTS: &str = "ffn_gate_up_exps";
 
+/// Architectures whose class in the stock converter names tensors by itself, past the step that joins.
+const UNJOINED: &[&str] = &["falcon-h1", "jamba"];
+
 /// Whether an architecture has a place for a whole.
 fn has_place(architecture: &Architecture, whole: &str) -> bool {
     places_for(whole).any(|name| name == architecture.gguf)
@@ -67,7 +70,7 @@ pub(super) fn queries_keys_values(
             continue;
         };
         let predicts = block >= proper && PREDICTING_APART.contains(&architecture.gguf);
-        if predicts || !has_place(architecture, QKV) {
+        if predicts || UNJOINED.contains(&architecture.gguf) || !has_place(architecture, QKV) {
             apart = true;
             continue;
         }
@@ -138,6 +141,9 @@ pub(super) fn always(made: &mut Assembled) {
 /// # Errors
 /// Such halves in an architecture that has no place for the whole; one of them without the other.
 pub(super) fn experts(made: &mut Assembled, architecture: &Architecture, hparams: &Hparams) -> Result<()> {
+    if UNJOINED.contains(&architecture.gguf) {
+        return Ok(());
+    }
     for block in blocks(made) {
         let halves = ["ffn_gate_exps", "ffn_up_exps"];
         let found = places(made, block, halves, "weight")

@@ -36,6 +36,9 @@ const SIDE_FILES: [(&str, &str); 3] = [
     ("quant_config.json", "awq"),
 ];
 
+/// The method of transformers' own FP8.
+const FP8: &str = "fp8";
+
 impl QuantConfig {
     /// Finds it, or `None` where weights are as they are.
     ///
@@ -85,6 +88,21 @@ impl QuantConfig {
             }));
         }
         Ok(None)
+    }
+
+    /// FP8 with a scale for each 128 rows and columns.
+    pub(in super::super) fn fp8(path: &Path) -> Self {
+        let block = ("weight_block_size".to_owned(), Value::from(vec![128, 128]));
+        Self {
+            method: FP8.to_owned(),
+            values: Map::from_iter([block]),
+            path: path.to_path_buf(),
+        }
+    }
+
+    /// Whether weights are FP8 with scales.
+    pub(in super::super) fn is_fp8(&self) -> bool {
+        self.method == FP8
     }
 
     /// One whose words stand in another layout's configuration.
