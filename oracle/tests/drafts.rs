@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oracle::architectures::{self, Safetensors};
 use oracle::forward::{apart, of_windows};
 use oracle::python;
-use reference::{Draft, Model};
+use reference::{Draft, Model, PerplexityOptions, acceptance};
 use serde_json::{Map, Value, json};
 
 /// Fixtures of drafts, and the width of the target: that of the draft where this has no embeddings.
@@ -370,5 +370,68 @@ fn a_draft_needs_its_target() {
     assert!(
         refused.contains("expected states of 64 numbers, found 80"),
         "{refused}"
+    );
+}
+
+/// The probabilities of a row of logits.
+fn probabilities(logits: &[f32]) -> Vec<f64> {
+    let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+    logits.iter().map(|&x| f64::from(x).exp() / sum).collect()
+}
+
+/// What is measured of a draft and its target is what both predict of a text.
+#[test]
+fn acceptance_is_of_what_both_expect() {
+    let (_dir, draft, target) = pair("eagle3-draft", 80);
+    let tokens: Vec<u32> = (0..70).map(|i| (i * 29 + i * i * 6) % 200).collect();
+    let options = PerplexityOptions::default().context(16).bos(Some(1));
+    let mut seen = Vec::new();
+    let report = acceptance(&draft, &target, &tokens, &options, &mut |done, all| {
+        seen.push((done, all));
+    })
+    .unwrap();
+    assert_eq!(seen, [(1, 4), (2, 4), (3, 4), (4, 4)]);
+    let most = |row: &[f64]| {
+        (0..row.len())
+            .rev()
+            .max_by(|&a, &b| row[a].total_cmp(&row[b]))
+            .unwrap()
+    };
+    let (mut same, mut overlap, mut nll, mut lacking, mut of_target) = (0.0, 0.0, 0.0, 0, 0.0);
+    for window in tokens.as_chunks::<16>().0 {
+        let mut window = *window;
+        window[0] = 1;
+        let states = target.states_for(&draft, &[&window]).unwrap();
+        let (p, q) = (states.logits().unwrap(), draft.forward(&states).unwrap());
+        for at in 8..15 {
+            let (p, q) = (probabilities(p.row(at)), probabilities(q.row(at - 1)));
+            same += f64::from(u8::from(most(&p) == most(&q)));
+            overlap += p.iter().zip(&q).map(|(a, b)| a.min(*b)).sum::<f64>();
+            let token = window[at + 1] as usize;
+            of_target -= p[token].ln();
+            match q[token] > 0.0 {
+                true => nll -= q[token].ln(),
+                false => lacking += 1,
+            }
+        }
+    }
+    assert!(lacking > 0 && lacking < 28, "{lacking}");
+    assert_eq!(
+        (report.scored, report.unpredicted, report.windows),
+        (28, lacking, 4)
+    );
+    let close = |a: f64, b: f64| {
+        assert!((a - b).abs() < 1e-6 * b.abs().max(1.0), "{a} {b}");
+    };
+    close(report.same_top, same / 28.0);
+    close(report.overlap, overlap / 28.0);
+    close(report.target_nll, of_target / 28.0);
+    close(report.draft_nll.unwrap(), nll / f64::from(28 - lacking as u32));
+    let options = options.max_memory(1000);
+    let refused = acceptance(&draft, &target, &tokens, &options, &mut |_, _| {});
+    let message = refused.unwrap_err().to_string();
+    assert!(
+        message.contains("with the logits of target and draft, found a bound of 1000"),
+        "{message}"
     );
 }

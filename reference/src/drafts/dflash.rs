@@ -94,8 +94,8 @@ impl DFlash {
         let eps = keys.float("attention.layer_norm_rms_epsilon")?;
         let read = target_layers(loader, None)?;
         let block = keys.optional_count("block_size")?.unwrap_or(BLOCK);
-        if block < 2 {
-            return Err(keys.refused("block_size", "at least 2", block));
+        if !(2..=ROWS).contains(&block) {
+            return Err(keys.refused("block_size", format!("2 to {ROWS}"), block));
         }
         let markov = markov(loader, hidden)?;
         let anchored = keys.optional_flag("sample_from_anchor")?.unwrap_or(true);

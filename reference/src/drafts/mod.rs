@@ -1,5 +1,6 @@
 //! Draft models: what they expect of a text by the states of the model that they draft for.
 
+mod acceptance;
 mod assistant;
 mod dflash;
 mod eagle3;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use gguf::{Array, GgufModel};
 
+pub use self::acceptance::{AcceptanceReport, acceptance};
 use self::assistant::Assistant;
 use self::dflash::DFlash;
 pub(crate) use self::eagle3::{EAGLE3_LAYERS, Eagle3};
