@@ -28,9 +28,14 @@ fn signed_level<L: Lanes>(isa: L::Isa, x: L, inverse: L, max_level: i32) -> L {
         .min(L::splat(isa, (max_level - 1) as f32))
 }
 
-/// Σ weight·x·level and Σ weight·level² for the levels of an inverse scale.
+/// The largest of the steps, tenths by which an inverse scale is above the one that makes the extreme element the lowest
+/// level, at which this element is still rounded to that.
+const LOWEST_AT_MOST: i32 = 4;
+
+/// Σ weight·x·level and Σ weight·level² for the levels of an inverse scale; `BELOW`: whether elements may be rounded to
+/// less than the lowest level.
 #[inline(always)]
-fn moments<L: Lanes, const N: usize>(
+fn moments<L: Lanes, const N: usize, const BELOW: bool>(
     isa: L::Isa,
     x: &[L; N],
     weights: &[L; N],
@@ -40,7 +45,10 @@ fn moments<L: Lanes, const N: usize>(
 ) -> (L, L) {
     let (mut sum_xl, mut sum_l2) = (L::splat(isa, 0.0), L::splat(isa, 0.0));
     for i in 0..N {
-        let level = signed_level(isa, x[i], inverse, max_level);
+        let level = match BELOW {
+            true => signed_level(isa, x[i], inverse, max_level),
+            false => round(isa, inverse * x[i]).min(L::splat(isa, (max_level - 1) as f32)),
+        };
         sum_xl = sum_xl + weighted[i] * level;
         sum_l2 = sum_l2 + weights[i] * level * level;
     }
@@ -94,12 +102,16 @@ fn tile<L: Lanes, const N: usize>(
     let extreme = extremes(isa, &x);
     let negligible = extreme.abs().less(L::splat(isa, NEGLIGIBLE));
     let mut best_inverse = L::splat(isa, -max_level as f32) / extreme;
-    let (sum_xl, sum_l2) = moments(isa, &x, &weights, &weighted, best_inverse, max_level);
+    // What is not finite shows here, where all levels are in range.
+    let (sum_xl, sum_l2) = moments::<L, N, true>(isa, &x, &weights, &weighted, best_inverse, max_level);
     let mut scale = L::select(sum_l2.equal(zero), zero, sum_xl / sum_l2);
     let mut best = scale * sum_xl;
     for step in (-9..=9).filter(|step| *step != 0) {
         let inverse = L::splat(isa, -(max_level as f32 + 0.1 * step as f32)) / extreme;
-        let (sum_xl, sum_l2) = moments(isa, &x, &weights, &weighted, inverse, max_level);
+        let (sum_xl, sum_l2) = match step <= LOWEST_AT_MOST {
+            true => moments::<L, N, false>(isa, &x, &weights, &weighted, inverse, max_level),
+            false => moments::<L, N, true>(isa, &x, &weights, &weighted, inverse, max_level),
+        };
         let better = L::and(zero.less(sum_l2), (best * sum_l2).less(sum_xl * sum_xl));
         scale = L::select(better, sum_xl / sum_l2, scale);
         best = L::select(better, scale * sum_xl, best);
