@@ -214,6 +214,13 @@ mod tests {
     /// More weights than descend together, and more sub-blocks of them in motion than lanes.
     const WEIGHTS: usize = 256 * (PLAIN_TILE + 5);
 
+    /// The blocks of a row with one instruction set.
+    fn blocks(isa: Isa, row: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
+        let mut blocks = vec![0; row.len() / 256 * 110];
+        encode_with(isa, TensorType::Q3_K, row, row.len(), importance, &mut blocks).expect("whole blocks");
+        blocks
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(8))]
 
@@ -221,14 +228,27 @@ mod tests {
         fn sub_blocks_that_descend_together_end_as_those_alone(
             row in proptest::collection::vec((-1.0_f32..1.0).prop_map(|x| x * x * x), WEIGHTS),
         ) {
-            let blocks = |isa| {
-                let mut blocks = vec![0; WEIGHTS / 256 * 110];
-                encode_with(isa, TensorType::Q3_K, &row, WEIGHTS, None, &mut blocks).expect("whole blocks");
-                blocks
-            };
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-                prop_assert!(blocks(isa) == blocks(Isa::Scalar), "{}", isa.name());
+                prop_assert!(blocks(isa, &row, None) == blocks(Isa::Scalar, &row, None), "{}", isa.name());
             }
+        }
+    }
+
+    /// The sums of a large weight's sub-block overflow, and its scale is infinite. The scales are rounded in turn, and of an
+    /// infinite one lanes would make other levels.
+    #[test]
+    fn scales_of_sums_that_overflow_are_those_of_the_specification() {
+        let mut row: Vec<f32> = (0..WEIGHTS)
+            .map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0)
+            .collect();
+        row[3 * 256 + 40] = 1e19;
+        let importance = Some(&[1.0; WEIGHTS][..]);
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            assert!(
+                blocks(isa, &row, importance) == blocks(Isa::Scalar, &row, importance),
+                "{}",
+                isa.name()
+            );
         }
     }
 }

@@ -23,6 +23,9 @@ pub(crate) trait Lanes:
     fn store(self, values: &mut [f32]);
     fn abs(self) -> Self;
     fn neg(self) -> Self;
+    /// To the nearest integer, ties to even: [`crate::round::nearest_int`] as a float for magnitudes below 2^22, larger
+    /// ones left open.
+    fn rounded(self) -> Self;
     /// `other` where `self` is not below it, NaN included.
     fn min(self, other: Self) -> Self;
     /// `other` where `self` is not above it, NaN included.
@@ -65,13 +68,6 @@ pub(crate) trait Single: Lanes {
     type Double: Lanes<Isa = Self::Isa>;
     /// As many as pay: registers enough to fill the waits of a search for its own results.
     type Most: Lanes<Isa = Self::Isa>;
-}
-
-/// To the nearest integer, ties to even, for magnitudes below 2^22: [`crate::round::nearest_int`] as a float.
-#[inline(always)]
-pub(crate) fn round<L: Lanes>(isa: L::Isa, x: L) -> L {
-    let shift = L::splat(isa, 12_582_912.0);
-    x + shift - shift
 }
 
 /// Writes lane `j` of the chosen level `i` to `levels[j][i]`.

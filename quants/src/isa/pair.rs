@@ -48,6 +48,10 @@ impl<L: Lanes> Lanes for Pair<L> {
         Self(self.0.abs(), self.1.abs())
     }
     #[inline(always)]
+    fn rounded(self) -> Self {
+        Self(self.0.rounded(), self.1.rounded())
+    }
+    #[inline(always)]
     fn neg(self) -> Self {
         Self(self.0.neg(), self.1.neg())
     }

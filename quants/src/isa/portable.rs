@@ -61,6 +61,10 @@ impl<I: Copy> Lanes for Portable<I> {
         Self::new(self.0.map(f32::abs))
     }
     #[inline(always)]
+    fn rounded(self) -> Self {
+        Self::new(self.0.map(|x| x + 12_582_912.0 - 12_582_912.0))
+    }
+    #[inline(always)]
     fn neg(self) -> Self {
         Self::new(self.0.map(|x| -x))
     }

@@ -1,7 +1,7 @@
 //! [`super::scalar::fit`], sub-blocks in lanes.
 
 use super::scalar::{AffineFit, Candidates, ErrorMeasure};
-use crate::isa::lanes::{round, store_levels};
+use crate::isa::lanes::store_levels;
 use crate::isa::{Lanes, MOST_LANES, Single};
 use crate::search::tiles::{in_lanes, padded};
 
@@ -79,13 +79,13 @@ struct Element<L> {
     level: L,
 }
 
-/// Magnitudes below which [`round`] is [`crate::round::nearest_int`], with some room.
+/// Magnitudes below which [`Lanes::rounded`] is [`crate::round::nearest_int`], with some room.
 const ROUNDED: f32 = 4e6;
 
 /// Levels for an inverse scale and a start, for products below [`ROUNDED`].
 #[inline(always)]
 fn level_of<L: Lanes>(isa: L::Isa, x: L, inverse: L, min: L, most: L) -> L {
-    round(isa, inverse * (x - min)).max(L::splat(isa, 0.0)).min(most)
+    (inverse * (x - min)).rounded().max(L::splat(isa, 0.0)).min(most)
 }
 
 /// The weighted error of `scale * level + min`.

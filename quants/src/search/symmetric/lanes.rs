@@ -1,6 +1,6 @@
 //! [`super::scalar::fit`] and [`super::scalar::descend`], sub-blocks in lanes.
 
-use crate::isa::lanes::{round, store_levels};
+use crate::isa::lanes::store_levels;
 use crate::isa::{Lanes, MOST_LANES, Pair, Single};
 use crate::levels::each;
 use crate::reduce::{NEGLIGIBLE, signed_extreme};
@@ -23,7 +23,8 @@ pub(crate) fn extremes<L: Lanes, const N: usize>(isa: L::Isa, x: &[L; N]) -> L {
 #[inline(always)]
 fn signed_level<L: Lanes>(isa: L::Isa, x: L, inverse: L, max_level: i32) -> L {
     // No product is larger than the levels are many, since the extreme element gives the largest.
-    round(isa, inverse * x)
+    (inverse * x)
+        .rounded()
         .max(L::splat(isa, -max_level as f32))
         .min(L::splat(isa, (max_level - 1) as f32))
 }
@@ -47,7 +48,9 @@ fn moments<L: Lanes, const N: usize, const BELOW: bool>(
     for i in 0..N {
         let level = match BELOW {
             true => signed_level(isa, x[i], inverse, max_level),
-            false => round(isa, inverse * x[i]).min(L::splat(isa, (max_level - 1) as f32)),
+            false => (inverse * x[i])
+                .rounded()
+                .min(L::splat(isa, (max_level - 1) as f32)),
         };
         sum_xl = sum_xl + weighted[i] * level;
         sum_l2 = sum_l2 + weights[i] * level * level;

@@ -39,8 +39,11 @@ impl<const N: usize> Work for Fit<'_, N> {
             self.levels,
             self.scales,
         );
-        // The sign of a NaN is stored: see `Scalar::run_with`.
-        if self.scales.iter().any(|scale| scale.is_nan()) {
+        // The sign of a NaN is stored (see `Scalar::run_with`), and of what is not finite lanes make other levels than
+        // `nearest_int`. It leaves a scale that is not finite, or, where nothing has weight, zero.
+        let finite = |x: &[f32; N]| x.iter().all(|x| x.is_finite());
+        let as_specified = |(scale, x): (&f32, &[f32; N])| scale.is_finite() && (*scale != 0.0 || finite(x));
+        if !self.scales.iter().zip(self.x).all(as_specified) {
             Scalar.run(self);
         }
     }

@@ -114,6 +114,11 @@ impl Lanes for F32x8 {
         Self(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
     }
     #[inline(always)]
+    fn rounded(self) -> Self {
+        // SAFETY: see `F32x8`.
+        Self(unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
     fn neg(self) -> Self {
         // SAFETY: see `F32x8`.
         Self(unsafe { _mm256_xor_ps(_mm256_set1_ps(-0.0), self.0) })

@@ -78,6 +78,10 @@ impl Lanes for Eight {
         Self(self.0.abs())
     }
     #[inline(always)]
+    fn rounded(self) -> Self {
+        Self(self.0.rounded())
+    }
+    #[inline(always)]
     fn neg(self) -> Self {
         Self(self.0.neg())
     }
@@ -210,6 +214,11 @@ impl Lanes for F32x16 {
     fn abs(self) -> Self {
         // SAFETY: see `F32x16`.
         Self(unsafe { _mm512_andnot_ps(_mm512_set1_ps(-0.0), self.0) })
+    }
+    #[inline(always)]
+    fn rounded(self) -> Self {
+        // SAFETY: see `F32x16`.
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
     }
     #[inline(always)]
     fn neg(self) -> Self {
