@@ -12,7 +12,7 @@ use crate::weights::Loader;
 use crate::{Error, Model};
 
 #[derive(Debug)]
-pub(super) struct Assistant {
+pub(crate) struct Assistant {
     /// Width of the target's states.
     width: usize,
     /// Of the next token's embedding and the state beside each other.

@@ -24,7 +24,7 @@ const BLOCK: usize = 16;
 const ROWS: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct DFlash {
+pub(crate) struct DFlash {
     /// Layers of the target whose inputs it reads.
     read: Vec<usize>,
     fuse: Linear,

@@ -7,7 +7,7 @@ mod eagle3;
 mod states;
 mod vocabulary;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gguf::{Array, GgufModel};
 
@@ -30,7 +30,7 @@ pub struct Draft {
 }
 
 #[derive(Debug)]
-enum Graph {
+pub(crate) enum Graph {
     Eagle3(Box<Eagle3>),
     Assistant(Box<Assistant>),
     DFlash(Box<DFlash>),
@@ -57,37 +57,16 @@ pub fn draft_architectures() -> impl Iterator<Item = &'static str> {
     ARCHITECTURES.iter().map(|(name, _)| *name)
 }
 
-impl Draft {
-    /// Opens a GGUF file (or the first of its shards).
-    ///
-    /// # Errors
-    /// When the file is malformed, its architecture is not that of a draft that can be run (the message lists those that
-    /// are), or a key or tensor is missing or not as its architecture needs it.
-    pub fn load(path: &Path) -> Result<Self> {
-        Self::from_gguf(GgufModel::open(path)?)
-    }
+/// Builds the graph of a draft; `None` for other architectures.
+pub(crate) fn build(architecture: &str, loader: &Loader<'_>) -> Option<Result<Graph>> {
+    let (_, build) = ARCHITECTURES.iter().find(|(name, _)| *name == architecture)?;
+    Some(build(loader))
+}
 
-    /// [`Self::load`] of a model that is open already.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub fn from_gguf(gguf: GgufModel) -> Result<Self> {
-        let path = gguf.files().first().map(|f| f.path().to_owned());
-        let path = path.unwrap_or_default();
-        let loader = Loader::new(&gguf, &path);
-        let name = gguf.metadata().architecture();
-        let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) else {
-            let known: Vec<_> = draft_architectures().collect();
-            return Err(loader.error(format!(
-                "key 'general.architecture': expected that of a draft ({}), found {name:?}",
-                known.join(", ")
-            )));
-        };
-        let graph = build(&loader)?;
-        if let Some(found) = crate::open::unloadable(&gguf) {
-            return Err(loader.error(found));
-        }
-        Ok(Self { gguf, path, graph })
+impl Draft {
+    /// A draft of a graph that was built from the file.
+    pub(crate) fn new(gguf: GgufModel, path: PathBuf, graph: Graph) -> Self {
+        Self { gguf, path, graph }
     }
 
     /// The file.
