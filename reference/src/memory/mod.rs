@@ -328,8 +328,8 @@ impl Weights {
                 _ => {}
             }
         }
-        // Its loader asks for the output matrix first, and has the embeddings twice wherever they are.
-        if architecture == "gemma3n" && !all.has_output {
+        // Their loaders ask for the output matrix first, and have the embeddings twice wherever they are.
+        if matches!(architecture, "gemma3n" | "gemma4") && !all.has_output {
             all.output = all.output.saturating_add(all.embeddings);
             all.has_output = true;
         }
