@@ -35,6 +35,30 @@ fn windows() -> Vec<Vec<u32>> {
         .collect()
 }
 
+/// The file of a fixture, with the second halves of its layers or without.
+fn made(fixture: &Value, name: &str, is_whole: bool, folder: &Path) -> PathBuf {
+    let dir = folder.join(name).join("model");
+    std::fs::create_dir_all(&dir).unwrap();
+    architectures::make(fixture, &dir);
+    if !is_whole {
+        without_second_halves(&dir);
+    }
+    let file = folder.join(format!("{name}.gguf"));
+    architectures::convert(&dir, &file, false).unwrap();
+    file
+}
+
+/// Gives the target of a draft's fixture another width; its number of tokens.
+fn widen_target(fixture: &mut Value, width: u64) -> Value {
+    let target = &mut fixture["target"];
+    let at = match target.get("text_config") {
+        Some(_) => &mut target["text_config"],
+        None => target,
+    };
+    at["hidden_size"] = width.into();
+    at["vocab_size"].clone()
+}
+
 /// The target that a draft's fixture describes, of this width and with weights.
 fn target(draft: &Value, width: u64, folder: &Path) -> PathBuf {
     let mut config = draft["target"].clone();
@@ -76,12 +100,7 @@ fn target(draft: &Value, width: u64, folder: &Path) -> PathBuf {
         }
     }
     let fixture = json!({"config": config, "tokenizer": draft["tokenizer"], "tensors": tensors});
-    let dir = folder.join("of").join("model");
-    std::fs::create_dir_all(&dir).unwrap();
-    architectures::make(&fixture, &dir);
-    let file = folder.join("target.gguf");
-    architectures::convert(&dir, &file, false).unwrap();
-    file
+    made(&fixture, "target", true, folder)
 }
 
 /// A draft, changed for a target of this width, and that target.
@@ -100,22 +119,12 @@ fn eagle3(name: &str, width: u64, folder: &Path) -> (PathBuf, PathBuf) {
     if fixture["tensors"]["input_norm.weight"].is_array() {
         fixture["tensors"]["input_norm.weight"] = json!([3 * width]);
     }
-    let at = match fixture["target"].get("text_config") {
-        Some(_) => &mut fixture["target"]["text_config"],
-        None => &mut fixture["target"],
-    };
-    at["hidden_size"] = width.into();
-    let tokens = at["vocab_size"].clone();
+    let tokens = widen_target(&mut fixture, width);
     if let Some(inner) = fixture["config"].get_mut("transformer_layer_config") {
         inner["vocab_size"] = tokens;
     }
     let target = target(&fixture, width, folder);
-    let dir = folder.join("draft").join("model");
-    std::fs::create_dir_all(&dir).unwrap();
-    architectures::make(&fixture, &dir);
-    let file = folder.join("draft.gguf");
-    architectures::convert(&dir, &file, false).unwrap();
-    (file, target)
+    (made(&fixture, "draft", true, folder), target)
 }
 
 /// Compares what a draft expects with stock's: the distance of our logits.
@@ -172,13 +181,8 @@ fn without_second_halves(dir: &Path) {
 /// second halves of their layers or without.
 fn assistant(name: &str, shared: usize, is_whole: bool, folder: &Path) -> (PathBuf, PathBuf) {
     const LAYERS: usize = 4;
-    let dir = architectures::directory(name, folder);
-    if !is_whole {
-        without_second_halves(&dir);
-    }
-    let draft = folder.join("draft.gguf");
-    architectures::convert(&dir, &draft, false).unwrap();
     let fixture = architectures::fixture(name);
+    let draft = made(&fixture, "draft", is_whole, folder);
     let mut config = fixture["config"]["text_config"].clone();
     let width = fixture["config"]["backbone_hidden_size"].as_u64().unwrap();
     let size = |key: &str| config[key].as_u64().unwrap();
@@ -225,15 +229,7 @@ fn assistant(name: &str, shared: usize, is_whole: bool, folder: &Path) -> (PathB
         "full_attention"
     ]);
     let fixture = json!({"config": config, "tokenizer": fixture["tokenizer"], "tensors": tensors});
-    let dir = folder.join("of").join("model");
-    std::fs::create_dir_all(&dir).unwrap();
-    architectures::make(&fixture, &dir);
-    if !is_whole {
-        without_second_halves(&dir);
-    }
-    let target = folder.join("target.gguf");
-    architectures::convert(&dir, &target, false).unwrap();
-    (draft, target)
+    (draft, made(&fixture, "target", is_whole, folder))
 }
 
 #[test]
@@ -275,23 +271,13 @@ const BLOCKS: [(&str, &str, f64); 10] = [
 fn blocks(name: &str, folder: &Path) -> (PathBuf, PathBuf) {
     let mut fixture = architectures::fixture(name);
     let width = fixture["tensors"]["norm.weight"][0].as_u64().unwrap();
-    let at = match fixture["target"].get("text_config") {
-        Some(_) => &mut fixture["target"]["text_config"],
-        None => &mut fixture["target"],
-    };
-    at["hidden_size"] = width.into();
-    let tokens = at["vocab_size"].clone();
+    let tokens = widen_target(&mut fixture, width);
     if let Some(inner) = fixture["config"].get_mut("transformer_layer_config") {
         inner["vocab_size"] = tokens.clone();
         fixture["tensors"]["markov_head.markov_w1.weight"][0] = tokens;
     }
     let target = target(&fixture, width, folder);
-    let dir = folder.join("draft").join("model");
-    std::fs::create_dir_all(&dir).unwrap();
-    architectures::make(&fixture, &dir);
-    let file = folder.join("draft.gguf");
-    architectures::convert(&dir, &file, false).unwrap();
-    (file, target)
+    (made(&fixture, "draft", true, folder), target)
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use gguf::GgufModel;
 
-use crate::Result;
 use crate::drafts::{self, Draft};
 use crate::model::{self, Model};
 use crate::requirements::{self, Completeness, Kind};
 use crate::weights::Loader;
+use crate::{Error, Result};
 
 impl Model {
     /// Opens a GGUF file (or the first of its shards).
@@ -25,26 +25,18 @@ impl Model {
     /// # Errors
     /// As [`Self::load`].
     pub fn from_gguf(gguf: GgufModel) -> Result<Self> {
-        let path = path_of(&gguf);
-        let loader = Loader::new(&gguf, &path);
-        let name = gguf.metadata().architecture();
-        if drafts::draft_architectures().any(|draft| draft == name) {
-            return Err(loader.error(format!(
-                "key 'general.architecture': expected that of a model that runs by itself, found {name:?}, a draft, which goes on \
-                 from the states of the model that it drafts for"
-            )));
-        }
-        let Some(decoder) = model::build(name, &loader) else {
-            let known: Vec<_> = model::architectures().collect();
-            return Err(loader.error(format!(
-                "key 'general.architecture': expected one that the forward pass has ({}), found {name:?}",
-                known.join(", ")
-            )));
-        };
-        let decoder = decoder?;
-        if let Some(found) = unloadable(&gguf) {
-            return Err(loader.error(found));
-        }
+        let (path, decoder) = built(&gguf, |name, loader| {
+            if drafts::draft_architectures().any(|draft| draft == name) {
+                return Err(loader.error(format!(
+                    "key 'general.architecture': expected that of a model that runs by itself, found {name:?}, a draft, which goes \
+                     on from the states of the model that it drafts for"
+                )));
+            }
+            model::build(name, loader).unwrap_or_else(|| {
+                let known = model::architectures();
+                Err(unknown(name, loader, "one that the forward pass has", known))
+            })
+        })?;
         Ok(Self::new(gguf, path, decoder))
     }
 }
@@ -64,28 +56,40 @@ impl Draft {
     /// # Errors
     /// As [`Self::load`].
     pub fn from_gguf(gguf: GgufModel) -> Result<Self> {
-        let path = path_of(&gguf);
-        let loader = Loader::new(&gguf, &path);
-        let name = gguf.metadata().architecture();
-        let Some(graph) = drafts::build(name, &loader) else {
-            let known: Vec<_> = drafts::draft_architectures().collect();
-            return Err(loader.error(format!(
-                "key 'general.architecture': expected that of a draft ({}), found {name:?}",
-                known.join(", ")
-            )));
-        };
-        let graph = graph?;
-        if let Some(found) = unloadable(&gguf) {
-            return Err(loader.error(found));
-        }
+        let (path, graph) = built(&gguf, |name, loader| {
+            drafts::build(name, loader).unwrap_or_else(|| {
+                let known = drafts::draft_architectures();
+                Err(unknown(name, loader, "that of a draft", known))
+            })
+        })?;
         Ok(Self::new(gguf, path, graph))
     }
 }
 
-/// The path of a model's first file.
-fn path_of(gguf: &GgufModel) -> PathBuf {
+/// The path of a model's first file, and what `build` makes of its architecture, if other programs load it too.
+fn built<T>(gguf: &GgufModel, build: impl FnOnce(&str, &Loader<'_>) -> Result<T>) -> Result<(PathBuf, T)> {
     let first = gguf.files().first();
-    first.map(|file| file.path().to_owned()).unwrap_or_default()
+    let path = first.map(|file| file.path().to_owned()).unwrap_or_default();
+    let loader = Loader::new(gguf, &path);
+    let made = build(gguf.metadata().architecture(), &loader)?;
+    match unloadable(gguf) {
+        Some(found) => Err(loader.error(found)),
+        None => Ok((path, made)),
+    }
+}
+
+/// The error of an architecture that is none of the known ones.
+fn unknown(
+    name: &str,
+    loader: &Loader<'_>,
+    expected: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> Error {
+    let known: Vec<_> = known.collect();
+    loader.error(format!(
+        "key 'general.architecture': expected {expected} ({}), found {name:?}",
+        known.join(", ")
+    ))
 }
 
 /// Why no other program would load a model that runs here. A vocabulary is not needed to run, a tensor too many does
