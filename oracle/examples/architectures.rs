@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use convert::source::Source as _;
 use convert::source::hf::{HfOptions, HfSource, OutType};
+use oracle::architectures::has_dense_modules;
 use oracle::forward;
 use reference::Tokenizer;
 
@@ -46,6 +47,7 @@ fn open(folder: &Path, outtype: OutType, mmproj: bool) -> Result<HfSource> {
     let options = HfOptions::default()
         .outtype(outtype)
         .mmproj(mmproj)
+        .sentence_modules(has_dense_modules(&folder.join("model")))
         // The cases of py/architecture_fixtures.py name their pre-tokenizer.
         .pre_tokenizer(std::fs::read_to_string(folder.join("pre")).ok())
         .target_model_dir(Some(folder.join("target")).filter(|target| target.is_dir()));

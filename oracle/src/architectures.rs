@@ -384,7 +384,12 @@ pub fn options(dir: &Path) -> HfOptions {
         .outtype(OutType::F32)
         .pre_tokenizer(Some("gpt-2".to_owned()))
         .target_model_dir(Some(target_of(dir)).filter(|target| target.is_dir()))
-        .sentence_modules(dir.join("2_Dense").is_dir())
+        .sentence_modules(has_dense_modules(dir))
+}
+
+/// Whether a model directory has dense modules of sentence-transformers, which are converted on request alone.
+pub fn has_dense_modules(dir: &Path) -> bool {
+    dir.join("2_Dense").is_dir()
 }
 
 /// Converts such a directory to a file of F32.

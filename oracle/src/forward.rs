@@ -8,6 +8,8 @@ use convert::plan::OutputPlan;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use reference::Model;
 
+use crate::architectures::has_dense_modules;
+
 /// Largest distance of logits, relative to their root mean square, that counts as equal.
 const TOLERANCE: f64 = 1e-3;
 /// Tokens of the text.
@@ -88,7 +90,9 @@ pub fn distance(expected: &Path, model: &Path) -> Result<Option<f64>> {
     if !expected.is_file() {
         return Ok(None);
     }
-    let options = HfOptions::default().outtype(OutType::F32);
+    let options = HfOptions::default()
+        .outtype(OutType::F32)
+        .sentence_modules(has_dense_modules(model));
     let source = HfSource::open(model, &options)?;
     let temporary = tempfile::tempdir()?;
     let ours = temporary.path().join("ours.gguf");
