@@ -1,6 +1,6 @@
 """What the stock converter makes of the fixtures with --fuse-qkv and --fuse-gate-up-exps: digests/fused.txt.
 
-    python fused_digests.py LLAMA_CPP_SOURCES > ../digests/fused.txt
+    python fused_digests.py LLAMA_CPP_SOURCES [NAME ...] > ../digests/fused.txt
 
 A line is fixture, flag, SHA-256 of the F32 file; fixtures that a flag changes nothing of are left out, and of those where the
 stock converter fails the line ends with "fails". Needs the packages of requirements-converter.txt.
@@ -105,6 +105,8 @@ def main():
     import_stock(Path(sys.argv[1]))
     attributes = {case.name: case.attributes for case in architectures.CASES}
     for path in sorted(FIXTURES.glob("*.json")):
+        if sys.argv[2:] and path.stem not in sys.argv[2:]:
+            continue
         fixture = json.loads(path.read_text())
         with architectures.folder() as folder:
             make(fixture, folder / "model")

@@ -157,6 +157,13 @@ fn joined_tensors_compute_the_same() {
         ("gemma4", "qkv"),
         ("gemma4-small", "qkv"),
         ("qwen4exp", "experts"),
+        ("deci", "qkv"),
+        ("xverse", "qkv"),
+        ("glm4moe", "qkv"),
+        ("qwen3next", "qkv"),
+        ("qwen3next", "experts"),
+        ("granitehybrid", "qkv"),
+        ("llama4", "qkv"),
     ] {
         let temporary = tempfile::tempdir().unwrap();
         let dir = directory(name, temporary.path());
