@@ -27,7 +27,7 @@ pub(crate) use rules::hparams::{Hparams, Keys};
 use rules::model_type::{Default, ModelType};
 pub(crate) use rules::multimodal;
 pub(crate) use rules::names::{
-    Codebooks, Composed, FoldedLayer, InSteps, Match, Rearrange, RowFactors, Rule, Section, Transform,
+    Codebooks, Composed, FoldedLayer, InSteps, Match, Name, Rearrange, RowFactors, Rule, Section, Transform,
     block_of, harmless, ignored, resolve,
 };
 pub(crate) use rules::rope::llama3_frequency_factors;

@@ -295,8 +295,8 @@ fn original(rules: &[&'static Rule], name: &str) -> Option<(String, Transform, O
         );
         let block = arch::block_of(rule.gguf, stem).filter(|_| plain)?;
         let hf = match block {
-            Some(block) => rule.hf.replacen("{}", &block.to_string(), 1),
-            None => rule.hf.to_owned(),
+            Some(block) => rule.hf.of_block(block),
+            None => rule.hf.to_string(),
         };
         Some((hf + suffix, rule.transform, block))
     })

@@ -8,7 +8,7 @@ use super::keys::{epsilon, preprocessor, vision_keys, vision_keys_by};
 use super::parts::{HALVES, by_colours};
 use super::{ENCODER, HOOKS, convolution, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, exact, rule};
+use crate::arch::rules::names::{Rule, Transform, exact_with, rule};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, View, class};
 
 pub(super) static OCR: Architecture = Architecture {
@@ -106,7 +106,7 @@ fn ocr_name(_: &Hparams, mut name: String) -> Option<String> {
     Some(name)
 }
 
-const OCR_RULES: &[Rule] = &[exact(
+const OCR_RULES: &[Rule] = &[exact_with(
     "model.view_seperator",
     "v.view_seperator",
     Transform::View(as_row, None),
@@ -186,7 +186,7 @@ fn v4_section(whole: &Map<String, Value>) -> Option<Map<String, Value>> {
 }
 
 const V4_RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "vision.patch_embed.proj.weight",
         "v.patch_embd.weight",
         Transform::View(v4_patches, None),

@@ -7,7 +7,7 @@ use super::keys::{audio_keys, preprocessor, required, vision_keys_by};
 use super::parts::HALVES;
 use super::{ENCODER, convolution, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, kept, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, kept, rule};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, Named, class};
 
 pub(super) static DOTS3_NOTE: Architecture = Architecture {
@@ -64,22 +64,12 @@ fn own_name(mut name: String) -> Option<String> {
     Some(name)
 }
 
+const EXPERT: Scope = Scope::new("vision_encoder.blocks.{}.mlp.experts.{e}", "v.blk.{}");
+
 const RULES: &[Rule] = &[
-    rule(
-        "vision_encoder.blocks.{}.mlp.experts.{e}.fc1",
-        "v.blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "vision_encoder.blocks.{}.mlp.experts.{e}.fc2",
-        "v.blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "vision_encoder.blocks.{}.mlp.experts.{e}.fc3",
-        "v.blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
+    EXPERT.rule("fc1", "ffn_gate_exps", Transform::Expert),
+    EXPERT.rule("fc2", "ffn_down_exps", Transform::Expert),
+    EXPERT.rule("fc3", "ffn_up_exps", Transform::Expert),
     // Of a gated layer, both halves.
     rule(
         "audio_encoder.dots_encoder.speech_encoder.layers.{}.fc1",

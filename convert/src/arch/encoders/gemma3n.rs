@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::keys::{audio_keys_of, epsilon, preprocessor, processor_u32, vision_keys_by};
 use super::{ENCODER, HOOKS, convolution, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, exact, kept};
+use crate::arch::rules::names::{Rule, Scope, Transform, exact_with, kept};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, View, class};
 
 pub(super) static GEMMA3N: Architecture = Architecture {
@@ -65,7 +65,7 @@ fn force(_: &Hparams, name: crate::arch::Named<'_>, ty: TensorType) -> Option<Te
 }
 
 const STEM: &[Rule] = &[
-    exact(
+    exact_with(
         "model.vision_tower.timm_model.conv_stem.conv.bias",
         "v.conv_stem.conv.bias",
         Transform::View(over_channels, None),
@@ -82,40 +82,33 @@ fn over_channels(_: &Hparams, view: View) -> Result<Option<View>> {
     Ok(view.shaped(&[1, length, 1, 1]))
 }
 
-/// Rows of tensors that are numbered by stage and block.
-macro_rules! blocks {
-    ($($name:literal),+ $(,)?) => {
-        &[$(kept(
-            concat!("model.vision_tower.timm_model.blocks.{}.{e}.", $name),
-            concat!("v.blk.{}.{e}.", $name),
-        )),+]
-    };
-}
+const BLOCK: Scope = Scope::new("model.vision_tower.timm_model.blocks.{}.{e}", "v.blk.{}.{e}");
 
-const BLOCKS: &[Rule] = blocks!(
-    "conv_exp",
-    "bn1",
-    "conv_pwl",
-    "bn2",
-    "dw_start.conv",
-    "dw_start.bn",
-    "dw_mid.conv",
-    "dw_mid.bn",
-    "pw_exp.conv",
-    "pw_exp.bn",
-    "pw_proj.conv",
-    "pw_proj.bn",
-    "layer_scale.gamma",
-    "attn.query.proj",
-    "attn.key.proj",
-    "attn.value.proj",
-    "attn.output.proj",
-    "attn.key.down_conv",
-    "attn.key.norm",
-    "attn.value.down_conv",
-    "attn.value.norm",
-    "norm",
-);
+/// Tensors that are numbered by stage and block.
+const BLOCKS: &[Rule] = &[
+    BLOCK.kept("conv_exp", "conv_exp"),
+    BLOCK.kept("bn1", "bn1"),
+    BLOCK.kept("conv_pwl", "conv_pwl"),
+    BLOCK.kept("bn2", "bn2"),
+    BLOCK.kept("dw_start.conv", "dw_start.conv"),
+    BLOCK.kept("dw_start.bn", "dw_start.bn"),
+    BLOCK.kept("dw_mid.conv", "dw_mid.conv"),
+    BLOCK.kept("dw_mid.bn", "dw_mid.bn"),
+    BLOCK.kept("pw_exp.conv", "pw_exp.conv"),
+    BLOCK.kept("pw_exp.bn", "pw_exp.bn"),
+    BLOCK.kept("pw_proj.conv", "pw_proj.conv"),
+    BLOCK.kept("pw_proj.bn", "pw_proj.bn"),
+    BLOCK.kept("layer_scale.gamma", "layer_scale.gamma"),
+    BLOCK.kept("attn.query.proj", "attn.query.proj"),
+    BLOCK.kept("attn.key.proj", "attn.key.proj"),
+    BLOCK.kept("attn.value.proj", "attn.value.proj"),
+    BLOCK.kept("attn.output.proj", "attn.output.proj"),
+    BLOCK.kept("attn.key.down_conv", "attn.key.down_conv"),
+    BLOCK.kept("attn.key.norm", "attn.key.norm"),
+    BLOCK.kept("attn.value.down_conv", "attn.value.down_conv"),
+    BLOCK.kept("attn.value.norm", "attn.value.norm"),
+    BLOCK.kept("norm", "norm"),
+];
 
 /// Tokens of an image and its side where the preprocessor does not say.
 const TOKENS: u32 = 256;

@@ -7,7 +7,7 @@ use super::keys::{audio_keys_of, epsilon, vision_keys};
 use super::parts::{SQUEEZED, by_points};
 use super::{ENCODER, HOOKS, convolution, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, exact, kept_with};
+use crate::arch::rules::names::{Rule, Scope, Transform, exact_with, kept_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, View, class};
 
 pub(super) static GEMMA4: Architecture = Architecture {
@@ -65,32 +65,30 @@ fn canonical(name: String) -> Option<String> {
     Some(name)
 }
 
+const CONFORMER: Scope = Scope::new("conformer.layers.{}", "a.blk.{}");
+
 const RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "model.vision_tower.patch_embedder.input_proj.weight",
         "v.patch_embd.weight",
         Transform::View(patches, None),
     ),
-    exact(
-        "conformer.layers.{}.self_attn.per_dim_scale.weight",
-        "a.blk.{}.per_dim_scale.weight",
+    CONFORMER.exact_with(
+        "self_attn.per_dim_scale.weight",
+        "per_dim_scale.weight",
         Transform::Map(softplus),
     ),
-    exact(
-        "conformer.layers.{}.attention.attn.per_dim_scale.weight",
-        "a.blk.{}.per_dim_scale.weight",
+    CONFORMER.exact_with(
+        "attention.attn.per_dim_scale.weight",
+        "per_dim_scale.weight",
         Transform::Map(softplus),
     ),
-    exact(
-        "conformer.layers.{}.attention.attn.per_dim_key_scale.weight",
-        "a.blk.{}.per_dim_k_scale.weight",
+    CONFORMER.exact_with(
+        "attention.attn.per_dim_key_scale.weight",
+        "per_dim_k_scale.weight",
         Transform::Map(softplus),
     ),
-    exact(
-        "conformer.layers.{}.lconv1d.depthwise_conv1d.weight",
-        "a.blk.{}.conv_dw.weight",
-        SQUEEZED,
-    ),
+    CONFORMER.exact_with("lconv1d.depthwise_conv1d.weight", "conv_dw.weight", SQUEEZED),
     kept_with(
         "vision_model.model.layers.{}.layer_scalar",
         "v.blk.{}.out_scale",
@@ -178,22 +176,22 @@ pub(super) static GEMMA4_UNIFIED: Architecture = Architecture {
 };
 
 const UNIFIED_RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "model.vision_embedder.pos_embedding.weight",
         "v.position_embd.weight",
         Transform::View(|_, view| Ok(view.swap(0, 1)), None),
     ),
-    exact(
+    exact_with(
         "model.vision_embedder.patch_dense.weight",
         "v.patch_embd.weight",
         Transform::View(|hp, view| by_colour(hp, view, 1), None),
     ),
-    exact(
+    exact_with(
         "model.vision_embedder.patch_ln1.weight",
         "v.patch_norm.1.weight",
         Transform::View(|hp, view| by_colour(hp, view, 0), None),
     ),
-    exact(
+    exact_with(
         "model.vision_embedder.patch_ln1.bias",
         "v.patch_norm.1.bias",
         Transform::View(|hp, view| by_colour(hp, view, 0), None),

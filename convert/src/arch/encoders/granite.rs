@@ -7,7 +7,7 @@ use super::keys::{audio_keys_of, epsilon, text_keys, vision_keys};
 use super::parts::{FOLDED_NORM, HALVES, SQUEEZED};
 use super::{ENCODER, HOOKS, convolution, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, exact, rule};
+use crate::arch::rules::names::{Rule, Scope};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static SPEECH: Architecture = Architecture {
@@ -64,50 +64,20 @@ static SPEECH_TYPE: ModelType = ModelType::unrotated("granite_speech_encoder");
 
 static PROJECTOR_TYPE: ModelType = ModelType::unrotated("blip_2_qformer");
 
+const CONFORMER: Scope = Scope::new("encoder.layers.{}", "a.blk.{}");
+
 /// A folded norm has the name of its variance, as llama.cpp looks for it.
 const SPEECH_RULES: &[Rule] = &[
-    exact(
-        "encoder.layers.{}.conv.batch_norm.weight",
-        "a.blk.{}.conv_norm_var",
-        FOLDED_NORM[0],
-    ),
-    exact(
-        "encoder.layers.{}.conv.batch_norm.bias",
-        "a.blk.{}.conv_norm_var",
-        FOLDED_NORM[1],
-    ),
-    exact(
-        "encoder.layers.{}.conv.batch_norm.running_mean",
-        "a.blk.{}.conv_norm_var",
-        FOLDED_NORM[2],
-    ),
-    exact(
-        "encoder.layers.{}.conv.batch_norm.running_var",
-        "a.blk.{}.conv_norm_var",
-        FOLDED_NORM[3],
-    ),
-    exact(
-        "encoder.layers.{}.attn.rel_pos_emb.weight",
-        "a.blk.{}.attn_rel_pos_emb",
-        crate::arch::Transform::Copy,
-    ),
-    rule("encoder.layers.{}.attn.to_kv", "a.blk.{}.attn_k", HALVES[0]),
-    rule("encoder.layers.{}.attn.to_kv", "a.blk.{}.attn_v", HALVES[1]),
-    exact(
-        "encoder.layers.{}.conv.up_conv.weight",
-        "a.blk.{}.conv_pw1.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "encoder.layers.{}.conv.down_conv.weight",
-        "a.blk.{}.conv_pw2.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "encoder.layers.{}.conv.depth_conv.conv.weight",
-        "a.blk.{}.conv_dw.weight",
-        SQUEEZED,
-    ),
+    CONFORMER.exact_with("conv.batch_norm.weight", "conv_norm_var", FOLDED_NORM[0]),
+    CONFORMER.exact_with("conv.batch_norm.bias", "conv_norm_var", FOLDED_NORM[1]),
+    CONFORMER.exact_with("conv.batch_norm.running_mean", "conv_norm_var", FOLDED_NORM[2]),
+    CONFORMER.exact_with("conv.batch_norm.running_var", "conv_norm_var", FOLDED_NORM[3]),
+    CONFORMER.exact("attn.rel_pos_emb.weight", "attn_rel_pos_emb"),
+    CONFORMER.rule("attn.to_kv", "attn_k", HALVES[0]),
+    CONFORMER.rule("attn.to_kv", "attn_v", HALVES[1]),
+    CONFORMER.exact_with("conv.up_conv.weight", "conv_pw1.weight", SQUEEZED),
+    CONFORMER.exact_with("conv.down_conv.weight", "conv_pw2.weight", SQUEEZED),
+    CONFORMER.exact_with("conv.depth_conv.conv.weight", "conv_dw.weight", SQUEEZED),
 ];
 
 fn speech_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

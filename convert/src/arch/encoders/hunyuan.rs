@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::keys::{epsilon, pixel_limits, vision_keys};
 use super::{ENCODER, HOOKS, convolution, names, short_or_exact};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, exact};
+use crate::arch::rules::names::{Rule, Transform, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, Rows, class};
 
 pub(super) static HUNYUAN_VL: Architecture = Architecture {
@@ -36,7 +36,7 @@ pub(super) static HUNYUAN_VL: Architecture = Architecture {
 const IMAGE_SIZE: u64 = 2048;
 
 /// Positions without that of the class token, the first.
-const RULES: &[Rule] = &[exact(
+const RULES: &[Rule] = &[exact_with(
     "vit.embeddings.position_embedding.weight",
     "v.position_embd.weight",
     Transform::Rows(|_, n| Ok(Rows::range(1, n.saturating_sub(1)))),

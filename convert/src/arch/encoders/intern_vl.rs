@@ -4,7 +4,7 @@ use super::keys::{activation, vision_keys, whole_part};
 use super::parts::THIRDS;
 use super::{ENCODER, HOOKS, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, rule};
+use crate::arch::rules::names::{Rule, Scope};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, class};
 
 pub(super) static INTERN_VL: Architecture = Architecture {
@@ -25,22 +25,12 @@ pub(super) static INTERN_VL: Architecture = Architecture {
     ..ENCODER
 };
 
+const BLOCK: Scope = Scope::new("vision_tower.vision_model.encoder.layers.{}", "v.blk.{}");
+
 const INTERN_VL_RULES: &[Rule] = &[
-    rule(
-        "vision_tower.vision_model.encoder.layers.{}.attn.qkv",
-        "v.blk.{}.attn_q",
-        THIRDS[0],
-    ),
-    rule(
-        "vision_tower.vision_model.encoder.layers.{}.attn.qkv",
-        "v.blk.{}.attn_k",
-        THIRDS[1],
-    ),
-    rule(
-        "vision_tower.vision_model.encoder.layers.{}.attn.qkv",
-        "v.blk.{}.attn_v",
-        THIRDS[2],
-    ),
+    BLOCK.rule("attn.qkv", "attn_q", THIRDS[0]),
+    BLOCK.rule("attn.qkv", "attn_k", THIRDS[1]),
+    BLOCK.rule("attn.qkv", "attn_v", THIRDS[2]),
 ];
 
 /// Layers of the projector, under the names that `transformers` gives them, and their numbers.

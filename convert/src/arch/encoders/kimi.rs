@@ -6,7 +6,7 @@ use super::{ENCODER, HOOKS, encoder_name, names};
 use serde_json::Value;
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, Rows, Strided, View, class};
 
 pub(super) static KIMI_VL: Architecture = Architecture {
@@ -32,27 +32,17 @@ pub(super) static KIMI_VL: Architecture = Architecture {
 /// Side of an image, in place of one that the configuration does not have.
 const KIMI_VL_SIZE: u64 = 64 * 14;
 
+const BLOCK: Scope = Scope::new("vision_tower.encoder.blocks.{}", "v.blk.{}");
+
 const KIMI_VL_RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "vision_tower.patch_embed.pos_emb.weight",
         "v.position_embd.weight",
         Transform::View(rows_of_a_grid, None),
     ),
-    rule(
-        "vision_tower.encoder.blocks.{}.wqkv",
-        "v.blk.{}.attn_q",
-        THIRDS[0],
-    ),
-    rule(
-        "vision_tower.encoder.blocks.{}.wqkv",
-        "v.blk.{}.attn_k",
-        THIRDS[1],
-    ),
-    rule(
-        "vision_tower.encoder.blocks.{}.wqkv",
-        "v.blk.{}.attn_v",
-        THIRDS[2],
-    ),
+    BLOCK.rule("wqkv", "attn_q", THIRDS[0]),
+    BLOCK.rule("wqkv", "attn_k", THIRDS[1]),
+    BLOCK.rule("wqkv", "attn_v", THIRDS[2]),
 ];
 
 /// Positions in rows and columns as one list.
@@ -101,11 +91,7 @@ const FEWEST_PATCHES: u32 = 8;
 const MOST_PATCHES: u32 = 16384;
 
 const KIMI_K2_5_RULES: &[Rule] = &[
-    rule(
-        "vision_tower.encoder.blocks.{}.wqkv",
-        "v.blk.{}.attn_qkv",
-        Transform::Rows(rotated_halves),
-    ),
+    BLOCK.rule("wqkv", "attn_qkv", Transform::Rows(rotated_halves)),
     copy("mm_projector.proj.0", "mm.1"),
     copy("mm_projector.proj.2", "mm.2"),
     copy("mm_projector.linear_{}", "mm.{}"),

@@ -6,7 +6,7 @@ use super::keys::{audio_keys_of, vision_keys};
 use super::parts::{FOLDED_NORM, PLANES, SQUEEZED, by_points};
 use super::{ENCODER, HOOKS, convolution, encoder_name, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, exact};
+use crate::arch::rules::names::{Rule, Scope, Transform, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, class};
 
 pub(super) static LFM2_VL: Architecture = Architecture {
@@ -29,7 +29,9 @@ const LFM2_VL_SIZE: u64 = 256;
 /// Side of a patch of SigLIP 2.
 const PATCH: u64 = 16;
 
-const LFM2_VL_RULES: &[Rule] = &[exact(
+const CONFORMER: Scope = Scope::new("conformer.layers.{}", "a.blk.{}");
+
+const LFM2_VL_RULES: &[Rule] = &[exact_with(
     "vision_tower.vision_model.embeddings.patch_embedding.weight",
     "v.patch_embd.weight",
     Transform::View(|_, view| Ok(by_points(view, PATCH)), None),
@@ -107,40 +109,12 @@ const OF_SPEECH: [&str; 6] = [
 const SOUND: [&str; 3] = ["audio", "codebook", "conformer"];
 
 const LFM2_AUDIO_RULES: &[Rule] = &[
-    exact(
-        "conformer.layers.{}.conv.batch_norm.weight",
-        "a.blk.{}.conv_norm",
-        FOLDED_NORM[0],
-    ),
-    exact(
-        "conformer.layers.{}.conv.batch_norm.bias",
-        "a.blk.{}.conv_norm",
-        FOLDED_NORM[1],
-    ),
-    exact(
-        "conformer.layers.{}.conv.batch_norm.running_mean",
-        "a.blk.{}.conv_norm",
-        FOLDED_NORM[2],
-    ),
-    exact(
-        "conformer.layers.{}.conv.batch_norm.running_var",
-        "a.blk.{}.conv_norm",
-        FOLDED_NORM[3],
-    ),
-    exact("conformer.pre_encode.conv.{}.bias", "a.conv1d.{}.bias", PLANES),
-    exact(
-        "conformer.layers.{}.conv.depthwise_conv.weight",
-        "a.blk.{}.conv_dw.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "conformer.layers.{}.conv.pointwise_conv1.weight",
-        "a.blk.{}.conv_pw1.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "conformer.layers.{}.conv.pointwise_conv2.weight",
-        "a.blk.{}.conv_pw2.weight",
-        SQUEEZED,
-    ),
+    CONFORMER.exact_with("conv.batch_norm.weight", "conv_norm", FOLDED_NORM[0]),
+    CONFORMER.exact_with("conv.batch_norm.bias", "conv_norm", FOLDED_NORM[1]),
+    CONFORMER.exact_with("conv.batch_norm.running_mean", "conv_norm", FOLDED_NORM[2]),
+    CONFORMER.exact_with("conv.batch_norm.running_var", "conv_norm", FOLDED_NORM[3]),
+    exact_with("conformer.pre_encode.conv.{}.bias", "a.conv1d.{}.bias", PLANES),
+    CONFORMER.exact_with("conv.depthwise_conv.weight", "conv_dw.weight", SQUEEZED),
+    CONFORMER.exact_with("conv.pointwise_conv1.weight", "conv_pw1.weight", SQUEEZED),
+    CONFORMER.exact_with("conv.pointwise_conv2.weight", "conv_pw2.weight", SQUEEZED),
 ];

@@ -2,7 +2,7 @@
 
 use super::keys::{vision_keys, whole_part};
 use super::{ENCODER, HOOKS, names};
-use crate::arch::rules::names::{Rule, Transform, copy, exact};
+use crate::arch::rules::names::{Rule, copy, exact};
 use crate::arch::{Architecture, Hooks, ModelType, class};
 
 pub(super) static LLAMA4: Architecture = Architecture {
@@ -29,11 +29,7 @@ pub(super) static LLAMA4: Architecture = Architecture {
 };
 
 const LLAMA4_RULES: &[Rule] = &[
-    exact(
-        "vision_model.positional_embedding_vlm",
-        "v.position_embd.weight",
-        Transform::Copy,
-    ),
+    exact("vision_model.positional_embedding_vlm", "v.position_embd.weight"),
     copy("multi_modal_projector.linear_1", "mm.model.fc"),
 ];
 

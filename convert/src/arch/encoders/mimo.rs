@@ -8,7 +8,7 @@ use super::keys::{audio_keys_of, pixel_limits, vision_keys};
 use super::parts::{COLUMN, FRAMES_OF_PATCHES};
 use super::{ENCODER, convolution, names};
 use crate::Result;
-use crate::arch::rules::names::{Codebooks, Rule, Transform, exact, rule};
+use crate::arch::rules::names::{Codebooks, Rule, Transform, exact, exact_with, rule};
 use crate::arch::{Architecture, Beside, Hooks, Hparams, Keys, Named, class};
 
 pub(super) static MIMO_V2: Architecture = Architecture {
@@ -84,28 +84,20 @@ fn own_name(name: String) -> Option<String> {
 }
 
 const RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "encoder.quantizer.vq.layers.{e}._codebook.embed",
         "a.rvq.codebook.weight",
         Transform::Codebook(Codebooks::Vectors),
     ),
-    exact("encoder.conv1.bias", "a.conv1d.1.bias", COLUMN),
-    exact("encoder.conv2.bias", "a.conv1d.2.bias", COLUMN),
+    exact_with("encoder.conv1.bias", "a.conv1d.1.bias", COLUMN),
+    exact_with("encoder.conv2.bias", "a.conv1d.2.bias", COLUMN),
     rule(
         "speech_embeddings.{e}",
         "mm.a.code_embd",
         Transform::Numbered(|hp| of_reader(hp, "audio_channels")),
     ),
-    exact(
-        "audio_encoder.projection.mlp.0.weight",
-        "mm.a.mlp.1.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "audio_encoder.projection.mlp.2.weight",
-        "mm.a.mlp.2.weight",
-        Transform::Copy,
-    ),
+    exact("audio_encoder.projection.mlp.0.weight", "mm.a.mlp.1.weight"),
+    exact("audio_encoder.projection.mlp.2.weight", "mm.a.mlp.2.weight"),
 ];
 
 /// A number of the transformer that reads the codes.

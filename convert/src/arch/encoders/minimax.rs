@@ -4,7 +4,7 @@ use super::keys::{epsilon, vision_keys};
 use super::parts::frame;
 use super::{ENCODER, HOOKS, encoder_name, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, exact, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, Rows, Strided, class};
 
 pub(super) static MINIMAX_M3: Architecture = Architecture {
@@ -21,27 +21,21 @@ pub(super) static MINIMAX_M3: Architecture = Architecture {
     ..ENCODER
 };
 
+const BLOCK: Scope = Scope::new("vision_tower.vision_model.encoder.layers.{}", "v.blk.{}");
+
 const RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "vision_tower.vision_model.embeddings.patch_embedding.weight",
         "v.patch_embd.weight",
         Transform::View(|_, v| Ok(frame(v, 0)), None),
     ),
-    exact(
+    exact_with(
         "vision_tower.vision_model.embeddings.patch_embedding.weight",
         "v.patch_embd.weight.1",
         Transform::View(|_, v| Ok(frame(v, 1)), None),
     ),
-    rule(
-        "vision_tower.vision_model.encoder.layers.{}.self_attn.q_proj",
-        "v.blk.{}.attn_q",
-        Transform::Rows(by_axis),
-    ),
-    rule(
-        "vision_tower.vision_model.encoder.layers.{}.self_attn.k_proj",
-        "v.blk.{}.attn_k",
-        Transform::Rows(by_axis),
-    ),
+    BLOCK.rule("self_attn.q_proj", "attn_q", Transform::Rows(by_axis)),
+    BLOCK.rule("self_attn.k_proj", "attn_k", Transform::Rows(by_axis)),
 ];
 
 /// Rows of a head, which llama.cpp's rotation expects.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::keys::vision_keys;
 use super::{ENCODER, HOOKS, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, View, class};
 
 pub(super) static MUSE_GLIMMER: Architecture = Architecture {
@@ -45,22 +45,16 @@ pub(super) static MUSE_GLIMMER: Architecture = Architecture {
     ..ENCODER
 };
 
+const BLOCK: Scope = Scope::new("model.vision_tower.layers.{}", "v.blk.{}");
+
 const RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "model.vision_tower.patch_embedder.patch_embedding.weight",
         "v.patch_embd.weight",
         Transform::Sum(frame),
     ),
-    rule(
-        "model.vision_tower.layers.{}.attn.q_proj",
-        "v.blk.{}.attn_q",
-        Transform::PermuteQuery,
-    ),
-    rule(
-        "model.vision_tower.layers.{}.attn.k_proj",
-        "v.blk.{}.attn_k",
-        Transform::PermuteQuery,
-    ),
+    BLOCK.rule("attn.q_proj", "attn_q", Transform::PermuteQuery),
+    BLOCK.rule("attn.k_proj", "attn_k", Transform::PermuteQuery),
     copy("model.vision_adapter.fc1", "mm.0"),
     copy("model.vision_adapter.fc2", "mm.1"),
     copy("model.vision_projection", "mm.2"),

@@ -7,7 +7,7 @@ use super::keys::{audio_keys, preprocessor, vision_keys_by, whole_part};
 use super::parts::{POINTWISE, by_colours};
 use super::{ENCODER, convolution, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, exact};
+use crate::arch::rules::names::{Rule, Scope, Transform, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, Named, View, class};
 
 pub(super) static NEMOTRON_NANO_VL: Architecture = Architecture {
@@ -75,47 +75,33 @@ fn own_name(mut name: String) -> Option<String> {
     Some(name)
 }
 
+const CONFORMER: Scope = Scope::new("sound_encoder.encoder.layers.{}", "a.blk.{}");
+
 const RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "vision_model.radio_model.model.patch_generator.pos_embed.weight",
         "v.position_embd.weight",
         Transform::Grid(|hp| Ok(u64::from(hp.u32(&["image_size"])?) / patch_side(hp)?.max(1))),
     ),
-    exact(
+    exact_with(
         "vision_model.radio_model.model.patch_generator.embedder.weight",
         "v.patch_embd.weight",
         Transform::View(|hp, view| Ok(by_colours(view, patch_side(hp)?)), None),
     ),
-    exact(
+    exact_with(
         "sound_encoder.encoder.subsampling.layers.{}.bias",
         "a.conv1d.{}.bias",
         OF_CHANNELS,
     ),
-    exact(
-        "sound_encoder.encoder.layers.{}.conv.depthwise_conv.weight",
-        "a.blk.{}.conv_dw.weight",
+    CONFORMER.exact_with(
+        "conv.depthwise_conv.weight",
+        "conv_dw.weight",
         Transform::View(|_, view| Ok(depthwise(view)), None),
     ),
-    exact(
-        "sound_encoder.encoder.layers.{}.conv.pointwise_conv1.weight",
-        "a.blk.{}.conv_pw1.weight",
-        POINTWISE,
-    ),
-    exact(
-        "sound_encoder.encoder.layers.{}.conv.pointwise_conv1.bias",
-        "a.blk.{}.conv_pw1.bias",
-        OF_CHANNELS,
-    ),
-    exact(
-        "sound_encoder.encoder.layers.{}.conv.pointwise_conv2.weight",
-        "a.blk.{}.conv_pw2.weight",
-        POINTWISE,
-    ),
-    exact(
-        "sound_encoder.encoder.layers.{}.conv.pointwise_conv2.bias",
-        "a.blk.{}.conv_pw2.bias",
-        OF_CHANNELS,
-    ),
+    CONFORMER.exact_with("conv.pointwise_conv1.weight", "conv_pw1.weight", POINTWISE),
+    CONFORMER.exact_with("conv.pointwise_conv1.bias", "conv_pw1.bias", OF_CHANNELS),
+    CONFORMER.exact_with("conv.pointwise_conv2.weight", "conv_pw2.weight", POINTWISE),
+    CONFORMER.exact_with("conv.pointwise_conv2.bias", "conv_pw2.bias", OF_CHANNELS),
 ];
 
 fn patch_side(hp: &Hparams) -> Result<u64> {

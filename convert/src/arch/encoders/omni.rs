@@ -8,7 +8,7 @@ use super::parts::{COLUMN, FRAMES_OF_PATCHES, PLANES};
 use super::{ENCODER, names, qwen2vl, qwen3vl, sound_convolution};
 use crate::Result;
 use crate::arch::rules::hooks::Table;
-use crate::arch::rules::names::{Rule, exact};
+use crate::arch::rules::names::{Rule, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, ModelType, class};
 
 pub(super) static QWEN2_5_OMNI: Architecture = Architecture {
@@ -99,14 +99,14 @@ fn section(whole: &Map<String, Value>, key: &str) -> Option<Map<String, Value>> 
 }
 
 const COLUMNS: &[Rule] = &[
-    exact("audio_tower.conv1.bias", "a.conv1d.1.bias", COLUMN),
-    exact("audio_tower.conv2.bias", "a.conv1d.2.bias", COLUMN),
+    exact_with("audio_tower.conv1.bias", "a.conv1d.1.bias", COLUMN),
+    exact_with("audio_tower.conv2.bias", "a.conv1d.2.bias", COLUMN),
 ];
 
 const OMNI3_RULES: &[Rule] = &[
-    exact("audio_tower.conv2d1.bias", "a.conv2d.1.bias", PLANES),
-    exact("audio_tower.conv2d2.bias", "a.conv2d.2.bias", PLANES),
-    exact("audio_tower.conv2d3.bias", "a.conv2d.3.bias", PLANES),
+    exact_with("audio_tower.conv2d1.bias", "a.conv2d.1.bias", PLANES),
+    exact_with("audio_tower.conv2d2.bias", "a.conv2d.2.bias", PLANES),
+    exact_with("audio_tower.conv2d3.bias", "a.conv2d.3.bias", PLANES),
 ];
 
 /// A name as Qwen3-VL has it, whose mergers the model that listens calls otherwise.

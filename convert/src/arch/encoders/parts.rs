@@ -1,7 +1,7 @@
 //! Rearrangements that several encoders need.
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, exact};
+use crate::arch::rules::names::{Rule, Transform, exact_with};
 use crate::arch::{Hparams, Rows, View};
 
 /// Of rows that hold query, key and value one after the other, one of the three.
@@ -35,12 +35,12 @@ pub(super) fn frame(view: View, which: u64) -> Option<View> {
 
 /// The convolution over two frames as two.
 pub(super) const FRAMES_OF_PATCHES: &[Rule] = &[
-    exact(
+    exact_with(
         "visual.patch_embed.proj.weight",
         "v.patch_embd.weight",
         Transform::View(|_, v| Ok(frame(v, 0)), None),
     ),
-    exact(
+    exact_with(
         "visual.patch_embed.proj.weight",
         "v.patch_embd.weight.1",
         Transform::View(|_, v| Ok(frame(v, 1)), None),

@@ -4,7 +4,7 @@ use super::keys::{epsilon, preprocessor, required, vision_keys};
 use super::parts::by_points;
 use super::{ENCODER, HOOKS, names};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact};
+use crate::arch::rules::names::{Rule, Transform, copy, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, View, class};
 
 pub(super) static PHI4: Architecture = Architecture {
@@ -29,7 +29,7 @@ const POSITIONS: &str = "vision_tower.vision_model.embeddings.position_embedding
 const OUTER: &str = "model.vision_tower.vision_tower.";
 
 const RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "vision_tower.vision_model.embeddings.patch_embedding.weight",
         "v.patch_embd.weight",
         Transform::View(patches, None),

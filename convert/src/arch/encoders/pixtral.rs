@@ -4,7 +4,7 @@ use super::keys::{activation, epsilon, vision_keys};
 use super::{ENCODER, HOOKS, encoder_name, names};
 use crate::Result;
 use crate::arch::rules::multimodal::class_of;
-use crate::arch::rules::names::{Rule, Transform, exact, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, View, class};
 
 pub(super) static PIXTRAL: Architecture = Architecture {
@@ -52,7 +52,9 @@ const EMBEDDING: &str = "embed_tokens.weight";
 /// The token between two rows of an image.
 const BREAK: &str = "[IMG_BREAK]";
 
-const BREAK_RULES: &[Rule] = &[exact(
+const BLOCK: Scope = Scope::new("vision_tower.transformer.layers.{}", "v.blk.{}");
+
+const BREAK_RULES: &[Rule] = &[exact_with(
     EMBEDDING,
     "v.token_embd.img_break",
     Transform::View(break_row, None),
@@ -60,16 +62,8 @@ const BREAK_RULES: &[Rule] = &[exact(
 .in_part()];
 
 const ROTATED: &[Rule] = &[
-    rule(
-        "vision_tower.transformer.layers.{}.attention.q_proj",
-        "v.blk.{}.attn_q",
-        Transform::PermuteQuery,
-    ),
-    rule(
-        "vision_tower.transformer.layers.{}.attention.k_proj",
-        "v.blk.{}.attn_k",
-        Transform::PermuteKey,
-    ),
+    BLOCK.rule("attention.q_proj", "attn_q", Transform::PermuteQuery),
+    BLOCK.rule("attention.k_proj", "attn_k", Transform::PermuteKey),
 ];
 
 /// The row of [`BREAK`] in the text model's embeddings, as a vector.

@@ -9,7 +9,7 @@ use super::ENCODER;
 use super::keys::text_width;
 use super::parts::{POINTWISE, THIRDS};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, resolve};
+use crate::arch::rules::names::{Rule, Scope, copy, exact, exact_with, resolve};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, class};
 
 pub(super) static POCKET_TTS: Architecture = Architecture {
@@ -76,107 +76,57 @@ fn is_convolution(name: &str) -> bool {
     name.contains(".seanet.") || whole.contains(&name)
 }
 
-/// Rows of a name table for a layer of one of Mimi's two transformers.
-macro_rules! transformer {
-    ($stored:literal, $gguf:literal) => {
-        [
-            copy(concat!($stored, ".{e}.norm1"), concat!($gguf, ".{e}.ln1")),
-            copy(concat!($stored, ".{e}.norm2"), concat!($gguf, ".{e}.ln2")),
-            copy(
-                concat!($stored, ".{e}.self_attn.out_proj"),
-                concat!($gguf, ".{e}.attn_out"),
-            ),
-            copy(concat!($stored, ".{e}.linear1"), concat!($gguf, ".{e}.ffn_up")),
-            copy(concat!($stored, ".{e}.linear2"), concat!($gguf, ".{e}.ffn_down")),
-            exact(
-                concat!($stored, ".{e}.layer_scale_1.scale"),
-                concat!($gguf, ".{e}.ls1.weight"),
-                Transform::Copy,
-            ),
-            exact(
-                concat!($stored, ".{e}.layer_scale_2.scale"),
-                concat!($gguf, ".{e}.ls2.weight"),
-                Transform::Copy,
-            ),
-            exact(
-                concat!($stored, ".{e}.self_attn.in_proj.weight"),
-                concat!($gguf, ".{e}.attn_q.weight"),
-                THIRDS[0],
-            ),
-            exact(
-                concat!($stored, ".{e}.self_attn.in_proj.weight"),
-                concat!($gguf, ".{e}.attn_k.weight"),
-                THIRDS[1],
-            ),
-            exact(
-                concat!($stored, ".{e}.self_attn.in_proj.weight"),
-                concat!($gguf, ".{e}.attn_v.weight"),
-                THIRDS[2],
-            ),
-        ]
-    };
+/// Rows of a name table for the layers of one of Mimi's two transformers.
+const fn transformer(layer: Scope) -> [Rule; 10] {
+    [
+        layer.copy("norm1", "ln1"),
+        layer.copy("norm2", "ln2"),
+        layer.copy("self_attn.out_proj", "attn_out"),
+        layer.copy("linear1", "ffn_up"),
+        layer.copy("linear2", "ffn_down"),
+        layer.exact("layer_scale_1.scale", "ls1.weight"),
+        layer.exact("layer_scale_2.scale", "ls2.weight"),
+        layer.exact_with("self_attn.in_proj.weight", "attn_q.weight", THIRDS[0]),
+        layer.exact_with("self_attn.in_proj.weight", "attn_k.weight", THIRDS[1]),
+        layer.exact_with("self_attn.in_proj.weight", "attn_v.weight", THIRDS[2]),
+    ]
 }
 
-const ENCODING: [Rule; 10] = transformer!("mimi.encoder_transformer.transformer.layers", "a.blk");
-const DECODING: [Rule; 10] = transformer!("mimi.decoder_transformer.transformer.layers", "a.gen.wav.tfm.blk");
+const ENCODING: [Rule; 10] = transformer(Scope::new(
+    "mimi.encoder_transformer.transformer.layers.{e}",
+    "a.blk.{e}",
+));
+const DECODING: [Rule; 10] = transformer(Scope::new(
+    "mimi.decoder_transformer.transformer.layers.{e}",
+    "a.gen.wav.tfm.blk.{e}",
+));
 
 /// The tables, by which it is known what is converted.
 const TABLES: [&[Rule]; 3] = [RULES, &ENCODING, &DECODING];
 
+const FLOW: Scope = Scope::new("flow_lm.flow_net", "a.gen.flow");
+
 const RULES: &[Rule] = &[
-    exact(
-        "flow_lm.speaker_proj_weight",
-        "a.speaker_proj.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "flow_lm.input_linear.weight",
-        "a.gen.input_linear.weight",
-        Transform::Copy,
-    ),
-    exact("flow_lm.emb_mean", "a.gen.emb_mean", Transform::Copy),
-    exact("flow_lm.emb_std", "a.gen.emb_std", Transform::Copy),
+    exact("flow_lm.speaker_proj_weight", "a.speaker_proj.weight"),
+    exact("flow_lm.input_linear.weight", "a.gen.input_linear.weight"),
+    exact("flow_lm.emb_mean", "a.gen.emb_mean"),
+    exact("flow_lm.emb_std", "a.gen.emb_std"),
     copy("flow_lm.out_eos", "a.gen.out_eos"),
-    copy("flow_lm.flow_net.input_proj", "a.gen.flow.input_proj"),
-    copy("flow_lm.flow_net.cond_embed", "a.gen.flow.cond_embd"),
-    copy("flow_lm.flow_net.final_layer.linear", "a.gen.flow.final.proj"),
-    copy(
-        "flow_lm.flow_net.final_layer.adaLN_modulation.1",
-        "a.gen.flow.final.ada",
-    ),
-    exact(
-        "flow_lm.flow_net.time_embed.{e}.freqs",
-        "a.gen.flow.time.{e}.freqs",
-        Transform::Copy,
-    ),
-    copy("flow_lm.flow_net.time_embed.{e}.mlp.0", "a.gen.flow.time.{e}.up"),
-    copy(
-        "flow_lm.flow_net.time_embed.{e}.mlp.2",
-        "a.gen.flow.time.{e}.down",
-    ),
-    exact(
-        "flow_lm.flow_net.time_embed.{e}.mlp.3.alpha",
-        "a.gen.flow.time.{e}.norm",
-        Transform::Copy,
-    ),
-    copy("flow_lm.flow_net.res_blocks.{e}.in_ln", "a.gen.flow.blk.{e}.norm"),
-    copy("flow_lm.flow_net.res_blocks.{e}.mlp.0", "a.gen.flow.blk.{e}.up"),
-    copy("flow_lm.flow_net.res_blocks.{e}.mlp.2", "a.gen.flow.blk.{e}.down"),
-    copy(
-        "flow_lm.flow_net.res_blocks.{e}.adaLN_modulation.1",
-        "a.gen.flow.blk.{e}.ada",
-    ),
-    exact(
-        "mimi.downsample.conv.conv.weight",
-        "a.downsample.conv.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "mimi.upsample.convtr.convtr.weight",
-        "a.gen.wav.upsample.weight",
-        Transform::Copy,
-    ),
-    exact(
+    FLOW.copy("input_proj", "input_proj"),
+    FLOW.copy("cond_embed", "cond_embd"),
+    FLOW.copy("final_layer.linear", "final.proj"),
+    FLOW.copy("final_layer.adaLN_modulation.1", "final.ada"),
+    FLOW.exact("time_embed.{e}.freqs", "time.{e}.freqs"),
+    FLOW.copy("time_embed.{e}.mlp.0", "time.{e}.up"),
+    FLOW.copy("time_embed.{e}.mlp.2", "time.{e}.down"),
+    FLOW.exact("time_embed.{e}.mlp.3.alpha", "time.{e}.norm"),
+    FLOW.copy("res_blocks.{e}.in_ln", "blk.{e}.norm"),
+    FLOW.copy("res_blocks.{e}.mlp.0", "blk.{e}.up"),
+    FLOW.copy("res_blocks.{e}.mlp.2", "blk.{e}.down"),
+    FLOW.copy("res_blocks.{e}.adaLN_modulation.1", "blk.{e}.ada"),
+    exact("mimi.downsample.conv.conv.weight", "a.downsample.conv.weight"),
+    exact("mimi.upsample.convtr.convtr.weight", "a.gen.wav.upsample.weight"),
+    exact_with(
         "mimi.quantizer.output_proj.weight",
         "a.gen.wav.quant_out.weight",
         POINTWISE,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::keys::text_width;
 use super::parts::POINTWISE;
 use super::{ENCODER, convolution, names};
-use crate::arch::rules::names::{Codebooks, Rule, Transform, exact, kept, rule};
+use crate::arch::rules::names::{Codebooks, Rule, Scope, Transform, exact, exact_with, kept, rule};
 use crate::arch::{Architecture, Beside, Hooks, Hparams, Keys, class};
 use crate::{Error, Result};
 
@@ -113,11 +113,8 @@ fn in_order(hp: &Hparams, stored: &[String]) -> Result<Vec<String>> {
     names.push("pre_transformer.norm.weight".to_owned());
     for layer in 0..layers {
         let of_one = |rule: &Rule| {
-            Some(
-                rule.hf
-                    .strip_prefix("wave.")?
-                    .replacen("{e}", &layer.to_string(), 1),
-            )
+            let name = rule.hf.to_string();
+            Some(name.strip_prefix("wave.")?.replacen("{e}", &layer.to_string(), 1))
         };
         names.extend(TRANSFORMER.iter().filter_map(of_one));
     }
@@ -149,48 +146,39 @@ fn in_order(hp: &Hparams, stored: &[String]) -> Result<Vec<String>> {
     Ok(names.into_iter().map(|name| format!("decoder.{name}")).collect())
 }
 
-/// Rows of a name table for weights that are copied, of blocks with a number.
-macro_rules! of_blocks {
-    ($before:literal, $after:literal; $($stored:literal -> $gguf:literal,)+) => {
-        &[$(exact(
-            concat!($before, ".{e}.", $stored),
-            concat!($after, ".{e}.", $gguf, ".weight"),
-            Transform::Copy,
-        ),)+]
-    };
-}
-
 /// The transformer before the decoder's convolutions.
-const TRANSFORMER: &[Rule] = of_blocks! {
-    "wave.pre_transformer.layers", "a.gen.wav.tfm.blk";
-    "input_layernorm.weight" -> "ln1",
-    "self_attn.q_proj.weight" -> "attn_q",
-    "self_attn.k_proj.weight" -> "attn_k",
-    "self_attn.v_proj.weight" -> "attn_v",
-    "self_attn.o_proj.weight" -> "attn_out",
-    "self_attn_layer_scale.scale" -> "ls1",
-    "post_attention_layernorm.weight" -> "ln2",
-    "mlp.gate_proj.weight" -> "ffn_gate",
-    "mlp.up_proj.weight" -> "ffn_up",
-    "mlp.down_proj.weight" -> "ffn_down",
-    "mlp_layer_scale.scale" -> "ls2",
-};
+const TRANSFORMER: &[Rule] = &[
+    TRANSFORMER_LAYER.exact("input_layernorm.weight", "ln1.weight"),
+    TRANSFORMER_LAYER.exact("self_attn.q_proj.weight", "attn_q.weight"),
+    TRANSFORMER_LAYER.exact("self_attn.k_proj.weight", "attn_k.weight"),
+    TRANSFORMER_LAYER.exact("self_attn.v_proj.weight", "attn_v.weight"),
+    TRANSFORMER_LAYER.exact("self_attn.o_proj.weight", "attn_out.weight"),
+    TRANSFORMER_LAYER.exact("self_attn_layer_scale.scale", "ls1.weight"),
+    TRANSFORMER_LAYER.exact("post_attention_layernorm.weight", "ln2.weight"),
+    TRANSFORMER_LAYER.exact("mlp.gate_proj.weight", "ffn_gate.weight"),
+    TRANSFORMER_LAYER.exact("mlp.up_proj.weight", "ffn_up.weight"),
+    TRANSFORMER_LAYER.exact("mlp.down_proj.weight", "ffn_down.weight"),
+    TRANSFORMER_LAYER.exact("mlp_layer_scale.scale", "ls2.weight"),
+];
+
+const TRANSFORMER_LAYER: Scope = Scope::new("wave.pre_transformer.layers.{e}", "a.gen.wav.tfm.blk.{e}");
 
 /// The predictor of the codes behind the first.
-const PREDICTOR: &[Rule] = of_blocks! {
-    "talker.code_predictor.model.layers", "a.gen.code.blk";
-    "input_layernorm.weight" -> "ln1",
-    "self_attn.q_proj.weight" -> "attn_q",
-    "self_attn.q_norm.weight" -> "attn_q_norm",
-    "self_attn.k_proj.weight" -> "attn_k",
-    "self_attn.k_norm.weight" -> "attn_k_norm",
-    "self_attn.v_proj.weight" -> "attn_v",
-    "self_attn.o_proj.weight" -> "attn_out",
-    "post_attention_layernorm.weight" -> "ln2",
-    "mlp.gate_proj.weight" -> "ffn_gate",
-    "mlp.up_proj.weight" -> "ffn_up",
-    "mlp.down_proj.weight" -> "ffn_down",
-};
+const PREDICTOR: &[Rule] = &[
+    PREDICTOR_LAYER.exact("input_layernorm.weight", "ln1.weight"),
+    PREDICTOR_LAYER.exact("self_attn.q_proj.weight", "attn_q.weight"),
+    PREDICTOR_LAYER.exact("self_attn.q_norm.weight", "attn_q_norm.weight"),
+    PREDICTOR_LAYER.exact("self_attn.k_proj.weight", "attn_k.weight"),
+    PREDICTOR_LAYER.exact("self_attn.k_norm.weight", "attn_k_norm.weight"),
+    PREDICTOR_LAYER.exact("self_attn.v_proj.weight", "attn_v.weight"),
+    PREDICTOR_LAYER.exact("self_attn.o_proj.weight", "attn_out.weight"),
+    PREDICTOR_LAYER.exact("post_attention_layernorm.weight", "ln2.weight"),
+    PREDICTOR_LAYER.exact("mlp.gate_proj.weight", "ffn_gate.weight"),
+    PREDICTOR_LAYER.exact("mlp.up_proj.weight", "ffn_up.weight"),
+    PREDICTOR_LAYER.exact("mlp.down_proj.weight", "ffn_down.weight"),
+];
+
+const PREDICTOR_LAYER: Scope = Scope::new("talker.code_predictor.model.layers.{e}", "a.gen.code.blk.{e}");
 
 /// The decoder's tensors behind `wave.`, with blocks and units numbered from 0.
 fn own_name(name: String) -> Option<String> {
@@ -227,12 +215,10 @@ const RULES: &[Rule] = &[
     exact(
         "talker.model.codec_embedding.weight",
         "a.gen.code.out_embd.weight",
-        Transform::Copy,
     ),
     exact(
         "talker.code_predictor.model.norm.weight",
         "a.gen.code.output_norm.weight",
-        Transform::Copy,
     ),
     kept(
         "talker.code_predictor.small_to_mtp_projection",
@@ -250,48 +236,36 @@ const RULES: &[Rule] = &[
     ),
 ];
 
+const WAVE_BLOCK: Scope = Scope::new("wave.block.{}", "a.gen.wav.dac.blk.{}");
+const FIRST: Scope = Scope::new("wave.quantizer.rvq_first", "a.gen.wav.quant.first");
+const REST: Scope = Scope::new("wave.quantizer.rvq_rest", "a.gen.wav.quant.rest");
+
 /// The decoder.
 const DECODER: &[Rule] = &[
-    exact(
-        "wave.quantizer.rvq_first.input_proj.weight",
-        "a.gen.wav.quant.first.in_proj.weight",
-        POINTWISE,
-    ),
-    exact(
-        "wave.quantizer.rvq_first.output_proj.weight",
-        "a.gen.wav.quant.first.out_proj.weight",
-        POINTWISE,
-    ),
-    exact(
+    FIRST.exact_with("input_proj.weight", "in_proj.weight", POINTWISE),
+    FIRST.exact_with("output_proj.weight", "out_proj.weight", POINTWISE),
+    exact_with(
         "wave.quantizer.rvq_first.vq.layers.{e}._codebook.cluster_usage",
         "",
         Transform::Codebook(Codebooks::Counts),
     ),
-    exact(
-        "wave.quantizer.rvq_first.vq.layers.{e}._codebook.embedding_sum",
-        "a.gen.wav.quant.first.codebook.weight",
+    FIRST.exact_with(
+        "vq.layers.{e}._codebook.embedding_sum",
+        "codebook.weight",
         Transform::Codebook(Codebooks::Sums {
             counts: "wave.quantizer.rvq_first.vq.layers.{e}._codebook.cluster_usage",
         }),
     ),
-    exact(
-        "wave.quantizer.rvq_rest.input_proj.weight",
-        "a.gen.wav.quant.rest.in_proj.weight",
-        POINTWISE,
-    ),
-    exact(
-        "wave.quantizer.rvq_rest.output_proj.weight",
-        "a.gen.wav.quant.rest.out_proj.weight",
-        POINTWISE,
-    ),
-    exact(
+    REST.exact_with("input_proj.weight", "in_proj.weight", POINTWISE),
+    REST.exact_with("output_proj.weight", "out_proj.weight", POINTWISE),
+    exact_with(
         "wave.quantizer.rvq_rest.vq.layers.{e}._codebook.cluster_usage",
         "",
         Transform::Codebook(Codebooks::Counts),
     ),
-    exact(
-        "wave.quantizer.rvq_rest.vq.layers.{e}._codebook.embedding_sum",
-        "a.gen.wav.quant.rest.codebook.weight",
+    REST.exact_with(
+        "vq.layers.{e}._codebook.embedding_sum",
+        "codebook.weight",
         Transform::Codebook(Codebooks::Sums {
             counts: "wave.quantizer.rvq_rest.vq.layers.{e}._codebook.cluster_usage",
         }),
@@ -307,51 +281,21 @@ const DECODER: &[Rule] = &[
     kept("wave.upsample.{e}.1.pwconv2", "a.gen.wav.up.blk.{e}.pw2"),
     kept("wave.upsample.{e}.1.gamma", "a.gen.wav.up.blk.{e}.gamma"),
     kept("wave.decoder.0.conv", "a.gen.wav.dac.entry"),
-    exact(
-        "wave.block.{}.activation.alpha",
-        "a.gen.wav.dac.blk.{}.snake.alpha",
-        FREQUENCY,
-    ),
-    exact(
-        "wave.block.{}.activation.beta",
-        "a.gen.wav.dac.blk.{}.snake.beta",
-        MAGNITUDE,
-    ),
-    kept("wave.block.{}.conv", "a.gen.wav.dac.blk.{}.conv"),
-    exact(
-        "wave.block.{}.unit.{e}.act1.alpha",
-        "a.gen.wav.dac.blk.{}.res.{e}.act1.alpha",
-        FREQUENCY,
-    ),
-    exact(
-        "wave.block.{}.unit.{e}.act1.beta",
-        "a.gen.wav.dac.blk.{}.res.{e}.act1.beta",
-        MAGNITUDE,
-    ),
-    kept(
-        "wave.block.{}.unit.{e}.conv1.conv",
-        "a.gen.wav.dac.blk.{}.res.{e}.conv1",
-    ),
-    exact(
-        "wave.block.{}.unit.{e}.act2.alpha",
-        "a.gen.wav.dac.blk.{}.res.{e}.act2.alpha",
-        FREQUENCY,
-    ),
-    exact(
-        "wave.block.{}.unit.{e}.act2.beta",
-        "a.gen.wav.dac.blk.{}.res.{e}.act2.beta",
-        MAGNITUDE,
-    ),
-    kept(
-        "wave.block.{}.unit.{e}.conv2.conv",
-        "a.gen.wav.dac.blk.{}.res.{e}.conv2",
-    ),
-    exact(
+    WAVE_BLOCK.exact_with("activation.alpha", "snake.alpha", FREQUENCY),
+    WAVE_BLOCK.exact_with("activation.beta", "snake.beta", MAGNITUDE),
+    WAVE_BLOCK.kept("conv", "conv"),
+    WAVE_BLOCK.exact_with("unit.{e}.act1.alpha", "res.{e}.act1.alpha", FREQUENCY),
+    WAVE_BLOCK.exact_with("unit.{e}.act1.beta", "res.{e}.act1.beta", MAGNITUDE),
+    WAVE_BLOCK.kept("unit.{e}.conv1.conv", "res.{e}.conv1"),
+    WAVE_BLOCK.exact_with("unit.{e}.act2.alpha", "res.{e}.act2.alpha", FREQUENCY),
+    WAVE_BLOCK.exact_with("unit.{e}.act2.beta", "res.{e}.act2.beta", MAGNITUDE),
+    WAVE_BLOCK.kept("unit.{e}.conv2.conv", "res.{e}.conv2"),
+    exact_with(
         "wave.decoder.5.alpha",
         "a.gen.wav.dac.post_snake.alpha",
         FREQUENCY,
     ),
-    exact("wave.decoder.5.beta", "a.gen.wav.dac.post_snake.beta", MAGNITUDE),
+    exact_with("wave.decoder.5.beta", "a.gen.wav.dac.post_snake.beta", MAGNITUDE),
     kept("wave.decoder.6.conv", "a.gen.wav.dac.post_conv"),
 ];
 

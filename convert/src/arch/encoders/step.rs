@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::keys::{epsilon, preprocessor, vision_keys_by};
 use super::{ENCODER, HOOKS, convolution, names, short_or_exact};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact};
+use crate::arch::rules::names::{Rule, copy, exact};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, class};
 
 pub(super) static STEP_VL: Architecture = Architecture {
@@ -44,11 +44,7 @@ const MLP_RATIO: f64 = 8960.0 / 1536.0;
 const RULES: &[Rule] = &[
     copy("vision_model.vit_downsampler1", "mm.0"),
     copy("vision_model.vit_downsampler2", "mm.1"),
-    exact(
-        "vit_large_projector.weight",
-        "mm.model.fc.weight",
-        Transform::Copy,
-    ),
+    exact("vit_large_projector.weight", "mm.model.fc.weight"),
 ];
 
 fn canonical(_: &Hparams, name: String) -> Option<String> {

@@ -7,7 +7,7 @@ use super::keys::{audio_keys, whisper_keys};
 use super::parts::COLUMN;
 use super::{ENCODER, convolution, names, sound_convolution};
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact};
+use crate::arch::rules::names::{Rule, Transform, copy, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, View, class};
 
 /// What they have in common.
@@ -149,8 +149,8 @@ fn glm_name(mut name: String) -> Option<String> {
 }
 
 const WHISPER_RULES: &[Rule] = &[
-    exact("audio_tower.conv1.bias", "a.conv1d.1.bias", COLUMN),
-    exact("audio_tower.conv2.bias", "a.conv1d.2.bias", COLUMN),
+    exact_with("audio_tower.conv1.bias", "a.conv1d.1.bias", COLUMN),
+    exact_with("audio_tower.conv2.bias", "a.conv1d.2.bias", COLUMN),
 ];
 
 const MERALION_RULES: &[Rule] = &[
@@ -162,12 +162,12 @@ const MERALION_RULES: &[Rule] = &[
 ];
 
 const GLM_ASR_RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "audio_encoder.audio_bos_eos_token.weight",
         "v.boi",
         Transform::View(|_, v| Ok(row(v, 0)), None),
     ),
-    exact(
+    exact_with(
         "audio_encoder.audio_bos_eos_token.weight",
         "v.eoi",
         Transform::View(|_, v| Ok(row(v, 1)), None),

@@ -139,12 +139,12 @@ fn rules(tables: &[&'static [Rule]]) -> Vec<&'static Rule> {
 
 fn tensor(rule: &'static Rule) -> Row {
     let mut row = Row::default();
-    row.put("from", quoted(rule.hf));
+    row.put("from", quoted(&rule.hf.to_string()));
     if let Transform::Skip = rule.transform {
         row.put("as", quoted("skip"));
         return row;
     }
-    row.put("to", quoted(rule.gguf));
+    row.put("to", quoted(&rule.gguf.to_string()));
     match rule.transform {
         Transform::Copy => {}
         Transform::Multiply(factor) => row.put("multiply", format!("{factor:?}")),

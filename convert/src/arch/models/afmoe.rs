@@ -2,7 +2,7 @@
 
 use super::llama;
 use crate::arch::rules::experts::{EXPERTS_GATES_FIRST, SHARED_EXPERTS};
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule};
 use crate::arch::rules::rope;
 use crate::arch::{Architecture, Fixed, Graph, class};
 
@@ -31,17 +31,10 @@ pub(super) static AFMOE: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    copy(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.post_attention_norm",
-    ),
-    copy("model.layers.{}.pre_mlp_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.post_mlp_layernorm", "blk.{}.post_ffw_norm"),
-    copy("model.layers.{}.self_attn.gate_proj", "blk.{}.attn_gate"),
-    copy("model.layers.{}.mlp.router.gate", "blk.{}.ffn_gate_inp"),
-    exact(
-        "model.layers.{}.mlp.expert_bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
-    ),
+    LAYER.copy("post_attention_layernorm", "post_attention_norm"),
+    LAYER.copy("pre_mlp_layernorm", "ffn_norm"),
+    LAYER.copy("post_mlp_layernorm", "post_ffw_norm"),
+    LAYER.copy("self_attn.gate_proj", "attn_gate"),
+    LAYER.copy("mlp.router.gate", "ffn_gate_inp"),
+    LAYER.exact("mlp.expert_bias", "exp_probs_b.bias"),
 ];

@@ -2,7 +2,7 @@
 
 use super::llama;
 use crate::Result;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy, skip};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule, skip};
 use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, class};
 
 pub(super) static APERTUS: Architecture = Architecture {
@@ -16,8 +16,8 @@ pub(super) static APERTUS: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.attention_layernorm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.feedforward_layernorm", "blk.{}.ffn_norm"),
+    LAYER.copy("attention_layernorm", "attn_norm"),
+    LAYER.copy("feedforward_layernorm", "ffn_norm"),
     // These become keys.
     skip("model.layers.{}.mlp.act_fn.alpha_n"),
     skip("model.layers.{}.mlp.act_fn.alpha_p"),

@@ -2,7 +2,7 @@
 
 use crate::arch::rules::common;
 use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule};
 use crate::arch::{Architecture, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -21,9 +21,9 @@ pub(super) static ARCTIC: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.residual_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm_exps"),
-    copy("model.layers.{}.residual_mlp.w1", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.residual_mlp.w2", "blk.{}.ffn_down"),
-    copy("model.layers.{}.residual_mlp.w3", "blk.{}.ffn_up"),
+    LAYER.copy("residual_layernorm", "ffn_norm"),
+    LAYER.copy("post_attention_layernorm", "ffn_norm_exps"),
+    LAYER.copy("residual_mlp.w1", "ffn_gate"),
+    LAYER.copy("residual_mlp.w2", "ffn_down"),
+    LAYER.copy("residual_mlp.w3", "ffn_up"),
 ];

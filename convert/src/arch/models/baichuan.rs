@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, rule};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, Rows, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -34,27 +34,27 @@ pub(super) static ORION: Architecture = Architecture {
 
 /// Queries, keys and values in thirds of one matrix.
 const PACKED: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.W_pack",
-        "blk.{}.attn_q",
+    LAYER.rule(
+        "self_attn.W_pack",
+        "attn_q",
         Transform::Rows(|hp, stored| {
             let third = stored / 3;
             let heads = u64::from(hp.heads()?.0);
             Ok(Rows::interleaved(0, heads, third / heads))
         }),
     ),
-    rule(
-        "model.layers.{}.self_attn.W_pack",
-        "blk.{}.attn_k",
+    LAYER.rule(
+        "self_attn.W_pack",
+        "attn_k",
         Transform::Rows(|hp, stored| {
             let third = stored / 3;
             let heads = u64::from(hp.heads()?.1);
             Ok(Rows::interleaved(third, heads, third / heads))
         }),
     ),
-    rule(
-        "model.layers.{}.self_attn.W_pack",
-        "blk.{}.attn_v",
+    LAYER.rule(
+        "self_attn.W_pack",
+        "attn_v",
         Transform::Rows(|_, stored| Ok(Rows::range(stored / 3 * 2, stored / 3))),
     ),
 ];

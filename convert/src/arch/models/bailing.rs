@@ -4,7 +4,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, copy};
 use crate::arch::rules::rows::fused_part;
 use crate::arch::{Architecture, Hooks, Hparams, PLAIN, Rows, class};
 
@@ -101,32 +101,29 @@ pub(super) static SARVAM: Architecture = Architecture {
     ..BAILINGMOE2
 };
 
-const CENTERED: &[Rule] = &[exact(
-    "model.layers.{}.mlp.gate.expert_bias",
-    "blk.{}.exp_probs_b.bias",
-    Transform::LessMean,
-)];
+const CENTERED: &[Rule] =
+    &[LAYER.exact_with("mlp.gate.expert_bias", "exp_probs_b.bias", Transform::LessMean)];
 
 const COMMON: &[Rule] = &[
     copy("model.word_embeddings", "token_embd"),
-    copy("model.layers.{}.attention.dense", "blk.{}.attn_output"),
+    LAYER.copy("attention.dense", "attn_output"),
 ];
 
 /// Queries and keys in ggml's interleaved order.
 const PERMUTED: &[Rule] = &[
-    rule(
-        "model.layers.{}.attention.query_key_value",
-        "blk.{}.attn_q",
+    LAYER.rule(
+        "attention.query_key_value",
+        "attn_q",
         Transform::Rows(|hp, _| interleaved(hp, 0)),
     ),
-    rule(
-        "model.layers.{}.attention.query_key_value",
-        "blk.{}.attn_k",
+    LAYER.rule(
+        "attention.query_key_value",
+        "attn_k",
         Transform::Rows(|hp, _| interleaved(hp, 1)),
     ),
-    rule(
-        "model.layers.{}.attention.query_key_value",
-        "blk.{}.attn_v",
+    LAYER.rule(
+        "attention.query_key_value",
+        "attn_v",
         Transform::Rows(|hp, _| fused_part(hp, 2)),
     ),
 ];
@@ -141,8 +138,8 @@ fn interleaved(hp: &Hparams, which: u64) -> Result<Rows> {
 }
 
 const SECOND: &[Rule] = &[
-    copy("model.layers.{}.attention.query_key_value", "blk.{}.attn_qkv"),
-    copy("model.layers.{}.attention.query_layernorm", "blk.{}.attn_q_norm"),
-    copy("model.layers.{}.attention.key_layernorm", "blk.{}.attn_k_norm"),
-    copy("model.layers.{}.final_layernorm", "blk.{}.layer_output_norm"),
+    LAYER.copy("attention.query_key_value", "attn_qkv"),
+    LAYER.copy("attention.query_layernorm", "attn_q_norm"),
+    LAYER.copy("attention.key_layernorm", "attn_k_norm"),
+    LAYER.copy("final_layernorm", "layer_output_norm"),
 ];

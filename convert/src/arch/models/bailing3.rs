@@ -10,7 +10,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, copy};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, View, class, multimodal};
 
 pub(super) static BAILINGMOE3: Architecture = Architecture {
@@ -55,63 +55,49 @@ pub(super) static BAILINGMOE3: Architecture = Architecture {
 
 const OWN: &[Rule] = &[
     copy("model.word_embeddings", "token_embd"),
-    copy("model.layers.{}.attention.q_proj", "blk.{}.attn_q"),
-    copy("model.layers.{}.attention.k_proj", "blk.{}.attn_k"),
-    copy("model.layers.{}.attention.v_proj", "blk.{}.attn_v"),
-    copy("model.layers.{}.attention.o_proj", "blk.{}.attn_output"),
-    copy("model.layers.{}.attention.dense", "blk.{}.attn_output"),
-    rule(
-        "model.layers.{}.attention.q_conv1d",
-        "blk.{}.ssm_conv1d_q",
+    LAYER.copy("attention.q_proj", "attn_q"),
+    LAYER.copy("attention.k_proj", "attn_k"),
+    LAYER.copy("attention.v_proj", "attn_v"),
+    LAYER.copy("attention.o_proj", "attn_output"),
+    LAYER.copy("attention.dense", "attn_output"),
+    LAYER.rule(
+        "attention.q_conv1d",
+        "ssm_conv1d_q",
         Transform::View(channels, None),
     ),
-    rule(
-        "model.layers.{}.attention.k_conv1d",
-        "blk.{}.ssm_conv1d_k",
+    LAYER.rule(
+        "attention.k_conv1d",
+        "ssm_conv1d_k",
         Transform::View(channels, None),
     ),
-    rule(
-        "model.layers.{}.attention.v_conv1d",
-        "blk.{}.ssm_conv1d_v",
+    LAYER.rule(
+        "attention.v_conv1d",
+        "ssm_conv1d_v",
         Transform::View(channels, None),
     ),
-    copy("model.layers.{}.attention.f_proj", "blk.{}.ssm_f_a"),
-    copy("model.layers.{}.attention.b_proj", "blk.{}.ssm_beta"),
-    copy("model.layers.{}.attention.g_proj", "blk.{}.ssm_g_a"),
-    copy("model.layers.{}.attention.head_gate", "blk.{}.attn_gate"),
-    copy("model.layers.{}.attention.o_norm", "blk.{}.ssm_norm"),
-    exact(
-        "model.layers.{}.attention.A_log",
-        "blk.{}.ssm_a",
-        Transform::View(as_column, Some(exp)),
-    ),
-    exact(
-        "model.layers.{}.attention.dt_bias",
-        "blk.{}.ssm_dt.bias",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.attention.q_a_proj", "blk.{}.attn_q_a"),
-    copy("model.layers.{}.attention.q_a_layernorm", "blk.{}.attn_q_a_norm"),
-    copy("model.layers.{}.attention.q_b_proj", "blk.{}.attn_q_b"),
-    copy(
-        "model.layers.{}.attention.kv_a_proj_with_mqa",
-        "blk.{}.attn_kv_a_mqa",
-    ),
-    copy(
-        "model.layers.{}.attention.kv_a_layernorm",
-        "blk.{}.attn_kv_a_norm",
-    ),
-    exact(
-        "model.layers.{}.attention.kv_b_proj.weight",
-        "blk.{}.attn_k_b.weight",
+    LAYER.copy("attention.f_proj", "ssm_f_a"),
+    LAYER.copy("attention.b_proj", "ssm_beta"),
+    LAYER.copy("attention.g_proj", "ssm_g_a"),
+    LAYER.copy("attention.head_gate", "attn_gate"),
+    LAYER.copy("attention.o_norm", "ssm_norm"),
+    LAYER.exact_with("attention.A_log", "ssm_a", Transform::View(as_column, Some(exp))),
+    LAYER.exact("attention.dt_bias", "ssm_dt.bias"),
+    LAYER.copy("attention.q_a_proj", "attn_q_a"),
+    LAYER.copy("attention.q_a_layernorm", "attn_q_a_norm"),
+    LAYER.copy("attention.q_b_proj", "attn_q_b"),
+    LAYER.copy("attention.kv_a_proj_with_mqa", "attn_kv_a_mqa"),
+    LAYER.copy("attention.kv_a_layernorm", "attn_kv_a_norm"),
+    LAYER.exact_with(
+        "attention.kv_b_proj.weight",
+        "attn_k_b.weight",
         Transform::View(key_part, None),
     ),
-    exact(
-        "model.layers.{}.attention.kv_b_proj.weight",
-        "blk.{}.attn_v_b.weight",
+    LAYER.exact_with(
+        "attention.kv_b_proj.weight",
+        "attn_v_b.weight",
         Transform::View(value_part, None),
     ),
-    copy("model.layers.{}.final_layernorm", "blk.{}.layer_output_norm"),
+    LAYER.copy("final_layernorm", "layer_output_norm"),
 ];
 
 /// A vector as a matrix of one column.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, skip};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy, exact_with, skip};
 use crate::arch::{
     Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class_without,
 };
@@ -135,24 +135,20 @@ pub(super) static JINA_BERT: Architecture = Architecture {
     ..BERT
 };
 
+const BLOCK: Scope = Scope::new("encoder.layer.{}", "blk.{}");
+
 const JINA: &[Rule] = &[
-    copy(
-        "encoder.layer.{}.attention.self.layer_norm_q",
-        "blk.{}.attn_q_norm",
-    ),
-    copy(
-        "encoder.layer.{}.attention.self.layer_norm_k",
-        "blk.{}.attn_k_norm",
-    ),
-    copy("encoder.layer.{}.layer_norm_1", "blk.{}.attn_norm_2"),
-    copy("encoder.layer.{}.layer_norm_2", "blk.{}.layer_output_norm"),
-    copy("encoder.layer.{}.mlp.gated_layers", "blk.{}.ffn_up"),
-    copy("encoder.layer.{}.mlp.gated_layers_v", "blk.{}.ffn_up"),
-    copy("encoder.layer.{}.mlp.gated_layers_w", "blk.{}.ffn_gate"),
-    copy("encoder.layer.{}.mlp.up_gated_layer", "blk.{}.ffn_up"),
-    copy("encoder.layer.{}.mlp.wo", "blk.{}.ffn_down"),
-    copy("encoder.layer.{}.mlp.down_layer", "blk.{}.ffn_down"),
-    copy("encoder.layer.{}.mlp.layernorm", "blk.{}.layer_output_norm"),
+    BLOCK.copy("attention.self.layer_norm_q", "attn_q_norm"),
+    BLOCK.copy("attention.self.layer_norm_k", "attn_k_norm"),
+    BLOCK.copy("layer_norm_1", "attn_norm_2"),
+    BLOCK.copy("layer_norm_2", "layer_output_norm"),
+    BLOCK.copy("mlp.gated_layers", "ffn_up"),
+    BLOCK.copy("mlp.gated_layers_v", "ffn_up"),
+    BLOCK.copy("mlp.gated_layers_w", "ffn_gate"),
+    BLOCK.copy("mlp.up_gated_layer", "ffn_up"),
+    BLOCK.copy("mlp.wo", "ffn_down"),
+    BLOCK.copy("mlp.down_layer", "ffn_down"),
+    BLOCK.copy("mlp.layernorm", "layer_output_norm"),
 ];
 
 const NOMIC: &[Rule] = &[
@@ -214,17 +210,14 @@ const ENCODER: &[Rule] = &[
     copy("embeddings.position_embeddings", "position_embd"),
     copy("embeddings.token_type_embeddings", "token_types"),
     copy("embeddings.LayerNorm", "token_embd_norm"),
-    copy("encoder.layer.{}.attention.self.query", "blk.{}.attn_q"),
-    copy("encoder.layer.{}.attention.self.key", "blk.{}.attn_k"),
-    copy("encoder.layer.{}.attention.self.value", "blk.{}.attn_v"),
-    copy("encoder.layer.{}.attention.output.dense", "blk.{}.attn_output"),
-    copy(
-        "encoder.layer.{}.attention.output.LayerNorm",
-        "blk.{}.attn_output_norm",
-    ),
-    copy("encoder.layer.{}.intermediate.dense", "blk.{}.ffn_up"),
-    copy("encoder.layer.{}.output.dense", "blk.{}.ffn_down"),
-    copy("encoder.layer.{}.output.LayerNorm", "blk.{}.layer_output_norm"),
+    BLOCK.copy("attention.self.query", "attn_q"),
+    BLOCK.copy("attention.self.key", "attn_k"),
+    BLOCK.copy("attention.self.value", "attn_v"),
+    BLOCK.copy("attention.output.dense", "attn_output"),
+    BLOCK.copy("attention.output.LayerNorm", "attn_output_norm"),
+    BLOCK.copy("intermediate.dense", "ffn_up"),
+    BLOCK.copy("output.dense", "ffn_down"),
+    BLOCK.copy("output.LayerNorm", "layer_output_norm"),
     // Embeddings are pooled from the last layer, without these.
     skip("embeddings.position_ids"),
     skip("pooler.dense.weight"),
@@ -264,7 +257,7 @@ const DISTILLED: &[Rule] = &[
 ];
 
 /// Positions are counted from the one after the padding token's.
-const SHIFTED: &[Rule] = &[exact(
+const SHIFTED: &[Rule] = &[exact_with(
     "embeddings.position_embeddings.weight",
     "position_embd.weight",
     Transform::View(from_first_position, None),

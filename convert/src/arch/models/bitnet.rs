@@ -1,7 +1,7 @@
 //! BitNet b1.58: ternary weights with one scale for each matrix, and norms before the last matrix of each half.
 
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, rule};
 use crate::arch::{Architecture, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -22,46 +22,22 @@ pub(super) static BITNET: Architecture = Architecture {
 };
 
 const TERNARY: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
-        Transform::Ternary,
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_proj",
-        "blk.{}.attn_k",
-        Transform::Ternary,
-    ),
-    rule(
-        "model.layers.{}.self_attn.v_proj",
-        "blk.{}.attn_v",
-        Transform::Ternary,
-    ),
-    rule(
-        "model.layers.{}.self_attn.o_proj",
-        "blk.{}.attn_output",
-        Transform::Ternary,
-    ),
-    rule(
-        "model.layers.{}.mlp.gate_proj",
-        "blk.{}.ffn_gate",
-        Transform::Ternary,
-    ),
-    rule("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up", Transform::Ternary),
-    rule(
-        "model.layers.{}.mlp.down_proj",
-        "blk.{}.ffn_down",
-        Transform::Ternary,
-    ),
+    LAYER.rule("self_attn.q_proj", "attn_q", Transform::Ternary),
+    LAYER.rule("self_attn.k_proj", "attn_k", Transform::Ternary),
+    LAYER.rule("self_attn.v_proj", "attn_v", Transform::Ternary),
+    LAYER.rule("self_attn.o_proj", "attn_output", Transform::Ternary),
+    LAYER.rule("mlp.gate_proj", "ffn_gate", Transform::Ternary),
+    LAYER.rule("mlp.up_proj", "ffn_up", Transform::Ternary),
+    LAYER.rule("mlp.down_proj", "ffn_down", Transform::Ternary),
 ];
 
 /// Under the names of two publishers, of which the stock converter knows one. The embedding is the output matrix.
 const NORMS: &[Rule] = &[
     rule("lm_head", "output", Transform::Skip),
-    copy("model.layers.{}.self_attn.inner_attn_ln", "blk.{}.attn_sub_norm"),
-    copy("model.layers.{}.self_attn.attn_sub_norm", "blk.{}.attn_sub_norm"),
-    copy("model.layers.{}.mlp.ffn_layernorm", "blk.{}.ffn_sub_norm"),
-    copy("model.layers.{}.mlp.ffn_sub_norm", "blk.{}.ffn_sub_norm"),
+    LAYER.copy("self_attn.inner_attn_ln", "attn_sub_norm"),
+    LAYER.copy("self_attn.attn_sub_norm", "attn_sub_norm"),
+    LAYER.copy("mlp.ffn_layernorm", "ffn_sub_norm"),
+    LAYER.copy("mlp.ffn_sub_norm", "ffn_sub_norm"),
 ];
 
 static BITNET_TYPE: ModelType = ModelType::of("bitnet");

@@ -2,7 +2,7 @@
 
 use super::gptneox;
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy};
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, class_without};
 
 pub(super) static BLOOM: Architecture = Architecture {
@@ -19,19 +19,21 @@ pub(super) static BLOOM: Architecture = Architecture {
     ..PLAIN
 };
 
+const BLOCK: Scope = Scope::new("h.{}", "blk.{}");
+
 const RULES: &[Rule] = &[
     copy("word_embeddings", "token_embd"),
     copy("word_embeddings_layernorm", "token_embd_norm"),
-    copy("h.{}.input_layernorm", "blk.{}.attn_norm"),
-    rule(
-        "h.{}.self_attention.query_key_value",
-        "blk.{}.attn_qkv",
+    BLOCK.copy("input_layernorm", "attn_norm"),
+    BLOCK.rule(
+        "self_attention.query_key_value",
+        "attn_qkv",
         Transform::Rows(gptneox::by_kind),
     ),
-    copy("h.{}.self_attention.dense", "blk.{}.attn_output"),
-    copy("h.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
-    copy("h.{}.mlp.dense_h_to_4h", "blk.{}.ffn_up"),
-    copy("h.{}.mlp.dense_4h_to_h", "blk.{}.ffn_down"),
+    BLOCK.copy("self_attention.dense", "attn_output"),
+    BLOCK.copy("post_attention_layernorm", "ffn_norm"),
+    BLOCK.copy("mlp.dense_h_to_4h", "ffn_up"),
+    BLOCK.copy("mlp.dense_4h_to_h", "ffn_down"),
     copy("ln_f", "output_norm"),
     copy("lm_head", "output"),
 ];

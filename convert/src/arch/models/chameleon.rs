@@ -1,7 +1,7 @@
 //! Chameleon, the text model. Its tokens of images are not predicted.
 
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, rule};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform};
 use crate::arch::{Architecture, ModelType, PLAIN, View, class};
 
 pub(super) static CHAMELEON: Architecture = Architecture {
@@ -21,14 +21,14 @@ pub(super) static CHAMELEON: Architecture = Architecture {
 };
 
 const NORMS: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_norm",
-        "blk.{}.attn_q_norm",
+    LAYER.rule(
+        "self_attn.q_norm",
+        "attn_q_norm",
         Transform::View(|hp, view| Ok(of_each_head(view, hp.heads()?.0)), None),
     ),
-    rule(
-        "model.layers.{}.self_attn.k_norm",
-        "blk.{}.attn_k_norm",
+    LAYER.rule(
+        "self_attn.k_norm",
+        "attn_k_norm",
         Transform::View(|hp, view| Ok(of_each_head(view, hp.heads()?.1)), None),
     ),
 ];

@@ -1,7 +1,7 @@
 //! Models for code in the shape of GPT-2: CodeShell and Refact.
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, rule, skip};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy, skip};
 use crate::arch::rules::rows;
 use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, PLAIN, Rows, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
@@ -33,14 +33,16 @@ pub(super) static REFACT: Architecture = Architecture {
     ..PLAIN
 };
 
+const BLOCK: Scope = Scope::new("transformer.h.{}", "blk.{}");
+
 const RULES: &[Rule] = &[
     copy("transformer.wte", "token_embd"),
-    copy("transformer.h.{}.ln_1", "blk.{}.attn_norm"),
-    copy("transformer.h.{}.attn.c_attn", "blk.{}.attn_qkv"),
-    copy("transformer.h.{}.attn.c_proj", "blk.{}.attn_output"),
-    copy("transformer.h.{}.ln_2", "blk.{}.ffn_norm"),
-    copy("transformer.h.{}.mlp.c_fc", "blk.{}.ffn_up"),
-    copy("transformer.h.{}.mlp.c_proj", "blk.{}.ffn_down"),
+    BLOCK.copy("ln_1", "attn_norm"),
+    BLOCK.copy("attn.c_attn", "attn_qkv"),
+    BLOCK.copy("attn.c_proj", "attn_output"),
+    BLOCK.copy("ln_2", "ffn_norm"),
+    BLOCK.copy("mlp.c_fc", "ffn_up"),
+    BLOCK.copy("mlp.c_proj", "ffn_down"),
     copy("transformer.ln_f", "output_norm"),
     copy("lm_head", "output"),
     skip("transformer.h.{}.attn.rotary_emb.inv_freq"),
@@ -48,25 +50,17 @@ const RULES: &[Rule] = &[
 
 /// Refact keeps keys and values, and gates and the rest, in one matrix each.
 const SPLIT: &[Rule] = &[
-    copy("transformer.h.{}.attn.q", "blk.{}.attn_q"),
-    rule(
-        "transformer.h.{}.attn.kv",
-        "blk.{}.attn_k",
-        Transform::Rows(rows::first_half),
-    ),
-    rule(
-        "transformer.h.{}.attn.kv",
-        "blk.{}.attn_v",
-        Transform::Rows(rows::second_half),
-    ),
-    rule(
-        "transformer.h.{}.mlp.gate_up_proj",
-        "blk.{}.ffn_gate",
+    BLOCK.copy("attn.q", "attn_q"),
+    BLOCK.rule("attn.kv", "attn_k", Transform::Rows(rows::first_half)),
+    BLOCK.rule("attn.kv", "attn_v", Transform::Rows(rows::second_half)),
+    BLOCK.rule(
+        "mlp.gate_up_proj",
+        "ffn_gate",
         Transform::Rows(|hp, _| Ok(Rows::range(0, u64::from(refact_inner(hp)?)))),
     ),
-    rule(
-        "transformer.h.{}.mlp.gate_up_proj",
-        "blk.{}.ffn_up",
+    BLOCK.rule(
+        "mlp.gate_up_proj",
+        "ffn_up",
         Transform::Rows(|hp, stored| {
             let inner = u64::from(refact_inner(hp)?);
             Ok(Rows::range(inner, stored.saturating_sub(inner)))

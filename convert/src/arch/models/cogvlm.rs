@@ -1,7 +1,7 @@
 //! CogVLM, the text model: Llama with a second set of matrices for the places that hold an image.
 
 use super::llama::{self, LLAMA};
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule};
 use crate::arch::{Architecture, Graph, Hooks, class};
 
 pub(super) static COGVLM: Architecture = Architecture {
@@ -21,26 +21,14 @@ pub(super) static COGVLM: Architecture = Architecture {
 /// The stock converter takes the matrices for images for those of the encoder, which is a file of its own, and leaves them
 /// out; llama.cpp does not load the model without them.
 const OWN: &[Rule] = &[
-    copy(
-        "model.layers.{}.self_attn.language_expert_query_key_value",
-        "blk.{}.attn_qkv",
-    ),
-    copy(
-        "model.layers.{}.self_attn.language_expert_dense",
-        "blk.{}.attn_output",
-    ),
-    copy(
-        "model.layers.{}.self_attn.vision_expert_query_key_value",
-        "blk.{}.vis_attn_qkv",
-    ),
-    copy(
-        "model.layers.{}.self_attn.vision_expert_dense",
-        "blk.{}.vis_attn_output",
-    ),
-    copy("model.layers.{}.mlp.language_mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.language_mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.language_mlp.down_proj", "blk.{}.ffn_down"),
-    copy("model.layers.{}.mlp.vision_mlp.gate_proj", "blk.{}.vis_gate"),
-    copy("model.layers.{}.mlp.vision_mlp.up_proj", "blk.{}.vis_up"),
-    copy("model.layers.{}.mlp.vision_mlp.down_proj", "blk.{}.vis_down"),
+    LAYER.copy("self_attn.language_expert_query_key_value", "attn_qkv"),
+    LAYER.copy("self_attn.language_expert_dense", "attn_output"),
+    LAYER.copy("self_attn.vision_expert_query_key_value", "vis_attn_qkv"),
+    LAYER.copy("self_attn.vision_expert_dense", "vis_attn_output"),
+    LAYER.copy("mlp.language_mlp.gate_proj", "ffn_gate"),
+    LAYER.copy("mlp.language_mlp.up_proj", "ffn_up"),
+    LAYER.copy("mlp.language_mlp.down_proj", "ffn_down"),
+    LAYER.copy("mlp.vision_mlp.gate_proj", "vis_gate"),
+    LAYER.copy("mlp.vision_mlp.up_proj", "vis_up"),
+    LAYER.copy("mlp.vision_mlp.down_proj", "vis_down"),
 ];

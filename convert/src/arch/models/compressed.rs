@@ -1,7 +1,7 @@
 //! PLM and MiniCPM 3: keys and values out of a shorter vector.
 
 use crate::Result;
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule};
 use crate::arch::rules::{common, rope};
 use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -81,16 +81,10 @@ fn key_length(hp: &Hparams) -> Result<u32> {
 }
 
 const COMPRESSED: &[Rule] = &[
-    copy("model.layers.{}.self_attn.q_a_proj", "blk.{}.attn_q_a"),
-    copy("model.layers.{}.self_attn.q_a_layernorm", "blk.{}.attn_q_a_norm"),
-    copy("model.layers.{}.self_attn.q_b_proj", "blk.{}.attn_q_b"),
-    copy(
-        "model.layers.{}.self_attn.kv_a_proj_with_mqa",
-        "blk.{}.attn_kv_a_mqa",
-    ),
-    copy(
-        "model.layers.{}.self_attn.kv_a_layernorm",
-        "blk.{}.attn_kv_a_norm",
-    ),
-    copy("model.layers.{}.self_attn.kv_b_proj", "blk.{}.attn_kv_b"),
+    LAYER.copy("self_attn.q_a_proj", "attn_q_a"),
+    LAYER.copy("self_attn.q_a_layernorm", "attn_q_a_norm"),
+    LAYER.copy("self_attn.q_b_proj", "attn_q_b"),
+    LAYER.copy("self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"),
+    LAYER.copy("self_attn.kv_a_layernorm", "attn_kv_a_norm"),
+    LAYER.copy("self_attn.kv_b_proj", "attn_kv_b"),
 ];

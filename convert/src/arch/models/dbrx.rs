@@ -1,7 +1,7 @@
 //! DBRX.
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class};
 
 pub(super) static DBRX: Architecture = Architecture {
@@ -16,38 +16,31 @@ pub(super) static DBRX: Architecture = Architecture {
     ..PLAIN
 };
 
+const BLOCK: Scope = Scope::new("transformer.blocks.{}", "blk.{}");
+
 /// The experts' matrices lie one below the other; all three have an expert's width as rows.
 const RULES: &[Rule] = &[
     copy("transformer.wte", "token_embd"),
     copy("transformer.norm_f", "output_norm"),
     copy("lm_head", "output"),
-    copy("transformer.blocks.{}.norm_attn_norm.norm_1", "blk.{}.attn_norm"),
-    copy(
-        "transformer.blocks.{}.norm_attn_norm.norm_2",
-        "blk.{}.attn_output_norm",
-    ),
-    copy(
-        "transformer.blocks.{}.norm_attn_norm.attn.Wqkv",
-        "blk.{}.attn_qkv",
-    ),
-    copy(
-        "transformer.blocks.{}.norm_attn_norm.attn.out_proj",
-        "blk.{}.attn_output",
-    ),
-    copy("transformer.blocks.{}.ffn.router.layer", "blk.{}.ffn_gate_inp"),
-    exact(
-        "transformer.blocks.{}.ffn.experts.mlp.w1",
-        "blk.{}.ffn_gate_exps.weight",
+    BLOCK.copy("norm_attn_norm.norm_1", "attn_norm"),
+    BLOCK.copy("norm_attn_norm.norm_2", "attn_output_norm"),
+    BLOCK.copy("norm_attn_norm.attn.Wqkv", "attn_qkv"),
+    BLOCK.copy("norm_attn_norm.attn.out_proj", "attn_output"),
+    BLOCK.copy("ffn.router.layer", "ffn_gate_inp"),
+    BLOCK.exact_with(
+        "ffn.experts.mlp.w1",
+        "ffn_gate_exps.weight",
         Transform::View(experts, None),
     ),
-    exact(
-        "transformer.blocks.{}.ffn.experts.mlp.v1",
-        "blk.{}.ffn_up_exps.weight",
+    BLOCK.exact_with(
+        "ffn.experts.mlp.v1",
+        "ffn_up_exps.weight",
         Transform::View(experts, None),
     ),
-    exact(
-        "transformer.blocks.{}.ffn.experts.mlp.w2",
-        "blk.{}.ffn_down_exps.weight",
+    BLOCK.exact_with(
+        "ffn.experts.mlp.w2",
+        "ffn_down_exps.weight",
         Transform::View(|hp, view| Ok(experts(hp, view)?.and_then(|v| v.swap(1, 2))), None),
     ),
 ];

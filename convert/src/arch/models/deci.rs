@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::Result;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::rules::{common, rope};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, Rows, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -25,18 +25,10 @@ pub(super) static DECI: Architecture = Architecture {
 
 /// Heads have one length in all blocks; how many there are follows from the rows.
 const PERMUTED: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
-        Transform::Rows(interleaved),
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_proj",
-        "blk.{}.attn_k",
-        Transform::Rows(interleaved),
-    ),
+    LAYER.rule("self_attn.q_proj", "attn_q", Transform::Rows(interleaved)),
+    LAYER.rule("self_attn.k_proj", "attn_k", Transform::Rows(interleaved)),
     // In place of attention.
-    copy("model.layers.{}.self_attn.linear_attn", "blk.{}.attn_output"),
+    LAYER.copy("self_attn.linear_attn", "attn_output"),
 ];
 
 fn interleaved(hp: &Hparams, rows: u64) -> Result<Rows> {

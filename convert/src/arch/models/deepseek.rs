@@ -8,7 +8,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::{predicting_layers, without_further_blocks, without_tied_output};
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 
@@ -83,16 +83,8 @@ pub(super) static MISTRAL4: Architecture = Architecture {
 };
 
 const FUSED_EXPERTS: &[Rule] = &[
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_gate_up_exps.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.mlp.experts.down_proj",
-        "blk.{}.ffn_down_exps.weight",
-        Transform::Copy,
-    ),
+    LAYER.exact("mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight"),
+    LAYER.exact("mlp.experts.down_proj", "ffn_down_exps.weight"),
 ];
 
 /// DeepSeek-OCR, the text model: a mixture of experts behind plain attention.
@@ -196,19 +188,10 @@ pub(super) const UNADAPTED: &[&str] = &[
 
 /// Indexer: the choice of the keys that a query sees.
 pub(super) const INDEXER: &[Rule] = &[
-    copy(
-        "model.layers.{}.self_attn.indexer.wq_b",
-        "blk.{}.indexer.attn_q_b",
-    ),
-    copy("model.layers.{}.self_attn.indexer.wk", "blk.{}.indexer.attn_k"),
-    copy(
-        "model.layers.{}.self_attn.indexer.k_norm",
-        "blk.{}.indexer.k_norm",
-    ),
-    copy(
-        "model.layers.{}.self_attn.indexer.weights_proj",
-        "blk.{}.indexer.proj",
-    ),
+    LAYER.copy("self_attn.indexer.wq_b", "indexer.attn_q_b"),
+    LAYER.copy("self_attn.indexer.wk", "indexer.attn_k"),
+    LAYER.copy("self_attn.indexer.k_norm", "indexer.k_norm"),
+    LAYER.copy("self_attn.indexer.weights_proj", "indexer.proj"),
 ];
 
 pub(super) fn indexer_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
@@ -220,25 +203,19 @@ pub(super) fn indexer_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 /// Attention whose keys and values are made from a short vector.
 pub(super) const LATENT: &[Rule] = &[
-    copy("model.layers.{}.self_attn.q_a_proj", "blk.{}.attn_q_a"),
-    copy("model.layers.{}.self_attn.q_a_layernorm", "blk.{}.attn_q_a_norm"),
-    copy("model.layers.{}.self_attn.q_b_proj", "blk.{}.attn_q_b"),
-    copy(
-        "model.layers.{}.self_attn.kv_a_proj_with_mqa",
-        "blk.{}.attn_kv_a_mqa",
-    ),
-    copy(
-        "model.layers.{}.self_attn.kv_a_layernorm",
-        "blk.{}.attn_kv_a_norm",
-    ),
-    exact(
-        "model.layers.{}.self_attn.kv_b_proj.weight",
-        "blk.{}.attn_k_b.weight",
+    LAYER.copy("self_attn.q_a_proj", "attn_q_a"),
+    LAYER.copy("self_attn.q_a_layernorm", "attn_q_a_norm"),
+    LAYER.copy("self_attn.q_b_proj", "attn_q_b"),
+    LAYER.copy("self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"),
+    LAYER.copy("self_attn.kv_a_layernorm", "attn_kv_a_norm"),
+    LAYER.exact_with(
+        "self_attn.kv_b_proj.weight",
+        "attn_k_b.weight",
         Transform::View(key_part, None),
     ),
-    exact(
-        "model.layers.{}.self_attn.kv_b_proj.weight",
-        "blk.{}.attn_v_b.weight",
+    LAYER.exact_with(
+        "self_attn.kv_b_proj.weight",
+        "attn_v_b.weight",
         Transform::View(value_part, None),
     ),
 ];

@@ -8,7 +8,7 @@ use super::draft;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::hooks::TargetVocabulary;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{LAYER, Rule, Transform, copy, exact};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, Named, PLAIN, StoredAs, class};
 
 pub(super) static DEEPSEEK4: Architecture = Architecture {
@@ -220,129 +220,50 @@ const MODEL: &[Rule] = &[
     copy("model.embed", "token_embd"),
     copy("model.norm", "output_norm"),
     copy("model.head", "output"),
-    exact("model.hc_head_fn", "output_hc_fn.weight", Transform::Copy),
-    exact("model.hc_head_base", "output_hc_base.weight", Transform::Copy),
-    exact("model.hc_head_scale", "output_hc_scale.weight", Transform::Copy),
+    exact("model.hc_head_fn", "output_hc_fn.weight"),
+    exact("model.hc_head_base", "output_hc_base.weight"),
+    exact("model.hc_head_scale", "output_hc_scale.weight"),
 ];
 
 /// Of hyper-connections around each half of a layer.
 pub(super) const HYPER_CONNECTIONS: &[Rule] = &[
-    exact(
-        "model.layers.{}.hc_attn_fn",
-        "blk.{}.hc_attn_fn.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_attn_base",
-        "blk.{}.hc_attn_base.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_attn_scale",
-        "blk.{}.hc_attn_scale.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_ffn_fn",
-        "blk.{}.hc_ffn_fn.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_ffn_base",
-        "blk.{}.hc_ffn_base.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_ffn_scale",
-        "blk.{}.hc_ffn_scale.weight",
-        Transform::Copy,
-    ),
+    LAYER.exact("hc_attn_fn", "hc_attn_fn.weight"),
+    LAYER.exact("hc_attn_base", "hc_attn_base.weight"),
+    LAYER.exact("hc_attn_scale", "hc_attn_scale.weight"),
+    LAYER.exact("hc_ffn_fn", "hc_ffn_fn.weight"),
+    LAYER.exact("hc_ffn_base", "hc_ffn_base.weight"),
+    LAYER.exact("hc_ffn_scale", "hc_ffn_scale.weight"),
 ];
 
 const LAYERS: &[Rule] = &[
-    exact(
-        "model.layers.{}.ffn.gate.tid2eid",
-        "blk.{}.ffn_gate_tid2eid.weight",
-        Transform::Integers,
-    ),
-    exact(
-        "model.layers.{}.attn.attn_sink",
-        "blk.{}.attn_sinks.weight",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.attn.wq_a", "blk.{}.attn_q_a"),
-    copy("model.layers.{}.attn.wq_b", "blk.{}.attn_q_b"),
-    copy("model.layers.{}.attn.q_norm", "blk.{}.attn_q_a_norm"),
-    copy("model.layers.{}.attn.wkv", "blk.{}.attn_kv"),
-    copy("model.layers.{}.attn.kv_norm", "blk.{}.attn_kv_a_norm"),
-    copy("model.layers.{}.attn.wo_a", "blk.{}.attn_output_a"),
-    copy("model.layers.{}.attn.wo_b", "blk.{}.attn_output_b"),
-    exact(
-        "model.layers.{}.attn.compressor.ape",
-        "blk.{}.attn_compressor_ape.weight",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.attn.compressor.wkv", "blk.{}.attn_compressor_kv"),
-    copy(
-        "model.layers.{}.attn.compressor.wgate",
-        "blk.{}.attn_compressor_gate",
-    ),
-    copy(
-        "model.layers.{}.attn.compressor.norm",
-        "blk.{}.attn_compressor_norm",
-    ),
-    copy("model.layers.{}.attn.indexer.wq_b", "blk.{}.indexer.attn_q_b"),
-    copy("model.layers.{}.attn.indexer.weights_proj", "blk.{}.indexer.proj"),
-    exact(
-        "model.layers.{}.attn.indexer.compressor.ape",
-        "blk.{}.indexer_compressor_ape.weight",
-        Transform::Copy,
-    ),
-    copy(
-        "model.layers.{}.attn.indexer.compressor.wkv",
-        "blk.{}.indexer_compressor_kv",
-    ),
-    copy(
-        "model.layers.{}.attn.indexer.compressor.wgate",
-        "blk.{}.indexer_compressor_gate",
-    ),
-    copy(
-        "model.layers.{}.attn.indexer.compressor.norm",
-        "blk.{}.indexer_compressor_norm",
-    ),
-    copy("model.layers.{}.attn_norm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.ffn_norm", "blk.{}.ffn_norm"),
-    exact(
-        "model.layers.{}.ffn.gate.bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.ffn.gate.bias_vl",
-        "blk.{}.exp_probs_b_vl.bias",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.ffn.gate.weight",
-        "blk.{}.ffn_gate_inp.weight",
-        Transform::Copy,
-    ),
-    rule(
-        "model.layers.{}.ffn.experts.{e}.w1",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.ffn.experts.{e}.w2",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.ffn.experts.{e}.w3",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
-    copy("model.layers.{}.ffn.shared_experts.w1", "blk.{}.ffn_gate_shexp"),
-    copy("model.layers.{}.ffn.shared_experts.w2", "blk.{}.ffn_down_shexp"),
-    copy("model.layers.{}.ffn.shared_experts.w3", "blk.{}.ffn_up_shexp"),
+    LAYER.exact_with("ffn.gate.tid2eid", "ffn_gate_tid2eid.weight", Transform::Integers),
+    LAYER.exact("attn.attn_sink", "attn_sinks.weight"),
+    LAYER.copy("attn.wq_a", "attn_q_a"),
+    LAYER.copy("attn.wq_b", "attn_q_b"),
+    LAYER.copy("attn.q_norm", "attn_q_a_norm"),
+    LAYER.copy("attn.wkv", "attn_kv"),
+    LAYER.copy("attn.kv_norm", "attn_kv_a_norm"),
+    LAYER.copy("attn.wo_a", "attn_output_a"),
+    LAYER.copy("attn.wo_b", "attn_output_b"),
+    LAYER.exact("attn.compressor.ape", "attn_compressor_ape.weight"),
+    LAYER.copy("attn.compressor.wkv", "attn_compressor_kv"),
+    LAYER.copy("attn.compressor.wgate", "attn_compressor_gate"),
+    LAYER.copy("attn.compressor.norm", "attn_compressor_norm"),
+    LAYER.copy("attn.indexer.wq_b", "indexer.attn_q_b"),
+    LAYER.copy("attn.indexer.weights_proj", "indexer.proj"),
+    LAYER.exact("attn.indexer.compressor.ape", "indexer_compressor_ape.weight"),
+    LAYER.copy("attn.indexer.compressor.wkv", "indexer_compressor_kv"),
+    LAYER.copy("attn.indexer.compressor.wgate", "indexer_compressor_gate"),
+    LAYER.copy("attn.indexer.compressor.norm", "indexer_compressor_norm"),
+    LAYER.copy("attn_norm", "attn_norm"),
+    LAYER.copy("ffn_norm", "ffn_norm"),
+    LAYER.exact("ffn.gate.bias", "exp_probs_b.bias"),
+    LAYER.exact("ffn.gate.bias_vl", "exp_probs_b_vl.bias"),
+    LAYER.exact("ffn.gate.weight", "ffn_gate_inp.weight"),
+    LAYER.rule("ffn.experts.{e}.w1", "ffn_gate_exps", Transform::Expert),
+    LAYER.rule("ffn.experts.{e}.w2", "ffn_down_exps", Transform::Expert),
+    LAYER.rule("ffn.experts.{e}.w3", "ffn_up_exps", Transform::Expert),
+    LAYER.copy("ffn.shared_experts.w1", "ffn_gate_shexp"),
+    LAYER.copy("ffn.shared_experts.w2", "ffn_down_shexp"),
+    LAYER.copy("ffn.shared_experts.w3", "ffn_up_shexp"),
 ];

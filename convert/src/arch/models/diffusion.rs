@@ -5,7 +5,7 @@ use super::qwen2moe;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Scope, Transform, copy};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -77,27 +77,21 @@ fn mask_token(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
+const BLOCK: Scope = Scope::new("model.transformer.blocks.{}", "blk.{}");
+
 const BLOCKS: &[Rule] = &[
     copy("model.transformer.wte", "token_embd"),
     copy("model.transformer.ln_f", "output_norm"),
     copy("model.transformer.ff_out", "output"),
-    copy("model.transformer.blocks.{}.attn_norm", "blk.{}.attn_norm"),
-    rule(
-        "model.transformer.blocks.{}.q_proj",
-        "blk.{}.attn_q",
-        Transform::PermuteQuery,
-    ),
-    rule(
-        "model.transformer.blocks.{}.k_proj",
-        "blk.{}.attn_k",
-        Transform::PermuteKey,
-    ),
-    copy("model.transformer.blocks.{}.v_proj", "blk.{}.attn_v"),
-    copy("model.transformer.blocks.{}.attn_out", "blk.{}.attn_output"),
-    copy("model.transformer.blocks.{}.ff_norm", "blk.{}.ffn_norm"),
-    copy("model.transformer.blocks.{}.ff_proj", "blk.{}.ffn_gate"),
-    copy("model.transformer.blocks.{}.up_proj", "blk.{}.ffn_up"),
-    copy("model.transformer.blocks.{}.ff_out", "blk.{}.ffn_down"),
+    BLOCK.copy("attn_norm", "attn_norm"),
+    BLOCK.rule("q_proj", "attn_q", Transform::PermuteQuery),
+    BLOCK.rule("k_proj", "attn_k", Transform::PermuteKey),
+    BLOCK.copy("v_proj", "attn_v"),
+    BLOCK.copy("attn_out", "attn_output"),
+    BLOCK.copy("ff_norm", "ffn_norm"),
+    BLOCK.copy("ff_proj", "ffn_gate"),
+    BLOCK.copy("up_proj", "ffn_up"),
+    BLOCK.copy("ff_out", "ffn_down"),
 ];
 
 fn llada_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::without_tied_output;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -62,14 +62,14 @@ pub(super) static DOTS3NOTE: Architecture = Architecture {
 const PREDICTED: &str = "model.mtp.embed_tokens.weight";
 
 const OWN: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_a_layernorm",
-        "blk.{}.attn_q_a_norm",
+    LAYER.rule(
+        "self_attn.q_a_layernorm",
+        "attn_q_a_norm",
         Transform::ScaleByBlock(|hp, _| rescaled(hp, hp.u32(&["q_lora_rank"])?)),
     ),
-    rule(
-        "model.layers.{}.self_attn.kv_a_layernorm",
-        "blk.{}.attn_kv_a_norm",
+    LAYER.rule(
+        "self_attn.kv_a_layernorm",
+        "attn_kv_a_norm",
         Transform::ScaleByBlock(|hp, block| {
             let key = match slides(hp, block) {
                 true => "swa_kv_lora_rank",
@@ -78,20 +78,17 @@ const OWN: &[Rule] = &[
             rescaled(hp, hp.u32(&[key])?)
         }),
     ),
-    copy(
-        "model.layers.{}.self_attn.k_rope_only_layernorm",
-        "blk.{}.attn_k_norm",
-    ),
-    copy("model.layers.{}.self_attn.g_proj", "blk.{}.attn_gate"),
-    copy("model.layers.{}.self_attn.gate_proj", "blk.{}.attn_gate"),
-    exact(
-        "model.layers.{}.self_attn.swa_kv_b_proj.weight",
-        "blk.{}.attn_k_b.weight",
+    LAYER.copy("self_attn.k_rope_only_layernorm", "attn_k_norm"),
+    LAYER.copy("self_attn.g_proj", "attn_gate"),
+    LAYER.copy("self_attn.gate_proj", "attn_gate"),
+    LAYER.exact_with(
+        "self_attn.swa_kv_b_proj.weight",
+        "attn_k_b.weight",
         Transform::View(key_part, None),
     ),
-    exact(
-        "model.layers.{}.self_attn.swa_kv_b_proj.weight",
-        "blk.{}.attn_v_b.weight",
+    LAYER.exact_with(
+        "self_attn.swa_kv_b_proj.weight",
+        "attn_v_b.weight",
         Transform::View(value_part, None),
     ),
 ];

@@ -9,7 +9,7 @@ use super::gemma4::{AROUND, GEMMA4, OWN as GEMMA4_OWN, PER_LAYER, rotation_of_fu
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::hooks::TargetVocabulary;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule, Transform, copy, exact, exact_with};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, Strided, class};
 
 /// The speculators library has the layer's configuration in a map of its own.
@@ -69,65 +69,27 @@ pub(super) static DSPARK: Architecture = Architecture {
 };
 
 const DFLASH_RULES: &[Rule] = &[
-    exact("model.fc.weight", "fc.weight", Transform::Copy),
+    exact("model.fc.weight", "fc.weight"),
     copy("model.hidden_norm", "enc.output_norm"),
     copy("model.lm_head", "output"),
-    copy("model.layers.{}.self_attn.sinks", "blk.{}.attn_sinks"),
-    copy(
-        "model.layers.{}.self_attn.attention_sink_bias",
-        "blk.{}.attn_sinks",
-    ),
-    copy(
-        "model.layers.{}.self_attn.learnable_sink_param",
-        "blk.{}.attn_sinks",
-    ),
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
-        Transform::Rows(halves),
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_proj",
-        "blk.{}.attn_k",
-        Transform::Rows(halves),
-    ),
-    rule(
-        "model.layers.{}.self_attn.q_norm",
-        "blk.{}.attn_q_norm",
-        Transform::Rows(halves),
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_norm",
-        "blk.{}.attn_k_norm",
-        Transform::Rows(halves),
-    ),
-    exact(
-        "model.layers.{}.attention_conv.base_kernel",
-        "blk.{}.attn_conv_base",
-        Transform::Copy,
-    ),
-    copy(
-        "model.layers.{}.attention_conv.kernel_projection",
-        "blk.{}.attn_conv_proj",
-    ),
-    exact(
-        "model.layers.{}.mlp_conv.base_kernel",
-        "blk.{}.ffn_conv_base",
-        Transform::Copy,
-    ),
-    copy(
-        "model.layers.{}.mlp_conv.kernel_projection",
-        "blk.{}.ffn_conv_proj",
-    ),
+    LAYER.copy("self_attn.sinks", "attn_sinks"),
+    LAYER.copy("self_attn.attention_sink_bias", "attn_sinks"),
+    LAYER.copy("self_attn.learnable_sink_param", "attn_sinks"),
+    LAYER.rule("self_attn.q_proj", "attn_q", Transform::Rows(halves)),
+    LAYER.rule("self_attn.k_proj", "attn_k", Transform::Rows(halves)),
+    LAYER.rule("self_attn.q_norm", "attn_q_norm", Transform::Rows(halves)),
+    LAYER.rule("self_attn.k_norm", "attn_k_norm", Transform::Rows(halves)),
+    LAYER.exact("attention_conv.base_kernel", "attn_conv_base"),
+    LAYER.copy("attention_conv.kernel_projection", "attn_conv_proj"),
+    LAYER.exact("mlp_conv.base_kernel", "ffn_conv_base"),
+    LAYER.copy("mlp_conv.kernel_projection", "ffn_conv_proj"),
     exact(
         "model.candidate_selector.predecessor_codebook",
         "selector_predecessor.weight",
-        Transform::Copy,
     ),
     exact(
         "model.candidate_selector.successor_codebook",
         "selector_successor.weight",
-        Transform::Copy,
     ),
     copy("model.candidate_selector.hidden_projection", "selector_hidden"),
 ];
@@ -136,7 +98,7 @@ const DSPARK_RULES: &[Rule] = &[
     copy("model.markov_head.markov_w1", "markov_w1"),
     copy("model.markov_head.markov_w2", "markov_w2"),
     copy("model.confidence_head.proj", "conf_proj"),
-    exact(
+    exact_with(
         "model.d2t",
         "d2t",
         Transform::TargetIds(|hp| hp.u32(&["vocab_size"])),
@@ -396,20 +358,10 @@ pub(super) static GEMMA4_DSPARK: Architecture = Architecture {
 };
 
 const GEMMA4_DSPARK_RULES: &[Rule] = &[
-    copy(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.post_attention_norm",
-    ),
-    copy("model.layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm"),
-    copy(
-        "model.layers.{}.post_feedforward_layernorm",
-        "blk.{}.post_ffw_norm",
-    ),
-    exact(
-        "model.layers.{}.layer_scalar",
-        "blk.{}.layer_output_scale.weight",
-        Transform::Copy,
-    ),
+    LAYER.copy("post_attention_layernorm", "post_attention_norm"),
+    LAYER.copy("pre_feedforward_layernorm", "ffn_norm"),
+    LAYER.copy("post_feedforward_layernorm", "post_ffw_norm"),
+    LAYER.exact("layer_scalar", "layer_output_scale.weight"),
 ];
 
 /// The parameters of the rotation, those of layers that see everything.
@@ -557,6 +509,6 @@ pub(super) static MUSE_GLIMMER_ASSISTANT: Architecture = Architecture {
 };
 
 const ASSISTANT_RULES: &[Rule] = &[
-    exact("encoder.fc.weight", "fc.weight", Transform::Copy),
+    exact("encoder.fc.weight", "fc.weight"),
     copy("encoder.output_norm_enc", "enc.output_norm"),
 ];

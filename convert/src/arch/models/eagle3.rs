@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::draft::{ids, nested_layer};
 use crate::Result;
 use crate::arch::rules::hooks::TargetVocabulary;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact, skip};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform, copy, exact, exact_with, skip};
 use crate::arch::rules::{common, rope};
 use crate::arch::{Architecture, Graph, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::VocabRequest;
@@ -42,12 +42,12 @@ pub(super) static EAGLE3: Architecture = Architecture {
 };
 
 const EAGLE3_RULES: &[Rule] = &[
-    exact("fc.weight", "fc.weight", Transform::Copy),
+    exact("fc.weight", "fc.weight"),
     copy("input_norm", "enc.output_norm"),
-    copy("model.layers.{}.hidden_norm", "blk.{}.attn_norm_2"),
+    LAYER.copy("hidden_norm", "attn_norm_2"),
     copy("embed_tokens", "token_embd"),
     copy("norm", "output_norm"),
-    exact("d2t", "d2t", Transform::TargetIds(|hp| target(hp, "vocab_size"))),
+    exact_with("d2t", "d2t", Transform::TargetIds(|hp| target(hp, "vocab_size"))),
     skip("t2d"),
 ];
 

@@ -1,7 +1,7 @@
 //! ERNIE 4.5, dense and as a mixture of experts.
 
 use crate::Result;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::rules::rows::{self, fused_part};
 use crate::arch::rules::{common, experts};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, class};
@@ -47,55 +47,31 @@ fn vocabulary(_: &serde_json::Value) -> VocabRequest {
 }
 
 const FUSED: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.qkv_proj",
-        "blk.{}.attn_q",
+    LAYER.rule(
+        "self_attn.qkv_proj",
+        "attn_q",
         Transform::Rows(|hp, _| fused_part(hp, 0)),
     ),
-    rule(
-        "model.layers.{}.self_attn.qkv_proj",
-        "blk.{}.attn_k",
+    LAYER.rule(
+        "self_attn.qkv_proj",
+        "attn_k",
         Transform::Rows(|hp, _| fused_part(hp, 1)),
     ),
-    rule(
-        "model.layers.{}.self_attn.qkv_proj",
-        "blk.{}.attn_v",
+    LAYER.rule(
+        "self_attn.qkv_proj",
+        "attn_v",
         Transform::Rows(|hp, _| fused_part(hp, 2)),
     ),
-    rule(
-        "model.layers.{}.mlp.up_gate_proj",
-        "blk.{}.ffn_gate",
-        Transform::Rows(rows::first_half),
-    ),
-    rule(
-        "model.layers.{}.mlp.up_gate_proj",
-        "blk.{}.ffn_up",
-        Transform::Rows(rows::second_half),
-    ),
+    LAYER.rule("mlp.up_gate_proj", "ffn_gate", Transform::Rows(rows::first_half)),
+    LAYER.rule("mlp.up_gate_proj", "ffn_up", Transform::Rows(rows::second_half)),
 ];
 
 const MIXTURE: &[Rule] = &[
-    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
-    exact(
-        "model.layers.{}.mlp.moe_statics.e_score_correction_bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.gate_proj",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.up_proj",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.mlp.experts.{e}.down_proj",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
+    LAYER.copy("mlp.gate", "ffn_gate_inp"),
+    LAYER.exact("mlp.moe_statics.e_score_correction_bias", "exp_probs_b.bias"),
+    LAYER.rule("mlp.experts.{e}.gate_proj", "ffn_gate_exps", Transform::Expert),
+    LAYER.rule("mlp.experts.{e}.up_proj", "ffn_up_exps", Transform::Expert),
+    LAYER.rule("mlp.experts.{e}.down_proj", "ffn_down_exps", Transform::Expert),
 ];
 
 /// Without the parts that predict further tokens.

@@ -1,7 +1,7 @@
 //! Falcon 7B, 40B, 180B and Falcon 2.
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy};
 use crate::arch::rules::rows;
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hparams, Keys, ModelType, PLAIN, Rows, class};
 
@@ -16,19 +16,21 @@ pub(super) static FALCON: Architecture = Architecture {
     ..PLAIN
 };
 
+const BLOCK: Scope = Scope::new("transformer.h.{}", "blk.{}");
+
 const RULES: &[Rule] = &[
     copy("transformer.word_embeddings", "token_embd"),
-    copy("transformer.h.{}.input_layernorm", "blk.{}.attn_norm"),
-    copy("transformer.h.{}.ln_mlp", "blk.{}.attn_norm"),
-    copy("transformer.h.{}.ln_attn", "blk.{}.attn_norm_2"),
-    rule(
-        "transformer.h.{}.self_attention.query_key_value",
-        "blk.{}.attn_qkv",
+    BLOCK.copy("input_layernorm", "attn_norm"),
+    BLOCK.copy("ln_mlp", "attn_norm"),
+    BLOCK.copy("ln_attn", "attn_norm_2"),
+    BLOCK.rule(
+        "self_attention.query_key_value",
+        "attn_qkv",
         Transform::Rows(by_kind),
     ),
-    copy("transformer.h.{}.self_attention.dense", "blk.{}.attn_output"),
-    copy("transformer.h.{}.mlp.dense_h_to_4h", "blk.{}.ffn_up"),
-    copy("transformer.h.{}.mlp.dense_4h_to_h", "blk.{}.ffn_down"),
+    BLOCK.copy("self_attention.dense", "attn_output"),
+    BLOCK.copy("mlp.dense_h_to_4h", "ffn_up"),
+    BLOCK.copy("mlp.dense_4h_to_h", "ffn_down"),
     copy("transformer.ln_f", "output_norm"),
     copy("lm_head", "output"),
 ];

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::described::{self, Computed, Described, Group, Key, Kind, Vocabulary, u32_of};
 use crate::arch::rules::common;
-use crate::arch::rules::names::{HEAD_NORMS_ABOUT_ONE, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{HEAD_NORMS_ABOUT_ONE, LAYER, Rule, Transform, copy, rule};
 use crate::arch::rules::selection::Selection;
 use crate::arch::{
     Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, bare_class, class,
@@ -91,56 +91,36 @@ const GEMMA_RULES: &[Rule] = &[
     rule("model.norm", "output_norm", Transform::AddOne),
     // The embedding is the output matrix; some exports repeat it.
     rule("lm_head", "output", Transform::Skip),
-    rule(
-        "model.layers.{}.input_layernorm",
-        "blk.{}.attn_norm",
-        Transform::AddOne,
-    ),
-    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
-    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
-    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
-    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
-    rule(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.ffn_norm",
-        Transform::AddOne,
-    ),
-    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+    LAYER.rule("input_layernorm", "attn_norm", Transform::AddOne),
+    LAYER.copy("self_attn.q_proj", "attn_q"),
+    LAYER.copy("self_attn.k_proj", "attn_k"),
+    LAYER.copy("self_attn.v_proj", "attn_v"),
+    LAYER.copy("self_attn.o_proj", "attn_output"),
+    LAYER.rule("post_attention_layernorm", "ffn_norm", Transform::AddOne),
+    LAYER.copy("mlp.gate_proj", "ffn_gate"),
+    LAYER.copy("mlp.up_proj", "ffn_up"),
+    LAYER.copy("mlp.down_proj", "ffn_down"),
 ];
 
 const GEMMA2_RULES: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),
     rule("model.norm", "output_norm", Transform::AddOne),
     rule("lm_head", "output", Transform::Skip),
-    rule(
-        "model.layers.{}.input_layernorm",
-        "blk.{}.attn_norm",
+    LAYER.rule("input_layernorm", "attn_norm", Transform::AddOne),
+    LAYER.copy("self_attn.q_proj", "attn_q"),
+    LAYER.copy("self_attn.k_proj", "attn_k"),
+    LAYER.copy("self_attn.v_proj", "attn_v"),
+    LAYER.copy("self_attn.o_proj", "attn_output"),
+    LAYER.rule(
+        "post_attention_layernorm",
+        "post_attention_norm",
         Transform::AddOne,
     ),
-    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
-    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
-    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
-    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
-    rule(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.post_attention_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.pre_feedforward_layernorm",
-        "blk.{}.ffn_norm",
-        Transform::AddOne,
-    ),
-    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
-    rule(
-        "model.layers.{}.post_feedforward_layernorm",
-        "blk.{}.post_ffw_norm",
-        Transform::AddOne,
-    ),
+    LAYER.rule("pre_feedforward_layernorm", "ffn_norm", Transform::AddOne),
+    LAYER.copy("mlp.gate_proj", "ffn_gate"),
+    LAYER.copy("mlp.up_proj", "ffn_up"),
+    LAYER.copy("mlp.down_proj", "ffn_down"),
+    LAYER.rule("post_feedforward_layernorm", "post_ffw_norm", Transform::AddOne),
 ];
 
 /// Gemma as data.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::gemma::{GEMMA3_VOCABULARY, gemma3_keys};
 use super::gemma4::{AROUND, PER_LAYER};
 use crate::Result;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule, Transform, rule};
 use crate::arch::rules::quantile::normal_quantile;
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabRequest, VocabStep};
@@ -54,27 +54,14 @@ const OWN: &[Rule] = &[
         "altup_unembd_proj",
         Transform::Numbered(further_copies),
     ),
-    copy(
-        "model.layers.{}.altup.correction_coefs",
-        "blk.{}.altup_correct_coef",
-    ),
-    copy(
-        "model.layers.{}.altup.prediction_coefs",
-        "blk.{}.altup_predict_coef",
-    ),
-    copy("model.layers.{}.altup.modality_router", "blk.{}.altup_router"),
-    copy("model.layers.{}.altup.router_norm", "blk.{}.altup_router_norm"),
-    exact(
-        "model.layers.{}.altup.correct_output_scale",
-        "blk.{}.altup_correct_scale.weight",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.laurel.linear_left", "blk.{}.laurel_l"),
-    copy("model.layers.{}.laurel.linear_right", "blk.{}.laurel_r"),
-    copy(
-        "model.layers.{}.laurel.post_laurel_norm",
-        "blk.{}.laurel_post_norm",
-    ),
+    LAYER.copy("altup.correction_coefs", "altup_correct_coef"),
+    LAYER.copy("altup.prediction_coefs", "altup_predict_coef"),
+    LAYER.copy("altup.modality_router", "altup_router"),
+    LAYER.copy("altup.router_norm", "altup_router_norm"),
+    LAYER.exact("altup.correct_output_scale", "altup_correct_scale.weight"),
+    LAYER.copy("laurel.linear_left", "laurel_l"),
+    LAYER.copy("laurel.linear_right", "laurel_r"),
+    LAYER.copy("laurel.post_laurel_norm", "laurel_post_norm"),
 ];
 
 /// Copies of the state.

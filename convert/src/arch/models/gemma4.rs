@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::gemma::gemma3_keys;
 use crate::Result;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule, Transform, copy, rule};
 use crate::arch::rules::selection::Selection;
 use crate::arch::{Activation, Architecture, Generated, Graph, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -41,57 +41,22 @@ pub(super) const OWN: &[Rule] = &[
         "token_embd",
         Transform::Selected(Selection::KnownTokens),
     ),
-    exact(
-        "model.layers.{}.layer_scalar",
-        "blk.{}.layer_output_scale.weight",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.router.proj", "blk.{}.ffn_gate_inp"),
-    exact(
-        "model.layers.{}.router.scale",
-        "blk.{}.ffn_gate_inp.scale",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.router.per_expert_scale",
-        "blk.{}.ffn_down_exps.scale",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.experts.gate_up_proj",
-        "blk.{}.ffn_gate_up_exps.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.experts.down_proj",
-        "blk.{}.ffn_down_exps.weight",
-        Transform::Copy,
-    ),
-    copy(
-        "model.layers.{}.pre_feedforward_layernorm_2",
-        "blk.{}.pre_ffw_norm_2",
-    ),
-    copy(
-        "model.layers.{}.post_feedforward_layernorm_1",
-        "blk.{}.post_ffw_norm_1",
-    ),
-    copy(
-        "model.layers.{}.post_feedforward_layernorm_2",
-        "blk.{}.post_ffw_norm_2",
-    ),
+    LAYER.exact("layer_scalar", "layer_output_scale.weight"),
+    LAYER.copy("router.proj", "ffn_gate_inp"),
+    LAYER.exact("router.scale", "ffn_gate_inp.scale"),
+    LAYER.exact("router.per_expert_scale", "ffn_down_exps.scale"),
+    LAYER.exact("experts.gate_up_proj", "ffn_gate_up_exps.weight"),
+    LAYER.exact("experts.down_proj", "ffn_down_exps.weight"),
+    LAYER.copy("pre_feedforward_layernorm_2", "pre_ffw_norm_2"),
+    LAYER.copy("post_feedforward_layernorm_1", "post_ffw_norm_1"),
+    LAYER.copy("post_feedforward_layernorm_2", "post_ffw_norm_2"),
 ];
 
 /// Norms on both sides of each half.
 pub(super) const AROUND: &[Rule] = &[
-    copy(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.post_attention_norm",
-    ),
-    copy("model.layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm"),
-    copy(
-        "model.layers.{}.post_feedforward_layernorm",
-        "blk.{}.post_ffw_norm",
-    ),
+    LAYER.copy("post_attention_layernorm", "post_attention_norm"),
+    LAYER.copy("pre_feedforward_layernorm", "ffn_norm"),
+    LAYER.copy("post_feedforward_layernorm", "post_ffw_norm"),
 ];
 
 /// Further inputs of each layer.
@@ -99,9 +64,9 @@ pub(super) const PER_LAYER: &[Rule] = &[
     copy("model.embed_tokens_per_layer", "per_layer_token_embd"),
     copy("model.per_layer_model_projection", "per_layer_model_proj"),
     copy("model.per_layer_projection_norm", "per_layer_proj_norm"),
-    copy("model.layers.{}.per_layer_input_gate", "blk.{}.inp_gate"),
-    copy("model.layers.{}.per_layer_projection", "blk.{}.proj"),
-    copy("model.layers.{}.post_per_layer_input_norm", "blk.{}.post_norm"),
+    LAYER.copy("per_layer_input_gate", "inp_gate"),
+    LAYER.copy("per_layer_projection", "proj"),
+    LAYER.copy("post_per_layer_input_norm", "post_norm"),
 ];
 
 /// A number of the layers that see everything: under a key of its own, or the first such layer's in

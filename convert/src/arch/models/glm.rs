@@ -4,7 +4,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::PREDICTING;
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule, skip};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, copy, skip};
 use crate::arch::{
     Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class, class_without,
 };
@@ -71,26 +71,23 @@ pub(super) static CHATGLM: Architecture = Architecture {
 };
 
 const GLM4_OWN: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
+    LAYER.rule(
+        "self_attn.q_proj",
+        "attn_q",
         Transform::Rows(|hp, rows| halves(hp, rows, hp.heads()?.0)),
     ),
-    rule(
-        "model.layers.{}.self_attn.k_proj",
-        "blk.{}.attn_k",
+    LAYER.rule(
+        "self_attn.k_proj",
+        "attn_k",
         Transform::Rows(|hp, rows| halves(hp, rows, hp.heads()?.1)),
     ),
-    copy(
-        "model.layers.{}.post_self_attn_layernorm",
-        "blk.{}.post_attention_norm",
-    ),
-    copy("model.layers.{}.post_mlp_layernorm", "blk.{}.post_ffw_norm"),
-    copy("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"),
+    LAYER.copy("post_self_attn_layernorm", "post_attention_norm"),
+    LAYER.copy("post_mlp_layernorm", "post_ffw_norm"),
+    LAYER.copy("mlp.gate_up_proj", "ffn_up"),
 ];
 
 const CHATGLM_OWN: &[Rule] = &[
-    copy("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"),
+    LAYER.copy("mlp.gate_up_proj", "ffn_up"),
     copy("embedding.word_embeddings", "token_embd"),
     copy("encoder.final_layernorm", "output_norm"),
     copy("output_layer", "output"),

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::{predicting_layers, without_tied_output};
-use crate::arch::rules::names::{DECODER, Rule, Transform, exact};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, Named, PLAIN, View, class};
 
 pub(super) static GLM5_NEXT: Architecture = Architecture {
@@ -61,35 +61,34 @@ fn is_exact(tensor: Named<'_>) -> bool {
 }
 
 const OWN: &[Rule] = &[
-    exact(
-        "model.layers.{}.self_attn.indexer.index_kpool_compress_gate",
-        "blk.{}.indexer_compressor_gate.weight",
-        Transform::Copy,
+    LAYER.exact(
+        "self_attn.indexer.index_kpool_compress_gate",
+        "indexer_compressor_gate.weight",
     ),
-    exact(
-        "model.layers.{}.self_attn.indexer.index_kpool_compress_ape",
-        "blk.{}.indexer_compressor_ape.weight",
-        Transform::Copy,
+    LAYER.exact(
+        "self_attn.indexer.index_kpool_compress_ape",
+        "indexer_compressor_ape.weight",
     ),
-    exact(
-        "model.layers.{}.self_attn.kv_b_proj.weight",
-        "blk.{}.attn_k_b.weight",
+    LAYER.exact_with(
+        "self_attn.kv_b_proj.weight",
+        "attn_k_b.weight",
         Transform::View(bailing3::key_part, None),
     ),
-    exact(
-        "model.layers.{}.self_attn.kv_b_proj.weight",
-        "blk.{}.attn_v_b.weight",
+    LAYER.exact_with(
+        "self_attn.kv_b_proj.weight",
+        "attn_v_b.weight",
         Transform::View(bailing3::value_part, None),
     ),
 ];
 
 /// Decays of delta attention, one for each head.
-pub(super) const DECAYS: &[Rule] = &[exact(
-    "model.layers.{}.self_attn.A_log",
-    "blk.{}.ssm_a",
-    Transform::SingleView(of_heads, negative_exp),
-)
-.in_part()];
+pub(super) const DECAYS: &[Rule] = &[LAYER
+    .exact_with(
+        "self_attn.A_log",
+        "ssm_a",
+        Transform::SingleView(of_heads, negative_exp),
+    )
+    .in_part()];
 
 /// One number for each head; there may be more behind them.
 fn of_heads(hp: &Hparams, view: View) -> Result<Option<View>> {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::{Architecture, Hparams, Keys, ModelType, PLAIN, View, class};
 
 pub(super) static GPT_OSS: Architecture = Architecture {
@@ -17,59 +17,44 @@ pub(super) static GPT_OSS: Architecture = Architecture {
 /// Gate and up rows alternate in one tensor. As floats it is stored with rows and columns exchanged; as MXFP4
 /// blocks it is not.
 const OWN: &[Rule] = &[
-    copy(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.post_attention_norm",
-    ),
-    exact(
-        "model.layers.{}.self_attn.sinks",
-        "blk.{}.attn_sinks.weight",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.mlp.router", "blk.{}.ffn_gate_inp"),
-    exact(
-        "model.layers.{}.mlp.experts.down_proj",
-        "blk.{}.ffn_down_exps.weight",
+    LAYER.copy("post_attention_layernorm", "post_attention_norm"),
+    LAYER.exact("self_attn.sinks", "attn_sinks.weight"),
+    LAYER.copy("mlp.router", "ffn_gate_inp"),
+    LAYER.exact_with(
+        "mlp.experts.down_proj",
+        "ffn_down_exps.weight",
         Transform::View(|_, v| Ok(v.swap(1, 2)), None),
     ),
-    exact(
-        "model.layers.{}.mlp.experts.down_proj_bias",
-        "blk.{}.ffn_down_exps.bias",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_gate_exps.weight",
+    LAYER.exact("mlp.experts.down_proj_bias", "ffn_down_exps.bias"),
+    LAYER.exact_with(
+        "mlp.experts.gate_up_proj",
+        "ffn_gate_exps.weight",
         Transform::View(|_, v| Ok(v.swap(1, 2).and_then(|v| v.every(1, 0, 2))), None),
     ),
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_up_exps.weight",
+    LAYER.exact_with(
+        "mlp.experts.gate_up_proj",
+        "ffn_up_exps.weight",
         Transform::View(|_, v| Ok(v.swap(1, 2).and_then(|v| v.every(1, 1, 2))), None),
     ),
-    exact(
-        "model.layers.{}.mlp.experts.down_proj_blocks",
-        "blk.{}.ffn_down_exps.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj_blocks",
-        "blk.{}.ffn_gate_exps.weight",
+    LAYER.exact("mlp.experts.down_proj_blocks", "ffn_down_exps.weight"),
+    LAYER.exact_with(
+        "mlp.experts.gate_up_proj_blocks",
+        "ffn_gate_exps.weight",
         Transform::View(even, None),
     ),
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj_blocks",
-        "blk.{}.ffn_up_exps.weight",
+    LAYER.exact_with(
+        "mlp.experts.gate_up_proj_blocks",
+        "ffn_up_exps.weight",
         Transform::View(odd, None),
     ),
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj_bias",
-        "blk.{}.ffn_gate_exps.bias",
+    LAYER.exact_with(
+        "mlp.experts.gate_up_proj_bias",
+        "ffn_gate_exps.bias",
         Transform::View(even, None),
     ),
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj_bias",
-        "blk.{}.ffn_up_exps.bias",
+    LAYER.exact_with(
+        "mlp.experts.gate_up_proj_bias",
+        "ffn_up_exps.bias",
         Transform::View(odd, None),
     ),
 ];

@@ -1,7 +1,7 @@
 //! GPT-NeoX and Pythia.
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy};
 use crate::arch::rules::rows;
 use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, PLAIN, Rows, class};
 
@@ -15,18 +15,16 @@ pub(super) static GPTNEOX: Architecture = Architecture {
     ..PLAIN
 };
 
+const BLOCK: Scope = Scope::new("gpt_neox.layers.{}", "blk.{}");
+
 const RULES: &[Rule] = &[
     copy("gpt_neox.embed_in", "token_embd"),
-    copy("gpt_neox.layers.{}.input_layernorm", "blk.{}.attn_norm"),
-    rule(
-        "gpt_neox.layers.{}.attention.query_key_value",
-        "blk.{}.attn_qkv",
-        Transform::Rows(by_kind),
-    ),
-    copy("gpt_neox.layers.{}.attention.dense", "blk.{}.attn_output"),
-    copy("gpt_neox.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
-    copy("gpt_neox.layers.{}.mlp.dense_h_to_4h", "blk.{}.ffn_up"),
-    copy("gpt_neox.layers.{}.mlp.dense_4h_to_h", "blk.{}.ffn_down"),
+    BLOCK.copy("input_layernorm", "attn_norm"),
+    BLOCK.rule("attention.query_key_value", "attn_qkv", Transform::Rows(by_kind)),
+    BLOCK.copy("attention.dense", "attn_output"),
+    BLOCK.copy("post_attention_layernorm", "ffn_norm"),
+    BLOCK.copy("mlp.dense_h_to_4h", "ffn_up"),
+    BLOCK.copy("mlp.dense_4h_to_h", "ffn_down"),
     copy("gpt_neox.final_layer_norm", "output_norm"),
     copy("embed_out", "output"),
 ];

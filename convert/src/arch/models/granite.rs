@@ -2,7 +2,7 @@
 
 use super::llama;
 use crate::Result;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform};
 use crate::arch::rules::{rope, rows};
 use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::VocabRequest;
@@ -34,38 +34,29 @@ pub(super) static GRANITE_MOE: Architecture = Architecture {
 };
 
 pub(super) const EXPERTS: &[Rule] = &[
-    copy(
-        "model.layers.{}.block_sparse_moe.router.layer",
-        "blk.{}.ffn_gate_inp",
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.input_linear",
-        "blk.{}.ffn_gate_exps",
+    LAYER.copy("block_sparse_moe.router.layer", "ffn_gate_inp"),
+    LAYER.rule(
+        "block_sparse_moe.input_linear",
+        "ffn_gate_exps",
         Transform::FirstHalf,
     ),
-    rule(
-        "model.layers.{}.block_sparse_moe.input_linear",
-        "blk.{}.ffn_up_exps",
+    LAYER.rule(
+        "block_sparse_moe.input_linear",
+        "ffn_up_exps",
         Transform::SecondHalf,
     ),
-    copy(
-        "model.layers.{}.block_sparse_moe.output_linear",
-        "blk.{}.ffn_down_exps",
-    ),
-    rule(
-        "model.layers.{}.shared_mlp.input_linear",
-        "blk.{}.ffn_gate_shexp",
+    LAYER.copy("block_sparse_moe.output_linear", "ffn_down_exps"),
+    LAYER.rule(
+        "shared_mlp.input_linear",
+        "ffn_gate_shexp",
         Transform::Rows(rows::first_half),
     ),
-    rule(
-        "model.layers.{}.shared_mlp.input_linear",
-        "blk.{}.ffn_up_shexp",
+    LAYER.rule(
+        "shared_mlp.input_linear",
+        "ffn_up_shexp",
         Transform::Rows(rows::second_half),
     ),
-    copy(
-        "model.layers.{}.shared_mlp.output_linear",
-        "blk.{}.ffn_down_shexp",
-    ),
+    LAYER.copy("shared_mlp.output_linear", "ffn_down_shexp"),
 ];
 
 pub(super) fn granite_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

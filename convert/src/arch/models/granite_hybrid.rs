@@ -7,7 +7,7 @@ use super::granite::{EXPERTS, granite_moe_keys};
 use super::mamba::{as_column, grouped, negative_exp, squeezed};
 use super::moe::rotated;
 use crate::Result;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform, copy};
 use crate::arch::rules::rows::{self, Rows, Strided};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
@@ -84,16 +84,8 @@ fn without_head_dim(config: &mut Map<String, Value>) {
 /// `rope.dimension_count`. The stock converter permutes whole heads, of which llama.cpp then rotates other pairs than
 /// the model.
 const PARTLY_PERMUTED: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
-        Transform::Rows(partly_interleaved),
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_proj",
-        "blk.{}.attn_k",
-        Transform::Rows(partly_interleaved),
-    ),
+    LAYER.rule("self_attn.q_proj", "attn_q", Transform::Rows(partly_interleaved)),
+    LAYER.rule("self_attn.k_proj", "attn_k", Transform::Rows(partly_interleaved)),
 ];
 
 /// The rotated rows of each head interleaved, the others behind them as they are.
@@ -124,60 +116,48 @@ fn is_bamba(hp: &Hparams) -> bool {
 }
 
 const DENSE: &[Rule] = &[
-    rule(
-        "model.layers.{}.shared_mlp.input_linear",
-        "blk.{}.ffn_gate",
+    LAYER.rule(
+        "shared_mlp.input_linear",
+        "ffn_gate",
         Transform::Rows(rows::first_half),
     ),
-    rule(
-        "model.layers.{}.shared_mlp.input_linear",
-        "blk.{}.ffn_up",
+    LAYER.rule(
+        "shared_mlp.input_linear",
+        "ffn_up",
         Transform::Rows(rows::second_half),
     ),
-    copy("model.layers.{}.shared_mlp.output_linear", "blk.{}.ffn_down"),
+    LAYER.copy("shared_mlp.output_linear", "ffn_down"),
 ];
 
 /// A feed-forward layer as Bamba and its relatives name it.
 pub(super) const FEED_FORWARD: &[Rule] = &[
     copy("model.final_layernorm", "output_norm"),
-    copy("model.layers.{}.pre_ff_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.feed_forward.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.feed_forward.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.feed_forward.down_proj", "blk.{}.ffn_down"),
+    LAYER.copy("pre_ff_layernorm", "ffn_norm"),
+    LAYER.copy("feed_forward.gate_proj", "ffn_gate"),
+    LAYER.copy("feed_forward.up_proj", "ffn_up"),
+    LAYER.copy("feed_forward.down_proj", "ffn_down"),
 ];
 
 /// Mamba-2 in the layers of a hybrid.
 pub(super) const MAMBA2: &[Rule] = &[
-    copy("model.layers.{}.mamba.in_proj", "blk.{}.ssm_in"),
-    copy("model.layers.{}.mamba.out_proj", "blk.{}.ssm_out"),
-    exact(
-        "model.layers.{}.mamba.conv1d.weight",
-        "blk.{}.ssm_conv1d.weight",
+    LAYER.copy("mamba.in_proj", "ssm_in"),
+    LAYER.copy("mamba.out_proj", "ssm_out"),
+    LAYER.exact_with(
+        "mamba.conv1d.weight",
+        "ssm_conv1d.weight",
         Transform::View(squeezed, None),
     ),
-    exact(
-        "model.layers.{}.mamba.conv1d.bias",
-        "blk.{}.ssm_conv1d.bias",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.mamba.A_log",
-        "blk.{}.ssm_a",
+    LAYER.exact("mamba.conv1d.bias", "ssm_conv1d.bias"),
+    LAYER.exact_with(
+        "mamba.A_log",
+        "ssm_a",
         Transform::View(as_column, Some(negative_exp)),
     ),
-    exact(
-        "model.layers.{}.mamba.D",
-        "blk.{}.ssm_d",
-        Transform::View(as_column, None),
-    ),
-    exact(
-        "model.layers.{}.mamba.dt_bias",
-        "blk.{}.ssm_dt.bias",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.mamba.norm.weight",
-        "blk.{}.ssm_norm.weight",
+    LAYER.exact_with("mamba.D", "ssm_d", Transform::View(as_column, None)),
+    LAYER.exact("mamba.dt_bias", "ssm_dt.bias"),
+    LAYER.exact_with(
+        "mamba.norm.weight",
+        "ssm_norm.weight",
         Transform::View(|hp, v| Ok(grouped(v, hp.u32(&["mamba_n_groups"])?)), None),
     ),
 ];

@@ -3,7 +3,7 @@
 use super::granite::{self, GRANITE};
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform};
 use crate::arch::{Architecture, Graph, Hparams, Keys, class};
 
 pub(super) static GRANITE_SWA: Architecture = Architecture {
@@ -88,40 +88,24 @@ fn layer_base(hp: &Hparams) -> Result<Option<f32>> {
     }
 }
 
-const SINKS: &[Rule] = &[exact(
-    "model.layers.{}.self_attn.sinks",
-    "blk.{}.attn_sinks.weight",
-    Transform::Copy,
-)];
+const SINKS: &[Rule] = &[LAYER.exact("self_attn.sinks", "attn_sinks.weight")];
 
 /// Gates and the rest stay in one matrix.
 const EXPERTS: &[Rule] = &[
-    copy("model.layers.{}.block_sparse_moe.router", "blk.{}.ffn_gate_inp"),
-    copy(
-        "model.layers.{}.block_sparse_moe.router.layer",
-        "blk.{}.ffn_gate_inp",
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.gate_up_proj",
-        "blk.{}.ffn_gate_up_exps",
+    LAYER.copy("block_sparse_moe.router", "ffn_gate_inp"),
+    LAYER.copy("block_sparse_moe.router.layer", "ffn_gate_inp"),
+    LAYER.rule(
+        "block_sparse_moe.experts.gate_up_proj",
+        "ffn_gate_up_exps",
         Transform::Stack,
     ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.down_proj",
-        "blk.{}.ffn_down_exps",
+    LAYER.rule(
+        "block_sparse_moe.experts.down_proj",
+        "ffn_down_exps",
         Transform::Stack,
     ),
-    copy(
-        "model.layers.{}.block_sparse_moe.input_linear",
-        "blk.{}.ffn_gate_up_exps",
-    ),
-    copy(
-        "model.layers.{}.block_sparse_moe.output_linear",
-        "blk.{}.ffn_down_exps",
-    ),
-    copy("model.layers.{}.shared_mlp.input_linear", "blk.{}.ffn_up_shexp"),
-    copy(
-        "model.layers.{}.shared_mlp.output_linear",
-        "blk.{}.ffn_down_shexp",
-    ),
+    LAYER.copy("block_sparse_moe.input_linear", "ffn_gate_up_exps"),
+    LAYER.copy("block_sparse_moe.output_linear", "ffn_down_exps"),
+    LAYER.copy("shared_mlp.input_linear", "ffn_up_shexp"),
+    LAYER.copy("shared_mlp.output_linear", "ffn_down_shexp"),
 ];

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::granite::granite_moe_keys;
 use crate::Result;
-use crate::arch::rules::names::{DECODER, Rule, Transform, exact};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, exact_with};
 use crate::arch::rules::{common, rope, rows};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class};
 use crate::tokenizer::VocabRequest;
@@ -25,109 +25,61 @@ pub(super) static GRANITE_SWITCH: Architecture = Architecture {
 };
 
 const BASE: &[Rule] = &[
-    exact(
-        "model.layers.{}.self_attn.qkv_proj.base_layer.weight",
-        "blk.{}.attn_qkv.weight",
+    LAYER.exact_with(
+        "self_attn.qkv_proj.base_layer.weight",
+        "attn_qkv.weight",
         Transform::Parts(3, queries_keys_values),
     ),
-    exact(
-        "model.layers.{}.self_attn.o_proj.base_layer.weight",
-        "blk.{}.attn_output.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.shared_mlp.input_linear.base_layer.weight",
-        "blk.{}.ffn_gate.weight",
+    LAYER.exact("self_attn.o_proj.base_layer.weight", "attn_output.weight"),
+    LAYER.exact_with(
+        "shared_mlp.input_linear.base_layer.weight",
+        "ffn_gate.weight",
         Transform::Rows(rows::first_half),
     ),
-    exact(
-        "model.layers.{}.shared_mlp.input_linear.base_layer.weight",
-        "blk.{}.ffn_up.weight",
+    LAYER.exact_with(
+        "shared_mlp.input_linear.base_layer.weight",
+        "ffn_up.weight",
         Transform::Rows(rows::second_half),
     ),
-    exact(
-        "model.layers.{}.shared_mlp.output_linear.base_layer.weight",
-        "blk.{}.ffn_down.weight",
-        Transform::Copy,
-    ),
+    LAYER.exact("shared_mlp.output_linear.base_layer.weight", "ffn_down.weight"),
     // The embedding is the output matrix.
-    exact("lm_head.weight", "", Transform::Skip),
+    exact_with("lm_head.weight", "", Transform::Skip),
 ];
 
 /// A stack of adapters, which is stored with a dimension of 1.
 const STACK: Transform = Transform::BehindZeros(|_, view| Ok(view.without(1)));
 
 const ADAPTERS: &[Rule] = &[
-    exact(
-        "model.layers.{}.self_attn.qkv_proj.lora_A_slices.0",
-        "blk.{}.attn_q.lora_a",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.self_attn.qkv_proj.lora_A_slices.1",
-        "blk.{}.attn_k.lora_a",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.self_attn.qkv_proj.lora_A_slices.2",
-        "blk.{}.attn_v.lora_a",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.self_attn.qkv_proj.lora_B_slices.0",
-        "blk.{}.attn_q.lora_b",
+    LAYER.exact_with("self_attn.qkv_proj.lora_A_slices.0", "attn_q.lora_a", STACK),
+    LAYER.exact_with("self_attn.qkv_proj.lora_A_slices.1", "attn_k.lora_a", STACK),
+    LAYER.exact_with("self_attn.qkv_proj.lora_A_slices.2", "attn_v.lora_a", STACK),
+    LAYER.exact_with(
+        "self_attn.qkv_proj.lora_B_slices.0",
+        "attn_q.lora_b",
         Transform::BehindZeros(of_queries),
     ),
-    exact(
-        "model.layers.{}.self_attn.qkv_proj.lora_B_slices.1",
-        "blk.{}.attn_k.lora_b",
+    LAYER.exact_with(
+        "self_attn.qkv_proj.lora_B_slices.1",
+        "attn_k.lora_b",
         Transform::BehindZeros(of_keys),
     ),
-    exact(
-        "model.layers.{}.self_attn.qkv_proj.lora_B_slices.2",
-        "blk.{}.attn_v.lora_b",
+    LAYER.exact_with("self_attn.qkv_proj.lora_B_slices.2", "attn_v.lora_b", STACK),
+    LAYER.exact_with("self_attn.o_proj.lora_A", "attn_output.lora_a", STACK),
+    LAYER.exact_with("self_attn.o_proj.lora_B", "attn_output.lora_b", STACK),
+    LAYER.exact_with(
+        "shared_mlp.input_linear.lora_A_slices.0",
+        "ffn_gate.lora_a",
         STACK,
     ),
-    exact(
-        "model.layers.{}.self_attn.o_proj.lora_A",
-        "blk.{}.attn_output.lora_a",
+    LAYER.exact_with("shared_mlp.input_linear.lora_A_slices.1", "ffn_up.lora_a", STACK),
+    LAYER.exact_with(
+        "shared_mlp.input_linear.lora_B_slices.0",
+        "ffn_gate.lora_b",
         STACK,
     ),
-    exact(
-        "model.layers.{}.self_attn.o_proj.lora_B",
-        "blk.{}.attn_output.lora_b",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.shared_mlp.input_linear.lora_A_slices.0",
-        "blk.{}.ffn_gate.lora_a",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.shared_mlp.input_linear.lora_A_slices.1",
-        "blk.{}.ffn_up.lora_a",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.shared_mlp.input_linear.lora_B_slices.0",
-        "blk.{}.ffn_gate.lora_b",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.shared_mlp.input_linear.lora_B_slices.1",
-        "blk.{}.ffn_up.lora_b",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.shared_mlp.output_linear.lora_A",
-        "blk.{}.ffn_down.lora_a",
-        STACK,
-    ),
-    exact(
-        "model.layers.{}.shared_mlp.output_linear.lora_B",
-        "blk.{}.ffn_down.lora_b",
-        STACK,
-    ),
+    LAYER.exact_with("shared_mlp.input_linear.lora_B_slices.1", "ffn_up.lora_b", STACK),
+    LAYER.exact_with("shared_mlp.output_linear.lora_A", "ffn_down.lora_a", STACK),
+    LAYER.exact_with("shared_mlp.output_linear.lora_B", "ffn_down.lora_b", STACK),
 ];
 
 /// Heads of queries and of keys, and the length of each.

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, copy};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -87,23 +87,20 @@ fn canonical(_: &Hparams, name: String) -> Option<String> {
 const GROK1: &[Rule] = &[
     copy("transformer.in_out_embed", "token_embd"),
     copy("transformer.rms_norm", "output_norm"),
-    copy("model.layers.{}.rms_norm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.rms_norm_1", "blk.{}.attn_output_norm"),
-    copy("model.layers.{}.rms_norm_2", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.rms_norm_3", "blk.{}.layer_output_norm"),
-    copy("model.layers.{}.multi_head_attention.query", "blk.{}.attn_q"),
-    copy("model.layers.{}.multi_head_attention.key", "blk.{}.attn_k"),
-    copy("model.layers.{}.multi_head_attention.value", "blk.{}.attn_v"),
-    copy(
-        "model.layers.{}.multi_head_attention.linear",
-        "blk.{}.attn_output",
-    ),
-    copy("model.layers.{}.router", "blk.{}.ffn_gate_inp"),
+    LAYER.copy("rms_norm", "attn_norm"),
+    LAYER.copy("rms_norm_1", "attn_output_norm"),
+    LAYER.copy("rms_norm_2", "ffn_norm"),
+    LAYER.copy("rms_norm_3", "layer_output_norm"),
+    LAYER.copy("multi_head_attention.query", "attn_q"),
+    LAYER.copy("multi_head_attention.key", "attn_k"),
+    LAYER.copy("multi_head_attention.value", "attn_v"),
+    LAYER.copy("multi_head_attention.linear", "attn_output"),
+    LAYER.copy("router", "ffn_gate_inp"),
 ];
 
 const GROK2: &[Rule] = &[
-    copy("model.layers.{}.pre_attn_norm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.post_attn_norm", "blk.{}.attn_output_norm"),
-    copy("model.layers.{}.pre_moe_norm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.post_moe_norm", "blk.{}.post_ffw_norm"),
+    LAYER.copy("pre_attn_norm", "attn_norm"),
+    LAYER.copy("post_attn_norm", "attn_output_norm"),
+    LAYER.copy("pre_moe_norm", "ffn_norm"),
+    LAYER.copy("post_moe_norm", "post_ffw_norm"),
 ];

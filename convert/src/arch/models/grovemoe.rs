@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{self, EXPERTS};
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, rule, skip};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule, Transform, skip};
 use crate::arch::{Activation, Architecture, Graph, Hparams, PLAIN, class};
 
 /// Experts of a group, and the factor on what a group's expert makes, as the published code has them.
@@ -42,19 +42,19 @@ fn groups(hp: &Hparams) -> Result<u32> {
 const ADJUGATES: &[Rule] = &[
     skip("model.layers.{}.mlp.gate.expert_bias"),
     skip("model.layers.{}.mlp.expert_bias"),
-    rule(
-        "model.layers.{}.mlp.chunk_experts.{e}.down_proj",
-        "blk.{}.ffn_down_chexps",
+    LAYER.rule(
+        "mlp.chunk_experts.{e}.down_proj",
+        "ffn_down_chexps",
         Transform::NumberedTogether(groups),
     ),
-    rule(
-        "model.layers.{}.mlp.chunk_experts.{e}.gate_proj",
-        "blk.{}.ffn_gate_chexps",
+    LAYER.rule(
+        "mlp.chunk_experts.{e}.gate_proj",
+        "ffn_gate_chexps",
         Transform::NumberedTogether(groups),
     ),
-    rule(
-        "model.layers.{}.mlp.chunk_experts.{e}.up_proj",
-        "blk.{}.ffn_up_chexps",
+    LAYER.rule(
+        "mlp.chunk_experts.{e}.up_proj",
+        "ffn_up_chexps",
         Transform::NumberedTogether(groups),
     ),
 ];
@@ -89,23 +89,20 @@ pub(super) static SMALLTHINKER: Architecture = Architecture {
 };
 
 const PRIMARY: &[Rule] = &[
-    copy(
-        "model.layers.{}.block_sparse_moe.primary_router",
-        "blk.{}.ffn_gate_inp",
-    ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.down",
-        "blk.{}.ffn_down_exps",
+    LAYER.copy("block_sparse_moe.primary_router", "ffn_gate_inp"),
+    LAYER.rule(
+        "block_sparse_moe.experts.{e}.down",
+        "ffn_down_exps",
         Transform::Expert,
     ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.gate",
-        "blk.{}.ffn_gate_exps",
+    LAYER.rule(
+        "block_sparse_moe.experts.{e}.gate",
+        "ffn_gate_exps",
         Transform::Expert,
     ),
-    rule(
-        "model.layers.{}.block_sparse_moe.experts.{e}.up",
-        "blk.{}.ffn_up_exps",
+    LAYER.rule(
+        "block_sparse_moe.experts.{e}.up",
+        "ffn_up_exps",
         Transform::Expert,
     ),
 ];

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, exact};
 use crate::arch::{Architecture, Hooks, Hparams, PLAIN, Rows, class};
 
 pub(super) static HRM_TEXT: Architecture = Architecture {
@@ -70,36 +70,36 @@ fn in_one_stack(hp: &Hparams, name: String) -> Option<String> {
 }
 
 const OWN: &[Rule] = &[
-    exact("model.z_L_init", "hrm.z_l_init", Transform::Copy),
-    rule(
-        "model.layers.{}.self_attn.gqkv_proj",
-        "blk.{}.attn_gate",
+    exact("model.z_L_init", "hrm.z_l_init"),
+    LAYER.rule(
+        "self_attn.gqkv_proj",
+        "attn_gate",
         Transform::Rows(|hp, rows| part(hp, rows, 0, 4)),
     ),
-    rule(
-        "model.layers.{}.self_attn.gqkv_proj",
-        "blk.{}.attn_q",
+    LAYER.rule(
+        "self_attn.gqkv_proj",
+        "attn_q",
         Transform::Rows(|hp, rows| part(hp, rows, 1, 4)),
     ),
-    rule(
-        "model.layers.{}.self_attn.gqkv_proj",
-        "blk.{}.attn_k",
+    LAYER.rule(
+        "self_attn.gqkv_proj",
+        "attn_k",
         Transform::Rows(|hp, rows| part(hp, rows, 2, 4)),
     ),
-    rule(
-        "model.layers.{}.self_attn.gqkv_proj",
-        "blk.{}.attn_v",
+    LAYER.rule(
+        "self_attn.gqkv_proj",
+        "attn_v",
         Transform::Rows(|hp, rows| part(hp, rows, 3, 4)),
     ),
-    copy("model.layers.{}.self_attn.gate_proj", "blk.{}.attn_gate"),
-    rule(
-        "model.layers.{}.mlp.gate_up_proj",
-        "blk.{}.ffn_gate",
+    LAYER.copy("self_attn.gate_proj", "attn_gate"),
+    LAYER.rule(
+        "mlp.gate_up_proj",
+        "ffn_gate",
         Transform::Rows(|hp, rows| part(hp, rows, 0, 2)),
     ),
-    rule(
-        "model.layers.{}.mlp.gate_up_proj",
-        "blk.{}.ffn_up",
+    LAYER.rule(
+        "mlp.gate_up_proj",
+        "ffn_up",
         Transform::Rows(|hp, rows| part(hp, rows, 1, 2)),
     ),
 ];

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS;
 use crate::arch::rules::hooks::without_tied_output;
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest, VocabStep};
 
@@ -101,21 +101,15 @@ pub(super) static HUNYUAN_MOE: Architecture = Architecture {
 };
 
 const MOE: &[Rule] = &[
-    copy("model.layers.{}.mlp.gate.wg", "blk.{}.ffn_gate_inp"),
-    copy(
-        "model.layers.{}.mlp.shared_mlp.gate_proj",
-        "blk.{}.ffn_gate_shexp",
-    ),
-    copy("model.layers.{}.mlp.shared_mlp.up_proj", "blk.{}.ffn_up_shexp"),
-    copy(
-        "model.layers.{}.mlp.shared_mlp.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
+    LAYER.copy("mlp.gate.wg", "ffn_gate_inp"),
+    LAYER.copy("mlp.shared_mlp.gate_proj", "ffn_gate_shexp"),
+    LAYER.copy("mlp.shared_mlp.up_proj", "ffn_up_shexp"),
+    LAYER.copy("mlp.shared_mlp.down_proj", "ffn_down_shexp"),
 ];
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.self_attn.query_layernorm", "blk.{}.attn_q_norm"),
-    copy("model.layers.{}.self_attn.key_layernorm", "blk.{}.attn_k_norm"),
+    LAYER.copy("self_attn.query_layernorm", "attn_q_norm"),
+    LAYER.copy("self_attn.key_layernorm", "attn_k_norm"),
 ];
 
 /// The context length of models whose rotation is scaled for it.

@@ -3,7 +3,7 @@
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS, PREDICTING, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule};
 use crate::arch::{Architecture, Hooks, PLAIN, class};
 
 pub(super) static HY_V3: Architecture = Architecture {
@@ -35,20 +35,10 @@ pub(super) static HY_V3: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.mlp.router.gate", "blk.{}.ffn_gate_inp"),
-    exact(
-        "model.layers.{}.mlp.expert_bias",
-        "blk.{}.exp_probs_b",
-        Transform::Copy,
-    ),
-    copy(
-        "model.layers.{}.mlp.shared_mlp.gate_proj",
-        "blk.{}.ffn_gate_shexp",
-    ),
-    copy("model.layers.{}.mlp.shared_mlp.up_proj", "blk.{}.ffn_up_shexp"),
-    copy(
-        "model.layers.{}.mlp.shared_mlp.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
-    copy("model.layers.{}.final_layernorm", "blk.{}.nextn.shared_head_norm"),
+    LAYER.copy("mlp.router.gate", "ffn_gate_inp"),
+    LAYER.exact("mlp.expert_bias", "exp_probs_b"),
+    LAYER.copy("mlp.shared_mlp.gate_proj", "ffn_gate_shexp"),
+    LAYER.copy("mlp.shared_mlp.up_proj", "ffn_up_shexp"),
+    LAYER.copy("mlp.shared_mlp.down_proj", "ffn_down_shexp"),
+    LAYER.copy("final_layernorm", "nextn.shared_head_norm"),
 ];

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::deepseek::{INDEXER, LATENT, latent_keys, of_the_model_proper};
 use crate::Result;
 use crate::arch::rules::experts::{SCORE_BIAS, SHARED_EXPERTS, STACKED_EXPERTS};
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, exact};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, class};
 
 pub(super) static HY_V4: Architecture = Architecture {
@@ -39,54 +39,18 @@ pub(super) static HY_V4: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.self_attn.linear_gate", "blk.{}.attn_gate"),
-    exact(
-        "model.layers.{}.self_attn.learnable_sink_param",
-        "blk.{}.attn_sinks.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_attn_layer.hc_pre.hc_fn",
-        "blk.{}.hc_attn_fn.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_attn_layer.hc_pre.hc_base",
-        "blk.{}.hc_attn_base.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_attn_layer.hc_pre.hc_scale",
-        "blk.{}.hc_attn_scale.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_mlp_layer.hc_pre.hc_fn",
-        "blk.{}.hc_ffn_fn.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_mlp_layer.hc_pre.hc_base",
-        "blk.{}.hc_ffn_base.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.hc_mlp_layer.hc_pre.hc_scale",
-        "blk.{}.hc_ffn_scale.weight",
-        Transform::Copy,
-    ),
-    exact("model.hc_head.hc_head_fn", "output_hc_fn.weight", Transform::Copy),
-    exact(
-        "model.hc_head.hc_head_base",
-        "output_hc_base.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.hc_head.hc_head_scale",
-        "output_hc_scale.weight",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
+    LAYER.copy("self_attn.linear_gate", "attn_gate"),
+    LAYER.exact("self_attn.learnable_sink_param", "attn_sinks.weight"),
+    LAYER.exact("hc_attn_layer.hc_pre.hc_fn", "hc_attn_fn.weight"),
+    LAYER.exact("hc_attn_layer.hc_pre.hc_base", "hc_attn_base.weight"),
+    LAYER.exact("hc_attn_layer.hc_pre.hc_scale", "hc_attn_scale.weight"),
+    LAYER.exact("hc_mlp_layer.hc_pre.hc_fn", "hc_ffn_fn.weight"),
+    LAYER.exact("hc_mlp_layer.hc_pre.hc_base", "hc_ffn_base.weight"),
+    LAYER.exact("hc_mlp_layer.hc_pre.hc_scale", "hc_ffn_scale.weight"),
+    exact("model.hc_head.hc_head_fn", "output_hc_fn.weight"),
+    exact("model.hc_head.hc_head_base", "output_hc_base.weight"),
+    exact("model.hc_head.hc_head_scale", "output_hc_scale.weight"),
+    LAYER.copy("mlp.gate", "ffn_gate_inp"),
 ];
 
 /// One group of experts is none. The keys' number of heads, which the attention does not have, is not that of the

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::granite_hybrid::{FEED_FORWARD, MAMBA2, kv_heads_of_layers};
 use super::mamba::{epsilon, negative_exp, or, squeezed};
 use crate::Result;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, copy, rule};
 use crate::arch::rules::{common, experts};
 use crate::arch::{
     Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, RowFactors, bare_class, class,
@@ -26,43 +26,35 @@ pub(super) static JAMBA: Architecture = Architecture {
 };
 
 const JAMBA_RULES: &[Rule] = &[
-    copy("model.layers.{}.mamba.in_proj", "blk.{}.ssm_in"),
-    copy("model.layers.{}.mamba.x_proj", "blk.{}.ssm_x"),
-    copy("model.layers.{}.mamba.dt_proj", "blk.{}.ssm_dt"),
-    copy("model.layers.{}.mamba.out_proj", "blk.{}.ssm_out"),
-    copy("model.layers.{}.mamba.dt_layernorm", "blk.{}.ssm_dt_norm"),
-    copy("model.layers.{}.mamba.b_layernorm", "blk.{}.ssm_b_norm"),
-    copy("model.layers.{}.mamba.c_layernorm", "blk.{}.ssm_c_norm"),
-    exact(
-        "model.layers.{}.mamba.A_log",
-        "blk.{}.ssm_a",
-        Transform::Map(negative_exp),
-    ),
-    exact("model.layers.{}.mamba.D", "blk.{}.ssm_d", Transform::Copy),
-    exact(
-        "model.layers.{}.mamba.conv1d.weight",
-        "blk.{}.ssm_conv1d.weight",
+    LAYER.copy("mamba.in_proj", "ssm_in"),
+    LAYER.copy("mamba.x_proj", "ssm_x"),
+    LAYER.copy("mamba.dt_proj", "ssm_dt"),
+    LAYER.copy("mamba.out_proj", "ssm_out"),
+    LAYER.copy("mamba.dt_layernorm", "ssm_dt_norm"),
+    LAYER.copy("mamba.b_layernorm", "ssm_b_norm"),
+    LAYER.copy("mamba.c_layernorm", "ssm_c_norm"),
+    LAYER.exact_with("mamba.A_log", "ssm_a", Transform::Map(negative_exp)),
+    LAYER.exact("mamba.D", "ssm_d"),
+    LAYER.exact_with(
+        "mamba.conv1d.weight",
+        "ssm_conv1d.weight",
         Transform::View(squeezed, None),
     ),
-    exact(
-        "model.layers.{}.mamba.conv1d.bias",
-        "blk.{}.ssm_conv1d.bias",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.feed_forward.router", "blk.{}.ffn_gate_inp"),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.down_proj",
-        "blk.{}.ffn_down_exps",
+    LAYER.exact("mamba.conv1d.bias", "ssm_conv1d.bias"),
+    LAYER.copy("feed_forward.router", "ffn_gate_inp"),
+    LAYER.rule(
+        "feed_forward.experts.{e}.down_proj",
+        "ffn_down_exps",
         Transform::Expert,
     ),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.gate_proj",
-        "blk.{}.ffn_gate_exps",
+    LAYER.rule(
+        "feed_forward.experts.{e}.gate_proj",
+        "ffn_gate_exps",
         Transform::Expert,
     ),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.up_proj",
-        "blk.{}.ffn_up_exps",
+    LAYER.rule(
+        "feed_forward.experts.{e}.up_proj",
+        "ffn_up_exps",
         Transform::Expert,
     ),
 ];
@@ -151,11 +143,7 @@ const FALCON_H1_RULES: &[Rule] = &[
     }),
     scaled("model.layers.{}.mamba.in_proj", "blk.{}.ssm_in", in_factors),
     // The stock converter writes this one without a suffix, and llama.cpp expects it so.
-    exact(
-        "model.layers.{}.pre_ff_layernorm.weight",
-        "blk.{}.ffn_norm",
-        Transform::Copy,
-    ),
+    LAYER.exact("pre_ff_layernorm.weight", "ffn_norm"),
 ];
 
 const fn scaled(
@@ -265,24 +253,20 @@ const LFM2_DENSE: &[Rule] = &[copy("model.dense_2", "dense_2")];
 
 pub(super) const LFM2_RULES: &[Rule] = &[
     copy("model.embedding_norm", "token_embd_norm"),
-    copy("model.layers.{}.operator_norm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.ffn_norm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.self_attn.q_layernorm", "blk.{}.attn_q_norm"),
-    copy("model.layers.{}.self_attn.k_layernorm", "blk.{}.attn_k_norm"),
-    copy("model.layers.{}.self_attn.out_proj", "blk.{}.attn_output"),
-    copy("model.layers.{}.feed_forward.w1", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.feed_forward.w2", "blk.{}.ffn_down"),
-    copy("model.layers.{}.feed_forward.w3", "blk.{}.ffn_up"),
+    LAYER.copy("operator_norm", "attn_norm"),
+    LAYER.copy("ffn_norm", "ffn_norm"),
+    LAYER.copy("self_attn.q_layernorm", "attn_q_norm"),
+    LAYER.copy("self_attn.k_layernorm", "attn_k_norm"),
+    LAYER.copy("self_attn.out_proj", "attn_output"),
+    LAYER.copy("feed_forward.w1", "ffn_gate"),
+    LAYER.copy("feed_forward.w2", "ffn_down"),
+    LAYER.copy("feed_forward.w3", "ffn_up"),
 ];
 
 pub(super) const SHORT_CONVOLUTION: &[Rule] = &[
-    copy("model.layers.{}.conv.in_proj", "blk.{}.shortconv.in_proj"),
-    copy("model.layers.{}.conv.out_proj", "blk.{}.shortconv.out_proj"),
-    rule(
-        "model.layers.{}.conv.conv",
-        "blk.{}.shortconv.conv",
-        Transform::View(squeezed, None),
-    ),
+    LAYER.copy("conv.in_proj", "shortconv.in_proj"),
+    LAYER.copy("conv.out_proj", "shortconv.out_proj"),
+    LAYER.rule("conv.conv", "shortconv.conv", Transform::View(squeezed, None)),
 ];
 
 pub(super) static LFM2_MOE: Architecture = Architecture {
@@ -308,27 +292,11 @@ pub(super) static LFM2_MOE: Architecture = Architecture {
 };
 
 const LFM2_EXPERTS: &[Rule] = &[
-    copy("model.layers.{}.feed_forward.gate", "blk.{}.ffn_gate_inp"),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.w1",
-        "blk.{}.ffn_gate_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.w2",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "model.layers.{}.feed_forward.experts.{e}.w3",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
-    exact(
-        "model.layers.{}.feed_forward.expert_bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
-    ),
+    LAYER.copy("feed_forward.gate", "ffn_gate_inp"),
+    LAYER.rule("feed_forward.experts.{e}.w1", "ffn_gate_exps", Transform::Expert),
+    LAYER.rule("feed_forward.experts.{e}.w2", "ffn_down_exps", Transform::Expert),
+    LAYER.rule("feed_forward.experts.{e}.w3", "ffn_up_exps", Transform::Expert),
+    LAYER.exact("feed_forward.expert_bias", "exp_probs_b.bias"),
 ];
 
 fn lfm2_attention(hp: &Hparams, is_attention: impl Fn(&str) -> bool) -> Result<gguf::Value> {

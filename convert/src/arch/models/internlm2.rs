@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform, copy};
 use crate::arch::rules::rows::Strided;
 use crate::arch::{Architecture, Hparams, PLAIN, Rows, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
@@ -39,27 +39,19 @@ const RULES: &[Rule] = &[
     copy("model.tok_embeddings", "token_embd"),
     copy("model.norm", "output_norm"),
     copy("output", "output"),
-    copy("model.layers.{}.attention_norm", "blk.{}.attn_norm"),
-    rule(
-        "model.layers.{}.attention.wqkv",
-        "blk.{}.attn_q",
-        Transform::Rows(queries),
-    ),
-    rule(
-        "model.layers.{}.attention.wqkv",
-        "blk.{}.attn_k",
+    LAYER.copy("attention_norm", "attn_norm"),
+    LAYER.rule("attention.wqkv", "attn_q", Transform::Rows(queries)),
+    LAYER.rule(
+        "attention.wqkv",
+        "attn_k",
         Transform::Rows(|hp, stored| Grouped::of(hp, stored).map(|g| g.interleaved(g.queries, 1))),
     ),
-    rule(
-        "model.layers.{}.attention.wqkv",
-        "blk.{}.attn_v",
-        Transform::Rows(values),
-    ),
-    copy("model.layers.{}.attention.wo", "blk.{}.attn_output"),
-    copy("model.layers.{}.ffn_norm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.feed_forward.w1", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.feed_forward.w3", "blk.{}.ffn_up"),
-    copy("model.layers.{}.feed_forward.w2", "blk.{}.ffn_down"),
+    LAYER.rule("attention.wqkv", "attn_v", Transform::Rows(values)),
+    LAYER.copy("attention.wo", "attn_output"),
+    LAYER.copy("ffn_norm", "ffn_norm"),
+    LAYER.copy("feed_forward.w1", "ffn_gate"),
+    LAYER.copy("feed_forward.w3", "ffn_up"),
+    LAYER.copy("feed_forward.w2", "ffn_down"),
 ];
 
 /// Groups of `queries` query heads, a key head and a value head.

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, rule, skip};
+use crate::arch::rules::names::{DECODER, Rule, Scope, Transform, copy, rule, skip};
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hparams, Keys, PLAIN, class};
 
 pub(super) static JAIS2: Architecture = Architecture {
@@ -69,33 +69,19 @@ fn output_scale(hp: &Hparams) -> Result<f32> {
     }
 }
 
+const BLOCK: Scope = Scope::new("transformer.h.{}", "blk.{}");
+
 const RULES: &[Rule] = &[
     rule("transformer.wte", "token_embd", Transform::Scale(embedding_scale)),
     rule("lm_head", "output", Transform::Scale(output_scale)),
     copy("transformer.ln_f", "output_norm"),
-    copy("transformer.h.{}.ln_1", "blk.{}.attn_norm"),
-    rule(
-        "transformer.h.{}.attn.c_attn",
-        "blk.{}.attn_qkv",
-        Transform::Transpose,
-    ),
-    rule(
-        "transformer.h.{}.attn.c_proj",
-        "blk.{}.attn_output",
-        Transform::Transpose,
-    ),
-    copy("transformer.h.{}.ln_2", "blk.{}.ffn_norm"),
-    rule("transformer.h.{}.mlp.c_fc", "blk.{}.ffn_up", Transform::Transpose),
-    rule(
-        "transformer.h.{}.mlp.c_fc2",
-        "blk.{}.ffn_gate",
-        Transform::Transpose,
-    ),
-    rule(
-        "transformer.h.{}.mlp.c_proj",
-        "blk.{}.ffn_down",
-        Transform::Transpose,
-    ),
+    BLOCK.copy("ln_1", "attn_norm"),
+    BLOCK.rule("attn.c_attn", "attn_qkv", Transform::Transpose),
+    BLOCK.rule("attn.c_proj", "attn_output", Transform::Transpose),
+    BLOCK.copy("ln_2", "ffn_norm"),
+    BLOCK.rule("mlp.c_fc", "ffn_up", Transform::Transpose),
+    BLOCK.rule("mlp.c_fc2", "ffn_gate", Transform::Transpose),
+    BLOCK.rule("mlp.c_proj", "ffn_down", Transform::Transpose),
     skip("transformer.relative_pe.slopes"),
     // Causal masks.
     skip("transformer.h.{}.attn.bias"),

@@ -11,7 +11,7 @@ use super::kimi_linear::{DELTA, SHARED};
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, exact_with};
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest};
 
@@ -37,50 +37,41 @@ pub(super) static KIMI_K3: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    exact(
-        "model.layers.{}.self_attention_res_norm.weight",
-        "blk.{}.attn_res_score.weight",
+    LAYER.exact_with(
+        "self_attention_res_norm.weight",
+        "attn_res_score.weight",
         Transform::Factor(0),
     ),
-    exact(
-        "model.layers.{}.self_attention_res_proj.weight",
-        "blk.{}.attn_res_score.weight",
+    LAYER.exact_with(
+        "self_attention_res_proj.weight",
+        "attn_res_score.weight",
         Transform::Factor(1),
     ),
-    exact(
-        "model.layers.{}.mlp_res_norm.weight",
-        "blk.{}.ffn_res_score.weight",
+    LAYER.exact_with(
+        "mlp_res_norm.weight",
+        "ffn_res_score.weight",
         Transform::Factor(0),
     ),
-    exact(
-        "model.layers.{}.mlp_res_proj.weight",
-        "blk.{}.ffn_res_score.weight",
+    LAYER.exact_with(
+        "mlp_res_proj.weight",
+        "ffn_res_score.weight",
         Transform::Factor(1),
     ),
-    exact(
+    exact_with(
         "model.output_attn_res_norm.weight",
         "output_res_score.weight",
         Transform::Factor(0),
     ),
-    exact(
+    exact_with(
         "model.output_attn_res_proj.weight",
         "output_res_score.weight",
         Transform::Factor(1),
     ),
-    copy("model.layers.{}.self_attn.delta_gate", "blk.{}.ssm_g"),
-    copy("model.layers.{}.self_attn.output_gate", "blk.{}.attn_gate"),
-    copy(
-        "model.layers.{}.block_sparse_moe.routed_expert_down_proj",
-        "blk.{}.ffn_routed_down",
-    ),
-    copy(
-        "model.layers.{}.block_sparse_moe.routed_expert_up_proj",
-        "blk.{}.ffn_routed_up",
-    ),
-    copy(
-        "model.layers.{}.block_sparse_moe.routed_expert_norm",
-        "blk.{}.ffn_routed_norm",
-    ),
+    LAYER.copy("self_attn.delta_gate", "ssm_g"),
+    LAYER.copy("self_attn.output_gate", "attn_gate"),
+    LAYER.copy("block_sparse_moe.routed_expert_down_proj", "ffn_routed_down"),
+    LAYER.copy("block_sparse_moe.routed_expert_up_proj", "ffn_routed_up"),
+    LAYER.copy("block_sparse_moe.routed_expert_norm", "ffn_routed_norm"),
 ];
 
 /// Whether a layer, which are numbered from one there, has latent attention.

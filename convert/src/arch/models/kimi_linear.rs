@@ -8,7 +8,7 @@ use super::mamba::negative_exp;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class, either_class};
 
 pub(super) static KIMI_LINEAR: Architecture = Architecture {
@@ -34,60 +34,42 @@ pub(super) static KIMI_LINEAR: Architecture = Architecture {
 };
 
 pub(super) const DELTA: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_conv1d",
-        "blk.{}.ssm_conv1d_q",
+    LAYER.rule(
+        "self_attn.q_conv1d",
+        "ssm_conv1d_q",
         Transform::View(channels, None),
     ),
-    rule(
-        "model.layers.{}.self_attn.k_conv1d",
-        "blk.{}.ssm_conv1d_k",
+    LAYER.rule(
+        "self_attn.k_conv1d",
+        "ssm_conv1d_k",
         Transform::View(channels, None),
     ),
-    rule(
-        "model.layers.{}.self_attn.v_conv1d",
-        "blk.{}.ssm_conv1d_v",
+    LAYER.rule(
+        "self_attn.v_conv1d",
+        "ssm_conv1d_v",
         Transform::View(channels, None),
     ),
-    copy("model.layers.{}.self_attn.f_a_proj", "blk.{}.ssm_f_a"),
-    copy("model.layers.{}.self_attn.f_b_proj", "blk.{}.ssm_f_b"),
-    copy("model.layers.{}.self_attn.b_proj", "blk.{}.ssm_beta"),
-    copy("model.layers.{}.self_attn.g_a_proj", "blk.{}.ssm_g_a"),
-    copy("model.layers.{}.self_attn.g_b_proj", "blk.{}.ssm_g_b"),
-    copy("model.layers.{}.self_attn.o_norm", "blk.{}.ssm_norm"),
-    exact(
-        "model.layers.{}.self_attn.A_log",
-        "blk.{}.ssm_a",
-        Transform::Map(negative_exp),
-    ),
-    exact(
-        "model.layers.{}.self_attn.dt_bias",
-        "blk.{}.ssm_dt.bias",
-        Transform::Copy,
-    ),
+    LAYER.copy("self_attn.f_a_proj", "ssm_f_a"),
+    LAYER.copy("self_attn.f_b_proj", "ssm_f_b"),
+    LAYER.copy("self_attn.b_proj", "ssm_beta"),
+    LAYER.copy("self_attn.g_a_proj", "ssm_g_a"),
+    LAYER.copy("self_attn.g_b_proj", "ssm_g_b"),
+    LAYER.copy("self_attn.o_norm", "ssm_norm"),
+    LAYER.exact_with("self_attn.A_log", "ssm_a", Transform::Map(negative_exp)),
+    LAYER.exact("self_attn.dt_bias", "ssm_dt.bias"),
 ];
 
 pub(super) const SHARED: &[Rule] = &[
     // The layers without experts, as transformers 5 names them.
-    copy("model.layers.{}.block_sparse_moe.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.block_sparse_moe.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.block_sparse_moe.down_proj", "blk.{}.ffn_down"),
-    copy(
-        "model.layers.{}.block_sparse_moe.shared_experts.gate_proj",
-        "blk.{}.ffn_gate_shexp",
-    ),
-    copy(
-        "model.layers.{}.block_sparse_moe.shared_experts.up_proj",
-        "blk.{}.ffn_up_shexp",
-    ),
-    copy(
-        "model.layers.{}.block_sparse_moe.shared_experts.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
-    exact(
-        "model.layers.{}.block_sparse_moe.gate.e_score_correction_bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
+    LAYER.copy("block_sparse_moe.gate_proj", "ffn_gate"),
+    LAYER.copy("block_sparse_moe.up_proj", "ffn_up"),
+    LAYER.copy("block_sparse_moe.down_proj", "ffn_down"),
+    LAYER.copy("block_sparse_moe.shared_experts.gate_proj", "ffn_gate_shexp"),
+    LAYER.copy("block_sparse_moe.shared_experts.up_proj", "ffn_up_shexp"),
+    LAYER.copy("block_sparse_moe.shared_experts.down_proj", "ffn_down_shexp"),
+    LAYER.exact(
+        "block_sparse_moe.gate.e_score_correction_bias",
+        "exp_probs_b.bias",
     ),
 ];
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::EXPERTS_GATES_FIRST;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -107,19 +107,9 @@ fn check_gates(hp: &Hparams) -> Result<()> {
 }
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.self_attn.g_proj", "blk.{}.attn_gate"),
-    exact(
-        "model.layers.{}.mlp.experts.e_score_correction_bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
-    ),
-    copy(
-        "model.layers.{}.mlp.shared_expert.gate_proj",
-        "blk.{}.ffn_gate_shexp",
-    ),
-    copy("model.layers.{}.mlp.shared_expert.up_proj", "blk.{}.ffn_up_shexp"),
-    copy(
-        "model.layers.{}.mlp.shared_expert.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
+    LAYER.copy("self_attn.g_proj", "attn_gate"),
+    LAYER.exact("mlp.experts.e_score_correction_bias", "exp_probs_b.bias"),
+    LAYER.copy("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    LAYER.copy("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+    LAYER.copy("mlp.shared_expert.down_proj", "ffn_down_shexp"),
 ];

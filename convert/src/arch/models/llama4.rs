@@ -1,7 +1,7 @@
 //! Llama 4, the text model.
 
 use crate::Result;
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::rules::{common, rope};
 use crate::arch::{Architecture, Hparams, Keys, ModelType, PLAIN, class};
 
@@ -19,35 +19,26 @@ pub(super) static LLAMA4: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.feed_forward.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.feed_forward.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.feed_forward.down_proj", "blk.{}.ffn_down"),
-    copy("model.layers.{}.feed_forward.router", "blk.{}.ffn_gate_inp"),
-    copy(
-        "model.layers.{}.feed_forward.shared_expert.gate_proj",
-        "blk.{}.ffn_gate_shexp",
-    ),
-    copy(
-        "model.layers.{}.feed_forward.shared_expert.up_proj",
-        "blk.{}.ffn_up_shexp",
-    ),
-    copy(
-        "model.layers.{}.feed_forward.shared_expert.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
-    exact(
-        "model.layers.{}.feed_forward.experts.down_proj",
-        "blk.{}.ffn_down_exps.weight",
+    LAYER.copy("feed_forward.gate_proj", "ffn_gate"),
+    LAYER.copy("feed_forward.up_proj", "ffn_up"),
+    LAYER.copy("feed_forward.down_proj", "ffn_down"),
+    LAYER.copy("feed_forward.router", "ffn_gate_inp"),
+    LAYER.copy("feed_forward.shared_expert.gate_proj", "ffn_gate_shexp"),
+    LAYER.copy("feed_forward.shared_expert.up_proj", "ffn_up_shexp"),
+    LAYER.copy("feed_forward.shared_expert.down_proj", "ffn_down_shexp"),
+    LAYER.exact_with(
+        "feed_forward.experts.down_proj",
+        "ffn_down_exps.weight",
         Transform::View(|_, v| Ok(v.swap(1, 2)), None),
     ),
-    exact(
-        "model.layers.{}.feed_forward.experts.gate_up_proj",
-        "blk.{}.ffn_gate_exps.weight",
+    LAYER.exact_with(
+        "feed_forward.experts.gate_up_proj",
+        "ffn_gate_exps.weight",
         Transform::View(|_, v| Ok(v.half_of_stack(0)), None),
     ),
-    exact(
-        "model.layers.{}.feed_forward.experts.gate_up_proj",
-        "blk.{}.ffn_up_exps.weight",
+    LAYER.exact_with(
+        "feed_forward.experts.gate_up_proj",
+        "ffn_up_exps.weight",
         Transform::View(|_, v| Ok(v.half_of_stack(1)), None),
     ),
 ];

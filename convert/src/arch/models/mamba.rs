@@ -1,7 +1,7 @@
 //! Mamba, Falcon Mamba and Mamba-2: no attention at all.
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -48,56 +48,42 @@ pub(super) static MAMBA2: Architecture = Architecture {
     ..PLAIN
 };
 
+const BLOCK: Scope = Scope::new("backbone.layers.{}", "blk.{}");
+
 pub(super) const MODEL: &[Rule] = &[
     copy("backbone.embeddings", "token_embd"),
     copy("backbone.embedding", "token_embd"),
     copy("backbone.norm_f", "output_norm"),
     copy("lm_head", "output"),
-    copy("backbone.layers.{}.norm", "blk.{}.attn_norm"),
-    copy("backbone.layers.{}.mixer.in_proj", "blk.{}.ssm_in"),
-    copy("backbone.layers.{}.mixer.out_proj", "blk.{}.ssm_out"),
-    exact(
-        "backbone.layers.{}.mixer.conv1d.weight",
-        "blk.{}.ssm_conv1d.weight",
+    BLOCK.copy("norm", "attn_norm"),
+    BLOCK.copy("mixer.in_proj", "ssm_in"),
+    BLOCK.copy("mixer.out_proj", "ssm_out"),
+    BLOCK.exact_with(
+        "mixer.conv1d.weight",
+        "ssm_conv1d.weight",
         Transform::View(squeezed, None),
     ),
-    exact(
-        "backbone.layers.{}.mixer.conv1d.bias",
-        "blk.{}.ssm_conv1d.bias",
-        Transform::Copy,
-    ),
+    BLOCK.exact("mixer.conv1d.bias", "ssm_conv1d.bias"),
 ];
 
 const MAMBA_RULES: &[Rule] = &[
-    copy("backbone.layers.{}.mixer.x_proj", "blk.{}.ssm_x"),
-    copy("backbone.layers.{}.mixer.dt_proj", "blk.{}.ssm_dt"),
-    exact(
-        "backbone.layers.{}.mixer.A_log",
-        "blk.{}.ssm_a",
-        Transform::Map(negative_exp),
-    ),
-    exact("backbone.layers.{}.mixer.D", "blk.{}.ssm_d", Transform::Copy),
+    BLOCK.copy("mixer.x_proj", "ssm_x"),
+    BLOCK.copy("mixer.dt_proj", "ssm_dt"),
+    BLOCK.exact_with("mixer.A_log", "ssm_a", Transform::Map(negative_exp)),
+    BLOCK.exact("mixer.D", "ssm_d"),
 ];
 
 pub(super) const MAMBA2_RULES: &[Rule] = &[
-    exact(
-        "backbone.layers.{}.mixer.A_log",
-        "blk.{}.ssm_a",
+    BLOCK.exact_with(
+        "mixer.A_log",
+        "ssm_a",
         Transform::View(as_column, Some(negative_exp)),
     ),
-    exact(
-        "backbone.layers.{}.mixer.D",
-        "blk.{}.ssm_d",
-        Transform::View(as_column, None),
-    ),
-    exact(
-        "backbone.layers.{}.mixer.dt_bias",
-        "blk.{}.ssm_dt.bias",
-        Transform::Copy,
-    ),
-    exact(
-        "backbone.layers.{}.mixer.norm.weight",
-        "blk.{}.ssm_norm.weight",
+    BLOCK.exact_with("mixer.D", "ssm_d", Transform::View(as_column, None)),
+    BLOCK.exact("mixer.dt_bias", "ssm_dt.bias"),
+    BLOCK.exact_with(
+        "mixer.norm.weight",
+        "ssm_norm.weight",
         Transform::View(
             |hp, view| Ok(grouped(view, hp.opt_u32(&["n_groups"])?.unwrap_or(1))),
             None,

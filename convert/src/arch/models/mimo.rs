@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{EXPERTS_GATES_FIRST, PREDICTING, SCORE_BIAS};
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, LAYER, Rule};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, class};
 
 pub(super) static MIMO2: Architecture = Architecture {
@@ -92,12 +92,8 @@ fn canonical(hp: &Hparams, name: String) -> Option<String> {
 }
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv"),
-    exact(
-        "model.layers.{}.self_attn.attention_sink_bias",
-        "blk.{}.attn_sinks.weight",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.pre_mlp_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.final_layernorm", "blk.{}.layer_output_norm"),
+    LAYER.copy("self_attn.qkv_proj", "attn_qkv"),
+    LAYER.exact("self_attn.attention_sink_bias", "attn_sinks.weight"),
+    LAYER.copy("pre_mlp_layernorm", "ffn_norm"),
+    LAYER.copy("final_layernorm", "layer_output_norm"),
 ];

@@ -1,7 +1,7 @@
 //! MiniCPM (1 and 2).
 
 use crate::Result;
-use crate::arch::rules::names::{DECODER, Rule, Transform, exact};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::rules::{common, rope};
 use crate::arch::{Architecture, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -18,16 +18,12 @@ pub(super) static MINICPM: Architecture = Architecture {
 
 /// Only weights are reordered.
 const OWN: &[Rule] = &[
-    exact(
-        "model.layers.{}.self_attn.q_proj.weight",
-        "blk.{}.attn_q.weight",
+    LAYER.exact_with(
+        "self_attn.q_proj.weight",
+        "attn_q.weight",
         Transform::PermuteQuery,
     ),
-    exact(
-        "model.layers.{}.self_attn.k_proj.weight",
-        "blk.{}.attn_k.weight",
-        Transform::PermuteKey,
-    ),
+    LAYER.exact_with("self_attn.k_proj.weight", "attn_k.weight", Transform::PermuteKey),
 ];
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

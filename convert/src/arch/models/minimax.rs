@@ -6,9 +6,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{BLOCK_SPARSE_EXPERTS, SCORE_BIAS};
-use crate::arch::rules::names::{
-    DECODER, HEAD_NORMS_ABOUT_ONE, NORMS_ABOUT_ONE, Rule, Transform, copy, rule,
-};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS_ABOUT_ONE, LAYER, NORMS_ABOUT_ONE, Rule, Transform};
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -24,10 +22,10 @@ pub(super) static MINIMAX01: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv"),
-    copy("model.layers.{}.self_attn.norm", "blk.{}.attn_norm_2"),
-    copy("model.layers.{}.self_attn.output_gate", "blk.{}.attn_gate"),
-    copy("model.layers.{}.self_attn.out_proj", "blk.{}.attn_output"),
+    LAYER.copy("self_attn.qkv_proj", "attn_qkv"),
+    LAYER.copy("self_attn.norm", "attn_norm_2"),
+    LAYER.copy("self_attn.output_gate", "attn_gate"),
+    LAYER.copy("self_attn.out_proj", "attn_output"),
 ];
 
 /// Every so many layers the last has softmax attention: llama.cpp takes it for granted.
@@ -131,30 +129,13 @@ pub(super) static MINIMAX_M3: Architecture = Architecture {
 
 /// Norms of indexers, too, are stored as their distance from one.
 const THIRD: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.index_q_norm",
-        "blk.{}.indexer.q_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.index_k_norm",
-        "blk.{}.indexer.k_norm",
-        Transform::AddOne,
-    ),
-    copy("model.layers.{}.self_attn.index_q_proj", "blk.{}.indexer.q_proj"),
-    copy("model.layers.{}.self_attn.index_k_proj", "blk.{}.indexer.k_proj"),
-    copy(
-        "model.layers.{}.block_sparse_moe.shared_experts.gate_proj",
-        "blk.{}.ffn_gate_shexp",
-    ),
-    copy(
-        "model.layers.{}.block_sparse_moe.shared_experts.up_proj",
-        "blk.{}.ffn_up_shexp",
-    ),
-    copy(
-        "model.layers.{}.block_sparse_moe.shared_experts.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
+    LAYER.rule("self_attn.index_q_norm", "indexer.q_norm", Transform::AddOne),
+    LAYER.rule("self_attn.index_k_norm", "indexer.k_norm", Transform::AddOne),
+    LAYER.copy("self_attn.index_q_proj", "indexer.q_proj"),
+    LAYER.copy("self_attn.index_k_proj", "indexer.k_proj"),
+    LAYER.copy("block_sparse_moe.shared_experts.gate_proj", "ffn_gate_shexp"),
+    LAYER.copy("block_sparse_moe.shared_experts.up_proj", "ffn_up_shexp"),
+    LAYER.copy("block_sparse_moe.shared_experts.down_proj", "ffn_down_shexp"),
 ];
 
 fn third_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::deepseek::{UNADAPTED, key_part, latent_keys, value_part};
 use crate::arch::encoders::{CLIP, convolution};
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy, exact_with, rule};
 use crate::arch::{Architecture, Class, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
 use crate::tokenizer::{VocabRequest, VocabStep, tekken_special_id};
 use crate::{Error, Result};
@@ -245,6 +245,8 @@ static PIXTRAL: Architecture = Architecture {
     ..PLAIN
 };
 
+const VISION_BLOCK: Scope = Scope::new("vision_encoder.transformer.layers.{}", "v.blk.{}");
+
 const DECODER: &[Rule] = &[
     copy("tok_embeddings", "token_embd"),
     copy("norm", "output_norm"),
@@ -266,12 +268,12 @@ const LATENT: &[Rule] = &[
     copy("layers.{}.attention.wq_b", "blk.{}.attn_q_b"),
     copy("layers.{}.attention.wkv_a_with_mqa", "blk.{}.attn_kv_a_mqa"),
     copy("layers.{}.attention.kv_a_norm", "blk.{}.attn_kv_a_norm"),
-    exact(
+    exact_with(
         "layers.{}.attention.wkv_b.weight",
         "blk.{}.attn_k_b.weight",
         Transform::View(key_part, None),
     ),
-    exact(
+    exact_with(
         "layers.{}.attention.wkv_b.weight",
         "blk.{}.attn_v_b.weight",
         Transform::View(value_part, None),
@@ -301,7 +303,7 @@ const LATENT: &[Rule] = &[
 const EMBEDDING: &str = "tok_embeddings.weight";
 
 const ENCODER_RULES: &[Rule] = &[
-    exact(
+    exact_with(
         EMBEDDING,
         "v.token_embd.img_break",
         Transform::View(break_row, None),
@@ -309,39 +311,15 @@ const ENCODER_RULES: &[Rule] = &[
     .in_part(),
     copy("vision_encoder.patch_conv", "v.patch_embd"),
     copy("vision_encoder.ln_pre", "v.pre_ln"),
-    copy(
-        "vision_encoder.transformer.layers.{}.attention_norm",
-        "v.blk.{}.ln1",
-    ),
-    copy(
-        "vision_encoder.transformer.layers.{}.attention.wq",
-        "v.blk.{}.attn_q",
-    ),
-    copy(
-        "vision_encoder.transformer.layers.{}.attention.wk",
-        "v.blk.{}.attn_k",
-    ),
-    copy(
-        "vision_encoder.transformer.layers.{}.attention.wv",
-        "v.blk.{}.attn_v",
-    ),
-    copy(
-        "vision_encoder.transformer.layers.{}.attention.wo",
-        "v.blk.{}.attn_out",
-    ),
-    copy("vision_encoder.transformer.layers.{}.ffn_norm", "v.blk.{}.ln2"),
-    copy(
-        "vision_encoder.transformer.layers.{}.feed_forward.w1",
-        "v.blk.{}.ffn_gate",
-    ),
-    copy(
-        "vision_encoder.transformer.layers.{}.feed_forward.w2",
-        "v.blk.{}.ffn_down",
-    ),
-    copy(
-        "vision_encoder.transformer.layers.{}.feed_forward.w3",
-        "v.blk.{}.ffn_up",
-    ),
+    VISION_BLOCK.copy("attention_norm", "ln1"),
+    VISION_BLOCK.copy("attention.wq", "attn_q"),
+    VISION_BLOCK.copy("attention.wk", "attn_k"),
+    VISION_BLOCK.copy("attention.wv", "attn_v"),
+    VISION_BLOCK.copy("attention.wo", "attn_out"),
+    VISION_BLOCK.copy("ffn_norm", "ln2"),
+    VISION_BLOCK.copy("feed_forward.w1", "ffn_gate"),
+    VISION_BLOCK.copy("feed_forward.w2", "ffn_down"),
+    VISION_BLOCK.copy("feed_forward.w3", "ffn_up"),
     copy("pre_mm_projector_norm", "mm.input_norm"),
     copy("patch_merger.merging_layer", "mm.patch_merger"),
     copy("vision_language_adapter.w_in", "mm.1"),

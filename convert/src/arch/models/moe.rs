@@ -6,7 +6,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{BLOCK_SPARSE_EXPERTS, EXPERTS, PREDICTING, SCORE_BIAS, SHARED_EXPERTS};
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule};
 use crate::arch::{Architecture, Default, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -31,10 +31,7 @@ pub(super) static DOTS1: Architecture = Architecture {
     ..PLAIN
 };
 
-const AFTER_ATTENTION: &[Rule] = &[copy(
-    "model.layers.{}.post_attention_layernorm",
-    "blk.{}.post_attention_norm",
-)];
+const AFTER_ATTENTION: &[Rule] = &[LAYER.copy("post_attention_layernorm", "post_attention_norm")];
 
 pub(super) static GLM4_MOE: Architecture = Architecture {
     gguf: "glm4moe",

@@ -2,7 +2,7 @@
 //! rotate.
 
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, PERMUTED, Rule, Transform, copy, rule};
+use crate::arch::rules::names::{DECODER, LAYER, PERMUTED, Rule, Transform};
 use crate::arch::{Architecture, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -24,40 +24,24 @@ pub(super) static MUSE_GLIMMER: Architecture = Architecture {
 
 /// Norms of queries and keys have no weights; the factor on the queries becomes some.
 const OWN: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q_norm",
+    LAYER.rule(
+        "self_attn.q_proj",
+        "attn_q_norm",
         Transform::Fill(|hp| Ok((hp.u32(&["head_dim"])?.into(), hp.f32(&["qk_scale_factor"])?))),
     ),
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_k_norm",
+    LAYER.rule(
+        "self_attn.q_proj",
+        "attn_k_norm",
         Transform::Fill(|hp| Ok((hp.u32(&["head_dim"])?.into(), 1.0))),
     ),
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
-        Transform::PermuteQuery,
-    ),
-    copy("model.layers.{}.self_attn.gate_proj", "blk.{}.attn_gate"),
-    rule(
-        "model.layers.{}.input_layernorm",
-        "blk.{}.attn_norm",
+    LAYER.rule("self_attn.q_proj", "attn_q", Transform::PermuteQuery),
+    LAYER.copy("self_attn.gate_proj", "attn_gate"),
+    LAYER.rule("input_layernorm", "attn_norm", Transform::AddOne),
+    LAYER.rule(
+        "post_attention_layernorm",
+        "post_attention_norm",
         Transform::AddOne,
     ),
-    rule(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.post_attention_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.pre_feedforward_layernorm",
-        "blk.{}.ffn_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.post_feedforward_layernorm",
-        "blk.{}.post_ffw_norm",
-        Transform::AddOne,
-    ),
+    LAYER.rule("pre_feedforward_layernorm", "ffn_norm", Transform::AddOne),
+    LAYER.rule("post_feedforward_layernorm", "post_ffw_norm", Transform::AddOne),
 ];

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, NORMS_ABOUT_ONE, Rule, Transform, exact};
+use crate::arch::rules::names::{DECODER, LAYER, NORMS_ABOUT_ONE, Rule, exact};
 use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -22,17 +22,9 @@ pub(super) static NEMOTRON: Architecture = Architecture {
 
 /// The norms' weights are stored as their distance from one, their biases are not.
 const BIASES: &[Rule] = &[
-    exact("model.norm.bias", "output_norm.bias", Transform::Copy),
-    exact(
-        "model.layers.{}.input_layernorm.bias",
-        "blk.{}.attn_norm.bias",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.{}.post_attention_layernorm.bias",
-        "blk.{}.ffn_norm.bias",
-        Transform::Copy,
-    ),
+    exact("model.norm.bias", "output_norm.bias"),
+    LAYER.exact("input_layernorm.bias", "attn_norm.bias"),
+    LAYER.exact("post_attention_layernorm.bias", "ffn_norm.bias"),
 ];
 
 fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

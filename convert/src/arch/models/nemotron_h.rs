@@ -9,7 +9,7 @@ use super::mamba::{MAMBA2_RULES, MODEL};
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, Named, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -97,61 +97,31 @@ fn puzzle_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
+const BLOCK: Scope = Scope::new("backbone.layers.{}", "blk.{}");
+
 const LAYERS: &[Rule] = &[
-    rule(
-        "backbone.layers.{}.mixer.q_proj",
-        "blk.{}.attn_q",
-        Transform::PermuteQuery,
-    ),
-    rule(
-        "backbone.layers.{}.mixer.k_proj",
-        "blk.{}.attn_k",
-        Transform::PermuteKey,
-    ),
-    copy("backbone.layers.{}.mixer.v_proj", "blk.{}.attn_v"),
-    copy("backbone.layers.{}.mixer.o_proj", "blk.{}.attn_output"),
-    copy("backbone.layers.{}.mixer.up_proj", "blk.{}.ffn_up"),
-    copy("backbone.layers.{}.mixer.down_proj", "blk.{}.ffn_down"),
+    BLOCK.rule("mixer.q_proj", "attn_q", Transform::PermuteQuery),
+    BLOCK.rule("mixer.k_proj", "attn_k", Transform::PermuteKey),
+    BLOCK.copy("mixer.v_proj", "attn_v"),
+    BLOCK.copy("mixer.o_proj", "attn_output"),
+    BLOCK.copy("mixer.up_proj", "ffn_up"),
+    BLOCK.copy("mixer.down_proj", "ffn_down"),
 ];
 
 const EXPERTS: &[Rule] = &[
-    copy("backbone.layers.{}.mixer.gate", "blk.{}.ffn_gate_inp"),
-    exact(
-        "backbone.layers.{}.mixer.gate.e_score_correction_bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
-    ),
-    rule(
-        "backbone.layers.{}.mixer.experts.{e}.down_proj",
-        "blk.{}.ffn_down_exps",
-        Transform::Expert,
-    ),
-    rule(
-        "backbone.layers.{}.mixer.experts.{e}.up_proj",
-        "blk.{}.ffn_up_exps",
-        Transform::Expert,
-    ),
-    copy(
-        "backbone.layers.{}.mixer.shared_experts.up_proj",
-        "blk.{}.ffn_up_shexp",
-    ),
-    copy(
-        "backbone.layers.{}.mixer.shared_experts.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
-    copy(
-        "backbone.layers.{}.mixer.fc1_latent_proj",
-        "blk.{}.ffn_latent_down",
-    ),
-    copy("backbone.layers.{}.mixer.fc2_latent_proj", "blk.{}.ffn_latent_up"),
-    copy("backbone.layers.{}.enorm", "blk.{}.nextn.enorm"),
-    copy("backbone.layers.{}.hnorm", "blk.{}.nextn.hnorm"),
-    copy("backbone.layers.{}.eh_proj", "blk.{}.nextn.eh_proj"),
-    copy("backbone.layers.{}.second_norm", "blk.{}.post_attention_norm"),
-    copy(
-        "backbone.layers.{}.final_layernorm",
-        "blk.{}.nextn.shared_head_norm",
-    ),
+    BLOCK.copy("mixer.gate", "ffn_gate_inp"),
+    BLOCK.exact("mixer.gate.e_score_correction_bias", "exp_probs_b.bias"),
+    BLOCK.rule("mixer.experts.{e}.down_proj", "ffn_down_exps", Transform::Expert),
+    BLOCK.rule("mixer.experts.{e}.up_proj", "ffn_up_exps", Transform::Expert),
+    BLOCK.copy("mixer.shared_experts.up_proj", "ffn_up_shexp"),
+    BLOCK.copy("mixer.shared_experts.down_proj", "ffn_down_shexp"),
+    BLOCK.copy("mixer.fc1_latent_proj", "ffn_latent_down"),
+    BLOCK.copy("mixer.fc2_latent_proj", "ffn_latent_up"),
+    BLOCK.copy("enorm", "nextn.enorm"),
+    BLOCK.copy("hnorm", "nextn.hnorm"),
+    BLOCK.copy("eh_proj", "nextn.eh_proj"),
+    BLOCK.copy("second_norm", "post_attention_norm"),
+    BLOCK.copy("final_layernorm", "nextn.shared_head_norm"),
 ];
 
 /// The head that predicts a further token is two layers of the checkpoint and one of the file.

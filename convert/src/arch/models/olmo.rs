@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{self, EXPERTS};
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, PERMUTED, Rule, copy};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, PERMUTED, Rule};
 use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static OLMO: Architecture = Architecture {
@@ -35,14 +35,8 @@ pub(super) static OLMOE: Architecture = Architecture {
 };
 
 pub(super) const POST_NORMS: &[Rule] = &[
-    copy(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.post_attention_norm",
-    ),
-    copy(
-        "model.layers.{}.post_feedforward_layernorm",
-        "blk.{}.post_ffw_norm",
-    ),
+    LAYER.copy("post_attention_layernorm", "post_attention_norm"),
+    LAYER.copy("post_feedforward_layernorm", "post_ffw_norm"),
 ];
 
 fn olmo_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Rule, Transform, copy, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy};
 use crate::arch::rules::rows::{first_half, second_half};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -77,24 +77,18 @@ fn inner(hp: &Hparams, width: u32) -> Result<gguf::Value> {
     Ok(common::numbers(widths.collect::<Result<_>>()?))
 }
 
+const BLOCK: Scope = Scope::new("transformer.layers.{}", "blk.{}");
+
 const RULES: &[Rule] = &[
     copy("transformer.token_embeddings", "token_embd"),
     copy("transformer.norm", "output_norm"),
-    copy("transformer.layers.{}.attn_norm", "blk.{}.attn_norm"),
-    copy("transformer.layers.{}.attn.qkv_proj", "blk.{}.attn_qkv"),
-    copy("transformer.layers.{}.attn.q_norm", "blk.{}.attn_q_norm"),
-    copy("transformer.layers.{}.attn.k_norm", "blk.{}.attn_k_norm"),
-    copy("transformer.layers.{}.attn.out_proj", "blk.{}.attn_output"),
-    copy("transformer.layers.{}.ffn_norm", "blk.{}.ffn_norm"),
-    rule(
-        "transformer.layers.{}.ffn.proj_1",
-        "blk.{}.ffn_gate",
-        Transform::Rows(first_half),
-    ),
-    rule(
-        "transformer.layers.{}.ffn.proj_1",
-        "blk.{}.ffn_up",
-        Transform::Rows(second_half),
-    ),
-    copy("transformer.layers.{}.ffn.proj_2", "blk.{}.ffn_down"),
+    BLOCK.copy("attn_norm", "attn_norm"),
+    BLOCK.copy("attn.qkv_proj", "attn_qkv"),
+    BLOCK.copy("attn.q_norm", "attn_q_norm"),
+    BLOCK.copy("attn.k_norm", "attn_k_norm"),
+    BLOCK.copy("attn.out_proj", "attn_output"),
+    BLOCK.copy("ffn_norm", "ffn_norm"),
+    BLOCK.rule("ffn.proj_1", "ffn_gate", Transform::Rows(first_half)),
+    BLOCK.rule("ffn.proj_1", "ffn_up", Transform::Rows(second_half)),
+    BLOCK.copy("ffn.proj_2", "ffn_down"),
 ];

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::experts::BLOCK_SPARSE_EXPERTS;
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, copy};
 use crate::arch::rules::rope;
 use crate::arch::{Activation, Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -43,14 +43,14 @@ pub(super) static PHIMOE: Architecture = Architecture {
 
 const PHI2_OWN: &[Rule] = &[
     copy("model.final_layernorm", "output_norm"),
-    copy("model.layers.{}.self_attn.dense", "blk.{}.attn_output"),
-    copy("model.layers.{}.mlp.fc1", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.fc2", "blk.{}.ffn_down"),
+    LAYER.copy("self_attn.dense", "attn_output"),
+    LAYER.copy("mlp.fc1", "ffn_up"),
+    LAYER.copy("mlp.fc2", "ffn_down"),
 ];
 
 const PHI3_OWN: &[Rule] = &[
-    copy("model.layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv"),
-    copy("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"),
+    LAYER.copy("self_attn.qkv_proj", "attn_qkv"),
+    LAYER.copy("mlp.gate_up_proj", "ffn_up"),
 ];
 
 /// Rotated elements of a head.

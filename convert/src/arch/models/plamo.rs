@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::mamba::{negative_exp, squeezed};
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy, rule};
 use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -31,26 +31,28 @@ pub(super) static PLAMO: Architecture = Architecture {
     ..PLAIN
 };
 
+const BLOCK: Scope = Scope::new("model.layers.layers.{}", "blk.{}");
+
 const FIRST: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),
     copy("model.norm", "output_norm"),
     copy("lm_head", "output"),
-    copy("model.layers.layers.{}.norm", "blk.{}.attn_norm"),
-    rule(
-        "model.layers.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
+    BLOCK.copy("norm", "attn_norm"),
+    BLOCK.rule(
+        "self_attn.q_proj",
+        "attn_q",
         Transform::View(in_groups::<0>, None),
     ),
-    copy("model.layers.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
-    copy("model.layers.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
-    rule(
-        "model.layers.layers.{}.self_attn.o_proj",
-        "blk.{}.attn_output",
+    BLOCK.copy("self_attn.k_proj", "attn_k"),
+    BLOCK.copy("self_attn.v_proj", "attn_v"),
+    BLOCK.rule(
+        "self_attn.o_proj",
+        "attn_output",
         Transform::View(in_groups::<1>, None),
     ),
-    copy("model.layers.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+    BLOCK.copy("mlp.gate_proj", "ffn_gate"),
+    BLOCK.copy("mlp.up_proj", "ffn_up"),
+    BLOCK.copy("mlp.down_proj", "ffn_down"),
 ];
 
 /// Query heads that share a key head where the configuration does not say how many, and the number of key heads. Its
@@ -88,52 +90,24 @@ pub(super) static PLAMO2: Architecture = Architecture {
 };
 
 const SECOND: &[Rule] = &[
-    exact(
-        "model.layers.layers.{}.mixer.q_weight",
-        "blk.{}.attn_q_norm.weight",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.layers.{}.mixer.k_weight",
-        "blk.{}.attn_k_norm.weight",
-        Transform::Copy,
-    ),
-    copy("model.layers.layers.{}.mixer.in_proj", "blk.{}.ssm_in"),
-    exact(
-        "model.layers.layers.{}.mixer.conv1d.weight",
-        "blk.{}.ssm_conv1d.weight",
+    BLOCK.exact("mixer.q_weight", "attn_q_norm.weight"),
+    BLOCK.exact("mixer.k_weight", "attn_k_norm.weight"),
+    BLOCK.copy("mixer.in_proj", "ssm_in"),
+    BLOCK.exact_with(
+        "mixer.conv1d.weight",
+        "ssm_conv1d.weight",
         Transform::View(squeezed, None),
     ),
-    copy("model.layers.layers.{}.mixer.bcdt_proj", "blk.{}.ssm_x"),
-    copy("model.layers.layers.{}.mixer.dt_proj", "blk.{}.ssm_dt"),
-    exact(
-        "model.layers.layers.{}.mixer.dt_bias",
-        "blk.{}.ssm_dt.bias",
-        Transform::Copy,
-    ),
+    BLOCK.copy("mixer.bcdt_proj", "ssm_x"),
+    BLOCK.copy("mixer.dt_proj", "ssm_dt"),
+    BLOCK.exact("mixer.dt_bias", "ssm_dt.bias"),
     // Written without a suffix.
-    exact(
-        "model.layers.layers.{}.mixer.dt_norm_weight",
-        "blk.{}.ssm_dt_norm",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.layers.{}.mixer.B_norm_weight",
-        "blk.{}.ssm_b_norm",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.layers.{}.mixer.C_norm_weight",
-        "blk.{}.ssm_c_norm",
-        Transform::Copy,
-    ),
-    exact(
-        "model.layers.layers.{}.mixer.A_log",
-        "blk.{}.ssm_a",
-        Transform::Map(negative_exp),
-    ),
-    exact("model.layers.layers.{}.mixer.D", "blk.{}.ssm_d", Transform::Copy),
-    copy("model.layers.layers.{}.mixer.out_proj", "blk.{}.ssm_out"),
+    BLOCK.exact("mixer.dt_norm_weight", "ssm_dt_norm"),
+    BLOCK.exact("mixer.B_norm_weight", "ssm_b_norm"),
+    BLOCK.exact("mixer.C_norm_weight", "ssm_c_norm"),
+    BLOCK.exact_with("mixer.A_log", "ssm_a", Transform::Map(negative_exp)),
+    BLOCK.exact("mixer.D", "ssm_d"),
+    BLOCK.copy("mixer.out_proj", "ssm_out"),
 ];
 
 /// Heads of the layers that have some: of every so many layers the middle one, of fewer the last.
@@ -202,38 +176,22 @@ const RULES: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),
     rule("model.norm", "output_norm", Transform::AddOne),
     copy("lm_head", "output"),
-    rule(
-        "model.layers.layers.{}.pre_mixer_norm",
-        "blk.{}.attn_norm",
-        Transform::AddOne,
-    ),
-    copy("model.layers.layers.{}.mixer.qkv_proj", "blk.{}.attn_qkv"),
-    copy("model.layers.layers.{}.mixer.o_proj", "blk.{}.attn_output"),
-    rule(
-        "model.layers.layers.{}.mixer.q_norm",
-        "blk.{}.attn_q_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.layers.{}.mixer.k_norm",
-        "blk.{}.attn_k_norm",
-        Transform::AddOne,
-    ),
-    exact(
-        "model.layers.layers.{}.post_mixer_norm.weight",
-        "blk.{}.post_attention_norm",
+    BLOCK.rule("pre_mixer_norm", "attn_norm", Transform::AddOne),
+    BLOCK.copy("mixer.qkv_proj", "attn_qkv"),
+    BLOCK.copy("mixer.o_proj", "attn_output"),
+    BLOCK.rule("mixer.q_norm", "attn_q_norm", Transform::AddOne),
+    BLOCK.rule("mixer.k_norm", "attn_k_norm", Transform::AddOne),
+    BLOCK.exact_with(
+        "post_mixer_norm.weight",
+        "post_attention_norm",
         Transform::Add(0.2),
     ),
-    rule(
-        "model.layers.layers.{}.pre_mlp_norm",
-        "blk.{}.ffn_norm",
-        Transform::AddOne,
-    ),
-    copy("model.layers.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
-    exact(
-        "model.layers.layers.{}.post_mlp_norm.weight",
-        "blk.{}.post_ffw_norm",
+    BLOCK.rule("pre_mlp_norm", "ffn_norm", Transform::AddOne),
+    BLOCK.copy("mlp.gate_up_proj", "ffn_up"),
+    BLOCK.copy("mlp.down_proj", "ffn_down"),
+    BLOCK.exact_with(
+        "post_mlp_norm.weight",
+        "post_ffw_norm",
         // 5 to the power of -1.5.
         Transform::Add(0.089_442_72),
     ),

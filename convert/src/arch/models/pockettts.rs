@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Composed, FoldedLayer, Rule, Section, Transform, copy, exact};
+use crate::arch::rules::names::{Composed, FoldedLayer, Rule, Section, Transform, copy, exact_with};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, class};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
 
@@ -62,10 +62,10 @@ static TABLE: Composed = Composed {
 };
 
 const RULES: &[Rule] = &[
-    exact(EMBEDDINGS, "token_embd.weight", Transform::Piece(&TABLE)),
-    exact(VOICE_START, "token_embd.weight", Transform::Piece(&TABLE)),
-    exact(LATENT_START, "token_embd.weight", Transform::Piece(&TABLE)),
-    exact(
+    exact_with(EMBEDDINGS, "token_embd.weight", Transform::Piece(&TABLE)),
+    exact_with(VOICE_START, "token_embd.weight", Transform::Piece(&TABLE)),
+    exact_with(LATENT_START, "token_embd.weight", Transform::Piece(&TABLE)),
+    exact_with(
         "flow_lm.input_linear.weight",
         "token_embd.weight",
         Transform::Piece(&TABLE),
@@ -73,17 +73,17 @@ const RULES: &[Rule] = &[
     copy("flow_lm.out_norm", "output_norm"),
     copy("flow_lm.transformer.layers.{}.norm1", "blk.{}.attn_norm"),
     copy("flow_lm.transformer.layers.{}.norm2", "blk.{}.ffn_norm"),
-    exact(
+    exact_with(
         "flow_lm.transformer.layers.{}.self_attn.in_proj.weight",
         "blk.{}.attn_q.weight",
         Transform::Rows(|_, stored| Ok(Rows::range(0, stored / 3))),
     ),
-    exact(
+    exact_with(
         "flow_lm.transformer.layers.{}.self_attn.in_proj.weight",
         "blk.{}.attn_k.weight",
         Transform::Rows(|_, stored| Ok(Rows::range(stored / 3, stored / 3))),
     ),
-    exact(
+    exact_with(
         "flow_lm.transformer.layers.{}.self_attn.in_proj.weight",
         "blk.{}.attn_v.weight",
         Transform::Rows(|_, stored| Ok(Rows::range(stored / 3 * 2, stored / 3))),

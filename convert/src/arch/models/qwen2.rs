@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::described::{self, Described, Group, Key, QWEN2_VOCABULARY};
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule};
 use crate::arch::{Architecture, Hparams, Keys, ModelType, PLAIN, bare_class, class};
 use crate::tokenizer::VocabRequest;
 
@@ -35,8 +35,8 @@ const KEYS: &[Key] = &[Key::Group(Group::TextModel), Key::Group(Group::Pooling)]
 
 /// KORMo's own names.
 const KORMO: &[Rule] = &[
-    copy("model.layers.{}.pre_attention_layernorm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.pre_mlp_layernorm", "blk.{}.ffn_norm"),
+    LAYER.copy("pre_attention_layernorm", "attn_norm"),
+    LAYER.copy("pre_mlp_layernorm", "ffn_norm"),
 ];
 
 /// Also Qwen3's: the two differ only in their tensors.

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{self, EXPERTS, STACKED_EXPERTS};
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, copy};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule};
 use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -31,19 +31,10 @@ pub(super) static QWEN3MOE: Architecture = Architecture {
 
 /// Shared experts, which every token goes through beside its own, and their gate.
 pub(super) const SHARED_EXPERT: &[Rule] = &[
-    copy(
-        "model.layers.{}.mlp.shared_expert_gate",
-        "blk.{}.ffn_gate_inp_shexp",
-    ),
-    copy(
-        "model.layers.{}.mlp.shared_expert.gate_proj",
-        "blk.{}.ffn_gate_shexp",
-    ),
-    copy("model.layers.{}.mlp.shared_expert.up_proj", "blk.{}.ffn_up_shexp"),
-    copy(
-        "model.layers.{}.mlp.shared_expert.down_proj",
-        "blk.{}.ffn_down_shexp",
-    ),
+    LAYER.copy("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+    LAYER.copy("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    LAYER.copy("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+    LAYER.copy("mlp.shared_expert.down_proj", "ffn_down_shexp"),
 ];
 
 pub(super) fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

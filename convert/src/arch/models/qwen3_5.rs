@@ -6,7 +6,7 @@ use super::qwen2moe::SHARED_EXPERT;
 use super::qwen3next::{self, NORMS};
 use crate::Result;
 use crate::arch::rules::experts::{self, EXPERTS, PREDICTING, STACKED_EXPERTS};
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::{Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, Strided, View, class};
 
 pub(super) static QWEN3_5: Architecture = Architecture {
@@ -59,50 +59,30 @@ pub(super) static QWEN3_5_MOE: Architecture = Architecture {
 };
 
 pub(super) const DELTA_NET: &[Rule] = &[
-    rule(
-        "model.layers.{}.linear_attn.in_proj_qkv",
-        "blk.{}.attn_qkv",
-        Transform::Rows(mixed),
-    ),
-    rule(
-        "model.layers.{}.linear_attn.in_proj_z",
-        "blk.{}.attn_gate",
+    LAYER.rule("linear_attn.in_proj_qkv", "attn_qkv", Transform::Rows(mixed)),
+    LAYER.rule(
+        "linear_attn.in_proj_z",
+        "attn_gate",
         Transform::Rows(|hp, _| {
             let heads = Heads::of(hp)?;
             Ok(Rows(vec![heads.in_turn(0, heads.value)]))
         }),
     ),
-    rule(
-        "model.layers.{}.linear_attn.in_proj_b",
-        "blk.{}.ssm_beta",
-        Transform::Rows(one_each),
-    ),
-    rule(
-        "model.layers.{}.linear_attn.in_proj_a",
-        "blk.{}.ssm_alpha",
-        Transform::Rows(one_each),
-    ),
-    rule(
-        "model.layers.{}.linear_attn.conv1d",
-        "blk.{}.ssm_conv1d",
-        Transform::Channels(mixed),
-    ),
-    exact(
-        "model.layers.{}.linear_attn.A_log",
-        "blk.{}.ssm_a",
+    LAYER.rule("linear_attn.in_proj_b", "ssm_beta", Transform::Rows(one_each)),
+    LAYER.rule("linear_attn.in_proj_a", "ssm_alpha", Transform::Rows(one_each)),
+    LAYER.rule("linear_attn.conv1d", "ssm_conv1d", Transform::Channels(mixed)),
+    LAYER.exact_with(
+        "linear_attn.A_log",
+        "ssm_a",
         Transform::View(numbers, Some(negative_exp)),
     ),
-    exact(
-        "model.layers.{}.linear_attn.dt_bias",
-        "blk.{}.ssm_dt.bias",
+    LAYER.exact_with(
+        "linear_attn.dt_bias",
+        "ssm_dt.bias",
         Transform::View(numbers, None),
     ),
-    copy("model.layers.{}.linear_attn.norm", "blk.{}.ssm_norm"),
-    rule(
-        "model.layers.{}.linear_attn.out_proj",
-        "blk.{}.ssm_out",
-        Transform::View(columns, None),
-    ),
+    LAYER.copy("linear_attn.norm", "ssm_norm"),
+    LAYER.rule("linear_attn.out_proj", "ssm_out", Transform::View(columns, None)),
 ];
 
 /// Heads of a delta net. Stored, the values of a key head follow one another.

@@ -6,7 +6,7 @@ use super::qwen2moe::SHARED_EXPERT;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{self, EXPERTS, PREDICTING};
-use crate::arch::rules::names::{DECODER, Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform, rule};
 use crate::arch::{Architecture, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, Rows, Strided, class};
 
 pub(super) static QWEN3NEXT: Architecture = Architecture {
@@ -27,64 +27,36 @@ pub(super) static QWEN3NEXT: Architecture = Architecture {
 /// Norms are stored as their distance from one.
 pub(super) const NORMS: &[Rule] = &[
     rule("model.norm", "output_norm", Transform::AddOne),
-    rule(
-        "model.layers.{}.input_layernorm",
-        "blk.{}.attn_norm",
+    LAYER.rule("input_layernorm", "attn_norm", Transform::AddOne),
+    LAYER.rule(
+        "post_attention_layernorm",
+        "post_attention_norm",
         Transform::AddOne,
     ),
-    rule(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.post_attention_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.q_norm",
-        "blk.{}.attn_q_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_norm",
-        "blk.{}.attn_k_norm",
-        Transform::AddOne,
-    ),
-    rule("model.layers.{}.enorm", "blk.{}.nextn.enorm", Transform::AddOne),
-    rule("model.layers.{}.hnorm", "blk.{}.nextn.hnorm", Transform::AddOne),
-    rule(
-        "model.layers.{}.shared_head.norm",
-        "blk.{}.nextn.shared_head_norm",
-        Transform::AddOne,
-    ),
+    LAYER.rule("self_attn.q_norm", "attn_q_norm", Transform::AddOne),
+    LAYER.rule("self_attn.k_norm", "attn_k_norm", Transform::AddOne),
+    LAYER.rule("enorm", "nextn.enorm", Transform::AddOne),
+    LAYER.rule("hnorm", "nextn.hnorm", Transform::AddOne),
+    LAYER.rule("shared_head.norm", "nextn.shared_head_norm", Transform::AddOne),
 ];
 
 const DELTA_NET: &[Rule] = &[
-    rule(
-        "model.layers.{}.linear_attn.in_proj_qkvz",
-        "blk.{}.attn_qkv",
+    LAYER.rule(
+        "linear_attn.in_proj_qkvz",
+        "attn_qkv",
         Transform::Rows(queries_keys_values),
     ),
-    rule(
-        "model.layers.{}.linear_attn.in_proj_qkvz",
-        "blk.{}.attn_gate",
-        Transform::Rows(gates),
-    ),
-    copy("model.layers.{}.linear_attn.in_proj_ba", "blk.{}.ssm_ba"),
-    rule(
-        "model.layers.{}.linear_attn.conv1d",
-        "blk.{}.ssm_conv1d",
+    LAYER.rule("linear_attn.in_proj_qkvz", "attn_gate", Transform::Rows(gates)),
+    LAYER.copy("linear_attn.in_proj_ba", "ssm_ba"),
+    LAYER.rule(
+        "linear_attn.conv1d",
+        "ssm_conv1d",
         Transform::View(squeezed, None),
     ),
-    exact(
-        "model.layers.{}.linear_attn.A_log",
-        "blk.{}.ssm_a",
-        Transform::Map(negative_exp),
-    ),
-    exact(
-        "model.layers.{}.linear_attn.dt_bias",
-        "blk.{}.ssm_dt.bias",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.linear_attn.norm", "blk.{}.ssm_norm"),
-    copy("model.layers.{}.linear_attn.out_proj", "blk.{}.ssm_out"),
+    LAYER.exact_with("linear_attn.A_log", "ssm_a", Transform::Map(negative_exp)),
+    LAYER.exact("linear_attn.dt_bias", "ssm_dt.bias"),
+    LAYER.copy("linear_attn.norm", "ssm_norm"),
+    LAYER.copy("linear_attn.out_proj", "ssm_out"),
 ];
 
 /// Rows that a key head has in the fused matrix: (groups, key rows, value rows), stored group by group as

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::names::{
-    Composed, DECODER, Elementwise, FoldedLayer, HEAD_NORMS, Rule, Section, Transform, copy, exact,
+    Composed, DECODER, Elementwise, FoldedLayer, HEAD_NORMS, Rule, Section, Transform, copy, exact_with,
 };
 use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
@@ -57,32 +57,32 @@ static TABLE: Composed = Composed {
 };
 
 const RULES: &[Rule] = &[
-    exact(
+    exact_with(
         "model.text_embedding.weight",
         "token_embd.weight",
         Transform::Piece(&TABLE),
     ),
-    exact(
+    exact_with(
         "model.codec_embedding.weight",
         "token_embd.weight",
         Transform::Piece(&TABLE),
     ),
-    exact(
+    exact_with(
         "text_projection.linear_fc1.weight",
         "token_embd.weight",
         Transform::Piece(&TABLE),
     ),
-    exact(
+    exact_with(
         "text_projection.linear_fc1.bias",
         "token_embd.weight",
         Transform::Piece(&TABLE),
     ),
-    exact(
+    exact_with(
         "text_projection.linear_fc2.weight",
         "token_embd.weight",
         Transform::Piece(&TABLE),
     ),
-    exact(
+    exact_with(
         "text_projection.linear_fc2.bias",
         "token_embd.weight",
         Transform::Piece(&TABLE),

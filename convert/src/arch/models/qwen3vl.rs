@@ -2,7 +2,7 @@
 
 use super::{qwen2, qwen2moe};
 use crate::Result;
-use crate::arch::rules::names::{DECODER, HEAD_NORMS, Rule, Transform, copy, exact};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS, LAYER, Rule, Transform};
 use crate::arch::rules::{experts, newer};
 use crate::arch::{Architecture, Graph, Hparams, Keys, ModelType, PLAIN, View, class, class_without};
 use crate::tokenizer::{VocabKind, VocabRequest, VocabStep};
@@ -74,20 +74,20 @@ pub(super) static QWEN3VL_MOE: Architecture = Architecture {
 
 /// Experts of a layer in one tensor each: stored as inputs by outputs by transformers 4, as outputs by inputs by 5.
 const EXPERTS: &[Rule] = &[
-    copy("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
-    exact(
-        "model.layers.{}.mlp.experts.down_proj",
-        "blk.{}.ffn_down_exps.weight",
+    LAYER.copy("mlp.gate", "ffn_gate_inp"),
+    LAYER.exact_with(
+        "mlp.experts.down_proj",
+        "ffn_down_exps.weight",
         Transform::View(down, None),
     ),
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_gate_exps.weight",
+    LAYER.exact_with(
+        "mlp.experts.gate_up_proj",
+        "ffn_gate_exps.weight",
         Transform::View(|hp, v| half_of_gates(hp, v, 0), None),
     ),
-    exact(
-        "model.layers.{}.mlp.experts.gate_up_proj",
-        "blk.{}.ffn_up_exps.weight",
+    LAYER.exact_with(
+        "mlp.experts.gate_up_proj",
+        "ffn_up_exps.weight",
         Transform::View(|hp, v| half_of_gates(hp, v, 1), None),
     ),
 ];

@@ -9,7 +9,9 @@ use super::qwen3_5;
 use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::{self, EXPERTS, STACKED_EXPERTS};
-use crate::arch::rules::names::{DECODER, HEAD_NORMS_ABOUT_ONE, Rule, Transform, copy, exact, rule, skip};
+use crate::arch::rules::names::{
+    DECODER, HEAD_NORMS_ABOUT_ONE, LAYER, Rule, Transform, copy, exact_with, rule, skip,
+};
 use crate::arch::{Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, View, class};
 
 pub(super) static QWEN4EXP: Architecture = Architecture {
@@ -44,40 +46,14 @@ const VOCABULARIES: &str = "ple_embedding.ngram_heads_vocab_sizes";
 const SHARD: &str = ".ngram_embedding.shard_";
 
 const OWN: &[Rule] = &[
-    rule(
-        "model.layers.{}.attn_hyper_connection.hc_norm",
-        "blk.{}.hc_attn_norm",
-        Transform::AddOne,
-    ),
-    copy(
-        "model.layers.{}.attn_hyper_connection.input_mix_weight_down",
-        "blk.{}.hc_attn_down",
-    ),
-    copy(
-        "model.layers.{}.attn_hyper_connection.input_mix_weight_up",
-        "blk.{}.hc_attn_up",
-    ),
-    copy(
-        "model.layers.{}.attn_hyper_connection.block_inject_weight",
-        "blk.{}.hc_attn_inject",
-    ),
-    rule(
-        "model.layers.{}.mlp_hyper_connection.hc_norm",
-        "blk.{}.hc_ffn_norm",
-        Transform::AddOne,
-    ),
-    copy(
-        "model.layers.{}.mlp_hyper_connection.input_mix_weight_down",
-        "blk.{}.hc_ffn_down",
-    ),
-    copy(
-        "model.layers.{}.mlp_hyper_connection.input_mix_weight_up",
-        "blk.{}.hc_ffn_up",
-    ),
-    copy(
-        "model.layers.{}.mlp_hyper_connection.block_inject_weight",
-        "blk.{}.hc_ffn_inject",
-    ),
+    LAYER.rule("attn_hyper_connection.hc_norm", "hc_attn_norm", Transform::AddOne),
+    LAYER.copy("attn_hyper_connection.input_mix_weight_down", "hc_attn_down"),
+    LAYER.copy("attn_hyper_connection.input_mix_weight_up", "hc_attn_up"),
+    LAYER.copy("attn_hyper_connection.block_inject_weight", "hc_attn_inject"),
+    LAYER.rule("mlp_hyper_connection.hc_norm", "hc_ffn_norm", Transform::AddOne),
+    LAYER.copy("mlp_hyper_connection.input_mix_weight_down", "hc_ffn_down"),
+    LAYER.copy("mlp_hyper_connection.input_mix_weight_up", "hc_ffn_up"),
+    LAYER.copy("mlp_hyper_connection.block_inject_weight", "hc_ffn_inject"),
     rule(
         "model.hyper_connection_mixer.hc_norm",
         "output_hc_norm",
@@ -88,52 +64,36 @@ const OWN: &[Rule] = &[
         "output_hc_down",
     ),
     copy("model.hyper_connection_mixer.input_mix_weight_up", "output_hc_up"),
-    exact(
-        "model.layers.{}.self_attn.indexer.index_qk_proj.weight",
-        "blk.{}.indexer.q_proj.weight",
+    LAYER.exact_with(
+        "self_attn.indexer.index_qk_proj.weight",
+        "indexer.q_proj.weight",
         Transform::Rows(|hp, _| Ok(Rows::range(0, indexer_queries(hp)?))),
     ),
-    exact(
-        "model.layers.{}.self_attn.indexer.index_qk_proj.weight",
-        "blk.{}.indexer.k_proj.weight",
+    LAYER.exact_with(
+        "self_attn.indexer.index_qk_proj.weight",
+        "indexer.k_proj.weight",
         Transform::Rows(|hp, stored| {
             let queries = indexer_queries(hp)?;
             Ok(Rows::range(queries, stored.saturating_sub(queries)))
         }),
     ),
-    rule(
-        "model.layers.{}.self_attn.indexer.q_layernorm",
-        "blk.{}.indexer.q_norm",
+    LAYER.rule(
+        "self_attn.indexer.q_layernorm",
+        "indexer.q_norm",
         Transform::AddOne,
     ),
-    rule(
-        "model.layers.{}.self_attn.indexer.k_layernorm",
-        "blk.{}.indexer.k_norm",
+    LAYER.rule(
+        "self_attn.indexer.k_layernorm",
+        "indexer.k_norm",
         Transform::AddOne,
     ),
-    copy("model.layers.{}.ple.key_proj", "blk.{}.ple_key"),
-    copy("model.layers.{}.ple.value_proj", "blk.{}.ple_value"),
-    rule(
-        "model.layers.{}.ple.norm_key",
-        "blk.{}.ple_norm_key",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.ple.norm_query",
-        "blk.{}.ple_norm_query",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.ple.norm_conv",
-        "blk.{}.ple_norm_conv",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.ple.conv1d",
-        "blk.{}.ple_conv1d",
-        Transform::View(squeezed, None),
-    ),
-    exact(
+    LAYER.copy("ple.key_proj", "ple_key"),
+    LAYER.copy("ple.value_proj", "ple_value"),
+    LAYER.rule("ple.norm_key", "ple_norm_key", Transform::AddOne),
+    LAYER.rule("ple.norm_query", "ple_norm_query", Transform::AddOne),
+    LAYER.rule("ple.norm_conv", "ple_norm_conv", Transform::AddOne),
+    LAYER.rule("ple.conv1d", "ple_conv1d", Transform::View(squeezed, None)),
+    exact_with(
         "ngram_embedding.shard_{e}.weight",
         "per_layer_token_embd",
         Transform::Shard(|hp| hp.u32(&["split_ngram_parts"])),

@@ -1,7 +1,7 @@
 //! RWKV 6 and 7.
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule, skip};
+use crate::arch::rules::names::{LAYER, Rule, Scope, Transform, copy, rule, skip};
 use crate::arch::{Activation, Architecture, Graph, Hooks, Hparams, Keys, PLAIN, View, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -65,32 +65,30 @@ pub(super) static ARWKV7: Architecture = Architecture {
     ..PLAIN
 };
 
+const BLOCK: Scope = Scope::new("rwkv.blocks.{}", "blk.{}");
+
 /// What is around the mixer.
 const SHELL: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),
     copy("model.norm", "output_norm"),
     copy("lm_head", "output"),
-    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+    LAYER.copy("input_layernorm", "attn_norm"),
+    LAYER.copy("post_attention_layernorm", "ffn_norm"),
+    LAYER.copy("mlp.gate_proj", "ffn_gate"),
+    LAYER.copy("mlp.up_proj", "ffn_up"),
+    LAYER.copy("mlp.down_proj", "ffn_down"),
 ];
 
 const QWEN6: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.time_maa.{e}",
-        "blk.{}.time_mix_lerp_fused",
+    LAYER.rule(
+        "self_attn.time_maa.{e}",
+        "time_mix_lerp_fused",
         Transform::Numbered(|_| Ok(5)),
     ),
-    exact(
-        "model.layers.{}.self_attn.time_maa_x",
-        "blk.{}.time_mix_lerp_x.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "model.layers.{}.self_attn.time_maa_w1",
-        "blk.{}.time_mix_w1.weight",
+    LAYER.exact_with("self_attn.time_maa_x", "time_mix_lerp_x.weight", SQUEEZED),
+    LAYER.exact_with(
+        "self_attn.time_maa_w1",
+        "time_mix_w1.weight",
         Transform::Parts(5, |_, view, which| {
             let part = view
                 .split(1, 5)
@@ -98,33 +96,21 @@ const QWEN6: &[Rule] = &[
             Ok(part.and_then(|v| v.without(1)?.swap(0, 1)))
         }),
     ),
-    exact(
-        "model.layers.{}.self_attn.time_maa_w2",
-        "blk.{}.time_mix_w2.weight",
+    LAYER.exact_with(
+        "self_attn.time_maa_w2",
+        "time_mix_w2.weight",
         Transform::Parts(5, |_, view, which| {
             Ok(view.cut(0, OF_QWEN[which as usize], 1).and_then(|v| v.swap(1, 2)))
         }),
     ),
-    exact(
-        "model.layers.{}.self_attn.time_decay",
-        "blk.{}.time_mix_decay.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "model.layers.{}.self_attn.time_decay_w1",
-        "blk.{}.time_mix_decay_w1.weight",
-        TRANSPOSED,
-    ),
-    exact(
-        "model.layers.{}.self_attn.time_decay_w2",
-        "blk.{}.time_mix_decay_w2.weight",
-        TRANSPOSED,
-    ),
-    copy("model.layers.{}.self_attn.k_proj", "blk.{}.time_mix_key"),
-    copy("model.layers.{}.self_attn.v_proj", "blk.{}.time_mix_value"),
-    copy("model.layers.{}.self_attn.q_proj", "blk.{}.time_mix_receptance"),
-    copy("model.layers.{}.self_attn.gate", "blk.{}.time_mix_gate"),
-    copy("model.layers.{}.self_attn.o_proj", "blk.{}.time_mix_output"),
+    LAYER.exact_with("self_attn.time_decay", "time_mix_decay.weight", SQUEEZED),
+    LAYER.exact_with("self_attn.time_decay_w1", "time_mix_decay_w1.weight", TRANSPOSED),
+    LAYER.exact_with("self_attn.time_decay_w2", "time_mix_decay_w2.weight", TRANSPOSED),
+    LAYER.copy("self_attn.k_proj", "time_mix_key"),
+    LAYER.copy("self_attn.v_proj", "time_mix_value"),
+    LAYER.copy("self_attn.q_proj", "time_mix_receptance"),
+    LAYER.copy("self_attn.gate", "time_mix_gate"),
+    LAYER.copy("self_attn.o_proj", "time_mix_output"),
 ];
 
 /// Of the parts r, k, v, w and g as they are stored, those in RWKV 6's order: w, k, v, r and g.
@@ -160,14 +146,14 @@ fn keys_qwen6(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 }
 
 const HYBRID7: &[Rule] = &[
-    rule(
-        "model.layers.{}.attention.x.{e}",
-        "blk.{}.time_mix_lerp_fused",
+    LAYER.rule(
+        "attention.x.{e}",
+        "time_mix_lerp_fused",
         Transform::Numbered(|hp| Ok(mixed_by(hp))),
     ),
-    exact(
-        "model.layers.{}.attention.x_x",
-        "blk.{}.time_mix_lerp_fused.weight",
+    LAYER.exact_with(
+        "attention.x_x",
+        "time_mix_lerp_fused.weight",
         Transform::View(
             |hp, view| Ok(view.shaped(&[mixed_by(hp).into(), 1, 1, hp.u32(&["hidden_size"])?.into()])),
             None,
@@ -227,79 +213,41 @@ const RULES6: &[Rule] = &[
     copy("rwkv.blocks.0.pre_ln", "token_embd_norm"),
     copy("rwkv.ln_out", "output_norm"),
     copy("head", "output"),
-    copy("rwkv.blocks.{}.ln1", "blk.{}.attn_norm"),
-    copy("rwkv.blocks.{}.ln2", "blk.{}.attn_norm_2"),
-    rule(
-        "rwkv.blocks.{}.attention.time_maa.{e}",
-        "blk.{}.time_mix_lerp_fused",
+    BLOCK.copy("ln1", "attn_norm"),
+    BLOCK.copy("ln2", "attn_norm_2"),
+    BLOCK.rule(
+        "attention.time_maa.{e}",
+        "time_mix_lerp_fused",
         Transform::Numbered(|_| Ok(5)),
     ),
-    exact(
-        "rwkv.blocks.{}.attention.time_maa_x",
-        "blk.{}.time_mix_lerp_x.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "rwkv.blocks.{}.attention.time_maa_w1",
-        "blk.{}.time_mix_w1.weight",
-        TRANSPOSED,
-    ),
-    exact(
-        "rwkv.blocks.{}.attention.time_maa_w2",
-        "blk.{}.time_mix_w2.weight",
+    BLOCK.exact_with("attention.time_maa_x", "time_mix_lerp_x.weight", SQUEEZED),
+    BLOCK.exact_with("attention.time_maa_w1", "time_mix_w1.weight", TRANSPOSED),
+    BLOCK.exact_with(
+        "attention.time_maa_w2",
+        "time_mix_w2.weight",
         Transform::View(|_, view| Ok(view.swap(1, 2)), None),
     ),
-    exact(
-        "rwkv.blocks.{}.attention.time_decay",
-        "blk.{}.time_mix_decay.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "rwkv.blocks.{}.attention.time_decay_w1",
-        "blk.{}.time_mix_decay_w1.weight",
-        TRANSPOSED,
-    ),
-    exact(
-        "rwkv.blocks.{}.attention.time_decay_w2",
-        "blk.{}.time_mix_decay_w2.weight",
-        TRANSPOSED,
-    ),
-    exact(
-        "rwkv.blocks.{}.attention.time_faaaa",
-        "blk.{}.time_mix_first.weight",
-        Transform::Copy,
-    ),
-    copy("rwkv.blocks.{}.attention.key", "blk.{}.time_mix_key"),
-    copy("rwkv.blocks.{}.attention.value", "blk.{}.time_mix_value"),
-    copy(
-        "rwkv.blocks.{}.attention.receptance",
-        "blk.{}.time_mix_receptance",
-    ),
-    copy("rwkv.blocks.{}.attention.gate", "blk.{}.time_mix_gate"),
-    copy("rwkv.blocks.{}.attention.ln_x", "blk.{}.time_mix_ln"),
-    rule(
-        "rwkv.blocks.{}.attention.output",
-        "blk.{}.time_mix_output",
+    BLOCK.exact_with("attention.time_decay", "time_mix_decay.weight", SQUEEZED),
+    BLOCK.exact_with("attention.time_decay_w1", "time_mix_decay_w1.weight", TRANSPOSED),
+    BLOCK.exact_with("attention.time_decay_w2", "time_mix_decay_w2.weight", TRANSPOSED),
+    BLOCK.exact("attention.time_faaaa", "time_mix_first.weight"),
+    BLOCK.copy("attention.key", "time_mix_key"),
+    BLOCK.copy("attention.value", "time_mix_value"),
+    BLOCK.copy("attention.receptance", "time_mix_receptance"),
+    BLOCK.copy("attention.gate", "time_mix_gate"),
+    BLOCK.copy("attention.ln_x", "time_mix_ln"),
+    BLOCK.rule(
+        "attention.output",
+        "time_mix_output",
         Transform::ScaleByBlock(rescale),
     ),
-    exact(
-        "rwkv.blocks.{}.feed_forward.time_maa_k",
-        "blk.{}.channel_mix_lerp_k.weight",
-        SQUEEZED,
-    ),
-    exact(
-        "rwkv.blocks.{}.feed_forward.time_maa_r",
-        "blk.{}.channel_mix_lerp_r.weight",
-        SQUEEZED,
-    ),
-    copy("rwkv.blocks.{}.feed_forward.key", "blk.{}.channel_mix_key"),
-    copy(
-        "rwkv.blocks.{}.feed_forward.receptance",
-        "blk.{}.channel_mix_receptance",
-    ),
-    rule(
-        "rwkv.blocks.{}.feed_forward.value",
-        "blk.{}.channel_mix_value",
+    BLOCK.exact_with("feed_forward.time_maa_k", "channel_mix_lerp_k.weight", SQUEEZED),
+    BLOCK.exact_with("feed_forward.time_maa_r", "channel_mix_lerp_r.weight", SQUEEZED),
+    BLOCK.copy("feed_forward.key", "channel_mix_key"),
+    BLOCK.copy("feed_forward.receptance", "channel_mix_receptance"),
+    BLOCK.rule(
+        "feed_forward.value",
+        "channel_mix_value",
         Transform::ScaleByBlock(rescale),
     ),
 ];
@@ -391,46 +339,46 @@ const RULES7: &[Rule] = &[
     copy("model.ln_out", "output_norm"),
     copy("lm_head", "output"),
     copy("head", "output"),
-    copy("model.layers.{}.ln1", "blk.{}.attn_norm"),
-    copy("model.layers.{}.attention_norm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.ln2", "blk.{}.attn_norm_2"),
-    rule(
-        "model.layers.{}.attention.x.{e}",
-        "blk.{}.time_mix_lerp_fused",
+    LAYER.copy("ln1", "attn_norm"),
+    LAYER.copy("attention_norm", "attn_norm"),
+    LAYER.copy("ln2", "attn_norm_2"),
+    LAYER.rule(
+        "attention.x.{e}",
+        "time_mix_lerp_fused",
         Transform::Numbered(|_| Ok(MIXED)),
     ),
-    exact(
-        "model.layers.{}.attention.x_x",
-        "blk.{}.time_mix_lerp_fused.weight",
+    LAYER.exact_with(
+        "attention.x_x",
+        "time_mix_lerp_fused.weight",
         Transform::View(
             |hp, view| Ok(view.shaped(&[MIXED.into(), 1, 1, hp.u32(&["hidden_size"])?.into()])),
             None,
         ),
     ),
-    rule("model.layers.{}.attention.w0", "blk.{}.time_mix_w0", SQUEEZED),
-    copy("model.layers.{}.attention.w1", "blk.{}.time_mix_w1"),
-    copy("model.layers.{}.attention.w2", "blk.{}.time_mix_w2"),
-    rule("model.layers.{}.attention.w1t", "blk.{}.time_mix_w1", TRANSPOSED),
-    rule("model.layers.{}.attention.w2t", "blk.{}.time_mix_w2", TRANSPOSED),
-    rule("model.layers.{}.attention.a0", "blk.{}.time_mix_a0", SQUEEZED),
-    copy("model.layers.{}.attention.a1", "blk.{}.time_mix_a1"),
-    copy("model.layers.{}.attention.a2", "blk.{}.time_mix_a2"),
-    rule("model.layers.{}.attention.a1t", "blk.{}.time_mix_a1", TRANSPOSED),
-    rule("model.layers.{}.attention.a2t", "blk.{}.time_mix_a2", TRANSPOSED),
-    rule("model.layers.{}.attention.v0", "blk.{}.time_mix_v0", SQUEEZED),
-    copy("model.layers.{}.attention.v1", "blk.{}.time_mix_v1"),
-    copy("model.layers.{}.attention.v2", "blk.{}.time_mix_v2"),
-    rule("model.layers.{}.attention.v1t", "blk.{}.time_mix_v1", TRANSPOSED),
-    rule("model.layers.{}.attention.v2t", "blk.{}.time_mix_v2", TRANSPOSED),
-    copy("model.layers.{}.attention.g1", "blk.{}.time_mix_g1"),
-    copy("model.layers.{}.attention.g2", "blk.{}.time_mix_g2"),
-    rule("model.layers.{}.attention.g1t", "blk.{}.time_mix_g1", TRANSPOSED),
-    rule("model.layers.{}.attention.g2t", "blk.{}.time_mix_g2", TRANSPOSED),
-    rule("model.layers.{}.attention.k_k", "blk.{}.time_mix_k_k", SQUEEZED),
-    rule("model.layers.{}.attention.k_a", "blk.{}.time_mix_k_a", SQUEEZED),
-    rule(
-        "model.layers.{}.attention.r_k",
-        "blk.{}.time_mix_r_k",
+    LAYER.rule("attention.w0", "time_mix_w0", SQUEEZED),
+    LAYER.copy("attention.w1", "time_mix_w1"),
+    LAYER.copy("attention.w2", "time_mix_w2"),
+    LAYER.rule("attention.w1t", "time_mix_w1", TRANSPOSED),
+    LAYER.rule("attention.w2t", "time_mix_w2", TRANSPOSED),
+    LAYER.rule("attention.a0", "time_mix_a0", SQUEEZED),
+    LAYER.copy("attention.a1", "time_mix_a1"),
+    LAYER.copy("attention.a2", "time_mix_a2"),
+    LAYER.rule("attention.a1t", "time_mix_a1", TRANSPOSED),
+    LAYER.rule("attention.a2t", "time_mix_a2", TRANSPOSED),
+    LAYER.rule("attention.v0", "time_mix_v0", SQUEEZED),
+    LAYER.copy("attention.v1", "time_mix_v1"),
+    LAYER.copy("attention.v2", "time_mix_v2"),
+    LAYER.rule("attention.v1t", "time_mix_v1", TRANSPOSED),
+    LAYER.rule("attention.v2t", "time_mix_v2", TRANSPOSED),
+    LAYER.copy("attention.g1", "time_mix_g1"),
+    LAYER.copy("attention.g2", "time_mix_g2"),
+    LAYER.rule("attention.g1t", "time_mix_g1", TRANSPOSED),
+    LAYER.rule("attention.g2t", "time_mix_g2", TRANSPOSED),
+    LAYER.rule("attention.k_k", "time_mix_k_k", SQUEEZED),
+    LAYER.rule("attention.k_a", "time_mix_k_a", SQUEEZED),
+    LAYER.rule(
+        "attention.r_k",
+        "time_mix_r_k",
         Transform::View(
             |_, view| {
                 let elements = view.len();
@@ -439,25 +387,18 @@ const RULES7: &[Rule] = &[
             None,
         ),
     ),
-    copy("model.layers.{}.attention.key", "blk.{}.time_mix_key"),
-    copy("model.layers.{}.attention.k_proj", "blk.{}.time_mix_key"),
-    copy("model.layers.{}.attention.value", "blk.{}.time_mix_value"),
-    copy("model.layers.{}.attention.v_proj", "blk.{}.time_mix_value"),
-    copy(
-        "model.layers.{}.attention.receptance",
-        "blk.{}.time_mix_receptance",
-    ),
-    copy("model.layers.{}.attention.r_proj", "blk.{}.time_mix_receptance"),
-    copy("model.layers.{}.attention.output", "blk.{}.time_mix_output"),
-    copy("model.layers.{}.attention.o_proj", "blk.{}.time_mix_output"),
-    copy("model.layers.{}.attention.ln_x", "blk.{}.time_mix_ln"),
-    rule(
-        "model.layers.{}.feed_forward.x_k",
-        "blk.{}.channel_mix_lerp_k",
-        SQUEEZED,
-    ),
-    copy("model.layers.{}.feed_forward.key", "blk.{}.channel_mix_key"),
-    copy("model.layers.{}.feed_forward.value", "blk.{}.channel_mix_value"),
+    LAYER.copy("attention.key", "time_mix_key"),
+    LAYER.copy("attention.k_proj", "time_mix_key"),
+    LAYER.copy("attention.value", "time_mix_value"),
+    LAYER.copy("attention.v_proj", "time_mix_value"),
+    LAYER.copy("attention.receptance", "time_mix_receptance"),
+    LAYER.copy("attention.r_proj", "time_mix_receptance"),
+    LAYER.copy("attention.output", "time_mix_output"),
+    LAYER.copy("attention.o_proj", "time_mix_output"),
+    LAYER.copy("attention.ln_x", "time_mix_ln"),
+    LAYER.rule("feed_forward.x_k", "channel_mix_lerp_k", SQUEEZED),
+    LAYER.copy("feed_forward.key", "channel_mix_key"),
+    LAYER.copy("feed_forward.value", "channel_mix_value"),
 ];
 
 /// Number of mixtures of a token and the one before it: r, w, k, v, a, g.

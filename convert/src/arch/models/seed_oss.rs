@@ -1,6 +1,6 @@
 //! Seed-OSS.
 
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule};
 use crate::arch::{Architecture, ModelType, PLAIN, class};
 
 pub(super) static SEED_OSS: Architecture = Architecture {
@@ -11,9 +11,6 @@ pub(super) static SEED_OSS: Architecture = Architecture {
     ..PLAIN
 };
 
-const OWN: &[Rule] = &[copy(
-    "model.layers.{}.post_attention_layernorm",
-    "blk.{}.post_attention_norm",
-)];
+const OWN: &[Rule] = &[LAYER.copy("post_attention_layernorm", "post_attention_norm")];
 
 pub(super) static SEED_OSS_TYPE: ModelType = ModelType::of("seed_oss");

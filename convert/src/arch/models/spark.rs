@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule};
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hparams, PLAIN, class};
 
 pub(super) static SPARK2_5: Architecture = Architecture {
@@ -48,6 +48,6 @@ fn rotated(hp: &Hparams, kind: &str) -> Result<u32> {
 }
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.self_attn.q_k_v_proj", "blk.{}.attn_qkv"),
-    copy("model.layers.{}.self_attn.g_proj", "blk.{}.attn_gate"),
+    LAYER.copy("self_attn.q_k_v_proj", "attn_qkv"),
+    LAYER.copy("self_attn.g_proj", "attn_gate"),
 ];

@@ -1,7 +1,7 @@
 //! StableLM and StableLM 2.
 
 use crate::Result;
-use crate::arch::rules::names::{DECODER, Rule, Transform, rule};
+use crate::arch::rules::names::{DECODER, LAYER, Rule, Transform};
 use crate::arch::{Architecture, Hparams, Keys, ModelType, PLAIN, class};
 
 pub(super) static STABLELM: Architecture = Architecture {
@@ -18,14 +18,14 @@ pub(super) static STABLELM: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_layernorm.norms.{e}",
-        "blk.{}.attn_q_norm",
+    LAYER.rule(
+        "self_attn.q_layernorm.norms.{e}",
+        "attn_q_norm",
         Transform::Numbered(|hp| Ok(hp.heads()?.0)),
     ),
-    rule(
-        "model.layers.{}.self_attn.k_layernorm.norms.{e}",
-        "blk.{}.attn_k_norm",
+    LAYER.rule(
+        "self_attn.k_layernorm.norms.{e}",
+        "attn_k_norm",
         Transform::Numbered(|hp| Ok(hp.heads()?.1)),
     ),
 ];

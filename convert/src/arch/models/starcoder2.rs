@@ -1,6 +1,6 @@
 //! StarCoder 2.
 
-use crate::arch::rules::names::{DECODER, Rule, copy};
+use crate::arch::rules::names::{DECODER, LAYER, Rule};
 use crate::arch::{Activation, Architecture, Fixed, Graph, ModelType, PLAIN, class};
 
 pub(super) static STARCODER2: Architecture = Architecture {
@@ -13,8 +13,8 @@ pub(super) static STARCODER2: Architecture = Architecture {
 };
 
 const OWN: &[Rule] = &[
-    copy("model.layers.{}.mlp.c_fc", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.c_proj", "blk.{}.ffn_down"),
+    LAYER.copy("mlp.c_fc", "ffn_up"),
+    LAYER.copy("mlp.c_proj", "ffn_down"),
 ];
 
 pub(super) static STARCODER2_TYPE: ModelType = ModelType::of("starcoder2");

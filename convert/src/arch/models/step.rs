@@ -7,9 +7,7 @@ use crate::Result;
 use crate::arch::rules::common;
 use crate::arch::rules::experts::PREDICTING;
 use crate::arch::rules::hooks::predicting_layers;
-use crate::arch::rules::names::{
-    DECODER, HEAD_NORMS_ABOUT_ONE, NORMS_ABOUT_ONE, Rule, Transform, copy, exact, rule,
-};
+use crate::arch::rules::names::{DECODER, HEAD_NORMS_ABOUT_ONE, LAYER, NORMS_ABOUT_ONE, Rule, Transform};
 use crate::arch::{Architecture, Generated, Hooks, Hparams, Keys, PLAIN, class};
 
 pub(super) static STEP35: Architecture = Architecture {
@@ -165,28 +163,21 @@ fn llama3_factors(hp: &Hparams) -> Result<Vec<Generated>> {
 }
 
 const OWN: &[Rule] = &[
-    rule("model.layers.{}.enorm", "blk.{}.nextn.enorm", Transform::AddOne),
-    rule("model.layers.{}.hnorm", "blk.{}.nextn.hnorm", Transform::AddOne),
-    rule(
-        "model.layers.{}.transformer.shared_head.norm",
-        "blk.{}.nextn.shared_head_norm",
+    LAYER.rule("enorm", "nextn.enorm", Transform::AddOne),
+    LAYER.rule("hnorm", "nextn.hnorm", Transform::AddOne),
+    LAYER.rule(
+        "transformer.shared_head.norm",
+        "nextn.shared_head_norm",
         Transform::AddOne,
     ),
-    copy(
-        "model.layers.{}.transformer.shared_head.output",
-        "blk.{}.nextn.shared_head_head",
-    ),
-    copy("model.layers.{}.self_attn.g_proj", "blk.{}.attn_gate"),
-    copy("model.layers.{}.moe.gate", "blk.{}.ffn_gate_inp"),
-    exact(
-        "model.layers.{}.moe.router_bias",
-        "blk.{}.exp_probs_b.bias",
-        Transform::Copy,
-    ),
-    copy("model.layers.{}.moe.gate_proj", "blk.{}.ffn_gate_exps"),
-    copy("model.layers.{}.moe.up_proj", "blk.{}.ffn_up_exps"),
-    copy("model.layers.{}.moe.down_proj", "blk.{}.ffn_down_exps"),
-    copy("model.layers.{}.share_expert.gate_proj", "blk.{}.ffn_gate_shexp"),
-    copy("model.layers.{}.share_expert.up_proj", "blk.{}.ffn_up_shexp"),
-    copy("model.layers.{}.share_expert.down_proj", "blk.{}.ffn_down_shexp"),
+    LAYER.copy("transformer.shared_head.output", "nextn.shared_head_head"),
+    LAYER.copy("self_attn.g_proj", "attn_gate"),
+    LAYER.copy("moe.gate", "ffn_gate_inp"),
+    LAYER.exact("moe.router_bias", "exp_probs_b.bias"),
+    LAYER.copy("moe.gate_proj", "ffn_gate_exps"),
+    LAYER.copy("moe.up_proj", "ffn_up_exps"),
+    LAYER.copy("moe.down_proj", "ffn_down_exps"),
+    LAYER.copy("share_expert.gate_proj", "ffn_gate_shexp"),
+    LAYER.copy("share_expert.up_proj", "ffn_up_shexp"),
+    LAYER.copy("share_expert.down_proj", "ffn_down_shexp"),
 ];

@@ -1,7 +1,7 @@
 //! T5: an encoder and a decoder over one table of token embeddings, or the encoder alone.
 
 use crate::Result;
-use crate::arch::rules::names::{Rule, copy};
+use crate::arch::rules::names::{Rule, Scope, copy};
 use crate::arch::{Activation, Architecture, Fixed, Graph, Hooks, Hparams, Keys, ModelType, PLAIN, class};
 use crate::tokenizer::{VocabKind, VocabRequest};
 
@@ -47,82 +47,43 @@ pub(super) static T5_ENCODER: Architecture = Architecture {
     ..PLAIN
 };
 
+const DECODER_BLOCK: Scope = Scope::new("decoder.block.{}.layer", "dec.blk.{}");
+const ENCODER_BLOCK: Scope = Scope::new("encoder.block.{}.layer", "enc.blk.{}");
+
 const ENCODER: &[Rule] = &[
     copy("shared", "token_embd"),
-    copy("encoder.block.{}.layer.0.layer_norm", "enc.blk.{}.attn_norm"),
-    copy("encoder.block.{}.layer.0.SelfAttention.q", "enc.blk.{}.attn_q"),
-    copy("encoder.block.{}.layer.0.SelfAttention.k", "enc.blk.{}.attn_k"),
-    copy("encoder.block.{}.layer.0.SelfAttention.v", "enc.blk.{}.attn_v"),
-    copy("encoder.block.{}.layer.0.SelfAttention.o", "enc.blk.{}.attn_o"),
-    copy(
-        "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias",
-        "enc.blk.{}.attn_rel_b",
-    ),
-    copy("encoder.block.{}.layer.1.layer_norm", "enc.blk.{}.ffn_norm"),
-    copy(
-        "encoder.block.{}.layer.1.DenseReluDense.wi_0",
-        "enc.blk.{}.ffn_gate",
-    ),
-    copy(
-        "encoder.block.{}.layer.1.DenseReluDense.wi_1",
-        "enc.blk.{}.ffn_up",
-    ),
-    copy("encoder.block.{}.layer.1.DenseReluDense.wi", "enc.blk.{}.ffn_up"),
-    copy(
-        "encoder.block.{}.layer.1.DenseReluDense.wo",
-        "enc.blk.{}.ffn_down",
-    ),
+    ENCODER_BLOCK.copy("0.layer_norm", "attn_norm"),
+    ENCODER_BLOCK.copy("0.SelfAttention.q", "attn_q"),
+    ENCODER_BLOCK.copy("0.SelfAttention.k", "attn_k"),
+    ENCODER_BLOCK.copy("0.SelfAttention.v", "attn_v"),
+    ENCODER_BLOCK.copy("0.SelfAttention.o", "attn_o"),
+    ENCODER_BLOCK.copy("0.SelfAttention.relative_attention_bias", "attn_rel_b"),
+    ENCODER_BLOCK.copy("1.layer_norm", "ffn_norm"),
+    ENCODER_BLOCK.copy("1.DenseReluDense.wi_0", "ffn_gate"),
+    ENCODER_BLOCK.copy("1.DenseReluDense.wi_1", "ffn_up"),
+    ENCODER_BLOCK.copy("1.DenseReluDense.wi", "ffn_up"),
+    ENCODER_BLOCK.copy("1.DenseReluDense.wo", "ffn_down"),
     copy("encoder.final_layer_norm", "enc.output_norm"),
 ];
 
 const DECODER: &[Rule] = &[
-    copy("decoder.block.{}.layer.0.layer_norm", "dec.blk.{}.attn_norm"),
-    copy("decoder.block.{}.layer.0.SelfAttention.q", "dec.blk.{}.attn_q"),
-    copy("decoder.block.{}.layer.0.SelfAttention.k", "dec.blk.{}.attn_k"),
-    copy("decoder.block.{}.layer.0.SelfAttention.v", "dec.blk.{}.attn_v"),
-    copy("decoder.block.{}.layer.0.SelfAttention.o", "dec.blk.{}.attn_o"),
-    copy(
-        "decoder.block.{}.layer.0.SelfAttention.relative_attention_bias",
-        "dec.blk.{}.attn_rel_b",
-    ),
-    copy(
-        "decoder.block.{}.layer.1.layer_norm",
-        "dec.blk.{}.cross_attn_norm",
-    ),
-    copy(
-        "decoder.block.{}.layer.1.EncDecAttention.q",
-        "dec.blk.{}.cross_attn_q",
-    ),
-    copy(
-        "decoder.block.{}.layer.1.EncDecAttention.k",
-        "dec.blk.{}.cross_attn_k",
-    ),
-    copy(
-        "decoder.block.{}.layer.1.EncDecAttention.v",
-        "dec.blk.{}.cross_attn_v",
-    ),
-    copy(
-        "decoder.block.{}.layer.1.EncDecAttention.o",
-        "dec.blk.{}.cross_attn_o",
-    ),
-    copy(
-        "decoder.block.{}.layer.1.EncDecAttention.relative_attention_bias",
-        "dec.blk.{}.cross_attn_rel_b",
-    ),
-    copy("decoder.block.{}.layer.2.layer_norm", "dec.blk.{}.ffn_norm"),
-    copy(
-        "decoder.block.{}.layer.2.DenseReluDense.wi_0",
-        "dec.blk.{}.ffn_gate",
-    ),
-    copy(
-        "decoder.block.{}.layer.2.DenseReluDense.wi_1",
-        "dec.blk.{}.ffn_up",
-    ),
-    copy("decoder.block.{}.layer.2.DenseReluDense.wi", "dec.blk.{}.ffn_up"),
-    copy(
-        "decoder.block.{}.layer.2.DenseReluDense.wo",
-        "dec.blk.{}.ffn_down",
-    ),
+    DECODER_BLOCK.copy("0.layer_norm", "attn_norm"),
+    DECODER_BLOCK.copy("0.SelfAttention.q", "attn_q"),
+    DECODER_BLOCK.copy("0.SelfAttention.k", "attn_k"),
+    DECODER_BLOCK.copy("0.SelfAttention.v", "attn_v"),
+    DECODER_BLOCK.copy("0.SelfAttention.o", "attn_o"),
+    DECODER_BLOCK.copy("0.SelfAttention.relative_attention_bias", "attn_rel_b"),
+    DECODER_BLOCK.copy("1.layer_norm", "cross_attn_norm"),
+    DECODER_BLOCK.copy("1.EncDecAttention.q", "cross_attn_q"),
+    DECODER_BLOCK.copy("1.EncDecAttention.k", "cross_attn_k"),
+    DECODER_BLOCK.copy("1.EncDecAttention.v", "cross_attn_v"),
+    DECODER_BLOCK.copy("1.EncDecAttention.o", "cross_attn_o"),
+    DECODER_BLOCK.copy("1.EncDecAttention.relative_attention_bias", "cross_attn_rel_b"),
+    DECODER_BLOCK.copy("2.layer_norm", "ffn_norm"),
+    DECODER_BLOCK.copy("2.DenseReluDense.wi_0", "ffn_gate"),
+    DECODER_BLOCK.copy("2.DenseReluDense.wi_1", "ffn_up"),
+    DECODER_BLOCK.copy("2.DenseReluDense.wi", "ffn_up"),
+    DECODER_BLOCK.copy("2.DenseReluDense.wo", "ffn_down"),
     copy("decoder.final_layer_norm", "dec.output_norm"),
     copy("lm_head", "output"),
 ];

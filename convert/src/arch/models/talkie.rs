@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::names::{Rule, Transform, copy, exact, rule};
+use crate::arch::rules::names::{Rule, Scope, Transform, copy, exact, skip};
 use crate::arch::{Architecture, Hparams, PLAIN, RowFactors, View, class};
 
 pub(super) static TALKIE: Architecture = Architecture {
@@ -29,46 +29,28 @@ pub(super) static TALKIE: Architecture = Architecture {
 
 const LOGITS: &str = "lm_head_gain.w_g";
 
+const BLOCK: Scope = Scope::new("model.blocks.{}", "blk.{}");
+
 const RULES: &[Rule] = &[
     copy("model.embed", "token_embd"),
     copy("lm_head", "output"),
-    exact("lm_head", "output.weight", Transform::Copy),
-    exact(LOGITS, "", Transform::Skip),
-    rule(
-        "model.blocks.{}.attn.attn_query",
-        "blk.{}.attn_q",
-        Transform::ScaleRows(turned_back),
-    ),
-    rule(
-        "model.blocks.{}.attn.attn_key",
-        "blk.{}.attn_k",
-        Transform::ScaleRows(turned_back),
-    ),
-    copy("model.blocks.{}.attn.attn_value", "blk.{}.attn_v"),
-    copy("model.blocks.{}.attn.attn_resid", "blk.{}.attn_output"),
-    exact(
-        "model.blocks.{}.attn.head_gain.head_g",
-        "blk.{}.attn_q_norm.weight",
+    exact("lm_head", "output.weight"),
+    skip(LOGITS),
+    BLOCK.rule("attn.attn_query", "attn_q", Transform::ScaleRows(turned_back)),
+    BLOCK.rule("attn.attn_key", "attn_k", Transform::ScaleRows(turned_back)),
+    BLOCK.copy("attn.attn_value", "attn_v"),
+    BLOCK.copy("attn.attn_resid", "attn_output"),
+    BLOCK.exact_with(
+        "attn.head_gain.head_g",
+        "attn_q_norm.weight",
         Transform::View(as_column, None),
     ),
-    exact(
-        "model.blocks.{}.attn_gain.a_g",
-        "blk.{}.attn_output.scale",
-        Transform::Copy,
-    ),
-    copy("model.blocks.{}.mlp.mlp_gate", "blk.{}.ffn_gate"),
-    copy("model.blocks.{}.mlp.mlp_linear", "blk.{}.ffn_up"),
-    copy("model.blocks.{}.mlp.mlp_resid", "blk.{}.ffn_down"),
-    exact(
-        "model.blocks.{}.mlp_gain.a_g",
-        "blk.{}.ffn_down.scale",
-        Transform::Copy,
-    ),
-    exact(
-        "model.blocks.{}.embed_skip.a_g",
-        "blk.{}.layer_output_scale.weight",
-        Transform::Copy,
-    ),
+    BLOCK.exact("attn_gain.a_g", "attn_output.scale"),
+    BLOCK.copy("mlp.mlp_gate", "ffn_gate"),
+    BLOCK.copy("mlp.mlp_linear", "ffn_up"),
+    BLOCK.copy("mlp.mlp_resid", "ffn_down"),
+    BLOCK.exact("mlp_gain.a_g", "ffn_down.scale"),
+    BLOCK.exact("embed_skip.a_g", "layer_output_scale.weight"),
 ];
 
 /// The model turns pairs the other way round: the second half of each head's rows is negated.

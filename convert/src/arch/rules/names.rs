@@ -1,5 +1,7 @@
 //! Tensor names: patterns of a checkpoint's names, and the GGUF name and transform of each.
 
+use std::fmt::{self, Display, Formatter};
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use super::rows::{ChooseRows, Rows};
@@ -153,12 +155,62 @@ pub(crate) struct FoldedLayer {
     pub(crate) activation: fn(&Hparams) -> Result<Option<Elementwise>>,
 }
 
+/// A name of a table: that of the scope which it stands in, if any, and the rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    scope: &'static str,
+    rest: &'static str,
+}
+
+impl Name {
+    const fn of(rest: &'static str) -> Self {
+        Self { scope: "", rest }
+    }
+
+    /// What stands between its dots.
+    fn parts(self) -> impl Iterator<Item = &'static str> {
+        let scope = Some(self.scope).filter(|scope| !scope.is_empty());
+        scope
+            .into_iter()
+            .chain([self.rest])
+            .flat_map(|name| name.split('.'))
+    }
+
+    /// The name of one block.
+    pub(crate) fn of_block(self, block: u32) -> String {
+        self.to_string().replacen("{}", &block.to_string(), 1)
+    }
+}
+
+impl Display for Name {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.scope {
+            "" => f.write_str(self.rest),
+            scope => write!(f, "{scope}.{}", self.rest),
+        }
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts().eq(other.parts())
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().for_each(|part| part.hash(state));
+    }
+}
+
 /// One row of a name table. `{}` stands for the block, `{e}` for the expert; the names have neither `.weight`
 /// nor `.bias`, unless the rule is [`exact`]. A number may follow other letters of its part of a name (`conv{}`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
-    pub(crate) hf: &'static str,
-    pub(crate) gguf: &'static str,
+    pub(crate) hf: Name,
+    pub(crate) gguf: Name,
     pub(crate) transform: Transform,
     pub(crate) ending: Ending,
     /// Whether what the rules of a tensor do not take of it is left out on purpose.
@@ -185,8 +237,8 @@ impl Rule {
         ending: Ending,
     ) -> Self {
         Self {
-            hf,
-            gguf,
+            hf: Name::of(hf),
+            gguf: Name::of(gguf),
             transform,
             ending,
             in_part: false,
@@ -237,15 +289,67 @@ pub(crate) const fn kept_with(hf: &'static str, gguf: &'static str, transform: T
     Rule::of(hf, gguf, transform, ending)
 }
 
-/// A row whose two names are whole, whatever they end with.
-pub(crate) const fn exact(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
+/// A row whose two names are whole, whatever they end with, and whose tensors are copied.
+pub(crate) const fn exact(hf: &'static str, gguf: &'static str) -> Rule {
+    exact_with(hf, gguf, Transform::Copy)
+}
+
+/// The same with a transform.
+pub(crate) const fn exact_with(hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
     let ending = Ending::Nothing;
     Rule::of(hf, gguf, transform, ending)
 }
 
 /// A tensor that no GGUF file needs.
 pub(crate) const fn skip(hf: &'static str) -> Rule {
-    exact(hf, "", Transform::Skip)
+    exact_with(hf, "", Transform::Skip)
+}
+
+/// Modules whose names begin alike: in the checkpoint, and in the GGUF file. Its rows have the names without that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    hf: &'static str,
+    gguf: &'static str,
+}
+
+/// The layers of most classes of `transformers`.
+pub(crate) const LAYER: Scope = Scope::new("model.layers.{}", "blk.{}");
+
+impl Scope {
+    pub(crate) const fn new(hf: &'static str, gguf: &'static str) -> Self {
+        Self { hf, gguf }
+    }
+
+    const fn around(self, mut rule: Rule) -> Rule {
+        rule.hf.scope = self.hf;
+        rule.gguf.scope = self.gguf;
+        rule
+    }
+
+    /// As [`copy`].
+    pub(crate) const fn copy(self, hf: &'static str, gguf: &'static str) -> Rule {
+        self.around(copy(hf, gguf))
+    }
+
+    /// As [`rule`].
+    pub(crate) const fn rule(self, hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
+        self.around(rule(hf, gguf, transform))
+    }
+
+    /// As [`kept`].
+    pub(crate) const fn kept(self, hf: &'static str, gguf: &'static str) -> Rule {
+        self.around(kept(hf, gguf))
+    }
+
+    /// As [`exact`].
+    pub(crate) const fn exact(self, hf: &'static str, gguf: &'static str) -> Rule {
+        self.around(exact(hf, gguf))
+    }
+
+    /// As [`exact_with`].
+    pub(crate) const fn exact_with(self, hf: &'static str, gguf: &'static str, transform: Transform) -> Rule {
+        self.around(exact_with(hf, gguf, transform))
+    }
 }
 
 /// Embedding, norms and projections under the names that most classes of `transformers` use.
@@ -253,68 +357,44 @@ pub(crate) const DECODER: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),
     copy("model.norm", "output_norm"),
     copy("lm_head", "output"),
-    copy("model.layers.{}.input_layernorm", "blk.{}.attn_norm"),
-    copy("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q"),
-    copy("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k"),
-    copy("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
-    copy("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
-    copy("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
-    copy("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
-    copy("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
-    copy("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+    LAYER.copy("input_layernorm", "attn_norm"),
+    LAYER.copy("self_attn.q_proj", "attn_q"),
+    LAYER.copy("self_attn.k_proj", "attn_k"),
+    LAYER.copy("self_attn.v_proj", "attn_v"),
+    LAYER.copy("self_attn.o_proj", "attn_output"),
+    LAYER.copy("post_attention_layernorm", "ffn_norm"),
+    LAYER.copy("mlp.gate_proj", "ffn_gate"),
+    LAYER.copy("mlp.up_proj", "ffn_up"),
+    LAYER.copy("mlp.down_proj", "ffn_down"),
 ];
 
 /// Norms of query and key heads.
 pub(crate) const HEAD_NORMS: &[Rule] = &[
-    copy("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"),
-    copy("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"),
+    LAYER.copy("self_attn.q_norm", "attn_q_norm"),
+    LAYER.copy("self_attn.k_norm", "attn_k_norm"),
 ];
 
 /// Norms that are stored as their distance from one. To stand before [`DECODER`].
 pub(crate) const NORMS_ABOUT_ONE: &[Rule] = &[
     rule("model.norm", "output_norm", Transform::AddOne),
-    rule(
-        "model.layers.{}.input_layernorm",
-        "blk.{}.attn_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.post_attention_layernorm",
-        "blk.{}.ffn_norm",
-        Transform::AddOne,
-    ),
+    LAYER.rule("input_layernorm", "attn_norm", Transform::AddOne),
+    LAYER.rule("post_attention_layernorm", "ffn_norm", Transform::AddOne),
 ];
 
 /// The same of query and key heads.
 pub(crate) const HEAD_NORMS_ABOUT_ONE: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_norm",
-        "blk.{}.attn_q_norm",
-        Transform::AddOne,
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_norm",
-        "blk.{}.attn_k_norm",
-        Transform::AddOne,
-    ),
+    LAYER.rule("self_attn.q_norm", "attn_q_norm", Transform::AddOne),
+    LAYER.rule("self_attn.k_norm", "attn_k_norm", Transform::AddOne),
 ];
 
 /// Query and key rows in ggml's interleaved order. To stand before [`DECODER`].
 pub(crate) const PERMUTED: &[Rule] = &[
-    rule(
-        "model.layers.{}.self_attn.q_proj",
-        "blk.{}.attn_q",
-        Transform::PermuteQuery,
-    ),
-    rule(
-        "model.layers.{}.self_attn.k_proj",
-        "blk.{}.attn_k",
-        Transform::PermuteKey,
-    ),
+    LAYER.rule("self_attn.q_proj", "attn_q", Transform::PermuteQuery),
+    LAYER.rule("self_attn.k_proj", "attn_k", Transform::PermuteKey),
 ];
 
 /// For graphs that have no output matrix beside the embeddings: llama.cpp refuses a file with one.
-pub(in crate::arch) const NO_OUTPUT: &[Rule] = &[exact(
+pub(in crate::arch) const NO_OUTPUT: &[Rule] = &[exact_with(
     "lm_head.weight",
     "output.weight",
     Transform::View(
@@ -409,10 +489,10 @@ fn matches_of(rules: &'static [Rule], name: &str) -> Vec<Match> {
         let Some((block, expert)) = capture(rule.hf, stem) else {
             continue;
         };
-        let mut name = rule.gguf.to_owned();
-        if let Some(block) = block {
-            name = name.replacen("{}", &block.to_string(), 1);
-        }
+        let mut name = match block {
+            Some(block) => rule.gguf.of_block(block),
+            None => rule.gguf.to_string(),
+        };
         if let Some(expert) = expert {
             name = name.replacen("{e}", &expert.to_string(), 1);
         }
@@ -435,14 +515,14 @@ fn kept_ending(name: &str) -> (&str, &str) {
 }
 
 /// The block and expert numbers of `text`, when it matches `pattern`.
-fn capture(pattern: &str, text: &str) -> Option<(Option<u32>, Option<u32>)> {
+fn capture(pattern: Name, text: &str) -> Option<(Option<u32>, Option<u32>)> {
     // Most patterns differ in the last part, most names of a layer are alike in the first.
-    let last = pattern.rsplit('.').next().filter(|last| !last.contains('{'));
+    let last = pattern.rest.rsplit('.').next().filter(|last| !last.contains('{'));
     if last.is_some_and(|last| !text.ends_with(last)) {
         return None;
     }
     let (mut block, mut expert) = (None, None);
-    let (mut pattern_parts, mut text_parts) = (pattern.split('.'), text.split('.'));
+    let (mut pattern_parts, mut text_parts) = (pattern.parts(), text.split('.'));
     loop {
         match (pattern_parts.next(), text_parts.next()) {
             (None, None) => return Some((block, expert)),
@@ -462,7 +542,7 @@ fn capture(pattern: &str, text: &str) -> Option<(Option<u32>, Option<u32>)> {
 }
 
 /// The block number of a GGUF name that a rule's name fits, `Some(None)` where the rule has none.
-pub(crate) fn block_of(pattern: &str, name: &str) -> Option<Option<u32>> {
+pub(crate) fn block_of(pattern: Name, name: &str) -> Option<Option<u32>> {
     capture(pattern, name).map(|(block, _)| block)
 }
 
@@ -522,7 +602,7 @@ mod tests {
 
     #[test]
     fn the_first_table_that_knows_a_name_decides() {
-        const FIRST: &[Rule] = &[exact("model.layers.{}.q.bias", "blk.{}.own", Transform::Copy)];
+        const FIRST: &[Rule] = &[exact("model.layers.{}.q.bias", "blk.{}.own")];
         let m = resolve(&[FIRST, RULES], "model.layers.3.q.bias");
         assert_eq!((m.len(), m[0].name.as_str()), (1, "blk.3.own"));
         let m = resolve(&[FIRST, RULES], "model.layers.3.q.weight");

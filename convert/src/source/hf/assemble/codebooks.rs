@@ -22,9 +22,10 @@ impl Assembler<'_> {
         let Some(number) = found.expert else {
             return Err(self.fail(at, "expected a number of a codebook, found none".to_owned()));
         };
+        let pattern = found.rule.hf.to_string();
         if let Some(before) = number.checked_sub(1) {
             // Those before it are of the stack already, or were not there.
-            if self.numbered_like(name, found.rule.hf, before).is_none() {
+            if self.numbered_like(name, &pattern, before).is_none() {
                 return Err(self.fail(at, format!("expected a codebook {before} before it, found none")));
             }
             return Ok(());
@@ -36,7 +37,7 @@ impl Assembler<'_> {
         };
         let (mut books, mut width) = (Vec::new(), None);
         for number in 0.. {
-            let Some(place) = self.numbered_like(name, found.rule.hf, number) else {
+            let Some(place) = self.numbered_like(name, &pattern, number) else {
                 break;
             };
             let entry = self.parts.entry(place);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Assembler;
 use crate::Result;
-use crate::arch::{Composed, FoldedLayer, Match, Rows, Section};
+use crate::arch::{Composed, FoldedLayer, Match, Name, Rows, Section};
 use crate::source::hf::content::Content;
 use crate::source::hf::layout::Layout;
 use crate::source::hf::parts::Place;
@@ -40,7 +40,7 @@ impl Assembler<'_> {
     pub(super) fn compose_rest(&mut self) -> Result<()> {
         let all = std::mem::take(&mut self.composed);
         // From the last place on, so that the others stay what they are.
-        let mut all: Vec<(&'static str, Seen)> = all.into_iter().collect();
+        let mut all: Vec<(Name, Seen)> = all.into_iter().collect();
         all.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.place));
         for (name, seen) in all {
             let pieces = self.sections(name, &seen)?;
@@ -56,7 +56,7 @@ impl Assembler<'_> {
                 ));
             }
             let place = seen.place.unwrap_or(self.tensors.len());
-            self.end_to_end(name.to_owned(), at, pieces);
+            self.end_to_end(name.to_string(), at, pieces);
             if let (Some(tensor), Some(content)) = (self.tensors.pop(), self.contents.pop()) {
                 self.tensors.insert(place, tensor);
                 self.contents.insert(place, content);
@@ -66,7 +66,7 @@ impl Assembler<'_> {
     }
 
     /// The parts of a matrix from top to bottom, each with its shape.
-    fn sections(&self, name: &str, seen: &Seen) -> Result<Vec<(Content, Vec<u64>)>> {
+    fn sections(&self, name: Name, seen: &Seen) -> Result<Vec<(Content, Vec<u64>)>> {
         let stored = |part: &str| {
             let rows = self.rows_of(name, seen, part);
             rows.map(|(layout, shape)| (Content::Stored(layout), shape))
@@ -86,7 +86,7 @@ impl Assembler<'_> {
     /// The rows of a stored matrix with linear layers folded into them.
     fn through(
         &self,
-        name: &str,
+        name: Name,
         seen: &Seen,
         part: &str,
         layers: &[FoldedLayer],
@@ -119,7 +119,7 @@ impl Assembler<'_> {
     }
 
     /// A stored matrix, or a vector as one row, with its shape, innermost dimension first.
-    fn rows_of(&self, name: &str, seen: &Seen, part: &str) -> Result<(Layout, Vec<u64>)> {
+    fn rows_of(&self, name: Name, seen: &Seen, part: &str) -> Result<(Layout, Vec<u64>)> {
         let Some(&at) = seen.parts.get(part) else {
             return Err(self.hparams.error(format!(
                 "expected a tensor '{part}', which {name} is made of, found none"

@@ -24,7 +24,7 @@ use super::outtype;
 use super::parts::{BlockFactors, Parts, Place};
 use super::prediction::Filter;
 use super::tensor_file::Entry;
-use crate::arch::{self, Architecture, Class, Generated, Hparams, Named, Rule, StoredAs, View};
+use crate::arch::{self, Architecture, Class, Generated, Hparams, Name, Named, Rule, StoredAs, View};
 use crate::source::SourceTensor;
 use crate::{Error, Result};
 
@@ -68,11 +68,11 @@ pub(super) struct Assembler<'a> {
     contents: Vec<Content>,
     numbered: IndexMap<Group, Numbered>,
     /// Batch norms of which some of the four tensors have been seen, by block and GGUF name.
-    norms: IndexMap<(u32, &'static str), NormParts>,
+    norms: IndexMap<(u32, Name), NormParts>,
     /// Products of which one factor has been seen, by block and GGUF name.
-    products: IndexMap<(u32, &'static str), products::Factors>,
+    products: IndexMap<(u32, Name), products::Factors>,
     /// Parts of matrices that are put together, as far as they have been seen, by GGUF name.
-    composed: IndexMap<&'static str, composed::Seen>,
+    composed: IndexMap<Name, composed::Seen>,
     left_out: Vec<String>,
     /// What comes behind all others.
     last: Vec<(SourceTensor, Content)>,

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::Assembler;
 use super::stored::MAX_GGUF_DIMS;
 use crate::Result;
-use crate::arch::{Match, Rows, Rule, Transform};
+use crate::arch::{Match, Name, Rows, Rule, Transform};
 use crate::source::hf::content::Content;
 use crate::source::hf::layout::Layout;
 use crate::source::hf::parts::Place;
@@ -14,11 +14,11 @@ use crate::source::hf::parts::Place;
 const MAX_EXPERTS: u32 = 4096;
 
 /// Numbered tensors of one layer, as far as they have been seen: (name of the rule, number) -> tensor.
-pub(super) type Numbered = IndexMap<(&'static str, u32), Place>;
+pub(super) type Numbered = IndexMap<(Name, u32), Place>;
 
 /// Key by which numbered tensors are collected: the layer and, unless they are experts, the rule or the first of those that
 /// belong together.
-pub(super) type Group = (u32, Option<&'static str>);
+pub(super) type Group = (u32, Option<Name>);
 
 impl Assembler<'_> {
     /// One expert's tensor, or that of another kind whose rules belong together. Once a layer has all of its kind, their
@@ -91,7 +91,7 @@ impl Assembler<'_> {
             layout.push((at.file, entry.offset), &Rows::range(0, entry.shape[0]));
             rows = count;
         }
-        let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
+        let name = rule.gguf.of_block(block) + ".weight";
         self.push(name, vec![row_len, rows], first.file, Content::Stored(layout));
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Assembler<'_> {
         found: &Match,
         at: Place,
         count: u32,
-        rule: Option<&'static str>,
+        rule: Option<Name>,
     ) -> Result<(u32, &mut Numbered)> {
         self.coverage.whole();
         let Some(number) = found.expert else {
@@ -158,7 +158,7 @@ impl Assembler<'_> {
                 ),
             ));
         }
-        let name = rule.gguf.replacen("{}", &block.to_string(), 1) + ".weight";
+        let name = rule.gguf.of_block(block) + ".weight";
         self.push(name, shape, first.file, Content::Stored(layout));
         Ok(())
     }
