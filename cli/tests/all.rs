@@ -14,6 +14,7 @@ mod distribute_refusals;
 mod distribute_requests;
 mod distribute_scale;
 mod documents;
+mod drafts;
 mod encoders_of_texts;
 mod evaluation;
 mod evaluation_parts;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oracle::architectures::{self, Safetensors};
 use oracle::forward::{apart, of_windows};
 use oracle::python;
-use reference::{Draft, Model, PerplexityOptions, acceptance};
+use reference::{Draft, Drafter, Model, PerplexityOptions, acceptance};
 use serde_json::{Map, Value, json};
 
 /// Fixtures of drafts, and the width of the target: that of the draft where this has no embeddings.
@@ -368,11 +368,12 @@ fn probabilities(logits: &[f32]) -> Vec<f64> {
 /// What is measured of a draft and its target is what both predict of a text.
 #[test]
 fn acceptance_is_of_what_both_expect() {
-    let (_dir, draft, target) = pair("eagle3-draft", 80);
+    let (dir, draft, target) = pair("eagle3-draft", 80);
+    let drafter = Drafter::load(&dir.path().join("draft.gguf")).unwrap();
     let tokens: Vec<u32> = (0..70).map(|i| (i * 29 + i * i * 6) % 200).collect();
     let options = PerplexityOptions::default().context(16).bos(Some(1));
     let mut seen = Vec::new();
-    let report = acceptance(&draft, &target, &tokens, &options, &mut |done, all| {
+    let report = acceptance(&drafter, &target, &tokens, &options, 1, &mut |done, all| {
         seen.push((done, all));
     })
     .unwrap();
@@ -383,7 +384,8 @@ fn acceptance_is_of_what_both_expect() {
             .max_by(|&a, &b| row[a].total_cmp(&row[b]))
             .unwrap()
     };
-    let (mut same, mut overlap, mut nll, mut lacking, mut of_target) = (0.0, 0.0, 0.0, 0, 0.0);
+    let (mut same, mut drawn, mut overlap) = (0.0, 0.0, 0.0);
+    let (mut nll, mut lacking, mut of_target) = (0.0, 0, 0.0);
     for window in tokens.as_chunks::<16>().0 {
         let mut window = *window;
         window[0] = 1;
@@ -392,6 +394,7 @@ fn acceptance_is_of_what_both_expect() {
         for at in 8..15 {
             let (p, q) = (probabilities(p.row(at)), probabilities(q.row(at - 1)));
             same += f64::from(u8::from(most(&p) == most(&q)));
+            drawn += p[most(&q)];
             overlap += p.iter().zip(&q).map(|(a, b)| a.min(*b)).sum::<f64>();
             let token = window[at + 1] as usize;
             of_target -= p[token].ln();
@@ -409,13 +412,26 @@ fn acceptance_is_of_what_both_expect() {
     let close = |a: f64, b: f64| {
         assert!((a - b).abs() < 1e-6 * b.abs().max(1.0), "{a} {b}");
     };
-    close(report.same_top, same / 28.0);
-    close(report.overlap, overlap / 28.0);
+    let [first] = report.drafts[..] else {
+        panic!("{:?}", report.drafts)
+    };
+    close(first.accepted.most_likely.value, same / 28.0);
+    close(first.accepted.drawn.value, drawn / 28.0);
+    close(first.accepted.rejection.value, overlap / 28.0);
+    assert_eq!(first.accepted, first.whole);
     close(report.target_nll, of_target / 28.0);
     close(report.draft_nll.unwrap(), nll / f64::from(28 - lacking as u32));
     let options = options.max_memory(1000);
-    let refused = acceptance(&draft, &target, &tokens, &options, &mut |_, _| {});
-    let message = refused.unwrap_err().to_string();
+    let refused = |longest| {
+        let refused = acceptance(&drafter, &target, &tokens, &options, longest, &mut |_, _| {});
+        refused.unwrap_err().to_string()
+    };
+    let message = refused(2);
+    assert!(
+        message.contains("tokens of a draft: expected at most 1, as"),
+        "{message}"
+    );
+    let message = refused(1);
     assert!(
         message.contains("with the logits of target and draft, found a bound of 1000"),
         "{message}"

@@ -24,7 +24,9 @@ mod weights;
 mod wide;
 
 pub use backward::{GradientTap, Labels, Teacher, without_backward};
-pub use drafts::{AcceptanceReport, Draft, States, acceptance, draft_architectures};
+pub use drafts::{
+    AcceptanceReport, Accepted, Draft, Drafter, States, Ways, WindowMean, acceptance, draft_architectures,
+};
 pub use error::{Error, Result};
 pub use model::{Logits, LogitsSink, Model, Pooling, Rows, Staged, StandIn, architectures, predicts};
 pub use ops::Rounding;

@@ -1,5 +1,6 @@
 //! `quantsmith perplexity`.
 
+mod draft;
 mod tasks;
 
 use std::io::{self, Write};
@@ -83,6 +84,9 @@ pub(crate) struct Args {
     tasks: tasks::TaskArgs,
 
     #[command(flatten)]
+    draft: draft::DraftArgs,
+
+    #[command(flatten)]
     rounding: RoundingArgs,
 
     #[command(flatten)]
@@ -143,6 +147,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         return tasks::run(&model, &tokenizer, &args);
     }
     warn_of_length(model.gguf().metadata(), args.ctx_size);
+    if let Some(draft) = args.draft.file() {
+        return draft::run(&model, &tokenizer, draft, &options, &args);
+    }
     if let Some(base) = &args.base {
         let seen = diverge(&model, &tokenizer, base, &options, &args)?;
         return print_divergence(&seen, &args);

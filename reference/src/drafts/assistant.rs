@@ -1,13 +1,12 @@
 //! Gemma 4's assistants: layers without keys and values, which are those of the target's last two layers, on the embedding of
 //! the next token beside the target's final state.
 
-use gguf::GgufModel;
+use std::ops::Range;
 
-use super::States;
+use super::{Own, States};
 use crate::layers::{Attention, Input, Linear, Mixer};
 use crate::model::{FULL, Layer, Logits, SLIDING, borrowing_layers};
 use crate::ops::{Matrix, Norm};
-use crate::run::Run;
 use crate::weights::Loader;
 use crate::{Error, Model};
 
@@ -83,9 +82,14 @@ impl Assistant {
         Ok(found)
     }
 
-    /// Logits of every token but each window's first, beside the state of the token before it.
-    pub(super) fn logits(&self, gguf: &GgufModel, states: &States<'_>) -> Result<Logits, Error> {
-        let mut draft = Run::new(gguf, &states.following(), None);
+    /// Logits of these rows of every token but each window's first, beside the state of the token before it.
+    pub(super) fn logits(
+        &self,
+        own: Own<'_>,
+        states: &States<'_>,
+        rows: &Range<usize>,
+    ) -> Result<Logits, Error> {
+        let mut draft = own.run(&states.following());
         let run = &mut draft;
         let target = states.target;
         let decoder = target.decoder();
@@ -101,6 +105,7 @@ impl Assistant {
         for layer in &self.layers {
             layer.forward(run, &mut x, false)?;
         }
+        x.keep_rows(&states.of_following(rows));
         self.output_norm.apply(&mut x);
         let tokens = target.vocabulary();
         let made = self.head.range_of_input(run, &mut Input::new(&x), 0..tokens)?;

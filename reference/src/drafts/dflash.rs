@@ -7,10 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gguf::GgufModel;
-
 use super::vocabulary::{Head, Vocabulary};
-use super::{States, target_layers};
+use super::{Own, States, cut, target_layers};
 use crate::layers::{Embedding, FeedForward, Linear};
 use crate::model::{Hyperparameters, Logits, rope_settings, weightless};
 use crate::ops::{Activation, AttentionShape, Matrix, Norm, Rope, RopeStyle, attend_chosen};
@@ -146,9 +144,14 @@ impl DFlash {
         }
     }
 
-    /// Logits of what comes after every token but each window's first, of the states of the tokens before it.
-    pub(super) fn logits(&self, gguf: &GgufModel, states: &States<'_>) -> Result<Logits, Error> {
-        let mut run = Run::new(gguf, &states.following(), None);
+    /// Logits of what comes after these rows of every token but each window's first, of the states of the tokens before it.
+    pub(super) fn logits(
+        &self,
+        own: Own<'_>,
+        states: &States<'_>,
+        rows: &Range<usize>,
+    ) -> Result<Logits, Error> {
+        let mut run = own.run(&states.following());
         let inputs: Vec<&Matrix> = states.inputs.iter().collect();
         let mut fused = self.fuse.forward(&mut run, &states.beside(&inputs))?;
         self.fused_norm.apply(&mut fused);
@@ -160,13 +163,14 @@ impl DFlash {
             data: Vec::new(),
         };
         for window in run.windows.clone() {
-            for first in window.clone().step_by((ROWS / self.block).max(1)) {
+            let wanted = cut(&window, rows);
+            for first in wanted.clone().step_by((ROWS / self.block).max(1)) {
                 let pairs = Pairs {
                     tokens: &run.tokens,
                     window: window.clone(),
-                    rows: first..window.end.min(first + (ROWS / self.block).max(1)),
+                    rows: first..wanted.end.min(first + (ROWS / self.block).max(1)),
                 };
-                let made = self.of_blocks(gguf, states.target, &pairs, &lent)?;
+                let made = self.of_blocks(own, states.target, &pairs, &lent)?;
                 all.rows += made.rows;
                 all.data.extend(made.data);
             }
@@ -177,7 +181,7 @@ impl DFlash {
     /// Logits of the first place of a draft after each token of `pairs`.
     fn of_blocks(
         &self,
-        gguf: &GgufModel,
+        own: Own<'_>,
         target: &Model,
         pairs: &Pairs<'_>,
         lent: &[(Matrix, Matrix)],
@@ -195,7 +199,7 @@ impl DFlash {
             .iter()
             .map(|block| (block.as_slice(), 0..usize::MAX))
             .collect();
-        let mut run = Run::new(gguf, &sequences, None);
+        let mut run = own.run(&sequences);
         for (position, place) in run.positions.iter_mut().zip(0..) {
             // The state of position p goes with the token after it.
             *position += pairs.position(place / self.block) + 1;
@@ -213,7 +217,7 @@ impl DFlash {
         let more = match &self.markov {
             None => None,
             Some(markov) => {
-                let mut run = Run::new(gguf, &[(known, 0..usize::MAX)], None);
+                let mut run = own.run(&[(known, 0..usize::MAX)]);
                 let token = markov.token.forward(&mut run)?;
                 Some(markov.head.forward(&mut run, &token)?)
             }
@@ -251,7 +255,7 @@ impl Block {
     /// Keys and values of the rows, as they stand at the run's positions.
     fn keys(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Matrix), Error> {
         let mut keys = self.key.forward(run, x)?;
-        let values = match &self.value {
+        let mut values = match &self.value {
             Some(value) => value.forward(run, x)?,
             None => {
                 let mut values = keys.clone();
@@ -262,6 +266,8 @@ impl Block {
         self.key_norm.apply(&mut keys);
         self.rope
             .apply(&mut keys, self.shape.key_len, &run.positions, &run.windows);
+        run.rounding.cached(&mut keys);
+        run.rounding.cached(&mut values);
         Ok((keys, values))
     }
 

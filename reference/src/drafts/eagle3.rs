@@ -1,10 +1,10 @@
 //! EAGLE-3 (Li et al., 2025): one layer whose attention reads the embedding of the next token beside what a matrix makes of
 //! the states of three layers of the target.
 
-use gguf::GgufModel;
+use std::ops::Range;
 
 use super::vocabulary::{Head, Vocabulary};
-use super::{States, beside, target_layers};
+use super::{Own, States, beside, target_layers};
 use crate::layers::{Attention, FeedForward, Linear, Projections};
 use crate::model::{Hyperparameters, Logits, rope};
 use crate::ops::{Activation, AttentionShape, Matrix, Norm, RopeStyle};
@@ -74,10 +74,16 @@ impl Eagle3 {
         Ok(self.layers.clone())
     }
 
-    /// Logits of every token but each window's first, beside the state of the token before it.
-    pub(super) fn logits(&self, gguf: &GgufModel, states: &States<'_>) -> Result<Logits, Error> {
-        let mut run = Run::new(gguf, &states.following(), None);
-        let x = self.states(&mut run, states)?;
+    /// Logits of these rows of every token but each window's first, beside the state of the token before it.
+    pub(super) fn logits(
+        &self,
+        own: Own<'_>,
+        states: &States<'_>,
+        rows: &Range<usize>,
+    ) -> Result<Logits, Error> {
+        let mut run = own.run(&states.following());
+        let mut x = self.states(&mut run, states)?;
+        x.keep_rows(&states.of_following(rows));
         self.vocabulary.logits(&mut run, states.target, &x, None)
     }
 

@@ -3,21 +3,25 @@
 mod acceptance;
 mod assistant;
 mod dflash;
+mod drafter;
 mod eagle3;
 mod states;
 mod vocabulary;
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use gguf::{Array, GgufModel};
 
-pub use self::acceptance::{AcceptanceReport, acceptance};
+pub use self::acceptance::{AcceptanceReport, Accepted, Ways, WindowMean, acceptance};
 use self::assistant::Assistant;
 use self::dflash::DFlash;
+pub use self::drafter::Drafter;
 pub(crate) use self::eagle3::{EAGLE3_LAYERS, Eagle3};
 pub use self::states::States;
 use crate::model::{Logits, Model};
-use crate::ops::Matrix;
+use crate::ops::{Matrix, Rounding};
+use crate::run::Run;
 use crate::weights::Loader;
 use crate::{Error, Result};
 
@@ -27,6 +31,23 @@ pub struct Draft {
     gguf: GgufModel,
     path: PathBuf,
     graph: Graph,
+    rounding: Rounding,
+}
+
+/// A draft's weights, and what is rounded besides.
+#[derive(Clone, Copy)]
+struct Own<'a> {
+    gguf: &'a GgufModel,
+    rounding: Rounding,
+}
+
+impl<'a> Own<'a> {
+    /// A run of the draft over these tokens.
+    fn run(self, sequences: &[(&[u32], Range<usize>)]) -> Run<'a> {
+        let mut run = Run::new(self.gguf, sequences, None);
+        run.rounding = self.rounding;
+        run
+    }
 }
 
 #[derive(Debug)]
@@ -66,7 +87,18 @@ pub(crate) fn build(architecture: &str, loader: &Loader<'_>) -> Option<Result<Gr
 impl Draft {
     /// A draft of a graph that was built from the file.
     pub(crate) fn new(gguf: GgufModel, path: PathBuf, graph: Graph) -> Self {
-        Self { gguf, path, graph }
+        Self {
+            gguf,
+            path,
+            graph,
+            rounding: Rounding::None,
+        }
+    }
+
+    /// The same draft, rounding more than its weights.
+    #[must_use]
+    pub fn with_rounding(self, rounding: Rounding) -> Self {
+        Self { rounding, ..self }
     }
 
     /// The file.
@@ -83,6 +115,11 @@ impl Draft {
     /// # Errors
     /// States that were made for a draft that reads others, and weights that cannot be read.
     pub fn forward(&self, states: &States<'_>) -> Result<Logits> {
+        self.forward_of(states, 0..usize::MAX)
+    }
+
+    /// [`Self::forward`] of these rows of each window alone, cut to those that it has.
+    fn forward_of(&self, states: &States<'_>, rows: Range<usize>) -> Result<Logits> {
         let layers = self.layers(states.target)?;
         if layers != states.layers {
             return Err(self.error(format!(
@@ -90,10 +127,14 @@ impl Draft {
                 states.layers
             )));
         }
+        let own = Own {
+            gguf: &self.gguf,
+            rounding: self.rounding,
+        };
         match &self.graph {
-            Graph::Eagle3(graph) => graph.logits(&self.gguf, states),
-            Graph::Assistant(graph) => graph.logits(&self.gguf, states),
-            Graph::DFlash(graph) => graph.logits(&self.gguf, states),
+            Graph::Eagle3(graph) => graph.logits(own, states, &rows),
+            Graph::Assistant(graph) => graph.logits(own, states, &rows),
+            Graph::DFlash(graph) => graph.logits(own, states, &rows),
         }
     }
 
@@ -113,6 +154,12 @@ impl Draft {
             message,
         }
     }
+}
+
+/// Of rows of a window, those that are wanted, by their places in the window.
+fn cut(window: &Range<usize>, wanted: &Range<usize>) -> Range<usize> {
+    let at = |place: usize| window.end.min(window.start.saturating_add(place));
+    at(wanted.start)..at(wanted.end)
 }
 
 /// Rows of both, each after the other's.

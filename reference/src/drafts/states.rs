@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Draft;
+use super::{Draft, cut};
 use crate::Result;
 use crate::layers::Input;
 use crate::model::{Logits, Model};
@@ -68,10 +68,17 @@ impl States<'_> {
     /// # Errors
     /// When weights cannot be read.
     pub fn logits(&self) -> Result<Logits> {
+        self.logits_of(&(0..usize::MAX))
+    }
+
+    /// [`Self::logits`] of these positions of each window alone.
+    pub(super) fn logits_of(&self, positions: &Range<usize>) -> Result<Logits> {
         let mut run = self.target.begin(&[], None)?;
         let range = 0..self.target.vocabulary();
         let decoder = self.target.decoder();
-        let Matrix { rows, cols, data } = decoder.logits(&mut run, &mut Input::new(&self.last), range)?;
+        let mut last = self.last.clone();
+        last.keep_rows(&rows(&self.all(), positions));
+        let Matrix { rows, cols, data } = decoder.logits(&mut run, &mut Input::new(&last), range)?;
         Ok(Logits {
             rows,
             vocabulary: cols,
@@ -99,6 +106,11 @@ impl States<'_> {
         tokens.map(|tokens| (tokens, 0..usize::MAX)).collect()
     }
 
+    /// Of [`Self::following`], these rows of each window.
+    pub(super) fn of_following(&self, wanted: &Range<usize>) -> Vec<usize> {
+        rows(&self.following(), wanted)
+    }
+
     /// Rows of matrices with one for each token, beside each other, without that of the last token of each window.
     pub(super) fn beside(&self, matrices: &[&Matrix]) -> Matrix {
         let columns: usize = matrices.iter().map(|m| m.cols).sum();
@@ -118,4 +130,15 @@ impl States<'_> {
             data,
         }
     }
+}
+
+/// The rows of these places in each of some windows.
+fn rows(windows: &[(&[u32], Range<usize>)], wanted: &Range<usize>) -> Vec<usize> {
+    let mut first = 0;
+    let each = windows.iter().flat_map(|(tokens, _)| {
+        let window = first..first + tokens.len();
+        first = window.end;
+        cut(&window, wanted)
+    });
+    each.collect()
 }
