@@ -5,13 +5,14 @@
 //! indices' two high bits; 8 bytes of two scales each. A weight is `d·(scale + ½)·¼·value·sign`.
 
 use gguf::TensorType;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 use crate::formats::block::{Half, blocks};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
 use crate::formats::iq::super_blocks;
 use crate::isa::InstructionSet;
-use crate::search::codebook::{self, Fit, Refit, Search, fold_signs, sign, signed};
+use crate::levels::{build, each};
+use crate::search::codebook::{self, Fit, Refit, Search, fold_signs, signed, with_signs};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -43,15 +44,16 @@ impl Decode for IQ2_S {
     fn decode_row(src: &[u8], dst: &mut [f32]) {
         for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.get();
-            for (group, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-                let code = block.scales[group / 4] >> (4 * (group / 2 % 2)) & 0xf;
+            for (pair, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                let code = block.scales[pair / 2] >> (4 * (pair % 2)) & 0xf;
                 let scale = d * (0.5 + f32::from(code)) * 0.25;
-                let high = block.high[group / 4] >> (2 * (group % 4)) & 3;
-                let point = &codebook::IQ2_S[usize::from(u16::from_le_bytes([block.low[group], high]))];
-                let signs = block.signs[group];
-                for axis in 0..8 {
-                    y[axis] = scale * f32::from(point[axis]) * sign(signs, axis);
-                }
+                let values: [[i8; 8]; 2] = build(|group| {
+                    let group = 2 * pair + group;
+                    let high = block.high[group / 4] >> (2 * (group % 4)) & 3;
+                    let point = codebook::IQ2_S[usize::from(u16::from_le_bytes([block.low[group], high]))];
+                    with_signs(point, block.signs[group])
+                });
+                *y = each(&transmute!(values), |value: i8| scale * f32::from(value));
             }
         }
     }

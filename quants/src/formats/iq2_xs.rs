@@ -5,14 +5,15 @@
 //! of sign code; for each 32 weights a byte of two scales. A weight is `d·(scale + ½)·¼·value·sign`.
 
 use gguf::TensorType;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 use crate::formats::block::{Half, blocks};
 use crate::formats::format::{Decode, Encode, Expand, Importance, Rounding, Row};
 use crate::formats::iq::super_blocks;
 use crate::isa::InstructionSet;
+use crate::levels::{build, each};
 use crate::reduce::NEGLIGIBLE;
-use crate::search::codebook::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign, signed};
+use crate::search::codebook::{self, Fit, Refit, SIGNS, Search, fold_signs_even, signed, with_signs};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -39,15 +40,17 @@ impl Decode for IQ2_XS {
     fn decode_row(src: &[u8], dst: &mut [f32]) {
         for (block, y) in blocks::<Block>(src).iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.get();
-            for (group, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-                let code = block.scales[group / 4] >> (4 * (group / 2 % 2)) & 0xf;
+            for (pair, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                let code = block.scales[pair / 2] >> (4 * (pair % 2)) & 0xf;
                 let scale = d * (0.5 + f32::from(code)) * 0.25;
-                let word = u16::from_le_bytes(block.groups[group]);
-                let point = &codebook::IQ2_XS[usize::from(word & 0x1ff)];
-                let signs = SIGNS[usize::from(word >> 9)];
-                for axis in 0..8 {
-                    y[axis] = scale * f32::from(point[axis]) * sign(signs, axis);
-                }
+                let values: [[i8; 8]; 2] = build(|group| {
+                    let word = u16::from_le_bytes(block.groups[2 * pair + group]);
+                    with_signs(
+                        codebook::IQ2_XS[usize::from(word & 0x1ff)],
+                        SIGNS[usize::from(word >> 9)],
+                    )
+                });
+                *y = each(&transmute!(values), |value: i8| scale * f32::from(value));
             }
         }
     }

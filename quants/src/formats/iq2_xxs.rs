@@ -5,14 +5,17 @@
 //! 7-bit sign codes below the scale. A weight is `d·(scale + ½)·¼·value·sign`.
 
 use gguf::TensorType;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
+use zerocopy::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute, transmute_ref,
+};
 
 use crate::formats::block::{Half, blocks};
 use crate::formats::format::{Decode, Encode, Expand, Importance, Rounding, Row};
 use crate::formats::iq::super_blocks;
 use crate::isa::InstructionSet;
+use crate::levels::{build, each};
 use crate::reduce::NEGLIGIBLE;
-use crate::search::codebook::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign, signed};
+use crate::search::codebook::{self, Fit, Refit, SIGNS, Search, fold_signs_even, signed, with_signs};
 use crate::search::positive;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -50,13 +53,11 @@ impl Decode for IQ2_XXS {
             for (part, y) in block.parts.iter().zip(y.as_chunks_mut::<32>().0) {
                 let word = u32::from_le_bytes(part.word);
                 let scale = d * (0.5 + (word >> 28) as f32) * 0.25;
-                for (group, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-                    let point = &codebook::IQ2_XXS[usize::from(part.points[group])];
-                    let signs = SIGNS[(word >> (7 * group) & 0x7f) as usize];
-                    for axis in 0..8 {
-                        y[axis] = scale * f32::from(point[axis]) * sign(signs, axis);
-                    }
-                }
+                let values: [[i8; 8]; 4] = build(|group| {
+                    let point = codebook::IQ2_XXS[usize::from(part.points[group])];
+                    with_signs(point, SIGNS[(word >> (7 * group) & 0x7f) as usize])
+                });
+                *y = each(&transmute!(values), |value: i8| scale * f32::from(value));
             }
         }
     }

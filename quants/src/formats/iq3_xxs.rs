@@ -5,13 +5,14 @@
 //! below the scale. A weight is `d·(scale + ½)·½·value·sign`.
 
 use gguf::TensorType;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 use crate::formats::block::{Half, blocks};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
 use crate::formats::iq::super_blocks;
 use crate::isa::InstructionSet;
-use crate::search::codebook::{self, Fit, Refit, SIGNS, Search, fold_signs_even, sign, signed};
+use crate::levels::{build, each};
+use crate::search::codebook::{self, Fit, Refit, SIGNS, Search, fold_signs_even, signed, with_signs};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -52,13 +53,12 @@ impl Decode for IQ3_XXS {
             {
                 let word = u32::from_le_bytes(*word);
                 let scale = d * (0.5 + (word >> 28) as f32) * 0.5;
-                for (quarter, y) in y.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                    let point = &codebook::IQ3_XXS[usize::from(points[quarter])];
-                    let signs = SIGNS[(word >> (7 * (quarter / 2)) & 0x7f) as usize] >> (4 * (quarter % 2));
-                    for axis in 0..4 {
-                        y[axis] = scale * f32::from(point[axis]) * sign(signs, axis);
-                    }
-                }
+                let points: [[u8; 2]; 4] = transmute!(*points);
+                let values: [[i8; 8]; 4] = build(|group| {
+                    let points = points[group].map(|point| codebook::IQ3_XXS[usize::from(point)]);
+                    with_signs(transmute!(points), SIGNS[(word >> (7 * group) & 0x7f) as usize])
+                });
+                *y = each(&transmute!(values), |value: i8| scale * f32::from(value));
             }
         }
     }

@@ -16,4 +16,4 @@ pub(crate) use grid::{
     Grid, IQ1, IQ2_S, IQ2_XS, IQ2_XXS, IQ2_ZERO, IQ3_S, IQ3_XXS, Place, error_terms, iq1, iq2_s, iq2_xs,
     iq2_xxs, iq3_s, iq3_xxs,
 };
-pub(crate) use signs::{SIGNS, fold_signs, fold_signs_even, sign, signed};
+pub(crate) use signs::{SIGNS, fold_signs, fold_signs_even, sign, signed, with_signs};

@@ -1,5 +1,7 @@
 //! Signs of a group of eight, kept apart from its magnitudes.
 
+use zerocopy::transmute;
+
 use crate::isa::BlockOps;
 use crate::levels::{build, each};
 
@@ -18,6 +20,30 @@ pub(crate) static SIGNS: [u8; 128] = {
 #[inline(always)]
 pub(crate) fn sign(signs: u8, axis: usize) -> f32 {
     if signs >> axis & 1 == 1 { -1.0 } else { 1.0 }
+}
+
+/// All bits of a byte where the bit of a sign byte is set.
+static NEGATIVE: [u64; 256] = {
+    let mut masks = [0; 256];
+    let mut bit = 0;
+    while bit < 8 * masks.len() {
+        let (signs, axis) = (bit / 8, bit % 8);
+        if signs >> axis & 1 == 1 {
+            masks[signs] |= 0xff << (8 * axis);
+        }
+        bit += 1;
+    }
+    masks
+};
+
+/// Eight values of points, none of which is zero, with their signs. In one register: left to the compiler, several groups
+/// are computed side by side and put in order again one number at a time.
+#[inline(always)]
+pub(crate) fn with_signs(values: [i8; 8], signs: u8) -> [i8; 8] {
+    let negative = NEGATIVE[usize::from(signs)];
+    // `-v` is `!v + 1`, which reaches the next byte for no value but zero.
+    let signed = (u64::from_le_bytes(transmute!(values)) ^ negative) + (negative & 0x0101_0101_0101_0101);
+    transmute!(signed.to_le_bytes())
 }
 
 /// A point's values with their signs, around `zero`, which is not smaller than any of them.
@@ -76,6 +102,20 @@ mod tests {
         for (code, signs) in (0u8..).zip(SIGNS) {
             assert_eq!(signs & 0x7f, code);
             assert_eq!(signs.count_ones() % 2, 0);
+        }
+    }
+
+    #[test]
+    fn values_get_the_signs_of_their_bits() {
+        let values = [1, 4, 8, 25, 43, 62, 100, 127];
+        for signs in 0..=255 {
+            let signed = with_signs(values, signs);
+            for axis in 0..8 {
+                assert_eq!(
+                    f32::from(signed[axis]),
+                    f32::from(values[axis]) * sign(signs, axis)
+                );
+            }
         }
     }
 
