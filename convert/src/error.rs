@@ -78,7 +78,7 @@ pub enum Error {
     Avoidable {
         /// The error.
         error: Box<Self>,
-        /// What avoids it.
+        /// The way around it.
         remedy: Remedy,
     },
     /// The run was told to stop ([`crate::source::Cancellable`]).
@@ -86,7 +86,7 @@ pub enum Error {
     Cancelled,
 }
 
-/// What avoids an error. Messages do not say it, since how an option is set is the program's business: a command has a
+/// A way around an error. Messages do not say it, since how an option is set is the program's business: a command has a
 /// flag for it, another program a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -135,7 +135,7 @@ impl Error {
         }
     }
 
-    /// What avoids the error, where that is known.
+    /// The way around the error, where one is known.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Avoidable { remedy, .. } => Some(*remedy),

@@ -1,4 +1,4 @@
-//! What a GGUF file holds, if it is no model: for commands that are given one in a model's place.
+//! The contents of a GGUF file that is no model: for commands that are given one in a model's place.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use gguf::{GgufModel, Metadata, OpenOptions};
 
 use crate::{Error, Remedy, Result};
 
-/// What a file holds besides a model.
+/// The contents of a file that is no model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -43,7 +43,7 @@ impl Kind {
         Self::of(model.metadata(), model.len())
     }
 
-    /// What it is.
+    /// A phrase for it, with its article.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Adapter => "a LoRA adapter",
@@ -79,7 +79,7 @@ pub fn expect_model(path: &Path) -> Result<()> {
     }
 }
 
-/// What to say of a file where a model directory is expected.
+/// The error for a file where a model directory is expected.
 pub(crate) fn instead_of_directory(path: &Path) -> Error {
     if let Some(kind) = Kind::of_file(path) {
         return kind.instead_of(path, "a model directory");

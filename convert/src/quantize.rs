@@ -37,7 +37,7 @@ use crate::shards::{Shards, cut};
 use crate::source::{Source, SourceTensor};
 use crate::{Error, Remedy, Result};
 
-/// What the keys begin with that say how blocks were chosen, where they are other than stock's.
+/// The beginning of the keys that say how blocks were chosen, where they are other than stock's.
 pub const OPTIMIZE_KEYS: &str = "quantsmith.optimize.";
 
 /// Options for quantizing a model.

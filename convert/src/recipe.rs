@@ -33,7 +33,7 @@ impl KvOverride {
     /// Reads `KEY=TYPE:VALUE` within llama.cpp's limits; TYPE is int, float, bool or str.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A phrase for the part that is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         const MAX_KEY_BYTES: usize = 127;
         const MAX_TEXT_BYTES: usize = 127;

@@ -268,7 +268,7 @@ impl RowPlan<'_> {
         }
     }
 
-    /// What lets it be made, where that is known.
+    /// The way around the refusal, where one is known.
     pub fn remedy(&self) -> Option<Remedy> {
         match &self.plan {
             Ok(plan) => plan.check().err()?.remedy(),

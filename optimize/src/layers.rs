@@ -100,7 +100,7 @@ pub(crate) struct Blocks {
     pub(crate) ledger: Ledger,
     /// Of the layers' tensors.
     pub(crate) entries: Vec<Entry>,
-    /// What the ledger holds after the layers.
+    /// The entries of the ledger after the layers.
     pub(crate) further: Option<Vec<Entry>>,
     pub(crate) report: Report,
 }

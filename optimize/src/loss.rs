@@ -216,7 +216,7 @@ impl Work<'_> {
     }
 }
 
-/// What an entry of the ledger says of tuning.
+/// The outcome of tuning in an entry of the ledger.
 fn outcome(entry: &Entry) -> Option<Tuned> {
     let learned = &entry.learned;
     if learned.tensor != OUTCOME {

@@ -332,7 +332,7 @@ fn tokenizer(fixture: &Value, dir: &Path) {
     }
 }
 
-/// What sentence-transformers puts behind a model: the pooling, and matrices.
+/// The modules that sentence-transformers puts behind a model: the pooling, and matrices.
 fn modules(fixture: &Value, dir: &Path) {
     let (pooling, dense) = (&fixture["pooling"], &fixture["dense"]);
     let poolings = pooling.as_str().map(|_| ("1_Pooling", "Pooling"));

@@ -29,7 +29,7 @@ pub fn class(model: &Path) -> Result<String> {
     Ok(class.unwrap_or("?").to_owned())
 }
 
-/// What a script of `py` that takes a model, windows of tokens and a file for its result computes of them: its numbers, and
+/// The numbers that a script of `py`, given a model, windows of tokens and a file for its result, computes of them, and
 /// what it prints. `more` are further arguments. Files go to `dir`.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ fn windows(length: usize) -> Vec<Vec<u32>> {
     (0..2).map(|n| tokens(n * length)).collect()
 }
 
-/// What stock makes of windows: logits from the middle on, and the sums and counts of each matrix's inputs. Of an output matrix
+/// Stock's numbers for windows: logits from the middle on, and the sums and counts of each matrix's inputs. Of an output matrix
 /// that is the embeddings', stock's logits are larger than the model's by the root of the width, which is taken back here.
 fn stock(python: &Python, dir: &Path, file: &Path, windows: &[Vec<u32>], f32: bool) -> (Vec<f32>, Json) {
     let model = gguf::GgufModel::open(file).unwrap();

@@ -17,7 +17,7 @@ const DIGESTS: &str = include_str!("../digests/fused.txt");
 /// Output of py/joined_tensors.py.
 const PLACES: &str = include_str!("../../convert/src/source/hf/joined_tensors.txt");
 
-/// What of other files of the stock converter than ours we say, by fixture, flag and a part of the message.
+/// Files of the stock converter that ours refuses or makes otherwise, by fixture, flag and a part of the message.
 const REFUSED: [(&str, &str); 6] = [
     // llama.cpp reads the stock converter's files, and ends where it computes with them.
     ("qwen4exp qkv", "its graph takes queries by themselves"),

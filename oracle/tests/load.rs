@@ -193,7 +193,7 @@ fn what_stock_refuses_we_refuse() {
     assert_eq!(counts.stock_alone_refuses, 0);
 }
 
-/// What the last run over all architectures found.
+/// The cases that the last run over all architectures found.
 #[test]
 fn what_stock_refuses_we_refuse_where_we_once_did_not() {
     let subjects = [

@@ -1,5 +1,5 @@
-//! What models make of each token where there is no pooling, beside stock llama.cpp's embeddings: spectra of sound, states that
-//! go through the layers behind the pooling, and the states of encoders, of which nothing predicts tokens.
+//! The output of models for each token where there is no pooling, beside stock llama.cpp's embeddings: spectra of sound, states
+//! that go through the layers behind the pooling, and the states of encoders, of which nothing predicts tokens.
 
 use std::path::Path;
 

@@ -211,8 +211,8 @@ impl LogitsSink for Logits {
     }
 }
 
-/// What goes from layer to layer, through files too, is all that the layers behind need: from wherever a pass stops it ends
-/// with the logits of the whole model.
+/// The state that goes from layer to layer, through files too, is all that the layers behind need: from wherever a pass stops it
+/// ends with the logits of the whole model.
 #[test]
 fn staged_passes_end_with_the_same_logits() {
     for name in MODELS {
@@ -243,7 +243,7 @@ fn staged_passes_end_with_the_same_logits() {
     }
 }
 
-/// What has no meaning for two texts is refused, and says what has.
+/// Requests without a meaning for two texts are refused, with one that has one.
 #[test]
 fn what_needs_one_text_is_refused() {
     let model = load("t5");

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Embed this text; may be given several times.
     #[arg(short, long, group = "text", value_name = "TEXT")]
     prompt: Vec<String>,
-    /// What becomes of a text's tokens: one vector of length one, or with `none` a row of numbers for each token as the model
+    /// The form of a text's vectors: one of length one, or with `none` a row of numbers for each token as the model
     /// makes it (of a decoder of sound, a row of a spectrum for each code), with `rank` the scores of a reranker's or classifier's
     /// labels. By default as the file says.
     #[arg(long, value_name = "HOW")]

@@ -166,8 +166,8 @@ impl Optimized {
 /// this factor, beyond which other weights or damage are likelier.
 const LARGEST_LEARNED_ERROR: f64 = 2.0;
 
-/// What makes up for the errors of earlier tensors moves weights by so much of their size at most, however finely their
-/// type then rounds them (4.5 % were seen of Q6_K).
+/// The bound on moves: making up for the errors of earlier tensors moves weights by so much of their size at most, however finely
+/// their type then rounds them (4.5 % were seen of Q6_K).
 const LARGEST_MOVE: f64 = 0.1;
 
 /// Weights of norms and biases are tuned in steps of thousandths; they do not get this far.

@@ -84,7 +84,7 @@ pub trait CustomArchitecture: fmt::Debug + Send + Sync + 'static {
     /// are; rotations and epsilons are `f32`), in their order. `general.*` and `tokenizer.*` are written without it.
     ///
     /// # Errors
-    /// What the configuration lacks or contradicts, in words; the file is named in front of it.
+    /// A phrase for the key that the configuration lacks or contradicts; the file is named in front of it.
     fn keys(&self, config: &Config) -> Result<Vec<(String, gguf::Value)>, String>;
 
     /// The ways in which its vocabularies are published, the likeliest first: the first whose files are there is taken. If
@@ -94,7 +94,7 @@ pub trait CustomArchitecture: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// What becomes of the tensors of a name.
+/// A rule for the tensors of a name.
 #[derive(Clone, Debug)]
 pub struct TensorRule {
     from: String,
@@ -121,7 +121,7 @@ impl TensorRule {
     }
 }
 
-/// What is done to a tensor on its way.
+/// A change to a tensor on its way.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Change {

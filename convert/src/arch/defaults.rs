@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(with("mistral", whole)["rms_norm_eps"], 1e-6);
     }
 
-    /// What transformers makes of other keys of the same configuration.
+    /// Values that transformers derives from other keys of the same configuration.
     #[test]
     fn heads_of_keys_and_values_are_those_of_queries_where_none_are_named() {
         for (model_type, key) in [

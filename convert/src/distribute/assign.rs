@@ -25,7 +25,7 @@ pub(super) fn cost(job: &Job) -> u128 {
     u128::from(cost::of_row(job)) * u128::from(job.rows)
 }
 
-/// What a part does: rows of jobs, whose targets are those that the part writes.
+/// The share of a part: rows of jobs, whose targets are those that the part writes.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     pub(super) jobs: Vec<Job>,

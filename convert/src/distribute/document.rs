@@ -27,7 +27,7 @@ pub struct PlanDocument {
     format: String,
     /// The program that made it, with its version. Only the same executes it.
     pub tool: String,
-    /// What it is made of.
+    /// The request that it was made from.
     pub request: Request,
     /// The work in numbers.
     pub work: Work,

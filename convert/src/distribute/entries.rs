@@ -1,4 +1,4 @@
-//! What a plan lists: work, files, links, tensors.
+//! The entries of a plan: work, files, links, tensors.
 
 use serde::{Deserialize, Serialize};
 

@@ -19,7 +19,7 @@ pub struct PlannedEvaluation {
     pub scored: u64,
 }
 
-/// What is dealt: every file runs over every window, and the errors of every tensor of every file are measured.
+/// The work that is dealt: every file runs over every window, and the errors of every tensor of every file are measured.
 #[derive(Clone, Debug)]
 pub struct EvaluationDeal {
     /// Files that are measured.
@@ -30,7 +30,7 @@ pub struct EvaluationDeal {
     pub weights: Vec<u64>,
 }
 
-/// What a part measures.
+/// The share of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EvaluationShare {
     /// Windows, and the files that run over them.

@@ -18,7 +18,7 @@ const SAMPLES: u64 = 256;
 /// Bytes looked at in each place. A file of up to [`SAMPLES`] times as many is looked at as a whole.
 const SAMPLE_BYTES: u64 = 4096;
 
-/// What an input belongs to.
+/// The owner of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputOf {
@@ -38,7 +38,7 @@ pub enum InputOf {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// What it belongs to.
+    /// The owner.
     pub of: InputOf,
     /// Its name: in a directory the path from there.
     pub name: String,

@@ -18,7 +18,7 @@ use crate::{Error, Result, digest, table};
 /// Most findings that are told of one part.
 pub(super) const MOST_FINDINGS: usize = 3;
 
-/// What a join came to.
+/// The outcome of a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Joined {
     /// The files have their names; these are all of them.
@@ -29,7 +29,7 @@ pub enum Joined {
     Incomplete(Incomplete),
 }
 
-/// What is missing.
+/// The parts that are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Incomplete {
@@ -45,7 +45,7 @@ pub struct Incomplete {
 pub struct PartToRepeat {
     /// The part.
     pub part: Part,
-    /// What was found.
+    /// The findings, in words.
     pub findings: Vec<String>,
 }
 
@@ -97,7 +97,7 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>, read: &(dyn Fn(u64) + Sync
     Ok(Joined::Done(files))
 }
 
-/// What each part was to write.
+/// The spans that each part was to write.
 fn shares(layout: &Layout<'_>, count: u64) -> Result<Vec<(Part, Vec<Span>)>> {
     let deal = layout.deal(count);
     (1..=count)
@@ -193,7 +193,7 @@ fn check_place(
     Ok(())
 }
 
-/// What was read back.
+/// The tensors read back.
 #[derive(Default)]
 struct Found {
     /// For each part, output and tensor.

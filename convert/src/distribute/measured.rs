@@ -1,4 +1,4 @@
-//! What a part of an evaluation has measured, and the join of all parts.
+//! The measurements of a part of an evaluation, and the join of all parts.
 //!
 //! A part leaves two files in `.NAME.evaluation`: its observations ([`reference::divergence::Journal`], one record for each
 //! file and window) and, of its own kind, the digests of the files that it has measured and the errors of their weights. They
@@ -126,7 +126,7 @@ pub fn is_evaluated(plan: &PlanDocument, layout: &Layout<'_>) -> Result<bool> {
 /// A part of an evaluation at work: notes of what was observed, window by window.
 #[derive(Debug)]
 pub struct EvaluationPart {
-    /// What the part measures.
+    /// The share that the part measures.
     pub share: EvaluationShare,
     heading: Heading,
     place: Place,
@@ -215,7 +215,7 @@ impl Notes for EvaluationPart {
     }
 }
 
-/// What a join of an evaluation came to.
+/// The outcome of joining an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JoinedEvaluation {
     /// Everything was measured.
@@ -236,7 +236,7 @@ pub struct Measured {
     pub files: BTreeMap<String, (Part, String)>,
 }
 
-/// What a part has left.
+/// The files left by a part.
 struct Left {
     kept: Kept,
     weighed: Option<Weighed>,
@@ -339,7 +339,7 @@ pub fn finish_evaluation(plan: &PlanDocument, layout: &Layout<'_>) -> Result<()>
     place.finish(&plan.digest())
 }
 
-/// What a part has not measured of its share.
+/// The findings on a part's share that is not measured.
 fn missing(left: &Left, share: &EvaluationShare, scored: usize, names: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
     let weighed = left.weighed.as_ref().is_some_and(|weighed| weighed.is_of(share));

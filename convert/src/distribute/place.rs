@@ -1,5 +1,5 @@
-//! What parts leave beside the files: a folder `.NAME.parts` with a journal each, and once they are joined `.NAME.joined`; of an
-//! evaluation `.NAME.evaluation` and `.NAME.evaluated`.
+//! The traces of parts beside the files: a folder `.NAME.parts` with a journal each, and once they are joined `.NAME.joined`; of
+//! an evaluation `.NAME.evaluation` and `.NAME.evaluated`.
 
 use std::fs;
 use std::io::Read as _;

@@ -1,4 +1,4 @@
-//! What a plan is made of, in a form that can be written down and read again elsewhere.
+//! The request that a plan is made from, in a form that can be written down and read again elsewhere.
 
 use std::path::Path;
 
@@ -43,12 +43,12 @@ pub struct Request {
     pub directory: String,
     /// The presets, in the order of the table.
     pub presets: Vec<String>,
-    /// What parts consist of.
+    /// The cut into parts.
     pub cut: Cut,
     /// The importance matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imatrix: Option<ImatrixRequest>,
-    /// What decides types besides the preset.
+    /// The choices of types besides the preset.
     #[serde(default, skip_serializing_if = "TypesRequest::is_plain")]
     pub types: TypesRequest,
     /// Layers that are left out.
@@ -83,7 +83,7 @@ pub struct Request {
     pub evaluation: Option<EvaluationRequest>,
 }
 
-/// What blocks are learned from.
+/// The source that blocks are learned from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizeRequest {
@@ -143,7 +143,7 @@ pub struct ImatrixRequest {
     pub expert_prior: Option<u32>,
 }
 
-/// What decides types besides the preset.
+/// The choices of types besides the preset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TypesRequest {
@@ -191,7 +191,7 @@ impl TypesRequest {
         *self == Self::default()
     }
 
-    /// What a recipe has of this.
+    /// This part of a recipe.
     pub fn of(recipe: &RecipeOptions) -> Self {
         let name = |ty: TensorType| ty.name().to_owned();
         Self {
@@ -246,7 +246,7 @@ impl ImatrixRequest {
 }
 
 impl SplitRequest {
-    /// What a cut has of this; `None` for one that is not llama-gguf-split's.
+    /// This part of a cut; `None` for one that is not llama-gguf-split's.
     pub fn of(shards: &Shards) -> Option<Self> {
         let Shards::GgufSplit(options) = shards else {
             return None;

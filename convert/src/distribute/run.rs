@@ -17,7 +17,7 @@ use crate::quantize::Quantization;
 use crate::source::Source;
 use crate::{Error, Result};
 
-/// What a run of a part came to.
+/// The outcome of a part's run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartDone {

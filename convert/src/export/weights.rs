@@ -154,7 +154,7 @@ impl Plan {
     }
 }
 
-/// What the names, types and rows of a checkpoint's tensors are made of.
+/// The names, types and rows of a checkpoint's tensors.
 struct Naming<'a> {
     source: &'a GgufSource,
     family: &'a Family,

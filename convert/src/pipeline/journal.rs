@@ -27,7 +27,7 @@ const SAMPLES: u64 = 64;
 /// Bytes looked at in each place.
 const SAMPLE_BYTES: u64 = 4096;
 
-/// What is said of a journal that another process has open.
+/// The message for a journal that another process has open.
 const AT_WORK: &str = "another process is at work on this run";
 
 /// Bytes of a tensor of an output that were written.

@@ -24,7 +24,7 @@ pub(super) struct Shard {
     pub(super) tensors: usize,
 }
 
-/// What the files of a model share.
+/// The parts that a model's files share.
 pub(super) struct Shared<'a, 'o> {
     pub(super) source: &'a dyn Source,
     pub(super) options: &'o QuantizeOptions,

@@ -1,4 +1,4 @@
-//! What a vocabulary is read from, of one model directory.
+//! The files and settings that a vocabulary is read from, of one model directory.
 
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct VocabRequest {
-    /// What the architecture needs, in the order in which it is done. One step reads the tokens.
+    /// The steps that the architecture needs, in the order in which they are done. One step reads the tokens.
     pub steps: Vec<VocabStep>,
     /// `tokenizer.ggml.pre` of a byte-level vocabulary, instead of finding it (`--pre-tokenizer`).
     pub pre_tokenizer: Option<String>,

@@ -3,7 +3,7 @@
 /// Decay of the means of gradients and of their squares (Kingma and Ba, 2015).
 const FIRST: f32 = 0.9;
 const SECOND: f32 = 0.95;
-/// What a gradient is compared with at least. Gradients are of nats a token.
+/// The least number that a gradient is compared with. Gradients are of nats a token.
 const LEAST: f32 = 1e-12;
 
 /// Numbers `start * (1 + offset)`.
@@ -23,7 +23,7 @@ pub(super) struct Moving {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     rate: f32,
-    /// What makes up for means that began at zero.
+    /// The correction of means that began at zero.
     means: f32,
     squares: f32,
 }

@@ -64,7 +64,7 @@ impl TuneOptions {
     }
 }
 
-/// What tuning makes: the outcome, tensors with their blocks, and small tensors with their numbers.
+/// The result of tuning: the outcome, tensors with their blocks, and small tensors with their numbers.
 pub type Made = (Tuned, Vec<StandIn>, HashMap<String, Vec<f32>>);
 
 /// Tunes the scales of blocks, and the numbers of small tensors (weights of norms, biases), against the divergence of the

@@ -263,7 +263,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// What encoders make comes apart and together again without a change, and decodes to what the parts promise.
+        /// Blocks that encoders made come apart and together again without a change, and decode to the values that the parts
+        /// promise.
         #[test]
         fn encoded_blocks_come_apart_and_together(x in prop::collection::vec(-1.0f32..1.0, 256)) {
             for codebook in CODEBOOKS {

@@ -110,7 +110,7 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// What attention mixes, the input of the output matrix.
+    /// The values mixed by attention, the input of the output matrix.
     fn attended(&mut self, layer: &Attention, made: &Made) -> Matrix {
         let [q, k, v] = &made.seen;
         let mut mixed = self

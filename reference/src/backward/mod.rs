@@ -40,7 +40,7 @@ pub trait GradientTap {
         false
     }
 
-    /// What goes into a linear layer (tokens x columns), and the gradient with respect to what it puts out (tokens x
+    /// The input of a linear layer (tokens x columns), and the gradient with respect to its output (tokens x
     /// outputs), as [`Self::linear`] has it: their products, added up over tokens, are the gradient with respect to the
     /// weights. Of the output matrix, it is called once for each stretch of positions.
     fn weights(&mut self, tensor: &str, expert: Option<usize>, input: Strided<'_>, gradient: Strided<'_>) {
@@ -70,7 +70,7 @@ pub enum Labels<'a> {
 pub struct Teacher<'a> {
     /// The model, of which only the output matrix is used.
     pub model: &'a Model,
-    /// What it makes of the window ([`Model::final_states`]).
+    /// The states of the window ([`Model::final_states`]).
     pub states: &'a [f32],
 }
 

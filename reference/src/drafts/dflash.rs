@@ -377,7 +377,7 @@ fn blocks(loader: &Loader<'_>, hyper: &Hyperparameters, eps: f32) -> Result<Vec<
         .collect()
 }
 
-/// What all layers have alike.
+/// The parts that all layers have alike.
 struct Shared {
     eps: f32,
     rope: Arc<Rope>,

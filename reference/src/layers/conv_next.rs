@@ -19,7 +19,7 @@ pub(crate) struct ConvNext {
 }
 
 impl ConvNext {
-    /// What the block adds to its input. llama.cpp rounds what the convolution multiplies to half precision on both sides.
+    /// The sum that the block adds to its input. llama.cpp rounds both factors of the convolution to half precision.
     pub(crate) fn forward(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
         let Convolution { weight, bias } = &self.convolution;
         let half = run.rounding.operand(TensorType::F16);

@@ -68,7 +68,7 @@ impl Shares {
 }
 
 impl Connection {
-    /// What the half sees of the copies `x`, and the shares of what it will make.
+    /// The half's view of the copies `x`, and the shares of its output.
     pub(crate) fn see(&self, run: &mut Run<'_>, x: &Matrix) -> Result<(Matrix, Shares)> {
         match self {
             Self::Weighted(mixture) => mixture.see(run, x),

@@ -195,7 +195,7 @@ fn attention(
     })
 }
 
-/// What makes keys of `length` elements, each of `ratio` tokens.
+/// The compressor that makes keys of `length` elements, each of `ratio` tokens.
 fn compress(
     loader: &Loader<'_>,
     hyper: &Hyperparameters,

@@ -130,7 +130,7 @@ impl Model {
         self.hidden(&alike(windows, &(0..usize::MAX)), None)
     }
 
-    /// What the layers behind the pooling make of these rows.
+    /// The output of the layers behind the pooling for these rows.
     fn through_modules(&self, run: &mut Run<'_>, mut x: Matrix) -> Result<Matrix> {
         for module in &self.decoder.modules {
             x = module.forward_input(run, &mut Input::new(&x))?;

@@ -174,7 +174,7 @@ impl Hyperparameters {
         Ok(Attention::new(projections, output, rope, shape))
     }
 
-    /// What makes queries, keys and values of these lengths, separate or fused.
+    /// The queries, keys and values of these lengths, separate or fused.
     pub(crate) fn projections(
         &self,
         loader: &Loader<'_>,

@@ -1,4 +1,4 @@
-//! What models make of their final states: predictions of tokens, or what is no prediction.
+//! The outputs of models from their final states: predictions of tokens, or others.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::layers::Input;
 use crate::ops::Matrix;
 use crate::run::Run;
 
-/// What a model makes of its final states.
+/// The output that a model makes from its final states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Makes {
     /// Predictions of tokens, by the output matrix.
@@ -35,7 +35,7 @@ const OTHERS: [(&str, Makes); 10] = [
 ];
 
 impl Makes {
-    /// What models of an architecture make.
+    /// The output of models of an architecture.
     pub(super) fn of(architecture: &str) -> Self {
         let other = OTHERS.iter().find(|(name, _)| *name == architecture);
         other.map_or(Self::Predictions, |(_, makes)| *makes)

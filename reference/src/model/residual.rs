@@ -5,7 +5,7 @@ use crate::layers::{Connection, EarlierStates, Shares, mean, repeated};
 use crate::ops::Matrix;
 use crate::run::{Run, normalized};
 
-/// What the halves of a layer see of the state, and where what they make goes.
+/// The view of the state that the halves of a layer have, and where their output goes.
 #[derive(Debug)]
 pub(crate) enum Residual {
     /// The state, which what they make is added to.
@@ -63,7 +63,7 @@ impl Ends {
 }
 
 impl Residual {
-    /// What a half sees of the state `x`.
+    /// The view of the state `x` that a half has.
     pub(super) fn see(&self, run: &mut Run<'_>, x: &Matrix, half: usize) -> Result<(Matrix, Option<Shares>)> {
         match self {
             Self::Sum => Ok((normalized(run, None, x), None)),

@@ -13,9 +13,9 @@ use crate::run::Rows;
 /// positions before the middle have none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sides {
-    /// What the decoder's text begins with.
+    /// The first token of the decoder's text.
     pub(crate) start: Option<u32>,
-    /// What the encoder's text ends with, where the tokenizer ends texts with a token.
+    /// The last token of the encoder's text, where the tokenizer ends texts with one.
     pub(crate) end: Option<u32>,
 }
 

@@ -76,7 +76,7 @@ fn sides(loader: &Loader<'_>) -> Result<Sides> {
 /// The end of a text in T5's vocabularies.
 const T5_END: usize = 1;
 
-/// What both stacks of layers are made by.
+/// The parts that both stacks of layers are built from.
 struct Parts<'a, 'l> {
     loader: &'a Loader<'l>,
     hyper: Hyperparameters,

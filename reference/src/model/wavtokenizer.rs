@@ -68,7 +68,7 @@ fn linear(loader: &Loader<'_>, base: &str, inputs: usize, outputs: usize) -> Res
     loader.linear(base, inputs, outputs)
 }
 
-/// What the first part is made by.
+/// The parts that the first half is built from.
 struct Parts<'a, 'l> {
     loader: &'a Loader<'l>,
     blocks: usize,

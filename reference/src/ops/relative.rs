@@ -4,7 +4,7 @@
 /// Distance from which on all fall into the last bucket. No key of a file gives it; llama.cpp has this one.
 const FURTHEST: usize = 128;
 
-/// What is added to the scores of each head.
+/// The biases that are added to the scores of each head.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RelativeBias {
     /// For each head the biases of keys from [`FURTHEST`] before the query to as many behind it.

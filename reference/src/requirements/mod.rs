@@ -62,7 +62,7 @@ pub fn check<'a>(metadata: &'a Metadata, tensors: impl IntoIterator<Item = &'a T
     Completeness::Checked(all)
 }
 
-/// What to look for in models of an architecture that has no graph here.
+/// The requirements of models of an architecture that has no graph here.
 fn graphless(architecture: &str) -> Option<drafts::Look> {
     drafts::find(architecture).or_else(|| converted::find(architecture))
 }

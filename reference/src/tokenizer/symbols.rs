@@ -7,7 +7,7 @@ use super::unicode;
 pub(super) struct Symbol<T> {
     pub(super) start: usize,
     pub(super) len: usize,
-    /// What is known of its text.
+    /// The facts about its text.
     pub(super) of: T,
     pub(super) previous: usize,
     pub(super) next: usize,

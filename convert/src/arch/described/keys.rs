@@ -45,7 +45,7 @@ pub(crate) enum Key {
 /// Keys that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
-    /// What the stock converter writes of every text model, `general.file_type` included.
+    /// The keys that the stock converter writes of every text model, `general.file_type` included.
     TextModel,
     /// Scaling and base of the rotation (part of [`Group::TextModel`]).
     Rope,

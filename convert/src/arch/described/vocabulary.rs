@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::tokenizer::{Tiktoken, VocabKind, VocabRequest, VocabStep, root_or_text_config};
 
-/// What a description may say of a vocabulary; the steps of a request that these become are in [`Self::request`].
+/// The options that a description has for a vocabulary; the steps of a request that these become are in [`Self::request`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vocabulary {
     pub(crate) kinds: &'static [VocabKind],
@@ -16,11 +16,11 @@ pub(crate) struct Vocabulary {
     pub(crate) mistral: bool,
     /// Special tokens (`eot`, …), with the id to take where the directory names none.
     pub(crate) special: &'static [(&'static str, u32)],
-    /// What some sizes of vocabularies stand for.
+    /// The meanings of some sizes of vocabularies.
     pub(crate) sizes: &'static [ForSize],
 }
 
-/// What holds for models whose configuration says this size of the vocabulary.
+/// The settings for models whose configuration says this size of the vocabulary.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ForSize {
     pub(crate) vocab_size: u64,

@@ -85,7 +85,7 @@ const RULES: &[Rule] = &[
     kept("audio_encoder.audio_adapter.proj.0", "mm.a.norm_pre"),
 ];
 
-/// What chooses experts, whose scores are near each other, and convolutions over sound.
+/// Tensors that choose experts, whose scores are near each other, and convolutions over sound.
 fn kept_exact(name: Named<'_>) -> Option<TensorType> {
     let parts = [".ffn_gate_inp.", ".exp_probs_b.", ".conv2d", "a.conv_out"];
     let is_one = parts.iter().any(|part| name.gguf.contains(part));
@@ -111,7 +111,7 @@ fn experts(hp: &Hparams) -> Result<Vec<u32>> {
 /// A choice that llama.cpp's graph has made.
 struct Fixed {
     key: &'static str,
-    /// What it is where the configuration does not say.
+    /// The value where the configuration does not say.
     default: Option<Value>,
     expected: Value,
 }

@@ -33,7 +33,7 @@ pub(super) static JANUS: Architecture = Architecture {
     ..ENCODER
 };
 
-/// What is left of a name without the outer module; the second layers of the projector are numbered from one.
+/// The name without the outer module; the second layers of the projector are numbered from one.
 fn canonical(_: &Hparams, name: String) -> Option<String> {
     let inner = name.strip_prefix("model.").unwrap_or(&name);
     if let Some(rest) = inner.strip_prefix("aligner.hidden_layers.") {

@@ -172,7 +172,7 @@ pub(super) fn text_width(hp: &Hparams) -> Result<u32> {
     hp.to_u32("hidden_size of the text model", width.unwrap_or(&Value::Null))
 }
 
-/// What a file of an encoder takes numbers of the text model from: the configuration of the whole, and over it the text
+/// The configuration from which a file of an encoder takes numbers of the text model: that of the whole, and over it the text
 /// model's. Of a model that `transformers` does not know, neither has defaults, whatever type the text model is of.
 pub(super) fn text_keys(hp: &Hparams) -> Map<String, Value> {
     let whole = hp.whole().values();

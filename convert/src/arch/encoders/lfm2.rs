@@ -96,7 +96,7 @@ pub(super) static LFM2_AUDIO: Architecture = Architecture {
     ..ENCODER
 };
 
-/// What speech is made with, and what it was trained with.
+/// Tensors that speech is made with, and those it was trained with.
 const OF_SPEECH: [&str; 6] = [
     "audio_loss_weight",
     "codebook_offsets",

@@ -111,7 +111,7 @@ pub(crate) static ENCODERS: &[&Architecture] = &[
 /// `general.architecture` of every encoder.
 pub(super) const CLIP: &str = "clip";
 
-/// What an encoder of images is unless it says otherwise.
+/// The defaults of an encoder of images.
 const ENCODER: Architecture = Architecture {
     gguf: CLIP,
     rules: &[names::VISION],

@@ -25,7 +25,7 @@ pub(super) static PHI4: Architecture = Architecture {
 };
 
 const POSITIONS: &str = "vision_tower.vision_model.embeddings.position_embedding.weight";
-/// What other directories begin the names of the encoder's tensors with.
+/// The beginning of the names of the encoder's tensors in other directories.
 const OUTER: &str = "model.vision_tower.vision_tower.";
 
 const RULES: &[Rule] = &[

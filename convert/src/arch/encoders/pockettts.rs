@@ -28,7 +28,8 @@ pub(super) static POCKET_TTS: Architecture = Architecture {
 
 const EPSILON: f32 = 1e-5;
 
-/// What a rule is for: not the backbone, which is the text model, nor what is only trained with.
+/// The name that a rule knows a tensor by. There is none for the backbone, which is the text model, nor for parts that are only
+/// trained with.
 fn own_name(name: String) -> Option<String> {
     let name = waves(&name).unwrap_or(name);
     (!resolve(&TABLES, &name).is_empty()).then_some(name)

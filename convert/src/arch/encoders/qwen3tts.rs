@@ -306,7 +306,7 @@ const MAGNITUDE: Transform = Transform::MapInSteps(|x, rounded| {
     let sum = rounded(rounded(exponential(x)) + LEAST);
     rounded(1.0 / sum)
 });
-/// What keeps the inverse finite.
+/// The least value, which keeps the inverse finite.
 const LEAST: f32 = 1e-9;
 
 fn exponential(x: f32) -> f32 {

@@ -149,7 +149,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     own_keys(hp, keys)
 }
 
-/// What this encoder has besides the common keys.
+/// The keys of this encoder besides the common ones.
 pub(super) fn own_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     keys.set("use_gelu", true);
     keys.set_some("vision.spatial_merge_size", hp.opt_u32(&["spatial_merge_size"])?);

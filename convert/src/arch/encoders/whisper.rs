@@ -10,7 +10,7 @@ use crate::Result;
 use crate::arch::rules::names::{Rule, Transform, copy, exact_with};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, View, class};
 
-/// What they have in common.
+/// The parts that they have in common.
 const WHISPER: Architecture = Architecture {
     rules: &[WHISPER_RULES, names::AUDIO],
     hooks: Hooks {

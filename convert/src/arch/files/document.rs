@@ -1,4 +1,4 @@
-//! What a description holds, as TOML has it.
+//! The contents of a description, as TOML has them.
 
 use serde::{Deserialize, de};
 use toml::Spanned;
@@ -8,7 +8,7 @@ use crate::arch::rules::selection::Selection;
 use crate::arch::{Activation, Transform};
 use crate::tokenizer::VocabKind;
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {

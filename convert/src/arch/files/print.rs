@@ -309,7 +309,7 @@ mod tests {
     use super::*;
     use crate::arch::files::read;
 
-    /// What is printed has a name for everything, and reads as what was printed.
+    /// Printed files have a name for everything, and read as the description that they were printed from.
     #[test]
     fn printed_files_read_as_the_same() {
         let dir = tempfile::tempdir().unwrap();

@@ -332,7 +332,7 @@ impl File {
 /// The key of a row.
 ///
 /// # Errors
-/// What is missing, or does not go together.
+/// The part that is missing, or does not go together.
 fn key_of(row: KeyRow) -> Result<Key, &'static str> {
     check_key(&row)?;
     let key = kept(row.key.unwrap_or_default());

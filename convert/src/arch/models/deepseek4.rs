@@ -74,7 +74,7 @@ fn template_first(keys: &mut Keys<'_>) {
         .move_to("tokenizer.chat_template", behind_architecture);
 }
 
-/// What to say of a directory without a chat template, for which the stock converter brings one of its own.
+/// A note on a directory without a chat template, for which the stock converter brings one of its own.
 pub(super) fn template_note(hp: &Hparams, of_stock: &str) -> Vec<String> {
     let dir = hp.dir();
     let files = ["chat_template.jinja", "chat_template.json"];
@@ -89,7 +89,7 @@ pub(super) fn template_note(hp: &Hparams, of_stock: &str) -> Vec<String> {
     }
 }
 
-/// What is stored in FP8 becomes Q8_0; what is stored in F32 or BF16 stays what it is.
+/// Tensors stored in FP8 become Q8_0; those stored in F32 or BF16 stay in their type.
 fn as_stored(tensor: Named<'_>) -> Option<TensorType> {
     match tensor.of {
         StoredAs::Fp8 => Some(TensorType::Q8_0),

@@ -101,7 +101,7 @@ fn prepare(config: &mut Map<String, Value>) {
     }
 }
 
-/// What the activations behind a norm are multiplied by.
+/// The factor of the activations behind a norm.
 fn rescaled(hp: &Hparams, rank: u32) -> Result<f32> {
     match hp.opt_bool("apply_mla_qkv_lora_rescale") {
         Some(true) => Ok((hp.f64(&["hidden_size"])? / f64::from(rank.max(1))).sqrt() as f32),

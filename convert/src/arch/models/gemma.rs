@@ -230,7 +230,7 @@ fn check_query_scale(hp: &Hparams, blocks_27b: u32) -> Result<()> {
     Ok(())
 }
 
-/// What transformers does not complete, as in Gemma 4, has the defaults of the first models.
+/// Values that transformers does not complete have the defaults of the first models, as in Gemma 4.
 pub(super) fn gemma3_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     let (usual, own) = GEMMA3_KEYS.split_at(1);
     described::write(usual, hp, keys)?;

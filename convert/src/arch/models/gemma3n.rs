@@ -90,7 +90,7 @@ const SPARSE_LAYERS: usize = 10;
 /// Layers with keys and values of their own, of which llama.cpp has the number fixed.
 const OWN_KEYS: u32 = 20;
 
-/// What follows from other keys where the configuration leaves it out.
+/// Sets keys that follow from others where the configuration leaves them out.
 fn prepare(config: &mut Map<String, Value>) {
     let Some(layers) = config.get("num_hidden_layers").and_then(Value::as_u64) else {
         return;
@@ -155,7 +155,7 @@ fn shares(hp: &Hparams) -> Result<Vec<f32>> {
     list.iter().map(share).collect()
 }
 
-/// What llama.cpp has fixed and this model has otherwise.
+/// Parts that llama.cpp has fixed and this model has otherwise.
 fn notes(hp: &Hparams) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let blocks = hp.block_count();

@@ -26,7 +26,7 @@ pub(super) static MELLUM: Architecture = Architecture {
     ..PLAIN
 };
 
-/// What the gates of experts are cut at.
+/// The limit at which the gates of experts are cut.
 const LIMIT: f32 = 7.0;
 
 pub(super) static MAPLE: Architecture = Architecture {

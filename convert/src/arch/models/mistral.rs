@@ -12,14 +12,14 @@ use crate::arch::{Architecture, Class, Graph, Hooks, Hparams, Keys, PLAIN, View,
 use crate::tokenizer::{VocabRequest, VocabStep, tekken_special_id};
 use crate::{Error, Result};
 
-/// What messages call such a model.
+/// The name of such a model in messages.
 static MODEL: Class = class("MistralForCausalLM in Mistral's own layout");
 static ENCODER: Class = class("Pixtral encoder in Mistral's own layout");
 
 /// The key of the encoder's configuration.
 const VISION: &str = "vision_encoder";
 
-/// What a directory is converted by.
+/// The parts that a directory is converted by.
 pub(crate) struct Native {
     pub(crate) architecture: &'static Architecture,
     pub(crate) class: &'static Class,
@@ -27,7 +27,7 @@ pub(crate) struct Native {
     pub(crate) config: Map<String, Value>,
     /// Whether there is more than the text model.
     pub(crate) is_part: bool,
-    /// What the user should know.
+    /// A remark for the user.
     pub(crate) warning: Option<String>,
 }
 
@@ -125,7 +125,7 @@ fn positions(config: &mut Map<String, Value>) -> Option<String> {
     warning
 }
 
-/// What `quantization` says, in the words that other layouts have for it.
+/// The contents of `quantization`, in the words that other layouts have for it.
 ///
 /// # Errors
 /// A format that is not known.

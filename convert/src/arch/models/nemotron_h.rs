@@ -69,7 +69,7 @@ pub(super) static PUZZLE: Architecture = Architecture {
     ..MIXTURE
 };
 
-/// What Puzzle has chosen for each layer.
+/// The key of Puzzle's choices for each layer.
 const BLOCKS: &str = "block_configs";
 
 fn puzzle_keys(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {

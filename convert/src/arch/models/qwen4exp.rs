@@ -42,7 +42,7 @@ pub(super) static QWEN4EXP: Architecture = Architecture {
 const MULTIPLIERS: &str = "ple_embedding.layer_multipliers";
 const OFFSETS: &str = "ple_embedding.ngram_heads_offsets";
 const VOCABULARIES: &str = "ple_embedding.ngram_heads_vocab_sizes";
-/// What stands before the number of a piece of the table of n-grams.
+/// The part of a name before the number of a piece of the table of n-grams.
 const SHARD: &str = ".ngram_embedding.shard_";
 
 const OWN: &[Rule] = &[

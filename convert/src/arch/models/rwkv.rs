@@ -67,7 +67,7 @@ pub(super) static ARWKV7: Architecture = Architecture {
 
 const BLOCK: Scope = Scope::new("rwkv.blocks.{}", "blk.{}");
 
-/// What is around the mixer.
+/// The tensors around the mixer.
 const SHELL: &[Rule] = &[
     copy("model.embed_tokens", "token_embd"),
     copy("model.norm", "output_norm"),

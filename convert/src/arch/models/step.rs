@@ -107,7 +107,7 @@ fn hyperparameters(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What gates are cut at in each block; 0 where they are not.
+/// The limits at which gates are cut in each block; 0 where they are not.
 pub(super) fn limits(hp: &Hparams, key: &str) -> Result<Option<Vec<f32>>> {
     let Some(list) = hp.find(&[key]) else {
         return Ok(None);

@@ -49,7 +49,7 @@ pub(crate) struct Hooks {
     pub(crate) target_vocabulary: Option<TargetVocabulary>,
     /// Keys behind those of the vocabulary.
     pub(crate) late: fn(&Hparams, &mut Keys<'_>) -> Result<()>,
-    /// What a user should know of this model's file besides.
+    /// Remarks on this model's file for the user.
     pub(crate) notes: fn(&Hparams) -> Result<Vec<String>>,
     /// Where an encoder's configuration stands in that of the whole model.
     pub(crate) vision: Section,

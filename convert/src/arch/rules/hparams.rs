@@ -27,7 +27,7 @@ pub(crate) struct Hparams {
     asked: RefCell<Vec<String>>,
 }
 
-/// What stands around an encoder's configuration.
+/// The surroundings of an encoder's configuration.
 #[derive(Debug)]
 struct Around {
     whole: Hparams,

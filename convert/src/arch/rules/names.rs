@@ -111,7 +111,7 @@ pub(crate) type Elementwise = fn(f32) -> f32;
 /// The same with the rounding that its steps need.
 pub(crate) type InSteps = fn(f32, &dyn Fn(f32) -> f32) -> f32;
 
-/// What the codebooks of a quantizer are stored as.
+/// The form in which a quantizer's codebooks are stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Codebooks {
     /// Vectors, some more, some fewer: zeros follow the fewer.
@@ -167,7 +167,7 @@ impl Name {
         Self { scope: "", rest }
     }
 
-    /// What stands between its dots.
+    /// The parts between its dots.
     fn parts(self) -> impl Iterator<Item = &'static str> {
         let scope = Some(self.scope).filter(|scope| !scope.is_empty());
         scope
@@ -246,7 +246,7 @@ impl Rule {
     }
 }
 
-/// What may follow the names of a rule.
+/// The endings that may follow the names of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// `.weight` or `.bias`.
@@ -257,7 +257,7 @@ pub(crate) enum Ending {
     Kept,
 }
 
-/// What the names of an encoder's tensors end with.
+/// The endings of the names of an encoder's tensors.
 const ENDINGS: [&str; 6] = [
     ".weight",
     ".bias",

@@ -25,7 +25,7 @@ const LAYER_NAMES: &[(&str, [(&str, &str); 2])] = &[
 const MAMBA_OR_ATTENTION: [(&str, &str); 2] =
     [("mamba", "linear_attention"), ("attention", "full_attention")];
 
-/// What transformers 5 no longer writes of a model type, as its class has nothing else: (model type, key, value as JSON).
+/// Keys that transformers 5 no longer writes of a model type, as its class has nothing else: (model type, key, value as JSON).
 const FIXED: &[(&str, &str, &str)] = &[
     ("afmoe", "route_norm", "true"),
     ("deepseek_v3", "scoring_func", SIGMOID),

@@ -1,4 +1,4 @@
-//! What `transformers` assumes of configurations, as data.
+//! The defaults that `transformers` assumes of configurations, as data.
 
 use std::sync::LazyLock;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::arch::{Architecture, Hparams};
 
-/// What the graph of an architecture does where its file has no list.
+/// The behaviour of an architecture's graph where its file has no list.
 struct Usual {
     arch: &'static str,
     /// One layer of this many sees everything, or does not rotate.
@@ -172,7 +172,7 @@ const ALL_SLIDE: [&str; 6] = [
     "starcoder2",
 ];
 
-/// What to say of a window that the graph does not have.
+/// A note on a window that the graph does not have.
 pub(crate) fn dropped(hp: &Hparams, architecture: &Architecture, metadata: &Metadata) -> Option<String> {
     let arch = architecture.gguf;
     let written = metadata

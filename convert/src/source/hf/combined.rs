@@ -21,7 +21,7 @@ pub(super) struct Combined {
     value: fn(&[f32], bool) -> f32,
 }
 
-/// What a batch norm adds to the variance.
+/// The number that a batch norm adds to the variance.
 const EPSILON: f32 = 1e-5;
 
 impl Combined {

@@ -1,4 +1,4 @@
-//! What of a stored tensor its outputs take.
+//! The share of a stored tensor that its outputs take.
 
 use crate::arch::{Rows, View};
 

@@ -71,7 +71,7 @@ impl Element {
         }
     }
 
-    /// What is left of a number in a tensor of these elements.
+    /// A number as a tensor of these elements holds it.
     pub(super) fn rounded(self, x: f32) -> f32 {
         match self {
             Self::F16 => f16::from_f32(x).to_f32(),

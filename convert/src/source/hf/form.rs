@@ -19,7 +19,7 @@ const PARAMS: &str = "params.json";
 /// The key that says whether embeddings and output are one matrix.
 const TIE: &str = "tie_word_embeddings";
 
-/// What a directory's configuration says of the conversion.
+/// The settings of the conversion in a directory's configuration.
 pub(super) struct Form {
     pub(super) naming: Naming,
     /// The file that it stands in.
@@ -37,7 +37,7 @@ pub(super) struct Form {
     /// Whether there is more than the text model, which is converted.
     pub(super) is_part: bool,
     pub(super) quantization: Option<QuantConfig>,
-    /// What the user should know.
+    /// Remarks for the user.
     pub(super) warnings: Vec<String>,
 }
 
@@ -181,7 +181,7 @@ fn code(options: &HfOptions, config: &Map<String, Value>) -> Option<(&'static dy
     options.architectures.iter().find_map(|custom| custom.find(class))
 }
 
-/// What to say of Mistral's own files beside those of transformers, which are used.
+/// A note on Mistral's own files beside those of transformers, which are used.
 fn other_form(dir: &Path) -> Option<String> {
     if !dir.join(PARAMS).is_file() {
         return None;

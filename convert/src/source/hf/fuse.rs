@@ -9,7 +9,7 @@ use crate::arch::{Architecture, Hparams};
 use crate::source::SourceTensor;
 use crate::{Error, Result};
 
-/// What the package gguf lists as tensors of its architectures: architecture and tensor, a line each. The stock converter joins
+/// The tensors that the package gguf lists for its architectures: architecture and tensor, a line each. The stock converter joins
 /// where it finds the whole there. `oracle/py/joined_tensors.py` makes it.
 const JOINED: &str = include_str!("joined_tensors.txt");
 
@@ -57,7 +57,7 @@ const QUERIES: [&str; 3] = ["attn_q", "attn_k", "attn_v"];
 /// tokens. Returns what the user should know.
 ///
 /// # Errors
-/// What would be joined, in an architecture that llama.cpp does not compute joined.
+/// Tensors that would be joined, in an architecture that llama.cpp does not compute joined.
 pub(super) fn queries_keys_values(
     made: &mut Assembled,
     architecture: &Architecture,

@@ -27,7 +27,7 @@ pub(super) struct Gather {
     map: Option<fn(f32) -> f32>,
     /// Whether `map` has its result in single precision, whatever the elements are.
     single: bool,
-    /// What every value is instead.
+    /// The value of all elements, in place of the stored ones.
     constant: Option<f32>,
     /// Last factor of every value, in single precision.
     pub(super) scale: f32,
@@ -55,7 +55,7 @@ impl Gather {
         })
     }
 
-    /// What the stored elements are.
+    /// The type of the stored elements.
     pub(super) fn element(&self) -> Element {
         self.element
     }

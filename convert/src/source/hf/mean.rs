@@ -15,7 +15,7 @@ const STEP: u64 = 1 << 18;
 /// The least mean that weights are divided by.
 const LEAST: f32 = 1e-5;
 
-/// What is computed of an element and the mean.
+/// The function of an element and the mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     /// -1, 0 or 1 times the mean of all magnitudes: the nearest.

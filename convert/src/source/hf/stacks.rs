@@ -10,7 +10,7 @@ use crate::arch::multimodal;
 use crate::{Error, Result};
 use indexmap::IndexMap;
 
-/// What a stack of experts is called.
+/// The name of a stack of experts.
 const STACK: &str = ".switch_mlp.";
 /// Most experts in a stack.
 const MAX_EXPERTS: u64 = 4096;

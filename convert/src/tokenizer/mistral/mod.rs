@@ -110,7 +110,7 @@ fn pieces(files: &VocabFiles, request: &VocabRequest, layout: Layout) -> Result<
     finish(files, request, layout, about, (metadata, ids, list), None)
 }
 
-/// What both kinds have in common, in the stock converter's order.
+/// The steps that both kinds have in common, in the stock converter's order.
 fn finish<P: AsRef<Path>>(
     files: &VocabFiles,
     request: &VocabRequest,

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::tokenizer::files::{MAX_CONFIG_BYTES, VocabFiles, input_error, text_optional};
 use crate::{Remedy, Result};
 
-/// What the names of SentencePiece models begin with.
+/// The beginning of the names of SentencePiece models.
 pub(super) const PIECES: &str = "tokenizer.model";
 /// A template of the directory itself.
 const TEMPLATE: &str = "chat_template.jinja";
@@ -40,7 +40,7 @@ pub(super) enum Layout {
     OwnWithoutName,
 }
 
-/// What is known of a version's template.
+/// The template of a version, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Template {
     Named(&'static str),

@@ -123,7 +123,7 @@ fn mixture(layer: &Layer<'_, '_>, (blocks, hidden): (usize, usize), hashed: bool
     layer.feed_forward("_shexp", hidden, shared, None)
 }
 
-/// What makes one key of several tokens.
+/// The compressor that makes one key of several tokens.
 fn compressor(
     layer: &Layer<'_, '_>,
     name: &str,

@@ -21,7 +21,7 @@ const ARCHITECTURES: [(&str, Look); 6] = [
     ("qwen4exp", qwen4exp::look),
 ];
 
-/// What an architecture needs whose graph does not say it.
+/// The requirements of an architecture whose graph does not say them.
 pub(super) fn find(architecture: &str) -> Option<Look> {
     ARCHITECTURES
         .iter()

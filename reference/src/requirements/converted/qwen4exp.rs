@@ -205,7 +205,7 @@ struct Grams {
     kernel: usize,
 }
 
-/// What the file says of them, and whether their table has the rows that the hash leads to.
+/// The parameters of n-grams in the file, and whether their table has the rows that the hash leads to.
 fn grams(model: &Draft<'_>) -> Result<Option<Grams>> {
     let (loader, keys) = (model.loader, &model.loader.keys);
     if keys.array_len("ple.layers").unwrap_or(0) == 0 {

@@ -20,7 +20,7 @@ use crate::source::hf::parts::Parts;
 use crate::source::hf::tensor_file::Entry;
 use crate::{Error, Result};
 
-/// What the sides of pairs are made of.
+/// The parts that the sides of pairs are made of.
 pub(super) struct Sides<'a> {
     pub(super) parts: &'a Parts,
     /// The input sides, by the position of the output side.

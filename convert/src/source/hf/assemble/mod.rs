@@ -62,7 +62,7 @@ pub(super) struct Assembler<'a> {
     is_fp8: bool,
     /// The form in which the tensor that is being mapped is stored.
     stored_as: StoredAs,
-    /// What to say of the directory where a tensor has no place.
+    /// A note on the directory where a tensor has no place.
     pub(super) layout: Option<&'static str>,
     tensors: Vec<SourceTensor>,
     contents: Vec<Content>,
@@ -74,11 +74,11 @@ pub(super) struct Assembler<'a> {
     /// Parts of matrices that are put together, as far as they have been seen, by GGUF name.
     composed: IndexMap<Name, composed::Seen>,
     left_out: Vec<String>,
-    /// What comes behind all others.
+    /// The tensors behind all others.
     last: Vec<(SourceTensor, Content)>,
     /// The name, as the tables know it, of the tensor that is being mapped.
     stored: String,
-    /// What of it has gone into outputs.
+    /// The share of it that has gone into outputs.
     coverage: Coverage,
     /// Whether the tensor of [`Hooks::one_of`](arch::Hooks::one_of) has come.
     holds_one: bool,

@@ -215,7 +215,7 @@ impl Assembler<'_> {
     }
 }
 
-/// What numbered tensors are called: those of a rule of its own, or experts.
+/// The word for numbered tensors in messages: those of a rule of its own, or experts.
 pub(super) fn kind_of(numbered: bool) -> &'static str {
     if numbered { "numbered" } else { "expert" }
 }

@@ -1,4 +1,4 @@
-//! What becomes of one stored tensor by one rule.
+//! The outputs of one stored tensor by one rule.
 
 use gguf::TensorType;
 
@@ -164,7 +164,7 @@ impl Assembler<'_> {
         Ok(Rows(vec![Strided::new(start, &[(stack, matrix), (half, 1)])]))
     }
 
-    /// What a rule does to each value, if it does anything.
+    /// A rule's function of each value, if it has one.
     fn changed_values(&self, found: &Match, at: Place, dimensions: usize) -> Result<Option<Values>> {
         Ok(Some(match found.transform {
             Transform::AddOne | Transform::Add(_) | Transform::Map(_) | Transform::MapInSteps(_)

@@ -1,4 +1,4 @@
-//! What a pickle of tensors holds.
+//! The contents of a pickle of tensors.
 
 use safetensors::Dtype;
 
@@ -99,7 +99,7 @@ impl<'a> Pickle<'a> {
     }
 }
 
-/// What a name stands for.
+/// The object that a name stands for.
 pub(super) fn global(module: &str, name: &str) -> Option<Global> {
     use Global as G;
     Some(match (module, name) {

@@ -15,7 +15,7 @@ pub(in super::super) struct QuantConfig {
     path: std::path::PathBuf,
 }
 
-/// What MLX says of its quantization: an object without a method, under either key.
+/// MLX's entry on its quantization: an object without a method, under either key.
 fn mlx(config: &Map<String, Value>) -> Option<&Map<String, Value>> {
     let found = ["quantization", "quantization_config"]
         .iter()
@@ -145,7 +145,7 @@ impl QuantConfig {
             .filter(|&n| n > 0)
     }
 
-    /// What MLX has of a layer: its own value, or the common one.
+    /// MLX's value of a key for a layer: its own, or the common one.
     pub(super) fn of_layer(&self, layer: &str, key: &str) -> Option<&Value> {
         let own = self.values.get(layer).and_then(|own| own.get(key));
         own.or_else(|| self.values.get(key))
