@@ -3,7 +3,8 @@
     python stock_draft.py DRAFT WINDOWS.json OUT TARGET [PLACE]     # lists of token ids, each run from an empty cache
 
 OUT gets a row of logits for each token of each window but the last, f32 little-endian: what comes after the token that
-follows; of drafts of blocks, in a whole block at the PLACE of its first prediction (1). The states go the way that llama.cpp's own speculative decoding sends them, by functions that its library exports
+follows; of drafts of blocks, in a whole block at the PLACE of its first prediction (1), and of DFlash 2 the scores of its candidates
+there, which stock llama.cpp chooses by. The states go the way that llama.cpp's own speculative decoding sends them, by functions that its library exports
 without a place in llama.h.
 """
 
@@ -59,7 +60,9 @@ def compute(context, function, tokens, states, first=0):
     if states is not None:
         states = np.ascontiguousarray(states, np.float32)
         batch.embd = states.ctypes.data
-    batch.pos = (C.c_int32 * rows)(*range(first, first + rows))
+    # States of a model that rotates by sections have four rows of positions, of which others read the first.
+    places = list(range(first, first + rows))
+    batch.pos = (C.c_int32 * (4 * rows))(*places, *places, *places)
     batch.n_seq_id = (C.c_int32 * rows)(*[1] * rows)
     batch.seq_id = (C.POINTER(C.c_int32) * rows)(*[C.cast(sequence, C.POINTER(C.c_int32))] * rows)
     batch.logits = (C.c_int8 * rows)(*[1] * rows)
@@ -138,6 +141,16 @@ def assistant(draft, tokens):
     return np.concatenate(logits[::-1])
 
 
+def scores(draft, size):
+    """Of a place the candidates' scores behind the known token, as logits: its row has their ids, then for each token that may be
+    before them, of which there is one here, a score for each."""
+    count = draft.candidates
+    row = numbers(get_states(draft.c), size, draft.width)[draft.place]
+    logits = np.full((1, draft.n_vocab), -np.inf, np.float32)
+    logits[0, row[:count].astype(int)] = row[count:2 * count]
+    return logits
+
+
 def dflash(draft, tokens):
     """The same of a draft of blocks, which has keys and values of its own of the target's states."""
     rows, read = len(tokens), inputs(draft, tokens)
@@ -150,8 +163,11 @@ def dflash(draft, tokens):
     for at in range(rows - 1):
         compute(draft.c, stock.lib.llama_decode, None, read[at:at + 1], at)
         compute(draft.c, stock.lib.llama_decode, [tokens[at + 1]] + [mask] * (size - 1), None, at + 1)
-        block = numbers(stock.lib.llama_get_logits(draft.c), size, draft.n_vocab)
-        logits.append(block[draft.place:draft.place + 1])
+        if draft.candidates:
+            logits.append(scores(draft, size))
+        else:
+            block = numbers(stock.lib.llama_get_logits(draft.c), size, draft.n_vocab)
+            logits.append(block[draft.place:draft.place + 1])
         if not stock.lib.llama_memory_seq_rm(memory, 0, at + 1, -1):
             sys.exit("llama.cpp does not forget a token")
     return np.concatenate(logits)
@@ -168,6 +184,7 @@ def main():
     draft = Draft(sys.argv[1], target, longest + 32, 1)
     set_states(draft.c, True, False)
     draft.place = int("".join(sys.argv[5:]) or 1)
+    draft.candidates = int(draft.key("selector_top_k") or 0)
     rows = [KINDS[draft.kind](draft, tokens) for tokens in windows]
     # A token that the draft lacks is infinitely unlikely.
     np.maximum(np.concatenate(rows), np.finfo(np.float32).min).astype("<f4").tofile(sys.argv[3])

@@ -253,7 +253,9 @@ fn gemma4_assistants_expect_what_stock_expects() {
 
 /// Fixtures of drafts of blocks, the place of a block that predicts what comes after its known token, and how far our logits
 /// may be from stock's.
-const BLOCKS: [(&str, &str, f64); 10] = [
+const BLOCKS: [(&str, &str, f64); 11] = [
+    // Stock's are the scores of its selector's candidates.
+    ("dflash-2", "1", BOUND),
     ("dflash", "1", BOUND),
     ("dflash-pairs", "1", BOUND),
     ("dflash-muse", "1", BOUND),
@@ -270,6 +272,11 @@ const BLOCKS: [(&str, &str, f64); 10] = [
 /// A draft of blocks, and a target that is as wide.
 fn blocks(name: &str, folder: &Path) -> (PathBuf, PathBuf) {
     let mut fixture = architectures::fixture(name);
+    if name == "dflash-2" {
+        // llama.cpp's sources scale by it, its library of that version does not.
+        let config = fixture["config"]["dflash_config"].as_object_mut().unwrap();
+        config.remove("attention_value_scale");
+    }
     let width = fixture["tensors"]["norm.weight"][0].as_u64().unwrap();
     let tokens = widen_target(&mut fixture, width);
     if let Some(inner) = fixture["config"].get_mut("transformer_layer_config") {
@@ -278,6 +285,54 @@ fn blocks(name: &str, folder: &Path) -> (PathBuf, PathBuf) {
     }
     let target = target(&fixture, width, folder);
     (made(&fixture, "draft", true, folder), target)
+}
+
+/// A draft of DeepSeek V4's layers, and a target: a model of these layers, too, or one with a state that is one. Weights are
+/// plain numbers, since stock rounds what it multiplies with 4 bits.
+fn deepseek4(of_copies: bool, folder: &Path) -> (PathBuf, PathBuf) {
+    let mut fixture = architectures::fixture("dflash-deepseek4");
+    let stored = fixture["stored"].take();
+    let tensors = fixture["tensors"].as_object_mut().unwrap();
+    tensors.retain(|name, _| !name.ends_with(".scale"));
+    for (name, shape) in tensors.iter_mut() {
+        if stored[name] == "I8" {
+            shape[1] = (2 * shape[1].as_u64().unwrap()).into();
+        }
+    }
+    fixture["config"]
+        .as_object_mut()
+        .unwrap()
+        .remove("quantization_config");
+    let target = match of_copies {
+        true => made(&architectures::fixture("deepseek4-plain"), "target", true, folder),
+        false => {
+            let mut plain = fixture.clone();
+            plain["target"] = json!({
+                "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 96,
+                "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
+                "max_position_embeddings": 256, "vocab_size": fixture["target"]["vocab_size"],
+            });
+            self::target(&plain, 64, folder)
+        }
+    };
+    fixture["target"]
+        .as_object_mut()
+        .unwrap()
+        .remove("quantization_config");
+    (made(&fixture, "draft", true, folder), target)
+}
+
+#[test]
+fn drafts_of_deepseek4_expect_what_stock_expects() {
+    if python().is_none() {
+        return;
+    }
+    for of_copies in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let far = distance(dir.path(), deepseek4(of_copies, dir.path()), "0");
+        println!("DeepSeek V4, a target of copies {of_copies}: {far:.1e} from stock's");
+        assert!(far < BOUND, "{of_copies}: {far:.1e}");
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::{Draft, cut};
 use crate::Result;
-use crate::layers::Input;
+use crate::layers::{Input, mean};
 use crate::model::{Logits, Model};
 use crate::ops::Matrix;
+use crate::run::Run;
 
 /// What a pass of a target model over windows of tokens leaves for a [`crate::Draft`] of it.
 pub struct States<'m> {
@@ -33,18 +34,26 @@ impl Model {
         let sequences: Vec<_> = windows.iter().map(|window| (*window, 0..usize::MAX)).collect();
         let mut run = self.begin(&sequences, None)?;
         let mut inputs = vec![Matrix::default(); layers.len()];
-        let mut keep = |index: usize, x: &Matrix| {
+        // Of copies of the state stock llama.cpp gives the drafts of this architecture the mean.
+        let copies = match self.gguf().metadata().architecture() {
+            "deepseek4" => decoder.ends.copies(),
+            _ => 0,
+        };
+        let mut keep = |run: &mut Run<'_>, index: usize, x: &Matrix| {
             let asked = layers.iter().zip(&mut inputs);
-            asked
-                .filter(|(layer, _)| **layer == index)
-                .for_each(|(_, kept)| *kept = x.clone());
+            for (_, kept) in asked.filter(|(layer, _)| **layer == index) {
+                *kept = match copies {
+                    0 => x.clone(),
+                    _ => mean(run, x, copies),
+                };
+            }
         };
         let mut x = decoder.embed(&mut run)?;
         for (index, layer) in decoder.layers.iter().enumerate() {
-            keep(index, &x);
+            keep(&mut run, index, &x);
             layer.forward(&mut run, &mut x, false)?;
         }
-        keep(decoder.layers.len(), &x);
+        keep(&mut run, decoder.layers.len(), &x);
         let last = decoder.finish(&mut run, x)?;
         if let Some(input) = inputs.iter().find(|input| input.cols != last.cols) {
             return Err(self.error(format!(

@@ -202,13 +202,19 @@ impl CompressedAttention {
         let (mut q, short) = self.query.forward(run, x)?;
         self.query_norm.apply(&mut q);
         self.rope.apply(&mut q, len, &run.positions, &run.windows);
-        let mut k = self.key.forward(run, x)?;
-        self.key_norm.apply(&mut k);
-        self.rope.apply(&mut k, len, &run.positions, &run.windows);
-        run.rounding.cached(&mut k);
+        let k = self.keys(run, x)?;
         let mut mixed = run.scratch.take(x.rows, q.cols);
         match &self.compressor {
-            None => attend(&q, &k, &k, &mut mixed, &run.windows, &self.shape, run.products),
+            None => match run.chosen.take() {
+                None => attend(&q, &k, &k, &mut mixed, &run.windows, &self.shape, run.products),
+                // A draft's: keys of its target's states, then its own.
+                Some(seen) => {
+                    let (lent, _) = std::mem::take(&mut run.kept[0]);
+                    let all = appended(run, &lent, k.clone());
+                    attend_chosen(&q, &all, &all, &mut mixed, &seen, &self.shape);
+                    run.scratch.give(all);
+                }
+            },
             Some(compressor) => {
                 let further = compressor.forward(run, x)?;
                 let blocks = match &self.chooser {
@@ -233,6 +239,16 @@ impl CompressedAttention {
         let out = self.output.forward(run, &down)?;
         run.scratch.give(down);
         Ok(out)
+    }
+
+    /// The keys of the rows, as they stand at the run's positions; values, too.
+    pub(crate) fn keys(&self, run: &mut Run<'_>, x: &Matrix) -> Result<Matrix> {
+        let mut k = self.key.forward(run, x)?;
+        self.key_norm.apply(&mut k);
+        self.rope
+            .apply(&mut k, self.shape.key_len, &run.positions, &run.windows);
+        run.rounding.cached(&mut k);
+        Ok(k)
     }
 
     /// For each row the rows of the latest keys and, after all of these, of the further ones that it sees. `blocks` are

@@ -10,6 +10,7 @@ use super::decoder::{Decoder, Layer, Mlp};
 use super::deepseek2::latent_query;
 use super::hyperparameters::{Hyperparameters, rope_settings};
 use super::mixtures::{mixture, swiglu_limit, weightless};
+use super::residual::Ends;
 use crate::Result;
 use crate::layers::{
     Back, ByToken, CompressedAttention, CompressedChooser, Compressor, GroupedLinear, Mixer, Mixture, Scoring,
@@ -27,19 +28,39 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     if !loader.has(&format!("blk.{}.nextn.eh_proj.weight", hyper.layers)) {
         hyper.layers = hyper.blocks;
     }
+    let eps = loader.keys.float("attention.layer_norm_rms_epsilon")?;
+    let hashed = loader.keys.optional_count("hash_layer_count")?.unwrap_or(0);
+    let ropes = Ropes::read(loader, &hyper)?;
+    let ratios = ratios(loader, hyper.layers)?;
+    let (layers, ends) = layers(loader, &hyper, &ropes, &ratios, hashed)?;
+    let embedding = loader.embedding(hyper.hidden)?;
+    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
+    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
+    Ok(Decoder {
+        ends,
+        ..Decoder::new(embedding, layers, output_norm, head)
+    })
+}
+
+/// The layers, each with its number of tokens that a key stands for, and what is before and behind them. In the first `hashed`
+/// ones a token's id chooses the experts.
+fn layers(
+    loader: &Loader<'_>,
+    hyper: &Hyperparameters,
+    ropes: &Ropes,
+    ratios: &[usize],
+    hashed: usize,
+) -> Result<(Vec<Layer>, Ends)> {
     let keys = &loader.keys;
     let eps = keys.float("attention.layer_norm_rms_epsilon")?;
     let steps = keys.count(STEPS)?;
     let connections = Connections::read(loader, hyper.hidden, eps, Back::Mixed(steps))?;
     let normalize = keys.optional_flag("expert_weights_norm")?.unwrap_or(false);
-    let hashed = keys.optional_count("hash_layer_count")?.unwrap_or(0);
-    let ropes = Ropes::read(loader, &hyper)?;
-    let ratios = ratios(loader, hyper.layers)?;
     let layer = |i: usize| {
         let norm = |name: &str| loader.rms_norm(&format!("blk.{i}.{name}"), hyper.hidden, eps);
-        let attention = attention(loader, &hyper, i, ratios[i], &ropes, eps)?;
-        let mut experts = mixture(loader, &hyper, i, Scoring::RootOfSoftplus, normalize)?;
-        let limit = |suffix: &str| swiglu_limit(loader, &hyper, i, suffix);
+        let attention = attention(loader, hyper, i, ratios[i], ropes, eps)?;
+        let mut experts = mixture(loader, hyper, i, Scoring::RootOfSoftplus, normalize)?;
+        let limit = |suffix: &str| swiglu_limit(loader, hyper, i, suffix);
         let cut = |limit: Option<f32>| limit.map_or(Activation::Silu, Activation::SiluCut);
         experts.activation = cut(limit("swiglu_clamp_exp")?);
         if let Some(shared) = &mut experts.shared {
@@ -60,13 +81,20 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         })
     };
     let layers = (0..hyper.layers).map(layer).collect::<Result<Vec<_>>>()?;
-    let embedding = loader.embedding(hyper.hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
-    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
-    Ok(Decoder {
-        ends: connections.ends(loader)?,
-        ..Decoder::new(embedding, layers, output_norm, head)
-    })
+    Ok((layers, connections.ends(loader)?))
+}
+
+/// Layers that see the latest keys alone, as drafts have them, and what is before and behind them.
+pub(crate) fn latest_layers(loader: &Loader<'_>, hyper: &Hyperparameters) -> Result<(Vec<Layer>, Ends)> {
+    let ratios = match loader.keys.has(RATIOS) {
+        true => ratios(loader, hyper.layers)?,
+        false => vec![0; hyper.layers],
+    };
+    if let Some(other) = ratios.iter().find(|&&ratio| ratio != 0) {
+        let expected = "0 for every layer of a draft";
+        return Err(loader.keys.refused(RATIOS, expected, other));
+    }
+    layers(loader, hyper, &Ropes::latest(loader, hyper)?, &ratios, 0)
 }
 
 /// The rotations, all of a head's last elements.
@@ -85,16 +113,27 @@ impl Ropes {
             base: f64::from(loader.keys.float("attention.compress_rope_freq_base")?),
             divisors: None,
             magnitude: 1.0,
-            ..read.clone()
+            ..read
         };
+        Ok(Self {
+            compressed,
+            ..Self::latest(loader, hyper)?
+        })
+    }
+
+    /// Those of a model whose layers all see the latest keys alone.
+    fn latest(loader: &Loader<'_>, hyper: &Hyperparameters) -> Result<Self> {
         let plain = RopeSettings {
             frequency_scale: 1.0,
             yarn: None,
             divisors: None,
             magnitude: 1.0,
-            ..read
+            ..rope_settings(loader, hyper, RopeStyle::Norm)?
         };
-        Ok(Self { plain, compressed })
+        Ok(Self {
+            compressed: plain.clone(),
+            plain,
+        })
     }
 
     /// That of heads of `len` elements in a layer with this ratio.

@@ -61,6 +61,7 @@ use crate::weights::{Loader, Other, Replaced, TILE_BYTES};
 use crate::{Error, Result};
 
 pub(crate) use decoder::{Decoder, Layer, Mlp, Streams};
+pub(crate) use deepseek4::latest_layers;
 pub use embeddings::{Pooling, Rows};
 pub(crate) use gemma4::{FULL, SLIDING, borrowing_layers};
 pub(crate) use hyperparameters::{Hyperparameters, rope, rope_settings};
@@ -68,7 +69,7 @@ pub(crate) use makes::Makes;
 pub use makes::predicts;
 pub(crate) use mixtures::weightless;
 pub(crate) use qwen3tts::CODES;
-pub(crate) use residual::Residual;
+pub(crate) use residual::{Ends, Residual};
 pub(crate) use sides::Sides;
 pub use staged::{Staged, StandIn};
 

@@ -34,7 +34,7 @@ pub(crate) enum Ends {
 
 impl Ends {
     /// The state before the first layer.
-    pub(super) fn begin(&self, run: &mut Run<'_>, x: Matrix) -> Matrix {
+    pub(crate) fn begin(&self, run: &mut Run<'_>, x: Matrix) -> Matrix {
         match self {
             Self::Connected(copies, _) | Self::Mean(copies) => repeated(run, x, *copies),
             Self::None | Self::Earlier(_) => x,
@@ -42,7 +42,7 @@ impl Ends {
     }
 
     /// The state behind the last layer as the output matrix's norm sees it.
-    pub(super) fn end(&self, run: &mut Run<'_>, x: Matrix) -> Result<Matrix> {
+    pub(crate) fn end(&self, run: &mut Run<'_>, x: Matrix) -> Result<Matrix> {
         let made = match self {
             Self::None => return Ok(x),
             Self::Connected(_, connection) => connection.see(run, &x)?.0,
@@ -54,7 +54,7 @@ impl Ends {
     }
 
     /// Copies of the state; none where it is one.
-    pub(super) fn copies(&self) -> usize {
+    pub(crate) fn copies(&self) -> usize {
         match self {
             Self::Connected(copies, _) | Self::Mean(copies) => *copies,
             Self::None | Self::Earlier(_) => 0,
