@@ -8,6 +8,9 @@ output order, the keys that are wanted of each: those that the converter of an a
 is taken wherever there is one. A default is that of the constructor, before it derives anything from other keys; where
 that is the word "auto", what the constructor makes of it. `a=b` is the key b under the name that the converter knows.
 
+The stock converter reads granitemoehybrid's configurations without transformers: of what they leave out, only that is wanted
+without which the file does not load or computes something else.
+
 SECTIONS has the model types of models of several modes and the parts of their configurations that transformers makes up
 where a directory leaves them out: of each its model type, the values of TYPES' keys that differ from that type's in
 every such model ("always"), those that only a part which is left out has ("absent"), and whether it is of that type
@@ -51,6 +54,7 @@ cohere: vocab_size hidden_size intermediate_size num_hidden_layers num_attention
     max_position_embeddings layer_norm_eps logit_scale use_qk_norm
 cohere2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings layer_norm_eps sliding_window logit_scale
+dbrx: vocab_size d_model n_heads n_layers max_seq_len
 deepseek_v2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps n_group topk_group kv_lora_rank q_lora_rank qk_rope_head_dim
     qk_nope_head_dim v_head_dim first_k_dense_replace moe_intermediate_size n_routed_experts n_shared_experts
@@ -124,9 +128,8 @@ granitemoe: num_local_experts num_experts_per_tok vocab_size hidden_size interme
     num_attention_heads num_key_value_heads max_position_embeddings rms_norm_eps embedding_multiplier logits_scaling
     residual_multiplier attention_multiplier
 granitemoehybrid: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
-    max_position_embeddings rms_norm_eps num_experts_per_tok num_local_experts shared_intermediate_size
-    embedding_multiplier residual_multiplier attention_multiplier logits_scaling layer_types mamba_d_conv
-    mamba_d_state mamba_expand mamba_n_heads mamba_d_head mamba_n_groups attention_bias
+    rms_norm_eps num_experts_per_tok num_local_experts shared_intermediate_size attention_multiplier layer_types
+    mamba_d_conv mamba_d_state mamba_expand mamba_n_heads mamba_d_head mamba_n_groups attention_bias
 granitemoeshared: num_local_experts num_experts_per_tok vocab_size hidden_size intermediate_size num_hidden_layers
     num_attention_heads num_key_value_heads max_position_embeddings rms_norm_eps embedding_multiplier logits_scaling
     residual_multiplier attention_multiplier

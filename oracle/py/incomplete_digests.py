@@ -21,19 +21,27 @@ bitnet-newer: rms_norm_eps rope_theta max_position_embeddings
 chameleon: rms_norm_eps rope_theta max_position_embeddings
 cohere2: head_dim=null
 command-r-plain: max_position_embeddings=null
+dbrx: max_seq_len attn_config/rope_theta ffn_config/moe_num_experts ffn_config/moe_top_k
+deepseek2: head_dim=null
+deepseek32: rms_norm_eps
 deepseek4: quantization_config quantization_config=null quantization_config/quant_method
+dflash: vocab_size
 dflash-2: sliding_window layer_types
 dflash-muse: vocab_size
 dflash-deepseek4: intermediate_size quantization_config
 eagle3-draft: rope_scaling/rope_type
-eagle3: draft_vocab_size=null
+eagle3: draft_vocab_size=null vocab_size
 eagle3-plain: draft_vocab_size=null
 eagle3-speculator: draft_vocab_size=null
 exaone4-global: rope_scaling/factor rope_scaling/original_max_position_embeddings
 gemma3: vocab_size=null
+gemma3n: vocab_size
 gemma4-assistant: text_config/max_position_embeddings text_config/num_key_value_heads text_config/vocab_size
+glm-dsa: rms_norm_eps
 gptneox: use_parallel_residual=null
 gpt-oss: head_dim=null rope_scaling rms_norm_eps num_experts_per_tok rope_scaling/factor
+granitehybrid: embedding_multiplier logits_scaling max_position_embeddings residual_multiplier rope_theta
+granitehybrid-bamba: rope_theta
 grok: vocab_size=null
 lfm2: intermediate_size=null
 lfm2-image: text_config/rope_theta

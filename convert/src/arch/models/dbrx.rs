@@ -1,8 +1,10 @@
 //! DBRX.
 
+use serde_json::{Map, Value, json};
+
 use crate::Result;
 use crate::arch::rules::names::{Rule, Scope, Transform, copy};
-use crate::arch::{Architecture, Hooks, Hparams, Keys, PLAIN, View, class};
+use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
 
 pub(super) static DBRX: Architecture = Architecture {
     gguf: "dbrx",
@@ -10,11 +12,34 @@ pub(super) static DBRX: Architecture = Architecture {
     rules: &[RULES],
     hyperparameters,
     hooks: Hooks {
+        prepare: completed,
         all_matrices: true,
         ..Hooks::NONE
     },
+    model_types: &[&DBRX_TYPE],
     ..PLAIN
 };
+
+pub(super) static DBRX_TYPE: ModelType = ModelType::of("dbrx");
+
+/// Keys of the inner configurations that are left out have the values of transformers' classes for these.
+fn completed(config: &mut Map<String, Value>) {
+    for (part, defaults) in [
+        ("attn_config", json!({"kv_n_heads": 1, "rope_theta": 10000.0})),
+        (
+            "ffn_config",
+            json!({"ffn_hidden_size": 3584, "moe_num_experts": 4, "moe_top_k": 1}),
+        ),
+    ] {
+        let known = config.get("model_type").is_some_and(|name| name == "dbrx");
+        let inner = config.get_mut(part).and_then(Value::as_object_mut);
+        if let (true, Some(inner), Value::Object(defaults)) = (known, inner, defaults) {
+            for (key, value) in defaults {
+                inner.entry(key).or_insert(value);
+            }
+        }
+    }
+}
 
 const BLOCK: Scope = Scope::new("transformer.blocks.{}", "blk.{}");
 

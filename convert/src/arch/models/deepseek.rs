@@ -48,7 +48,7 @@ pub(super) static DEEPSEEK2: Architecture = Architecture {
     vocabulary: |_| VocabRequest::new(&[VocabKind::Bpe, VocabKind::Tiktoken(Tiktoken::Kimi)]),
     hooks: Hooks {
         prepare: |config| {
-            config.entry("rms_norm_eps").or_insert(1e-6.into());
+            norm_epsilon(config);
             head_dim(config);
         },
         canonical: of_the_model_proper,
@@ -120,6 +120,7 @@ pub(super) static GLM4_MOE_LITE: Architecture = Architecture {
     },
     vocabulary: moe::glm_vocabulary,
     hooks: Hooks {
+        prepare: norm_epsilon,
         canonical: |hp, name| without_tied_output(hp, name),
         more_blocks: predicting_layers,
         unadapted: UNADAPTED,
@@ -240,16 +241,19 @@ fn by_head(hp: &Hparams, view: View, heads: u32) -> Result<Option<View>> {
     Ok(view.filter(|v| v.shape().len() == 3 && v.shape()[1] == head))
 }
 
-/// `transformers` calls the rotated part of a head its dimension.
+/// The model's own default, which transformers has for some of its classes alone.
+fn norm_epsilon(config: &mut Map<String, Value>) {
+    config.entry("rms_norm_eps").or_insert(1e-6.into());
+}
+
+/// `transformers` calls the rotated part of a head its dimension: of the second version whatever the configuration says.
 fn head_dim(config: &mut Map<String, Value>) {
-    let known = matches!(
-        config.get("model_type").and_then(Value::as_str),
-        Some("deepseek_v2" | "deepseek_v3")
-    );
-    if known
-        && !config.contains_key("head_dim")
-        && let Some(rotated) = config.get("qk_rope_head_dim").cloned()
-    {
+    let derived = match config.get("model_type").and_then(Value::as_str) {
+        Some("deepseek_v2") => true,
+        Some("deepseek_v3") => !config.contains_key("head_dim"),
+        _ => false,
+    };
+    if derived && let Some(rotated) = config.get("qk_rope_head_dim").cloned() {
         config.insert("head_dim".to_owned(), rotated);
     }
 }

@@ -243,9 +243,19 @@ fn hybrid_vocabulary(config: &Value) -> VocabRequest {
     ])
 }
 
-pub(super) static GRANITEMOEHYBRID_TYPE: ModelType = ModelType::of("granitemoehybrid");
+/// The stock converter reads the configurations of these classes without transformers, so that no base of a rotation is
+/// written where none is stored; llama.cpp has the same one for it.
+const BASE_AS_STORED: ModelType = ModelType::UNROTATED;
 
-pub(super) static BAMBA_TYPE: ModelType = ModelType::of("bamba");
+pub(super) static GRANITEMOEHYBRID_TYPE: ModelType = ModelType {
+    name: "granitemoehybrid",
+    ..BASE_AS_STORED
+};
+
+pub(super) static BAMBA_TYPE: ModelType = ModelType {
+    name: "bamba",
+    ..BASE_AS_STORED
+};
 
 #[cfg(test)]
 mod tests {
