@@ -88,6 +88,8 @@ pub(super) enum LogitScale {
 /// The choices.
 #[derive(Clone, Copy)]
 pub(super) struct Design {
+    /// `general.architecture` of a row of [`DESIGNS`].
+    pub(super) name: &'static str,
     pub(super) norm: NormKind,
     pub(super) norms: Norms,
     /// The second half's norm.
@@ -107,8 +109,16 @@ pub(super) struct Design {
     pub(super) alibi: f32,
 }
 
+impl Design {
+    /// The same choices under a name.
+    const fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+}
+
 /// Qwen2: the usual choices.
 pub(super) const QWEN2: Design = Design {
+    name: "",
     norm: NormKind::Rms,
     norms: Norms::Before,
     mlp_norm: "ffn_norm",
@@ -150,299 +160,229 @@ pub(super) const GLM4: Design = Design {
     ..LLAMA_LIKE
 };
 
-/// `general.architecture` and the choices that it stands for.
-pub(super) const DESIGNS: &[(&str, Design)] = &[
-    (
-        "plamo3",
-        Design {
-            norms: Norms::Around,
-            head_norms: HeadNorms::Each,
-            layers: Layers::SlidersRotateLocally(8),
-            inner: Inner::Fused,
-            ..QWEN2
-        },
-    ),
-    (
-        "plamo",
-        Design {
-            halves: Halves::Parallel,
-            ..QWEN2
-        },
-    ),
-    (
-        "qwen",
-        Design {
-            inner: Inner::GatedHalf,
-            ..QWEN2
-        },
-    ),
+/// The architectures, by name.
+pub(super) const DESIGNS: &[Design] = &[
+    Design {
+        name: "plamo3",
+        norms: Norms::Around,
+        head_norms: HeadNorms::Each,
+        layers: Layers::SlidersRotateLocally(8),
+        inner: Inner::Fused,
+        ..QWEN2
+    },
+    Design {
+        name: "plamo",
+        halves: Halves::Parallel,
+        ..QWEN2
+    },
+    Design {
+        name: "qwen",
+        inner: Inner::GatedHalf,
+        ..QWEN2
+    },
     // The backbone of a model that speaks; its head is not used there.
-    (
-        "pockettts",
-        Design {
-            rope: Some(RopeStyle::Norm),
-            ..LAYER_NORMS
-        },
-    ),
-    ("qwen2", QWEN2),
+    Design {
+        name: "pockettts",
+        rope: Some(RopeStyle::Norm),
+        ..LAYER_NORMS
+    },
+    QWEN2.named("qwen2"),
     // Its sections of a head are all rotated by one position as long as there is only text.
-    ("qwen2vl", QWEN2),
-    ("qwen3", QWEN3),
+    QWEN2.named("qwen2vl"),
+    QWEN3.named("qwen3"),
     // Its sections too; what an image encoder adds to the first layers is nothing where there is no image.
-    ("qwen3vl", QWEN3),
-    (
-        "jais2",
-        Design {
-            activation: Activation::SquaredRelu,
-            ..LAYER_NORMS
-        },
-    ),
-    (
-        "apertus",
-        Design {
-            head_norms: HeadNorms::Each,
-            inner: Inner::PlainXielu,
-            ..QWEN2
-        },
-    ),
-    (
-        "seed_oss",
-        Design {
-            mlp_norm: "post_attention_norm",
-            ..QWEN2
-        },
-    ),
-    (
-        "gemma",
-        Design {
-            activation: Activation::Gelu,
-            scaled_embeddings: true,
-            ..QWEN2
-        },
-    ),
-    (
-        "phi2",
-        Design {
-            halves: Halves::Parallel,
-            ..LAYER_NORMS
-        },
-    ),
-    (
-        "phi3",
-        Design {
-            inner: Inner::Fused,
-            layers: Layers::AllSlide,
-            ..QWEN2
-        },
-    ),
-    (
-        "gpt2",
-        Design {
-            rope: None,
-            ..LAYER_NORMS
-        },
-    ),
-    (
-        "starcoder",
-        Design {
-            rope: None,
-            ..LAYER_NORMS
-        },
-    ),
-    (
-        "gptneox",
-        Design {
-            halves: Halves::ByKey,
-            activation: Activation::GeluErf,
-            ..LAYER_NORMS
-        },
-    ),
-    ("starcoder2", LAYER_NORMS),
-    (
-        "falcon",
-        Design {
-            halves: Halves::ParallelFalcon,
-            activation: Activation::GeluErf,
-            ..LAYER_NORMS
-        },
-    ),
-    (
-        "bloom",
-        Design {
-            rope: None,
-            alibi: 8.0,
-            ..LAYER_NORMS
-        },
-    ),
-    (
-        "mpt",
-        Design {
-            rope: None,
-            alibi: 0.0,
-            activation: Activation::GeluErf,
-            ..LAYER_NORMS
-        },
-    ),
-    (
-        "nemotron",
-        Design {
-            activation: Activation::SquaredRelu,
-            ..LAYER_NORMS
-        },
-    ),
-    (
-        "stablelm",
-        Design {
-            norm: NormKind::Layer,
-            halves: Halves::ByNorm,
-            head_norms: HeadNorms::Optional,
-            ..QWEN2
-        },
-    ),
-    (
-        "command-r",
-        Design {
-            norm: NormKind::Layer,
-            halves: Halves::Parallel,
-            head_norms: HeadNorms::Optional,
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "cohere2",
-        Design {
-            norm: NormKind::Layer,
-            halves: Halves::Parallel,
-            layers: Layers::SlidersRotate(4),
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "olmo",
-        Design {
-            norm: NormKind::Layer,
-            norms: Norms::Weightless,
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "olmo2",
-        Design {
-            norms: Norms::After,
-            head_norms: HeadNorms::Whole,
-            layers: Layers::SlidersRotatePlainly(4),
-            ..QWEN2
-        },
-    ),
-    ("internlm2", LLAMA_LIKE),
-    (
-        "smollm3",
-        Design {
-            layers: Layers::RotateAllBut(4),
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "arcee",
-        Design {
-            inner: Inner::Plain,
-            activation: Activation::SquaredRelu,
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "granite",
-        Design {
-            logit_scale: LogitScale::Divides,
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "chatglm",
-        Design {
-            inner: Inner::Fused,
-            ..LLAMA_LIKE
-        },
-    ),
-    ("exaone", QWEN2),
-    (
-        "exaone4",
-        Design {
-            norms: Norms::After,
-            head_norms: HeadNorms::Each,
-            layers: Layers::SlidersRotateIfAny(4),
-            ..QWEN2
-        },
-    ),
-    (
-        "hunyuan-dense",
-        Design {
-            head_norms: HeadNorms::Rotated,
-            ..QWEN2
-        },
-    ),
+    QWEN3.named("qwen3vl"),
+    Design {
+        name: "jais2",
+        activation: Activation::SquaredRelu,
+        ..LAYER_NORMS
+    },
+    Design {
+        name: "apertus",
+        head_norms: HeadNorms::Each,
+        inner: Inner::PlainXielu,
+        ..QWEN2
+    },
+    Design {
+        name: "seed_oss",
+        mlp_norm: "post_attention_norm",
+        ..QWEN2
+    },
+    Design {
+        name: "gemma",
+        activation: Activation::Gelu,
+        scaled_embeddings: true,
+        ..QWEN2
+    },
+    Design {
+        name: "phi2",
+        halves: Halves::Parallel,
+        ..LAYER_NORMS
+    },
+    Design {
+        name: "phi3",
+        inner: Inner::Fused,
+        layers: Layers::AllSlide,
+        ..QWEN2
+    },
+    Design {
+        name: "gpt2",
+        rope: None,
+        ..LAYER_NORMS
+    },
+    Design {
+        name: "starcoder",
+        rope: None,
+        ..LAYER_NORMS
+    },
+    Design {
+        name: "gptneox",
+        halves: Halves::ByKey,
+        activation: Activation::GeluErf,
+        ..LAYER_NORMS
+    },
+    LAYER_NORMS.named("starcoder2"),
+    Design {
+        name: "falcon",
+        halves: Halves::ParallelFalcon,
+        activation: Activation::GeluErf,
+        ..LAYER_NORMS
+    },
+    Design {
+        name: "bloom",
+        rope: None,
+        alibi: 8.0,
+        ..LAYER_NORMS
+    },
+    Design {
+        name: "mpt",
+        rope: None,
+        alibi: 0.0,
+        activation: Activation::GeluErf,
+        ..LAYER_NORMS
+    },
+    Design {
+        name: "nemotron",
+        activation: Activation::SquaredRelu,
+        ..LAYER_NORMS
+    },
+    Design {
+        name: "stablelm",
+        norm: NormKind::Layer,
+        halves: Halves::ByNorm,
+        head_norms: HeadNorms::Optional,
+        ..QWEN2
+    },
+    Design {
+        name: "command-r",
+        norm: NormKind::Layer,
+        halves: Halves::Parallel,
+        head_norms: HeadNorms::Optional,
+        ..LLAMA_LIKE
+    },
+    Design {
+        name: "cohere2",
+        norm: NormKind::Layer,
+        halves: Halves::Parallel,
+        layers: Layers::SlidersRotate(4),
+        ..LLAMA_LIKE
+    },
+    Design {
+        name: "olmo",
+        norm: NormKind::Layer,
+        norms: Norms::Weightless,
+        ..LLAMA_LIKE
+    },
+    Design {
+        name: "olmo2",
+        norms: Norms::After,
+        head_norms: HeadNorms::Whole,
+        layers: Layers::SlidersRotatePlainly(4),
+        ..QWEN2
+    },
+    LLAMA_LIKE.named("internlm2"),
+    Design {
+        name: "smollm3",
+        layers: Layers::RotateAllBut(4),
+        ..LLAMA_LIKE
+    },
+    Design {
+        name: "arcee",
+        inner: Inner::Plain,
+        activation: Activation::SquaredRelu,
+        ..LLAMA_LIKE
+    },
+    Design {
+        name: "granite",
+        logit_scale: LogitScale::Divides,
+        ..LLAMA_LIKE
+    },
+    Design {
+        name: "chatglm",
+        inner: Inner::Fused,
+        ..LLAMA_LIKE
+    },
+    QWEN2.named("exaone"),
+    Design {
+        name: "exaone4",
+        norms: Norms::After,
+        head_norms: HeadNorms::Each,
+        layers: Layers::SlidersRotateIfAny(4),
+        ..QWEN2
+    },
+    Design {
+        name: "hunyuan-dense",
+        head_norms: HeadNorms::Rotated,
+        ..QWEN2
+    },
     // Its sections too.
-    (
-        "hunyuan_vl",
-        Design {
-            head_norms: HeadNorms::Rotated,
-            ..QWEN2
-        },
-    ),
-    ("ernie4_5", LLAMA_LIKE),
+    Design {
+        name: "hunyuan_vl",
+        head_norms: HeadNorms::Rotated,
+        ..QWEN2
+    },
+    LLAMA_LIKE.named("ernie4_5"),
     // Its sections too.
-    ("paddleocr", QWEN2),
-    ("xverse", LLAMA_LIKE),
-    (
-        "minicpm",
-        Design {
-            logit_scale: LogitScale::Divides,
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "orion",
-        Design {
-            norm: NormKind::Layer,
-            ..QWEN2
-        },
-    ),
-    ("codeshell", LAYER_NORMS),
-    (
-        "refact",
-        Design {
-            rope: None,
-            alibi: 8.0,
-            ..QWEN2
-        },
-    ),
-    ("pangu-embedded", QWEN2),
-    (
-        "openelm",
-        Design {
-            head_norms: HeadNorms::Each,
-            ..QWEN2
-        },
-    ),
+    QWEN2.named("paddleocr"),
+    LLAMA_LIKE.named("xverse"),
+    Design {
+        name: "minicpm",
+        logit_scale: LogitScale::Divides,
+        ..LLAMA_LIKE
+    },
+    Design {
+        name: "orion",
+        norm: NormKind::Layer,
+        ..QWEN2
+    },
+    LAYER_NORMS.named("codeshell"),
+    Design {
+        name: "refact",
+        rope: None,
+        alibi: 8.0,
+        ..QWEN2
+    },
+    QWEN2.named("pangu-embedded"),
+    Design {
+        name: "openelm",
+        head_norms: HeadNorms::Each,
+        ..QWEN2
+    },
     // Its blocks run several times, as the file says.
-    ("nanbeige", LLAMA_LIKE),
+    LLAMA_LIKE.named("nanbeige"),
     // Their tokens see later ones too, as the files say.
-    ("dream", QWEN2),
-    ("llada", LLAMA_LIKE),
-    ("eurobert", QWEN2),
-    (
-        "neo-bert",
-        Design {
-            inner: Inner::Fused,
-            output_norm: "enc.output_norm",
-            ..LLAMA_LIKE
-        },
-    ),
-    (
-        "maincoder",
-        Design {
-            head_norms: HeadNorms::Rotated,
-            ..LLAMA_LIKE
-        },
-    ),
+    QWEN2.named("dream"),
+    LLAMA_LIKE.named("llada"),
+    QWEN2.named("eurobert"),
+    Design {
+        name: "neo-bert",
+        inner: Inner::Fused,
+        output_norm: "enc.output_norm",
+        ..LLAMA_LIKE
+    },
+    Design {
+        name: "maincoder",
+        head_norms: HeadNorms::Rotated,
+        ..LLAMA_LIKE
+    },
 ];

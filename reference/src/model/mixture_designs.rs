@@ -104,6 +104,8 @@ pub(super) struct Factors {
 /// The choices.
 #[derive(Clone, Copy)]
 pub(super) struct Design {
+    /// `general.architecture` of a row of [`DESIGNS`].
+    pub(super) name: &'static str,
     pub(super) norm: NormKind,
     pub(super) rope: RopeStyle,
     pub(super) head_norms: HeadNorms,
@@ -142,6 +144,7 @@ pub(super) struct Design {
 }
 
 pub(super) const USUAL: Design = Design {
+    name: "",
     norm: NormKind::Rms,
     rope: RopeStyle::Neox,
     head_norms: HeadNorms::None,
@@ -183,317 +186,253 @@ pub(super) const COHERE2_MOE: Design = Design {
     ..USUAL
 };
 
-/// `general.architecture` and the choices that it stands for.
-pub(super) const DESIGNS: &[(&str, Design)] = &[
-    (
-        "olmoe",
-        Design {
-            head_norms: HeadNorms::Whole,
-            normalize: Normalize::Never,
-            ..USUAL
-        },
-    ),
-    (
-        "dots1",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            ..USUAL
-        },
-    ),
-    (
-        "deepseek",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Never,
-            ..USUAL
-        },
-    ),
-    (
-        "deepseek2-ocr",
-        Design {
-            rotates_all: true,
-            ..USUAL
-        },
-    ),
-    (
-        "bailingmoe",
-        Design {
-            rope: RopeStyle::Norm,
-            ..USUAL
-        },
-    ),
-    (
-        "bailingmoe2",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            ..USUAL
-        },
-    ),
-    (
-        "exaone-moe",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            windows: Windows::AllButLast(4),
-            rotates: Rotates::Sliders,
-            ..USUAL
-        },
-    ),
-    (
-        "llada-moe",
-        Design {
-            head_norms: HeadNorms::Each,
-            normalize: Normalize::Never,
-            ..USUAL
-        },
-    ),
-    (
-        "rnd1",
-        Design {
-            head_norms: HeadNorms::Each,
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "minimax-m2",
-        Design {
-            head_norms: HeadNorms::Whole,
-            scoring: Scoring::Sigmoid,
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "minimax-m3",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            activation: Activation::SwigluOai,
-            chosen_blocks: true,
-            ..USUAL
-        },
-    ),
-    (
-        "glm4moe",
-        Design {
-            head_norms: HeadNorms::Each,
-            mlp_norm: "post_attention_norm",
-            scoring: Scoring::Sigmoid,
-            ..USUAL
-        },
-    ),
-    (
-        "dbrx",
-        Design {
-            norm: NormKind::Layer,
-            mlp_norm: "attn_output_norm",
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
+/// The architectures, by name.
+pub(super) const DESIGNS: &[Design] = &[
+    Design {
+        name: "olmoe",
+        head_norms: HeadNorms::Whole,
+        normalize: Normalize::Never,
+        ..USUAL
+    },
+    Design {
+        name: "dots1",
+        head_norms: HeadNorms::Each,
+        scoring: Scoring::Sigmoid,
+        ..USUAL
+    },
+    Design {
+        name: "deepseek",
+        rope: RopeStyle::Norm,
+        normalize: Normalize::Never,
+        ..USUAL
+    },
+    Design {
+        name: "deepseek2-ocr",
+        rotates_all: true,
+        ..USUAL
+    },
+    Design {
+        name: "bailingmoe",
+        rope: RopeStyle::Norm,
+        ..USUAL
+    },
+    Design {
+        name: "bailingmoe2",
+        head_norms: HeadNorms::Each,
+        scoring: Scoring::Sigmoid,
+        ..USUAL
+    },
+    Design {
+        name: "exaone-moe",
+        head_norms: HeadNorms::Each,
+        scoring: Scoring::Sigmoid,
+        windows: Windows::AllButLast(4),
+        rotates: Rotates::Sliders,
+        ..USUAL
+    },
+    Design {
+        name: "llada-moe",
+        head_norms: HeadNorms::Each,
+        normalize: Normalize::Never,
+        ..USUAL
+    },
+    Design {
+        name: "rnd1",
+        head_norms: HeadNorms::Each,
+        normalize: Normalize::Always,
+        ..USUAL
+    },
+    Design {
+        name: "minimax-m2",
+        head_norms: HeadNorms::Whole,
+        scoring: Scoring::Sigmoid,
+        normalize: Normalize::Always,
+        ..USUAL
+    },
+    Design {
+        name: "minimax-m3",
+        head_norms: HeadNorms::Each,
+        scoring: Scoring::Sigmoid,
+        activation: Activation::SwigluOai,
+        chosen_blocks: true,
+        ..USUAL
+    },
+    Design {
+        name: "glm4moe",
+        head_norms: HeadNorms::Each,
+        mlp_norm: "post_attention_norm",
+        scoring: Scoring::Sigmoid,
+        ..USUAL
+    },
+    Design {
+        name: "dbrx",
+        norm: NormKind::Layer,
+        mlp_norm: "attn_output_norm",
+        normalize: Normalize::Always,
+        ..USUAL
+    },
     // As stock llama.cpp computes it: without the mean and the sparse mixer of the published model.
-    (
-        "phimoe",
-        Design {
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "granitemoe",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Always,
-            divides_logits: true,
-            ..USUAL
-        },
-    ),
-    (
-        "hunyuan-moe",
-        Design {
-            head_norms: HeadNorms::Rotated,
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "ernie4_5-moe",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Always,
-            ..USUAL
-        },
-    ),
-    (
-        "gpt-oss",
-        Design {
-            mlp_norm: "post_attention_norm",
-            scoring: Scoring::SoftmaxOfChosen,
-            normalize: Normalize::Never,
-            activation: Activation::SwigluOai,
-            windows: Windows::AllButLast(2),
-            ..USUAL
-        },
-    ),
-    (
-        "afmoe",
-        Design {
-            head_norms: HeadNorms::Each,
-            post_norms: Some(("post_attention_norm", "post_ffw_norm")),
-            scoring: Scoring::Sigmoid,
-            windows: Windows::AllButLast(4),
-            rotates: Rotates::AllButLast(4),
-            gates: Some(GateFunction::Sigmoid),
-            scaled_embeddings: true,
-            ..USUAL
-        },
-    ),
-    (
-        "mellum",
-        Design {
-            head_norms: HeadNorms::Each,
-            normalize: Normalize::Always,
-            windows: Windows::AllButLast(4),
-            local: Local::Plain,
-            ..USUAL
-        },
-    ),
-    (
-        "maple",
-        Design {
-            head_norms: HeadNorms::Each,
-            normalize: Normalize::Always,
-            cut: Cut::BeforeActivation,
-            windows: Windows::AllButLast(4),
-            rotates: Rotates::Sliders,
-            ..USUAL
-        },
-    ),
-    (
-        "laguna",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            windows: Windows::AllButFirst(4),
-            local: Local::OwnBasePlain,
-            gates: Some(GateFunction::Softplus),
-            ..USUAL
-        },
-    ),
-    (
-        "hy_v3",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            ..USUAL
-        },
-    ),
-    (
-        "mimo2",
-        Design {
-            scoring: Scoring::Sigmoid,
-            normalize: Normalize::Always,
-            windows: Windows::AllButFirst(4),
-            local: Local::UsualBase,
-            ..USUAL
-        },
-    ),
-    (
-        "step35",
-        Design {
-            head_norms: HeadNorms::Each,
-            scoring: Scoring::Sigmoid,
-            cut: Cut::AfterActivation,
-            windows: Windows::AllButFirst(4),
-            local: Local::WholeHeads,
-            gates: Some(GateFunction::Sigmoid),
-            ..USUAL
-        },
-    ),
+    Design {
+        name: "phimoe",
+        normalize: Normalize::Always,
+        ..USUAL
+    },
+    Design {
+        name: "granitemoe",
+        rope: RopeStyle::Norm,
+        normalize: Normalize::Always,
+        divides_logits: true,
+        ..USUAL
+    },
+    Design {
+        name: "hunyuan-moe",
+        head_norms: HeadNorms::Rotated,
+        normalize: Normalize::Always,
+        ..USUAL
+    },
+    Design {
+        name: "ernie4_5-moe",
+        rope: RopeStyle::Norm,
+        normalize: Normalize::Always,
+        ..USUAL
+    },
+    Design {
+        name: "gpt-oss",
+        mlp_norm: "post_attention_norm",
+        scoring: Scoring::SoftmaxOfChosen,
+        normalize: Normalize::Never,
+        activation: Activation::SwigluOai,
+        windows: Windows::AllButLast(2),
+        ..USUAL
+    },
+    Design {
+        name: "afmoe",
+        head_norms: HeadNorms::Each,
+        post_norms: Some(("post_attention_norm", "post_ffw_norm")),
+        scoring: Scoring::Sigmoid,
+        windows: Windows::AllButLast(4),
+        rotates: Rotates::AllButLast(4),
+        gates: Some(GateFunction::Sigmoid),
+        scaled_embeddings: true,
+        ..USUAL
+    },
+    Design {
+        name: "mellum",
+        head_norms: HeadNorms::Each,
+        normalize: Normalize::Always,
+        windows: Windows::AllButLast(4),
+        local: Local::Plain,
+        ..USUAL
+    },
+    Design {
+        name: "maple",
+        head_norms: HeadNorms::Each,
+        normalize: Normalize::Always,
+        cut: Cut::BeforeActivation,
+        windows: Windows::AllButLast(4),
+        rotates: Rotates::Sliders,
+        ..USUAL
+    },
+    Design {
+        name: "laguna",
+        head_norms: HeadNorms::Each,
+        scoring: Scoring::Sigmoid,
+        windows: Windows::AllButFirst(4),
+        local: Local::OwnBasePlain,
+        gates: Some(GateFunction::Softplus),
+        ..USUAL
+    },
+    Design {
+        name: "hy_v3",
+        head_norms: HeadNorms::Each,
+        scoring: Scoring::Sigmoid,
+        ..USUAL
+    },
+    Design {
+        name: "mimo2",
+        scoring: Scoring::Sigmoid,
+        normalize: Normalize::Always,
+        windows: Windows::AllButFirst(4),
+        local: Local::UsualBase,
+        ..USUAL
+    },
+    Design {
+        name: "step35",
+        head_norms: HeadNorms::Each,
+        scoring: Scoring::Sigmoid,
+        cut: Cut::AfterActivation,
+        windows: Windows::AllButFirst(4),
+        local: Local::WholeHeads,
+        gates: Some(GateFunction::Sigmoid),
+        ..USUAL
+    },
     // With experts or without.
-    (
-        "granite_swa",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Always,
-            windows: Windows::AllButFirst(4),
-            rotates: Rotates::ByKey,
-            divides_logits: true,
-            ..USUAL
-        },
-    ),
+    Design {
+        name: "granite_swa",
+        rope: RopeStyle::Norm,
+        normalize: Normalize::Always,
+        windows: Windows::AllButFirst(4),
+        rotates: Rotates::ByKey,
+        divides_logits: true,
+        ..USUAL
+    },
     // Without experts.
-    (
-        "spark2_5",
-        Design {
-            activation: Activation::Gelu,
-            windows: Windows::AllButLast(4),
-            gates: Some(GateFunction::Sigmoid),
-            ..USUAL
-        },
-    ),
+    Design {
+        name: "spark2_5",
+        activation: Activation::Gelu,
+        windows: Windows::AllButLast(4),
+        gates: Some(GateFunction::Sigmoid),
+        ..USUAL
+    },
     // Without experts.
-    (
-        "muse-glimmer",
-        Design {
-            rope: RopeStyle::Norm,
-            head_norms: HeadNorms::Each,
-            post_norms: Some(("post_attention_norm", "post_ffw_norm")),
-            post_epsilon: Some(1e-8),
-            normed_embeddings: true,
-            windows: Windows::AllButLast(4),
-            rotates: Rotates::Sliders,
-            gates: Some(GateFunction::Sigmoid),
-            ..USUAL
+    Design {
+        name: "muse-glimmer",
+        rope: RopeStyle::Norm,
+        head_norms: HeadNorms::Each,
+        post_norms: Some(("post_attention_norm", "post_ffw_norm")),
+        post_epsilon: Some(1e-8),
+        normed_embeddings: true,
+        windows: Windows::AllButLast(4),
+        rotates: Rotates::Sliders,
+        gates: Some(GateFunction::Sigmoid),
+        ..USUAL
+    },
+    Design {
+        name: "arctic",
+        rope: RopeStyle::Norm,
+        normalize: Normalize::Always,
+        beside: Beside::ExpertsOfInput,
+        ..USUAL
+    },
+    Design {
+        name: "grok",
+        post_norms: Some(("attn_output_norm", "layer_output_norm")),
+        normalize: Normalize::Always,
+        activation: Activation::Gelu,
+        beside: Beside::Dense,
+        factors: Factors {
+            embedding: 78.383_67,
+            logits: 0.577_350_26,
+            scores: Some((0.088_388_35, 30.0)),
         },
-    ),
-    (
-        "arctic",
-        Design {
-            rope: RopeStyle::Norm,
-            normalize: Normalize::Always,
-            beside: Beside::ExpertsOfInput,
-            ..USUAL
-        },
-    ),
-    (
-        "grok",
-        Design {
-            post_norms: Some(("attn_output_norm", "layer_output_norm")),
-            normalize: Normalize::Always,
-            activation: Activation::Gelu,
-            beside: Beside::Dense,
-            factors: Factors {
-                embedding: 78.383_67,
-                logits: 0.577_350_26,
-                scores: Some((0.088_388_35, 30.0)),
-            },
-            ..USUAL
-        },
-    ),
+        ..USUAL
+    },
     // As stock llama.cpp computes it: the weights of groups are those of the experts of their numbers.
-    (
-        "grovemoe",
-        Design {
-            head_norms: HeadNorms::Each,
-            normalize: Normalize::Always,
-            beside: Beside::Adjugates,
-            ..USUAL
-        },
-    ),
-    (
-        "smallthinker",
-        Design {
-            normalize: Normalize::Always,
-            activation: Activation::Relu,
-            beside: Beside::RouterOfInput,
-            windows: Windows::AllButFirst(4),
-            window: Some(4096),
-            rotates: Rotates::AllButFirst(4),
-            ..USUAL
-        },
-    ),
+    Design {
+        name: "grovemoe",
+        head_norms: HeadNorms::Each,
+        normalize: Normalize::Always,
+        beside: Beside::Adjugates,
+        ..USUAL
+    },
+    Design {
+        name: "smallthinker",
+        normalize: Normalize::Always,
+        activation: Activation::Relu,
+        beside: Beside::RouterOfInput,
+        windows: Windows::AllButFirst(4),
+        window: Some(4096),
+        rotates: Rotates::AllButFirst(4),
+        ..USUAL
+    },
 ];

@@ -145,8 +145,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
 
 /// The values of `general.architecture` that [`Model`] can run.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
-    let dense = designs::DESIGNS.iter().map(|(name, _)| *name);
-    let mixtures = mixture_designs::DESIGNS.iter().map(|(name, _)| *name);
+    let dense = designs::DESIGNS.iter().map(|design| design.name);
+    let mixtures = mixture_designs::DESIGNS.iter().map(|design| design.name);
     ARCHITECTURES
         .iter()
         .map(|(name, _)| *name)
@@ -170,10 +170,10 @@ fn graph(name: &str, loader: &Loader<'_>) -> Option<Result<Decoder>> {
     if let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) {
         return Some(build(loader));
     }
-    if let Some((_, design)) = mixture_designs::DESIGNS.iter().find(|(known, _)| *known == name) {
+    if let Some(design) = mixture_designs::DESIGNS.iter().find(|design| design.name == name) {
         return Some(mixtures::build(loader, design));
     }
-    let (_, design) = designs::DESIGNS.iter().find(|(known, _)| *known == name)?;
+    let design = designs::DESIGNS.iter().find(|design| design.name == name)?;
     Some(dense::build(loader, design))
 }
 

@@ -11,7 +11,6 @@ use crate::weights::Declared;
 const PROJECTIONS: [&str; 4] = ["attn_q", "attn_k", "attn_v", "attn_qkv"];
 
 /// Architectures, and what of theirs has a bias or can have one, divided by blanks; `qkv` are [`PROJECTIONS`].
-#[rustfmt::skip]
 const BIASES: &[(&str, &str)] = &[
     (
         "bitnet cogvlm dbrx eagle3 gemma4 gemma4-assistant graniteswitch minicpm3 openelm plamo3 plm",
@@ -25,118 +24,40 @@ const BIASES: &[(&str, &str)] = &[
          qwen3moe qwen3vl qwen3vlmoe rnd1 seed_oss smallthinker smollm3 spark2_5 talkie xverse",
         "qkv",
     ),
-    (
-        "dflash",
-        "conf_proj exp_probs_b",
-    ),
-    (
-        "plamo2",
-        "ssm_dt",
-    ),
-    (
-        "qwen",
-        "attn_qkv",
-    ),
-    (
-        "modern-bert",
-        "cls.output",
-    ),
-    (
-        "dream qwen2 qwen2vl",
-        "qkv output",
-    ),
-    (
-        "minimax-01",
-        "attn_q attn_k attn_v",
-    ),
-    (
-        "bailingmoe2 deepseek2",
-        "exp_probs_b",
-    ),
-    (
-        "arwkv7",
-        "time_mix_ln",
-    ),
-    (
-        "neo-bert",
-        "cls cls.output",
-    ),
-    (
-        "pangu-embedded",
-        "qkv attn_output",
-    ),
+    ("dflash", "conf_proj exp_probs_b"),
+    ("plamo2", "ssm_dt"),
+    ("qwen", "attn_qkv"),
+    ("modern-bert", "cls.output"),
+    ("dream qwen2 qwen2vl", "qkv output"),
+    ("minimax-01", "attn_q attn_k attn_v"),
+    ("bailingmoe2 deepseek2", "exp_probs_b"),
+    ("arwkv7", "time_mix_ln"),
+    ("neo-bert", "cls cls.output"),
+    ("pangu-embedded", "qkv attn_output"),
     (
         "afmoe deepseek2-ocr dots1 exaone-moe glm4moe laguna mimo2 minimax-m2 minimax-m3 step35",
         "qkv exp_probs_b",
     ),
-    (
-        "mamba mamba2",
-        "ssm_conv1d ssm_dt",
-    ),
-    (
-        "jamba",
-        "qkv ssm_conv1d ssm_dt",
-    ),
-    (
-        "bailingmoe3 kimi-linear",
-        "qkv exp_probs_b ssm_dt",
-    ),
-    (
-        "lfm2 lfm2moe",
-        "qkv dense_2 exp_probs_b",
-    ),
-    (
-        "deepseek32 dots3note glm-dsa hy_v4",
-        "exp_probs_b indexer.k_norm",
-    ),
-    (
-        "deepseek4",
-        "exp_probs_b exp_probs_b_vl",
-    ),
-    (
-        "glm5-next",
-        "exp_probs_b indexer.k_norm ssm_dt",
-    ),
-    (
-        "kimi-k3",
-        "exp_probs_b ssm_dt",
-    ),
-    (
-        "qwen4exp",
-        "ssm_dt",
-    ),
-    (
-        "qwen35 qwen35moe qwen3next",
-        "attn_k attn_q attn_v ssm_dt",
-    ),
-    (
-        "chameleon",
-        "qkv attn_k_norm attn_q_norm",
-    ),
-    (
-        "ernie4_5 ernie4_5-moe paddleocr",
-        "qkv attn_output exp_probs_b",
-    ),
-    (
-        "falcon",
-        "attn_norm attn_norm_2 output_norm",
-    ),
-    (
-        "orion stablelm",
-        "qkv attn_norm ffn_norm output_norm",
-    ),
-    (
-        "apertus",
-        "qkv attn_k_norm attn_output attn_q_norm",
-    ),
+    ("mamba mamba2", "ssm_conv1d ssm_dt"),
+    ("jamba", "qkv ssm_conv1d ssm_dt"),
+    ("bailingmoe3 kimi-linear", "qkv exp_probs_b ssm_dt"),
+    ("lfm2 lfm2moe", "qkv dense_2 exp_probs_b"),
+    ("deepseek32 dots3note glm-dsa hy_v4", "exp_probs_b indexer.k_norm"),
+    ("deepseek4", "exp_probs_b exp_probs_b_vl"),
+    ("glm5-next", "exp_probs_b indexer.k_norm ssm_dt"),
+    ("kimi-k3", "exp_probs_b ssm_dt"),
+    ("qwen4exp", "ssm_dt"),
+    ("qwen35 qwen35moe qwen3next", "attn_k attn_q attn_v ssm_dt"),
+    ("chameleon", "qkv attn_k_norm attn_q_norm"),
+    ("ernie4_5 ernie4_5-moe paddleocr", "qkv attn_output exp_probs_b"),
+    ("falcon", "attn_norm attn_norm_2 output_norm"),
+    ("orion stablelm", "qkv attn_norm ffn_norm output_norm"),
+    ("apertus", "qkv attn_k_norm attn_output attn_q_norm"),
     (
         "deci granite granite_swa granitemoe llada llama llama-embed minicpm mistral3 refact",
         "qkv attn_output ffn_down ffn_gate ffn_up",
     ),
-    (
-        "phimoe",
-        "qkv attn_norm attn_output ffn_norm output output_norm",
-    ),
+    ("phimoe", "qkv attn_norm attn_output ffn_norm output output_norm"),
     (
         "falcon-h1 granitehybrid",
         "qkv attn_output ffn_down ffn_gate ffn_up ssm_conv1d ssm_dt",
@@ -145,10 +66,7 @@ const BIASES: &[(&str, &str)] = &[
         "rwkv6qwen2",
         "output_norm time_mix_key time_mix_receptance time_mix_value",
     ),
-    (
-        "pockettts",
-        "qkv attn_norm ffn_norm output_norm",
-    ),
+    ("pockettts", "qkv attn_norm ffn_norm output_norm"),
     (
         "phi2",
         "qkv attn_norm attn_output ffn_down ffn_up output output_norm",

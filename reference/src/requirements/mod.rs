@@ -91,9 +91,7 @@ fn particular(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
         let expected = format!("more than {last}, as there are tensors of block {last}");
         declared.note(Shortfall::key(&key, Some(&Value::U32(*blocks)), &expected))?;
     }
-    let row = particulars::PARTICULARS.iter().find(|p| p.architecture == name);
-    let (needs, keys) = row.map_or(("", ""), |p| (p.needs, p.keys));
-    for key in keys.split_whitespace() {
+    for key in particulars::keys(name).split_whitespace() {
         let full = match key.starts_with("tokenizer.") {
             true => key.to_owned(),
             false => format!("{name}.{key}"),
@@ -110,7 +108,7 @@ fn particular(loader: &Loader<'_>, declared: &Declared<'_>) -> Result<()> {
             declared.note(Shortfall::key(&full, None, "a value"))?;
         }
     }
-    for need in needs.split_whitespace() {
+    for need in particulars::tensors(name).split_whitespace() {
         let weight = need.strip_suffix(".bias").map(|base| format!("{base}.weight"));
         let beside = particulars::BESIDE.iter().find(|(tensor, _)| *tensor == need);
         let beside = beside.map(|(_, beside)| (*beside).to_owned()).or(weight);

@@ -2,16 +2,6 @@
 //! would do without or put up with, and keys that it can find out otherwise. Each row follows from what the loader says
 //! of files with one thing removed or added (`oracle/tests/load.rs`).
 
-/// The demands of one architecture: names and suffixes (behind `blk.N.` and the architecture's prefix), divided by
-/// blanks.
-pub(super) struct Particular {
-    pub(super) architecture: &'static str,
-    /// Tensors that have to be there; of a bias, where its weight is.
-    pub(super) needs: &'static str,
-    /// Keys that have to be there.
-    pub(super) keys: &'static str,
-}
-
 /// Tensors that are needed beside another one, and not in every layer.
 pub(super) const BESIDE: [(&str, &str); 7] = [
     ("exp_probs_b.bias", "ffn_gate_inp.weight"),
@@ -34,562 +24,220 @@ pub(super) const KEYS_OF: [(&str, &str); 3] = [
     ("moe_latent_size", "ffn_latent_down.weight"),
 ];
 
-/// The demands by architecture.
-pub(super) const PARTICULARS: &[Particular] = &[
-    Particular {
-        architecture: "apertus",
-        needs: "output.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "baichuan",
-        needs: "output.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "bert",
-        needs: "attn_output_norm.bias layer_output_norm.bias token_embd_norm.bias",
-        keys: "tokenizer.ggml.token_type_count",
-    },
-    Particular {
-        architecture: "bloom",
-        needs: "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_norm.bias ffn_up.bias \
-         output_norm.bias token_embd_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "codeshell",
-        needs: "attn_norm.bias attn_output.bias ffn_down.bias ffn_norm.bias ffn_up.bias output.weight \
-         output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "cohere2",
-        needs: "",
-        keys: "attention.sliding_window logit_scale",
-    },
-    Particular {
-        architecture: "deepseek",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length expert_shared_count leading_dense_block_count",
-    },
-    Particular {
-        architecture: "deepseek2",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length expert_shared_count leading_dense_block_count",
-    },
-    Particular {
-        architecture: "deepseek32",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight indexer.k_norm.bias",
-        keys: "expert_feed_forward_length expert_gating_func expert_shared_count leading_dense_block_count",
-    },
-    Particular {
-        architecture: "dots3note",
-        needs: "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight indexer.k_norm.bias",
-        keys: "attention.indexer.types attention.sliding_window_pattern expert_feed_forward_length expert_gating_func \
-         expert_shared_count leading_dense_block_count",
-    },
-    Particular {
-        architecture: "falcon",
-        needs: "attn_norm.bias output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "gemma-embedding",
-        needs: "",
-        keys: "attention.sliding_window",
-    },
-    Particular {
-        architecture: "glm4moe",
-        needs: "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length expert_shared_count leading_dense_block_count",
-    },
-    Particular {
-        architecture: "gpt-oss",
-        needs: "attn_output.bias attn_sinks.weight ffn_down_exps.bias ffn_gate_exps.bias ffn_gate_inp.bias \
-         ffn_up_exps.bias output.weight",
-        keys: "attention.sliding_window expert_feed_forward_length",
-    },
-    Particular {
-        architecture: "gpt2",
-        needs: "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_norm.bias ffn_up.bias \
-         output_norm.bias position_embd.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "gptneox",
-        needs: "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_norm.bias ffn_up.bias output.weight \
-         output_norm.bias",
-        keys: "use_parallel_residual",
-    },
-    Particular {
-        architecture: "granite",
-        needs: "ffn_gate_shexp.weight",
-        keys: "logit_scale",
-    },
-    Particular {
-        architecture: "granitehybrid",
-        needs: "ffn_gate_shexp.weight ssm_norm.weight",
-        keys: "expert_shared_feed_forward_length feed_forward_length ssm.conv_kernel ssm.inner_size \
-         ssm.state_size ssm.time_step_rank ssm.group_count",
-    },
-    Particular {
-        architecture: "granitemoe",
-        needs: "ffn_gate_shexp.weight",
-        keys: "expert_shared_feed_forward_length feed_forward_length logit_scale",
-    },
-    Particular {
-        architecture: "hunyuan-moe",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length feed_forward_length",
-    },
-    Particular {
-        architecture: "internlm2",
-        needs: "output.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "jais2",
-        needs: "attn_norm.bias attn_output.bias ffn_down.bias ffn_norm.bias ffn_up.bias output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "kimi-linear",
-        needs: "exp_probs_b.bias ffn_gate_exps.weight output.weight",
-        keys: "attention.head_count_kv expert_feed_forward_length expert_gating_func expert_shared_count \
-         feed_forward_length leading_dense_block_count attention.key_length_mla \
-         attention.value_length_mla attention.kv_lora_rank ssm.conv_kernel kda.head_dim",
-    },
-    Particular {
-        architecture: "lfm2",
-        needs: "ffn_gate_exps.weight",
-        keys: "feed_forward_length shortconv.l_cache",
-    },
-    Particular {
-        architecture: "lfm2moe",
-        needs: "exp_probs_b.bias ffn_gate_exps.weight",
-        keys: "expert_feed_forward_length expert_gating_func feed_forward_length leading_dense_block_count \
-         shortconv.l_cache",
-    },
-    Particular {
-        architecture: "llama4",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length interleave_moe_layer_step",
-    },
-    Particular {
-        architecture: "mamba",
-        needs: "ssm_conv1d.bias ssm_dt.bias",
-        keys: "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank",
-    },
-    Particular {
-        architecture: "mamba2",
-        needs: "ssm_conv1d.bias ssm_norm.weight",
-        keys: "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count",
-    },
-    Particular {
-        architecture: "minimax-m2",
-        needs: "exp_probs_b.bias ffn_gate_exps.weight output.weight",
-        keys: "expert_feed_forward_length feed_forward_length",
-    },
-    Particular {
-        architecture: "nemotron_h",
-        needs: "ssm_norm.weight",
-        keys: "attention.layer_norm_epsilon feed_forward_length ssm.conv_kernel ssm.inner_size ssm.state_size \
-         ssm.time_step_rank ssm.group_count",
-    },
-    Particular {
-        architecture: "nemotron_h_moe",
-        needs: "exp_probs_b.bias ssm_norm.weight",
-        keys: "attention.layer_norm_epsilon expert_feed_forward_length expert_shared_feed_forward_length \
-         feed_forward_length moe_latent_size ssm.conv_kernel ssm.inner_size ssm.state_size \
-         ssm.time_step_rank ssm.group_count",
-    },
-    Particular {
-        architecture: "nomic-bert",
-        needs: "attn_output_norm.bias layer_output_norm.bias token_embd_norm.bias",
-        keys: "tokenizer.ggml.token_type_count",
-    },
-    Particular {
-        architecture: "olmo2",
-        needs: "output.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "olmoe",
-        needs: "ffn_gate_exps.weight output.weight",
-        keys: "feed_forward_length",
-    },
-    Particular {
-        architecture: "orion",
-        needs: "attn_norm.bias ffn_norm.bias output.weight output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "pangu-embedded",
-        needs: "attn_output.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "phi2",
-        needs: "attn_norm.bias attn_output.bias ffn_down.bias ffn_up.bias output.bias output.weight output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "phimoe",
-        needs: "attn_norm.bias attn_output.bias ffn_gate_exps.weight ffn_norm.bias output.bias output.weight \
-         output_norm.bias",
-        keys: "feed_forward_length",
-    },
-    Particular {
-        architecture: "plamo3",
-        needs: "",
-        keys: "feed_forward_length",
-    },
-    Particular {
-        architecture: "qwen",
-        needs: "attn_qkv.bias output.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "qwen2moe",
-        needs: "ffn_gate_exps.weight output.weight ffn_gate_shexp.weight ffn_gate_inp_shexp.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "qwen2vl",
-        needs: "",
-        keys: "rope.dimension_sections",
-    },
-    Particular {
-        architecture: "qwen35",
-        needs: "",
-        keys: "feed_forward_length rope.dimension_sections ssm.conv_kernel ssm.inner_size ssm.state_size \
-         ssm.time_step_rank ssm.group_count",
-    },
-    Particular {
-        architecture: "qwen35moe",
-        needs: "ffn_gate_exps.weight ffn_gate_inp_shexp.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length expert_shared_feed_forward_length rope.dimension_sections \
-         ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count",
-    },
-    Particular {
-        architecture: "qwen3moe",
-        needs: "ffn_gate_exps.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "qwen3vl",
-        needs: "",
-        keys: "rope.dimension_sections",
-    },
-    Particular {
-        architecture: "qwen3vlmoe",
-        needs: "ffn_gate_exps.weight",
-        keys: "rope.dimension_sections",
-    },
-    Particular {
-        architecture: "rwkv6",
-        needs: "attn_norm.bias attn_norm_2.bias output.weight output_norm.bias time_mix_ln.bias \
-         token_embd_norm.bias",
-        keys: "time_decay_extra_dim time_mix_extra_dim wkv.head_size",
-    },
-    Particular {
-        architecture: "rwkv7",
-        needs: "attn_norm.bias attn_norm_2.bias output.weight output_norm.bias time_mix_ln.bias \
-         token_embd_norm.bias",
-        keys: "attention.decay_lora_rank attention.gate_lora_rank attention.iclr_lora_rank \
-         attention.value_residual_mix_lora_rank wkv.head_size",
-    },
-    Particular {
-        architecture: "stablelm",
-        needs: "attn_norm.bias output.weight output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "starcoder",
-        needs: "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_norm.bias ffn_up.bias \
-         output_norm.bias position_embd.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "starcoder2",
-        needs: "attn_norm.bias attn_output.bias ffn_down.bias ffn_norm.bias ffn_up.bias output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "bailingmoe",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight output.weight",
-        keys: "expert_feed_forward_length expert_shared_count",
-    },
-    Particular {
-        architecture: "bailingmoe2",
-        needs: "layer_output_norm.weight ffn_gate_exps.weight ffn_gate_shexp.weight output.weight",
-        keys: "expert_feed_forward_length expert_gating_func expert_shared_count",
-    },
-    Particular {
-        architecture: "deepseek2-ocr",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length expert_shared_count",
-    },
-    Particular {
-        architecture: "exaone-moe",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight output.weight",
-        keys: "attention.sliding_window expert_feed_forward_length expert_gating_func leading_dense_block_count",
-    },
-    Particular {
-        architecture: "llada-moe",
-        needs: "ffn_gate_exps.weight output.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "rnd1",
-        needs: "ffn_gate_exps.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "afmoe",
-        needs: "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length expert_shared_count",
-    },
-    Particular {
-        architecture: "arctic",
-        needs: "ffn_gate_exps.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "cohere2moe",
-        needs: "ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "attention.sliding_window expert_feed_forward_length leading_dense_block_count logit_scale",
-    },
-    Particular {
-        architecture: "grovemoe",
-        needs: "ffn_gate_exps.weight",
-        keys: "expert_feed_forward_length expert_group_scale experts_per_group",
-    },
-    Particular {
-        architecture: "granite_swa",
-        needs: "attn_sinks.weight",
-        keys: "attention.sliding_window attention.sliding_window_pattern logit_scale feed_forward_length",
-    },
-    Particular {
-        architecture: "hy_v3",
-        needs: "",
-        keys: "expert_feed_forward_length",
-    },
-    Particular {
-        architecture: "jais",
-        needs: "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_gate.bias ffn_norm.bias ffn_up.bias \
-         output.weight output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "laguna",
-        needs: "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length leading_dense_block_count",
-    },
-    Particular {
-        architecture: "maple",
-        needs: "output.weight ffn_gate_exps.weight",
-        keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length \
-         swiglu_clamp_exp",
-    },
-    Particular {
-        architecture: "mellum",
-        needs: "output.weight ffn_gate_exps.weight",
-        keys: "expert_feed_forward_length",
-    },
-    Particular {
-        architecture: "mimo2",
-        needs: "output.weight",
-        keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length",
-    },
-    Particular {
-        architecture: "minicpm3",
-        needs: "",
-        keys: "attention.kv_lora_rank attention.q_lora_rank",
-    },
-    Particular {
-        architecture: "plm",
-        needs: "",
-        keys: "attention.kv_lora_rank",
-    },
-    Particular {
-        architecture: "dots1",
-        needs: "output.weight ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length expert_shared_count",
-    },
-    Particular {
-        architecture: "ernie4_5-moe",
-        needs: "ffn_gate_shexp.weight",
-        keys: "expert_feed_forward_length interleave_moe_layer_step",
-    },
-    Particular {
-        architecture: "smallthinker",
-        needs: "ffn_gate_exps.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "spark2_5",
-        needs: "",
-        keys: "attention.sliding_window attention.sliding_window_pattern",
-    },
-    Particular {
-        architecture: "step35",
-        needs: "output.weight",
-        keys: "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length",
-    },
-    Particular {
-        architecture: "arwkv7",
-        needs: "output.weight",
-        keys: "attention.decay_lora_rank attention.iclr_lora_rank attention.value_residual_mix_lora_rank \
-         wkv.head_size",
-    },
-    Particular {
-        architecture: "jina-bert-v2",
-        needs: "attn_output.bias attn_output_norm.bias ffn_down.bias layer_output_norm.bias token_embd_norm.bias \
-         token_types.weight",
-        keys: "tokenizer.ggml.token_type_count",
-    },
-    Particular {
-        architecture: "bailingmoe3",
-        needs: "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight",
-        keys: "attention.head_count_kv expert_feed_forward_length expert_gating_func expert_shared_count \
-         leading_dense_block_count attention.key_length_mla attention.value_length_mla \
-         attention.kv_lora_rank ssm.conv_kernel kda.head_dim",
-    },
-    Particular {
-        architecture: "dbrx",
-        needs: "output.weight ffn_gate_exps.weight",
-        keys: "attention.clamp_kqv",
-    },
-    Particular {
-        architecture: "minimax-m3",
-        needs: "output.weight ffn_gate_exps.weight ffn_gate_shexp.weight exp_probs_b.bias",
-        keys: "expert_feed_forward_length expert_shared_count expert_gating_func attention.indexer.head_count \
-         attention.indexer.key_length attention.indexer.top_k attention.indexer.block_size \
-         attention.indexer.local_blocks",
-    },
-    Particular {
-        architecture: "muse-glimmer",
-        needs: "output.weight",
-        keys: "attention.sliding_window logit_scale",
-    },
-    Particular {
-        architecture: "nemotron",
-        needs: "attn_norm.bias ffn_norm.bias output.weight output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "plamo",
-        needs: "output.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "pockettts",
-        needs: "attn_norm.bias ffn_norm.bias output_norm.bias",
-        keys: "",
-    },
-    Particular {
-        architecture: "rwkv6qwen2",
-        needs: "output.weight",
-        keys: "wkv.head_size time_mix_extra_dim time_decay_extra_dim",
-    },
-    Particular {
-        architecture: "talkie",
-        needs: "output.weight",
-        keys: "logit_scale",
-    },
-    Particular {
-        architecture: "xverse",
-        needs: "output.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "gemma4",
-        needs: "ffn_gate_exps.weight",
-        keys: "attention.sliding_window_pattern attention.sliding_window embedding_length_per_layer_input \
-         attention.key_length_swa attention.value_length_swa",
-    },
-    Particular {
-        architecture: "jamba",
-        needs: "ffn_gate_exps.weight",
-        keys: "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank",
-    },
-    Particular {
-        architecture: "ernie4_5",
-        needs: "ffn_gate_shexp.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "llama",
-        needs: "ffn_gate_shexp.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "llama-embed",
-        needs: "ffn_gate_shexp.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "minicpm",
-        needs: "ffn_gate_shexp.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "mistral3",
-        needs: "ffn_gate_shexp.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "paddleocr",
-        needs: "ffn_gate_shexp.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "refact",
-        needs: "ffn_gate_shexp.weight",
-        keys: "",
-    },
-    Particular {
-        architecture: "graniteswitch",
-        needs: "",
-        keys: "logit_scale adapters.count adapters.lora_rank adapters.token_ids_activate \
-         adapters.token_ids_substitute",
-    },
-    Particular {
-        architecture: "minimax-01",
-        needs: "",
-        keys: "residual_scale",
-    },
-    Particular {
-        architecture: "gemma3n",
-        needs: "",
-        keys: "attention.sliding_window",
-    },
-    Particular {
-        architecture: "glm-dsa",
-        needs: "",
-        keys: "expert_feed_forward_length expert_shared_count attention.indexer.head_count \
-         attention.indexer.key_length attention.indexer.top_k",
-    },
-    Particular {
-        architecture: "plamo2",
-        needs: "ssm_dt.bias",
-        keys: "ssm.group_count",
-    },
-    Particular {
-        architecture: "falcon-h1",
-        needs: "",
-        keys: "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count",
-    },
-    Particular {
-        architecture: "qwen3next",
-        needs: "",
-        keys: "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count",
-    },
-    Particular {
-        architecture: "hrm_text",
-        needs: "",
-        keys: "hrm.layers_per_stack hrm.h_cycles hrm.l_cycles",
-    },
-];
+/// Tensors that have to be there, of a model of this architecture; of a bias, where its weight is. Names behind `blk.N.`,
+/// divided by blanks.
+#[expect(clippy::too_many_lines, reason = "a table")]
+pub(super) fn tensors(architecture: &str) -> &'static str {
+    match architecture {
+        "apertus" | "baichuan" | "internlm2" | "olmo2" | "mimo2" | "step35" | "arwkv7" | "muse-glimmer"
+        | "plamo" | "rwkv6qwen2" | "talkie" | "xverse" => "output.weight",
+        "bert" | "nomic-bert" => "attn_output_norm.bias layer_output_norm.bias token_embd_norm.bias",
+        "bloom" => {
+            "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_norm.bias ffn_up.bias \
+             output_norm.bias token_embd_norm.bias"
+        }
+        "codeshell" => {
+            "attn_norm.bias attn_output.bias ffn_down.bias ffn_norm.bias ffn_up.bias output.weight \
+             output_norm.bias"
+        }
+        "deepseek" | "deepseek2" | "hunyuan-moe" | "llama4" | "deepseek2-ocr" | "cohere2moe" => {
+            "ffn_gate_exps.weight ffn_gate_shexp.weight"
+        }
+        "deepseek32" => "ffn_gate_exps.weight ffn_gate_shexp.weight indexer.k_norm.bias",
+        "dots3note" => "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight indexer.k_norm.bias",
+        "falcon" => "attn_norm.bias output_norm.bias",
+        "glm4moe" | "afmoe" | "laguna" | "bailingmoe3" => {
+            "exp_probs_b.bias ffn_gate_exps.weight ffn_gate_shexp.weight"
+        }
+        "gpt-oss" => {
+            "attn_output.bias attn_sinks.weight ffn_down_exps.bias ffn_gate_exps.bias \
+             ffn_gate_inp.bias ffn_up_exps.bias output.weight"
+        }
+        "gpt2" | "starcoder" => {
+            "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_norm.bias ffn_up.bias \
+             output_norm.bias position_embd.weight"
+        }
+        "gptneox" => {
+            "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_norm.bias ffn_up.bias \
+             output.weight output_norm.bias"
+        }
+        "granite" | "granitemoe" | "ernie4_5-moe" | "ernie4_5" | "llama" | "llama-embed" | "minicpm"
+        | "mistral3" | "paddleocr" | "refact" => "ffn_gate_shexp.weight",
+        "granitehybrid" => "ffn_gate_shexp.weight ssm_norm.weight",
+        "jais2" | "starcoder2" => {
+            "attn_norm.bias attn_output.bias ffn_down.bias ffn_norm.bias ffn_up.bias output_norm.bias"
+        }
+        "kimi-linear" | "minimax-m2" => "exp_probs_b.bias ffn_gate_exps.weight output.weight",
+        "lfm2" | "qwen3moe" | "qwen3vlmoe" | "rnd1" | "arctic" | "grovemoe" | "smallthinker" | "gemma4"
+        | "jamba" => "ffn_gate_exps.weight",
+        "lfm2moe" => "exp_probs_b.bias ffn_gate_exps.weight",
+        "mamba" => "ssm_conv1d.bias ssm_dt.bias",
+        "mamba2" => "ssm_conv1d.bias ssm_norm.weight",
+        "nemotron_h" => "ssm_norm.weight",
+        "nemotron_h_moe" => "exp_probs_b.bias ssm_norm.weight",
+        "olmoe" | "llada-moe" => "ffn_gate_exps.weight output.weight",
+        "orion" | "nemotron" => "attn_norm.bias ffn_norm.bias output.weight output_norm.bias",
+        "pangu-embedded" => "attn_output.bias",
+        "phi2" => {
+            "attn_norm.bias attn_output.bias ffn_down.bias ffn_up.bias output.bias output.weight \
+             output_norm.bias"
+        }
+        "phimoe" => {
+            "attn_norm.bias attn_output.bias ffn_gate_exps.weight ffn_norm.bias output.bias \
+             output.weight output_norm.bias"
+        }
+        "qwen" => "attn_qkv.bias output.weight",
+        "qwen2moe" => "ffn_gate_exps.weight output.weight ffn_gate_shexp.weight ffn_gate_inp_shexp.weight",
+        "qwen35moe" => "ffn_gate_exps.weight ffn_gate_inp_shexp.weight ffn_gate_shexp.weight",
+        "rwkv6" | "rwkv7" => {
+            "attn_norm.bias attn_norm_2.bias output.weight output_norm.bias time_mix_ln.bias \
+             token_embd_norm.bias"
+        }
+        "stablelm" => "attn_norm.bias output.weight output_norm.bias",
+        "bailingmoe" | "exaone-moe" => "ffn_gate_exps.weight ffn_gate_shexp.weight output.weight",
+        "bailingmoe2" => "layer_output_norm.weight ffn_gate_exps.weight ffn_gate_shexp.weight output.weight",
+        "granite_swa" => "attn_sinks.weight",
+        "jais" => {
+            "attn_norm.bias attn_output.bias attn_qkv.bias ffn_down.bias ffn_gate.bias ffn_norm.bias \
+             ffn_up.bias output.weight output_norm.bias"
+        }
+        "maple" | "mellum" | "dbrx" => "output.weight ffn_gate_exps.weight",
+        "dots1" => "output.weight ffn_gate_exps.weight ffn_gate_shexp.weight",
+        "jina-bert-v2" => {
+            "attn_output.bias attn_output_norm.bias ffn_down.bias layer_output_norm.bias \
+             token_embd_norm.bias token_types.weight"
+        }
+        "minimax-m3" => "output.weight ffn_gate_exps.weight ffn_gate_shexp.weight exp_probs_b.bias",
+        "pockettts" => "attn_norm.bias ffn_norm.bias output_norm.bias",
+        "plamo2" => "ssm_dt.bias",
+        _ => "",
+    }
+}
+
+/// Keys that have to be there. Suffixes behind the architecture's prefix, divided by blanks.
+#[expect(clippy::too_many_lines, reason = "a table")]
+pub(super) fn keys(architecture: &str) -> &'static str {
+    match architecture {
+        "bert" | "nomic-bert" | "jina-bert-v2" => "tokenizer.ggml.token_type_count",
+        "cohere2" | "muse-glimmer" => "attention.sliding_window logit_scale",
+        "deepseek" | "deepseek2" | "glm4moe" => {
+            "expert_feed_forward_length expert_shared_count leading_dense_block_count"
+        }
+        "deepseek32" => {
+            "expert_feed_forward_length expert_gating_func expert_shared_count \
+             leading_dense_block_count"
+        }
+        "dots3note" => {
+            "attention.indexer.types attention.sliding_window_pattern expert_feed_forward_length \
+             expert_gating_func expert_shared_count leading_dense_block_count"
+        }
+        "gemma-embedding" | "gemma3n" => "attention.sliding_window",
+        "gpt-oss" => "attention.sliding_window expert_feed_forward_length",
+        "gptneox" => "use_parallel_residual",
+        "granite" | "talkie" => "logit_scale",
+        "granitehybrid" => {
+            "expert_shared_feed_forward_length feed_forward_length ssm.conv_kernel ssm.inner_size \
+             ssm.state_size ssm.time_step_rank ssm.group_count"
+        }
+        "granitemoe" => "expert_shared_feed_forward_length feed_forward_length logit_scale",
+        "hunyuan-moe" | "minimax-m2" => "expert_feed_forward_length feed_forward_length",
+        "kimi-linear" => {
+            "attention.head_count_kv expert_feed_forward_length expert_gating_func expert_shared_count \
+             feed_forward_length leading_dense_block_count attention.key_length_mla \
+             attention.value_length_mla attention.kv_lora_rank ssm.conv_kernel kda.head_dim"
+        }
+        "lfm2" => "feed_forward_length shortconv.l_cache",
+        "lfm2moe" => {
+            "expert_feed_forward_length expert_gating_func feed_forward_length \
+             leading_dense_block_count shortconv.l_cache"
+        }
+        "llama4" | "ernie4_5-moe" => "expert_feed_forward_length interleave_moe_layer_step",
+        "mamba" | "jamba" => "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank",
+        "mamba2" | "falcon-h1" | "qwen3next" => {
+            "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
+        }
+        "nemotron_h" => {
+            "attention.layer_norm_epsilon feed_forward_length ssm.conv_kernel ssm.inner_size \
+             ssm.state_size ssm.time_step_rank ssm.group_count"
+        }
+        "nemotron_h_moe" => {
+            "attention.layer_norm_epsilon expert_feed_forward_length expert_shared_feed_forward_length \
+             feed_forward_length moe_latent_size ssm.conv_kernel ssm.inner_size ssm.state_size \
+             ssm.time_step_rank ssm.group_count"
+        }
+        "olmoe" | "phimoe" | "plamo3" => "feed_forward_length",
+        "qwen2vl" | "qwen3vl" | "qwen3vlmoe" => "rope.dimension_sections",
+        "qwen35" => {
+            "feed_forward_length rope.dimension_sections ssm.conv_kernel ssm.inner_size ssm.state_size \
+             ssm.time_step_rank ssm.group_count"
+        }
+        "qwen35moe" => {
+            "expert_feed_forward_length expert_shared_feed_forward_length rope.dimension_sections \
+             ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
+        }
+        "rwkv6" => "time_decay_extra_dim time_mix_extra_dim wkv.head_size",
+        "rwkv7" => {
+            "attention.decay_lora_rank attention.gate_lora_rank attention.iclr_lora_rank \
+             attention.value_residual_mix_lora_rank wkv.head_size"
+        }
+        "bailingmoe" | "deepseek2-ocr" | "afmoe" | "dots1" => {
+            "expert_feed_forward_length expert_shared_count"
+        }
+        "bailingmoe2" => "expert_feed_forward_length expert_gating_func expert_shared_count",
+        "exaone-moe" => {
+            "attention.sliding_window expert_feed_forward_length expert_gating_func \
+             leading_dense_block_count"
+        }
+        "cohere2moe" => {
+            "attention.sliding_window expert_feed_forward_length leading_dense_block_count logit_scale"
+        }
+        "grovemoe" => "expert_feed_forward_length expert_group_scale experts_per_group",
+        "granite_swa" => {
+            "attention.sliding_window attention.sliding_window_pattern logit_scale feed_forward_length"
+        }
+        "hy_v3" | "mellum" => "expert_feed_forward_length",
+        "laguna" => "expert_feed_forward_length leading_dense_block_count",
+        "maple" => {
+            "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length \
+             swiglu_clamp_exp"
+        }
+        "mimo2" | "step35" => {
+            "attention.sliding_window attention.sliding_window_pattern expert_feed_forward_length"
+        }
+        "minicpm3" => "attention.kv_lora_rank attention.q_lora_rank",
+        "plm" => "attention.kv_lora_rank",
+        "spark2_5" => "attention.sliding_window attention.sliding_window_pattern",
+        "arwkv7" => {
+            "attention.decay_lora_rank attention.iclr_lora_rank attention.value_residual_mix_lora_rank \
+             wkv.head_size"
+        }
+        "bailingmoe3" => {
+            "attention.head_count_kv expert_feed_forward_length expert_gating_func expert_shared_count \
+             leading_dense_block_count attention.key_length_mla attention.value_length_mla \
+             attention.kv_lora_rank ssm.conv_kernel kda.head_dim"
+        }
+        "dbrx" => "attention.clamp_kqv",
+        "minimax-m3" => {
+            "expert_feed_forward_length expert_shared_count expert_gating_func \
+             attention.indexer.head_count attention.indexer.key_length attention.indexer.top_k \
+             attention.indexer.block_size attention.indexer.local_blocks"
+        }
+        "rwkv6qwen2" => "wkv.head_size time_mix_extra_dim time_decay_extra_dim",
+        "gemma4" => {
+            "attention.sliding_window_pattern attention.sliding_window \
+             embedding_length_per_layer_input attention.key_length_swa attention.value_length_swa"
+        }
+        "graniteswitch" => {
+            "logit_scale adapters.count adapters.lora_rank adapters.token_ids_activate \
+             adapters.token_ids_substitute"
+        }
+        "minimax-01" => "residual_scale",
+        "glm-dsa" => {
+            "expert_feed_forward_length expert_shared_count attention.indexer.head_count \
+             attention.indexer.key_length attention.indexer.top_k"
+        }
+        "plamo2" => "ssm.group_count",
+        "hrm_text" => "hrm.layers_per_stack hrm.h_cycles hrm.l_cycles",
+        _ => "",
+    }
+}
