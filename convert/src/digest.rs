@@ -189,10 +189,7 @@ pub fn file_sha256(path: &Path) -> Result<String> {
 /// # Errors
 /// As [`file_sha256`].
 pub fn file_sha256_telling(path: &Path, read: &dyn Fn(u64)) -> Result<String> {
-    let io = |source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let io = |source| Error::io(path, source);
     let mut file = File::open(path).map_err(io)?;
     let mut state = Sha256::new();
     let mut buffer = vec![0; STEP];
@@ -242,10 +239,10 @@ pub fn write_manifest(
     let mut names = Vec::new();
     for file in files {
         let Some(name) = file.file_name().and_then(|n| n.to_str()) else {
-            return Err(Error::Input {
-                path: file.clone(),
-                message: "the file has no name that a manifest could hold".into(),
-            });
+            return Err(Error::input(
+                file,
+                "the file has no name that a manifest could hold",
+            ));
         };
         names.push(name);
         let digest = match known.iter().find(|entry| entry.name == name) {
@@ -289,10 +286,7 @@ fn manifest_or_none(directory: &Path) -> Result<Vec<ManifestEntry>> {
 pub fn read_manifest(directory: &Path) -> Result<Vec<ManifestEntry>> {
     let path = directory.join(MANIFEST);
     let bytes = crate::json::read_bytes(&path, MAX_MANIFEST_BYTES)?;
-    let malformed = |line: usize, what: &str| Error::Input {
-        path: path.clone(),
-        message: format!("line {}: {what}", line + 1),
-    };
+    let malformed = |line: usize, what: &str| Error::input(&path, format!("line {}: {what}", line + 1));
     let text = std::str::from_utf8(&bytes).map_err(|_| malformed(0, "expected UTF-8, found other bytes"))?;
     let mut entries: Vec<ManifestEntry> = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -329,10 +323,7 @@ pub fn read_manifest(directory: &Path) -> Result<Vec<ManifestEntry>> {
 /// # Errors
 /// When the directory cannot be read.
 pub fn gguf_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let io = |source| Error::Io {
-        path: directory.to_path_buf(),
-        source,
-    };
+    let io = |source| Error::io(directory, source);
     let mut files = Vec::new();
     for entry in directory.read_dir().map_err(io)? {
         let path = entry.map_err(io)?.path();

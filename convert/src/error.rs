@@ -118,6 +118,20 @@ pub enum Remedy {
 }
 
 impl Error {
+    pub(crate) fn input(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::Input {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
     /// The same error, with what avoids it.
     pub(crate) fn avoided_by(self, remedy: Remedy) -> Self {
         Self::Avoidable {

@@ -20,12 +20,14 @@ pub(crate) fn read(path: &Path) -> Result<Value> {
         Some(text) => serde_json::from_slice(&text),
         None => Err(e),
     });
-    parsed.map_err(|e| Error::Input {
-        path: path.to_path_buf(),
-        message: match gguf::foreign::describe(&text).filter(|_| !text.starts_with(b"{")) {
-            Some(what) => format!("{what}; expected JSON"),
-            None => format!("not valid JSON: {e}"),
-        },
+    parsed.map_err(|e| {
+        Error::input(
+            path,
+            match gguf::foreign::describe(&text).filter(|_| !text.starts_with(b"{")) {
+                Some(what) => format!("{what}; expected JSON"),
+                None => format!("not valid JSON: {e}"),
+            },
+        )
     })
 }
 
@@ -58,39 +60,30 @@ fn without_infinities(text: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn read_object(path: &Path) -> Result<serde_json::Map<String, Value>> {
     match read(path)? {
         Value::Object(map) => Ok(map),
-        _ => Err(Error::Input {
-            path: path.to_path_buf(),
-            message: "expected a JSON object, found another value".to_owned(),
-        }),
+        _ => Err(Error::input(path, "expected a JSON object, found another value")),
     }
 }
 
 /// Refuses what a repository holds in place of a large file.
 pub(crate) fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
     match gguf::foreign::pointer(bytes) {
-        Some(what) => Err(Error::Input {
-            path: path.to_path_buf(),
-            message: what.to_owned(),
-        }),
+        Some(what) => Err(Error::input(path, what.to_owned())),
         None => Ok(()),
     }
 }
 
 /// Reads a whole file of at most `limit` bytes.
 pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let io_error = |source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let io_error = |source| Error::io(path, source);
     let file = File::open(path).map_err(io_error)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(io_error)?;
     refuse_pointer(path, &bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(Error::Input {
-            path: path.to_path_buf(),
-            message: format!("expected at most {limit} bytes, found more"),
-        });
+        return Err(Error::input(
+            path,
+            format!("expected at most {limit} bytes, found more"),
+        ));
     }
     Ok(bytes)
 }

@@ -60,10 +60,7 @@ impl Kind {
     }
 
     fn instead_of(self, path: &Path, expected: &str) -> Error {
-        let error = Error::Input {
-            path: path.to_path_buf(),
-            message: format!("expected {expected}, found {}", self.describe()),
-        };
+        let error = Error::input(path, format!("expected {expected}, found {}", self.describe()));
         error.avoided_by(Remedy::UsedElsewhere(self))
     }
 }
@@ -85,10 +82,7 @@ pub(crate) fn instead_of_directory(path: &Path) -> Error {
         return kind.instead_of(path, "a model directory");
     }
     let what = gguf::foreign::describe_file(path).unwrap_or("a file");
-    let error = Error::Input {
-        path: path.to_path_buf(),
-        message: format!("expected a model directory, found {what}"),
-    };
+    let error = Error::input(path, format!("expected a model directory, found {what}"));
     match what {
         "a GGUF file" => error.avoided_by(Remedy::QuantizeInstead),
         _ => error,

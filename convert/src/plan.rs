@@ -136,10 +136,9 @@ impl<'a> OutputPlan<'a> {
             .collect();
         let plan = Self::new(path, source.metadata(), edits, contents)?;
         match completeness::shortfalls(source.metadata(), &plan.infos) {
-            Ok(found) if !found.is_empty() => Err(Error::Input {
-                path: source.path().to_path_buf(),
-                message: completeness::describe(&found),
-            }),
+            Ok(found) if !found.is_empty() => {
+                Err(Error::input(source.path(), completeness::describe(&found)))
+            }
             _ => Ok(plan),
         }
     }

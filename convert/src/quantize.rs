@@ -167,10 +167,7 @@ impl Quantization<'_> {
     /// A model that is not whole, missing importance or forbidden requantizing, with the tensors' names.
     pub fn check(&self) -> Result<()> {
         if !self.shortfalls.is_empty() {
-            let incomplete = Error::Input {
-                path: self.source.clone(),
-                message: completeness::describe(&self.shortfalls),
-            };
+            let incomplete = Error::input(&self.source, completeness::describe(&self.shortfalls));
             return Err(incomplete.avoided_by(Remedy::AllowIncomplete));
         }
         if !self.missing_importance.is_empty() {
@@ -410,13 +407,13 @@ fn check_convertible(source: &dyn Source, from: &SourceTensor, ty: TensorType) -
     if readable && quants::can_decode(from.ty) && quants::can_encode(ty) {
         return Ok(());
     }
-    Err(Error::Input {
-        path: source.path().to_path_buf(),
-        message: format!(
+    Err(Error::input(
+        source.path(),
+        format!(
             "tensor '{}': expected a type that can be converted to {ty}, found {}",
             from.name, from.ty
         ),
-    })
+    ))
 }
 
 /// The importance of a tensor, when there is some and it fits.

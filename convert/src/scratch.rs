@@ -38,10 +38,7 @@ impl Scratch {
     /// A folder or file that cannot be made.
     pub fn new(parent: &Path) -> Result<Self> {
         remove_stale(parent);
-        let io = |source| Error::Io {
-            path: parent.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::io(parent, source);
         for _ in 0..ATTEMPTS {
             let folder = tempfile::Builder::new()
                 .prefix(PREFIX)

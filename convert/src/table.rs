@@ -434,10 +434,7 @@ pub fn files(table: &[RowPlan<'_>]) -> Vec<PathBuf> {
 /// # Errors
 /// A target that is an input, or an error of the system.
 pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
-    let io = |source| Error::Io {
-        path: to.to_path_buf(),
-        source,
-    };
+    let io = |source| Error::io(to, source);
     gguf::check_not_input(to)?;
     let directory = to.parent().filter(|d| !d.as_os_str().is_empty());
     // The new name appears at once or not at all: made beside it, then renamed.

@@ -82,13 +82,10 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
     let mut models: Vec<&FileDigest> = table.files().collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let Some(first) = models.first() else {
-        return Err(refused(&directory.join(record::FILE), "no file was made".into()));
+        return Err(Error::input(directory.join(record::FILE), "no file was made"));
     };
     let matrix = matrix_of(&table, directory, options)?;
-    fs::create_dir_all(out).map_err(|source| Error::Io {
-        path: out.to_path_buf(),
-        source,
-    })?;
+    fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
     let matrix_size = matrix.as_ref().map_or(0, |(_, digest)| digest.size);
     let sizes = models.iter().map(|model| model.size);
     let mut folder = Folder {
@@ -122,21 +119,14 @@ pub fn make(directory: &Path, out: &Path, options: &Options, tell: &mut dyn FnMu
     folder.seal(&table)
 }
 
-fn refused(path: &Path, message: String) -> Error {
-    Error::Input {
-        path: path.to_path_buf(),
-        message,
-    }
-}
-
 fn finished_table(directory: &Path) -> Result<Table> {
     let record_file = directory.join(record::FILE);
     let table = Table::load(&record_file)?;
     match table.state {
         State::Finished => Ok(table),
-        _ => Err(refused(
+        _ => Err(Error::input(
             &record_file,
-            "the table is not finished: resume it first".into(),
+            "the table is not finished: resume it first",
         )),
     }
 }
@@ -187,7 +177,7 @@ impl Folder<'_> {
                     true => "an alias, or of another table; another folder would get links to the files",
                     false => "of another table",
                 };
-                return Err(refused(
+                return Err(Error::input(
                     &file,
                     format!("not a file of the folder to be published: {which}"),
                 ));
@@ -293,7 +283,7 @@ impl Folder<'_> {
             tell(Told::Read(**read, total));
         })?;
         if found != expected.sha256 {
-            return Err(refused(
+            return Err(Error::input(
                 path,
                 format!(
                     "SHA-256: expected {}, found {found}; it has changed since the table was made",
@@ -340,12 +330,10 @@ fn matrix_of(table: &Table, directory: &Path, options: &Options) -> Result<Optio
     let read = fs::File::open(&path).and_then(|mut file| file.read_exact(&mut magic));
     if let Err(source) = read {
         return Err(match options.matrix {
-            None if source.kind() == std::io::ErrorKind::NotFound => Error::Input {
+            None if source.kind() == std::io::ErrorKind::NotFound => Error::input(
                 path,
-                message:
-                    "the importance matrix is not in the table's directory, and no other place was named"
-                        .into(),
-            },
+                "the importance matrix is not in the table's directory, and no other place was named",
+            ),
             _ => Error::Io { path, source },
         });
     }
@@ -362,10 +350,7 @@ fn is_matrix(table: &Table, name: &str) -> bool {
 }
 
 fn digest_of(path: &Path) -> Result<FileDigest> {
-    let metadata = fs::metadata(path).map_err(|source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let metadata = fs::metadata(path).map_err(|source| Error::io(path, source))?;
     Ok(FileDigest {
         name: name_of(path),
         size: metadata.len(),

@@ -1,8 +1,6 @@
 //! Plots in SVG: size against what is lost, with error bars and the files that no other beats. Kinds of quants differ in
 //! their marks, so that a plot reads without colour.
 
-use std::path::Path;
-
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
@@ -168,10 +166,7 @@ pub fn draw(files: &[&Row], quantity: Quantity, size: Size, title: &str) -> Resu
         };
         drawn
             .and_then(|()| root.present().map_err(|e| e.to_string()))
-            .map_err(|message| Error::Input {
-                path: Path::new("kld.svg").to_path_buf(),
-                message,
-            })?;
+            .map_err(|message| Error::input("kld.svg", message))?;
     }
     Ok(Some(titled(&svg, title)))
 }

@@ -243,10 +243,7 @@ impl Statement {
     /// # Errors
     /// None that a statement of this crate has.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::Input {
-            path: FILE.into(),
-            message: e.to_string(),
-        })?;
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::input(FILE, e.to_string()))?;
         text.push(b'\n');
         Ok(text)
     }
@@ -260,14 +257,8 @@ impl Statement {
         let mut bytes = Vec::new();
         std::fs::File::open(path)
             .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-            .map_err(|source| Error::Io {
-                path: path.to_path_buf(),
-                source,
-            })?;
-        let input = |message: String| Error::Input {
-            path: path.to_path_buf(),
-            message,
-        };
+            .map_err(|source| Error::io(path, source))?;
+        let input = |message: String| Error::input(path, message);
         let statement: Self = serde_json::from_slice(&bytes).map_err(|e| {
             input(format!(
                 "expected an in-toto statement with SLSA's predicate: {e}"

@@ -408,14 +408,8 @@ impl Table {
     /// # Errors
     /// A file that cannot be read, is too long, is no record or one of a newer schema.
     pub fn load(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
-        let input = |message: String| Error::Input {
-            path: path.to_path_buf(),
-            message,
-        };
+        let io = |source| Error::io(path, source);
+        let input = |message: String| Error::input(path, message);
         let mut bytes = Vec::new();
         std::fs::File::open(path)
             .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
@@ -475,10 +469,7 @@ impl Table {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::Input {
-            path: path.to_path_buf(),
-            message: e.to_string(),
-        })?;
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::input(path, e.to_string()))?;
         text.push(b'\n');
         Ok(WholeFile::open(path)?.publish(&text)?)
     }

@@ -53,3 +53,12 @@ pub enum Error {
     #[error("{0}")]
     Text(String),
 }
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+}

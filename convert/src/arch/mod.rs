@@ -171,26 +171,26 @@ fn find(config_path: &Path, name: &str) -> Result<(&'static Architecture, &'stat
     if supported_encoders().contains(&name) {
         let remedy = WITHOUT_TEXT.iter().find(|(class, _)| *class == name);
         let remedy = remedy.map_or("", |(_, remedy)| remedy);
-        return Err(Error::Input {
-            path: config_path.to_path_buf(),
-            message: format!(
+        return Err(Error::input(
+            config_path,
+            format!(
                 "architectures: {name} is converted as an encoder alone (mmproj); expected a class \
                  whose text model is converted{remedy}"
             ),
-        });
+        ));
     }
     // A class name is a short word; what is longer is no class of anyone's.
     let shown = nearest::shown(name);
     let known = supported_classes();
     let near = nearest::of(&shown, known.iter().map(|(class, _)| *class));
-    Err(Error::Input {
-        path: config_path.to_path_buf(),
-        message: format!(
+    Err(Error::input(
+        config_path,
+        format!(
             "architectures: found {shown}, expected one of the {} built-in classes{}",
             known.len(),
             nearest::phrase(&near),
         ),
-    }
+    )
     .avoided_by(Remedy::ArchFile))
 }
 
@@ -207,10 +207,10 @@ pub(crate) fn of_config(
 }
 
 fn no_class(config_path: &Path) -> Error {
-    Error::Input {
-        path: config_path.to_path_buf(),
-        message: "architectures: expected the name of a class, found none".to_owned(),
-    }
+    Error::input(
+        config_path,
+        "architectures: expected the name of a class, found none",
+    )
 }
 
 /// The names that [`printed`] knows, in its order.

@@ -79,10 +79,7 @@ impl PlanDocument {
     /// # Errors
     /// A file that cannot be read, is no plan, or was made by another version.
     pub fn load(path: &Path, tool: &str) -> Result<Self> {
-        let wrong = |message: String| Error::Input {
-            path: path.to_path_buf(),
-            message,
-        };
+        let wrong = |message: String| Error::input(path, message);
         let bytes = json::read_bytes(path, MAX_BYTES)?;
         let value: serde_json::Value = serde_json::from_slice(&bytes)
             .map_err(|e| wrong(format!("expected a plan, found another document: {e}")))?;
@@ -163,10 +160,10 @@ impl PlanDocument {
         ];
         match parts.into_iter().flatten().next() {
             None => Ok(()),
-            Some(found) => Err(Error::Input {
-                path: source.path().to_path_buf(),
-                message: format!("expected the plan's model, found another: {found}"),
-            }),
+            Some(found) => Err(Error::input(
+                source.path(),
+                format!("expected the plan's model, found another: {found}"),
+            )),
         }
     }
 }

@@ -80,9 +80,11 @@ pub(super) fn files(
 ) -> Result<Vec<(InputOf, String, PathBuf)>> {
     let named = |of: InputOf, base: &Path, path: PathBuf| -> Result<_> {
         let name = path.strip_prefix(base).unwrap_or(&path);
-        let text = name.to_str().ok_or_else(|| Error::Input {
-            path: path.clone(),
-            message: "expected a name in UTF-8, which a plan can hold, found other bytes".to_owned(),
+        let text = name.to_str().ok_or_else(|| {
+            Error::input(
+                &path,
+                "expected a name in UTF-8, which a plan can hold, found other bytes",
+            )
         })?;
         Ok((of, text.replace(std::path::MAIN_SEPARATOR, "/"), path))
     };
@@ -133,12 +135,12 @@ pub(super) fn record(
             if let (Some(found), Some(expected)) = (&sha256, hub_digest(&path))
                 && *found != expected
             {
-                return Err(Error::Input {
+                return Err(Error::input(
                     path,
-                    message: format!(
+                    format!(
                         "SHA-256: expected {expected}, after which the hub's cache names it, found {found}"
                     ),
-                });
+                ));
             }
             Ok(Input {
                 of,
@@ -176,19 +178,19 @@ pub(super) fn check(
     };
     expected.par_iter().try_for_each(|input| {
         let Some(path) = place(input) else {
-            return Err(Error::Input {
-                path: source.path().to_path_buf(),
-                message: format!("{}: expected this input of the plan, found none here", input.name),
-            });
+            return Err(Error::input(
+                source.path(),
+                format!("{}: expected this input of the plan, found none here", input.name),
+            ));
         };
         let differs = |what: &str, expected: &str, found: &str| {
-            Err(Error::Input {
-                path: path.to_path_buf(),
-                message: format!(
+            Err(Error::input(
+                path,
+                format!(
                     "input {:?} of the plan: {what}: expected {expected}, found {found}",
                     input.name
                 ),
-            })
+            ))
         };
         let (bytes, sampled) = sample(path)?;
         if bytes != input.bytes {
@@ -244,10 +246,7 @@ fn sample(path: &Path) -> Result<(u64, String)> {
         }
         Ok((length, hex(&state.finalize())))
     };
-    read().map_err(|source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    })
+    read().map_err(|source| Error::io(path, source))
 }
 
 /// The SHA-256 after which the hub's cache has named the file that a link there leads to; none for files that the

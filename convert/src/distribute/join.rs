@@ -72,10 +72,10 @@ pub fn join(plan: &PlanDocument, layout: &Layout<'_>, read: &(dyn Fn(u64) + Sync
     };
     let parts = layout.place.read(&heading)?;
     let Some(count) = parts.first().map(|(part, _)| part.count()) else {
-        return Err(Error::Input {
-            path: layout.place.directory().to_path_buf(),
-            message: "expected parts of this plan, found none that has been run here".to_owned(),
-        });
+        return Err(Error::input(
+            layout.place.directory(),
+            "expected parts of this plan, found none that has been run here",
+        ));
     };
     table::check_links(&layout.table)?;
     digest::check_manifest(layout.place.directory())?;
@@ -182,13 +182,13 @@ fn check_place(
         if span.is_some_and(|s| s.bytes.start <= record.offset && end <= s.bytes.end) {
             continue;
         }
-        return Err(Error::Input {
-            path: layout.place.directory().to_path_buf(),
-            message: format!(
+        return Err(Error::input(
+            layout.place.directory(),
+            format!(
                 "part {part}: expected ranges of its own in its journal, found {}, which overlaps other parts or is in none",
                 describe(layout, record.output, record.tensor, record.offset..end)
             ),
-        });
+        ));
     }
     Ok(())
 }

@@ -273,8 +273,10 @@ fn learned_tokens(record: &[(String, Value)]) -> Option<u64> {
 
 fn file_name(path: &Path) -> Result<String> {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.map(str::to_owned).ok_or_else(|| Error::Input {
-        path: path.to_path_buf(),
-        message: "expected a name in UTF-8, which a plan can hold, found other bytes".to_owned(),
+    name.map(str::to_owned).ok_or_else(|| {
+        Error::input(
+            path,
+            "expected a name in UTF-8, which a plan can hold, found other bytes",
+        )
     })
 }

@@ -260,10 +260,10 @@ pub fn join_evaluation(
         Ok(kept.map(|kept| (Heading::parse(&kept.fingerprint), kept)))
     })?;
     let Some(count) = parts.first().map(|(part, _)| part.count()) else {
-        return Err(Error::Input {
-            path: place.directory().to_path_buf(),
-            message: "expected parts of this plan's evaluation, found none that has been run here".to_owned(),
-        });
+        return Err(Error::input(
+            place.directory(),
+            "expected parts of this plan's evaluation, found none that has been run here",
+        ));
     };
     let mut left = BTreeMap::new();
     for (part, kept) in parts {
@@ -381,10 +381,7 @@ fn take(
     seen: &mut BTreeMap<(usize, usize), Vec<Observation>>,
     joined: &mut Measured,
 ) -> Result<()> {
-    let refused = |message: String| Error::Input {
-        path: place.folder(),
-        message: format!("part {part}: {message}"),
-    };
+    let refused = |message: String| Error::input(place.folder(), format!("part {part}: {message}"));
     for ((file, window, count), rows) in left.kept.noted {
         if count != 1 || !share.runs_over(file, window) {
             let name = names.get(file).copied().unwrap_or("a file that is not planned");
@@ -425,10 +422,7 @@ fn take(
 fn at(path: &Path, error: reference::Error) -> Error {
     match error {
         reference::Error::Io { path, source } => Error::Io { path, source },
-        other => Error::Input {
-            path: path.to_path_buf(),
-            message: other.to_string(),
-        },
+        other => Error::input(path, other.to_string()),
     }
 }
 

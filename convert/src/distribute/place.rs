@@ -166,10 +166,7 @@ impl Place {
                 .unwrap_or_else(|| "expected this part's journal, found another's".to_owned())
         };
         Journal::open(&path, &heading.line(), &other).map_err(|e| match e {
-            Error::Input { path, message } => Error::Input {
-                path,
-                message: format!("part {}: {message}", heading.part),
-            },
+            Error::Input { path, message } => Error::input(path, format!("part {}: {message}", heading.part)),
             e => e,
         })
     }
@@ -290,17 +287,14 @@ impl Place {
 }
 
 pub(super) fn in_the_way(path: &Path, what: &str) -> Error {
-    Error::Input {
-        path: path.to_path_buf(),
-        message: format!("{what}; join what belongs together, or delete what does not"),
-    }
+    Error::input(
+        path,
+        format!("{what}; join what belongs together, or delete what does not"),
+    )
 }
 
 pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    |source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    }
+    move |source| Error::io(path, source)
 }
 
 /// The first line of a file, whoever has it open; `None` while there is no whole one.

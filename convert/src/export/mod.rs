@@ -218,14 +218,8 @@ pub fn export(source: &GgufSource, out: &Path, options: ExportOptions) -> Result
     if out.exists() {
         return Err(Error::Request(format!("{}: exists already", out.display())));
     }
-    let io = |source| Error::Io {
-        path: out.to_path_buf(),
-        source,
-    };
-    let input = |message: String| Error::Input {
-        path: source.path().to_path_buf(),
-        message,
-    };
+    let io = |source| Error::io(out, source);
+    let input = |message: String| Error::input(source.path(), message);
     let metadata = source.metadata();
     let family = family_of(source).map_err(input)?;
     let plan = weights::Plan::new(source, family, options.dtype)?;

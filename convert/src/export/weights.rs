@@ -62,10 +62,7 @@ impl Plan {
     /// A tensor that no rule of the architecture explains.
     pub(super) fn new(source: &GgufSource, family: &Family, dtype: Option<ExportType>) -> Result<Self> {
         let metadata = source.metadata();
-        let input = |message: String| Error::Input {
-            path: source.path().to_path_buf(),
-            message,
-        };
+        let input = |message: String| Error::input(source.path(), message);
         let heads = |key: &str| {
             metadata
                 .arch(key)
@@ -169,10 +166,7 @@ struct Naming<'a> {
 
 impl Naming<'_> {
     fn fail(&self, tensor: &SourceTensor, message: &str) -> Error {
-        Error::Input {
-            path: self.source.path().to_path_buf(),
-            message: format!("tensor '{}': {message}", tensor.name),
-        }
+        Error::input(self.source.path(), format!("tensor '{}': {message}", tensor.name))
     }
 
     /// The tensors of the checkpoint. Experts of one block are in the file one tensor after the other and in a checkpoint
@@ -321,10 +315,7 @@ fn fits(source: &GgufSource, tensor: usize, dtype: ExportType) -> Result<bool> {
 }
 
 fn write_file(source: &GgufSource, path: &Path, weights: &[Weight]) -> Result<()> {
-    let io = |source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let io = |source| Error::io(path, source);
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
     let mut end = 0;

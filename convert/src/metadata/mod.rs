@@ -258,10 +258,7 @@ impl General {
     }
 
     fn apply_overrides(&mut self, path: &Path) -> Result<()> {
-        let input = |message: String| Error::Input {
-            path: path.to_path_buf(),
-            message,
-        };
+        let input = |message: String| Error::input(path, message);
         let mut map: Map<String, Value> = crate::json::read_object(path)?;
         for &(key, _) in TEXTS {
             match map.shift_remove(&format!("general.{key}")) {
@@ -339,9 +336,11 @@ fn sampling_value(path: &Path, key: &str, value: &Value, kind: Sampling) -> Resu
             .map(GgufValue::from),
         Sampling::Float => value.as_f64().map(|v| GgufValue::from(v as f32)),
     };
-    converted.ok_or_else(|| Error::Input {
-        path: path.to_path_buf(),
-        message: format!("{key}: expected a value of its type, found {value}"),
+    converted.ok_or_else(|| {
+        Error::input(
+            path,
+            format!("{key}: expected a value of its type, found {value}"),
+        )
     })
 }
 

@@ -86,10 +86,7 @@ pub(crate) fn journal(dir: &Path, data: &[u8]) {
     let run = || -> Result<()> {
         let whole = source.output(dir.join("whole.gguf"), TensorType::Q8_0)?;
         execute(&source, &[whole], &options, &|_| {})?;
-        let io = |path: &Path, e| Error::Io {
-            path: path.to_path_buf(),
-            source: e,
-        };
+        let io = |path: &Path, e| Error::io(path, e);
         let read = |path: &Path| std::fs::read(path).map_err(|e| io(path, e));
         let expected = read(&dir.join("whole.gguf"))?;
 

@@ -98,14 +98,8 @@ impl Journal {
         first: &str,
         other: &dyn Fn(&str) -> String,
     ) -> Result<(Self, Vec<Record>)> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
-        let refused = |message: &str| Error::Input {
-            path: path.to_path_buf(),
-            message: message.to_owned(),
-        };
+        let io = |source| Error::io(path, source);
+        let refused = |message: &str| Error::input(path, message.to_owned());
         match std::fs::symlink_metadata(path) {
             Ok(m) if !m.is_file() => return Err(refused("the journal is not a regular file")),
             _ => {}
@@ -160,10 +154,7 @@ impl Journal {
         };
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(record.line().as_bytes())
-            .map_err(|source| Error::Io {
-                path: self.path.clone(),
-                source,
-            })
+            .map_err(|source| Error::io(&self.path, source))
     }
 
     /// Reads a journal that no process has open: its first line and its records. `None` for one that was cut before its
@@ -172,17 +163,11 @@ impl Journal {
     /// # Errors
     /// A journal that another process has open, or an error of the system.
     pub(crate) fn read(path: &Path) -> Result<Option<(String, Vec<Record>)>> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::io(path, source);
         let file = File::open(path).map_err(io)?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::Input {
-                    path: path.to_path_buf(),
-                    message: AT_WORK.to_owned(),
-                });
+                return Err(Error::input(path, AT_WORK.to_owned()));
             }
             Err(TryLockError::Error(e)) if e.kind() != std::io::ErrorKind::Unsupported => return Err(io(e)),
             _ => {}
@@ -197,10 +182,7 @@ impl Journal {
 
     /// Removes the journal: the run is done.
     pub(super) fn remove(self) -> Result<()> {
-        std::fs::remove_file(&self.path).map_err(|source| Error::Io {
-            path: self.path.clone(),
-            source,
-        })
+        std::fs::remove_file(&self.path).map_err(|source| Error::io(&self.path, source))
     }
 }
 
@@ -209,15 +191,9 @@ fn contents(path: &Path, file: &File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        .map_err(|source| Error::io(path, source))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::Input {
-            path: path.to_path_buf(),
-            message: "longer than any journal".to_owned(),
-        });
+        return Err(Error::input(path, "longer than any journal"));
     }
     Ok(bytes)
 }

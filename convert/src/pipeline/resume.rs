@@ -152,10 +152,7 @@ fn is_published(plan: &OutputPlan<'_>, records: &[&Record]) -> Result<bool> {
 /// The bytes of each tensor that are as noted in the file under the final name; `None` where it is not there or has
 /// another size or header than this plan's.
 pub(crate) fn published(plan: &OutputPlan<'_>, records: &[&Record]) -> Result<Option<Vec<Ranges>>> {
-    let io = |source| Error::Io {
-        path: plan.path.clone(),
-        source,
-    };
+    let io = |source| Error::io(&plan.path, source);
     let mut file = match File::open(&plan.path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

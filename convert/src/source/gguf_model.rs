@@ -70,14 +70,14 @@ impl GgufSource {
     fn bytes(&self, tensor: usize, rows: Range<u64>) -> Result<Cow<'_, [u8]>> {
         let info = self.model.info(tensor);
         if rows.start > rows.end || rows.end > info.rows() {
-            return Err(Error::Input {
-                path: self.path().to_path_buf(),
-                message: format!(
+            return Err(Error::input(
+                self.path(),
+                format!(
                     "tensor '{}': expected the rows {rows:?}, found {}",
                     info.name,
                     info.rows()
                 ),
-            });
+            ));
         }
         let row = info.row_bytes();
         Ok(self.model.bytes(tensor, rows.start * row..rows.end * row)?)

@@ -115,10 +115,7 @@ pub(crate) fn weight_files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
-    let io = |source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let io = |source| Error::io(path, source);
     let mut files = Vec::new();
     for entry in path.read_dir().map_err(io)? {
         let file = entry.map_err(io)?.path();

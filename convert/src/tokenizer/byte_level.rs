@@ -2,7 +2,7 @@
 
 use gguf::Metadata;
 
-use super::files::{VocabFiles, input_error};
+use super::files::VocabFiles;
 use super::hf::HfTokenizer;
 use super::keys::TOKEN_TYPE_COUNT;
 use super::kind::VocabKind;
@@ -10,7 +10,7 @@ use super::settings::Settings;
 use super::special::SpecialVocab;
 use super::vocabulary::{FoundBy, PreTokenizer, Vocabulary};
 use super::{pre, tokens};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A byte-level vocabulary.
 pub(super) fn vocabulary(
@@ -28,8 +28,8 @@ pub(super) fn vocabulary(
     for (kind, text) in &settings.needed {
         let id = hf.added().into_iter().find(|(_, token)| token.content == *text);
         let (id, _) = id.ok_or_else(|| {
-            input_error(
-                &files.dir.join("tokenizer.json"),
+            Error::input(
+                files.dir.join("tokenizer.json"),
                 format!("expected an added token {text:?}, which this architecture needs, found none"),
             )
         })?;

@@ -3,7 +3,7 @@
 use gguf::{Metadata, Value};
 use serde_json::{Value as Json, json};
 
-use super::files::{MAX_CONFIG_BYTES, VocabFiles, input_error, json_optional, text_optional};
+use super::files::{MAX_CONFIG_BYTES, VocabFiles, json_optional, text_optional};
 use crate::{Error, Result};
 
 /// Most files that are read from `additional_chat_templates`.
@@ -73,15 +73,12 @@ fn from_files(files: &VocabFiles) -> Result<Option<Json>> {
     let folder = files.dir.join(ADDITIONAL);
     let mut named = Vec::new();
     if folder.is_dir() {
-        let io = |source| Error::Io {
-            path: folder.clone(),
-            source,
-        };
+        let io = |source| Error::io(&folder, source);
         for entry in std::fs::read_dir(&folder).map_err(io)? {
             let path = entry.map_err(io)?.path();
             if path.extension().is_some_and(|e| e == "jinja") {
                 if named.len() == MAX_ADDITIONAL {
-                    return Err(input_error(
+                    return Err(Error::input(
                         &folder,
                         format!("expected at most {MAX_ADDITIONAL} templates, found more"),
                     ));

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::files::{self, VocabFiles, input_error};
+use super::files::{self, VocabFiles};
 use super::sentencepiece;
 use super::{hf, merges};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Reads the configuration files and `tokenizer.json` or, without that, the files of a tokenizer class's own that say the
 /// same.
@@ -57,7 +57,7 @@ pub(crate) struct Listed {
 pub(crate) fn entries(dir: &Path) -> Result<Listed> {
     let path = dir.join(JSON);
     let bytes = files::read_optional(&path, files::MAX_VOCAB_BYTES)?
-        .ok_or_else(|| input_error(&path, "expected this file, found none"))?;
+        .ok_or_else(|| Error::input(&path, "expected this file, found none"))?;
     let parsed: files::Entries = files::parse_json(&path, &bytes)?;
     let are_pieces =
         files::parse_json(&path, &bytes).is_ok_and(|json| sentencepiece::is_sentencepiece(&json));

@@ -23,23 +23,12 @@ pub(super) const MAX_TOKENS: usize = 1 << 22;
 /// Keys of the configured size of a vocabulary.
 pub(super) const SIZE_KEYS: &[&str] = &["vocab_size"];
 
-/// An error about one file.
-pub(super) fn input_error(path: &Path, message: impl Into<String>) -> Error {
-    Error::Input {
-        path: path.to_owned(),
-        message: message.into(),
-    }
-}
-
 /// The bytes of a file, or `None` where there is no such regular file.
 pub(super) fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let io = |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| Error::io(path, source);
     let mut bytes = Vec::new();
     File::open(path)
         .map_err(io)?
@@ -48,7 +37,7 @@ pub(super) fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> 
         .map_err(io)?;
     crate::json::refuse_pointer(path, &bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(input_error(
+        return Err(Error::input(
             path,
             format!("expected at most {limit} bytes, found more"),
         ));
@@ -73,7 +62,7 @@ pub(super) fn json_large(path: &Path) -> Result<Option<Json>> {
 /// Parses JSON; the error names line and column.
 pub(super) fn parse_json<'a, T: Deserialize<'a>>(path: &Path, bytes: &'a [u8]) -> Result<T> {
     serde_json::from_slice(bytes)
-        .map_err(|e| input_error(path, format!("expected JSON, found other text: {e}")))
+        .map_err(|e| Error::input(path, format!("expected JSON, found other text: {e}")))
 }
 
 /// Text with every line ending as `\n`, or `None` where there is no such file.
@@ -82,7 +71,7 @@ pub(super) fn text_optional(path: &Path, limit: u64) -> Result<Option<String>> {
         return Ok(None);
     };
     let text = String::from_utf8(bytes).map_err(|e| {
-        input_error(
+        Error::input(
             path,
             format!(
                 "expected UTF-8, found another byte at {}",
@@ -269,8 +258,8 @@ impl VocabFiles {
             .and_then(|n| usize::try_from(n).ok())
         {
             Some(n) if n <= MAX_TOKENS => Ok(Some(n)),
-            _ => Err(input_error(
-                &self.dir.join("config.json"),
+            _ => Err(Error::input(
+                self.dir.join("config.json"),
                 format!("`{key}`: expected a number of tokens up to {MAX_TOKENS}, found {value}"),
             )),
         }
@@ -293,7 +282,7 @@ impl VocabFiles {
     /// A vocabulary, read from a file of the directory, that does not fit its model.
     pub(super) fn misfit(&self, file: &str, keys: &[&str], own: usize, message: &str) -> Error {
         let sizes = self.sizes(keys, own);
-        input_error(&self.dir.join(file), format!("{message} ({sizes})"))
+        Error::input(self.dir.join(file), format!("{message} ({sizes})"))
     }
 }
 

@@ -10,7 +10,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::budget;
-use super::files::{MAX_TOKENS, SIZE_KEYS, VocabFiles, input_error, json_optional};
+use super::files::{MAX_TOKENS, SIZE_KEYS, VocabFiles, json_optional};
 use super::special::token_content;
 use crate::{Error, Result};
 
@@ -210,9 +210,9 @@ impl HfTokenizer {
     pub(super) fn load(files: &VocabFiles) -> Result<Self> {
         let path = files.dir.join("tokenizer.json");
         let Some((bytes, definition)) = &files.tokenizer else {
-            return Err(input_error(&path, "expected this file, found none"));
+            return Err(Error::input(&path, "expected this file, found none"));
         };
-        budget::check(definition).map_err(|e| input_error(&path, e))?;
+        budget::check(definition).map_err(|e| Error::input(&path, e))?;
         let mut tokenizer = guarded(files, || Tokenizer::from_bytes(bytes))?;
         // Neither is in force when a text is encoded by itself.
         tokenizer.with_padding(None);
@@ -228,7 +228,7 @@ impl HfTokenizer {
         }
         let config = files.dir.join("tokenizer_config.json");
         budget::check_added(missing.iter().map(|t| t.content.as_str()))
-            .map_err(|e| input_error(&config, e))?;
+            .map_err(|e| Error::input(&config, e))?;
         guarded(files, || {
             // A class's own defaults may not belong to this vocabulary at all; they must not make it
             // longer than the model's.
@@ -268,7 +268,7 @@ impl HfTokenizer {
             by_id: OnceCell::new(),
         };
         if this.tokenizer.get_vocab_size(true) > MAX_TOKENS {
-            return Err(input_error(
+            return Err(Error::input(
                 &path,
                 format!("expected at most {MAX_TOKENS} tokens, found more"),
             ));
@@ -368,8 +368,8 @@ impl HfTokenizer {
 /// Runs code of the `tokenizers` library on a stranger's file. Its panics become errors.
 pub(super) fn guarded<T>(files: &VocabFiles, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     let error = |message: String| -> Error {
-        input_error(
-            &files.dir.join("tokenizer.json"),
+        Error::input(
+            files.dir.join("tokenizer.json"),
             format!("the tokenizer cannot be used: {message}"),
         )
     };

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::files::{MAX_VOCAB_BYTES, input_error, json_large, text_optional};
-use crate::Result;
+use super::files::{MAX_VOCAB_BYTES, json_large, text_optional};
+use crate::{Error, Result};
 
 /// The files' names.
 const FILES: [&str; 2] = ["vocab.json", "merges.txt"];
@@ -40,7 +40,7 @@ pub(super) fn tokenizer_json(
         .as_object()
         .is_some_and(|map| map.values().all(Json::is_u64))
     {
-        return Err(input_error(&vocab_path, "expected an object of texts and ids"));
+        return Err(Error::input(&vocab_path, "expected an object of texts and ids"));
     }
     let lines = merges
         .lines()

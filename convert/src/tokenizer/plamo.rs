@@ -3,13 +3,13 @@
 use gguf::Metadata;
 use serde_json::Value as Json;
 
-use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, SIZE_KEYS, VocabFiles, input_error, text_optional};
+use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, SIZE_KEYS, VocabFiles, text_optional};
 use super::keys::{ADD_SPACE_PREFIX, EOT};
 use super::kind::VocabKind;
 use super::special::token_content;
 use super::tokens::{TokenList, TokenType};
 use super::vocabulary::Vocabulary;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The file's name.
 pub(super) const FILE: &str = "tokenizer.jsonl";
@@ -38,7 +38,7 @@ pub(super) fn vocabulary(files: &VocabFiles, mut metadata: Metadata) -> Result<V
         if line.trim().is_empty() {
             continue;
         }
-        let error = |message: &str| input_error(&path, format!("line {}: {message}", number + 1));
+        let error = |message: &str| Error::input(&path, format!("line {}: {message}", number + 1));
         let entry: Vec<Json> = serde_json::from_str(line)
             .map_err(|_| error("found no list, expected a token, its score and its kind"))?;
         let (Some(token), Some(score)) = (
@@ -75,7 +75,7 @@ pub(super) fn vocabulary(files: &VocabFiles, mut metadata: Metadata) -> Result<V
         };
         let id = list.texts.iter().position(|text| text == token);
         let id = id.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
-            input_error(
+            Error::input(
                 &path,
                 format!("{name} of tokenizer_config.json: found {token:?}, expected a token of this file"),
             )

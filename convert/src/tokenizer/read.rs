@@ -3,7 +3,7 @@
 use gguf::Metadata;
 use serde_json::Value as Json;
 
-use super::files::{TokenizerJson, VocabFiles, input_error};
+use super::files::{TokenizerJson, VocabFiles};
 use super::hf::HfTokenizer;
 use super::kind::VocabKind;
 use super::settings::Settings;
@@ -46,7 +46,7 @@ pub(super) fn read(files: &VocabFiles, metadata: Metadata, settings: &Settings<'
 
 fn nothing_found(files: &VocabFiles, settings: &Settings<'_>) -> Error {
     let wanted: Vec<&str> = settings.kinds.iter().map(|kind| kind.wanted()).collect();
-    input_error(
+    Error::input(
         &files.dir,
         format!("expected {}, found no vocabulary", wanted.join(", or ")),
     )

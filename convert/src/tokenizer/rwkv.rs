@@ -5,12 +5,12 @@ use std::path::Path;
 
 use gguf::Metadata;
 
-use super::files::{MAX_TOKENS, SIZE_KEYS, VocabFiles, input_error, text_optional};
+use super::files::{MAX_TOKENS, SIZE_KEYS, VocabFiles, text_optional};
 use super::kind::VocabKind;
 use super::special::SpecialVocab;
 use super::tokens::{TokenList, TokenType, padding_text};
 use super::vocabulary::Vocabulary;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The file's name.
 pub(super) const FILE: &str = "rwkv_vocab_v20230424.txt";
@@ -92,11 +92,11 @@ fn printed(bytes: &[u8]) -> String {
 
 /// The texts of the tokens from id 1 on.
 fn tokens(path: &Path) -> Result<Vec<String>> {
-    let text =
-        text_optional(path, MAX_BYTES)?.ok_or_else(|| input_error(path, "expected this file, found none"))?;
+    let text = text_optional(path, MAX_BYTES)?
+        .ok_or_else(|| Error::input(path, "expected this file, found none"))?;
     let mut tokens = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let error = |message: &str| input_error(path, format!("line {}: {message}", number + 1));
+        let error = |message: &str| Error::input(path, format!("line {}: {message}", number + 1));
         let expected = || error("expected an id, a token as a Python literal, and its length in bytes");
         let (id, rest) = line.split_once(' ').ok_or_else(expected)?;
         let (token, length) = rest.rsplit_once(' ').ok_or_else(expected)?;

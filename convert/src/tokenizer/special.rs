@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
 use super::chat_template;
-use super::files::{MAX_VOCAB_BYTES, Merge, VocabFiles, input_error, text_optional};
-use crate::Result;
+use super::files::{MAX_VOCAB_BYTES, Merge, VocabFiles, text_optional};
+use crate::{Error, Result};
 
 /// The kinds of special tokens that are looked for by default.
 const DEFAULT_TYPES: [&str; 7] = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
@@ -85,7 +85,7 @@ impl SpecialVocab {
                 if let Some(id) = number.as_u64() {
                     self.set_id(kind, id);
                 } else if number.as_i64().is_some() {
-                    return Err(input_error(
+                    return Err(Error::input(
                         &files.dir,
                         format!("{kind} token id: expected one that is not negative, found {number}"),
                     ));

@@ -11,13 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use gguf::Metadata;
 use serde_json::Value as Json;
 
-use super::files::{MAX_TOKENS, VocabFiles, input_error, read_optional};
+use super::files::{MAX_TOKENS, VocabFiles, read_optional};
 use super::kind::{Tiktoken, VocabKind};
 use super::settings::Settings;
 use super::special::SpecialVocab;
 use super::tokens::{TokenList, TokenType, looks_special, padding_text};
 use super::vocabulary::{PreTokenizer, Vocabulary};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Largest file that is read. Published ones stay under 4 MB.
 const MAX_BYTES: u64 = 16 << 20;
@@ -111,11 +111,11 @@ impl Ranks {
     /// A line that is not a token and a rank, or repeats another's token or rank; too many or too long tokens.
     fn read(path: &Path, by_place: bool) -> Result<Self> {
         let bytes = read_optional(path, MAX_BYTES)?
-            .ok_or_else(|| input_error(path, "expected this file, found none"))?;
+            .ok_or_else(|| Error::input(path, "expected this file, found none"))?;
         let mut this = Self::default();
         let mut lines_of_ranks: HashMap<u32, usize> = HashMap::new();
         for (number, line) in bytes.split(|&b| b == b'\n').enumerate() {
-            let error = |message: String| input_error(path, format!("line {}: {message}", number + 1));
+            let error = |message: String| Error::input(path, format!("line {}: {message}", number + 1));
             let mut parts = line
                 .split(u8::is_ascii_whitespace)
                 .filter(|part| !part.is_empty());
@@ -165,7 +165,7 @@ impl Ranks {
             this.tokens.push(token);
         }
         if this.tokens.is_empty() {
-            return Err(input_error(path, "found no token, expected at least one"));
+            return Err(Error::input(path, "found no token, expected at least one"));
         }
         Ok(this)
     }
@@ -295,8 +295,8 @@ pub(super) fn vocabulary(
     let specials = special_tokens(files, code, ranks.tokens.len() as u32);
     let own = ranks.tokens.len() + specials.len();
     let n_vocab = files.vocab_size(TIKTOKEN_SIZE_KEYS, own)?.ok_or_else(|| {
-        input_error(
-            &files.dir.join("config.json"),
+        Error::input(
+            files.dir.join("config.json"),
             "expected a key vocab_size, found none",
         )
     })?;
@@ -382,8 +382,8 @@ fn complete(
         Tiktoken::Glm => {
             for (kind, text) in &settings.needed {
                 let id = id_of(text).ok_or_else(|| {
-                    input_error(
-                        &files.dir.join("tokenizer_config.json"),
+                    Error::input(
+                        files.dir.join("tokenizer_config.json"),
                         format!(
                             "expected an added token {text:?}, which this architecture needs, found none"
                         ),

@@ -6,7 +6,7 @@ use gguf::{Array, Metadata, Value};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::files::{MAX_TOKENS, SIZE_KEYS, TokenizerJson, VocabFiles, input_error, parse_json};
+use super::files::{MAX_TOKENS, SIZE_KEYS, TokenizerJson, VocabFiles, parse_json};
 use super::hf::HfTokenizer;
 use super::keys::{ADD_SPACE_PREFIX, TOKEN_TYPE_COUNT};
 use super::kind::VocabKind;
@@ -68,8 +68,8 @@ fn first_and<T: Clone>(first: [T; 4], rest: &[T]) -> Vec<T> {
 pub(super) fn t5_pieces(files: &VocabFiles) -> Result<Option<(&'static str, sentencepiece::Model)>> {
     let found = T5_FILES.into_iter().find(|name| files.dir.join(name).is_file());
     let Some(name) = found else {
-        return Err(input_error(
-            &files.dir.join(T5_FILES[0]),
+        return Err(Error::input(
+            files.dir.join(T5_FILES[0]),
             "expected this file, found none",
         ));
     };
@@ -82,8 +82,8 @@ pub(super) fn t5_pieces(files: &VocabFiles) -> Result<Option<(&'static str, sent
 }
 
 fn not_unigram(files: &VocabFiles, name: &str) -> Error {
-    input_error(
-        &files.dir.join(name),
+    Error::input(
+        files.dir.join(name),
         "expected a unigram model, which this architecture needs, found another one",
     )
 }
@@ -133,7 +133,7 @@ pub(super) fn from_json(
 ) -> Result<Vocabulary> {
     let path = files.dir.join("tokenizer.json");
     let Some((bytes, structure)) = &files.tokenizer else {
-        return Err(input_error(&path, "expected this file, found none"));
+        return Err(Error::input(&path, "expected this file, found none"));
     };
     let parsed: UnigramJson = parse_json(&path, bytes)?;
     let hf = HfTokenizer::load(files)?;
@@ -141,7 +141,7 @@ pub(super) fn from_json(
     let n_base = hf.base_size();
     let n_vocab = n_base.max(files.vocab_size(SIZE_KEYS, n_base)?.unwrap_or(0));
     if n_vocab > MAX_TOKENS {
-        return Err(input_error(
+        return Err(Error::input(
             &path,
             format!("expected at most {MAX_TOKENS} tokens, found more"),
         ));
@@ -194,7 +194,7 @@ pub(super) fn from_json(
         charsmap: match structure.normalizer.as_ref().and_then(charsmap) {
             Some(text) => base64::engine::general_purpose::STANDARD
                 .decode(text)
-                .map_err(|e| input_error(&path, format!("precompiled_charsmap: {e}")))?,
+                .map_err(|e| Error::input(&path, format!("precompiled_charsmap: {e}")))?,
             None => Vec::new(),
         },
     };

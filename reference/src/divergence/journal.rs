@@ -60,10 +60,7 @@ impl Journal {
     /// # Errors
     /// A journal that another process has open, a name that is no regular file, or an error of the system.
     pub fn open(path: &Path, fingerprint: &str, continued: bool) -> Result<Self> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::io(path, source);
         let refused = |message: &str| {
             Err(io(std::io::Error::new(
                 std::io::ErrorKind::AlreadyExists,
@@ -117,10 +114,7 @@ impl Journal {
     /// # Errors
     /// A journal that another process has open, one that is too long, or an error of the system.
     pub fn read(path: &Path) -> Result<Option<Kept>> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::io(path, source);
         let file = File::open(path).map_err(io)?;
         locked(file.try_lock_shared()).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
@@ -171,10 +165,7 @@ impl Journal {
     /// # Errors
     /// When the system refuses.
     pub fn remove(self) -> Result<()> {
-        std::fs::remove_file(&self.path).map_err(|source| Error::Io {
-            path: self.path,
-            source,
-        })
+        std::fs::remove_file(&self.path).map_err(|source| Error::io(self.path, source))
     }
 }
 
@@ -185,10 +176,9 @@ impl Notes for Journal {
 
     fn note(&mut self, model: usize, windows: Range<usize>, seen: &[Observation]) -> Result<()> {
         let record = record(model, &windows, seen);
-        self.file.write_all(&record).map_err(|source| Error::Io {
-            path: self.path.clone(),
-            source,
-        })
+        self.file
+            .write_all(&record)
+            .map_err(|source| Error::io(&self.path, source))
     }
 }
 

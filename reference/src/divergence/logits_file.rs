@@ -64,10 +64,7 @@ impl LogitsWriter {
     /// # Errors
     /// When the file cannot be written, or `tokens` are not whole windows.
     pub fn create(path: &Path, context: usize, vocabulary: usize, tokens: &[u32]) -> Result<Self> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::io(path, source);
         let fits = context > 1 && tokens.len().is_multiple_of(context);
         let (Ok(n_ctx), Ok(n_vocab), true) = (u32::try_from(context), i32::try_from(vocabulary), fits) else {
             return Err(malformed(
@@ -109,10 +106,9 @@ impl LogitsWriter {
         self.rows_left -= 1;
         let mut row = Vec::with_capacity(8 + 2 * (logits.len() + 1));
         compress(logits, &mut row);
-        self.out.write_all(&row).map_err(|source| Error::Io {
-            path: self.path.clone(),
-            source,
-        })
+        self.out
+            .write_all(&row)
+            .map_err(|source| Error::io(&self.path, source))
     }
 
     /// Gives the file its name. Before, there is nothing but a temporary file beside it.
@@ -126,10 +122,10 @@ impl LogitsWriter {
                 &format!("{} rows were not written", self.rows_left),
             ));
         }
-        let file = self.out.into_inner().map_err(|e| Error::Io {
-            path: self.path,
-            source: e.into_error(),
-        })?;
+        let file = self
+            .out
+            .into_inner()
+            .map_err(|e| Error::io(self.path, e.into_error()))?;
         Ok(file.finish()?)
     }
 }
@@ -176,10 +172,7 @@ impl LogitsReader {
     /// # Errors
     /// When the file cannot be read, is no logits file, or is shorter than its header says.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::io(path, source);
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut input = BufReader::with_capacity(1 << 20, file);
@@ -261,10 +254,7 @@ impl LogitsReader {
         self.window.resize(rows * row_len, 0);
         self.input
             .read_exact(&mut self.window)
-            .map_err(|source| Error::Io {
-                path: self.path.clone(),
-                source,
-            })?;
+            .map_err(|source| Error::io(&self.path, source))?;
         let per_row = (row_len - 8) / 2;
         self.codes.clear();
         for row in self.window.chunks_exact(row_len) {

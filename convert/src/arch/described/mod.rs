@@ -65,15 +65,15 @@ impl Described {
         let classes = self.architecture.classes;
         classes.iter().find(|c| c.name == found).ok_or_else(|| {
             let listed: Vec<&str> = classes.iter().map(|c| c.name).collect();
-            Error::Input {
-                path: config_path.to_path_buf(),
-                message: format!(
+            Error::input(
+                config_path,
+                format!(
                     "architectures: found {}, expected one of the classes of {}: {}",
                     rules::nearest::shown(found),
                     file.display(),
                     listed.join(", ")
                 ),
-            }
+            )
         })
     }
 }

@@ -50,12 +50,9 @@ pub(super) fn vision_keys_of(
     for key in ["image_mean", "image_std"] {
         let found = processor.get(key).unwrap_or(&Value::Null);
         let numbers = numbers_of(found).filter(|numbers| numbers.len() == COLOURS);
-        let numbers = numbers.ok_or_else(|| Error::Input {
-            path: keys.dir.join(PREPROCESSOR),
-            message: format!(
+        let numbers = numbers.ok_or_else(|| Error::input(keys.dir.join(PREPROCESSOR), format!(
                 "{key}: expected a list of {COLOURS} numbers, one of each colour, which every encoder needs, found {found}"
-            ),
-        })?;
+            )))?;
         keys.set(&format!("vision.{key}"), numbers);
     }
     Ok(())
@@ -159,9 +156,11 @@ pub(super) fn pixel_limits(hp: &Hparams, keys: &mut Keys<'_>) -> Result<()> {
 
 /// A number that the preprocessor's configuration must have.
 pub(super) fn required(hp: &Hparams, processor: &Map<String, Value>, key: &str) -> Result<u32> {
-    processor_u32(hp, processor, key)?.ok_or_else(|| Error::Input {
-        path: hp.dir().join(PREPROCESSOR),
-        message: format!("expected a key {key}, which this encoder needs, found none"),
+    processor_u32(hp, processor, key)?.ok_or_else(|| {
+        Error::input(
+            hp.dir().join(PREPROCESSOR),
+            format!("expected a key {key}, which this encoder needs, found none"),
+        )
     })
 }
 

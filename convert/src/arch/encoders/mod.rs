@@ -142,15 +142,15 @@ pub(crate) fn find(
     }
     let known = ENCODERS.iter().flat_map(|e| e.classes).map(|c| c.name);
     let near = super::nearest::of(name, known.clone());
-    Err(Error::Input {
-        path: config_path.to_path_buf(),
-        message: format!(
+    Err(Error::input(
+        config_path,
+        format!(
             "architectures: {name} has no encoder that is supported, expected one of the {} built-in classes{}; a further one \
              is a file in the source code's convert/src/arch/encoders/",
             known.count(),
             super::nearest::phrase(&near),
         ),
-    })
+    ))
 }
 
 /// The completed configuration of the encoder, inside that of the model around it.
@@ -170,13 +170,13 @@ pub(crate) fn configuration(
     let vision = (hooks.vision)(&config);
     let is_second = vision.is_some();
     let Some(mut first) = vision.or_else(|| audio.clone()) else {
-        return Err(Error::Input {
-            path: config_path.to_path_buf(),
-            message: format!(
+        return Err(Error::input(
+            config_path,
+            format!(
                 "expected the configuration of an encoder, which {} has in vision_config or beside it, found none",
                 class_of(&config).unwrap_or("such a model")
             ),
-        });
+        ));
     };
     if let Some(default) = architecture.model_types.first() {
         first.entry("model_type").or_insert(default.name.into());

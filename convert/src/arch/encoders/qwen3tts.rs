@@ -58,10 +58,10 @@ fn decoder(hp: &Hparams) -> Result<Hparams> {
     let whole = crate::json::read_object(&path)?;
     match whole.get("decoder_config").and_then(Value::as_object) {
         Some(config) => Ok(Hparams::section(path, config.clone())),
-        None => Err(Error::Input {
+        None => Err(Error::input(
             path,
-            message: "decoder_config: expected an object, found none".to_owned(),
-        }),
+            "decoder_config: expected an object, found none",
+        )),
     }
 }
 

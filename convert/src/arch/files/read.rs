@@ -36,11 +36,10 @@ pub(crate) fn read(path: &Path) -> Result<&'static Described> {
         text: match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(_) => {
-                return Err(Error::Input {
-                    path: path.to_path_buf(),
-                    message: "expected a description in TOML (docs/arch-file.md), found no text in UTF-8"
-                        .to_owned(),
-                });
+                return Err(Error::input(
+                    path,
+                    "expected a description in TOML (docs/arch-file.md), found no text in UTF-8",
+                ));
             }
         },
     };
@@ -76,10 +75,7 @@ impl File {
     fn error(&self, at: &Range<usize>, message: String) -> Error {
         let before = self.text.get(..at.start).unwrap_or("");
         let line = before.matches('\n').count() + 1;
-        Error::Input {
-            path: self.path.clone(),
-            message: format!("line {line}: {message}"),
-        }
+        Error::input(&self.path, format!("line {line}: {message}"))
     }
 
     fn described(&self, document: Document) -> Result<Described> {
@@ -244,13 +240,13 @@ impl File {
         };
         match fixed {
             Some(fixed) => Ok((kept(key), fixed)),
-            None => Err(Error::Input {
-                path: self.path.clone(),
-                message: format!(
+            None => Err(Error::input(
+                &self.path,
+                format!(
                     "fixed.{key}: found {}, expected true, false or a list of texts",
                     value.type_str()
                 ),
-            }),
+            )),
         }
     }
 

@@ -40,10 +40,7 @@ const POSITIONS: u64 = 128_000;
 /// A mixture without latent attention, which llama.cpp knows under transformers' names alone; a quantization that is
 /// not known; no encoder where one is wanted.
 pub(crate) fn of_params(path: &Path, params: &Map<String, Value>, encoder: bool) -> Result<Native> {
-    let fail = |message: String| Error::Input {
-        path: path.to_path_buf(),
-        message,
-    };
+    let fail = |message: String| Error::input(path, message);
     let is_part = params.get(VISION).is_some_and(Value::is_object);
     if encoder {
         let Some(vision) = params.get(VISION).and_then(Value::as_object) else {
@@ -138,10 +135,10 @@ pub(crate) fn quantization(path: &Path, params: &Map<String, Value>) -> Result<O
     }
     match given.get("qformat_weight").and_then(Value::as_str) {
         Some("fp8_e4m3") => Ok(Some(json!({"quant_method": "fp8"}))),
-        _ => Err(Error::Input {
-            path: path.to_path_buf(),
-            message: format!("quantization: expected qformat_weight fp8_e4m3, found {given}"),
-        }),
+        _ => Err(Error::input(
+            path,
+            format!("quantization: expected qformat_weight fp8_e4m3, found {given}"),
+        )),
     }
 }
 

@@ -216,10 +216,7 @@ impl Hparams {
     }
 
     pub(crate) fn error(&self, message: String) -> Error {
-        Error::Input {
-            path: self.path.clone(),
-            message,
-        }
+        Error::input(&self.path, message)
     }
 
     fn find_pair<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &Value)> {

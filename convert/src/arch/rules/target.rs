@@ -76,10 +76,7 @@ impl Target {
     }
 
     pub(crate) fn error(&self, message: String) -> Error {
-        Error::Input {
-            path: self.path(),
-            message,
-        }
+        Error::input(self.path(), message)
     }
 
     pub(crate) fn to_u32(&self, key: &str, value: &Value) -> Result<u32> {

@@ -47,10 +47,10 @@ pub(super) fn add_to(
     let mut tensors = IndexMap::with_capacity(wanted.len() + parts.tensors.len());
     for name in wanted {
         let Some(entry) = places.remove(name.as_str()) else {
-            return Err(Error::Input {
+            return Err(Error::input(
                 path,
-                message: format!("tensor '{name}': expected it in this file, found none"),
-            });
+                format!("tensor '{name}': expected it in this file, found none"),
+            ));
         };
         let at = Place {
             file: parts.files.len(),

@@ -52,9 +52,9 @@ impl Form {
         if let Some(file) = &options.arch_file
             && (options.mmproj || options.mistral_format || !has(CONFIG))
         {
-            return Err(Error::Input {
-                path: file.clone(),
-                message: format!(
+            return Err(Error::input(
+                file,
+                format!(
                     "expected a text model in transformers' form ({CONFIG}), which a description is of, found {}",
                     match (options.mmproj, options.mistral_format) {
                         (true, _) => "an encoder to be converted (mmproj)",
@@ -62,20 +62,20 @@ impl Form {
                         _ => "a directory without one",
                     }
                 ),
-            });
+            ));
         }
         match (options.mistral_format, has(CONFIG), has(PARAMS)) {
             (false, true, _) => Self::transformers(dir, options),
             (_, _, true) => Self::mistral(dir, options),
-            (true, _, false) => Err(Error::Input {
-                path: dir.to_path_buf(),
-                message: format!("mistral_format: expected a {PARAMS} in this directory, found none"),
-            }),
+            (true, _, false) => Err(Error::input(
+                dir,
+                format!("mistral_format: expected a {PARAMS} in this directory, found none"),
+            )),
             (false, false, false) if tensors_alone(dir).is_some() => Self::transformers(dir, options),
-            (false, false, false) => Err(Error::Input {
-                path: dir.to_path_buf(),
-                message: format!("expected a {CONFIG} of a Hugging Face model directory, found none"),
-            }),
+            (false, false, false) => Err(Error::input(
+                dir,
+                format!("expected a {CONFIG} of a Hugging Face model directory, found none"),
+            )),
         }
     }
 

@@ -30,10 +30,10 @@ impl Integers {
 
     /// An error about the tensor.
     pub(super) fn fail(&self, parts: &Parts, message: &str) -> Error {
-        Error::Input {
-            path: parts.files[self.place.0].path().to_path_buf(),
-            message: format!("tensor '{}': {message}", self.name),
-        }
+        Error::input(
+            parts.files[self.place.0].path(),
+            format!("tensor '{}': {message}", self.name),
+        )
     }
 
     /// A range of elements.

@@ -20,13 +20,13 @@ pub(super) fn only(parts: &Parts, name: &str) -> Result<Option<f32>> {
 
 fn no_number(parts: &Parts, at: Place, name: &str, expected: &str) -> Error {
     let entry = parts.entry(at);
-    Error::Input {
-        path: parts.files[at.file].path().to_path_buf(),
-        message: format!(
+    Error::input(
+        parts.files[at.file].path(),
+        format!(
             "tensor '{name}': expected {expected}, found {} {:?}",
             entry.dtype, entry.shape
         ),
-    }
+    )
 }
 
 /// The first number of a tensor; `None` where there is no such tensor.

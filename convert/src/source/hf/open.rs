@@ -103,12 +103,11 @@ impl<'a> Opening<'a> {
         // Its words for a quantization, or its stacks of experts.
         let is_mlx = quantized::is_mlx(&form.given) || stacks::are_in(&parts);
         if is_mlx && options.mmproj {
-            return Err(Error::Input {
-                path: dir.to_path_buf(),
-                message: "MLX stores the convolutions of an image encoder with their axes in another order: convert the \
-                          encoder of the original model"
-                    .to_owned(),
-            });
+            return Err(Error::input(
+                dir,
+                "MLX stores the convolutions of an image encoder with their axes in another order: convert the \
+                          encoder of the original model",
+            ));
         }
         if is_mlx {
             stacks::take_apart(dir, &mut parts)?;

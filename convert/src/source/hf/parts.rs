@@ -162,13 +162,13 @@ impl Parts {
                     entry: index,
                 };
                 if let Some(other) = tensors.insert(entry.name.clone(), at) {
-                    return Err(Error::Input {
-                        path: file.path().to_path_buf(),
-                        message: format!(
+                    return Err(Error::input(
+                        file.path(),
+                        format!(
                             "tensor '{}': expected it once, found it in {} too: the directory holds more than one copy of the model",
                             entry.name, names[other.file]
                         ),
-                    });
+                    ));
                 }
             }
             files.push(file);
@@ -192,10 +192,7 @@ impl Parts {
 
 /// The first format that the directory has files or an index of, and the names of those files.
 fn part_names(dir: &Path, naming: Naming) -> Result<(&'static Format, Vec<String>)> {
-    let io_error = |source| Error::Io {
-        path: dir.to_path_buf(),
-        source,
-    };
+    let io_error = |source| Error::io(dir, source);
     let mut all = Vec::new();
     for item in std::fs::read_dir(dir).map_err(io_error)? {
         if let Ok(name) = item.map_err(io_error)?.file_name().into_string() {
@@ -219,14 +216,14 @@ fn part_names(dir: &Path, naming: Naming) -> Result<(&'static Format, Vec<String
             return Ok((format, Vec::new()));
         }
     }
-    Err(Error::Input {
-        path: dir.to_path_buf(),
-        message: match naming {
+    Err(Error::input(
+        dir,
+        match naming {
             Naming::Transformers => "no model*.safetensors and no pytorch_model*.bin file in this directory",
             Naming::Mistral => "no consolidated*.safetensors file in this directory",
         }
         .to_owned(),
-    })
+    ))
 }
 
 /// The number of a shard and their count, as its name tells them: `model-00001-of-00002.safetensors`.
@@ -260,14 +257,14 @@ fn check_shards(dir: &Path, names: &[String]) -> Result<()> {
         let (number, example) = shards[0];
         let (width, of) = width_and_rest(example, number);
         let path = dir.join(of.replacen("{}", &format!("{missing:0width$}"), 1));
-        return Err(Error::Input {
+        return Err(Error::input(
             path,
-            message: format!(
+            format!(
                 "missing: the names of the shards say that there are {count}, found {} ({})",
                 shards.len(),
                 listed(shards.iter().map(|(_, name)| *name))
             ),
-        });
+        ));
     }
     Ok(())
 }
@@ -282,10 +279,7 @@ fn width_and_rest(name: &str, number: u64) -> (usize, String) {
 
 /// The `weight_map` of an index: tensor name -> file name.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
-    let input = |message: String| Error::Input {
-        path: path.to_path_buf(),
-        message,
-    };
+    let input = |message: String| Error::input(path, message);
     let value = crate::json::read(path)?;
     let map = value
         .get("weight_map")
@@ -328,16 +322,16 @@ fn report_missing_files(
         return Ok(());
     };
     let tensors = index.values().filter(|f| missing.contains(&f.as_str())).count();
-    Err(Error::Input {
-        path: dir.join(first),
-        message: format!(
+    Err(Error::input(
+        dir.join(first),
+        format!(
             "missing: {index_name} names {} files, of which {} {} not there ({}), with {tensors} tensors",
             names.len(),
             missing.len(),
             if missing.len() == 1 { "is" } else { "are" },
             listed(missing.iter().copied()),
         ),
-    })
+    ))
 }
 
 fn compare_with_index(
@@ -374,8 +368,5 @@ fn compare_with_index(
         );
     }
     message.pop();
-    Err(Error::Input {
-        path: path.to_path_buf(),
-        message,
-    })
+    Err(Error::input(path, message))
 }

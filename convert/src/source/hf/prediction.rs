@@ -120,10 +120,7 @@ pub(super) fn settle(
         canonical.is_some_and(|name| filter.predicts(&name))
     });
     if wanted == Prediction::Alone && (counted == 0 || !has_them) {
-        return Err(Error::Input {
-            path: dir.to_path_buf(),
-            message: "expected prediction layers, found none".to_owned(),
-        });
+        return Err(Error::input(dir, "expected prediction layers, found none"));
     }
     if wanted == Prediction::LeftOut || (counted > 0 && !has_them && !parts.tensors.is_empty()) {
         if wanted == Prediction::Included {

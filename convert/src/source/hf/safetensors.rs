@@ -64,14 +64,8 @@ impl SafetensorsFile {
     /// [`Error::Io`] when it cannot be read, [`Error::Input`] naming the tensor, what was found and
     /// what was expected otherwise.
     pub(crate) fn open(path: &Path, headers_suffice: bool) -> Result<Self> {
-        let io_error = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
-        let input = |message: String| Error::Input {
-            path: path.to_path_buf(),
-            message,
-        };
+        let io_error = |source| Error::io(path, source);
+        let input = |message: String| Error::input(path, message);
 
         let opened = Opened::open(path)?;
         if let Some(what) = gguf::foreign::describe_file(path).filter(|w| !w.contains("safetensors")) {

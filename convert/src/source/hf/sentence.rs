@@ -69,10 +69,7 @@ impl Modules {
         for (place, module) in self.dense.iter().enumerate() {
             let path = dir.join(module.folder).join("model.safetensors");
             let file = SafetensorsFile::open(&path, headers_suffice)?;
-            let input = |message: String| Error::Input {
-                path: path.clone(),
-                message,
-            };
+            let input = |message: String| Error::input(&path, message);
             for (index, entry) in file.entries().iter().enumerate() {
                 if entry.name != "linear.weight" {
                     return Err(input(format!(
@@ -143,10 +140,7 @@ impl Modules {
 }
 
 fn entries(path: &Path) -> Result<Vec<Module>> {
-    let input = |message: String| Error::Input {
-        path: path.to_path_buf(),
-        message,
-    };
+    let input = |message: String| Error::input(path, message);
     let value = crate::json::read(path)?;
     let list = value
         .as_array()
@@ -182,23 +176,20 @@ fn entries(path: &Path) -> Result<Vec<Module>> {
 /// A dense module, as far as llama.cpp's graph has a place for it.
 fn dense_module(dir: &Path, architecture: &Architecture, module: &Module) -> Result<DenseModule> {
     let path = dir.join(&module.path).join("config.json");
-    let input = |message: String| Error::Input {
-        path: path.clone(),
-        message,
-    };
+    let input = |message: String| Error::input(&path, message);
     let places = architecture.hooks.dense_modules;
     let Some(&(folder, gguf)) = places.iter().find(|(folder, _)| *folder == module.path) else {
         let expected = match places.is_empty() {
             true => "none has one".to_owned(),
             false => format!("{} have one", listed(places.iter().map(|(folder, _)| *folder))),
         };
-        return Err(Error::Input {
-            path: dir.join("modules.json"),
-            message: format!(
+        return Err(Error::input(
+            dir.join("modules.json"),
+            format!(
                 "{OPTION}: no place for {} in a file of {}; {expected}",
                 module.path, architecture.gguf
             ),
-        });
+        ));
     };
     let config = crate::json::read_object(&path)?;
     let width = |key: &str| {

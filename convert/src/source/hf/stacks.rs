@@ -76,10 +76,8 @@ pub(super) fn take_apart(dir: &Path, parts: &mut Parts) -> Result<()> {
     let mut tensors = IndexMap::new();
     for (name, at) in std::mem::take(&mut parts.tensors) {
         let (file, found) = (at.file, parts.entry(at));
-        let fail = |message: String| Error::Input {
-            path: parts.files[file].path().to_path_buf(),
-            message: format!("tensor '{name}': {message}"),
-        };
+        let fail =
+            |message: String| Error::input(parts.files[file].path(), format!("tensor '{name}': {message}"));
         let is_text = multimodal::text_name(&name).is_some();
         if is_text && name.contains("conv") && found.shape.len() > 2 {
             return Err(fail(format!(
@@ -129,10 +127,7 @@ pub(super) fn take_apart(dir: &Path, parts: &mut Parts) -> Result<()> {
             .map(|file| Arc::new(file) as Arc<dyn TensorFile>),
     );
     if parts.tensors.is_empty() {
-        return Err(Error::Input {
-            path: PathBuf::from(dir),
-            message: "expected tensors, found none".to_owned(),
-        });
+        return Err(Error::input(PathBuf::from(dir), "expected tensors, found none"));
     }
     Ok(())
 }

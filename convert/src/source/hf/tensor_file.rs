@@ -82,10 +82,7 @@ impl Opened {
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::io(path, source);
         let file = File::open(path).map_err(io)?;
         let stamp = Stamp::of(&file).map_err(io)?;
         Ok(Self {
@@ -113,18 +110,15 @@ impl Opened {
         self.stamp.check(&self.file, &self.path)?;
         read.map_err(|source| {
             if source.kind() == io::ErrorKind::UnexpectedEof {
-                Error::Input {
-                    path: self.path.clone(),
-                    message: format!(
+                Error::input(
+                    &self.path,
+                    format!(
                         "offset {offset}: {} bytes expected, but the file ends first",
                         out.len()
                     ),
-                }
+                )
             } else {
-                Error::Io {
-                    path: self.path.clone(),
-                    source,
-                }
+                Error::io(&self.path, source)
             }
         })
     }

@@ -23,11 +23,10 @@ pub(super) fn check_output(
     let generates = class.name.contains("ForCausalLM") || class.name.contains("LMHead");
     let has = |name: &str| tensors.iter().any(|t| t.name == name);
     if untied && generates && has("token_embd.weight") && !has("output.weight") {
-        return Err(Error::Input {
-            path: config.to_path_buf(),
-            message: "tensor 'output.weight': expected it (lm_head.weight, or output.weight in Mistral's own layout), as tie_word_embeddings is false, found none"
-                .to_owned(),
-        });
+        return Err(Error::input(
+            config,
+            "tensor 'output.weight': expected it (lm_head.weight, or output.weight in Mistral's own layout), as tie_word_embeddings is false, found none",
+        ));
     }
     Ok(())
 }

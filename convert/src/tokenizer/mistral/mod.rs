@@ -9,7 +9,7 @@ use std::path::Path;
 
 use gguf::{GgufString, Metadata, Value};
 
-use super::files::{VocabFiles, input_error};
+use super::files::VocabFiles;
 use super::keys::{ADD_BOS, BOS, CHAT_TEMPLATE, EOS};
 use super::kind::VocabKind;
 use super::request::VocabRequest;
@@ -17,7 +17,7 @@ use super::sentencepiece::Model;
 use super::tiktoken::byte_level;
 use super::tokens::{TokenList, TokenType};
 use super::vocabulary::{PreTokenizer, Vocabulary};
-use crate::Result;
+use crate::{Error, Result};
 pub(crate) use tekken::special_id;
 use tekken::{FILE as TEKKEN, Tokens};
 use version::{Layout, PIECES, Template, VERSIONS};
@@ -82,7 +82,7 @@ fn tekken(files: &VocabFiles, request: &VocabRequest, layout: Layout) -> Result<
 /// The vocabulary of a SentencePiece model with a version.
 fn pieces(files: &VocabFiles, request: &VocabRequest, layout: Layout) -> Result<Vocabulary> {
     let Some((name, version)) = version::pieces_file(&files.dir) else {
-        return Err(input_error(
+        return Err(Error::input(
             &files.dir,
             format!("expected {TEKKEN} or {PIECES}.vN, found neither"),
         ));
@@ -91,7 +91,7 @@ fn pieces(files: &VocabFiles, request: &VocabRequest, layout: Layout) -> Result<
     let mut model = Model::read(files, &name)?;
     let ids = model.bounds();
     let need = |what: &str, id: Option<u32>| {
-        id.ok_or_else(|| input_error(&path, format!("expected a piece for {what}, found none")))
+        id.ok_or_else(|| Error::input(&path, format!("expected a piece for {what}, found none")))
     };
     let end = need("the end of a text", ids.end)?;
     let ids = Ids {
@@ -124,7 +124,7 @@ fn finish<P: AsRef<Path>>(
     if let Some(rows) = files.rows
         && rows != n_vocab
     {
-        return Err(input_error(
+        return Err(Error::input(
             path,
             format!("expected {rows} tokens, one for each row of the token embeddings, found {n_vocab}"),
         ));

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::version::VERSIONS;
-use crate::Result;
-use crate::tokenizer::files::{MAX_TOKENS, MAX_VOCAB_BYTES, input_error, parse_json, read_optional};
+use crate::tokenizer::files::{MAX_TOKENS, MAX_VOCAB_BYTES, parse_json, read_optional};
 use crate::tokenizer::tiktoken::{MAX_TOKEN_BYTES, byte_level};
+use crate::{Error, Result};
 
 /// The file's name.
 pub(super) const FILE: &str = "tekken.json";
@@ -85,9 +85,9 @@ pub(super) struct Tokens {
 impl Tokens {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let bytes = read_optional(path, MAX_VOCAB_BYTES)?
-            .ok_or_else(|| input_error(path, "expected this file, found none"))?;
+            .ok_or_else(|| Error::input(path, "expected this file, found none"))?;
         let file: Tekken = parse_json(path, &bytes)?;
-        let fail = |message: String| input_error(path, message);
+        let fail = |message: String| Error::input(path, message);
         let version = VERSIONS.iter().position(|(v, ..)| *v == file.config.version);
         let version = version.ok_or_else(|| {
             let known: Vec<&str> = VERSIONS.iter().map(|(v, ..)| *v).collect();
@@ -124,7 +124,7 @@ impl Tokens {
     pub(super) fn special_id(&self, path: &Path, text: &str) -> Result<u32> {
         let at = self.specials.iter().position(|s| s == text);
         at.map(|at| at as u32)
-            .ok_or_else(|| input_error(path, format!("special_tokens: expected {text:?}, found none")))
+            .ok_or_else(|| Error::input(path, format!("special_tokens: expected {text:?}, found none")))
     }
 
     /// Every way in which two tokens make a third one, in the order of the tokens that they make.
@@ -144,7 +144,7 @@ impl Tokens {
                 .filter_map(|at| Some((*ranks.get(&token[..at])?, *ranks.get(&token[at..])?, at)))
                 .collect();
             if ways.is_empty() {
-                return Err(input_error(
+                return Err(Error::input(
                     path,
                     format!(
                         "vocab: expected two tokens that make that of rank {rank} ({:?}), found none",
@@ -169,7 +169,7 @@ fn specials(
     version: usize,
     n_special: usize,
 ) -> Result<Vec<String>> {
-    let fail = |message: String| input_error(path, message);
+    let fail = |message: String| Error::input(path, message);
     let mut texts: Vec<String> = match listed {
         Some(listed) => {
             for (at, token) in listed.iter().enumerate() {
@@ -207,7 +207,7 @@ fn ranked(path: &Path, vocab: &[TekkenToken]) -> Result<Vec<Vec<u8>>> {
     let mut seen = HashSet::new();
     let mut squares = 0usize;
     for (at, token) in vocab.iter().enumerate() {
-        let fail = |message: String| input_error(path, format!("vocab[{at}]: {message}"));
+        let fail = |message: String| Error::input(path, format!("vocab[{at}]: {message}"));
         if token.rank != at as u64 {
             return Err(fail(format!("expected rank {at}, found {}", token.rank)));
         }
@@ -232,13 +232,13 @@ fn ranked(path: &Path, vocab: &[TekkenToken]) -> Result<Vec<Vec<u8>>> {
         tokens.push(bytes);
     }
     if tokens.len() < BYTES {
-        return Err(input_error(
+        return Err(Error::input(
             path,
             format!("vocab: expected all {BYTES} bytes, found {}", tokens.len()),
         ));
     }
     if let Some(twice) = tokens.iter().position(|t| !seen.insert(t.as_slice())) {
-        return Err(input_error(
+        return Err(Error::input(
             path,
             format!("vocab[{twice}]: expected each token once, found one again"),
         ));

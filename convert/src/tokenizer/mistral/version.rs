@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::tokenizer::files::{MAX_CONFIG_BYTES, VocabFiles, input_error, text_optional};
-use crate::{Remedy, Result};
+use crate::tokenizer::files::{MAX_CONFIG_BYTES, VocabFiles, text_optional};
+use crate::{Error, Remedy, Result};
 
 /// The beginning of the names of SentencePiece models.
 pub(super) const PIECES: &str = "tokenizer.model";
@@ -107,7 +107,7 @@ pub(super) fn chat_template(
             ));
             Ok(None)
         }
-        Template::Unknown => Err(input_error(
+        Template::Unknown => Err(Error::input(
             path,
             format!("no chat template is known for version {version}: expected a {TEMPLATE}, found none"),
         )

@@ -5,10 +5,10 @@ mod known_ids;
 
 pub(crate) use behaviour::{Splitting, splitting};
 
-use super::files::{VocabFiles, input_error};
+use super::files::VocabFiles;
 use super::hf::HfTokenizer;
 use super::vocabulary::{FoundBy, PreTokenizer};
-use crate::{Remedy, Result};
+use crate::{Error, Remedy, Result};
 
 /// Finds the pre-tokenizer: the one that the user named, else by the ids of a fixed text,
 /// else by how it splits text.
@@ -36,8 +36,8 @@ pub(super) fn find(files: &VocabFiles, hf: &HfTokenizer, named: Option<&str>) ->
         Err(near) => near,
     };
     let nearest: Vec<String> = near.iter().take(3).map(ToString::to_string).collect();
-    Err(input_error(
-        &files.dir.join("tokenizer.json"),
+    Err(Error::input(
+        files.dir.join("tokenizer.json"),
         format!(
             "its pre-tokenizer is not a known one: no published vocabulary gives the ids {digest}, \
              and no known pre-tokenizer splits text alike. The nearest: {}",

@@ -11,10 +11,10 @@ use serde_json::Value as Json;
 
 use super::proto::{Algorithm, Normalizer, Piece, PieceType};
 use super::{FILE, Model};
-use crate::Result;
-use crate::tokenizer::files::{MAX_TOKENS, Merge, TokenizerJson, VocabFiles, input_error, parse_json};
+use crate::tokenizer::files::{MAX_TOKENS, Merge, TokenizerJson, VocabFiles, parse_json};
 use crate::tokenizer::special::token_content;
 use crate::tokenizer::tokens::{is_byte_token, padding_text};
+use crate::{Error, Result};
 
 /// SentencePiece's stand-in for a space.
 const SPACE: char = '▁';
@@ -61,8 +61,8 @@ enum Vocab {
 pub(super) fn model(files: &VocabFiles) -> Result<Model> {
     let path = files.dir.join("tokenizer.json");
     let Some((bytes, structure)) = &files.tokenizer else {
-        return Err(input_error(
-            &files.dir.join(FILE),
+        return Err(Error::input(
+            files.dir.join(FILE),
             "expected this file, found none",
         ));
     };
@@ -73,7 +73,7 @@ pub(super) fn model(files: &VocabFiles) -> Result<Model> {
     let (pieces, algorithm) = match body.vocab {
         Vocab::Ids(vocab) => {
             let texts = by_id(&vocab).ok_or_else(|| {
-                input_error(
+                Error::input(
                     &path,
                     format!("expected ids below {MAX_TOKENS}, found a greater one"),
                 )
@@ -82,7 +82,7 @@ pub(super) fn model(files: &VocabFiles) -> Result<Model> {
             (pieces, Algorithm::PairMerges)
         }
         Vocab::Scores(list) if list.len() > MAX_TOKENS => {
-            return Err(input_error(
+            return Err(Error::input(
                 &path,
                 format!("expected at most {MAX_TOKENS} tokens, found {}", list.len()),
             ));

@@ -8,11 +8,9 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::files::{
-    MAX_TOKENS, MAX_VOCAB_BYTES, SIZE_KEYS, VocabFiles, input_error, json_optional, read_optional,
-};
+use super::files::{MAX_TOKENS, MAX_VOCAB_BYTES, SIZE_KEYS, VocabFiles, json_optional, read_optional};
 use super::tokens::{NO_SCORE, PADDING_SCORE, TokenList, TokenType, looks_special, padding_text};
-use crate::Result;
+use crate::{Error, Result};
 pub(super) use fast::is_sentencepiece;
 pub(super) use proto::{Algorithm, Normalizer};
 use proto::{BoundPieces, PieceType};
@@ -43,8 +41,8 @@ impl Model {
     pub(super) fn read(files: &VocabFiles, name: &str) -> Result<Self> {
         let path = files.dir.join(name);
         let bytes = read_optional(&path, MAX_VOCAB_BYTES)?
-            .ok_or_else(|| input_error(&path, "expected this file, found none"))?;
-        let error = |e: proto::ProtoError| input_error(&path, e.to_string());
+            .ok_or_else(|| Error::input(&path, "expected this file, found none"))?;
+        let error = |e: proto::ProtoError| Error::input(&path, e.to_string());
         Ok(Self {
             pieces: proto::pieces(&bytes, MAX_TOKENS).map_err(error)?,
             algorithm: proto::algorithm(&bytes).map_err(error)?,
@@ -90,8 +88,8 @@ impl Model {
 pub(super) fn count(dir: &Path) -> Result<u64> {
     let path = dir.join(FILE);
     let bytes = read_optional(&path, MAX_VOCAB_BYTES)?
-        .ok_or_else(|| input_error(&path, "expected this file, found none"))?;
-    let pieces = proto::pieces(&bytes, MAX_TOKENS).map_err(|e| input_error(&path, e.to_string()))?;
+        .ok_or_else(|| Error::input(&path, "expected this file, found none"))?;
+    let pieces = proto::pieces(&bytes, MAX_TOKENS).map_err(|e| Error::input(&path, e.to_string()))?;
     Ok(pieces.len() as u64)
 }
 
@@ -189,7 +187,7 @@ pub(super) fn all_tokens(
     }
     for (id, token) in listed {
         let (Some(id), Some(text)) = (id, token.get("content").and_then(Json::as_str)) else {
-            return Err(input_error(
+            return Err(Error::input(
                 &files.dir,
                 format!("expected an added token with id and text, found {token}"),
             ));
@@ -229,14 +227,14 @@ pub(super) fn redefined(files: &VocabFiles, warnings: &mut Vec<String>) -> Resul
     for (id, token) in decoder.into_iter().flatten() {
         let number = id.trim().parse::<u64>();
         let number = number.map_err(|_| {
-            input_error(
+            Error::input(
                 &path,
                 format!("added_tokens_decoder: expected numbers as ids, found {id:?}"),
             )
         })?;
         let text = token.get("content").and_then(Json::as_str);
         let text = text.ok_or_else(|| {
-            input_error(
+            Error::input(
                 &path,
                 format!("added token {number}: expected a text `content`, found none"),
             )
@@ -334,12 +332,12 @@ pub(super) fn added_tokens(files: &VocabFiles, slots: &mut Slots, warnings: &mut
         return Ok(());
     };
     let Some(map) = document.as_object() else {
-        return Err(input_error(&path, "expected an object of texts and ids"));
+        return Err(Error::input(&path, "expected an object of texts and ids"));
     };
     for (text, id) in map {
         let id = id
             .as_u64()
-            .ok_or_else(|| input_error(&path, format!("{text:?}: expected an id, found {id}")))?;
+            .ok_or_else(|| Error::input(&path, format!("{text:?}: expected an id, found {id}")))?;
         slots.add(id, text.clone(), TokenType::UserDefined, warnings);
     }
     Ok(())
@@ -349,7 +347,7 @@ pub(super) fn added_tokens(files: &VocabFiles, slots: &mut Slots, warnings: &mut
 /// its own list of added tokens, from which `transformers` 4 made that key.
 fn added_tokens_decoder(files: &VocabFiles, slots: &mut Slots, warnings: &mut Vec<String>) -> Result<()> {
     let name = "tokenizer_config.json";
-    let error = |name: &str, message: String| input_error(&files.dir.join(name), message);
+    let error = |name: &str, message: String| Error::input(files.dir.join(name), message);
     let decoder = files
         .tokenizer_config("added_tokens_decoder")
         .and_then(Json::as_object);

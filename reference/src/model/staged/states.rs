@@ -214,10 +214,7 @@ impl StateFile {
     }
 
     fn error(&self, source: std::io::Error) -> Error {
-        Error::Io {
-            path: self.path.clone(),
-            source,
-        }
+        Error::io(&self.path, source)
     }
 }
 

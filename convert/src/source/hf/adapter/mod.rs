@@ -81,10 +81,7 @@ impl AdapterSource {
     pub fn open(dir: &Path, options: &AdapterOptions) -> Result<Self> {
         let config_path = dir.join("adapter_config.json");
         let config = crate::json::read_object(&config_path)?;
-        let input = |message: String| Error::Input {
-            path: config_path.clone(),
-            message,
-        };
+        let input = |message: String| Error::input(&config_path, message);
         let peft = Peft::of(&config).map_err(input)?;
         let mut warnings = Vec::new();
         if !peft.unknown.is_empty() {
@@ -230,13 +227,13 @@ fn check_left_out(dir: &Path, left_out: &[String], is_more: bool, warnings: &mut
         ));
     }
     match own.first() {
-        Some(name) => Err(Error::Input {
-            path: dir.to_path_buf(),
-            message: format!(
+        Some(name) => Err(Error::input(
+            dir,
+            format!(
                 "tensor '{name}': expected a weight that the base model's conversion keeps, found one that it leaves out; \
                  {REMEDY}"
             ),
-        }),
+        )),
         None => Ok(()),
     }
 }
@@ -266,11 +263,10 @@ fn open_weights(dir: &Path) -> Result<Arc<dyn TensorFile>> {
     if path.is_file() {
         return Ok(Arc::new(PytorchFile::open(&path)?));
     }
-    Err(Error::Input {
-        path: dir.to_path_buf(),
-        message: "expected adapter_model.safetensors or adapter_model.bin in this directory, found neither"
-            .to_owned(),
-    })
+    Err(Error::input(
+        dir,
+        "expected adapter_model.safetensors or adapter_model.bin in this directory, found neither",
+    ))
 }
 
 /// The tokens that switch an activated LoRA on.

@@ -95,10 +95,7 @@ impl Pairs {
     /// A tensor that is neither of a pair nor a norm, half a pair, sides that do not go together, a rank other
     /// than the configuration's.
     pub(super) fn of(file: &dyn TensorFile, peft: &Peft) -> Result<Self> {
-        let input = |message: String| Error::Input {
-            path: file.path().to_path_buf(),
-            message,
-        };
+        let input = |message: String| Error::input(file.path(), message);
         let mut found: IndexMap<String, Pair> = IndexMap::new();
         let (mut changed, mut norms) = (IndexMap::new(), Vec::new());
         for (index, entry) in file.entries().iter().enumerate() {

@@ -50,10 +50,7 @@ impl Written {
             let view = made.views.get(&tensor.name);
             written
                 .add(tensor, content, view, sides)
-                .map_err(|(name, message)| Error::Input {
-                    path: dir.to_path_buf(),
-                    message: format!("tensor '{name}': {message}"),
-                })?;
+                .map_err(|(name, message)| Error::input(dir, format!("tensor '{name}': {message}")))?;
         }
         Ok(written)
     }

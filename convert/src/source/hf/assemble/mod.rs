@@ -391,9 +391,6 @@ impl<'a> Assembler<'a> {
     fn fail(&self, at: Place, message: String) -> Error {
         let entry: &Entry = self.parts.entry(at);
         let path = self.parts.files[at.file].path().to_path_buf();
-        Error::Input {
-            path,
-            message: format!("tensor '{}': {message}", entry.name),
-        }
+        Error::input(path, format!("tensor '{}': {message}", entry.name))
     }
 }

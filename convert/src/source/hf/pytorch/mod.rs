@@ -78,10 +78,7 @@ impl PytorchFile {
     }
 
     fn input(&self, message: String) -> Error {
-        Error::Input {
-            path: self.opened.path().to_path_buf(),
-            message,
-        }
+        Error::input(self.opened.path(), message)
     }
 
     fn read_zip(&mut self) -> Result<()> {

@@ -60,10 +60,7 @@ impl<'a> Zip<'a> {
     /// encrypted, or of one name.
     pub(super) fn open(file: &'a Opened) -> Result<Self> {
         let (path, length) = (file.path(), file.length());
-        let input = |message: String| Error::Input {
-            path: path.to_path_buf(),
-            message: format!("zip: {message}"),
-        };
+        let input = |message: String| Error::input(path, format!("zip: {message}"));
         let tail_len = length.min(MAX_END_BYTES + LOCATOR_BYTES as u64);
         let mut tail = vec![0; tail_len as usize];
         file.read_exact_at(length - tail_len, &mut tail)?;
@@ -127,10 +124,7 @@ impl<'a> Zip<'a> {
     /// # Errors
     /// A header that is missing, or bytes that reach into the directory.
     pub(super) fn locate(&self, name: &str, member: Member) -> Result<u64> {
-        let input = |message: String| Error::Input {
-            path: self.file.path().to_path_buf(),
-            message: format!("zip: {name}: {message}"),
-        };
+        let input = |message: String| Error::input(self.file.path(), format!("zip: {name}: {message}"));
         let room = self.directory.checked_sub(member.header).filter(|&n| n >= 30);
         if room.is_none() {
             return Err(input(format!(

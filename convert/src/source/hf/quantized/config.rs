@@ -117,19 +117,16 @@ impl QuantConfig {
                 values,
                 path: path.to_path_buf(),
             }),
-            (_, values) => Err(Error::Input {
-                path: path.to_path_buf(),
-                message: format!("quantization: expected an object with quant_method, found {values}"),
-            }),
+            (_, values) => Err(Error::input(
+                path,
+                format!("quantization: expected an object with quant_method, found {values}"),
+            )),
         }
     }
 
     /// An error about the configuration.
     pub(super) fn error(&self, message: impl std::fmt::Display) -> Error {
-        Error::Input {
-            path: self.path.clone(),
-            message: format!("quantization ({}): {message}", self.method),
-        }
+        Error::input(&self.path, format!("quantization ({}): {message}", self.method))
     }
 
     /// The text of the first of these keys that has one.

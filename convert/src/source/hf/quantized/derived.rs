@@ -90,10 +90,10 @@ impl DerivedFile {
             .and_then(|n| self.end.checked_add(n))
             .filter(|&n| n <= i64::MAX as u64);
         let (Some(bytes), Some(end)) = (bytes, end) else {
-            return Err(Error::Input {
-                path: self.path.clone(),
-                message: format!("tensor '{name}': expected a shape that a tensor can have, found {shape:?}"),
-            });
+            return Err(Error::input(
+                &self.path,
+                format!("tensor '{name}': expected a shape that a tensor can have, found {shape:?}"),
+            ));
         };
         self.entries.push(Entry {
             name,
@@ -164,9 +164,11 @@ impl TensorFile for DerivedFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        let outside = || Error::Input {
-            path: self.path.clone(),
-            message: format!("expected an offset in a computed tensor, found {offset}"),
+        let outside = || {
+            Error::input(
+                &self.path,
+                format!("expected an offset in a computed tensor, found {offset}"),
+            )
         };
         let tensor = self
             .entries

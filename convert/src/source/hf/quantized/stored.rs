@@ -22,10 +22,10 @@ impl Stored {
     }
 
     pub(super) fn fail(&self, message: impl std::fmt::Display) -> Error {
-        Error::Input {
-            path: self.file.path().to_path_buf(),
-            message: format!("tensor '{}': {message}", self.entry.name),
-        }
+        Error::input(
+            self.file.path(),
+            format!("tensor '{}': {message}", self.entry.name),
+        )
     }
 
     /// Checks dtype and shape.
