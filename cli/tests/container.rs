@@ -8,7 +8,7 @@ use std::process::Output;
 use assert_cmd::Command;
 use gguf::{FilePlan, GgufModel, Metadata, TensorType, Value, Writer};
 use serde_json::Value as Json;
-use support::names;
+use support::{has, names};
 
 fn quantsmith(args: &[&str], folder: &Path) -> Output {
     Command::cargo_bin("quantsmith")
@@ -77,31 +77,22 @@ fn inspect_prints_for_people() {
     let path = model(folder.path());
     let size = path.metadata().unwrap().len();
     let text = succeeds(&["inspect", "m.gguf"], folder.path());
-    assert!(
-        text.contains("GGUF version 3, little-endian, alignment 32"),
-        "{text}"
-    );
-    assert!(text.contains(&format!("{size} bytes")), "{text}");
+    has(&text, &["GGUF version 3, little-endian, alignment 32"]);
+    has(&text, &[&format!("{size} bytes")]);
     // (14400 + 1024) * 8 / 25856
-    assert!(
-        text.contains("2 with 25856 weights, 4.7723 bits per weight"),
-        "{text}"
-    );
+    has(&text, &["2 with 25856 weights, 4.7723 bits per weight"]);
     assert!(
         text.contains("str[100]") && text.contains("\"t0\", \"t1\"") && !text.contains("t99"),
         "{text}"
     );
-    assert!(text.contains("bad \\u{1b}[31mred"), "{text}");
-    assert!(
-        text.contains("q4_K             1             25600             14400   93.36%"),
-        "{text}"
+    has(&text, &["bad \\u{1b}[31mred"]);
+    has(
+        &text,
+        &["q4_K             1             25600             14400   93.36%"],
     );
     assert!(!text.contains("token_embd"), "{text}");
     let text = succeeds(&["inspect", "m.gguf", "--tensors"], folder.path());
-    assert!(
-        text.contains("token_embd.weight") && text.contains("[256, 100]"),
-        "{text}"
-    );
+    has(&text, &["token_embd.weight", "[256, 100]"]);
 }
 
 #[test]
@@ -142,7 +133,7 @@ fn inspect_shows_a_file_of_headers_alone() {
         .set_len(headers)
         .unwrap();
     let text = succeeds(&["inspect", "m.gguf"], folder.path());
-    assert!(text.contains("incomplete in m.gguf: 0 of 15424 bytes"), "{text}");
+    has(&text, &["incomplete in m.gguf: 0 of 15424 bytes"]);
     let report: Json =
         serde_json::from_str(&succeeds(&["inspect", "m.gguf", "--json"], folder.path())).unwrap();
     assert_eq!(report["files"][0]["has_data"], false);
@@ -200,12 +191,9 @@ fn split_and_merge_give_the_tensors_back() {
         &["inspect", "cut-00001-of-00002.gguf", "--tensors"],
         folder.path(),
     );
-    assert!(
-        text.contains("cut-00002-of-00002.gguf") && text.contains("norm"),
-        "{text}"
-    );
+    has(&text, &["cut-00002-of-00002.gguf", "norm"]);
     let text = succeeds(&["inspect", "cut-00002-of-00002.gguf"], folder.path());
-    assert!(text.contains("1 with 256 weights"), "{text}");
+    has(&text, &["1 with 256 weights"]);
 
     succeeds(
         &["merge", "cut-00001-of-00002.gguf", "again.gguf", "--dry-run"],

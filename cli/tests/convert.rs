@@ -4,7 +4,7 @@ use crate::support;
 
 use serde_json::{Value, json};
 use support::directory::{Tensors, configure, model, ramp};
-use support::{quantsmith, text};
+use support::{has, quantsmith, text};
 
 #[test]
 fn converts_and_names_the_file() {
@@ -103,7 +103,7 @@ fn kept_blocks_are_quantized_again_only_with_leave() {
         ];
         let run = quantsmith(&refused).assert().code(1);
         let message = String::from_utf8(run.get_output().stderr.clone()).unwrap();
-        assert!(message.contains("--allow-requantize"), "{message:?}");
+        has(&message, &["--allow-requantize"]);
         quantsmith(&[&refused[..], &["--allow-requantize"]].concat())
             .assert()
             .success();
@@ -155,24 +155,15 @@ fn wrong_usage_and_lists() {
         .assert()
         .code(2);
     let message = String::from_utf8(run.get_output().stderr.clone()).unwrap();
-    assert!(
-        message.contains("q9") && message.contains("Q4_K_M"),
-        "{message:?}"
-    );
+    has(&message, &["q9", "Q4_K_M"]);
     let run = quantsmith(&["convert", text(dir.path()), "--pre-tokenizer", "gpt2"])
         .assert()
         .code(2);
     let message = String::from_utf8(run.get_output().stderr.clone()).unwrap();
-    assert!(
-        message.contains("'gpt2'") && message.contains("gpt-2") && message.contains("llama-bpe"),
-        "{message:?}"
-    );
+    has(&message, &["'gpt2'", "gpt-2", "llama-bpe"]);
     let run = quantsmith(&["convert", "--list"]).assert().success();
     let list = String::from_utf8(run.get_output().stdout.clone()).unwrap();
-    assert!(
-        list.contains("MistralForCausalLM") && list.contains("qwen3"),
-        "{list}"
-    );
+    has(&list, &["MistralForCausalLM", "qwen3"]);
 }
 
 #[test]
@@ -227,7 +218,7 @@ fn flags_without_effect_are_accepted_and_named() {
     assert!(done.status.success());
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     for flag in ["--no-lazy", "--use-temp-file"] {
-        assert!(said.contains(&format!("{flag} has no effect")), "{said}");
+        has(&said, &[&format!("{flag} has no effect")]);
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use gguf::{GgufFile, Metadata};
 use serde_json::json;
 use support::directory::{Tensors, configure, model, ramp};
-use support::{quantsmith, text};
+use support::{has, quantsmith, text};
 
 /// Converts to F32 and gives the metadata and what was said on standard error.
 fn convert(dir: &Path, more: &[&str]) -> (Metadata, String) {
@@ -84,7 +84,7 @@ fn a_card_that_is_not_yaml_is_ignored_with_a_warning() {
     std::fs::write(dir.path().join("README.md"), "---\nlicense: [mit\n: }\n---\n").unwrap();
     let (metadata, said) = convert(dir.path(), &[]);
     assert_eq!(metadata.get_str("general.license"), None);
-    assert!(said.contains("README.md") && said.contains("YAML"), "{said:?}");
+    has(&said, &["README.md", "YAML"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use support::parts::{Case, PRESETS, copy};
-use support::{fails, imatrix, names, plain, succeeds, text, tiny};
+use support::{fails, has, imatrix, names, plain, succeeds, text, tiny};
 
 #[test]
 fn parts_in_any_order_make_the_bytes_of_one_machine() {
@@ -57,9 +57,9 @@ fn plans_are_the_same_each_time_and_readable() {
     // The estimate of wall time is printed, for parts at once.
     let estimate = ["-o", text(&again), "--parts", "3", "--cores", "2"];
     let said = succeeds(&[&args[..], &estimate].concat());
-    assert!(
-        said.contains("s on one core") && said.contains("all at once, with 2 cores for each, about"),
-        "{said}"
+    has(
+        &said,
+        &["s on one core", "all at once, with 2 cores for each, about"],
     );
     let value: serde_json::Value = serde_json::from_str(&first).unwrap();
     assert_eq!(value["format"], "quantsmith-plan 1");

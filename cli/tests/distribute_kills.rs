@@ -7,7 +7,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use support::parts::{Case, start};
-use support::{Random, quantsmith, text};
+use support::{Random, has, quantsmith, text};
 
 /// Parts that are killed at random moments, run twice, at once, in any order and on other numbers of threads; also joins
 /// that are killed. The number of processes that were killed at work.
@@ -72,7 +72,7 @@ fn kill_and_join(points: u64, seed: u64) -> usize {
                 }
                 // All were killed before they had begun.
                 Err(_) => {
-                    assert!(said.contains("expected parts of this plan, found none"), "{said}");
+                    has(&said, &["expected parts of this plan, found none"]);
                     (1..=count).collect()
                 }
             };

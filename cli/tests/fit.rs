@@ -1,6 +1,7 @@
 //! `quantsmith fit` on files of known shapes.
 
 use crate::support;
+use crate::support::has;
 
 use std::path::Path;
 
@@ -123,7 +124,7 @@ fn as_many_layers_as_fit() {
     let out = quantsmith(&["fit", path, "--vram", &(reserve + 1).to_string(), "--ram", "1M"]);
     assert_eq!(out.status.code(), Some(1));
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(text.contains("does not fit") && text.contains("--ctx"), "{text}");
+    has(&text, &["does not fit", "--ctx"]);
 }
 
 #[test]
@@ -150,8 +151,8 @@ fn the_best_of_a_directory() {
         starred[0].contains("f16.gguf") && starred[0].ends_with("all 5"),
         "{text}"
     );
-    assert!(text.contains("-ngl 5 -c 8192"), "{text}");
-    assert!(text.contains("Sizes in MiB"), "{text}");
+    has(&text, &["-ngl 5 -c 8192"]);
+    has(&text, &["Sizes in MiB"]);
 }
 
 #[test]

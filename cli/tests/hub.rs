@@ -10,7 +10,7 @@ use std::process::Output;
 use gguf::GgufModel;
 use hub_server::{COMMIT, Fault, Server};
 use serde_json::Value;
-use support::{DEMO, text};
+use support::{DEMO, has, text};
 use tempfile::TempDir;
 
 /// The hub, and a cache.
@@ -164,7 +164,7 @@ fn plans_and_fits_fetch_headers_alone() {
         "one step of each run, of {weights} bytes"
     );
     let table = hub.run(&["table", "org/model", "--dry-run", "--types", "Q8_0", "--no-eval"]);
-    assert!(table.contains("Q8_0"), "{table}");
+    has(&table, &["Q8_0"]);
     // Headers are gone afterwards.
     let left = std::fs::read_dir(std::env::temp_dir()).unwrap();
     let left = left.filter(|e| {
@@ -218,26 +218,20 @@ fn refusals_say_what_to_do() {
         message
     };
     let offline = run("org/model", &[("HF_HUB_OFFLINE", "1")]);
-    assert!(
-        offline.contains("HF_HUB_OFFLINE") && offline.contains("hf download org/model"),
-        "{offline}"
-    );
-    assert!(offline.contains("no such file or directory here"), "{offline}");
+    has(&offline, &["HF_HUB_OFFLINE", "hf download org/model"]);
+    has(&offline, &["no such file or directory here"]);
     let missing = run("org/none", &[]);
-    assert!(
-        missing.contains("the model org/none at revision main is not on the hub"),
-        "{missing}"
+    has(
+        &missing,
+        &["the model org/none at revision main is not on the hub"],
     );
     let revision = run("org/model@v7", &[]);
-    assert!(revision.contains("revision v7"), "{revision}");
+    has(&revision, &["revision v7"]);
     let malformed = run("hf://org", &[]);
-    assert!(malformed.contains("expected hf://OWNER/MODEL"), "{malformed}");
+    has(&malformed, &["expected hf://OWNER/MODEL"]);
     hub.server.demand("secret");
     let refused = run("org/model", &[]);
-    assert!(
-        refused.contains("401") && refused.contains("hf auth login"),
-        "{refused}"
-    );
+    has(&refused, &["401", "hf auth login"]);
     let invalid = run("org/model", &[("HF_TOKEN", "other")]);
     assert!(
         invalid.contains("the token is not valid") && !invalid.contains("other"),
@@ -261,10 +255,7 @@ fn a_wrong_digest_writes_nothing() {
     let target = out.path().join("x.gguf");
     let done = hub.run_with(&["convert", "org/model", text(&target)], &[]);
     let message = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(
-        message.contains("SHA-256") && message.contains("removed from the cache"),
-        "{message}"
-    );
+    has(&message, &["SHA-256", "removed from the cache"]);
     assert!(!target.exists());
     hub.server.mend();
     hub.run(&["convert", "org/model", text(&target)]);

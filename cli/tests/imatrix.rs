@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use imatrix::{Entry, ImportanceMatrix};
-use support::quantsmith;
+use support::{has, quantsmith};
 
 /// Standard output and error of a run that has to succeed.
 fn done(args: &[&str]) -> (String, String) {
@@ -112,7 +112,7 @@ fn coverage_is_shown() {
     let (out, _) = done(&["imatrix", "--in-file", file, "--show-statistics"]);
     let line =
         "blk.0.ffn_up_exps.weight: 1 of 3 experts without data (2), 1 of 3 experts with fewer than 128";
-    assert!(out.contains(line), "{out}");
+    has(&out, &[line]);
     let (out, _) = done(&["imatrix", "--in-file", file, "--show-statistics", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["gaps"].as_array().unwrap().len(), 1);
@@ -183,8 +183,8 @@ fn gaps_in_importance_are_decided_when_planning() {
     .unwrap();
     let text = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{text}");
-    assert!(text.contains("blk.0.ffn_down_exps.weight"), "{text}");
-    assert!(text.contains("1 of 3 experts without data (2)"), "{text}");
+    has(&text, &["blk.0.ffn_down_exps.weight"]);
+    has(&text, &["1 of 3 experts without data (2)"]);
     assert!(!Path::new(&out).exists());
 
     let made = |name: &str, more: &[&str]| {
@@ -204,7 +204,7 @@ fn gaps_in_importance_are_decided_when_planning() {
         "u.gguf",
         &["--imatrix", &without_down, "--imatrix-missing", "uniform"],
     );
-    assert!(text.contains("every column counts the same"), "{text}");
+    has(&text, &["every column counts the same"]);
     let mut ones = entries.clone();
     ones[2] = ("blk.0.ffn_down_exps.weight", vec![1.0; 768], vec![1.0; 3]);
     let (expected, _) = made("o.gguf", &["--imatrix", &save("ones.gguf", &ones)]);

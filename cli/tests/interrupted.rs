@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{DEMO, names, plain, quantsmith, succeeds, text, tiny};
+use support::{DEMO, has, names, plain, quantsmith, succeeds, text, tiny};
 
 fn start(args: &[&str]) -> Child {
     Command::new(quantsmith(&[]).get_program())
@@ -78,10 +78,7 @@ fn a_signal_removes_temporary_files() {
         let done = signal(child, name);
         assert_eq!(done.status.code(), Some(status));
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(
-            said.contains("interrupted: temporary files are removed"),
-            "{said}"
-        );
+        has(&said, &["interrupted: temporary files are removed"]);
         assert_eq!(names(&out), [""; 0]);
 
         // The folder with a directory's model goes too.
@@ -123,9 +120,9 @@ fn what_can_be_continued_stays() {
     let done = signal(child, "TERM");
     assert_eq!(done.status.code(), Some(143));
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(
-        said.contains("interrupted: what is written stays; the same command, with --resume, continues"),
-        "{said}"
+    has(
+        &said,
+        &["interrupted: what is written stays; the same command, with --resume, continues"],
     );
     let left = names(&out);
     assert!(left.iter().any(|n| n.ends_with(".partial")), "{left:?}");
@@ -155,7 +152,7 @@ fn an_evaluation_says_how_it_goes_on() {
     assert_eq!(done.status.code(), Some(143));
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     let message = "interrupted: the files are whole; the same command with --resume goes on evaluating them";
-    assert!(said.contains(message), "{said}");
+    has(&said, &[message]);
     assert!(names(&out).contains(&"demo-Q4_0.gguf".to_owned()));
 }
 

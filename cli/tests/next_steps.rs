@@ -2,7 +2,7 @@
 
 use crate::support;
 
-use support::{DEMO, fails, quantsmith, succeeds, text};
+use support::{DEMO, fails, has, quantsmith, succeeds, text};
 
 /// Output of a command that is called wrongly.
 fn usage(args: &[&str]) -> String {
@@ -17,9 +17,9 @@ fn a_directory_given_to_quantize() {
         &["quantize", DEMO, "x.gguf", "Q5_K_M"],
         &["a directory, expected a GGUF file"],
     );
-    assert!(
-        message.contains(&format!("`quantsmith convert {DEMO} --outtype Q5_K_M`")),
-        "{message}"
+    has(
+        &message,
+        &[&format!("`quantsmith convert {DEMO} --outtype Q5_K_M`")],
     );
 }
 
@@ -27,12 +27,9 @@ fn a_directory_given_to_quantize() {
 fn an_unknown_preset() {
     let nearest = "\"Q4KM\" is no preset; nearest: Q4_K_M";
     let said = usage(&["quantize", "in.gguf", "out.gguf", "Q4KM"]);
-    assert!(
-        said.contains(nearest) && said.contains("the presets are: ") && said.contains("IQ4_XS"),
-        "{said}"
-    );
+    has(&said, &[nearest, "the presets are: ", "IQ4_XS"]);
     let said = usage(&["convert", DEMO, "--outtype", "Q4KM"]);
-    assert!(said.contains(nearest) && said.contains("bf16"), "{said}");
+    has(&said, &[nearest, "bf16"]);
     fails(
         &["table", DEMO, "--types", "Q8_0,Q4KM", "--dry-run"],
         &[nearest, "the presets are: "],
@@ -84,7 +81,7 @@ fn a_matrix_that_lacks_tensors() {
         &["needs an importance matrix"],
     );
     for next in ["quantsmith imatrix MODEL TEXT", "--imatrix-missing uniform"] {
-        assert!(message.contains(next), "{message}");
+        has(&message, &[next]);
     }
     assert!(!out.exists());
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gguf::{FilePlan, GgufModel, Writer};
 use serde_json::Value as Json;
-use support::{DEMO, calibration, fails, narrow, quantsmith, random_text, succeeds, text, tiny, told};
+use support::{DEMO, calibration, fails, has, narrow, quantsmith, random_text, succeeds, text, tiny, told};
 
 /// The bytes of all tensors, and their types.
 fn tensors(path: &Path) -> Vec<(String, String, Vec<u8>)> {
@@ -202,7 +202,7 @@ impl Learned {
         assert_eq!(done.status.code(), Some(1));
         let out = String::from_utf8(done.stdout).unwrap();
         let wanted = format!("{tensor}: learned again, its bytes are others");
-        assert!(out.contains(&wanted), "{out}");
+        has(&out, &[&wanted]);
     }
 }
 
@@ -211,12 +211,9 @@ impl Learned {
 fn learned_files_are_verified() {
     let learned = Learned::new(&["layer"]);
     let out = succeeds(&learned.check_again(&learned.words));
-    assert!(out.contains("optimized blocks (layer)"), "{out}");
-    assert!(out.contains("on purpose") && out.contains("SHA-256"), "{out}");
-    assert!(
-        out.contains("learned again, 8 tensors have the same bytes"),
-        "{out}"
-    );
+    has(&out, &["optimized blocks (layer)"]);
+    has(&out, &["on purpose", "SHA-256"]);
+    has(&out, &["learned again, 8 tensors have the same bytes"]);
     let other = random_text(&learned.dir.path().join("other.txt"), 4000, 2, b' '..=b'~');
     fails(
         &learned.check_again(&other),
@@ -241,8 +238,8 @@ fn tuned_files_are_verified() {
     let learned = Learned::new(&["loss", "--optimize-steps", "9"]);
     succeeds(&learned.check());
     let out = succeeds(&learned.check_again(&learned.words));
-    assert!(out.contains("optimized blocks (loss)"), "{out}");
-    assert!(out.contains("tensors have the same bytes"), "{out}");
+    has(&out, &["optimized blocks (loss)"]);
+    has(&out, &["tensors have the same bytes"]);
     // One scale of one norm.
     learned.change("blk.0.ffn_norm.weight", |scales| scales[0] ^= 1);
     learned.is_found_changed("blk.0.ffn_norm.weight");
@@ -287,7 +284,7 @@ fn a_killed_run_goes_on_at_the_last_whole_layer() {
     let done = run(&killed, true).output().unwrap();
     assert!(done.status.success());
     let said = String::from_utf8(done.stderr).unwrap();
-    assert!(said.contains("went on after 1 layers"), "{said}");
+    has(&said, &["went on after 1 layers"]);
     assert_eq!(fs::read(&killed).unwrap(), fs::read(&whole).unwrap());
     assert!(!layers.exists(), "nothing is left");
     let left = support::names(dir.path());
@@ -506,7 +503,7 @@ fn a_run_that_is_killed_while_it_tunes_comes_to_the_same_bytes() {
     let done = run(&killed, true).output().unwrap();
     assert!(done.status.success());
     let said = String::from_utf8(done.stderr).unwrap();
-    assert!(said.contains("went on after"), "{said}");
+    has(&said, &["went on after"]);
     assert_eq!(fs::read(&killed).unwrap(), fs::read(&whole).unwrap());
     let left = support::names(dir.path());
     assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");

@@ -9,7 +9,7 @@ use gguf::{GgufFile, Value as GgufValue};
 use reference::tokenizer::Tokenizer;
 use serde_json::json;
 use support::directory::{Tensors, VOCAB, configure, model, ramp};
-use support::{DEMO, quantsmith, text};
+use support::{DEMO, has, quantsmith, text};
 
 const TEXT: &str = "Once upon a time, 1234 tęsknot  \n\t日本語 🦙 العربية <|begin|> foo_bar();  ";
 
@@ -71,7 +71,7 @@ fn a_byte_level_model_comes_back() {
 
     messages(&["quantize", text(&at("whole.gguf")), text(&at("q.gguf")), "Q8_0"]);
     let (again, said) = round_trip(&at("q.gguf"), &at("decoded"), "f32");
-    assert!(said.contains("as they decode"), "{said}");
+    has(&said, &["as they decode"]);
     assert_eq!(ids(&at("q.gguf")), ids(&again));
     let open = |path: &Path| convert::source::GgufSource::open(path).unwrap();
     let (a, b) = (open(&at("q.gguf")), open(&again));
@@ -142,7 +142,7 @@ fn a_byte_fallback_model_comes_back() {
         assert_eq!(get("tokenizer.ggml.unknown_token_id"), Some(GgufValue::U32(0)));
         assert_eq!(get("tokenizer.ggml.add_sep_token"), Some(GgufValue::Bool(false)));
         let said = assert_same(&file, &dir.path().join(format!("{name}-ids")), "f32");
-        assert!(said.contains("merges"), "{said}");
+        has(&said, &["merges"]);
     }
 }
 

@@ -9,7 +9,7 @@ use convert::digest::file_sha256;
 use publish::front_matter::FrontMatter;
 use publish::record::Table;
 use serde_json::Value;
-use support::{DEMO, fails, names, quantsmith, succeeds, text};
+use support::{DEMO, fails, has, names, quantsmith, succeeds, text};
 
 /// A short evaluation of a few files.
 const SHORT: [&str; 8] = [
@@ -60,7 +60,7 @@ fn from_nothing_to_a_folder() {
     let hub = ["--quantized-by", "tester", "--base-model", "owner/Demo"];
     let args = [&hub[..], &SHORT].concat();
     let said = publish(&out, &args);
-    assert!(said.contains("--attestation"), "{said}");
+    has(&said, &["--attestation"]);
     let expected = [
         "Quantsmith-Demo-Q2_K.gguf",
         "Quantsmith-Demo-Q4_K_L.gguf",
@@ -111,10 +111,7 @@ fn from_nothing_to_a_folder() {
     page_is_whole(&out);
     // All of it is what it says: the source is inside the program.
     let said = succeeds(&["verify", text(&out), "--attestation", "--strict"]);
-    assert!(
-        said.contains("9 materials compared, 4 files made again"),
-        "{said}"
-    );
+    has(&said, &["9 materials compared, 4 files made again"]);
     // Published again, the folder is the same but for times.
     let digests = |folder: &Path| -> Vec<String> {
         let files = ["kld.svg", "report.html", "README.md", "imatrix.gguf"];
@@ -174,10 +171,7 @@ fn a_changed_byte_anywhere_is_named() {
     // A file too many, which a publisher would upload.
     fs::write(out.join("notes.txt"), "x").unwrap();
     let said = succeeds(&verify);
-    assert!(
-        said.contains("notes.txt: no subject of the attestation"),
-        "{said}"
-    );
+    has(&said, &["notes.txt: no subject of the attestation"]);
     let (code, said) = said_by(&[&verify[..], &["--strict"]].concat());
     assert_eq!(code, Some(1), "{said}");
 }
@@ -221,13 +215,10 @@ fn changed_materials_are_named() {
     ];
     let verify = [&["verify", text(&out), "--attestation"], &hand[..]].concat();
     let said = succeeds(&[&verify[..], &["--strict"]].concat());
-    assert!(said.contains("3 files made again"), "{said}");
+    has(&said, &["3 files made again"]);
     // Without them, it says what it did not look at.
     let said = succeeds(&["verify", text(&out), "--attestation"]);
-    assert!(
-        said.contains("not at hand and not checked: ") && said.contains("evaluation.txt"),
-        "{said}"
-    );
+    has(&said, &["not at hand and not checked: ", "evaluation.txt"]);
     for (file, name) in [
         (model.join("config.json"), "config.json"),
         (model.join("model.safetensors"), "model.safetensors"),
@@ -274,10 +265,7 @@ fn another_models_file(dir: &Path, made: &Path, hand: &[&str]) {
     succeeds(&["verify", text(&other), "--attestation"]);
     let (code, said) = said_by(&[&["verify", text(&other), "--attestation"], hand].concat());
     assert_eq!(code, Some(1), "{said}");
-    assert!(
-        said.contains("Small-Q8_0.gguf: not what the source makes: tensor '"),
-        "{said}"
-    );
+    has(&said, &["Small-Q8_0.gguf: not what the source makes: tensor '"]);
 }
 
 #[test]
@@ -291,7 +279,7 @@ fn of_a_finished_table() {
         fs::read_to_string(out.join("README.md")).unwrap()
     };
     let card = card_of(&[]);
-    assert!(card.contains("OWNER/Small-GGUF"), "{card}");
+    has(&card, &["OWNER/Small-GGUF"]);
     assert!(
         !FrontMatter::split(&card)
             .0
@@ -508,15 +496,15 @@ fn a_described_architecture_is_a_material() {
     ];
     let described = [&verify[..], &["--arch-file", text(&file)]].concat();
     let said = succeeds(&described);
-    assert!(said.contains("1 files made again"), "{said}");
+    has(&said, &["1 files made again"]);
     let (code, said) = said_by(&verify);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("not at hand and not checked: llama.toml"), "{said}");
+    has(&said, &["not at hand and not checked: llama.toml"]);
     let mut changed = fs::read(&file).unwrap();
     changed.extend(b"# changed\n");
     fs::write(&file, changed).unwrap();
     let (_, said) = said_by(&described);
-    assert!(said.contains("error: llama.toml: SHA-256: expected"), "{said}");
+    has(&said, &["error: llama.toml: SHA-256: expected"]);
 }
 
 /// The 22 rows of a published table: its columns and order, sizes in one unit, aliases as lines without files, a total.

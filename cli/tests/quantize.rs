@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use gguf::{GgufModel, Metadata, TensorType};
-use support::{MATRICES, quantsmith, written};
+use support::{MATRICES, has, quantsmith, written};
 
 const LAYERS: u32 = 2;
 
@@ -94,8 +94,8 @@ fn a_dry_run_needs_only_headers_and_writes_nothing() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{err}");
-    assert!(out.contains("blk.0.attn_q.weight"), "{out}");
-    assert!(err.contains("needs an importance matrix"), "{err}");
+    has(&out, &["blk.0.attn_q.weight"]);
+    has(&err, &["needs an importance matrix"]);
     assert_eq!(files(dir.path()), before);
     fails(&[input, "Q8_0"], 1, "model.gguf", dir.path());
 }
@@ -153,7 +153,7 @@ fn bad_input_gets_one_clear_message() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains(&message[message.len() - 32..]), "{text}");
+    has(&text, &[&message[message.len() - 32..]]);
     fs::write(at.join("imatrix.dat"), [1, 0, 0, 0, 9]).unwrap();
     fails(
         &["--imatrix", short.to_str().unwrap(), input, "Q8_0"],

@@ -4,7 +4,7 @@ use crate::support;
 
 use std::path::Path;
 
-use support::{DEMO, fails, names, quantsmith, succeeds, text};
+use support::{DEMO, fails, has, names, quantsmith, succeeds, text};
 use tempfile::TempDir;
 
 /// A model, and a text of some windows.
@@ -26,7 +26,7 @@ fn models_and_texts_by_flags() {
     let (dir, model, words) = inputs();
     let by = |args: &[&str]| succeeds(&[&["perplexity", "-c", "64", "--chunks", "2"], args].concat());
     let expected = by(&[&model, &words]);
-    assert!(expected.contains("Final estimate"), "{expected}");
+    has(&expected, &["Final estimate"]);
     assert_eq!(by(&["-m", &model, "-f", &words]), expected);
     assert_eq!(by(&["-m", &model, &words]), expected);
     assert_eq!(by(&[&model, "--file", &words]), expected);

@@ -8,7 +8,7 @@ use std::path::Path;
 use convert::digest::file_sha256;
 use publish::record::{Domain, Flips, Measured, Table};
 use serde_json::Value;
-use support::{DEMO, fails, quantsmith, succeeds, text};
+use support::{DEMO, fails, has, quantsmith, succeeds, text};
 
 use crate::publish::{model, said_by};
 
@@ -72,18 +72,12 @@ fn suites_are_reported_by_kind_of_text() {
     let printed = succeeds(&[&args[..], &["--resume"]].concat());
     let lines: Vec<&str> = printed.lines().filter(|l| l.starts_with("Q2_K ")).collect();
     assert_eq!(lines.len(), 3, "{printed}");
-    assert!(
-        printed.contains("to wrong") && printed.contains("Size (MiB)"),
-        "{printed}"
-    );
+    has(&printed, &["to wrong", "Size (MiB)"]);
     // The card and the page have them.
     let folder = dir.path().join("folder");
     succeeds(&["publish", text(&out), "--out", text(&folder)]);
     let card = fs::read_to_string(folder.join("README.md")).unwrap();
-    assert!(
-        card.contains("## By kind of text") && card.contains("| Quant method | code | prose |"),
-        "{card}"
-    );
+    has(&card, &["## By kind of text", "| Quant method | code | prose |"]);
     let page = fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(page.contains("<br>flips "), "no flips by kind");
     let ratio = table.rows[1].measured.as_ref().unwrap().domains[0]
@@ -178,17 +172,14 @@ fn the_bundled_suite() {
     let (plain, all) = (dir.path().join("plain"), dir.path().join("all"));
     let (names, said) = domains(DEMO, &plain);
     assert_eq!(names, ["code", "french", "german", "math", "prose"]);
-    assert!(
-        said.contains("left out of the bundled suite: chat.jsonl"),
-        "{said}"
-    );
+    has(&said, &["left out of the bundled suite: chat.jsonl"]);
     let (names, said) = domains(text(&chatting), &all);
     assert_eq!(names, ["chat", "code", "french", "german", "math", "prose"]);
     assert!(!said.contains("left out of"), "{said}");
     let card = fs::read_to_string(all.join("README.md")).unwrap();
-    assert!(
-        card.contains("quantsmith's bundled suite (chat, code, french, german, math, prose)"),
-        "{card}"
+    has(
+        &card,
+        &["quantsmith's bundled suite (chat, code, french, german, math, prose)"],
     );
     // The texts are materials, which this program has.
     let verify = [

@@ -11,7 +11,7 @@ use convert::digest::file_sha256;
 use publish::record::{State, Table};
 use serde_json::Value;
 use support::parts::start;
-use support::{DEMO, Random, names, quantsmith, succeeds, text, timeless};
+use support::{DEMO, Random, has, names, quantsmith, succeeds, text, timeless};
 
 /// Windows of 32 tokens, some of which fit into memory at a time.
 const EVALUATION: [&str; 6] = ["-c", "32", "--chunks", "120", "--max-memory", "128M"];
@@ -101,8 +101,8 @@ fn everything_is_recorded() {
         }
     }
     let log = fs::read_to_string(out.join("convert.log")).unwrap();
-    assert!(log.contains("360 of 360 windows"), "{log}");
-    assert!(log.contains("IQ2_XXS: not made"), "{log}");
+    has(&log, &["360 of 360 windows"]);
+    has(&log, &["IQ2_XXS: not made"]);
 }
 
 /// When each file was made.
@@ -155,7 +155,7 @@ fn kill_while_evaluating(points: usize, seed: u64) -> usize {
         let done = quantsmith(&args(&out, &["--resume"])).output().unwrap();
         let said = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success(), "{said}");
-        assert!(said.contains("nothing is encoded"), "{said}");
+        has(&said, &["nothing is encoded"]);
         assert_eq!(times.unwrap(), made(&out), "point {point}: encoded again");
         assert!(
             timeless(&out) == expected,
@@ -210,11 +210,11 @@ fn what_is_missing_alone_is_evaluated() {
         said
     };
     let continued = said(&["--resume"]);
-    assert!(continued.contains("the evaluation goes on"), "{continued}");
+    has(&continued, &["the evaluation goes on"]);
     // Once more: nothing is left to do.
     let before = timeless(&out);
     let finished = said(&["--resume"]);
-    assert!(finished.contains("nothing is encoded"), "{finished}");
+    has(&finished, &["nothing is encoded"]);
     assert!(!finished.contains("evaluate "), "{finished}");
     assert_eq!(timeless(&out), before);
     // Over other windows all is evaluated again, and nothing encoded.
@@ -230,7 +230,7 @@ fn what_is_missing_alone_is_evaluated() {
     bytes[last] ^= 1;
     fs::write(&file, &bytes).unwrap();
     let again = said(&["--resume"]);
-    assert!(again.contains("not the file that was made"), "{again}");
+    has(&again, &["not the file that was made"]);
     bytes[last] ^= 1;
     assert!(fs::read(&file).unwrap() == bytes, "it is as it was");
     assert_eq!(timeless(&out), before);

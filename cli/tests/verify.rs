@@ -7,7 +7,7 @@ use std::path::Path;
 
 use gguf::{GgufFile, GgufModel};
 use serde_json::Value as Json;
-use support::{DEMO, MATRICES, fails, imatrix, names, plain, quantsmith, succeeds, text, tiny};
+use support::{DEMO, MATRICES, fails, has, imatrix, names, plain, quantsmith, succeeds, text, tiny};
 
 /// Flips bytes of a tensor in a file.
 fn damage(path: &Path, tensor: &str, at: u64, bytes: &[u8]) {
@@ -19,6 +19,15 @@ fn damage(path: &Path, tensor: &str, at: u64, bytes: &[u8]) {
     fs::write(path, whole).unwrap();
 }
 
+/// Runs a command that has to exit with 1 and to have this in its standard output.
+#[track_caller]
+fn finds(args: &[&str], parts: &[&str]) {
+    let done = quantsmith(args).output().unwrap();
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(1), "{args:?}: {out}");
+    has(&out, parts);
+}
+
 #[test]
 fn a_good_file_has_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
@@ -27,7 +36,7 @@ fn a_good_file_has_nothing_wrong() {
         let made = dir.path().join(format!("{preset}.gguf"));
         succeeds(&["quantize", text(&model), text(&made), preset]);
         let out = succeeds(&["verify", "--strict", text(&made)]);
-        assert!(out.contains("20 tensors, nothing wrong"), "{out}");
+        has(&out, &["20 tensors, nothing wrong"]);
     }
 }
 
@@ -39,14 +48,7 @@ fn verify_names_what_is_wrong() {
     let fresh = || {
         succeeds(&["quantize", text(&model), text(&made), "Q4_0"]);
     };
-    let says = |parts: &[&str]| {
-        let done = quantsmith(&["verify", text(&made)]).output().unwrap();
-        let out = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert_eq!(done.status.code(), Some(1), "{out}");
-        for part in parts {
-            assert!(out.contains(part), "{part:?} is not in {out:?}");
-        }
-    };
+    let says = |parts: &[&str]| finds(&["verify", text(&made)], parts);
     fresh();
     // The scale of the second block of the third row.
     damage(
@@ -63,10 +65,12 @@ fn verify_names_what_is_wrong() {
     succeeds(&["meta", "set", text(&made), "tokenizer.ggml.eos_token_id=20"]);
     // llama.cpp loads it and takes its default.
     let out = succeeds(&["verify", text(&made)]);
-    assert!(
-        out.contains("tokenizer.ggml.eos_token_id")
-            && out.contains("token 20 of a vocabulary of 20; llama.cpp takes"),
-        "{out}"
+    has(
+        &out,
+        &[
+            "tokenizer.ggml.eos_token_id",
+            "token 20 of a vocabulary of 20; llama.cpp takes",
+        ],
     );
     fails(&["verify", "--strict", text(&made)], &["1 errors found"]);
     fresh();
@@ -85,13 +89,13 @@ fn verify_names_what_is_wrong() {
     bytes.extend([0; 5]);
     fs::write(&made, &bytes).unwrap();
     let out = succeeds(&["verify", text(&made)]);
-    assert!(out.contains("5 bytes after the end"), "{out}");
+    has(&out, &["5 bytes after the end"]);
     fails(&["verify", "--strict", text(&made)], &["1 errors found"]);
     let at = GgufFile::open(&made).unwrap().header().end as usize;
     bytes[at] = 7;
     fs::write(&made, &bytes).unwrap();
     let out = succeeds(&["verify", text(&made)]);
-    assert!(out.contains("1 bytes of padding are not zero"), "{out}");
+    has(&out, &["1 bytes of padding are not zero"]);
 }
 
 /// A download that was cut short into a file of the full length.
@@ -108,16 +112,14 @@ fn a_second_half_of_zeros() {
         let half = start + (bytes.len() - start) / 2;
         bytes[half..].fill(0);
         fs::write(&made, &bytes).unwrap();
-        let done = quantsmith(&["verify", text(&made)]).output().unwrap();
-        let out = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert_eq!(done.status.code(), Some(1), "{preset}: {out}");
-        for part in [
-            "nothing but zeros, to the end of the data",
-            "cut short",
-            "blk.1.ffn_up.weight",
-        ] {
-            assert!(out.contains(part), "{preset}: {part:?} is not in {out:?}");
-        }
+        finds(
+            &["verify", text(&made)],
+            &[
+                "nothing but zeros, to the end of the data",
+                "cut short",
+                "blk.1.ffn_up.weight",
+            ],
+        );
     }
 }
 
@@ -134,12 +136,7 @@ fn a_shared_exponent_that_decodes_to_infinity() {
     };
     // 2^127 · 6, which no f32 holds; ggml's own check lets it pass.
     damage(&made, &name, 0, &[0xfe, 0x77]);
-    let done = quantsmith(&["verify", text(&made)]).output().unwrap();
-    let out = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(
-        done.status.code() == Some(1) && out.contains("decodes to inf"),
-        "{out}"
-    );
+    finds(&["verify", text(&made)], &["decodes to inf"]);
 }
 
 #[test]
@@ -150,11 +147,11 @@ fn a_file_is_proven_to_be_the_image_of_its_source() {
     let made = at("demo-Q4_K_M.gguf");
     succeeds(&["convert", DEMO, text(&made), "--outtype", "Q4_K_M"]);
     let out = succeeds(&["verify", text(&made), "--source", DEMO]);
-    assert!(out.contains("types are those of Q4_K_M's recipe"), "{out}");
+    has(&out, &["types are those of Q4_K_M's recipe"]);
     let count = GgufModel::open(&made).unwrap().len();
-    assert!(
-        out.contains(&format!("{count} of {count} tensors are the byte-exact image")),
-        "{out}"
+    has(
+        &out,
+        &[&format!("{count} of {count} tensors are the byte-exact image")],
     );
 
     // From a GGUF, with importance.
@@ -179,20 +176,17 @@ fn a_file_is_proven_to_be_the_image_of_its_source() {
         "--imatrix",
         text(&matrix),
     ]);
-    assert!(out.contains("with the importance matrix"), "{out}");
+    has(&out, &["with the importance matrix"]);
     // The matrix that the file names is found beside it.
     let out = succeeds(&["verify", text(&weighted), "--source", text(&model)]);
-    assert!(out.contains("with the importance matrix"), "{out}");
+    has(&out, &["with the importance matrix"]);
     // Another one says nothing of these tensors.
     let other = imatrix(&at("other.dat"), &["blk.9.attn_q.weight"], 256);
     let with_other = ["--imatrix", text(&other)];
     let verify = ["verify", text(&weighted), "--source", text(&model)];
-    let done = quantsmith(&[&verify[..], &with_other].concat()).output().unwrap();
-    let out = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert_eq!(done.status.code(), Some(1));
-    assert!(
-        out.contains("an importance matrix that was not given") && out.contains("worst rows"),
-        "{out}"
+    finds(
+        &[&verify[..], &with_other].concat(),
+        &["an importance matrix that was not given", "worst rows"],
     );
 
     // Through a 16-bit file.
@@ -200,7 +194,7 @@ fn a_file_is_proven_to_be_the_image_of_its_source() {
     succeeds(&["quantize", text(&model), text(&half), "F16"]);
     succeeds(&["quantize", text(&half), text(&two), "Q8_0"]);
     let out = succeeds(&["verify", text(&two), "--source", text(&model)]);
-    assert!(out.contains("without importance, through f16"), "{out}");
+    has(&out, &["without importance, through f16"]);
 }
 
 #[test]
@@ -218,9 +212,9 @@ fn what_is_no_image_of_its_source_is_told() {
         "Q4_0",
     ]);
     let out = succeeds(&["verify", text(&made), "--source", text(&model)]);
-    assert!(
-        out.contains("1 tensors have other types than Q4_0's recipe: blk.0.ffn_up.weight (q8_0, not q4_0)"),
-        "{out}"
+    has(
+        &out,
+        &["1 tensors have other types than Q4_0's recipe: blk.0.ffn_up.weight (q8_0, not q4_0)"],
     );
     // One changed nibble.
     damage(&made, "blk.0.attn_v.weight", 18 * 8 * 5 + 3, &[0x5a]);
@@ -243,14 +237,14 @@ fn what_is_no_image_of_its_source_is_told() {
         .output()
         .unwrap();
     let out = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(out.contains("does not resemble its source"), "{out}");
+    has(&out, &["does not resemble its source"]);
     // Tensors that only one side has.
     let larger = tiny(&at("larger.gguf"), 2, plain);
     let done = quantsmith(&["verify", text(&made), "--source", text(&larger)])
         .output()
         .unwrap();
     let out = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(out.contains("blk.1.attn_q.weight: missing"), "{out}");
+    has(&out, &["blk.1.attn_q.weight: missing"]);
 }
 
 #[test]
@@ -260,26 +254,19 @@ fn diff_tells_keys_and_tensors() {
     let b = dir.path().join("b.gguf");
     fs::copy(&a, &b).unwrap();
     let out = succeeds(&["diff", text(&a), text(&b)]);
-    assert!(
-        out.contains("0 keys and 0 tensors differ; 11 tensors are equal"),
-        "{out}"
-    );
+    has(&out, &["0 keys and 0 tensors differ; 11 tensors are equal"]);
     succeeds(&["meta", "set", text(&b), "general.name=Other", "x.y=u8:1"]);
     succeeds(&["meta", "delete", text(&b), "tokenizer.ggml.eos_token_id"]);
     damage(&b, "blk.0.attn_q.weight", 4, &1f32.to_le_bytes());
-    let done = quantsmith(&["diff", text(&a), text(&b)]).output().unwrap();
-    let out = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert_eq!(done.status.code(), Some(1));
-    for part in [
+    let differences = [
         "- general.name = \"Tiny\"",
         "+ general.name = \"Other\"",
         "+ x.y = 1",
         "- tokenizer.ggml.eos_token_id = 19",
         "! tensor blk.0.attn_q.weight: f32, 1 of 65536 blocks differ",
         "3 keys and 1 tensors differ; 10 tensors are equal",
-    ] {
-        assert!(out.contains(part), "{part:?} is not in {out:?}");
-    }
+    ];
+    finds(&["diff", text(&a), text(&b)], &differences);
     let quant = dir.path().join("q.gguf");
     succeeds(&["quantize", text(&a), text(&quant), "Q8_0"]);
     let done = quantsmith(&["diff", "--json", text(&a), text(&quant)])
@@ -340,7 +327,7 @@ fn a_directory_is_checked_by_its_manifest() {
         ]
     );
     let out = succeeds(&["verify", "--strict", text(&table)]);
-    assert!(out.contains("SHA256SUMS: all digests match"), "{out}");
+    has(&out, &["SHA256SUMS: all digests match"]);
     // The format is sha256sum's.
     let system = std::process::Command::new("sha256sum")
         .args(["-c", "SHA256SUMS"])
@@ -350,12 +337,9 @@ fn a_directory_is_checked_by_its_manifest() {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
     }
     damage(&table.join("tiny-Q8_0.gguf"), "blk.0.attn_q.weight", 5, &[0x55]);
-    let done = quantsmith(&["verify", text(&table)]).output().unwrap();
-    let out = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert_eq!(done.status.code(), Some(1));
-    assert!(
-        out.contains("tiny-Q8_0.gguf: SHA-256") && out.contains("expected"),
-        "{out}"
+    finds(
+        &["verify", text(&table)],
+        &["tiny-Q8_0.gguf: SHA-256", "expected"],
     );
     succeeds(&["hash", "--write", text(&table)]);
     succeeds(&["verify", text(&table)]);
@@ -376,14 +360,14 @@ fn metadata_is_edited_without_touching_tensors() {
     )
     .unwrap();
     let out = succeeds(&["meta", "set", path, "--chat-template", text(&template)]);
-    assert!(out.contains("written anew"), "{out}");
+    has(&out, &["written anew"]);
     let shown = succeeds(&["meta", "get", path, "tokenizer.chat_template"]);
     assert_eq!(shown, fs::read_to_string(&template).unwrap());
     let out = succeeds(&["meta", "set", path, "general.name=Tine"]);
-    assert!(out.contains("changed in place"), "{out}");
+    has(&out, &["changed in place"]);
     assert_eq!(succeeds(&["meta", "get", path, "general.name"]), "Tine");
     let out = succeeds(&["meta", "set", path, "general.name=Tine"]);
-    assert!(out.contains("unchanged"), "{out}");
+    has(&out, &["unchanged"]);
 
     let other = tiny(&dir.path().join("other.gguf"), 1, plain);
     let copy = dir.path().join("copy.gguf");
@@ -422,5 +406,5 @@ fn metadata_is_edited_without_touching_tensors() {
     assert_eq!(all["llama.block_count"]["value"], 1);
     assert_eq!(names(dir.path()).len(), 4, "{:?}", names(dir.path()));
     let out = succeeds(&["meta", "recover", path]);
-    assert!(out.contains("nothing to restore"), "{out}");
+    has(&out, &["nothing to restore"]);
 }

@@ -60,10 +60,16 @@ pub(crate) fn told(done: &Output, parts: &[&str]) -> String {
     let errors = message.lines().filter(|l| l.starts_with("error: ")).count();
     assert_eq!(errors, 1, "one clear message is expected: {message}");
     assert!(!message.contains("panicked"), "{message}");
-    for part in parts {
-        assert!(message.contains(part), "{part:?} is not in {message:?}");
-    }
+    has(&message, parts);
     message
+}
+
+/// A text that has to have all of these in it.
+#[track_caller]
+pub(crate) fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
 }
 
 /// Names in a directory, sorted.
