@@ -57,10 +57,7 @@ fn build(
             Mlp::Dense(Box::new(dense(&hyper, i)?)),
         ));
     }
-    let embedding = loader.embedding(hyper.hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
-    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
-    Ok(Decoder::new(embedding, layers, output_norm, head))
+    Decoder::of_layers(loader, hyper.hidden, eps, layers)
 }
 
 fn attention(loader: &Loader<'_>, hyper: &Hyperparameters, layer: usize, eps: f32) -> Result<Attention> {

@@ -9,7 +9,7 @@ use crate::layers::{
 };
 use crate::ops::{Matrix, Norm};
 use crate::run::{Run, keep_wanted, normalized};
-use crate::weights::reading_ahead;
+use crate::weights::{Loader, reading_ahead};
 
 use super::classifier::Classifier;
 use super::makes::Makes;
@@ -232,6 +232,19 @@ impl Decoder {
             output_norm: Some(output_norm),
             ..Self::without_norm(embedding, layers, head)
         }
+    }
+
+    /// The same of these layers, between the embeddings and an output matrix behind an RMS norm.
+    pub(super) fn of_layers(
+        loader: &Loader<'_>,
+        hidden: usize,
+        eps: f32,
+        layers: Vec<Layer>,
+    ) -> Result<Self> {
+        let embedding = loader.embedding(hidden)?;
+        let output_norm = loader.rms_norm("output_norm", hidden, eps)?;
+        let head = loader.head(hidden, embedding.matrix.outputs)?;
+        Ok(Self::new(embedding, layers, output_norm, head))
     }
 
     /// The same without a norm before the output matrix.

@@ -98,10 +98,7 @@ fn layers_of(loader: &Loader<'_>, indexed: Option<(RopeStyle, Vec<bool>)>) -> Re
         layer(i)?;
         loader.prediction(i, hyper.hidden)?;
     }
-    let embedding = loader.embedding(hyper.hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
-    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
-    Ok(Decoder::new(embedding, layers, output_norm, head))
+    Decoder::of_layers(loader, hyper.hidden, eps, layers)
 }
 
 /// The indexer of a layer.

@@ -33,13 +33,8 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
     let ropes = Ropes::read(loader, &hyper)?;
     let ratios = ratios(loader, hyper.layers)?;
     let (layers, ends) = layers(loader, &hyper, &ropes, &ratios, hashed)?;
-    let embedding = loader.embedding(hyper.hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
-    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
-    Ok(Decoder {
-        ends,
-        ..Decoder::new(embedding, layers, output_norm, head)
-    })
+    let decoder = Decoder::of_layers(loader, hyper.hidden, eps, layers)?;
+    Ok(Decoder { ends, ..decoder })
 }
 
 /// The layers, each with its number of tokens that a key stands for, and what is before and behind them. In the first `hashed`

@@ -71,10 +71,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         layer(i, true)?;
         loader.prediction(i, hyper.hidden)?;
     }
-    let embedding = loader.embedding(hyper.hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
-    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
-    Ok(Decoder::new(embedding, layers, output_norm, head))
+    Decoder::of_layers(loader, hyper.hidden, eps, layers)
 }
 
 /// Says which layers see a window.

@@ -63,12 +63,10 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         })
     };
     let layers = (0..hyper.layers).map(layer).collect::<Result<Vec<_>>>()?;
-    let embedding = loader.embedding(hyper.hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
-    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
+    let decoder = Decoder::of_layers(loader, hyper.hidden, eps, layers)?;
     Ok(Decoder {
         ends: connections.ends(loader)?,
-        ..Decoder::new(embedding, layers, output_norm, head)
+        ..decoder
     })
 }
 

@@ -56,8 +56,5 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
         };
         layers.push(Layer::new(norm("attn_norm")?, attention, norm("ffn_norm")?, mlp));
     }
-    let embedding = loader.embedding(hyper.hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
-    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
-    Ok(Decoder::new(embedding, layers, output_norm, head))
+    Decoder::of_layers(loader, hyper.hidden, eps, layers)
 }

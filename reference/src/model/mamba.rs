@@ -30,10 +30,7 @@ fn decoder(loader: &Loader<'_>, mixer: impl Fn(usize, usize, f32) -> Result<Mixe
             ..Layer::new(norm, mixer(i, hidden, eps)?, weightless(hidden, eps), Mlp::None)
         });
     }
-    let embedding = loader.embedding(hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hidden, eps)?;
-    let head = loader.head(hidden, embedding.matrix.outputs)?;
-    Ok(Decoder::new(embedding, layers, output_norm, head))
+    Decoder::of_layers(loader, hidden, eps, layers)
 }
 
 /// The sum of products of sizes that come from a file.

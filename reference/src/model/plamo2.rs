@@ -38,10 +38,7 @@ pub(super) fn build(loader: &Loader<'_>) -> Result<Decoder> {
             )
         });
     }
-    let embedding = loader.embedding(hyper.hidden)?;
-    let output_norm = loader.rms_norm("output_norm", hyper.hidden, eps)?;
-    let head = loader.head(hyper.hidden, embedding.matrix.outputs)?;
-    Ok(Decoder::new(embedding, layers, output_norm, head))
+    Decoder::of_layers(loader, hyper.hidden, eps, layers)
 }
 
 fn bare_norm(loader: &Loader<'_>, name: &str, len: usize, eps: f32) -> Result<Norm> {

@@ -64,22 +64,10 @@ impl PreTokenizer {
                 .plain(r"[\p{P}$+<=>^~|`]+")?
                 .add(Step::Gpt2)
                 .plain("[0-9][0-9][0-9]")?,
-            Family::Llama3 => steps.add(Step::Modern {
-                digits: 3,
-                letters: Flags::LETTER,
-            }),
-            Family::Qwen2 => steps.add(Step::Modern {
-                digits: 1,
-                letters: Flags::LETTER,
-            }),
-            Family::Qwen35 => steps.add(Step::Modern {
-                digits: 1,
-                letters: Flags::LETTER | Flags::MARK,
-            }),
-            Family::Laguna => steps.add(Step::Lines).add(Step::Modern {
-                digits: 1,
-                letters: Flags::LETTER,
-            }),
+            Family::Llama3 => steps.modern(3, Flags::LETTER),
+            Family::Qwen2 => steps.modern(1, Flags::LETTER),
+            Family::Qwen35 => steps.modern(1, Flags::LETTER | Flags::MARK),
+            Family::Laguna => steps.add(Step::Lines).modern(1, Flags::LETTER),
             Family::Jais2 => steps.words(
                 &[CONTRACTION, WORD, r"[\p{N}]{1,3}", OTHERS, NEWLINES],
                 Space::Halves,
@@ -256,6 +244,10 @@ impl Steps {
     fn plain(self, pattern: &str) -> Result<Self> {
         let pattern = Pattern::new(pattern, Space::Plain)?;
         Ok(self.add(Step::Pattern(pattern)))
+    }
+
+    fn modern(self, digits: usize, letters: u16) -> Self {
+        self.add(Step::Modern { digits, letters })
     }
 
     /// Alternatives in order, and white space after them.

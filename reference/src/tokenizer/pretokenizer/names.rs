@@ -75,6 +75,35 @@ const fn unclean(family: Family) -> Defaults {
     }
 }
 
+impl Defaults {
+    const fn ignoring_merges(mut self) -> Self {
+        self.ignore_merges = true;
+        self
+    }
+
+    const fn adding_bos(mut self) -> Self {
+        self.add_bos = true;
+        self
+    }
+
+    const fn adding_sep(mut self) -> Self {
+        self.add_sep = true;
+        self
+    }
+
+    const fn without_bos(mut self) -> Self {
+        self.no_bos = true;
+        self
+    }
+
+    /// Spaces are escaped, and words are not spelled in stand-ins.
+    const fn escaping_spaces(mut self) -> Self {
+        self.escape_spaces = true;
+        self.byte_encode = false;
+        self
+    }
+}
+
 /// Every name, with those that mean the same.
 static NAMES: &[(&[&str], Defaults)] = {
     use Family as F;
@@ -92,35 +121,12 @@ static NAMES: &[(&[&str], Defaults)] = {
                 "lfm2",
                 "jina-v5-nano",
             ],
-            Defaults {
-                ignore_merges: true,
-                add_bos: true,
-                ..base(F::Llama3)
-            },
+            base(F::Llama3).ignoring_merges().adding_bos(),
         ),
         (&["dbrx", "smaug-bpe"], base(F::Llama3)),
-        (
-            &["chatglm-bpe"],
-            Defaults {
-                no_bos: true,
-                ..base(F::Llama3)
-            },
-        ),
-        (
-            &["glm4", "glm5"],
-            Defaults {
-                no_bos: true,
-                ignore_merges: true,
-                ..base(F::Llama3)
-            },
-        ),
-        (
-            &["minicpm5"],
-            Defaults {
-                ignore_merges: true,
-                ..base(F::MiniCpm5)
-            },
-        ),
+        (&["chatglm-bpe"], base(F::Llama3).without_bos()),
+        (&["glm4", "glm5"], base(F::Llama3).without_bos().ignoring_merges()),
+        (&["minicpm5"], base(F::MiniCpm5).ignoring_merges()),
         (&["deepseek-llm"], unclean(F::DeepSeekLlm)),
         (&["deepseek-coder"], unclean(F::DeepSeekCoder)),
         (
@@ -128,13 +134,7 @@ static NAMES: &[(&[&str], Defaults)] = {
             unclean(F::DeepSeek3),
         ),
         (&["spark2_5"], unclean(F::Spark)),
-        (
-            &["youtu"],
-            Defaults {
-                ignore_merges: true,
-                ..unclean(F::Youtu)
-            },
-        ),
+        (&["youtu"], unclean(F::Youtu).ignoring_merges()),
         (&["falcon"], base(F::Falcon)),
         (
             &[
@@ -158,28 +158,14 @@ static NAMES: &[(&[&str], Defaults)] = {
         (&["trillion", "granite-docling"], unclean(F::Gpt2)),
         (
             &["jina-v1-en", "jina-v2-code", "roberta-bpe"],
-            Defaults {
-                add_sep: true,
-                ..base(F::Gpt2)
-            },
+            base(F::Gpt2).adding_sep(),
         ),
         (&["jais-2"], base(F::Jais2)),
         (
             &["gemma4", "granite-embed-multi-311m"],
-            Defaults {
-                escape_spaces: true,
-                byte_encode: false,
-                ..base(F::Gemma4)
-            },
+            base(F::Gemma4).escaping_spaces(),
         ),
-        (
-            &["sarvam-moe"],
-            Defaults {
-                escape_spaces: true,
-                byte_encode: false,
-                ..unclean(F::SarvamMoe)
-            },
-        ),
+        (&["sarvam-moe"], unclean(F::SarvamMoe).escaping_spaces()),
         (
             &["whitespace"],
             Defaults {
@@ -216,32 +202,16 @@ static NAMES: &[(&[&str], Defaults)] = {
         (&["poro-chat"], unclean(F::Bloom)),
         (&["bloom", "gpt3-finnish"], base(F::Bloom)),
         (&["viking"], unclean(F::Viking)),
-        (
-            &["tekken"],
-            Defaults {
-                ignore_merges: true,
-                add_bos: true,
-                ..unclean(F::Tekken)
-            },
-        ),
+        (&["tekken"], unclean(F::Tekken).ignoring_merges().adding_bos()),
         (&["exaone-moe"], base(F::ExaoneMoe)),
-        (
-            &["chameleon"],
-            Defaults {
-                add_bos: true,
-                ..unclean(F::Chameleon)
-            },
-        ),
+        (&["chameleon"], unclean(F::Chameleon).adding_bos()),
         (
             &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"],
             unclean(F::Gpt4o),
         ),
         (
             &["granite-embed-multi-97m"],
-            Defaults {
-                ignore_merges: true,
-                ..unclean(F::GraniteEmbedding)
-            },
+            unclean(F::GraniteEmbedding).ignoring_merges(),
         ),
         (&["tiny_aya", "cohere2moe"], unclean(F::TinyAya)),
         (&["superbpe"], unclean(F::SuperBpe)),
