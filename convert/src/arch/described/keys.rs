@@ -162,25 +162,11 @@ pub(crate) const fn u32_of(key: &'static str, from: &'static [&'static str]) -> 
 
 impl Key {
     /// The same of another type.
-    pub(crate) const fn of_kind(self, of: Kind) -> Self {
-        match self {
-            Self::Config {
-                key,
-                from,
-                optional,
-                nonzero,
-                unless,
-                ..
-            } => Self::Config {
-                key,
-                kind: of,
-                from,
-                optional,
-                nonzero,
-                unless,
-            },
-            other => other,
+    pub(crate) const fn of_kind(mut self, of: Kind) -> Self {
+        if let Self::Config { kind, .. } = &mut self {
+            *kind = of;
         }
+        self
     }
 }
 
