@@ -18,6 +18,15 @@ use convert::recipe::Preset;
 use convert::source::hf::{HfOptions, HfSource, OutType};
 use convert::source::{GgufSource, Source};
 use reference::{Model, PerplexityOptions, Tokenizer, perplexity};
+use tempfile::TempDir;
+
+/// A directory, and in it the folder of the tiny models.
+fn made(python: &oracle::Python) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    (dir, models)
+}
 
 /// Options by the stock converter's names, without the dashes.
 fn options(words: &[&str]) -> HfOptions {
@@ -53,9 +62,7 @@ fn digest(path: &Path) -> String {
 #[test]
 fn tiny_models_equal_the_stock_converters_files() {
     let Some(python) = oracle::python() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let models = dir.path().join("models");
-    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    let (dir, models) = made(&python);
     let out = dir.path().join("out.gguf");
     let mut compared = 0;
     for line in include_str!("../digests/mistral.txt").lines() {
@@ -82,9 +89,7 @@ fn tiny_models_equal_the_stock_converters_files() {
 #[test]
 fn a_context_length_is_always_written() {
     let Some(python) = oracle::python() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let models = dir.path().join("models");
-    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    let (dir, models) = made(&python);
     for (name, expected, is_told) in [("Short-Long", 4096, false), ("Short-Silent", 128_000, true)] {
         let out = dir.path().join(format!("{name}.gguf"));
         let source = convert(
@@ -107,9 +112,7 @@ fn a_context_length_is_always_written() {
 #[test]
 fn the_layout_is_found_without_the_flag_and_named() {
     let Some(python) = oracle::python() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let models = dir.path().join("models");
-    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    let (dir, models) = made(&python);
     let (a, b) = (dir.path().join("a.gguf"), dir.path().join("b.gguf"));
     let alone = models.join("Tiny-Nemo-2407");
     let found = convert(&alone, &options(&["outtype", "f16"]), &a);
@@ -147,9 +150,7 @@ fn the_layout_is_found_without_the_flag_and_named() {
 #[test]
 fn stock_loads_them() {
     let Some(python) = oracle::python() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let models = dir.path().join("models");
-    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    let (dir, models) = made(&python);
     for name in ["Tiny-Mistral-v0.3", "Tiny-Ministral-3-2512", "Tiny-Large-3-2512"] {
         let out = dir.path().join(format!("{name}.gguf"));
         convert(&models.join(name), &options(&["outtype", "f16"]), &out);
@@ -163,9 +164,7 @@ fn stock_loads_them() {
 #[test]
 fn mistral_small_4_has_an_architecture_of_its_own() {
     let Some(python) = oracle::python() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let models = dir.path().join("models");
-    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    let (dir, models) = made(&python);
     let out = dir.path().join("out.gguf");
     let given = options(&["outtype", "f16"]).pre_tokenizer(Some("tekken".to_owned()));
     let source = convert(&models.join("Latent-Small-4"), &given, &out);
@@ -211,9 +210,7 @@ fn mistral_small_4_has_an_architecture_of_its_own() {
 #[test]
 fn encoders_are_quantized_as_stock_does() {
     let Some(python) = oracle::python() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let models = dir.path().join("models");
-    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    let (dir, models) = made(&python);
     let encoder = dir.path().join("mmproj.gguf");
     let given = options(&["mistral-format", "mmproj", "outtype", "f16"]);
     convert(&models.join("Tiny-Pixtral-2409"), &given, &encoder);
@@ -269,9 +266,7 @@ fn perplexities(python: &oracle::Python, model: &Path, text: &Path) -> (f64, f64
 #[test]
 fn the_forward_pass_agrees_with_stock_beyond_the_original_context() {
     let Some(python) = oracle::python() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let models = dir.path().join("models");
-    python.run("mistral_models.py", [models.as_os_str()]).unwrap();
+    let (dir, models) = made(&python);
     let text = dir.path().join("text.txt");
     let words = ["the thin hat ", "in her ear, ", "a tinier thing ", "er the ant "];
     let long: String = (0..700).map(|i| words[(i * i + i / 3) % 4]).collect();
