@@ -4,7 +4,7 @@ use crate::support;
 
 use std::path::{Path, PathBuf};
 
-use reference::{Model, Tokenizer};
+use reference::{Draft, Model, Tokenizer};
 use serde_json::Value;
 use support::directory::{model, ramp};
 use support::{DEMO, fails, json, quantsmith, succeeds, text};
@@ -263,4 +263,117 @@ fn what_would_be_ignored_is_refused() {
     );
     let report = json(&[&args[..], &["--chunks", "2", "--json"]].concat());
     assert_eq!(report["drafts"].as_array().unwrap().len(), 3);
+}
+
+/// An EAGLE-3 of the model's sizes for targets of this width, with weights of a ramp.
+fn eagle3(of: &Path, width: u32, to: &Path) {
+    let model = gguf::GgufModel::open(of).unwrap();
+    let mut metadata = gguf::Metadata::new();
+    for (key, value) in model.metadata().iter() {
+        metadata.set(key.replace("llama.", "eagle3."), value.clone());
+    }
+    metadata.set("general.architecture", gguf::Value::String("eagle3".into()));
+    metadata.set("eagle3.block_count", 1u32);
+    metadata.set("eagle3.target_hidden_size", width);
+    let layers = gguf::Array::I32(vec![1, 4, 7]);
+    metadata.set("eagle3.target_layers", gguf::Value::Array(layers));
+    let mut tensors: Vec<(String, Vec<u64>)> = Vec::new();
+    for norm in [
+        "blk.0.attn_norm",
+        "blk.0.attn_norm_2",
+        "blk.0.ffn_norm",
+        "output_norm",
+    ] {
+        tensors.push((format!("{norm}.weight"), vec![256]));
+    }
+    for (name, inputs, outputs) in [
+        ("fc", 3 * u64::from(width), 256),
+        ("blk.0.attn_q", 512, 256),
+        ("blk.0.attn_k", 512, 128),
+        ("blk.0.attn_v", 512, 128),
+        ("blk.0.attn_output", 256, 256),
+        ("blk.0.ffn_gate", 256, 512),
+        ("blk.0.ffn_up", 256, 512),
+        ("blk.0.ffn_down", 512, 256),
+    ] {
+        tensors.push((format!("{name}.weight"), vec![inputs, outputs]));
+    }
+    let infos = tensors
+        .iter()
+        .map(|(name, shape)| (name.clone(), shape.clone(), gguf::TensorType::F32));
+    let plan = gguf::FilePlan::new(metadata, infos.collect::<Vec<_>>()).unwrap();
+    let writer = gguf::Writer::create(to, &plan).unwrap();
+    for (index, (name, shape)) in tensors.iter().enumerate() {
+        let count = shape.iter().product::<u64>() as usize;
+        let bytes: Vec<u8> = (0..count)
+            .flat_map(|i| (ramp(name, i) / 16.0).to_le_bytes())
+            .collect();
+        writer.write_at(index, 0, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// A draft on states is measured by what it expects on those of its target.
+#[test]
+fn drafts_on_states_are_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let [whole, _, words] = demo(dir.path());
+    let path = dir.path().join("eagle3.gguf");
+    eagle3(&whole, 256, &path);
+    let args = [
+        "perplexity",
+        text(&whole),
+        text(&words),
+        "-c",
+        "16",
+        "--chunks",
+        "2",
+        "--rounding",
+        "none",
+        "--draft",
+        text(&path),
+    ];
+    let report = json(&[&args[..], &["--json"]].concat());
+    let (target, draft) = (Model::load(&whole).unwrap(), Draft::load(&path).unwrap());
+    let tokenizer = Tokenizer::from_metadata(target.gguf().metadata()).unwrap();
+    let tokens = tokenizer.encode(std::fs::read(&words).unwrap(), true, false);
+    let (mut overlap, mut drawn) = (0.0, 0.0);
+    for window in tokens.as_chunks::<16>().0.iter().take(2) {
+        let mut window = *window;
+        window[0] = tokenizer
+            .bos()
+            .filter(|_| tokenizer.add_bos())
+            .unwrap_or(window[0]);
+        let states = target.states_for(&draft, &[&window]).unwrap();
+        let (p, q) = (states.logits().unwrap(), draft.forward(&states).unwrap());
+        for at in 8..15 {
+            let ((p, _), (q, drafted)) = (probabilities(p.row(at)), probabilities(q.row(at - 1)));
+            overlap += p.iter().zip(&q).map(|(a, b)| a.min(*b)).sum::<f64>() / 14.0;
+            drawn += p[drafted] / 14.0;
+        }
+    }
+    let [[_, of_drawn, of_rejection]] = figures(&report)[..] else {
+        panic!("{report}")
+    };
+    close(of_rejection[0], overlap);
+    close(of_drawn[0], drawn);
+    close(of_drawn[1], 1.0 + drawn);
+    let printed = succeeds(&args);
+    assert!(printed.contains("goes on from states of its own"), "{printed}");
+
+    let longer = [&args[..], &["--draft-max", "2"]].concat();
+    fails(
+        &longer,
+        &[text(&path), "tokens of a draft: expected at most 1", "found 2"],
+    );
+    let narrow = dir.path().join("narrow.gguf");
+    eagle3(&whole, 128, &narrow);
+    let args = ["perplexity", text(&whole), text(&words), "--draft", text(&narrow)];
+    fails(
+        &args,
+        &[
+            text(&narrow),
+            "the target: expected states of 128 numbers, found 256",
+        ],
+    );
 }

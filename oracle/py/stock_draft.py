@@ -4,7 +4,8 @@
 
 OUT gets a row of logits for each token of each window but the last, f32 little-endian: what comes after the token that
 follows; of drafts of blocks, in a whole block at the PLACE of its first prediction (1), and of DFlash 2 the scores of its candidates
-there, which stock llama.cpp chooses by. The states go the way that llama.cpp's own speculative decoding sends them, by functions that its library exports
+there, which stock llama.cpp chooses by. With a minus before PLACE it is all tokens of a draft instead, of the last but one token of each
+window alone: a row for each, the tokens before it being those that stock chooses. The states go the way that llama.cpp's own speculative decoding sends them, by functions that its library exports
 without a place in llama.h.
 """
 
@@ -141,13 +142,18 @@ def assistant(draft, tokens):
     return np.concatenate(logits[::-1])
 
 
-def scores(draft, size):
-    """Of a place the candidates' scores behind the known token, as logits: its row has their ids, then for each token that may be
-    before them, of which there is one here, a score for each."""
-    count = draft.candidates
-    row = numbers(get_states(draft.c), size, draft.width)[draft.place]
-    logits = np.full((1, draft.n_vocab), -np.inf, np.float32)
-    logits[0, row[:count].astype(int)] = row[count:2 * count]
+def rows_of(draft, size, places):
+    """Logits at these places of a block. Of DFlash 2 the scores of candidates: a row has their ids, then for each candidate before
+    them a score for each; before the first place there is the known token alone, and stock takes the first of equal rows."""
+    if not draft.candidates:
+        return numbers(stock.lib.llama_get_logits(draft.c), size, draft.n_vocab)[places]
+    count, before, all_rows = draft.candidates, 0, numbers(get_states(draft.c), size, draft.width)
+    logits = np.full((len(places), draft.n_vocab), -np.inf, np.float32)
+    for made, place in zip(logits, places):
+        row = all_rows[place]
+        scores = row[count * (1 + before):count * (2 + before)]
+        made[row[:count].astype(int)] = scores
+        before = int(np.argmax(scores))
     return logits
 
 
@@ -163,11 +169,10 @@ def dflash(draft, tokens):
     for at in range(rows - 1):
         compute(draft.c, stock.lib.llama_decode, None, read[at:at + 1], at)
         compute(draft.c, stock.lib.llama_decode, [tokens[at + 1]] + [mask] * (size - 1), None, at + 1)
-        if draft.candidates:
-            logits.append(scores(draft, size))
-        else:
-            block = numbers(stock.lib.llama_get_logits(draft.c), size, draft.n_vocab)
-            logits.append(block[draft.place:draft.place + 1])
+        if not draft.walks:
+            logits.append(rows_of(draft, size, [draft.place]))
+        elif at == rows - 2:
+            logits.append(rows_of(draft, size, list(range(draft.place, size))))
         if not stock.lib.llama_memory_seq_rm(memory, 0, at + 1, -1):
             sys.exit("llama.cpp does not forget a token")
     return np.concatenate(logits)
@@ -183,7 +188,8 @@ def main():
     # Room for a block behind the text.
     draft = Draft(sys.argv[1], target, longest + 32, 1)
     set_states(draft.c, True, False)
-    draft.place = int("".join(sys.argv[5:]) or 1)
+    place = "".join(sys.argv[5:]) or "1"
+    draft.walks, draft.place = place.startswith("-"), int(place.lstrip("-"))
     draft.candidates = int(draft.key("selector_top_k") or 0)
     rows = [KINDS[draft.kind](draft, tokens) for tokens in windows]
     # A token that the draft lacks is infinitely unlikely.

@@ -352,6 +352,53 @@ fn drafts_of_blocks_expect_what_stock_expects() {
     assert!(wrong.is_empty(), "{wrong:?} are not stock's");
 }
 
+/// Compares all tokens of the drafts at the ends of windows with those of stock, each behind what stock chooses: the largest
+/// distance of our logits.
+fn distance_of_places(dir: &Path, (draft, target): (PathBuf, PathBuf), place: &str) -> f64 {
+    let windows = windows();
+    let more = [target.to_str().unwrap(), &format!("-{place}")];
+    let (expected, _) = of_windows("stock_draft.py", (dir, &draft), &windows, &more).unwrap();
+    let (draft, target) = (Draft::load(&draft).unwrap(), Model::load(&target).unwrap());
+    let places = draft.longest();
+    let of_window = places * target.vocabulary();
+    assert_eq!(expected.len(), windows.len() * of_window);
+    let pairs = windows.iter().zip(expected.chunks_exact(of_window));
+    let each = pairs.map(|(window, expected)| {
+        let mut longer = window.clone();
+        for row in expected.chunks_exact(target.vocabulary()) {
+            let most = |&a: &usize, &b: &usize| row[a].total_cmp(&row[b]).then(b.cmp(&a));
+            longer.push((0..row.len()).max_by(most).unwrap() as u32);
+        }
+        // What comes after the last is not compared.
+        longer.pop();
+        let states = target.states_for(&draft, &[&longer]).unwrap();
+        let made = draft.forward_places(&states, places).unwrap();
+        let rows = made.iter().flat_map(|made| made.row(window.len() - 2));
+        apart(&finite(&rows.copied().collect::<Vec<_>>()), expected)
+    });
+    each.fold(0.0, f64::max)
+}
+
+#[test]
+fn whole_drafts_of_blocks_are_stocks() {
+    if python().is_none() {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for (name, place, bound) in BLOCKS {
+        let dir = tempfile::tempdir().unwrap();
+        let far = distance_of_places(dir.path(), blocks(name, dir.path()), place);
+        println!("{name}: all places {far:.1e} from stock's");
+        if far.is_nan() || far > bound {
+            wrong.push(name);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let far = distance_of_places(dir.path(), deepseek4(true, dir.path()), "0");
+    println!("DeepSeek V4: all places {far:.1e} from stock's");
+    assert!(wrong.is_empty() && far < BOUND, "{wrong:?} are not stock's");
+}
+
 /// A draft and its target, opened.
 fn pair(name: &str, width: u64) -> (tempfile::TempDir, Draft, Model) {
     let dir = tempfile::tempdir().unwrap();

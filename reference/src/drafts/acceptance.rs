@@ -29,7 +29,7 @@ pub struct AcceptanceReport {
     pub drafts: Vec<Accepted>,
 }
 
-/// What becomes of drafts of some length, one that begins at each scored token after which there are as many.
+/// Acceptance of drafts of some length, one that begins at each scored token after which there are as many.
 ///
 /// Tokens after the first follow those of the text: a draft's second token is reached as often as the first is accepted and is
 /// the text's. So the figures are exact for a text that the target has written, by itself and in the way of the figure; of
@@ -95,9 +95,12 @@ pub fn acceptance(
     for index in 0..windows.count {
         for window in windows.batch(index..index + 1) {
             target.expect_predicted(window[first + 1..].iter().copied())?;
-            let both = drafter.both(target, &window, first..context - 1)?;
-            let steps = sums.steps(target, &window[first + 1..], &both)?;
-            sums.windows.push(run_lengths(&steps, longest));
+            let (tokens, mut places) = (&window[first + 1..], Vec::new());
+            drafter.each_place(target, &window, first..context - 1, longest, &mut |p, q| {
+                places.push(sums.steps(target, tokens, places.len(), p, q)?);
+                Ok(())
+            })?;
+            sums.windows.push(run_lengths(&places, longest));
         }
         progress(index + 1, windows.count);
     }
@@ -119,7 +122,9 @@ fn expect_length(drafter: &Drafter, windows: &Windows<'_>, longest: usize) -> Re
     let scored = windows.scored();
     let expected = match drafter.longest() {
         Some(most) if longest > most => {
-            format!("at most {most}, as a text does not tell of the states that it goes on from after that")
+            format!(
+                "at most {most}, as it drafts no more, or a text does not tell of the states that it goes on from"
+            )
         }
         _ if longest == 0 => "at least 1".to_owned(),
         _ if longest > scored => format!("at most the {scored} scored tokens of a window"),
@@ -176,22 +181,32 @@ struct Sums {
 }
 
 impl Sums {
-    /// Adds the positions of a window, of which these tokens follow, and says what is accepted at each.
+    /// Says of a place in a draft what is accepted at each position of a window that it may be at, behind which these tokens come.
+    /// Adds those of the first place.
     fn steps(
         &mut self,
         target: &Model,
         tokens: &[u32],
-        (of_target, of_draft): &(Logits, Logits),
+        place: usize,
+        of_target: &Logits,
+        of_draft: &Logits,
     ) -> Result<Vec<[Step; WAYS]>> {
-        let positions = tokens.iter().enumerate();
+        let positions = tokens.iter().enumerate().skip(place);
         let steps = positions.map(|(position, &token)| {
-            let [p, q] = [of_target, of_draft].map(|logits| Row::new(logits.row(position), token));
-            self.scored += 1;
-            self.target += finite(target, position, p.softmax.negative_log_probability())?;
-            let own = q.log_probability(token as usize);
-            match own == f64::NEG_INFINITY {
-                true => self.unpredicted += 1,
-                false => self.draft -= finite(target, position, own)?,
+            let p = Row::new(of_target.row(position), token);
+            let q = Row::new(of_draft.row(position - place), token);
+            let [of_p, of_q] = [&p, &q].map(|row| row.log_probability(token as usize));
+            let of_p = finite(target, position, of_p)?;
+            if of_q != f64::NEG_INFINITY {
+                finite(target, position, of_q)?;
+            }
+            if place == 0 {
+                self.scored += 1;
+                self.target -= of_p;
+                match of_q == f64::NEG_INFINITY {
+                    true => self.unpredicted += 1,
+                    false => self.draft -= of_q,
+                }
             }
             let [most_likely, drafted] = [&p, &q].map(|row| row.softmax.top);
             let same = f64::from(u8::from(most_likely == drafted));
@@ -206,14 +221,14 @@ impl Sums {
                 },
                 Step {
                     accepts: overlap(&p, &q),
-                    accepts_text: (own - p.log_probability(token as usize)).exp().min(1.0),
+                    accepts_text: (of_q - of_p).exp().min(1.0),
                 },
             ])
         });
         steps.collect()
     }
 
-    /// What becomes of drafts of so many tokens.
+    /// Acceptance of drafts of so many tokens.
     fn accepted(&self, tokens: usize) -> Accepted {
         let ways = |of_window: &dyn Fn(&Whole, usize) -> f64| {
             let mean = |way| WindowMean::of(self.windows.iter().map(|window| of_window(window, way)));
@@ -232,12 +247,18 @@ impl Sums {
 }
 
 /// For each length of a draft and each way the share of drafts so long that are accepted whole, of those that begin at each
-/// position after which there are as many.
-fn run_lengths(steps: &[[Step; WAYS]], longest: usize) -> Whole {
+/// position after which there are as many. `places` are what is accepted of each token of a draft, by the position that it begins
+/// at; of one place alone, that is what is accepted of all, by their own position.
+fn run_lengths(places: &[Vec<[Step; WAYS]>], longest: usize) -> Whole {
     let mut sums = vec![[0.0; WAYS]; longest];
-    for start in 0..steps.len() {
+    let positions = places.first().map_or(0, Vec::len);
+    for start in 0..positions {
         let mut reached = [1.0; WAYS];
-        for (sum, step) in sums.iter_mut().zip(&steps[start..]) {
+        for (place, sum) in sums.iter_mut().enumerate().take(positions - start) {
+            let step = match places {
+                [all] => &all[start + place],
+                _ => &places[place][start],
+            };
             for way in 0..WAYS {
                 sum[way] += reached[way] * step[way].accepts;
                 reached[way] *= step[way].accepts_text;
@@ -245,7 +266,7 @@ fn run_lengths(steps: &[[Step; WAYS]], longest: usize) -> Whole {
         }
     }
     for (shorter, sum) in sums.iter_mut().enumerate() {
-        let drafts = steps.len() - shorter;
+        let drafts = positions - shorter;
         sum.iter_mut().for_each(|sum| *sum /= drafts as f64);
     }
     sums
@@ -289,10 +310,10 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A negative log probability, which has to be a number.
-fn finite(target: &Model, position: usize, nll: f64) -> Result<f64> {
-    match nll.is_finite() {
-        true => Ok(nll),
+/// A log probability, which has to be a number.
+fn finite(target: &Model, position: usize, log: f64) -> Result<f64> {
+    match log.is_finite() {
+        true => Ok(log),
         false => Err(target.error(format!(
             "scored token {position} of a window: expected finite predictions of target and draft, found another"
         ))),

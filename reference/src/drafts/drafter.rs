@@ -64,17 +64,16 @@ impl Drafter {
         }
     }
 
-    /// Tokens of the longest draft whose acceptance a text tells. What a draft on states expects after its first token is of
-    /// states of its own.
+    /// Tokens of the longest draft whose acceptance a text tells ([`Draft::longest`]).
     pub fn longest(&self) -> Option<usize> {
         match self {
-            Self::Draft(_) => Some(1),
+            Self::Draft(draft) => Some(draft.longest()),
             Self::Model(_) => None,
         }
     }
 
-    /// Where the file's tokens are not those of the target, as far as llama.cpp compares them: their texts from the sixth on,
-    /// and those at a text's beginning and end. `None` where they are the same, or the file has none.
+    /// The first of the file's tokens that is not the target's, as far as llama.cpp compares them: by their texts from the sixth
+    /// on, and as those at a text's beginning and end. `None` where they are the same, or the file has none.
     ///
     /// # Errors
     /// Of a vocabulary that cannot be read.
@@ -146,25 +145,28 @@ impl Drafter {
         }
     }
 
-    /// Logits of the target and of what drafts for it at `positions` of a window, a row for each position.
-    pub(super) fn both(
+    /// Logits of the target at `positions` of a window, and what is expected there: `see` is given both for each of `places`
+    /// tokens of a draft, of which a later one has rows for fewer positions to begin at. A model's are the same at each place.
+    pub(super) fn each_place(
         &self,
         target: &Model,
         window: &[u32],
         positions: Range<usize>,
-    ) -> Result<(Logits, Logits)> {
+        places: usize,
+        see: &mut dyn FnMut(&Logits, &Logits) -> Result<()>,
+    ) -> Result<()> {
         match self {
             Self::Draft(draft) => {
                 let states = target.states_for(draft, &[window])?;
+                let of_target = states.logits_of(&positions)?;
                 // What the draft expects after a token stands in the row of the token before it.
                 let rows = positions.start.saturating_sub(1)..positions.end.saturating_sub(1);
-                let expected = draft.forward_of(&states, rows)?;
-                Ok((states.logits_of(&positions)?, expected))
+                draft.each_place(&states, rows, places, &mut |made| see(&of_target, &made))
             }
             Self::Model(model) => {
                 self.expect_embedded(model, window)?;
                 let expected = model.forward(&[window], positions.clone(), None)?;
-                Ok((target.forward(&[window], positions, None)?, expected))
+                see(&target.forward(&[window], positions, None)?, &expected)
             }
         }
     }

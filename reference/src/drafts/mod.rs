@@ -115,11 +115,43 @@ impl Draft {
     /// # Errors
     /// States that were made for a draft that reads others, and weights that cannot be read.
     pub fn forward(&self, states: &States<'_>) -> Result<Logits> {
-        self.forward_of(states, 0..usize::MAX)
+        let all = self.forward_places(states, 1)?;
+        let none = || self.error("states: expected one place of logits, found none".to_owned());
+        all.into_iter().next().ok_or_else(none)
     }
 
-    /// [`Self::forward`] of these rows of each window alone, cut to those that it has.
-    fn forward_of(&self, states: &States<'_>, rows: Range<usize>) -> Result<Logits> {
+    /// Expectations of a draft of several tokens, which are the text's: logits as those of [`Self::forward`] for each of its
+    /// `places` tokens. Those of a later one are of fewer rows, as there have to be as many tokens behind a row: row `p` of place
+    /// `k` stands beside row `p + k + 1` of the target's.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and of more places than [`Self::longest`], or none.
+    pub fn forward_places(&self, states: &States<'_>, places: usize) -> Result<Vec<Logits>> {
+        let mut all = Vec::new();
+        self.each_place(states, 0..usize::MAX, places, &mut |made| {
+            all.push(made);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Tokens of the longest draft that a text tells of: those of a block, and otherwise one, as a draft goes on from states of its
+    /// own after that.
+    pub fn longest(&self) -> usize {
+        match &self.graph {
+            Graph::Eagle3(_) | Graph::Assistant(_) => 1,
+            Graph::DFlash(graph) => graph.longest(),
+        }
+    }
+
+    /// [`Self::forward_places`] of these rows of each window alone, cut to those that it has, a place at a time.
+    fn each_place(
+        &self,
+        states: &States<'_>,
+        rows: Range<usize>,
+        places: usize,
+        see: &mut dyn FnMut(Logits) -> Result<()>,
+    ) -> Result<()> {
         let layers = self.layers(states.target)?;
         if layers != states.layers {
             return Err(self.error(format!(
@@ -127,14 +159,20 @@ impl Draft {
                 states.layers
             )));
         }
+        if !(1..=self.longest()).contains(&places) {
+            return Err(self.error(format!(
+                "tokens of a draft: expected 1 to {}, found {places}",
+                self.longest()
+            )));
+        }
         let own = Own {
             gguf: &self.gguf,
             rounding: self.rounding,
         };
         match &self.graph {
-            Graph::Eagle3(graph) => graph.logits(own, states, &rows),
-            Graph::Assistant(graph) => graph.logits(own, states, &rows),
-            Graph::DFlash(graph) => graph.logits(own, states, &rows),
+            Graph::Eagle3(graph) => see(graph.logits(own, states, &rows)?),
+            Graph::Assistant(graph) => see(graph.logits(own, states, &rows)?),
+            Graph::DFlash(graph) => graph.logits(own, states, &rows, places, see),
         }
     }
 

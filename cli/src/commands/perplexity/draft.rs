@@ -33,7 +33,7 @@ pub(super) struct DraftArgs {
     )]
     draft: Option<PathBuf>,
 
-    /// Tokens of the longest draft [default: 8; of a draft made for its target, 1, which is all that a text tells of]
+    /// Tokens of the longest draft [default: 8; of EAGLE-3 and Gemma 4's assistants 1, which is all that a text tells of]
     #[arg(long, value_name = "N", requires = "draft", value_parser = clap::value_parser!(u32).range(1..))]
     draft_max: Option<u32>,
 }
@@ -170,11 +170,11 @@ fn write(out: &mut dyn Write, report: &AcceptanceReport, drafter: &Drafter) -> i
         writeln!(out)?;
     }
     match drafter.longest() {
-        Some(most) => writeln!(
+        Some(1) => writeln!(
             out,
-            "\nof drafts of {most} token: after that, a draft goes on from states of its own"
+            "\nof drafts of 1 token: after that, the draft goes on from states of its own"
         ),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 

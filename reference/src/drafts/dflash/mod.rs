@@ -2,7 +2,8 @@
 //! Its layers see each other's places in the block and keys and values that are made of the target's states. DSpark adds what
 //! it expects after the known token alone. DFlash 2 chooses among the likeliest tokens by what goes behind the known one.
 //!
-//! What is computed here is the first place of the draft, in a whole block: the other places see it.
+//! A whole block is computed: its places see each other. What comes before a place in a draft are the text's tokens here, while
+//! stock llama.cpp takes those that were drafted.
 
 mod blocks;
 mod convolution;
@@ -159,25 +160,31 @@ impl DFlash {
         }
     }
 
-    /// Logits of what comes after these rows of every token but each window's first, of the states of the tokens before it.
+    /// Tokens of the longest draft.
+    pub(super) fn longest(&self) -> usize {
+        self.block - self.first
+    }
+
+    /// Logits of what comes after these rows of every token but each window's first, of the states of the tokens before it; and
+    /// of what comes after more, up to `places` in all: `see` is given those of each place of a draft, of the rows behind which as
+    /// many more of `rows` come.
     pub(super) fn logits(
         &self,
         own: Own<'_>,
         states: &States<'_>,
         rows: &Range<usize>,
-    ) -> Result<Logits, Error> {
+        places: usize,
+        see: &mut dyn FnMut(Logits) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut run = own.run(&states.following());
         let inputs: Vec<&Matrix> = states.inputs.iter().collect();
         let mut fused = self.fuse.forward(&mut run, &states.beside(&inputs))?;
         self.fused_norm.apply(&mut fused);
         let lent = self.layers.keys(&mut run, &fused)?;
-        let mut all = Logits {
-            rows: 0,
-            vocabulary: states.target.vocabulary(),
-            data: Vec::new(),
-        };
-        for window in run.windows.clone() {
-            let wanted = cut(&window, rows);
+        // Each row's places beside each other.
+        let mut last = Matrix::default();
+        let windows: Vec<Range<usize>> = run.windows.iter().map(|window| cut(window, rows)).collect();
+        for (window, wanted) in run.windows.iter().zip(&windows) {
             for first in wanted.clone().step_by((ROWS / self.block).max(1)) {
                 let pairs = Pairs {
                     tokens: &run.tokens,
@@ -185,22 +192,36 @@ impl DFlash {
                     block: self.block,
                     rows: first..wanted.end.min(first + (ROWS / self.block).max(1)),
                 };
-                let made = self.of_blocks(own, states.target, &pairs, &lent)?;
-                all.rows += made.rows;
-                all.data.extend(made.data);
+                let made = self.of_blocks(own, states.target, &pairs, &lent, places)?;
+                last.rows += made.rows;
+                last.cols = made.cols;
+                last.data.extend(made.data);
             }
         }
-        Ok(all)
+        for place in 0..places {
+            let (mut kept, mut before, mut row) = (Vec::new(), Vec::new(), 0);
+            for wanted in &windows {
+                let enough = wanted.len().saturating_sub(place);
+                kept.extend((row..row + enough).map(|row| row * places + place));
+                before.extend(&run.tokens[wanted.start + wanted.len() - enough..wanted.end]);
+                row += wanted.len();
+            }
+            let mut x = last.clone();
+            x.keep_rows(&kept);
+            see(self.predicted(own, states.target, &x, &before)?)?;
+        }
+        Ok(())
     }
 
-    /// Logits of the first place of a draft after each token of `pairs`.
+    /// Final states of the first `places` of a draft after each token of `pairs`.
     fn of_blocks(
         &self,
         own: Own<'_>,
         target: &Model,
         pairs: &Pairs<'_>,
         lent: &[(Matrix, Matrix)],
-    ) -> Result<Logits, Error> {
+        places: usize,
+    ) -> Result<Matrix, Error> {
         let known = &pairs.tokens[pairs.rows.clone()];
         let blocks: Vec<Vec<u32>> = known
             .iter()
@@ -221,20 +242,26 @@ impl DFlash {
         }
         let mut x = self.vocabulary.embed(&mut run, target, &sequences)?;
         x.scale(self.embedding_scale);
-        let predicting: Vec<usize> = (0..known.len()).map(|at| at * self.block + self.first).collect();
+        let first = (0..known.len()).map(|at| at * self.block + self.first);
+        let predicting: Vec<usize> = first.flat_map(|first| first..first + places).collect();
         let mut x = self.layers.forward(&mut run, x, pairs, lent, &predicting)?;
         self.output_norm.apply(&mut x);
+        Ok(x)
+    }
+
+    /// Logits of final states, of what comes behind the tokens `before`.
+    fn predicted(&self, own: Own<'_>, target: &Model, x: &Matrix, before: &[u32]) -> Result<Logits, Error> {
+        let mut run = own.run(&[(before, 0..usize::MAX)]);
         let more = match &self.markov {
             None => None,
             Some(markov) => {
-                let mut run = own.run(&[(known, 0..usize::MAX)]);
                 let token = markov.token.forward(&mut run)?;
                 Some(markov.head.forward(&mut run, &token)?)
             }
         };
-        let mut made = self.vocabulary.logits(&mut run, target, &x, more.as_ref())?;
+        let mut made = self.vocabulary.logits(&mut run, target, x, more.as_ref())?;
         if let Some(selector) = &self.selector {
-            selector.select(own, known, &x, &mut made)?;
+            selector.select(own, before, x, &mut made)?;
         }
         Ok(made)
     }

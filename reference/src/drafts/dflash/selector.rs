@@ -1,7 +1,5 @@
 //! DFlash 2's choice among the likeliest tokens of a place: to the logit of each comes how well it goes behind the token before
 //! it, which the state of the place says. What is not among the likeliest is not proposed.
-//!
-//! The token before the first place is the known one. At later places stock llama.cpp takes the one that was chosen.
 
 use crate::layers::{Embedding, Linear};
 use crate::model::Logits;
@@ -60,15 +58,15 @@ impl Selector {
         }
     }
 
-    /// Leaves in each row of logits those of the likeliest tokens, and adds how well they go behind the known token.
+    /// Leaves in each row of logits those of the likeliest tokens, and adds how well they go behind the tokens `before`.
     pub(super) fn select(
         &self,
         own: Own<'_>,
-        known: &[u32],
+        before: &[u32],
         states: &Matrix,
         logits: &mut Logits,
     ) -> Result<(), Error> {
-        let mut run = own.run(&[(known, 0..usize::MAX)]);
+        let mut run = own.run(&[(before, 0..usize::MAX)]);
         let mut before = self.before.forward(&mut run)?;
         let gates = self.state.forward(&mut run, states)?;
         before
