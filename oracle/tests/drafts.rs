@@ -1,4 +1,4 @@
-//! What draft models expect on the states of their targets, beside stock llama.cpp's logits of them.
+//! The expectations of draft models on the states of their targets, beside stock llama.cpp's logits of them.
 
 use std::path::{Path, PathBuf};
 
@@ -467,7 +467,7 @@ fn probabilities(logits: &[f32]) -> Vec<f64> {
     logits.iter().map(|&x| f64::from(x).exp() / sum).collect()
 }
 
-/// What is measured of a draft and its target is what both predict of a text.
+/// Acceptance of a draft by its target is that of what both predict of a text.
 #[test]
 fn acceptance_is_of_what_both_expect() {
     let (dir, draft, target) = pair("eagle3-draft", 80);

@@ -1,4 +1,4 @@
-//! What drafts for a target: a draft on its states, or a smaller model of its own.
+//! Models that draft for a target: a draft on its states, or a smaller model of its own.
 
 use std::ops::Range;
 use std::path::Path;
@@ -125,7 +125,7 @@ impl Drafter {
     /// Checks that it drafts for this target.
     ///
     /// # Errors
-    /// What it expects of another.
+    /// The requirement that a target does not meet.
     pub fn expect_target(&self, target: &Model) -> Result<()> {
         let model = match self {
             Self::Draft(draft) => return draft.layers(target).map(|_| ()),

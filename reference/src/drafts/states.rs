@@ -9,7 +9,7 @@ use crate::model::{Logits, Model};
 use crate::ops::Matrix;
 use crate::run::Run;
 
-/// What a pass of a target model over windows of tokens leaves for a [`crate::Draft`] of it.
+/// The states that a pass of a target model over windows of tokens leaves for a [`crate::Draft`] of it.
 pub struct States<'m> {
     pub(super) target: &'m Model,
     pub(super) windows: Vec<Vec<u32>>,
