@@ -17,6 +17,8 @@ CASES = """
 deepseek4: template templates
 dots3note: same-head
 gemma-embedding: head same-head
+glm4-image: linear
+glm4moe-image: linear
 glm5-next: half
 grovemoe: sharded
 kimi-k3: half
@@ -24,6 +26,7 @@ plamo3: template templates
 plamo3-global: linear
 pockettts: half template templates
 qwen3tts: half
+qwen3vl: linear
 """
 
 

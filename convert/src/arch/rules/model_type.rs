@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::multimodal::inner_text;
+use super::multimodal::{ROPE_SCALING, inner_text};
 use super::published::TRANSFORMERS;
 use super::rope;
 
@@ -34,8 +34,6 @@ pub(in crate::arch) const FROM_NULL: &str = "from_null";
 
 /// The base of a rotation of which nothing is said.
 const ROPE_THETA: &str = "rope_theta";
-/// The scaling of the rotation.
-const ROPE_SCALING: &str = "rope_scaling";
 
 /// The configurations of one `model_type`.
 #[derive(Debug)]

@@ -8,6 +8,9 @@ use super::sections::{complete_sections, is_one_part, is_taken};
 /// The key that the text model's configuration is brought to, wherever it stands.
 pub(crate) const TEXT: &str = "text_config";
 
+/// The scaling of the rotation.
+pub(super) const ROPE_SCALING: &str = "rope_scaling";
+
 /// Where it stands in `config.json`, inside which other key. Of several, the stock converter takes the first of these.
 const PLACES: [(Option<&str>, &str); 5] = [
     (None, "language_config"),
@@ -145,6 +148,10 @@ pub(crate) fn complete_parts(whole: &mut Map<String, Value>) {
 
 /// The text model's configuration, completed where it is inside another.
 pub(crate) fn text_part(mut config: Map<String, Value>) -> TextPart {
+    // Completing the text model moves its own to another key, beside which that of the whole would count.
+    if inner_text(&config).is_some_and(|text| text.get(ROPE_SCALING).is_some_and(Value::is_object)) {
+        config.shift_remove(ROPE_SCALING);
+    }
     complete_parts(&mut config);
     let is_taken = is_taken(&config);
     let class = class_of(&config);

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::multimodal::ROPE_SCALING;
 use super::rope_notes::KINDS;
 use crate::Result;
 use crate::arch::{Generated, Hparams, Keys};
@@ -22,7 +23,7 @@ pub(in crate::arch) fn standardize(config: &mut Map<String, Value>, default_thet
         .get("rope_theta")
         .cloned()
         .unwrap_or_else(|| Value::from(default_theta));
-    let scaling = match config.shift_remove("rope_scaling") {
+    let scaling = match config.shift_remove(ROPE_SCALING) {
         Some(Value::Object(map)) if !map.is_empty() => Some(map),
         _ => None,
     };
@@ -59,9 +60,7 @@ pub(in crate::arch) fn standardize(config: &mut Map<String, Value>, default_thet
 
 /// The RoPE parameters of a configuration that may never have been standardized.
 pub(in crate::arch) fn parameters(config: &Map<String, Value>) -> Map<String, Value> {
-    let given = config
-        .get("rope_parameters")
-        .or_else(|| config.get("rope_scaling"));
+    let given = config.get("rope_parameters").or_else(|| config.get(ROPE_SCALING));
     let mut rope = given.and_then(Value::as_object).cloned().unwrap_or_default();
     let first = |keys: &[&str]| {
         keys.iter()
