@@ -282,7 +282,7 @@ CASES = [
         vocab_size=50264, shared_intermediate_size=48, layer_types=["mamba", "attention", "mamba"],
         num_hidden_layers=3, position_embedding_type="nope")),
     Case("granitehybrid-dense", "granitemoehybrid", "gpt2", GRANITE | MAMBA2 | dict(
-        vocab_size=50264, shared_intermediate_size=48, num_local_experts=0, num_experts_per_tok=0,
+        vocab_size=50264, shared_intermediate_size=96, num_local_experts=0, num_experts_per_tok=0,
         layer_types=["mamba", "attention"], position_embedding_type="nope")),
     Case("granitehybrid-bamba", "bamba", "gpt2", MAMBA2 | dict(vocab_size=50264, attn_layer_indices=[1],
                                                                attn_rotary_emb=16, partial_rotary_factor=1.0,
@@ -295,7 +295,7 @@ CASES = [
     Case("qwen3next", "qwen3_next", "gpt2", dict(
         num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=48,
         num_hidden_layers=4, head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8,
-        linear_value_head_dim=16, linear_conv_kernel_dim=4, partial_rotary_factor=0.5),
+        linear_value_head_dim=8, linear_conv_kernel_dim=4, partial_rotary_factor=0.5),
          more=predicting("mtp.layers.0.", dict(
              fc="mtp.fc.weight", embedding="mtp.pre_fc_norm_embedding.weight",
              hidden="mtp.pre_fc_norm_hidden.weight", norm="mtp.norm.weight"))),

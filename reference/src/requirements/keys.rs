@@ -199,7 +199,7 @@ const GLOBAL: [(&str, As, bool); 27] = [
 ];
 
 /// Architectures whose rotation takes whole heads.
-const WHOLE_HEADS_ROTATE: [&str; 3] = ["llama", "llama-embed", "falcon"];
+const WHOLE_HEADS_ROTATE: [&str; 4] = ["llama", "llama-embed", "falcon", "deci"];
 
 /// Shortfalls of the keys that every model has, given the rows of its embeddings.
 pub(super) fn check(metadata: &Metadata, embedded: Option<u64>) -> Vec<Shortfall> {
@@ -283,7 +283,13 @@ fn vocabulary_size(metadata: &Metadata, embedded: Option<u64>) -> Option<Shortfa
 fn rotated(metadata: &Metadata) -> Option<Shortfall> {
     let number = |suffix: &str| metadata.arch(suffix).and_then(Value::as_u64);
     let name = metadata.architecture();
-    let heads = number("attention.head_count").filter(|&n| n > 0)?;
+    // Where layers have heads of their own, the first layer's count.
+    let heads = match metadata.arch("attention.head_count")? {
+        Value::Array(Array::U32(all)) => u64::from(*all.first()?),
+        Value::Array(Array::I32(all)) => u64::try_from(*all.first()?).ok()?,
+        one => one.as_u64()?,
+    };
+    let heads = Some(heads).filter(|&n| n > 0)?;
     let len = number("attention.key_length").or_else(|| Some(number("embedding_length")? / heads))?;
     let found = number("rope.dimension_count").filter(|&n| n != len)?;
     let key = format!("{name}.rope.dimension_count");

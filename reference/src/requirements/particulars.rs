@@ -40,7 +40,7 @@ pub(super) fn tensors(architecture: &str) -> &'static str {
             "attn_norm.bias attn_output.bias ffn_down.bias ffn_norm.bias ffn_up.bias output.weight \
              output_norm.bias"
         }
-        "deepseek" | "deepseek2" | "hunyuan-moe" | "llama4" | "deepseek2-ocr" | "cohere2moe" => {
+        "deepseek" | "deepseek2" | "hunyuan-moe" | "llama4" | "deepseek2-ocr" | "cohere2moe" | "glm-dsa" => {
             "ffn_gate_exps.weight ffn_gate_shexp.weight"
         }
         "deepseek32" => "ffn_gate_exps.weight ffn_gate_shexp.weight indexer.k_norm.bias",
@@ -88,7 +88,7 @@ pub(super) fn tensors(architecture: &str) -> &'static str {
         }
         "qwen" => "attn_qkv.bias output.weight",
         "qwen2moe" => "ffn_gate_exps.weight output.weight ffn_gate_shexp.weight ffn_gate_inp_shexp.weight",
-        "qwen35moe" => "ffn_gate_exps.weight ffn_gate_inp_shexp.weight ffn_gate_shexp.weight",
+        "qwen35moe" | "qwen3next" => "ffn_gate_exps.weight ffn_gate_inp_shexp.weight ffn_gate_shexp.weight",
         "rwkv6" | "rwkv7" => {
             "attn_norm.bias attn_norm_2.bias output.weight output_norm.bias time_mix_ln.bias \
              token_embd_norm.bias"

@@ -74,8 +74,14 @@ const WIDTHS: &[Width] = &[
         let count = n("expert_shared_count").unwrap_or(0).max(1);
         own.or_else(|| n("expert_feed_forward_length")?.checked_mul(count))
     }),
-    width("arctic", "ffn_up_exps.weight", 1, |n| {
+    width("arctic dbrx", "ffn_up_exps.weight", 1, |n| {
         Some(n("feed_forward_length").unwrap_or(0))
+    }),
+    // Of layers without experts, whose width the configuration has apart.
+    width("granitehybrid", "ffn_up.weight", 1, |n| n("feed_forward_length")),
+    // Heads of values are as long as those of keys.
+    width("qwen35 qwen35moe qwen3next", "ssm_norm.weight", 0, |n| {
+        n("ssm.state_size")
     }),
     width("granite_swa", "ffn_down_exps.weight", 0, |n| {
         n("feed_forward_length")
@@ -158,15 +164,16 @@ const WIDTHS: &[Width] = &[
         1,
         |n| n("expert_shared_feed_forward_length"),
     ),
-    width(
-        "hunyuan-moe qwen35moe qwen3next",
-        "ffn_up_shexp.weight",
-        1,
-        |n| match n("expert_shared_feed_forward_length")? {
+    width("hunyuan-moe qwen35moe", "ffn_up_shexp.weight", 1, |n| {
+        match n("expert_shared_feed_forward_length")? {
             0 => n("feed_forward_length"),
             width => Some(width),
-        },
-    ),
+        }
+    }),
+    width("qwen3next", "ffn_up_shexp.weight", 1, |n| {
+        let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+        own.or_else(|| n("feed_forward_length"))
+    }),
     width("nemotron_h_moe", "ffn_latent_down.weight", 1, |n| {
         n("moe_latent_size")
     }),
