@@ -30,6 +30,8 @@ pub use drafts::{
 pub use error::{Error, Result};
 pub use model::{Logits, LogitsSink, Model, Pooling, Rows, Staged, StandIn, architectures, predicts};
 pub use ops::Rounding;
-pub use perplexity::{ChunkResult, PerplexityOptions, PerplexityReport, perplexity, perplexity_strided};
+pub use perplexity::{
+    ChunkResult, PerplexityOptions, PerplexityReport, perplexity, perplexity_strided, scored_tokens,
+};
 pub use run::Tap;
 pub use tokenizer::Tokenizer;

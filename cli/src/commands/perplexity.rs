@@ -11,7 +11,9 @@ use convert::kind::expect_model;
 use convert::path_json;
 use reference::divergence::{self, Estimate, LogitsReader, Observation, Quantiles, Statistics};
 use reference::tokenizer::Tokenizer;
-use reference::{ChunkResult, Model, PerplexityOptions, PerplexityReport, perplexity, perplexity_strided};
+use reference::{
+    ChunkResult, Model, PerplexityOptions, PerplexityReport, perplexity, perplexity_strided, scored_tokens,
+};
 use serde_json::{Value, json};
 
 use crate::args::chunks::Chunks;
@@ -363,7 +365,7 @@ const DELTA_P_QUANTILES: &[(&str, f64)] = &[
 
 fn print_divergence(seen: &[Observation], args: &Args) -> anyhow::Result<()> {
     let s = Statistics::of(seen).context("no position was scored")?;
-    let per_window = (args.ctx_size - args.ctx_size / 2).saturating_sub(1).max(1);
+    let per_window = scored_tokens(args.ctx_size).max(1);
     let windows: Vec<Statistics> = (1..=seen.len() / per_window)
         .filter_map(|n| Statistics::of(&seen[..n * per_window]))
         .collect();

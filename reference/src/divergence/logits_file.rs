@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use gguf::WholeFile;
 
+use crate::perplexity::scored_tokens;
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"_logits_";
@@ -45,11 +46,6 @@ impl CompressedRow<'_> {
     }
 }
 
-/// Scored positions of a window of `context` tokens.
-pub(crate) fn scored(context: usize) -> usize {
-    (context - 1).saturating_sub(context / 2)
-}
-
 /// Writes a logits file row by row.
 pub struct LogitsWriter {
     path: PathBuf,
@@ -74,7 +70,7 @@ impl LogitsWriter {
         };
         let chunks = tokens.len() / context;
         let mut out = BufWriter::with_capacity(1 << 20, WholeFile::open(path)?);
-        let rows = (chunks * scored(context)) as u64;
+        let rows = (chunks * scored_tokens(context)) as u64;
         let row = 8 + 2 * (vocabulary as u64).next_multiple_of(2);
         gguf::check_space(
             path,
@@ -91,7 +87,7 @@ impl LogitsWriter {
             path: path.to_path_buf(),
             out,
             vocabulary,
-            rows_left: chunks * scored(context),
+            rows_left: chunks * scored_tokens(context),
         })
     }
 
@@ -199,7 +195,7 @@ impl LogitsReader {
         }
         let (context, vocabulary, chunks) = (context as usize, vocabulary as usize, chunks as usize);
         // Each factor is bounded; their product is not, so it is taken in a wider type.
-        let of_window = context as u128 * 4 + scored(context) as u128 * row_bytes(vocabulary) as u128;
+        let of_window = context as u128 * 4 + scored_tokens(context) as u128 * row_bytes(vocabulary) as u128;
         let expected = 20 + chunks as u128 * of_window;
         if u128::from(length) < expected {
             return Err(malformed(
@@ -250,7 +246,7 @@ impl LogitsReader {
     /// # Errors
     /// When the file ends or cannot be read.
     pub fn next_window(&mut self) -> Result<Vec<CompressedRow<'_>>> {
-        let (rows, row_len) = (scored(self.context), row_bytes(self.vocabulary));
+        let (rows, row_len) = (scored_tokens(self.context), row_bytes(self.vocabulary));
         self.window.resize(rows * row_len, 0);
         self.input
             .read_exact(&mut self.window)

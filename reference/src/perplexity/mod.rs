@@ -17,6 +17,11 @@ pub(crate) use scores::Scores;
 pub(crate) use softmax::Softmax;
 pub(crate) use windows::Windows;
 
+/// Scored tokens of a window of `context` tokens: those after the one behind its middle.
+pub fn scored_tokens(context: usize) -> usize {
+    context.saturating_sub(context / 2 + 1)
+}
+
 /// Tokens that are run together at most. More would decode weights less often, which is a few percent of
 /// the work by then.
 const BATCH_TOKENS: usize = 4096;

@@ -33,9 +33,14 @@ const fn width(
     }
 }
 
+/// A key's number, where it has one that is not zero.
+fn positive(n: Number<'_>, key: &str) -> Option<u64> {
+    n(key).filter(|&number| number > 0)
+}
+
 /// `expert_feed_forward_length`, or `feed_forward_length` shared out among the experts that are used.
 fn expert(n: Number<'_>) -> Option<u64> {
-    match n("expert_feed_forward_length").filter(|&width| width > 0) {
+    match positive(n, "expert_feed_forward_length") {
         Some(width) => Some(width),
         None => n("feed_forward_length")
             .unwrap_or(0)
@@ -45,36 +50,33 @@ fn expert(n: Number<'_>) -> Option<u64> {
 
 /// `expert_shared_feed_forward_length`, or as wide as one expert.
 fn shared(n: Number<'_>) -> Option<u64> {
-    let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+    let own = positive(n, "expert_shared_feed_forward_length");
     own.or_else(|| n("expert_feed_forward_length"))
 }
 
 /// `expert_feed_forward_length`, or as wide as a dense layer.
 fn expert_or_dense(n: Number<'_>) -> Option<u64> {
-    let own = n("expert_feed_forward_length").filter(|&width| width > 0);
+    let own = positive(n, "expert_feed_forward_length");
     own.or_else(|| Some(n("feed_forward_length").unwrap_or(0)))
 }
 
 /// Rows of all queries.
 fn queries(n: Number<'_>) -> Option<u64> {
-    let heads = n("attention.head_count").filter(|&heads| heads > 0)?;
+    let heads = positive(n, "attention.head_count")?;
     let head = n("attention.key_length").or_else(|| Some(n("embedding_length")? / heads))?;
     heads.checked_mul(head)
 }
 
 const WIDTHS: &[Width] = &[
-    width("minimax-01", "ffn_up_exps.weight", 1, |n| {
-        Some(n("feed_forward_length").unwrap_or(0))
-    }),
     width("minimax-m3", "ffn_up_shexp.weight", 1, |n| {
         n("expert_feed_forward_length")?.checked_mul(n("expert_shared_count").unwrap_or(0))
     }),
     width("bailingmoe3", "ffn_up_shexp.weight", 1, |n| {
-        let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+        let own = positive(n, "expert_shared_feed_forward_length");
         let count = n("expert_shared_count").unwrap_or(0).max(1);
         own.or_else(|| n("expert_feed_forward_length")?.checked_mul(count))
     }),
-    width("arctic dbrx", "ffn_up_exps.weight", 1, |n| {
+    width("arctic dbrx minimax-01", "ffn_up_exps.weight", 1, |n| {
         Some(n("feed_forward_length").unwrap_or(0))
     }),
     // Of layers without experts, whose width the configuration has apart.
@@ -97,7 +99,7 @@ const WIDTHS: &[Width] = &[
         match n("expert_shared_count").unwrap_or(0) {
             0 => Some(0),
             count => {
-                let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+                let own = positive(n, "expert_shared_feed_forward_length");
                 own.or_else(|| expert_or_dense(n)?.checked_mul(count))
             }
         }
@@ -125,7 +127,7 @@ const WIDTHS: &[Width] = &[
         Some(n("expert_shared_feed_forward_length").unwrap_or(0))
     }),
     width("laguna", "ffn_up_shexp.weight", 1, |n| {
-        let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+        let own = positive(n, "expert_shared_feed_forward_length");
         let count = n("expert_shared_count").unwrap_or(1);
         own.or_else(|| n("expert_feed_forward_length")?.checked_mul(count))
     }),
@@ -171,7 +173,7 @@ const WIDTHS: &[Width] = &[
         }
     }),
     width("qwen3next", "ffn_up_shexp.weight", 1, |n| {
-        let own = n("expert_shared_feed_forward_length").filter(|&width| width > 0);
+        let own = positive(n, "expert_shared_feed_forward_length");
         own.or_else(|| n("feed_forward_length"))
     }),
     width("nemotron_h_moe", "ffn_latent_down.weight", 1, |n| {

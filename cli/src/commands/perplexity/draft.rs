@@ -7,6 +7,7 @@ use convert::kind::expect_model;
 use convert::path_json;
 use reference::{
     AcceptanceReport, Accepted, Drafter, Model, PerplexityOptions, Tokenizer, WindowMean, acceptance,
+    scored_tokens,
 };
 use serde_json::{Value, json};
 
@@ -71,8 +72,7 @@ pub(super) fn run(
     }
     let text = tokens(tokenizer, args.text.as_deref())?;
     let most = drafter.longest().unwrap_or(LONGEST);
-    // Half of a window is scored, but for one.
-    let scored = args.ctx_size.saturating_sub(args.ctx_size / 2 + 1).max(1);
+    let scored = scored_tokens(args.ctx_size).max(1);
     let longest = args
         .draft
         .draft_max

@@ -3,6 +3,7 @@
 use convert::table::RowPlan;
 use publish::record::{self, Domain, Estimate, Flips, Measured, PerChunk, Position, Quantile, Ratio};
 use reference::divergence::{self, Observation, Quantiles, Statistics};
+use reference::scored_tokens;
 use reference::tokenizer::Tokenizer;
 
 /// The quantiles that are recorded.
@@ -32,7 +33,7 @@ impl View<'_> {
 
 /// Scored positions of a window of so many tokens.
 pub(super) fn scored(context: usize) -> usize {
-    context.saturating_sub(context / 2 + 1).max(1)
+    scored_tokens(context).max(1)
 }
 
 fn estimate(e: divergence::Estimate) -> Estimate {

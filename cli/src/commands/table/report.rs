@@ -8,6 +8,7 @@ use publish::record;
 use publish::size::Unit;
 use serde::Serialize;
 
+use super::figures::scored;
 use super::kinds;
 
 /// Result of one file's evaluation.
@@ -106,7 +107,7 @@ impl Evaluation {
     /// The recorded evaluation; `None` before anything is measured.
     pub(super) fn new(e: &record::Evaluation, text: String, base_type: &str) -> Option<Self> {
         let base = e.base_ppl?;
-        let per_window = (e.context - e.context / 2 - 1).max(1);
+        let per_window = scored(e.context);
         Some(Self {
             text,
             context: e.context,

@@ -24,19 +24,18 @@ pub(super) static DBRX_TYPE: ModelType = ModelType::of("dbrx");
 
 /// Keys of the inner configurations that are left out have the values of transformers' classes for these.
 fn completed(config: &mut Map<String, Value>) {
-    for (part, defaults) in [
-        ("attn_config", json!({"kv_n_heads": 1, "rope_theta": 10000.0})),
-        (
-            "ffn_config",
-            json!({"ffn_hidden_size": 3584, "moe_num_experts": 4, "moe_top_k": 1}),
-        ),
+    if config.get("model_type").is_none_or(|name| name != "dbrx") {
+        return;
+    }
+    for (part, key, value) in [
+        ("attn_config", "kv_n_heads", json!(1)),
+        ("attn_config", "rope_theta", json!(10000.0)),
+        ("ffn_config", "ffn_hidden_size", json!(3584)),
+        ("ffn_config", "moe_num_experts", json!(4)),
+        ("ffn_config", "moe_top_k", json!(1)),
     ] {
-        let known = config.get("model_type").is_some_and(|name| name == "dbrx");
-        let inner = config.get_mut(part).and_then(Value::as_object_mut);
-        if let (true, Some(inner), Value::Object(defaults)) = (known, inner, defaults) {
-            for (key, value) in defaults {
-                inner.entry(key).or_insert(value);
-            }
+        if let Some(inner) = config.get_mut(part).and_then(Value::as_object_mut) {
+            inner.entry(key).or_insert(value);
         }
     }
 }

@@ -184,13 +184,15 @@ impl DFlash {
         // Each row's places beside each other.
         let mut last = Matrix::default();
         let windows: Vec<Range<usize>> = run.windows.iter().map(|window| cut(window, rows)).collect();
+        // A block has at most as many rows.
+        let at_once = ROWS / self.block;
         for (window, wanted) in run.windows.iter().zip(&windows) {
-            for first in wanted.clone().step_by((ROWS / self.block).max(1)) {
+            for first in wanted.clone().step_by(at_once) {
                 let pairs = Pairs {
                     tokens: &run.tokens,
                     window: window.clone(),
                     block: self.block,
-                    rows: first..wanted.end.min(first + (ROWS / self.block).max(1)),
+                    rows: first..wanted.end.min(first + at_once),
                 };
                 let made = self.of_blocks(own, states.target, &pairs, &lent, places)?;
                 last.rows += made.rows;
