@@ -18,7 +18,9 @@ whatever type the directory names ("fixed"). What is no part is a plain key, or 
 
 "scaled" has the keys beside rope_type without which transformers refuses a scaling of the rotation, and the model types of
 TYPES of which it does. "known" has all model types that transformers has a configuration of. "from_null" has the keys of
-heads that a constructor makes of others where they are null, and the model types of TYPES of which it does.
+heads that a constructor makes of others where they are null, and the model types of TYPES of which it does. "kinds" has the
+model types of TYPES whose constructor copies `type` of a scaling of the rotation over `rope_type`, and the kinds that one calls
+otherwise before that.
 """
 
 import importlib
@@ -276,15 +278,38 @@ TEXT = ("hidden_size",)
 
 
 def needed(config, kind):
-    """The keys that a scaling of this kind cannot do without, None where the class takes it without them."""
+    """The keys that a scaling of this kind cannot do without, None where the class does not say."""
     try:
         config(rope_scaling=dict(rope_type=kind))
+        return []
     except KeyError as error:
         return sorted(re.findall(r"'(\w+)'", str(error).split("'='" + kind)[1]))
     except (TypeError, ValueError):
         # Checks of Chameleon's, Phi 3's and Phi MoE's own.
         pass
     return None
+
+
+def copies_type(config):
+    """Whether the class takes the older name of a scaling's kind before the newer."""
+    try:
+        return config(rope_scaling=dict(type="older", rope_type="newer", factor=2.0)).rope_scaling["rope_type"] == "older"
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+
+
+def renamed_kinds(config):
+    """Kinds of a scaling that the class calls otherwise."""
+    factors = dict(short_factor=[1.0] * 48, long_factor=[1.0] * 48)
+    found = {}
+    for kind in "su", "yarn", "mrope":
+        try:
+            made = config(rope_scaling=dict(type=kind, **factors)).rope_scaling["type"]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
+        if made != kind:
+            found[kind] = made
+    return found
 
 
 HEADS = dict(num_key_value_heads=6, num_kv_heads=6, head_dim=256)
@@ -382,6 +407,7 @@ def main():
     known = classes()
     rows = {}
     keys_of, checked, from_null = {}, [], {}
+    copied, renamed = [], {}
     for name, keys in parsed(TYPES).items():
         named = [CONFIG_MAPPING[name]] if name in CONFIG_MAPPING_NAMES else []
         found = ((config, defaults(config, keys)) for config in named + known.get(name, []))
@@ -393,10 +419,14 @@ def main():
         for key in of_null(config) if "num_attention_heads" in keys else ():
             from_null.setdefault(key, []).append(name)
         if "rope_scaling" in inspect.signature(config.__init__).parameters:
+            if copies_type(config):
+                copied.append(name)
+            if kinds := renamed_kinds(config):
+                renamed[name] = kinds
             kinds = {kind: needed(config, kind) for kind in ROPE_VALIDATION_FUNCTIONS}
             if kinds["llama3"]:
                 checked.append(name)
-                keys_of.update({kind: keys for kind, keys in kinds.items() if keys})
+                keys_of.update({kind: keys for kind, keys in kinds.items() if keys is not None})
     lines.append(f'  "scaled": {{"keys": {json.dumps(keys_of)},\n    "types": {json.dumps(checked)}}}')
     sections = []
     for name, paths in parsed(SECTIONS).items():
@@ -405,6 +435,7 @@ def main():
     lines.append(f'  "known": {json.dumps(sorted(CONFIG_MAPPING_NAMES))}')
     of = ",\n    ".join(f"{json.dumps(key)}: {json.dumps(types)}" for key, types in from_null.items())
     lines.append('  "from_null": {' + of + "}")
+    lines.append(f'  "kinds": {{"copied": {json.dumps(copied)},\n    "renamed": {json.dumps(renamed)}}}')
     lines.append('  "sections": {\n' + ",\n".join(sections) + "\n  }")
     print("{\n" + ",\n".join(lines) + "\n}")
 

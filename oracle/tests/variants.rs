@@ -59,9 +59,55 @@ fn shards(dir: &Path) {
     weights.write_shards(dir, names.into_iter());
 }
 
+/// Keys inside which a text model's configuration is.
+const TEXTS: [&str; 6] = [
+    "language_config",
+    "thinker_config",
+    "talker_config",
+    "llm_config",
+    "lm_config",
+    "text_config",
+];
+
+/// The keys of a rotation that are no scaling.
+const KEPT: [&str; 4] = [
+    "rope_theta",
+    "mrope_section",
+    "mrope_interleaved",
+    "partial_rotary_factor",
+];
+
+/// A scaling of the text model's rotation with these names of its kind.
+fn scale(path: &Path, kinds: Value) {
+    edit_json(path, |config| {
+        let mut text = config;
+        for key in TEXTS {
+            if text[key].as_object().is_some_and(|inner| !inner.is_empty()) {
+                text = &mut text[key];
+            }
+        }
+        let key = match text.get("rope_parameters") {
+            Some(_) => "rope_parameters",
+            None => "rope_scaling",
+        };
+        let mut scaling = json!({});
+        for (name, value) in text[key].as_object().into_iter().flatten() {
+            if KEPT.contains(&name.as_str()) {
+                scaling[name] = value.clone();
+            }
+        }
+        scaling["factor"] = json!(4.0);
+        scaling["original_max_position_embeddings"] = json!(64);
+        for (name, kind) in kinds.as_object().unwrap() {
+            scaling[name] = kind.clone();
+        }
+        text[key] = scaling;
+    });
+}
+
 #[test]
 fn variants_are_the_stock_converters() {
-    compare_digests(DIGESTS, 15, |[_, variant, _], dir, out| {
+    compare_digests(DIGESTS, 170, |[_, variant, _], dir, out| {
         let (config, tokenizer) = (dir.join("config.json"), dir.join("tokenizer_config.json"));
         let template = |value| change(&tokenizer, "chat_template", value);
         match variant {
@@ -75,6 +121,10 @@ fn variants_are_the_stock_converters() {
                 {"name": "default", "template": "{{ a }}"},
                 {"name": "tool_use", "template": "{{ b }}"},
             ])),
+            "older-null" => scale(&config, json!({"type": null, "rope_type": "linear"})),
+            "newer-null" => scale(&config, json!({"type": "linear", "rope_type": null})),
+            "older-alone" => scale(&config, json!({"type": "linear"})),
+            "two-kinds" => scale(&config, json!({"type": "linear", "rope_type": "yarn"})),
             other => panic!("{other}"),
         }
         convert(dir, out, false).map(|_| Made::File)

@@ -44,7 +44,7 @@ pub(super) fn is_refused(model_type: &str, config: &Map<String, Value>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::rules::model_type::{FROM_NULL, SCALED};
+    use crate::arch::rules::model_type::{FROM_NULL, KINDS, SCALED};
     use crate::arch::rules::published::{KNOWN, TRANSFORMERS};
     use crate::arch::rules::sections::SECTIONS;
 
@@ -112,6 +112,18 @@ mod tests {
         assert!(kindless.get("rms_norm_eps").is_none());
         let known = format!("{whole}, \"original_max_position_embeddings\": 64");
         assert_eq!(with("llama", &known)["rms_norm_eps"], 1e-6);
+        // The older name counts before the newer where the class copies it, a null too.
+        let rope = |names: &str| {
+            let text = format!(r#"{{"model_type": "llama", "rope_scaling": {{{names}, "factor": 2.0}}}}"#);
+            completed(&text)["rope_parameters"]["rope_type"].clone()
+        };
+        assert_eq!(rope(r#""type": "linear", "rope_type": null"#), "linear");
+        assert_eq!(rope(r#""type": "linear", "rope_type": "yarn""#), "linear");
+        assert_eq!(rope(r#""type": null, "rope_type": "yarn""#), Value::Null);
+        // Cohere's does not copy it, and wants the newer.
+        let older =
+            completed(r#"{"model_type": "cohere", "rope_scaling": {"type": "linear", "factor": 2.0}}"#);
+        assert!(older.get("layer_norm_eps").is_none());
         // Mistral's class has no scaling to check.
         assert_eq!(with("mistral", whole)["rms_norm_eps"], 1e-6);
     }
@@ -142,6 +154,9 @@ mod tests {
         // The name that transformers writes, which it does not read.
         assert_eq!(without, [&"Glm4vMoe_text"]);
         let idle: Vec<&&str> = rows.iter().filter(|row| !names.contains(row)).collect();
-        assert_eq!(idle, [&"transformers", &SCALED, &KNOWN, &FROM_NULL, &SECTIONS]);
+        assert_eq!(
+            idle,
+            [&"transformers", &SCALED, &KNOWN, &FROM_NULL, &KINDS, &SECTIONS]
+        );
     }
 }

@@ -29,6 +29,9 @@ impl Default {
 /// The row of [`TRANSFORMERS`] with the scalings of the rotation that are checked.
 pub(in crate::arch) const SCALED: &str = "scaled";
 
+/// The row of [`TRANSFORMERS`] with what constructors make of the names of a scaling's kind.
+pub(in crate::arch) const KINDS: &str = "kinds";
+
 /// The row of [`TRANSFORMERS`] with the keys that a constructor makes of others where they are null.
 pub(in crate::arch) const FROM_NULL: &str = "from_null";
 
@@ -121,8 +124,8 @@ impl ModelType {
         if inner.is_some_and(Value::is_null) {
             return false;
         }
-        let names = TRANSFORMERS[FROM_NULL].get(key).and_then(Value::as_array);
-        let derives = |t: &Self| names.is_some_and(|names| names.iter().any(|n| n == t.name));
+        let types = TRANSFORMERS[FROM_NULL].get(key);
+        let derives = |t: &Self| types.is_some_and(|types| names(types, t.name));
         let mut published = self.line().filter(|t| t.published().is_some()).peekable();
         match published.peek() {
             Some(_) => published.any(derives),
@@ -130,13 +133,38 @@ impl ModelType {
         }
     }
 
+    /// The scaling of the rotation as the constructor of `transformers` leaves it: where it copies the older name of the kind
+    /// over the newer, a null too is copied. `None` where there is none, or that of a text model inside, which is a value of
+    /// which nothing is made.
+    fn scaling(&'static self, config: &Map<String, Value>) -> Option<Map<String, Value>> {
+        if inner_text(config).is_some_and(|text| text.contains_key(ROPE_SCALING)) {
+            return None;
+        }
+        let mut scaling = config.get(ROPE_SCALING)?.as_object()?.clone();
+        let Some(published) = self.line().find(|t| t.published().is_some()) else {
+            return Some(scaling);
+        };
+        let kinds = &TRANSFORMERS[KINDS];
+        if let Some(kind) = scaling.get_mut("type")
+            && let Some(renamed) = kind
+                .as_str()
+                .and_then(|kind| kinds["renamed"].get(published.name)?.get(kind))
+        {
+            *kind = renamed.clone();
+        }
+        if let Some(kind) = scaling.get("type").cloned()
+            && names(&kinds["copied"], published.name)
+        {
+            scaling.insert("rope_type".to_owned(), kind);
+        }
+        Some(scaling)
+    }
+
     /// Whether `transformers` refuses a configuration of this type, whose scaling of the rotation lacks keys; the stock
     /// converter then takes the whole as it is stored.
     pub(in crate::arch) fn refuses(&'static self, config: &Map<String, Value>) -> bool {
         let scaled = &TRANSFORMERS[SCALED];
-        let names =
-            |list: &Value, name: &str| list.as_array().is_some_and(|list| list.iter().any(|n| n == name));
-        let lacks = |scaling: &Map<String, Value>| {
+        let lacks = |scaling: Map<String, Value>| {
             let Some(kind) = scaling.get("rope_type").or_else(|| scaling.get("type")) else {
                 return true;
             };
@@ -144,20 +172,23 @@ impl ModelType {
                 .as_str()
                 .and_then(|kind| scaled["keys"].get(kind)?.as_array());
             let has = |key: &Value| key.as_str().is_some_and(|key| scaling.contains_key(key));
-            !needed.into_iter().flatten().all(has)
+            // Of a kind that it knows it wants the newer name.
+            needed.is_some_and(|needed| !scaling.contains_key("rope_type") || !needed.iter().all(has))
         };
-        let scaling = config.get(ROPE_SCALING).and_then(Value::as_object);
         let is_checked = || {
             self.line()
                 .any(|t| t.is_published && names(&scaled["types"], t.name))
         };
-        scaling.is_some_and(lacks) && is_checked()
+        is_checked() && self.scaling(config).is_some_and(lacks)
     }
 
     /// Completes a configuration of this type.
     pub(in crate::arch) fn complete(&'static self, config: &mut Map<String, Value>) {
         for (found, meant) in self.renames {
             rename(config, found, meant);
+        }
+        if let Some(scaling) = self.scaling(config) {
+            config.insert(ROPE_SCALING.to_owned(), Value::Object(scaling));
         }
         for (key, default) in self.all_defaults() {
             // A rotation that is scaled by another name is not scaled by default, too.
@@ -192,6 +223,11 @@ impl ModelType {
             rope::standardize(config, self.base());
         }
     }
+}
+
+/// Whether a list of a row has a name.
+fn names(list: &Value, name: &str) -> bool {
+    list.as_array().is_some_and(|list| list.iter().any(|n| n == name))
 }
 
 /// Gives a key of a configuration that has another name the one that is read.
