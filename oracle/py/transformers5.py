@@ -80,6 +80,13 @@ CHANGES = {
     "kimi-linear": dict(pad_token_id=0),
     "kimi-linear-model": dict(pad_token_id=0),
     "hy_v4": dict(pad_token_id=0),
+    "glm5-next": dict(text_config=dict(pad_token_id=0, num_nextn_predict_layers=0)),
+    # It has no bias of the experts in layers that choose them by the token, one name for both widths, and no layer behind.
+    "deepseek4-plain": dict(intermediate_size=..., compress_ratios=[0, 4, 128, 4]),
+    # Its table has as many rows as it counts itself, of a base that is not the published one's 20 million.
+    "qwen4exp": dict(indexer_kv_heads=1, ngram_vocab_size_base=11, make_ngram_vocab_size_divisible_by=1),
+    "qwen4exp-image": dict(text_config=dict(
+        indexer_kv_heads=1, ngram_vocab_size_base=11, make_ngram_vocab_size_divisible_by=1)),
     # It refuses vectors for each layer, which the class does not have.
     "gemma4-assistant": dict(text_config=dict(hidden_size_per_layer_input=0, vocab_size_per_layer_input=0)),
 }
@@ -96,15 +103,32 @@ ROUTED = SMALL | dict(n_routed_experts=4, num_experts_per_tok=2, n_shared_expert
 LATENT = ROUTED | dict(q_lora_rank=48, kv_lora_rank=32, qk_rope_head_dim=8, qk_nope_head_dim=16, v_head_dim=12,
                        num_key_value_heads=4, num_hidden_layers=3)
 SEEN = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, patch_size=4)
+DEEP = dict(depth=2, num_heads=2)
 INDEXED = LATENT | dict(index_n_heads=4, index_head_dim=64, index_topk=5)
 MAMBA2 = SMALL | dict(num_hidden_layers=4, head_dim=16, mamba_num_heads=8, mamba_head_dim=16, n_groups=2,
                       ssm_state_size=16, conv_kernel=4, expand=2)
+V4 = SMALL | dict(
+    num_hidden_layers=4, num_key_value_heads=1, head_dim=64, q_lora_rank=32, partial_rotary_factor=0.5, sliding_window=8,
+    intermediate_size=32, n_routed_experts=4, num_experts_per_tok=2, index_n_heads=2, index_head_dim=64, index_topk=4,
+    o_groups=2, o_lora_rank=32, hc_sinkhorn_iters=3, mlp_layer_types=["hash_moe", "hash_moe", "moe", "moe"], layer_types=[
+        "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention", "compressed_sparse_attention"])
+# Llama.cpp attends to as many tokens as whole blocks and the longest rest behind them have, whether there is a rest or not, and
+# takes other ones of equal scores, of which few heads have many.
+GRAMS = SMALL | dict(
+    num_hidden_layers=4, layer_types=["linear_attention"] * 3 + ["full_attention"], head_dim=32, linear_num_key_heads=2,
+    linear_num_value_heads=6, linear_key_head_dim=16, linear_value_head_dim=16, num_experts=4, num_experts_per_tok=2,
+    moe_intermediate_size=32, shared_expert_intermediate_size=48, hc_count=2, hc_lowrank=16, indexer_n_heads=8,
+    indexer_kv_heads=1, indexer_head_dim=16, indexer_budget=4, indexer_compress_ratio=1, ple_layer_ids=[1], ngram_size=3,
+    heads_per_ngram=2, ple_conv_kernel_size=3, split_ngram_parts=2, ngram_vocab_size_base=11,
+    make_ngram_vocab_size_divisible_by=2, output_gate_type="sigmoid", rope_parameters=dict(
+        rope_theta=1e6, rope_type="default", mrope_section=[2, 1, 1], mrope_interleaved=True, partial_rotary_factor=0.25))
 NATIVE = {
     "five-afmoe": ("afmoe", "bytes", ROUTED | dict(
         head_dim=16, num_experts=4, num_dense_layers=1, num_shared_experts=1, num_hidden_layers=4, sliding_window=5,
         mup_enabled=True)),
     "five-deepseek3": ("deepseek_v3", "bytes", LATENT),
     "five-deepseek32": ("deepseek_v32", "bytes", INDEXED),
+    "five-deepseek4": ("deepseek_v4", "bytes", V4),
     "five-exaone-moe": ("exaone_moe", "bytes", ROUTED | dict(head_dim=16, num_experts=4, num_shared_experts=1)),
     "five-gemma4": ("gemma4_text", "pieces", SMALL | dict(
         num_hidden_layers=3, head_dim=16, global_head_dim=32, sliding_window=5, num_kv_shared_layers=0,
@@ -112,6 +136,15 @@ NATIVE = {
         vocab_size_per_layer_input=420)),
     "five-glm-dsa": ("glm_moe_dsa", "glm", INDEXED),
     "five-glm4-moe-lite": ("glm4_moe_lite", "glm", LATENT),
+    "five-glm5-next": ("glm5_next", "glm", dict(
+        text_config=LATENT | dict(
+            num_hidden_layers=4, linear_head_dim=16, linear_num_heads=4, layer_types=[
+                "linear_attention", "full_attention", "full_attention", "linear_attention"],
+            linear_conv_kernel_dim=4, qk_rope_head_dim=0, mlp_layer_types=["dense", "sparse", "sparse", "sparse"], hc_mult=4,
+            hc_sinkhorn_iters=4, index_n_heads=2, index_head_dim=16, index_topk=4, index_kpool=2, scoring_func="sigmoid",
+            indexer_types=["full", "full", "shared", "full"]),
+        vision_config=SEEN | DEEP | dict(out_hidden_size=64, projection_intermediate_size=48), image_token_id=7,
+        video_token_id=8)),
     "five-granite_swa": ("granite_swa", "bytes", SMALL | dict(
         num_hidden_layers=3, sliding_window=5, layer_rope_theta=[5e4, 0, 5e4], tie_word_embeddings=False,
         layer_types=["full_attention", "sliding_attention", "sliding_attention"], attention_multiplier=0.2)),
@@ -148,6 +181,11 @@ NATIVE = {
     "five-nemotron_h": ("nemotron_h", "bytes", MAMBA2 | dict(hybrid_override_pattern="M-*-")),
     "five-nemotron_h-moe": ("nemotron_h", "bytes", MAMBA2 | ROUTED | dict(
         num_hidden_layers=4, head_dim=16, hybrid_override_pattern="ME*E", moe_shared_expert_intermediate_size=48)),
+    "five-qwen4exp": ("qwen4_exp_text", "bytes", GRAMS),
+    "five-qwen4exp-image": ("qwen4_exp", "bytes", dict(
+        text_config=GRAMS | dict(indexer_budget=12, indexer_compress_ratio=2),
+        vision_config=SEEN | DEEP | dict(out_hidden_size=64, num_position_embeddings=64), image_token_id=7,
+        video_token_id=8)),
     "five-solar": ("solar_open", "glm", ROUTED | dict(head_dim=16)),
 }
 """Models that transformers 5 makes itself, as configurations from elsewhere have keys that it would leave out:
@@ -175,7 +213,7 @@ def native(name, folder, dtype="float32", **changes):
     torch.manual_seed(sum(name.encode()))
     config = transformers.CONFIG_MAPPING[kind](**config | changes)
     auto = transformers.AutoModelForCausalLM
-    if type(config) not in auto._model_mapping:
+    if "vision_config" in NATIVE[name][2] or type(config) not in auto._model_mapping:
         auto = transformers.AutoModelForImageTextToText
     model = auto.from_config(config, attn_implementation="eager").float().eval()
     with torch.no_grad():
@@ -200,6 +238,9 @@ def native(name, folder, dtype="float32", **changes):
     (folder / "model").symlink_to("five/model")
     ids = torch.tensor([[(i * 29 + i * i * 7) % 300 for i in range(architectures.TOKENS)]])
     if kind not in CONVERTED:
+        if dtype != "float32":
+            # The frequencies of the rotation were rounded with the weights.
+            model = type(model).from_pretrained(target, attn_implementation="eager", dtype="float32").eval()
         with torch.no_grad():
             logits(model.float(), ids, folder / "five")
 
@@ -217,6 +258,11 @@ def changed(case):
         file = dict(rope_theta=10000.0) | file
         if case.name in TYPES:
             file = dict(model_type=TYPES[case.name]) | file
+    if case.name == "deepseek4-plain":
+        tensors = case.tensors
+        return replace(case, file=file, config=config, tensors=lambda c: {
+            name: shape for name, shape in tensors(c).items()
+            if not any(name == f"layers.{i}.ffn.gate.bias" for i in range(c["num_hash_layers"]))})
     if case.name in PREDICTING:
         return replace(case, more=None, file={k: v for k, v in file.items() if k != "num_nextn_predict_layers"})
     return replace(case, config=config, file=file)
@@ -297,13 +343,18 @@ def resave(case, folder):
     import torch
     import transformers
 
+    from huggingface_hub.errors import StrictDataclassError
+
     source, five = folder / "model", folder / "five"
     shutil.rmtree(five, ignore_errors=True)
     five.mkdir()
-    kind = model_class(case, source)
     try:
+        kind = model_class(case, source)
         model, report = kind.from_pretrained(source, attn_implementation="eager", dtype="auto",
                                              output_loading_info=True)
+    except (ImportError, StrictDataclassError) as error:
+        said = " ".join(str(error).split())
+        raise Lacking(f"transformers {transformers.__version__} does not read this configuration: {said[:160]}") from error
     except RuntimeError as error:
         raise Lacking(f"{kind.__name__} of transformers {transformers.__version__} expects other shapes of this "
                       f"configuration: {str(error)[:80]}") from error
@@ -334,7 +385,7 @@ def resave(case, folder):
             # It saves a vocabulary of pieces as tokenizer.json alone.
             if not pieces and ("token" in file.name or "vocab" in file.name or file.suffix == ".model"):
                 shutil.copy(file, target)
-    for name in BESIDE:
+    for name in (*BESIDE, *case.dense):
         if (source / name).is_dir():
             shutil.copytree(source / name, target / name, dirs_exist_ok=True)
         elif (source / name).is_file() and not (target / name).is_file():

@@ -62,11 +62,19 @@ NARROW = dict(hidden_size=32, intermediate_size=48, moe_intermediate_size=16)
 INDEXED = NARROW | dict(num_hidden_layers=2, q_lora_rank=24, kv_lora_rank=16, index_n_heads=32, index_head_dim=32)
 NATIVE = {
     "five-deepseek32": INDEXED,
+    "five-deepseek4": dict(hidden_size=32, intermediate_size=16, q_lora_rank=16, o_lora_rank=16, num_attention_heads=2),
     "five-exaone-moe": NARROW,
     "five-glm-dsa": INDEXED,
     "five-glm4-moe-lite": NARROW | dict(num_hidden_layers=2, q_lora_rank=24, kv_lora_rank=16),
+    "five-glm5-next": dict(
+        text_config=transformers5.NATIVE["five-glm5-next"][2]["text_config"] | NARROW | dict(
+            num_attention_heads=2, num_key_value_heads=2, linear_num_heads=2, q_lora_rank=24, kv_lora_rank=16,
+            index_n_heads=32),
+        vision_config=transformers5.NATIVE["five-glm5-next"][2]["vision_config"] | dict(depth=1, out_hidden_size=32)),
     "five-granite_swa": NARROW | dict(num_attention_heads=2, num_key_value_heads=1),
     "five-nemotron_h": NARROW | dict(mamba_num_heads=4),
+    # One is added to norms in the type that they are stored in, if that is half precision.
+    "five-qwen4exp": NARROW | dict(dtype="bfloat16", shared_expert_intermediate_size=24, linear_num_value_heads=4),
 }
 """Models of transformers 5 alone: their fixtures have `logits`, its last two rows, in place of what stock makes."""
 BYTES = "gpt2"
@@ -165,7 +173,7 @@ def main():
     if a.resave:
         for name in names:
             if name in NATIVE:
-                transformers5.native(name, a.resave / name, "float16", **NATIVE[name])
+                transformers5.native(name, a.resave / name, **dict(dtype="float16") | NATIVE[name])
             else:
                 transformers5.resave(smaller(name), a.resave / name)
         return

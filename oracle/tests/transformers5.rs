@@ -122,11 +122,14 @@ fn phimoe_is_known_under_the_name_of_transformers() {
 fn what_transformers_5_no_longer_writes_is_known() {
     for name in [
         "five-deepseek32",
+        "five-deepseek4",
         "five-exaone-moe",
         "five-glm-dsa",
         "five-glm4-moe-lite",
+        "five-glm5-next",
         "five-granite_swa",
         "five-nemotron_h",
+        "five-qwen4exp",
     ] {
         let dir = fixture(name);
         let temporary = tempfile::tempdir().unwrap();

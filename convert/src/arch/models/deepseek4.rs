@@ -105,7 +105,21 @@ fn model_name(hp: &Hparams, name: String) -> Option<String> {
     if other.iter().any(|part| name.starts_with(part)) {
         return None;
     }
-    without_unused_bias(hp, format!("model.{name}"))
+    without_unused_bias(hp, published_name(&name))
+}
+
+/// The published name inside `model`, of that which transformers 5 saves a tensor under, too.
+fn published_name(name: &str) -> String {
+    let Some(saved) = name.strip_prefix("model.") else {
+        return format!("model.{name}");
+    };
+    let name = match saved.strip_prefix("hc_head.hc_") {
+        Some(rest) => format!("hc_head_{rest}"),
+        None => saved
+            .replace("embed_tokens.", "embed.")
+            .replace(".attn.norm.", ".attn.kv_norm."),
+    };
+    format!("model.{name}")
 }
 
 /// The layers that choose experts by the token's id have no use for the other choice's bias.

@@ -8,11 +8,11 @@ use super::qwen2moe::SHARED_EXPERT;
 use super::qwen3_5;
 use crate::Result;
 use crate::arch::rules::common;
-use crate::arch::rules::experts::{self, EXPERTS, STACKED_EXPERTS};
+use crate::arch::rules::experts::{EXPERTS, STACKED_EXPERTS};
 use crate::arch::rules::names::{
     DECODER, HEAD_NORMS_ABOUT_ONE, LAYER, Rule, Transform, copy, exact_with, rule, skip,
 };
-use crate::arch::{Architecture, Graph, Hooks, Hparams, Keys, PLAIN, Rows, View, class};
+use crate::arch::{Architecture, Fixed, Graph, Hooks, Hparams, Keys, PLAIN, Rows, View, class};
 
 pub(super) static QWEN4EXP: Architecture = Architecture {
     gguf: "qwen4exp",
@@ -34,7 +34,10 @@ pub(super) static QWEN4EXP: Architecture = Architecture {
         canonical,
         ..Hooks::NONE
     },
-    graph: Graph::SILU.fixing(experts::WEIGHTS_ADD_UP),
+    graph: Graph::SILU.fixing(&[
+        ("norm_topk_prob", Fixed::Is(true)),
+        ("output_gate_type", Fixed::OneOf(&["sigmoid"])),
+    ]),
     ..PLAIN
 };
 

@@ -17,13 +17,23 @@ const ROPE_NAMES: &[(&str, &str, &str)] = &[
 ];
 
 /// Model types whose layers transformers 4 names otherwise: (model type, its names, those of transformers 5).
-const LAYER_NAMES: &[(&str, [(&str, &str); 2])] = &[
+const LAYER_NAMES: &[(&str, &[(&str, &str)])] = &[
     ("granitemoehybrid", MAMBA_OR_ATTENTION),
     ("bamba", MAMBA_OR_ATTENTION),
+    ("glm5_next_text", INDEXED),
+    ("qwen4_exp_text", INDEXED),
 ];
 
-const MAMBA_OR_ATTENTION: [(&str, &str); 2] =
-    [("mamba", "linear_attention"), ("attention", "full_attention")];
+const MAMBA_OR_ATTENTION: &[(&str, &str)] = &[("mamba", "linear_attention"), ("attention", "full_attention")];
+const INDEXED: &[(&str, &str)] = &[("full_attention", "indexed_attention")];
+
+/// Numbers of GLM-5-Next's delta attention by their names inside `linear_attn_config` and those of transformers 5.
+const DELTA_NUMBERS: [(&str, &str); 4] = [
+    ("head_dim", "linear_head_dim"),
+    ("num_heads", "linear_num_heads"),
+    ("short_conv_kernel_size", "linear_conv_kernel_dim"),
+    ("gate_lower_bound", "linear_lower_bound"),
+];
 
 /// Keys that transformers 5 no longer writes of a model type, as its class has nothing else: (model type, key, value as JSON).
 const FIXED: &[(&str, &str, &str)] = &[
@@ -32,6 +42,7 @@ const FIXED: &[(&str, &str, &str)] = &[
     ("deepseek_v32", "scoring_func", SIGMOID),
     ("exaone_moe", "scoring_func", SIGMOID),
     ("glm4_moe_lite", "scoring_func", SIGMOID),
+    ("glm5_next_text", "mla_use_nope", "true"),
     ("hunyuan_v1_moe", "num_shared_expert", "1"),
     ("sarvam_mla", "scoring_func", SIGMOID),
     ("solar_open", "first_k_dense_replace", "0"),
@@ -95,6 +106,12 @@ pub(crate) fn to_older(config: &mut Map<String, Value>) {
     {
         config.insert("moe_intermediate_size".to_owned(), width);
     }
+    match model_type.as_str() {
+        "deepseek_v4" => deepseek4(config),
+        "glm5_next_text" => delta_numbers(config),
+        "qwen4_exp_text" => output_gate(config),
+        _ => {}
+    }
     // Layers without experts, one by one where they were counted.
     if let Some(kinds) = config.get("mlp_layer_types").and_then(Value::as_array)
         && !config.contains_key("first_k_dense_replace")
@@ -119,6 +136,57 @@ pub(crate) fn to_older(config: &mut Map<String, Value>) {
     }
 }
 
+/// Brings back `linear_attn_config`.
+fn delta_numbers(config: &mut Map<String, Value>) {
+    const KEY: &str = "linear_attn_config";
+    let numbers = DELTA_NUMBERS
+        .iter()
+        .filter_map(|(older, newer)| Some(((*older).to_owned(), config.get(*newer)?.clone())));
+    let numbers: Map<String, Value> = numbers.collect();
+    if !numbers.is_empty() && !config.contains_key(KEY) {
+        config.insert(KEY.to_owned(), Value::Object(numbers));
+    }
+}
+
+/// Names the function of an output gate whose name is null: that of the feed-forward layers.
+fn output_gate(config: &mut Map<String, Value>) {
+    let named = config.get("hidden_act").filter(|name| name.is_string()).cloned();
+    if let Some(gate) = config.get_mut("output_gate_type").filter(|gate| gate.is_null()) {
+        *gate = named.unwrap_or_else(|| "silu".into());
+    }
+}
+
+/// Brings back what DeepSeek V4's layers compress, which of them choose experts by the token, and the one scaling of the
+/// rotation: that of the layers that compress.
+fn deepseek4(config: &mut Map<String, Value>) {
+    let rates = config.get("compress_rates").and_then(Value::as_object);
+    let types = config.get("layer_types").and_then(Value::as_array);
+    if let (Some(rates), Some(types)) = (rates, types)
+        && !config.contains_key("compress_ratios")
+    {
+        let rate = |kind: &Value| kind.as_str().and_then(|kind| rates.get(kind)).cloned();
+        let ratios = types.iter().map(|kind| rate(kind).unwrap_or_else(|| 0.into()));
+        let ratios = Value::Array(ratios.collect());
+        config.insert("compress_ratios".to_owned(), ratios);
+    }
+    if let Some(kinds) = config.get("mlp_layer_types").and_then(Value::as_array)
+        && !config.contains_key("num_hash_layers")
+    {
+        let hashed = kinds.iter().take_while(|kind| *kind == "hash_moe").count();
+        config.insert("num_hash_layers".to_owned(), hashed.into());
+    }
+    let Some(Value::Object(rope)) = config.get_mut("rope_parameters") else {
+        return;
+    };
+    if let Some(Value::Object(mut scaling)) = rope.shift_remove("compress") {
+        // The base and the part are keys of their own, and the factor is none.
+        for key in ["rope_theta", "partial_rotary_factor", "attention_factor"] {
+            scaling.shift_remove(key);
+        }
+        *rope = scaling;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +197,31 @@ mod tests {
         };
         to_older(&mut config);
         Value::Object(config)
+    }
+
+    #[test]
+    fn layers_of_deepseek_v4_are_told_by_ratios_and_counts() {
+        let config = older(
+            r#"{"model_type": "deepseek_v4", "compress_rates": {"compressed_sparse_attention": 4},
+            "layer_types": ["sliding_attention", "compressed_sparse_attention"], "mlp_layer_types": ["hash_moe", "moe"],
+            "rope_parameters": {"main": {"rope_type": "default"},
+                "compress": {"rope_type": "yarn", "factor": 16.0, "rope_theta": 160000.0, "attention_factor": 1.0}}}"#,
+        );
+        assert_eq!(config["compress_ratios"], serde_json::json!([0, 4]));
+        assert_eq!(config["num_hash_layers"], 1);
+        let scaling = serde_json::json!({"rope_type": "yarn", "factor": 16.0});
+        assert_eq!(config["rope_parameters"], scaling);
+    }
+
+    #[test]
+    fn numbers_of_delta_attention_are_brought_back() {
+        let config = older(
+            r#"{"model_type": "glm5_next_text", "transformers_version": "5.24.0", "linear_num_heads": 4,
+            "layer_types": ["linear_attention", "indexed_attention"]}"#,
+        );
+        assert_eq!(config["linear_attn_config"], serde_json::json!({"num_heads": 4}));
+        assert_eq!(config["layer_types"][1], "full_attention");
+        assert_eq!(config["mla_use_nope"], true);
     }
 
     #[test]
