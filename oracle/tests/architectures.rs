@@ -327,6 +327,62 @@ fn every_listed_class_was_compared() {
     assert_counted(MATRIX);
 }
 
+/// Rows of the matrix without logits.
+const WITHOUT_LOGITS: &str = include_str!("../digests/forward.txt");
+
+/// Reasons why a forward pass is compared as that of another case, or not at all.
+const REASONS: [&str; 6] = [
+    "llama.cpp loads no such file",
+    "the same graph with another vocabulary",
+    "the same graph with another base of the rotation",
+    "the head of predictions is no part of the graph",
+    "stock has windows in models of 64 layers alone",
+    "stock rounds to 8 bits whatever it multiplies with blocks",
+];
+
+/// The text of a test of this folder.
+fn test_file(name: &str) -> String {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    std::fs::read_to_string(tests.join(format!("{name}.rs"))).unwrap_or_default()
+}
+
+/// A row has logits, or is listed with the test that compares its forward pass and names it, with the case whose forward pass
+/// is its own, or with the reason why there is none.
+#[test]
+fn every_forward_pass_was_compared() {
+    let rows = MATRIX.lines().filter(|line| !line.starts_with(' ')).skip(1);
+    let has_logits = |row: &&str| row.split_whitespace().nth(3) != Some("-");
+    let name = |row: &'static str| row.split_whitespace().next().unwrap();
+    let cases = rows.filter(|row| row.split_whitespace().nth(2) == Some("equal"));
+    let (with, without): (Vec<&str>, Vec<&str>) = cases.partition(has_logits);
+    let with: HashSet<&str> = with.into_iter().map(name).collect();
+    let listed: Vec<&str> = WITHOUT_LOGITS.lines().filter(|l| !l.starts_with('#')).collect();
+    let names: Vec<&str> = listed.iter().map(|line| name(line)).collect();
+    assert_eq!(
+        without.into_iter().map(name).collect::<Vec<_>>(),
+        names,
+        "left: without logits in architectures.txt, right: digests/forward.txt"
+    );
+    let is_tested = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        columns[1] == "test" && test_file(columns[2]).contains(&format!("\"{}\"", columns[0]))
+    };
+    for line in &listed {
+        let (what, reason) = line.split_once(": ").unwrap_or((line, ""));
+        let columns: Vec<&str> = what.split_whitespace().collect();
+        let is_known = REASONS.contains(&reason);
+        let compared = |other: &str| {
+            with.contains(other) || listed.iter().any(|line| name(line) == other && is_tested(line))
+        };
+        match columns[1..] {
+            ["test", _] => assert!(is_tested(line), "{line}: the test does not name the case"),
+            ["as", other] => assert!(is_known && compared(other), "{line}"),
+            ["none"] => assert!(is_known, "{line}"),
+            _ => panic!("malformed line {line:?}"),
+        }
+    }
+}
+
 /// Last output of `py/transformers5.py`: the cases as transformers 5 saves them.
 const NEWER: &str = include_str!("../digests/transformers5.txt");
 

@@ -21,7 +21,7 @@ enum Source {
 }
 
 /// Fixtures, the length of the windows, and the source of what is expected.
-const GRAPHS: [(&str, usize, Source); 11] = [
+const GRAPHS: [(&str, usize, Source); 12] = [
     ("hy_v4", 48, Source::Stock),
     ("dots3note-text", 48, Source::Stock),
     ("kimi-k3", 48, Source::Stock),
@@ -34,6 +34,7 @@ const GRAPHS: [(&str, usize, Source); 11] = [
     ("qwen3tts", 48, Source::Stock),
     ("minimax-m3", 48, Source::Numpy),
     ("minimax-m3-vl", 49, Source::Numpy),
+    ("dots3note-vl", 49, Source::Stock),
 ];
 const WINDOWS: usize = 3;
 
