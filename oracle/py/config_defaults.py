@@ -6,7 +6,8 @@ convert/src/arch/transformers_defaults.json holds them: one line for each model 
 Needs transformers alone, in the version that requirements-configurations.txt pins. TYPES has the model types and, in
 output order, the keys that are wanted of each: those that the converter of an architecture reads, and rope_theta, which
 is taken wherever there is one. A default is that of the constructor, before it derives anything from other keys; where
-that is the word "auto", what the constructor makes of it. `a=b` is the key b under the name that the converter knows.
+that is the word "auto", what the constructor makes of it. `a=b` is the key b under the name that the converter knows, `a/b` the
+key b of the configuration a inside this one, whose class has the default.
 
 The stock converter reads granitemoehybrid's configurations without transformers: of what they leave out, only that is wanted
 without which the file does not load or computes something else.
@@ -20,7 +21,7 @@ whatever type the directory names ("fixed"). What is no part is a plain key, or 
 TYPES of which it does. "known" has all model types that transformers has a configuration of. "from_null" has the keys of
 heads that a constructor makes of others where they are null, and the model types of TYPES of which it does. "kinds" has the
 model types of TYPES whose constructor copies `type` of a scaling of the rotation over `rope_type`, and the kinds that one calls
-otherwise before that.
+otherwise before that. "inner" has the defaults of configurations inside those of TYPES.
 """
 
 import importlib
@@ -56,7 +57,8 @@ cohere: vocab_size hidden_size intermediate_size num_hidden_layers num_attention
     max_position_embeddings layer_norm_eps logit_scale use_qk_norm
 cohere2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings layer_norm_eps sliding_window logit_scale
-dbrx: vocab_size d_model n_heads n_layers max_seq_len
+dbrx: vocab_size d_model n_heads n_layers max_seq_len attn_config/kv_n_heads attn_config/rope_theta
+    ffn_config/ffn_hidden_size ffn_config/moe_num_experts ffn_config/moe_top_k
 deepseek_v2: vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
     max_position_embeddings rms_norm_eps n_group topk_group kv_lora_rank q_lora_rank qk_rope_head_dim
     qk_nope_head_dim v_head_dim first_k_dense_replace moe_intermediate_size n_routed_experts n_shared_experts
@@ -357,6 +359,15 @@ def defaults(config, keys):
     return found
 
 
+def inner_defaults(config, paths):
+    """The defaults of configurations inside one, by their keys."""
+    found = {}
+    for outer, key in (path.split("/") for path in paths):
+        parameters = inspect.signature(config.sub_configs[outer].__init__).parameters
+        found.setdefault(outer, {})[key] = parameters[key].default
+    return found
+
+
 def inside(config, path):
     """What a configuration has at a path, as a configuration itself."""
     for key in path.split("/"):
@@ -407,14 +418,18 @@ def main():
     known = classes()
     rows = {}
     keys_of, checked, from_null = {}, [], {}
-    copied, renamed = [], {}
+    copied, renamed, inner = [], {}, {}
     for name, keys in parsed(TYPES).items():
+        paths = [key for key in keys if "/" in key]
+        keys = [key for key in keys if "/" not in key]
         named = [CONFIG_MAPPING[name]] if name in CONFIG_MAPPING_NAMES else []
         found = ((config, defaults(config, keys)) for config in named + known.get(name, []))
         config, found = next(((config, values) for config, values in found if values is not None), (None, None))
         if found is None:
             sys.exit(f"model type {name!r}: expected a class with all of the keys {' '.join(keys)}, found none")
         rows[name] = found
+        if paths:
+            inner[name] = inner_defaults(config, paths)
         lines.append(f"  {json.dumps(name)}: {json.dumps(found)}")
         for key in of_null(config) if "num_attention_heads" in keys else ():
             from_null.setdefault(key, []).append(name)
@@ -435,6 +450,7 @@ def main():
     lines.append(f'  "known": {json.dumps(sorted(CONFIG_MAPPING_NAMES))}')
     of = ",\n    ".join(f"{json.dumps(key)}: {json.dumps(types)}" for key, types in from_null.items())
     lines.append('  "from_null": {' + of + "}")
+    lines.append(f'  "inner": {json.dumps(inner)}')
     lines.append(f'  "kinds": {{"copied": {json.dumps(copied)},\n    "renamed": {json.dumps(renamed)}}}')
     lines.append('  "sections": {\n' + ",\n".join(sections) + "\n  }")
     print("{\n" + ",\n".join(lines) + "\n}")

@@ -44,7 +44,7 @@ pub(super) fn is_refused(model_type: &str, config: &Map<String, Value>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::rules::model_type::{FROM_NULL, KINDS, SCALED};
+    use crate::arch::rules::model_type::{FROM_NULL, INNER, KINDS, SCALED};
     use crate::arch::rules::published::{KNOWN, TRANSFORMERS};
     use crate::arch::rules::sections::SECTIONS;
 
@@ -67,6 +67,14 @@ mod tests {
             c["rope_parameters"],
             serde_json::json!({"rope_theta": 10000.0, "rope_type": "default"})
         );
+    }
+
+    #[test]
+    fn configurations_inside_are_completed() {
+        let c = completed(r#"{"model_type": "dbrx", "attn_config": {"kv_n_heads": 8}, "ffn_config": null}"#);
+        let attention = serde_json::json!({"kv_n_heads": 8, "rope_theta": 10000.0});
+        assert_eq!(c["attn_config"], attention);
+        assert_eq!(c["ffn_config"]["moe_num_experts"], 4);
     }
 
     #[test]
@@ -156,7 +164,15 @@ mod tests {
         let idle: Vec<&&str> = rows.iter().filter(|row| !names.contains(row)).collect();
         assert_eq!(
             idle,
-            [&"transformers", &SCALED, &KNOWN, &FROM_NULL, &KINDS, &SECTIONS]
+            [
+                &"transformers",
+                &SCALED,
+                &KNOWN,
+                &FROM_NULL,
+                &INNER,
+                &KINDS,
+                &SECTIONS
+            ]
         );
     }
 }

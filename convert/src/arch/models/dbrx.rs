@@ -1,7 +1,5 @@
 //! DBRX.
 
-use serde_json::{Map, Value, json};
-
 use crate::Result;
 use crate::arch::rules::names::{Rule, Scope, Transform, copy};
 use crate::arch::{Architecture, Hooks, Hparams, Keys, ModelType, PLAIN, View, class};
@@ -12,7 +10,6 @@ pub(super) static DBRX: Architecture = Architecture {
     rules: &[RULES],
     hyperparameters,
     hooks: Hooks {
-        prepare: completed,
         all_matrices: true,
         ..Hooks::NONE
     },
@@ -21,24 +18,6 @@ pub(super) static DBRX: Architecture = Architecture {
 };
 
 pub(super) static DBRX_TYPE: ModelType = ModelType::of("dbrx");
-
-/// Keys of the inner configurations that are left out have the values of transformers' classes for these.
-fn completed(config: &mut Map<String, Value>) {
-    if config.get("model_type").is_none_or(|name| name != "dbrx") {
-        return;
-    }
-    for (part, key, value) in [
-        ("attn_config", "kv_n_heads", json!(1)),
-        ("attn_config", "rope_theta", json!(10000.0)),
-        ("ffn_config", "ffn_hidden_size", json!(3584)),
-        ("ffn_config", "moe_num_experts", json!(4)),
-        ("ffn_config", "moe_top_k", json!(1)),
-    ] {
-        if let Some(inner) = config.get_mut(part).and_then(Value::as_object_mut) {
-            inner.entry(key).or_insert(value);
-        }
-    }
-}
 
 const BLOCK: Scope = Scope::new("transformer.blocks.{}", "blk.{}");
 

@@ -35,6 +35,9 @@ pub(in crate::arch) const KINDS: &str = "kinds";
 /// The row of [`TRANSFORMERS`] with the keys that a constructor makes of others where they are null.
 pub(in crate::arch) const FROM_NULL: &str = "from_null";
 
+/// The row of [`TRANSFORMERS`] with the defaults of configurations inside others.
+pub(in crate::arch) const INNER: &str = "inner";
+
 /// The base of a rotation of which nothing is said.
 const ROPE_THETA: &str = "rope_theta";
 
@@ -182,6 +185,23 @@ impl ModelType {
         is_checked() && self.scaling(config).is_some_and(lacks)
     }
 
+    /// Completes the configurations inside one of this type, which are made where they are left out or null.
+    fn complete_inner(&'static self, config: &mut Map<String, Value>) {
+        let inner = TRANSFORMERS[INNER].get(self.name).and_then(Value::as_object);
+        for (outer, defaults) in inner.into_iter().flatten() {
+            let part = config.entry(outer).or_insert(Value::Null);
+            if part.is_null() {
+                *part = Value::Object(Map::new());
+            }
+            let Some(part) = part.as_object_mut() else {
+                continue;
+            };
+            for (key, value) in defaults.as_object().into_iter().flatten() {
+                part.entry(key).or_insert_with(|| value.clone());
+            }
+        }
+    }
+
     /// Completes a configuration of this type.
     pub(in crate::arch) fn complete(&'static self, config: &mut Map<String, Value>) {
         for (found, meant) in self.renames {
@@ -201,6 +221,7 @@ impl ModelType {
                 config.insert(key.to_owned(), default);
             }
         }
+        self.complete_inner(config);
         let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64);
         let hidden = number(config, "hidden_size");
         let heads = number(config, "num_attention_heads").filter(|&n| n > 0);
