@@ -38,8 +38,10 @@ WITHOUT = ("xlm_json", "glm.tiktoken", "kimi.tiktoken")
 """Tokenizers whose cases differ from others in nothing else (fixtures/vocab has them), or that have no small one."""
 LLAMA_HF = ("gemma4", "deci", "xverse")
 """Beginnings of the names of cases whose classes read a tokenizer.json of pieces, and no other vocabulary of this size."""
-GLM_NEW = ("glm5", "glm4moe", "glm-dsa")
+GLM_NEW = ("glm5", "glm4moe", "glm-dsa", "deepseek2-glm")
 """Those with GLM's tokens from 4.5 on."""
+CLASSES = dict(JinaBert="BertTokenizer", Phi4ForCausalLMV="GPT2Tokenizer")
+"""Tokenizers' classes, by whose names the stock converter reads the vocabularies of these classes."""
 PADDED = 432
 """Rows of embeddings of classes that need a multiple."""
 PADDING = ("mamba", "granitehybrid")
@@ -96,7 +98,7 @@ def fixture(case, out, architectures, sources, keep=None):
                 saved = {k: f.get_tensor(k) for k in f.keys()}
             saved |= case.more(saved, config) if case.more else {}
             shapes = {k: list(tensor.shape) for k, tensor in saved.items()}
-        shapes = {name: list(shapes[name]) for name in sorted(shapes)}
+        shapes = {name: list(shapes[name]) for name in sorted(shapes) if not name.startswith(case.without)}
         made = {}
         for seed, (name, shape) in enumerate(shapes.items()):
             value = np.asarray(weights(seed, shape))
@@ -123,9 +125,8 @@ def fixture(case, out, architectures, sources, keep=None):
             if file.name in FILES:
                 shutil.copy(file, vocabulary_dir)
         tokenizer_config = TOKENIZER_CONFIG[case.mmproj]
-        if case.architecture.startswith("JinaBert"):
-            # The stock converter reads Jina's vocabularies by the name of the tokenizer's class.
-            tokenizer_config = dict(tokenizer_class="BertTokenizer")
+        if other := next((name for name in CLASSES if case.architecture.startswith(name)), None):
+            tokenizer_config = dict(tokenizer_class=CLASSES[other])
         if case.template:
             tokenizer_config = tokenizer_config | dict(chat_template=case.template)
         (vocabulary_dir / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
@@ -171,7 +172,7 @@ def fixture(case, out, architectures, sources, keep=None):
                 architectures.stock_logits(folder, case)
                 logits = np.fromfile(folder / "logits", "<f4").reshape(len(ids), -1)
     name = case.name
-    more = f'"tokenizer_class": "{tokenizer_config["tokenizer_class"]}",\n' * case.architecture.startswith("JinaBert")
+    more = f'"tokenizer_class": "{tokenizer_config["tokenizer_class"]}",\n' * bool(other)
     more += f'"dense": {json.dumps(case.dense)},\n' * bool(case.dense) + (f'"target": {json.dumps(case.target)},\n' if case.target else "") + f'"pooling": "{case.pooling}",\n' * bool(case.pooling) + f'"mmproj": "{encoder}",\n' * bool(encoder)
     more += f'"chat_template": {json.dumps(case.template)},\n' * bool(case.template)
     more += f'"stored": {json.dumps(kinds)},\n' * bool(kinds) + f'"numbers": {json.dumps(numbers)},\n' * bool(numbers)

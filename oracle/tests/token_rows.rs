@@ -9,7 +9,7 @@ use reference::{Model, PerplexityOptions, Rounding, perplexity};
 
 /// Fixtures, and how far from stock's rows ours may be, relative to their root mean square. Stock rounds what WavTokenizer's
 /// convolutions multiply to half precision, and looks GELU up in a table of it, in the approximation by tanh.
-const MODELS: [(&str, f64); 10] = [
+const MODELS: [(&str, f64); 11] = [
     ("wavtokenizer-dec", 1e-3),
     ("lfm2-audio-tokenizer", 1e-3),
     ("lfm2-dense", 1e-3),
@@ -17,6 +17,7 @@ const MODELS: [(&str, f64); 10] = [
     ("bert", 1e-3),
     ("bert-masked", 1e-3),
     ("bert-distil-masked", 1e-3),
+    ("modern-bert-masked", 1e-3),
     ("neo-bert-head", 1e-3),
     ("gemma-embedding", 1e-3),
     ("t5encoder", 1e-3),
