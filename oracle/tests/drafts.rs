@@ -272,11 +272,15 @@ const BLOCKS: [(&str, &str, f64); 11] = [
 /// A draft of blocks, and a target that is as wide.
 fn blocks(name: &str, folder: &Path) -> (PathBuf, PathBuf) {
     let mut fixture = architectures::fixture(name);
-    if name == "dflash-2" {
-        // llama.cpp's sources scale by it, its library of that version does not.
+    if name == SCALED.0 {
+        // llama.cpp's sources scale by it, its prebuilt library does not.
         let config = fixture["config"]["dflash_config"].as_object_mut().unwrap();
         config.remove("attention_value_scale");
     }
+    of_blocks(fixture, folder)
+}
+
+fn of_blocks(mut fixture: Value, folder: &Path) -> (PathBuf, PathBuf) {
     let width = fixture["tensors"]["norm.weight"][0].as_u64().unwrap();
     let tokens = widen_target(&mut fixture, width);
     if let Some(inner) = fixture["config"].get_mut("transformer_layer_config") {
@@ -350,6 +354,52 @@ fn drafts_of_blocks_expect_what_stock_expects() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?} are not stock's");
+}
+
+/// The fixture whose values are scaled, and the place of its first prediction.
+const SCALED: (&str, &str) = ("dflash-2", "1");
+
+/// The last rows that a library built from stock's sources computes of the fixture with the scale. Where ORACLE_LIBRARY names
+/// the folder of one (py/architectures.py says how), all rows are compared with its; they stay in the file that QUANTSMITH_KEEP
+/// names.
+#[test]
+fn values_are_scaled_as_by_stocks_sources() {
+    const ROWS: usize = 2;
+    let dir = tempfile::tempdir().unwrap();
+    let (name, place) = SCALED;
+    let (draft, target) = of_blocks(architectures::fixture(name), dir.path());
+    let windows = windows();
+    let views: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
+    let loaded = Draft::load(&draft).unwrap();
+    let model = Model::load(&target).unwrap();
+    let states = model.states_for(&loaded, &views).unwrap();
+    let got = loaded.forward(&states).unwrap();
+    let (columns, got) = (got.data.len() / got.rows, finite(&got.data));
+    let last = got.len() - ROWS * columns;
+    if std::env::var_os("ORACLE_LIBRARY").is_some() && python().is_some() {
+        let more = [target.to_str().unwrap(), place];
+        let (all, _) = of_windows("stock_draft.py", (dir.path(), &draft), &windows, &more).unwrap();
+        println!("{name}, scaled: {:.1e} from stock's", apart(&got, &all));
+        assert!(apart(&got, &all) < BOUND);
+        if let Some(keep) = std::env::var_os("QUANTSMITH_KEEP") {
+            let bytes: Vec<u8> = all[last..].iter().flat_map(|x| x.to_le_bytes()).collect();
+            std::fs::write(keep, bytes).unwrap();
+        }
+    }
+    let kept = std::fs::read(architectures::fixtures().join("dflash-2.scaled")).unwrap();
+    let kept: Vec<f32> = kept
+        .as_chunks()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
+    assert_eq!(kept.len(), ROWS * columns);
+    assert!(apart(&got[last..], &kept) < BOUND);
+    // Without the scale it is another draft.
+    let other = tempfile::tempdir().unwrap();
+    let plain = Draft::load(&blocks(name, other.path()).0).unwrap();
+    let plain = plain.forward(&states).unwrap();
+    assert!(apart(&finite(&plain.data)[last..], &kept) > 1e-3);
 }
 
 /// Compares all tokens of the drafts at the ends of windows with those of stock, each behind what stock chooses: the largest
