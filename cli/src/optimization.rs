@@ -166,7 +166,7 @@ impl OptimizeArgs {
             prepared.record.push((format!("{OPTIMIZE_KEYS}{key}"), value));
         };
         put("method", name.into());
-        put("version", 3u32.into());
+        put("version", 4u32.into());
         let architecture = metadata.architecture();
         if !reference::architectures().any(|known| known == architecture) {
             bail!(

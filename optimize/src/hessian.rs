@@ -20,6 +20,26 @@ pub(crate) enum Purpose {
     Judging,
 }
 
+/// The unquantized model's side of inputs x of a linear layer: the same inputs there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exact<'a> {
+    /// y, one for each x.
+    pub(crate) rows: &'a [f32],
+    /// Where the layer's output is added to a state: what that state lacks beside the unquantized model's, in units of the
+    /// output, s. One row for each x.
+    pub(crate) lack: Option<&'a [f32]>,
+}
+
+/// Sums that say what the state lacks to which outputs are added.
+#[derive(Clone, Debug)]
+struct Lack {
+    /// Sums of s_r x_j: a row for each output.
+    sums: Vec<f32>,
+    /// For judging, those of s_r (y − x)_j, and of s_r².
+    apart: Vec<f32>,
+    squares: Vec<f64>,
+}
+
 /// Sums over inputs x of the products of all pairs of columns; only the upper triangle is kept up.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {
@@ -35,6 +55,7 @@ pub(crate) struct Moments {
     cross: Option<Vec<f32>>,
     /// And of (y − x)_i (y − x)_j, for judging.
     apart: Option<Vec<f32>>,
+    lack: Option<Lack>,
 }
 
 impl Moments {
@@ -49,6 +70,7 @@ impl Moments {
             squares: vec![0.0; columns],
             cross: None,
             apart: None,
+            lack: None,
         }
     }
 
@@ -58,7 +80,7 @@ impl Moments {
     }
 
     /// Adds inputs, and what they are in the unquantized model where that is known.
-    pub(crate) fn add(&mut self, rows: &[f32], exact: Option<&[f32]>) {
+    pub(crate) fn add(&mut self, rows: &[f32], exact: Option<Exact<'_>>) {
         let n = self.columns;
         let mut scaled = rows.to_vec();
         let mut roots = Vec::with_capacity(rows.len() / n);
@@ -85,25 +107,39 @@ impl Moments {
             roots.push(root);
         }
         add_gram(&scaled, n, &mut self.sums);
-        if let Some(exact) = exact.filter(|exact| exact.len() == rows.len()) {
-            let mut apart: Vec<f32> = exact.iter().zip(rows).map(|(y, x)| y - x).collect();
-            for (row, root) in apart.chunks_exact_mut(n).zip(&roots) {
-                row.iter_mut().for_each(|x| *x *= root);
-            }
-            let count = roots.len();
-            let mut products = vec![0.0; n * n];
-            multiply(
-                Strided::rows(&apart, count, n).transposed(),
-                Strided::rows(&scaled, count, n),
-                &mut products,
-                n,
-                1.0,
-                true,
-            );
+        if let Some(exact) = exact.filter(|exact| exact.rows.len() == rows.len()) {
+            let mut apart: Vec<f32> = exact.rows.iter().zip(rows).map(|(y, x)| y - x).collect();
+            weigh(&mut apart, &roots);
             let cross = self.cross.get_or_insert_with(|| vec![0.0; n * n]);
-            cross.iter_mut().zip(&products).for_each(|(sum, x)| *sum += x);
+            add_products(cross, &apart, &scaled, roots.len());
             if self.purpose == Purpose::Judging {
                 add_gram(&apart, n, self.apart.get_or_insert_with(|| vec![0.0; n * n]));
+            }
+            if let Some(lack) = exact.lack {
+                self.add_lack(lack.to_vec(), &scaled, &apart, &roots);
+            }
+        }
+    }
+
+    /// Adds what the state lacks; inputs and what they lack are weighted.
+    fn add_lack(&mut self, mut lack: Vec<f32>, inputs: &[f32], apart: &[f32], roots: &[f32]) {
+        weigh(&mut lack, roots);
+        let outputs = lack.len() / roots.len();
+        let judged = match self.purpose {
+            Purpose::Teaching => 0,
+            Purpose::Judging => outputs,
+        };
+        let sums = self.lack.get_or_insert_with(|| Lack {
+            sums: vec![0.0; outputs * self.columns],
+            apart: vec![0.0; judged * self.columns],
+            squares: vec![0.0; judged],
+        });
+        add_products(&mut sums.sums, &lack, inputs, roots.len());
+        if judged > 0 {
+            add_products(&mut sums.apart, &lack, apart, roots.len());
+            for row in lack.chunks_exact(outputs) {
+                let squares = sums.squares.iter_mut().zip(row);
+                squares.for_each(|(sum, s)| *sum += f64::from(*s) * f64::from(*s));
             }
         }
     }
@@ -144,6 +180,29 @@ impl Moments {
     }
 }
 
+/// Multiplies rows, one for each factor.
+fn weigh(rows: &mut [f32], factors: &[f32]) {
+    let columns = rows.len() / factors.len();
+    for (row, factor) in rows.chunks_exact_mut(columns).zip(factors) {
+        row.iter_mut().for_each(|x| *x *= factor);
+    }
+}
+
+/// Adds aᵀ b of so many rows of a and b.
+fn add_products(sums: &mut [f32], a: &[f32], b: &[f32], count: usize) {
+    let (of_a, of_b) = (a.len() / count, b.len() / count);
+    let mut products = vec![0.0; sums.len()];
+    multiply(
+        Strided::rows(a, count, of_a).transposed(),
+        Strided::rows(b, count, of_b),
+        &mut products,
+        of_b,
+        1.0,
+        true,
+    );
+    sums.iter_mut().zip(&products).for_each(|(sum, x)| *sum += x);
+}
+
 /// The symmetric matrix of means of which the upper triangle of sums is given; `None` when one is not finite.
 fn whole(sums: &[f32], n: usize, weights: f64) -> Option<Vec<f32>> {
     let mut means = vec![0.0; n * n];
@@ -168,6 +227,8 @@ pub(crate) struct Judge {
     /// Where the unquantized model's inputs are known, the matrices of (y − x)_i x_j and (y − x)_i (y − x)_j: what
     /// counts is the distance from what the unquantized model puts out.
     apart: Option<(Panels, Panels)>,
+    /// Where outputs are added to a state: means in place of its sums.
+    lack: Option<Lack>,
 }
 
 impl Judge {
@@ -175,12 +236,13 @@ impl Judge {
     pub(crate) fn new(moments: &Moments) -> Option<Self> {
         let n = moments.columns;
         let panels = |matrix: &[f32]| Panels::new(Strided::rows(matrix, n, n));
+        let means = |sums: &[f32]| -> Vec<f32> {
+            let means = sums.iter().map(|x| (f64::from(*x) / moments.weights) as f32);
+            means.collect()
+        };
         let apart = match (&moments.cross, &moments.apart) {
             (Some(cross), Some(apart)) => {
-                let cross: Vec<f32> = cross
-                    .iter()
-                    .map(|x| (f64::from(*x) / moments.weights) as f32)
-                    .collect();
+                let cross = means(cross);
                 let apart = whole(apart, n, moments.weights)?;
                 cross
                     .iter()
@@ -193,31 +255,42 @@ impl Judge {
             columns: n,
             hessian: panels(&moments.means()?),
             apart,
+            lack: moments.lack.as_ref().map(|lack| Lack {
+                sums: means(&lack.sums),
+                apart: means(&lack.apart),
+                squares: lack.squares.iter().map(|sum| sum / moments.weights).collect(),
+            }),
         })
     }
 
-    /// Outputs of rows w, to be compared with what is put out for them.
-    pub(crate) fn rows<'a>(&'a self, rows: &'a [f32]) -> JudgedRows<'a> {
+    /// Outputs of rows w, to be compared with what is put out for them. They are those of the matrix from `first` on.
+    pub(crate) fn rows<'a>(&'a self, rows: &'a [f32], first: usize) -> JudgedRows<'a> {
         let n = self.columns;
-        JudgedRows {
-            judge: self,
-            apart: self
-                .apart
-                .as_ref()
-                .map(|(cross, apart)| (products(rows, cross, n), product(rows, apart, rows, n))),
-        }
+        let apart = self.apart.as_ref().map(|(cross, apart)| {
+            let mut cross = products(rows, cross, n);
+            let mut squares = product(rows, apart, rows, n);
+            if let Some(lack) = &self.lack {
+                let (count, at) = (rows.len() / n, first * n);
+                let lacking = &lack.sums[at..at + rows.len()];
+                cross.iter_mut().zip(lacking).for_each(|(c, s)| *c += s);
+                squares += 2.0 * sum_of_products(rows, &lack.apart[at..at + rows.len()]);
+                squares += lack.squares[first..first + count].iter().sum::<f64>();
+            }
+            (cross, squares)
+        });
+        JudgedRows { judge: self, apart }
     }
 }
 
 /// Rows and what a [`Judge`] knows of them.
 pub(crate) struct JudgedRows<'a> {
     judge: &'a Judge,
-    /// Their products with the first matrix of what is apart, and Σ w A wᵀ with the second.
+    /// Means of what is off for w = ŵ, w (y − x) + s, times each column of x, and of the sum of its squares.
     apart: Option<(Vec<f32>, f64)>,
 }
 
 impl JudgedRows<'_> {
-    /// Σ (w y − ŵ x)² for the rows' errors w − ŵ.
+    /// Σ (w y + s − ŵ x)² for the rows' errors w − ŵ.
     pub(crate) fn squared(&self, errors: &[f32]) -> f64 {
         let own = product(errors, &self.judge.hessian, errors, self.judge.columns);
         match &self.apart {
@@ -281,6 +354,8 @@ pub(crate) struct Metric {
     /// Shift of a row's weights, as a matrix, with which they put out for the quantized model's inputs what they put
     /// out for the unquantized model's.
     pub(crate) drift: Option<Panels>,
+    /// Shift of every row with which its output makes up for what the state lacks.
+    pub(crate) shift: Option<Vec<f32>>,
     /// N and H inside each span, row after row.
     pub(crate) near_feedback: Vec<Vec<f32>>,
     pub(crate) near_hessian: Vec<Vec<f32>>,
@@ -328,12 +403,14 @@ impl Metric {
                 (diagonal * diagonal) as f32
             })
             .collect();
-        let drift: Option<Vec<f32>> = moments.cross.as_ref().map(|cross| {
+        let solved = |sums: &Vec<f32>| -> Vec<f32> {
             let scale = scale / moments.weights;
-            let mut rows: Vec<f64> = cross.iter().map(|x| f64::from(*x) * scale).collect();
+            let mut rows: Vec<f64> = sums.iter().map(|x| f64::from(*x) * scale).collect();
             solve(&factor, &mut rows, n);
             rows.iter().map(|x| *x as f32).collect()
-        });
+        };
+        let drift = moments.cross.as_ref().map(solved);
+        let shift = moments.lack.as_ref().map(|lack| solved(&lack.sums));
         // Columns divided by their diagonal: errors of earlier columns become a shift of the target.
         let diagonal: Vec<f64> = (0..n).map(|i| 1.0 / factor[i * n + i]).collect();
         for row in factor.chunks_exact_mut(n) {
@@ -343,7 +420,8 @@ impl Metric {
         }
         let feedback: Vec<f32> = factor.iter().map(|&x| x as f32).collect();
         drop(factor);
-        let mut all = importance.iter().chain(&feedback).chain(drift.iter().flatten());
+        let shifts = drift.iter().chain(&shift).flatten();
+        let mut all = importance.iter().chain(&feedback).chain(shifts);
         if all.any(|x| !x.is_finite()) {
             return None;
         }
@@ -359,6 +437,7 @@ impl Metric {
         };
         Some(Self {
             columns: n,
+            shift,
             drift: drift.map(|drift| Panels::new(Strided::rows(&drift, n, n))),
             importance,
             near_feedback: near(&feedback),
@@ -368,10 +447,26 @@ impl Metric {
         })
     }
 
-    /// Targets of rounding rows: their weights, moved so that they put out for the quantized model's inputs what
-    /// they put out for the unquantized model's.
-    pub(crate) fn targets(&self, rows: &[f32]) -> Vec<f32> {
+    /// Takes back the part of the shift that makes up for nothing on inputs it was not learned from: with few tokens,
+    /// some of it is chance. What is left is the multiple of it that does most there.
+    pub(crate) fn proved_by(mut self, judge: &Judge) -> Self {
+        if let (Some(shift), Some(lack)) = (&mut self.shift, &judge.lack) {
+            let made_up = sum_of_products(shift, &lack.sums);
+            let share = made_up / product(shift, &judge.hessian, shift, self.columns);
+            let share = if share > 0.0 { share.min(1.0) as f32 } else { 0.0 };
+            shift.iter_mut().for_each(|x| *x *= share);
+        }
+        self
+    }
+
+    /// Targets of rounding rows, those of the matrix from `first` on: their weights, moved so that they put out for the
+    /// quantized model's inputs what they put out for the unquantized model's, and what the state lacks.
+    pub(crate) fn targets(&self, rows: &[f32], first: usize) -> Vec<f32> {
         let mut targets = rows.to_vec();
+        if let Some(shift) = &self.shift {
+            let shift = &shift[first * self.columns..];
+            targets.iter_mut().zip(shift).for_each(|(t, s)| *t += s);
+        }
         if let Some(drift) = &self.drift {
             let n = self.columns;
             let mut moved = vec![0.0; rows.len()];

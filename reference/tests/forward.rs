@@ -175,6 +175,87 @@ fn the_tap_sees_each_expert_with_its_tokens() {
     }
 }
 
+/// States that outputs are added to, and what is added.
+#[derive(Default)]
+struct Added {
+    named: Option<(String, Vec<f32>, f32)>,
+    /// For each linear layer named: the state, and the layer's input.
+    seen: Vec<(String, Vec<f32>, f32, Vec<f32>)>,
+}
+
+impl Tap for Added {
+    fn linear(&mut self, tensor: &str, _expert: Option<usize>, input: &[f32], _columns: usize) {
+        if let Some((name, state, scale)) = self.named.take_if(|(name, ..)| name == tensor) {
+            self.seen.push((name, state, scale, input.to_vec()));
+        }
+    }
+
+    fn added_to(&mut self, tensor: &str, state: &[f32], scale: f32) {
+        assert!(self.named.is_none(), "{:?} is not used", self.named);
+        self.named = Some((tensor.to_owned(), state.to_vec(), scale));
+    }
+}
+
+/// `x` rows of a model's tensor, times `scale`, added to `state`.
+fn with_product(model: &Model, tensor: &str, mut state: Vec<f32>, scale: f32, x: &[f32]) -> Vec<f32> {
+    let index = model.gguf().find(tensor).unwrap();
+    let info = model.gguf().info(index);
+    let bytes = model.gguf().bytes(index, 0..info.size_bytes()).unwrap();
+    let mut weights = vec![0.0; info.elements() as usize];
+    quants::decode(info.ty, &bytes, &mut weights).unwrap();
+    let columns = info.shape[0] as usize;
+    let outputs = weights.len() / columns;
+    for (state, x) in state.chunks_exact_mut(outputs).zip(x.chunks_exact(columns)) {
+        for (s, w) in state.iter_mut().zip(weights.chunks_exact(columns)) {
+            *s += scale * w.iter().zip(x).map(|(w, x)| w * x).sum::<f32>();
+        }
+    }
+    state
+}
+
+#[test]
+fn outputs_are_added_to_the_states_that_the_tap_sees() {
+    // Models whose layers have no other part, so that each state is the one before it and what was added.
+    let halves = ["attn_output", "ffn_down", "attn_output", "ffn_down"];
+    let models: [(&str, &[&str]); 8] = [
+        ("qwen2", &halves),
+        ("qwen3", &halves),
+        ("mistral", &halves),
+        ("gemma", &halves),
+        ("mamba", &["ssm_out", "ssm_out"]),
+        ("mamba2", &["ssm_out", "ssm_out"]),
+        (
+            "lfm2",
+            &["shortconv.out_proj", "ffn_down", "attn_output", "ffn_down"],
+        ),
+        ("deepseek2", &halves[..3]),
+    ];
+    for (name, named) in models {
+        let model = Model::load(&fixture(&format!("{name}.gguf"))).unwrap();
+        let mut tap = Added::default();
+        model.forward(&[&tokens()], 0..24, Some(&mut tap)).unwrap();
+        assert_eq!(tap.seen.len(), named.len(), "{name}");
+        for ((tensor, ..), part) in tap.seen.iter().zip(named) {
+            assert!(tensor.ends_with(&format!(".{part}.weight")), "{name}: {tensor}");
+        }
+        let mut states = tap.seen.into_iter();
+        let mut last = states.next().unwrap();
+        for next in states {
+            let (tensor, state, scale, input) = last;
+            let sum = with_product(&model, &tensor, state, scale, &input);
+            assert!(distance(&sum, &next.1) < 1e-6, "{name}: {tensor}");
+            last = next;
+        }
+    }
+    // Outputs of experts are weighted, and others go through a norm on their way.
+    for (name, count) in [("mixtral", 2), ("gemma2", 0), ("gemma3", 0)] {
+        let model = Model::load(&fixture(&format!("{name}.gguf"))).unwrap();
+        let mut tap = Added::default();
+        model.forward(&[&tokens()], 0..24, Some(&mut tap)).unwrap();
+        assert_eq!(tap.seen.len(), count, "{name}");
+    }
+}
+
 struct Collect(Logits);
 
 impl LogitsSink for Collect {

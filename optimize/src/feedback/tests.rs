@@ -1,7 +1,7 @@
 use quants::parts::{codebook_types, types};
 
 use super::*;
-use crate::hessian::{Damping, Moments, Purpose};
+use crate::hessian::{Damping, Exact, Moments, Purpose};
 
 /// Pseudo-random numbers of mean zero.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -146,9 +146,13 @@ fn bytes_do_not_depend_on_the_instruction_set() {
     let mut moments = Moments::new(columns, Purpose::Teaching);
     let x = inputs(2 * columns, columns, 1);
     let exact: Vec<f32> = x.iter().map(|x| 1.1 * x).collect();
-    moments.add(&x, Some(&exact));
+    let exact = Exact {
+        rows: &exact,
+        lack: Some(&numbers(2 * 2 * columns, 5)),
+    };
+    moments.add(&x, Some(exact));
     let metric = Metric::new(&moments, Damping::default()).unwrap();
-    let rows = metric.targets(&numbers(2 * columns, 3));
+    let rows = metric.targets(&numbers(2 * columns, 3), 0);
     let mut all = Vec::new();
     for ty in types().chain(codebook_types()) {
         let mut blocks = vec![0; rows.len() / ty.block_len() * ty.block_bytes()];

@@ -72,10 +72,18 @@ impl Split {
         }
         let all: usize = options.windows.iter().map(Vec::len).sum();
         let width = model.bytes_per_token();
-        // Hidden states of both models, and the moments, the factor and the metrics of one input.
+        // Hidden states of both models, and what one tensor takes.
         let states = (all as u64).saturating_mul(width / 2);
         let batch = (BATCH_TOKENS as u64).saturating_mul(width);
-        let moments = Moments::bytes(usize::try_from(columns).unwrap_or(usize::MAX)).saturating_mul(12);
+        let moments = planned
+            .values()
+            .filter(|tensor| can_learn(tensor.ty))
+            .map(|tensor| {
+                let shape = &source.tensors()[tensor.source].shape;
+                memory(shape, is_in_layer(&tensor.name))
+            })
+            .max()
+            .unwrap_or(0);
         let spills = states > options.max_memory / 2;
         let bytes = batch.saturating_add(moments);
         let left = options.max_memory - if spills { 0 } else { states };
@@ -108,5 +116,19 @@ impl Split {
             // Of stacks, moments of several matrices are collected at a time.
             room: (left - bytes).saturating_sub(if stacks { options.max_memory / 4 } else { 0 }),
         })
+    }
+}
+
+/// Bytes that learning a tensor takes at most: the moments, the factor and the metrics of its input, and where its
+/// output may be added to a state, what that lacks, for each pair of an output and a column.
+fn memory(shape: &[u64], in_layer: bool) -> u64 {
+    let columns = shape.first().copied().unwrap_or(1);
+    let of_input = Moments::bytes(usize::try_from(columns).unwrap_or(usize::MAX)).saturating_mul(12);
+    match shape {
+        [_, outputs] if in_layer => {
+            let pairs = columns.saturating_mul(*outputs).saturating_mul(4);
+            of_input.saturating_add(pairs.saturating_mul(8))
+        }
+        _ => of_input,
     }
 }

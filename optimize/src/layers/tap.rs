@@ -6,7 +6,7 @@ use reference::{Staged, Tap};
 
 use super::groups::Group;
 use crate::Result;
-use crate::hessian::{Moments, Purpose};
+use crate::hessian::{Exact, Moments, Purpose};
 
 /// Sums over the inputs of a group's tensors, matrix by matrix where they are stacks.
 pub(super) struct Collector<'g> {
@@ -16,8 +16,10 @@ pub(super) struct Collector<'g> {
     moments: Vec<Moments>,
     /// Over all matrices of a stack.
     pooled: Option<Moments>,
-    /// The unquantized model's input in this batch, where it is known.
-    exact: Option<Vec<f32>>,
+    /// The unquantized model's side of this batch, where it is known.
+    exact: Option<Input<'g>>,
+    /// What the state lacks that outputs are added to.
+    lack: Option<Vec<f32>>,
     seen: bool,
 }
 
@@ -37,6 +39,7 @@ impl<'g> Collector<'g> {
             matrices,
             pooled: (pooled && group.experts).then(|| Moments::new(columns, purpose)),
             exact: None,
+            lack: None,
             seen: false,
         }
     }
@@ -50,11 +53,13 @@ impl<'g> Collector<'g> {
         observe: impl Fn(&Staged<'m>, usize, &mut dyn Tap) -> reference::Result<()>,
     ) -> Result<Self> {
         for batch in batches {
-            let mut input = Input::new(&self.group.tensors);
-            if let Some(exact) = exact {
-                observe(exact, batch, &mut input)?;
-            }
-            self.exact = input.rows;
+            self.exact = exact
+                .map(|exact| {
+                    let mut input = Input::new(&self.group.tensors);
+                    observe(exact, batch, &mut input).map(|()| input)
+                })
+                .transpose()?;
+            self.lack = None;
             self.seen = false;
             observe(pass, batch, &mut self)?;
         }
@@ -75,10 +80,23 @@ impl Tap for Collector<'_> {
         self.seen = true;
         let matrix = expert.unwrap_or(0);
         if self.matrices.contains(&matrix) {
-            self.moments[matrix - self.matrices.start].add(input, self.exact.as_deref());
+            let exact = self.exact.as_ref().and_then(|exact| exact.rows.as_deref());
+            let exact = exact.map(|rows| Exact {
+                rows,
+                lack: self.lack.as_deref(),
+            });
+            self.moments[matrix - self.matrices.start].add(input, exact);
         }
         if let Some(pooled) = &mut self.pooled {
             pooled.add(input, None);
+        }
+    }
+
+    fn added_to(&mut self, tensor: &str, state: &[f32], scale: f32) {
+        let exact = self.exact.as_ref().and_then(|exact| exact.state.as_ref());
+        if let (Some(exact), true) = (exact, is_alone(&self.group.tensors, tensor)) {
+            let both = exact.iter().zip(state);
+            self.lack = Some(both.map(|(exact, here)| (exact - here) / scale).collect());
         }
     }
 
@@ -88,15 +106,25 @@ impl Tap for Collector<'_> {
     }
 }
 
-/// The input of the first of a group's tensors as it is.
+/// Whether `tensor` is the only one of its group: then what its output is added to is the group's matter.
+fn is_alone(tensors: &[String], tensor: &str) -> bool {
+    matches!(tensors, [only] if only == tensor)
+}
+
+/// The input of the first of a group's tensors as it is, and the state that the output of the only one is added to.
 struct Input<'g> {
     tensors: &'g [String],
     rows: Option<Vec<f32>>,
+    state: Option<Vec<f32>>,
 }
 
 impl<'g> Input<'g> {
     fn new(tensors: &'g [String]) -> Self {
-        Self { tensors, rows: None }
+        Self {
+            tensors,
+            rows: None,
+            state: None,
+        }
     }
 }
 
@@ -104,6 +132,12 @@ impl Tap for Input<'_> {
     fn linear(&mut self, tensor: &str, _expert: Option<usize>, input: &[f32], _columns: usize) {
         if self.tensors.first().is_some_and(|first| first == tensor) {
             self.rows.get_or_insert_with(|| input.to_vec());
+        }
+    }
+
+    fn added_to(&mut self, tensor: &str, state: &[f32], _scale: f32) {
+        if is_alone(self.tensors, tensor) {
+            self.state = Some(state.to_vec());
         }
     }
 

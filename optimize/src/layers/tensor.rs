@@ -172,8 +172,9 @@ impl<'a> Job<'a> {
         let (mut stock, mut learned) = (Vec::new(), Vec::new());
         let mut errors = Errors::default();
         for rows in self.parts(matrix) {
+            let first = rows.start - matrix * self.rows;
             let weights = self.read(rows)?;
-            let part = self.learn_rows(&weights, metrics.as_ref(), importance);
+            let part = self.learn_rows(&weights, first, metrics.as_ref(), importance);
             let part = part.map_err(|e| self.codec_error(e))?;
             stock.extend(part.stock);
             learned.extend(part.learned);
@@ -195,10 +196,11 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Encodes rows of one matrix both ways.
+    /// Encodes rows of one matrix, from `first` on, both ways.
     fn learn_rows(
         &self,
         weights: &[f32],
+        first: usize,
         metrics: Option<&(RowEncoder<'_>, &Metric, &Judge)>,
         importance: Option<&[f32]>,
     ) -> Result<Part, quants::Error> {
@@ -210,14 +212,16 @@ impl<'a> Job<'a> {
             .par_chunks_mut(ROWS * row_bytes)
             .zip(learned.par_chunks_mut(ROWS * row_bytes))
             .zip(weights.par_chunks(ROWS * columns))
-            .map(|((stock, learned), rows)| {
+            .enumerate()
+            .map(|(chunk, ((stock, learned), rows))| {
+                let first = first + chunk * ROWS;
                 quants::encode(ty, rows, columns, importance, stock)?;
                 let Some((encoder, metric, judge)) = metrics else {
                     return Ok(Errors::default());
                 };
-                let targets = metric.targets(rows);
+                let targets = metric.targets(rows, first);
                 encoder.encode(&targets, learned)?;
-                let judged = judge.rows(rows);
+                let judged = judge.rows(rows, first);
                 let error = |blocks: &[u8]| -> Result<[f64; 2], quants::Error> {
                     let mut off = vec![0.0; rows.len()];
                     quants::decode(ty, blocks, &mut off)?;
@@ -267,7 +271,9 @@ pub(super) fn learn(
     damping: Damping,
 ) -> Result<()> {
     let mean_squares = teaching.mean_squares();
-    let metrics = Metric::new(teaching, damping).zip(Judge::new(held_out));
+    let metrics = Metric::new(teaching, damping)
+        .zip(Judge::new(held_out))
+        .map(|(metric, judge)| (metric.proved_by(&judge), judge));
     // Encoders refuse what is not finite, and stock's make nothing of zeros alone.
     let usable = mean_squares.iter().all(|x| x.is_finite());
     let even = vec![1.0; teaching.columns];

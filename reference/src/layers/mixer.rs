@@ -72,6 +72,30 @@ impl Mixer {
         }
     }
 
+    /// The linear layer whose output is the mixer's, where one is.
+    pub(crate) fn last(&self) -> Option<&Linear> {
+        match self {
+            Self::Linear(layer) => Some(layer),
+            Self::Attention(layer) => Some(&layer.output),
+            Self::Latent(layer) => Some(&layer.output),
+            Self::Compressed(layer) => Some(&layer.output),
+            Self::Lightning(layer) => Some(&layer.output),
+            Self::Mamba(layer) => Some(&layer.output),
+            Self::Mamba2(layer) => Some(&layer.output),
+            Self::PlamoMamba(layer) => Some(&layer.output),
+            Self::DeltaNet(layer) => Some(&layer.output),
+            Self::KimiDelta(layer) => Some(&layer.output),
+            Self::ShortConvolution(layer) => Some(&layer.output),
+            Self::FeedForward(layer) => Some(&layer.down),
+            Self::None
+            | Self::ConvNext(_)
+            | Self::Mixture(_)
+            | Self::TimeMix6(_)
+            | Self::TimeMix7(_)
+            | Self::Both(_) => None,
+        }
+    }
+
     /// Intermediate results, in numbers for each token.
     pub(crate) fn width(&self) -> usize {
         match self {

@@ -214,6 +214,14 @@ impl Mlp {
         }
     }
 
+    /// The linear layer whose output is the half's, where one is.
+    fn last(&self) -> Option<&Linear> {
+        match self {
+            Self::Dense(layer) => Some(&layer.down),
+            Self::None | Self::Mixture(_) | Self::Channels(_) | Self::BesideExperts(_) => None,
+        }
+    }
+
     fn width(&self) -> usize {
         match self {
             Self::None => 0,
@@ -400,6 +408,11 @@ impl Layer {
         }
     }
 
+    /// Whether what a half puts out is added to the state as it is, but for a factor. `after` is the norm behind the half.
+    fn is_added(&self, after: &Option<Norm>) -> bool {
+        self.sides(after).0.is_none() && self.seen_scale.is_none()
+    }
+
     /// Adds the second half to `x`, for layers without attention.
     fn second_half_alone(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
         if last && run.wanted.len() < x.rows {
@@ -408,6 +421,7 @@ impl Layer {
         if matches!(self.mlp, Mlp::None) {
             return Ok(());
         }
+        run.added_to(x, 1.0, self.mlp.last());
         add_part(run, self.mlp_norm.as_ref(), x, |run, input| {
             self.mlp.forward(run, input)
         })
@@ -474,6 +488,9 @@ impl Layer {
             x.add(&run.streams[1]);
         }
         let mut normed = normalized(run, self.attention_norm.as_ref(), x);
+        if self.is_added(&self.attention_post_norm) && self.attention_again.is_none() {
+            run.added_to(x, self.residual_scale, self.attention.last());
+        }
         let mut attended = self.attention.forward(run, &normed)?;
         let drops = last && run.wanted.len() < x.rows;
         let rows_are_apart = !matches!(self.mlp, Mlp::Channels(_));
@@ -493,6 +510,9 @@ impl Layer {
         }
         let input = self.second_input(run, x, normed, &attended);
         run.scratch.give(attended);
+        if self.is_added(&self.mlp_post_norm) {
+            run.added_to(x, self.residual_scale, self.mlp.last());
+        }
         let mut out = match (&self.mlp, &routes) {
             (Mlp::Mixture(experts), Some(routes)) => experts.along(run, &input, routes)?,
             (mlp, _) => mlp.forward(run, &input)?,

@@ -8,6 +8,7 @@ use std::ops::Range;
 use gguf::GgufModel;
 use quants::product::Panels;
 
+use crate::layers::Linear;
 use crate::ops::{Matrix, Norm, Products, Rounding, Scratch};
 use crate::weights::{Replaced, Weights};
 use crate::{Error, Result};
@@ -22,6 +23,11 @@ pub trait Tap {
     /// through the layer, in the order of the windows given to the model (through an expert: of the tokens
     /// that were sent to it). The embedding look-up is not a linear layer; the output matrix is one.
     fn linear(&mut self, tensor: &str, expert: Option<usize>, input: &[f32], columns: usize);
+
+    /// `scale` times the output of the linear layer `tensor`, whose input comes later, will be added to `state`: one row
+    /// for each token, in the same order. A linear layer whose output goes elsewhere, or through anything else on its
+    /// way there, is not named.
+    fn added_to(&mut self, _tensor: &str, _state: &[f32], _scale: f32) {}
 
     /// Whether it has seen all that it wants. A staged pass ([`crate::Staged::observe`]) then goes no further.
     fn is_done(&self) -> bool {
@@ -111,6 +117,13 @@ impl<'a> Run<'a> {
         Weights {
             gguf: self.gguf,
             replaced: self.replaced,
+        }
+    }
+
+    /// Shows the state `x`, to which `scale` times the output of a linear layer will be added, to the tap.
+    pub(crate) fn added_to(&mut self, x: &Matrix, scale: f32, layer: Option<&Linear>) {
+        if let (Some(tap), Some(layer)) = (&mut self.tap, layer) {
+            tap.added_to(&layer.matrix.name, &x.data, scale * layer.scale);
         }
     }
 
