@@ -85,7 +85,7 @@ fn moved_weights_put_out_what_the_unquantized_model_does() {
     assert_eq!(metric.targets(&rows, 0), rows);
 }
 
-/// What the state lacks, of two outputs: inputs of the unquantized model times `of`, and a little besides.
+/// Lacks of the state, of two outputs: inputs of the unquantized model times `of`, and a little besides.
 fn lacking(y: &[f32], of: &[f32], n: usize) -> Vec<f32> {
     let besides = numbers(y.len() / n * 2, 21);
     y.chunks_exact(n)

@@ -18,7 +18,7 @@ pub(super) struct Collector<'g> {
     pooled: Option<Moments>,
     /// The unquantized model's side of this batch, where it is known.
     exact: Option<Input<'g>>,
-    /// What the state lacks that outputs are added to.
+    /// Lacks of the state that outputs are added to.
     lack: Option<Vec<f32>>,
     seen: bool,
 }

@@ -68,6 +68,11 @@ impl Linear {
         })
     }
 
+    /// Tells the tap that `scale` times what the layer puts out will be added to `x`.
+    pub(crate) fn added_to(&self, run: &mut Run<'_>, x: &Matrix, scale: f32) {
+        run.added_to(x, &self.matrix.name, scale * self.scale);
+    }
+
     /// The given outputs only, unseen by the tap.
     pub(crate) fn forward_range(
         &self,

@@ -413,6 +413,11 @@ impl Layer {
         self.sides(after).0.is_none() && self.seen_scale.is_none()
     }
 
+    /// The same of attention, which may be added twice.
+    fn attention_is_added(&self) -> bool {
+        self.attention_again.is_none() && self.is_added(&self.attention_post_norm)
+    }
+
     /// Adds the second half to `x`, for layers without attention.
     fn second_half_alone(&self, run: &mut Run<'_>, x: &mut Matrix, last: bool) -> Result<()> {
         if last && run.wanted.len() < x.rows {
@@ -421,7 +426,9 @@ impl Layer {
         if matches!(self.mlp, Mlp::None) {
             return Ok(());
         }
-        run.added_to(x, 1.0, self.mlp.last());
+        if let Some(last) = self.mlp.last() {
+            last.added_to(run, x, 1.0);
+        }
         add_part(run, self.mlp_norm.as_ref(), x, |run, input| {
             self.mlp.forward(run, input)
         })
@@ -488,8 +495,8 @@ impl Layer {
             x.add(&run.streams[1]);
         }
         let mut normed = normalized(run, self.attention_norm.as_ref(), x);
-        if self.is_added(&self.attention_post_norm) && self.attention_again.is_none() {
-            run.added_to(x, self.residual_scale, self.attention.last());
+        if let Some(output) = self.attention.last().filter(|_| self.attention_is_added()) {
+            output.added_to(run, x, self.residual_scale);
         }
         let mut attended = self.attention.forward(run, &normed)?;
         let drops = last && run.wanted.len() < x.rows;
@@ -510,8 +517,8 @@ impl Layer {
         }
         let input = self.second_input(run, x, normed, &attended);
         run.scratch.give(attended);
-        if self.is_added(&self.mlp_post_norm) {
-            run.added_to(x, self.residual_scale, self.mlp.last());
+        if let Some(last) = self.mlp.last().filter(|_| self.is_added(&self.mlp_post_norm)) {
+            last.added_to(run, x, self.residual_scale);
         }
         let mut out = match (&self.mlp, &routes) {
             (Mlp::Mixture(experts), Some(routes)) => experts.along(run, &input, routes)?,

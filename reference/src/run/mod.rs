@@ -8,7 +8,6 @@ use std::ops::Range;
 use gguf::GgufModel;
 use quants::product::Panels;
 
-use crate::layers::Linear;
 use crate::ops::{Matrix, Norm, Products, Rounding, Scratch};
 use crate::weights::{Replaced, Weights};
 use crate::{Error, Result};
@@ -121,9 +120,9 @@ impl<'a> Run<'a> {
     }
 
     /// Shows the state `x`, to which `scale` times the output of a linear layer will be added, to the tap.
-    pub(crate) fn added_to(&mut self, x: &Matrix, scale: f32, layer: Option<&Linear>) {
-        if let (Some(tap), Some(layer)) = (&mut self.tap, layer) {
-            tap.added_to(&layer.matrix.name, &x.data, scale * layer.scale);
+    pub(crate) fn added_to(&mut self, x: &Matrix, tensor: &str, scale: f32) {
+        if let Some(tap) = &mut self.tap {
+            tap.added_to(tensor, &x.data, scale);
         }
     }
 
