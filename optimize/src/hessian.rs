@@ -451,8 +451,12 @@ impl Metric {
     /// some of it is chance. What is left is the multiple of it that does most there.
     pub(crate) fn proved_by(mut self, judge: &Judge) -> Self {
         if let (Some(shift), Some(lack)) = (&mut self.shift, &judge.lack) {
-            let made_up = sum_of_products(shift, &lack.sums);
-            let share = made_up / product(shift, &judge.hessian, shift, self.columns);
+            let n = self.columns;
+            let mut made = vec![0.0; shift.len()];
+            made.par_chunks_mut(TOGETHER * n)
+                .zip(shift.par_chunks(TOGETHER * n))
+                .for_each(|(made, rows)| made.copy_from_slice(&products(rows, &judge.hessian, n)));
+            let share = sum_of_products(shift, &lack.sums) / sum_of_products(shift, &made);
             let share = if share > 0.0 { share.min(1.0) as f32 } else { 0.0 };
             shift.iter_mut().for_each(|x| *x *= share);
         }
@@ -477,7 +481,7 @@ impl Metric {
     }
 }
 
-/// Rows that are solved for together.
+/// Rows that are solved for, or multiplied, together.
 const TOGETHER: usize = 16;
 
 /// Replaces rows r by r (M Mᵀ)⁻¹ for an upper triangular M.

@@ -108,7 +108,8 @@ fn loss(model: &Model, tensor: &str, weights: &[f32]) -> f64 {
     rows.0.chunks_exact(VOCABULARY).zip(labels()).map(row).sum()
 }
 
-fn weights(model: &Model, tensor: &str) -> Vec<f32> {
+/// A tensor's weights.
+pub(crate) fn weights(model: &Model, tensor: &str) -> Vec<f32> {
     let index = model.gguf().find(tensor).unwrap();
     let info = model.gguf().info(index);
     let bytes = model.gguf().bytes(index, 0..info.size_bytes()).unwrap();

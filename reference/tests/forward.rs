@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use gguf::{FilePlan, GgufModel, Metadata, Value, Writer};
 use quantsmith_reference::{Logits, LogitsSink, Model, PerplexityOptions, Tap, perplexity};
 
+use crate::backward::weights;
+
 const VOCABULARY: usize = 48;
 
 fn tokens() -> Vec<u32> {
@@ -198,13 +200,9 @@ impl Tap for Added {
 
 /// `x` rows of a model's tensor, times `scale`, added to `state`.
 fn with_product(model: &Model, tensor: &str, mut state: Vec<f32>, scale: f32, x: &[f32]) -> Vec<f32> {
-    let index = model.gguf().find(tensor).unwrap();
-    let info = model.gguf().info(index);
-    let bytes = model.gguf().bytes(index, 0..info.size_bytes()).unwrap();
-    let mut weights = vec![0.0; info.elements() as usize];
-    quants::decode(info.ty, &bytes, &mut weights).unwrap();
-    let columns = info.shape[0] as usize;
-    let outputs = weights.len() / columns;
+    let weights = weights(model, tensor);
+    let rows = tokens().len();
+    let (columns, outputs) = (x.len() / rows, state.len() / rows);
     for (state, x) in state.chunks_exact_mut(outputs).zip(x.chunks_exact(columns)) {
         for (s, w) in state.iter_mut().zip(weights.chunks_exact(columns)) {
             *s += scale * w.iter().zip(x).map(|(w, x)| w * x).sum::<f32>();

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use gguf::TensorType;
 use quantsmith_reference::{LogitsSink, Model, Staged, Tap};
 
+use crate::backward::weights;
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/forward")
@@ -59,11 +61,7 @@ fn observe<'a>(staged: &Staged<'_>, batch: usize, tensor: &'a str, stops: bool) 
 
 /// Other weights for a tensor.
 fn other(model: &Model, tensor: &str) -> (TensorType, Arc<[u8]>) {
-    let index = model.gguf().find(tensor).unwrap();
-    let info = model.gguf().info(index);
-    let bytes = model.gguf().bytes(index, 0..info.size_bytes()).unwrap();
-    let mut weights = vec![0.0; info.elements() as usize];
-    quants::decode(info.ty, &bytes, &mut weights).unwrap();
+    let mut weights = weights(model, tensor);
     for (i, w) in weights.iter_mut().enumerate() {
         *w *= 1.0 + (i % 7) as f32 / 16.0;
     }

@@ -41,20 +41,15 @@ impl Split {
         let teaching = windows.saturating_sub(held_out);
         let tokens: usize = options.windows[..teaching].iter().map(Vec::len).sum();
         let head = model.output_matrix();
-        let widest = planned
+        let shape = |tensor: &PlannedTensor| &source.tensors()[tensor.source].shape;
+        let learned: Vec<&PlannedTensor> = planned
             .values()
             .filter(|tensor| is_in_layer(&tensor.name) || Some(tensor.name.as_str()) == head)
             .filter(|tensor| can_learn(tensor.ty))
-            .map(|tensor| {
-                (
-                    source.tensors()[tensor.source]
-                        .shape
-                        .first()
-                        .copied()
-                        .unwrap_or(0),
-                    tensor,
-                )
-            })
+            .collect();
+        let widest = learned
+            .iter()
+            .map(|&tensor| (shape(tensor).first().copied().unwrap_or(0), tensor))
             .max_by(|a, b| (a.0, &b.1.name).cmp(&(b.0, &a.1.name)));
         let Some((columns, tensor)) = widest else {
             return Err(Error::Request(
@@ -75,13 +70,9 @@ impl Split {
         // Hidden states of both models, and what one tensor takes.
         let states = (all as u64).saturating_mul(width / 2);
         let batch = (BATCH_TOKENS as u64).saturating_mul(width);
-        let moments = planned
-            .values()
-            .filter(|tensor| can_learn(tensor.ty))
-            .map(|tensor| {
-                let shape = &source.tensors()[tensor.source].shape;
-                memory(shape, is_in_layer(&tensor.name))
-            })
+        let moments = learned
+            .iter()
+            .map(|tensor| memory(shape(tensor), is_in_layer(&tensor.name)))
             .max()
             .unwrap_or(0);
         let spills = states > options.max_memory / 2;
@@ -93,12 +84,9 @@ impl Split {
                 tensor.name, options.max_memory
             )));
         }
-        let stacks = planned.values().any(|tensor| {
-            source.tensors()[tensor.source]
-                .shape
-                .get(2)
-                .is_some_and(|&n| n > 1)
-        });
+        let stacks = planned
+            .values()
+            .any(|tensor| shape(tensor).get(2).is_some_and(|&n| n > 1));
         let per_batch = (BATCH_TOKENS / WINDOW).max(1);
         let cut = |range: Range<usize>| {
             range
