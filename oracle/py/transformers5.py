@@ -16,7 +16,8 @@ and five/why, one line, in place of these where transformers 5 has no such class
 that out, `--keep` leaves cases alone that are made already, `--resave` makes only the second half.
 
 This Python has the packages of requirements-converter.txt, PYTHON those of requirements-transformers5.txt.
-TOKENIZERS_DIR is that of architectures.py.
+TOKENIZERS_DIR is that of architectures.py; matrix.py fetches all of it and runs this: `python matrix.py WORK_DIR --part
+transformers5`.
 """
 
 import argparse

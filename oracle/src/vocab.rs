@@ -1,9 +1,12 @@
 //! Vocabularies in a form that can be compared line by line.
 
 use std::fmt::Write;
+use std::path::Path;
 
+use anyhow::{Context as _, Result, ensure};
 use convert::tokenizer::{VocabKind, VocabRequest, VocabStep};
 use gguf::{Array, GgufString, Metadata, Value};
+use reference::Tokenizer;
 use sha2::{Digest, Sha256};
 
 /// Vocabulary request of llama.cpp's converter, by the model's `config.json`.
@@ -46,6 +49,52 @@ pub fn digest_lines(metadata: &Metadata) -> String {
         let _ = writeln!(lines, "{key}\t{kind}\t{count}\t{digest}");
     }
     lines
+}
+
+/// The texts in a folder's `texts`: each after its length as a little-endian 32-bit number.
+///
+/// # Errors
+/// A file that cannot be read or ends inside a text.
+pub fn texts(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let packed = std::fs::read(folder.join("texts"))?;
+    let (mut rest, mut texts) = (packed.as_slice(), Vec::new());
+    while let Some((length, tail)) = rest.split_first_chunk() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let (text, tail) = tail.split_at_checked(length).context("a text that is cut off")?;
+        texts.push(text.to_vec());
+        rest = tail;
+    }
+    Ok(texts)
+}
+
+/// Whether a vocabulary's ids of the folder's texts are those in its `ids`, a line for each; how many texts there are.
+///
+/// # Errors
+/// The first text with other ids; files or a vocabulary that cannot be read.
+pub fn same_ids(metadata: &Metadata, folder: &Path) -> Result<usize> {
+    let texts = texts(folder)?;
+    let expected = std::fs::read_to_string(folder.join("ids"))?;
+    let lines: Vec<&str> = expected.lines().collect();
+    let tokenizer = Tokenizer::from_metadata(metadata)?;
+    ensure!(
+        lines.len() == texts.len() && !texts.is_empty(),
+        "{} lines of ids for {} texts",
+        lines.len(),
+        texts.len()
+    );
+    for (text, line) in texts.iter().zip(lines) {
+        let wanted: Vec<u32> = line
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()?;
+        let got = tokenizer.encode(text, true, true);
+        ensure!(
+            got == wanted,
+            "{:?}: ids {got:?}, expected {wanted:?}",
+            String::from_utf8_lossy(text)
+        );
+    }
+    Ok(texts.len())
 }
 
 fn encode_string(text: &GgufString, out: &mut Vec<u8>) {

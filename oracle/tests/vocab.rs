@@ -215,3 +215,34 @@ fn a_tokenizer_json_of_another_shape_is_an_error() {
         assert!(error.contains("tokenizer.json"), "{error}");
     }
 }
+
+/// Last output of `py/matrix.py --part vocabularies`.
+const PUBLISHED: &str = include_str!("../digests/vocabularies.txt");
+
+/// Every published vocabulary of the list was compared, and is the stock converter's and stock llama.cpp's.
+#[test]
+fn published_vocabularies_were_compared() {
+    let lines: Vec<&str> = PUBLISHED.lines().filter(|line| !line.starts_with(' ')).collect();
+    let [_, rows @ .., count] = &lines[..] else {
+        panic!("no rows")
+    };
+    assert_eq!(*count, format!("{} cases, 0 with differences", rows.len()));
+    for row in rows {
+        let columns: Vec<&str> = row.split_whitespace().collect();
+        let [_, _, tokens, _, "equal", texts] = columns[..] else {
+            panic!("{row}")
+        };
+        assert!(
+            tokens.parse::<u32>().unwrap() > 0 && texts.parse::<u32>().unwrap() > 50,
+            "{row}"
+        );
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = std::fs::read_to_string(root.join("py/published_vocabularies.py")).unwrap();
+    for row in rows {
+        let name = row.split_whitespace().next().unwrap();
+        assert!(list.contains(&format!("\"{name}\"")), "{name} is in no list");
+    }
+    let readme = std::fs::read_to_string(root.join("../README.md")).unwrap();
+    assert!(readme.contains(&format!("{} published vocabularies", rows.len())));
+}
