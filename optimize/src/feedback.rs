@@ -7,7 +7,7 @@ use gguf::TensorType;
 use reference::portable::{Strided, wide};
 
 use crate::block::{Block, Format, search};
-use crate::hessian::{Metric, SPAN, spans};
+use crate::metric::{Metric, SPAN, spans};
 use crate::refine;
 use crate::sub_block::{Corners, Wanted, choose};
 

@@ -24,7 +24,8 @@ use self::split::Split;
 use self::tap::Collector;
 use self::tensor::Job;
 use crate::Result;
-use crate::hessian::{Damping, Moments, Purpose};
+use crate::metric::Damping;
+use crate::moments::{Moments, Purpose};
 use crate::report::{Kept, Learned, Report};
 
 /// Tokens in a window of the calibration text.

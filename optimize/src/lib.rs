@@ -3,13 +3,18 @@
 
 pub mod allocate;
 mod block;
+mod correction;
 mod digest;
+#[cfg(test)]
+mod drawn;
 mod error;
 mod factor;
 mod feedback;
-mod hessian;
+mod judge;
 mod layers;
 mod loss;
+mod metric;
+mod moments;
 mod points;
 mod refine;
 mod report;
@@ -17,7 +22,7 @@ mod sub_block;
 
 pub use digest::digest;
 pub use error::{Error, Result};
-pub use hessian::Damping;
 pub use layers::{LayerOptions, OnLayer, WINDOW, layers};
 pub use loss::{LossOptions, Made, RATE, STEPS, TuneOptions, loss, tune};
+pub use metric::Damping;
 pub use report::{Kept, Learned, Report, Tuned};

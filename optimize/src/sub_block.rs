@@ -5,7 +5,7 @@
 
 use crate::block::{Block, Format, Grid, ROUND, stored};
 use crate::factor::factor;
-use crate::hessian::{Metric, spans};
+use crate::metric::{Metric, spans};
 use crate::points::inverse;
 use crate::points::{Group, Points};
 

@@ -187,6 +187,12 @@ pub fn home() -> PathBuf {
     target.join("oracle")
 }
 
+/// A folder in [`home`] that goes when it is dropped.
+pub fn scratch() -> Result<tempfile::TempDir> {
+    std::fs::create_dir_all(home())?;
+    Ok(tempfile::tempdir_in(home())?)
+}
+
 fn available<T>(what: &str, install: impl FnOnce() -> Result<T>) -> Option<T> {
     let mode = std::env::var("QUANTSMITH_ORACLE").unwrap_or_default();
     if mode == "off" {
@@ -236,7 +242,7 @@ fn install_sources(python: &Python) -> Result<PathBuf> {
     let _guard = lock("sources")?;
     let dir = home().join("llama-cpp-python");
     if !dir.exists() {
-        let download = tempfile::tempdir_in(home())?;
+        let download = scratch()?;
         let tools = python.executable.parent().into_iter().map(Path::to_path_buf);
         let inherited = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(tools.chain(std::env::split_paths(&inherited)))?;
@@ -259,7 +265,7 @@ fn install_sources(python: &Python) -> Result<PathBuf> {
             .next()
             .context("pip downloaded nothing")??
             .path();
-        let unpacked = tempfile::tempdir_in(home())?;
+        let unpacked = scratch()?;
         output(
             Command::new("tar")
                 .arg("-xzf")

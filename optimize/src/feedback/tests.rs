@@ -1,7 +1,8 @@
 use quants::parts::{codebook_types, types};
 
 use super::*;
-use crate::hessian::{Damping, Exact, Moments, Purpose};
+use crate::metric::Damping;
+use crate::moments::{Exact, Moments, Purpose};
 
 /// Pseudo-random numbers of mean zero.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -58,7 +59,7 @@ fn every_type_puts_out_less_error_on_other_tokens_than_stock() {
         let mut moments = Moments::new(columns, Purpose::Teaching);
         moments.add(&inputs(20 * columns, columns, 1), None);
         let mean_squares = moments.mean_squares();
-        let metric = Metric::new(&moments, Damping::default()).unwrap();
+        let (metric, _) = Metric::new(&moments, Damping::default()).unwrap();
         let rows = numbers(8 * columns, 3);
         let others = inputs(100, columns, 99);
         for ty in types().chain(codebook_types()) {
@@ -110,7 +111,7 @@ fn rows_of_zeros_and_extreme_weights_stay_finite() {
     // Columns that never see anything.
     x.chunks_exact_mut(columns).for_each(|row| row[3..9].fill(0.0));
     moments.add(&x, None);
-    let metric = Metric::new(&moments, Damping::default()).unwrap();
+    let (metric, _) = Metric::new(&moments, Damping::default()).unwrap();
     let mut rows = numbers(4 * columns, 3);
     rows[..columns].fill(0.0);
     rows[columns..2 * columns].iter_mut().for_each(|w| *w *= 1e-30);
@@ -151,8 +152,8 @@ fn bytes_do_not_depend_on_the_instruction_set() {
         lack: Some(&numbers(2 * 2 * columns, 5)),
     };
     moments.add(&x, Some(exact));
-    let metric = Metric::new(&moments, Damping::default()).unwrap();
-    let rows = metric.targets(&numbers(2 * columns, 3), 0);
+    let (metric, correction) = Metric::new(&moments, Damping::default()).unwrap();
+    let rows = correction.targets(&numbers(2 * columns, 3), 0);
     let mut all = Vec::new();
     for ty in types().chain(codebook_types()) {
         let mut blocks = vec![0; rows.len() / ty.block_len() * ty.block_bytes()];

@@ -12,7 +12,7 @@ use super::tap::Collector;
 use super::tensor::{self, Job};
 use super::{LOOKED_UP, Work};
 use crate::Result;
-use crate::hessian::Purpose;
+use crate::moments::Purpose;
 
 impl Work<'_> {
     /// Encodes the embeddings where they are the output matrix, too. All layers come after them, so what they learn from

@@ -10,7 +10,7 @@ use reference::calibration::is_in_layer;
 
 use super::{HELD_OUT, LayerOptions, WINDOW};
 use crate::block::can_learn;
-use crate::hessian::Moments;
+use crate::moments::Moments;
 use crate::{Error, Result};
 
 /// Tokens that run together.

@@ -6,7 +6,7 @@ use reference::{Staged, Tap};
 
 use super::groups::Group;
 use crate::Result;
-use crate::hessian::{Exact, Moments, Purpose};
+use crate::moments::{Exact, Moments, Purpose};
 
 /// Sums over the inputs of a group's tensors, matrix by matrix where they are stacks.
 pub(super) struct Collector<'g> {

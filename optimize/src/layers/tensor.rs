@@ -8,8 +8,11 @@ use gguf::TensorType;
 use rayon::prelude::*;
 
 use crate::block::can_learn;
+use crate::correction::Correction;
 use crate::feedback::{ROWS, RowEncoder};
-use crate::hessian::{Damping, Judge, Metric, Moments, product};
+use crate::judge::{Judge, product};
+use crate::metric::{Damping, Metric};
+use crate::moments::Moments;
 use crate::report::{Kept, Learned};
 use crate::{Error, Result};
 
@@ -56,6 +59,13 @@ struct Part {
     stock: Vec<u8>,
     learned: Vec<u8>,
     errors: Vec<Errors>,
+}
+
+/// All that is known of the inputs of a matrix.
+struct Metrics {
+    metric: Metric,
+    correction: Correction,
+    judge: Judge,
 }
 
 impl<'a> Job<'a> {
@@ -157,15 +167,10 @@ impl<'a> Job<'a> {
     }
 
     /// Encodes one matrix; without metrics as stock does.
-    fn learn_matrix(
-        &mut self,
-        matrix: usize,
-        metrics: Option<&(Metric, Judge)>,
-        mean_squares: &[f32],
-    ) -> Result<()> {
-        let metrics = metrics.and_then(|(metric, judge)| {
-            let encoder = RowEncoder::new(self.planned.ty, metric)?;
-            Some((encoder, metric, judge))
+    fn learn_matrix(&mut self, matrix: usize, metrics: Option<&Metrics>, mean_squares: &[f32]) -> Result<()> {
+        let metrics = metrics.and_then(|metrics| {
+            let encoder = RowEncoder::new(self.planned.ty, &metrics.metric)?;
+            Some((encoder, metrics))
         });
         let squares = self.by_squares.then_some(mean_squares);
         let importance = self.importance(matrix).or(squares);
@@ -201,7 +206,7 @@ impl<'a> Job<'a> {
         &self,
         weights: &[f32],
         first: usize,
-        metrics: Option<&(RowEncoder<'_>, &Metric, &Judge)>,
+        metrics: Option<&(RowEncoder<'_>, &Metrics)>,
         importance: Option<&[f32]>,
     ) -> Result<Part, quants::Error> {
         let ty = self.planned.ty;
@@ -216,12 +221,12 @@ impl<'a> Job<'a> {
             .map(|(chunk, ((stock, learned), rows))| {
                 let first = first + chunk * ROWS;
                 quants::encode(ty, rows, columns, importance, stock)?;
-                let Some((encoder, metric, judge)) = metrics else {
+                let Some((encoder, metrics)) = metrics else {
                     return Ok(Errors::default());
                 };
-                let targets = metric.targets(rows, first);
+                let targets = metrics.correction.targets(rows, first);
                 encoder.encode(&targets, learned)?;
-                let judged = judge.rows(rows, first);
+                let judged = metrics.judge.rows(rows, first);
                 let error = |blocks: &[u8]| -> Result<[f64; 2], quants::Error> {
                     let mut off = vec![0.0; rows.len()];
                     quants::decode(ty, blocks, &mut off)?;
@@ -230,7 +235,7 @@ impl<'a> Job<'a> {
                     };
                     let from_targets = target(&targets);
                     Ok([
-                        product(&from_targets, &metric.hessian, &from_targets, columns),
+                        product(&from_targets, &metrics.metric.hessian, &from_targets, columns),
                         judged.squared(&target(rows)),
                     ])
                 };
@@ -271,9 +276,14 @@ pub(super) fn learn(
     damping: Damping,
 ) -> Result<()> {
     let mean_squares = teaching.mean_squares();
-    let metrics = Metric::new(teaching, damping)
-        .zip(Judge::new(held_out))
-        .map(|(metric, judge)| (metric.proved_by(&judge), judge));
+    let metrics =
+        Metric::new(teaching, damping)
+            .zip(Judge::new(held_out))
+            .map(|((metric, correction), judge)| Metrics {
+                metric,
+                correction: correction.proved_by(&judge),
+                judge,
+            });
     // Encoders refuse what is not finite, and stock's make nothing of zeros alone.
     let usable = mean_squares.iter().all(|x| x.is_finite());
     let even = vec![1.0; teaching.columns];

@@ -21,7 +21,7 @@ const TARGET: f64 = 0.01;
 
 /// Compares all presets.
 pub(crate) fn agreement(options: &Options) -> Result<String> {
-    let dir = tempfile::tempdir_in(oracle::home())?;
+    let dir = oracle::scratch()?;
     let windows = if options.quick { 2 } else { WINDOWS };
     let chunks = windows.to_string();
     let threads = options.threads.to_string();

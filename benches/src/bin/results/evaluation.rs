@@ -23,7 +23,7 @@ const DEMO: f64 = 40.0;
 /// Measures both roundings, and a whole table of the demo model.
 pub(crate) fn evaluation(options: &Options) -> Result<String> {
     let (model, imatrix) = options.inputs()?;
-    let dir = tempfile::tempdir_in(oracle::home())?;
+    let dir = oracle::scratch()?;
     let folder = dir.path().join("table");
     let threads = options.threads.to_string();
     run(quantsmith()?

@@ -37,7 +37,7 @@ impl Tap for Blind {
 
 /// Measures all sources.
 pub(crate) fn importance(options: &Options) -> Result<String> {
-    let dir = tempfile::tempdir_in(oracle::home())?;
+    let dir = oracle::scratch()?;
     let threads = options.threads.to_string();
     let windows = if options.quick { [4, 8] } else { WINDOWS };
     let tokens = f64::from(512 * (windows[1] - windows[0]));

@@ -66,7 +66,7 @@ impl Measured {
 
 /// Measures all presets.
 pub(crate) fn perplexity(options: &Options) -> Result<String> {
-    let dir = tempfile::tempdir_in(oracle::home())?;
+    let dir = oracle::scratch()?;
     let threads = options.threads.to_string();
     let windows = if options.quick { [2, 6] } else { WINDOWS };
     let tokens = f64::from(CONTEXT * (windows[1] - windows[0]));

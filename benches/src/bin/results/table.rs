@@ -16,7 +16,7 @@ const BOUND: &str = "256MiB";
 /// Measures the table pass over a model.
 pub(crate) fn table(options: &Options) -> Result<String> {
     let (model, imatrix) = options.inputs()?;
-    let dir = tempfile::tempdir_in(oracle::home())?;
+    let dir = oracle::scratch()?;
     let weights: u64 = gguf::GgufModel::open(&model)?
         .tensors()
         .map(|t| t.info.elements())
