@@ -51,6 +51,8 @@ pub(crate) trait Expand: Decode {
     const GROUP: usize;
     /// The code of a weight of zero.
     const ZERO: u8;
+    /// The largest code: where values lie evenly around zero, twice that of zero.
+    const LARGEST: u8 = 2 * Self::ZERO;
     /// Whether weights have offsets.
     const OFFSETS: bool = false;
     /// The rounding of the activations.

@@ -71,6 +71,7 @@ impl Encode for IQ4_NL {
 impl Expand for IQ4_NL {
     const GROUP: usize = 32;
     const ZERO: u8 = ZERO;
+    const LARGEST: u8 = LARGEST;
     const ROUNDING: Rounding = Rounding::Q8_0;
 
     /// The values around [`ZERO`].
@@ -102,6 +103,9 @@ pub(crate) fn unpack(qs: &[u8; 16], scale: f32, y: &mut [f32; 32]) {
 
 /// The code of 0 in [`codes`].
 pub(crate) const ZERO: u8 = 127;
+
+/// The code of the largest value in [`codes`].
+pub(crate) const LARGEST: u8 = (VALUES[15] as i16 + ZERO as i16) as u8;
 
 /// The values of a stored block around [`ZERO`].
 #[inline(always)]

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::formats::block::{Half, blocks, blocks_mut};
 use crate::formats::format::{Decode, Encode, Expand, Rounding, Row};
 use crate::formats::iq::super_blocks;
-use crate::formats::iq4_nl::{ZERO, codes, pack, unpack};
+use crate::formats::iq4_nl::{LARGEST, ZERO, codes, pack, unpack};
 use crate::isa::InstructionSet;
 use crate::reduce::signed_extreme;
 use crate::round::nearest_int;
@@ -106,6 +106,7 @@ impl Block {
 impl Expand for IQ4_XS {
     const GROUP: usize = 32;
     const ZERO: u8 = ZERO;
+    const LARGEST: u8 = LARGEST;
     const ROUNDING: Rounding = Rounding::Q8K;
 
     #[inline(always)]

@@ -326,6 +326,7 @@ fn encode_weighted<M: Map, L: Levels>(
 impl<M: Map, L: Levels> Expand for Legacy<M, L> {
     const GROUP: usize = 32;
     const ZERO: u8 = if M::AFFINE { 0 } else { L::HALF };
+    const LARGEST: u8 = L::MAX;
     const OFFSETS: bool = M::AFFINE;
     const ROUNDING: Rounding = M::ROUNDING;
 

@@ -62,6 +62,7 @@ impl Encode for Q2_0 {
 impl Expand for Q2_0 {
     const GROUP: usize = 32;
     const ZERO: u8 = 1;
+    const LARGEST: u8 = 3;
     const ROUNDING: Rounding = Rounding::Q8_0;
 
     /// Levels around 1.

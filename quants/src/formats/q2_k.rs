@@ -57,6 +57,7 @@ impl Encode for Q2_K {
 impl Expand for Q2_K {
     const GROUP: usize = 16;
     const ZERO: u8 = 0;
+    const LARGEST: u8 = 3;
     const OFFSETS: bool = true;
     const ROUNDING: Rounding = Rounding::Q8K;
 

@@ -80,6 +80,7 @@ impl Encode for Q3_K {
 impl Expand for Q3_K {
     const GROUP: usize = 16;
     const ZERO: u8 = 4;
+    const LARGEST: u8 = 7;
     const ROUNDING: Rounding = Rounding::Q8K;
 
     #[inline(always)]

@@ -67,6 +67,7 @@ impl Encode for Q4_K {
 impl Expand for Q4_K {
     const GROUP: usize = 32;
     const ZERO: u8 = 0;
+    const LARGEST: u8 = 15;
     const OFFSETS: bool = true;
     const ROUNDING: Rounding = Rounding::Q8K;
 

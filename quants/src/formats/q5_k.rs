@@ -71,6 +71,7 @@ impl Encode for Q5_K {
 impl Expand for Q5_K {
     const GROUP: usize = 32;
     const ZERO: u8 = 0;
+    const LARGEST: u8 = 31;
     const OFFSETS: bool = true;
     const ROUNDING: Rounding = Rounding::Q8K;
 

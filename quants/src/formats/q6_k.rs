@@ -92,6 +92,7 @@ impl Encode for Q6_K {
 impl Expand for Q6_K {
     const GROUP: usize = 16;
     const ZERO: u8 = 32;
+    const LARGEST: u8 = 63;
     const ROUNDING: Rounding = Rounding::Q8K;
 
     #[inline(always)]

@@ -58,6 +58,7 @@ impl Encode for Q8_0 {
 impl Expand for Q8_0 {
     const GROUP: usize = 32;
     const ZERO: u8 = 128;
+    const LARGEST: u8 = 255;
     const ROUNDING: Rounding = Rounding::Q8_0;
 
     #[inline(always)]

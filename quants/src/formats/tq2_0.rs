@@ -68,6 +68,7 @@ impl Encode for TQ2_0 {
 impl Expand for TQ2_0 {
     const GROUP: usize = 32;
     const ZERO: u8 = 1;
+    const LARGEST: u8 = 3;
     const ROUNDING: Rounding = Rounding::Q8K;
 
     /// Levels around 1.

@@ -3,6 +3,9 @@
 /// Rows of weights in a panel.
 pub(crate) const ROWS: usize = 32;
 
+/// Rows of a panel whose codes are side by side: a part.
+pub(crate) const PART: usize = 16;
+
 /// Rows of activations that are multiplied together: as many as registers hold the sums of.
 pub const TOKENS: usize = 4;
 
@@ -20,6 +23,10 @@ pub(crate) struct Operands<'a> {
     pub(crate) large: bool,
     /// Whether groups of weights have offsets.
     pub(crate) with_offsets: bool,
+    /// The code of a weight of zero.
+    pub(crate) zero: u8,
+    /// The largest code of a weight.
+    pub(crate) largest: u8,
     /// Weights of a row.
     pub(crate) cols: usize,
     /// Rows of activations.
@@ -28,6 +35,7 @@ pub(crate) struct Operands<'a> {
     pub(crate) x_scales: &'a [f32],
     pub(crate) starts: &'a [i32],
     pub(crate) sums: &'a [f32],
+    /// For each part and four columns: of each row of the part four codes.
     pub(crate) panel: &'a [u8],
     pub(crate) scales: &'a [f32],
     pub(crate) offsets: &'a [f32],
@@ -83,15 +91,18 @@ pub(crate) struct Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// Takes the products of some rows of activations from `first` on.
+    /// Takes the products of some rows of activations, from `first` on, with `N` rows of the panel, from `from` on.
+    ///
+    /// # Panics
+    /// When none of them counts.
     #[inline(always)]
-    pub(crate) fn put(&mut self, first: usize, products: &[[f32; ROWS]]) {
+    pub(crate) fn put<const N: usize>(&mut self, first: usize, from: usize, products: &[[f32; N]]) {
         for (row, products) in products.iter().enumerate() {
-            let out = &mut self.out[(first + row) * self.stride..][..self.width];
-            match out.first_chunk_mut::<ROWS>() {
+            let out = &mut self.out[(first + row) * self.stride..][from..self.width];
+            match out.first_chunk_mut::<N>() {
                 // Of known length, which is no call.
                 Some(out) => *out = *products,
-                None => out.copy_from_slice(&products[..self.width]),
+                None => out.copy_from_slice(&products[..self.width - from]),
             }
         }
     }
@@ -104,7 +115,7 @@ impl Destination<'_> {
 #[inline(always)]
 pub(crate) fn multiply(operands: &Operands<'_>, to: &mut Destination<'_>) {
     for token in 0..operands.rows {
-        to.put(token, &[multiply_row(operands, token)]);
+        to.put(token, 0, &[multiply_row(operands, token)]);
     }
 }
 
@@ -119,8 +130,16 @@ fn multiply_row(operands: &Operands<'_>, token: usize) -> [f32; ROWS] {
     for group in 0..groups {
         let start = operands.starts[token * groups + group];
         let codes = &operands.codes[token * operands.cols + group * group_len..][..group_len];
-        let panel = &operands.panel[group * group_len * ROWS..][..group_len * ROWS];
-        let sums = sums(start, codes, panel);
+        let mut sums = [start; ROWS];
+        for (sums, part) in sums
+            .as_chunks_mut::<PART>()
+            .0
+            .iter_mut()
+            .zip(operands.panel.chunks_exact(PART * operands.cols))
+        {
+            let part = &part[group * group_len * PART..][..group_len * PART];
+            add_products(sums, codes, part);
+        }
         let sum = operands.sums[token * groups + group];
         for row in 0..ROWS {
             let scale = operands.scales[group * ROWS + row];
@@ -148,21 +167,15 @@ fn multiply_row(operands: &Operands<'_>, token: usize) -> [f32; ROWS] {
     total
 }
 
-/// Of each row the sum of codes times levels, from `start` on.
+/// Adds levels times codes, for each row of a part.
 #[inline(always)]
-fn sums(start: i32, codes: &[i8], panel: &[u8]) -> [i32; ROWS] {
-    let mut sums = [start; ROWS];
-    for (codes, panel) in codes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .zip(panel.as_chunks::<{ 4 * ROWS }>().0)
-    {
-        for (sum, weights) in sums.iter_mut().zip(panel.as_chunks::<4>().0) {
-            for (code, weight) in codes.iter().zip(weights) {
-                *sum += i32::from(*code) * i32::from(*weight);
+fn add_products(sums: &mut [i32; PART], levels: &[i8], part: &[u8]) {
+    let quads = part.as_chunks::<{ 4 * PART }>().0;
+    for (levels, quad) in levels.as_chunks::<4>().0.iter().zip(quads) {
+        for (sum, codes) in sums.iter_mut().zip(quad.as_chunks::<4>().0) {
+            for (level, code) in levels.iter().zip(codes) {
+                *sum += i32::from(*level) * i32::from(*code);
             }
         }
     }
-    sums
 }

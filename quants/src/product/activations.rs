@@ -81,6 +81,8 @@ impl Activations {
             group: self.form.group,
             large: self.form.large(),
             with_offsets: self.form.offsets,
+            zero: self.form.zero,
+            largest: self.form.largest,
             cols: self.cols,
             rows: count,
             codes: &self.codes[part(self.cols)],

@@ -13,6 +13,8 @@ pub struct Form {
     pub(crate) group: usize,
     /// The code of a weight of zero.
     pub(crate) zero: u8,
+    /// The largest code.
+    pub(crate) largest: u8,
     /// Whether weights have offsets.
     pub(crate) offsets: bool,
     pub(crate) rounding: Rounding,
@@ -46,10 +48,13 @@ forms! {
 
 impl Form {
     fn of<F: Expand>() -> Self {
+        // Kernels rely on it.
+        const { assert!(!F::OFFSETS || F::ZERO == 0, "codes with offsets begin at zero") };
         Self {
             ty: F::TYPE,
             group: F::GROUP,
             zero: F::ZERO,
+            largest: F::LARGEST,
             offsets: F::OFFSETS,
             rounding: F::ROUNDING,
         }

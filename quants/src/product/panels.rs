@@ -6,7 +6,7 @@ use super::activations::Activations;
 use super::form::Form;
 use super::kernel::Kernel;
 use crate::formats::Row;
-use crate::isa::product::{Destination, Operands, ROWS};
+use crate::isa::product::{Destination, Operands, PART, ROWS};
 
 /// Rows of weights in the form of the products.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Panels {
     form: Option<Form>,
     rows: usize,
     cols: usize,
-    /// For each panel and four columns: of each row four codes.
+    /// For each panel, each of its parts and four columns: of each row of the part four codes.
     codes: Vec<u8>,
     /// For each panel and group: of each row its scale.
     scales: Vec<f32>,
@@ -84,14 +84,14 @@ impl Panels {
             if form.offsets {
                 working.offsets[count * groups..].fill(0.0);
             }
-            interleave(
-                working.codes.as_chunks::<4>().0,
-                codes.as_chunks_mut::<4>().0,
-                cols / 4,
-            );
-            interleave(&working.scales, scales, groups);
+            let parts = codes.chunks_exact_mut(PART * cols);
+            for (rows, part) in working.codes.chunks_exact(PART * cols).zip(parts) {
+                let (rows, part) = (rows.as_chunks::<4>().0, part.as_chunks_mut::<4>().0);
+                interleave::<_, PART>(rows, part, cols / 4);
+            }
+            interleave::<_, ROWS>(&working.scales, scales, groups);
             if form.offsets {
-                interleave(&working.offsets, offsets, groups);
+                interleave::<_, ROWS>(&working.offsets, offsets, groups);
             }
             Ok(())
         };
@@ -173,9 +173,9 @@ struct Working {
     offsets: Vec<f32>,
 }
 
-/// Puts the elements of rows of `len` side by side.
-fn interleave<T: Copy>(rows: &[T], out: &mut [T], len: usize) {
-    for (column, out) in out.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+/// Puts the elements of `N` rows of `len` side by side.
+fn interleave<T: Copy, const N: usize>(rows: &[T], out: &mut [T], len: usize) {
+    for (column, out) in out.as_chunks_mut::<N>().0.iter_mut().enumerate() {
         for (row, out) in out.iter_mut().enumerate() {
             *out = rows[row * len + column];
         }

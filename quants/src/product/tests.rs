@@ -8,6 +8,7 @@ pub(crate) use super::kernel::Kernel;
 use super::{Activations, Panels, form};
 use crate::f16;
 use crate::formats::{Rounding, Row};
+use crate::isa::product::{Destination, Operands, ROWS};
 
 /// Every form.
 pub(crate) fn forms() -> impl Iterator<Item = Form> {
@@ -75,6 +76,31 @@ pub(crate) fn scalar_products(form: Form, shape: (usize, usize, usize), bytes: &
     products(Kernel::Scalar, form, shape, bytes, x)
 }
 
+/// A kernel's products of one panel whose codes are all the largest, and all 0, with activations that are all as large.
+pub(crate) fn extremes(kernel: Kernel, form: Form, sign: f32) -> Vec<u32> {
+    let (cols, tokens) = (512, 5);
+    let activations = Activations::new(form, cols, &vec![sign; tokens * cols]);
+    let groups = cols / form.group;
+    let codes: Vec<u8> = (0..ROWS * cols)
+        .map(|at| if at / 4 % 2 == 0 { form.largest } else { 0 })
+        .collect();
+    let (scales, offsets) = (vec![1.0; ROWS * groups], vec![0.5; ROWS * groups]);
+    let operands = Operands {
+        panel: &codes,
+        scales: &scales,
+        offsets: if form.offsets { &offsets } else { &[] },
+        ..activations.operands(0, tokens)
+    };
+    let mut out = vec![f32::NAN; tokens * ROWS];
+    let mut to = Destination {
+        out: &mut out,
+        stride: ROWS,
+        width: ROWS,
+    };
+    kernel.multiply(&operands, &mut to);
+    out.into_iter().map(f32::to_bits).collect()
+}
+
 /// Tests an instruction set's kernel against the scalar one, bit by bit.
 macro_rules! kernel_agrees_with_scalar {
     ($isa:expr) => {
@@ -82,7 +108,7 @@ macro_rules! kernel_agrees_with_scalar {
         mod product_tests {
             use proptest::prelude::*;
 
-            use crate::product::tests::{blocks, forms, products, scalar_products};
+            use crate::product::tests::{Kernel, blocks, extremes, forms, products, scalar_products};
 
             proptest! {
                 #![proptest_config(ProptestConfig::with_cases(6))]
@@ -107,6 +133,21 @@ macro_rules! kernel_agrees_with_scalar {
                         for (e, f) in expected.iter().zip(&found) {
                             prop_assert_eq!(e.to_bits(), f.to_bits(), "{}: {} and {}", form.ty, e, f);
                         }
+                    }
+                }
+            }
+
+            /// The largest codes with the largest levels of either sign, whose sums are the largest.
+            #[test]
+            fn products_of_extremes_equal_the_scalar_ones() {
+                let Some(kernel) = crate::product::tests::Kernel::of($isa) else {
+                    return;
+                };
+                for form in forms() {
+                    for sign in [1.0, -1.0] {
+                        let [expected, found] =
+                            [Kernel::Scalar, kernel].map(|kernel| extremes(kernel, form, sign));
+                        assert_eq!(expected, found, "{}", form.ty);
                     }
                 }
             }
@@ -153,6 +194,24 @@ fn expanded_rows_stand_for_the_decoded_weights() {
                 form.ty
             );
         }
+    }
+}
+
+/// The largest code of a form is what blocks hold at most.
+#[test]
+fn codes_go_up_to_the_largest() {
+    for form in forms() {
+        let cols = 256 * 256;
+        let bytes = blocks(form, cols / form.ty.block_len(), 0x9e37_79b9_7f4a);
+        let mut codes = vec![0; cols];
+        let (mut scales, mut offsets) = (vec![0.0; cols / form.group], vec![0.0; cols / form.group]);
+        let row = Row {
+            codes: &mut codes,
+            scales: &mut scales,
+            offsets: if form.offsets { &mut offsets } else { &mut [] },
+        };
+        expand(form.ty, &bytes, row);
+        assert_eq!(codes.iter().max(), Some(&form.largest), "{}", form.ty);
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::arch::x86_64::*;
 
-use crate::isa::product::{Destination, Operands, ROWS, TOKENS};
+use crate::isa::product::{Destination, Operands, PART, ROWS, TOKENS};
 use crate::isa::x86_64::detect::Vnni;
 use crate::isa::x86_64::product::product;
 
-// All rows of the panel are one part.
-product!(Vnni, "avx512f,avx512bw,avx512vl,avx512vnni", parts: 1);
+// Both parts of the panel together: each level that is loaded meets two registers of codes.
+product!(Vnni, "avx512f,avx512bw,avx512vl,avx512vnni", pieces: 1);
 
 /// `T` rows of activations from `first` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFSETS: bool>(
     operands: &Operands<'_>,
     first: usize,
-    _part: usize,
+    _piece: usize,
     out: &mut [[f32; ROWS]; TOKENS],
 ) {
     let (cols, groups, row_scales) = (operands.cols, operands.groups(), operands.row_scales());
@@ -36,11 +36,12 @@ unsafe fn tile<const T: usize, const GROUP: usize, const LARGE: bool, const OFFS
                     *sums =
                         [_mm512_set1_epi32(*operands.starts.as_ptr().add((first + t) * groups + group)); 2];
                 }
-                let weights = operands.panel.as_ptr().add(group * GROUP * ROWS);
+                let weights = operands.panel.as_ptr().add(group * GROUP * PART);
                 let levels = operands.codes.as_ptr().add(first * cols + group * GROUP);
                 for quad in 0..GROUP / 4 {
-                    let low = _mm512_loadu_si512(weights.add(quad * 4 * ROWS).cast());
-                    let high = _mm512_loadu_si512(weights.add(quad * 4 * ROWS + 64).cast());
+                    let low = weights.add(quad * 4 * PART);
+                    let high = low.add(PART * cols);
+                    let (low, high) = (_mm512_loadu_si512(low.cast()), _mm512_loadu_si512(high.cast()));
                     for (t, sums) in sums.iter_mut().enumerate() {
                         let level = levels.add(t * cols + 4 * quad).cast::<i32>().read_unaligned();
                         let level = _mm512_set1_epi32(level);
