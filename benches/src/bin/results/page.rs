@@ -1,4 +1,4 @@
-//! The page of results, part by part.
+//! The page of results: for each part and instruction set the last measurement.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ const HEAD: &str = "# Measurements
 
 `benches/run` measures all of this and writes this page; `benches/run codecs`, `table` and `forward` measure a part,
 `--help` lists smaller ones. `cargo bench -p quantsmith-benches` has the same work, and the container's, under criterion.
+Of each part the last measurement with each instruction set is here.
 Stock is llama.cpp: its prebuilt library (see `oracle/py/stock.py`) or, for the forward pass, its programs built from the
 same sources for the processor in use; measured in the same run on the same data.
 ";
@@ -37,10 +38,11 @@ impl Page {
         Ok(Self { path, texts })
     }
 
-    /// Replaces a part.
+    /// Replaces a part, as measured with the instruction set in use.
     pub(crate) fn set(&mut self, part: Part, body: &str, threads: usize) -> Result<()> {
         let text = format!("{}\n\n{body}", machine(threads)?);
-        self.texts.insert(part.name().to_owned(), text);
+        self.texts
+            .insert(format!("{} {}", part.name(), Isa::active().name()), text);
         Ok(())
     }
 
@@ -48,8 +50,10 @@ impl Page {
     pub(crate) fn write(&self) -> Result<()> {
         let mut text = String::from(HEAD);
         for part in Part::ALL {
-            if let Some(body) = self.texts.get(part.name()) {
-                write!(text, "{MARK}{} -->\n{}\n", part.name(), body.trim_end())?;
+            for (name, body) in &self.texts {
+                if name.split(' ').next() == Some(part.name()) {
+                    write!(text, "{MARK}{name} -->\n{}\n", body.trim_end())?;
+                }
             }
         }
         std::fs::write(&self.path, text)?;
