@@ -94,7 +94,7 @@ impl Destination<'_> {
     /// Takes the products of some rows of activations, from `first` on, with `N` rows of the panel, from `from` on.
     ///
     /// # Panics
-    /// When none of them counts.
+    /// When `from` is beyond the rows that count.
     #[inline(always)]
     pub(crate) fn put<const N: usize>(&mut self, first: usize, from: usize, products: &[[f32; N]]) {
         for (row, products) in products.iter().enumerate() {

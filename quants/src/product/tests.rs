@@ -76,7 +76,8 @@ pub(crate) fn scalar_products(form: Form, shape: (usize, usize, usize), bytes: &
     products(Kernel::Scalar, form, shape, bytes, x)
 }
 
-/// A kernel's products of one panel whose codes are all the largest, and all 0, with activations that are all as large.
+/// A kernel's products of one panel with activations that are all as large: codes are the largest in every second row, 0 in
+/// the others.
 pub(crate) fn extremes(kernel: Kernel, form: Form, sign: f32) -> Vec<u32> {
     let (cols, tokens) = (512, 5);
     let activations = Activations::new(form, cols, &vec![sign; tokens * cols]);
@@ -118,7 +119,7 @@ macro_rules! kernel_agrees_with_scalar {
                     spread in -3f32..3.0,
                 ) {
                     // Nothing to test where the machine lacks the instruction set.
-                    let Some(kernel) = crate::product::tests::Kernel::of($isa) else { return Ok(()) };
+                    let Some(kernel) = Kernel::of($isa) else { return Ok(()) };
                     let cols = 256 * blocks_of_256;
                     let x: Vec<f32> = (0..tokens * cols)
                         .map(|i| (((i as u64 * 2_654_435_761) ^ seed) % 2001) as f32 / 1000.0 - 1.0)
@@ -140,7 +141,7 @@ macro_rules! kernel_agrees_with_scalar {
             /// The largest codes with the largest levels of either sign, whose sums are the largest.
             #[test]
             fn products_of_extremes_equal_the_scalar_ones() {
-                let Some(kernel) = crate::product::tests::Kernel::of($isa) else {
+                let Some(kernel) = Kernel::of($isa) else {
                     return;
                 };
                 for form in forms() {
@@ -167,6 +168,19 @@ fn every_stored_block_type_has_a_form() {
     }
 }
 
+/// The codes, scales and offsets (0 where a form has none) of a row of `cols` weights.
+fn expanded(form: Form, cols: usize, bytes: &[u8]) -> (Vec<u8>, Vec<f32>, Vec<f32>) {
+    let (mut codes, groups) = (vec![0; cols], cols / form.group);
+    let (mut scales, mut offsets) = (vec![0.0; groups], vec![0.0; groups]);
+    let row = Row {
+        codes: &mut codes,
+        scales: &mut scales,
+        offsets: if form.offsets { &mut offsets } else { &mut [] },
+    };
+    expand(form.ty, bytes, row);
+    (codes, scales, offsets)
+}
+
 /// Expanded rows are the decoded weights.
 #[test]
 fn expanded_rows_stand_for_the_decoded_weights() {
@@ -175,14 +189,7 @@ fn expanded_rows_stand_for_the_decoded_weights() {
         let bytes = blocks(form, cols / form.ty.block_len(), 0x1234_5678_9abc);
         let mut weights = vec![0.0; cols];
         crate::decode(form.ty, &bytes, &mut weights).expect("decodes");
-        let (mut codes, groups) = (vec![0; cols], cols / form.group);
-        let (mut scales, mut offsets) = (vec![0.0; groups], vec![0.0; groups]);
-        let row = Row {
-            codes: &mut codes,
-            scales: &mut scales,
-            offsets: if form.offsets { &mut offsets } else { &mut [] },
-        };
-        expand(form.ty, &bytes, row);
+        let (codes, scales, offsets) = expanded(form, cols, &bytes);
         for (i, weight) in weights.iter().enumerate() {
             let group = i / form.group;
             let level = f32::from(codes[i]) - f32::from(form.zero);
@@ -203,14 +210,7 @@ fn codes_go_up_to_the_largest() {
     for form in forms() {
         let cols = 256 * 256;
         let bytes = blocks(form, cols / form.ty.block_len(), 0x9e37_79b9_7f4a);
-        let mut codes = vec![0; cols];
-        let (mut scales, mut offsets) = (vec![0.0; cols / form.group], vec![0.0; cols / form.group]);
-        let row = Row {
-            codes: &mut codes,
-            scales: &mut scales,
-            offsets: if form.offsets { &mut offsets } else { &mut [] },
-        };
-        expand(form.ty, &bytes, row);
+        let (codes, ..) = expanded(form, cols, &bytes);
         assert_eq!(codes.iter().max(), Some(&form.largest), "{}", form.ty);
     }
 }
