@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
-"""Tests of the calibration text's script on documents made up here: no packages are fetched.
+"""Tests of the scripts of calibration texts on documents and a server made up here: no packages are fetched.
 
     contrib/calibration/test.py            # these
     contrib/calibration/make.py OUT.txt    # fetches the packages; compares digests of all of them, and of the text
 """
 
 import collections
+import contextlib
+import http.server
 import io
+import json
 import pathlib
 import re
 import tarfile
 import tempfile
+import threading
 import unittest
 
 import make
 import passages
 import readers
+import sample
 
 
 def words(seed, count):
@@ -150,6 +155,79 @@ class Readers(unittest.TestCase):
                                    "d.c": lambda: ("#!/bin/sh\n# Copyright C\n\n#include <a.h>\n" + body).encode()})
         self.assertEqual([text for _, text in readers.code(package, r"\.c$")],
                          [body, "/* What it does. */\n" + body, "// What it does.\n" + body, "#!/bin/sh\n#include <a.h>\n" + body])
+
+
+class StandIn(http.server.BaseHTTPRequestHandler):
+    """Answers as a llama-server whose tokens are words, and whose model writes `own` until it ends after 300 tokens."""
+
+    asked = []
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append((self.path, request))
+        answer = {
+            "/tokenize": lambda: {"tokens": [int(word) for word in request["content"].split()]},
+            "/detokenize": lambda: {"content": " ".join("\ufffd" if t == 0 else str(t) for t in request["tokens"])},
+            "/completion": lambda: {"content": " own" * min(300, request["n_predict"]),
+                                    "tokens_predicted": min(300, request["n_predict"])},
+        }[self.path]()
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def stand_in():
+    StandIn.asked = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield sample.Server(f"http://127.0.0.1:{server.server_port}/")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Sampled(unittest.TestCase):
+    # Half of them no characters by themselves.
+    TEXT = " ".join(str(n if n % 2 else 0) for n in range(2 * sample.WINDOW))
+
+    def make(self, windows, seed=1):
+        with stand_in() as server, contextlib.redirect_stderr(io.StringIO()):
+            return sample.make(server, self.TEXT, windows, seed)
+
+    def test_windows_of_the_text_and_of_the_model_take_turns(self):
+        text = self.make(4)
+        kinds = ["own" if word == "own" else "text" for word in text.split()]
+        runs = [kind for at, kind in enumerate(kinds) if at == 0 or kinds[at - 1] != kind]
+        # The model ended once in each of its windows, where another word of the text begins.
+        self.assertEqual(runs, ["text", "own"] * 4)
+        self.assertEqual(len(kinds), 4 * sample.WINDOW)
+        self.assertEqual(kinds.count("own"), 2 * (sample.WINDOW - 2))
+        self.assertTrue(text.split()[:4] == ["\ufffd", "1", "\ufffd", "3"])
+        self.assertEqual(text, self.make(4))
+        self.assertNotEqual(text, self.make(4, seed=2))
+
+    def test_the_model_is_sampled_as_it_is(self):
+        self.make(2)
+        asked = [request for path, request in StandIn.asked if path == "/completion"]
+        self.assertEqual([request["n_predict"] for request in asked], [sample.WINDOW - 1, sample.WINDOW - 302])
+        for request in asked:
+            self.assertEqual((request["temperature"], request["top_k"], request["top_p"], request["min_p"]), (1.0, 0, 1.0, 0.0))
+            self.assertNotIn("\ufffd", request["prompt"])
+
+    def test_what_is_missing_is_told(self):
+        with self.assertRaisesRegex(SystemExit, "at least 1536 tokens for 6 windows, found 1024"):
+            self.make(6)
+        with stand_in() as server:
+            pass
+        with self.assertRaisesRegex(SystemExit, "/tokenize: expected the answer of a llama-server"):
+            server.tokens("1")
 
 
 if __name__ == "__main__":
