@@ -35,7 +35,7 @@ class Server:
         self.address = address.rstrip("/")
 
     def ask(self, path, key, **request):
-        """The value under a key of what the server answers."""
+        """The server's answer, which has a value under this key."""
         data = json.dumps(request).encode()
         request = urllib.request.Request(f"{self.address}{path}", data, {"Content-Type": "application/json"})
         try:
@@ -47,17 +47,18 @@ class Server:
             raise SystemExit(f"{self.address}{path}: expected the answer of a llama-server: {error}") from error
         if not isinstance(answer, dict) or key not in answer:
             raise SystemExit(f"{self.address}{path}: expected an answer with '{key}', found {str(answer)[:200]}")
-        return answer[key] if key != "content" else (answer["content"], answer.get("tokens_predicted", 0))
+        return answer
 
     def tokens(self, text):
-        return self.ask("/tokenize", "tokens", content=text, add_special=False, parse_special=False)
+        return self.ask("/tokenize", "tokens", content=text, add_special=False, parse_special=False)["tokens"]
 
     def text(self, tokens):
-        return self.ask("/detokenize", "content", tokens=tokens)[0]
+        return self.ask("/detokenize", "content", tokens=tokens)["content"]
 
     def complete(self, prompt, count, seed):
         """What the model writes after a beginning, and how many tokens that is."""
-        return self.ask("/completion", "content", prompt=prompt, n_predict=count, seed=seed, cache_prompt=False, **PLAIN)
+        answer = self.ask("/completion", "tokens_predicted", prompt=prompt, n_predict=count, seed=seed, cache_prompt=False, **PLAIN)
+        return answer["content"], answer["tokens_predicted"]
 
 
 def written(server, tokens, chance):
