@@ -164,9 +164,7 @@ def main():
     digest = hashlib.sha256(data).hexdigest()
     if not args.exclude and args.cycles == CYCLES and digest != SHA256:
         raise SystemExit(f"expected a text of SHA-256 {SHA256}, made one of {digest}")
-    partial = args.out.with_name(f".{args.out.name}.part")
-    partial.write_bytes(data)
-    partial.replace(args.out)
+    passages.write(args.out, text)
     print(f"{args.out}: {args.cycles * len(CYCLE)} passages, {len(data)} bytes, SHA-256 {digest}", file=sys.stderr)
 
 

@@ -15,6 +15,13 @@ def text_of(path):
     return text
 
 
+def write(path, text):
+    """Writes a file that has its name only once it is whole."""
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_bytes(text.encode())
+    partial.replace(path)
+
+
 def runs(text):
     """All runs of thirteen words, in lower case and without punctuation."""
     words = [word for word in re.split(r"[\W_]+", text.lower()) if word]

@@ -19,6 +19,8 @@ import sys
 import urllib.error
 import urllib.request
 
+import passages
+
 # Tokens of a window, as quantsmith and llama.cpp cut texts.
 WINDOW = 512
 # The model's own distribution: no cuts, no penalties.
@@ -75,7 +77,7 @@ def written(server, tokens, chance):
 
 
 def make(server, text, windows, seed):
-    """The text, and the tokens of the given one."""
+    """Windows of the given text and the model's own, in turn."""
     tokens = server.tokens(text)
     taken = (windows + 1) // 2
     if len(tokens) < taken * WINDOW or windows < 1:
@@ -83,9 +85,9 @@ def make(server, text, windows, seed):
     chance = random.Random(seed)
     out = []
     for index in range(windows):
-        half = index // 2
         if index % 2 == 0:
-            out.append(server.text(tokens[half * WINDOW:(half + 1) * WINDOW]).strip("\n"))
+            first = index // 2 * WINDOW
+            out.append(server.text(tokens[first:first + WINDOW]).strip("\n"))
         else:
             out.append(written(server, tokens, chance).strip("\n"))
             print(f"window {index + 1} of {windows}", file=sys.stderr)
@@ -101,9 +103,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn [1]")
     args = parser.parse_args()
     text = make(Server(args.server), args.text.read_text(encoding="utf-8"), args.windows, args.seed)
-    partial = args.out.with_name(f".{args.out.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(args.out)
+    passages.write(args.out, text)
     print(f"{args.out}: {args.windows} windows, {len(text.encode())} bytes", file=sys.stderr)
 
 

@@ -185,7 +185,7 @@ class StandIn(http.server.BaseHTTPRequestHandler):
 def stand_in():
     StandIn.asked = []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield sample.Server(f"http://127.0.0.1:{server.server_port}/")
     finally:
@@ -209,7 +209,7 @@ class Sampled(unittest.TestCase):
         self.assertEqual(runs, ["text", "own"] * 4)
         self.assertEqual(len(kinds), 4 * sample.WINDOW)
         self.assertEqual(kinds.count("own"), 2 * (sample.WINDOW - 2))
-        self.assertTrue(text.split()[:4] == ["\ufffd", "1", "\ufffd", "3"])
+        self.assertEqual(text.split()[:4], ["\ufffd", "1", "\ufffd", "3"])
         self.assertEqual(text, self.make(4))
         self.assertNotEqual(text, self.make(4, seed=2))
 
