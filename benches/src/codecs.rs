@@ -123,6 +123,36 @@ fn blocks_of(ty: TensorType, sample: &Sample) -> Result<Vec<u8>> {
     Ok(blocks)
 }
 
+/// The speed of the search of blocks by themselves, with importance; `None` for types that it leaves to stock's search.
+///
+/// # Errors
+/// None.
+pub fn searched(ty: TensorType, samples: &Samples, limit: Duration) -> Result<Option<f64>> {
+    let encoder = optimize::block_encoder();
+    if encoder.picoseconds(ty).is_none() {
+        return Ok(None);
+    }
+    let sample = &samples.small;
+    let mut blocks = blocks_of(ty, sample)?;
+    let mut failed = None;
+    let seconds = shortest(limit, || {
+        let rows = 0..(SMALL / ROW) as u64;
+        let result = encoder.encode(
+            ty,
+            rows,
+            black_box(&sample.rows),
+            ROW,
+            Some(&sample.importance),
+            &mut blocks,
+        );
+        failed = failed.take().or(result.err());
+    });
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(Some(SMALL as f64 / seconds / 1e6)),
+    }
+}
+
 /// Our speed with the kernels of one instruction set.
 ///
 /// # Errors

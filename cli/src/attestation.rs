@@ -25,6 +25,7 @@ use publish::record::{self, Table};
 use crate::allocation::entry;
 use crate::demo::Demo;
 use crate::hashing::Hashing;
+use crate::optimization::{OptimizeArgs, keys_of};
 use crate::progress::metered;
 
 /// Materials at hand to check against.
@@ -227,15 +228,18 @@ fn bundled(material: &Resource, role: Role) -> Option<Finding> {
 /// Makes every file again, one at a time, and compares its bytes.
 fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked) -> anyhow::Result<()> {
     let table = Table::load(&folder.join(record::FILE))?;
-    if !table.parameters.optimize.is_empty() {
+    let source = open(source, &table, hand)?;
+    let recorded = &table.parameters.optimize;
+    let better = OptimizeArgs::without_text(!recorded.is_empty());
+    let better = better.prepare(source.metadata(), source.path(), None, false)?;
+    if keys_of(&better.record) != *recorded {
         checked.findings.push(Finding::warning(
             "table.json",
-            "blocks were learned from a text (--optimize); `quantsmith verify FILE --source … --optimize-text …` learns them \
-             again",
+            "blocks were learned from a text, or searched by another version (--optimize); `quantsmith verify FILE \
+             --source … --optimize-text …` learns them again",
         ));
         return Ok(());
     }
-    let source = open(source, &table, hand)?;
     let importance = importance(folder, &table)?;
     let scratch = Scratch::new(&std::env::temp_dir())?;
     let entries = table
@@ -252,14 +256,16 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
             }),
         })
         .collect::<anyhow::Result<_>>()?;
-    let options =
-        TableOptions::new(entries, scratch.path(), &table.model.name).quantize(quantize_options(&table)?);
+    let options = TableOptions::new(entries, scratch.path(), &table.model.name)
+        .quantize(quantize_options(&table)?.record(better.record.clone()));
     let pipeline = PipelineOptions::default().max_memory(hand.max_memory);
     for row in table::plan(source.as_ref(), &options, importance.as_ref())? {
-        let plan = match row.plan {
+        let mut plan = match row.plan {
             Ok(plan) => plan,
             Err(e) => bail!("preset {}: {e}", row.entry.name),
         };
+        let none = || bail!("no model to learn from");
+        better.apply(source.as_ref(), &mut plan, none, 0, hand.max_memory)?;
         metered(|show| quantize::run(source.as_ref(), &plan, &pipeline, None, show))?;
         for output in &plan.outputs {
             let name = output.path.file_name().unwrap_or_default();

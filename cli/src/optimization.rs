@@ -1,9 +1,11 @@
 //! `--optimize`: blocks that are chosen better than stock's, at the same types and sizes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use convert::distribute::OptimizeRequest;
+use convert::distribute::{Layout, OptimizeRequest};
+use convert::plan::Encoder;
 use convert::quantize::{OPTIMIZE_KEYS, Quantization};
 use convert::scratch::Scratch;
 use convert::source::Source;
@@ -44,6 +46,8 @@ pub(crate) struct OptimizeArgs {
 pub(crate) enum Level {
     /// Stock's bytes
     None,
+    /// Each block searched by itself, with the precision in which it is stored and without a text
+    Block,
     /// Learned from the inputs of each layer over a text, so that errors of different columns make up for each other
     Layer,
     /// The same; then scales of blocks and weights of norms are tuned to the unquantized model's predictions
@@ -51,21 +55,36 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    const LEARNING: [Self; 2] = [Self::Layer, Self::Loss];
+    /// The levels that a plan or a file can name.
+    const GIVEN: [Self; 3] = [Self::Block, Self::Layer, Self::Loss];
 
     /// The name in arguments, keys and plans.
     fn name(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Block => "block",
             Self::Layer => "layer",
             Self::Loss => "loss",
         }
     }
 
-    /// The level of this name that learns from a text.
-    fn learning(name: &str) -> anyhow::Result<Self> {
-        let found = Self::LEARNING.into_iter().find(|level| level.name() == name);
-        found.with_context(|| format!("level of --optimize: expected layer or loss, found {name:?}"))
+    /// The level of this name whose blocks are other than stock's.
+    fn given(name: &str) -> anyhow::Result<Self> {
+        let found = Self::GIVEN.into_iter().find(|level| level.name() == name);
+        found.with_context(|| format!("level of --optimize: expected block, layer or loss, found {name:?}"))
+    }
+
+    /// The version of its method.
+    fn version(self) -> u32 {
+        match self {
+            Self::None | Self::Block => 1,
+            Self::Layer | Self::Loss => 4,
+        }
+    }
+
+    /// Whether it learns from a text.
+    fn learns(self) -> bool {
+        matches!(self, Self::Layer | Self::Loss)
     }
 }
 
@@ -90,11 +109,21 @@ impl OptimizeArgs {
         steps: Option<u32>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            optimize: Level::learning(level)?,
+            optimize: Level::given(level)?,
             optimize_text: Some(text.to_path_buf()),
             optimize_chunks: Some(windows),
             optimize_steps: steps,
         })
+    }
+
+    /// Arguments for what needs no text: stock's bytes, or blocks searched by themselves.
+    pub(crate) fn without_text(search: bool) -> Self {
+        Self {
+            optimize: if search { Level::Block } else { Level::None },
+            optimize_text: None,
+            optimize_chunks: None,
+            optimize_steps: None,
+        }
     }
 
     /// The request of a plan; `None` for stock's bytes.
@@ -112,7 +141,7 @@ impl OptimizeArgs {
 
     /// The arguments that a plan stands for; the text is `text` here.
     pub(crate) fn of_request(request: Option<&OptimizeRequest>, text: Option<&Path>) -> anyhow::Result<Self> {
-        let level = request.map(|request| Level::learning(request.level.as_deref().unwrap_or("layer")));
+        let level = request.map(|request| Level::given(request.level.as_deref().unwrap_or("layer")));
         Ok(Self {
             optimize: level.transpose()?.unwrap_or(Level::None),
             optimize_text: text.map(Path::to_path_buf),
@@ -128,7 +157,7 @@ impl OptimizeArgs {
 
     /// Whether blocks are learned from a text.
     pub(crate) fn learns(&self) -> bool {
-        Level::LEARNING.contains(&self.optimize)
+        self.optimize.learns()
     }
 
     /// Whether blocks are other than stock's.
@@ -166,12 +195,15 @@ impl OptimizeArgs {
             prepared.record.push((format!("{OPTIMIZE_KEYS}{key}"), value));
         };
         put("method", name.into());
-        put("version", 4u32.into());
+        put("version", self.optimize.version().into());
+        if self.optimize == Level::Block {
+            return Ok(prepared);
+        }
         let architecture = metadata.architecture();
         if !reference::architectures().any(|known| known == architecture) {
             bail!(
                 "{}: the forward pass does not know architecture {architecture:?}, so --optimize {name} cannot learn \
-                 from its inputs; --optimize none (stock's bytes) needs none",
+                 from its inputs; --optimize block and none (stock's bytes) need none",
                 path.display()
             );
         }
@@ -218,15 +250,20 @@ impl Prepared {
         threads: usize,
         max_memory: u64,
     ) -> anyhow::Result<Option<Report>> {
-        if self.level == Level::None {
-            return Ok(None);
+        match self.level {
+            Level::None => return Ok(None),
+            Level::Block => {
+                search_blocks(source, plan)?;
+                return Ok(None);
+            }
+            Level::Layer | Level::Loss => {}
         }
         if self.level == Level::Loss {
             let tensors = plan.outputs.iter().flat_map(|output| output.tensors());
             if let Some(part) = reference::without_backward(source.metadata(), tensors) {
                 bail!(
                     "{}: the backward pass does not know {part} of architecture {:?}, so --optimize loss cannot tune it; \
-                     --optimize layer and none need no backward pass",
+                     --optimize layer, block and none need no backward pass",
                     source.path().display(),
                     source.metadata().architecture()
                 );
@@ -235,9 +272,24 @@ impl Prepared {
         self.learn(source, plan, &model()?, threads, max_memory).map(Some)
     }
 
+    /// Has the files of a plan encoded by the encoder of the level, where that needs nothing but the weights.
+    pub(crate) fn set_encoders<'a>(
+        &self,
+        source: &'a dyn Source,
+        layout: &mut Layout<'a>,
+    ) -> anyhow::Result<()> {
+        if self.level == Level::Block {
+            layout.set_encoders(source, &mut |plan| {
+                optimize::blocks(source, &mut plan.outputs);
+                Ok::<_, convert::Error>(())
+            })?;
+        }
+        Ok(())
+    }
+
     /// Removes what was kept for continuing the run, once its file is there.
     pub(crate) fn forget(&self, plan: &Quantization<'_>) -> anyhow::Result<()> {
-        match layers_file(plan).filter(|_| self.resume && self.level != Level::None) {
+        match layers_file(plan).filter(|_| self.resume && self.level.learns()) {
             Some(path) if path.exists() => {
                 std::fs::remove_file(&path).with_context(|| path.display().to_string())
             }
@@ -327,6 +379,52 @@ impl Prepared {
         }
         Ok(report)
     }
+}
+
+/// The keys of a record that say how blocks were chosen, without what all of them begin with, and their values as text.
+pub(crate) fn keys_of(record: &[(String, Value)]) -> Vec<(String, String)> {
+    let keys = record.iter().filter_map(|(key, value)| {
+        let key = key.strip_prefix(OPTIMIZE_KEYS)?;
+        Some((key.to_owned(), shown(value)))
+    });
+    keys.collect()
+}
+
+/// Value of a key, as text.
+pub(crate) fn shown(value: &Value) -> String {
+    if let Some(text) = value.as_str() {
+        return text.to_owned();
+    }
+    match value {
+        Value::U32(n) => n.to_string(),
+        Value::F32(x) => x.to_string(),
+        Value::F64(x) => x.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The encoder that a file says it was made by, where that needs nothing but the weights and is the one of this version.
+pub(crate) fn encoder_of(metadata: &Metadata) -> Option<Arc<dyn Encoder>> {
+    let key = |name: &str| format!("{OPTIMIZE_KEYS}{name}");
+    let by_this = metadata.get_str(&key("method")) == Some(Level::Block.name())
+        && metadata.get_u64(&key("version")) == Some(Level::Block.version().into());
+    by_this.then(optimize::block_encoder)
+}
+
+/// Has the blocks of a plan searched while they are written.
+fn search_blocks(source: &dyn Source, plan: &mut Quantization<'_>) -> anyhow::Result<()> {
+    plan.check()?;
+    let tensors = plan.outputs.iter().flat_map(|output| output.contents());
+    let quantized = tensors.filter(|tensor| tensor.ty.is_quantized()).count();
+    let searched = optimize::blocks(source, &mut plan.outputs);
+    if searched < quantized {
+        eprintln!(
+            "{}: {searched} of {quantized} quantized tensors have types that --optimize block searches; the others \
+             keep stock's bytes",
+            plan.preset
+        );
+    }
+    Ok(())
 }
 
 /// Where the layers that are done are kept while a run that can be continued is at work: beside the output.

@@ -8,10 +8,10 @@ use convert::plan::PlannedTensor;
 use convert::quantize::{OPTIMIZE_KEYS, QuantizeOptions, plan};
 use convert::recipe::{Preset, RecipeOptions, TensorTypeRule};
 use convert::source::Source;
-use gguf::{GgufModel, Value};
+use gguf::GgufModel;
 use serde::Serialize;
 
-use crate::optimization::{OptimizeArgs, base_model};
+use crate::optimization::{OptimizeArgs, base_model, shown};
 
 /// Rows that are compared at a time.
 const ROWS: u64 = 64;
@@ -101,11 +101,6 @@ pub(crate) fn rederive(
         }
     }
     Ok(result)
-}
-
-/// Value of a key, for messages.
-fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| format!("{value:?}"), str::to_owned)
 }
 
 /// Whether the file has the tensor's learned blocks; `None` where none were learned.

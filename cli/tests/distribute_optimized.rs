@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use gguf::GgufModel;
 use support::parts::Case;
-use support::{calibration, fails, names, narrow, quantsmith, succeeds, text};
+use support::{calibration, fails, has, names, narrow, plain, quantsmith, succeeds, text, tiny};
 
 #[test]
 fn learned_files_are_made_in_parts() {
@@ -64,6 +64,26 @@ fn learned_files_are_made_in_parts() {
         &[&cut[..], &learn].concat(),
         &["a layer depend on the layers before it", "--cut files"],
     );
+}
+
+/// Blocks that are searched by themselves can be cut anywhere.
+#[test]
+fn searched_files_are_made_in_parts_of_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = tiny(&dir.path().join("tiny.gguf"), 2, plain);
+    let case = Case::of(dir, model, "Q2_K,Q3_K_M,IQ4_NL,Q8_0", &["--optimize", "block"]);
+    let plan: serde_json::Value = serde_json::from_slice(&fs::read(&case.plan).unwrap()).unwrap();
+    assert_eq!(plan["request"]["cut"], "rows");
+    assert_eq!(plan["request"]["optimize"]["level"], "block");
+    for part in ["3/3", "1/3", "2/3"] {
+        case.run(part);
+    }
+    case.join();
+    case.is_whole();
+    let name = |n: &&(String, Vec<u8>)| n.0.contains("Q2_K");
+    let file = case.out().join(&case.whole.iter().find(name).unwrap().0);
+    let check = ["verify", text(&file), "--source", text(&case.model)];
+    has(&succeeds(&check), &["blocks searched"]);
 }
 
 /// They are other bytes than stock's.

@@ -48,15 +48,16 @@ fn importance(model: &Path, words: &Path, chunks: &str) -> PathBuf {
 /// sizes are the plan's, and most tensors of layers are other than stock's.
 fn check_bytes(
     model: &Path,
-    words: &Path,
+    words: Option<&Path>,
     matrix: Option<&Path>,
     preset: &str,
     (level, last): (&[&str], Option<&str>),
 ) {
     let make = |threads: &str, isa: Option<&str>| {
         let out = model.with_extension(threads);
-        let mut args = vec!["quantize", "--optimize-text", text(words), "--optimize"];
+        let mut args = vec!["quantize", "--optimize"];
         args.extend(level);
+        args.extend(words.iter().flat_map(|words| ["--optimize-text", text(words)]));
         args.extend(matrix.iter().flat_map(|matrix| ["--imatrix", text(matrix)]));
         args.extend([text(model), text(&out), preset, threads]);
         let mut command = quantsmith(&args);
@@ -93,14 +94,14 @@ fn learned_bytes_depend_neither_on_threads_nor_on_the_instruction_set() {
     let dir = tempfile::tempdir().unwrap();
     let (model, words) = (narrow(dir.path()), calibration(dir.path(), 1500));
     for preset in ["Q4_0", "Q5_1", "IQ4_NL"] {
-        check_bytes(&model, &words, None, preset, (&["layer"], Some("scalar")));
+        check_bytes(&model, Some(&words), None, preset, (&["layer"], Some("scalar")));
     }
     // Scalar products of rows this long take minutes; quantsmith-optimize's own tests have every type's.
     let model = tiny(&dir.path().join("wide.gguf"), 1, support::plain);
     let words = random_text(&dir.path().join("letters.txt"), 512 * 10, 7, b'a'..=b's');
     let matrix = importance(&model, &words, "4");
     for preset in ["Q2_K", "IQ2_M"] {
-        check_bytes(&model, &words, Some(&matrix), preset, (&["layer"], None));
+        check_bytes(&model, Some(&words), Some(&matrix), preset, (&["layer"], None));
     }
 }
 
@@ -148,6 +149,89 @@ fn the_demo_models_layers_come_closer_to_their_source_at_the_same_size() {
         let (of_stock, of_layer) = (divergence(&stock), divergence(&layer));
         assert!(of_layer < 0.9 * of_stock, "{preset}: {of_layer} and {of_stock}");
     }
+}
+
+#[test]
+fn searched_bytes_depend_neither_on_threads_nor_on_the_instruction_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = tiny(&dir.path().join("wide.gguf"), 1, support::plain);
+    let words = random_text(&dir.path().join("letters.txt"), 512 * 4, 7, b'a'..=b's');
+    let matrix = importance(&model, &words, "4");
+    for preset in ["Q2_K", "IQ3_S"] {
+        check_bytes(&model, None, Some(&matrix), preset, (&["block"], Some("scalar")));
+    }
+    check_bytes(&model, None, None, "IQ4_XS", (&["block"], Some("scalar")));
+}
+
+/// Blocks that are searched by themselves are made again from the source alone, to the byte.
+#[test]
+fn searched_files_are_proven_without_a_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = tiny(&dir.path().join("wide.gguf"), 1, support::plain);
+    let words = random_text(&dir.path().join("letters.txt"), 512 * 4, 7, b'a'..=b's');
+    let matrix = importance(&source, &words, "4");
+    let file = dir.path().join("searched.gguf");
+    let args = ["quantize", "--optimize", "block", "--imatrix", text(&matrix)];
+    succeeds(&[&args[..], &[text(&source), text(&file), "Q3_K_M"]].concat());
+    let keys = GgufModel::open(&file).unwrap().metadata().clone();
+    assert_eq!(keys.get_str("quantsmith.optimize.method"), Some("block"));
+    assert_eq!(keys.get_u64("quantsmith.optimize.version"), Some(1));
+
+    let searched = Learned {
+        dir,
+        source,
+        words,
+        file,
+    };
+    let out = succeeds(&searched.check());
+    has(&out, &["blocks searched, with the importance matrix"]);
+    assert!(!out.contains("on purpose"), "{out}");
+    fails(
+        &searched.check_again(&searched.words),
+        &["quantsmith.optimize.windows", "found none"],
+    );
+    // What has its type already is copied.
+    let copied = searched.dir.path().join("copied.gguf");
+    let again = ["quantize", "--optimize", "block", "--allow-requantize"];
+    succeeds(&[&again[..], &[text(&searched.file), text(&copied), "Q3_K_M"]].concat());
+    assert!(tensors(&copied) == tensors(&searched.file));
+    // One bit of one block; and the same bytes under the name of a method of another version.
+    let before = fs::read(&searched.file).unwrap();
+    searched.change("blk.0.ffn_up.weight", |blocks| blocks[40] ^= 1);
+    fails(&searched.check(), &["not the byte-exact image"]);
+    fs::write(&searched.file, before).unwrap();
+    let version = "quantsmith.optimize.version=u32:2";
+    succeeds(&["meta", "set", text(&searched.file), version]);
+    fails(&searched.check(), &["not the byte-exact image"]);
+}
+
+#[test]
+fn what_blocks_by_themselves_do_not_need_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, words) = (narrow(dir.path()), calibration(dir.path(), 600));
+    let out = dir.path().join("out.gguf");
+    let search = |more: &[&str]| {
+        let args = [&["quantize", "--optimize", "block"], more].concat();
+        [&args[..], &[text(&model), text(&out), "Q4_0"]]
+            .concat()
+            .join("\n")
+    };
+    for (more, part) in [
+        (["--optimize-text", text(&words)], "--optimize layer or loss"),
+        (["--optimize-steps", "3"], "--optimize loss"),
+    ] {
+        let args = search(&more);
+        fails(&args.split('\n').collect::<Vec<_>>(), &[part]);
+        assert!(!out.exists());
+    }
+    // None of its types is searched: stock's bytes, and it says so.
+    let args = search(&[]);
+    let done = quantsmith(&args.split('\n').collect::<Vec<_>>())
+        .output()
+        .unwrap();
+    assert!(done.status.success());
+    let said = String::from_utf8(done.stderr).unwrap();
+    has(&said, &["Q4_0: 0 of ", "keep stock's bytes"]);
 }
 
 /// A file that is learned at this level with rows of 32 and Q4_0, its source and text, and how its verification is called.
@@ -396,7 +480,10 @@ fn what_cannot_be_learned_is_refused_before_any_work() {
     let mut changed = bytes.clone();
     changed[at..at + 5].copy_from_slice(b"xlstm");
     fs::write(&strange, changed).unwrap();
-    refused(learn(&given, &strange), &["\"xlstm\"", "--optimize none"]);
+    refused(
+        learn(&given, &strange),
+        &["\"xlstm\"", "--optimize block and none"],
+    );
     fails(
         &[
             "convert",
@@ -417,7 +504,7 @@ fn tuned_bytes_depend_neither_on_threads_nor_on_the_instruction_set() {
     let (model, words) = (narrow(dir.path()), calibration(dir.path(), 4000));
     let level = ["loss", "--optimize-steps", "9"];
     for preset in ["Q4_0", "Q5_1"] {
-        check_bytes(&model, &words, None, preset, (&level, Some("scalar")));
+        check_bytes(&model, Some(&words), None, preset, (&level, Some("scalar")));
     }
 }
 
@@ -558,7 +645,11 @@ fn what_cannot_be_tuned_is_refused_before_any_work() {
     tune(
         &[],
         &mamba(dir.path()),
-        &["this token mixer", "\"mamba\"", "--optimize layer and none"],
+        &[
+            "this token mixer",
+            "\"mamba\"",
+            "--optimize layer, block and none",
+        ],
     );
     tune(
         &["--max-memory", "30M"],

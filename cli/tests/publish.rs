@@ -126,6 +126,19 @@ fn from_nothing_to_a_folder() {
     assert_eq!(digests(&out), first);
 }
 
+/// Blocks that are searched without a text are made again as stock's are.
+#[test]
+fn searched_files_are_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    publish(&out, &[&SHORT[..], &["--optimize", "block"]].concat());
+    let table = Table::load(&out.join("table.json")).unwrap();
+    let method = ("method".to_owned(), "block".to_owned());
+    assert!(table.parameters.optimize.contains(&method));
+    let check = ["verify", text(&out), "--attestation", "--strict"];
+    has(&succeeds(&check), &["4 files made again with the same bytes"]);
+}
+
 /// The page loads nothing, and shows every file.
 fn page_is_whole(out: &Path) {
     let page = fs::read_to_string(out.join("report.html")).unwrap();

@@ -43,6 +43,12 @@ pub trait Encoder: std::fmt::Debug + Send + Sync {
         importance: Option<&[f32]>,
         out: &mut [u8],
     ) -> Result<(), quants::Error>;
+
+    /// Picoseconds that it takes for a weight of this type, by which parts of a plan are balanced; `None` for no more
+    /// than stock's.
+    fn picoseconds(&self, _ty: TensorType) -> Option<u64> {
+        None
+    }
 }
 
 /// A tensor of an output file.

@@ -325,8 +325,9 @@ fn fit<const S: usize>(
     error(x, weights, (scale, min), levels)
 }
 
+/// The weighted error of a sub-block of this scale and minimum.
 #[inline(always)]
-fn error<const S: usize>(
+pub(crate) fn error<const S: usize>(
     x: &[f32; S],
     weights: &[f32; S],
     (scale, min): (f32, f32),
@@ -338,6 +339,17 @@ fn error<const S: usize>(
         terms[i] = weights[i] * off * off;
     }
     sum(&terms)
+}
+
+/// The weighted error of a block.
+#[inline(always)]
+pub(crate) fn total<const S: usize>(x: &[[f32; S]], weights: &[[f32; S]], block: &Block) -> f32 {
+    let mut total = 0.0;
+    for (s, (x, weights)) in x.iter().zip(weights).enumerate() {
+        let levels = &block.levels.as_chunks::<S>().0[s];
+        total += error(x, weights, block.scale_and_min(s), levels);
+    }
+    total
 }
 
 /// Improves a block for the weights `x`, whose squared errors count as `weights` say: scales and minima of sub-blocks
@@ -358,16 +370,7 @@ pub(crate) fn search(format: &Format, x: &[f32], weights: &[f32], block: &mut Bl
 fn search_by<const S: usize>(format: &Format, x: &[f32], weights: &[f32], block: &mut Block) -> f32 {
     let x = x.as_chunks::<S>().0;
     let weights = weights.as_chunks::<S>().0;
-    let mut best = 0.0;
-    for (s, (x, weights)) in x.iter().zip(weights).enumerate() {
-        let levels = &mut block.levels.as_chunks_mut::<S>().0[s];
-        best += error(
-            x,
-            weights,
-            (block.d * block.scales[s], block.dmin * block.mins[s]),
-            levels,
-        );
-    }
+    let mut best = total(x, weights, block);
     for _ in 0..ROUNDS {
         let before = best;
         best = 0.0;
@@ -441,7 +444,7 @@ fn move_sub_block<const S: usize>(
 
 /// The `d` and `dmin` that fit scales, minima and levels best, as stored.
 #[inline(always)]
-fn least_squares<const S: usize>(
+pub(crate) fn least_squares<const S: usize>(
     format: &Format,
     x: &[[f32; S]],
     weights: &[[f32; S]],

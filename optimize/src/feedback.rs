@@ -218,35 +218,5 @@ fn round<const S: usize>(
     }
 }
 
-/// Encodes rows block by block, without regard to how errors of different columns meet. `importance` counts for every
-/// row.
-#[cfg(test)]
-pub(crate) fn search_blocks(
-    ty: TensorType,
-    rows: &[f32],
-    columns: usize,
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-) -> Result<(), quants::Error> {
-    quants::encode(ty, rows, columns, importance, out)?;
-    let Some(format) = Format::new(ty) else {
-        return Ok(());
-    };
-    let even = vec![1.0; columns];
-    let importance = importance.unwrap_or(&even);
-    let blocks = out.chunks_exact_mut(ty.block_bytes());
-    for (index, (x, bytes)) in rows.chunks_exact(format.block).zip(blocks).enumerate() {
-        let first = index * format.block % columns;
-        let importance = &importance[first..first + format.block];
-        let mut block = format.unpack(bytes);
-        wide(
-            #[inline(always)]
-            || search(&format, x, importance, &mut block),
-        );
-        format.pack(&block, bytes);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ mod moments;
 mod points;
 mod refine;
 mod report;
+mod search;
 mod sub_block;
 
 pub use digest::digest;
@@ -26,3 +27,4 @@ pub use layers::{LayerOptions, OnLayer, WINDOW, layers};
 pub use loss::{LossOptions, Made, RATE, STEPS, TuneOptions, loss, tune};
 pub use metric::Damping;
 pub use report::{Kept, Learned, Report, Tuned};
+pub use search::{block_encoder, blocks};

@@ -46,7 +46,7 @@ pub(crate) struct Group<'a, const D: usize> {
     pub(crate) row: &'a [f32; D],
     pub(crate) target: &'a [f32; D],
     pub(crate) weights: &'a [f32; D],
-    /// From the error of column i to the target of column j > i: at `i * stride + j`.
+    /// From the error of column i to the target of column j > i: at `i * stride + j`. Empty where there is none.
     pub(crate) feedback: &'a [f32],
     pub(crate) stride: usize,
 }
@@ -161,6 +161,9 @@ impl Points {
                 let left = targets[i][lane] - value;
                 costs[lane] += group.weights[i] * left * left;
                 errors[lane] = group.row[i] - value;
+            }
+            if group.feedback.is_empty() {
+                continue;
             }
             let factors = &group.feedback[i * group.stride..][..D];
             for (target, factor) in targets.iter_mut().zip(factors).skip(i + 1) {

@@ -110,7 +110,7 @@ pub(crate) struct Wanted<'a, const S: usize> {
     pub(crate) row: &'a [f32; S],
     pub(crate) target: &'a [f32; S],
     pub(crate) weights: &'a [f32; S],
-    /// Addend of the error of column i to the target of column j > i: at `i * stride + j`.
+    /// Addend of the error of column i to the target of column j > i: at `i * stride + j`. Empty where there is none.
     pub(crate) feedback: &'a [f32],
     pub(crate) stride: usize,
 }
@@ -202,7 +202,7 @@ fn choose_points<const S: usize, const D: usize>(
                 row,
                 target: target[g..].first_chunk().expect("a group"),
                 weights: wanted.weights[g..].first_chunk().expect("a group"),
-                feedback: &wanted.feedback[g * wanted.stride + g..],
+                feedback: wanted.feedback.get(g * wanted.stride + g..).unwrap_or_default(),
                 stride: wanted.stride,
             };
             let parity = (points.codebook.even && last).then_some(odd);
@@ -212,6 +212,9 @@ fn choose_points<const S: usize, const D: usize>(
             odd = !last && (odd != negative);
             for i in 0..D {
                 levels[g + i] = chosen[i];
+                if wanted.feedback.is_empty() {
+                    continue;
+                }
                 let error = row[i] - scale * chosen[i];
                 let factors = &wanted.feedback[(g + i) * wanted.stride..][..S];
                 for j in g + D..S {
@@ -247,6 +250,9 @@ fn choose_levels<const S: usize>(format: &Format, block: &mut Block, s: usize, w
             let left = targets[i][lane] - value;
             costs[lane] += wanted.weights[i] * left * left;
             errors[lane] = wanted.row[i] - value;
+        }
+        if wanted.feedback.is_empty() {
+            continue;
         }
         for (j, factor) in wanted.feedback[i * wanted.stride..][..S]
             .iter()

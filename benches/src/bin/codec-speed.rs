@@ -1,12 +1,13 @@
 //! Our codecs' speeds, quickly and alone: `codec-speed [--scalar] [--ggml] [--seconds S] [TYPE ...]`
 //!
-//! Prints millions of weights a second on one core: encoding with importance, without, and decoding; with
-//! `--ggml` the ratios to stock llama.cpp's, measured in the same run.
+//! Prints millions of weights a second on one core: encoding with importance, without, decoding, and the search of
+//! `--optimize block` with importance; with `--ggml` the ratios to stock llama.cpp's, measured in the same run (those of
+//! the search to stock's encoding with importance).
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use benches::codecs::{Samples, Speeds, ours_all, theirs, works};
+use benches::codecs::{Samples, Speeds, ours_all, searched, theirs, works};
 use gguf::TensorType;
 use quants::Isa;
 
@@ -37,11 +38,12 @@ fn main() -> Result<()> {
     };
     println!("memory copy: {:.0} Mweights/s", benches::copy_speed(limit));
     println!(
-        "{:8} {:^25} {:^25} {:^25}",
+        "{:8} {:^25} {:^25} {:^25} {:^25}",
         isa.name(),
         "with importance",
         "without",
-        "decode"
+        "decode",
+        "--optimize block"
     );
     for ty in types {
         let our = ours_all(isa, ty, &samples, limit)?;
@@ -57,11 +59,12 @@ fn main() -> Result<()> {
             (Some(ours), Some(stock)) => format!("{ours:8.1} {stock:8.1} {:6.2}x", ours / stock),
         };
         println!(
-            "{:8} {} {} {}",
+            "{:8} {} {} {} {}",
             ty.name(),
             cell(our.with_importance, stock.with_importance),
             cell(our.without, stock.without),
-            cell(our.decode, stock.decode)
+            cell(our.decode, stock.decode),
+            cell(searched(ty, &samples, limit)?, stock.with_importance)
         );
     }
     Ok(())

@@ -239,7 +239,7 @@ impl Work {
                 "--check-chunks",
                 "0",
             ];
-            let learns = !options.chosen || more.contains(&"--optimize");
+            let learns = more.iter().any(|arg| ["layer", "loss"].contains(arg));
             let texts: Vec<&str> = [(learns, &learned[..]), (options.chosen, &chosen)]
                 .into_iter()
                 .filter(|(wanted, _)| *wanted)

@@ -140,13 +140,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         .optimize
         .prepare(opened.source().metadata(), path, Some(CALIBRATION_TEXT), false)?;
     let directory = PathBuf::from(&request.directory);
-    let layout = Layout::new(
+    let mut layout = Layout::new(
         opened.source(),
         &request,
         &directory,
         importance.as_ref(),
         &better.record,
     )?;
+    better.set_encoders(opened.source(), &mut layout)?;
     let balance = layout.balance(args.parts)?;
     let plan = args.document(opened.source(), request, &layout, &located)?;
     for left_out in &plan.left_out {
@@ -164,7 +165,7 @@ impl Args {
     /// Refuses options that no parts can carry out together.
     fn refuse(&self) -> anyhow::Result<()> {
         self.unplanned.refuse()?;
-        if self.optimize.given() && self.cut == Some(CutName::Rows) {
+        if self.optimize.learns() && self.cut == Some(CutName::Rows) {
             bail!(
                 "--cut rows: a file whose blocks are learned is not cut, as the inputs of a layer depend on the layers before it \
                  as they were quantized; with --cut files a part is whole files"
@@ -200,7 +201,7 @@ impl Args {
             cut: match self.cut {
                 Some(CutName::Rows) => Cut::Rows,
                 Some(CutName::Files) => Cut::Files,
-                None if self.optimize.given() => Cut::Files,
+                None if self.optimize.learns() => Cut::Files,
                 None => Cut::Rows,
             },
             imatrix: self.importance.request()?,

@@ -20,6 +20,7 @@ use crate::args::importance::ImportanceArgs;
 use crate::args::memory::BufferArgs;
 use crate::attestation::{self, Hand};
 use crate::hashing::Hashing;
+use crate::optimization::encoder_of;
 use crate::output::{print, print_json};
 use crate::progress::{Meter, Unit};
 use crate::rederive::{Rederived, rederive};
@@ -146,10 +147,11 @@ impl Optimized {
     }
 
     /// Whether a tensor may be what an optimizer made: its blocks are others, but no worse copies of the source than
-    /// learning leaves them.
+    /// learning leaves them. Blocks that are searched without a text are made again, to the byte.
     fn allows(&self, tensor: &TensorImage) -> bool {
         match &tensor.outcome {
             Outcome::Exact(_) => true,
+            _ if self.method == "block" => false,
             Outcome::Differs(d) if !tensor.ty.is_quantized() => {
                 self.method == "loss" && d.rms_error <= LARGEST_TUNED_ERROR * d.rms_weight
             }
@@ -392,7 +394,14 @@ fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederive
         Unit::Bytes,
         model.tensors().map(|t| t.info.size_bytes()).sum(),
     );
-    let image = image::compare(&model, opened.as_ref(), importance.as_ref(), &|n| meter.add(n))?;
+    let encoder = encoder_of(model.metadata());
+    let image = image::compare(
+        &model,
+        opened.as_ref(),
+        importance.as_ref(),
+        encoder.as_deref(),
+        &|n| meter.add(n),
+    )?;
     let rederived = args
         .optimize_text
         .as_ref()
@@ -552,7 +561,7 @@ fn show_image(
         image.tensors.len(),
         encoders.join("; ")
     )?;
-    if let Some(by) = optimized {
+    if let Some(by) = optimized.filter(|_| learned > 0) {
         let text = by.calibration.as_ref().map_or(String::new(), |digest| {
             format!(" and the text whose tokens have the SHA-256 {digest}")
         });

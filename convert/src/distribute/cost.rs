@@ -70,7 +70,9 @@ pub fn of_row(job: &Job) -> u64 {
     let mut bytes = 0u64;
     for target in &job.targets {
         if !target.copied {
-            per_weight += encode(target.ty, target.importance.is_some()).unwrap_or(READ);
+            let stock = encode(target.ty, target.importance.is_some());
+            let other = target.encoder.as_ref().and_then(|e| e.picoseconds(target.ty));
+            per_weight += other.or(stock).unwrap_or(READ);
         }
         let row = target.ty.row_bytes(weights).unwrap_or(0);
         bytes = bytes.saturating_add(row.saturating_mul(target.wanted_by.len() as u64));

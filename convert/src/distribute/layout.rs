@@ -45,7 +45,8 @@ impl<'a> Layout<'a> {
         importance: Option<&Importance>,
         record: &[(String, Value)],
     ) -> Result<Self> {
-        if request.optimize.is_some() && request.cut == Cut::Rows {
+        let learned = learned_tokens(record);
+        if learned.is_some() && request.cut == Cut::Rows {
             return Err(Error::Request(
                 "a file whose blocks are learned is not cut: the inputs of a layer depend on the layers before it as they were \
                  quantized; cut by files, a part is whole files"
@@ -66,13 +67,13 @@ impl<'a> Layout<'a> {
         }
         let jobs = jobs(source, &outputs)?;
         // Shards are learned together.
-        let groups = match request.optimize {
+        let groups = match learned {
             Some(_) => rows_of(&table).map(|(row, _)| row).collect(),
             None => (0..outputs.len()).collect(),
         };
         Ok(Self {
             groups,
-            learned: learned_tokens(record),
+            learned,
             jobs,
             outputs,
             cut: request.cut,
@@ -120,6 +121,31 @@ impl<'a> Layout<'a> {
         rows
     }
 
+    /// Has the files encoded otherwise than by stock's encoders: `set` gives each plan its encoders. It has to be done in
+    /// the same way wherever parts are dealt.
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub fn set_encoders<E: From<Error>>(
+        &mut self,
+        source: &'a dyn Source,
+        set: &mut dyn FnMut(&mut Quantization<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for row in &mut self.table {
+            if let Ok(plan) = &mut row.plan {
+                set(plan)?;
+            }
+        }
+        Ok(self.lay_again(source)?)
+    }
+
+    /// Makes outputs and jobs of the table again.
+    fn lay_again(&mut self, source: &'a dyn Source) -> Result<()> {
+        self.outputs = table::outputs(&self.table);
+        self.jobs = jobs(source, &self.outputs)?;
+        Ok(())
+    }
+
     /// Has blocks of these rows learned. Where there is nothing to learn, nothing changes.
     pub(super) fn learn<E: From<Error>>(
         &mut self,
@@ -135,9 +161,7 @@ impl<'a> Layout<'a> {
                 learn(plan)?;
             }
         }
-        self.outputs = table::outputs(&self.table);
-        self.jobs = jobs(source, &self.outputs)?;
-        Ok(())
+        Ok(self.lay_again(source)?)
     }
 
     /// Whether every file is there, of the planned size.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{OnBytes, codec_error};
 use crate::importance::Importance;
-use crate::plan::matrices;
+use crate::plan::{self, matrices};
 use crate::quantize::{self, QuantizeOptions};
 use crate::recipe::PRESETS;
 use crate::source::{Source, SourceTensor};
@@ -33,6 +33,8 @@ pub struct Encoder {
     pub importance: bool,
     /// Through a 16-bit file: the weights were rounded to this type first.
     pub through: Option<Through>,
+    /// By the other encoder that was given, not by stock's.
+    pub other: bool,
 }
 
 /// A 16-bit type of an intermediate file.
@@ -48,6 +50,9 @@ pub enum Through {
 
 impl std::fmt::Display for Encoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.other {
+            f.write_str("blocks searched, ")?;
+        }
         f.write_str(if self.importance {
             "with the importance matrix"
         } else {
@@ -168,7 +173,8 @@ impl Image {
     }
 }
 
-/// Encodes the source again and compares every byte of every tensor.
+/// Encodes the source again and compares every byte of every tensor. `other` is an encoder by which blocks may have
+/// been made besides stock's.
 ///
 /// # Errors
 /// When either side cannot be read or a weight of the source is not finite.
@@ -176,6 +182,7 @@ pub fn compare(
     model: &GgufModel,
     source: &dyn Source,
     importance: Option<&Importance>,
+    other: Option<&dyn plan::Encoder>,
     on_bytes: OnBytes<'_>,
 ) -> Result<Image> {
     let by_name: HashMap<&str, usize> = source
@@ -207,6 +214,7 @@ pub fn compare(
                     importance: importance
                         .and_then(|i| i.of(&from.name))
                         .filter(|v| v.len() as u64 == info.row_len().saturating_mul(matrices(&from.shape))),
+                    other,
                     on_bytes,
                 };
                 pair.outcome()?
@@ -267,6 +275,7 @@ struct Pair<'a> {
     at: usize,
     from: &'a SourceTensor,
     importance: Option<&'a Arc<[f32]>>,
+    other: Option<&'a dyn plan::Encoder>,
     on_bytes: OnBytes<'a>,
 }
 
@@ -322,6 +331,7 @@ impl Pair<'_> {
             return vec![Encoder {
                 importance: false,
                 through: None,
+                other: false,
             }];
         }
         if !quants::can_encode(ty) || !self.info.row_len().is_multiple_of(ty.block_len() as u64) {
@@ -336,7 +346,15 @@ impl Pair<'_> {
         let mut candidates = Vec::new();
         for through in [None, Some(Through::F16), Some(Through::Bf16)] {
             for &importance in with {
-                candidates.push(Encoder { importance, through });
+                for other in [false, true] {
+                    if !other || self.other.is_some() {
+                        candidates.push(Encoder {
+                            importance,
+                            through,
+                            other,
+                        });
+                    }
+                }
             }
         }
         candidates
@@ -399,13 +417,17 @@ impl Pair<'_> {
             .zip(blocks.chunks_exact_mut(row_bytes))
             .enumerate()
         {
-            let matrix = ((rows.start + i as u64) / per_matrix) as usize;
+            let at = rows.start + i as u64;
+            let matrix = (at / per_matrix) as usize;
             let importance = self
                 .importance
                 .filter(|_| encoder.importance)
                 .map(|values| &values[matrix * row_len..(matrix + 1) * row_len]);
-            quants::encode(ty, row, row_len, importance, out)
-                .map_err(|e| codec_error(self.model, self.info, e))?;
+            match self.other.filter(|_| encoder.other) {
+                Some(other) => other.encode(ty, at..at + 1, row, row_len, importance, out),
+                None => quants::encode(ty, row, row_len, importance, out),
+            }
+            .map_err(|e| codec_error(self.model, self.info, e))?;
         }
         Ok(blocks)
     }

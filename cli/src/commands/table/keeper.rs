@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 use convert::digest::{Kind, ManifestEntry, file_sha256, of_bytes};
 use convert::importance::MissingImportance;
 use convert::plan::OutputPlan;
-use convert::quantize::OPTIMIZE_KEYS;
 use convert::recipe::TensorTypeRule;
 use convert::source::Source;
 use convert::table::{self, RowPlan, TableOptions};
@@ -20,6 +19,7 @@ use super::texts::{EvaluationTexts, Texts};
 use crate::args::rounding;
 use crate::hashing::Hashing;
 use crate::log;
+use crate::optimization::keys_of;
 
 /// Source and importance of the files.
 pub(super) struct Origin<'a> {
@@ -465,11 +465,6 @@ fn parameters(options: &TableOptions, args: &Making) -> record::Parameters {
     let recipe = &quantize.recipe;
     let name = |ty: gguf::TensorType| ty.name().to_owned();
     let (include_weights, exclude_weights) = args.importance.selected();
-    let optimize = quantize.record.iter().filter_map(|(key, value)| {
-        let key = key.strip_prefix(OPTIMIZE_KEYS)?;
-        let value = value.as_str().map_or_else(|| shown(value), str::to_owned);
-        Some((key.to_owned(), value))
-    });
     record::Parameters {
         pure: recipe.pure,
         leave_output_tensor: recipe.leave_output_tensor,
@@ -489,17 +484,7 @@ fn parameters(options: &TableOptions, args: &Making) -> record::Parameters {
         expert_prior: args.importance.expert_prior(),
         pre_tokenizer: args.pre_tokenizer.clone(),
         shards: args.shards.record(),
-        optimize: optimize.collect(),
-    }
-}
-
-/// A value of a key that is a number.
-fn shown(value: &gguf::Value) -> String {
-    match value {
-        gguf::Value::U32(n) => n.to_string(),
-        gguf::Value::F32(x) => x.to_string(),
-        gguf::Value::F64(x) => x.to_string(),
-        other => format!("{other:?}"),
+        optimize: keys_of(&quantize.record),
     }
 }
 

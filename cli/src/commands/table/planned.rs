@@ -198,7 +198,8 @@ impl Planned {
         let source = self.opened.source();
         let request = &self.document.request;
         let record = &self.better.record;
-        let layout = Layout::new(source, request, &self.directory, self.importance.as_ref(), record)?;
+        let mut layout = Layout::new(source, request, &self.directory, self.importance.as_ref(), record)?;
+        self.better.set_encoders(source, &mut layout)?;
         let same = self.document.check_layout(source, &layout);
         let (here, planned) = (source.path().file_name(), Path::new(&request.model).file_name());
         match same {

@@ -1,0 +1,206 @@
+//! The level that needs no text: every block searched anew, for itself.
+
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use convert::plan::{Encoder, OutputPlan};
+use convert::source::Source;
+use gguf::TensorType;
+use reference::portable::wide;
+
+use crate::block::{self, Block, Format, error, least_squares, stored, total};
+use crate::sub_block::{Wanted, choose};
+
+/// Types whose blocks are searched: those that come out better than stock's, by what was measured on two models. For
+/// the others no search of blocks by themselves was found that wins (docs/quality.md has the figures).
+///
+/// Beside each the picoseconds that a weight takes on one core, stock's search that it begins with among them.
+const TYPES: [(TensorType, u64); 10] = [
+    (TensorType::Q5_0, 42_000),
+    (TensorType::Q2_K, 89_000),
+    (TensorType::Q3_K, 57_000),
+    (TensorType::Q6_K, 64_000),
+    (TensorType::IQ2_XS, 455_000),
+    (TensorType::IQ2_S, 667_000),
+    (TensorType::IQ3_XXS, 417_000),
+    (TensorType::IQ3_S, 455_000),
+    (TensorType::IQ4_XS, 370_000),
+    (TensorType::IQ4_NL, 192_000),
+];
+
+/// Passes over the sub-blocks at most.
+const PASSES: usize = 3;
+
+/// The encoder of this level. It is one and the same for all plans, so that files that share a tensor's type share
+/// the work.
+pub fn block_encoder() -> Arc<dyn Encoder> {
+    static SHARED: LazyLock<Arc<dyn Encoder>> = LazyLock::new(|| Arc::new(Search));
+    Arc::clone(&SHARED)
+}
+
+/// Has all tensors of a file whose types are known here encoded by the search of blocks by themselves, while they are
+/// written; how many they are. `source` is what the plan was made of. The others keep stock's encoders, and what has its
+/// type already is copied.
+pub fn blocks(source: &dyn Source, outputs: &mut [OutputPlan<'_>]) -> usize {
+    let mut count = 0;
+    for output in outputs {
+        for at in 0..output.contents().len() {
+            let tensor = &output.contents()[at];
+            if time(tensor.ty).is_some() && tensor.ty != source.tensors()[tensor.source].ty {
+                output.set_encoder(at, block_encoder());
+                count += 1;
+            }
+        }
+    }
+    count
+}
+
+/// Picoseconds for a weight; `None` for types that are not searched.
+fn time(ty: TensorType) -> Option<u64> {
+    let found = TYPES.iter().find(|(known, _)| *known == ty);
+    found.map(|(_, picoseconds)| *picoseconds)
+}
+
+/// Encodes with the search of blocks by themselves.
+#[derive(Debug)]
+struct Search;
+
+impl Encoder for Search {
+    fn encode(
+        &self,
+        ty: TensorType,
+        _rows: Range<u64>,
+        weights: &[f32],
+        row_len: usize,
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), quants::Error> {
+        quants::encode(ty, weights, row_len, importance, out)?;
+        let Some(format) = Format::new(ty).filter(|_| time(ty).is_some()) else {
+            return Ok(());
+        };
+        search_rows(&format, weights, row_len, importance, out);
+        Ok(())
+    }
+
+    fn picoseconds(&self, ty: TensorType) -> Option<u64> {
+        time(ty)
+    }
+}
+
+/// Improves stock's blocks of some rows. `importance` says how much the errors of each column count. Without it those of
+/// large weights count for more: which columns see large inputs is unknown, but where the model has large weights,
+/// they do.
+fn search_rows(format: &Format, rows: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8]) {
+    let mut by_weights = [0.0; block::WEIGHTS];
+    let blocks = out.chunks_exact_mut(format.ty.block_bytes());
+    for (index, (x, bytes)) in rows.chunks_exact(format.block).zip(blocks).enumerate() {
+        let first = index * format.block % columns;
+        let weights = match importance {
+            Some(all) => &all[first..first + format.block],
+            None => {
+                let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+                for (weight, x) in by_weights.iter_mut().zip(x) {
+                    *weight = mean + x * x;
+                }
+                &by_weights[..format.block]
+            }
+        };
+        let mut block = format.unpack(bytes);
+        wide(
+            #[inline(always)]
+            || {
+                block::search(format, x, weights, &mut block);
+                match format.sub_block {
+                    16 => search::<16>(format, x, weights, &mut block),
+                    _ => search::<32>(format, x, weights, &mut block),
+                }
+            },
+        );
+        format.pack(&block, bytes);
+    }
+}
+
+/// Chooses all sub-blocks by turns and fits `d` and `dmin`, until nothing lowers the weighted error; then stretches the
+/// block to the energy of the weights.
+#[inline(always)]
+fn search<const S: usize>(format: &Format, x: &[f32], weights: &[f32], block: &mut Block) {
+    let (x, weights) = (x.as_chunks::<S>().0, weights.as_chunks::<S>().0);
+    let mut least = total(x, weights, block);
+    for _ in 0..PASSES {
+        let before = least;
+        for (s, (x, weights)) in x.iter().zip(weights).enumerate() {
+            choose_again(format, x, weights, block, s);
+        }
+        let chosen = total(x, weights, block);
+        let mut other = block.clone();
+        (other.d, other.dmin) = least_squares(format, x, weights, block);
+        least = total(x, weights, &other);
+        if least < chosen {
+            *block = other;
+        } else {
+            least = chosen;
+        }
+        if least >= before * 0.999_9 {
+            break;
+        }
+    }
+    stretch(x, weights, block);
+}
+
+/// Chooses a sub-block again. What it has stays where nothing better is found: the choice looks at few points of a
+/// codebook only.
+#[inline(always)]
+fn choose_again<const S: usize>(
+    format: &Format,
+    x: &[f32; S],
+    weights: &[f32; S],
+    block: &mut Block,
+    s: usize,
+) {
+    let levels = block.levels.as_chunks::<S>().0[s];
+    let kept = (block.d, block.dmin, block.scales[s], block.mins[s]);
+    let before = error(x, weights, block.scale_and_min(s), &levels);
+    let wanted = Wanted {
+        row: x,
+        target: x,
+        weights,
+        feedback: &[],
+        stride: S,
+    };
+    choose(format, block, s, &wanted);
+    let chosen = &mut block.levels.as_chunks_mut::<S>().0[s];
+    let scale_and_min = (block.d * block.scales[s], block.dmin * block.mins[s]);
+    let after = error(x, weights, scale_and_min, chosen);
+    if after >= before {
+        *chosen = levels;
+        (block.d, block.dmin, block.scales[s], block.mins[s]) = kept;
+    }
+}
+
+/// Multiplies a block by what gives it the weighted energy of the weights.
+///
+/// The error of the best block is orthogonal to it, so the block lacks the energy of its error, in all rows of a
+/// matrix alike: what the matrix puts out is too small by that, and so it adds up over layers.
+#[inline(always)]
+fn stretch<const S: usize>(x: &[[f32; S]], weights: &[[f32; S]], block: &mut Block) {
+    let (mut xx, mut xy) = (0.0f64, 0.0f64);
+    for (s, (x, weights)) in x.iter().zip(weights).enumerate() {
+        let (mut own, mut shared) = ([0.0; S], [0.0; S]);
+        for i in 0..S {
+            let weighted = weights[i] * x[i];
+            own[i] = weighted * x[i];
+            shared[i] = weighted * block.value(s, block.levels[s * S + i]);
+        }
+        xx += f64::from(block::sum(&own));
+        xy += f64::from(block::sum(&shared));
+    }
+    let factor = (xx / xy).sqrt();
+    if factor > 1.0 && factor.is_finite() {
+        block.d = stored(f64::from(block.d) * factor, block.d);
+        block.dmin = stored(f64::from(block.dmin) * factor, block.dmin);
+    }
+}
+
+#[cfg(test)]
+mod tests;
