@@ -181,24 +181,48 @@ fn choose_again<const S: usize>(
 /// Multiplies a block by what gives it the weighted energy of the weights.
 ///
 /// The error of the best block is orthogonal to it, so the block lacks the energy of its error, in all rows of a
-/// matrix alike: what the matrix puts out is too small by that, and so it adds up over layers.
+/// matrix alike: what the matrix puts out is too small by that, and so it adds up over layers. It is stretched by no more
+/// than it lacks where all columns count the same: a column that counts for more than all others together and whose weight
+/// is too small for the block's steps would have all others pay for it.
 #[inline(always)]
 fn stretch<const S: usize>(x: &[[f32; S]], weights: &[[f32; S]], block: &mut Block) {
-    let (mut xx, mut xy) = (0.0f64, 0.0f64);
+    let mut weighted = Energy::default();
+    let mut even = Energy::default();
     for (s, (x, weights)) in x.iter().zip(weights).enumerate() {
+        let values: [f32; S] = std::array::from_fn(|i| block.value(s, block.levels[s * S + i]));
+        weighted.add(x, &values, weights);
+        even.add(x, &values, &[1.0; S]);
+    }
+    let factor = weighted.lack().min(even.lack());
+    if factor > 1.0 && factor.is_finite() {
+        block.d = stored(f64::from(block.d) * factor, block.d);
+        block.dmin = stored(f64::from(block.dmin) * factor, block.dmin);
+    }
+}
+
+/// Energy of weights, and what of it their block has.
+#[derive(Default)]
+struct Energy {
+    own: f64,
+    shared: f64,
+}
+
+impl Energy {
+    #[inline(always)]
+    fn add<const S: usize>(&mut self, x: &[f32; S], values: &[f32; S], weights: &[f32; S]) {
         let (mut own, mut shared) = ([0.0; S], [0.0; S]);
         for i in 0..S {
             let weighted = weights[i] * x[i];
             own[i] = weighted * x[i];
-            shared[i] = weighted * block.value(s, block.levels[s * S + i]);
+            shared[i] = weighted * values[i];
         }
-        xx += f64::from(block::sum(&own));
-        xy += f64::from(block::sum(&shared));
+        self.own += f64::from(block::sum(&own));
+        self.shared += f64::from(block::sum(&shared));
     }
-    let factor = (xx / xy).sqrt();
-    if factor > 1.0 && factor.is_finite() {
-        block.d = stored(f64::from(block.d) * factor, block.d);
-        block.dmin = stored(f64::from(block.dmin) * factor, block.dmin);
+
+    /// What the block has to be multiplied by.
+    fn lack(&self) -> f64 {
+        (self.own / self.shared).sqrt()
     }
 }
 

@@ -56,6 +56,26 @@ fn searched_blocks_are_nearer_to_the_direction_of_the_weights_and_have_their_ene
     }
 }
 
+/// One column counts for more than all others, and its weights are too small for the steps of most blocks: the others
+/// must not be stretched for its sake.
+#[test]
+fn a_column_that_outweighs_all_others_does_not_stretch_them() {
+    let mut rows = numbers(16 * COLUMNS, 5);
+    let mut importance = importance();
+    for at in [40, 300] {
+        importance[at] = 2000.0;
+        rows.chunks_exact_mut(COLUMNS).for_each(|row| row[at] *= 0.05);
+    }
+    let even = vec![1.0; COLUMNS];
+    let energy = product(&even, &rows, &rows);
+    for (ty, _) in TYPES {
+        let (_, searched) = encoded(ty, &rows, Some(&importance));
+        let values = decoded(ty, &searched, rows.len());
+        let share = product(&even, &values, &values) / energy;
+        assert!(share < 1.02, "{ty}: {share}");
+    }
+}
+
 /// The joint search, from which the learned blocks begin as well.
 #[test]
 fn the_joint_search_has_no_larger_weighted_error_than_stocks() {
