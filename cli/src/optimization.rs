@@ -403,12 +403,27 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-/// The encoder that a file says it was made by, where that needs nothing but the weights and is the one of this version.
-pub(crate) fn encoder_of(metadata: &Metadata) -> Option<Arc<dyn Encoder>> {
+/// The encoder that a file says it was made by, where that needs nothing but the weights. That of another version is not
+/// known here, which a warning says.
+pub(crate) fn encoder_of(metadata: &Metadata, path: &Path) -> Option<Arc<dyn Encoder>> {
     let key = |name: &str| format!("{OPTIMIZE_KEYS}{name}");
-    let by_this = metadata.get_str(&key("method")) == Some(Level::Block.name())
-        && metadata.get_u64(&key("version")) == Some(Level::Block.version().into());
-    by_this.then(optimize::block_encoder)
+    let level = Level::Block;
+    if metadata.get_str(&key("method")) != Some(level.name()) {
+        return None;
+    }
+    let found = metadata.get_u64(&key("version"));
+    if found == Some(level.version().into()) {
+        return Some(optimize::block_encoder());
+    }
+    eprintln!(
+        "warning: {}: key '{}': expected {}, found {}: its blocks were searched otherwise than this version does, and cannot \
+         be proven",
+        path.display(),
+        key("version"),
+        level.version(),
+        found.map_or_else(|| "none".to_owned(), |version| version.to_string())
+    );
+    None
 }
 
 /// Has the blocks of a plan searched while they are written.

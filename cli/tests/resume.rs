@@ -11,7 +11,7 @@ use support::{Random, fails, imatrix, names, plain, succeeds, text, tiny};
 
 const TYPES: &str = "Q4_K_M,Q4_K,Q8_0,Q2_K,IQ4_NL,F16";
 
-fn table<'a>(model: &'a Path, out: &'a Path) -> Vec<&'a str> {
+fn table<'a>(model: &'a Path, out: &'a Path, level: &'a str) -> Vec<&'a str> {
     let mut args = vec![
         "table",
         text(model),
@@ -20,6 +20,8 @@ fn table<'a>(model: &'a Path, out: &'a Path) -> Vec<&'a str> {
         TYPES,
         "--threads",
         "2",
+        "--optimize",
+        level,
     ];
     args.extend(["--max-memory", "1M", "--resume", "--out", text(out)]);
     args
@@ -34,19 +36,19 @@ struct Seen {
     with_published: usize,
 }
 
-/// Kills runs at random points, continues each, and compares the bytes.
-fn kill_and_resume(points: usize, seed: u64) -> Seen {
+/// Kills runs with this level of `--optimize` at random points, continues each, and compares the bytes.
+fn kill_and_resume(level: &str, points: usize, seed: u64) -> Seen {
     let dir = tempfile::tempdir().unwrap();
     let model = tiny(&dir.path().join("tiny.gguf"), 12, plain);
     let whole = dir.path().join("whole");
     let started = Instant::now();
-    succeeds(&table(&model, &whole));
+    succeeds(&table(&model, &whole, level));
     let duration = started.elapsed().max(Duration::from_millis(20));
     let expected = contents(&whole);
     let final_names: Vec<&str> = expected.iter().map(|(n, _)| n.as_str()).collect();
     // The same bytes as a run that cannot be continued.
     let plain_out = dir.path().join("plain");
-    let args: Vec<&str> = table(&model, &plain_out)
+    let args: Vec<&str> = table(&model, &plain_out, level)
         .into_iter()
         .filter(|a| *a != "--resume")
         .collect();
@@ -60,7 +62,7 @@ fn kill_and_resume(points: usize, seed: u64) -> Seen {
         let _ = fs::remove_dir_all(&out);
         // Some runs are killed more than once.
         for _ in 0..1 + (point % 4) / 2 {
-            let mut child = start(&table(&model, &out));
+            let mut child = start(&table(&model, &out, level));
             std::thread::sleep(duration.mul_f64(random.share() * 1.05));
             child.kill().unwrap();
             match child.wait().unwrap().code() {
@@ -83,7 +85,7 @@ fn kill_and_resume(points: usize, seed: u64) -> Seen {
                 ),
             }
         }
-        succeeds(&table(&model, &out));
+        succeeds(&table(&model, &out, level));
         let mut made = contents_of(&out, &final_names);
         assert!(made == expected, "point {point} of seed {seed}: other bytes");
         made.clear();
@@ -103,7 +105,9 @@ fn contents_of(folder: &Path, names: &[&str]) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn killed_runs_end_with_the_same_bytes() {
-    let seen = kill_and_resume(12, 1);
+    let seen = kill_and_resume("none", 12, 1);
+    assert!(seen.killed > 0, "{seen:?}");
+    let seen = kill_and_resume("block", 4, 2);
     assert!(seen.killed > 0, "{seen:?}");
 }
 
@@ -116,7 +120,7 @@ fn a_thousand_kill_points() {
         .and_then(|n| n.parse().ok());
     let points = points.unwrap_or(1000);
     let started = Instant::now();
-    let seen = kill_and_resume(points, 2026);
+    let seen = kill_and_resume("none", points, 2026);
     println!(
         "{points} points in {:.0} s: {seen:?}",
         started.elapsed().as_secs_f64()

@@ -11,22 +11,47 @@ use reference::portable::wide;
 use crate::block::{self, Block, Format, error, least_squares, stored, total};
 use crate::sub_block::{Wanted, choose};
 
-/// Types whose blocks are searched: those that come out better than stock's, by what was measured on two models. For
-/// the others no search of blocks by themselves was found that wins (docs/quality.md has the figures).
-///
-/// Beside each the picoseconds that a weight takes on one core, stock's search that it begins with among them.
-const TYPES: [(TensorType, u64); 10] = [
-    (TensorType::Q5_0, 42_000),
-    (TensorType::Q2_K, 89_000),
-    (TensorType::Q3_K, 57_000),
-    (TensorType::Q6_K, 64_000),
-    (TensorType::IQ2_XS, 455_000),
-    (TensorType::IQ2_S, 667_000),
-    (TensorType::IQ3_XXS, 417_000),
-    (TensorType::IQ3_S, 455_000),
-    (TensorType::IQ4_XS, 370_000),
-    (TensorType::IQ4_NL, 192_000),
+/// A type whose blocks are searched.
+struct Searched {
+    ty: TensorType,
+    /// Whether also in tensors without importance.
+    unweighted: bool,
+    /// Picoseconds that a weight takes on one core, stock's search that it begins with among them.
+    picoseconds: u64,
+}
+
+/// Types whose blocks come out better than stock's, by what was measured on two models. For the others no search of
+/// blocks by themselves was found that wins (docs/quality.md has the figures).
+const TYPES: [Searched; 10] = [
+    searched(TensorType::Q5_0, true, 42_000),
+    searched(TensorType::Q2_K, true, 89_000),
+    searched(TensorType::Q3_K, true, 57_000),
+    searched(TensorType::Q6_K, true, 64_000),
+    searched(TensorType::IQ2_XS, false, 455_000),
+    searched(TensorType::IQ2_S, false, 667_000),
+    searched(TensorType::IQ3_XXS, false, 417_000),
+    searched(TensorType::IQ3_S, true, 455_000),
+    searched(TensorType::IQ4_XS, false, 370_000),
+    searched(TensorType::IQ4_NL, false, 192_000),
 ];
+
+const fn searched(ty: TensorType, unweighted: bool, picoseconds: u64) -> Searched {
+    Searched {
+        ty,
+        unweighted,
+        picoseconds,
+    }
+}
+
+/// What is known of a type; `None` for those that are not searched.
+fn known(ty: TensorType) -> Option<&'static Searched> {
+    TYPES.iter().find(|known| known.ty == ty)
+}
+
+/// Whether tensors of this type, with importance or without, are searched.
+fn is_searched(ty: TensorType, importance: bool) -> bool {
+    known(ty).is_some_and(|known| importance || known.unweighted)
+}
 
 /// Passes over the sub-blocks at most.
 const PASSES: usize = 3;
@@ -46,19 +71,14 @@ pub fn blocks(source: &dyn Source, outputs: &mut [OutputPlan<'_>]) -> usize {
     for output in outputs {
         for at in 0..output.contents().len() {
             let tensor = &output.contents()[at];
-            if time(tensor.ty).is_some() && tensor.ty != source.tensors()[tensor.source].ty {
+            let searched = is_searched(tensor.ty, tensor.importance.is_some());
+            if searched && tensor.ty != source.tensors()[tensor.source].ty {
                 output.set_encoder(at, block_encoder());
                 count += 1;
             }
         }
     }
     count
-}
-
-/// Picoseconds for a weight; `None` for types that are not searched.
-fn time(ty: TensorType) -> Option<u64> {
-    let found = TYPES.iter().find(|(known, _)| *known == ty);
-    found.map(|(_, picoseconds)| *picoseconds)
 }
 
 /// Encodes with the search of blocks by themselves.
@@ -76,7 +96,7 @@ impl Encoder for Search {
         out: &mut [u8],
     ) -> Result<(), quants::Error> {
         quants::encode(ty, weights, row_len, importance, out)?;
-        let Some(format) = Format::new(ty).filter(|_| time(ty).is_some()) else {
+        let Some(format) = Format::new(ty).filter(|_| is_searched(ty, importance.is_some())) else {
             return Ok(());
         };
         search_rows(&format, weights, row_len, importance, out);
@@ -84,7 +104,7 @@ impl Encoder for Search {
     }
 
     fn picoseconds(&self, ty: TensorType) -> Option<u64> {
-        time(ty)
+        known(ty).map(|known| known.picoseconds)
     }
 }
 

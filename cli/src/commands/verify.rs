@@ -394,7 +394,7 @@ fn compare(source: &Path, args: &Args) -> anyhow::Result<(Image, Option<Rederive
         Unit::Bytes,
         model.tensors().map(|t| t.info.size_bytes()).sum(),
     );
-    let encoder = encoder_of(model.metadata());
+    let encoder = encoder_of(model.metadata(), path);
     let image = image::compare(
         &model,
         opened.as_ref(),
