@@ -43,7 +43,7 @@ const fn searched(ty: TensorType, unweighted: bool, picoseconds: u64) -> Searche
     }
 }
 
-/// What is known of a type; `None` for those that are not searched.
+/// The entry of a type; `None` for those that are not searched.
 fn known(ty: TensorType) -> Option<&'static Searched> {
     TYPES.iter().find(|known| known.ty == ty)
 }
@@ -191,11 +191,11 @@ fn choose_again<const S: usize>(
     choose(format, block, s, &wanted);
     let chosen = &mut block.levels.as_chunks_mut::<S>().0[s];
     let scale_and_min = (block.d * block.scales[s], block.dmin * block.mins[s]);
-    let after = error(x, weights, scale_and_min, chosen);
-    if after >= before {
-        *chosen = levels;
-        (block.d, block.dmin, block.scales[s], block.mins[s]) = kept;
+    if error(x, weights, scale_and_min, chosen) < before {
+        return;
     }
+    *chosen = levels;
+    (block.d, block.dmin, block.scales[s], block.mins[s]) = kept;
 }
 
 /// Multiplies a block by what gives it the weighted energy of the weights.
@@ -240,7 +240,7 @@ impl Energy {
         self.shared += f64::from(block::sum(&shared));
     }
 
-    /// What the block has to be multiplied by.
+    /// The factor that gives the block all of it.
     fn lack(&self) -> f64 {
         (self.own / self.shared).sqrt()
     }
