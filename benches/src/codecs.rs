@@ -134,23 +134,14 @@ pub fn searched(ty: TensorType, samples: &Samples, limit: Duration) -> Result<Op
     }
     let sample = &samples.small;
     let mut blocks = blocks_of(ty, sample)?;
-    let mut failed = None;
+    let mut result = Ok(());
     let seconds = shortest(limit, || {
         let rows = 0..(SMALL / ROW) as u64;
-        let result = encoder.encode(
-            ty,
-            rows,
-            black_box(&sample.rows),
-            ROW,
-            Some(&sample.importance),
-            &mut blocks,
-        );
-        failed = failed.take().or(result.err());
+        let (weights, importance) = (black_box(&sample.rows), Some(&sample.importance[..]));
+        result = encoder.encode(ty, rows, weights, ROW, importance, &mut blocks);
     });
-    match failed {
-        Some(error) => Err(error.into()),
-        None => Ok(Some(SMALL as f64 / seconds / 1e6)),
-    }
+    result?;
+    Ok(Some(SMALL as f64 / seconds / 1e6))
 }
 
 /// Our speed with the kernels of one instruction set.

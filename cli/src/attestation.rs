@@ -264,8 +264,7 @@ fn rederive(folder: &Path, source: &Path, hand: &Hand<'_>, checked: &mut Checked
             Ok(plan) => plan,
             Err(e) => bail!("preset {}: {e}", row.entry.name),
         };
-        let none = || bail!("no model to learn from");
-        better.apply(source.as_ref(), &mut plan, none, 0, hand.max_memory)?;
+        better.apply_without_model(source.as_ref(), &mut plan)?;
         metered(|show| quantize::run(source.as_ref(), &plan, &pipeline, None, show))?;
         for output in &plan.outputs {
             let name = output.path.file_name().unwrap_or_default();

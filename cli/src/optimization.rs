@@ -59,7 +59,7 @@ impl Level {
     const GIVEN: [Self; 3] = [Self::Block, Self::Layer, Self::Loss];
 
     /// The name in arguments, keys and plans.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Block => "block",
@@ -141,7 +141,8 @@ impl OptimizeArgs {
 
     /// The arguments that a plan stands for; the text is `text` here.
     pub(crate) fn of_request(request: Option<&OptimizeRequest>, text: Option<&Path>) -> anyhow::Result<Self> {
-        let level = request.map(|request| Level::given(request.level.as_deref().unwrap_or("layer")));
+        let level =
+            request.map(|request| Level::given(request.level.as_deref().unwrap_or(Level::Layer.name())));
         Ok(Self {
             optimize: level.transpose()?.unwrap_or(Level::None),
             optimize_text: text.map(Path::to_path_buf),
@@ -250,13 +251,9 @@ impl Prepared {
         threads: usize,
         max_memory: u64,
     ) -> anyhow::Result<Option<Report>> {
-        match self.level {
-            Level::None => return Ok(None),
-            Level::Block => {
-                search_blocks(source, plan)?;
-                return Ok(None);
-            }
-            Level::Layer | Level::Loss => {}
+        if !self.level.learns() {
+            self.apply_without_model(source, plan)?;
+            return Ok(None);
         }
         if self.level == Level::Loss {
             let tensors = plan.outputs.iter().flat_map(|output| output.tensors());
@@ -270,6 +267,19 @@ impl Prepared {
             }
         }
         self.learn(source, plan, &model()?, threads, max_memory).map(Some)
+    }
+
+    /// Gives a plan the blocks of a level that learns nothing.
+    pub(crate) fn apply_without_model(
+        &self,
+        source: &dyn Source,
+        plan: &mut Quantization<'_>,
+    ) -> anyhow::Result<()> {
+        match self.level {
+            Level::None => Ok(()),
+            Level::Block => search_blocks(source, plan),
+            Level::Layer | Level::Loss => bail!("no model to learn from"),
+        }
     }
 
     /// Has the files of a plan encoded by the encoder of the level, where that needs nothing but the weights.

@@ -11,7 +11,7 @@ use convert::source::Source;
 use gguf::GgufModel;
 use serde::Serialize;
 
-use crate::optimization::{OptimizeArgs, base_model, shown};
+use crate::optimization::{Level, OptimizeArgs, base_model, shown};
 
 /// Rows that are compared at a time.
 const ROWS: u64 = 64;
@@ -47,7 +47,7 @@ pub(crate) fn rederive(
             key("windows")
         )
     })?;
-    let level = metadata.get_str(&key("method")).unwrap_or("layer");
+    let level = metadata.get_str(&key("method")).unwrap_or(Level::Layer.name());
     let steps = metadata.get_u64(&key("steps")).map(u32::try_from).transpose()?;
     let better = OptimizeArgs::again(level, text, usize::try_from(windows)?, steps)?.prepare(
         source.metadata(),

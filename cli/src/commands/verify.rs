@@ -20,7 +20,7 @@ use crate::args::importance::ImportanceArgs;
 use crate::args::memory::BufferArgs;
 use crate::attestation::{self, Hand};
 use crate::hashing::Hashing;
-use crate::optimization::encoder_of;
+use crate::optimization::{Level, encoder_of};
 use crate::output::{print, print_json};
 use crate::progress::{Meter, Unit};
 use crate::rederive::{Rederived, rederive};
@@ -151,9 +151,9 @@ impl Optimized {
     fn allows(&self, tensor: &TensorImage) -> bool {
         match &tensor.outcome {
             Outcome::Exact(_) => true,
-            _ if self.method == "block" => false,
+            _ if self.method == Level::Block.name() => false,
             Outcome::Differs(d) if !tensor.ty.is_quantized() => {
-                self.method == "loss" && d.rms_error <= LARGEST_TUNED_ERROR * d.rms_weight
+                self.method == Level::Loss.name() && d.rms_error <= LARGEST_TUNED_ERROR * d.rms_weight
             }
             Outcome::Differs(d) => {
                 let nearest = LARGEST_LEARNED_ERROR * d.nearest_rms_error;

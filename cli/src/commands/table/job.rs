@@ -341,10 +341,7 @@ fn optimize(
             Some(base) if args.optimize.learns() => {
                 better.learn(source, plan, base.model(), args.threads, args.memory.bytes())?;
             }
-            _ => {
-                let none = || bail!("no model to learn from");
-                better.apply(source, plan, none, args.threads, args.memory.bytes())?;
-            }
+            _ => better.apply_without_model(source, plan)?,
         }
     }
     Ok(())
