@@ -77,7 +77,8 @@ impl Level {
     /// The version of its method.
     fn version(self) -> u32 {
         match self {
-            Self::None | Self::Block => 1,
+            Self::None => 1,
+            Self::Block => 2,
             Self::Layer | Self::Loss => 4,
         }
     }

@@ -175,7 +175,7 @@ fn searched_files_are_proven_without_a_text() {
     succeeds(&[&args[..], &[text(&source), text(&file), "Q3_K_M"]].concat());
     let keys = GgufModel::open(&file).unwrap().metadata().clone();
     assert_eq!(keys.get_str("quantsmith.optimize.method"), Some("block"));
-    assert_eq!(keys.get_u64("quantsmith.optimize.version"), Some(1));
+    assert_eq!(keys.get_u64("quantsmith.optimize.version"), Some(2));
 
     let searched = Learned {
         dir,
@@ -200,11 +200,11 @@ fn searched_files_are_proven_without_a_text() {
     searched.change("blk.0.ffn_up.weight", |blocks| blocks[40] ^= 1);
     fails(&searched.check(), &["not the byte-exact image"]);
     fs::write(&searched.file, before).unwrap();
-    let version = "quantsmith.optimize.version=u32:2";
+    let version = "quantsmith.optimize.version=u32:1";
     succeeds(&["meta", "set", text(&searched.file), version]);
     fails(
         &searched.check(),
-        &["expected 1, found 2", "not the byte-exact image"],
+        &["expected 2, found 1", "not the byte-exact image"],
     );
 }
 

@@ -16,6 +16,8 @@ struct Searched {
     ty: TensorType,
     /// Whether also in tensors without importance.
     unweighted: bool,
+    /// Whether errors of large weights count for more beside importance, too.
+    large: bool,
     /// Picoseconds that a weight takes on one core, stock's search that it begins with among them.
     picoseconds: u64,
 }
@@ -25,7 +27,10 @@ struct Searched {
 const TYPES: [Searched; 10] = [
     searched(TensorType::Q5_0, true, 42_000),
     searched(TensorType::Q2_K, true, 89_000),
-    searched(TensorType::Q3_K, true, 57_000),
+    Searched {
+        large: true,
+        ..searched(TensorType::Q3_K, true, 57_000)
+    },
     searched(TensorType::Q6_K, true, 64_000),
     searched(TensorType::IQ2_XS, false, 455_000),
     searched(TensorType::IQ2_S, false, 667_000),
@@ -39,6 +44,7 @@ const fn searched(ty: TensorType, unweighted: bool, picoseconds: u64) -> Searche
     Searched {
         ty,
         unweighted,
+        large: false,
         picoseconds,
     }
 }
@@ -48,9 +54,9 @@ fn known(ty: TensorType) -> Option<&'static Searched> {
     TYPES.iter().find(|known| known.ty == ty)
 }
 
-/// Whether tensors of this type, with importance or without, are searched.
-fn is_searched(ty: TensorType, importance: bool) -> bool {
-    known(ty).is_some_and(|known| importance || known.unweighted)
+/// The entry of a type whose tensors, with importance or without, are searched.
+fn searched_type(ty: TensorType, importance: bool) -> Option<&'static Searched> {
+    known(ty).filter(|known| importance || known.unweighted)
 }
 
 /// Passes over the sub-blocks at most.
@@ -71,8 +77,8 @@ pub fn blocks(source: &dyn Source, outputs: &mut [OutputPlan<'_>]) -> usize {
     for output in outputs {
         for at in 0..output.contents().len() {
             let tensor = &output.contents()[at];
-            let searched = is_searched(tensor.ty, tensor.importance.is_some());
-            if searched && tensor.ty != source.tensors()[tensor.source].ty {
+            let searched = searched_type(tensor.ty, tensor.importance.is_some());
+            if searched.is_some() && tensor.ty != source.tensors()[tensor.source].ty {
                 output.set_encoder(at, block_encoder());
                 count += 1;
             }
@@ -96,10 +102,10 @@ impl Encoder for Search {
         out: &mut [u8],
     ) -> Result<(), quants::Error> {
         quants::encode(ty, weights, row_len, importance, out)?;
-        let Some(format) = Format::new(ty).filter(|_| is_searched(ty, importance.is_some())) else {
-            return Ok(());
-        };
-        search_rows(&format, weights, row_len, importance, out);
+        let searched = searched_type(ty, importance.is_some());
+        if let Some((searched, format)) = searched.zip(Format::new(ty)) {
+            search_rows(&format, searched.large, weights, row_len, importance, out);
+        }
         Ok(())
     }
 
@@ -108,21 +114,25 @@ impl Encoder for Search {
     }
 }
 
-/// Improves stock's blocks of some rows. `importance` says how much the errors of each column count. Without it those of
-/// large weights count for more: which columns see large inputs is unknown, but where the model has large weights,
-/// they do.
-fn search_rows(format: &Format, rows: &[f32], columns: usize, importance: Option<&[f32]>, out: &mut [u8]) {
+/// Improves stock's blocks of some rows. `importance` says how much the errors of each column count; with `large`, and
+/// without importance, those of large weights count for more.
+fn search_rows(
+    format: &Format,
+    large: bool,
+    rows: &[f32],
+    columns: usize,
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) {
     let mut by_weights = [0.0; block::WEIGHTS];
     let blocks = out.chunks_exact_mut(format.ty.block_bytes());
     for (index, (x, bytes)) in rows.chunks_exact(format.block).zip(blocks).enumerate() {
         let first = index * format.block % columns;
+        let importance = importance.map(|all| &all[first..first + format.block]);
         let weights = match importance {
-            Some(all) => &all[first..first + format.block],
-            None => {
-                let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
-                for (weight, x) in by_weights.iter_mut().zip(x) {
-                    *weight = mean + x * x;
-                }
+            Some(importance) if !large => importance,
+            _ => {
+                weigh(x, importance, &mut by_weights);
                 &by_weights[..format.block]
             }
         };
@@ -138,6 +148,20 @@ fn search_rows(format: &Format, rows: &[f32], columns: usize, importance: Option
             },
         );
         format.pack(&block, bytes);
+    }
+}
+
+/// How much errors count where those of large weights count for more, σ² being the mean square of a block: by
+/// E[x²] √(σ² + w²), as with stock's encoders, or σ² + w² where the inputs are unknown: where the model has large weights,
+/// inputs are large, too.
+fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+    let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+    for (i, (out, x)) in out.iter_mut().zip(x).enumerate() {
+        let square = mean + x * x;
+        *out = match importance {
+            Some(importance) => importance[i] * square.sqrt(),
+            None => square,
+        };
     }
 }
 

@@ -35,14 +35,29 @@ fn product(importance: &[f32], a: &[f32], b: &[f32]) -> f64 {
 fn searched_blocks_are_nearer_to_the_direction_of_the_weights_and_have_their_energy() {
     let rows = numbers(16 * COLUMNS, 5);
     let importance = importance();
-    let energy = product(&importance, &rows, &rows);
-    for Searched { ty, unweighted, .. } in TYPES {
+    let even: Vec<f32> = importance.iter().copied().cycle().take(rows.len()).collect();
+    for Searched {
+        ty,
+        unweighted,
+        large,
+        ..
+    } in TYPES
+    {
+        let mut counts = even.clone();
+        if large {
+            let blocks = counts.chunks_exact_mut(ty.block_len());
+            for (block, (counts, x)) in blocks.zip(rows.chunks_exact(ty.block_len())).enumerate() {
+                let first = block * ty.block_len() % COLUMNS;
+                weigh(x, Some(&importance[first..]), counts);
+            }
+        }
+        let energy = product(&counts, &rows, &rows);
         let (stock, searched) = encoded(ty, &rows, Some(&importance));
         // Energy of the blocks, and the share of the weights' that lies off their direction.
         let measured = |blocks: &[u8]| {
             let values = decoded(ty, blocks, rows.len());
-            let own = product(&importance, &values, &values);
-            let shared = product(&importance, &rows, &values);
+            let own = product(&counts, &values, &values);
+            let shared = product(&counts, &rows, &values);
             (own, 1.0 - shared * shared / (own * energy))
         };
         let ((_, of_stock), (own, off)) = (measured(&stock), measured(&searched));
@@ -54,6 +69,36 @@ fn searched_blocks_are_nearer_to_the_direction_of_the_weights_and_have_their_ene
             assert_eq!(stock != without, unweighted, "{ty}");
             assert!(searched != without, "{ty}");
         }
+    }
+}
+
+/// What a search by importance alone lowers are the errors of many small weights, at the expense of the large ones.
+#[test]
+fn errors_of_large_weights_do_not_grow_where_these_count_for_more() {
+    let rows = numbers(64 * COLUMNS, 5);
+    let importance = importance();
+    let spread = (product(&[1.0], &rows, &rows) / rows.len() as f64).sqrt() as f32;
+    for Searched { ty, .. } in TYPES.into_iter().filter(|searched| searched.large) {
+        let of_large = |blocks: &[u8]| {
+            let values = decoded(ty, blocks, rows.len());
+            let large = rows.iter().zip(values).filter(|(w, _)| w.abs() > 1.5 * spread);
+            large.map(|(w, v)| f64::from((w - v) * (w - v))).sum::<f64>()
+        };
+        let (stock, searched) = encoded(ty, &rows, Some(&importance));
+        let mut alone = stock.clone();
+        search_rows(
+            &Format::new(ty).unwrap(),
+            false,
+            &rows,
+            COLUMNS,
+            Some(&importance),
+            &mut alone,
+        );
+        let (stock, searched, alone) = (of_large(&stock), of_large(&searched), of_large(&alone));
+        assert!(
+            searched < stock && stock < alone,
+            "{ty}: {searched}, {stock}, {alone}"
+        );
     }
 }
 
