@@ -72,7 +72,7 @@ fn searched_blocks_are_nearer_to_the_direction_of_the_weights_and_have_their_ene
     }
 }
 
-/// What a search by importance alone lowers are the errors of many small weights, at the expense of the large ones.
+/// A search by importance alone lowers the errors of many small weights, at the expense of the large ones.
 #[test]
 fn errors_of_large_weights_do_not_grow_where_these_count_for_more() {
     let rows = numbers(64 * COLUMNS, 5);
