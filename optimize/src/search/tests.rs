@@ -35,7 +35,6 @@ fn product(importance: &[f32], a: &[f32], b: &[f32]) -> f64 {
 fn searched_blocks_are_nearer_to_the_direction_of_the_weights_and_have_their_energy() {
     let rows = numbers(16 * COLUMNS, 5);
     let importance = importance();
-    let even: Vec<f32> = importance.iter().copied().cycle().take(rows.len()).collect();
     for Searched {
         ty,
         unweighted,
@@ -43,8 +42,9 @@ fn searched_blocks_are_nearer_to_the_direction_of_the_weights_and_have_their_ene
         ..
     } in TYPES
     {
-        let mut counts = even.clone();
+        let mut counts = importance.clone();
         if large {
+            counts.resize(rows.len(), 0.0);
             let blocks = counts.chunks_exact_mut(ty.block_len());
             for (block, (counts, x)) in blocks.zip(rows.chunks_exact(ty.block_len())).enumerate() {
                 let first = block * ty.block_len() % COLUMNS;
