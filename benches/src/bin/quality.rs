@@ -25,7 +25,7 @@ MODEL is a model directory or a GGUF file that is not quantized.
   --threads N       [1]
   --work DIR        folder for what is kept [target/quality]
   --quantsmith FILE the command [beside this program]
-  --label NAME      name of the optimized files among those that are kept [optimized]
+  --label NAME      name of the optimized files, in the table and among those that are kept [optimized]
   --again           optimize again, even where a file is there already
   --chosen          measure types chosen at the preset's size, in place of --optimize layer
   -- ARGS           for `quantsmith quantize` of the optimized file, in place of --optimize layer";
@@ -140,7 +140,10 @@ fn main() -> Result<()> {
         .iter()
         .map(|(name, file)| Evaluation::new(name, file, &base, &options, &work))
         .collect::<Result<Vec<_>>>()?;
-    let mut table = String::from("| preset | text | stock | optimized | ratio |\n|---|---|---|---|---|\n");
+    let mut table = format!(
+        "| preset | text | stock | {} | ratio |\n|---|---|---|---|---|\n",
+        options.label
+    );
     for preset in &options.presets {
         let (stock, optimized) = work.files(preset, &options)?;
         for text in &texts {
@@ -159,7 +162,7 @@ fn main() -> Result<()> {
     }
     println!("{table}");
     println!(
-        "Mean KL divergence in nats; {} scored tokens a text; learned from {} windows of {CONTEXT}; the error is that of \
+        "Mean KL divergence in nats; {} scored tokens a text; calibrated on {} windows of {CONTEXT}; the error is that of \
          a paired bootstrap over windows.",
         options.eval_windows * SCORED,
         options.windows
