@@ -50,7 +50,7 @@ pub(crate) fn table(options: &Options) -> Result<String> {
     let copied = start.elapsed().as_secs_f64();
     let mut text = format!(
         "## Whole files\n\n{:.0} million weights in half precision, in the page cache; {threads} threads.\n\n| what \
-         | seconds |\n|---|---|\n| the table of 22 files in one pass, bound {BOUND}iB, synced | {:.1} |\n\
+         | seconds |\n|---|---|\n| the table of 22 files in one pass, bound {BOUND}, synced | {:.1} |\n\
          | its peak of anonymous memory | {:.0} MiB |\n| `quantize` Q8_0, synced | {:.2} |\n| writing and syncing \
          as many bytes alone | {copied:.2} |\n",
         weights as f64 / 1e6,
