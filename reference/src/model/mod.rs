@@ -203,7 +203,7 @@ pub trait LogitsSink {
 }
 
 /// Bytes of logits that exist at a time when they are handed out in tiles.
-const LOGITS_TILE_BYTES: usize = 32 << 20;
+const LOGITS_TILE_BYTES: usize = 16 << 20;
 
 /// A model ready to run. Its weights stay in the file, encoded; each tile of rows is decoded when it
 /// is used.
